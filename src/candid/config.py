@@ -1,0 +1,326 @@
+"""Every setting, its default, and the sentence that explains it.
+
+One frozen dataclass per stage. Settings come from a recipe, then a TOML file (`--config`), then
+`--set train.learning_rate=3e-4`; each later one wins. An unknown key is an error with the nearest
+known names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from candid.errors import ConfigError, did_you_mean
+
+
+def setting(
+    default: Any,
+    explanation: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with its explanation and the values that it may take."""
+    about = {"explanation": explanation, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which images, and how they become an array."""
+
+    side: int = setting(64, "pixels per side of the square that the network sees", low=8, high=1024)
+    fit: str = setting(
+        "stretch",
+        "how a picture becomes a square: stretch it, crop its centre, or pad it with its mean",
+        choices=("stretch", "crop", "pad"),
+    )
+    attributes: tuple[str, ...] = setting((), "the attributes to audit; empty: every other column")
+    path_column: str = setting("", "table: the column with the paths; empty: recognised")
+    split_column: str = setting("", "table: the column with the splits; empty: recognised")
+    identity_column: str = setting("", "table: the column that says who it is; empty: recognised")
+    validation_share: float = setting(
+        0.1,
+        "share of people (or images) for validation, where the data has no split",
+        low=0,
+        high=0.9,
+    )
+    test_share: float = setting(
+        0.1, "share of people (or images) for test, where the data has no split", low=0, high=0.9
+    )
+    max_bad_share: float = setting(
+        0.05, "more unreadable images than this share of all is an error", low=0, high=1
+    )
+    max_pixels: int = setting(
+        100_000_000, "an image that claims more pixels than this is listed as bad", low=1
+    )
+    workers: int = setting(0, "processes that decode images; 0: one per core", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """The network."""
+
+    name: str = setting("plain", "which network", choices=("plain",))
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """What happens to every image of every training batch anew."""
+
+    flip: float = setting(0.5, "probability of a horizontal flip", low=0, high=1)
+    rotation_degrees: float = setting(5.0, "largest rotation either way", low=0, high=180)
+    rotation: float = setting(1.0, "probability of a rotation", low=0, high=1)
+    perspective_shift: float = setting(
+        0.1, "largest move of a corner, as a share of half the side", low=0, high=0.9
+    )
+    perspective: float = setting(0.5, "probability of a perspective change", low=0, high=1)
+    erase: float = setting(0.5, "probability that each patch is erased", low=0, high=1)
+    erase_patches: int = setting(1, "patches per image", low=0, high=64)
+    erase_smallest: float = setting(0.02, "smallest patch, as a share of the image", low=0, high=1)
+    erase_largest: float = setting(0.1, "largest patch, as a share of the image", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        if self.erase_smallest > self.erase_largest:
+            raise ConfigError(
+                f"augment.erase_smallest = {self.erase_smallest} is above "
+                f"augment.erase_largest = {self.erase_largest}.",
+                expected="the smallest patch no larger than the largest",
+                todo="set both",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """The training loop."""
+
+    steps: int = setting(635, "batches to train on", low=1)
+    batch_size: int = setting(256, "images per batch", low=1)
+    optimizer: str = setting("adam", "the optimiser", choices=("adam",))
+    learning_rate: float = setting(1e-3, "step size", low=0)
+    class_weights: str = setting(
+        "inverse",
+        "weights of the loss: inverse class frequency in train, or none",
+        choices=("inverse", "none"),
+    )
+    evaluations: int = setting(
+        20, "how often, evenly spread, the whole validation set is measured", low=1
+    )
+    checkpoints: int = setting(20, "how often, evenly spread, the state is saved", low=0)
+    keep: str = setting(
+        "best",
+        "which weights the model has: of the best validation F1, or the last",
+        choices=("best", "last"),
+    )
+    precision: str = setting(
+        "auto",
+        "arithmetic: float32, bfloat16 with float32 weights, or auto: bfloat16 where the "
+        "processor has instructions for it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    device: str = setting("auto", "auto, cpu, cuda or cuda:<number>")
+    threads: int = setting(0, "processor threads; 0: one per core", low=0)
+    seed: int = setting(0, "the same seed gives the same result", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """Figures and their intervals."""
+
+    draws: int = setting(1000, "bootstrap draws", low=50)
+    confidence: float = setting(0.95, "confidence of every interval", low=0.5, high=0.999)
+    reliability_bins: int = setting(15, "bins of the reliability diagram", low=2, high=100)
+    examples: int = setting(24, "surest mistakes and least sure images to keep", low=0, high=500)
+    seed: int = setting(0, "seed of the draws", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+# --- from TOML and the command line --------------------------------------------------------------
+
+
+def recipes() -> tuple[str, ...]:
+    """The names of the recipes that come with the package."""
+    folder = resources.files("candid.recipes")
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_config(
+    *,
+    recipe: str = "plain",
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+) -> Config:
+    """A recipe, changed by a TOML file, changed by `section.key=value` words.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown recipe, an unreadable file, an unknown key or an impossible value.
+    """
+    if recipe not in recipes():
+        raise ConfigError(
+            f"There is no recipe {recipe!r}.",
+            expected=f"one of: {', '.join(recipes())}",
+            todo=did_you_mean(recipe, recipes()),
+        )
+    text = (resources.files("candid.recipes") / f"{recipe}.toml").read_text(encoding="utf-8")
+    config = with_values(Config(), tomllib.loads(text))
+    if file is not None:
+        config = with_values(config, _read_toml(file))
+    for word in overrides:
+        config = with_values(config, _parse_override(word))
+    return config
+
+
+def read_config(file: Path) -> Config:
+    """A config file over the defaults; the inverse of `to_toml`."""
+    return with_values(Config(), _read_toml(file))
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The config with some of its settings replaced: `{"train": {"steps": 100}}`."""
+    sections = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    for name, changes in values.items():
+        if name not in sections:
+            raise ConfigError(
+                f"There is no section [{name}].",
+                expected=f"one of: {', '.join(sections)}",
+                todo=did_you_mean(name, sections),
+            )
+        if not isinstance(changes, Mapping):
+            raise ConfigError(
+                f"[{name}] is not a section but {changes!r}.",
+                expected=f"settings below [{name}], such as {_example(sections[name])}",
+                todo="write it as section.key=value",
+            )
+        sections[name] = _replace(name, sections[name], changes)
+    return Config(**sections)
+
+
+def _replace(section: str, config: Any, changes: Mapping[str, Any]) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(config)}
+    hints = get_type_hints(type(config))
+    checked = {}
+    for key, value in changes.items():
+        if key not in fields:
+            everywhere = {f"{section}.{name}" for name in fields}
+            raise ConfigError(
+                f"There is no setting {section}.{key}.",
+                expected=f"a setting of [{section}]",
+                todo=did_you_mean(f"{section}.{key}", everywhere),
+            )
+        checked[key] = _check(f"{section}.{key}", value, hints[key], fields[key].metadata)
+    return dataclasses.replace(config, **checked)
+
+
+def _check(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> Any:
+    wrong = ConfigError(
+        f"{name} = {value!r} is not possible.", expected=_expected(kind, about), todo=f"set {name}"
+    )
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise wrong
+        return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise wrong
+    if about["choices"] and value not in about["choices"]:
+        raise wrong
+    if isinstance(value, int | float) and not about["low"] <= value <= about["high"]:
+        raise wrong  # also NaN
+    return value
+
+
+def _expected(kind: Any, about: Mapping[str, Any]) -> str:
+    if about["choices"]:
+        return "one of: " + ", ".join(about["choices"])
+    if get_origin(kind) is tuple:
+        return f"a list of {get_args(kind)[0].__name__}"
+    words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+    limits = []
+    if about["low"] > -math.inf:
+        limits.append(f"at least {about['low']:g}")
+    if about["high"] < math.inf:
+        limits.append(f"at most {about['high']:g}")
+    return " ".join([words[kind], " and ".join(limits)]).strip()
+
+
+def _example(section: Any) -> str:
+    first = dataclasses.fields(section)[0]
+    return f"{first.name} = {_toml(getattr(section, first.name))}"
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            f"Cannot read the settings in {file}: {error}",
+            expected="a TOML file with sections such as [train]",
+            todo="mend the file, or start from the config.toml of a run",
+        ) from error
+
+
+def _parse_override(word: str) -> dict[str, Any]:
+    name, equals, text = word.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and key):
+        raise ConfigError(
+            f"Cannot read the setting {word!r}.",
+            expected="section.key=value, such as train.learning_rate=3e-4",
+            todo="write it so",
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a word needs no quotes on the command line
+    return {section: {key: value}}
+
+
+# --- to TOML -------------------------------------------------------------------------------------
+
+
+def to_toml(config: Config) -> str:
+    """Every setting, the defaults written out, each below its explanation."""
+    parts = []
+    for section in dataclasses.fields(config):
+        values = getattr(config, section.name)
+        lines = [f"[{section.name}]"]
+        for f in dataclasses.fields(values):
+            lines.append(f"# {f.metadata['explanation']}")
+            lines.append(f"{f.name} = {_toml(getattr(values, f.name))}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            return '"' + "".join(c if c >= " " else f"\\u{ord(c):04x}" for c in escaped) + '"'
+        case tuple():
+            return "[" + ", ".join(_toml(v) for v in value) + "]"
+        case _:
+            raise TypeError(f"no TOML for {type(value).__name__}")

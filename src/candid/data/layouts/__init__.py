@@ -1,0 +1,1 @@
+"""One module per layout of a data set on disk; each reads a folder into a Dataset."""

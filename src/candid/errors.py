@@ -1,0 +1,114 @@
+"""The hierarchy of errors, and the exit code that each one ends a command with.
+
+::
+
+    CandidError                     exit 2
+    ├── DataError                   the data folder, a label file, a table
+    │   ├── LayoutError             no layout fits, or the named one does not
+    │   ├── TargetError             no such label column, or a label that cannot be learned
+    │   └── ImageError              one picture that cannot be decoded (listed and skipped)
+    ├── ConfigError                 a setting that does not exist or has an impossible value
+    ├── PredictionsError            a predictions file that does not hold what it must
+    ├── RunError                    a run folder that is missing, incomplete or damaged
+    ├── OutputError                 a place that cannot be written to
+    └── DependencyError             an extra that is not installed
+    CheckFailed                     exit 1: the work was done, but what was asked does not hold
+
+Every message has three parts: what came, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CandidError(Exception):
+    """Something that the user can mend: bad input, a bad setting, a full disk.
+
+    Parameters
+    ----------
+    what
+        What came, in one sentence.
+    expected
+        What was expected instead.
+    todo
+        What to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, expected: str = "", todo: str = "") -> None:
+        super().__init__(what, expected, todo)
+        self.what = what
+        self.expected = expected
+        self.todo = todo
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.todo:
+            lines.append(f"  to do:    {self.todo}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive Exception's pickling, and errors cross processes.
+        return (_rebuild, (type(self), self.what, self.expected, self.todo))
+
+
+def _rebuild(kind: type[CandidError], what: str, expected: str, todo: str) -> CandidError:
+    return kind(what, expected=expected, todo=todo)
+
+
+class DataError(CandidError):
+    """The data folder, a label file or a table is not what it should be."""
+
+
+class LayoutError(DataError):
+    """No layout fits the folder, or the layout that was named does not."""
+
+
+class TargetError(DataError):
+    """The label column does not exist, or cannot be learned from."""
+
+
+class ImageError(DataError):
+    """One picture that cannot be decoded; `what` is the reason that is listed beside its name."""
+
+
+class ConfigError(CandidError):
+    """A setting that does not exist, or that has an impossible value."""
+
+
+class PredictionsError(CandidError):
+    """A predictions file that does not hold what it must."""
+
+
+class RunError(CandidError):
+    """A run folder that is missing, incomplete or damaged."""
+
+
+class OutputError(CandidError):
+    """A place that cannot be written to."""
+
+
+class DependencyError(CandidError):
+    """A library that this verb needs is not installed."""
+
+
+class CheckFailed(CandidError):
+    """The work was done, and what was asked of it does not hold."""
+
+    exit_code = 1
+
+
+def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
+    """A hint with the known words nearest to `word`, or with all of them where there are few."""
+    words = sorted(set(known))
+    folded = {w.lower(): w for w in words}
+    near = [folded[w] for w in difflib.get_close_matches(word.lower(), folded, n=most, cutoff=0.5)]
+    if near:
+        return "did you mean " + " or ".join(repr(w) for w in near) + "?"
+    shown = ", ".join(words[:12]) + (f", … ({len(words)} in all)" if len(words) > 12 else "")
+    return f"known: {shown}"

@@ -1,0 +1,1 @@
+"""From predictions to what is true; nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""Recipes: settings that belong together, one TOML file each."""

@@ -1,0 +1,412 @@
+"""What the stages hand to each other: small frozen records, to and from JSON.
+
+Undefined figures are NaN here and `null` in JSON. A record knows nothing of the stage that made it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from candid.errors import RunError
+from candid.files import write_json
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+State = Literal["found", "not found", "not applicable", "too few to say"]
+Severity = Literal["note", "warning", "serious"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval, what it was computed from, and how.
+
+    Attributes
+    ----------
+    value, low, high
+        The figure and the ends of its interval; NaN where undefined.
+    n
+        How many images stand behind it.
+    method
+        How the interval was made: "Wilson", "bootstrap by person", "bootstrap by image", …
+    people
+        How many people stand behind it; None where identities are unknown.
+    draws, undefined_draws
+        Bootstrap draws, and how many of them left the figure undefined.
+    confidence
+        What share of such intervals holds the true value.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+    people: int | None = None
+    draws: int = 0
+    undefined_draws: int = 0
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check saw: a code, an honest state, how much of it, and what to do.
+
+    Attributes
+    ----------
+    code
+        Stable and short: "DUPLICATES-ACROSS-SPLITS".
+    title
+        A few words for a heading.
+    state
+        "not found" says that it was looked for; "not applicable" that it could not be.
+    severity
+        How bad it is where it was found.
+    detail
+        What was seen, in one or two sentences, with its figures.
+    count, of
+        How many of how many; 0 of 0 where the check does not apply.
+    examples
+        Ids of images that show it, at most a few.
+    todo
+        What a careful person would do about it.
+    """
+
+    code: str
+    title: str
+    state: State
+    severity: Severity
+    detail: str
+    count: int = 0
+    of: int = 0
+    examples: tuple[str, ...] = ()
+    todo: str = ""
+
+
+# --- data.json: what explore found ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How often a value stands in the data."""
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """One split: how many images and people, and the share of each class.
+
+    `shares` follows the order of the classes; its intervals are by person where people are known.
+    """
+
+    split: Split
+    n: int
+    people: int | None
+    counts: tuple[int, ...]
+    shares: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSummary:
+    """One value of an attribute in one split, and how it goes with the label.
+
+    Attributes
+    ----------
+    attribute, value
+        "Eyeglasses", "yes". Numeric attributes come in bins: "20 to 35".
+    split
+        Where it was counted.
+    prevalence
+        The share of the split's images that bear the value.
+    class_shares
+        For each class, the share of its images that bear the value.
+    association
+        Cramér's V with the label, 0 (independent) to 1 (one decides the other).
+    """
+
+    attribute: str
+    value: str
+    split: Split
+    prevalence: Estimate
+    class_shares: tuple[float, ...]
+    association: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts between edges (one more edge than counts) for one group of images."""
+
+    group: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """What images and labels there are (`data.json`).
+
+    `people` is None where identities are unknown; `brightness` and `contrast` hold one histogram
+    per class (mean and standard deviation of luma in an image, 0 to 1).
+    """
+
+    name: str
+    layout: str
+    target: str
+    classes: tuple[str, ...]
+    n: int
+    unreadable: int
+    unlabelled: int
+    people: int | None
+    side: int
+    fingerprint: str
+    sizes: tuple[Count, ...]
+    modes: tuple[Count, ...]
+    formats: tuple[Count, ...]
+    splits: tuple[SplitSummary, ...]
+    attributes: tuple[AttributeSummary, ...]
+    brightness: tuple[Histogram, ...]
+    contrast: tuple[Histogram, ...]
+    findings: tuple[Finding, ...]
+
+
+# --- model.json, history.parquet -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer as the report draws it: its output shape without the batch, and its parameters."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """How to build and feed the network whose weights lie beside it (`model.json`).
+
+    An image is `side` × `side` RGB; (pixel / 255 - mean) / std per channel goes in, and the logits
+    divided by `temperature` are the calibrated logits of `classes`.
+    """
+
+    network: str
+    options: dict[str, float]
+    target: str
+    classes: tuple[str, ...]
+    side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    temperature: float
+    parameters: int
+    multiply_adds: int
+    layers: tuple[Layer, ...]
+    step: int
+    kept: Literal["best", "last"]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One training step; the validation figures are NaN where the step ended without evaluation.
+
+    `train_loss` is the loss of this step's batch, augmented and with dropout; `train_f1` is its
+    weighted F1. `seconds` counts from the start of training, without time spent stopped.
+    """
+
+    step: int
+    images: int
+    seconds: float
+    learning_rate: float
+    train_loss: float
+    train_f1: float
+    validation_loss: float = math.nan
+    validation_f1: float = math.nan
+    validation_accuracy: float = math.nan
+
+
+# --- evaluation.json -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMetrics:
+    """One class against the others."""
+
+    name: str
+    support: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    roc_auc: Estimate
+    average_precision: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Images whose confidence lies between `low` and `high`: what it promised, what came true."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points of a curve, thinned for drawing: ROC or precision-recall of one class."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One image that the report shows: what the annotator wrote and what the model says."""
+
+    id: str
+    label: str
+    prediction: str
+    confidence: float
+    label_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class SplitEvaluation:
+    """How well the model does on one split.
+
+    `metrics` has, in this order: weighted_f1, accuracy, balanced_accuracy, roc_auc,
+    average_precision, log_loss, brier_score, calibration_error, calibration_error_before (before
+    the temperature was fitted), majority_f1 (always answering the commonest class of the split).
+    `confusion[i][j]` counts the images labelled i and predicted j.
+    """
+
+    split: Split
+    n: int
+    people: int | None
+    metrics: dict[str, Estimate]
+    classes: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[ReliabilityBin, ...]
+    roc: tuple[Curve, ...]
+    precision_recall: tuple[Curve, ...]
+    surest_mistakes: tuple[Example, ...]
+    least_sure: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """A verdict on the training curve, and how it was decided.
+
+    `code` is one of "still-falling", "settled", "overfitting", "unsteady", "too-short".
+    """
+
+    code: str
+    sentence: str
+    rule: str
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How well the model does (`evaluation.json`), on each split that has predictions."""
+
+    target: str
+    classes: tuple[str, ...]
+    temperature: float
+    splits: tuple[SplitEvaluation, ...]
+    convergence: Convergence | None
+    notes: tuple[str, ...] = ()
+
+
+# --- provenance.json -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a run came from: enough to make it again, or to say why that fails."""
+
+    candid: str
+    command: str
+    started: str
+    seconds: dict[str, float]
+    seed: int
+    commit: str | None
+    versions: dict[str, str]
+    machine: dict[str, str]
+    data: str
+    data_fingerprint: str
+
+
+# --- to and from JSON ----------------------------------------------------------------------------
+
+Record = TypeVar("Record")
+
+
+def to_plain(record: Any) -> Any:
+    """Dicts, lists, strings and numbers, with None for NaN and infinities."""
+    return _converter().unstructure(record)
+
+
+def from_plain(kind: type[Record], plain: Any) -> Record:
+    """Build a record from `to_plain`'s output; unknown keys are ignored, missing are errors."""
+    return _converter().structure(plain, kind)
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write a record as JSON, whole or not at all."""
+    write_json(path, to_plain(record))
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Read a record that `write_record` wrote.
+
+    Raises
+    ------
+    RunError
+        Where the file is missing, is not JSON, or does not hold such a record.
+    """
+    try:
+        return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RunError(
+            f"There is no {path.name} in {path.parent}.",
+            expected="a run folder in which that stage was finished",
+            todo="run the stage that writes it, or finish the run with --resume",
+        ) from None
+    except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
+        raise RunError(
+            f"{path} is damaged or comes from another version: {type(error).__name__}.",
+            expected=f"a record of the kind {kind.__name__}",
+            todo="run the stage that writes it again",
+        ) from error
+
+
+@cache
+def _converter() -> Converter:
+    from cattrs import Converter
+
+    converter = Converter()
+
+    def unstructure_float(value: float) -> float | None:
+        return float(value) if math.isfinite(value) else None
+
+    def structure_float(value: Any, _: Any) -> float:
+        return math.nan if value is None else float(value)
+
+    converter.register_unstructure_hook(float, unstructure_float)
+    converter.register_structure_hook(float, structure_float)
+    return converter

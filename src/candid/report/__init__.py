@@ -1,0 +1,1 @@
+"""Records in, one HTML file and one model card out."""
