@@ -36,6 +36,8 @@ def setting(
 class DataConfig:
     """Which images, and how they become an array."""
 
+    target: str = setting("", "the label to learn; empty: the layout's own")
+    layout: str = setting("", "how the data lies on disk; empty: recognised")
     side: int = setting(64, "pixels per side of the square that the network sees", low=8, high=1024)
     fit: str = setting(
         "stretch",

@@ -10,6 +10,7 @@
     ├── ConfigError                 a setting that does not exist or has an impossible value
     ├── PredictionsError            a predictions file that does not hold what it must
     ├── RunError                    a run folder that is missing, incomplete or damaged
+    ├── TrainingError               training that cannot go on
     ├── OutputError                 a place that cannot be written to
     └── DependencyError             an extra that is not installed
     CheckFailed                     exit 1: the work was done, but what was asked does not hold
@@ -87,6 +88,10 @@ class PredictionsError(CandidError):
 
 class RunError(CandidError):
     """A run folder that is missing, incomplete or damaged."""
+
+
+class TrainingError(CandidError):
+    """Training that cannot go on: a loss that is not finite, a device that is not there."""
 
 
 class OutputError(CandidError):

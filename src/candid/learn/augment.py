@@ -1,0 +1,171 @@
+"""Augmentation of a whole batch at once: one homography per image, one resampling, erased patches.
+
+Flip, rotation and perspective compose to one 3×3 matrix per image, so that an image is resampled
+once, whatever happens to it. Parameters are drawn on the CPU from a generator of the caller, so the
+same seed gives the same augmentation on every device.
+
+Coordinates are normalised as in `torch.nn.functional.grid_sample` with `align_corners=False`: -1
+and 1 are the outer edges of the image, x to the right, y down. A homography maps a place in the
+*output* to the place in the *input* that is read there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from candid.config import AugmentConfig
+
+# Aspect ratios of erased patches, from Zhong et al., "Random Erasing Data Augmentation", 2020.
+_ASPECT = (0.3, 1 / 0.3)
+
+
+def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Every image changed anew.
+
+    Parameters
+    ----------
+    images
+        (batch, 3, side, side) float, normalised so that 0 is the mean colour.
+    config
+        Strengths and probabilities.
+    generator
+        A CPU generator.
+
+    Returns
+    -------
+    Tensor
+        The same shape, device and type. Places outside the input repeat its edge; erased patches
+        are 0, the mean colour.
+    """
+    batch, _, height, width = images.shape
+    homographies = draw_homographies(batch, config, generator)
+    images = warp(images, homographies.to(images.device))
+    if config.erase > 0 and config.erase_patches > 0:
+        boxes = draw_patches(batch, height, width, config, generator)
+        images = erase(images, boxes.to(images.device))
+    return images
+
+
+def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """(batch, 3, 3) float32: perspective after rotation after flip, from output to input."""
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(batch, *shape, generator=generator)
+
+    def happens(probability: float) -> Tensor:
+        return uniform() < probability
+
+    # Every number is drawn whether it is used or not: changing one probability then leaves the
+    # other changes of the same seed as they were.
+    flips = happens(config.flip)
+    angles = (2 * uniform() - 1) * math.radians(config.rotation_degrees)
+    angles = torch.where(happens(config.rotation), angles, 0.0)
+    shifts = (2 * uniform(4, 2) - 1) * config.perspective_shift
+    shifts = torch.where(happens(config.perspective)[:, None, None], shifts, 0.0)
+    return square_to_quad(_CORNERS + shifts) @ rotation(angles) @ horizontal_flip(flips)
+
+
+_CORNERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+
+
+def horizontal_flip(flips: Tensor) -> Tensor:
+    """(batch,) bool → (batch, 3, 3)."""
+    matrix = torch.eye(3).repeat(len(flips), 1, 1)
+    matrix[:, 0, 0] = torch.where(flips, -1.0, 1.0)
+    return matrix
+
+
+def rotation(angles: Tensor) -> Tensor:
+    """(batch,) radians → (batch, 3, 3); a positive angle turns the picture anticlockwise."""
+    matrix = torch.eye(3).repeat(len(angles), 1, 1)
+    cos, sin = angles.cos(), angles.sin()
+    matrix[:, 0, 0], matrix[:, 0, 1] = cos, -sin
+    matrix[:, 1, 0], matrix[:, 1, 1] = sin, cos
+    return matrix
+
+
+def square_to_quad(quads: Tensor) -> Tensor:
+    """The homographies that take the corners of the square [-1, 1]² to those of `quads`.
+
+    Closed form of Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section
+    2.2.3, for the unit square, after a scaling of [-1, 1]² to it.
+
+    Parameters
+    ----------
+    quads
+        (batch, 4, 2): x and y of the corners top left, top right, bottom right, bottom left.
+    """
+    p0, p1, p2, p3 = quads.double().unbind(1)  # each (batch, 2)
+    total = p0 - p1 + p2 - p3
+    d1, d2 = p1 - p2, p3 - p2
+    area = d1[:, 0] * d2[:, 1] - d2[:, 0] * d1[:, 1]
+    g = (total[:, 0] * d2[:, 1] - d2[:, 0] * total[:, 1]) / area
+    h = (d1[:, 0] * total[:, 1] - total[:, 0] * d1[:, 1]) / area
+    unit = torch.empty(len(quads), 3, 3, dtype=torch.float64)
+    unit[:, :2, 0] = p1 - p0 + g[:, None] * p1
+    unit[:, :2, 1] = p3 - p0 + h[:, None] * p3
+    unit[:, :2, 2] = p0
+    unit[:, 2] = torch.stack([g, h, torch.ones_like(g)], dim=1)
+    to_unit = torch.tensor([[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
+    matrix = unit @ to_unit
+    return (matrix / matrix[:, 2:, 2:]).float()
+
+
+def warp(images: Tensor, homographies: Tensor) -> Tensor:
+    """Read every image once, bilinearly, at the places that its homography names.
+
+    Parameters
+    ----------
+    images
+        (batch, channels, height, width) float.
+    homographies
+        (batch, 3, 3), output to input, in normalised coordinates.
+    """
+    _, _, height, width = images.shape
+    device = images.device
+    ys = (torch.arange(height, device=device, dtype=torch.float32) * 2 + 1) / height - 1
+    xs = (torch.arange(width, device=device, dtype=torch.float32) * 2 + 1) / width - 1
+    places = torch.stack(
+        [xs.repeat(height), ys.repeat_interleave(width), torch.ones(height * width, device=device)]
+    )  # (3, height · width)
+    mapped = homographies @ places  # (batch, 3, height · width)
+    grid = (mapped[:, :2] / mapped[:, 2:]).reshape(-1, 2, height, width).permute(0, 2, 3, 1)
+    return F.grid_sample(
+        images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def draw_patches(
+    batch: int, height: int, width: int, config: AugmentConfig, generator: torch.Generator
+) -> Tensor:
+    """(batch, patches, 4) float: top, left, bottom, right in pixels; an empty box where none."""
+    shape = (batch, config.erase_patches)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    happens = uniform(0, 1) < config.erase
+    area = uniform(config.erase_smallest, config.erase_largest) * height * width
+    aspect = uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])).exp()
+    tall = (area * aspect).sqrt().clamp(max=height)
+    wide = (area / aspect).sqrt().clamp(max=width)
+    top = uniform(0, 1) * (height - tall)
+    left = uniform(0, 1) * (width - wide)
+    boxes = torch.stack([top, left, top + tall, left + wide], dim=2)
+    return torch.where(happens[:, :, None], boxes, 0.0)
+
+
+def erase(images: Tensor, boxes: Tensor) -> Tensor:
+    """Set to 0 the pixels whose centres lie in one of the image's boxes."""
+    _, _, height, width = images.shape
+    ys = torch.arange(height, device=images.device) + 0.5
+    xs = torch.arange(width, device=images.device) + 0.5
+    top, left, bottom, right = boxes[..., None].unbind(2)  # each (batch, patches, 1)
+    in_rows = (ys >= top) & (ys < bottom)  # (batch, patches, height)
+    in_columns = (xs >= left) & (xs < right)  # (batch, patches, width)
+    erased = (in_rows[..., :, None] & in_columns[..., None, :]).any(1)  # (batch, height, width)
+    return images.masked_fill(erased[:, None], 0.0)

@@ -1,0 +1,99 @@
+"""Where the arithmetic happens and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from candid.errors import TrainingError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a setting names; "auto" is the first CUDA device, else the CPU.
+
+    Raises
+    ------
+    TrainingError
+        Where the name is not a device, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = ["auto", "cpu", *(f"cuda:{i}" for i in range(count)), *(["cuda"] if count else [])]
+    if device is None or str(device) not in known:
+        raise TrainingError(
+            f"There is no device {name!r} here.",
+            expected="one of: " + ", ".join(known),
+            todo="set train.device",
+        )
+    return device
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on the device, its weights in channels-last memory like the images."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether matrix products run in bfloat16; weights, losses and sums stay in float32.
+
+    "auto" says yes where the processor has instructions for it: there it is about twice as fast,
+    elsewhere it is emulated and slower than float32.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Private, and the only way to ask; absent on builds for other processors.
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, q, lambda: False)() for q in questions)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run the block on `count` processor threads (0: as it is), and set the old number back."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# <malloc.h> of glibc: parameters of mallopt and their defaults.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_DEFAULTS = {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 * 1024}
+
+
+@contextlib.contextmanager
+def memory_kept() -> Iterator[None]:
+    """Let the C library keep freed memory while the block runs, instead of giving it back.
+
+    A training step on the CPU frees and asks for hundreds of MB of activations. glibc maps and
+    unmaps such blocks each time, and the kernel then clears every page anew: up to half of the
+    time of a step (`bench/memory.py`). Where the C library is another one, nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        yield
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        for parameter, value in _DEFAULTS.items():
+            mallopt(parameter, value)
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,109 @@
+"""From packed pixels to logits, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Packed pixels, and how they are normalised before a network sees them.
+
+    Attributes
+    ----------
+    pixels
+        (n, side, side, 3) uint8, in memory or mapped.
+    mean, std
+        Per channel, of pixels scaled to 0…1.
+    """
+
+    pixels: NDArray[np.uint8]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def side(self) -> int:
+        """Pixels per side."""
+        return int(self.pixels.shape[1])
+
+    def batch(self, rows: NDArray[np.intp], device: torch.device) -> Tensor:
+        """(rows, 3, side, side) float32, normalised, in channels-last memory."""
+        raw = torch.from_numpy(self.pixels[rows]).to(device, non_blocking=True)
+        scale = torch.tensor([1 / (255 * s) for s in self.std], device=device)
+        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)])
+        # The array lies as (rows, side, side, 3): a view of it with the channels second is what
+        # torch calls channels-last, and nothing has to move.
+        return torch.addcmul(shift.to(device), raw, scale).permute(0, 3, 1, 2)
+
+
+def channel_statistics(
+    pixels: NDArray[np.uint8], rows: NDArray[np.intp], *, block: int = 2048
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation per channel of pixels scaled to 0…1, over some of the rows.
+
+    Exact: from a count of every value, so neither memory nor rounding grows with the number.
+    """
+    counts = np.zeros((3, 256), dtype=np.int64)
+    for start in range(0, len(rows), block):
+        chunk = pixels[rows[start : start + block]]
+        for channel in range(3):
+            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    values = np.arange(256) / 255
+    share = counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ values
+    variance = share @ values**2 - mean**2
+    # A channel that never changes carries nothing; dividing by 1 keeps it finite.
+    std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 0)), 1.0)
+    return _three(mean), _three(std)
+
+
+def _three(values: NDArray[Any]) -> tuple[float, float, float]:
+    red, green, blue = (float(v) for v in values)
+    return red, green, blue
+
+
+@torch.no_grad()
+def logits(
+    network: nn.Module,
+    images: Images,
+    rows: NDArray[np.intp],
+    *,
+    device: torch.device,
+    bfloat16: bool,
+    batch_size: int = 256,
+    title: str = "",
+    quiet: bool = True,
+) -> NDArray[np.float32]:
+    """(rows, classes) logits of a network in evaluation mode; the mode is set back afterwards."""
+    was_training = network.training
+    network.eval()
+    try:
+        parts = [
+            forward(network, images.batch(chunk, device), bfloat16).float().cpu().numpy()
+            for chunk in tqdm(
+                list(_chunks(rows, batch_size)), desc=title, disable=quiet or None, leave=False
+            )
+        ]
+    finally:
+        network.train(was_training)
+    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+
+
+def forward(network: nn.Module, batch: Tensor, bfloat16: bool) -> Tensor:
+    """The network's logits in float32, with the products in bfloat16 where asked."""
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
+        out: Tensor = network(batch)
+    return out.float()
+
+
+def _chunks(rows: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

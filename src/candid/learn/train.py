@@ -1,0 +1,206 @@
+"""The training loop, readable from top to bottom.
+
+Everything random in a step comes from the seed and the step's number alone, so a run that was
+killed and goes on from a checkpoint draws what it would have drawn: the same batches, the same
+changes of every image, the same dropout.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from candid.config import AugmentConfig, TrainConfig
+from candid.errors import TrainingError
+from candid.learn import checkpoint
+from candid.learn.augment import augment
+from candid.learn.device import pick_device, placed, uses_bfloat16
+from candid.learn.forward import Images, forward, logits
+from candid.records import HistoryRow
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is to be learned: packed images, their labels, and which rows are for what.
+
+    `label` holds (n,) indices of classes; `train` and `validation` are rows without missing labels.
+    """
+
+    images: Images
+    label: NDArray[np.int16]
+    classes: int
+    train: NDArray[np.intp]
+    validation: NDArray[np.intp]
+
+
+@dataclass(eq=False)
+class State:
+    """All that decides how training goes on: what a checkpoint holds."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    history: list[HistoryRow] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_step: int = 0
+    best_f1: float = -math.inf
+
+
+def start(network: nn.Module, config: TrainConfig) -> State:
+    """A network about to be trained, on the device that the settings name."""
+    network = placed(network, pick_device(config.device))
+    return State(network, torch.optim.Adam(network.parameters(), lr=config.learning_rate))
+
+
+def train(
+    task: Task,
+    state: State,
+    config: TrainConfig,
+    augmentation: AugmentConfig,
+    *,
+    save_to: Path | None = None,
+    quiet: bool = False,
+) -> Iterator[HistoryRow]:
+    """Train `state` from where it is to `config.steps`; yield a record at every evaluation.
+
+    `state.history` gets a row for every step. With `save_to`, the state is saved there at regular
+    steps; `checkpoint.load` and this function then go on as if nothing had happened, to the bit
+    on a CPU with the same number of threads.
+
+    Raises
+    ------
+    TrainingError
+        When the loss is no longer a finite number.
+    """
+    device = next(state.network.parameters()).device
+    bfloat16 = uses_bfloat16(config.precision, device)
+    weights = class_weights(task, config).to(device)
+    images = state.history[-1].images if state.history else 0
+    began = time.monotonic() - (state.history[-1].seconds if state.history else 0.0)
+    bar = tqdm(
+        total=config.steps, initial=state.step, desc="train", unit="batch", disable=quiet or None
+    )
+    with bar:
+        for rows in islice(batches(task.train, state.step, config), config.steps - state.step):
+            labels = torch.from_numpy(task.label[rows].astype(np.int64)).to(device)
+            # The caller's random numbers stay as they were: dropout draws inside the fork.
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                generator = seeded(config.seed, state.step)
+                batch = augment(task.images.batch(rows, device), augmentation, generator)
+                state.network.train()
+                output = forward(state.network, batch, bfloat16)
+            loss = F.cross_entropy(output, labels, weight=weights)
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            state.optimizer.step()
+
+            state.step += 1
+            images += len(rows)
+            row = HistoryRow(
+                step=state.step,
+                images=images,
+                seconds=time.monotonic() - began,
+                learning_rate=state.optimizer.param_groups[0]["lr"],
+                train_loss=loss.item(),
+                train_f1=weighted_f1(task.label[rows], output.argmax(1).cpu().numpy()),
+            )
+            if not math.isfinite(row.train_loss):
+                raise _diverged(row)
+            evaluated = due(state.step, config.steps, config.evaluations)
+            if evaluated:
+                row = _measure(task, state, row, weights.cpu(), bfloat16)
+                _keep_best(state, row)
+                bar.set_postfix(loss=f"{row.train_loss:.3f}", F1=f"{row.validation_f1:.4f}")
+            state.history.append(row)
+            bar.update()
+            if save_to and due(state.step, config.steps, config.checkpoints):
+                checkpoint.save(save_to, state)
+            if evaluated:
+                yield row
+
+
+def due(step: int, steps: int, times: int) -> bool:
+    """Whether something done `times` times, evenly spread over `steps`, is due after `step`."""
+    return step * times // steps > (step - 1) * times // steps
+
+
+def batches(rows: NDArray[np.intp], step: int, config: TrainConfig) -> Iterator[NDArray[np.intp]]:
+    """The rows of batch `step` (from 0) and of all that follow it, without end.
+
+    Every epoch has a new order, which the seed and its number decide; its last partial batch is
+    dropped. Fewer rows than a batch make one smaller batch per epoch.
+    """
+    size = min(config.batch_size, len(rows))
+    epoch, place = divmod(step, len(rows) // size)
+    while True:
+        order = np.random.default_rng([config.seed, 0, epoch]).permutation(rows)
+        for first in range(place * size, len(rows) - size + 1, size):
+            yield order[first : first + size]
+        epoch, place = epoch + 1, 0
+
+
+def seeded(seed: int, step: int) -> torch.Generator:
+    """Seed torch's own generators for this step; return another for the augmentation."""
+    dropout, augmentation = np.random.SeedSequence([seed, 1, step]).generate_state(2, np.uint64)
+    torch.manual_seed(int(dropout >> 1))
+    return torch.Generator().manual_seed(int(augmentation >> 1))
+
+
+def class_weights(task: Task, config: TrainConfig) -> Tensor:
+    """(classes,) weights of the loss: n / (classes · count), so that they average 1 over images."""
+    counts = np.bincount(task.label[task.train], minlength=task.classes)
+    if config.class_weights == "none":
+        return torch.ones(task.classes)
+    present = np.maximum(counts, 1)  # a class without images is never weighted
+    return torch.from_numpy(counts.sum() / (task.classes * present)).float()
+
+
+def weighted_f1(label: NDArray[np.integer], prediction: NDArray[np.integer]) -> float:
+    """F1 per class, averaged with the number of labels as weights."""
+    top = int(max(label.max(), prediction.max())) + 1
+    labelled = np.bincount(label, minlength=top)
+    predicted = np.bincount(prediction, minlength=top)
+    right = np.bincount(label[label == prediction], minlength=top)
+    f1 = 2 * right / np.maximum(labelled + predicted, 1)
+    return float(f1 @ labelled / len(label))
+
+
+def _measure(
+    task: Task, state: State, row: HistoryRow, weights: Tensor, bfloat16: bool
+) -> HistoryRow:
+    device = next(state.network.parameters()).device
+    output = logits(state.network, task.images, task.validation, device=device, bfloat16=bfloat16)
+    label = task.label[task.validation].astype(np.int64)
+    prediction = output.argmax(1)
+    loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights)
+    return replace(
+        row,
+        validation_loss=loss.item(),
+        validation_f1=weighted_f1(label, prediction),
+        validation_accuracy=float((prediction == label).mean()),
+    )
+
+
+def _keep_best(state: State, row: HistoryRow) -> None:
+    if row.validation_f1 > state.best_f1:
+        state.best_f1, state.best_step = row.validation_f1, row.step
+        state.best = {k: v.detach().clone() for k, v in state.network.state_dict().items()}
+
+
+def _diverged(row: HistoryRow) -> TrainingError:
+    return TrainingError(
+        f"The loss of batch {row.step} is {row.train_loss}.",
+        expected="a finite number",
+        todo="lower train.learning_rate, or set train.precision=float32",
+    )

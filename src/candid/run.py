@@ -1,0 +1,233 @@
+"""The run folder: where each file lies, and where the run came from."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import candid
+from candid.config import Config, read_config, to_toml
+from candid.errors import OutputError, RunError
+from candid.files import atomic, write_text, writing
+from candid.records import Provenance, read_record, write_record
+
+_LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run's folder of plain files, each written by one stage."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting."""
+        return self.path / "config.toml"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, seed, commit, command, machine, data."""
+        return self.path / "provenance.json"
+
+    @property
+    def data(self) -> Path:
+        """What explore found."""
+        return self.path / "data.json"
+
+    @property
+    def history(self) -> Path:
+        """Loss and metrics per step."""
+        return self.path / "history.parquet"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The latest state to go on from; it holds the last and the best weights."""
+        return self.path / "checkpoint" / "state.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """The model's weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """What the weights belong to, and how to feed it."""
+        return self.path / "model.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What the model says about validation and test."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def evaluation(self) -> Path:
+        """How well it does."""
+        return self.path / "evaluation.json"
+
+    @property
+    def pictures(self) -> Path:
+        """The pictures that the report shows, by kind and name."""
+        return self.path / "pictures.parquet"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "README.md"
+
+
+def next_free(root: Path, name: str) -> Path:
+    """`root/2026-11-24-plain-1`, or with the next number where that is taken."""
+    today = datetime.date.today().isoformat()
+    number = 1
+    while (path := root / f"{today}-{name}-{number}").exists():
+        number += 1
+    return path
+
+
+def create(path: Path, config: Config, provenance: Provenance) -> RunFolder:
+    """Make a run folder and write down its settings and where it comes from.
+
+    Raises
+    ------
+    OutputError
+        Where the folder holds something already, or cannot be written to.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        is_run = (path / "config.toml").is_file()
+        raise OutputError(
+            f"{path} is not empty.",
+            expected="a new or empty folder",
+            todo=f"go on with --resume {path}" if is_run else "name another place with --out",
+        )
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(path)
+    write_text(run.config, to_toml(config))
+    write_record(run.provenance, provenance)
+    return run
+
+
+def open_run(path: Path) -> tuple[RunFolder, Config]:
+    """An existing run and its settings.
+
+    Raises
+    ------
+    RunError
+        Where there is no run.
+    """
+    run = RunFolder(path)
+    if not run.config.is_file():
+        raise RunError(
+            f"{path} is not a run: it has no config.toml.",
+            expected="a folder that candid run or candid train wrote",
+            todo="check the path",
+        )
+    return run, read_config(run.config)
+
+
+def note_seconds(run: RunFolder, stage: str, seconds: float) -> None:
+    """Add to the provenance how long a stage took."""
+    provenance = read_record(run.provenance, Provenance)
+    times = provenance.seconds | {stage: round(seconds, 3)}
+    write_record(run.provenance, replace(provenance, seconds=times))
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def write_pictures(run: RunFolder, pictures: Mapping[tuple[str, str], bytes]) -> None:
+    """Write encoded pictures by (kind, name): ("mean", "Male"), ("thumbnail", "000123.jpg")."""
+    table = pa.table(
+        {
+            "kind": pa.array([kind for kind, _ in pictures], pa.string()),
+            "name": pa.array([name for _, name in pictures], pa.string()),
+            "png": pa.array(list(pictures.values()), pa.binary()),
+        }
+    )
+    with atomic(run.pictures) as part:
+        pq.write_table(table, part)
+
+
+def read_pictures(run: RunFolder) -> dict[tuple[str, str], bytes]:
+    """The pictures that were written; none where the stage did not run."""
+    if not run.pictures.is_file():
+        return {}
+    rows = pq.read_table(run.pictures).to_pylist()
+    return {(row["kind"], row["name"]): row["png"] for row in rows}
+
+
+# --- provenance ----------------------------------------------------------------------------------
+
+
+def provenance(*, seed: int, data: str, data_fingerprint: str) -> Provenance:
+    """Where a run that starts now comes from."""
+    return Provenance(
+        candid=candid.__version__,
+        command=shlex.join(["candid", *sys.argv[1:]]),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds={},
+        seed=seed,
+        commit=_commit(),
+        versions={"python": platform.python_version()} | _versions(),
+        machine=_machine(),
+        data=data,
+        data_fingerprint=data_fingerprint,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _machine() -> dict[str, str]:
+    about = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count() or "unknown"),
+    }
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        about["processor"] = next(x.split(":")[1].strip() for x in lines if "model name" in x)
+    except (OSError, StopIteration):
+        about["processor"] = platform.processor() or "unknown"
+    return about
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that Candid itself runs from; None when it was installed."""
+    source = Path(candid.__file__).resolve().parent
+    git = ["git", "-C", str(source)]
+    try:
+        tracked = subprocess.run(
+            [*git, "ls-files", "--error-unmatch", "__init__.py"], capture_output=True, timeout=10
+        )
+        if tracked.returncode:
+            return None
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, timeout=10)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    commit = head.stdout.decode().strip()
+    return (commit + ("+changes" if dirty.stdout.strip() else "")) or None

@@ -1,0 +1,20 @@
+"""What every test stands on."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is loaded, and inherited by the commands that tests start: tests run side by side,
+# and threads that wait for each other on a busy processor are many times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real images, where there is one; tests that ask for it skip elsewhere."""
+    named = os.environ.get("CANDID_TEST_DATA")
+    path = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not (path / "celeba64").is_dir():
+        pytest.skip(f"no real images in {path}: set CANDID_TEST_DATA to a folder with celeba64")
+    return path

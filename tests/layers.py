@@ -1,0 +1,21 @@
+"""The arrows of the house: who may import whom. `test_layers.py` holds them."""
+
+# Each wing, and the wings that its modules may import beside their own.
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "statistics": set(),
+    "files": {"errors"},
+    "records": {"errors", "files"},
+    "predictions": {"errors", "files", "records"},
+    "config": {"errors", "files", "records"},
+    "recipes": set(),
+    "run": {"", "errors", "files", "records", "config"},
+    "data": {"errors", "files", "records", "predictions", "config", "statistics"},
+    "learn": {"errors", "files", "records", "predictions", "config", "data"},
+    "judge": {"errors", "files", "records", "predictions", "config", "statistics"},
+    "report": {"errors", "files", "records", "predictions", "config"},
+}
+TOP = {"", "stages", "cli", "__main__"}  # may import everything below them
+
+# What may load torch when it is imported.
+TORCH = {"learn"}

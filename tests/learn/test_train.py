@@ -1,0 +1,204 @@
+import dataclasses
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn import functional as F
+
+from candid.config import AugmentConfig, TrainConfig
+from candid.errors import RunError, TrainingError
+from candid.learn import checkpoint
+from candid.learn.forward import Images, forward
+from candid.learn.networks import build
+from candid.learn.train import (
+    Task,
+    batches,
+    class_weights,
+    due,
+    seeded,
+    start,
+    train,
+    weighted_f1,
+)
+
+STILL = AugmentConfig(flip=0, rotation=0, perspective=0, erase=0)
+CHANGED = AugmentConfig()
+FAST = TrainConfig(
+    steps=12, batch_size=16, evaluations=3, checkpoints=4, precision="float32", device="cpu"
+)
+
+
+def task(n=120, side=12, seed=0, share=0.3):
+    """Two classes that differ in brightness, three tenths of the second."""
+    rng = np.random.default_rng(seed)
+    label = (rng.random(n) < share).astype(np.int16)
+    pixels = rng.integers(0, 160, (n, side, side, 3)) + 80 * label[:, None, None, None]
+    images = Images(pixels.astype(np.uint8), (0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
+    return Task(images, label, 2, np.arange(n - 40), np.arange(n - 40, n))
+
+
+def network(seed=0, side=12):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build("plain", side=side, classes=2)
+
+
+def trained(config=FAST, augmentation=CHANGED, **more):
+    state = start(network(config.seed), config)
+    rows = list(train(task(), state, config, augmentation, quiet=True, **more))
+    return state, rows
+
+
+def same(one, two):
+    a, b = one.network.state_dict(), two.network.state_dict()
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_learns():
+    state, rows = trained(dataclasses.replace(FAST, steps=20))
+    assert rows[-1].validation_f1 > 0.95
+    assert rows[-1].validation_loss < 0.3 < 0.6 < state.history[0].train_loss
+    assert state.best_f1 == max(r.validation_f1 for r in rows)
+
+
+def test_first_step_is_that_of_plain_torch():
+    """Without augmentation: the batch, the weighted loss, dropout and Adam, written out."""
+    config = dataclasses.replace(FAST, steps=1)
+    state, _ = trained(config, STILL)
+    data, net = task(), network()
+    weight = torch.tensor(
+        compute_class_weight("balanced", classes=np.arange(2), y=data.label[data.train])
+    )
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    rows = next(batches(data.train, 0, config))
+    pixels = torch.from_numpy(data.images.pixels[rows]).permute(0, 3, 1, 2)
+    with torch.random.fork_rng():
+        seeded(config.seed, 0)
+        output = net.train()((pixels / 255 - 0.4) / 0.2)
+    labels = torch.from_numpy(data.label[rows]).long()
+    loss = F.cross_entropy(output, labels, weight=weight.float())
+    loss.backward()
+    optimizer.step()
+    assert state.history[0].train_loss == pytest.approx(loss.item(), rel=1e-5)
+    for ours, theirs in zip(state.network.parameters(), net.parameters(), strict=True):
+        # Adam's first step is close to ±learning rate, also where a gradient is almost 0.
+        assert ((ours - theirs).abs() < 1e-5).float().mean() > 0.99
+
+
+def test_same_seed_same_weights_and_other_seed_others():
+    one, _ = trained()
+    two, _ = trained()
+    other, _ = trained(dataclasses.replace(FAST, seed=1))
+    assert same(one, two)
+    assert not same(one, other)
+
+
+def test_the_caller_s_random_numbers_stay_as_they_were():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    trained(dataclasses.replace(FAST, steps=2))
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("stop", [1, 5, 11])
+def test_going_on_from_a_checkpoint_is_exact(tmp_path, stop):
+    config = dataclasses.replace(FAST, checkpoints=12, evaluations=12)
+    whole, whole_rows = trained(config)
+    path = tmp_path / "state.safetensors"
+    killed = start(network(config.seed), config)
+    for row in train(task(), killed, config, AugmentConfig(), save_to=path, quiet=True):
+        if row.step >= stop:
+            break
+    again = start(network(99), config)  # its fresh weights must not matter
+    checkpoint.load(path, again)
+    rows = list(train(task(), again, config, AugmentConfig(), quiet=True))
+    assert same(whole, again)
+    assert all(torch.equal(whole.best[k], again.best[k]) for k in whole.best)
+    assert (whole.best_step, whole.best_f1) == (again.best_step, again.best_f1)
+    untimed = [dataclasses.replace(r, seconds=0) for r in whole.history]
+    # NaN is not equal to itself: compare what is printed.
+    assert repr([dataclasses.replace(r, seconds=0) for r in again.history]) == repr(untimed)
+    assert rows[-1].step == whole_rows[-1].step == 12
+    seconds = [r.seconds for r in again.history]
+    assert seconds == sorted(seconds)
+
+
+def test_checkpoint_of_another_network_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    state, _ = trained(dataclasses.replace(FAST, steps=1))
+    checkpoint.save(path, state)
+    with pytest.raises(RunError, match="Cannot go on from"):
+        checkpoint.load(path, start(network(side=16), FAST))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x80\x04." * 10])
+def test_damaged_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="Cannot go on from"):
+        checkpoint.load(path, start(network(), FAST))
+
+
+def test_a_loss_that_is_not_finite_stops_training():
+    config = dataclasses.replace(FAST, learning_rate=1e30)
+    with pytest.raises(TrainingError, match="loss of batch"):
+        trained(config)
+
+
+def test_every_image_once_per_epoch_and_orders_differ():
+    rows = np.arange(100, 150)
+    config = TrainConfig(batch_size=12)
+    drawn = np.stack(list(islice(batches(rows, 0, config), 8)))
+    for epoch in (drawn[:4].ravel(), drawn[4:].ravel()):
+        assert len(set(epoch)) == 48  # 50 rows, the last partial batch dropped
+        assert set(epoch) <= set(rows)
+    assert not np.array_equal(drawn[:4], drawn[4:])
+
+
+@pytest.mark.parametrize("step", [0, 3, 4, 9])
+def test_batches_can_start_anywhere(step):
+    rows, config = np.arange(50), TrainConfig(batch_size=12)
+    from_start = list(islice(batches(rows, 0, config), 12))
+    from_there = list(islice(batches(rows, step, config), 12 - step))
+    np.testing.assert_array_equal(from_start[step:], from_there)
+
+
+def test_fewer_images_than_a_batch_make_a_smaller_batch():
+    (batch,) = islice(batches(np.arange(5), 0, TrainConfig(batch_size=256)), 1)
+    assert sorted(batch) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("steps", "times"), [(635, 20), (10, 3), (5, 20), (7, 1)])
+def test_due_is_evenly_spread_and_ends_with_the_last_step(steps, times):
+    when = [s for s in range(1, steps + 1) if due(s, steps, times)]
+    assert len(when) == min(steps, times)
+    assert when[-1] == steps
+    assert max(np.diff([0, *when])) <= math.ceil(steps / min(steps, times))
+
+
+def test_class_weights_are_scikit_learn_s():
+    data = task()
+    expected = compute_class_weight("balanced", classes=np.arange(2), y=data.label[data.train])
+    np.testing.assert_allclose(class_weights(data, TrainConfig()), expected, rtol=1e-6)
+    assert class_weights(data, TrainConfig(class_weights="none")).tolist() == [1, 1]
+
+
+def test_weighted_f1_is_scikit_learn_s():
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 7):
+        label, prediction = rng.integers(0, classes, (2, 50))
+        expected = f1_score(label, prediction, average="weighted")
+        assert weighted_f1(label, prediction) == pytest.approx(expected, abs=1e-12)
+
+
+def test_bfloat16_is_near_float32():
+    net, data = network().eval(), task()
+    batch = data.images.batch(np.arange(10), torch.device("cpu"))
+    low, full = forward(net, batch, True), forward(net, batch, False)
+    assert low.dtype == torch.float32
+    assert 0 < (low - full).abs().max() < 0.05 * full.abs().max()

@@ -1,0 +1,102 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import candid
+from layers import ARROWS, TOP, TORCH
+
+SOURCE = Path(candid.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def wing(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def name_of(path: Path) -> str:
+    parts = ["candid", *path.relative_to(SOURCE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+            # "from candid.learn import checkpoint" names a module, "import Path" does not.
+            for a in node.names:
+                inner = SOURCE.parent / Path(*f"{node.module}.{a.name}".split("."))
+                if inner.with_suffix(".py").exists() or inner.is_dir():
+                    found.add(f"{node.module}.{a.name}")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_follow_the_arrows(path):
+    here = wing(name_of(path))
+    if here in TOP:
+        return
+    assert here in ARROWS, f"{here} has no place in the house: add it to layers.py"
+    outside = {wing(m) for m in imports_of(path) if m.split(".")[0] == "candid"} - {here}
+    if "candid" in imports_of(path):
+        outside.add("")
+    outside -= {""} if "" in ARROWS[here] or not outside & {""} else set()
+    assert outside <= ARROWS[here]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_imports_the_command_line(path):
+    if name_of(path) != "candid.__main__":
+        assert "candid.cli" not in imports_of(path)
+
+
+def test_arrows_have_no_circle():
+    order: list[str] = []
+    waiting = {k: v - {""} for k, v in ARROWS.items()}
+    while waiting:
+        free = [k for k, v in waiting.items() if v <= set(order)]
+        assert free, f"a circle among {sorted(waiting)}"
+        order += free
+        waiting = {k: v for k, v in waiting.items() if k not in free}
+
+
+def test_modules_have_no_circle():
+    names = {name_of(p): p for p in MODULES}
+    graph = {n: {m for m in imports_of(p) if m in names and m != n} for n, p in names.items()}
+    # A package's door imports its rooms, and a room's import of a sibling names the package first.
+    for name in graph:
+        graph[name] -= {".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1)}
+    done: set[str] = set()
+    while len(done) < len(graph):
+        free = {n for n, needs in graph.items() if n not in done and needs <= done}
+        assert free, f"a circle among {sorted(set(graph) - done)}"
+        done |= free
+
+
+@pytest.mark.parametrize("heavy", ["torch", "altair", "sklearn", "scipy"])
+def test_light_imports(heavy):
+    """Importing everything but `learn` loads neither torch nor what only one verb needs."""
+    light = [name_of(p) for p in MODULES if wing(name_of(p)) not in TORCH | {"__main__"}]
+    light.remove("candid.__main__") if "candid.__main__" in light else None
+    code = f"import sys, {', '.join(light)}; sys.exit({heavy!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or f"{heavy} was imported"
+
+
+def test_help_is_light():
+    code = (
+        "import sys\nfrom candid.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch','numpy','pyarrow','PIL','altair','jinja2'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "run" in done.stdout
