@@ -127,7 +127,7 @@ class TrainConfig:
         "processor has instructions for it",
         choices=("auto", "float32", "bfloat16"),
     )
-    device: str = setting("auto", "auto, cpu, cuda or cuda:<number>")
+    device: str = setting("auto", "auto, cpu, cuda, or one of several: cuda:1")
     threads: int = setting(0, "processor threads; 0: one per core", low=0)
     seed: int = setting(0, "the same seed gives the same result", low=0)
 
@@ -234,7 +234,7 @@ def _replace(section: str, config: Any, changes: Mapping[str, Any]) -> Any:
 
 def _check(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> Any:
     wrong = ConfigError(
-        f"{name} = {value!r} is not possible.", expected=_expected(kind, about), todo=f"set {name}"
+        f"{name} = {value!r} is not possible.", expected=expected(kind, about), todo=f"set {name}"
     )
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
@@ -251,7 +251,8 @@ def _check(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> Any:
     return value
 
 
-def _expected(kind: Any, about: Mapping[str, Any]) -> str:
+def expected(kind: Any, about: Mapping[str, Any]) -> str:
+    """What a setting takes, in words."""
     if about["choices"]:
         return "one of: " + ", ".join(about["choices"])
     if get_origin(kind) is tuple:
@@ -267,7 +268,7 @@ def _expected(kind: Any, about: Mapping[str, Any]) -> str:
 
 def _example(section: Any) -> str:
     first = dataclasses.fields(section)[0]
-    return f"{first.name} = {_toml(getattr(section, first.name))}"
+    return f"{first.name} = {toml(getattr(section, first.name))}"
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -308,12 +309,13 @@ def to_toml(config: Config) -> str:
         lines = [f"[{section.name}]"]
         for f in dataclasses.fields(values):
             lines.append(f"# {f.metadata['explanation']}")
-            lines.append(f"{f.name} = {_toml(getattr(values, f.name))}")
+            lines.append(f"{f.name} = {toml(getattr(values, f.name))}")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """A setting's value as TOML."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -321,8 +323,12 @@ def _toml(value: Any) -> str:
             return repr(value)
         case str():
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return '"' + "".join(c if c >= " " else f"\\u{ord(c):04x}" for c in escaped) + '"'
+            return (
+                '"'
+                + "".join(c if " " <= c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped)
+                + '"'
+            )
         case tuple():
-            return "[" + ", ".join(_toml(v) for v in value) + "]"
+            return "[" + ", ".join(toml(v) for v in value) + "]"
         case _:
             raise TypeError(f"no TOML for {type(value).__name__}")

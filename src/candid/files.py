@@ -64,6 +64,7 @@ _REFUSALS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "operation not permitted",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a file stands where a folder should go",
     errno.EISDIR: "a folder stands where the file should go",
     errno.EFBIG: "the file would be larger than is allowed here",
 }

@@ -158,7 +158,8 @@ class Exploration:
     """What images and labels there are (`data.json`).
 
     `people` is None where identities are unknown; `brightness` and `contrast` hold one histogram
-    per class (mean and standard deviation of luma in an image, 0 to 1).
+    per class (mean and standard deviation of luma in an image, 0 to 1); `samples` holds the ids of
+    a few training images of each class, drawn at random.
     """
 
     name: str
@@ -179,6 +180,7 @@ class Exploration:
     brightness: tuple[Histogram, ...]
     contrast: tuple[Histogram, ...]
     findings: tuple[Finding, ...]
+    samples: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 # --- model.json, history.parquet -----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import os
@@ -9,7 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import candid
 from candid.config import Config, read_config, to_toml
 from candid.errors import OutputError, RunError
 from candid.files import atomic, write_text, writing
-from candid.records import Provenance, read_record, write_record
+from candid.records import HistoryRow, Provenance, read_record, write_record
 
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
 
@@ -147,6 +148,25 @@ def note_seconds(run: RunFolder, stage: str, seconds: float) -> None:
     provenance = read_record(run.provenance, Provenance)
     times = provenance.seconds | {stage: round(seconds, 3)}
     write_record(run.provenance, replace(provenance, seconds=times))
+
+
+# --- history -------------------------------------------------------------------------------------
+
+
+def write_history(run: RunFolder, rows: Sequence[HistoryRow]) -> None:
+    """Write one row per training step."""
+    columns = {
+        f.name: [getattr(row, f.name) for row in rows] for f in dataclasses.fields(HistoryRow)
+    }
+    with atomic(run.history) as part:
+        pq.write_table(pa.table(columns), part, compression="zstd")
+
+
+def read_history(run: RunFolder) -> list[HistoryRow]:
+    """The rows that were written; none where nothing was trained."""
+    if not run.history.is_file():
+        return []
+    return [HistoryRow(**row) for row in pq.read_table(run.history).to_pylist()]
 
 
 # --- pictures ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,10 +14,8 @@ from torch import Tensor
 
 from candid.errors import RunError
 from candid.files import atomic
+from candid.learn.state import State
 from candid.records import HistoryRow
-
-if TYPE_CHECKING:
-    from candid.learn.train import State
 
 _COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from candid.learn import checkpoint
 from candid.learn.augment import augment
 from candid.learn.device import pick_device, placed, uses_bfloat16
 from candid.learn.forward import Images, forward, logits
+from candid.learn.state import State
 from candid.records import HistoryRow
 
 
@@ -42,19 +43,6 @@ class Task:
     classes: int
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
-
-
-@dataclass(eq=False)
-class State:
-    """All that decides how training goes on: what a checkpoint holds."""
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    history: list[HistoryRow] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    best_step: int = 0
-    best_f1: float = -math.inf
 
 
 def start(network: nn.Module, config: TrainConfig) -> State:

@@ -1,0 +1,38 @@
+"""Small encoded pictures for a report."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from candid.data.dataset import Dataset
+from candid.data.decode import decode
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """(height, width, 3) uint8 as a PNG file."""
+    return _encode(pixels, "PNG", optimize=True)
+
+
+def thumbnail(dataset: Dataset, row: int, *, side: int, max_pixels: int) -> bytes:
+    """An image of the data set as a square JPEG or, where it is as small, from its own pixels.
+
+    It is stretched to a square like the picture that the network sees, but larger where the
+    original allows.
+
+    Raises
+    ------
+    ImageError
+        Where it cannot be decoded.
+    """
+    decoded = decode(dataset.source.read(row), side=side, max_pixels=max_pixels)
+    return _encode(decoded.pixels, "JPEG", quality=85)
+
+
+def _encode(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()

@@ -1,0 +1,300 @@
+"""How good predictions are: pure functions of arrays, `*_score` up, `*_error` down.
+
+Every function takes weights `(..., n)` and answers `(...)`: one row of weights is one figure,
+a thousand rows are a thousand bootstrap draws at the price of a few matrix products. Counts are
+gathered once into a confusion matrix, and everything that follows from counts takes that matrix.
+
+The figures equal scikit-learn's, except where a figure is undefined. There scikit-learn answers 0
+(`zero_division`) and these answer NaN: the precision of a class that was never predicted, the
+recall of a class without images, an area with no positives or no negatives. The F1 of a class is
+2 tp / (2 tp + fp + fn), so it is 0, not undefined, for a class that has images and is never
+predicted; in weighted F1 a class without images has no weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+# --- from counts ---------------------------------------------------------------------------------
+
+
+def confusion_matrix(
+    label: NDArray[Any], prediction: NDArray[Any], classes: int, weight: Floats | None = None
+) -> Floats:
+    """Count the images labelled i and predicted j.
+
+    Parameters
+    ----------
+    label, prediction
+        (n,) whole numbers from 0 to `classes` - 1.
+    classes
+        How many classes there are, whether or not an image bears them.
+    weight
+        (..., n); None for one each.
+
+    Returns
+    -------
+    (..., classes, classes) sums of weights, labels down and predictions across.
+    """
+    cell = np.asarray(label, dtype=np.intp) * classes + np.asarray(prediction, dtype=np.intp)
+    indicator = np.zeros((len(cell), classes * classes))  # (n, C * C)
+    indicator[np.arange(len(cell)), cell] = 1.0
+    counts = _weights(weight, len(cell)) @ indicator
+    return counts.reshape(*counts.shape[:-1], classes, classes)
+
+
+def accuracy_score(confusion: Floats) -> Floats:
+    """Share of images that are classified as labelled; `(..., C, C)` to `(...)`."""
+    return _divide(_hits(confusion).sum(-1), confusion.sum((-2, -1)))
+
+
+def recall_score(confusion: Floats) -> Floats:
+    """Of the images labelled so, the share predicted so, per class; `(..., C, C)` to `(..., C)`."""
+    return _divide(_hits(confusion), confusion.sum(-1))
+
+
+def precision_score(confusion: Floats) -> Floats:
+    """Of the images predicted so, the share labelled so, per class; `(..., C, C)` to `(..., C)`."""
+    return _divide(_hits(confusion), confusion.sum(-2))
+
+
+def f1_score(confusion: Floats) -> Floats:
+    """2 tp / (2 tp + fp + fn) per class; `(..., C, C)` to `(..., C)`."""
+    return _divide(2 * _hits(confusion), confusion.sum(-1) + confusion.sum(-2))
+
+
+def weighted_f1_score(confusion: Floats) -> Floats:
+    """Mean of the classes' F1, each weighted by its share of the labels; to `(...)`."""
+    support = confusion.sum(-1)
+    # A class without images weighs nothing, even where its F1 is undefined.
+    f1 = np.where(support > 0, f1_score(confusion), 0.0)
+    return _divide((f1 * support).sum(-1), support.sum(-1))
+
+
+def balanced_accuracy_score(confusion: Floats) -> Floats:
+    """Mean recall of the classes that have images (scikit-learn's definition); to `(...)`."""
+    recall = recall_score(confusion)
+    present = confusion.sum(-1) > 0
+    return _divide(np.where(present, recall, 0.0).sum(-1), present.sum(-1).astype(np.float64))
+
+
+def always(confusion: Floats, answer: int) -> Floats:
+    """The confusion matrix of a model that gives every image the same answer."""
+    same = np.zeros_like(confusion)
+    same[..., answer] = confusion.sum(-1)
+    return same
+
+
+# --- from ranks ----------------------------------------------------------------------------------
+
+
+def roc_auc_score(
+    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
+) -> Floats:
+    """Area under the ROC curve: the chance that a positive ranks above a negative; ties count half.
+
+    Parameters
+    ----------
+    positive
+        (n,) whether the image bears the class.
+    score
+        (n,) the higher, the more the model thinks so.
+    weight
+        (..., n); None for one each.
+
+    Returns
+    -------
+    (...) areas; NaN without a positive or without a negative.
+    """
+    return rank_scores(positive, score, weight)[0]
+
+
+def average_precision_score(
+    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
+) -> Floats:
+    """Area under the precision-recall curve as a sum of steps, Σ (R_k - R_{k-1}) P_k.
+
+    Arguments as in `roc_auc_score`. NaN without a positive.
+    """
+    return rank_scores(positive, score, weight)[1]
+
+
+def rank_scores(
+    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """ROC AUC and average precision together: they share the sorting and summing.
+
+    Only where a positive stands does either sum change, so positives are looked up among the
+    sorted negatives, once for all rows of weights.
+    """
+    weights = _weights(weight, len(score))
+    above, below = (
+        _sorted(np.flatnonzero(positive), score),
+        _sorted(np.flatnonzero(~positive), score),
+    )
+    ranked, others = -score[above], -score[below]
+    beaten_by = np.searchsorted(others, ranked, side="left")  # negatives with a higher score
+    not_above = np.searchsorted(others, ranked, side="right")  # and those that tie
+    own = weights[..., above]  # (..., positives)
+    true = _running(own)[..., np.searchsorted(ranked, ranked, side="right")]
+    negatives = _running(weights[..., below])
+    false = negatives[..., not_above]
+    total = own.sum(-1), negatives[..., -1]
+
+    seen = true + false
+    precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
+    ap = _divide(np.einsum("...k,...k->...", own, precision), total[0])
+    if (beaten_by != not_above).any():
+        false = (false + negatives[..., beaten_by]) / 2  # ties count half
+    beaten = total[0] * total[1] - np.einsum("...k,...k->...", own, false)
+    return _divide(beaten, total[0] * total[1]), ap
+
+
+def rank_counts(
+    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Positives and negatives at or above each distinct score, highest score first.
+
+    Returns
+    -------
+    true, false
+        (..., thresholds) sums of weights; equal scores share a threshold.
+    """
+    order = _sorted(np.arange(len(score)), score)
+    ranked = _weights(weight, len(order))[..., order]
+    if not len(order):  # no image: one threshold that nothing reaches
+        nothing = np.zeros((*ranked.shape[:-1], 1))
+        return nothing, nothing
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
+    true = _running(ranked * positive[order])[..., ends + 1]
+    return true, _running(ranked)[..., ends + 1] - true
+
+
+def macro(per_class: list[Floats]) -> Floats:
+    """Mean over the classes, one against the rest; for two classes, the second one's figure.
+
+    NaN where any class's figure is: a mean over whichever classes a draw happens to hold would be
+    another figure in every draw.
+    """
+    if len(per_class) == 2:
+        return per_class[1]
+    mean: Floats = np.mean(per_class, axis=0)
+    return mean
+
+
+# --- from probabilities --------------------------------------------------------------------------
+
+
+def log_loss_error(
+    label: NDArray[Any], probability: Floats, weight: Floats | None = None
+) -> Floats:
+    """Mean of -log of the probability given to the label, in nats.
+
+    Parameters
+    ----------
+    label
+        (n,) whole numbers.
+    probability
+        (n, classes), rows sum to 1; clipped to the machine's epsilon as in scikit-learn, so that
+        one certain mistake costs 36 nats and not infinity.
+    weight
+        (..., n); None for one each.
+    """
+    eps = np.finfo(np.float64).eps
+    given = probability[np.arange(len(label)), label]
+    return weighted_mean(-np.log(np.clip(given, eps, 1 - eps)), weight)
+
+
+def brier_error(label: NDArray[Any], probability: Floats, weight: Floats | None = None) -> Floats:
+    """Mean squared distance between probabilities and what was labelled; arguments as above.
+
+    For two classes (p - y)² of one class, 0 to 1 (Brier's score as most software gives it); for
+    more, summed over the classes, 0 to 2 (Brier 1950). Both are scikit-learn's defaults.
+    """
+    truth = np.zeros_like(probability)
+    truth[np.arange(len(label)), label] = 1.0
+    squares = np.square(probability - truth).sum(axis=1)
+    return weighted_mean(squares / 2 if probability.shape[1] == 2 else squares, weight)
+
+
+def confidence_bins(confidence: Floats, bins: int) -> NDArray[np.intp]:
+    """Which of `bins` equally wide bins ((0, 1/bins], …) each confidence falls into."""
+    edges = np.linspace(0, 1, bins + 1)
+    index: NDArray[np.intp] = np.searchsorted(edges[1:-1], confidence, side="left")
+    return index
+
+
+def calibration_error(
+    label: NDArray[Any], probability: Floats, weight: Floats | None = None, *, bins: int = 15
+) -> Floats:
+    """Expected calibration error of the top label (Guo et al. 2017, equation 3).
+
+    Images are binned by the probability of the predicted class, in equally wide bins; the absolute
+    difference between mean probability and accuracy of each bin is averaged by the bins' weight.
+    It is biased upwards where bins hold few images; arguments as in `log_loss_error`.
+    """
+    total: Floats = np.abs(bin_excess(label, probability, weight, bins=bins)).sum(-1)
+    return total
+
+
+def bin_excess(
+    label: NDArray[Any], probability: Floats, weight: Floats | None = None, *, bins: int = 15
+) -> Floats:
+    """Each bin's part of the calibration error with its sign: positive where the model is too sure.
+
+    Returns
+    -------
+    (..., bins) sums of weight · (confidence - correct) over the sum of all weights.
+    """
+    confidence = probability.max(axis=1)
+    excess = confidence - (probability.argmax(axis=1) == label)
+    by_bin = np.zeros((len(label), bins))
+    by_bin[np.arange(len(label)), confidence_bins(confidence, bins)] = excess
+    weights = _weights(weight, len(label))
+    return _divide(weights @ by_bin, weights.sum(-1, keepdims=True))
+
+
+def weighted_mean(values: Floats, weight: Floats | None = None) -> Floats:
+    """Mean of `(n,)` values under `(..., n)` weights; NaN where no weight is left."""
+    weights = _weights(weight, len(values))
+    return _divide(weights @ values, weights.sum(-1))
+
+
+# --- helpers -------------------------------------------------------------------------------------
+
+
+def _weights(weight: Floats | None, n: int) -> Floats:
+    return np.ones(n) if weight is None else np.asarray(weight, dtype=np.float64)
+
+
+def _sorted(rows: NDArray[np.intp], score: Floats) -> NDArray[np.intp]:
+    """The rows in descending order of their scores."""
+    order: NDArray[np.intp] = rows[np.argsort(-score[rows], kind="stable")]
+    return order
+
+
+def _running(values: Floats) -> Floats:
+    """(..., n + 1) sums of the first 0, 1, …, n values."""
+    sums = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
+    np.cumsum(values, axis=-1, out=sums[..., 1:])
+    return sums
+
+
+def _hits(confusion: Floats) -> Floats:
+    hits: Floats = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return hits
+
+
+def _divide(above: Floats, below: Floats) -> Floats:
+    """Quotients, NaN where nothing is below the line."""
+    above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    quotient = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
+    np.divide(above, below, out=quotient, where=below > 0)
+    defined: Floats = quotient[()]
+    return defined

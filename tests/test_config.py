@@ -1,0 +1,103 @@
+import dataclasses
+import math
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from candid.config import Config, load_config, read_config, recipes, to_toml, with_values
+from candid.errors import ConfigError
+
+
+def test_to_toml_and_back(tmp_path):
+    config = with_values(
+        Config(),
+        {"train": {"learning_rate": 3e-5, "seed": 7}, "data": {"attributes": ["a", 'b "c"']}},
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config))
+    assert read_config(path) == config
+
+
+@given(st.text())
+def test_any_text_survives_toml(text):
+    config = with_values(Config(), {"data": {"path_column": text}})
+    assert tomllib.loads(to_toml(config))["data"]["path_column"] == text
+
+
+def test_every_setting_is_explained_and_its_default_is_possible():
+    for section in dataclasses.fields(Config):
+        defaults = getattr(Config(), section.name)
+        for f in dataclasses.fields(defaults):
+            assert f.metadata["explanation"], f.name
+        values = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(defaults)}
+        assert with_values(Config(), {section.name: values}) == Config()
+
+
+def test_later_settings_win(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("[train]\nsteps = 10\nseed = 3\n")
+    config = load_config(recipe="plain", file=path, overrides=["train.steps=20", "data.fit=crop"])
+    assert (config.train.steps, config.train.seed, config.data.fit) == (20, 3, "crop")
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_recipes_load(recipe):
+    assert isinstance(load_config(recipe=recipe), Config)
+
+
+def test_plain_is_the_description():
+    config = load_config(recipe="plain")
+    train = config.train
+    assert (train.steps, train.batch_size, train.optimizer) == (635, 256, "adam")
+    assert (train.learning_rate, train.class_weights) == (1e-3, "inverse")
+    assert config.augment.rotation_degrees == 5
+    assert config.data.side == 64
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("trian.steps=1", "did you mean 'train'"),
+        ("train.stesp=1", "did you mean 'train.steps'"),
+        ("train.steps=0", "at least 1"),
+        ("train.steps=1.5", "a whole number"),
+        ("train.steps=true", "a whole number"),
+        ("train.steps=many", "a whole number"),
+        ("train.learning_rate=nan", "a number"),
+        ("train.optimizer=sgdd", "one of: "),
+        ("augment.flip=1.5", "at most 1"),
+        ("data.attributes=Smiling", "a list of str"),
+        ("data.attributes=[1]", "a list of str"),
+        ("train=5", "section.key=value"),
+        ("train.steps", "section.key=value"),
+        ("augment.erase_smallest=0.5", "the smallest patch no larger"),
+    ],
+)
+def test_impossible_settings_are_refused(word, says):
+    with pytest.raises(ConfigError) as error:
+        load_config(overrides=[word])
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"[train\n", b"\xff\xfe", b"train = 5\n", b"[tarin]\n"])
+def test_bad_files_are_refused(tmp_path, content):
+    path = tmp_path / "c.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError):
+        load_config(file=path)
+
+
+def test_missing_file_and_unknown_recipe(tmp_path):
+    with pytest.raises(ConfigError, match="Cannot read the settings"):
+        load_config(file=tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="no recipe 'plane'"):
+        load_config(recipe="plane")
+
+
+def test_numbers_may_be_whole_where_a_number_is_asked():
+    rate = load_config(overrides=["train.learning_rate=1"]).train.learning_rate
+    assert rate == 1.0
+    assert isinstance(rate, float)
+    assert math.isfinite(rate)

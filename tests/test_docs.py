@@ -1,0 +1,47 @@
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_reference_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs/make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    assert written == module.reference(), "run python docs/make_reference.py"
+
+
+def pages():
+    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_verbs_in_the_docs_exist(page):
+    from candid.cli import cli
+
+    for verb in re.findall(r"^\s*(?:\$ )?candid ([a-z]+)", page.read_text("utf-8"), re.MULTILINE):
+        assert verb in cli.commands
+
+
+def test_ci_runs_the_readme_s_commands():
+    """Whoever follows the README does what is tested."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^```sh\n(.*?)```", readme, re.MULTILINE | re.DOTALL)[:2]
+    ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert "candid demo" in commands[0]
+    assert "pip install -e '.[dev]'" in commands[1]
+    assert "pytest -n 2" in commands[1]
+    assert "pip install --quiet -e '.[dev]'" in ci
+    assert "pytest -n 2" in ci
+    assert "candid demo" in ci

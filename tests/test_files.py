@@ -1,0 +1,69 @@
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from candid.errors import OutputError
+from candid.files import atomic, write_json, write_text, writing
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_written_whole(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "häns\n")
+    assert path.read_text(encoding="utf-8") == "häns\n"
+    assert names(path.parent) == ["file.txt"]
+    assert stat.S_IMODE(path.stat().st_mode) & 0o400
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic(path) as part:
+        part.write_text("half")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "denied")],
+)
+def test_refusals_of_the_system_are_told(tmp_path, code, says):
+    with pytest.raises(OutputError, match=says), atomic(tmp_path / "file.txt"):
+        raise OSError(code, os.strerror(code))
+    assert names(tmp_path) == []
+
+
+def test_a_really_full_disk():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    with (
+        pytest.raises(OutputError, match="the disk is full"),
+        writing(Path("/dev/full")),
+        open("/dev/full", "w") as full,
+    ):
+        full.write("x")
+
+
+def test_other_errors_pass(tmp_path):
+    with pytest.raises(OSError, match="odd"), atomic(tmp_path / "f"):
+        raise OSError(errno.EINVAL, "odd")
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="a file stands where a folder should go"):
+        write_text(tmp_path / "file" / "inner.txt", "x")
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert names(tmp_path) == []

@@ -1,0 +1,87 @@
+import dataclasses
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from candid.errors import PredictionsError
+from candid.predictions import Attribute, Predictions, read_predictions, write_predictions
+
+
+def some(n=5):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1, 1, 1], n)
+    return Predictions(
+        target="Mood",
+        classes=("a", "b", "<c>"),
+        ids=np.array([f"x/{i}.jpg" for i in range(n)]),
+        split=np.array(["validation"] * 2 + ["test"] * (n - 2)),
+        label=np.array([0, 1, 2, -1, 1][:n], dtype=np.int16),
+        probability=p,
+        temperature=1.3,
+        identity=np.array([4, 4, -1, 7, 0][:n]),
+        attributes={
+            "Hat": Attribute("Hat", "binary", ("no", "yes"), np.array([0, 1, -1, 1, 0], np.int16)),
+            "Race": Attribute(
+                "Race", "categorical", ("r", "s"), np.array([1, 1, 0, -1, 0], np.int16)
+            ),
+            "Age": Attribute("Age", "numeric", (), np.array([1.5, np.nan, 3, 4, 5])),
+        },
+        provenance={"data": "d"},
+    )
+
+
+def assert_equal(one, two):
+    for f in dataclasses.fields(Predictions):
+        a, b = getattr(one, f.name), getattr(two, f.name)
+        if f.name == "attributes":
+            assert a.keys() == b.keys()
+            for name in a:
+                assert (a[name].kind, a[name].values) == (b[name].kind, b[name].values)
+                np.testing.assert_array_equal(a[name].data, b[name].data)
+        elif isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b)
+        else:
+            assert a == b
+
+
+def test_to_parquet_and_back(tmp_path):
+    path = tmp_path / "p.parquet"
+    write_predictions(path, some())
+    assert_equal(read_predictions(path), some())
+
+
+def test_others_can_read_it(tmp_path):
+    path = tmp_path / "p.parquet"
+    write_predictions(path, some())
+    columns = pq.read_table(path).to_pydict()
+    assert list(columns) == [
+        "id", "split", "label", "p_a", "p_b", "p_<c>", "identity", "Hat", "Race", "Age"
+    ]  # fmt: skip
+    assert columns["label"] == ["a", "b", "<c>", None, "b"]
+    assert columns["Hat"] == ["no", "yes", None, "yes", "no"]
+    assert columns["identity"] == [4, 4, None, 7, 0]
+    assert columns["Age"][1] is None
+
+
+def test_rows_can_be_picked():
+    all_rows, some_rows = some(), some()[np.array([3, 0])]
+    assert some_rows.ids.tolist() == ["x/3.jpg", "x/0.jpg"]
+    assert some_rows.attributes["Age"].data.tolist() == [4, 1.5]
+    np.testing.assert_array_equal(some_rows.prediction, all_rows.prediction[[3, 0]])
+
+
+def test_an_attribute_may_not_hide_a_column(tmp_path):
+    predictions = some()
+    clash = {"id": dataclasses.replace(predictions.attributes["Age"], name="id")}
+    with pytest.raises(PredictionsError, match="like a column of every file"):
+        write_predictions(tmp_path / "p", dataclasses.replace(predictions, attributes=clash))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text"])
+def test_what_is_not_predictions_is_refused(tmp_path, content):
+    path = tmp_path / "p.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PredictionsError, match="Cannot read"):
+        read_predictions(path)
