@@ -17,5 +17,10 @@ ARROWS: dict[str, set[str]] = {
 }
 TOP = {"", "stages", "cli", "__main__"}  # may import everything below them
 
-# What may load torch when it is imported.
-TORCH = {"learn"}
+# Libraries that take long to load, and the only modules that may load them when imported.
+HEAVY = {
+    "torch": ("candid.learn",),
+    "altair": ("candid.report.figures",),
+    "sklearn": (),
+    "scipy": (),
+}

@@ -35,13 +35,13 @@ class Images:
         return int(self.pixels.shape[1])
 
     def batch(self, rows: NDArray[np.intp], device: torch.device) -> Tensor:
-        """(rows, 3, side, side) float32, normalised, in channels-last memory."""
+        """(rows, 3, side, side) float32, normalised, in plain (channels first) memory."""
         raw = torch.from_numpy(self.pixels[rows]).to(device, non_blocking=True)
-        scale = torch.tensor([1 / (255 * s) for s in self.std], device=device)
-        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)])
-        # The array lies as (rows, side, side, 3): a view of it with the channels second is what
-        # torch calls channels-last, and nothing has to move.
-        return torch.addcmul(shift.to(device), raw, scale).permute(0, 3, 1, 2)
+        # Channels apart before the arithmetic: one factor for a whole plane is ten times as fast
+        # as three factors that alternate from byte to byte.
+        planes = raw.permute(0, 3, 1, 2).contiguous().float()
+        mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (self.mean, self.std))
+        return planes.mul_(1 / (255 * std)).sub_(mean / std)
 
 
 def channel_statistics(
@@ -99,6 +99,7 @@ def logits(
 
 def forward(network: nn.Module, batch: Tensor, bfloat16: bool) -> Tensor:
     """The network's logits in float32, with the products in bfloat16 where asked."""
+    batch = batch.contiguous(memory_format=torch.channels_last)  # as the weights are
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
         out: Tensor = network(batch)
     return out.float()
