@@ -83,7 +83,7 @@ def memory_kept() -> Iterator[None]:
 
     A training step on the CPU frees and asks for hundreds of MB of activations. glibc maps and
     unmaps such blocks each time, and the kernel then clears every page anew: up to half of the
-    time of a step (`bench/memory.py`). Where the C library is another one, nothing happens.
+    time of a step (`bench/step.py`). Where the C library is another one, nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:

@@ -1,0 +1,209 @@
+"""The canvas that a Face is painted on: material numbers, finer than the picture, in a pose.
+
+Its palette gives the colours and its centres the region masks, so that picture and masks cannot
+disagree. Coordinates: (u, v) in half image sides, u to the right, v down, (0, 0) the middle of the
+head.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from candid.data.synthetic_cast import Face
+
+Points = NDArray[np.float64]
+Field = NDArray[np.float32]
+
+REGIONS = (
+    "background",
+    "hair",
+    "forehead",
+    "brows",
+    "eyes",
+    "nose",
+    "cheeks",
+    "mouth",
+    "jaw",
+    "ears",
+    "neck",
+    "clothes",
+    "hat",
+    "glasses",
+)
+
+# What is painted, and the region that it belongs to. Skin is divided by place, not by paint.
+MATERIALS = {
+    "background": "background",
+    "skin": "cheeks",
+    "skin mark": "cheeks",
+    "nose shade": "nose",
+    "nose light": "nose",
+    "nostril": "nose",
+    "ear": "ears",
+    "ear shade": "ears",
+    "earring": "ears",
+    "neck": "neck",
+    "neck shade": "neck",
+    "clothes": "clothes",
+    "collar": "clothes",
+    "hair back": "hair",
+    "hair": "hair",
+    "hair light": "hair",
+    "brow": "brows",
+    "crease": "eyes",
+    "eye white": "eyes",
+    "iris": "eyes",
+    "iris light": "eyes",
+    "pupil": "eyes",
+    "glint": "eyes",
+    "lash": "eyes",
+    "beard": "jaw",
+    "moustache": "mouth",
+    "lip": "mouth",
+    "lip light": "mouth",
+    "mouth inside": "mouth",
+    "teeth": "mouth",
+    "tongue": "mouth",
+    "hat": "hat",
+    "hat band": "hat",
+    "hat light": "hat",
+    "frame": "glasses",
+    "lens": "glasses",
+    "lens light": "glasses",
+}
+NUMBER = {name: i for i, name in enumerate(MATERIALS)}
+REGION_OF = np.array([REGIONS.index(r) for r in MATERIALS.values()], np.uint8)
+PAINTS = tuple(MATERIALS)[1:]
+_SKIN = {"skin", "skin mark", "nose shade", "nose light", "ear", "neck"}
+_ABOVE = {"hair", "hair light", "hat", "hat band"}  # what throws a shadow on the forehead
+# A palette whose three channels say: is it skin, does it lie above skin, is it anything at all.
+COVER = bytes([0, 0, 0] + [255 * x for p in PAINTS for x in (p in _SKIN, p in _ABOVE, True)])
+
+
+class Canvas:
+    """A fine canvas of material numbers, and the pose that everything on it stands in."""
+
+    def __init__(self, face: Face, side: int) -> None:
+        self.side = side
+        self.fine = 4 if side <= 160 else 3
+        size = side * self.fine
+        self.image = Image.new("P", (size, size), 0)
+        self.draw = ImageDraw.Draw(self.image)
+        self.scale = face.zoom * size / 2
+        self.middle = size / 2 * np.array([1 + face.shift_x, 1.04 + face.shift_y])
+        tilt, yaw, pitch = (math.radians(x) for x in (face.tilt, face.yaw, face.pitch))
+        self.turn = np.array(
+            [[math.cos(tilt), math.sin(tilt)], [-math.sin(tilt), math.cos(tilt)]]
+        )  # row vectors
+        self.slide = np.array([math.sin(yaw), math.sin(pitch)])
+
+    def place(self, points: Points, lift: float = 0.0, *, body: bool = False) -> list[float]:
+        """Pixels of points on the head, `lift` above its surface; or of points on the body."""
+        if body:
+            return _flat(points * self.scale + self.middle)
+        depth = _depth(points) + lift
+        moved = (points + depth[:, None] * self.slide) @ self.turn
+        return _flat(moved * self.scale + self.middle)
+
+    def fill(self, points: Points, paint: str, lift: float = 0.0, *, body: bool = False) -> None:
+        """Paint the polygon through (m, 2) points."""
+        self.draw.polygon(self.place(points, lift, body=body), fill=NUMBER[paint])
+
+    def stroke(self, points: Points, width: float, paint: str, lift: float = 0.0) -> None:
+        """Paint a line through (m, 2) points."""
+        pixels = max(1, round(width * self.scale))
+        self.draw.line(self.place(points, lift), fill=NUMBER[paint], width=pixels, joint="curve")
+
+    def disc(
+        self,
+        u: float,
+        v: float,
+        radius: float | tuple[float, float],
+        paint: str,
+        lift: float = 0.0,
+    ) -> None:
+        """Paint a circle, or an ellipse with two radii."""
+        self.fill(np.array([u, v]) + circle(20) * radius, paint, lift)
+
+    def grid(self) -> tuple[Field, Field]:
+        """(side, side) coordinates on the head of each pixel's centre, depth left aside."""
+        centres = (np.arange(self.side) + 0.5) * self.fine
+        x = (centres[None, :] - self.middle[0]) / self.scale
+        y = (centres[:, None] - self.middle[1]) / self.scale
+        (c, s), _ = self.turn
+        u = c * x + s * y
+        v = -s * x + c * y
+        # One step back from the surface to the plane that shapes are given in.
+        depth = 0.4 * np.sqrt(np.maximum(0, 1 - (u / 0.6) ** 2 - (v / 0.8) ** 2))
+        return (
+            (u - depth * self.slide[0]).astype(np.float32),
+            (v - depth * self.slide[1]).astype(np.float32),
+        )
+
+    def coloured(self, palette: bytes) -> Field:
+        """(side, side, 3) mean over each pixel of what the palette makes of the materials."""
+        self.image.putpalette(palette)
+        return np.asarray(self.image.convert("RGB").reduce(self.fine), np.float32)
+
+
+def _depth(points: Points) -> Points:
+    """How far the head's surface stands out towards the viewer, for (m, 2) points."""
+    inside = 1 - points**2 @ _INVERSE_RADII
+    depth: Points = 0.4 * np.sqrt(np.maximum(0, inside))
+    return depth
+
+
+_INVERSE_RADII = np.array([1 / 0.6**2, 1 / 0.8**2])
+
+
+def _flat(points: Points) -> list[float]:
+    flat: list[float] = points.ravel().tolist()
+    return flat
+
+
+@cache
+def circle(n: int) -> Points:
+    """(n, 2) points on the unit circle."""
+    angle = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    return np.column_stack([np.cos(angle), np.sin(angle)])
+
+
+@cache
+def _spline_basis(n: int, steps: int, closed: bool) -> Points:
+    """(m, n) weights of a Catmull–Rom spline through n points."""
+    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    weights = np.hstack(
+        [
+            -0.5 * t + t**2 - 0.5 * t**3,
+            1 - 2.5 * t**2 + 1.5 * t**3,
+            0.5 * t + 2 * t**2 - 1.5 * t**3,
+            -0.5 * t**2 + 0.5 * t**3,
+        ]
+    )
+    pieces = []
+    for i in range(n if closed else n - 1):
+        piece = np.zeros((steps, n))
+        for k in range(4):
+            j = i + k - 1
+            piece[:, j % n if closed else min(max(j, 0), n - 1)] += weights[:, k]
+        pieces.append(piece)
+    if not closed:
+        pieces.append(np.eye(n)[-1:])
+    return np.vstack(pieces)
+
+
+def spline(*points: tuple[float, float], closed: bool = True) -> Points:
+    """(m, 2) points of a Catmull–Rom spline through the given ones."""
+    curve: Points = _spline_basis(len(points), 6, closed) @ np.array(points)
+    return curve
+
+
+def mirrored(*right: tuple[float, float]) -> list[tuple[float, float]]:
+    """The points and their mirror images, in order; the first and last may lie on the axis."""
+    left = [(-u, v) for u, v in reversed(right) if u != 0.0]
+    return [*right, *left]

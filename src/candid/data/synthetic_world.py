@@ -1,0 +1,359 @@
+"""A FaceWorld: how many faces of whom, what decides the label, and what bias is planted.
+
+`plan` turns the settings into one `Face` per picture and the whole truth about it, before a
+single pixel is drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.config import setting
+from candid.data.synthetic_cast import (
+    BINARY,
+    CATEGORICAL,
+    Face,
+    attribute_word,
+    face_attributes,
+    person_fields,
+    picture_fields,
+)
+from candid.errors import ConfigError, did_you_mean
+from candid.predictions import Attribute
+from candid.records import SPLITS
+
+TARGET = "Face"
+
+# What decides the label, and the label's two words, the negative one first.
+CUES: dict[str, tuple[str, str]] = {
+    "jaw and brow": ("Round", "Square"),
+    "jaw": ("Round", "Square"),
+    "brow": ("Arched", "Straight"),
+    "mouth": ("Small-mouthed", "Wide-mouthed"),
+    "hat": ("Bareheaded", "Hatted"),
+}
+
+EFFECTS = ("weak cue", "shortcut", "label noise")
+
+# What a plant may switch on and off without making another person of the face.
+_SWITCHES = ("Wearing_Hat", "Eyeglasses", "Smiling", "Mouth_Open", "Earrings")
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """One bias that is put into the faces on purpose.
+
+    Attributes
+    ----------
+    attribute, value
+        The group: the pictures in which this attribute has this value.
+    effect
+        "weak cue": in a share `strength` of the group's pictures the cue is drawn by a fair coin,
+        so that whoever reads it without error is right in 1 − strength / 2 of them.
+        "shortcut": in a share `strength` of all pictures the attribute has this value exactly
+        where the label is the second class.
+        "label noise": the annotator errs in a share `strength` of the group's pictures, in place
+        of `FaceWorld.label_noise`.
+    strength
+        A share, 0 to 1.
+    split
+        Where: "train", "validation", "test" or "all".
+    """
+
+    attribute: str
+    effect: str
+    strength: float
+    split: str = "all"
+    value: str = "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class FaceWorld:
+    """Everything that decides which faces are drawn; equal worlds give equal pixels.
+
+    Raises
+    ------
+    ConfigError
+        For an impossible value, or for plants that contradict each other or the cue.
+    """
+
+    n: int = setting(3000, "pictures", low=3, high=1_000_000)
+    people: int = setting(0, "people in them; 0: one per five pictures", low=0)
+    side: int = setting(64, "pixels per side", low=16, high=2048)
+    seed: int = setting(0, "the same seed draws the same faces", low=0)
+    cue: str = setting("jaw and brow", "the part that decides the label", choices=tuple(CUES))
+    cue_strength: float = setting(
+        1.0, "how far the two classes lie apart, as a share of the most", low=0.05, high=1
+    )
+    positive_share: float = setting(
+        0.58, "share of people in the second class", low=0.01, high=0.99
+    )
+    label_noise: float = setting(0.02, "share of labels that are wrong", low=0, high=0.5)
+    hats: float = setting(0.15, "share of pictures with a hat", low=0, high=1)
+    glasses: float = setting(0.2, "share of pictures with eyeglasses", low=0, high=1)
+    smiles: float = setting(0.5, "share of pictures with a smile", low=0, high=1)
+    open_mouths: float = setting(0.3, "share of pictures with an open mouth", low=0, high=1)
+    earrings: float = setting(0.2, "share of pictures with earrings", low=0, high=1)
+    beards: float = setting(0.15, "share of people with a beard", low=0, high=1)
+    moustaches: float = setting(0.15, "share of people with a moustache", low=0, high=1)
+    light: float = setting(1.0, "strongest light; 0: flat and neutral", low=0, high=1)
+    blur: float = setting(0.5, "strongest blur, in pixels of a 64-pixel picture", low=0, high=4)
+    noise: float = setting(5.0, "strongest noise of the camera, in grey levels", low=0, high=64)
+    validation_share: float = setting(0.1, "share of people for validation", low=0.01, high=0.4)
+    test_share: float = setting(0.1, "share of people for test", low=0.01, high=0.4)
+    planted: tuple[Plant, ...] = setting((), "the planted biases")
+    jpeg_quality: int = setting(92, "quality of the JPEG files; 0: PNG", low=0, high=100)
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            if f.name != "planted":
+                _check(f, getattr(self, f.name))
+        if not 3 <= self.head_count <= self.n:
+            raise ConfigError(
+                f"{self.head_count} people cannot share {self.n} pictures and three splits.",
+                expected="at least 3 people, and a picture for each",
+                todo="set people between 3 and n, or 0 for one per five pictures",
+            )
+        if not isinstance(self.planted, tuple) or not all(
+            isinstance(p, Plant) for p in self.planted
+        ):
+            raise ConfigError(
+                f"planted = {self.planted!r} is not a tuple of plants.",
+                expected='a tuple such as (Plant("Wearing_Hat", "weak cue", 0.5),)',
+                todo="write it so; a tuple of one ends with a comma",
+            )
+        for plant in self.planted:
+            _check_plant(plant, self)
+        planted_on = [p.attribute for p in self.planted]
+        for name in planted_on:
+            if planted_on.count(name) > 1:
+                raise ConfigError(
+                    f"Two biases are planted on {name}.",
+                    expected="one per attribute, so that each effect is known",
+                    todo="plant the second on another attribute",
+                )
+
+    @property
+    def head_count(self) -> int:
+        """How many people there are."""
+        return self.people or max(3, self.n // 5)
+
+    @property
+    def classes(self) -> tuple[str, str]:
+        """The label's words, the negative one first."""
+        return CUES[self.cue]
+
+
+def demo_world(n: int = 3000, *, side: int = 64, seed: int = 0) -> FaceWorld:
+    """The demo's faces: with a hat, half of the pictures show the cue of a fair coin."""
+    return FaceWorld(n=n, side=side, seed=seed, planted=(Plant("Wearing_Hat", "weak cue", 0.5),))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """n faces to draw and the truth about them.
+
+    Attributes
+    ----------
+    faces
+        What each picture shows.
+    label
+        (n,) int16 index into the world's classes: what the annotator wrote.
+    clean_label
+        (n,) int16: what the person is.
+    cue
+        (n,) float64 in [-1, 1]: what is drawn of the class; above 0 it speaks for the second.
+    cue_agrees
+        (n,) bool: the cue speaks for the clean label. Always, but for a planted weak cue.
+    split, identity
+        (n,) str and int64.
+    attributes
+        Everything else that is known of a picture, by name.
+    """
+
+    faces: tuple[Face, ...]
+    label: NDArray[np.int16]
+    clean_label: NDArray[np.int16]
+    cue: NDArray[np.float64]
+    cue_agrees: NDArray[np.bool_]
+    split: NDArray[np.str_]
+    identity: NDArray[np.int64]
+    attributes: Mapping[str, Attribute]
+
+
+def plan(world: FaceWorld) -> Plan:
+    """Decide everything about every picture of a world, pixels aside."""
+    people = [_person(world, p) for p in range(world.head_count)]
+    kind, size, identity, split = _people_and_splits(world)
+    clean = kind[identity]
+    faces = [_picture(world, i, people[p]) for i, p in enumerate(identity)]
+    luck = np.array([_stream(world, 2, i).random(3) for i in range(world.n)])
+
+    wrong = np.full(world.n, world.label_noise)
+    for plant in world.planted:
+        if plant.effect == "label noise":
+            wrong[_group(plant, faces, split)] = plant.strength
+    label = clean ^ (luck[:, 0] < wrong)
+    for k, plant in enumerate(world.planted):
+        if plant.effect == "shortcut":
+            _take_shortcut(world, k, plant, faces, label, split)
+    cue = np.where(clean, 1, -1) * size[identity]
+    for k, plant in enumerate(world.planted):
+        if plant.effect == "weak cue":
+            for i in np.flatnonzero(_group(plant, faces, split)).tolist():
+                chance, coin = _stream(world, 3, k, i).random(2)
+                if chance < plant.strength:
+                    cue[i] = math.copysign(cue[i], coin - 0.5)
+    faces = [_with_cue(world, face, c) for face, c in zip(faces, cue, strict=True)]
+    return Plan(
+        faces=tuple(faces),
+        label=label.astype(np.int16),
+        clean_label=clean.astype(np.int16),
+        cue=cue,
+        cue_agrees=(cue > 0) == clean,
+        split=split,
+        identity=identity,
+        attributes=face_attributes(faces),
+    )
+
+
+def _stream(world: FaceWorld, *key: int) -> np.random.Generator:
+    """The random numbers of one person, picture or plant: independent of all others."""
+    return np.random.default_rng(np.random.SeedSequence(world.seed, spawn_key=key))
+
+
+def _person(world: FaceWorld, number: int) -> dict[str, Any]:
+    rng = _stream(world, 0, number)
+    fields = person_fields(rng)
+    fields["beard"] = bool(rng.random() < world.beards)
+    fields["moustache"] = bool(rng.random() < world.moustaches)
+    return fields
+
+
+def _picture(world: FaceWorld, number: int, person: Mapping[str, Any]) -> Face:
+    rng = _stream(world, 1, number)
+    fields = picture_fields(rng, blur=world.blur, noise=world.noise)
+    fields["light"] *= world.light
+    shares = {
+        "hat": world.hats,
+        "glasses": world.glasses,
+        "smiling": world.smiles,
+        "mouth_open": world.open_mouths,
+        "earrings": world.earrings,
+    }
+    fields |= {name: bool(rng.random() < share) for name, share in shares.items()}
+    return Face(**person, **fields)
+
+
+def _people_and_splits(
+    world: FaceWorld,
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64], NDArray[np.str_]]:
+    """Each person's kind and the size of their cue; each picture's person and split."""
+    rng = _stream(world, 4)
+    heads = world.head_count
+    kind = rng.permutation(heads) < round(world.positive_share * heads)
+    size = world.cue_strength * rng.uniform(0.4, 1, heads)
+    identity = np.concatenate([np.arange(heads), rng.integers(heads, size=world.n - heads)])
+    rng.shuffle(identity)
+    # Whole people, so that nobody stands in two splits.
+    validation = max(1, round(world.validation_share * heads))
+    test = max(1, round(world.test_share * heads))
+    words = np.full(heads, SPLITS[0], dtype="<U10")
+    words[:validation], words[validation : validation + test] = SPLITS[1], SPLITS[2]
+    split = rng.permutation(words)[identity]
+    return kind, size, identity.astype(np.int64), split
+
+
+def _with_cue(world: FaceWorld, face: Face, cue: float) -> Face:
+    """The face with the parts that decide the label set to `cue`."""
+    match world.cue:
+        case "jaw and brow":
+            # The parts differ from face to face, so that neither measures the cue alone:
+            # 0.6 jaw + 0.4 brow = 0.75 cue.
+            differ = 0.4 * face.jaw
+            return replace(face, jaw=0.75 * cue + 0.4 * differ, brow=0.75 * cue - 0.6 * differ)
+        case "hat":
+            return replace(face, hat=bool(cue > 0))
+        case part:
+            changed: dict[str, Any] = {part: cue}
+            return replace(face, **changed)
+
+
+def _take_shortcut(
+    world: FaceWorld,
+    number: int,
+    plant: Plant,
+    faces: list[Face],
+    label: NDArray[np.bool_],
+    split: NDArray[np.str_],
+) -> None:
+    for i in np.flatnonzero((split == plant.split) | (plant.split == "all")).tolist():
+        if _stream(world, 3, number, i).random() < plant.strength:
+            switch: dict[str, Any] = {
+                BINARY[plant.attribute]: bool(label[i]) == (plant.value == "yes")
+            }
+            faces[i] = replace(faces[i], **switch)
+
+
+def _group(plant: Plant, faces: list[Face], split: NDArray[np.str_]) -> NDArray[np.bool_]:
+    inside = np.array([attribute_word(face, plant.attribute) == plant.value for face in faces])
+    return inside if plant.split == "all" else inside & (split == plant.split)
+
+
+def _check(f: dataclasses.Field[Any], value: Any) -> None:
+    """One setting against its default's type and the values that it may take."""
+    about = f.metadata
+    kind = type(f.default)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if about["choices"]:
+        expected, good = "one of: " + ", ".join(about["choices"]), value in about["choices"]
+    else:
+        word = "a whole number" if kind is int else "a number"
+        expected = f"{word}, at least {about['low']:g} and at most {about['high']:g}"
+        good = number and about["low"] <= value <= about["high"]
+        good = good and (kind is float or isinstance(value, int))
+    if not good:
+        raise ConfigError(
+            f"{f.name} = {value!r} is not possible ({f.name}: {about['explanation']}).",
+            expected=expected,
+            todo=f"set {f.name}",
+        )
+
+
+def _check_plant(plant: Plant, world: FaceWorld) -> None:
+    values = {**dict.fromkeys(BINARY, ("no", "yes")), **CATEGORICAL}
+    allowed = {
+        "attribute": tuple(_SWITCHES if plant.effect == "shortcut" else values),
+        "effect": EFFECTS,
+        "split": (*SPLITS, "all"),
+        "value": values.get(plant.attribute, ()),
+    }
+    for name, words in allowed.items():
+        came = getattr(plant, name)
+        if came not in words:
+            raise ConfigError(
+                f"Cannot plant a {plant.effect!r} with {name} = {came!r}.",
+                expected="one of: " + ", ".join(words),
+                todo=did_you_mean(str(came), words),
+            )
+    number = isinstance(plant.strength, int | float) and not isinstance(plant.strength, bool)
+    if not (number and 0 <= plant.strength <= 1):
+        raise ConfigError(
+            f"A plant's strength is {plant.strength!r}.",
+            expected="a share, at least 0 and at most 1",
+            todo=f"set the strength of the plant on {plant.attribute}",
+        )
+    if world.cue == "hat" and (plant.effect == "weak cue" or plant.attribute == "Wearing_Hat"):
+        raise ConfigError(
+            f"The hat itself decides the label, so {plant.effect!r} cannot be planted on "
+            f"{plant.attribute}.",
+            expected="another cue, or a shortcut or label noise on another attribute",
+            todo='set cue to "jaw and brow", for example',
+        )
