@@ -9,13 +9,13 @@ ARROWS: dict[str, set[str]] = {
     "predictions": {"errors", "files", "records"},
     "config": {"errors", "files", "records"},
     "recipes": set(),
-    "run": {"", "errors", "files", "records", "config"},
+    "runs": {"", "errors", "files", "records", "config"},
     "data": {"errors", "files", "records", "predictions", "config", "statistics"},
     "learn": {"errors", "files", "records", "predictions", "config", "data"},
     "judge": {"errors", "files", "records", "predictions", "config", "statistics"},
     "report": {"errors", "files", "records", "predictions", "config"},
 }
-TOP = {"", "stages", "cli", "__main__"}  # may import everything below them
+TOP = {"", "stages", "api", "cli", "__main__"}  # may import everything below them
 
 # Libraries that take long to load, and the only modules that may load them when imported.
 HEAVY = {

@@ -1,3 +1,58 @@
-"""Candid: labelled face images in; a classifier and the whole truth about it out."""
+"""Candid: labelled face images in; a classifier and the whole truth about it out.
+
+>>> import candid
+>>> dataset = candid.load("faces", target="Face")
+>>> run = candid.run(dataset, out="runs/first")
+>>> candid.read_predictions(run.predictions)
+
+Names are loaded when they are first used, so importing the package loads nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "Config": "candid.config",
+    "Dataset": "candid.data.dataset",
+    "Predictions": "candid.predictions",
+    "evaluate": "candid.api",
+    "explore": "candid.api",
+    "load": "candid.api",
+    "load_config": "candid.config",
+    "read_predictions": "candid.predictions",
+    "run": "candid.api",
+    "train": "candid.api",
+}
+
+__all__ = [
+    "Config",
+    "Dataset",
+    "Predictions",
+    "evaluate",
+    "explore",
+    "load",
+    "load_config",
+    "read_predictions",
+    "run",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from candid.api import evaluate, explore, load, run, train
+    from candid.config import Config, load_config
+    from candid.data.dataset import Dataset
+    from candid.predictions import Predictions, read_predictions
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'candid' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,7 +17,7 @@ from candid.errors import CandidError
 if TYPE_CHECKING:
     from candid.config import Config
     from candid.records import Estimate, Evaluation, Exploration
-    from candid.run import RunFolder
+    from candid.runs import RunFolder
     from candid.stages import Data
 
 P = ParamSpec("P")
@@ -206,7 +206,7 @@ def explore(
     if augmented is not None:
         stages.draw_augmented(augmented, loaded, config)
     if out is not None:
-        run, config = stages.begin(out, config, loaded, data)
+        run, config = stages.begin(out, config, loaded)
         exploration = stages.explore(run, loaded, config, quiet=quiet)
     else:
         exploration, _ = stages.look(loaded, config, quiet=quiet)
@@ -250,7 +250,7 @@ def evaluate(run: Path, cache: Path | None, quiet: bool, as_json: bool) -> None:
     """How well a run's model does, from its predictions; makes them where there are none."""
     from candid import stages
     from candid.records import to_plain
-    from candid.run import open_run
+    from candid.runs import open_run
 
     folder, config = open_run(run)
     if not folder.predictions.is_file():
@@ -268,7 +268,7 @@ def evaluate(run: Path, cache: Path | None, quiet: bool, as_json: bool) -> None:
 def report(run: Path, quiet: bool, as_json: bool) -> None:
     """Write the report and the model card again, from a run's files."""
     from candid import stages
-    from candid.run import open_run
+    from candid.runs import open_run
 
     folder, config = open_run(run)
     path = stages.report(folder, config)
@@ -291,7 +291,7 @@ def _open(
 ) -> tuple[RunFolder, Config, Data]:
     """A new run on `data`, or the one to go on with, and its data."""
     from candid import stages
-    from candid.run import next_free, open_run
+    from candid.runs import next_free, open_run
 
     if resume is not None:
         changed = [k for k, v in settings.items() if v and k != "recipe"]
@@ -304,7 +304,7 @@ def _open(
     config = _config(**settings)
     loaded = stages.load(data, config, cache=cache, quiet=quiet)
     out = out or next_free(Path("runs"), settings["recipe"])
-    run, config = stages.begin(out, config, loaded, data)
+    run, config = stages.begin(out, config, loaded)
     return run, config, loaded
 
 

@@ -6,6 +6,7 @@ stage can be run again alone.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from candid import run as runs
+from candid import runs
 from candid.config import Config
 from candid.errors import DependencyError, RunError
 from candid.predictions import Predictions, read_predictions, write_predictions
@@ -25,7 +26,7 @@ from candid.records import (
     read_record,
     write_record,
 )
-from candid.run import RunFolder
+from candid.runs import RunFolder
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
@@ -44,10 +45,19 @@ class Data:
     dataset: Dataset
     store: Store
 
+    @property
+    def fingerprint(self) -> str:
+        """The same where pixels, labels and splits are: what decides a training."""
+        known = hashlib.blake2b(self.store.fingerprint.encode(), digest_size=16)
+        known.update(repr((self.dataset.target, self.dataset.classes)).encode())
+        known.update(self.dataset.label.tobytes())
+        known.update("\n".join(self.dataset.split.tolist()).encode())
+        return known.hexdigest()
+
 
 def load(path: Path, config: Config, *, cache: Path | None = None, quiet: bool = False) -> Data:
     """Read the labels at `path`, and pack the images unless that was done before."""
-    from candid.data import layouts, store
+    from candid.data import layouts
 
     dataset = layouts.load(
         path,
@@ -55,6 +65,15 @@ def load(path: Path, config: Config, *, cache: Path | None = None, quiet: bool =
         layout=config.data.layout or None,
         config=config.data,
     )
+    return pack(dataset, config, cache=cache, quiet=quiet)
+
+
+def pack(
+    dataset: Dataset, config: Config, *, cache: Path | None = None, quiet: bool = False
+) -> Data:
+    """Pack the images of a data set unless that was done before."""
+    from candid.data import store
+
     return Data(dataset, store.pack(dataset, config.data, cache=cache, quiet=quiet))
 
 
@@ -68,7 +87,7 @@ def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> D
     """
     about = read_record(run.provenance, Provenance)
     data = load(Path(about.data), config, cache=cache, quiet=quiet)
-    if about.data_fingerprint != data.store.fingerprint:
+    if about.data_fingerprint != data.fingerprint:
         raise RunError(
             f"The data in {about.data} are not those that the run {run.path} began with.",
             expected=f"images and labels with the fingerprint {about.data_fingerprint}",
@@ -77,14 +96,15 @@ def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> D
     return data
 
 
-def begin(path: Path, config: Config, data: Data, where: Path) -> tuple[RunFolder, Config]:
-    """A new run folder at `path` for the data that lie at `where`, and its full settings."""
-    found = replace(config.data, target=data.dataset.target, layout=data.dataset.layout)
+def begin(path: Path, config: Config, data: Data) -> tuple[RunFolder, Config]:
+    """A new run folder at `path`, and its full settings."""
+    dataset = data.dataset
+    found = replace(config.data, target=dataset.target, layout=dataset.layout)
     config = replace(config, data=found)
     about = runs.provenance(
         seed=config.train.seed,
-        data=str(where.resolve()),
-        data_fingerprint=data.store.fingerprint,
+        data=dataset.origin or dataset.name,
+        data_fingerprint=data.fingerprint,
     )
     return runs.create(path, config, about), config
 
@@ -97,7 +117,7 @@ def open_or_begin(
         run, config = runs.open_run(path)
         return run, config, reload(run, config, cache, quiet)
     data = load(where, config, cache=cache, quiet=quiet)
-    run, config = begin(path, config, data, where)
+    run, config = begin(path, config, data)
     return run, config, data
 
 
@@ -110,7 +130,7 @@ def look(
     """What is in the data; writes nothing."""
     from candid.data.explore import explore
 
-    return explore(
+    exploration, images = explore(
         data.dataset,
         data.store,
         confidence=config.evaluate.confidence,
@@ -118,6 +138,8 @@ def look(
         seed=config.evaluate.seed,
         quiet=quiet,
     )
+    samples = {c: tuple(data.dataset.ids[list(r)].tolist()) for c, r in images.samples.items()}
+    return replace(exploration, samples=samples), images
 
 
 def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Exploration:
@@ -127,10 +149,8 @@ def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
     with _timed(run, "explore"):
         exploration, images = look(data, config, quiet=quiet)
         write_record(run.data, exploration)
-        named = {f"mean-{c}": m for c, m in zip(exploration.classes, images.means, strict=True)}
-        named["difference"] = images.difference
         shown = [i for ids in exploration.samples.values() for i in ids]
-        pictures = {("picture", name): png(pixels) for name, pixels in named.items()}
+        pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}
         runs.write_pictures(run, pictures | _thumbnails(data, config, shown))
     return exploration
 
@@ -277,7 +297,7 @@ def predict(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
             attributes={name: a[rows] for name, a in dataset.attributes.items()},
             provenance={
                 "data": dataset.name,
-                "data_fingerprint": store.fingerprint,
+                "data_fingerprint": data.fingerprint,
                 "network": card.network,
                 "kept": card.kept,
             },

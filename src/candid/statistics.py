@@ -275,6 +275,8 @@ def _debiased_quantiles(value: Floats, drawn: Floats, confidence: float) -> tupl
     """The interval of V from its draws (draws, k), less twice the bias of V²; NaN columns stay."""
     low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
     some = ~np.isnan(value) & ~np.isnan(drawn).all(0)
+    if not some.any():
+        return low, high
     squares = drawn[:, some] ** 2
     bias = np.maximum(np.nanmean(squares, axis=0) - value[some] ** 2, 0)
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]

@@ -62,6 +62,8 @@ class Dataset:
         Every other annotation, by name.
     findings
         What the layout saw while it read: rows without a picture, contradictory labels, …
+    origin
+        The path that it was read from, to read it again; empty where it was made by hand.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Dataset:
     identity: NDArray[np.int64] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,1 +1,162 @@
-"""One module per layout of a data set on disk; each reads a folder into a Dataset."""
+"""One module per layout of a data set on disk; each reads a folder into a Dataset.
+
+`load` is the door. A layout is a module with two functions: `recognise(path)` says at a glance
+whether a folder is laid out so, `read(path, target, config)` reads it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from candid.config import DataConfig
+from candid.data.dataset import Dataset
+from candid.data.layouts import celeba, fairface, folder, huggingface, lfw, table, utkface
+from candid.data.layouts.pictures import folders_in
+from candid.errors import DataError, LayoutError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to recognise a data set that is laid out so, and how to read it.
+
+    Attributes
+    ----------
+    recognise
+        Whether a path looks like it; quick, and never an error.
+    read
+        The Dataset at a path, for a target (None: the layout's own) and settings.
+    """
+
+    recognise: Callable[[Path], bool]
+    read: Callable[[Path, str | None, DataConfig], Dataset]
+
+
+LAYOUTS: dict[str, Layout] = {  # the specific before the general
+    "celeba": Layout(celeba.recognise, celeba.read),
+    "fairface": Layout(fairface.recognise, fairface.read),
+    "lfw": Layout(lfw.recognise, lfw.read),
+    "utkface": Layout(utkface.recognise, utkface.read),
+    "huggingface": Layout(huggingface.recognise, huggingface.read),
+    "table": Layout(table.recognise, table.read),
+    "folder": Layout(folder.recognise, folder.read),
+}
+
+_DEFAULTS = DataConfig()
+
+
+def load(
+    path: Path,
+    *,
+    target: str | None = None,
+    layout: str | None = None,
+    config: DataConfig = _DEFAULTS,
+) -> Dataset:
+    """Read the labels at a path and find their pictures; no picture is opened.
+
+    Parameters
+    ----------
+    path
+        A data folder, or a table (CSV, TSV, Parquet).
+    target
+        The annotation to learn; None: the layout's own, such as Male for CelebA.
+    layout
+        A name from `LAYOUTS`; None: recognised.
+    config
+        Shares of a split that the data does not have, columns of a table, attributes to keep.
+
+    Raises
+    ------
+    LayoutError
+        For an unknown layout, or where none fits.
+    TargetError
+        For a target that does not exist or cannot be learned.
+    DataError
+        For a missing folder, a bad label file, a path that leaves the folder, or an empty split.
+    ConfigError
+        For a column or attribute in the settings that the data does not have.
+    """
+    path = Path(path)
+    if layout is not None and layout not in LAYOUTS:
+        raise LayoutError(
+            f"There is no layout {layout!r}.",
+            expected=f"one of: {', '.join(LAYOUTS)}",
+            todo=did_you_mean(layout, LAYOUTS),
+        )
+    _check_path(path)
+    place, known = (path, LAYOUTS[layout]) if layout is not None else _recognised(path)
+    return replace(known.read(place, target, config), origin=str(path.resolve()))
+
+
+def _recognised(path: Path) -> tuple[Path, Layout]:
+    for place in _places(path):
+        for known in LAYOUTS.values():
+            if known.recognise(place):
+                return place, known
+    raise LayoutError(
+        f"No layout fits {path}. {_seen(path)}",
+        expected="CelebA, UTKFace, FairFace, LFW, a table beside its pictures, folders of pictures "
+        "named after their class, or a Hugging Face data set",
+        todo="name the folder that holds the data, or its layout with --layout "
+        f"({', '.join(LAYOUTS)})",
+    )
+
+
+def _check_path(path: Path) -> None:
+    if not path.exists():
+        beside = [f.name for f in folders_in(path.parent)]
+        hint = did_you_mean(path.name, beside)
+        raise DataError(
+            f"There is no folder or table {path}.",
+            expected="a data folder, or a CSV, TSV or Parquet file",
+            todo=hint if hint.startswith("did you mean") else "check the path",
+        )
+    if path.is_dir():
+        try:
+            empty = next(path.iterdir(), None) is None
+        except OSError as error:
+            raise DataError(
+                f"Cannot list {path}: {error.strerror}.",
+                expected="a folder that this user can read",
+                todo="mend its permissions",
+            ) from error
+        if empty:
+            raise DataError(
+                f"The folder {path} is empty.",
+                expected="pictures and their labels",
+                todo="unpack the data there, or name another folder",
+            )
+    elif not (path.is_file() and path.name.lower().endswith(table.SUFFIXES)):
+        raise LayoutError(
+            f"{path} is neither a folder nor a table.",
+            expected=f"a data folder, or a file ending in {', '.join(table.SUFFIXES)}",
+            todo="name the folder that holds the data",
+        )
+
+
+def _places(path: Path) -> list[Path]:
+    """The path, and the folder that is all there is in it, and so on: archives unpack like that."""
+    places = [path]
+    while places[-1].is_dir() and len(places) < 4:
+        inner = [f for f in places[-1].iterdir() if not f.name.startswith((".", "__MACOSX"))]
+        if len(inner) != 1 or not inner[0].is_dir() or inner[0].is_symlink():
+            break
+        places.append(inner[0])
+    return places
+
+
+def _seen(path: Path) -> str:
+    """What lies in a folder, in a sentence."""
+    if path.is_file():
+        return "It is a file."
+    entries = list(path.iterdir())
+    folders = sorted(f.name for f in entries if f.is_dir())
+    suffixes = Counter(f.suffix.lower() or "no suffix" for f in entries if not f.is_dir())
+    names = ", ".join(folders[:4]) + (", …" if len(folders) > 4 else "")
+    parts = [f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"]
+    parts = parts if folders else []
+    for suffix, n in suffixes.most_common(4):
+        parts.append(f"{n:,} {'file' if n == 1 else 'files'} with {suffix}")
+    return f"Seen: {'; '.join(parts)}."

@@ -1,0 +1,102 @@
+"""The Python face of the verbs: what `import candid` offers."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candid import stages
+from candid.config import Config
+from candid.predictions import Predictions
+from candid.records import Evaluation, Exploration
+from candid.runs import RunFolder, next_free
+
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+
+_DEFAULTS = Config()
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    target: str | None = None,
+    layout: str | None = None,
+    config: Config = _DEFAULTS,
+) -> Dataset:
+    """Read the labels at a path; no image is opened yet.
+
+    Parameters
+    ----------
+    path
+        A data folder, or a table (CSV, TSV, Parquet).
+    target
+        The annotation to learn: "Male". None: the layout's own.
+    layout
+        "celeba", "folder", "table", …; None: recognised.
+    config
+        Its `data` section says how columns and splits are found.
+
+    Raises
+    ------
+    DataError
+        Where the path does not hold labelled images, or the target cannot be learned.
+    """
+    from candid.data import layouts
+
+    return layouts.load(Path(path), target=target, layout=layout, config=config.data)
+
+
+def explore(
+    dataset: Dataset,
+    config: Config = _DEFAULTS,
+    *,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Exploration:
+    """What is in the data: sizes, balance, people, duplicates, attributes, findings."""
+    data = stages.pack(dataset, config, cache=cache, quiet=quiet)
+    return stages.look(data, config, quiet=quiet)[0]
+
+
+def train(
+    dataset: Dataset,
+    config: Config = _DEFAULTS,
+    *,
+    out: str | PathLike[str] | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> RunFolder:
+    """Train a network from scratch into a new run folder: weights, history, predictions."""
+    data = stages.pack(dataset, config, cache=cache, quiet=quiet)
+    run, config = stages.begin(_place(out, config), config, data)
+    stages.train(run, data, config, quiet=quiet)
+    stages.predict(run, data, config, quiet=quiet)
+    return run
+
+
+def run(
+    dataset: Dataset,
+    config: Config = _DEFAULTS,
+    *,
+    out: str | PathLike[str] | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> RunFolder:
+    """Explore, train, evaluate and report into a new run folder: `candid run` from Python."""
+    data = stages.pack(dataset, config, cache=cache, quiet=quiet)
+    folder, config = stages.begin(_place(out, config), config, data)
+    stages.everything(folder, data, config, quiet=quiet)
+    return folder
+
+
+def evaluate(predictions: Predictions, config: Config = _DEFAULTS) -> Evaluation:
+    """How well a model does, from its predictions alone; needs no torch."""
+    from candid.judge.evaluate import evaluate as judge
+
+    return judge(predictions, config.evaluate)
+
+
+def _place(out: str | PathLike[str] | None, config: Config) -> Path:
+    return Path(out) if out is not None else next_free(Path("runs"), config.network.name)

@@ -1,0 +1,357 @@
+"""What may be wrong with the data, each as a finding with a code and an honest state.
+
+Every check looks at a dataset and its store and gives one Finding: "found", "not found", "not
+applicable" (it could not be looked for) or "too few to say".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.data.dataset import Dataset
+from candid.data.duplicates import blocks, exact_groups, luma, near_pairs
+from candid.data.findings import example_ids, finding, listed, not_applicable
+from candid.data.repeats import (
+    contradictory_labels,
+    exact_across,
+    exact_within,
+    near_across,
+    near_contradictory_labels,
+    near_within,
+    people_across,
+)
+from candid.data.store import Store
+from candid.records import SPLITS, Finding, Severity, State
+from candid.statistics import associations, people, wilson
+
+# Below this many images a share's 95% interval is wider than ±18 points, so little can be said.
+FEW = 30
+
+# Less luma deviation than this (of 255) is a blank picture: no eye would see anything in it.
+_BLANK = 2.0
+
+
+def check(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
+    """Every check, the gravest first among those that found something, then the others."""
+    groups = exact_groups(store)
+    _, one_each = np.unique(groups, return_index=True)
+    pairs = near_pairs(store, one_each[groups[one_each] >= 0], quiet=quiet)
+    findings = (
+        exact_within(dataset, store, groups),
+        exact_across(dataset, store, groups),
+        near_within(dataset, store, pairs),
+        near_across(dataset, store, pairs),
+        contradictory_labels(dataset, groups),
+        near_contradictory_labels(dataset, pairs),
+        people_across(dataset),
+        unreadable_files(dataset, store),
+        missing_labels(dataset),
+        mixed_sizes(dataset, store),
+        mixed_channels(dataset, store),
+        mixed_formats(dataset, store),
+        blank_images(dataset, store),
+        class_imbalance(dataset, store),
+        tiny_classes(dataset, store),
+        absent_classes(dataset, store),
+        tiny_groups(dataset, store),
+        constant_attributes(dataset, store),
+    )
+    return tuple(sorted(findings, key=_gravity))
+
+
+def _gravity(finding: Finding) -> tuple[int, int]:
+    states: tuple[State, ...] = ("found", "too few to say", "not found", "not applicable")
+    severities: tuple[Severity, ...] = ("serious", "warning", "note")
+    return states.index(finding.state), severities.index(finding.severity)
+
+
+# --- files and labels ----------------------------------------------------------------------------
+
+
+def unreadable_files(dataset: Dataset, store: Store) -> Finding:
+    """UNREADABLE-FILES: images that could not be decoded, with the reasons."""
+    rows = np.flatnonzero(~store.usable)
+    reasons: dict[str, int] = {}
+    for row in rows:
+        reason = store.reasons[int(row)].split(" (")[0]
+        reasons[reason] = reasons.get(reason, 0) + 1
+    common = sorted(reasons.items(), key=lambda item: -item[1])[:4]
+    return finding(
+        "UNREADABLE-FILES",
+        "Files that cannot be read",
+        count=len(rows),
+        of=len(store),
+        severity="serious" if len(rows) > 0.01 * len(store) else "warning",
+        found=f"{len(rows):,} of {len(store):,} files cannot be read and are left out: "
+        + "; ".join(f"{reason} ({count:,})" for reason, count in common)
+        + ".",
+        absent=f"All {len(store):,} files can be read.",
+        examples=example_ids(dataset, rows),
+        todo="mend or remove them",
+    )
+
+
+def missing_labels(dataset: Dataset) -> Finding:
+    """MISSING-LABELS: images that nobody labelled."""
+    rows = np.flatnonzero(dataset.label < 0)
+    return finding(
+        "MISSING-LABELS",
+        "Images without a label",
+        count=len(rows),
+        of=len(dataset),
+        severity="warning",
+        found=f"{len(rows):,} of {len(dataset):,} images have no {dataset.target}; they are left "
+        "out of training and of every figure.",
+        absent=f"Every image has a {dataset.target}.",
+        examples=example_ids(dataset, rows),
+        todo=f"label them, or see why {dataset.target} is missing",
+    )
+
+
+def mixed_sizes(dataset: Dataset, store: Store) -> Finding:
+    """MIXED-SIZES: pictures of several sizes."""
+    sizes = np.char.add(
+        np.char.add(store.widths.astype(np.str_), "×"), store.heights.astype(np.str_)
+    )
+    return _mixed(dataset, store, sizes, "MIXED-SIZES", "Pictures of several sizes", "sizes")
+
+
+def mixed_channels(dataset: Dataset, store: Store) -> Finding:
+    """MIXED-CHANNELS: some grey, some coloured, some with a palette or transparency."""
+    title = "Pictures with different channels"
+    return _mixed(dataset, store, store.modes, "MIXED-CHANNELS", title, "kinds of channels")
+
+
+def mixed_formats(dataset: Dataset, store: Store) -> Finding:
+    """MIXED-FORMATS: some JPEG, some PNG and so on."""
+    title = "Files in several formats"
+    return _mixed(dataset, store, store.formats, "MIXED-FORMATS", title, "formats")
+
+
+def _mixed(
+    dataset: Dataset, store: Store, words: NDArray[np.str_], code: str, title: str, what: str
+) -> Finding:
+    """Not the same everywhere; serious where it goes with the label, for a model would learn it."""
+    usable = store.usable
+    if not usable.any():
+        return not_applicable(code, title, "No image can be read.")
+    values, counts = np.unique(words[usable], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    common = values[order[0]]
+    others = np.flatnonzero(usable & (words != common))
+    rows = np.flatnonzero(usable & (dataset.label >= 0))
+    goes_with = associations(
+        (words[rows] == common)[:, None],
+        np.ones((len(rows), 1), np.bool_),
+        dataset.label[rows],
+        len(dataset.classes),
+        _clusters(dataset, rows),
+        draws=200,
+    )
+    v, low, high = (float(end[0]) for end in (goes_with.value, goes_with.low, goes_with.high))
+    telling = low > 0.05
+    listed = ", ".join(f"{values[i]} ({counts[i]:,})" for i in order[:4])
+    more = f" and {len(values) - 4:,} more" if len(values) > 4 else ""
+    association = (
+        ""
+        if np.isnan(v)
+        else f" Being {common} goes with {dataset.target}: Cramér's V {v:.2f} [{low:.2f}, "
+        f"{high:.2f}]."
+        if telling
+        else f" Whether an image is {common} hardly goes with {dataset.target}: Cramér's V "
+        f"{v:.2f} [{low:.2f}, {high:.2f}]."
+    )
+    return finding(
+        code,
+        title,
+        count=len(others),
+        of=int(np.count_nonzero(usable)),
+        severity="serious" if telling else "note",
+        found=f"There are {len(values):,} {what}: {listed}{more}.{association}",
+        absent=f"All {np.count_nonzero(usable):,} usable images are alike: {common}.",
+        examples=example_ids(dataset, others),
+        todo="make them alike before training: a model can learn the file instead of the face"
+        if telling
+        else "see whether they come from different sources",
+    )
+
+
+def blank_images(dataset: Dataset, store: Store) -> Finding:
+    """BLANK-IMAGES: pictures of one colour."""
+    rows = np.flatnonzero(store.usable)
+    _, deviation = luma_statistics(store, rows)
+    blank = rows[deviation * 255 < _BLANK]
+    return finding(
+        "BLANK-IMAGES",
+        "Pictures of one colour",
+        count=len(blank),
+        of=len(rows),
+        severity="warning",
+        found=f"{len(blank):,} images show nothing: their luma deviates by less than "
+        f"{_BLANK:g} of 255 levels.",
+        absent="Every usable image shows something.",
+        examples=example_ids(dataset, blank),
+        todo="remove them or replace the files",
+    )
+
+
+def luma_statistics(
+    store: Store, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of luma within each of the rows' images, 0 to 1."""
+    mean, deviation = np.empty(len(rows)), np.empty(len(rows))
+    at = 0
+    for some in blocks(rows):
+        grey = luma(store.pixels[some]).reshape(len(some), -1) / np.float32(255)
+        mean[at : at + len(some)] = grey.mean(1)
+        deviation[at : at + len(some)] = grey.std(1)
+        at += len(some)
+    return mean, deviation
+
+
+# --- how many of what ----------------------------------------------------------------------------
+
+
+def class_imbalance(dataset: Dataset, store: Store) -> Finding:
+    """CLASS-IMBALANCE: a class with less than half of its even share of train."""
+    code, title = "CLASS-IMBALANCE", "A rare class"
+    rows = dataset.rows("train", store.usable)
+    counts = np.bincount(dataset.label[rows], minlength=len(dataset.classes))
+    n = len(rows)
+    if n < FEW:
+        few = f"There are {n} training images."
+        return Finding(code, title, "too few to say", "note", few, count=0, of=n)
+    even = n / len(counts)
+    rarest = int(np.argmin(counts))
+    share, (low, high) = counts[rarest] / n, wilson(counts[rarest], n)
+    rare = counts < even / 2
+    listed = ", ".join(
+        f"{name} {count / n:.1%}" for name, count in zip(dataset.classes, counts, strict=True)
+    )
+    return finding(
+        code,
+        title,
+        count=int(counts[rare].sum()) if rare.any() else 0,
+        of=n,
+        severity="warning" if counts[rarest] < even / 5 else "note",
+        found=f"{dataset.classes[rarest]} has {share:.1%} [{low:.1%}, {high:.1%}] of {n:,} "
+        f"training images; an even share were {1 / len(counts):.1%}. In all: {listed}.",
+        absent=f"Every class has at least half of its even share of {n:,} training images: "
+        f"{listed}.",
+        state="found" if rare.any() else "not found",
+        todo="weigh the loss by class, and read the figures per class rather than accuracy",
+    )
+
+
+def tiny_classes(dataset: Dataset, store: Store) -> Finding:
+    """TINY-CLASSES: classes with so few images in a split that little can be said of them."""
+    tiny, total = [], 0
+    for split, counts in _counts_by_split(dataset, store):
+        total += len(counts)
+        tiny += [
+            f"{name} in {split} ({count})"
+            for name, count in zip(dataset.classes, counts, strict=True)
+            if 0 < count < FEW
+        ]
+    return finding(
+        "TINY-CLASSES",
+        f"Classes with fewer than {FEW} images in a split",
+        count=len(tiny),
+        of=total,
+        severity="warning",
+        found=f"Fewer than {FEW} images: {listed(tiny)}.",
+        absent=f"Every class has at least {FEW} images in every split that has it.",
+        todo="read their intervals, not their figures; collect more",
+    )
+
+
+def absent_classes(dataset: Dataset, store: Store) -> Finding:
+    """LABEL-ABSENT-IN-SPLIT: a class that a split does not have at all."""
+    absent, total = [], 0
+    for split, counts in _counts_by_split(dataset, store):
+        total += len(counts)
+        absent += [
+            f"no {name} in {split}"
+            for name, count in zip(dataset.classes, counts, strict=True)
+            if count == 0
+        ]
+    return finding(
+        "LABEL-ABSENT-IN-SPLIT",
+        "A class that a split lacks",
+        count=len(absent),
+        of=total,
+        severity="serious",
+        found=f"There is {listed(absent)}.",
+        absent="Every split has every class.",
+        todo="split anew, so that every class stands in every split",
+    )
+
+
+def tiny_groups(dataset: Dataset, store: Store) -> Finding:
+    """TINY-GROUPS: attributes' values with so few images in a split that an audit sees little."""
+    code, title = "TINY-GROUPS", f"Groups with fewer than {FEW} images in a split"
+    coded = [a for a in dataset.attributes.values() if a.kind != "numeric"]
+    if not coded:
+        return not_applicable(code, title, "There are no attributes with values to count.")
+    tiny, total = [], 0
+    for split in SPLITS:
+        rows = dataset.rows(split, store.usable)
+        for attribute in coded if len(rows) else ():
+            codes = attribute.data[rows]
+            counts = np.bincount(codes[codes >= 0], minlength=len(attribute.values))
+            total += len(counts)
+            tiny += [
+                f"{attribute.name} {value} in {split} ({count})"
+                for value, count in zip(attribute.values, counts, strict=True)
+                if count < FEW
+            ]
+    return finding(
+        code,
+        title,
+        count=len(tiny),
+        of=total,
+        severity="note",
+        found=f"{len(tiny):,} of {total:,} groups have fewer than {FEW} images in a split: "
+        f"{listed(tiny)}.",
+        absent=f"Every attribute's value has at least {FEW} images in every split.",
+        todo="expect an audit to say nothing of them",
+    )
+
+
+def constant_attributes(dataset: Dataset, store: Store) -> Finding:
+    """CONSTANT-ATTRIBUTES: attributes that are the same, or unknown, everywhere."""
+    code, title = "CONSTANT-ATTRIBUTES", "Attributes with a single value"
+    if not dataset.attributes:
+        return not_applicable(code, title, "There are no attributes.")
+    rows = np.flatnonzero(store.usable & (dataset.label >= 0))
+    constant = []
+    for attribute in dataset.attributes.values():
+        data = attribute.data[rows]
+        known = data[~np.isnan(data)] if attribute.kind == "numeric" else data[data >= 0]
+        if len(np.unique(known)) < 2:
+            constant.append(attribute.name if len(known) else f"{attribute.name} (never known)")
+    return finding(
+        code,
+        title,
+        count=len(constant),
+        of=len(dataset.attributes),
+        severity="note",
+        found=f"{listed(constant)}: the same for every image, so nothing can be compared by it.",
+        absent="Every attribute has at least two values.",
+        todo="leave them out with data.attributes",
+    )
+
+
+def _counts_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArray[np.intp]]]:
+    """Images per class of each split that has any."""
+    for split in SPLITS:
+        rows = dataset.rows(split, store.usable)
+        if len(rows):
+            yield split, np.bincount(dataset.label[rows], minlength=len(dataset.classes))
+
+
+def _clusters(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
+    return people(None if dataset.identity is None else dataset.identity[rows])

@@ -1,0 +1,242 @@
+"""One encoded picture in, one square of RGB pixels out, as a person would expect to see it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from candid.errors import ImageError
+
+# Part of every pack's fingerprint: raise it when the same bytes come out as other pixels.
+VERSION = 1
+
+# Plain raster formats only: Pillow would also start Ghostscript for a stranger's EPS.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+_ORIENTATION = 0x0112
+
+# `warnings.catch_warnings` swaps a list that all threads share, so one thread at a time.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """One picture.
+
+    Attributes
+    ----------
+    pixels
+        (side, side, 3) uint8, sRGB.
+    width, height
+        Of the picture in its file, after the EXIF rotation.
+    mode
+        Its channels in the file, in Pillow's words: "RGB", "L", "P", "RGBA", "CMYK", "I;16", …
+    format
+        "JPEG", "PNG", …
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+def decode(data: bytes, *, side: int, fit: str = "stretch", max_pixels: int) -> Decoded:
+    """Decode a picture and make it a square of RGB pixels.
+
+    The first frame is taken, the EXIF rotation applied; grey becomes grey, not red; 16 bits are
+    scaled, not clipped; transparency is laid over white, as on a page; colours of an embedded
+    profile (such as Display P3) become sRGB. Large JPEGs are decoded at a half, a quarter or an
+    eighth, never below twice the size that is needed, then resampled bicubically with
+    antialiasing. A picture that already has the size comes through bit for bit.
+
+    Parameters
+    ----------
+    data
+        The encoded file.
+    side
+        Pixels per side of the square.
+    fit
+        "stretch", "crop" (the centre) or "pad" (with the picture's mean colour).
+    max_pixels
+        A picture whose header claims more is refused before anything is decoded.
+
+    Raises
+    ------
+    ImageError
+        Where the bytes are not a picture, are cut short, or claim too many pixels.
+    """
+    if not data:
+        raise _unreadable("empty file (0 bytes)")
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        # What Pillow only warns of (odd EXIF, odd TIFF tags, size) is no news to who packs.
+        warnings.simplefilter("ignore")
+        try:
+            return _decode(data, side, fit, max_pixels)
+        except ImageError:
+            raise
+        except UnidentifiedImageError:
+            raise _unreadable(f"not a picture in a known format{_opening(data)}") from None
+        except Image.DecompressionBombError as error:
+            raise _unreadable(f"too many pixels: {error}") from None
+        except MemoryError:
+            raise _unreadable("decoding it needs more memory than there is") from None
+        except Exception as error:  # a damaged file can raise anything inside a decoder
+            raise _unreadable(f"damaged or cut short ({_short(error)})") from error
+
+
+def _unreadable(reason: str) -> ImageError:
+    return ImageError(
+        reason,
+        expected=f"a whole picture: {', '.join(FORMATS)}",
+        todo="save the picture again, or remove it from the data",
+    )
+
+
+def _opening(data: bytes) -> str:
+    """What the file begins with, where it seems to be text."""
+    start = data[:24]
+    if all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
+        return f", but text: {start.decode('ascii')!r}"
+    return ""
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:120] if str(error) else type(error).__name__
+
+
+def _decode(data: bytes, side: int, fit: str, max_pixels: int) -> Decoded:
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise _unreadable(
+                f"claims {width:,} × {height:,} pixels, more than data.max_pixels = {max_pixels:,}"
+            )
+        mode, kind = image.mode, image.format or "?"
+        if kind in ("JPEG", "MPO") and max(width, height) > 2 * side:
+            # As if for a square of twice the size, so that the resampling still has a choice.
+            fitted = _fitted(width, height, side, fit)
+            image.draft(None, (2 * fitted[0], 2 * fitted[1]))
+        image.load()
+        profile = image.info.get("icc_profile")
+        orientation = _orientation(image)
+        rgb = _rgb(image)
+    rgb = _rotated(rgb, orientation)
+    if orientation >= 5:  # the four that lie on their side
+        width, height = height, width
+    rgb = _square(rgb, side, fit)
+    if profile:
+        rgb = _srgb(rgb, profile)
+    return Decoded(np.asarray(rgb, np.uint8), width, height, mode, kind)
+
+
+# --- geometry ------------------------------------------------------------------------------------
+
+
+def _fitted(width: int, height: int, side: int, fit: str) -> tuple[int, int]:
+    """The size that the whole picture has once it fits the square."""
+    if fit == "stretch":
+        return side, side
+    scale = side / (min if fit == "crop" else max)(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _square(image: Image.Image, side: int, fit: str) -> Image.Image:
+    width, height = image.size
+    if (width, height) == (side, side):
+        return image
+    if fit == "crop":
+        edge = min(width, height)
+        left, top = (width - edge) // 2, (height - edge) // 2
+        return _resize(image, (side, side), (left, top, left + edge, top + edge))
+    fitted = _fitted(width, height, side, fit)
+    image = _resize(image, fitted, (0, 0, width, height))
+    if fit == "stretch":
+        return image
+    mean = tuple(int(m) for m in np.rint(np.asarray(image, np.float64).mean((0, 1))))
+    canvas = Image.new("RGB", (side, side), mean)
+    canvas.paste(image, ((side - fitted[0]) // 2, (side - fitted[1]) // 2))
+    return canvas
+
+
+def _resize(
+    image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int]
+) -> Image.Image:
+    return image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF is no reason to lose a picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _rotated(image: Image.Image, orientation: int) -> Image.Image:
+    turn = Image.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+# --- colour --------------------------------------------------------------------------------------
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any of Pillow's modes as RGB; CMYK JPEGs are taken to be inverted, as Adobe writes them."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        page = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(page, layer).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits (or numbers) as 8 bits, rounded; Pillow itself would clip at 255."""
+    grey = np.asarray(image).astype(np.float64)
+    highest, lowest = float(grey.max()), float(grey.min())
+    if image.mode == "F" and not (lowest >= 0 and highest <= 255):
+        raise _unreadable(f"floating-point pixels from {lowest:g} to {highest:g}")
+    if lowest < 0 or highest > 65535:
+        raise _unreadable(f"integer pixels from {lowest:g} to {highest:g}, not 8 or 16 bits")
+    if image.mode != "F":
+        grey = grey / 257  # 65535 becomes 255
+    elif highest <= 1:
+        grey = grey * 255
+    return Image.fromarray(np.rint(grey).astype(np.uint8))
+
+
+def _srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    transform = _transform(profile)
+    return image if transform is None else transform.apply(image)
+
+
+@functools.lru_cache(maxsize=16)
+def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """From an embedded RGB profile to sRGB; None where it is sRGB, not of RGB, or damaged."""
+    try:
+        embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
+        name = ImageCms.getProfileDescription(embedded)
+        if embedded.profile.xcolor_space.strip() != "RGB" or "srgb" in name.lower():
+            return None
+        return ImageCms.buildTransform(embedded, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None

@@ -1,0 +1,164 @@
+"""Which images are the same picture: exactly, or but for compression, size, tone and a small crop.
+
+Near duplicates are found by what aligned faces of different people do not share. All such faces
+agree in the coarse (eyes above nose above mouth), and all pictures differ in the finest (noise,
+compression), so pictures are compared in between: by the correlation of their luma in the cosine
+frequencies from 3 to 10 periods per side, weighed by frequency^1.2 so that each octave of a natural
+image counts about as much as the next. A pair's figure depends on the two pictures alone.
+
+On 30,000 images of CelebA at 64×64, 104 of all 450 million pairs reach the threshold of 0.77. Of
+these, 90 carry the same person's number, and most of the rest are plainly one picture under two
+numbers; among pairs with one picture mirrored, which keeps faces alike and undoes duplicates, two
+of different people reach it. The price: mirrored, much cropped or covered copies are missed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from candid.data.store import Store
+
+NEAR = 0.77
+
+_LOW, _HIGH = 6, 20  # half-periods per side
+_WEIGHT = 1.2
+_NOISE = 1.0  # grey levels: less detail than this counts as none, so blank pictures match nothing
+_ROWS = 1024  # a block of that many rows squared (4 MiB) stays in the processor's cache
+_MOST_PAIRS = 1_000_000
+_LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np.intp]]:
+    """The rows in runs of `size`, so that memory stays flat over a large store."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, side, side) luma, 0 to 255, of (n, side, side, 3) pixels (ITU-R BT.601)."""
+    grey: NDArray[np.float32] = pixels.astype(np.float32) @ _LUMA
+    return grey
+
+
+def exact_groups(store: Store) -> NDArray[np.intp]:
+    """(n,) a number per picture, the same for identical pixels; -1 where not usable.
+
+    Files with the same bytes have the same pixels, so they are in one group too.
+    """
+    rows = np.flatnonzero(store.usable)
+    digests = np.empty(len(rows), "V16")
+    for at, row in enumerate(rows):
+        pixels = np.ascontiguousarray(store.pixels[row])
+        digests[at] = hashlib.blake2b(pixels.data, digest_size=16).digest()
+    groups = np.full(len(store), -1, np.intp)
+    if len(rows):
+        halves = digests.view(np.uint64).reshape(-1, 2)
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
+        fresh = np.any(np.diff(halves[order], axis=0, prepend=~halves[order[:1]]), axis=1)
+        groups[rows[order]] = np.cumsum(fresh) - 1
+    return groups
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Rows that are near duplicates of each other.
+
+    Attributes
+    ----------
+    first, second
+        (pairs,) rows, first < second.
+    correlation
+        (pairs,) from `NEAR` to 1.
+    complete
+        False where there were more than a million and the search was ended.
+    """
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    correlation: NDArray[np.float32]
+    complete: bool
+
+
+def near_pairs(
+    store: Store, rows: NDArray[np.intp], *, threshold: float = NEAR, quiet: bool = True
+) -> Pairs:
+    """Every pair among `rows` whose detail correlates by `threshold` or more; exact, not sampled.
+
+    Time grows with the square of the rows: about 6 processor seconds for 30,000 and 2 to 3
+    processor minutes for 200,000. Memory: 1.2 kB a row.
+    """
+    rows = np.sort(rows)
+    features = np.concatenate(
+        [detail(store.pixels[some]) for some in blocks(rows)] or [np.zeros((0, 1), np.float32)]
+    )
+    starts = range(0, len(rows), _ROWS)
+    nothing = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)
+    found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = [nothing]
+    total = 0
+    bar = tqdm(
+        total=len(starts) * (len(starts) + 1) // 2,
+        desc="near duplicates",
+        unit=" blocks",
+        disable=True if quiet else None,
+    )
+    with bar:
+        for a in starts:
+            for b in range(a, len(rows), _ROWS):
+                found.append(_above(features, a, b, threshold))
+                total += len(found[-1][0])
+                bar.update()
+                if total > _MOST_PAIRS:
+                    break
+            if total > _MOST_PAIRS:
+                break
+    return Pairs(
+        rows[np.concatenate([f[0] for f in found])],
+        rows[np.concatenate([f[1] for f in found])],
+        np.concatenate([f[2] for f in found]),
+        total <= _MOST_PAIRS,
+    )
+
+
+def _above(
+    features: NDArray[np.float32], a: int, b: int, threshold: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Pairs between two blocks of rows; each pair once."""
+    products = features[a : a + _ROWS] @ features[b : b + _ROWS].T
+    if a == b:
+        products[np.tril_indices(len(products))] = -1
+    first, second = np.divmod(np.flatnonzero(products >= threshold), products.shape[1])
+    return first + a, second + b, products[first, second]
+
+
+def detail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, frequencies) weighed cosine coefficients of luma, scaled to unit length.
+
+    The product of two rows is the pictures' correlation. A picture with hardly any detail has a
+    shorter row, so that it is like nothing.
+    """
+    side = pixels.shape[1]
+    basis = _cosines(side, min(_HIGH, side))  # (frequencies, side)
+    along = np.arange(len(basis))
+    radius = np.hypot(along[:, None], along[None])
+    band = (radius >= _LOW) & (radius < _HIGH)
+    weight = (radius[band] ** _WEIGHT).astype(np.float32)
+    rows = (basis @ luma(pixels) @ basis.T)[:, band] * weight
+    noise = _NOISE**2 * float(np.sum(weight**2))
+    lengths = np.sqrt(np.sum(rows**2, axis=1, keepdims=True) + noise)
+    scaled: NDArray[np.float32] = (rows / lengths).astype(np.float32)
+    return scaled
+
+
+def _cosines(side: int, frequencies: int) -> NDArray[np.float32]:
+    """(frequencies, side) rows of the orthonormal DCT-II."""
+    at = (2 * np.arange(side) + 1) / (2 * side)
+    rows = np.cos(np.pi * np.arange(frequencies)[:, None] * at) * np.sqrt(2 / side)
+    rows[0] /= np.sqrt(2)
+    cosines: NDArray[np.float32] = rows.astype(np.float32)
+    return cosines

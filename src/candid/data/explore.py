@@ -1,0 +1,346 @@
+"""What is in the data: a dataset and its store become an Exploration and a few pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.data.checks import check, luma_statistics
+from candid.data.dataset import Dataset
+from candid.data.duplicates import blocks
+from candid.data.store import Store
+from candid.predictions import Attribute
+from candid.records import (
+    SPLITS,
+    AttributeSummary,
+    Count,
+    Estimate,
+    Exploration,
+    Histogram,
+    Split,
+    SplitSummary,
+)
+from candid.statistics import Shares, associations, clustered_shares, people
+
+SAMPLES = 12
+_BINS = 32
+_MOST_SIZES = 40
+
+
+@dataclass(frozen=True, eq=False)
+class ExplorationImages:
+    """Pictures that go with an Exploration; all from the training split.
+
+    Attributes
+    ----------
+    classes
+        The label's values.
+    mean
+        (classes, side, side, 3) float32, 0 to 255: the mean face of each class; NaN for a class
+        without training images.
+    difference
+        (classes, side, side, 3) float32, signed: the class's mean face less the mean of the other
+        classes' mean faces.
+    samples
+        Class → rows of a few of its images, drawn at random.
+    """
+
+    classes: tuple[str, ...]
+    mean: NDArray[np.float32]
+    difference: NDArray[np.float32]
+    samples: dict[str, tuple[int, ...]]
+
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """Name → (side, side, 3) uint8: "mean-<class>", and "difference" or "difference-<class>".
+
+        A difference is drawn around mid-grey, with its largest value at the end of the scale. For
+        two classes there is one, of the second less the first.
+        """
+        drawn: dict[str, NDArray[np.uint8]] = {}
+        for name, mean in zip(self.classes, self.mean, strict=True):
+            if not np.isnan(mean).any():
+                drawn[f"mean-{name}"] = np.rint(mean).astype(np.uint8)
+        two = len(self.classes) == 2
+        for c in [1] if two else range(len(self.classes)):
+            difference = self.difference[c]
+            if not np.isnan(difference).any():
+                scaled = 127.5 + 127.5 * difference / max(float(np.abs(difference).max()), 1e-6)
+                name = "difference" if two else f"difference-{self.classes[c]}"
+                drawn[name] = np.rint(scaled).astype(np.uint8)
+        return drawn
+
+
+def explore(
+    dataset: Dataset,
+    store: Store,
+    *,
+    confidence: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+    quiet: bool = False,
+) -> tuple[Exploration, ExplorationImages]:
+    """Count, compare and check; everything that a reader should know before any training.
+
+    Only usable, labelled images are counted in splits, classes and attributes. Intervals are by
+    person where people are known.
+
+    Parameters
+    ----------
+    dataset, store
+        The labels and the packed pixels; row i of one is row i of the other.
+    confidence
+        Of every interval.
+    draws, seed
+        Bootstrap draws for the associations, and their seed; the seed also draws the samples.
+    quiet
+        Show no progress bar.
+    """
+    summaries = [_split(dataset, store, split, confidence) for split in SPLITS]
+    used = np.flatnonzero(store.usable & (dataset.label >= 0))
+    brightness, contrast = luma_statistics(store, used)
+    exploration = Exploration(
+        name=dataset.name,
+        layout=dataset.layout,
+        target=dataset.target,
+        classes=dataset.classes,
+        n=len(dataset),
+        unreadable=int(np.count_nonzero(~store.usable)),
+        unlabelled=int(np.count_nonzero(dataset.label < 0)),
+        people=None if dataset.identity is None else _known_people(dataset.identity),
+        side=store.side,
+        fingerprint=data_fingerprint(dataset, store),
+        sizes=_sizes(store),
+        modes=_counts(store.modes[store.usable]),
+        formats=_counts(store.formats[store.usable]),
+        splits=tuple(s for s in summaries if s.n),
+        attributes=_attributes(dataset, store, confidence, draws, seed),
+        brightness=_histograms(dataset, used, brightness, 1.0),
+        contrast=_histograms(dataset, used, contrast, 0.5),
+        findings=(*dataset.findings, *check(dataset, store, quiet=quiet)),
+    )
+    return exploration, _images(dataset, store, seed)
+
+
+def data_fingerprint(dataset: Dataset, store: Store) -> str:
+    """A digest of the pixels and of everything annotated: the same data, the same digest."""
+    digest = hashlib.blake2b(store.fingerprint.encode(), digest_size=16)
+    words = (dataset.target, dataset.classes, sorted(dataset.attributes))
+    digest.update(repr(words).encode("utf-8", "backslashreplace"))
+    columns: list[NDArray[np.generic]] = [dataset.label, dataset.split]
+    columns += [] if dataset.identity is None else [dataset.identity]
+    for _, attribute in sorted(dataset.attributes.items()):
+        digest.update(repr((attribute.kind, attribute.values)).encode("utf-8", "backslashreplace"))
+        columns.append(attribute.data)
+    for column in columns:
+        digest.update(repr((column.dtype.str, column.shape)).encode())
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+# --- counts --------------------------------------------------------------------------------------
+
+
+def _known_people(identity: NDArray[np.int64]) -> int:
+    return len(np.unique(identity[identity >= 0]))
+
+
+def _counts(words: NDArray[np.str_]) -> tuple[Count, ...]:
+    """Each word and how often it stands there, the commonest first."""
+    values, counts = np.unique(words, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return tuple(Count(str(values[i]), int(counts[i])) for i in order)
+
+
+def _sizes(store: Store) -> tuple[Count, ...]:
+    sizes = np.stack([store.widths[store.usable], store.heights[store.usable]], axis=1)
+    values, counts = np.unique(sizes, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    listed = [Count(f"{w}×{h}", int(counts[i])) for i in order for w, h in [values[i]]]
+    if len(listed) <= _MOST_SIZES:
+        return tuple(listed)
+    rest = listed[_MOST_SIZES - 1 :]
+    other = Count(f"{len(rest):,} other sizes", sum(c.count for c in rest))
+    return (*listed[: _MOST_SIZES - 1], other)
+
+
+def _clusters(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
+    return people(None if dataset.identity is None else dataset.identity[rows])
+
+
+def _split(dataset: Dataset, store: Store, split: Split, confidence: float) -> SplitSummary:
+    rows = dataset.rows(split, store.usable)
+    cluster = _clusters(dataset, rows)
+    of_class = dataset.label[rows][:, None] == np.arange(len(dataset.classes))
+    shares = clustered_shares(of_class, None, cluster, confidence)
+    return SplitSummary(
+        split=split,
+        n=len(rows),
+        people=None if cluster is None else len(np.unique(cluster)),
+        counts=tuple(int(c) for c in of_class.sum(0)),
+        shares=tuple(_estimates(shares, cluster is not None, confidence)),
+    )
+
+
+def _estimates(shares: Shares, by_person: bool, confidence: float) -> list[Estimate]:
+    method = "Wilson, effective size by person" if by_person else "Wilson"
+    return [
+        Estimate(
+            float(shares.value[i]),
+            float(shares.low[i]),
+            float(shares.high[i]),
+            n=int(shares.n[i]),
+            method=method,
+            people=int(shares.clusters[i]) if by_person else None,
+            confidence=confidence,
+        )
+        for i in range(len(shares.value))
+    ]
+
+
+# --- attributes ----------------------------------------------------------------------------------
+
+
+def binned(attribute: Attribute, train: NDArray[np.intp]) -> Attribute:
+    """A numeric attribute cut at the quartiles of the training rows; others as they are.
+
+    A bin holds its lower edge and not its upper one; whole numbers are named by what a bin holds
+    ("20 to 34"). Numbers with at most four values keep a bin for each.
+    """
+    if attribute.kind != "numeric":
+        return attribute
+    everything = attribute.data[~np.isnan(attribute.data)]
+    known = attribute.data[train]
+    known = known[~np.isnan(known)] if np.any(~np.isnan(known)) else everything
+    distinct = np.unique(everything)
+    if len(distinct) <= 4:
+        edges, names = distinct[1:], [f"{x:g}" for x in distinct]
+    else:
+        edges = np.unique(np.quantile(known, [0.25, 0.5, 0.75]))
+        names = _bin_names(edges, whole=bool(np.all(everything == np.rint(everything))))
+    codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)
+    codes[np.isnan(attribute.data)] = -1
+    return Attribute(attribute.name, "categorical", tuple(names), codes)
+
+
+def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
+    if whole:
+        starts = np.ceil(edges)
+        middle = [
+            f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}"
+            for a, b in itertools.pairwise(starts)
+        ]
+        return [f"up to {starts[0] - 1:g}", *middle, f"{starts[-1]:g} and above"]
+    middle = [f"{a:.6g} to {b:.6g}" for a, b in itertools.pairwise(edges)]
+    return [f"below {edges[0]:.6g}", *middle, f"{edges[-1]:.6g} and above"]
+
+
+def _attributes(
+    dataset: Dataset, store: Store, confidence: float, draws: int, seed: int
+) -> tuple[AttributeSummary, ...]:
+    """Every value of every attribute in every split that has images."""
+    train = dataset.rows("train", store.usable)
+    coded = [binned(attribute, train) for attribute in dataset.attributes.values()]
+    by_split = {
+        split: _attributes_of(dataset, split, rows, coded, confidence, draws, seed)
+        for split in SPLITS
+        if coded and len(rows := dataset.rows(split, store.usable))
+    }
+    # All splits of a value together, as a reader compares them.
+    return tuple(row for rows in zip(*by_split.values(), strict=True) for row in rows)
+
+
+def _attributes_of(
+    dataset: Dataset,
+    split: Split,
+    rows: NDArray[np.intp],
+    attributes: Iterable[Attribute],
+    confidence: float,
+    draws: int,
+    seed: int,
+) -> list[AttributeSummary]:
+    names = [(a.name, value) for a in attributes for value in a.values]
+    codes = [(a.data[rows], code) for a in attributes for code in range(len(a.values))]
+    hits = np.stack([data == code for data, code in codes], axis=1)  # (rows, values)
+    of = np.stack([data >= 0 for data, _ in codes], axis=1)
+    label, classes = dataset.label[rows], len(dataset.classes)
+    cluster = _clusters(dataset, rows)
+    by_person = cluster is not None
+    prevalence = _estimates(clustered_shares(hits, of, cluster, confidence), by_person, confidence)
+    v = associations(
+        hits, of, label, classes, cluster, draws=draws, confidence=confidence, seed=seed
+    )
+    of_class = (label[:, None] == np.arange(classes)).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        shares = (hits.T.astype(np.float32) @ of_class) / (of.T.astype(np.float32) @ of_class)
+    return [
+        AttributeSummary(
+            attribute=name,
+            value=value,
+            split=split,
+            prevalence=prevalence[i],
+            class_shares=tuple(float(s) for s in shares[i]),
+            association=Estimate(
+                float(v.value[i]),
+                float(v.low[i]),
+                float(v.high[i]),
+                n=int(v.n[i]),
+                method="bootstrap by person" if by_person else "bootstrap by image",
+                people=int(v.clusters[i]) if by_person else None,
+                draws=draws,
+                undefined_draws=int(v.undefined_draws[i]),
+                confidence=confidence,
+            ),
+        )
+        for i, (name, value) in enumerate(names)
+    ]
+
+
+# --- pixels --------------------------------------------------------------------------------------
+
+
+def _histograms(
+    dataset: Dataset, rows: NDArray[np.intp], values: NDArray[np.float64], top: float
+) -> tuple[Histogram, ...]:
+    """One per class, all with the same edges from 0 to `top`, which nothing can exceed."""
+    edges = np.linspace(0, top, _BINS + 1)
+    histograms = []
+    for c, name in enumerate(dataset.classes):
+        some = np.minimum(values[dataset.label[rows] == c], top)  # float32 rounds up, too
+        counts = np.histogram(some, edges)[0]
+        mean = float(some.mean()) if len(some) else float("nan")
+        deviation = float(some.std(ddof=1)) if len(some) > 1 else float("nan")
+        histograms.append(
+            Histogram(
+                name, tuple(map(float, edges)), tuple(int(k) for k in counts), mean, deviation
+            )
+        )
+    return tuple(histograms)
+
+
+def _images(dataset: Dataset, store: Store, seed: int) -> ExplorationImages:
+    rows = dataset.rows("train", store.usable)
+    classes, side = len(dataset.classes), store.side
+    total = np.zeros((classes, side * side * 3))
+    for some in blocks(rows):
+        of_class = dataset.label[some][None] == np.arange(classes)[:, None]  # (classes, block)
+        total += of_class.astype(np.float32) @ store.pixels[some].reshape(len(some), -1)
+    counts = np.bincount(dataset.label[rows], minlength=classes)
+    with np.errstate(invalid="ignore"):
+        mean = (total / counts[:, None]).reshape(classes, side, side, 3).astype(np.float32)
+    others = [np.delete(mean, c, axis=0) for c in range(classes)]
+    nothing = np.full((side, side, 3), np.nan, np.float32)
+    difference = np.stack(
+        [mean[c] - (o.mean(0) if len(o) else nothing) for c, o in enumerate(others)]
+    )
+    rng = np.random.default_rng(seed)
+    samples = {}
+    for c, name in enumerate(dataset.classes):
+        mine = rows[dataset.label[rows] == c]
+        drawn = rng.choice(mine, min(SAMPLES, len(mine)), replace=False)
+        samples[name] = tuple(int(row) for row in drawn)
+    return ExplorationImages(dataset.classes, mean, difference, samples)

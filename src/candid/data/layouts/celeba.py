@@ -1,0 +1,174 @@
+"""CelebA: aligned pictures, forty attributes, the official split and who it is.
+
+Z. Liu, P. Luo, X. Wang and X. Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015. As
+published (`list_attr_celeba.txt`, …, in the folder or in `Anno/`, `Eval/`, `Img/`), or as CSV
+files, as Kaggle has it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from candid.config import DataConfig
+from candid.data import splits
+from candid.data.dataset import Dataset
+from candid.data.layouts import columns
+from candid.data.layouts.assembly import Rows, assemble, finding, join
+from candid.data.layouts.delimited import first_lines, read_delimited, read_spaced
+from candid.data.layouts.pictures import Pictures, folders_in, scan
+from candid.data.sources import FileSource
+from candid.errors import DataError, LayoutError, TargetError
+from candid.predictions import Attribute
+from candid.records import Finding
+
+_ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
+_PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
+_IDENTITY = ("identity_CelebA.txt", "identity_CelebA.csv")
+_IMAGES = ("img_align_celeba", "img_celeba", "img_align_celeba_png")
+_PLACES = ("", "Anno", "Eval", "Img", "celeba", "CelebA")
+
+
+def recognise(path: Path) -> bool:
+    """Whether CelebA's attribute file lies here."""
+    return _find(path, _ATTRIBUTES) is not None
+
+
+def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+    """Read CelebA; the label is Male unless another attribute is named."""
+    file = _find(path, _ATTRIBUTES)
+    if file is None:
+        raise LayoutError(
+            f"There is no {_ATTRIBUTES[0]} in {path}.",
+            expected="CelebA's label files in the folder or in Anno/, Eval/, Img/",
+            todo="name the folder that holds them, or another layout with --layout",
+        )
+    table, findings = _read_attributes(file)
+    images = _images(path)
+    names = [name or "" for name in columns.words_of(table.column(0))]
+    rows, paths, left_over = join(images, names, file.name)
+    kept = table.take(pa.array(rows))
+    attributes = {n: _attribute(n, kept[n], rows, file) for n in table.column_names[1:]}
+    target = columns.choose_target(target, attributes, ("Male",))
+    chosen = attributes.pop(target)
+    two = ("Female", "Male") if target == "Male" else None
+    classes, label = columns.as_label(chosen, two)
+    keys = [names[i] for i in rows]
+    return assemble(
+        path,
+        "celeba",
+        Rows(
+            ids=paths,
+            target=target,
+            classes=classes,
+            label=label,
+            split=_partition(path, keys),
+            person=_by_name(_find(path, _IDENTITY), keys),
+            attributes=attributes,
+        ),
+        lambda keep: FileSource(images.root, [paths[i] for i in keep]),
+        config,
+        [*findings, *left_over],
+    )
+
+
+def _find(path: Path, names: tuple[str, ...]) -> Path | None:
+    for name in names:
+        for place in _PLACES:
+            if (file := path / place / name).is_file():
+                return file
+    return None
+
+
+def _read_attributes(file: Path) -> tuple[pa.Table, list[Finding]]:
+    """The attribute file as a table of words, the image's name first."""
+    if file.suffix == ".csv":
+        return read_delimited(file), []
+    head = first_lines(file, 2)
+    if len(head) < 2 or not head[0].strip().isdigit():
+        raise DataError(
+            f"{file} does not begin as CelebA's attribute file does.",
+            expected="line 1: the number of images; line 2: the attributes' names",
+            todo="fetch it again",
+        )
+    table = read_spaced(file, ["image", *head[1].split()], skip=2)
+    said = int(head[0])
+    if said == table.num_rows:
+        return table, []
+    short = finding(
+        "LABEL-COUNT",
+        "The label file's own count is wrong",
+        f"{file.name} says that it has {said:,} rows and has {table.num_rows:,}.",
+        [file.name],
+        1,
+        severity="warning",
+        todo="Fetch the file again if it was cut off.",
+    )
+    return table, [short]
+
+
+def _attribute(name: str, column: pa.ChunkedArray, rows: NDArray[np.intp], file: Path) -> Attribute:
+    words = columns.distinct_words(column)
+    if not (words <= {"-1", "1"} or words <= {"0", "1"}) or column.null_count:
+        cells = columns.words_of(column)
+        bad = next(i for i, w in enumerate(cells) if w not in ("-1", "1"))
+        line = rows[bad] + (2 if file.suffix == ".csv" else 3)
+        raise DataError(
+            f"{file}, line {line}: {name} is {cells[bad]!r}.",
+            expected="-1 or 1",
+            todo="mend the line, or fetch the file again",
+        )
+    attribute = columns.read(name, column)
+    if isinstance(attribute, str):
+        raise TargetError(f"{name} cannot be read: {attribute}.", expected="-1 or 1 in every row")
+    return attribute
+
+
+def _images(path: Path) -> Pictures:
+    for place in _PLACES:
+        for name in _IMAGES:
+            folder = path / place / name
+            if folder.is_dir():
+                while [f.name for f in folders_in(folder)] == [name]:
+                    folder /= name  # unpacked into a folder of its own name
+                return scan(folder)
+    raise LayoutError(
+        f"There is no folder {_IMAGES[0]}/ in {path}.",
+        expected="the aligned pictures beside the label files, or in Img/",
+        todo="unpack img_align_celeba.zip there",
+    )
+
+
+def _partition(path: Path, names: list[str]) -> NDArray[np.str_] | None:
+    """The official split, in the order of `names`; None where its file is not there."""
+    file = _find(path, _PARTITION)
+    codes = _by_name(file, names)
+    if file is None or codes is None:
+        return None
+    for name, code in zip(names, codes, strict=True):
+        if code not in splits.CODES:
+            raise DataError(
+                f"{file} says {code!r} for {name}." if code else f"{file} has no row for {name}.",
+                expected="0 (train), 1 (validation) or 2 (test) for every image",
+                todo="mend the line, or fetch the file again",
+            )
+    return splits.read_words(codes, where=file.name)
+
+
+def _by_name(file: Path | None, names: list[str]) -> list[str | None] | None:
+    """The second column of a file, in the order of `names`; None where there is no such file."""
+    if file is None:
+        return None
+    table = (
+        read_delimited(file)
+        if file.suffix == ".csv"
+        else read_spaced(file, ["image", "value"], skip=0)
+    )
+    values = dict(
+        zip(columns.words_of(table.column(0)), columns.words_of(table.column(1)), strict=True)
+    )
+    found = [values.get(name) for name in names]
+    return found if any(v is not None for v in found) else None

@@ -1,0 +1,281 @@
+"""What a column of a table holds: yes or no, one of some words, a number, or nothing usable."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from candid.errors import ConfigError, TargetError, did_you_mean
+from candid.predictions import Attribute
+
+NO_YES = ("no", "yes")
+MOST_WORDS = 1000  # more distinct words than this are names or free text, not groups
+
+_MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>"))
+_PAIRS = (("no", "yes"), ("false", "true"), ("0", "1"), ("-1", "1"))
+_LETTERS = (("n", "y"), ("f", "t"))  # only where both occur: F alone may well be "female"
+_CODES = range(-1, 10)  # whole numbers that all lie here are codes, others are quantities
+
+
+def read(name: str, array: Any, class_names: Sequence[str] = ()) -> Attribute | str:
+    """An Arrow column as an attribute, or in a few words why it cannot be one.
+
+    Two values such as no/yes, false/true, 0/1 and −1/1 are binary. Whole numbers from −1 to 9 are
+    codes, and so categories; any other numbers are quantities. Words are categories in natural
+    order ("3-9" before "10-19") unless there are more than 1,000 of them, or more than 20 and
+    hardly one stands twice.
+
+    Parameters
+    ----------
+    name
+        The column's name.
+    array
+        An Arrow array or chunked array of words, numbers or booleans, plain or dictionary-encoded.
+    class_names
+        What the numbers 0, 1, … stand for, where that is known.
+    """
+    if not _is_plain(array.type):
+        return f"it holds {array.type}, not words or numbers"
+    codes, distinct = _distinct(array)
+    if class_names:
+        return _named(name, codes, distinct, class_names)
+    words = [_normal(value) for value in distinct]
+    present = {w for w in words if w is not None}
+    if not present:
+        return "every row is empty"
+    for no, yes in _PAIRS + tuple(p for p in _LETTERS if present.issuperset(p)):
+        lower = {w.lower() for w in present}
+        if lower <= {no, yes}:
+            return _coded(name, "binary", codes, [w and NO_YES[w.lower() == yes] for w in words])
+    numbers = [_number(w) for w in words]
+    if all(x is not None for x, w in zip(numbers, words, strict=True) if w is not None):
+        if present <= {str(i) for i in _CODES}:
+            return _coded(name, "categorical", codes, words, sorted(present, key=int))
+        looked_up = np.array([math.nan if x is None else x for x in numbers] + [math.nan])
+        return Attribute(name, "numeric", (), looked_up[codes])
+    rows = int(np.count_nonzero(codes >= 0))
+    if len(present) > MOST_WORDS or (len(present) > 20 and len(present) > 0.5 * rows):
+        return f"it holds {len(present):,} different words in {rows:,} rows"
+    return _coded(name, "categorical", codes, words)
+
+
+def words_of(array: Any) -> list[str | None]:
+    """A column's cells as words, None where empty; whole numbers without a decimal point."""
+    codes, distinct = _distinct(array)
+    words = [*(_normal(value) for value in distinct), None]
+    return [words[code] for code in codes.tolist()]
+
+
+def distinct_words(array: Any) -> set[str]:
+    """A column's different words, without empty cells."""
+    return {w for w in map(_normal, _distinct(array)[1]) if w is not None}
+
+
+def as_label(
+    attribute: Attribute, two: tuple[str, str] | None = None
+) -> tuple[tuple[str, ...], NDArray[np.int16]]:
+    """A column as the label: its classes, and each row's index among them (−1 where missing).
+
+    Parameters
+    ----------
+    attribute
+        The column that was chosen as target.
+    two
+        Words for no and yes; without them "not Smiling" and "Smiling".
+
+    Raises
+    ------
+    TargetError
+        Where it cannot be learned as a class: numbers, or a single value.
+    """
+    if attribute.kind == "numeric":
+        raise TargetError(
+            f"The target {attribute.name!r} is a number, from {np.nanmin(attribute.data):g} to "
+            f"{np.nanmax(attribute.data):g}.",
+            expected="a label with a few values to tell apart",
+            todo="name another target, or add a column that bins it",
+        )
+    used = np.unique(attribute.data[attribute.data >= 0])
+    if len(used) < 2:
+        only = repr(attribute.values[used[0]]) if len(used) else "nothing"
+        raise TargetError(
+            f"The target {attribute.name!r} has one class only: every labelled image is {only}.",
+            expected="at least two classes to tell apart",
+            todo="name another target, or add images of another class",
+        )
+    values = attribute.values
+    if attribute.kind == "binary" and values == NO_YES:
+        values = two or class_words(attribute.name)
+    new = np.full(len(attribute.values) + 1, -1, dtype=np.int16)
+    new[used] = np.arange(len(used))
+    return tuple(values[i] for i in used), new[attribute.data]
+
+
+def class_words(name: str) -> tuple[str, str]:
+    """Readable words for the two classes of a yes-or-no column: ("not Smiling", "Smiling")."""
+    spaced = name.replace("_", " ").strip()
+    if re.match(r"no\s", spaced, re.IGNORECASE):
+        return spaced[3:].strip(), spaced
+    return f"not {spaced}", spaced
+
+
+def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[str]) -> str:
+    """The target that was named, or else the first of the usual ones, or else the only column.
+
+    Raises
+    ------
+    TargetError
+        Where the named one does not exist, or none was named and none is obvious.
+    """
+    known = list(columns)
+    if target is not None:
+        if target in known:
+            return target
+        raise TargetError(
+            f"There is no label called {target!r}.",
+            expected=f"one of the {len(known)} columns with annotations",
+            todo=did_you_mean(target, known),
+        )
+    lower = {name.lower(): name for name in reversed(known)}
+    for name in usual:
+        if name.lower() in lower:
+            return lower[name.lower()]
+    if len(known) == 1:
+        return known[0]
+    raise TargetError(
+        "Which column is the label is not clear.",
+        expected="a target; " + (did_you_mean("", known) if known else "there are no columns"),
+        todo="name it with --target",
+    )
+
+
+def narrow(attributes: Mapping[str, Attribute], wanted: Sequence[str], target: str) -> list[str]:
+    """The names of the attributes to audit: the wanted ones, or all.
+
+    Raises
+    ------
+    ConfigError
+        Where a wanted one does not exist.
+    """
+    if not wanted:
+        return list(attributes)
+    for name in wanted:
+        if name not in attributes and name != target:
+            raise ConfigError(
+                f"data.attributes names {name!r}, which the data does not have.",
+                expected=f"one of the {len(attributes)} attributes",
+                todo=did_you_mean(name, attributes),
+            )
+    return [name for name in dict.fromkeys(wanted) if name != target]
+
+
+def people(words: Sequence[str | None]) -> NDArray[np.int64]:
+    """(n,) a number per person: the data's own where all are whole numbers, otherwise counted."""
+    known = sorted({w for w in words if w is not None and w != "-1"})
+    if all(re.fullmatch(r"\d{1,18}", w) and str(int(w)) == w for w in known):
+        number = {w: int(w) for w in known}
+    else:
+        number = {w: i for i, w in enumerate(known)}
+    return np.array([-1 if w is None else number.get(w, -1) for w in words], dtype=np.int64)
+
+
+def natural(word: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key that puts "3-9" before "10-19", and upper and lower case together."""
+    parts = re.split(r"(\d+)", word.lower())
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p], word
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(
+        is_text
+        or is_number
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_temporal(kind)
+    )
+
+
+def _distinct(array: Any) -> tuple[NDArray[np.int64], list[Any]]:
+    """(n,) codes, −1 where empty, and the values that they stand for."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.unify_dictionaries().combine_chunks()
+    if pa.types.is_null(array.type):
+        return np.full(len(array), -1, dtype=np.int64), []
+    if not pa.types.is_dictionary(array.type):
+        array = pc.dictionary_encode(array)
+    codes = pc.fill_null(array.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    used = np.bincount(codes[codes >= 0], minlength=len(array.dictionary)) > 0
+    values = array.dictionary.to_pylist()  # also those of rows that were left out since
+    return codes, [v if u else None for v, u in zip(values, used.tolist(), strict=True)]
+
+
+def _normal(value: Any) -> str | None:
+    """A cell as a word, None where it is empty; 1.0 and True become 1 and true."""
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    word = str(value).strip()
+    if len(word) <= 4 and word.lower() in _MISSING:
+        return None
+    if word.endswith(".0") and word[:-2].lstrip("-").isdigit():
+        return word[:-2]  # a table with empty cells turns codes into decimals
+    return word
+
+
+def _number(word: str | None) -> float | None:
+    if word is None or "_" in word:  # Python reads 1_000 as a number; a table does not mean one
+        return None
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else math.nan
+
+
+def _coded(
+    name: str,
+    kind: Any,
+    codes: NDArray[np.int64],
+    words: Sequence[str | None],
+    order: Sequence[str] = (),
+) -> Attribute:
+    """Codes into `words`, which may hold one word twice, as codes into the attribute's values."""
+    if kind == "binary":
+        values: tuple[str, ...] = NO_YES
+    else:
+        values = tuple(order) or tuple(sorted({w for w in words if w is not None}, key=natural))
+    index = {word: i for i, word in enumerate(values)}
+    new = np.array([-1 if w is None else index[w] for w in words] + [-1], dtype=np.int16)
+    return Attribute(name, kind, values, new[codes])
+
+
+def _named(
+    name: str, codes: NDArray[np.int64], distinct: Sequence[Any], class_names: Sequence[str]
+) -> Attribute | str:
+    words: list[str | None] = []
+    for value in distinct:
+        if value is None or value == -1 or (isinstance(value, float) and math.isnan(value)):
+            words.append(None)
+        elif isinstance(value, str) and value in class_names:
+            words.append(value)
+        elif isinstance(value, int | float) and 0 <= value < len(class_names):
+            words.append(class_names[int(value)])
+        else:
+            return f"it holds {value!r}, which is none of its {len(class_names)} classes"
+    for no, yes in _PAIRS:
+        if [w.lower() for w in class_names] == [no, yes]:
+            return _coded(name, "binary", codes, [w and NO_YES[w.lower() == yes] for w in words])
+    return _coded(name, "categorical", codes, words, class_names)

@@ -1,0 +1,181 @@
+"""CSV, TSV and CelebA's text files, read by Arrow; a bad row is named by file and line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pv
+
+from candid.errors import DataError
+
+_WORD = pa.dictionary(pa.int32(), pa.string())
+
+
+def read_delimited(path: Path) -> pa.Table:
+    """A CSV or TSV file as a table of words; its delimiter is the commonest one in its header.
+
+    Raises
+    ------
+    DataError
+        Where it is missing, empty, not UTF-8, has a row that is too short or too long, or a column
+        twice.
+    """
+    data = _bytes(path)
+    header = data.split(b"\n", 1)[0]
+    delimiter = max(b"\t,;|", key=header.count)
+    return _parse(path, data, chr(delimiter), skip=0)
+
+
+def read_spaced(path: Path, names: list[str], *, skip: int) -> pa.Table:
+    """A text file whose columns stand apart by any number of spaces, as a table of words.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        The columns' names.
+    skip
+        Lines before the first row.
+    """
+    data = _bytes(path).replace(b"\t", b" ")
+    while b"  " in data:
+        data = data.replace(b"  ", b" ")
+    data = data.replace(b" \r\n", b"\n").replace(b"\r\n", b"\n").replace(b" \n", b"\n")
+    data = data.replace(b"\n ", b"\n").strip(b" ")
+    return _parse(path, data, " ", skip=skip, names=names)
+
+
+def read_tabbed(path: Path, names: list[str], *, skip: int) -> pa.Table:
+    """A text file whose columns stand apart by single tabs; see `read_spaced`."""
+    return _parse(path, _bytes(path), "\t", skip=skip, names=names)
+
+
+def first_lines(path: Path, most: int) -> list[str]:
+    """The first lines of a text file without their ends; what cannot be read is left out."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(1 << 16).decode("utf-8-sig", "replace").splitlines()
+    except OSError:
+        return []
+    return lines[:most]
+
+
+def header_of(path: Path) -> list[str]:
+    """The column names in a CSV or TSV file's first line; [] where it cannot be read."""
+    lines = first_lines(path, 1)
+    if not lines:
+        return []
+    delimiter = max("\t,;|", key=lines[0].count)
+    return [name.strip() for name in next(csv.reader(lines, delimiter=delimiter))]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}.",
+            expected="a label file that this user can read",
+            todo="check its name and its permissions",
+        ) from error
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if not data.strip():
+        raise DataError(
+            f"{path} is empty.", expected="a header and one row per picture", todo="fetch it again"
+        )
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: not UTF-8 text.",
+            expected="a text file in UTF-8",
+            todo="save it as UTF-8 (from a spreadsheet: CSV UTF-8)",
+        ) from error
+    return data
+
+
+def _parse(
+    path: Path, data: bytes, delimiter: str, *, skip: int, names: list[str] | None = None
+) -> pa.Table:
+    quote: Any = False if delimiter == " " else '"'
+    if names is None:
+        names = _header(path, data, delimiter)
+        skip += 1
+    elif not names or len(set(names)) < len(names):
+        raise _twice(path, names)
+    try:
+        table = pv.read_csv(
+            pa.BufferReader(data),
+            read_options=pv.ReadOptions(column_names=names, skip_rows=skip),
+            parse_options=pv.ParseOptions(
+                delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote)
+            ),
+            convert_options=pv.ConvertOptions(
+                column_types=dict.fromkeys(names, _WORD), strings_can_be_null=True, null_values=[""]
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise _bad_row(path, data, delimiter, skip, names, str(error)) from error
+    if not table.num_rows:
+        raise DataError(
+            f"{path} has a header and no rows.",
+            expected="one row per picture",
+            todo="fetch it again",
+        )
+    return table
+
+
+def _header(path: Path, data: bytes, delimiter: str) -> list[str]:
+    first = data.split(b"\n", 1)[0].decode("utf-8").rstrip("\r")
+    names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+    # An unnamed column, as a table with an index has, gets the number that it stands at.
+    names = [name or f"column {i}" for i, name in enumerate(names, start=1)]
+    if len(set(names)) < len(names):
+        raise _twice(path, names)
+    return names
+
+
+def _twice(path: Path, names: list[str]) -> DataError:
+    double = next((n for n in names if names.count(n) > 1), "")
+    return DataError(
+        f"{path} has two columns called {double!r}." if double else f"{path} names no columns.",
+        expected="a header that names each column once",
+        todo="rename one of them",
+    )
+
+
+def _bad_row(
+    path: Path, data: bytes, delimiter: str, skip: int, names: list[str], reason: str
+) -> DataError:
+    """Arrow says that a row is bad; look for its line, slowly but surely."""
+    text = io.StringIO(data.decode("utf-8"), newline="")
+    reader = csv.reader(
+        text, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == " " else csv.QUOTE_MINIMAL
+    )
+    for _ in range(skip):
+        next(reader, None)
+    start = reader.line_num + 1
+    try:
+        for cells in reader:
+            if cells and len(cells) != len(names):
+                return DataError(
+                    f"{path}, line {start}: {len(cells)} fields, beginning "
+                    f"{' '.join(cells[:3])[:60]!r}.",
+                    expected=f"{len(names)} fields: {', '.join(names[:4])}"
+                    + (", …" if len(names) > 4 else ""),
+                    todo="mend or remove the line; if it is the last one, fetch the file again",
+                )
+            start = reader.line_num + 1
+    except csv.Error as error:
+        reason = str(error)
+    return DataError(
+        f"Cannot read {path}: {reason}",
+        expected=f"rows of {len(names)} fields",
+        todo="mend the file, or fetch it again",
+    )

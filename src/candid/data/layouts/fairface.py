@@ -1,0 +1,87 @@
+"""FairFace: one CSV for train, one for validation, with age groups, gender and race.
+
+K. Karkkainen and J. Joo, "FairFace: Face Attribute Dataset for Balanced Race, Gender, and Age",
+WACV 2021. There is no test set; the published "val" is validation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from candid.config import DataConfig
+from candid.data.dataset import Dataset
+from candid.data.layouts import columns
+from candid.data.layouts.assembly import without_image, without_label
+from candid.data.layouts.delimited import header_of, read_delimited
+from candid.data.layouts.pictures import files_in, folders_in, scan
+from candid.data.layouts.table import from_columns
+from candid.data.sources import FileSource
+from candid.errors import DataError, LayoutError
+
+_FILES = {
+    "train": ("fairface_label_train.csv", "train_labels.csv"),
+    "validation": ("fairface_label_val.csv", "val_labels.csv"),
+}
+_COLUMNS = frozenset(("file", "age", "gender", "race"))
+
+
+def recognise(path: Path) -> bool:
+    """Whether one of FairFace's label files lies here."""
+    return bool(_find(path))
+
+
+def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+    """Read FairFace; the label is gender unless race, age or service_test is named."""
+    files = _find(path)
+    if not files:
+        raise LayoutError(
+            f"There is no {_FILES['train'][0]} in {path}.",
+            expected=f"{_FILES['train'][0]} and {_FILES['validation'][0]} beside train/ and val/",
+            todo="name the folder that holds them, or another layout with --layout",
+        )
+    pictures = scan(path)
+    tables, paths, missing = [], [], []
+    for split, file in files.items():
+        table = read_delimited(file)
+        names = [word or "" for word in columns.words_of(table["file"])]
+        found = pictures.locate(names, file.name)
+        kept = [row for row, name in enumerate(found) if name is not None]
+        paths += [name for name in found if name is not None]
+        missing += [name for name, at in zip(names, found, strict=True) if at is None]
+        words = pa.array([split] * len(kept), pa.string())
+        tables.append(table.drop_columns(["file"]).take(pa.array(kept, pa.int64())))
+        tables[-1] = tables[-1].append_column("split", words)
+    if not paths:
+        raise DataError(
+            f"None of the {len(missing):,} pictures that FairFace's label files name is in {path}.",
+            expected="train/1.jpg, … and val/1.jpg, …, in the folder or in one folder in it",
+            todo="unpack the pictures there",
+        )
+    rows = len(paths) + len(missing)
+    extra = sorted(set(pictures.paths).difference(paths))
+    return from_columns(
+        path,
+        "fairface",
+        pa.concat_tables(tables, promote_options="permissive"),
+        paths,
+        lambda keep: FileSource(path, [paths[i] for i in keep]),
+        target,
+        config,
+        where="FairFace's label files",
+        usual=("gender",),
+        findings=[without_image(missing, rows), without_label(extra, len(pictures.paths))],
+    )
+
+
+def _find(path: Path) -> dict[str, Path]:
+    """The label file of each split, in the folder or in a folder in it."""
+    found: dict[str, Path] = {}
+    for place in (path, *folders_in(path)[:20]):
+        there = {f.name: f for f in files_in(place, ".csv")}
+        for split, names in _FILES.items():
+            for name in names:
+                if name in there and set(header_of(there[name])) >= _COLUMNS:
+                    found.setdefault(split, there[name])
+    return found

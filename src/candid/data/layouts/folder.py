@@ -1,0 +1,100 @@
+"""Folders of pictures: `train/<class>/…`, `val/<class>/…`, `test/<class>/…`, or `<class>/…`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from candid.config import DataConfig
+from candid.data import splits
+from candid.data.dataset import Dataset
+from candid.data.layouts.assembly import Rows, assemble, finding, without_label
+from candid.data.layouts.columns import as_label, natural
+from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
+from candid.data.sources import FileSource
+from candid.errors import DataError, LayoutError
+from candid.predictions import Attribute
+from candid.records import Finding
+
+
+def recognise(path: Path) -> bool:
+    """Whether there are folders of pictures, or folders called train, val or test."""
+    inner = folders_in(path)
+    if any(f.name.lower() in splits.WORDS and glance(f, 1, 4) for f in inner):
+        return True
+    if len(inner) == 1:
+        return bool(glance(inner[0], 1, 0))
+    return sum(bool(glance(f, 1, 4)) for f in inner[:100]) >= 2
+
+
+def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+    """Read folders of pictures; the folders' names are the classes, and `target` names the label.
+
+    Folders below a class folder are read too. Where the top folders are splits, other folders
+    beside them are left out, and said so.
+    """
+    pictures = scan(path)
+    pictures.refuse_outside()
+    by_split = any(f.name.lower() in splits.WORDS for f in folders_in(path))
+    ids: list[str] = []
+    classes: list[str] = []
+    split: list[str] = []
+    unlabelled: list[str] = []
+    for picture in pictures.paths:
+        parts = picture.split("/")
+        part = splits.WORDS.get(parts[0].lower()) if by_split else None
+        depth = 1 if by_split else 0
+        if (by_split and part is None) or len(parts) < depth + 2:
+            unlabelled.append(picture)
+            continue
+        ids.append(picture)
+        classes.append(parts[depth])
+        split.append(part or "")
+    if not ids:
+        raise _no_classes(path, by_split, len(pictures.paths))
+    values = tuple(sorted(set(classes), key=natural))
+    index = {name: i for i, name in enumerate(values)}
+    codes = np.array([index[c] for c in classes], dtype=np.int16)
+    named = Attribute(target or "class", "categorical", values, codes)
+    words, label = as_label(named)
+    rows = Rows(
+        ids=ids,
+        target=named.name,
+        classes=words,
+        label=label,
+        split=np.array(split, dtype="<U10") if by_split else None,
+    )
+    findings = [without_label(unlabelled, len(pictures.paths)), _others(pictures)]
+    return assemble(
+        path,
+        "folder",
+        rows,
+        lambda keep: FileSource(path, [ids[i] for i in keep]),
+        config,
+        findings,
+    )
+
+
+def _others(pictures: Pictures) -> Finding:
+    return finding(
+        "FILES-LEFT-OUT",
+        "Files that are no pictures",
+        "{count} of {of} files do not end like a picture and were left out.",
+        pictures.others,
+        len(pictures.others) + len(pictures.paths),
+    )
+
+
+def _no_classes(path: Path, by_split: bool, n: int) -> LayoutError | DataError:
+    if not n:
+        return DataError(
+            f"There are no pictures in {path}.",
+            expected="one folder of pictures per class",
+            todo="check the path",
+        )
+    return LayoutError(
+        f"The {n:,} pictures in {path} do not lie in folders that name their class.",
+        expected="train/<class>/…, val/<class>/…" if by_split else "<class>/… or train/<class>/…",
+        todo="sort them into one folder per class, or name another layout with --layout",
+    )

@@ -1,0 +1,356 @@
+"""Hugging Face: a folder that `datasets` saved, or Parquet shards as on the Hub, images embedded.
+
+Read with Arrow alone. The images stay where they are until they are asked for; only the other
+columns are read into memory.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from candid.config import DataConfig
+from candid.data import splits
+from candid.data.dataset import Dataset, Source
+from candid.data.layouts.columns import words_of
+from candid.data.layouts.pictures import files_in, folders_in
+from candid.data.layouts.table import LABELS, from_columns
+from candid.data.sources import ArrowSource, ParquetSource, open_arrow
+from candid.errors import DataError, ImageError, LayoutError
+
+_PARQUET = (".parquet", ".pq")
+_SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
+_IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "bytes")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file with rows: where it lies, and the split that its name or folder says, if any."""
+
+    file: Path
+    split: str | None
+
+
+def recognise(path: Path) -> bool:
+    """Whether `datasets` saved this folder, or there is Parquet with an image column."""
+    if path.is_file():
+        return path.suffix.lower() in _PARQUET and _has_images(path)
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return True
+    found = [f for folder in _shard_folders(path) for f in files_in(folder, *_PARQUET)[:1]]
+    return any(_has_images(f) for f in found[:3])
+
+
+def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+    """Read embedded images; without a target: label, class or target, or the only ClassLabel."""
+    saved = path.is_dir() and bool(
+        (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+    )
+    shards = _saved_shards(path) if saved else _parquet_shards(path)
+    schema = _schema(shards[0].file)
+    features = _features(schema, shards[0].file)
+    image = _image_column(schema, features, path)
+    table, file, row = _annotations(shards, image, saved)
+    names, table = _names(table, image)
+    ids = _ids(names, shards, file, row)
+    made = ArrowSource if saved else ParquetSource
+    files = [shard.file for shard in shards]
+    _try_some(made(files, image, file, row), path)
+    class_names = {n: tuple(f["names"]) for n, f in features.items() if _is_class_label(f)}
+    only = [*class_names][:1] if len(class_names) == 1 else []
+    return from_columns(
+        path,
+        "huggingface",
+        _flat(table),
+        ids,
+        lambda keep: made(files, image, file[keep], row[keep]),
+        target,
+        config,
+        where=path.name,
+        class_names=class_names,
+        usual=(*LABELS, *only),
+    )
+
+
+# --- which files ---------------------------------------------------------------------------------
+
+
+def _saved_shards(path: Path) -> list[Shard]:
+    """The Arrow files of a folder that `save_to_disk` made."""
+    if not (path / "dataset_dict.json").is_file():
+        return _state(path, None)
+    names = _json(path / "dataset_dict.json").get("splits")
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or not names:
+        raise _damaged(path / "dataset_dict.json", "it names no splits")
+    shards = []
+    for name in names:
+        shards += _state(_inside(path, name), name)
+    return shards
+
+
+def _state(folder: Path, split: str | None) -> list[Shard]:
+    state = _json(folder / "state.json")
+    if state.get("_indices_files") or state.get("_indices_data_files"):
+        raise DataError(
+            f"{folder} was saved with a list of indices.",
+            expected="a data set whose rows are stored in order",
+            todo="save it again with a current version of datasets",
+        )
+    try:
+        names = [file["filename"] for file in state["_data_files"]]
+    except (KeyError, TypeError) as error:
+        raise _damaged(folder / "state.json", "it names no files") from error
+    said = state.get("_split")
+    split = split or (said if isinstance(said, str) else None)
+    return [Shard(_inside(folder, str(name)), split) for name in names]
+
+
+def _inside(folder: Path, name: str) -> Path:
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{folder} names {name!r}, which leaves the data folder.",
+            expected="files inside the data folder",
+            todo="save the data set again in one folder",
+        )
+    return file
+
+
+def _shard_folders(path: Path) -> list[Path]:
+    """Where Parquet shards may lie: here, in data/, or in folders called train, val or test."""
+    places = [path, path / "data"]
+    inner = [f for p in places for f in folders_in(p) if f.name.lower() in splits.WORDS]
+    if not any(files_in(p, *_PARQUET) for p in (*places, *inner)):
+        # One configuration of a data set: a folder of its own.
+        inner = [f for f in folders_in(path)[:50] if files_in(f, *_PARQUET)]
+        for folder in folders_in(path)[:50]:
+            inner += [f for f in folders_in(folder) if f.name.lower() in splits.WORDS]
+    return [p for p in (*places, *inner) if p.is_dir()]
+
+
+def _parquet_shards(path: Path) -> list[Shard]:
+    if path.is_file():
+        return [Shard(path, None)]
+    files = [f for folder in _shard_folders(path) for f in files_in(folder, *_PARQUET)]
+    if not files:
+        raise LayoutError(
+            f"There is neither a saved data set nor Parquet in {path}.",
+            expected="dataset_dict.json or state.json, or data/train-00000-of-00001.parquet, …",
+            todo="name the folder that holds it, or another layout with --layout",
+        )
+    for file in files:
+        _inside(path, str(file.relative_to(path)))
+    configurations = {_configuration(path, f) for f in files}
+    if len(configurations) > 1:
+        raise LayoutError(
+            f"{path} holds several data sets: {', '.join(sorted(configurations)[:8])}.",
+            expected="one",
+            todo="name the folder of one of them",
+        )
+    return [Shard(file, _split_of(file)) for file in files]
+
+
+def _configuration(path: Path, file: Path) -> str:
+    parts = file.relative_to(path).parts[:-1]
+    return "/".join(p for p in parts if p.lower() not in splits.WORDS)
+
+
+def _split_of(file: Path) -> str | None:
+    match = _SHARD.fullmatch(file.stem)
+    for word in (match[1] if match else "", file.parent.name):
+        if word.lower() in splits.WORDS:
+            return splits.WORDS[word.lower()]
+    return None
+
+
+# --- what is in them -----------------------------------------------------------------------------
+
+
+def _schema(file: Path) -> pa.Schema:
+    try:
+        if file.suffix.lower() in _PARQUET:
+            return pq.read_schema(file)
+        return open_arrow(file).schema
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(file, str(error)) from error
+
+
+def _has_images(file: Path) -> bool:
+    try:
+        schema = pq.read_schema(file)
+    except (OSError, pa.ArrowException):
+        return False
+    return any(_holds_images(field) for field in schema)
+
+
+def _holds_images(field: pa.Field) -> bool:
+    kind = field.type
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type)
+    return bool(_is_binary(kind)) and field.name.lower() in _IMAGE_WORDS
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _features(schema: pa.Schema, file: Path) -> dict[str, dict[str, Any]]:
+    """The features that `datasets` wrote about each column; {} where it did not."""
+    info: Any = {}
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])["info"]
+    except (KeyError, TypeError, ValueError):
+        beside = file.parent / "dataset_info.json"
+        if beside.is_file():
+            info = _json(beside)
+    features = info.get("features") if isinstance(info, dict) else None
+    features = features if isinstance(features, dict) else {}
+    return {name: f for name, f in features.items() if isinstance(f, dict)}
+
+
+def _is_class_label(feature: dict[str, Any]) -> bool:
+    names = feature.get("names")
+    return (
+        feature.get("_type") == "ClassLabel"
+        and isinstance(names, list)
+        and all(isinstance(n, str) for n in names)
+    )
+
+
+def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], path: Path) -> str:
+    images = [f.name for f in schema if _holds_images(f)]
+    told = [name for name in images if features.get(name, {}).get("_type") == "Image"]
+    images = told or images
+    for word in _IMAGE_WORDS:
+        for name in images:
+            if name.lower() == word:
+                return str(name)
+    if images:
+        return str(images[0])
+    raise LayoutError(
+        f"No column of {path} holds images (columns: {', '.join(schema.names[:12])}).",
+        expected="a column of embedded images, with their bytes",
+        todo="save the data set with its images, or name another layout with --layout",
+    )
+
+
+def _annotations(
+    shards: Sequence[Shard], image: str, saved: bool
+) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+    """Every column but the images' bytes, with the split; and each row's file and place there."""
+    tables, file, row = [], [], []
+    for index, shard in enumerate(shards):
+        table = _one(shard.file, image, saved)
+        if shard.split is not None:
+            if "split" in table.column_names:
+                table = table.drop_columns(["split"])
+            table = table.append_column(
+                "split", pa.array([shard.split] * table.num_rows, pa.string())
+            )
+        tables.append(table)
+        file.append(np.full(table.num_rows, index, dtype=np.int64))
+        row.append(np.arange(table.num_rows, dtype=np.int64))
+    if len({shard.split is None for shard in shards}) > 1:
+        odd = next(shard.file.name for shard in shards if shard.split is None)
+        raise DataError(
+            f"The name of {odd} does not say its split, and other names do.",
+            expected="names such as train-00000-of-00001.parquet for every file",
+            todo="rename it, or move it away",
+        )
+    try:
+        joined = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise _damaged(shards[0].file.parent, f"its files do not fit together: {error}") from error
+    return joined, np.concatenate(file), np.concatenate(row)
+
+
+def _one(file: Path, image: str, saved: bool) -> pa.Table:
+    """One file's columns; the images' column holds their own names, or is gone without names."""
+    try:
+        parquet = None if saved else pq.ParquetFile(file)
+        table: Any = open_arrow(file) if parquet is None else None
+        schema = table.schema if parquet is None else parquet.schema_arrow
+        kind = schema.field(image).type
+        named = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+        if parquet is not None:  # of the images' column, only the names come into memory
+            others = [n for n in schema.names if n != image]
+            table = parquet.read(columns=[*others, f"{image}.path"] if named else others)
+        if not named:
+            return table.drop_columns([image]) if image in table.column_names else table
+        at = table.column_names.index(image)
+        names = [chunk.field("path") for chunk in table[image].chunks]
+        return table.set_column(at, image, pa.chunked_array(names, pa.string()))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise _damaged(file, str(error)) from error
+
+
+def _try_some(source: Source, path: Path) -> None:
+    """Raise a DataError where none of the first images is embedded."""
+    reason = "it has no rows"
+    for row in range(min(5, len(source))):
+        try:
+            source.read(row)
+        except ImageError as error:
+            reason = error.what
+        else:
+            return
+    raise DataError(
+        f"The images of {path} cannot be read: {reason}.",
+        expected="images that are embedded, with their bytes",
+        todo="save the data set again with embedded images, or name their folder and its table",
+    )
+
+
+def _names(table: pa.Table, image: str) -> tuple[list[str | None], pa.Table]:
+    """The images' own names, which are no annotation."""
+    if image not in table.column_names:
+        return [None] * table.num_rows, table
+    return words_of(table[image]), table.drop_columns([image])
+
+
+def _ids(
+    names: Sequence[str | None],
+    shards: Sequence[Shard],
+    file: Iterable[int],
+    row: Iterable[int],
+) -> list[str]:
+    """The images' own names where each has one of its own, otherwise the file and the row."""
+    clean = [posixpath.basename(n.replace("\\", "/")) if n else "" for n in names]
+    if all(clean) and len(set(clean)) == len(clean):
+        return clean
+    stems = [f"{s.file.parent.name}/{s.file.stem}" for s in shards]
+    return [f"{stems[f]}#{r}" for f, r in zip(file, row, strict=True)]
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Structs as one column per field, `attributes.Male`, so that each can be an attribute."""
+    while any(pa.types.is_struct(f.type) for f in table.schema):
+        table = table.flatten()
+    return table
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(file, str(error)) from error
+    if not isinstance(value, dict):
+        raise _damaged(file, "it is not an object")
+    return value
+
+
+def _damaged(file: Path, reason: str) -> DataError:
+    return DataError(
+        f"Cannot read {file}: {reason}",
+        expected="a whole data set as Hugging Face's datasets writes it",
+        todo="fetch or save it again",
+    )

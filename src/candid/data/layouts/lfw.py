@@ -1,0 +1,228 @@
+"""LFW: a folder of pictures per person, and a table that says what is to be seen.
+
+G. B. Huang, M. Ramesh, T. Berg and E. Learned-Miller, "Labeled Faces in the Wild", Technical Report
+07-49, University of Massachusetts, 2007. The attributes are the scores of N. Kumar, A. C. Berg,
+P. N. Belhumeur and S. K. Nayar, "Attribute and Simile Classifiers for Face Verification", ICCV
+2009: a machine's, not a person's; their sign says yes or no.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from candid.config import DataConfig
+from candid.data.dataset import Dataset
+from candid.data.layouts import columns
+from candid.data.layouts.assembly import Rows, assemble, without_image, without_label
+from candid.data.layouts.delimited import (
+    first_lines,
+    header_of,
+    read_delimited,
+    read_tabbed,
+)
+from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
+from candid.data.sources import FileSource
+from candid.errors import DataError, LayoutError
+from candid.predictions import Attribute
+
+Face = tuple[str, int]  # a person and the number of the picture
+
+_SCORES = "lfw_attributes.txt"
+_PERSON = ("person", "name", "identity", "person_name", "subject")
+_NUMBER = ("imagenum", "image_num", "image_number", "number")
+_NOT_LABELS = frozenset((*_PERSON, *_NUMBER, "images", "image", "column 1", "id"))
+_LISTS = {"Male": "male_names.txt", "Female": "female_names.txt"}
+_PICTURE = re.compile(r"(.+)_(\d{4})\.\w+")
+
+
+def recognise(path: Path) -> bool:
+    """Whether LFW's attribute file lies here, or folders named as the people in their pictures."""
+    return (path / _SCORES).is_file() or any(_is_people(f) for f in (path, *_inner(path)))
+
+
+def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+    """Read LFW; the label is Male (or gender) unless another attribute is named.
+
+    The split is by person. Attributes come from `lfw_attributes.txt`, or else from
+    `male_names.txt` and `female_names.txt`, or else from a CSV file with a person in each row.
+    """
+    pictures = scan(path)
+    pictures.refuse_outside()
+    matches = ((p, _PICTURE.fullmatch(p.rpartition("/")[2])) for p in pictures.paths)
+    faces = {(m[1], int(m[2])): p for p, m in matches if m}
+    if not faces:
+        raise LayoutError(
+            f"No picture in {path} is named as LFW names them.",
+            expected="pictures such as Aaron_Eckhart/Aaron_Eckhart_0001.jpg",
+            todo="name the folder that holds them, or another layout with --layout",
+        )
+    keys, attributes, where = _annotations(path, faces, target)
+    kept = np.array([i for i, key in enumerate(keys) if key in faces], dtype=np.intp)
+    paths = [faces[keys[i]] for i in kept]
+    if not paths:
+        raise DataError(
+            f"{where} describes none of the {len(faces):,} pictures in {path}.",
+            expected="the same people and numbers in both",
+            todo="fetch it again",
+        )
+    attributes = {name: attribute[kept] for name, attribute in attributes.items()}
+    target = columns.choose_target(target, attributes, ("Male", "gender", "sex"))
+    two = ("Female", "Male") if target == "Male" else None
+    classes, label = columns.as_label(attributes.pop(target), two)
+    missing = [f"{person} {number}" for person, number in keys if (person, number) not in faces]
+    extra = sorted(set(pictures.paths).difference(paths))
+    return assemble(
+        path,
+        "lfw",
+        Rows(
+            ids=paths,
+            target=target,
+            classes=classes,
+            label=label,
+            person=[keys[i][0] for i in kept],
+            attributes=attributes,
+        ),
+        lambda keep: FileSource(path, [paths[i] for i in keep]),
+        config,
+        [without_image(missing, len(keys)), without_label(extra, len(pictures.paths))],
+    )
+
+
+def _inner(path: Path) -> list[Path]:
+    """Folders such as lfw/ and lfw-deepfunneled/lfw-deepfunneled/, in which the people may lie."""
+    inner = [f for f in folders_in(path) if f.name.lower().startswith("lfw")]
+    return inner + [f for i in inner for f in folders_in(i) if f.name.lower().startswith("lfw")]
+
+
+def _is_people(folder: Path) -> bool:
+    """Whether the first folders here hold pictures that are named after their folder."""
+    people = folders_in(folder)[:5]
+    named = [_PICTURE.fullmatch(f.name) for p in people for f in files_in(p, *SUFFIXES)[:1]]
+    return bool(named) and all(
+        m is not None and m[1] == p.name for m, p in zip(named, people, strict=False)
+    )
+
+
+def _annotations(
+    path: Path, faces: Iterable[Face], target: str | None
+) -> tuple[list[Face], dict[str, Attribute], str]:
+    """What is known about which pictures, and the name of the file that says so."""
+    places = (path, *_inner(path))
+    for place in places:
+        if (file := place / _SCORES).is_file():
+            return *_read_scores(file), file.name
+    for place in places:
+        if all((place / name).is_file() for name in _LISTS.values()):
+            return *_read_lists(place, faces), " and ".join(_LISTS.values())
+    tables = [f for place in places for f in files_in(place, ".csv") if _describes(f, target)]
+    if len(tables) == 1:
+        return *_read_people(tables[0], faces), tables[0].name
+    seen = f"{len(tables)} tables" if tables else "no table"
+    raise LayoutError(
+        f"{path} holds people's pictures, and {seen} of their attributes.",
+        expected=f"{_SCORES}; or {' and '.join(_LISTS.values())}; or one CSV file with a person "
+        "and, for example, a gender in each row",
+        todo="put one of them there",
+    )
+
+
+def _read_scores(file: Path) -> tuple[list[Face], dict[str, Attribute]]:
+    """Scores per picture, separated by tabs; the last line of comment names the columns."""
+    comments = list(takewhile(lambda line: line.startswith("#"), first_lines(file, 10)))
+    names = comments[-1].lstrip("#").strip().split("\t") if comments else []
+    if names[:2] != ["person", "imagenum"]:
+        raise DataError(
+            f"{file} does not begin as LFW's attribute file does.",
+            expected="a line '#', person, imagenum and the attributes' names, separated by tabs",
+            todo="fetch it again",
+        )
+    table = read_tabbed(file, names, skip=len(comments))
+    keys = _keys(table, "person", "imagenum", file)
+    attributes = {}
+    for name in names[2:]:
+        try:
+            scores = table[name].cast(pa.string()).cast(pa.float64())
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"{file} has a score of {name} that is no number: {error}",
+                expected="a number in every row",
+                todo="mend the row, or fetch the file again",
+            ) from error
+        score = scores.fill_null(math.nan).to_numpy()
+        code = np.select([score > 0, score < 0], [1, 0], -1).astype(np.int16)
+        attributes[name] = Attribute(name, "binary", columns.NO_YES, code)
+    return keys, attributes
+
+
+def _read_lists(place: Path, faces: Iterable[Face]) -> tuple[list[Face], dict[str, Attribute]]:
+    """Two lists of pictures (Aaron_Eckhart_0001.jpg) or of people (Aaron_Eckhart)."""
+    numbers = _numbers(faces)
+    keys: list[Face] = []
+    code: list[int] = []
+    for value, (_, name) in enumerate(sorted(_LISTS.items())):
+        for line in (place / name).read_text(encoding="utf-8").split("\n"):
+            word = line.strip().replace(" ", "_")
+            match = _PICTURE.fullmatch(word)
+            if match:
+                keys.append((match[1], int(match[2])))
+            elif word:
+                keys += [(word, n) for n in numbers.get(word, [0])]
+            code += [value] * (len(keys) - len(code))
+    values = tuple(sorted(_LISTS))
+    data = np.array(code, dtype=np.int16)
+    return keys, {"gender": Attribute("gender", "categorical", values, data)}
+
+
+def _read_people(file: Path, faces: Iterable[Face]) -> tuple[list[Face], dict[str, Attribute]]:
+    """A CSV file with a row per person, or per picture where it numbers them."""
+    table = read_delimited(file)
+    person = next(n for n in table.column_names if n.lower() in _PERSON)
+    number = next((n for n in table.column_names if n.lower() in _NUMBER), None)
+    if number:
+        keys, rows = _keys(table, person, number, file), list(range(table.num_rows))
+    else:
+        numbers = _numbers(faces)
+        names = [(w or "").replace(" ", "_") for w in columns.words_of(table[person])]
+        pairs = [(i, (n, k)) for i, n in enumerate(names) for k in numbers.get(n, [0])]
+        keys, rows = [key for _, key in pairs], [i for i, _ in pairs]
+    table = table.take(pa.array(rows, pa.int64()))
+    read_columns = {
+        n: columns.read(n, table[n]) for n in table.column_names if n.lower() not in _NOT_LABELS
+    }
+    return keys, {n: a for n, a in read_columns.items() if not isinstance(a, str)}
+
+
+def _describes(file: Path, target: str | None) -> bool:
+    """Whether a CSV file has a person in each row and something to learn about them."""
+    names = header_of(file)
+    labels = [n for n in names if n.lower() not in _NOT_LABELS]
+    has_person = any(n.lower() in _PERSON for n in names)
+    return has_person and (target in labels if target else bool(labels))
+
+
+def _keys(table: pa.Table, person: str, number: str, file: Path) -> list[Face]:
+    names = [(w or "").replace(" ", "_") for w in columns.words_of(table[person])]
+    keys = []
+    for row, (name, word) in enumerate(zip(names, columns.words_of(table[number]), strict=True), 1):
+        if word is None or not word.isdecimal():
+            raise DataError(
+                f"Row {row} of {file} has the picture number {word!r}.",
+                expected="a whole number",
+                todo="mend the row",
+            )
+        keys.append((name, int(word)))
+    return keys
+
+
+def _numbers(faces: Iterable[Face]) -> dict[str, list[int]]:
+    numbers: dict[str, list[int]] = {}
+    for person, number in faces:
+        numbers.setdefault(person, []).append(number)
+    return numbers

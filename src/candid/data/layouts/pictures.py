@@ -1,0 +1,266 @@
+"""Which pictures lie in a folder, and which of them a label file's names mean."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from candid.errors import DataError
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif"),
+    *(".tif", ".tiff", ".ppm", ".pgm"),
+)
+_DEPTH = 12  # folders in folders; deeper is a mistake
+_SAMPLE = 200  # names tried when looking for the folder that they are relative to
+
+
+@dataclass(eq=False)
+class Pictures:
+    """The pictures below one folder, by path with forward slashes, in sorted order.
+
+    Attributes
+    ----------
+    root
+        The folder.
+    paths
+        Pictures whose real place is inside the folder.
+    outside
+        Links, to pictures or folders, that lead out of it; nothing there is read.
+    others
+        Other files.
+    """
+
+    root: Path
+    paths: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def refuse_outside(self) -> None:
+        """Raise a DataError where a link among the pictures leaves the folder."""
+        if self.outside:
+            raise _leaves(f"The link {self.outside[0]!r}", self.root)
+
+    def locate(self, names: Sequence[str], where: str) -> list[str | None]:
+        """The path of the picture that each name means, None where there is none.
+
+        Names may be relative to the folder or to one folder in it, absolute but inside it, with
+        back slashes, or without the picture's suffix or with another one.
+
+        Parameters
+        ----------
+        names
+            As written in a label file.
+        where
+            What to call a row of it in an error: "labels.csv".
+
+        Raises
+        ------
+        DataError
+            Where a name leads out of the folder; the row (the first is 1) is named.
+        """
+        known = set(self.paths)
+        outside = set(self.outside)
+        found: list[str | None] = []
+        missed: list[tuple[int, str]] = []
+        for row, name in enumerate(names):
+            if name in known:
+                found.append(name)
+                continue
+            inside = self._inside(name)
+            if inside is None or not outside.isdisjoint(_ancestry(inside)):
+                raise _leaves(f"Row {row + 1} of {where} names {name!r}, which", self.root)
+            found.append(inside if inside in known else None)
+            if found[-1] is None:
+                missed.append((row, inside))
+        if missed:
+            self._look_deeper(missed, found, known, outside, where)
+        return found
+
+    def _inside(self, name: str) -> str | None:
+        """The name as a path inside the folder, or None where it leads out of it."""
+        path = name.strip().replace("\\", "/")
+        if posixpath.isabs(path) or path[1:3] == ":/":
+            for root in (os.path.abspath(self.root), os.path.realpath(self.root)):
+                if path.startswith(root.rstrip("/") + "/"):
+                    path = path[len(root.rstrip("/")) + 1 :]
+                    break
+            else:
+                return None
+        path = posixpath.normpath(path)
+        return None if path == ".." or path.startswith("../") or "\0" in path else path
+
+    def _look_deeper(
+        self,
+        missed: list[tuple[int, str]],
+        found: list[str | None],
+        known: set[str],
+        outside: set[str],
+        where: str,
+    ) -> None:
+        """Try the missed names relative to a folder in the folder, and with another suffix."""
+        stems: dict[str, str] = {}
+        for path in self.paths:
+            stems.setdefault(posixpath.splitext(path)[0], path)
+
+        def look(path: str) -> str | None:
+            if path in known:
+                return path
+            return stems.get(path) or stems.get(posixpath.splitext(path)[0])
+
+        sample = [name for _, name in missed[:_SAMPLE]]
+        best = max(
+            self._folders(),
+            key=lambda f: sum(look(posixpath.join(f, n)) is not None for n in sample),
+        )
+        for row, name in missed:
+            path = posixpath.join(best, name)
+            if not outside.isdisjoint(_ancestry(path)):
+                raise _leaves(f"Row {row + 1} of {where} names {name!r}, which", self.root)
+            found[row] = look(path) or look(name)
+
+    def _folders(self) -> list[str]:
+        """The root, as "", and every folder above a picture or a link, the shallowest first."""
+        folders = {""}
+        for path in (*self.paths, *self.outside):
+            while (path := posixpath.dirname(path)) and path not in folders:
+                folders.add(path)
+        return sorted(folders, key=lambda f: (f.count("/") + bool(f), f))[:1000]
+
+
+def scan(root: Path) -> Pictures:
+    """Find the pictures below a folder; names that start with a dot are passed over.
+
+    Raises
+    ------
+    DataError
+        Where a folder cannot be listed.
+    """
+    pictures = Pictures(root)
+    _scan(os.fspath(root), "", os.path.realpath(root), pictures, 0)
+    pictures.paths.sort()
+    pictures.outside.sort()
+    pictures.others.sort()
+    return pictures
+
+
+def _scan(folder: str, prefix: str, real_root: str, pictures: Pictures, depth: int) -> None:
+    inner = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith(".") or name == "__MACOSX":
+                    continue
+                if not _is_text(name):  # no table of results could hold it
+                    pictures.others.append(prefix + ascii(name))
+                    continue
+                if entry.is_symlink():
+                    real = os.path.realpath(entry.path)
+                    if not real.startswith(real_root.rstrip("/") + "/"):
+                        if real != real_root and (entry.is_dir() or is_picture(name)):
+                            pictures.outside.append(prefix + name)
+                        continue
+                    if f"{os.path.realpath(folder)}/".startswith(f"{real}/"):
+                        continue  # a link to a folder that it stands in
+                if entry.is_dir():
+                    inner.append(name)
+                elif is_picture(name):
+                    pictures.paths.append(prefix + name)
+                else:
+                    pictures.others.append(prefix + name)
+    except OSError as error:
+        raise DataError(
+            f"Cannot list the folder {folder}: {error.strerror}.",
+            expected="folders that this user can read",
+            todo="mend its permissions",
+        ) from error
+    if depth < _DEPTH:
+        for name in inner:
+            _scan(f"{folder}/{name}", f"{prefix}{name}/", real_root, pictures, depth + 1)
+
+
+def _is_text(name: str) -> bool:
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends like a picture's."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def glance(folder: Path, most: int = 200, depth: int = 2) -> list[str]:
+    """The names of some pictures in a folder or just below, without listing everything."""
+    return list(islice(_glance(os.fspath(folder), depth), most))
+
+
+def _glance(folder: str, depth: int) -> Iterator[str]:
+    inner = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if entry.is_dir():
+                    inner.append(entry.path)
+                elif is_picture(entry.name):
+                    yield entry.name
+    except OSError:
+        return
+    if depth:
+        for path in sorted(inner):
+            yield from islice(_glance(path, depth - 1), 50)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly in a folder, sorted; hidden ones and those out of reach passed over."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(
+                e.name
+                for e in entries
+                if not e.name.startswith(".") and e.name != "__MACOSX" and e.is_dir()
+            )
+    except OSError:
+        return []
+    return [folder / name for name in names]
+
+
+def files_in(folder: Path, *suffixes: str) -> list[Path]:
+    """The files directly in a folder whose names end so (any case), sorted; hidden ones not."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(
+                e.name
+                for e in entries
+                if not e.name.startswith(".")
+                and e.name.lower().endswith(suffixes)
+                and not e.is_dir()
+            )
+    except OSError:
+        return []
+    return [folder / name for name in names]
+
+
+def _ancestry(path: str) -> Iterator[str]:
+    while path and path != "/":
+        yield path
+        path = posixpath.dirname(path)
+
+
+def _leaves(what: str, root: Path) -> DataError:
+    return DataError(
+        f"{what} leaves the data folder {root}.",
+        expected="pictures inside the data folder",
+        todo="copy them into it, or name the folder that holds them all",
+    )

@@ -1,0 +1,86 @@
+"""UTKFace: labels in the file names, `age_gender_race_date.jpg`.
+
+Z. Zhang, Y. Song and H. Qi, "Age Progression/Regression by Conditional Adversarial Autoencoder",
+CVPR 2017. Gender 0 is male, 1 female; race 0 White, 1 Black, 2 Asian, 3 Indian, 4 Other.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+
+import numpy as np
+
+from candid.config import DataConfig
+from candid.data.dataset import Dataset
+from candid.data.layouts import columns
+from candid.data.layouts.assembly import Rows, assemble, finding
+from candid.data.layouts.pictures import glance, scan
+from candid.data.sources import FileSource
+from candid.errors import LayoutError
+from candid.predictions import Attribute
+
+GENDERS = ("Female", "Male")  # in the order of CelebA's classes, not of UTKFace's codes
+RACES = ("White", "Black", "Asian", "Indian", "Other")
+
+# 25_1_0_20170116174525125.jpg, 25_1_0_20170116174525125.jpg.chip.jpg
+_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)(?!\d)[^/]*")
+
+
+def recognise(path: Path) -> bool:
+    """Whether nearly all of some pictures here are named as UTKFace names them."""
+    names = glance(path)
+    return sum(bool(_NAME.fullmatch(n)) for n in names) > 0.8 * len(names)
+
+
+def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+    """Read UTKFace; the label is gender unless race is named.
+
+    A picture whose name does not say age, gender and race is left out, in a finding. Nobody knows
+    who is in two pictures, so the split goes by the file's name: its copies in other folders
+    ("crop_part1") fall on the same side.
+    """
+    pictures = scan(path)
+    pictures.refuse_outside()
+    matches = [(p, _NAME.fullmatch(posixpath.basename(p))) for p in pictures.paths]
+    read_names = [(p, m) for p, m in matches if m]
+    if not read_names:
+        raise LayoutError(
+            f"No picture in {path} is named as UTKFace names them.",
+            expected="names such as 25_1_0_20170116174525125.jpg: age, gender, race, date",
+            todo="name the folder with the pictures, or another layout with --layout",
+        )
+    age, gender, race = np.array([m.groups()[:3] for _, m in read_names], dtype=np.int16).T
+    attributes = {
+        "age": Attribute("age", "numeric", (), age.astype(np.float64)),
+        "gender": Attribute("gender", "categorical", GENDERS, (1 - gender).astype(np.int16)),
+        "race": Attribute("race", "categorical", RACES, race),
+    }
+    target = columns.choose_target(target, attributes, ("gender",))
+    classes, label = columns.as_label(attributes.pop(target))
+    ids = [p for p, _ in read_names]
+    unread = finding(
+        "NAMES-NOT-READ",
+        "Names that do not say age, gender and race",
+        "{count} of {of} pictures are not named age_gender_race_date; they are left out.",
+        [p for p, m in matches if m is None],
+        len(matches),
+        severity="warning",
+        todo="Rename them, or leave them.",
+    )
+    return assemble(
+        path,
+        "utkface",
+        Rows(
+            ids=ids,
+            target=target,
+            classes=classes,
+            label=label,
+            keys=["_".join(m.groups()) for _, m in read_names],
+            attributes=attributes,
+        ),
+        lambda keep: FileSource(path, [ids[i] for i in keep]),
+        config,
+        [unread],
+    )

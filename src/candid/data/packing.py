@@ -1,0 +1,402 @@
+"""Fills a pack: reserve the file, decode in processes, keep a journal, write the index last."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from candid.config import DataConfig
+from candid.data import decode
+from candid.data.dataset import Dataset, Source
+from candid.errors import DataError, ImageError, OutputError
+from candid.files import atomic, writing
+
+_CHUNK_ROWS = 256
+_CHUNK_BYTES = 16 << 20
+
+# Starting processes costs about this much, so less work than this is done in the calling one.
+_WORTH_PROCESSES_SECONDS = 3.0
+
+# The columns of index.parquet, besides the id.
+INDEX = {
+    "usable": pa.bool_(),
+    "reason": pa.string(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "mode": pa.string(),
+    "format": pa.string(),
+    "digest": pa.string(),
+}
+
+
+# --- the lock ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, quiet: bool) -> Iterator[None]:
+    """Hold the folder's lock; the system releases it however this process ends.
+
+    Raises
+    ------
+    DataError
+        In a worker that is only just importing its parent's script: the parent holds the lock and
+        waits for the worker, which would wait for the lock.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise _unguarded()
+    with writing(folder), (folder / "lock").open("a+b") as file:
+        if not _try_lock(file.fileno()):
+            if not quiet:
+                tqdm.write("Another process packs the same images; waiting for it.", sys.stderr)
+            while not _try_lock(file.fileno()):
+                time.sleep(0.1)
+        yield
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        raise OutputError(
+            f"The cache lies on a file system without locks ({error}).",
+            expected="a place where two processes cannot write the same pack at once",
+            todo="name a folder on a local disk with --cache or $CANDID_CACHE",
+        ) from error
+    return True
+
+
+# --- filling -------------------------------------------------------------------------------------
+
+
+def fill(folder: Path, dataset: Dataset, config: DataConfig, *, quiet: bool) -> None:
+    """Decode whatever the journal does not hold yet, then write the index."""
+    pixels, journal = folder / "pixels.npy", folder / "journal.jsonl"
+    n, side = len(dataset), config.side
+    offset = _prepare(pixels, (n, side, side, 3), journal)
+    done = _read_journal(journal, pixels, offset, n, side)
+    packer = _Packer(dataset.source, config, str(pixels), offset)
+    todo = _chunks(
+        {row for start, rows in done for row in range(start, start + len(rows))}, n, side
+    )
+    bar = tqdm(
+        total=n,
+        initial=n - sum(stop - start for start, stop in todo),
+        desc="packing",
+        unit=" images",
+        disable=True if quiet else None,
+    )
+    with (
+        writing(folder),
+        bar,
+        journal.open("ab") as log,
+        contextlib.closing(_run(packer, todo, config.workers)) as results,
+    ):
+        for chunk in results:
+            log.write(chunk.line())
+            log.flush()
+            done.append((chunk.start, chunk.rows))
+            bar.update(len(chunk.rows))
+    _finish(folder, dataset, done)
+
+
+def _prepare(path: Path, shape: tuple[int, ...], journal: Path) -> int:
+    """Reserve the pixels' whole file, so that a full disk shows now; give the offset of row 0.
+
+    A file of another shape is begun anew, and so is one without a journal.
+    """
+    header = _npy_header(shape)
+    size = len(header) + int(np.prod(shape))
+    with writing(path):
+        if journal.exists() and path.exists() and path.stat().st_size == size:
+            with path.open("rb") as file:
+                if file.read(len(header)) == header:
+                    return len(header)
+        # A damaged pack's index must not outlive its pixels.
+        for stale in (path.with_name("index.parquet"), journal, path):
+            stale.unlink(missing_ok=True)
+        try:
+            with path.open("xb") as file:
+                file.write(header)
+                file.flush()
+                _reserve(file.fileno(), size)
+        except BaseException:
+            path.unlink(missing_ok=True)  # what was reserved would keep the disk full
+            raise
+    return len(header)
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    out = BytesIO()
+    np.lib.format.write_array_header_1_0(
+        out, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    return out.getvalue()
+
+
+def _reserve(handle: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(handle, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+        else:
+            return
+    os.truncate(handle, size)
+
+
+def _chunks(done: set[int], n: int, side: int) -> list[tuple[int, int]]:
+    """The rows that are not done, in runs that are small enough for one worker at a time."""
+    most = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // (side * side * 3)))
+    chunks: list[tuple[int, int]] = []
+    for row in range(n):
+        if row in done:
+            continue
+        if chunks and chunks[-1][1] == row and row - chunks[-1][0] < most:
+            chunks[-1] = (chunks[-1][0], row + 1)
+        else:
+            chunks.append((row, row + 1))
+    return chunks
+
+
+_Row = tuple[
+    str, int, int, str, str, str
+]  # reason ("" if usable), width, height, mode, format, digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """The rows from `start` on that lie in the pixels' file now, with their checksum."""
+
+    start: int
+    rows: list[_Row]
+    checksum: str
+
+    def line(self) -> bytes:
+        plain = {"start": self.start, "checksum": self.checksum, "rows": self.rows}
+        return (json.dumps(plain, separators=(",", ":")) + "\n").encode()
+
+
+def _checksum(block: bytes | memoryview) -> str:
+    return hashlib.blake2b(block, digest_size=16).hexdigest()
+
+
+def _read_journal(
+    journal: Path, pixels: Path, offset: int, n: int, side: int
+) -> list[tuple[int, list[_Row]]]:
+    """The chunks that are done: whole lines whose pixels still have their checksum.
+
+    A torn last line is cut off, so that the next one starts on a line of its own.
+    """
+    size = side * side * 3
+    done: list[tuple[int, list[_Row]]] = []
+    seen: set[int] = set()
+    with writing(journal), journal.open("a+b") as log, pixels.open("rb") as file:
+        log.seek(0)
+        whole = 0
+        for line in log:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                plain = json.loads(line)
+                start, checksum = int(plain["start"]), plain["checksum"]
+                rows: list[_Row] = [tuple(row) for row in plain["rows"]]
+            except (ValueError, KeyError, TypeError):
+                break
+            whole += len(line)
+            file.seek(offset + start * size)
+            fresh = start not in seen and 0 <= start <= n - len(rows)
+            if fresh and _checksum(file.read(len(rows) * size)) == checksum:
+                seen.update(range(start, start + len(rows)))
+                done.append((start, rows))
+        log.truncate(whole)
+    return done
+
+
+def _finish(folder: Path, dataset: Dataset, done: list[tuple[int, list[_Row]]]) -> None:
+    """Flush the pixels, then write the index: from here on the pack is whole."""
+    rows: list[_Row] = [row for _, some in sorted(done, key=lambda c: c[0]) for row in some]
+    reason, width, height, mode, kind, digest = map(list, zip(*rows, strict=True))
+    columns = {
+        "usable": [word == "" for word in reason],
+        "reason": reason,
+        "width": width,
+        "height": height,
+        "mode": mode,
+        "format": kind,
+        "digest": digest,
+    }
+    table = pa.table(
+        {
+            # For people.
+            "id": pa.array([_printable(str(i)) for i in dataset.ids]),
+            **{name: pa.array(columns[name], kind) for name, kind in INDEX.items()},
+        }
+    )
+    with writing(folder):
+        with (folder / "pixels.npy").open("r+b") as file:
+            os.fsync(file.fileno())
+        with atomic(folder / "index.parquet") as part:
+            pq.write_table(table, part)
+        for leftover in ("journal.jsonl", "order.pickle"):
+            (folder / leftover).unlink(missing_ok=True)
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be UTF-8, and Parquet holds nothing else."""
+    return text.encode("utf-8", "replace").decode()
+
+
+# --- decoding, here or in other processes --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Packer:
+    """Decodes rows and writes their pixels where they belong; picklable."""
+
+    source: Source
+    config: DataConfig
+    pixels: str
+    offset: int
+
+    def __call__(self, start: int, stop: int) -> _Chunk:
+        side = self.config.side
+        block = np.zeros((stop - start, side, side, 3), np.uint8)
+        rows = [self._row(row, block[row - start]) for row in range(start, stop)]
+        # An ordinary write says that the disk is full; a memory map would kill the process.
+        with writing(Path(self.pixels)), open(self.pixels, "r+b") as file:
+            file.seek(self.offset + start * side * side * 3)
+            file.write(block.data)
+        return _Chunk(start, rows, _checksum(block.data))
+
+    def _row(self, row: int, out: NDArray[np.uint8]) -> _Row:
+        digest = ""
+        try:
+            data = self.source.read(row)
+            digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+            config = self.config
+            image = decode.decode(
+                data, side=config.side, fit=config.fit, max_pixels=config.max_pixels
+            )
+        except ImageError as error:
+            return (_printable(error.what), 0, 0, "", "", digest)
+        except OSError as error:
+            reason = _printable(f"cannot be read: {error.strerror or error}")
+            return (reason, 0, 0, "", "", digest)
+        out[:] = image.pixels
+        return ("", image.width, image.height, image.mode, image.format, digest)
+
+
+def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generator[_Chunk]:
+    """The chunks as they are done: here while that is quick, then in processes."""
+    cores = _cores()
+    if workers == 0 and todo:
+        # A first few rows say how long the rest would take.
+        start, stop = todo[0]
+        probe = min(stop, start + 16)
+        todo = [(start, probe), *([(probe, stop)] if probe < stop else []), *todo[1:]]
+        began = time.perf_counter()
+        yield packer(*todo.pop(0))
+        each = (time.perf_counter() - began) / (probe - start)
+        left = sum(b - a for a, b in todo) * each
+        workers = cores if left > _WORTH_PROCESSES_SECONDS else 1
+    if workers <= 1 or len(todo) <= 1:
+        for chunk in todo:
+            yield packer(*chunk)
+        return
+    yield from _run_in_processes(packer, todo, min(workers, len(todo)))
+
+
+def _run_in_processes(
+    packer: _Packer, todo: list[tuple[int, int]], workers: int
+) -> Iterator[_Chunk]:
+    # Not as an argument: a worker that dies before it has read a long one leaves this process
+    # waiting for ever. The file is this process's own, made and read under the pack's lock.
+    order = Path(packer.pixels).with_name("order.pickle")
+    with writing(order):
+        order.write_bytes(pickle.dumps(packer))
+    pool = ProcessPoolExecutor(
+        workers,
+        # The same start everywhere; a fork would also copy threads' locks and keep ours.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(str(order),),
+    )
+    try:
+        waiting = [pool.submit(_work, *chunk) for chunk in todo]
+        for done in as_completed(waiting):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise _unguarded() from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        order.unlink(missing_ok=True)
+
+
+def _unguarded() -> DataError:
+    return DataError(
+        "A process that decoded images died.",
+        expected="processes that end well; too little memory kills them, and so does a script "
+        'that starts its work outside of `if __name__ == "__main__":`',
+        todo="start again, what was done is kept; or set data.workers = 1",
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_worker: _Packer | None = None  # set once in each process that decodes
+
+
+def _start_worker(order: str) -> None:
+    global _worker
+    _worker = pickle.loads(Path(order).read_bytes())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one that started us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot tell its workers to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(start: int, stop: int) -> _Chunk:
+    if _worker is None:
+        raise RuntimeError("a worker was asked to work before it was started")
+    return _worker(start, stop)

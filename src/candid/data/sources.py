@@ -1,0 +1,311 @@
+"""Where encoded images lie: files in a folder, Parquet shards, Arrow files.
+
+Each is a `dataset.Source`: it knows no pixels, travels to worker processes by pickle, opens what it
+needs there, and holds no more images in memory than it must.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from candid.errors import ImageError
+
+_LARGEST = 1 << 30  # bytes; no picture within the limit on pixels is larger, and memory is not free
+_BATCH = 32  # images read from a Parquet file at a time
+
+
+class FileSource:
+    """One file per image, inside one folder.
+
+    Parameters
+    ----------
+    root
+        The folder; nothing outside it is read, whatever a name or a link says.
+    names
+        (n,) paths inside the folder, with forward slashes.
+    """
+
+    def __init__(self, root: Path, names: Iterable[str]) -> None:
+        self.root = os.path.realpath(root)
+        self.names: NDArray[np.str_] = np.asarray(list(names), dtype=np.str_)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of one file.
+
+        Raises
+        ------
+        ImageError
+            Where it is missing, empty, too large, not a regular file, not readable, or lies outside
+            the folder.
+        """
+        name = str(self.names[row])
+        try:
+            handle = os.open(self._inside(name), _READ_ONLY)
+        except OSError as error:
+            raise ImageError(
+                _REASONS.get(error.errno or 0, f"cannot be opened: {error}")
+            ) from error
+        try:
+            _check_file(os.fstat(handle))
+            with open(handle, "rb", closefd=False) as file:
+                return file.read()
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
+        finally:
+            os.close(handle)
+
+    def _inside(self, name: str) -> str:
+        folder, _, last = name.rpartition("/")
+        real_folder = _real(os.path.join(self.root, folder) if folder else self.root)
+        path = os.path.join(real_folder, last)
+        if last in ("", ".", "..") or os.path.islink(path):
+            path = os.path.realpath(path)
+        if not _contains(self.root, path):
+            raise ImageError("the path leaves the data folder")
+        return path
+
+    def stamp(self) -> str:
+        """A digest of every name, size and modification time; missing files count as such."""
+        digest = blake2b(digest_size=16)
+        facts = np.full((len(self.names), 2), -1, dtype=np.int64)
+        for row, name in enumerate(self.names.tolist()):
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+            try:
+                about = os.stat(f"{self.root}/{name}")
+            except OSError:
+                continue
+            facts[row] = about.st_size, about.st_mtime_ns
+        digest.update(facts.tobytes())
+        return digest.hexdigest()
+
+
+class ParquetSource:
+    """Images embedded in Parquet files, read page by page.
+
+    Fast where rows are read in ascending order; a step back starts again at the row group's first.
+    Memory holds the page in hand (as Arrow writes them, up to 1,024 images) and no more of a file.
+
+    Parameters
+    ----------
+    files
+        The Parquet files.
+    column
+        The column with the images: binary, or a struct with a binary field `bytes`.
+    file, row
+        (n,) the file that holds each image, as an index into `files`, and its row there.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        column: str,
+        file: NDArray[np.int64],
+        row: NDArray[np.int64],
+    ) -> None:
+        self.files = tuple(str(f) for f in files)
+        self.column = column
+        self.file = np.asarray(file, dtype=np.int64)
+        self.row = np.asarray(row, dtype=np.int64)
+        self._cursor: _ParquetCursor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cursor": None}  # an open file does not travel
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of one embedded image.
+
+        Raises
+        ------
+        ImageError
+            Where the cell is empty, holds only a path, or its file cannot be read.
+        """
+        file = self.files[self.file[row]]
+        try:
+            if self._cursor is None or self._cursor.path != file:
+                self._cursor = _ParquetCursor(file, self.column)
+            cell = self._cursor.cell(int(self.row[row]))
+        except (OSError, pa.ArrowException) as error:
+            self._cursor = None
+            raise ImageError(f"{os.path.basename(file)} cannot be read: {error}") from error
+        return _bytes_of(cell)
+
+    def stamp(self) -> str:
+        """A digest of the files' names, sizes and modification times, and of which rows count."""
+        return _stamp_of(self.files, self.column, self.file, self.row)
+
+
+class _ParquetCursor:
+    """A place in one column of one Parquet file."""
+
+    def __init__(self, path: str, column: str) -> None:
+        self.path = path
+        self._column = column
+        self._file = pq.ParquetFile(path, memory_map=True)
+        groups = [
+            self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)
+        ]
+        self._starts = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
+        self._group = -1
+        self._batches: Any = None
+        self._batch: Any = None
+        self._first = self._end = 0  # rows of the batch in hand
+
+    def cell(self, row: int) -> pa.Scalar:
+        group = int(np.searchsorted(self._starts, row, side="right")) - 1
+        if not 0 <= group < len(self._starts) - 1:
+            raise ImageError(f"row {row} is not in {os.path.basename(self.path)}")
+        if group != self._group or row < self._first:
+            self._group = group
+            self._first = self._end = int(self._starts[group])
+            self._batches = self._file.iter_batches(
+                _BATCH, row_groups=[group], columns=[self._column], use_threads=False
+            )
+        while row >= self._end:
+            self._batch = next(self._batches)
+            self._first, self._end = self._end, self._end + self._batch.num_rows
+        return self._batch.column(0)[row - self._first]
+
+
+class ArrowSource:
+    """Images embedded in Arrow IPC files (as `datasets` saves them), read through a memory map.
+
+    Parameters
+    ----------
+    files, column, file, row
+        As for `ParquetSource`.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        column: str,
+        file: NDArray[np.int64],
+        row: NDArray[np.int64],
+    ) -> None:
+        self.files = tuple(str(f) for f in files)
+        self.column = column
+        self.file = np.asarray(file, dtype=np.int64)
+        self.row = np.asarray(row, dtype=np.int64)
+        self._open: dict[int, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": {}}  # an open map does not travel
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of one embedded image.
+
+        Raises
+        ------
+        ImageError
+            Where the cell is empty, holds only a path, or its file cannot be read.
+        """
+        index = int(self.file[row])
+        try:
+            if index not in self._open:
+                self._open[index] = open_arrow(self.files[index])[self.column]
+            cell = self._open[index][int(self.row[row])]
+        except (OSError, pa.ArrowException, IndexError, KeyError) as error:
+            name = os.path.basename(self.files[index])
+            raise ImageError(f"{name} cannot be read: {error}") from error
+        return _bytes_of(cell)
+
+    def stamp(self) -> str:
+        """A digest of the files' names, sizes and modification times, and of which rows count."""
+        return _stamp_of(self.files, self.column, self.file, self.row)
+
+
+def open_arrow(path: str | os.PathLike[str]) -> pa.Table:
+    """An Arrow IPC file (the stream format or the file format) as a table that lies in a map."""
+    mapped = pa.memory_map(os.fspath(path))
+    try:
+        return pa.ipc.open_stream(mapped).read_all()
+    except pa.ArrowInvalid:
+        mapped.seek(0)
+        return pa.ipc.open_file(mapped).read_all()
+
+
+def _bytes_of(cell: pa.Scalar) -> bytes:
+    if pa.types.is_struct(cell.type):
+        value = cell["bytes"].as_py() if cell.is_valid else None
+        if not value and cell.is_valid and "path" in cell and cell["path"].is_valid:
+            raise ImageError("the row holds a path but no bytes")
+    else:
+        value = cell.as_py()
+    if not value:
+        raise ImageError("the row holds no image")
+    return bytes(value)
+
+
+def _stamp_of(
+    files: Sequence[str], column: str, file: NDArray[np.int64], row: NDArray[np.int64]
+) -> str:
+    digest = blake2b(column.encode(), digest_size=16)
+    for path in files:
+        try:
+            about = os.stat(path)
+            size, changed = about.st_size, about.st_mtime_ns
+        except OSError:
+            size = changed = -1
+        digest.update(f"{os.path.basename(path)}\0{size}\0{changed}\n".encode())
+    digest.update(file.tobytes())
+    digest.update(row.tobytes())
+    return digest.hexdigest()
+
+
+def _check_file(about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise ImageError("not a regular file")
+    if about.st_size == 0:
+        raise ImageError("the file is empty")
+    if about.st_size > _LARGEST:
+        raise ImageError(f"the file is too large ({about.st_size:,} bytes)")
+
+
+@lru_cache(maxsize=65_536)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _contains(root: str, path: str) -> bool:
+    return path.startswith(root if root.endswith(os.sep) else root + os.sep)
+
+
+# A pipe must not keep the reader waiting for a writer; a link put in place of a file since it was
+# looked at must not be followed.
+_READ_ONLY = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+
+_REASONS = {
+    errno.ENOENT: "the file is missing",
+    errno.ENOTDIR: "the file is missing",
+    errno.EACCES: "permission denied",
+    errno.EISDIR: "not a regular file",
+    errno.ELOOP: "a link that leads nowhere",
+    errno.ENXIO: "not a regular file",
+}

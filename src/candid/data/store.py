@@ -1,0 +1,210 @@
+"""Packs the images once, into a memory-mapped uint8 array that every later start reuses.
+
+A pack is a folder in the cache, named after its fingerprint::
+
+    pixels.npy        (n, side, side, 3) uint8; row i is the dataset's row i
+    index.parquet     one row per image: usable, reason, width, height, mode, format, digest
+    journal.jsonl     only while unfinished: one line per chunk of rows that is done
+    lock              held by the process that packs
+
+`index.parquet` is written last and whole, so a folder without it is never taken for a pack. After a
+kill, the chunks in the journal whose pixels still have the checksum they had are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from candid.config import DataConfig
+from candid.data import decode
+from candid.data.dataset import Dataset
+from candid.data.packing import INDEX, fill, locked
+from candid.errors import DataError, OutputError
+from candid.files import writing
+
+# Part of every fingerprint: raise it when the files in a pack's folder change their form.
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """The pixels of a dataset's n images, and what their files were like.
+
+    Attributes
+    ----------
+    folder
+        Where the pack lies.
+    pixels
+        (n, side, side, 3) uint8, memory-mapped, read-only; zeros where not usable.
+    usable
+        (n,) bool: could the image be decoded?
+    reasons
+        Row → why not, for the others.
+    widths, heights
+        (n,) int32 of the pictures in their files, after the EXIF rotation; 0 where not usable.
+    modes, formats
+        (n,) words: "RGB", "L", …; "JPEG", "PNG", …; "" where not usable.
+    digests
+        (n,) BLAKE2b-128 of the encoded file in hexadecimal: equal for files with equal bytes; ""
+        where it could not be read.
+    fingerprint
+        Of ids, files, size and decoder; the same where the pixels must be the same.
+    """
+
+    folder: Path
+    pixels: NDArray[np.uint8]
+    usable: NDArray[np.bool_]
+    reasons: Mapping[int, str]
+    widths: NDArray[np.int32]
+    heights: NDArray[np.int32]
+    modes: NDArray[np.str_]
+    formats: NDArray[np.str_]
+    digests: NDArray[np.str_]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.usable)
+
+    @property
+    def side(self) -> int:
+        """Pixels per side."""
+        return int(self.pixels.shape[1])
+
+    def __repr__(self) -> str:
+        bad = len(self) - int(np.count_nonzero(self.usable))
+        return f"Store({len(self)} images of {self.side}×{self.side}, {bad} unusable)"
+
+
+def default_cache() -> Path:
+    """Where packs lie unless told otherwise: $CANDID_CACHE, else the platform's cache folder."""
+    if named := os.environ.get("CANDID_CACHE"):
+        return Path(named)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "candid"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "candid" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "candid"
+
+
+def pack(
+    dataset: Dataset, config: DataConfig, *, cache: Path | None = None, quiet: bool = False
+) -> Store:
+    """Decode every image once, or open the pack where that has been done.
+
+    Parameters
+    ----------
+    dataset
+        Whose images; its source is sent to the processes that decode.
+    config
+        The size, the fit, the limits and the number of processes. With more than one, a script must
+        start its work below `if __name__ == "__main__":`.
+    cache
+        The folder with all packs; None: `default_cache()`.
+    quiet
+        Show no progress bar.
+
+    Raises
+    ------
+    DataError
+        Where there are no images, or more unreadable ones than `config.max_bad_share`.
+    OutputError
+        Where the cache cannot be written to or the disk is full.
+    """
+    if not len(dataset):
+        raise DataError(
+            f"{dataset.name} has no images.",
+            expected="at least one image",
+            todo="name a folder with images, or see why the layout found none",
+        )
+    mark = fingerprint(dataset, config)
+    folder = (default_cache() if cache is None else cache) / mark[:32]
+    store = _open(folder, len(dataset), mark, config.side)
+    if store is None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, quiet=quiet):
+            # Whoever held the lock before may have done the work.
+            store = _open(folder, len(dataset), mark, config.side)
+            if store is None:
+                fill(folder, dataset, config, quiet=quiet)
+                store = _open(folder, len(dataset), mark, config.side)
+    if store is None:
+        raise OutputError(
+            f"The pack in {folder} vanished while it was written.",
+            expected="a cache that nothing else deletes from",
+            todo="start again, or name another place with --cache",
+        )
+    _refuse_too_many_bad(dataset, store, config.max_bad_share)
+    return store
+
+
+def fingerprint(dataset: Dataset, config: DataConfig) -> str:
+    """A digest of all that decides the pixels: ids, files, size, fit, limit, decoder."""
+    digest = hashlib.blake2b(digest_size=32)
+    settings = (_FORMAT, decode.VERSION, config.side, config.fit, config.max_pixels)
+    ids = np.ascontiguousarray(dataset.ids)
+    for part in (repr(settings), dataset.source.stamp(), f"{ids.dtype.str}{len(ids)}"):
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    digest.update(ids.tobytes())
+    return digest.hexdigest()
+
+
+def _refuse_too_many_bad(dataset: Dataset, store: Store, most: float) -> None:
+    bad, n = len(store.reasons), len(store)
+    if bad == 0 or (bad <= most * n and bad < n):
+        return
+    named = "\n".join(
+        f"    {dataset.ids[row]}: {store.reasons[row]}" for row in list(store.reasons)[:5]
+    )
+    more = f"\n    … and {bad - 5:,} more" if bad > 5 else ""
+    raise DataError(
+        f"{bad:,} of {n:,} images cannot be read ({bad / n:.1%}):\n{named}{more}",
+        expected=f"at most data.max_bad_share = {most:.1%} of all, and at least one that can",
+        todo="mend or remove them, or raise data.max_bad_share",
+    )
+
+
+# --- opening -------------------------------------------------------------------------------------
+
+
+def _open(folder: Path, n: int, mark: str, side: int) -> Store | None:
+    """The finished pack in `folder`; None where there is none, or only a damaged one."""
+    try:
+        index = pq.read_table(folder / "index.parquet", columns=list(INDEX), memory_map=False)
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, pa.ArrowException):
+        return None
+    if pixels.shape != (n, side, side, 3) or pixels.dtype != np.uint8 or len(index) != n:
+        return None
+    usable = index["usable"].to_numpy()
+    rows = np.flatnonzero(~usable)
+    words = index["reason"].take(pa.array(rows)).to_pylist()
+    return Store(
+        folder=folder,
+        pixels=pixels,
+        usable=usable,
+        reasons={int(row): word for row, word in zip(rows, words, strict=True)},
+        widths=index["width"].to_numpy(),
+        heights=index["height"].to_numpy(),
+        modes=_words(index["mode"]),
+        formats=_words(index["format"]),
+        digests=np.asarray(index["digest"].to_pylist(), np.str_),
+        fingerprint=mark,
+    )
+
+
+def _words(column: pa.ChunkedArray) -> NDArray[np.str_]:
+    coded = column.combine_chunks().dictionary_encode()
+    words = np.asarray(coded.dictionary.to_pylist(), np.str_)
+    each: NDArray[np.str_] = words[coded.indices.to_numpy()]
+    return each

@@ -1,0 +1,75 @@
+"""The door: which layout, and what is no data at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drawn import put
+
+from candid.data.layouts import LAYOUTS, load
+from candid.errors import DataError, LayoutError
+
+
+def test_the_layouts_there_are() -> None:
+    assert list(LAYOUTS) == [
+        "celeba",
+        "fairface",
+        "lfw",
+        "utkface",
+        "huggingface",
+        "table",
+        "folder",
+    ]
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    (tmp_path / "celeba64").mkdir()
+    with pytest.raises(DataError, match=r"no folder or table .*celeba46") as caught:
+        load(tmp_path / "celeba46")
+    assert caught.value.todo == "did you mean 'celeba64'?"
+    with pytest.raises(DataError, match="no folder or table"):
+        load(tmp_path / "a" / "b")
+
+
+def test_an_unknown_layout(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="did you mean 'celeba'"):
+        load(tmp_path, layout="celebA-HQ")
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is empty"):
+        load(tmp_path)
+
+
+def test_a_file_that_is_no_table(tmp_path: Path) -> None:
+    put(tmp_path / "a.jpg")
+    with pytest.raises(LayoutError, match="neither a folder nor a table"):
+        load(tmp_path / "a.jpg")
+
+
+def test_a_folder_that_fits_no_layout_says_what_was_seen(tmp_path: Path) -> None:
+    for name in ("notes.txt", "more.txt", "thesis.pdf"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(
+        LayoutError, match=r"1 folder \(sub\); 2 files with \.txt; 1 file with \.pdf"
+    ):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_that_was_named_and_does_not_fit(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, layout=layout)
+    assert caught.value.expected
+    assert caught.value.todo
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_named_layout_on_a_table(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "labels.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError) as caught:
+        load(tmp_path / "labels.csv", layout=layout)
+    assert caught.value.expected

@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from drawn import put
+
+from candid.config import DataConfig
+from candid.data.layouts import load
+from candid.data.layouts.delimited import read_delimited
+from candid.errors import ConfigError, DataError, LayoutError, TargetError
+
+N = 30
+RNG = np.random.default_rng(2)
+ONES = RNG.integers(0, 2, N)
+ONES[:4] = 0, 1, 0, 1
+SPLIT = ["train", "val", "test"] * (N // 3)
+SPLIT[:4] = "train", "train", "val", "val"
+COLUMNS: dict[str, list[Any]] = {
+    "path": [f"pics/{i}.jpg" for i in range(N)],
+    "label": [("cat", "dog")[x] for x in ONES],
+    "hat": [("no", "Yes")[x] for x in ONES[::-1]],
+    "wet": [("False", "True")[x] for x in ONES],
+    "old": ONES.tolist(),
+    "big": (2 * ONES - 1).tolist(),
+    "grade": [i % 4 for i in range(N)],
+    "age": [20.5 + i for i in range(N)],
+    "colour": [("red", "green", "dark blue")[i % 3] for i in range(N)],
+    "split": SPLIT,
+    "person": [f"p{i // 3}" for i in range(N)],
+    "note": [f"about picture {i}" for i in range(N)],
+}
+
+
+def write(root: Path, columns: dict[str, list[Any]] = COLUMNS, name: str = "labels.csv") -> Path:
+    """A table, and the pictures that its first column names."""
+    root.mkdir(exist_ok=True)
+    for i in range(N):
+        put(root / "pics" / f"{i}.jpg", i)
+    file = root / name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table(columns), file)
+    else:
+        with file.open("w", newline="", encoding="utf-8") as opened:
+            delimiter = "\t" if name.endswith(".tsv") else ","
+            writer = csv.writer(opened, delimiter=delimiter)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+    return file
+
+
+def but(**changes: list[Any] | None) -> dict[str, list[Any]]:
+    """The columns with some replaced, added, or (None) left out."""
+    return {k: v for k, v in (COLUMNS | changes).items() if v is not None}
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.tsv", "labels.parquet"])
+@pytest.mark.parametrize("itself", [True, False])
+def test_everything_is_as_written(tmp_path: Path, name: str, itself: bool) -> None:
+    file = write(tmp_path / "set", name=name)
+    data = load(file if itself else tmp_path / "set")
+    assert (data.layout, data.target, data.classes) == ("table", "label", ("cat", "dog"))
+    assert data.ids.tolist() == COLUMNS["path"]
+    assert data.label.tolist() == ONES.tolist()
+    long = {"val": "validation"}
+    assert data.split.tolist() == [long.get(s, s) for s in SPLIT]
+    assert data.identity is not None
+    same = data.identity[:, None] == data.identity
+    assert np.array_equal(same, np.arange(N)[:, None] // 3 == np.arange(N) // 3)
+    kinds = {name: (a.kind, a.values) for name, a in data.attributes.items()}
+    assert kinds == {
+        "hat": ("binary", ("no", "yes")),
+        "wet": ("binary", ("no", "yes")),
+        "old": ("binary", ("no", "yes")),
+        "big": ("binary", ("no", "yes")),
+        "grade": ("categorical", ("0", "1", "2", "3")),
+        "age": ("numeric", ()),
+        "colour": ("categorical", ("dark blue", "green", "red")),
+    }
+    assert data.attributes["hat"].data.tolist() == ONES[::-1].tolist()
+    for name in ("wet", "old", "big"):
+        assert data.attributes[name].data.tolist() == ONES.tolist()
+    assert data.attributes["grade"].words() == [str(i % 4) for i in range(N)]
+    assert data.attributes["age"].data.tolist() == COLUMNS["age"]
+    assert data.attributes["colour"].words() == COLUMNS["colour"]
+    for row in range(N):
+        assert data.source.read(row) == (tmp_path / "set" / "pics" / f"{row}.jpg").read_bytes()
+    found = {f.code: f.detail for f in data.findings if f.state == "found"}
+    assert set(found) == {"COLUMNS-LEFT-OUT"}
+    assert "note: it holds 30 different words in 30 rows" in found["COLUMNS-LEFT-OUT"]
+
+
+@pytest.mark.parametrize("target", ["hat", "wet", "old", "big"])
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_a_yes_or_no_target_gets_words(tmp_path: Path, target: str, name: str) -> None:
+    data = load(write(tmp_path, name=name), target=target)
+    assert data.classes == (f"not {target}", target)
+    ones = ONES[::-1] if target == "hat" else ONES
+    assert data.label.tolist() == ones.tolist()
+    # `label` is a column of every predictions file, so the attribute is called something else.
+    assert data.attributes["label (column)"].words() == COLUMNS["label"]
+    assert "label" not in data.attributes
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (lambda root, i: f"{i}.jpg", "pics/{}.jpg"),
+        (lambda root, i: f"{i}", "pics/{}.jpg"),
+        (lambda root, i: f"./pics//{i}.jpg", "pics/{}.jpg"),
+        (lambda root, i: f"pics\\{i}.jpg", "pics/{}.jpg"),
+        (lambda root, i: f"{root}/pics/{i}.jpg", "pics/{}.jpg"),
+        (lambda root, i: f"nowhere/../pics/{i}.jpg", "pics/{}.jpg"),
+        (lambda root, i: f"{i}.png", "pics/{}.jpg"),
+    ],
+)
+def test_ways_to_write_a_path(tmp_path: Path, written: Any, expected: str) -> None:
+    paths = [written(tmp_path, i) for i in range(N)]
+    data = load(write(tmp_path, but(path=paths)))
+    assert data.ids.tolist() == [expected.format(i) for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../x.jpg", "pics/../../x.jpg", "/etc/x.jpg", "C:\\x.jpg", "..\\x.jpg", "out/x.jpg", "l.jpg"],
+)
+def test_a_path_that_leaves_the_folder(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    put(tmp_path / "x.jpg")
+    put(tmp_path / "elsewhere" / "x.jpg")
+    (root / "out").symlink_to(tmp_path / "elsewhere")
+    (root / "l.jpg").symlink_to(tmp_path / "x.jpg")
+    paths = [*COLUMNS["path"][:7], path, *COLUMNS["path"][8:]]
+    with pytest.raises(DataError, match=r"Row 8 of labels\.csv .*leaves the data folder"):
+        load(write(root, but(path=paths)))
+
+
+def test_a_link_out_of_the_folder_beside_paths_relative_to_a_folder_in_it(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    paths = [*(f"{i}.jpg" for i in range(N - 1)), "out/x.jpg"]
+    file = write(root, but(path=paths))
+    put(tmp_path / "elsewhere" / "x.jpg")
+    (root / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=rf"Row {N} of labels\.csv .*leaves the data folder"):
+        load(file)
+
+
+def test_cells_with_line_ends_in_a_file_of_several_blocks(tmp_path: Path) -> None:
+    notes = ["line\n" * (1 + i % 40) for i in range(20_000)]
+    with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened).writerows(
+            [["path", "note"], *([str(i), n] for i, n in enumerate(notes))]
+        )
+    table = read_delimited(tmp_path / "t.csv")
+    assert table["note"].to_pylist() == notes
+    assert table["path"].to_pylist() == [str(i) for i in range(20_000)]
+
+
+def test_columns_named_in_the_settings(tmp_path: Path) -> None:
+    odd = {"where": COLUMNS["path"], "label": COLUMNS["label"], "part": SPLIT}
+    odd["who"] = [i // 6 for i in range(N)]
+    file = write(tmp_path, odd)
+    with pytest.raises(LayoutError, match=r"No column of labels\.csv is known to hold paths"):
+        load(file)
+    named = DataConfig(path_column="where", split_column="part", identity_column="who")
+    data = load(file, config=named)
+    assert data.identity is not None
+    assert data.identity.tolist() == odd["who"]
+    assert data.split[2] == "validation"
+    assert not data.attributes
+    for wrong in ("path_column", "split_column", "identity_column"):
+        config = DataConfig(**({"path_column": "where"} | {wrong: "wher"}))
+        with pytest.raises(ConfigError, match=f"data.{wrong} is 'wher'"):
+            load(file, config=config)
+
+
+def test_missing_cells(tmp_path: Path) -> None:
+    label = ["", *COLUMNS["label"][1:]]
+    age = ["", "nan", "NA", *map(str, COLUMNS["age"][3:])]
+    person = ["", "", *COLUMNS["person"][2:]]
+    data = load(write(tmp_path, but(label=label, age=age, person=person)))
+    assert data.label[0] == -1
+    assert data.classes == ("cat", "dog")
+    assert np.isnan(data.attributes["age"].data[:3]).all()
+    assert data.attributes["age"].data[3] == 23.5
+    assert data.identity is not None
+    assert data.identity[:2].tolist() == [-1, -1]
+    assert 0 not in data.rows("train")
+
+
+def test_codes_in_a_column_with_gaps(tmp_path: Path) -> None:
+    old = pa.array([None if i == 5 else float(x) for i, x in enumerate(ONES)])
+    columns: dict[str, Any] = but(old=old)
+    data = load(write(tmp_path, columns, name="labels.parquet"))
+    expected = [-1 if i == 5 else x for i, x in enumerate(ONES)]
+    assert data.attributes["old"].data.tolist() == expected
+
+
+def test_more_than_two_classes(tmp_path: Path) -> None:
+    data = load(write(tmp_path), target="colour")
+    assert data.classes == ("dark blue", "green", "red")
+    assert [data.classes[c] for c in data.label] == COLUMNS["colour"]
+
+
+def test_identity_of_people_decides_a_missing_split(tmp_path: Path) -> None:
+    data = load(
+        write(tmp_path, but(split=None)), config=DataConfig(validation_share=0.4, test_share=0.2)
+    )
+    assert set(data.split) == {"train", "validation", "test"}
+    for person in range(N // 3):
+        assert len(set(data.split[3 * person : 3 * person + 3])) == 1
+
+
+def test_folds_are_no_split_and_a_misspelt_split_is_an_error(tmp_path: Path) -> None:
+    folds = [i % 5 for i in range(N)]
+    data = load(
+        write(tmp_path, but(split=None, fold=folds)), config=DataConfig(validation_share=0.3)
+    )
+    assert data.attributes["fold"].words() == [str(f) for f in folds]
+    assert "SPLIT-BY-HASH" in {f.code for f in data.findings}
+    with pytest.raises(DataError, match=r"Row 5 of labels\.csv has the split 'trian'"):
+        load(write(tmp_path, but(split=[*SPLIT[:4], "trian", *SPLIT[5:]])))
+
+
+def test_rows_whose_picture_is_missing_do_not_count(tmp_path: Path) -> None:
+    file = write(tmp_path, but(wet=["perhaps", *COLUMNS["wet"][1:]]))
+    (tmp_path / "pics" / "0.jpg").unlink()
+    data = load(file)
+    assert data.ids.tolist() == COLUMNS["path"][1:]
+    assert data.attributes["wet"].kind == "binary"
+    found = {f.code: f.examples for f in data.findings if f.state == "found"}
+    assert found["LABELS-WITHOUT-IMAGE"] == ("pics/0.jpg",)
+    with pytest.raises(DataError, match=r"Row 5 of labels\.csv has the split 'trian'"):
+        write(tmp_path, but(split=[*SPLIT[:4], "trian", *SPLIT[5:]]))
+        (tmp_path / "pics" / "0.jpg").unlink()
+        load(file)
+
+
+def test_rows_that_repeat(tmp_path: Path) -> None:
+    twice = {k: [*v, v[6], v[7]] for k, v in COLUMNS.items()}
+    twice["path"][-1] = "./pics/7.jpg"
+    twice["label"][-1] = "cat" if COLUMNS["label"][7] == "dog" else "dog"
+    data = load(write(tmp_path, twice))
+    assert data.ids.tolist() == COLUMNS["path"]
+    assert data.label[7] == -1
+    assert data.label[6] == ONES[6]
+    found = {f.code: f for f in data.findings if f.state == "found"}
+    assert found["ROWS-REPEATED"].examples == ("pics/6.jpg", "pics/7.jpg")
+    assert found["ROWS-CONTRADICT"].examples == ("pics/7.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("path,label\na.jpg,x\nb.jpg\n", "line 3: 1 fields"),
+        ("path,label\na.jpg,x\n\nb.jpg,y,z\n", "line 4: 3 fields"),
+        ('path,label\n"a\n.jpg",x\nb.jpg\n', "line 4: 1 fields"),
+        ("path,label,label\na.jpg,x,y\n", "two columns called 'label'"),
+        ("path,label\n", "a header and no rows"),
+        ("", "is empty"),
+        ("path,label\ngone.jpg,x\n", r"None of the 1 pictures that labels\.csv names"),
+    ],
+)
+def test_a_bad_table(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "labels.csv").write_text(content)
+    put(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match=says) as caught:
+        load(tmp_path)
+    assert caught.value.expected
+    assert caught.value.todo
+
+
+def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
+    rows = "\r\n".join(f"{i}.jpg;{x};{s}" for i, (x, s) in enumerate(zip(ONES, SPLIT, strict=True)))
+    write(tmp_path).write_bytes(b"\xef\xbb\xbf" + f"file;Hut_grün;split\r\n{rows}".encode())
+    data = load(tmp_path)
+    assert data.target == "Hut_grün"  # the only column
+    assert data.classes == ("not Hut grün", "Hut grün")
+    assert data.label.tolist() == ONES.tolist()
+    file = tmp_path / "labels.csv"
+    file.write_bytes(file.read_bytes().removeprefix(b"\xef\xbb\xbf").decode().encode("latin-1"))
+    with pytest.raises(DataError, match="line 1: not UTF-8"):
+        load(tmp_path)
+
+
+def test_a_broken_parquet_file(tmp_path: Path) -> None:
+    file = write(tmp_path, name="labels.parquet")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match="as Parquet"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("colur", "did you mean 'colour'"),
+        ("age", "'age' is a number, from 20.5 to 49.5"),
+        ("note", "cannot be learned: it holds 30 different words"),
+        ("path", "no label called 'path'"),
+    ],
+)
+def test_targets_that_cannot_be(tmp_path: Path, target: str, says: str) -> None:
+    with pytest.raises(TargetError, match=says):
+        load(write(tmp_path), target=target)
+
+
+def test_a_target_is_no_identity(tmp_path: Path) -> None:
+    data = load(write(tmp_path), target="person")  # ten words can be learned
+    assert data.identity is None
+    assert len(data.classes) == N // 3
+
+
+def test_no_obvious_target(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"hat, .*old") as caught:
+        load(write(tmp_path, but(label=None)))
+    assert "--target" in caught.value.todo
+
+
+def test_one_class_only(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="one class only: every labelled image is 'cat'"):
+        load(write(tmp_path, but(label=["cat"] * N)))
+
+
+def test_several_tables(tmp_path: Path) -> None:
+    write(tmp_path)
+    write(tmp_path, name="more.tsv")
+    with pytest.raises(LayoutError, match=r"labels\.csv, more\.tsv"):
+        load(tmp_path, layout="table")
+    assert len(load(tmp_path / "more.tsv")) == N
+
+
+def test_attributes_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'note', but it holds 30 different words"):
+        load(write(tmp_path), config=DataConfig(attributes=("hat", "note")))
+    with pytest.raises(ConfigError, match="did you mean 'colour'"):
+        load(tmp_path, config=DataConfig(attributes=("color",)))
+
+
+def test_metadata_in_split_folders(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        (tmp_path / split).mkdir()
+        for i in range(4):
+            put(tmp_path / split / f"{i}.jpg", i)
+        rows = "".join(f"{i}.jpg,{'ab'[i % 2]}\n" for i in range(4))
+        (tmp_path / split / "metadata.csv").write_text(f"file_name,label\n{rows}")
+    data = load(tmp_path)
+    assert data.layout == "table"
+    assert data.ids.tolist() == [f"{s}/{i}.jpg" for s in ("train", "validation") for i in range(4)]
+    assert data.split.tolist() == ["train"] * 4 + ["validation"] * 4
+    assert data.label.tolist() == [0, 1] * 4
