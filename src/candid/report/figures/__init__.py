@@ -1,0 +1,1 @@
+"""The report's charts: records in; a specification, a drawing and words out."""

@@ -1,0 +1,235 @@
+"""What every chart shares: how it is drawn twice, its colours, its axes.
+
+Each figure carries a static SVG for print and for browsers without scripts, and alt text that says
+what the chart shows. Colours are CSS variables, so one drawing serves light and dark.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import altair as alt
+
+from candid.records import Estimate
+
+WIDE, NARROW = 700, 335  # pixels of the static drawings: a page's column, and half of it
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+COLOURS = [f"var(--c{i})" for i in range(1, 9)]
+_DASHES = [[1, 0], [6, 3], [2, 2]]
+MOST_CLASSES = 24  # more than these nobody tells apart in one chart; the tables have them all
+_MOST_NAMES = 26  # letters of a name from the data on an axis or in a legend
+
+
+@dataclass(frozen=True)
+class Key:
+    """What one colour stands for; number 0 is grey, 1 to 8 are the page's `--c1` to `--c8`."""
+
+    name: str
+    number: int
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart as the page shows it.
+
+    Attributes
+    ----------
+    name
+        Unique in the page: an HTML id.
+    title, caption
+        Plain text.
+    alt
+        What the chart shows, for those who cannot see it.
+    spec
+        Vega-Lite, its width that of the container.
+    svg
+        The same chart, drawn.
+    key
+        What the colours stand for. It is text beside the chart, so that long names wrap
+        instead of running over.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    spec: dict[str, Any]
+    svg: str
+    key: tuple[Key, ...] = ()
+
+
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"  # the page calls this alone
+
+
+@cache
+def vega_bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script that loads nothing (about 0.9 MB)."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle(_SNIPPET, _vega_lite_version()))
+
+
+def _vega_lite_version() -> str:
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def data_of(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
+    """Rows as Vega takes them: short numbers, and no NaN."""
+    # Vega reads JSON, which has no NaN; a rule without an end is not drawn.
+    clean = [
+        {
+            key: None if isinstance(value, float) and not math.isfinite(value) else _brief(value)
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+    return alt.InlineData(values=clean)
+
+
+def _brief(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def ends(estimate: Estimate) -> dict[str, float]:
+    """A figure and the ends of its interval, as columns."""
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def short(name: str) -> str:
+    """A name from the data, cut to fit an axis."""
+    return name if len(name) <= _MOST_NAMES else name[: _MOST_NAMES - 1] + "…"
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, cut where they are long, and still distinct."""
+    cut = [short(name) for name in names]
+    return list(names) if len(set(cut)) < len(set(names)) else cut
+
+
+def colour(
+    names: Sequence[str], places: Sequence[int] | None = None, *, field: str = "class"
+) -> alt.Color:
+    """One colour per class, the same in every chart; `places` are their places among all."""
+    at = range(len(names)) if places is None else places
+    scale = alt.Scale(domain=list(names), range=[COLOURS[i % len(COLOURS)] for i in at])
+    return alt.Color(f"{field}:N", sort=list(names), scale=scale, legend=None)
+
+
+def key_to(names: Sequence[str], places: Sequence[int] | None = None) -> tuple[Key, ...]:
+    """The key to `colour` and `dash`."""
+    at = range(len(names)) if places is None else places
+    return tuple(
+        Key(name, i % len(COLOURS) + 1, dashed=i >= len(COLOURS))
+        for name, i in zip(names, at, strict=True)
+    )
+
+
+def dash(names: Sequence[str], places: Sequence[int]) -> alt.StrokeDash:
+    """More classes than colours: the next round is dashed."""
+    dashes = [_DASHES[(i // len(COLOURS)) % len(_DASHES)] for i in places]
+    scale = alt.Scale(domain=list(names), range=dashes)
+    return alt.StrokeDash("class:N", sort=list(names), scale=scale, legend=None)
+
+
+def again(channel: Any, field: str) -> Any:
+    """The same axis for another field of another layer: two would not agree on scale and title."""
+    again = channel.copy()
+    again.shorthand = field
+    return again
+
+
+def diagonal(scale: alt.Scale, low: float = 0.0) -> alt.Chart:
+    """The dashed line on which both axes agree."""
+    line: alt.Chart = (
+        alt.Chart(data_of([{"a": low, "b": low}, {"a": 1.0, "b": 1.0}]))
+        .mark_line(color="var(--faint)", strokeDash=[4, 4], strokeWidth=1.5)
+        .encode(x=alt.X("a:Q", scale=scale, title=""), y=alt.Y("b:Q", scale=scale, title=""))
+    )
+    return line
+
+
+def share_axis(field: str, title: str) -> alt.X:
+    """A horizontal axis of shares, from 0."""
+    return alt.X(field, title=title, scale=alt.Scale(domainMin=0), axis=percent_axis())
+
+
+def percent_axis() -> alt.Axis:
+    """Few ticks, in percent."""
+    return alt.Axis(format="~%", tickCount=5)
+
+
+def plain_axis() -> alt.Axis:
+    """Few ticks, whole numbers, no grid."""
+    return alt.Axis(grid=False, tickCount=6, format=",d")
+
+
+def figure(
+    name: str,
+    title: str,
+    caption: str,
+    alt_text: str,
+    chart: alt.Chart | alt.LayerChart,
+    *,
+    key: tuple[Key, ...] = (),
+    wide: bool = True,
+) -> Figure:
+    """Draw a chart and keep its specification, without an address and as wide as it may be."""
+    import vl_convert
+
+    spec: dict[str, Any] = chart.to_dict()
+    del spec["$schema"]  # an address: nothing in the page names another place
+    spec["config"] = _CONFIG
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    spec["padding"] = 2
+    spec["background"] = "transparent"
+    # Letters are measured without the reader's fonts, so the drawing keeps some room at its side.
+    fixed = {
+        "width": WIDE if wide else NARROW,
+        "padding": {"left": 12, "right": 6, "top": 2, "bottom": 2},
+    }
+    drawn = vl_convert.vegalite_to_svg(spec | fixed, vl_version=_vega_lite_version())
+    return Figure(
+        name=name,
+        title=title,
+        caption=caption,
+        alt=alt_text,
+        spec=spec | {"width": "container"},
+        svg=_own_ids(drawn, name),
+        key=key,
+    )
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Prefix the ids of a drawing's clip paths and gradients: they share one page with others'."""
+    svg = re.sub(r'\bid="([\w-]+)"', rf'id="{name}-\1"', svg)
+    return re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", svg)
+
+
+_AXIS = {
+    "labelColor": "var(--muted)",
+    "titleColor": "var(--muted)",
+    "gridColor": "var(--rule)",
+    "domainColor": "var(--rule-strong)",
+    "tickColor": "var(--rule-strong)",
+    "labelFont": _FONT,
+    "titleFont": _FONT,
+    "labelFontSize": 11.5,
+    "titleFontSize": 11.5,
+    "titleFontWeight": "normal",
+    "titlePadding": 8,
+    "labelOverlap": "greedy",
+}
+_CONFIG: dict[str, Any] = {
+    "font": _FONT,
+    "view": {"stroke": None},
+    "axis": _AXIS,
+    "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
+    "axisX": {"labelFlush": True},
+    "text": {"font": _FONT},
+}

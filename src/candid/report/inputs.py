@@ -1,0 +1,84 @@
+"""What the report and the model card are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from candid.config import Config
+from candid.records import (
+    Evaluation,
+    Exploration,
+    HistoryRow,
+    ModelCard,
+    Provenance,
+    SplitEvaluation,
+)
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """Everything that a report shows; whatever is absent is named as absent.
+
+    Attributes
+    ----------
+    thumbnails
+        Image id → a small picture (about 96 pixels), encoded as PNG, JPEG, WebP or GIF.
+    pictures
+        Named pictures, encoded: "mean-<class>", "difference", "augmented".
+    samples
+        Class → ids of some of its images, in the order in which they are shown.
+    audit, explanation
+        The later stages' records; None where the stage has not run.
+    """
+
+    config: Config
+    provenance: Provenance
+    evaluation: Evaluation
+    exploration: Exploration | None = None
+    history: Sequence[HistoryRow] = ()
+    model: ModelCard | None = None
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    audit: object | None = None
+    explanation: object | None = None
+
+    @property
+    def target(self) -> str:
+        """The label's name, in the data's own word."""
+        return self.evaluation.target
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The label's values, in the data's own words."""
+        return self.evaluation.classes
+
+    @property
+    def data_name(self) -> str:
+        """What to call the data: its name, or the last part of its path."""
+        if self.exploration is not None and self.exploration.name:
+            return self.exploration.name
+        # The last part alone: a card that is published should not tell where a home folder lies.
+        return PurePath(self.provenance.data).name or "unnamed data"
+
+    @property
+    def network(self) -> str:
+        """The network's name."""
+        return self.config.network.name if self.model is None else self.model.network
+
+    @property
+    def side(self) -> int:
+        """Pixels per side of the picture that the network sees."""
+        return self.config.data.side if self.model is None else self.model.side
+
+    def split(self, name: str) -> SplitEvaluation | None:
+        """How the model does on one split, None where that split has no predictions."""
+        return next((s for s in self.evaluation.splits if s.split == name), None)
+
+    @property
+    def headline(self) -> SplitEvaluation | None:
+        """The split that speaks for the model: test, else validation, else whatever there is."""
+        named = (self.split(name) for name in ("test", "validation", "train"))
+        return next((s for s in named if s is not None and s.n > 0), None)

@@ -1,0 +1,125 @@
+(function () {
+  "use strict";
+  const root = document.documentElement;
+
+  // --- light and dark ---------------------------------------------------------------------------
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const toggle = document.getElementById("theme");
+  const now = () => root.dataset.theme || (dark.matches ? "dark" : "light");
+  const name = () => {
+    const other = now() === "dark" ? "light" : "dark";
+    toggle.textContent = other === "dark" ? "Dark" : "Light";
+    toggle.setAttribute("aria-label", "Switch to " + other + " colours");
+  };
+  toggle.addEventListener("click", () => {
+    root.dataset.theme = now() === "dark" ? "light" : "dark";
+    try {
+      localStorage.setItem("candid-theme", root.dataset.theme);
+    } catch (error) {
+      // Not kept, still switched.
+    }
+    name();
+  });
+  dark.addEventListener("change", name);
+  name();
+
+  // --- contents: open beside a wide page, folded above a narrow one -----------------------------
+  const contents = document.querySelector("nav details");
+  const beside = matchMedia("(min-width: 70rem)");
+  const fold = () => { contents.open = beside.matches; };
+  beside.addEventListener("change", fold);
+  fold();
+  contents.addEventListener("click", (event) => {
+    if (event.target.closest("a") && !beside.matches) contents.open = false;
+  });
+  const links = new Map();
+  for (const link of contents.querySelectorAll("a")) links.set(link.hash.slice(1), link);
+  const watch = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) {
+      if (!isIntersecting) continue;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      links.get(target.id).setAttribute("aria-current", "true");
+    }
+  }, { rootMargin: "-10% 0px -80% 0px" });
+  for (const id of links.keys()) watch.observe(document.getElementById(id));
+
+  // --- tables that sort -------------------------------------------------------------------------
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
+  };
+  // Undefined stays at the end, whichever way the rest goes.
+  const compare = (a, b, way) => {
+    const undefinedA = Number.isNaN(a), undefinedB = Number.isNaN(b);
+    if (undefinedA || undefinedB) return undefinedA - undefinedB;
+    return way * (typeof a === "number" ? a - b : a.localeCompare(b));
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const way = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", way === 1 ? "ascending" : "descending");
+        const body = table.tBodies[0];
+        const rows = [...body.rows];
+        rows.sort((a, b) => compare(value(a, column), value(b, column), way));
+        body.append(...rows);
+      });
+    });
+  }
+
+  // --- copy -------------------------------------------------------------------------------------
+  for (const button of document.querySelectorAll("button.copy")) {
+    if (!navigator.clipboard) continue;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+        button.textContent = "Copied";
+      } catch (error) {
+        button.textContent = "Not allowed";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+  }
+
+  // --- charts: the drawing stays until the live one stands --------------------------------------
+  const options = {
+    mode: "vega-lite", renderer: "svg", actions: false, ast: true, tooltip: { theme: "candid" },
+  };
+  const draw = async (chart) => {
+    const spec = JSON.parse(chart.querySelector("script").textContent);
+    const live = chart.querySelector(".live");
+    try {
+      chart.classList.add("drawing");
+      await vegaEmbed(live, spec, options);
+      chart.classList.add("drawn");
+    } catch (error) {
+      console.error(chart.id, error);
+    } finally {
+      chart.classList.remove("drawing");
+    }
+  };
+  // A chart in a closed fold has no width to draw to; it is drawn when it comes into sight.
+  const sight = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) {
+      if (!isIntersecting) continue;
+      sight.unobserve(target);
+      draw(target);
+    }
+  }, { rootMargin: "600px 0px" });
+  for (const chart of document.querySelectorAll(".chart")) sight.observe(chart);
+
+  // --- print: everything unfolded, then as it was -----------------------------------------------
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("main details:not([open])")];
+    for (const fold of folded) fold.open = true;
+  });
+  addEventListener("afterprint", () => { for (const fold of folded) fold.open = false; });
+})();
