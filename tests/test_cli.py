@@ -1,0 +1,526 @@
+"""The main job from the outside: what a user types, what lies in the folder, how it fails."""
+
+import hashlib
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+import candid
+from candid import stages
+from candid.cli import cli, main
+from candid.data.synthetic import FaceWorld, write_faces
+from candid.predictions import read_predictions
+from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
+from candid.runs import RunFolder, open_run, read_history
+
+QUICK = [
+    "--set", "data.side=24", "--set", "train.steps=24", "--set", "train.batch_size=32",
+    "--set", "train.evaluations=4", "--set", "train.threads=1", "--set", "data.workers=1",
+    "--set", "evaluate.draws=100", "--set", "train.precision=float32",
+]  # fmt: skip
+
+
+def call(*arguments: object) -> int:
+    """Run a command line in this process; its exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    return stop.value.code
+
+
+def command(*arguments: object) -> list[str]:
+    """The same as a process of its own."""
+    return [sys.executable, "-m", "candid", *(str(a) for a in arguments)]
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory) -> Path:
+    world = FaceWorld(n=240, people=60, side=24, validation_share=0.2, test_share=0.2)
+    return write_faces(tmp_path_factory.mktemp("faces") / "small", world, workers=1, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def finished(faces, tmp_path_factory) -> RunFolder:
+    """A run of the main job on a few synthetic faces."""
+    folder = tmp_path_factory.mktemp("runs")
+    out, cache = folder / "run", folder / "cache"
+    code = call("run", faces, "--target", "Face", "--out", out, "--cache", cache, "--quiet", *QUICK)
+    assert code == 0
+    return RunFolder(out)
+
+
+# --- the main job --------------------------------------------------------------------------------
+
+
+def test_run_writes_every_file(finished):
+    names = {p.name for p in finished.path.iterdir()}
+    assert names == {
+        "README.md", "checkpoint", "config.toml", "data.json", "evaluation.json",
+        "history.parquet", "model.json", "model.safetensors", "pictures.parquet",
+        "predictions.parquet", "provenance.json", "report.html",
+    }  # fmt: skip
+
+
+def test_scikit_learn_finds_the_same_in_the_predictions(finished):
+    """From the Parquet file alone, as a stranger would read it."""
+    rows = pq.read_table(finished.predictions).to_pylist()
+    evaluation = read_record(finished.evaluation, Evaluation)
+    names = list(evaluation.classes)
+    assert [s.split for s in evaluation.splits] == ["validation", "test"]
+    for split in evaluation.splits:
+        part = [r for r in rows if r["split"] == split.split]
+        label = [r["label"] for r in part]
+        predicted = [max(names, key=lambda c, r=r: r[f"p_{c}"]) for r in part]
+        ours = split.metrics
+        expected = f1_score(label, predicted, average="weighted")
+        assert ours["weighted_f1"].value == pytest.approx(expected, abs=1e-12)
+        assert ours["accuracy"].value == pytest.approx(accuracy_score(label, predicted), abs=1e-12)
+        assert np.array_equal(split.confusion, confusion_matrix(label, predicted, labels=names))
+        assert ours["weighted_f1"].n == len(part) == split.n
+        assert ours["weighted_f1"].people == len({r["identity"] for r in part})
+
+
+def test_files_agree_with_each_other(finished, faces):
+    evaluation = read_record(finished.evaluation, Evaluation)
+    model = read_record(finished.model, ModelCard)
+    provenance = read_record(finished.provenance, Provenance)
+    predictions = read_predictions(finished.predictions)
+    exploration = read_record(finished.data, Exploration)
+    history = read_history(finished)
+    _, config = open_run(finished.path)
+    assert evaluation.temperature == model.temperature == predictions.temperature
+    assert evaluation.classes == model.classes == predictions.classes == exploration.classes
+    assert predictions.provenance["data_fingerprint"] == provenance.data_fingerprint
+    assert provenance.data == str(faces.resolve())
+    assert set(provenance.seconds) == {"explore", "train", "predict", "evaluate"}
+    assert len(history) == config.train.steps == 24
+    measured = {r.step: r.validation_f1 for r in history if r.validation_f1 == r.validation_f1}
+    assert max(measured, key=measured.get) == model.step
+    validation = evaluation.splits[0].metrics["weighted_f1"].value
+    assert measured[model.step] == pytest.approx(validation, abs=1e-12)
+    assert sum(layer.parameters for layer in model.layers) == model.parameters
+    counts = {s.split: s.n for s in exploration.splits}
+    assert [s.n for s in evaluation.splits] == [counts["validation"], counts["test"]]
+    head = yaml.safe_load(finished.card.read_text("utf-8").split("---")[1])
+    results = head["model-index"][0]["results"]
+    by_split = {r["dataset"]["split"]: r["metrics"] for r in results}
+    for split in evaluation.splits:
+        card = [m for m in by_split[split.split] if m["type"] == "f1"]
+        assert card[0]["value"] == pytest.approx(split.metrics["weighted_f1"].value, abs=1e-4)
+
+
+def test_report_tells_the_headline(finished):
+    html = finished.report.read_text("utf-8")
+    evaluation = read_record(finished.evaluation, Evaluation)
+    for split in evaluation.splits:
+        assert f"{split.metrics['weighted_f1'].value:.3f}" in html
+    assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", html.split("<script")[0])
+
+
+def test_weights_alone_give_the_predictions(finished, faces, tmp_path):
+    """From model.json and model.safetensors, by hand: normalise, run, divide, softmax."""
+    import torch
+
+    from candid.learn.model import load_network
+
+    card = read_record(finished.model, ModelCard)
+    predictions = read_predictions(finished.predictions)
+    network = load_network(finished.weights, card, torch.device("cpu"))
+    for i in (0, len(predictions) - 1):
+        pixels = np.asarray(Image.open(faces / predictions.ids[i]).convert("RGB"))
+        image = (pixels / 255 - card.mean) / card.std
+        batch = torch.from_numpy(image.transpose(2, 0, 1)[None]).float()
+        with torch.no_grad():
+            p = torch.softmax(network(batch)[0] / card.temperature, dim=0)
+        np.testing.assert_allclose(p, predictions.probability[i], atol=1e-5)
+
+
+def test_run_prints_weighted_f1_with_its_interval(finished, capsys):
+    assert call("evaluate", finished.path) == 0
+    out = capsys.readouterr().out
+    line = (
+        r"weighted F1 on (validation|test): 0\.\d{4} \(95% interval 0\.\d{4} to \d\.\d{4}; \d+ im"
+    )
+    assert len(re.findall(line, out)) == 2
+
+
+def test_json_of_every_verb(finished, faces, tmp_path, capsys):
+    """One JSON document on standard output and nothing else."""
+    calls = {
+        "evaluate": ["evaluate", finished.path],
+        "report": ["report", finished.path],
+        "explore": ["explore", faces, "--target", "Face", "--cache", tmp_path, *QUICK],
+        "train": ["train", faces, "--target", "Face", "--cache", tmp_path, "--out",
+                  tmp_path / "train", *QUICK, "--set", "train.steps=2"],
+        "run": ["run", faces, "--target", "Face", "--cache", tmp_path, "--out",
+                tmp_path / "run", *QUICK, "--set", "train.steps=2"],
+    }  # fmt: skip
+    capsys.readouterr()
+    for verb, arguments in calls.items():
+        assert call(*arguments, "--json") == 0, verb
+        assert json.loads(capsys.readouterr().out), verb
+    assert set(calls) | {"demo"} == set(cli.commands)
+
+
+def test_the_same_seed_gives_the_same_model(finished, faces, tmp_path):
+    out = tmp_path / "again"
+    cache = ["--cache", tmp_path / "cache"]
+    assert call("run", faces, "--target", "Face", "--out", out, *cache, "--quiet", *QUICK) == 0
+    assert RunFolder(out).weights.read_bytes() == finished.weights.read_bytes()
+    assert RunFolder(out).evaluation.read_bytes() == finished.evaluation.read_bytes()
+
+
+def test_a_run_s_settings_make_the_run_again(finished, faces, tmp_path):
+    out = tmp_path / "again"
+    arguments = ["--config", finished.config, "--out", out, "--cache", tmp_path / "cache"]
+    assert call("train", faces, *arguments, "--quiet") == 0
+    assert RunFolder(out).weights.read_bytes() == finished.weights.read_bytes()
+
+
+def test_explore_draws_what_augmentation_does(faces, tmp_path):
+    png = tmp_path / "grid.png"
+    arguments = ["--target", "Face", "--cache", tmp_path, "--augmented", png, "--quiet", *QUICK]
+    assert call("explore", faces, *arguments) == 0
+    grid = np.asarray(Image.open(png))
+    assert grid.shape == (8 * 24, 8 * 24, 3)
+    columns = grid.reshape(8, 24, 8, 24, 3).swapaxes(1, 2).astype(int)
+    changed = np.abs(columns[:, 1:] - columns[:, :1]).mean((2, 3, 4))
+    assert (changed > 1).all()  # every image of every column differs from the original
+
+
+def test_demo(tmp_path):
+    out = tmp_path / "demo"
+    assert call("demo", "--out", out, "--images", 90, "--quiet") == 0
+    assert (out / "run" / "report.html").stat().st_size > 100_000
+    first = (out / "run" / "model.safetensors").stat().st_mtime_ns
+    assert call("demo", "--out", out, "--images", 90, "--quiet") == 0
+    assert (out / "run" / "model.safetensors").stat().st_mtime_ns == first  # not trained again
+
+
+def test_python_face(faces, tmp_path):
+    config = candid.load_config(overrides=[w for w in QUICK if w != "--set"])
+    dataset = candid.load(faces, target="Face")
+    assert candid.explore(dataset, config, cache=tmp_path).n == len(dataset) == 240
+    run = candid.run(dataset, config, out=tmp_path / "run", cache=tmp_path)
+    predictions = candid.read_predictions(run.predictions)
+    f1 = candid.evaluate(predictions, config).splits[0].metrics["weighted_f1"]
+    assert f1 == read_record(run.evaluation, Evaluation).splits[0].metrics["weighted_f1"]
+
+
+# --- resume --------------------------------------------------------------------------------------
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, tmp_path):
+    settings = [*QUICK, "--set", "train.steps=60", "--set", "train.checkpoints=30"]
+    common = ["--cache", tmp_path / "cache", "--quiet"]
+    whole = RunFolder(tmp_path / "whole")
+    assert call("train", faces, "--target", "Face", *settings, "--out", whole.path, *common) == 0
+    killed = RunFolder(tmp_path / "killed")
+    begin = command("train", faces, "--target", "Face", *settings, "--out", killed.path, *common)
+    go_on = command("train", "--resume", killed.path, *common)
+    chance = random.Random(0)
+    kills = 0
+    for arguments in (begin, go_on, go_on):
+        process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
+        before = killed.checkpoint.stat().st_mtime_ns if killed.checkpoint.is_file() else 0
+        while process.poll() is None and (
+            not killed.checkpoint.is_file() or killed.checkpoint.stat().st_mtime_ns == before
+        ):
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.15)
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert kills >= 2
+    assert not killed.weights.exists()
+    assert call("train", "--resume", killed.path, *common) == 0
+    assert digest(killed.weights) == digest(whole.weights)
+    losses = [[r.train_loss for r in read_history(run)] for run in (whole, killed)]
+    assert losses[0] == losses[1]
+
+
+def test_resume_of_a_finished_run_trains_no_more(finished, tmp_path, capsys):
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    before = run.weights.stat().st_mtime_ns
+    assert call("run", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
+    assert run.weights.stat().st_mtime_ns == before
+
+
+def test_resume_refuses_other_data(finished, faces, tmp_path, capsys):
+    other = shutil.copytree(faces, tmp_path / "faces")
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    text = run.provenance.read_text().replace(str(faces.resolve()), str(other))
+    run.provenance.write_text(text)
+    table = other / "labels.csv"
+    lines = table.read_text().splitlines()
+    first = lines[1].split(",")
+    assert {"Round", "Square"} & set(first)
+    lines[1] = lines[1].replace("Round", "?").replace("Square", "Round").replace("?", "Square")
+    table.write_text("\n".join(lines) + "\n")
+    assert call("run", "--resume", run.path, "--cache", tmp_path / "cache") == 2
+    assert "are not those that the run" in capsys.readouterr().err
+
+
+def test_resume_takes_no_other_settings(finished, faces, capsys):
+    assert call("run", faces, "--resume", finished.path) == 2
+    assert call("run", "--resume", finished.path, "--set", "train.steps=3") == 2
+    assert "give no others" in capsys.readouterr().err
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def refused(capsys, says: str, *arguments: object) -> None:
+    """Exit 2, a message that says so with what to do, no traceback."""
+    capsys.readouterr()
+    assert call(*arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(says, error), error
+    assert "Traceback" not in error
+    assert "to do:" in error or "Usage:" in error
+
+
+@pytest.fixture
+def copy(faces, tmp_path) -> Path:
+    return shutil.copytree(faces, tmp_path / "faces")
+
+
+@pytest.fixture
+def attempt(tmp_path, capsys):
+    """Try the main job on a folder, see it refused, and see that nothing was left half-written."""
+
+    def try_(says: str, data: Path, *more: object, target: str = "Face") -> None:
+        out, cache = tmp_path / "out", tmp_path / "cache"
+        where = ["--out", out, "--cache", cache]
+        refused(capsys, says, "run", data, "--target", target, *where, "--quiet", *QUICK, *more)
+        left = [p for p in tmp_path.rglob("*") if p.name.endswith(".part")]
+        assert not left
+        assert not out.exists()
+
+    return try_
+
+
+def relabel(folder: Path, change) -> None:
+    table = folder / "labels.csv"
+    header, *rows = table.read_text().splitlines()
+    names = header.split(",")
+    changed = [change(dict(zip(names, row.split(","), strict=True))) for row in rows]
+    lines = [",".join(row[n] for n in names) for row in changed]
+    table.write_text("\n".join([header, *lines]) + "\n")
+
+
+def test_missing_folder(attempt, tmp_path):
+    attempt("There is no folder", tmp_path / "nowhere")
+
+
+def test_unknown_target_with_the_nearest_names(attempt, faces):
+    attempt("did you mean .*'Eyeglasses'", faces, target="Eyeglases")
+
+
+def test_empty_split(attempt, copy):
+    relabel(copy, lambda row: row | {"split": "test"} if row["split"] == "train" else row)
+    attempt("train", copy)
+
+
+def test_one_class_only(attempt, copy):
+    relabel(copy, lambda row: row | {"Face": "Round"})
+    attempt("Round", copy)
+
+
+def first_image(folder: Path) -> Path:
+    return min((folder / "images").iterdir())
+
+
+def with_bad_image(folder: Path, content: bytes) -> str:
+    path = first_image(folder)
+    path.write_bytes(content)
+    return str(path.relative_to(folder))
+
+
+def bomb() -> bytes:
+    """A PNG that claims 30,000 × 30,000 pixels in a few hundred bytes."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    body = zlib.compress(b"\0" * 1000)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
+
+
+BAD = {
+    "truncated": (lambda whole: whole[: len(whole) // 2], "cut short|damaged|truncated"),
+    "text": (lambda _: b"not a picture\n", "not a picture"),
+    "empty": (lambda _: b"", "empty"),
+    "bomb": (lambda _: bomb(), "pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_image_is_listed_and_skipped(kind, copy, tmp_path, capsys):
+    make, says = BAD[kind]
+    name = with_bad_image(copy, make(first_image(copy).read_bytes()))
+    where = ["--cache", tmp_path / "cache"]
+    assert call("explore", copy, "--target", "Face", *where, "--json", *QUICK) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["unreadable"] == 1
+    (finding,) = [f for f in found["findings"] if f["code"] == "UNREADABLE-FILES"]
+    assert finding["state"] == "found"
+    assert name in finding["examples"]
+    assert re.search(says, finding["detail"], re.IGNORECASE), finding["detail"]
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_too_many_bad_images_are_an_error(kind, copy, attempt):
+    make, says = BAD[kind]
+    with_bad_image(copy, make(first_image(copy).read_bytes()))
+    attempt(says, copy, "--set", "data.max_bad_share=0")
+
+
+def test_a_label_file_with_a_short_row(copy, attempt):
+    table = copy / "labels.csv"
+    lines = table.read_text().splitlines()
+    lines[5] = ",".join(lines[5].split(",")[:3])
+    table.write_text("\n".join(lines) + "\n")
+    attempt(r"labels\.csv.*\b(line|row) 6", copy)
+
+
+def test_a_path_that_leaves_the_data_folder(copy, attempt):
+    (copy.parent / "outside.jpg").write_bytes(first_image(copy).read_bytes())
+    number = iter(range(10**6))
+
+    def leave(row):
+        return row | {"path": "../outside.jpg"} if next(number) == 0 else row
+
+    relabel(copy, leave)
+    attempt(r"outside", copy)
+
+
+def mounted(folder: Path, options: str):
+    """A small file system at `folder`, where this user may mount one."""
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("cannot mount a file system here")
+
+
+@pytest.fixture
+def unmount():
+    folders: list[Path] = []
+    yield folders
+    for folder in folders:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux does")
+@pytest.mark.parametrize("option", ["--out", "--cache"])
+def test_a_full_disk(faces, tmp_path, capsys, unmount, option):
+    small = tmp_path / "small"
+    mounted(small, "size=64k")
+    unmount.append(small)
+    places = {"--out": tmp_path / "out", "--cache": tmp_path / "cache"} | {option: small / "x"}
+    where = [w for pair in places.items() for w in pair]
+    refused(capsys, "disk is full", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
+    assert not [p for p in small.rglob("*") if p.name.endswith(".part")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux does")
+@pytest.mark.parametrize("option", ["--out", "--cache"])
+def test_a_read_only_output(faces, tmp_path, capsys, unmount, option):
+    small = tmp_path / "small"
+    mounted(small, "ro")
+    unmount.append(small)
+    places = {"--out": tmp_path / "out", "--cache": tmp_path / "cache"} | {option: small / "x"}
+    where = [w for pair in places.items() for w in pair]
+    refused(capsys, "read-only", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
+
+
+def test_output_below_a_file(faces, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    where = ["--out", tmp_path / "file" / "run", "--cache", tmp_path / "cache"]
+    refused(capsys, "Cannot write", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
+
+
+def test_output_that_holds_something(faces, tmp_path, capsys, finished):
+    where = ["--out", finished.path, "--cache", tmp_path / "cache"]
+    refused(capsys, "--resume", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
+
+
+def test_other_mistakes(faces, tmp_path, capsys, finished):
+    refused(capsys, "did you mean 'train.steps'", "run", faces, "--set", "train.step=4")
+    refused(capsys, "no recipe", "run", faces, "--recipe", "plane")
+    refused(capsys, "no layout", "run", faces, "--layout", "celebb")
+    refused(capsys, "is not a run", "evaluate", tmp_path)
+    refused(capsys, "is not a run", "run", "--resume", tmp_path)
+    refused(capsys, "No such command", "trian")
+    refused(capsys, "Missing argument", "run")
+
+
+def test_a_damaged_run(finished, tmp_path, capsys):
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run.predictions.write_bytes(run.predictions.read_bytes()[:100])
+    refused(capsys, "Cannot read .* as predictions", "evaluate", run.path)
+    run.evaluation.write_text("{")
+    refused(capsys, "damaged", "report", run.path)
+
+
+def test_without_torch_the_message_says_what_to_install(faces, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    where = ["--out", tmp_path / "out", "--cache", tmp_path / "cache"]
+    refused(
+        capsys, r"pip install 'candid\[train\]'", "train", faces, "--target", "Face", *where, *QUICK
+    )
+
+
+def test_interrupted(faces, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "load", interrupt)
+    assert call("run", faces, "--target", "Face") == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+# --- real images ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_celeba(real_data, tmp_path):
+    """The whole job on real images with a short training; its accuracy is for bench/ to say."""
+    out = tmp_path / "run"
+    settings = ["--set", "train.steps=12", "--set", "train.evaluations=1",
+                "--set", "train.threads=1", "--set", "evaluate.draws=100"]  # fmt: skip
+    where = ["--out", out, "--cache", tmp_path / "cache"]
+    data = real_data / "celeba64"
+    assert call("run", data, "--target", "Male", *where, "--quiet", *settings) == 0
+    exploration = read_record(RunFolder(out).data, Exploration)
+    assert {s.split: s.n for s in exploration.splits} == {
+        "train": 24_152, "validation": 2_945, "test": 2_903
+    }  # fmt: skip
+    assert exploration.classes == ("Female", "Male")
+    evaluation = read_record(RunFolder(out).evaluation, Evaluation)
+    assert evaluation.splits[1].metrics["weighted_f1"].people > 500
