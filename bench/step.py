@@ -1,14 +1,15 @@
 """What a training step of the plain network costs on a CPU, and what makes it cheaper.
 
-Measures, in one process and in turns: one step (forward, backward, Adam) of batches of 256 at 64×64
-pixels in float32 and bfloat16, in plain and channels-last memory, with and without keeping freed memory
-(`candid.learn.device.memory_kept`); beside it loading and augmentation of one batch. The peer is the
-first line: float32, plain memory, as a straightforward script would have it.
+Measures, in one process and in turns: one step (forward, backward, Adam) of batches of 256 at
+64×64 pixels in float32 and bfloat16, in plain and channels-last memory, with and without keeping
+freed memory (`candid.learn.device.memory_kept`); beside it loading and augmentation of one batch.
+The peer is the first line: float32, plain memory, as a straightforward script would have it.
 
     python bench/step.py
 
-Result, 2 cores of an AMD EPYC (Zen 4, AVX-512 with bfloat16), torch 2.13.0, medians of 7 in turns:
-see RESULT at the end of this file.
+Result, 2 cores of an AMD EPYC (AVX-512 with bfloat16), torch 2.13.0, medians of 7 in turns:
+
+RESULT
 """
 
 from __future__ import annotations

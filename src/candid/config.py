@@ -81,13 +81,13 @@ class AugmentConfig:
     rotation_degrees: float = setting(5.0, "largest rotation either way", low=0, high=180)
     rotation: float = setting(1.0, "probability of a rotation", low=0, high=1)
     perspective_shift: float = setting(
-        0.1, "largest move of a corner, as a share of half the side", low=0, high=0.9
+        0.05, "largest move of a corner, as a share of half the side", low=0, high=0.9
     )
     perspective: float = setting(0.5, "probability of a perspective change", low=0, high=1)
     erase: float = setting(0.5, "probability that each patch is erased", low=0, high=1)
     erase_patches: int = setting(1, "patches per image", low=0, high=64)
     erase_smallest: float = setting(0.02, "smallest patch, as a share of the image", low=0, high=1)
-    erase_largest: float = setting(0.1, "largest patch, as a share of the image", low=0, high=1)
+    erase_largest: float = setting(0.05, "largest patch, as a share of the image", low=0, high=1)
 
     def __post_init__(self) -> None:
         if self.erase_smallest > self.erase_largest:

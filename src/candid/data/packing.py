@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -105,12 +106,11 @@ def fill(folder: Path, dataset: Dataset, config: DataConfig, *, quiet: bool) -> 
     offset = _prepare(pixels, (n, side, side, 3), journal)
     done = _read_journal(journal, pixels, offset, n, side)
     packer = _Packer(dataset.source, config, str(pixels), offset)
-    todo = _chunks(
-        {row for start, rows in done for row in range(start, start + len(rows))}, n, side
-    )
+    kept = {row for start, rows in done for row in range(start, start + len(rows))}
+    todo = _chunks(kept, n, side)
     bar = tqdm(
         total=n,
-        initial=n - sum(stop - start for start, stop in todo),
+        initial=len(kept),
         desc="packing",
         unit=" images",
         disable=True if quiet else None,
@@ -258,7 +258,6 @@ def _finish(folder: Path, dataset: Dataset, done: list[tuple[int, list[_Row]]]) 
     }
     table = pa.table(
         {
-            # For people.
             "id": pa.array([_printable(str(i)) for i in dataset.ids]),
             **{name: pa.array(columns[name], kind) for name, kind in INDEX.items()},
         }
@@ -268,8 +267,7 @@ def _finish(folder: Path, dataset: Dataset, done: list[tuple[int, list[_Row]]]) 
             os.fsync(file.fileno())
         with atomic(folder / "index.parquet") as part:
             pq.write_table(table, part)
-        for leftover in ("journal.jsonl", "order.pickle"):
-            (folder / leftover).unlink(missing_ok=True)
+        (folder / "journal.jsonl").unlink(missing_ok=True)
 
 
 def _printable(text: str) -> str:
@@ -319,7 +317,6 @@ class _Packer:
 
 def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generator[_Chunk]:
     """The chunks as they are done: here while that is quick, then in processes."""
-    cores = _cores()
     if workers == 0 and todo:
         # A first few rows say how long the rest would take.
         start, stop = todo[0]
@@ -329,7 +326,7 @@ def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generato
         yield packer(*todo.pop(0))
         each = (time.perf_counter() - began) / (probe - start)
         left = sum(b - a for a, b in todo) * each
-        workers = cores if left > _WORTH_PROCESSES_SECONDS else 1
+        workers = _cores() if left > _WORTH_PROCESSES_SECONDS else 1
     if workers <= 1 or len(todo) <= 1:
         for chunk in todo:
             yield packer(*chunk)
@@ -341,16 +338,17 @@ def _run_in_processes(
     packer: _Packer, todo: list[tuple[int, int]], workers: int
 ) -> Iterator[_Chunk]:
     # Not as an argument: a worker that dies before it has read a long one leaves this process
-    # waiting for ever. The file is this process's own, made and read under the pack's lock.
-    order = Path(packer.pixels).with_name("order.pickle")
-    with writing(order):
-        order.write_bytes(pickle.dumps(packer))
+    # waiting for ever. The file is fresh, and only this user can write to it.
+    with writing(Path(tempfile.gettempdir())):
+        handle, name = tempfile.mkstemp(prefix="candid-", suffix=".pickle")
+        with open(handle, "wb") as file:
+            pickle.dump(packer, file)
     pool = ProcessPoolExecutor(
         workers,
         # The same start everywhere; a fork would also copy threads' locks and keep ours.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(str(order),),
+        initargs=(name,),
     )
     try:
         waiting = [pool.submit(_work, *chunk) for chunk in todo]
@@ -360,7 +358,7 @@ def _run_in_processes(
         raise _unguarded() from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        order.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
 
 
 def _unguarded() -> DataError:

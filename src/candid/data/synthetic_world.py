@@ -153,7 +153,8 @@ class FaceWorld:
 
 def demo_world(n: int = 3000, *, side: int = 64, seed: int = 0) -> FaceWorld:
     """The demo's faces: with a hat, half of the pictures show the cue of a fair coin."""
-    return FaceWorld(n=n, side=side, seed=seed, planted=(Plant("Wearing_Hat", "weak cue", 0.5),))
+    planted = (Plant("Wearing_Hat", "weak cue", 0.5),)
+    return FaceWorld(n=n, people=max(3, n // 3), side=side, seed=seed, planted=planted)
 
 
 @dataclass(frozen=True, eq=False)
