@@ -6,7 +6,6 @@ stage can be run again alone.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,12 +46,10 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """The same where pixels, labels and splits are: what decides a training."""
-        known = hashlib.blake2b(self.store.fingerprint.encode(), digest_size=16)
-        known.update(repr((self.dataset.target, self.dataset.classes)).encode())
-        known.update(self.dataset.label.tobytes())
-        known.update("\n".join(self.dataset.split.tolist()).encode())
-        return known.hexdigest()
+        """The same where pixels and annotations are."""
+        from candid.data.explore import data_fingerprint
+
+        return data_fingerprint(self.dataset, self.store)
 
 
 def load(path: Path, config: Config, *, cache: Path | None = None, quiet: bool = False) -> Data:

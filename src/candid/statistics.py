@@ -39,7 +39,7 @@ def student_quantile(confidence: float, freedom: ArrayLike) -> Floats:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     v = np.asarray(freedom, np.float64)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         total = z + sum(term / v ** (i + 1) for i, term in enumerate(terms))
     return np.where(v >= 1, total, np.inf)
 
@@ -108,9 +108,9 @@ def clustered_shares(
     confidence
         What share of such intervals holds the true proportion.
     """
-    hits = hits.reshape(len(hits), -1)
-    of = np.ones((len(hits), 1), np.bool_) if of is None else of.reshape(len(hits), -1)
-    of = np.broadcast_to(of, hits.shape)
+    hits = hits[:, None] if hits.ndim == 1 else hits
+    of = np.ones((len(hits), 1), np.bool_) if of is None else of
+    of = np.broadcast_to(of[:, None] if of.ndim == 1 else of, hits.shape)
     n = np.count_nonzero(of, axis=0)
     successes = np.count_nonzero(hits, axis=0)
     with np.errstate(invalid="ignore"):
@@ -206,11 +206,11 @@ def associations(
 ) -> Associations:
     """Cramér's V between each of k yes-or-no marks and the label, with bootstrap intervals.
 
-    Clusters are drawn, not rows. V cannot be negative, so it is too high on average, in the sample
-    over the truth as in a draw over the sample: the draws' V² are lowered by twice that
-    bias before their quantiles are taken, and the interval reaches 0 where the marks and the label
-    may well be independent. In simulations of 100 to 3,000 people, 89% to 100% of the 95% intervals
-    held the truth.
+    Clusters are drawn, not rows. For two classes V is the size of φ, which has a sign: the
+    interval is that of φ, folded where it holds 0. For more, V cannot be negative and is too high
+    on average, in the sample over the truth as in a draw over the sample: the draws' V² are lowered
+    by twice that bias, and the interval reaches 0 where marks and label may well be independent.
+    In simulations of 100 to 3,000 people, 93% to 100% of the 95% intervals held the truth.
 
     Parameters
     ----------
@@ -234,11 +234,13 @@ def associations(
     for start in range(0, k if n else 0, width):
         columns = slice(start, start + width)
         cells = _cells(hits[:, columns], of[:, columns], label, classes, cluster)
-        value[columns] = cramers_v(cells.sum(0, dtype=np.float64).reshape(-1, 2, classes))
+        value[columns] = _signed_v(cells.sum(0, dtype=np.float64).reshape(-1, 2, classes))
         drawn[:, columns] = _drawn_v(cells, classes, draws, np.random.default_rng(seed))
-    low, high = _debiased_quantiles(value, drawn, confidence)
+    ends = _folded_quantiles if classes == 2 else _debiased_quantiles
+    low, high = ends(value, drawn, confidence)
     clusters = np.count_nonzero(sums_by_cluster(of, cluster), axis=0)
     undefined = np.count_nonzero(np.isnan(drawn), axis=0)
+    value = np.abs(value)
     return Associations(value, low, high, np.count_nonzero(of, axis=0), clusters, undefined)
 
 
@@ -267,8 +269,32 @@ def _drawn_v(
     parts = []
     for start in range(0, draws, step):
         tables = draw_counts(units, min(step, draws - start), rng) @ cells
-        parts.append(cramers_v(tables.reshape(len(tables), -1, 2, classes)))
+        parts.append(_signed_v(tables.reshape(len(tables), -1, 2, classes)))
     return np.concatenate(parts)
+
+
+def _signed_v(tables: NDArray[Any]) -> Floats:
+    """Cramér's V of (…, 2, classes) tables; for two classes with the sign of φ."""
+    v = cramers_v(tables)
+    if tables.shape[-1] != 2:
+        return v
+    table = np.asarray(tables, np.float64)
+    odds = table[..., 0, 0] * table[..., 1, 1] - table[..., 0, 1] * table[..., 1, 0]
+    return np.where(odds < 0, -v, v)
+
+
+def _folded_quantiles(value: Floats, drawn: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """The interval of |φ| from signed draws (draws, k); NaN columns stay."""
+    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+    some = ~np.isnan(value) & ~np.isnan(drawn).all(0)
+    if not some.any():
+        return low, high
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    facing = np.where(value[some] < 0, -1, 1)
+    ends = np.sort(np.nanquantile(drawn[:, some], tails, axis=0) * facing, axis=0)
+    low[some] = np.maximum(ends[0], 0)
+    high[some] = np.max(np.abs(ends), axis=0)
+    return low, high
 
 
 def _debiased_quantiles(value: Floats, drawn: Floats, confidence: float) -> tuple[Floats, Floats]:

@@ -30,6 +30,9 @@ from candid.statistics import associations, people, wilson
 # Below this many images a share's 95% interval is wider than ±18 points, so little can be said.
 FEW = 30
 
+# An association of files with the label that is surely above this is a shortcut worth a warning.
+_TELLING = 0.05
+
 # Less luma deviation than this (of 255) is a blank picture: no eye would see anything in it.
 _BLANK = 2.0
 
@@ -140,43 +143,47 @@ def _mixed(
         return not_applicable(code, title, "No image can be read.")
     values, counts = np.unique(words[usable], return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    common = values[order[0]]
+    common = str(values[order[0]])
     others = np.flatnonzero(usable & (words != common))
-    rows = np.flatnonzero(usable & (dataset.label >= 0))
-    goes_with = associations(
-        (words[rows] == common)[:, None],
-        np.ones((len(rows), 1), np.bool_),
-        dataset.label[rows],
-        len(dataset.classes),
-        _clusters(dataset, rows),
-        draws=200,
+    telling, sentence = (
+        _goes_with_label(dataset, store, words == common, common) if len(others) else (False, "")
     )
-    v, low, high = (float(end[0]) for end in (goes_with.value, goes_with.low, goes_with.high))
-    telling = low > 0.05
-    listed = ", ".join(f"{values[i]} ({counts[i]:,})" for i in order[:4])
-    more = f" and {len(values) - 4:,} more" if len(values) > 4 else ""
-    association = (
-        ""
-        if np.isnan(v)
-        else f" Being {common} goes with {dataset.target}: Cramér's V {v:.2f} [{low:.2f}, "
-        f"{high:.2f}]."
-        if telling
-        else f" Whether an image is {common} hardly goes with {dataset.target}: Cramér's V "
-        f"{v:.2f} [{low:.2f}, {high:.2f}]."
-    )
+    named = listed([f"{values[i]} ({counts[i]:,})" for i in order], most=4)
     return finding(
         code,
         title,
         count=len(others),
         of=int(np.count_nonzero(usable)),
         severity="serious" if telling else "note",
-        found=f"There are {len(values):,} {what}: {listed}{more}.{association}",
+        found=f"There are {len(values):,} {what}: {named}.{sentence}",
         absent=f"All {np.count_nonzero(usable):,} usable images are alike: {common}.",
         examples=example_ids(dataset, others),
         todo="make them alike before training: a model can learn the file instead of the face"
         if telling
         else "see whether they come from different sources",
     )
+
+
+def _goes_with_label(
+    dataset: Dataset, store: Store, mark: NDArray[np.bool_], name: str
+) -> tuple[bool, str]:
+    """Does the mark surely go with the label, and a sentence with how much."""
+    rows = np.flatnonzero(store.usable & (dataset.label >= 0))
+    got = associations(
+        mark[rows, None],
+        np.ones((len(rows), 1), np.bool_),
+        dataset.label[rows],
+        len(dataset.classes),
+        people(None if dataset.identity is None else dataset.identity[rows]),
+        draws=200,
+    )
+    v, low, high = (float(end[0]) for end in (got.value, got.low, got.high))
+    if np.isnan(v):
+        return False, ""
+    telling = low > _TELLING
+    verdict = "goes" if telling else "does not surely go"
+    figure = f"Cramér's V {v:.2f} [{low:.2f}, {high:.2f}], n = {got.n[0]:,}"
+    return telling, f" Being {name} {verdict} with {dataset.target} ({figure})."
 
 
 def blank_images(dataset: Dataset, store: Store) -> Finding:
@@ -351,7 +358,3 @@ def _counts_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDAr
         rows = dataset.rows(split, store.usable)
         if len(rows):
             yield split, np.bincount(dataset.label[rows], minlength=len(dataset.classes))
-
-
-def _clusters(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
-    return people(None if dataset.identity is None else dataset.identity[rows])

@@ -220,8 +220,12 @@ def binned(attribute: Attribute, train: NDArray[np.intp]) -> Attribute:
     if len(distinct) <= 4:
         edges, names = distinct[1:], [f"{x:g}" for x in distinct]
     else:
-        edges = np.unique(np.quantile(known, [0.25, 0.5, 0.75]))
-        names = _bin_names(edges, whole=bool(np.all(everything == np.rint(everything))))
+        whole = bool(np.all(everything == np.rint(everything)))
+        edges = np.quantile(known, [0.25, 0.5, 0.75])
+        edges = np.unique(np.ceil(edges) if whole else edges)
+        # Where a value is so common that it is a quartile and the least, no bin lies below it.
+        edges = edges[edges > known.min()] if edges[-1] > known.min() else distinct[1:2]
+        names = _bin_names(edges, whole=whole)
     codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)
     codes[np.isnan(attribute.data)] = -1
     return Attribute(attribute.name, "categorical", tuple(names), codes)
@@ -231,8 +235,7 @@ def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
     if whole:
         starts = np.ceil(edges)
         middle = [
-            f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}"
-            for a, b in itertools.pairwise(starts)
+            f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}" for a, b in itertools.pairwise(starts)
         ]
         return [f"up to {starts[0] - 1:g}", *middle, f"{starts[-1]:g} and above"]
     middle = [f"{a:.6g} to {b:.6g}" for a, b in itertools.pairwise(edges)]

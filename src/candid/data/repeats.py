@@ -118,11 +118,21 @@ def _near(
         severity=severity,
         found=f"{len(images):,} images are near-identical to one {where} "
         f"({np.count_nonzero(which):,} pairs; {by_split(dataset, images)}), identical copies "
-        f"aside. {more}Aligned faces of different people are rarely taken for one.",
+        f"aside. {more}{_chance(pairs)}",
         absent=f"No image is near-identical to one {where}, identical copies aside. Mirrored and "
         "much cropped copies are not looked for.",
         examples=example_ids(dataset, _surest(pairs, which)),
         todo=todo,
+    )
+
+
+def _chance(pairs: Pairs) -> str:
+    if np.isnan(pairs.by_chance):
+        return "How many of them chance brought together was not measured."
+    return (
+        f"A pair counts from a correlation of {pairs.threshold:.2f}; chance alone would bring "
+        f"about {pairs.by_chance:.0f} of all {len(pairs.first):,} pairs together, counted with "
+        "one picture of each mirrored."
     )
 
 
