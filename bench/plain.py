@@ -12,7 +12,12 @@ implementation on these 24,152 reached 0.9627 on validation and 0.951 on test, w
 Result on 24,152 training images at 64×64, of CelebA's 162,770 (2 cores of an AMD EPYC with
 bfloat16, torch 2.13.0):
 
-RESULT
+    seed 0: validation 0.9633 (0.9544 to 0.9706), test 0.9553 (0.9449 to 0.9638); last 0.9606
+    seed 1: validation 0.9685 (0.9602 to 0.9750), test 0.9581 (0.9483 to 0.9661); last 0.9629
+    seed 2: validation 0.9701 (0.9620 to 0.9765), test 0.9512 (0.9399 to 0.9604); last 0.9658
+    validation: mean 0.9673, standard deviation 0.0035
+    test: mean 0.9549, standard deviation 0.0035
+    last, validation: mean 0.9631, standard deviation 0.0026
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """What a training step of the plain network costs on a CPU, and what makes it cheaper.
 
-Measures, in one process and in turns: one step (forward, backward, Adam) of batches of 256 at
+Measures, each in a process of its own: one step (forward, backward, Adam) of batches of 256 at
 64×64 pixels in float32 and bfloat16, in plain and channels-last memory, with and without keeping
 freed memory (`candid.learn.device.memory_kept`); beside it loading and augmentation of one batch.
 The peer is the first line: float32, plain memory, as a straightforward script would have it.
 
     python bench/step.py
 
-Result, 2 cores of an AMD EPYC (AVX-512 with bfloat16), torch 2.13.0, medians of 7 in turns:
+Result, 2 cores of an AMD EPYC (AVX-512 with bfloat16), torch 2.13.0, medians of 5:
 
 RESULT
 """
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -28,7 +30,7 @@ from candid.learn.device import memory_kept
 from candid.learn.forward import Images
 from candid.learn.networks import build
 
-BATCH, SIDE, TURNS = 256, 64, 7
+BATCH, SIDE, TURNS = 256, 64, 5
 
 
 def stepper(channels_last: bool, bfloat16: bool):
@@ -63,33 +65,44 @@ def loader():
     return load
 
 
-def measure(kept: bool) -> dict[str, float]:
-    work = {
-        "float32, plain memory": stepper(False, False),
-        "float32, channels last": stepper(True, False),
-        "bfloat16, plain memory": stepper(False, True),
-        "bfloat16, channels last": stepper(True, True),
-        "load and augment": loader(),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in work}
+WORK = {
+    "float32, plain memory": lambda: stepper(False, False),
+    "float32, channels last": lambda: stepper(True, False),
+    "bfloat16, plain memory": lambda: stepper(False, True),
+    "bfloat16, channels last": lambda: stepper(True, True),
+    "load and augment": loader,
+}
+
+
+def measure(name: str, kept: bool) -> float:
+    """Median seconds of one piece of work, as the only one in this process."""
+    do = WORK[name]()
+    seconds = []
     with memory_kept() if kept else contextlib.nullcontext():
-        for turn in range(TURNS + 2):
-            for name, do in work.items():
-                began = time.perf_counter()
-                do()
-                if turn >= 2:  # the first two warm up
-                    seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(s) for name, s in seconds.items()}
+        for _ in range(TURNS + 3):
+            began = time.perf_counter()
+            do()
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[3:])  # the first ones warm up
+
+
+def elsewhere(name: str, kept: bool) -> float:
+    """The same in a process of its own: what one leaves in memory must not serve the next."""
+    words = [sys.executable, __file__, name, "kept" if kept else "returned"]
+    return float(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
 
 
 def main() -> None:
-    rows = {k: measure(k) for k in (False, True)}
-    peer = rows[False]["float32, plain memory"]
+    if len(sys.argv) == 3:
+        print(measure(sys.argv[1], sys.argv[2] == "kept"))
+        return
+    rows = {name: [elsewhere(name, kept) for kept in (False, True)] for name in WORK}
+    peer = rows["float32, plain memory"][0]
     print(f"{'':26} {'memory returned':>18} {'memory kept':>18}")
-    for name in rows[False]:
-        cells = [f"{peer / rows[k][name]:5.1f}x ({rows[k][name] * 1e3:5.0f} ms)" for k in rows]
+    for name, seconds in rows.items():
+        cells = [f"{peer / s:5.1f}x ({s * 1e3:5.0f} ms)" for s in seconds]
         print(f"{name:26} {cells[0]:>18} {cells[1]:>18}")
-    share = rows[True]["load and augment"] / rows[True]["bfloat16, channels last"]
+    share = rows["load and augment"][1] / rows["bfloat16, channels last"][1]
     print(f"loading and augmentation: {share:.1%} of the fastest step")
 
 

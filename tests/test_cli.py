@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from candid.cli import cli, main
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions import read_predictions
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
-from candid.runs import RunFolder, open_run, read_history
+from candid.runs import RunFolder, open_run, read_history, read_pictures
 
 QUICK = [
     "--set", "data.side=24", "--set", "train.steps=24", "--set", "train.batch_size=32",
@@ -209,6 +211,14 @@ def test_demo(tmp_path):
     assert (out / "run" / "model.safetensors").stat().st_mtime_ns == first  # not trained again
 
 
+def test_demo_does_not_pass_off_a_run_with_other_settings(tmp_path, capsys):
+    demo = ["demo", "--out", tmp_path / "demo", "--images", 90, "--quiet", *QUICK]
+    few = ["--set", "train.steps=2", "--set", "train.evaluations=1"]
+    assert call(*demo, *few) == 0
+    changed = r"other settings: train.steps \(3, not 2\)\."
+    refused(capsys, changed, *demo, *few, "--set", "train.steps=3")
+
+
 def test_python_face(faces, tmp_path):
     config = candid.load_config(overrides=[w for w in QUICK if w != "--set"])
     dataset = candid.load(faces, target="Face")
@@ -263,6 +273,50 @@ def test_resume_of_a_finished_run_trains_no_more(finished, tmp_path, capsys):
     assert run.weights.stat().st_mtime_ns == before
 
 
+def test_train_leaves_a_finished_run_as_it_is(finished, tmp_path, capsys):
+    """The temperature in model.json is that of the predictions."""
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    before = run.model.read_bytes()
+    assert call("train", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
+    assert run.model.read_bytes() == before
+
+
+def test_time_before_a_stop_counts(finished, tmp_path):
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run.model.unlink()
+    seconds = read_history(run)[-1].seconds
+    assert seconds > 0
+    assert call("train", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
+    assert read_record(run.provenance, Provenance).seconds["train"] > seconds
+
+
+def test_resume_goes_on_with_copied_data_and_says_where_they_are_gone(
+    finished, faces, tmp_path, capsys
+):
+    other = shutil.copytree(faces, tmp_path / "faces", copy_function=shutil.copyfile)
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    text = run.provenance.read_text().replace(str(faces.resolve()), str(other))
+    run.provenance.write_text(text)
+    resume = ["run", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet"]
+    assert call(*resume) == 0
+    other.rename(tmp_path / "elsewhere")
+    refused(capsys, f"are gone: there is no {other}", *resume)
+
+
+def test_exploring_that_was_stopped_is_done_again(faces, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    common = ["--cache", tmp_path / "cache", "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(stages.runs, "write_pictures", interrupt)
+        assert call("run", faces, "--target", "Face", "--out", out, *common, *QUICK) == 130
+    assert call("run", "--resume", out, *common) == 0
+    names = {kind: {n for k, n in read_pictures(RunFolder(out)) if k == kind}
+             for kind in ("picture", "thumbnail")}  # fmt: skip
+    assert {"mean-Round", "mean-Square", "difference", "augmented"} == names["picture"]
+    shown = read_record(RunFolder(out).data, Exploration).samples
+    assert names["thumbnail"] >= {i for ids in shown.values() for i in ids}
+
+
 def test_resume_refuses_other_data(finished, faces, tmp_path, capsys):
     other = shutil.copytree(faces, tmp_path / "faces")
     run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
@@ -281,6 +335,8 @@ def test_resume_refuses_other_data(finished, faces, tmp_path, capsys):
 def test_resume_takes_no_other_settings(finished, faces, capsys):
     assert call("run", faces, "--resume", finished.path) == 2
     assert call("run", "--resume", finished.path, "--set", "train.steps=3") == 2
+    assert call("run", "--resume", finished.path, "--seed", 0) == 2
+    assert call("run", "--resume", finished.path, "--recipe", "plain") == 2
     assert "give no others" in capsys.readouterr().err
 
 
@@ -336,12 +392,43 @@ def test_unknown_target_with_the_nearest_names(attempt, faces):
 
 def test_empty_split(attempt, copy):
     relabel(copy, lambda row: row | {"split": "test"} if row["split"] == "train" else row)
-    attempt("train", copy)
+    attempt("The train split of faces is empty", copy)
 
 
 def test_one_class_only(attempt, copy):
     relabel(copy, lambda row: row | {"Face": "Round"})
-    attempt("Round", copy)
+    attempt("one class only: every labelled image is 'Round'", copy)
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        ({"split": "validation"}, "validation split .* no labelled one that can be read"),
+        ({"split": "train"}, "train split .* no labelled one that can be read"),
+        ({"split": "train", "Face": "Round"}, "one class only: .* that can be read are 'Square'"),
+    ],
+)
+def test_a_split_or_class_of_unreadable_files(lost, says, copy, attempt, monkeypatch):
+    def lose(row):
+        if lost.items() <= row.items():
+            (copy / row["path"]).write_bytes(b"not a picture")
+        return row
+
+    relabel(copy, lose)
+    attempt(says, copy, "--set", "data.max_bad_share=0.9")
+
+
+def test_what_can_be_explored_need_not_be_trainable(copy, tmp_path, capsys):
+    def lose(row):
+        if row["split"] == "validation":
+            (copy / row["path"]).write_bytes(b"not a picture")
+        return row
+
+    relabel(copy, lose)
+    run, cache = tmp_path / "run", ["--cache", tmp_path / "cache"]
+    settings = [*QUICK, "--set", "data.max_bad_share=0.9"]
+    assert call("explore", copy, "--target", "Face", "--out", run, *cache, *settings) == 0
+    refused(capsys, "no labelled one that can be read", "run", "--resume", run, *cache)
 
 
 def first_image(folder: Path) -> Path:
@@ -350,6 +437,7 @@ def first_image(folder: Path) -> Path:
 
 def with_bad_image(folder: Path, content: bytes) -> str:
     path = first_image(folder)
+    assert path.suffix == ".jpg"
     path.write_bytes(content)
     return str(path.relative_to(folder))
 
@@ -416,7 +504,7 @@ def test_a_path_that_leaves_the_data_folder(copy, attempt):
         return row | {"path": "../outside.jpg"} if next(number) == 0 else row
 
     relabel(copy, leave)
-    attempt(r"outside", copy)
+    attempt(r"'\.\./outside\.jpg', which leaves the data folder", copy)
 
 
 def mounted(folder: Path, options: str):
@@ -466,9 +554,11 @@ def test_output_below_a_file(faces, tmp_path, capsys):
     refused(capsys, "Cannot write", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
 
 
-def test_output_that_holds_something(faces, tmp_path, capsys, finished):
+@pytest.mark.parametrize("verb", ["run", "train", "explore"])
+def test_output_that_holds_something(verb, faces, tmp_path, capsys, finished):
     where = ["--out", finished.path, "--cache", tmp_path / "cache"]
-    refused(capsys, "--resume", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
+    refused(capsys, "--resume", verb, faces, "--target", "Face", *where, "--quiet", *QUICK)
+    assert not (tmp_path / "cache").exists()  # said before the images are packed
 
 
 def test_other_mistakes(faces, tmp_path, capsys, finished):
@@ -485,6 +575,12 @@ def test_a_damaged_run(finished, tmp_path, capsys):
     run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
     run.predictions.write_bytes(run.predictions.read_bytes()[:100])
     refused(capsys, "Cannot read .* as predictions", "evaluate", run.path)
+    shutil.copy(finished.predictions, run.predictions)
+    for file, verb in ((run.history, "evaluate"), (run.pictures, "report")):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:100])
+        refused(capsys, f"{file.name} is damaged", verb, run.path)
+        file.write_bytes(whole)
     run.evaluation.write_text("{")
     refused(capsys, "damaged", "report", run.path)
 
@@ -495,15 +591,54 @@ def test_without_torch_the_message_says_what_to_install(faces, tmp_path, monkeyp
     refused(
         capsys, r"pip install 'candid\[train\]'", "train", faces, "--target", "Face", *where, *QUICK
     )
+    assert not list(tmp_path.iterdir())
 
 
-def test_interrupted(faces, tmp_path, monkeypatch, capsys):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
+
+def test_interrupted_before_there_is_a_run(faces, monkeypatch, capsys):
     monkeypatch.setattr(stages, "load", interrupt)
     assert call("run", faces, "--target", "Face") == 130
-    assert "--resume" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "interrupted" in error
+    assert "--resume" not in error
+
+
+@pytest.mark.parametrize("verb", ["run", "train"])
+def test_interrupted_it_names_the_command_that_goes_on(verb, faces, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "a run"
+    where = ["--out", out, "--cache", tmp_path / "cache", "--quiet", *QUICK]
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "train", interrupt)
+        assert call(verb, faces, "--target", "Face", *where) == 130
+    told = re.search(r"to go on: candid (.*)", capsys.readouterr().err)
+    assert call(*shlex.split(told[1]), "--cache", tmp_path / "cache", "--quiet") == 0
+    assert RunFolder(out).weights.is_file()
+
+
+def test_what_the_system_refuses_is_no_traceback(faces, tmp_path, capsys):
+    long = "x" * 300
+    refused(capsys, "too long", "run", tmp_path / long, "--target", "Face")
+    refused(capsys, "too long", "run", faces, "--target", "Face", "--out", tmp_path / long)
+    refused(capsys, "too long", "evaluate", tmp_path / long)
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "utf-8:strict"])
+def test_names_that_the_terminal_cannot_show(encoding, copy, tmp_path):
+    """A folder whose name is not UTF-8 breaks neither the words nor the JSON nor the files."""
+    data = copy.rename(Path(os.fsdecode(os.fsencode(copy) + b"-caf\xe9")))
+    where = ["--target", "Face", "--cache", tmp_path / "cache", *QUICK]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+
+    def said(*words):
+        line = command("explore", data, *words, *where)
+        return subprocess.run(line, capture_output=True, env=environment, check=True).stdout
+
+    assert json.loads(said("--json"))["name"] == data.name
+    assert said("--out", tmp_path / "run").startswith(b"faces-caf")
+    assert read_record(RunFolder(tmp_path / "run").provenance, Provenance).data == str(data)
 
 
 # --- real images ---------------------------------------------------------------------------------

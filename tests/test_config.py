@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candid.config import Config, load_config, read_config, recipes, to_toml, with_values
+from candid.config import (
+    Config,
+    differences,
+    load_config,
+    read_config,
+    recipes,
+    to_toml,
+    with_values,
+)
 from candid.errors import ConfigError
 
 
@@ -101,3 +109,27 @@ def test_numbers_may_be_whole_where_a_number_is_asked():
     assert rate == 1.0
     assert isinstance(rate, float)
     assert math.isfinite(rate)
+
+
+def test_settings_that_hang_together_may_come_in_any_order(tmp_path):
+    words = ["augment.erase_smallest=0.3", "augment.erase_largest=0.4"]
+    for some in (words, words[::-1]):
+        config = load_config(overrides=some)
+        assert (config.augment.erase_smallest, config.augment.erase_largest) == (0.3, 0.4)
+    file = tmp_path / "c.toml"
+    file.write_text("[augment]\nerase_smallest = 0.3\n")
+    assert load_config(file=file, overrides=words[1:]) == load_config(overrides=words)
+    assert load_config(overrides=["train.steps=3", "train.steps=4"]).train.steps == 4
+
+
+@pytest.mark.parametrize("section", ["train", "evaluate"])
+def test_a_seed_that_no_generator_takes(section):
+    assert getattr(load_config(overrides=[f"{section}.seed={2**32 - 1}"]), section).seed > 0
+    with pytest.raises(ConfigError, match="at most 4294967295"):
+        load_config(overrides=[f"{section}.seed={2**32}"])
+
+
+def test_differences_name_both_values():
+    one, other = Config(), load_config(overrides=["train.steps=5", "data.target=Hat"])
+    assert differences(one, one) == []
+    assert differences(other, one) == ['data.target ("Hat", not "")', "train.steps (5, not 635)"]

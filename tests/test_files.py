@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import stat
 from pathlib import Path
@@ -67,3 +68,12 @@ def test_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     assert names(tmp_path) == []
+
+
+def test_a_name_that_is_no_utf_8_survives(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write_json(tmp_path / "a.json", {"data": name, "more": "é"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "data": name,
+        "more": "é",
+    }

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -83,5 +84,19 @@ def test_what_is_not_predictions_is_refused(tmp_path, content):
     path = tmp_path / "p.parquet"
     if content is not None:
         path.write_bytes(content)
+    with pytest.raises(PredictionsError, match="Cannot read"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"attributes": []}, {"classes": ["z"]}, {"temperature": None}, {"target": ...}]
+)
+def test_metadata_of_another_shape_is_refused(tmp_path, change):
+    path = tmp_path / "p.parquet"
+    write_predictions(path, some())
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b"candid"]) | change
+    about = {key: value for key, value in about.items() if value is not ...}
+    pq.write_table(table.replace_schema_metadata({"candid": json.dumps(about)}), path)
     with pytest.raises(PredictionsError, match="Cannot read"):
         read_predictions(path)

@@ -10,7 +10,7 @@ from candid import stages
 from candid.config import Config
 from candid.predictions import Predictions
 from candid.records import Evaluation, Exploration
-from candid.runs import RunFolder, next_free
+from candid.runs import RunFolder, refuse_full
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
@@ -69,8 +69,7 @@ def train(
     quiet: bool = True,
 ) -> RunFolder:
     """Train a network from scratch into a new run folder: weights, history, predictions."""
-    data = stages.pack(dataset, config, cache=cache, quiet=quiet)
-    run, config = stages.begin(_place(out, config), config, data)
+    run, config, data = _begin(dataset, config, out, cache, quiet)
     stages.train(run, data, config, quiet=quiet)
     stages.predict(run, data, config, quiet=quiet)
     return run
@@ -85,8 +84,7 @@ def run(
     quiet: bool = True,
 ) -> RunFolder:
     """Explore, train, evaluate and report into a new run folder: `candid run` from Python."""
-    data = stages.pack(dataset, config, cache=cache, quiet=quiet)
-    folder, config = stages.begin(_place(out, config), config, data)
+    folder, config, data = _begin(dataset, config, out, cache, quiet)
     stages.everything(folder, data, config, quiet=quiet)
     return folder
 
@@ -98,5 +96,18 @@ def evaluate(predictions: Predictions, config: Config = _DEFAULTS) -> Evaluation
     return judge(predictions, config.evaluate)
 
 
-def _place(out: str | PathLike[str] | None, config: Config) -> Path:
-    return Path(out) if out is not None else next_free(Path("runs"), config.network.name)
+def _begin(
+    dataset: Dataset,
+    config: Config,
+    out: str | PathLike[str] | None,
+    cache: Path | None,
+    quiet: bool,
+) -> tuple[RunFolder, Config, stages.Data]:
+    """A new run folder on packed images; what cannot go well is said before they are packed."""
+    stages.needs_torch()
+    path = None if out is None else Path(out)
+    if path is not None:
+        refuse_full(path)
+    data = stages.pack(dataset, config, cache=cache, quiet=quiet)
+    run, config = stages.begin_training(path, config, data, name=config.network.name)
+    return run, config, data

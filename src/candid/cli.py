@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
 
 import candid
 from candid.errors import CandidError
@@ -28,6 +32,8 @@ _FOLDER = click.Path(path_type=Path)
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 well, 1 a check failed, 2 bad input, 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no name is worth a traceback
     try:
         cli.main(arguments, prog_name="candid", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -36,12 +42,34 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("candid: interrupted; go on with --resume and the run's folder", err=True)
+        click.echo("candid: interrupted; images that were packed are kept", err=True)
         sys.exit(130)
     except CandidError as error:
-        click.echo(f"candid: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:  # what nothing nearer to it could explain better
+        _fail(
+            CandidError(
+                f"The system refuses: {error}",
+                expected="files and folders that this user can read and write",
+                todo="check the path, its permissions and the disk",
+            )
+        )
     sys.exit(0)
+
+
+def _fail(error: CandidError) -> NoReturn:
+    click.echo(f"candid: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+@contextlib.contextmanager
+def _stoppable(go_on: str) -> Iterator[None]:
+    """Whoever stops the work here is told how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\ncandid: to go on: {go_on}", err=True)
+        raise
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -149,6 +177,7 @@ def demo(
     from candid.config import load_config
     from candid.data.synthetic import demo_world, write_faces
 
+    stages.needs_torch()
     settings = (f"train.seed={seed}", *_DEMO, *overrides)
     config = load_config(overrides=settings)
     world = demo_world(images, side=config.data.side, seed=seed)
@@ -156,7 +185,8 @@ def demo(
     run, config, data = stages.open_or_begin(
         out / "run", config, faces, cache=out / "cache", quiet=quiet
     )
-    evaluation = stages.everything(run, data, config, quiet=quiet)
+    with _stoppable("the same command again"):
+        evaluation = stages.everything(run, data, config, quiet=quiet)
     _say_evaluation(evaluation, run, quiet, as_json)
 
 
@@ -193,7 +223,8 @@ def run_verb(
     from candid import stages
 
     run, config, loaded = _open(data, out, resume, cache, quiet, settings)
-    evaluation = stages.everything(run, loaded, config, quiet=quiet)
+    with _stoppable(f"candid run --resume {shlex.quote(str(run.path))}"):
+        evaluation = stages.everything(run, loaded, config, quiet=quiet)
     _say_evaluation(evaluation, run, quiet, as_json)
 
 
@@ -217,8 +248,13 @@ def explore(
 ) -> None:
     """What is in the data: sizes, balance, people, duplicates, attributes."""
     from candid import stages
+    from candid.runs import refuse_full
 
     config = _config(**settings)
+    if out is not None:
+        refuse_full(out)
+    if augmented is not None:
+        stages.needs_torch()
     loaded = stages.load(data, config, cache=cache, quiet=quiet)
     if augmented is not None:
         stages.draw_augmented(augmented, loaded, config)
@@ -251,7 +287,8 @@ def train(
     from candid.records import to_plain
 
     run, config, loaded = _open(data, out, resume, cache, quiet, settings)
-    card = stages.train(run, loaded, config, quiet=quiet)
+    with _stoppable(f"candid train --resume {shlex.quote(str(run.path))}"):
+        card = stages.train(run, loaded, config, quiet=quiet)
     if as_json:
         _print_json({"run": str(run.path), "model": to_plain(card)})
     elif not quiet:
@@ -308,20 +345,22 @@ def _open(
 ) -> tuple[RunFolder, Config, Data]:
     """A new run on `data`, or the one to go on with, and its data."""
     from candid import stages
-    from candid.runs import next_free, open_run
+    from candid.runs import open_run, refuse_full
 
+    stages.needs_torch()
     if resume is not None:
-        changed = [k for k, v in settings.items() if v and k != "recipe"]
-        if data is not None or out is not None or changed:
+        source = click.get_current_context().get_parameter_source
+        if any(source(name) is ParameterSource.COMMANDLINE for name in ("data", "out", *settings)):
             raise click.UsageError("--resume takes data and settings from the run: give no others.")
         run, config = open_run(resume)
         return run, config, stages.reload(run, config, cache, quiet)
     if data is None:
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")
     config = _config(**settings)
+    if out is not None:
+        refuse_full(out)
     loaded = stages.load(data, config, cache=cache, quiet=quiet)
-    out = out or next_free(Path("runs"), settings["recipe"])
-    run, config = stages.begin(out, config, loaded)
+    run, config = stages.begin_training(out, config, loaded, name=settings["recipe"])
     return run, config, loaded
 
 
@@ -367,4 +406,4 @@ def _told(estimate: Estimate) -> str:
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    click.echo(json.dumps(value, allow_nan=False))  # ASCII, so that any terminal can show it

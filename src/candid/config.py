@@ -18,6 +18,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
 
+_LARGEST_SEED = 2**32 - 1  # what every generator of random numbers takes
+
 
 def setting(
     default: Any,
@@ -106,7 +108,7 @@ class TrainConfig:
     steps: int = setting(635, "batches to train on", low=1)
     batch_size: int = setting(256, "images per batch", low=1)
     optimizer: str = setting("adam", "the optimiser", choices=("adam",))
-    learning_rate: float = setting(1e-3, "step size", low=0)
+    learning_rate: float = setting(1e-3, "learning rate", low=0)
     class_weights: str = setting(
         "inverse",
         "weights of the loss: inverse class frequency in train, or none",
@@ -129,7 +131,7 @@ class TrainConfig:
     )
     device: str = setting("auto", "auto, cpu, cuda, or one of several: cuda:1")
     threads: int = setting(0, "processor threads; 0: one per core", low=0)
-    seed: int = setting(0, "the same seed gives the same result", low=0)
+    seed: int = setting(0, "the same seed gives the same result", low=0, high=_LARGEST_SEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class EvaluateConfig:
     confidence: float = setting(0.95, "confidence of every interval", low=0.5, high=0.999)
     reliability_bins: int = setting(15, "bins of the reliability diagram", low=2, high=100)
     examples: int = setting(24, "surest mistakes and least sure images to keep", low=0, high=500)
-    seed: int = setting(0, "seed of the draws", low=0)
+    seed: int = setting(0, "seed of the draws", low=0, high=_LARGEST_SEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +185,30 @@ def load_config(
             todo=did_you_mean(recipe, recipes()),
         )
     text = (resources.files("candid.recipes") / f"{recipe}.toml").read_text(encoding="utf-8")
-    config = with_values(Config(), tomllib.loads(text))
+    layers = [tomllib.loads(text)]
     if file is not None:
-        config = with_values(config, _read_toml(file))
-    for word in overrides:
-        config = with_values(config, _parse_override(word))
-    return config
+        layers.append(_read_toml(file))
+    layers += [_parse_override(word) for word in overrides]
+    values: dict[str, Any] = {}
+    for layer in layers:
+        for section, changes in layer.items():
+            before = values.get(section)
+            both = isinstance(before, dict) and isinstance(changes, dict)
+            values[section] = before | changes if both else changes
+    # All at once: settings that hang together may be given in any order.
+    return with_values(Config(), values)
+
+
+def differences(one: Config, other: Config) -> list[str]:
+    """The settings that two configs do not share: "train.steps (5, not 3)"."""
+    found = []
+    for section in dataclasses.fields(one):
+        a, b = getattr(one, section.name), getattr(other, section.name)
+        for f in dataclasses.fields(a):
+            x, y = getattr(a, f.name), getattr(b, f.name)
+            if x != y:
+                found.append(f"{section.name}.{f.name} ({toml(x)}, not {toml(y)})")
+    return found
 
 
 def read_config(file: Path) -> Config:
@@ -260,9 +280,9 @@ def expected(kind: Any, about: Mapping[str, Any]) -> str:
     words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
     limits = []
     if about["low"] > -math.inf:
-        limits.append(f"at least {about['low']:g}")
+        limits.append(f"at least {about['low']}")
     if about["high"] < math.inf:
-        limits.append(f"at most {about['high']:g}")
+        limits.append(f"at most {about['high']}")
     return " ".join([words[kind], " and ".join(limits)]).strip()
 
 

@@ -77,9 +77,13 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` in UTF-8, whole or not at all."""
+    r"""Write `text` in UTF-8, whole or not at all.
+
+    A folder's name need not be UTF-8; the bytes that are not are written as `\udce9`, which JSON
+    reads as what they were.
+    """
     with atomic(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

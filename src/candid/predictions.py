@@ -21,6 +21,7 @@ from candid.errors import PredictionsError
 from candid.files import atomic
 
 _METADATA_KEY = b"candid"
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of another shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +201,7 @@ def read_predictions(path: Path) -> Predictions:
             },
             provenance=metadata["provenance"],
         )
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (OSError, pa.ArrowException, *_MALFORMED) as error:
         raise PredictionsError(
             f"Cannot read {path} as predictions: {type(error).__name__}: {error}",
             expected="a Parquet file that Candid wrote",

@@ -293,7 +293,8 @@ class SplitEvaluation:
     `metrics` has, in this order: weighted_f1, accuracy, balanced_accuracy, roc_auc,
     average_precision, log_loss, brier_score, calibration_error, calibration_error_before (before
     the temperature was fitted), majority_f1 (always answering the commonest class of the split).
-    `confusion[i][j]` counts the images labelled i and predicted j.
+    `confusion[i][j]` counts the images labelled i and predicted j. `reliability_before` holds the
+    bins before the temperature was fitted; empty where there was none, so that nothing changed.
     """
 
     split: Split
@@ -307,6 +308,7 @@ class SplitEvaluation:
     precision_recall: tuple[Curve, ...]
     surest_mistakes: tuple[Example, ...]
     least_sure: tuple[Example, ...]
+    reliability_before: tuple[ReliabilityBin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

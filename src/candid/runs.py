@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -10,9 +11,10 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -93,13 +95,39 @@ class RunFolder:
         return self.path / "README.md"
 
 
-def next_free(root: Path, name: str) -> Path:
-    """`root/2026-11-24-plain-1`, or with the next number where that is taken."""
+def claim(root: Path, name: str) -> Path:
+    """Make the folder `root/2026-11-24-plain-1`, or with the next number that is free.
+
+    Runs that begin at the same moment get a folder each.
+
+    Raises
+    ------
+    OutputError
+        Where it cannot be made.
+    """
     today = datetime.date.today().isoformat()
-    number = 1
-    while (path := root / f"{today}-{name}-{number}").exists():
-        number += 1
-    return path
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            path = root / f"{today}-{name}-{number}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return path
+
+
+def refuse_full(path: Path) -> None:
+    """Raise an OutputError where a new run's folder holds something already."""
+    if path.is_dir() and any(path.iterdir()):
+        is_run = (path / "config.toml").is_file()
+        raise OutputError(
+            f"{path} is not empty.",
+            expected="a new or empty folder",
+            todo=f"go on with --resume {path}" if is_run else "name another place with --out",
+        )
 
 
 def create(path: Path, config: Config, provenance: Provenance) -> RunFolder:
@@ -110,18 +138,12 @@ def create(path: Path, config: Config, provenance: Provenance) -> RunFolder:
     OutputError
         Where the folder holds something already, or cannot be written to.
     """
-    if path.is_dir() and any(path.iterdir()):
-        is_run = (path / "config.toml").is_file()
-        raise OutputError(
-            f"{path} is not empty.",
-            expected="a new or empty folder",
-            todo=f"go on with --resume {path}" if is_run else "name another place with --out",
-        )
+    refuse_full(path)
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     run = RunFolder(path)
-    write_text(run.config, to_toml(config))
     write_record(run.provenance, provenance)
+    write_text(run.config, to_toml(config))  # the last: it makes the folder a run
     return run
 
 
@@ -163,10 +185,15 @@ def write_history(run: RunFolder, rows: Sequence[HistoryRow]) -> None:
 
 
 def read_history(run: RunFolder) -> list[HistoryRow]:
-    """The rows that were written; none where nothing was trained."""
-    if not run.history.is_file():
-        return []
-    return [HistoryRow(**row) for row in pq.read_table(run.history).to_pylist()]
+    """The rows that were written; none where nothing was trained.
+
+    Raises
+    ------
+    RunError
+        Where the file is damaged.
+    """
+    with _reading(run.history):
+        return [HistoryRow(**row) for row in _rows(run.history)]
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -186,11 +213,32 @@ def write_pictures(run: RunFolder, pictures: Mapping[tuple[str, str], bytes]) ->
 
 
 def read_pictures(run: RunFolder) -> dict[tuple[str, str], bytes]:
-    """The pictures that were written; none where the stage did not run."""
-    if not run.pictures.is_file():
-        return {}
-    rows = pq.read_table(run.pictures).to_pylist()
-    return {(row["kind"], row["name"]): row["png"] for row in rows}
+    """The pictures that were written; none where the stage did not run.
+
+    Raises
+    ------
+    RunError
+        Where the file is damaged.
+    """
+    with _reading(run.pictures):
+        return {(row["kind"], row["name"]): row["png"] for row in _rows(run.pictures)}
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(file).to_pylist() if file.is_file() else []
+    return rows
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+        raise RunError(
+            f"{file} is damaged or comes from another version: {type(error).__name__}: {error}",
+            expected="a file that this version of Candid wrote",
+            todo="run the stage that writes it again, or start a new run",
+        ) from error
 
 
 # --- provenance ----------------------------------------------------------------------------------

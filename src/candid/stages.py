@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid import runs
-from candid.config import Config
+from candid.config import Config, differences
 from candid.errors import DependencyError, RunError
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import (
@@ -80,9 +80,15 @@ def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> D
     Raises
     ------
     RunError
-        Where they have changed since.
+        Where they are gone or have changed since.
     """
     about = read_record(run.provenance, Provenance)
+    if not Path(about.data).exists():
+        raise RunError(
+            f"The data that the run {run.path} began with are gone: there is no {about.data}.",
+            expected="the same images and labels in the same place",
+            todo="put them back (a link will do), or start a new run",
+        )
     data = load(Path(about.data), config, cache=cache, quiet=quiet)
     if about.data_fingerprint != data.fingerprint:
         raise RunError(
@@ -106,15 +112,44 @@ def begin(path: Path, config: Config, data: Data) -> tuple[RunFolder, Config]:
     return runs.create(path, config, about), config
 
 
+def begin_training(
+    path: Path | None, config: Config, data: Data, *, name: str
+) -> tuple[RunFolder, Config]:
+    """A new run folder to train in, at `path` or the next free one below runs/.
+
+    Raises
+    ------
+    DataError
+        Where too few of the images can be read to train and to validate.
+    """
+    from candid.data.layouts.assembly import check_learnable
+
+    check_learnable(data.dataset, data.store.usable)
+    return begin(runs.claim(Path("runs"), name) if path is None else path, config, data)
+
+
 def open_or_begin(
     path: Path, config: Config, where: Path, *, cache: Path | None = None, quiet: bool = False
 ) -> tuple[RunFolder, Config, Data]:
-    """The run that lies at `path`, to go on with, or a new one there."""
+    """The run that lies at `path`, to go on with, or a new one there.
+
+    Raises
+    ------
+    RunError
+        Where the run there was begun with other settings.
+    """
     if RunFolder(path).config.is_file():
-        run, config = runs.open_run(path)
+        run, found = runs.open_run(path)
+        config = replace(config, data=replace(config.data, layout=found.data.layout))
+        if changed := differences(config, found):
+            raise RunError(
+                f"{path} holds a run with other settings: {', '.join(changed)}.",
+                expected="the settings that it began with, or a new folder",
+                todo="name another folder with --out, or remove this one",
+            )
         return run, config, reload(run, config, cache, quiet)
     data = load(where, config, cache=cache, quiet=quiet)
-    run, config = begin(path, config, data)
+    run, config = begin_training(path, config, data, name=config.network.name)
     return run, config, data
 
 
@@ -145,10 +180,10 @@ def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
 
     with _timed(run, "explore"):
         exploration, images = look(data, config, quiet=quiet)
-        write_record(run.data, exploration)
         shown = [i for ids in exploration.samples.values() for i in ids]
         pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}
         runs.write_pictures(run, pictures | _thumbnails(data, config, shown))
+        write_record(run.data, exploration)  # the last: it says that exploring is done
     return exploration
 
 
@@ -158,11 +193,15 @@ def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
 def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> ModelCard:
     """Train from the run's checkpoint, or from the start where there is none.
 
-    Writes checkpoint/, history.parquet, model.safetensors and model.json.
+    Writes checkpoint/, history.parquet, model.safetensors and model.json. Where model.json is
+    there, training is finished and nothing is done.
     """
-    _needs_torch()
+    if run.model.is_file():
+        return read_record(run.model, ModelCard)
+    needs_torch()
     import torch
 
+    from candid.data.layouts.assembly import check_learnable
     from candid.learn import checkpoint
     from candid.learn.device import memory_kept, threads
     from candid.learn.model import save_weights
@@ -170,7 +209,9 @@ def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) ->
     from candid.learn.train import start
     from candid.learn.train import train as steps
 
-    with _timed(run, "train"), threads(config.train.threads), memory_kept():
+    check_learnable(data.dataset, data.store.usable)
+    began = time.monotonic()
+    with threads(config.train.threads), memory_kept():
         task = _task(data)
         with torch.random.fork_rng():
             torch.manual_seed(config.train.seed)
@@ -180,6 +221,8 @@ def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) ->
         state = start(network, config.train)
         if run.checkpoint.is_file():
             checkpoint.load(run.checkpoint, state)
+            # What was spent before it was stopped counts, too.
+            began -= state.history[-1].seconds if state.history else 0.0
         for _ in steps(
             task, state, config.train, config.augment, save_to=run.checkpoint, quiet=quiet
         ):
@@ -191,6 +234,7 @@ def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) ->
         runs.write_pictures(run, runs.read_pictures(run) | augmented)
         card = _card(state, task, data, config)
         save_weights(run.weights, state.network.state_dict())
+        runs.note_seconds(run, "train", time.monotonic() - began)
         write_record(run.model, card)
     return card
 
@@ -235,7 +279,7 @@ def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
 
 def draw_augmented(path: Path, data: Data, config: Config) -> None:
     """Write a PNG that shows what augmentation makes of a few training images."""
-    _needs_torch()
+    needs_torch()
     from candid.files import atomic
 
     with atomic(path) as part:
@@ -255,7 +299,7 @@ def _augmented(task: Task, config: Config, *, rows: int) -> bytes:
 
 def predict(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Predictions:
     """Fit the temperature on validation, and write predictions.parquet for validation and test."""
-    _needs_torch()
+    needs_torch()
     import numpy as np
 
     from candid.judge.calibration import apply_temperature, fit_temperature
@@ -367,8 +411,7 @@ def everything(run: RunFolder, data: Data, config: Config, *, quiet: bool = Fals
     """
     if not run.data.is_file():
         explore(run, data, config, quiet=quiet)
-    if not run.model.is_file():
-        train(run, data, config, quiet=quiet)
+    train(run, data, config, quiet=quiet)
     predict(run, data, config, quiet=quiet)
     evaluation = evaluate(run, config)
     show_examples(run, data, config, evaluation)
@@ -383,7 +426,8 @@ def _timed(run: RunFolder, stage: str) -> Iterator[None]:
     runs.note_seconds(run, stage, time.monotonic() - began)
 
 
-def _needs_torch() -> None:
+def needs_torch() -> None:
+    """Raise a DependencyError where the libraries that train and predict are not installed."""
     try:
         import safetensors  # noqa: F401
         import torch  # noqa: F401

@@ -7,7 +7,9 @@ a whole); None says that every row stands for itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -28,8 +30,9 @@ def normal_quantile(confidence: float) -> float:
 def student_quantile(confidence: float, freedom: ArrayLike) -> Floats:
     """How many standard deviations either way hold `confidence` of Student's t.
 
-    Hill's expansion in the normal quantile (Abramowitz & Stegun 26.7.5), within 0.5% of the exact
-    one from 4 degrees of freedom on at 95%. Infinite where there is no degree of freedom.
+    Whole degrees of freedom below 30 are solved for. From there on it is the expansion in the
+    normal quantile (Abramowitz & Stegun 26.7.5), then within 0.1% of the exact one at up to 99.9%.
+    Infinite where there is no degree of freedom.
     """
     z = normal_quantile(confidence)
     terms = (
@@ -40,8 +43,44 @@ def student_quantile(confidence: float, freedom: ArrayLike) -> Floats:
     )
     v = np.asarray(freedom, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        total = z + sum(term / v ** (i + 1) for i, term in enumerate(terms))
-    return np.where(v >= 1, total, np.inf)
+        expansion = z + sum(term / v ** (i + 1) for i, term in enumerate(terms))
+    total = np.where(v >= 1, expansion, np.inf)
+    for few in np.unique(v[(v >= 1) & (v < _SOLVED)]):
+        total[v == few] = _student_solved(confidence, int(few))
+    return total
+
+
+# With fewer degrees of freedom the expansion is too small: by 11% for 1 at 95%, by 36% at 99%.
+_SOLVED = 30
+
+
+@cache
+def _student_solved(confidence: float, freedom: int) -> float:
+    """The quantile by bisection of the closed form for whole degrees of freedom.
+
+    Abramowitz & Stegun 26.7.3 and 26.7.4: with the angle θ = atan(t / √freedom), the share within
+    ±t is a finite sum of powers of cos θ.
+    """
+
+    def within(angle: float) -> float:
+        sin, cos = math.sin(angle), math.cos(angle)
+        if freedom % 2:
+            term, total = cos, 0.0
+            for i in range(3, freedom + 1, 2):
+                total += term
+                term *= cos**2 * (i - 1) / i
+            return 2 / math.pi * (angle + sin * total)
+        term, total = 1.0, 0.0
+        for i in range(2, freedom + 1, 2):
+            total += term
+            term *= cos**2 * (i - 1) / i
+        return sin * total
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < confidence else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
 
 
 def wilson(successes: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:

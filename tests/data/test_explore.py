@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,6 +203,25 @@ def test_the_fingerprint_changes_with_the_labels_and_not_with_the_order_of_attri
         replace(data, classes=("a", "b")),
     ]
     assert len({base, *(data_fingerprint(other, packed) for other in others)}) == 6
+
+
+def test_the_fingerprint_is_of_the_files_contents(tmp_path: Path) -> None:
+    """A copy elsewhere, at another time, is the same data; another picture is not."""
+
+    def mark(folder: Path) -> str:
+        data = load(folder, config=DataConfig(validation_share=0.4))
+        return data_fingerprint(data, pack(data, DataConfig(side=16), cache=tmp_path / "cache"))
+
+    for i in range(12):
+        path = tmp_path / "one" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(texture(i)))
+    first = mark(tmp_path / "one")
+    copy = shutil.copytree(tmp_path / "one", tmp_path / "two")
+    os.utime(copy / "a" / "0.png", (1, 1))
+    assert mark(copy) == first
+    (copy / "a" / "0.png").write_bytes(png(texture(99)))
+    assert mark(copy) != first
 
 
 # --- numbers into bins ---------------------------------------------------------------------------

@@ -73,3 +73,16 @@ def test_a_named_layout_on_a_table(tmp_path: Path, layout: str) -> None:
     with pytest.raises(DataError) as caught:
         load(tmp_path / "labels.csv", layout=layout)
     assert caught.value.expected
+
+
+def test_data_in_the_only_folder_there_is_found_again_by_the_layout_s_name(tmp_path: Path) -> None:
+    """As a run's config.toml names it."""
+    for split in ("train", "val"):
+        for name in "ab":
+            put(tmp_path / "archive" / "inner" / split / name / "1.jpg")
+    data = load(tmp_path)
+    again = load(Path(data.origin), layout=data.layout, target=data.target)
+    assert again.ids.tolist() == data.ids.tolist() == [
+        "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg"
+    ]  # fmt: skip
+    assert again.name == data.name == "inner"

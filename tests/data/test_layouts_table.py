@@ -354,3 +354,49 @@ def test_metadata_in_split_folders(tmp_path: Path) -> None:
     assert data.ids.tolist() == [f"{s}/{i}.jpg" for s in ("train", "validation") for i in range(4)]
     assert data.split.tolist() == ["train"] * 4 + ["validation"] * 4
     assert data.label.tolist() == [0, 1] * 4
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_numbers_that_count_classes_are_a_label(tmp_path: Path, start: int) -> None:
+    numbers = [start + i % 12 for i in range(N)]
+    write(tmp_path, but(label=[str(n) if i != 5 else "" for i, n in enumerate(numbers)], split=None,
+                        person=None))  # fmt: skip
+    data = load(tmp_path, config=DataConfig(validation_share=0.3))
+    assert data.classes == tuple(str(start + k) for k in range(12))
+    assert data.label.tolist() == [-1 if i == 5 else i % 12 for i in range(N)]
+
+
+@pytest.mark.parametrize("change", [lambda n: n + 2, lambda n: 2 * n, lambda n: n / 2])
+def test_other_numbers_are_none(tmp_path: Path, change: Any) -> None:
+    write(tmp_path, but(label=[change(i % 12) for i in range(N)]))
+    with pytest.raises(TargetError, match="is a number, from"):
+        load(tmp_path)
+
+
+def test_columns_named_like_those_of_predictions_stay_apart(tmp_path: Path) -> None:
+    write(tmp_path, but(**{"id": COLUMNS["hat"], "id (column)": COLUMNS["colour"]}))
+    attributes = load(tmp_path).attributes
+    assert attributes["id (column) (column)"].values == ("no", "yes")
+    assert attributes["id (column)"].values == ("dark blue", "green", "red")
+
+
+def test_lines_that_end_as_on_old_macs(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    before = load(tmp_path)
+    file.write_bytes(file.read_bytes().replace(b"\r\n", b"\r"))
+    assert load(tmp_path).label.tolist() == before.label.tolist()
+
+
+@pytest.mark.parametrize("first", ["", "path,la\rbel"])
+def test_a_first_line_that_is_no_header(tmp_path: Path, first: str) -> None:
+    file = write(tmp_path)
+    file.write_text(f"{first}\n{file.read_text()}", newline="")
+    with pytest.raises(DataError, match=r"names no columns|line 1: "):
+        load(tmp_path)
+
+
+def test_a_path_column_of_lists(tmp_path: Path) -> None:
+    write(tmp_path, but(path=[[p] for p in COLUMNS["path"]]), name="labels.parquet")
+    with pytest.raises(DataError, match="holds list<") as caught:
+        load(tmp_path)
+    assert "data.path_column" in caught.value.todo

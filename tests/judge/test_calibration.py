@@ -147,3 +147,19 @@ def test_reliability_equals_masks():
         assert row.accuracy.high == pytest.approx(theirs.high)
     gaps = sum(row.n * abs(row.confidence - row.accuracy.value) for row in rows) / len(label)
     assert gaps == pytest.approx(float(metrics.calibration_error(label, p, bins=10)))
+
+
+def test_reliability_counts_people_and_not_their_pictures():
+    logits, label = draw(8, n=300)
+    p = softmax(logits)
+    alone = reliability(label, p, cluster=np.arange(300))
+    five = reliability(label.repeat(5), p.repeat(5, axis=0), cluster=np.arange(300).repeat(5))
+    for one, many in zip(alone, five, strict=True):
+        assert many.n == many.accuracy.n == 5 * one.n and many.accuracy.people == one.n
+        assert many.accuracy.method == "Wilson, effective size by person"
+        np.testing.assert_allclose(
+            [many.accuracy.low, many.accuracy.high], [one.accuracy.low, one.accuracy.high]
+        )
+    blind = reliability(label.repeat(5), p.repeat(5, axis=0))
+    assert blind[-1].accuracy.low > five[-1].accuracy.low
+    assert blind[-1].accuracy.people is None and blind[-1].accuracy.method == "Wilson"

@@ -110,6 +110,15 @@ def test_figures_are_the_line_of_least_squares():
     assert v.rule == RULE and "%" in v.sentence
 
 
+@pytest.mark.parametrize(("kind", "code"), [("falling", "still-falling"), ("settled", "settled")])
+def test_a_trend_is_told_with_its_interval_and_number(kind, code):
+    v = verdict(history(kind, 20, 0.01, 1))
+    assert v.code == code and "over the last 7 of 20 evaluations" in v.sentence
+    ends = [v.figures["fall_low"], v.figures["fall_high"]]
+    shown = [f"{x:.0%}" for x in ends] if kind == "falling" else [f"{-x:+.1%}" for x in ends[::-1]]
+    assert f"95% interval {' to '.join(shown)}" in v.sentence
+
+
 def test_scale_and_constant_loss():
     rows = history("falling", 20, 0.03, 1)
     scaled = [

@@ -80,6 +80,22 @@ def test_figures_equal_scikit_learn(classes):
         check_classes(s, y, said, q)
 
 
+def test_reliability_bins_add_up_to_the_calibration_error_before_and_after():
+    s = evaluate(predictions(), CONFIG).splits[0]
+    for bins, key in (
+        (s.reliability, "calibration_error"),
+        (s.reliability_before, "calibration_error_before"),
+    ):
+        gaps = sum(b.n * abs(b.confidence - b.accuracy.value) for b in bins) / s.n
+        assert gaps == pytest.approx(s.metrics[key].value)
+        assert sum(b.n for b in bins) == s.n
+        assert all(b.accuracy.people <= min(b.n, s.people) for b in bins)
+    assert s.reliability_before != s.reliability
+    never = evaluate(predictions(temperature=1.0, people=None), CONFIG).splits[0]
+    assert never.reliability_before == ()
+    assert {b.accuracy.method for b in never.reliability} == {"Wilson"}
+
+
 def by_masks(y, q, bins=15):
     confidence, correct = q.max(axis=1), q.argmax(axis=1) == y
     which = np.ceil(confidence * bins)

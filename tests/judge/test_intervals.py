@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from candid.judge import metrics
-from candid.judge.intervals import Figure, bootstrap, estimate, proportion, resample
+from candid.judge.intervals import Figure, bootstrap, estimate, resample
 from candid.statistics import wilson
 
 
@@ -148,15 +148,6 @@ def test_deviation_reaches_zero_when_draws_are_only_noise():
     assert e.value == 0.02 and e.low == 0.0 and e.high > 0.04
     e = estimate(parts, parts + rng.normal(0, 0.001, (1000, 2)), figure, drawing)
     assert 0.015 < e.low < 0.019
-
-
-def test_proportion_is_wilsons():
-    e = proportion(45, 50, 0.9)
-    theirs = stats.binomtest(45, 50).proportion_ci(0.9, method="wilson")
-    np.testing.assert_allclose([e.low, e.high], [theirs.low, theirs.high], rtol=1e-12)
-    assert (e.value, e.n, e.confidence) == (0.9, 50, 0.9)
-    nothing = proportion(0, 0)
-    assert math.isnan(nothing.value) and math.isnan(nothing.low)
 
 
 # --- coverage ------------------------------------------------------------------------------------

@@ -177,3 +177,10 @@ def test_patches_appear_as_often_as_asked():
     boxes = draw_patches(n, 64, 64, AugmentConfig(erase=p), seeded())
     count = (boxes[:, 0, 2] > 0).sum().item()
     assert abs(count - n * p) < 4 * math.sqrt(n * p * (1 - p))
+
+
+def test_everything_is_made_on_the_device_of_the_images():
+    """On "meta", which holds no numbers and, as a card would, refuses what lies elsewhere."""
+    images = torch.empty(4, 3, 16, 16, device="meta")
+    out = augment(images, AugmentConfig(erase=1), seeded())
+    assert out.device.type == "meta" and out.shape == images.shape

@@ -45,3 +45,9 @@ def test_logits_do_not_depend_on_the_batch_and_leave_the_mode():
     np.testing.assert_allclose(*results, atol=1e-6)
     assert results[0].shape == (20, 3)
     assert network.training
+
+
+def test_a_batch_is_made_on_the_device():
+    images = Images(random_pixels(), (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    batch = images.batch(np.arange(3), torch.device("meta"))
+    assert batch.device.type == "meta" and batch.shape == (3, 3, 8, 8)

@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from candid.config import AugmentConfig, TrainConfig
 from candid.errors import RunError, TrainingError
 from candid.learn import checkpoint
+from candid.learn.device import placed
 from candid.learn.forward import Images, forward
 from candid.learn.networks import build
+from candid.learn.state import State
 from candid.learn.train import (
     Task,
     batches,
@@ -77,7 +79,7 @@ def test_first_step_is_that_of_plain_torch():
     rows = next(batches(data.train, 0, config))
     pixels = torch.from_numpy(data.images.pixels[rows]).permute(0, 3, 1, 2)
     with torch.random.fork_rng():
-        seeded(config.seed, 0)
+        seeded(config.seed, 0, torch.device("cpu"))
         output = net.train()((pixels / 255 - 0.4) / 0.2)
     labels = torch.from_numpy(data.label[rows]).long()
     loss = F.cross_entropy(output, labels, weight=weight.float())
@@ -120,12 +122,99 @@ def test_going_on_from_a_checkpoint_is_exact(tmp_path, stop):
     assert same(whole, again)
     assert all(torch.equal(whole.best[k], again.best[k]) for k in whole.best)
     assert (whole.best_step, whole.best_f1) == (again.best_step, again.best_f1)
+    assert [r.images for r in again.history] == [16 * r.step for r in again.history]
     untimed = [dataclasses.replace(r, seconds=0) for r in whole.history]
     # NaN is not equal to itself: compare what is printed.
     assert repr([dataclasses.replace(r, seconds=0) for r in again.history]) == repr(untimed)
     assert rows[-1].step == whole_rows[-1].step == 12
     seconds = [r.seconds for r in again.history]
     assert seconds == sorted(seconds)
+
+
+class Odd(torch.optim.Optimizer):
+    """Keeps, beside a tensor, what is none: per parameter and per group."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 0.1, "betas": (0.9, 0.5), "seen": 0})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            group["seen"] += 1
+            for p in group["params"]:
+                kept = self.state[p]
+                if not kept:
+                    kept |= {"scale": 1.0, "count": 0, "velocity": torch.zeros_like(p), "no": None}
+                kept["count"] += 1
+                kept["scale"] += 0.1 * p.grad.norm().item() / kept["count"]
+                kept["velocity"].mul_(group["betas"][0]).add_(p.grad)
+                p.sub_(kept["velocity"], alpha=group["lr"] / group["seen"] / kept["scale"])
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Odd,
+        lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+        lambda p: torch.optim.SGD(p, lr=0.05),  # keeps nothing
+        lambda p: torch.optim.AdamW(p, lr=1e-3, amsgrad=True),
+        lambda p: torch.optim.NAdam(p, lr=1e-3),
+    ],
+)
+def test_going_on_is_exact_for_other_optimisers_and_for_buffers(tmp_path, optimizer):
+    config = dataclasses.replace(FAST, checkpoints=12, evaluations=12)
+
+    def fresh(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            net = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 8, 3),
+                torch.nn.BatchNorm2d(8),
+                torch.nn.ReLU(),
+                torch.nn.Dropout(0.3),
+                torch.nn.Flatten(),
+                torch.nn.Linear(800, 2),
+            )
+        net = placed(net, torch.device("cpu"))
+        return State(net, optimizer(net.parameters()))
+
+    whole = fresh(0)
+    list(train(task(), whole, config, CHANGED, quiet=True))
+    path = tmp_path / "state.safetensors"
+    for row in train(task(), fresh(0), config, CHANGED, save_to=path, quiet=True):
+        if row.step == 5:
+            break
+    again = fresh(99)
+    checkpoint.load(path, again)
+    list(train(task(), again, config, CHANGED, quiet=True))
+    assert same(whole, again)  # the running means of the batch norm among them
+    assert whole.network[1].num_batches_tracked == 12
+    kept, theirs = checkpoint._flat(whole.optimizer), checkpoint._flat(again.optimizer)
+    assert kept.keys() == theirs.keys()
+    assert all(repr(kept[k]) == repr(theirs[k]) for k in kept)  # types as well: (0.9,) is not [0.9]
+    assert all(torch.equal(whole.best[k], again.best[k]) for k in whole.best)
+
+
+def test_a_finished_training_has_nothing_left_to_do():
+    state, _ = trained(dataclasses.replace(FAST, steps=3))
+    assert list(train(task(), state, dataclasses.replace(FAST, steps=2), STILL, quiet=True)) == []
+
+
+def test_only_the_own_device_is_seeded(monkeypatch):
+    """Of two cards (stand-ins: generators of the CPU) the other keeps its random numbers."""
+    cards = (torch.Generator().manual_seed(1), torch.Generator().manual_seed(2))
+    monkeypatch.setattr(torch.cuda, "default_generators", cards)
+    before, cpu = cards[0].get_state(), torch.get_rng_state()
+    seeded(0, 7, torch.device("cuda:1"))
+    assert torch.equal(cards[0].get_state(), before)
+    assert torch.equal(torch.get_rng_state(), cpu)
+    one = torch.rand(3, generator=cards[1])
+    seeded(0, 7, torch.device("cuda:1"))
+    assert torch.equal(torch.rand(3, generator=cards[1]), one)
+    with torch.random.fork_rng():
+        seeded(0, 7, torch.device("cpu"))
+        assert torch.equal(torch.rand(3), one)
+    assert torch.equal(cards[0].get_state(), before)
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path):

@@ -105,16 +105,19 @@ def split_evaluation(
             label, np.full(n, np.bincount(label).argmax()), average="weighted", zero_division=0
         ),
     }
-    bins = []
-    for low, high in zip(np.linspace(0, 1, 16), np.linspace(0, 1, 16)[1:], strict=False):
-        here = (confidence > low) & (confidence <= high)
-        mean = float(confidence[here].mean()) if here.any() else math.nan
-        hits = int((answer == label)[here].sum())
-        bins.append(
-            ReliabilityBin(
-                float(low), float(high), int(here.sum()), mean, wilson(hits, int(here.sum()))
+
+    def bins(confidence: NDArray[np.float64]) -> tuple[ReliabilityBin, ...]:
+        found = []
+        for low, high in zip(np.linspace(0, 1, 16), np.linspace(0, 1, 16)[1:], strict=False):
+            here = (confidence > low) & (confidence <= high)
+            mean = float(confidence[here].mean()) if here.any() else math.nan
+            hits, n_here = int((answer == label)[here].sum()), int(here.sum())
+            found.append(
+                ReliabilityBin(float(low), float(high), n_here, mean, wilson(hits, n_here))
             )
-        )
+        return tuple(found)
+
+    sharper = p**1.31 / (p**1.31).sum(axis=1, keepdims=True)
     rocs, prs = [], []
     for i, name in enumerate(words.classes):
         x, y, _ = sk.roc_curve(onehot[:, i], p[:, i])
@@ -155,7 +158,8 @@ def split_evaluation(
         confusion=tuple(
             tuple(map(int, row)) for row in sk.confusion_matrix(label, answer, labels=range(k))
         ),
-        reliability=tuple(bins),
+        reliability=bins(confidence),
+        reliability_before=bins(sharper.max(axis=1)),
         roc=tuple(rocs),
         precision_recall=tuple(prs),
         surest_mistakes=tuple(example(i) for i in mistakes),

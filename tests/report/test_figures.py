@@ -71,8 +71,30 @@ def test_scores_never_cut_an_interval(plain) -> None:  # type: ignore[no-untyped
 
 def test_a_bin_without_images_is_not_drawn(plain) -> None:  # type: ignore[no-untyped-def]
     split = plain.split("test")
-    assert len(rows(performance.reliability(split))) == sum(b.n > 0 for b in split.reliability)
+    bins = (*split.reliability_before, *split.reliability)
+    assert len(rows(performance.reliability(split))) == sum(b.n > 0 for b in bins)
     assert any(b.n == 0 for b in split.reliability)
+
+
+def test_reliability_is_drawn_before_and_after_the_temperature(plain) -> None:  # type: ignore[no-untyped-def]
+    split = plain.split("test")
+    figure = performance.reliability(split)
+    for when, bins in (
+        ("before the temperature", split.reliability_before),
+        ("after it", split.reliability),
+    ):
+        drawn = [[r["confidence"], r["value"]] for r in rows(figure) if r["when"] == when]
+        want = [[b.confidence, b.accuracy.value] for b in bins if b.n]
+        assert np.array(drawn) == pytest.approx(np.array(want), rel=1e-4)
+    marks = [layer["mark"]["type"] for layer in figure.spec["layer"]]
+    assert marks.count("point") == 1 and [(k.number, k.is_open) for k in figure.key] == [
+        (0, True),
+        (1, False),
+    ]
+    assert "before the temperature was fitted" in figure.caption
+    never = performance.reliability(dataclasses.replace(split, reliability_before=()))
+    assert "temperature" not in never.caption and never.key == ()
+    assert "point" not in [layer["mark"]["type"] for layer in never.spec["layer"]]
 
 
 def test_reliability_diagrams_beside_each_other_share_their_axes(plain) -> None:  # type: ignore[no-untyped-def]

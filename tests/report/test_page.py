@@ -14,7 +14,8 @@ from importlib import resources
 import pytest
 
 from candid.config import to_toml
-from candid.records import Estimate
+from candid.records import AttributeSummary, Estimate
+from candid.report.inputs import attributes_of
 from candid.report.page import _picture, render
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -168,6 +169,76 @@ def test_what_is_missing_is_said_and_never_zero(pages, make, plain) -> None:  # 
     assert "Weighted F1, test undefined 95% interval undefined n = 5 images" in text
     assert not re.search(r"\bnan\b", text, re.I)
     assert "no picture" in text
+
+
+def test_of_yes_and_no_only_yes_is_listed(plain) -> None:  # type: ignore[no-untyped-def]
+    def row(attribute: str, value: str, v: float) -> AttributeSummary:
+        first = plain.exploration.attributes[0]
+        return dataclasses.replace(
+            first,
+            attribute=attribute,
+            value=value,
+            split="train",
+            association=dataclasses.replace(first.association, value=v),
+        )
+
+    rows = (
+        row("Bald", "no", 0.2),
+        row("Bald", "yes", 0.2),
+        row("Hat", "no", math.nan),  # nobody wears one
+        row("Beard", "no", 0.5),
+        row("Beard", "some", 0.1),
+        row("Beard", "yes", 0.3),
+    )
+    exploration = dataclasses.replace(plain.exploration, attributes=rows)
+    want = [("Beard", "no"), ("Beard", "yes"), ("Bald", "yes"), ("Beard", "some"), ("Hat", "no")]
+    assert [(a.attribute, a.value) for a in attributes_of(exploration, "train")] == want
+    assert attributes_of(exploration, "test") == []
+    text = " ".join(Page(render(dataclasses.replace(plain, exploration=exploration))).text.split())
+    assert "Every attribute in train (5 rows)" in text
+
+
+def test_findings_read_as_sentences_and_look_alike(pages, plain) -> None:  # type: ignore[no-untyped-def]
+    page = Page(pages("plain"))
+    boxes = [set(a["class"].split()) for _, a in page.elements if "finding" in a.get("class", "")]
+    assert boxes == [{"finding", "is-warning"}]  # no class of the page's own, such as "note"
+    noted = dataclasses.replace(
+        plain.exploration.findings[0], severity="note", todo="look at them; remove one"
+    )
+    exploration = dataclasses.replace(plain.exploration, findings=(noted,))
+    page = Page(render(dataclasses.replace(plain, exploration=exploration)))
+    assert {"finding", "is-note"} in [set(a.get("class", "").split()) for _, a in page.elements]
+    text = " ".join(page.text.split())
+    assert "Look at them; remove one." in text
+    assert "2 examples 000001.jpg, 000002.jpg" in text
+    assert "same as a training image. (14 of 2,909)" in text
+    told = dataclasses.replace(noted, detail="14 of 2,909 test images are such.")
+    exploration = dataclasses.replace(plain.exploration, findings=(told,))
+    assert (
+        Page(render(dataclasses.replace(plain, exploration=exploration))).text.count("14 of") == 1
+    )
+
+
+def test_galleries_say_how_many_mistakes_there_are(pages, plain) -> None:  # type: ignore[no-untyped-def]
+    test = plain.split("test")
+    wrong = test.n - sum(test.confusion[i][i] for i in range(2))
+    text = " ".join(Page(pages("plain")).text.split())
+    assert f"24 of the {wrong:,} mistakes among {test.n:,} images" in text
+    assert f"the whole validation set (n = {plain.split('validation').n:,})" in text
+
+
+def test_drawn_faces_are_said_to_be_drawn(make) -> None:  # type: ignore[no-untyped-def]
+    from conftest import Words
+
+    words = Words(command="candid demo", data="synthetic-faces")
+    text = " ".join(Page(render(make(words, n=300))).text.split())
+    assert "A program drew them all." in text and "drawn face" in text
+    assert "annotators’" not in text and "words of the annotators" not in text
+
+
+def test_figures_on_training_images_alone_stand_at_the_top(make) -> None:  # type: ignore[no-untyped-def]
+    text = " ".join(Page(render(make(splits=("train",), n=300))).text.split())
+    assert re.search(r"Weighted F1, train 0\.\d{3}", text)
 
 
 def test_no_split_at_all_still_makes_a_page(make) -> None:  # type: ignore[no-untyped-def]

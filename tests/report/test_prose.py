@@ -4,6 +4,7 @@ import dataclasses
 
 from candid.config import Config, with_values
 from candid.report import prose
+from conftest import Words
 
 
 def test_changed_settings_are_those_that_differ() -> None:
@@ -49,7 +50,13 @@ def test_the_summary_counts_as_the_records_do(plain) -> None:  # type: ignore[no
     assert f"{100 * test.metrics['accuracy'].value:.1f} of 100" in text
     most = max(c.support for c in test.classes)
     assert f"agree in {100 * most / test.n:.1f} of 100" in text
-    assert "near duplicates across splits" in text
+    assert f"({most:,} of the same {test.n:,})" in text
+    assert "“Near duplicates across splits”" in text
+    error = test.metrics["calibration_error"]
+    assert (
+        f"off by {100 * error.value:.1f} percentage points on average "
+        f"(95% interval: {100 * error.low:.1f} to {100 * error.high:.1f})."
+    ) in text
     assert "“Male”" in text
 
 
@@ -62,9 +69,57 @@ def test_validation_flatters_only_where_it_was_used(plain, make) -> None:  # typ
     assert "choose the weights" in prose.validation_caveat(plain)
     unused = dataclasses.replace(
         plain,
-        config=with_values(plain.config, {"train": {"keep": "last"}}),
+        model=dataclasses.replace(plain.model, kept="last"),
         evaluation=dataclasses.replace(plain.evaluation, temperature=1.0),
     )
     assert prose.validation_caveat(unused) == ""
     alone = make(splits=("validation",), n=200)
     assert "test images" not in prose.validation_caveat(alone)
+
+
+def test_of_a_model_from_elsewhere_nothing_is_claimed(make) -> None:  # type: ignore[no-untyped-def]
+    foreign = make(splits=("validation",), explored=False, trained=False, n=200)
+    foreign = dataclasses.replace(
+        foreign, evaluation=dataclasses.replace(foreign.evaluation, temperature=1.0)
+    )
+    assert prose.validation_caveat(foreign) == ""
+    assert "not trained on" not in " ".join(prose.summary(foreign))
+    reason = next(u.reason for u in prose.unchecked(foreign) if u.title == "The test split")
+    assert "flattering" not in reason and "not known" in reason
+    own = make(splits=("validation",), n=200)
+    assert "not trained on" in " ".join(prose.summary(own))
+    reason = next(u.reason for u in prose.unchecked(own) if u.title == "The test split")
+    assert "flattering" in reason
+
+
+def test_training_images_flatter(make) -> None:  # type: ignore[no-untyped-def]
+    fitted = make(splits=("train",), n=200)
+    assert "also trained on" in " ".join(prose.summary(fitted))
+    reason = next(u.reason for u in prose.unchecked(fitted) if u.title == "The test split")
+    assert "was trained on, and flatter it" in reason
+    assert "The figures" not in prose.unchecked(make(splits=()))[-1].reason
+
+
+def test_drawn_faces_have_no_annotators_and_say_nothing_of_people(make, plain) -> None:  # type: ignore[no-untyped-def]
+    drawn = make(Words(command="candid demo --out x", data="synthetic-faces"), n=200)
+    assert drawn.is_drawn and not plain.is_drawn
+    everything = " ".join(
+        [
+            *prose.summary(drawn),
+            *prose.uses(drawn),
+            *prose.not_for(drawn),
+            *(u.reason for u in prose.unchecked(drawn)),
+        ]
+    )
+    assert "annotators" not in everything and "the program that drew the faces" in everything
+    assert any("A program drew every face" in text for text in prose.limits(drawn))
+    assert "The annotators" in titles(plain) - titles(drawn)
+    assert not any("program" in text for text in prose.limits(plain))
+    assert not make(Words(command="candid run demo"), n=200).is_drawn
+
+
+def test_many_classes_are_counted_and_few_are_named_as_they_are(make) -> None:  # type: ignore[no-untyped-def]
+    many = make(Words(classes=tuple(f"class {i}" for i in range(30))), n=900, splits=("test",))
+    assert "each of 30 values" in prose.about(many) and "class 7" not in prose.about(many)
+    two = make(Words(classes=("black and white", "sepia")), n=200)
+    assert "“black and white” or “sepia”" in prose.about(two)

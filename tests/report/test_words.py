@@ -45,3 +45,9 @@ def test_in_full_says_what_the_figure_stands_on() -> None:
         "0.960 (0.951 to 0.969; n = 2,900 images of 1 person; 90% interval, bootstrap by person, "
         "1,000 draws, of which 3 left it undefined)"
     )
+
+
+def test_a_line_becomes_a_sentence() -> None:
+    assert words.sentence("look at them; mend the labels") == "Look at them; mend the labels."
+    assert words.sentence("Why?") == "Why?" and words.sentence("") == ""
+    assert words.sentence("Done. ") == "Done."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,10 +94,6 @@ class Dataset:
         if usable is not None:
             keep &= usable
         return np.flatnonzero(keep)
-
-    def with_findings(self, *more: Finding) -> Dataset:
-        """The same data with more findings."""
-        return replace(self, findings=(*self.findings, *more))
 
 
 def codes(words: list[Any]) -> tuple[tuple[str, ...], NDArray[np.int16]]:

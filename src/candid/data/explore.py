@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.data import decode
 from candid.data.checks import check, luma_statistics
 from candid.data.dataset import Dataset
 from candid.data.duplicates import blocks
@@ -127,11 +128,15 @@ def explore(
 
 
 def data_fingerprint(dataset: Dataset, store: Store) -> str:
-    """A digest of the pixels and of everything annotated: the same data, the same digest."""
-    digest = hashlib.blake2b(store.fingerprint.encode(), digest_size=16)
-    words = (dataset.target, dataset.classes, sorted(dataset.attributes))
-    digest.update(repr(words).encode("utf-8", "backslashreplace"))
-    columns: list[NDArray[np.generic]] = [dataset.label, dataset.split]
+    """A digest of the pixels and of everything annotated: the same data, the same digest.
+
+    Of the files' contents and not of their times, so a copy elsewhere has the same.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    words = (decode.VERSION, store.side, dataset.target, dataset.classes)
+    digest.update(repr((*words, sorted(dataset.attributes))).encode("utf-8", "backslashreplace"))
+    columns: list[NDArray[np.generic]] = [dataset.ids, store.digests, store.usable]
+    columns += [dataset.label, dataset.split]
     columns += [] if dataset.identity is None else [dataset.identity]
     for _, attribute in sorted(dataset.attributes.items()):
         digest.update(repr((attribute.kind, attribute.values)).encode("utf-8", "backslashreplace"))

@@ -94,11 +94,8 @@ class FileSource:
         return digest.hexdigest()
 
 
-class ParquetSource:
-    """Images embedded in Parquet files, read page by page.
-
-    Fast where rows are read in ascending order; a step back starts again at the row group's first.
-    Memory holds the page in hand (as Arrow writes them, up to 1,024 images) and no more of a file.
+class _Embedded:
+    """Images in one column of some files.
 
     Parameters
     ----------
@@ -121,10 +118,6 @@ class ParquetSource:
         self.column = column
         self.file = np.asarray(file, dtype=np.int64)
         self.row = np.asarray(row, dtype=np.int64)
-        self._cursor: _ParquetCursor | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cursor": None}  # an open file does not travel
 
     def __len__(self) -> int:
         return len(self.row)
@@ -139,17 +132,48 @@ class ParquetSource:
         """
         file = self.files[self.file[row]]
         try:
-            if self._cursor is None or self._cursor.path != file:
-                self._cursor = _ParquetCursor(file, self.column)
-            cell = self._cursor.cell(int(self.row[row]))
-        except (OSError, pa.ArrowException) as error:
-            self._cursor = None
+            cell = self._cell(file, int(self.row[row]))
+        except (OSError, pa.ArrowException, IndexError, KeyError) as error:
             raise ImageError(f"{os.path.basename(file)} cannot be read: {error}") from error
         return _bytes_of(cell)
 
+    def _cell(self, file: str, row: int) -> pa.Scalar:
+        raise NotImplementedError
+
     def stamp(self) -> str:
         """A digest of the files' names, sizes and modification times, and of which rows count."""
-        return _stamp_of(self.files, self.column, self.file, self.row)
+        digest = blake2b(self.column.encode(), digest_size=16)
+        for path in self.files:
+            try:
+                about = os.stat(path)
+                size, changed = about.st_size, about.st_mtime_ns
+            except OSError:
+                size = changed = -1
+            digest.update(f"{os.path.basename(path)}\0{size}\0{changed}\n".encode())
+        digest.update(self.file.tobytes())
+        digest.update(self.row.tobytes())
+        return digest.hexdigest()
+
+
+class ParquetSource(_Embedded):
+    """Images embedded in Parquet files, read page by page; parameters as for `_Embedded`.
+
+    Fast where rows are read in ascending order; a step back starts again at the row group's first.
+    Memory holds the page in hand (as Arrow writes them, up to 1,024 images) and no more of a file.
+    """
+
+    _cursor: _ParquetCursor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cursor": None}  # an open file does not travel
+
+    def _cell(self, file: str, row: int) -> pa.Scalar:
+        cursor, self._cursor = self._cursor, None  # where reading fails, it is opened anew
+        if cursor is None or cursor.path != file:
+            cursor = _ParquetCursor(file, self.column)
+        cell = cursor.cell(row)
+        self._cursor = cursor
+        return cell
 
 
 class _ParquetCursor:
@@ -184,55 +208,18 @@ class _ParquetCursor:
         return self._batch.column(0)[row - self._first]
 
 
-class ArrowSource:
-    """Images embedded in Arrow IPC files (as `datasets` saves them), read through a memory map.
+class ArrowSource(_Embedded):
+    """Images embedded in Arrow IPC files (as `datasets` saves them), read through a memory map."""
 
-    Parameters
-    ----------
-    files, column, file, row
-        As for `ParquetSource`.
-    """
-
-    def __init__(
-        self,
-        files: Sequence[Path],
-        column: str,
-        file: NDArray[np.int64],
-        row: NDArray[np.int64],
-    ) -> None:
-        self.files = tuple(str(f) for f in files)
-        self.column = column
-        self.file = np.asarray(file, dtype=np.int64)
-        self.row = np.asarray(row, dtype=np.int64)
-        self._open: dict[int, Any] = {}
+    _open: tuple[str, pa.ChunkedArray] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}}  # an open map does not travel
+        return self.__dict__ | {"_open": None}  # an open map does not travel
 
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def read(self, row: int) -> bytes:
-        """The bytes of one embedded image.
-
-        Raises
-        ------
-        ImageError
-            Where the cell is empty, holds only a path, or its file cannot be read.
-        """
-        index = int(self.file[row])
-        try:
-            if index not in self._open:
-                self._open[index] = open_arrow(self.files[index])[self.column]
-            cell = self._open[index][int(self.row[row])]
-        except (OSError, pa.ArrowException, IndexError, KeyError) as error:
-            name = os.path.basename(self.files[index])
-            raise ImageError(f"{name} cannot be read: {error}") from error
-        return _bytes_of(cell)
-
-    def stamp(self) -> str:
-        """A digest of the files' names, sizes and modification times, and of which rows count."""
-        return _stamp_of(self.files, self.column, self.file, self.row)
+    def _cell(self, file: str, row: int) -> pa.Scalar:
+        if self._open is None or self._open[0] != file:
+            self._open = file, open_arrow(file)[self.column]
+        return self._open[1][row]
 
 
 def open_arrow(path: str | os.PathLike[str]) -> pa.Table:
@@ -255,22 +242,6 @@ def _bytes_of(cell: pa.Scalar) -> bytes:
     if not value:
         raise ImageError("the row holds no image")
     return bytes(value)
-
-
-def _stamp_of(
-    files: Sequence[str], column: str, file: NDArray[np.int64], row: NDArray[np.int64]
-) -> str:
-    digest = blake2b(column.encode(), digest_size=16)
-    for path in files:
-        try:
-            about = os.stat(path)
-            size, changed = about.st_size, about.st_mtime_ns
-        except OSError:
-            size = changed = -1
-        digest.update(f"{os.path.basename(path)}\0{size}\0{changed}\n".encode())
-    digest.update(file.tobytes())
-    digest.update(row.tobytes())
-    return digest.hexdigest()
 
 
 def _check_file(about: os.stat_result) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
-from candid.judge.intervals import proportion
 from candid.judge.metrics import confidence_bins
-from candid.records import ReliabilityBin
+from candid.records import Estimate, ReliabilityBin
+from candid.statistics import clustered_shares
 
 Floats = NDArray[np.float64]
 
@@ -133,22 +133,51 @@ def _least_loss(z: Floats, target: Floats, share: Floats) -> float:
 
 
 def reliability(
-    label: NDArray[Any], probability: Floats, *, bins: int = 15, confidence: float = 0.95
+    label: NDArray[Any],
+    probability: Floats,
+    *,
+    cluster: NDArray[Any] | None = None,
+    bins: int = 15,
+    confidence: float = 0.95,
 ) -> tuple[ReliabilityBin, ...]:
     """What confidences promised and what came true, in equally wide bins of the top probability.
 
-    The same bins as `metrics.calibration_error`; those without images are left out. Intervals are
-    Wilson's and count images as independent.
+    The same bins as `metrics.calibration_error`; those without images are left out.
+
+    Parameters
+    ----------
+    label
+        (n,) index of each image's class.
+    probability
+        (n, classes).
+    cluster
+        (n,) the person of each image, for Wilson's interval at the effective sample size of the
+        people in a bin; None: every image counts as another person's.
+    bins, confidence
+        How many bins there are, and the confidence of the intervals.
     """
     top = probability.max(axis=1)
     correct = probability.argmax(axis=1) == label
     index = confidence_bins(top, bins)
     edges = np.linspace(0, 1, bins + 1)
-    rows = []
-    for i in np.unique(index):
-        inside = index == i
-        n = int(inside.sum())
-        accuracy = proportion(int(correct[inside].sum()), n, confidence)
-        mean = float(top[inside].mean())
-        rows.append(ReliabilityBin(float(edges[i]), float(edges[i + 1]), n, mean, accuracy))
-    return tuple(rows)
+    shown = np.unique(index)
+    inside = index[:, None] == shown
+    came_true = clustered_shares(inside & correct[:, None], inside, cluster, confidence)
+    return tuple(
+        ReliabilityBin(
+            low=float(edges[i]),
+            high=float(edges[i + 1]),
+            n=int(came_true.n[k]),
+            confidence=float(top[inside[:, k]].mean()),
+            accuracy=Estimate(
+                float(came_true.value[k]),
+                float(came_true.low[k]),
+                float(came_true.high[k]),
+                n=int(came_true.n[k]),
+                method="Wilson" if cluster is None else "Wilson, effective size by person",
+                people=None if cluster is None else int(came_true.clusters[k]),
+                confidence=confidence,
+            ),
+        )
+        for k, i in enumerate(shown)
+    )

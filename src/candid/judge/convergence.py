@@ -85,8 +85,9 @@ def verdict(history: Sequence[HistoryRow]) -> Convergence | None:
     if fall > quantile * error and fall > _MATTERS * level:
         return _convergence(
             "still-falling",
-            f"The validation loss still fell by {fall / level:.0%} over the last third of the "
-            "evaluations: longer training would probably help.",
+            f"The validation loss still fell by {fall / level:.0%} (95% interval "
+            f"{figures['fall_low']:.0%} to {figures['fall_high']:.0%}) over the last {tail} of "
+            f"{len(rows)} evaluations: longer training would probably help.",
             figures,
         )
     if scatter > _SCATTER * level:
@@ -98,9 +99,9 @@ def verdict(history: Sequence[HistoryRow]) -> Convergence | None:
         )
     return _convergence(
         "settled",
-        "The validation loss no longer changes by more than its noise over the last third of the "
-        f"evaluations ({-fall / level:+.1%}, 95% interval {-figures['fall_high']:+.1%} to "
-        f"{-figures['fall_low']:+.1%}).",
+        f"The validation loss no longer changes by more than its noise over the last {tail} of "
+        f"{len(rows)} evaluations ({-fall / level:+.1%}, 95% interval "
+        f"{-figures['fall_high']:+.1%} to {-figures['fall_low']:+.1%}).",
         figures,
     )
 

@@ -24,6 +24,7 @@ from candid.records import (
     Evaluation,
     Example,
     HistoryRow,
+    ReliabilityBin,
     Split,
     SplitEvaluation,
 )
@@ -135,8 +136,11 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         metrics={name: estimates[name] for name in METRICS},
         classes=classes,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion),
-        reliability=reliability(
-            p.label, p.probability, bins=config.reliability_bins, confidence=config.confidence
+        reliability=_reliability(p, p.probability, drawing, config),
+        reliability_before=(
+            _reliability(p, before_temperature(p.probability, p.temperature), drawing, config)
+            if p.temperature != 1
+            else ()
         ),
         roc=tuple(_roc(p)),
         precision_recall=tuple(_precision_recall(p)),
@@ -200,6 +204,18 @@ def _figures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> Map
         figures[f"roc_auc of {k}"] = Figure("score", (mine, ~mine))
         figures[f"average_precision of {k}"] = Figure("score", (mine, ~mine))
     return figures
+
+
+def _reliability(
+    p: Predictions, probability: Floats, drawing: Resample, config: EvaluateConfig
+) -> tuple[ReliabilityBin, ...]:
+    return reliability(
+        p.label,
+        probability,
+        cluster=drawing.unit if drawing.by_person else None,
+        bins=config.reliability_bins,
+        confidence=config.confidence,
+    )
 
 
 # --- curves --------------------------------------------------------------------------------------

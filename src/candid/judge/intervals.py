@@ -181,13 +181,6 @@ def estimate(value: Any, draws: Floats, figure: Figure, drawing: Resample) -> Es
     )
 
 
-def proportion(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """A plain proportion of independent images, with Wilson's interval; NaN where n is 0."""
-    low, high = wilson(successes, n, confidence)
-    value = successes / n if n else math.nan
-    return Estimate(value, float(low), float(high), n, "Wilson", confidence=confidence)
-
-
 # --- one interval per kind of figure -------------------------------------------------------------
 
 

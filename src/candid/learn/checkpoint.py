@@ -21,23 +21,21 @@ _COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
 
 
 def save(path: Path, state: State) -> None:
-    """Write weights, optimiser, best weights, step and history."""
+    """Write weights, optimiser, best weights, step and history.
+
+    An optimiser's state may hold tensors, numbers, words, None and tuples of them.
+    """
+    optimizer = _flat(state.optimizer)
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
-    scalars: dict[str, Any] = {}
-    for index, slots in state.optimizer.state_dict()["state"].items():
-        for key, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{key}"] = value
-            else:
-                scalars[f"{index}.{key}"] = value
+    tensors |= {f"optimizer.{k}": v for k, v in optimizer.items() if isinstance(v, Tensor)}
     rows = [dataclasses.astuple(row) for row in state.history]
     tensors["history"] = torch.tensor(rows, dtype=torch.float64).reshape(-1, len(_COLUMNS))
     about = {
         "step": state.step,
         "best_step": state.best_step,
         "best_f1": state.best_f1,
-        "optimizer": scalars,
+        "optimizer": {k: v for k, v in optimizer.items() if not isinstance(v, Tensor)},
         "columns": _COLUMNS,
     }
     with atomic(path) as part:
@@ -46,6 +44,15 @@ def save(path: Path, state: State) -> None:
             part,
             {"candid": json.dumps(about)},
         )
+
+
+def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What an optimiser keeps per parameter ("state.0.exp_avg") and per group ("group.0.lr")."""
+    kept = optimizer.state_dict()
+    flat = {f"state.{i}.{k}": v for i, slots in kept["state"].items() for k, v in slots.items()}
+    for i, group in enumerate(kept["param_groups"]):
+        flat |= {f"group.{i}.{k}": v for k, v in group.items() if k != "params"}
+    return flat
 
 
 def load(path: Path, state: State) -> None:
@@ -61,7 +68,7 @@ def load(path: Path, state: State) -> None:
             about = json.loads(file.metadata()["candid"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _restore(state, about, tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
             f"Cannot go on from {path}: {type(error).__name__}: {error}",
             expected="a checkpoint that this run's settings made",
@@ -77,15 +84,20 @@ def _restore(state: State, about: dict[str, Any], tensors: dict[str, Tensor]) ->
     state.network.load_state_dict(below("network."))
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Any]] = {}
+    groups = state.optimizer.state_dict()["param_groups"]
     for name, value in (below("optimizer.") | about["optimizer"]).items():
-        index, key = name.split(".", 1)
+        kind, index, key = name.split(".", 2)
+        if isinstance(value, list):
+            value = tuple(value)  # JSON has no tuples, and optimisers no lists
+        if kind == "group":
+            groups[int(index)][key] = value
+            continue
         like = parameters[int(index)]
-        if isinstance(value, Tensor) and value.shape == like.shape:
+        if isinstance(value, Tensor) and value.dim() > 1 and value.shape == like.shape:
             # In the parameter's own memory order, as the optimiser had it: other orders round
             # otherwise.
-            value = torch.empty_like(like).copy_(value)
+            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         slots.setdefault(int(index), {})[key] = value
-    groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
     state.best = {k: v.to(device) for k, v in below("best.").items()}
     state.step, state.best_step = about["step"], about["best_step"]

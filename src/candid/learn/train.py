@@ -74,17 +74,17 @@ def train(
     device = next(state.network.parameters()).device
     bfloat16 = uses_bfloat16(config.precision, device)
     weights = class_weights(task, config).to(device)
-    images = state.history[-1].images if state.history else 0
     began = time.monotonic() - (state.history[-1].seconds if state.history else 0.0)
     bar = tqdm(
         total=config.steps, initial=state.step, desc="train", unit="batch", disable=quiet or None
     )
     with bar:
-        for rows in islice(batches(task.train, state.step, config), config.steps - state.step):
+        left = max(0, config.steps - state.step)
+        for rows in islice(batches(task.train, state.step, config), left):
             labels = torch.from_numpy(task.label[rows].astype(np.int64)).to(device)
             # The caller's random numbers stay as they were: dropout draws inside the fork.
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                generator = seeded(config.seed, state.step)
+                generator = seeded(config.seed, state.step, device)
                 batch = augment(task.images.batch(rows, device), augmentation, generator)
                 state.network.train()
                 output = forward(state.network, batch, bfloat16)
@@ -94,10 +94,9 @@ def train(
             state.optimizer.step()
 
             state.step += 1
-            images += len(rows)
             row = HistoryRow(
                 step=state.step,
-                images=images,
+                images=state.step * len(rows),  # every batch has the same size
                 seconds=time.monotonic() - began,
                 learning_rate=state.optimizer.param_groups[0]["lr"],
                 train_loss=loss.item(),
@@ -138,10 +137,18 @@ def batches(rows: NDArray[np.intp], step: int, config: TrainConfig) -> Iterator[
         epoch, place = epoch + 1, 0
 
 
-def seeded(seed: int, step: int) -> torch.Generator:
-    """Seed torch's own generators for this step; return another for the augmentation."""
+def seeded(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """Seed the device's own generator for this step; return another for the augmentation.
+
+    No other device's generator is touched, as `torch.manual_seed` would: the caller's random
+    numbers there are not forked.
+    """
     dropout, augmentation = np.random.SeedSequence([seed, 1, step]).generate_state(2, np.uint64)
-    torch.manual_seed(int(dropout >> 1))
+    if device.type == "cuda":
+        own = torch.cuda.default_generators[device.index]
+    else:
+        own = torch.default_generator
+    own.manual_seed(int(dropout >> 1))
     return torch.Generator().manual_seed(int(augmentation >> 1))
 
 

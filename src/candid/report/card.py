@@ -270,8 +270,8 @@ def _training(inputs: ReportInput) -> str:
         last = inputs.history[-1]
         texts.append(
             f"Trained from scratch for {words.count(last.step)} batches of "
-            f"{words.count(train.batch_size)} images with {_code(train.optimizer)}, step size "
-            f"{train.learning_rate:g}, seed {inputs.provenance.seed}."
+            f"{words.count(train.batch_size)} images with {_code(train.optimizer)}, learning "
+            f"rate {train.learning_rate:g}, seed {inputs.provenance.seed}."
         )
     else:
         texts.append("There is no record of the training.")
@@ -325,7 +325,7 @@ def _how_to_use(inputs: ReportInput) -> str:
         f"{m.side} × {m.side} pixels goes in, each channel as (pixel / 255 − mean) / standard "
         f"deviation with the means {mean} and the standard deviations {std}. Out come one number "
         f"per class, in the order {names}; divided by {m.temperature:.4g} and put through a "
-        "softmax they are calibrated probabilities of what the annotators wrote."
+        f"softmax they are calibrated probabilities of what {inputs.labeller} wrote."
     )
 
 

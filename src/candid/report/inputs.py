@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from candid.config import Config
 from candid.records import (
+    AttributeSummary,
     Evaluation,
     Exploration,
     HistoryRow,
@@ -64,6 +65,16 @@ class ReportInput:
         return PurePath(self.provenance.data).name or "unnamed data"
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether a program drew the faces: the run is the demo's."""
+        return self.provenance.command.split()[:2] == ["candid", "demo"]
+
+    @property
+    def labeller(self) -> str:
+        """Who wrote the labels."""
+        return "the program that drew the faces" if self.is_drawn else "the annotators"
+
+    @property
     def network(self) -> str:
         """The network's name."""
         return self.config.network.name if self.model is None else self.model.network
@@ -82,3 +93,17 @@ class ReportInput:
         """The split that speaks for the model: test, else validation, else whatever there is."""
         named = (self.split(name) for name in ("test", "validation", "train"))
         return next((s for s in named if s is not None and s.n > 0), None)
+
+
+def attributes_of(exploration: Exploration, split: str) -> list[AttributeSummary]:
+    """The attributes of a split, those that go most with the label first, undefined ones last.
+
+    Of an attribute that is "yes" or "no" only "yes" is kept: the other says the same.
+    """
+    rows = [a for a in exploration.attributes if a.split == split]
+    values: dict[str, set[str]] = {}
+    for a in rows:
+        values.setdefault(a.attribute, set()).add(a.value)
+    kept = [a for a in rows if a.value != "no" or values[a.attribute] != {"no", "yes"}]
+    # A NaN sorts last, whatever it is compared with.
+    return sorted(kept, key=lambda a: -a.association.value if a.association.value >= 0 else 2.0)

@@ -13,9 +13,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from candid.config import to_toml
-from candid.records import Example, Finding, SplitEvaluation
+from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
 from candid.report import network, prose, words
-from candid.report.inputs import ReportInput
+from candid.report.inputs import ReportInput, attributes_of
 
 if TYPE_CHECKING:
     from candid.report.figures.chart import Figure
@@ -101,6 +101,7 @@ def _environment() -> Any:
         "duration": _duration,
         "day": _day,
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
+        "sentence": words.sentence,
         # Only drawings, scripts and styles that this package made go through here.
         "trusted": Markup,
         "json": lambda value: Markup(_script_json(value)),
@@ -173,7 +174,9 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
             data.histograms("contrast", "Contrast", exploration.contrast, spread),
         ]
     if inputs.history:
-        drawn += [training.loss_curve(inputs.history), training.f1_curve(inputs.history)]
+        validation = inputs.split("validation")
+        n = None if validation is None else validation.n
+        drawn += [training.loss_curve(inputs.history, n), training.f1_curve(inputs.history, n)]
     drawn.append(performance.scores(inputs.evaluation.splits))
     kinds: list[Callable[[SplitEvaluation], Figure | None]] = [
         performance.confusion,
@@ -198,16 +201,12 @@ def _drawing(inputs: ReportInput) -> str:
     return network.drawing(inputs.model.layers, inputs.model.side)
 
 
-def _attribute_tables(inputs: ReportInput) -> dict[str, list[Any]]:
-    """The attributes of each split, those that go most with the label first."""
-    tables: dict[str, list[Any]] = {}
-    if inputs.exploration is not None:
-        for row in inputs.exploration.attributes:
-            tables.setdefault(row.split, []).append(row)
-    for rows in tables.values():
-        # A NaN sorts last, whatever it is compared with.
-        rows.sort(key=lambda a: -a.association.value if a.association.value >= 0 else 2.0)
-    return tables
+def _attribute_tables(inputs: ReportInput) -> dict[str, list[AttributeSummary]]:
+    """The attributes of each split."""
+    if inputs.exploration is None:
+        return {}
+    splits = dict.fromkeys(a.split for a in inputs.exploration.attributes)
+    return {split: attributes_of(inputs.exploration, split) for split in splits}
 
 
 _STATES = ("found", "too few to say", "not found", "not applicable")
@@ -231,6 +230,7 @@ class Gallery:
 
     split: str
     n: int
+    mistakes: int
     surest_mistakes: tuple[Example, ...]
     least_sure: tuple[Example, ...]
     folded: bool
@@ -241,6 +241,13 @@ def _galleries(inputs: ReportInput) -> list[Gallery]:
     headline = inputs.headline
     splits = sorted((s for s in inputs.evaluation.splits if s.n), key=lambda s: s is not headline)
     return [
-        Gallery(s.split, s.n, s.surest_mistakes, s.least_sure, folded=s is not headline)
+        Gallery(
+            s.split,
+            s.n,
+            s.n - sum(row[i] for i, row in enumerate(s.confusion)),
+            s.surest_mistakes,
+            s.least_sure,
+            folded=s is not headline,
+        )
         for s in splits
     ]

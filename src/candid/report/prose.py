@@ -13,25 +13,50 @@ from dataclasses import dataclass
 from candid.config import Config
 from candid.records import Finding, SplitEvaluation
 from candid.report.inputs import ReportInput
-from candid.report.words import count, listed, method, number, people, split_metric
+from candid.report.words import (
+    UNDEFINED,
+    count,
+    interval,
+    listed,
+    method,
+    number,
+    people,
+    split_metric,
+)
+
+_MOST_NAMED = 8  # more classes than these are counted in a sentence, not named
 
 # --- what it is for ------------------------------------------------------------------------------
 
 
 def about(inputs: ReportInput) -> str:
     """What the model is, in one sentence."""
-    words = listed([f"“{c}”" for c in inputs.classes])
+    classes = inputs.classes
+    value = (
+        f"the value {listed([f'“{c}”' for c in classes], 'or')}"
+        if len(classes) <= _MOST_NAMED
+        else f"each of {count(len(classes))} values"
+    )
+    face = "a drawn face" if inputs.is_drawn else "a face"
+    who = inputs.labeller if inputs.is_drawn else f"the annotators of “{inputs.data_name}”"
     return (
-        f"From a picture of a face, {inputs.side} × {inputs.side} pixels, the model estimates how "
-        f"probable it is that the annotators of {inputs.data_name} gave it the label "
-        f"“{inputs.target}” with the value {words.replace(' and ', ' or ')}."
+        f"From a picture of {face}, {inputs.side} × {inputs.side} pixels, the model estimates how "
+        f"probable it is that {who} gave it the label “{inputs.target}” with {value}."
     )
 
 
 def uses(inputs: ReportInput) -> list[str]:
     """What the model and this account of it are for."""
+    if inputs.is_drawn:
+        return [
+            "Seeing what Candid measures and how it reports it, without anyone’s picture.",
+            "Checking Candid itself: what the program drew is known, so what is measured can be "
+            "held against it.",
+            "Teaching: every figure comes with the number of images behind it and with what it "
+            "takes to make it again.",
+        ]
     return [
-        f"Studying how a classifier that is trained on {inputs.data_name} behaves: what it gets "
+        f"Studying how a classifier that is trained on “{inputs.data_name}” behaves: what it gets "
         "right, what it gets wrong, how sure it is, and for whom.",
         "A baseline, measured with intervals, that another model, training or data set can be "
         "compared with.",
@@ -42,9 +67,11 @@ def uses(inputs: ReportInput) -> list[str]:
 
 def not_for(inputs: ReportInput) -> list[str]:
     """What the model is not for."""
-    several = "Two words do" if len(inputs.classes) == 2 else f"{len(inputs.classes)} words do"
+    k = len(inputs.classes)
+    several = "Two words do" if k == 2 else f"{count(k)} words do"
+    wrote = "annotators wrote" if not inputs.is_drawn else f"{inputs.labeller} noted"
     return [
-        f"The label “{inputs.target}” is what annotators wrote about a picture. It is not a "
+        f"The label “{inputs.target}” is what {wrote} about a picture. It is not a "
         "person’s identity, and neither is a prediction of it.",
         f"{several} not describe everyone. Who fits none of them is still given one of them: the "
         "model has no other answer.",
@@ -56,13 +83,21 @@ def not_for(inputs: ReportInput) -> list[str]:
 
 def limits(inputs: ReportInput) -> list[str]:
     """What keeps the figures from meaning more than they do."""
-    texts = [
-        f"All images come from {inputs.data_name}. On pictures from elsewhere (other cameras, "
-        "light, ages, poses, parts of the world) the model can do worse, and nothing here says by "
-        "how much.",
-        "A label that an annotator got wrong counts as the truth here: a model that repeats the "
-        "annotators’ mistakes looks better than it is, one that does not looks worse.",
-    ]
+    if inputs.is_drawn:
+        texts = [
+            "A program drew every face. The figures say how well drawings are told apart, and "
+            "nothing about photographs or about people.",
+            "Some labels were made wrong on purpose, as annotators make mistakes. A wrong label "
+            "counts as the truth here, so even a perfect model would not reach 1.",
+        ]
+    else:
+        texts = [
+            f"All images come from the data set “{inputs.data_name}”. On pictures from elsewhere "
+            "(other cameras, light, ages, poses, parts of the world) the model can do worse, and "
+            "nothing here says by how much.",
+            "A label that an annotator got wrong counts as the truth here: a model that repeats "
+            "the annotators’ mistakes looks better than it is, one that does not looks worse.",
+        ]
     if inputs.audit is None:
         texts.append(
             "No audit by group was made. That nothing is reported about a group of people does "
@@ -86,31 +121,32 @@ def summary(inputs: ReportInput) -> list[str]:
     if split is None:
         sentences.append("No predictions were measured, so nothing is known of how well it does.")
         return sentences
-    sentences += [_agreement(split), *_beside_a_guess(split), *_sureness(split)]
+    sentences += [_agreement(inputs, split), *_beside_a_guess(split), *_sureness(split)]
     serious = attention(inputs)
     if inputs.exploration is None:
         sentences.append("The data were not looked at in this run.")
     elif serious:
         sentences.append(
-            f"{'One check' if len(serious) == 1 else f'{len(serious)} checks'} of the data found "
-            "something that can change what the figures mean: "
-            + listed([f.title[:1].lower() + f.title[1:] for f in serious])
-            + "."
+            f"Of the checks of the data, {count(len(serious))} found something that can change "
+            f"what the figures mean: {listed([f'“{f.title}”' for f in serious])}."
         )
     if inputs.audit is None:
         sentences.append("Whether it does equally well for everyone was not measured.")
     return sentences
 
 
-def _agreement(split: SplitEvaluation) -> str:
+def _agreement(inputs: ReportInput, split: SplitEvaluation) -> str:
     accuracy = split_metric(split, "accuracy")
     who = "" if split.people is None else f" of {people(split.people)}"
-    seen = "that it was also trained on" if split.split == "train" else "that it was not trained on"
+    if split.split == "train":
+        seen = " that it was also trained on"
+    else:  # of a model that was trained elsewhere, nothing is known
+        seen = "" if inputs.model is None else " that it was not trained on"
     if accuracy is None or not math.isfinite(accuracy.value):
-        return f"It was measured on {count(split.n)} {split.split} images{who} {seen}."
+        return f"It was measured on {count(split.n)} {split.split} images{who}{seen}."
     return (
-        f"On {count(split.n)} {split.split} images{who} {seen}, its answer is the annotators’ "
-        f"answer in {number(100 * accuracy.value, 1)} of 100 "
+        f"On {count(split.n)} {split.split} images{who}{seen}, its answer is that of "
+        f"{inputs.labeller} in {number(100 * accuracy.value, 1)} of 100 "
         f"({method(accuracy).split(',')[0]}: {number(100 * accuracy.low, 1)} to "
         f"{number(100 * accuracy.high, 1)})."
     )
@@ -124,7 +160,7 @@ def _beside_a_guess(split: SplitEvaluation) -> list[str]:
     name, most = max(support_by_class.items(), key=lambda item: item[1])
     return [
         f"Always answering “{name}”, without looking, would agree in "
-        f"{number(100 * most / total, 1)} of 100."
+        f"{number(100 * most / total, 1)} of 100 ({count(most)} of the same {count(total)})."
     ]
 
 
@@ -134,7 +170,13 @@ def _sureness(split: SplitEvaluation) -> list[str]:
         return []
     return [
         "Where it says how sure it is, it is off by "
-        f"{number(100 * error.value, 1)} percentage points on average."
+        f"{number(100 * error.value, 1)} percentage points on average"
+        + (
+            "."
+            if interval(error) == UNDEFINED
+            else f" ({method(error).split(',')[0]}: {number(100 * error.low, 1)} to "
+            f"{number(100 * error.high, 1)})."
+        ),
     ]
 
 
@@ -182,14 +224,17 @@ def unchecked(inputs: ReportInput) -> list[Unchecked]:
         ),
         Unchecked(
             "Other data",
-            f"Nothing was measured on images from outside {inputs.data_name}.",
-        ),
-        Unchecked(
-            "The annotators",
-            "How often two annotators would agree was not measured, so neither was the best that "
-            "any model could reach.",
+            f"Nothing was measured on images from outside “{inputs.data_name}”.",
         ),
     ]
+    if not inputs.is_drawn:
+        found.append(
+            Unchecked(
+                "The annotators",
+                "How often two annotators would agree was not measured, so neither was the best "
+                "that any model could reach.",
+            )
+        )
     return found
 
 
@@ -225,15 +270,30 @@ def _absent_splits(inputs: ReportInput) -> list[Unchecked]:
     ]
     reasons = {
         "validation": "There are no predictions on validation images.",
-        "test": "There are no predictions on test images. The figures come from images that were "
-        "also used to choose between weights, and are a little flattering.",
+        "test": f"There are no predictions on test images. {_instead_of_test(inputs)}".strip(),
     }
     return [Unchecked(f"The {name} split", reasons[name]) for name in absent]
 
 
+def _instead_of_test(inputs: ReportInput) -> str:
+    """How far the figures can be trusted where they do not come from test images."""
+    if inputs.headline is None:
+        return ""
+    if inputs.headline.split == "train":
+        return "The figures come from images that the model was trained on, and flatter it."
+    if validation_caveat(inputs):
+        return (
+            "The figures come from images that were also used to choose between weights or to fit "
+            "the temperature, and are a little flattering."
+        )
+    return "What the images that the figures come from were also used for is not known."
+
+
 def validation_caveat(inputs: ReportInput) -> str:
     """What the validation images were also used for, which flatters their figures."""
-    used = ["to choose the weights that were kept"] if inputs.config.train.keep == "best" else []
+    # Of predictions that came from elsewhere, the settings of this run tell nothing.
+    chose = inputs.model is not None and inputs.model.kept == "best"
+    used = ["to choose the weights that were kept"] if chose else []
     if inputs.evaluation.temperature != 1:
         used.append("to fit the temperature of the probabilities")
     if not used or inputs.split("validation") is None:

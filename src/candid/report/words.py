@@ -84,9 +84,16 @@ def in_full(estimate: Estimate) -> str:
     )
 
 
-def listed(words: list[str]) -> str:
+def listed(words: list[str], last: str = "and") -> str:
     """A, B and C."""
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def sentence(text: str) -> str:
+    """A line as a sentence: it begins with a capital letter and ends with a stop."""
+    text = text.strip()
+    stop = "" if not text or text[-1] in ".!?…" else "."
+    return text[:1].upper() + text[1:] + stop
 
 
 # --- metrics -------------------------------------------------------------------------------------

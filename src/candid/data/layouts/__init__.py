@@ -14,7 +14,7 @@ from pathlib import Path
 from candid.config import DataConfig
 from candid.data.dataset import Dataset
 from candid.data.layouts import celeba, fairface, folder, huggingface, lfw, table, utkface
-from candid.data.layouts.pictures import folders_in
+from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import DataError, LayoutError, did_you_mean
 
 
@@ -86,15 +86,18 @@ def load(
             todo=did_you_mean(layout, LAYOUTS),
         )
     _check_path(path)
-    place, known = (path, LAYOUTS[layout]) if layout is not None else _recognised(path)
+    place, known = _recognised(path, [*LAYOUTS.values()] if layout is None else [LAYOUTS[layout]])
     return replace(known.read(place, target, config), origin=str(path.resolve()))
 
 
-def _recognised(path: Path) -> tuple[Path, Layout]:
+def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
+    """The layout that fits, and where; a single one is believed and says itself what is wrong."""
     for place in _places(path):
-        for known in LAYOUTS.values():
+        for known in layouts:
             if known.recognise(place):
                 return place, known
+    if len(layouts) == 1:
+        return path, layouts[0]
     raise LayoutError(
         f"No layout fits {path}. {_seen(path)}",
         expected="CelebA, UTKFace, FairFace, LFW, a table beside its pictures, folders of pictures "
@@ -140,8 +143,8 @@ def _places(path: Path) -> list[Path]:
     """The path, and the folder that is all there is in it, and so on: archives unpack like that."""
     places = [path]
     while places[-1].is_dir() and len(places) < 4:
-        inner = [f for f in places[-1].iterdir() if not f.name.startswith((".", "__MACOSX"))]
-        if len(inner) != 1 or not inner[0].is_dir() or inner[0].is_symlink():
+        inner = folders_in(places[-1])
+        if len(inner) != 1 or inner[0].is_symlink() or files_in(places[-1], ""):
             break
         places.append(inner[0])
     return places

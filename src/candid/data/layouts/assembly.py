@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +120,7 @@ def assemble(
         attributes={a.name: a[keep] for a in attributes},
         findings=(*seen, *more, *told),
     )
-    _check(dataset)
+    check_learnable(dataset)
     return dataset
 
 
@@ -173,9 +173,9 @@ def _attributes(rows: Rows, config: DataConfig) -> tuple[list[Attribute], tuple[
     for name in columns.narrow(rows.attributes, config.attributes, rows.target):
         attribute = rows.attributes[name]
         if name.lower() in _RESERVED or name.startswith("p_"):
-            attribute = Attribute(
-                f"{name} (column)", attribute.kind, attribute.values, attribute.data
-            )
+            while name in rows.attributes:
+                name += " (column)"
+            attribute = replace(attribute, name=name)
         chosen.append(attribute)
     if not rows.left_out or config.attributes:
         return chosen, ()
@@ -192,11 +192,29 @@ def _attributes(rows: Rows, config: DataConfig) -> tuple[list[Attribute], tuple[
     return chosen, (left_out,)
 
 
-def _check(dataset: Dataset) -> None:
+def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -> None:
+    """Raise where there is nothing to train on, to validate on, or to tell apart.
+
+    Parameters
+    ----------
+    dataset
+        The labels.
+    usable
+        (n,) which images can be read, where that is known.
+
+    Raises
+    ------
+    DataError
+        Where train or validation has no labelled (and readable) image.
+    TargetError
+        Where training would see one class only.
+    """
     for split in ("train", "validation"):
-        if not len(dataset.rows(split)):
+        if not len(dataset.rows(split, usable)):
             there = int(np.count_nonzero(dataset.split == split))
             has = f"has {there:,} images but no label among them" if there else "is empty"
+            if len(dataset.rows(split)):
+                has = f"has {there:,} images but no labelled one that can be read"
             sizes = ", ".join(
                 f"{name} {np.count_nonzero(dataset.split == name):,}"
                 for name in ("train", "validation", "test")
@@ -204,16 +222,18 @@ def _check(dataset: Dataset) -> None:
             raise DataError(
                 f"The {split} split of {dataset.name} {has} (images: {sizes}).",
                 expected="labelled images for training and for validation",
-                todo="add images, change the split, or, where the data has none, set "
+                todo="add or mend images, change the split, or, where the data has none, set "
                 "data.validation_share and data.test_share",
             )
-    train = np.unique(dataset.label[dataset.rows("train")])
-    if len(train) < 2:
+    rows = dataset.rows("train", usable)
+    classes = np.unique(dataset.label[rows])
+    if len(classes) < 2:
         raise TargetError(
-            f"Training would see one class only: all {len(dataset.rows('train')):,} labelled "
-            f"training images are {dataset.classes[train[0]]!r}.",
+            f"Training would see one class only: all {len(rows):,} labelled training images"
+            f"{'' if usable is None else ' that can be read'} are "
+            f"{dataset.classes[classes[0]]!r}.",
             expected="at least two classes in train",
-            todo="add images of another class, or change the split",
+            todo="add or mend images of another class, or change the split",
         )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from candid.errors import ConfigError, TargetError, did_you_mean
+from candid.errors import ConfigError, DataError, TargetError, did_you_mean
 from candid.predictions import Attribute
 
 NO_YES = ("no", "yes")
@@ -93,8 +93,11 @@ def as_label(
     Raises
     ------
     TargetError
-        Where it cannot be learned as a class: numbers, or a single value.
+        Where it cannot be learned as a class: numbers (other than classes counted from 0 or 1 on),
+        or a single value.
     """
+    if attribute.kind == "numeric" and (counted := _counted(attribute)) is not None:
+        attribute = counted
     if attribute.kind == "numeric":
         raise TargetError(
             f"The target {attribute.name!r} is a number, from {np.nanmin(attribute.data):g} to "
@@ -116,6 +119,18 @@ def as_label(
     new = np.full(len(attribute.values) + 1, -1, dtype=np.int16)
     new[used] = np.arange(len(used))
     return tuple(values[i] for i in used), new[attribute.data]
+
+
+def _counted(attribute: Attribute) -> Attribute | None:
+    """Numbers that count classes, from 0 or 1 on with none left out, as categories."""
+    known = np.unique(attribute.data[~np.isnan(attribute.data)])
+    start = known[0] if len(known) else math.nan
+    if start not in (0, 1) or len(known) > MOST_WORDS:
+        return None
+    if not np.array_equal(known, start + np.arange(len(known))):
+        return None
+    code = np.where(np.isnan(attribute.data), -1, attribute.data - start).astype(np.int16)
+    return Attribute(attribute.name, "categorical", tuple(f"{x:.0f}" for x in known), code)
 
 
 def class_words(name: str) -> tuple[str, str]:
@@ -209,6 +224,12 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 def _distinct(array: Any) -> tuple[NDArray[np.int64], list[Any]]:
     """(n,) codes, −1 where empty, and the values that they stand for."""
+    if not _is_plain(array.type):
+        raise DataError(
+            f"A column that should name or number things holds {array.type}.",
+            expected="words or numbers",
+            todo="name another column (data.path_column, data.split_column, data.identity_column)",
+        )
     if isinstance(array, pa.ChunkedArray):
         array = array.unify_dictionaries().combine_chunks()
     if pa.types.is_null(array.type):

@@ -84,6 +84,8 @@ def _bytes(path: Path) -> bytes:
             todo="check its name and its permissions",
         ) from error
     data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")  # as spreadsheets on old Macs end lines
     if not data.strip():
         raise DataError(
             f"{path} is empty.", expected="a header and one row per picture", todo="fetch it again"
@@ -133,10 +135,17 @@ def _parse(
 
 def _header(path: Path, data: bytes, delimiter: str) -> list[str]:
     first = data.split(b"\n", 1)[0].decode("utf-8").rstrip("\r")
-    names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+    try:
+        names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line 1: {error}.",
+            expected="a header that names each column once",
+            todo="mend the line, or save the table again as CSV",
+        ) from error
     # An unnamed column, as a table with an index has, gets the number that it stands at.
     names = [name or f"column {i}" for i, name in enumerate(names, start=1)]
-    if len(set(names)) < len(names):
+    if not names or len(set(names)) < len(names):
         raise _twice(path, names)
     return names
 

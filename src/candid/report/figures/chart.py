@@ -32,6 +32,7 @@ class Key:
     name: str
     number: int
     dashed: bool = False
+    is_open: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from candid.report.figures.chart import (
     percent_axis,
     share_axis,
 )
+from candid.report.inputs import attributes_of
 
 
 def balance(exploration: Exploration) -> Figure | None:
@@ -128,12 +129,7 @@ def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) ->
 
 def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure | None:
     """How often the attributes that go most with the label stand in each class."""
-    here = [
-        a for a in exploration.attributes if a.split == split and math.isfinite(a.association.value)
-    ]
-    # Both values of a binary attribute say the same; the commonest word for "yes" is enough.
-    here = [a for a in here if a.value != "no"]
-    here.sort(key=lambda a: -a.association.value)
+    here = [a for a in attributes_of(exploration, split) if math.isfinite(a.association.value)]
     if not here or len(exploration.classes) > MOST_CLASSES:
         return None
     rows: list[dict[str, Any]] = []
@@ -143,7 +139,7 @@ def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure |
     )
     for name, a in zip(names, here, strict=True):
         rows += [
-            {"attribute": name, "class": c, "share": s, "association": a.association.value}
+            {"attribute": name, "class": c, "share": s, "n": a.prevalence.n, **ends(a.association)}
             for c, s in zip(exploration.classes, a.class_shares, strict=True)
             if math.isfinite(s)
         ]
@@ -161,7 +157,10 @@ def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure |
             alt.Tooltip("attribute:N"),
             alt.Tooltip("class:N", title="labelled"),
             alt.Tooltip("share:Q", format=".1%"),
-            alt.Tooltip("association:Q", title="Cramér’s V", format=".2f"),
+            alt.Tooltip("value:Q", title="Cramér’s V", format=".2f"),
+            alt.Tooltip("low:Q", title="from", format=".2f"),
+            alt.Tooltip("high:Q", title="to", format=".2f"),
+            alt.Tooltip("n:Q", title="images of the split", format=","),
         ],
     )
     alt_text = "; ".join(
@@ -175,9 +174,10 @@ def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure |
     return figure(
         "attributes",
         "Attributes that go most with the label",
-        f"Among {split} images: the share of each class’s images that bear the attribute, "
-        "ordered by Cramér’s V with the label. The further apart the dots, the easier it is for a "
-        "model to use the attribute in place of the label.",
+        f"Among the {words.count(max(a.prevalence.n for a in here))} images of {split}: the share "
+        "of each class’s images that bear the attribute, ordered by Cramér’s V with the label. The "
+        "further apart the dots, the easier it is for a model to use the attribute in place of the "
+        "label.",
         f"Dots per class for the attributes most associated with the label. {alt_text}.",
         (lines + dots).properties(height=20 * len(names) + 8),
         key=key_to(exploration.classes),

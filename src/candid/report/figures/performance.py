@@ -8,12 +8,13 @@ from typing import Any
 
 import altair as alt
 
-from candid.records import Curve, Estimate, SplitEvaluation
+from candid.records import Curve, Estimate, ReliabilityBin, SplitEvaluation
 from candid.report import words
 from candid.report.figures.chart import (
     COLOURS,
     MOST_CLASSES,
     Figure,
+    Key,
     again,
     colour,
     dash,
@@ -236,25 +237,20 @@ def _curves(
 
 
 def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) -> Figure | None:
-    """What confidence promised against what came true, on the axes of the splits `beside` it."""
-    rows: list[dict[str, Any]] = [
-        {"confidence": b.confidence, "n": b.n, "between": f"{b.low:.2f} to {b.high:.2f}"}
-        | ends(b.accuracy)
-        for b in split.reliability
-        if b.n and math.isfinite(b.accuracy.value) and math.isfinite(b.confidence)
-    ]
-    if not rows:
+    """What confidence promised against what came true, on the axes of the splits `beside` it.
+
+    Where a temperature was fitted, open dots show the same before it.
+    """
+    after, before = _bins(split.reliability, _AFTER), _bins(split.reliability_before, _BEFORE)
+    if not after:
         return None
     low = _lowest([split, *beside])
     scale = alt.Scale(domain=[low, 1], nice=False, clamp=True)
-    base = alt.Chart(data_of(rows)).encode(
-        x=alt.X(
-            "confidence:Q",
-            title="confidence",
-            scale=scale,
-            axis=alt.Axis(tickCount=5, format=".1f"),
-        ),
+    axis = alt.Axis(tickCount=5, format=".1f")
+    base = alt.Chart(data_of([*before, *after])).encode(
+        x=alt.X("confidence:Q", title="confidence", scale=scale, axis=axis),
         tooltip=[
+            *([alt.Tooltip("when:N", title="temperature")] if before else []),
             alt.Tooltip("between:N", title="confidence from"),
             alt.Tooltip("confidence:Q", title="mean confidence", format=".3f"),
             alt.Tooltip("value:Q", title="came true", format=".3f"),
@@ -263,45 +259,77 @@ def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) 
             alt.Tooltip("n:Q", title="images", format=","),
         ],
     )
-    y = alt.Y(
-        "value:Q",
-        title="share that came true",
-        scale=scale,
-        axis=alt.Axis(tickCount=5, format=".1f"),
-    )
-    dots = base.mark_circle(color=COLOURS[0], opacity=1).encode(
-        y=y, size=alt.Size("n:Q", scale=alt.Scale(range=[20, 260]), legend=None)
-    )
-    bars = base.mark_rule(color=COLOURS[0], strokeWidth=1.5, clip=True).encode(
+    y = alt.Y("value:Q", title="share that came true", scale=scale, axis=axis)
+    size = alt.Size("n:Q", scale=alt.Scale(range=[20, 260]), legend=None)
+    fitted = base.transform_filter(f"datum.when == '{_AFTER}'")
+    dots = fitted.mark_circle(color=COLOURS[0], opacity=1).encode(y=y, size=size)
+    bars = fitted.mark_rule(color=COLOURS[0], strokeWidth=1.5, clip=True).encode(
         y=again(y, "low:Q"), y2="high:Q"
     )
-    after, before = (
-        split.metrics.get(key) for key in ("calibration_error", "calibration_error_before")
-    )
-    said = "Calibration error " + " and ".join(
-        f"{words.number(e.value)} ({words.interval(e)}) {when}"
-        for e, when in ((before, "before the temperature was fitted"), (after, "after"))
-        if e is not None
-    )
+    chart = diagonal(scale, low) + bars + dots
+    if before:
+        rings = base.transform_filter(f"datum.when == '{_BEFORE}'").mark_point(
+            color="var(--faint)", opacity=1, filled=False, strokeWidth=1.3
+        )
+        chart = diagonal(scale, low) + rings.encode(y=y, size=size) + bars + dots
+    said = _calibration_said(split)
+    how = words.method(split.reliability[0].accuracy)
+    open_dots = " Open: the same images before the temperature was fitted." if before else ""
     return figure(
         f"reliability-{split.split}",
         f"Reliability, {split.split}",
-        f"Images in bins of confidence; the larger the dot, the more images. On the dashed line, "
-        f"confidence comes true. {said}; n = {words.count(split.n)}.",
+        f"Images in bins of confidence, with intervals ({how}); the larger the dot, the more "
+        f"images. On the dashed line, confidence comes true.{open_dots} {said}; "
+        f"n = {words.count(split.n)}.",
         f"Reliability diagram, {split.split}. {said}. "
         + "; ".join(
             f"confidence {words.number(r['confidence'], 2)}: {words.number(r['value'], 2)} came "
             f"true, n = {words.count(r['n'])}"
-            for r in rows
+            for r in after
         )
         + ".",
-        (diagonal(scale, low) + bars + dots).properties(height=250),
+        chart.properties(height=250),
+        key=(Key(_BEFORE, 0, is_open=True), Key(_AFTER, 1)) if before else (),
         wide=False,
+    )
+
+
+_BEFORE, _AFTER = "before the temperature", "after it"
+
+
+def _bins(bins: Sequence[ReliabilityBin], when: str) -> list[dict[str, Any]]:
+    """The bins that hold images, as rows of the chart."""
+    return [
+        {
+            "when": when,
+            "confidence": b.confidence,
+            "n": b.n,
+            "between": f"{b.low:.2f} to {b.high:.2f}",
+            **ends(b.accuracy),
+        }
+        for b in bins
+        if b.n and math.isfinite(b.accuracy.value) and math.isfinite(b.confidence)
+    ]
+
+
+def _calibration_said(split: SplitEvaluation) -> str:
+    """The calibration error with its interval, and where a temperature was fitted, that before."""
+    after, before = (
+        split.metrics.get(key) for key in ("calibration_error", "calibration_error_before")
+    )
+    shown = [(after, "")]
+    if split.reliability_before:
+        shown = [(before, "before the temperature was fitted"), (after, "after")]
+    return "Calibration error " + " and ".join(
+        f"{words.number(e.value)} ({words.interval(e)}) {when}".rstrip()
+        for e, when in shown
+        if e is not None
     )
 
 
 def _lowest(splits: Sequence[SplitEvaluation]) -> float:
     """Where the axes of the reliability diagrams start: a round figure below every dot."""
-    dots = [x for s in splits for b in s.reliability for x in (b.confidence, b.accuracy.value)]
+    bins = [b for s in splits for b in (*s.reliability, *s.reliability_before)]
+    dots = [x for b in bins for x in (b.confidence, b.accuracy.value)]
     low = min([0.5, *(x for x in dots if math.isfinite(x))])
     return max(0.0, math.floor(low * 10) / 10 - 0.1)

@@ -17,22 +17,29 @@ from candid.report.figures.chart import COLOURS, Figure, Key, data_of, figure, p
 _MOST_POINTS = 600
 
 
-def loss_curve(history: Sequence[HistoryRow]) -> Figure | None:
-    """Training loss per batch, smoothed, and validation loss."""
+def loss_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figure | None:
+    """Training loss per batch, smoothed, and validation loss; `images` stand in validation."""
     return _training_curve(
-        history, "loss", "train_loss", "validation_loss", "Loss", "cross-entropy"
+        history, images, "loss", "train_loss", "validation_loss", "Loss", "cross-entropy"
     )
 
 
-def f1_curve(history: Sequence[HistoryRow]) -> Figure | None:
+def f1_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figure | None:
     """Weighted F1 of training batches, smoothed, and of the whole validation set."""
-    return _training_curve(history, "f1", "train_f1", "validation_f1", "Weighted F1", "weighted F1")
+    return _training_curve(
+        history, images, "f1", "train_f1", "validation_f1", "Weighted F1", "weighted F1"
+    )
 
 
 def _training_curve(
-    history: Sequence[HistoryRow], name: str, train: str, validation: str, title: str, axis: str
+    history: Sequence[HistoryRow],
+    images: int | None,
+    name: str,
+    train: str,
+    validation: str,
+    title: str,
+    axis: str,
 ) -> Figure | None:
-
     steps = np.array([row.step for row in history], dtype=np.float64)
     raw = np.array([getattr(row, train) for row in history], dtype=np.float64)
     measured = [row for row in history if math.isfinite(getattr(row, validation))]
@@ -75,11 +82,12 @@ def _training_curve(
     )
     thick = base.mark_line(strokeWidth=2).transform_filter("datum.line != 'each batch'")
     said = _told(measured, validation) if measured else "No validation figures."
+    whole = "the whole validation set" + ("" if images is None else f" (n = {words.count(images)})")
     return figure(
         f"training-{name}",
         title,
         f"Faint: each training batch, augmented and with dropout, n = {words.count(len(history))} "
-        f"batches. Line: their moving mean over {window} batches. Dots: the whole validation set, "
+        f"batches. Line: their moving mean over {window} batches. Dots: {whole}, "
         f"measured {len(measured)} times, without dropout.",
         f"{title} over training. {said}",
         (thin + thick + dots).properties(height=240),

@@ -1,0 +1,85 @@
+import datetime
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from candid.config import Config
+from candid.errors import OutputError, RunError
+from candid.records import HistoryRow
+from candid.runs import (
+    RunFolder,
+    claim,
+    create,
+    open_run,
+    provenance,
+    read_history,
+    read_pictures,
+    refuse_full,
+    write_history,
+    write_pictures,
+)
+
+
+def test_runs_that_begin_at_once_get_a_folder_each(tmp_path):
+    root = tmp_path / "deep" / "runs"
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: claim(root, "plain"), range(24)))
+    day = datetime.date.today().isoformat()
+    assert {p.name for p in paths} == {f"{day}-plain-{i}" for i in range(1, 25)}
+    assert all(p.is_dir() for p in paths)
+
+
+def test_no_folder_can_be_claimed_below_a_file(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(OutputError, match="a file stands where a folder should go"):
+        claim(tmp_path / "runs", "plain")
+
+
+def about():
+    return provenance(seed=0, data="/data", data_fingerprint="f")
+
+
+def test_a_new_run_is_opened_as_it_was_made(tmp_path):
+    run = create(claim(tmp_path, "plain"), Config(), about())
+    assert open_run(run.path) == (run, Config())
+    with pytest.raises(OutputError, match=r"is not empty") as caught:
+        refuse_full(run.path)
+    assert f"--resume {run.path}" in caught.value.todo
+
+
+def test_a_folder_without_provenance_is_no_run_yet(tmp_path, monkeypatch):
+    """Killed while it began, it must not look like a run that could go on."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("candid.runs.write_record", killed)
+    with pytest.raises(KeyboardInterrupt):
+        create(tmp_path / "run", Config(), about())
+    with pytest.raises(RunError, match="is not a run"):
+        open_run(tmp_path / "run")
+
+
+def test_history_and_pictures_are_read_as_written(tmp_path):
+    run = RunFolder(tmp_path)
+    assert read_history(run) == []
+    assert read_pictures(run) == {}
+    row = HistoryRow(1, 32, 0.5, 1e-3, 0.7, 0.4, 0.6, 0.5, 0.5)
+    write_history(run, [row])
+    write_pictures(run, {("mean", "é"): b"png"})
+    assert read_history(run) == [row]
+    assert read_pictures(run) == {("mean", "é"): b"png"}
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+def test_damaged_history_and_pictures_say_so(tmp_path, swapped):
+    run = RunFolder(tmp_path)
+    write_history(run, [HistoryRow(1, 32, 0.5, 1e-3, 0.7, 0.4)])
+    write_pictures(run, {("mean", "a"): b"png"})
+    history, pictures = run.history.read_bytes(), run.pictures.read_bytes()
+    run.history.write_bytes(pictures if swapped else history[:40])
+    run.pictures.write_bytes(history if swapped else b"")
+    with pytest.raises(RunError, match=r"history\.parquet is damaged"):
+        read_history(run)
+    with pytest.raises(RunError, match=r"pictures\.parquet is damaged"):
+        read_pictures(run)
