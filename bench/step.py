@@ -9,7 +9,13 @@ The peer is the first line: float32, plain memory, as a straightforward script w
 
 Result, 2 cores of an AMD EPYC (AVX-512 with bfloat16), torch 2.13.0, medians of 5:
 
-RESULT
+                                  memory returned        memory kept
+    float32, plain memory         1.0x ( 2018 ms)    1.6x ( 1251 ms)
+    float32, channels last        1.0x ( 1952 ms)    1.8x ( 1110 ms)
+    bfloat16, plain memory        1.5x ( 1348 ms)    2.1x (  970 ms)
+    bfloat16, channels last       1.8x ( 1130 ms)    3.1x (  647 ms)
+    load and augment             55.4x (   36 ms)   90.5x (   22 ms)
+    loading and augmentation: 3.4% of the fastest step
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def placed(network: nn.Module, device: torch.device) -> nn.Module:
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether matrix products run in bfloat16; weights, losses and sums stay in float32.
 
-    "auto" says yes where the processor has instructions for it: there it is about twice as fast,
-    elsewhere it is emulated and slower than float32.
+    "auto" says yes where the processor has instructions for it: there it is faster
+    (`bench/step.py`), elsewhere it is emulated and slower than float32.
     """
     if precision != "auto":
         return precision == "bfloat16"
@@ -82,8 +82,8 @@ def memory_kept() -> Iterator[None]:
     """Let the C library keep freed memory while the block runs, instead of giving it back.
 
     A training step on the CPU frees and asks for hundreds of MB of activations. glibc maps and
-    unmaps such blocks each time, and the kernel then clears every page anew: up to half of the
-    time of a step (`bench/step.py`). Where the C library is another one, nothing happens.
+    unmaps such blocks each time, and the kernel then clears every page anew: up to 0.4
+    of the time of a step (`bench/step.py`). Where the C library is another one, nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
