@@ -527,25 +527,15 @@ def unmount():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux does")
 @pytest.mark.parametrize("option", ["--out", "--cache"])
-def test_a_full_disk(faces, tmp_path, capsys, unmount, option):
+@pytest.mark.parametrize(("system", "says"), [("size=64k", "disk is full"), ("ro", "read-only")])
+def test_a_full_disk_and_a_read_only_one(system, says, option, faces, tmp_path, capsys, unmount):
     small = tmp_path / "small"
-    mounted(small, "size=64k")
+    mounted(small, system)
     unmount.append(small)
     places = {"--out": tmp_path / "out", "--cache": tmp_path / "cache"} | {option: small / "x"}
     where = [w for pair in places.items() for w in pair]
-    refused(capsys, "disk is full", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
+    refused(capsys, says, "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
     assert not [p for p in small.rglob("*") if p.name.endswith(".part")]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux does")
-@pytest.mark.parametrize("option", ["--out", "--cache"])
-def test_a_read_only_output(faces, tmp_path, capsys, unmount, option):
-    small = tmp_path / "small"
-    mounted(small, "ro")
-    unmount.append(small)
-    places = {"--out": tmp_path / "out", "--cache": tmp_path / "cache"} | {option: small / "x"}
-    where = [w for pair in places.items() for w in pair]
-    refused(capsys, "read-only", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
 
 
 def test_output_below_a_file(faces, tmp_path, capsys):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -94,7 +95,7 @@ class FileSource:
         return digest.hexdigest()
 
 
-class _Embedded:
+class _Embedded(ABC):
     """Images in one column of some files.
 
     Parameters
@@ -137,8 +138,8 @@ class _Embedded:
             raise ImageError(f"{os.path.basename(file)} cannot be read: {error}") from error
         return _bytes_of(cell)
 
-    def _cell(self, file: str, row: int) -> pa.Scalar:
-        raise NotImplementedError
+    @abstractmethod
+    def _cell(self, file: str, row: int) -> pa.Scalar: ...
 
     def stamp(self) -> str:
         """A digest of the files' names, sizes and modification times, and of which rows count."""
