@@ -46,11 +46,11 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from candid.config import DataConfig
 from candid.data.dataset import Dataset
 from candid.data.decode import decode
 from candid.data.layouts import load
 from candid.data.store import pack
+from candid.settings import DataConfig
 
 
 def main() -> None:

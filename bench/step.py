@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from candid.config import AugmentConfig
 from candid.learn.augment import augment
 from candid.learn.device import memory_kept
 from candid.learn.forward import Images
 from candid.learn.networks import build
+from candid.settings import AugmentConfig
 
 BATCH, SIDE, TURNS = 256, 64, 5
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from candid.cli import cli
-from candid.config import Config, expected, recipes, toml
+from candid.config import expected, recipes, toml
+from candid.settings import Config
 
 HEAD = """# Reference
 

@@ -7,13 +7,14 @@ ARROWS: dict[str, set[str]] = {
     "files": {"errors"},
     "records": {"errors", "files"},
     "predictions": {"errors", "files", "records"},
-    "config": {"errors", "files", "records"},
+    "settings": {"errors"},
+    "config": {"errors", "settings"},
     "recipes": set(),
-    "runs": {"", "errors", "files", "records", "config"},
-    "data": {"errors", "files", "records", "predictions", "config", "statistics"},
-    "learn": {"errors", "files", "records", "predictions", "config", "data"},
-    "judge": {"errors", "files", "records", "predictions", "config", "statistics"},
-    "report": {"errors", "files", "records", "predictions", "config"},
+    "runs": {"", "errors", "files", "records", "settings", "config"},
+    "data": {"errors", "files", "records", "predictions", "settings", "config", "statistics"},
+    "learn": {"errors", "files", "records", "predictions", "settings", "config", "data"},
+    "judge": {"errors", "files", "records", "predictions", "settings", "config", "statistics"},
+    "report": {"errors", "files", "records", "predictions", "settings", "config"},
 }
 TOP = {"", "stages", "api", "cli", "__main__"}  # may import everything below them
 

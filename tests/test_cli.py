@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 import candid
-from candid import stages
+from candid import runs, stages
 from candid.cli import cli, main
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions import read_predictions
@@ -307,7 +307,7 @@ def test_exploring_that_was_stopped_is_done_again(faces, tmp_path, monkeypatch):
     out = tmp_path / "run"
     common = ["--cache", tmp_path / "cache", "--quiet"]
     with monkeypatch.context() as patch:
-        patch.setattr(stages.runs, "write_pictures", interrupt)
+        patch.setattr(runs, "write_pictures", interrupt)
         assert call("run", faces, "--target", "Face", "--out", out, *common, *QUICK) == 130
     assert call("run", "--resume", out, *common) == 0
     names = {kind: {n for k, n in read_pictures(RunFolder(out)) if k == kind}
@@ -601,7 +601,8 @@ def test_interrupted_it_names_the_command_that_goes_on(verb, faces, tmp_path, mo
     out = tmp_path / "a run"
     where = ["--out", out, "--cache", tmp_path / "cache", "--quiet", *QUICK]
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "train", interrupt)
+        for where_it_is_called in (stages, stages.reporting):
+            patch.setattr(where_it_is_called, "train", interrupt)
         assert call(verb, faces, "--target", "Face", *where) == 130
     told = re.search(r"to go on: candid (.*)", capsys.readouterr().err)
     assert call(*shlex.split(told[1]), "--cache", tmp_path / "cache", "--quiet") == 0

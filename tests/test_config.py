@@ -6,16 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candid.config import (
-    Config,
-    differences,
-    load_config,
-    read_config,
-    recipes,
-    to_toml,
-    with_values,
-)
+from candid.config import differences, load_config, read_config, recipes, to_toml, with_values
 from candid.errors import ConfigError
+from candid.settings import Config
 
 
 def test_to_toml_and_back(tmp_path):

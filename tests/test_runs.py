@@ -3,7 +3,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from candid.config import Config
 from candid.errors import OutputError, RunError
 from candid.records import HistoryRow
 from candid.runs import (
@@ -18,6 +17,7 @@ from candid.runs import (
     write_history,
     write_pictures,
 )
+from candid.settings import Config
 
 
 def test_runs_that_begin_at_once_get_a_folder_each(tmp_path):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Config": "candid.config",
+    "Config": "candid.settings",
     "Dataset": "candid.data.dataset",
     "Predictions": "candid.predictions",
     "evaluate": "candid.api",
@@ -43,9 +43,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from candid.api import evaluate, explore, load, run, train
-    from candid.config import Config, load_config
+    from candid.config import load_config
     from candid.data.dataset import Dataset
     from candid.predictions import Predictions, read_predictions
+    from candid.settings import Config
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid import stages
-from candid.config import Config
 from candid.predictions import Predictions
 from candid.records import Evaluation, Exploration
 from candid.runs import RunFolder, refuse_full
+from candid.settings import Config
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset

@@ -20,10 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import candid
-from candid.config import Config, read_config, to_toml
+from candid.config import read_config, to_toml
 from candid.errors import OutputError, RunError
 from candid.files import atomic, write_text, writing
 from candid.records import HistoryRow, Provenance, read_record, write_record
+from candid.settings import Config
 
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from drawn import put, real
 
-from candid.config import DataConfig
 from candid.data.layouts import load
 from candid.errors import ConfigError, DataError, LayoutError, TargetError
+from candid.settings import DataConfig
 
 NAMES = ["Eyeglasses", "Male", "No_Beard", "Wearing_Hat"]
 N = 24

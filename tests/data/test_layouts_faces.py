@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from drawn import put, real
 
-from candid.config import DataConfig
 from candid.data.layouts import load
 from candid.errors import DataError, LayoutError, TargetError
+from candid.settings import DataConfig
 
 EVEN = DataConfig(validation_share=0.3, test_share=0.2)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from drawn import put
 
-from candid.config import DataConfig
 from candid.data import splits
 from candid.data.layouts import load
 from candid.errors import DataError, LayoutError, TargetError
+from candid.settings import DataConfig
 
 
 def write(root: Path, *folders: str, n: int = 3) -> list[str]:

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from drawn import jpeg
 
-from candid.config import DataConfig
 from candid.data.layouts import load
 from candid.errors import DataError, LayoutError, TargetError
+from candid.settings import DataConfig
 
 FEATURES = {
     "image": {"_type": "Image"},

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from drawn import put
 
-from candid.config import DataConfig
 from candid.data.layouts import load
 from candid.data.layouts.delimited import read_delimited
 from candid.errors import ConfigError, DataError, LayoutError, TargetError
+from candid.settings import DataConfig
 
 N = 30
 RNG = np.random.default_rng(2)

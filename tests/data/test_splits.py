@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from candid.config import DataConfig
 from candid.data import splits
 from candid.errors import ConfigError, DataError
+from candid.settings import DataConfig
 
 KEYS = [f"image {i}" for i in range(20_000)]
 names = st.lists(st.text(max_size=12), min_size=1, max_size=60)

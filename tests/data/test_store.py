@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from by_hand import MemorySource, dataset, png, texture
 
-from candid.config import DataConfig
 from candid.data.store import Store, default_cache, fingerprint, pack
 from candid.errors import DataError, OutputError
+from candid.settings import DataConfig
 
 CONFIG = DataConfig(side=16, workers=1)
 
@@ -183,7 +183,7 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, {here!r})
 from by_hand import MemorySource, dataset, png
-from candid.config import DataConfig
+from candid.settings import DataConfig
 from candid.data import packing
 from candid.data.store import pack
 

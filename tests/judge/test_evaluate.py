@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from candid.config import EvaluateConfig
 from candid.errors import PredictionsError
 from candid.judge.evaluate import METRICS, evaluate, thin
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Evaluation, HistoryRow, read_record, write_record
+from candid.settings import EvaluateConfig
 
 CONFIG = EvaluateConfig(draws=100)
 

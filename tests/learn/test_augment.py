@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from candid.config import AugmentConfig
 from candid.learn.augment import (
     augment,
     draw_homographies,
@@ -16,6 +15,7 @@ from candid.learn.augment import (
     square_to_quad,
     warp,
 )
+from candid.settings import AugmentConfig
 
 OFF = AugmentConfig(flip=0, rotation=0, perspective=0, erase=0)
 CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float32)

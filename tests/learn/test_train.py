@@ -9,7 +9,6 @@ from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from candid.config import AugmentConfig, TrainConfig
 from candid.errors import RunError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.device import placed
@@ -26,6 +25,7 @@ from candid.learn.train import (
     train,
     weighted_f1,
 )
+from candid.settings import AugmentConfig, TrainConfig
 
 STILL = AugmentConfig(flip=0, rotation=0, perspective=0, erase=0)
 CHANGED = AugmentConfig()

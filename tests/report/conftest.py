@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from sklearn import metrics as sk
 
-from candid.config import Config, with_values
+from candid.config import with_values
 from candid.records import (
     AttributeSummary,
     ClassMetrics,
@@ -38,6 +38,7 @@ from candid.records import (
 )
 from candid.report.inputs import ReportInput
 from candid.report.page import render
+from candid.settings import Config
 
 
 @dataclass(frozen=True)

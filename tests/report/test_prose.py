@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from candid.config import Config, with_values
+from candid.config import with_values
 from candid.report import prose
+from candid.settings import Config
 from conftest import Words
 
 

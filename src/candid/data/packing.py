@@ -27,11 +27,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from candid.config import DataConfig
 from candid.data import decode
 from candid.data.dataset import Dataset, Source
 from candid.errors import DataError, ImageError, OutputError
 from candid.files import atomic, writing
+from candid.settings import DataConfig
 
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 16 << 20

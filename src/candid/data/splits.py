@@ -14,9 +14,9 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.config import DataConfig
 from candid.errors import ConfigError, DataError
 from candid.records import SPLITS, Finding, Split
+from candid.settings import DataConfig
 
 WORDS: dict[str, Split] = {
     "train": "train",

@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from candid.config import DataConfig
 from candid.data import decode
 from candid.data.dataset import Dataset
 from candid.data.packing import INDEX, fill, locked
 from candid.errors import DataError, OutputError
 from candid.files import writing
+from candid.settings import DataConfig
 
 # Part of every fingerprint: raise it when the files in a pack's folder change their form.
 _FORMAT = 1

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.config import setting
 from candid.data.synthetic_cast import (
     BINARY,
     CATEGORICAL,
@@ -28,6 +27,7 @@ from candid.data.synthetic_cast import (
 from candid.errors import ConfigError, did_you_mean
 from candid.predictions import Attribute
 from candid.records import SPLITS
+from candid.settings import setting
 
 TARGET = "Face"
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.config import EvaluateConfig
 from candid.errors import PredictionsError
 from candid.judge import metrics
 from candid.judge.calibration import before_temperature, reliability
@@ -28,6 +27,7 @@ from candid.records import (
     Split,
     SplitEvaluation,
 )
+from candid.settings import EvaluateConfig
 
 Floats = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from candid.config import AugmentConfig
+from candid.settings import AugmentConfig
 
 # Aspect ratios of erased patches, from Zhong et al., "Random Erasing Data Augmentation", 2020.
 _ASPECT = (0.3, 1 / 0.3)

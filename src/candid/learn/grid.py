@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from candid.config import AugmentConfig
 from candid.learn.augment import augment
 from candid.learn.forward import Images
+from candid.settings import AugmentConfig
 
 
 def augmented_grid(

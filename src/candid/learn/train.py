@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from candid.config import AugmentConfig, TrainConfig
 from candid.errors import TrainingError
 from candid.learn import checkpoint
 from candid.learn.augment import augment
@@ -29,6 +28,7 @@ from candid.learn.device import pick_device, placed, uses_bfloat16
 from candid.learn.forward import Images, forward, logits
 from candid.learn.state import State
 from candid.records import HistoryRow
+from candid.settings import AugmentConfig, TrainConfig
 
 
 @dataclass(frozen=True, eq=False)

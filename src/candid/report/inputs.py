@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from candid.config import Config
 from candid.records import (
     AttributeSummary,
     Evaluation,
@@ -16,6 +15,7 @@ from candid.records import (
     Provenance,
     SplitEvaluation,
 )
+from candid.settings import Config
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from candid.config import Config
 from candid.records import Finding, SplitEvaluation
 from candid.report.inputs import ReportInput
 from candid.report.words import (
@@ -23,6 +22,7 @@ from candid.report.words import (
     people,
     split_metric,
 )
+from candid.settings import Config
 
 _MOST_NAMED = 8  # more classes than these are counted in a sentence, not named
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from candid.config import DataConfig
 from candid.data.dataset import Dataset
 from candid.data.layouts import celeba, fairface, folder, huggingface, lfw, table, utkface
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import DataError, LayoutError, did_you_mean
+from candid.settings import DataConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.config import DataConfig
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts import columns
@@ -17,6 +16,7 @@ from candid.data.layouts.pictures import Pictures
 from candid.errors import ConfigError, DataError, TargetError
 from candid.predictions import Attribute
 from candid.records import Finding
+from candid.settings import DataConfig
 
 _EXAMPLES = 5
 _RESERVED = ("id", "split", "label", "identity")  # columns of every predictions file

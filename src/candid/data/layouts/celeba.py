@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from candid.config import DataConfig
 from candid.data import splits
 from candid.data.dataset import Dataset
 from candid.data.layouts import columns
@@ -24,6 +23,7 @@ from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError, TargetError
 from candid.predictions import Attribute
 from candid.records import Finding
+from candid.settings import DataConfig
 
 _ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 _PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from candid.config import DataConfig
 from candid.data.dataset import Dataset
 from candid.data.layouts import columns
 from candid.data.layouts.assembly import without_image, without_label
@@ -19,6 +18,7 @@ from candid.data.layouts.pictures import files_in, folders_in, scan
 from candid.data.layouts.table import from_columns
 from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError
+from candid.settings import DataConfig
 
 _FILES = {
     "train": ("fairface_label_train.csv", "train_labels.csv"),

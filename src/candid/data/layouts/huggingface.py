@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from candid.config import DataConfig
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.columns import words_of
@@ -26,6 +25,7 @@ from candid.data.layouts.pictures import files_in, folders_in
 from candid.data.layouts.table import LABELS, from_columns
 from candid.data.sources import ArrowSource, ParquetSource, open_arrow
 from candid.errors import DataError, ImageError, LayoutError
+from candid.settings import DataConfig
 
 _PARQUET = (".parquet", ".pq")
 _SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")

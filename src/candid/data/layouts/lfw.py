@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from candid.config import DataConfig
 from candid.data.dataset import Dataset
 from candid.data.layouts import columns
 from candid.data.layouts.assembly import Rows, assemble, without_image, without_label
@@ -31,6 +30,7 @@ from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
 from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError
 from candid.predictions import Attribute
+from candid.settings import DataConfig
 
 Face = tuple[str, int]  # a person and the number of the picture
 

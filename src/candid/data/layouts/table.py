@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from candid.config import DataConfig
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts import columns
@@ -20,6 +19,7 @@ from candid.data.layouts.pictures import files_in, folders_in, scan
 from candid.data.sources import FileSource
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
+from candid.settings import DataConfig
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 

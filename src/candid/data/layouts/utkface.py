@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from candid.config import DataConfig
 from candid.data.dataset import Dataset
 from candid.data.layouts import columns
 from candid.data.layouts.assembly import Rows, assemble, finding
@@ -20,6 +19,7 @@ from candid.data.layouts.pictures import glance, scan
 from candid.data.sources import FileSource
 from candid.errors import LayoutError
 from candid.predictions import Attribute
+from candid.settings import DataConfig
 
 GENDERS = ("Female", "Male")  # in the order of CelebA's classes, not of UTKFace's codes
 RACES = ("White", "Black", "Asian", "Indian", "Other")

@@ -1,0 +1,58 @@
+"""The verbs. Everything heavy is imported inside its verb, so that `candid --help` is quick."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import NoReturn
+
+import click
+
+import candid
+from candid.cli.judging import evaluate, report
+from candid.cli.making import demo, explore, run_verb, train
+from candid.errors import CandidError
+
+__all__ = ["cli", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(candid.__version__, prog_name="candid")
+def cli() -> None:
+    """Labelled face images in; a classifier and the whole truth about it out."""
+
+
+for _verb in (demo, run_verb, explore, train, evaluate, report):
+    cli.add_command(_verb)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command line and exit: 0 well, 1 a check failed, 2 bad input, 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no name is worth a traceback
+    try:
+        cli.main(arguments, prog_name="candid", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("candid: interrupted; images that were packed are kept", err=True)
+        sys.exit(130)
+    except CandidError as error:
+        _fail(error)
+    except OSError as error:  # what nothing nearer to it could explain better
+        _fail(
+            CandidError(
+                f"The system refuses: {error}",
+                expected="files and folders that this user can read and write",
+                todo="check the path, its permissions and the disk",
+            )
+        )
+    sys.exit(0)
+
+
+def _fail(error: CandidError) -> NoReturn:
+    click.echo(f"candid: {error}", err=True)
+    sys.exit(error.exit_code)

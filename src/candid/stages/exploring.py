@@ -1,0 +1,62 @@
+"""The stage that looks at the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from candid import runs
+from candid.records import Exploration, write_record
+from candid.runs import RunFolder
+from candid.settings import Config
+from candid.stages.starting import Data, timed
+
+if TYPE_CHECKING:
+    from candid.data.explore import ExplorationImages
+
+
+_THUMBNAIL = 96  # pixels per side
+
+
+def look(
+    data: Data, config: Config, *, quiet: bool = False
+) -> tuple[Exploration, ExplorationImages]:
+    """What is in the data; writes nothing."""
+    from candid.data.explore import explore
+
+    exploration, images = explore(
+        data.dataset,
+        data.store,
+        confidence=config.evaluate.confidence,
+        draws=config.evaluate.draws,
+        seed=config.evaluate.seed,
+        quiet=quiet,
+    )
+    samples = {c: tuple(data.dataset.ids[list(r)].tolist()) for c, r in images.samples.items()}
+    return replace(exploration, samples=samples), images
+
+
+def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Exploration:
+    """Write data.json, and the pictures that go with it."""
+    from candid.data.pictures import png
+
+    with timed(run, "explore"):
+        exploration, images = look(data, config, quiet=quiet)
+        shown = [i for ids in exploration.samples.values() for i in ids]
+        pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}
+        runs.write_pictures(run, pictures | thumbnails(data, config, shown))
+        write_record(run.data, exploration)  # the last: it says that exploring is done
+    return exploration
+
+
+def thumbnails(data: Data, config: Config, ids: list[str]) -> dict[tuple[str, str], bytes]:
+    """Small pictures of some images by ("thumbnail", id)."""
+    from candid.data.pictures import thumbnail
+
+    row = {str(data.dataset.ids[i]): i for i in range(len(data.dataset))} if ids else {}
+    return {
+        ("thumbnail", i): thumbnail(
+            data.dataset, row[i], side=_THUMBNAIL, max_pixels=config.data.max_pixels
+        )
+        for i in ids
+    }

@@ -1,0 +1,80 @@
+"""The stages that predict, and that say how well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from candid import runs
+from candid.predictions import Predictions, read_predictions, write_predictions
+from candid.records import Evaluation, ModelCard, read_record, write_record
+from candid.runs import RunFolder
+from candid.settings import Config
+from candid.stages.exploring import thumbnails
+from candid.stages.starting import Data, needs_torch, timed
+
+
+def predict(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Predictions:
+    """Fit the temperature on validation, and write predictions.parquet for validation and test."""
+    needs_torch()
+    import numpy as np
+
+    from candid.judge.calibration import apply_temperature, fit_temperature
+    from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
+    from candid.learn.forward import Images, logits
+    from candid.learn.model import load_network
+
+    with timed(run, "predict"), threads(config.train.threads), memory_kept():
+        card = read_record(run.model, ModelCard)
+        dataset, store = data.dataset, data.store
+        device = pick_device(config.train.device)
+        rows = np.concatenate(
+            [dataset.rows(split, store.usable) for split in ("validation", "test")]
+        )
+        raw = logits(
+            load_network(run.weights, card, device),
+            Images(store.pixels, card.mean, card.std),
+            rows,
+            device=device,
+            bfloat16=uses_bfloat16(config.train.precision, device),
+            title="predict",
+            quiet=quiet,
+        ).astype(np.float64)
+        fitted_on = dataset.split[rows] == "validation"
+        temperature = fit_temperature(raw[fitted_on], dataset.label[rows][fitted_on])
+        write_record(run.model, replace(card, temperature=temperature))
+        predictions = Predictions(
+            target=dataset.target,
+            classes=dataset.classes,
+            ids=dataset.ids[rows],
+            split=dataset.split[rows],
+            label=dataset.label[rows],
+            probability=apply_temperature(raw, temperature),
+            temperature=temperature,
+            identity=None if dataset.identity is None else dataset.identity[rows],
+            attributes={name: a[rows] for name, a in dataset.attributes.items()},
+            provenance={
+                "data": dataset.name,
+                "data_fingerprint": data.fingerprint,
+                "network": card.network,
+                "kept": card.kept,
+            },
+        )
+        write_predictions(run.predictions, predictions)
+    return predictions
+
+
+def evaluate(run: RunFolder, config: Config) -> Evaluation:
+    """Write evaluation.json from predictions.parquet and history.parquet."""
+    from candid.judge.evaluate import evaluate as judge
+
+    with timed(run, "evaluate"):
+        predictions = read_predictions(run.predictions)
+        evaluation = judge(predictions, config.evaluate, history=runs.read_history(run))
+        write_record(run.evaluation, evaluation)
+    return evaluation
+
+
+def show_examples(run: RunFolder, data: Data, config: Config, evaluation: Evaluation) -> None:
+    """Add the pictures of the surest mistakes and the least sure images to the run's."""
+    shown = [e.id for s in evaluation.splits for e in (*s.surest_mistakes, *s.least_sure)]
+    runs.write_pictures(run, runs.read_pictures(run) | thumbnails(data, config, shown))

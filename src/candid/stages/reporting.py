@@ -1,0 +1,54 @@
+"""The stage that writes the report, and all stages one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from candid import runs
+from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
+from candid.runs import RunFolder
+from candid.settings import Config
+from candid.stages.exploring import explore
+from candid.stages.judging import evaluate, predict, show_examples
+from candid.stages.starting import Data
+from candid.stages.training import train
+
+
+def report(run: RunFolder, config: Config) -> Path:
+    """Write report.html and the model card from the files of the run; returns the report's path."""
+    from candid.files import write_text
+    from candid.report.card import card
+    from candid.report.inputs import ReportInput
+    from candid.report.page import render
+
+    pictures = runs.read_pictures(run)
+    exploration = read_record(run.data, Exploration) if run.data.is_file() else None
+    inputs = ReportInput(
+        config=config,
+        provenance=read_record(run.provenance, Provenance),
+        evaluation=read_record(run.evaluation, Evaluation),
+        exploration=exploration,
+        history=runs.read_history(run),
+        model=read_record(run.model, ModelCard) if run.model.is_file() else None,
+        thumbnails={name: png for (kind, name), png in pictures.items() if kind == "thumbnail"},
+        pictures={name: png for (kind, name), png in pictures.items() if kind == "picture"},
+        samples=exploration.samples if exploration else {},
+    )
+    write_text(run.report, render(inputs))
+    write_text(run.card, card(inputs))
+    return run.report
+
+
+def everything(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Evaluation:
+    """Explore, train, predict, evaluate and report: what `candid run` does.
+
+    Stages whose files are whole are not done again, so a run that was killed goes on.
+    """
+    if not run.data.is_file():
+        explore(run, data, config, quiet=quiet)
+    train(run, data, config, quiet=quiet)
+    predict(run, data, config, quiet=quiet)
+    evaluation = evaluate(run, config)
+    show_examples(run, data, config, evaluation)
+    report(run, config)
+    return evaluation

@@ -1,0 +1,158 @@
+"""How a run begins: its data, its folder, its settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candid import runs
+from candid.config import differences
+from candid.errors import DependencyError, RunError
+from candid.records import Provenance, read_record
+from candid.runs import RunFolder
+from candid.settings import Config
+
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+    from candid.data.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set and its packed pixels."""
+
+    dataset: Dataset
+    store: Store
+
+    @property
+    def fingerprint(self) -> str:
+        """The same where pixels and annotations are."""
+        from candid.data.explore import data_fingerprint
+
+        return data_fingerprint(self.dataset, self.store)
+
+
+def load(path: Path, config: Config, *, cache: Path | None = None, quiet: bool = False) -> Data:
+    """Read the labels at `path`, and pack the images unless that was done before."""
+    from candid.data import layouts
+
+    dataset = layouts.load(
+        path,
+        target=config.data.target or None,
+        layout=config.data.layout or None,
+        config=config.data,
+    )
+    return pack(dataset, config, cache=cache, quiet=quiet)
+
+
+def pack(
+    dataset: Dataset, config: Config, *, cache: Path | None = None, quiet: bool = False
+) -> Data:
+    """Pack the images of a data set unless that was done before."""
+    from candid.data import store
+
+    return Data(dataset, store.pack(dataset, config.data, cache=cache, quiet=quiet))
+
+
+def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> Data:
+    """The data of an existing run, from where they lay when it began.
+
+    Raises
+    ------
+    RunError
+        Where they are gone or have changed since.
+    """
+    about = read_record(run.provenance, Provenance)
+    if not Path(about.data).exists():
+        raise RunError(
+            f"The data that the run {run.path} began with are gone: there is no {about.data}.",
+            expected="the same images and labels in the same place",
+            todo="put them back (a link will do), or start a new run",
+        )
+    data = load(Path(about.data), config, cache=cache, quiet=quiet)
+    if about.data_fingerprint != data.fingerprint:
+        raise RunError(
+            f"The data in {about.data} are not those that the run {run.path} began with.",
+            expected=f"images and labels with the fingerprint {about.data_fingerprint}",
+            todo="put the data back, or start a new run",
+        )
+    return data
+
+
+def begin(path: Path, config: Config, data: Data) -> tuple[RunFolder, Config]:
+    """A new run folder at `path`, and its full settings."""
+    dataset = data.dataset
+    found = replace(config.data, target=dataset.target, layout=dataset.layout)
+    config = replace(config, data=found)
+    about = runs.provenance(
+        seed=config.train.seed,
+        data=dataset.origin or dataset.name,
+        data_fingerprint=data.fingerprint,
+    )
+    return runs.create(path, config, about), config
+
+
+def begin_training(
+    path: Path | None, config: Config, data: Data, *, name: str
+) -> tuple[RunFolder, Config]:
+    """A new run folder to train in, at `path` or the next free one below runs/.
+
+    Raises
+    ------
+    DataError
+        Where too few of the images can be read to train and to validate.
+    """
+    from candid.data.layouts.assembly import check_learnable
+
+    check_learnable(data.dataset, data.store.usable)
+    return begin(runs.claim(Path("runs"), name) if path is None else path, config, data)
+
+
+def open_or_begin(
+    path: Path, config: Config, where: Path, *, cache: Path | None = None, quiet: bool = False
+) -> tuple[RunFolder, Config, Data]:
+    """The run that lies at `path`, to go on with, or a new one there.
+
+    Raises
+    ------
+    RunError
+        Where the run there was begun with other settings.
+    """
+    if RunFolder(path).config.is_file():
+        run, found = runs.open_run(path)
+        config = replace(config, data=replace(config.data, layout=found.data.layout))
+        if changed := differences(config, found):
+            raise RunError(
+                f"{path} holds a run with other settings: {', '.join(changed)}.",
+                expected="the settings that it began with, or a new folder",
+                todo="name another folder with --out, or remove this one",
+            )
+        return run, config, reload(run, config, cache, quiet)
+    data = load(where, config, cache=cache, quiet=quiet)
+    run, config = begin_training(path, config, data, name=config.network.name)
+    return run, config, data
+
+
+def needs_torch() -> None:
+    """Raise a DependencyError where the libraries that train and predict are not installed."""
+    try:
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(
+            f"Training and prediction need a library that is not installed: {error.name}.",
+            expected="the extra 'train'",
+            todo="pip install 'candid[train]'",
+        ) from error
+
+
+@contextmanager
+def timed(run: RunFolder, stage: str) -> Iterator[None]:
+    """Note in the run how long the block took."""
+    began = time.monotonic()
+    yield
+    runs.note_seconds(run, stage, time.monotonic() - began)

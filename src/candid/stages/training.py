@@ -1,0 +1,122 @@
+"""The stage that trains."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candid import runs
+from candid.records import ModelCard, read_record, write_record
+from candid.runs import RunFolder
+from candid.settings import Config
+from candid.stages.starting import Data, needs_torch
+
+if TYPE_CHECKING:
+    from candid.learn.state import State
+    from candid.learn.train import Task
+
+
+def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> ModelCard:
+    """Train from the run's checkpoint, or from the start where there is none.
+
+    Writes checkpoint/, history.parquet, model.safetensors and model.json. Where model.json is
+    there, training is finished and nothing is done.
+    """
+    if run.model.is_file():
+        return read_record(run.model, ModelCard)
+    needs_torch()
+    import torch
+
+    from candid.data.layouts.assembly import check_learnable
+    from candid.learn import checkpoint
+    from candid.learn.device import memory_kept, threads
+    from candid.learn.model import save_weights
+    from candid.learn.networks import build
+    from candid.learn.train import start
+    from candid.learn.train import train as steps
+
+    check_learnable(data.dataset, data.store.usable)
+    began = time.monotonic()
+    with threads(config.train.threads), memory_kept():
+        task = task_of(data)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.train.seed)
+            network = build(
+                config.network.name, side=task.images.side, classes=len(data.dataset.classes)
+            )
+        state = start(network, config.train)
+        if run.checkpoint.is_file():
+            checkpoint.load(run.checkpoint, state)
+            # What was spent before it was stopped counts, too.
+            began -= state.history[-1].seconds if state.history else 0.0
+        for _ in steps(
+            task, state, config.train, config.augment, save_to=run.checkpoint, quiet=quiet
+        ):
+            runs.write_history(run, state.history)
+        runs.write_history(run, state.history)
+        if config.train.keep == "best":
+            state.network.load_state_dict(state.best)
+        augmented = {("picture", "augmented"): _augmented(task, config, rows=4)}
+        runs.write_pictures(run, runs.read_pictures(run) | augmented)
+        card = _card(state, task, data, config)
+        save_weights(run.weights, state.network.state_dict())
+        runs.note_seconds(run, "train", time.monotonic() - began)
+        write_record(run.model, card)
+    return card
+
+
+def task_of(data: Data) -> Task:
+    """What is to be learned from the data."""
+    from candid.learn.forward import Images, channel_statistics
+    from candid.learn.train import Task
+
+    dataset, store = data.dataset, data.store
+    rows = {split: dataset.rows(split, store.usable) for split in ("train", "validation")}
+    mean, std = channel_statistics(store.pixels, rows["train"])
+    return Task(
+        Images(store.pixels, mean, std),
+        dataset.label,
+        len(dataset.classes),
+        rows["train"],
+        rows["validation"],
+    )
+
+
+def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
+    from candid.learn.networks import describe
+
+    layers, multiply_adds = describe(state.network, task.images.side)
+    best = config.train.keep == "best"
+    return ModelCard(
+        network=config.network.name,
+        options={},
+        target=data.dataset.target,
+        classes=data.dataset.classes,
+        side=task.images.side,
+        mean=task.images.mean,
+        std=task.images.std,
+        temperature=1.0,  # until it is fitted
+        parameters=sum(p.numel() for p in state.network.parameters()),
+        multiply_adds=multiply_adds,
+        layers=layers,
+        step=state.best_step if best else state.step,
+        kept="best" if best else "last",
+    )
+
+
+def draw_augmented(path: Path, data: Data, config: Config) -> None:
+    """Write a PNG that shows what augmentation makes of a few training images."""
+    needs_torch()
+    from candid.files import atomic
+
+    with atomic(path) as part:
+        part.write_bytes(_augmented(task_of(data), config, rows=8))
+
+
+def _augmented(task: Task, config: Config, *, rows: int) -> bytes:
+    from candid.data.pictures import png
+    from candid.learn.grid import augmented_grid
+
+    grid = augmented_grid(task.images, task.train[:rows], config.augment, seed=config.train.seed)
+    return png(grid)
