@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from candid.errors import ConfigError
+from candid.errors import ConfigError, did_you_mean
 
 _LARGEST_SEED = 2**32 - 1  # what every generator of random numbers takes
 
@@ -62,7 +62,15 @@ class DataConfig:
 class NetworkConfig:
     """The network."""
 
-    name: str = setting("plain", "which network", choices=("plain",))
+    name: str = setting("plain", "which network", choices=("plain", "deep", "vit", "timm"))
+    width: int = setting(
+        0, "deep, vit: channels of the first stage, or of a token; 0: the network's own", low=0
+    )
+    depth: int = setting(
+        0, "deep, vit: residual blocks per stage, or of attention; 0: the network's own", low=0
+    )
+    drop: float = setting(0.1, "vit: how often the last block is passed by", low=0, high=0.9)
+    model: str = setting("", "timm: the name of the model in that library")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +105,53 @@ class TrainConfig:
 
     steps: int = setting(635, "batches to train on", low=1)
     batch_size: int = setting(256, "images per batch", low=1)
-    optimizer: str = setting("adam", "the optimiser", choices=("adam",))
-    learning_rate: float = setting(1e-3, "learning rate", low=0)
+    optimizer: str = setting(
+        "adam",
+        "the optimiser; sgd is with Nesterov's momentum",
+        choices=("adam", "adamw", "sgd", "muon"),
+    )
+    learning_rate: float = setting(1e-3, "learning rate, the highest of the schedule", low=0)
+    schedule: str = setting(
+        "constant",
+        "the learning rate after the warm-up: constant, or falling to 0 along half a cosine",
+        choices=("constant", "cosine"),
+    )
+    warmup: float = setting(
+        0.0, "share of the steps in which the learning rate rises from 0", low=0, high=0.9
+    )
+    weight_decay: float = setting(
+        0.0, "decay of weights (adamw, sgd, muon); scales and offsets are left alone", low=0
+    )
+    average: float = setting(
+        0.0,
+        "decay of the moving average of the weights that is measured and kept; 0: no average",
+        low=0,
+        high=0.99999,
+    )
+    label_smoothing: float = setting(
+        0.0, "share of each label that is spread over all classes", low=0, high=0.9
+    )
+    mixup: float = setting(
+        0.0, "alpha of the beta distribution that two images are mixed by; 0: none", low=0
+    )
+    cutmix: float = setting(
+        0.0, "alpha of the beta distribution of a patch from another image; 0: none", low=0
+    )
+    first_side: int = setting(
+        0,
+        "pixels per side of the images at the start, growing to all of them; 0: all from the start",
+        low=0,
+        high=1024,
+    )
+    grown: float = setting(
+        0.6, "share of the steps after which images have their full size", low=0.05, high=1
+    )
+    patience: int = setting(
+        0, "stop after so many evaluations without a better one; 0: never", low=0
+    )
+    mirrored: bool = setting(
+        False, "average the logits of a picture and its mirror image wherever the model predicts"
+    )
     class_weights: str = setting(
         "inverse",
         "weights of the loss: inverse class frequency in train, or none",
@@ -135,6 +188,145 @@ class EvaluateConfig:
     seed: int = setting(0, "seed of the draws", low=0, high=_LARGEST_SEED)
 
 
+MAP_METHODS = (
+    *("gradient", "smoothgrad", "integrated_gradients"),
+    *("grad_cam", "occlusion", "rise"),
+)
+MASK_FILLS = ("mean", "blur", "noise", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainConfig:
+    """What the network looks at, and how far the maps can be trusted."""
+
+    methods: tuple[str, ...] = setting(MAP_METHODS, "which maps to make")
+    images: int = setting(400, "images of the split to explain, drawn at random; 0: all", low=0)
+    split: str = setting("validation", "whose images", choices=("train", "validation", "test"))
+    explained: str = setting(
+        "prediction",
+        "the class that a map speaks for: the network's answer, or the label",
+        choices=("prediction", "label"),
+    )
+    groups: tuple[str, ...] = setting(
+        (), "attributes whose groups get a mean map each; empty: those that go most with the label"
+    )
+    max_groups: int = setting(12, "how many such attributes, where none are named", low=0)
+    min_group: int = setting(30, "images that a group needs for a mean map", low=2)
+    examples: int = setting(12, "images whose own maps are kept", low=0, high=500)
+    regions: str = setting(
+        "auto",
+        "where the parts of the face are: auto, none, celeba, a file with masks (.npz), or five "
+        "points in shares of width and height: eyes, nose, corners of the mouth",
+    )
+    smoothgrad_samples: int = setting(12, "SmoothGrad: noisy copies per image", low=1)
+    smoothgrad_noise: float = setting(
+        0.15, "SmoothGrad: standard deviation, as a share of the image's range", low=0, high=2
+    )
+    integration_steps: int = setting(16, "integrated gradients: steps of the path", low=1)
+    occlusion_window: float = setting(
+        0.25, "occlusion: the patch's side, as a share of the image's", low=0.01, high=0.9
+    )
+    occlusion_stride: float = setting(
+        0.125, "occlusion: the step between patches, as a share of the image's side", low=0.01
+    )
+    rise_masks: int = setting(100, "RISE: random masks", low=2)
+    rise_cells: int = setting(7, "RISE: cells of a mask per side", low=2, high=64)
+    rise_kept: float = setting(0.5, "RISE: share of cells that are kept", low=0.05, high=0.95)
+    check_images: int = setting(
+        64, "images on which the maps are checked; 0: no checks, no badges", low=0
+    )
+    curve_steps: int = setting(12, "steps of the deletion and insertion curves", low=2, high=200)
+    max_similarity: float = setting(
+        0.5,
+        "highest rank correlation with the maps of randomised weights at which a method passes",
+        low=0,
+        high=1,
+    )
+    min_stability: float = setting(
+        0.5, "lowest rank correlation with the maps of slightly noisy images", low=0, high=1
+    )
+    max_gap: float = setting(
+        0.05,
+        "integrated gradients: largest gap of completeness, as a share of the difference",
+        low=0,
+    )
+    fills: tuple[str, ...] = setting(
+        ("mean", "blur", "other"), f"what a masked region is filled with: {', '.join(MASK_FILLS)}"
+    )
+    batch_size: int = setting(
+        0, "images and their copies per pass of the network; 0: what suits the device", low=0
+    )
+    draws: int = setting(1000, "bootstrap draws", low=50)
+    confidence: float = setting(0.95, "confidence of every interval", low=0.5, high=0.999)
+    seed: int = setting(0, "the same seed gives the same maps", low=0, high=_LARGEST_SEED)
+
+    def __post_init__(self) -> None:
+        for name, given, known in (
+            ("methods", self.methods, MAP_METHODS),
+            ("fills", self.fills, MASK_FILLS),
+        ):
+            strange = [word for word in given if word not in known]
+            if strange or len(set(given)) < len(given):
+                raise ConfigError(
+                    f"explain.{name} = {list(given)} is not possible.",
+                    expected=f"some of, each once: {', '.join(known)}",
+                    todo=did_you_mean(strange[0], known) if strange else f"set explain.{name}",
+                )
+        if not self.methods:
+            raise ConfigError(
+                "explain.methods is empty.",
+                expected=f"at least one of: {', '.join(MAP_METHODS)}",
+                todo="set explain.methods",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """The server: where it listens, how it batches, what it takes in at most."""
+
+    host: str = setting("127.0.0.1", "the address to listen on; 0.0.0.0: everyone who reaches it")
+    port: int = setting(8000, "the port; 0: any that is free", low=0, high=65535)
+    hosts: tuple[str, ...] = setting(
+        (), "names that it may be called by; empty: localhost where it listens there, else any"
+    )
+    origins: tuple[str, ...] = setting(
+        (), "web pages from elsewhere that may ask it (CORS): https://example.org"
+    )
+    key_file: str = setting(
+        "", "a file with the key that requests must carry; empty: $CANDID_API_KEY, or no key"
+    )
+    engine: str = setting(
+        "auto", "what computes: onnx, torch, or auto", choices=("auto", "onnx", "torch")
+    )
+    batch: int = setting(32, "most pictures that go through a model together", low=1, high=4096)
+    wait_milliseconds: float = setting(
+        2.0, "how long a picture waits for company while nothing else is computed", low=0, high=1e4
+    )
+    queue: int = setting(512, "most pictures that are decoded or wait; more are refused", low=1)
+    workers: int = setting(1, "batches that are computed at the same time", low=1, high=64)
+    threads: int = setting(0, "processor threads of one batch; 0: one per core", low=0)
+    decoders: int = setting(0, "threads that decode pictures; 0: one per core", low=0, high=256)
+    timeout: float = setting(30.0, "seconds for a request, and for a stop", low=0.05, high=3600)
+    connections: int = setting(256, "most requests that are worked on; more are refused", low=1)
+    max_images: int = setting(64, "most pictures in a request", low=1)
+    max_bytes: int = setting(20_000_000, "most bytes in a request", low=1)
+    max_memory: int = setting(
+        200_000_000, "most bytes of all requests that are worked on; more are refused", low=1
+    )
+    max_pixels: int = setting(50_000_000, "a picture that claims more pixels is refused", low=1)
+    explain_queue: int = setting(8, "most pictures that wait for a map; 0: no maps", low=0)
+
+    def __post_init__(self) -> None:
+        for larger, smaller in (("queue", "max_images"), ("max_memory", "max_bytes")):
+            if getattr(self, larger) < getattr(self, smaller):
+                raise ConfigError(
+                    f"serve.{larger} = {getattr(self, larger)} is below "
+                    f"serve.{smaller} = {getattr(self, smaller)}.",
+                    expected="room for at least one request",
+                    todo=f"set serve.{larger} or serve.{smaller}",
+                )
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """All settings of a run."""
@@ -144,3 +336,5 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)

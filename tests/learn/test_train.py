@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from candid.errors import RunError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.device import placed
-from candid.learn.forward import Images, forward
+from candid.learn.forward import Images, forward, logits
 from candid.learn.networks import build
+from candid.learn.optimizers import learning_rate
 from candid.learn.state import State
 from candid.learn.train import (
     Task,
@@ -21,6 +22,7 @@ from candid.learn.train import (
     class_weights,
     due,
     seeded,
+    side_at,
     start,
     train,
     weighted_f1,
@@ -291,3 +293,136 @@ def test_bfloat16_is_near_float32():
     low, full = forward(net, batch, True), forward(net, batch, False)
     assert low.dtype == torch.float32
     assert 0 < (low - full).abs().max() < 0.05 * full.abs().max()
+
+
+# --- what goes beyond the description ------------------------------------------------------------
+
+
+EVERYTHING = dataclasses.replace(
+    FAST,
+    optimizer="muon",
+    schedule="cosine",
+    warmup=0.2,
+    weight_decay=0.01,
+    average=0.9,
+    label_smoothing=0.1,
+    mixup=0.2,
+    cutmix=0.5,
+    first_side=8,
+    mirrored=True,
+    checkpoints=12,
+    evaluations=12,
+)
+
+
+def deep(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build("deep", side=16, classes=2, width=4)
+
+
+def test_going_on_with_everything_is_exact(tmp_path):
+    whole = start(deep(), EVERYTHING)
+    list(train(task(side=16), whole, EVERYTHING, CHANGED, quiet=True))
+    path = tmp_path / "state.safetensors"
+    killed = start(deep(), EVERYTHING)
+    for row in train(task(side=16), killed, EVERYTHING, CHANGED, save_to=path, quiet=True):
+        if row.step == 5:
+            break
+    again = start(deep(99), EVERYTHING)
+    checkpoint.load(path, again)
+    list(train(task(side=16), again, EVERYTHING, CHANGED, quiet=True))
+    assert same(whole, again)
+    ours, theirs = again.averaged.state_dict(), whole.averaged.state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert again.history[-1].validation_loss == whole.history[-1].validation_loss
+
+
+def test_the_average_is_that_of_torch():
+    config = dataclasses.replace(FAST, average=0.8, learning_rate=0.01, optimizer="sgd")
+    state = start(deep(), config)
+    theirs = torch.optim.swa_utils.AveragedModel(
+        deep(),
+        avg_fn=lambda old, new, n: old + (new - old) * (1 - min(0.8, n / (9 + n))),
+        use_buffers=True,
+    )
+    theirs.n_averaged += 1  # the fresh weights are the first of the average
+    for _ in train(
+        task(side=16), state, dataclasses.replace(config, evaluations=12), STILL, quiet=True
+    ):
+        theirs.update_parameters(state.network)
+        theirs.n_averaged.fill_(state.step + 1)
+    theirs_now = theirs.module.state_dict()
+    for name, value in state.averaged.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, theirs_now[name], rtol=1e-4, atol=1e-6)
+    assert state.measured is state.averaged
+    assert not any(p.requires_grad for p in state.averaged.parameters())
+
+
+def test_the_average_is_what_is_measured_and_kept():
+    config = dataclasses.replace(FAST, average=0.5)
+    state = start(network(), config)
+    data = task()
+    rows = list(train(data, state, config, STILL, quiet=True))
+    output = logits(
+        state.averaged, data.images, data.validation, device=torch.device("cpu"), bfloat16=False
+    )
+    right = output.argmax(1) == data.label[data.validation]
+    assert rows[-1].validation_accuracy == right.mean()
+    kept = state.averaged.state_dict()
+    if state.best_step == state.step:
+        assert all(torch.equal(kept[k], state.best[k]) for k in kept)
+    assert not all(torch.equal(kept[k], v) for k, v in state.network.state_dict().items())
+
+
+def test_mirrored_logits_do_not_know_left_from_right():
+    net, data = network(), task()
+    mirrored = Images(data.images.pixels[:, :, ::-1].copy(), data.images.mean, data.images.std)
+    rows = np.arange(20)
+    common = {"device": torch.device("cpu"), "bfloat16": False}
+    one = logits(net, data.images, rows, mirrored=True, **common)
+    np.testing.assert_allclose(one, logits(net, mirrored, rows, mirrored=True, **common), atol=1e-6)
+    each = [logits(net, images, rows, **common) for images in (data.images, mirrored)]
+    np.testing.assert_allclose(one, np.mean(each, axis=0), atol=1e-6)
+    assert not np.allclose(*each)
+
+
+def test_training_stops_when_patience_ends(tmp_path):
+    config = dataclasses.replace(
+        FAST, steps=50, evaluations=50, checkpoints=50, patience=3, learning_rate=0.0
+    )
+    state, rows = trained(config, save_to=tmp_path / "state.safetensors")
+    assert state.best_step == 1  # nothing is ever better than the first
+    assert [r.step for r in rows] == [1, 2, 3, 4]
+    again = start(network(), config)
+    checkpoint.load(tmp_path / "state.safetensors", again)
+    assert list(train(task(), again, config, CHANGED, quiet=True)) == []
+
+
+@pytest.mark.parametrize("full", [64, 50, 40])
+def test_images_grow_to_their_full_size(full):
+    config = dataclasses.replace(FAST, steps=100, first_side=32, grown=0.5)
+    sides = [side_at(step, config, full) for step in range(100)]
+    assert sides == sorted(sides)
+    assert sides[0] == 32
+    assert set(sides[50:]) == {full}
+    assert set(sides) <= {*range(32, full, 8), full}
+    assert {side_at(step, FAST, full) for step in range(12)} == {full}
+
+
+def test_small_images_are_what_the_network_gets():
+    seen = []
+    net = deep()
+    net.register_forward_pre_hook(lambda m, x: seen.append(x[0].shape[-1]) if m.training else None)
+    config = dataclasses.replace(FAST, first_side=8, grown=0.5)
+    list(train(task(side=16), start(net, config), config, CHANGED, quiet=True))
+    assert seen == [8] * 6 + [16] * 6
+
+
+def test_learning_rates_are_those_of_the_schedule():
+    config = dataclasses.replace(FAST, schedule="cosine", warmup=0.25, learning_rate=0.01)
+    state, _ = trained(config)
+    expected = [learning_rate(step, config) for step in range(12)]
+    assert [row.learning_rate for row in state.history] == expected
+    assert expected[0] < expected[2] > expected[-1] > 0

@@ -23,7 +23,9 @@ from candid.settings import AugmentConfig
 _ASPECT = (0.3, 1 / 0.3)
 
 
-def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor, config: AugmentConfig, generator: torch.Generator, side: int = 0
+) -> Tensor:
     """Every image changed anew.
 
     Parameters
@@ -34,16 +36,18 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
         Strengths and probabilities.
     generator
         A CPU generator.
+    side
+        Pixels per side of what comes out; 0: as many as went in.
 
     Returns
     -------
     Tensor
-        The same shape, device and type. Places outside the input repeat its edge; erased patches
-        are 0, the mean colour.
+        (batch, 3, side, side), of the same device and type. Places outside the input repeat its
+        edge; erased patches are 0, the mean colour.
     """
+    homographies = draw_homographies(len(images), config, generator)
+    images = warp(images, homographies.to(images.device), side)
     batch, _, height, width = images.shape
-    homographies = draw_homographies(batch, config, generator)
-    images = warp(images, homographies.to(images.device))
     if config.erase > 0 and config.erase_patches > 0:
         boxes = draw_patches(batch, height, width, config, generator)
         images = erase(images, boxes.to(images.device))
@@ -115,7 +119,7 @@ def square_to_quad(quads: Tensor) -> Tensor:
     return (matrix / matrix[:, 2:, 2:]).float()
 
 
-def warp(images: Tensor, homographies: Tensor) -> Tensor:
+def warp(images: Tensor, homographies: Tensor, side: int = 0) -> Tensor:
     """Read every image once, bilinearly, at the places that its homography names.
 
     Parameters
@@ -124,8 +128,10 @@ def warp(images: Tensor, homographies: Tensor) -> Tensor:
         (batch, channels, height, width) float.
     homographies
         (batch, 3, 3), output to input, in normalised coordinates.
+    side
+        Pixels per side of the output; 0: the shape of the input.
     """
-    _, _, height, width = images.shape
+    height, width = (side, side) if side else images.shape[2:]
     device = images.device
     ys = (torch.arange(height, device=device, dtype=torch.float32) * 2 + 1) / height - 1
     xs = (torch.arange(width, device=device, dtype=torch.float32) * 2 + 1) / width - 1

@@ -21,12 +21,14 @@ _COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
 
 
 def save(path: Path, state: State) -> None:
-    """Write weights, optimiser, best weights, step and history.
+    """Write weights, their average, optimiser, best weights, step and history.
 
     An optimiser's state may hold tensors, numbers, words, None and tuples of them.
     """
     optimizer = _flat(state.optimizer)
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
+    if state.averaged is not None:
+        tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
     tensors |= {f"optimizer.{k}": v for k, v in optimizer.items() if isinstance(v, Tensor)}
     rows = [dataclasses.astuple(row) for row in state.history]
@@ -82,6 +84,8 @@ def _restore(state: State, about: dict[str, Any], tensors: dict[str, Tensor]) ->
 
     device = next(state.network.parameters()).device
     state.network.load_state_dict(below("network."))
+    if state.averaged is not None:
+        state.averaged.load_state_dict(below("averaged."))
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Any]] = {}
     groups = state.optimizer.state_dict()["param_groups"]

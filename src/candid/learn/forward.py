@@ -78,20 +78,26 @@ def logits(
     *,
     device: torch.device,
     bfloat16: bool,
+    mirrored: bool = False,
     batch_size: int = 256,
     title: str = "",
     quiet: bool = True,
 ) -> NDArray[np.float32]:
-    """(rows, classes) logits of a network in evaluation mode; the mode is set back afterwards."""
+    """(rows, classes) logits of a network in evaluation mode; the mode is set back afterwards.
+
+    `mirrored` averages those of each picture and its mirror image: two forward passes.
+    """
     was_training = network.training
     network.eval()
     try:
-        parts = [
-            forward(network, images.batch(chunk, device), bfloat16).float().cpu().numpy()
-            for chunk in tqdm(
-                list(_chunks(rows, batch_size)), desc=title, disable=quiet or None, leave=False
-            )
-        ]
+        parts = []
+        chunks = list(_chunks(rows, batch_size))
+        for chunk in tqdm(chunks, desc=title, disable=quiet or None, leave=False):
+            batch = images.batch(chunk, device)
+            out = forward(network, batch, bfloat16)
+            if mirrored:
+                out = (out + forward(network, batch.flip(3), bfloat16)) / 2
+            parts.append(out.cpu().numpy())
     finally:
         network.train(was_training)
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)

@@ -31,7 +31,7 @@ def load_network(weights: Path, card: ModelCard, device: torch.device) -> nn.Mod
     RunError
         Where the file is missing, damaged, or belongs to another network.
     """
-    network = build(card.network, side=card.side, classes=len(card.classes))
+    network = build(card.network, side=card.side, classes=len(card.classes), **card.options)
     try:
         network.load_state_dict(load_file(weights))
     except (SafetensorError, OSError, RuntimeError) as error:

@@ -5,15 +5,18 @@ Every network takes normalised images (batch, 3, side, side) and gives logits (b
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candid.errors import ConfigError
+from candid.errors import ConfigError, DependencyError
 from candid.records import Layer
+from candid.settings import NetworkConfig
 
 
 class Plain(nn.Module):
@@ -44,16 +47,235 @@ class Plain(nn.Module):
         return logits
 
 
-BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {"plain": Plain}
+class Residual(nn.Module):
+    """Two 3×3 convolutions around which the input goes, as in He et al., 2016.
+
+    The last scale begins at 0, so that a fresh block passes its input on (Goyal et al., 2017).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(x + self.norm2(self.conv2(y)))
 
 
-def build(name: str, *, side: int, classes: int) -> nn.Module:
+class Deep(nn.Module):
+    """A residual network whose work lies where the processor is quick.
+
+    Squares of 2×2 pixels become 12 channels at once (space to depth), so no convolution sees the
+    full resolution, and the many channels of the later stages keep matrix units busy. Four stages
+    of `width` · (1, 2, 4, 8) channels follow, each but the first halving the picture with a
+    stride; the last three have `depth` residual blocks each.
+
+    Parameters
+    ----------
+    side, classes
+        Pixels per side of the images, and how many classes there are.
+    width
+        Channels of the first stage.
+    depth
+        Residual blocks per stage: 1 makes 10 convolutions, 2 make 16.
+    """
+
+    def __init__(self, side: int, classes: int, *, width: int = 32, depth: int = 1) -> None:
+        super().__init__()
+        self.padding = side % 2
+        layers: list[nn.Module] = []
+        before = 12
+        for stage, channels in enumerate((width, 2 * width, 4 * width, 8 * width)):
+            stride = 1 if stage == 0 else 2
+            layers += [
+                nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+            ]
+            if stage > 0:
+                layers += [Residual(channels) for _ in range(depth)]
+            before = channels
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(before, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
+        if self.padding:
+            images = F.pad(images, (0, 1, 0, 1), mode="replicate")
+        x = self.body(F.pixel_unshuffle(images, 2))  # (batch, 8 · width, side / 16, side / 16)
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
+
+
+class Attend(nn.Module):
+    """Softmax of queries and keys, times values; no weights of its own."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Three times (batch, heads, tokens, channels) → the same shape."""
+        return F.scaled_dot_product_attention(query, key, value)
+
+
+class Places(nn.Module):
+    """Adds to each token its learned place, and appends the registers."""
+
+    def __init__(self, tokens: int, registers: int, channels: int) -> None:
+        super().__init__()
+        self.place = nn.Parameter(0.02 * torch.randn(1, tokens, channels))
+        self.registers = nn.Parameter(0.02 * torch.randn(1, registers, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, channels) → (batch, tokens + registers, channels)."""
+        return torch.cat([x + self.place, self.registers.expand(len(x), -1, -1)], dim=1)
+
+
+class Attention(nn.Module):
+    """Self-attention of all tokens, then a network for each of them (Vaswani et al., 2017).
+
+    Normalised before each part, and each part dropped for whole images at random while training
+    (stochastic depth: Huang et al., 2016).
+    """
+
+    def __init__(self, channels: int, heads: int, drop: float) -> None:
+        super().__init__()
+        self.heads, self.drop = heads, drop
+        self.norm1 = nn.LayerNorm(channels)
+        self.mix = nn.Linear(channels, 3 * channels)
+        self.attend = Attend()
+        self.out = nn.Linear(channels, channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.grow = nn.Linear(channels, 4 * channels)
+        self.shrink = nn.Linear(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, channels) → the same shape."""
+        batch, tokens, channels = x.shape
+        mixed = self.mix(self.norm1(x)).reshape(batch, tokens, 3, self.heads, -1)
+        query, key, value = mixed.permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, ·)
+        seen = self.attend(query, key, value)
+        x = x + self._dropped(self.out(seen.transpose(1, 2).reshape(batch, tokens, channels)))
+        return x + self._dropped(self.shrink(F.gelu(self.grow(self.norm2(x)))))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop == 0:
+            return x
+        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
+        return x * kept / (1 - self.drop)
+
+
+class ViT(nn.Module):
+    """A transformer for small images (Dosovitskiy et al., 2021), trained from scratch.
+
+    Two strided convolutions after space to depth make one token of 8×8 pixels (Xiao et al., 2021,
+    "Early convolutions help transformers see better"); places are learned; four registers
+    (Darcet et al., 2024) give attention somewhere to put what belongs to no place. The mean of
+    the image's own tokens is classified.
+
+    Parameters
+    ----------
+    side, classes
+        Pixels per side of the images, and how many classes there are.
+    width
+        Channels of a token; a multiple of 32, one head for each 32.
+    depth
+        Blocks of attention.
+    drop
+        Stochastic depth: how often the last block is passed by; earlier ones less, linearly.
+    """
+
+    REGISTERS = 4
+
+    def __init__(
+        self, side: int, classes: int, *, width: int = 192, depth: int = 6, drop: float = 0.1
+    ) -> None:
+        super().__init__()
+        if width % 32:
+            raise ConfigError(
+                f"The transformer cannot have {width} channels per token.",
+                expected="a multiple of 32: one head for each 32",
+                todo="set network.width",
+            )
+        self.padding = -side % 8
+        self.stem = nn.Sequential(
+            nn.Conv2d(12, width // 2, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width // 2),
+            nn.ReLU(),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+        )
+        tokens = ((side + self.padding) // 8) ** 2
+        self.places = Places(tokens, self.REGISTERS, width)
+        drops = [drop * (i + 1) / depth for i in range(depth)]
+        self.blocks = nn.Sequential(*(Attention(width, width // 32, d) for d in drops))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
+        if self.padding:
+            images = F.pad(images, (0, self.padding, 0, self.padding), mode="replicate")
+        x = self.stem(F.pixel_unshuffle(images, 2))  # (batch, width, side / 8, side / 8)
+        x = self.places(x.flatten(2).transpose(1, 2))
+        x = self.blocks(x)[:, : -self.REGISTERS].mean(dim=1)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
+
+
+def timm_network(side: int, classes: int, *, model: str = "") -> nn.Module:
+    """A network of the library timm, with fresh weights.
+
+    Raises
+    ------
+    DependencyError
+        Where timm is not installed.
+    ConfigError
+        Where it has no model of that name.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise DependencyError(
+            "A network of timm needs timm.",
+            expected="the library timm",
+            todo="pip install timm",
+        ) from error
+    if model not in timm.list_models():
+        raise ConfigError(
+            f"timm has no model {model!r}.",
+            expected="one of timm.list_models()",
+            todo="set network.model",
+        )
+    network: nn.Module = timm.create_model(model, pretrained=False, num_classes=classes)
+    return network
+
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "plain": Plain,
+    "deep": Deep,
+    "vit": ViT,
+    "timm": timm_network,
+}
+
+
+def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
     """A network with fresh weights for images of `side` × `side` pixels.
+
+    Parameters
+    ----------
+    name
+        A key of `BUILDERS`.
+    side, classes
+        Pixels per side of the images, and how many classes there are.
+    options
+        What the builder of that name takes beside these: width, depth, …
 
     Raises
     ------
     ConfigError
-        For a name that is not in `BUILDERS`.
+        For a name that is not in `BUILDERS`, or options that the network cannot have.
     """
     if name not in BUILDERS:
         raise ConfigError(
@@ -61,14 +283,30 @@ def build(name: str, *, side: int, classes: int) -> nn.Module:
             expected="one of: " + ", ".join(BUILDERS),
             todo="set network.name",
         )
-    return BUILDERS[name](side, classes)
+    return BUILDERS[name](side, classes, **options)
+
+
+def options(config: NetworkConfig) -> dict[str, int | float | str]:
+    """Those of the settings that the network of that name has; a width or depth of 0 is its own."""
+    match config.name:
+        case "deep":
+            chosen: dict[str, int | float | str] = {"width": config.width, "depth": config.depth}
+        case "vit":
+            chosen = {"width": config.width, "depth": config.depth, "drop": config.drop}
+        case "timm":
+            chosen = {"model": config.model}
+        case _:
+            chosen = {}
+    defaults = inspect.signature(BUILDERS[config.name]).parameters
+    own = {k for k in ("width", "depth") if chosen.get(k) == 0}
+    return chosen | {k: defaults[k].default for k in own}
 
 
 def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:
     """The layers in the order in which an image passes them, and the multiply-adds for one image.
 
-    Multiply-adds are those of convolutions and fully connected layers; the rest is small beside
-    them. The network is left in the mode it was in.
+    Multiply-adds are those of convolutions, fully connected layers and attention; the rest is
+    small beside them. The network is left in the mode it was in.
     """
     layers: list[Layer] = []
     multiply_adds = 0
@@ -82,6 +320,8 @@ def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:
                 multiply_adds += prod(shape) * each
             case nn.Linear():
                 multiply_adds += prod(shape) * module.in_features
+            case Attend():
+                multiply_adds += 2 * prod(shape) * shape[1]
             case _:
                 pass
         parameters = sum(p.numel() for p in module.parameters(recurse=False))

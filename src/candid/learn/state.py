@@ -17,8 +17,14 @@ class State:
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
+    averaged: nn.Module | None = None
     step: int = 0
     history: list[HistoryRow] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_step: int = 0
     best_f1: float = -math.inf
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured and kept: the averaged one where there is one."""
+        return self.network if self.averaged is None else self.averaged

@@ -7,6 +7,7 @@ changes of every image, the same dropout.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from candid.learn import checkpoint
 from candid.learn.augment import augment
 from candid.learn.device import pick_device, placed, uses_bfloat16
 from candid.learn.forward import Images, forward, logits
+from candid.learn.mixing import mix, mixture_loss
+from candid.learn.optimizers import learning_rate, optimizer_of
 from candid.learn.state import State
 from candid.records import HistoryRow
 from candid.settings import AugmentConfig, TrainConfig
@@ -48,7 +51,8 @@ class Task:
 def start(network: nn.Module, config: TrainConfig) -> State:
     """A network about to be trained, on the device that the settings name."""
     network = placed(network, pick_device(config.device))
-    return State(network, torch.optim.Adam(network.parameters(), lr=config.learning_rate))
+    averaged = copy.deepcopy(network).requires_grad_(False).eval() if config.average else None
+    return State(network, optimizer_of(network, config), averaged)
 
 
 def train(
@@ -79,26 +83,28 @@ def train(
         total=config.steps, initial=state.step, desc="train", unit="batch", disable=quiet or None
     )
     with bar:
-        left = max(0, config.steps - state.step)
+        left = 0 if stale(state, config) else max(0, config.steps - state.step)
         for rows in islice(batches(task.train, state.step, config), left):
             labels = torch.from_numpy(task.label[rows].astype(np.int64)).to(device)
+            rate = learning_rate(state.step, config)
             # The caller's random numbers stay as they were: dropout draws inside the fork.
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 generator = seeded(config.seed, state.step, device)
-                batch = augment(task.images.batch(rows, device), augmentation, generator)
+                side = side_at(state.step, config, task.images.side)
+                batch = augment(task.images.batch(rows, device), augmentation, generator, side)
+                batch, mixture = mix(batch, labels, config, generator)
                 state.network.train()
                 output = forward(state.network, batch, bfloat16)
-            loss = F.cross_entropy(output, labels, weight=weights)
-            state.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            state.optimizer.step()
+            loss = mixture_loss(output, mixture, weights, config.label_smoothing)
+            _descend(state, loss, rate)
+            _average(state, config.average)
 
             state.step += 1
             row = HistoryRow(
                 step=state.step,
                 images=state.step * len(rows),  # every batch has the same size
                 seconds=time.monotonic() - began,
-                learning_rate=state.optimizer.param_groups[0]["lr"],
+                learning_rate=rate,
                 train_loss=loss.item(),
                 train_f1=weighted_f1(task.label[rows], output.argmax(1).cpu().numpy()),
             )
@@ -106,7 +112,7 @@ def train(
                 raise _diverged(row)
             evaluated = due(state.step, config.steps, config.evaluations)
             if evaluated:
-                row = _measure(task, state, row, weights.cpu(), bfloat16)
+                row = _measure(task, state, row, weights.cpu(), config)
                 _keep_best(state, row)
                 bar.set_postfix(loss=f"{row.train_loss:.3f}", F1=f"{row.validation_f1:.4f}")
             state.history.append(row)
@@ -115,6 +121,49 @@ def train(
                 checkpoint.save(save_to, state)
             if evaluated:
                 yield row
+                if stale(state, config):
+                    return
+
+
+def _descend(state: State, loss: Tensor, rate: float) -> None:
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    state.optimizer.step()
+
+
+@torch.no_grad()
+def _average(state: State, decay: float) -> None:
+    """Move the average a little towards the weights: less so the further training is.
+
+    At first the decay is (1 + step) / (10 + step), so that the fresh weights are soon forgotten.
+    """
+    if state.averaged is None:
+        return
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    pairs = zip(
+        state.averaged.state_dict().values(), state.network.state_dict().values(), strict=True
+    )
+    for average, now in pairs:
+        if average.is_floating_point():
+            average.lerp_(now, 1 - decay)
+        else:  # a count of batches
+            average.copy_(now)
+
+
+def stale(state: State, config: TrainConfig) -> bool:
+    """Whether the last `config.patience` evaluations were none better than the best before."""
+    evaluated = [row.step for row in state.history if not math.isnan(row.validation_f1)]
+    return 0 < config.patience <= sum(step > state.best_step for step in evaluated)
+
+
+def side_at(step: int, config: TrainConfig, full: int) -> int:
+    """Pixels per side of the training images at a step: grows in steps of 8 to the full size."""
+    grown = config.grown * config.steps
+    if not config.first_side or config.first_side >= full or step >= grown:
+        return full
+    return min(full, config.first_side + int((full - config.first_side) * step / grown) // 8 * 8)
 
 
 def due(step: int, steps: int, times: int) -> bool:
@@ -172,10 +221,17 @@ def weighted_f1(label: NDArray[np.integer], prediction: NDArray[np.integer]) -> 
 
 
 def _measure(
-    task: Task, state: State, row: HistoryRow, weights: Tensor, bfloat16: bool
+    task: Task, state: State, row: HistoryRow, weights: Tensor, config: TrainConfig
 ) -> HistoryRow:
     device = next(state.network.parameters()).device
-    output = logits(state.network, task.images, task.validation, device=device, bfloat16=bfloat16)
+    output = logits(
+        state.measured,
+        task.images,
+        task.validation,
+        device=device,
+        bfloat16=uses_bfloat16(config.precision, device),
+        mirrored=config.mirrored,
+    )
     label = task.label[task.validation].astype(np.int64)
     prediction = output.argmax(1)
     loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights)
@@ -190,7 +246,7 @@ def _measure(
 def _keep_best(state: State, row: HistoryRow) -> None:
     if row.validation_f1 > state.best_f1:
         state.best_f1, state.best_step = row.validation_f1, row.step
-        state.best = {k: v.detach().clone() for k, v in state.network.state_dict().items()}
+        state.best = {k: v.detach().clone() for k, v in state.measured.state_dict().items()}
 
 
 def _diverged(row: HistoryRow) -> TrainingError:

@@ -202,11 +202,13 @@ class ModelCard:
     """How to build and feed the network whose weights lie beside it (`model.json`).
 
     An image is `side` × `side` RGB; (pixel / 255 - mean) / std per channel goes in, and the logits
-    divided by `temperature` are the calibrated logits of `classes`.
+    divided by `temperature` are the calibrated logits of `classes`. Where `mirrored`, the logits are
+    the mean of those of the image and of its mirror image. `options` are those of the network:
+    its width and depth.
     """
 
     network: str
-    options: dict[str, float]
+    options: dict[str, int | float | str]
     target: str
     classes: tuple[str, ...]
     side: int
@@ -218,6 +220,7 @@ class ModelCard:
     layers: tuple[Layer, ...]
     step: int
     kept: Literal["best", "last"]
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,4 +416,5 @@ def _converter() -> Converter:
 
     converter.register_unstructure_hook(float, unstructure_float)
     converter.register_structure_hook(float, structure_float)
+    converter.register_structure_hook(int | float | str, lambda value, _: value)
     return converter

@@ -36,6 +36,7 @@ def predict(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
             rows,
             device=device,
             bfloat16=uses_bfloat16(config.train.precision, device),
+            mirrored=card.mirrored,
             title="predict",
             quiet=quiet,
         ).astype(np.float64)

@@ -32,7 +32,7 @@ def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) ->
     from candid.learn import checkpoint
     from candid.learn.device import memory_kept, threads
     from candid.learn.model import save_weights
-    from candid.learn.networks import build
+    from candid.learn.networks import build, options
     from candid.learn.train import start
     from candid.learn.train import train as steps
 
@@ -43,7 +43,10 @@ def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) ->
         with torch.random.fork_rng():
             torch.manual_seed(config.train.seed)
             network = build(
-                config.network.name, side=task.images.side, classes=len(data.dataset.classes)
+                config.network.name,
+                side=task.images.side,
+                classes=len(data.dataset.classes),
+                **options(config.network),
             )
         state = start(network, config.train)
         if run.checkpoint.is_file():
@@ -55,12 +58,11 @@ def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) ->
         ):
             runs.write_history(run, state.history)
         runs.write_history(run, state.history)
-        if config.train.keep == "best":
-            state.network.load_state_dict(state.best)
         augmented = {("picture", "augmented"): _augmented(task, config, rows=4)}
         runs.write_pictures(run, runs.read_pictures(run) | augmented)
         card = _card(state, task, data, config)
-        save_weights(run.weights, state.network.state_dict())
+        kept = state.best if config.train.keep == "best" else state.measured.state_dict()
+        save_weights(run.weights, kept)
         runs.note_seconds(run, "train", time.monotonic() - began)
         write_record(run.model, card)
     return card
@@ -84,13 +86,13 @@ def task_of(data: Data) -> Task:
 
 
 def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
-    from candid.learn.networks import describe
+    from candid.learn.networks import describe, options
 
     layers, multiply_adds = describe(state.network, task.images.side)
     best = config.train.keep == "best"
     return ModelCard(
         network=config.network.name,
-        options={},
+        options=options(config.network),
         target=data.dataset.target,
         classes=data.dataset.classes,
         side=task.images.side,
@@ -102,6 +104,7 @@ def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
         layers=layers,
         step=state.best_step if best else state.step,
         kept="best" if best else "last",
+        mirrored=config.train.mirrored,
     )
 
 
