@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid import stages
+from candid.config import load_config
 from candid.predictions import Predictions
 from candid.records import Evaluation, Exploration
 from candid.runs import RunFolder, refuse_full
-from candid.settings import Config
+from candid.settings import Config, NetworkConfig
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from candid.data.dataset import Dataset
 
 _DEFAULTS = Config()
@@ -62,30 +66,53 @@ def explore(
 
 def train(
     dataset: Dataset,
-    config: Config = _DEFAULTS,
+    config: Config | None = None,
     *,
+    network: nn.Module | None = None,
     out: str | PathLike[str] | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> RunFolder:
-    """Train a network from scratch into a new run folder: weights, history, predictions."""
-    run, config, data = _begin(dataset, config, out, cache, quiet)
-    stages.train(run, data, config, quiet=quiet)
-    stages.predict(run, data, config, quiet=quiet)
+    """Train a network from scratch into a new run folder: weights, history, predictions.
+
+    Parameters
+    ----------
+    dataset
+        What `candid.load` returned.
+    config
+        All settings; None: the recipe that `candid run` uses.
+    network
+        Any module that takes normalised images (batch, 3, side, side) and gives logits (batch,
+        classes); None: the one that the settings name. Reading its run from the command line
+        is possible as far as nothing has to be predicted anew: Candid cannot build it by name.
+    out
+        The run's folder, new or empty; None: the next free one below runs/.
+    cache
+        Where packed images are kept.
+    quiet
+        No progress bars.
+    """
+    run, config, data = _begin(dataset, config, network, out, cache, quiet)
+    stages.train(run, data, config, network=network, quiet=quiet)
+    stages.predict(run, data, config, network=network, quiet=quiet)
     return run
 
 
 def run(
     dataset: Dataset,
-    config: Config = _DEFAULTS,
+    config: Config | None = None,
     *,
+    network: nn.Module | None = None,
     out: str | PathLike[str] | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> RunFolder:
-    """Explore, train, evaluate and report into a new run folder: `candid run` from Python."""
-    folder, config, data = _begin(dataset, config, out, cache, quiet)
-    stages.everything(folder, data, config, quiet=quiet)
+    """Explore, train, evaluate and report into a new run folder: `candid run` from Python.
+
+    The parameters are those of `train`.
+    """
+    folder, config, data = _begin(dataset, config, network, out, cache, quiet)
+    stages.everything(folder, data, config, network=network, quiet=quiet)
     return folder
 
 
@@ -98,13 +125,17 @@ def evaluate(predictions: Predictions, config: Config = _DEFAULTS) -> Evaluation
 
 def _begin(
     dataset: Dataset,
-    config: Config,
+    config: Config | None,
+    network: nn.Module | None,
     out: str | PathLike[str] | None,
     cache: Path | None,
     quiet: bool,
 ) -> tuple[RunFolder, Config, stages.Data]:
     """A new run folder on packed images; what cannot go well is said before they are packed."""
     stages.needs_torch()
+    config = config or load_config()
+    if network is not None:
+        config = replace(config, network=NetworkConfig(name="own"))
     path = None if out is None else Path(out)
     if path is not None:
         refuse_full(path)

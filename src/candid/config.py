@@ -17,6 +17,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from candid.errors import ConfigError, did_you_mean
 from candid.settings import Config
 
+# The best that can be had within the image passes of the description.
+DEFAULT_RECIPE = "deep"
+
 # --- from TOML and the command line --------------------------------------------------------------
 
 
@@ -28,7 +31,7 @@ def recipes() -> tuple[str, ...]:
 
 def load_config(
     *,
-    recipe: str = "plain",
+    recipe: str = DEFAULT_RECIPE,
     file: Path | None = None,
     overrides: Iterable[str] = (),
 ) -> Config:

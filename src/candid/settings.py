@@ -62,7 +62,11 @@ class DataConfig:
 class NetworkConfig:
     """The network."""
 
-    name: str = setting("plain", "which network", choices=("plain", "deep", "vit", "timm"))
+    name: str = setting(
+        "plain",
+        "which network; own: a module that Python handed in",
+        choices=("plain", "deep", "vit", "timm", "own"),
+    )
     width: int = setting(
         0, "deep, vit: channels of the first stage, or of a token; 0: the network's own", low=0
     )
@@ -200,7 +204,7 @@ class ExplainConfig:
     """What the network looks at, and how far the maps can be trusted."""
 
     methods: tuple[str, ...] = setting(MAP_METHODS, "which maps to make")
-    images: int = setting(400, "images of the split to explain, drawn at random; 0: all", low=0)
+    images: int = setting(300, "images of the split to explain, drawn at random; 0: all", low=0)
     split: str = setting("validation", "whose images", choices=("train", "validation", "test"))
     explained: str = setting(
         "prediction",
@@ -235,7 +239,7 @@ class ExplainConfig:
     check_images: int = setting(
         64, "images on which the maps are checked; 0: no checks, no badges", low=0
     )
-    curve_steps: int = setting(12, "steps of the deletion and insertion curves", low=2, high=200)
+    curve_steps: int = setting(10, "steps of the deletion and insertion curves", low=2, high=200)
     max_similarity: float = setting(
         0.5,
         "highest rank correlation with the maps of randomised weights at which a method passes",
@@ -328,6 +332,108 @@ class ServeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """For whom the model fails."""
+
+    splits: tuple[str, ...] = setting(
+        ("test",), "which splits to audit: train, validation, test; the first is the one to read"
+    )
+    attributes: tuple[str, ...] = setting((), "which attributes to audit; empty: all")
+    smallest: int = setting(
+        10, "people (or images, where nobody knows who is who) that a group needs", low=2
+    )
+    most_values: int = setting(
+        50, "attributes with more values than this are left out: they look like names", low=2
+    )
+    false_discovery_rate: float = setting(
+        0.05, "share of the gaps found that may be chance", low=0.0001, high=0.5
+    )
+    pairs: bool = setting(True, "look at every pair of values of two attributes")
+    intersections: int = setting(200, "pairs of values to list at most", low=0)
+    slices: int = setting(10, "slices to search for; 0: no search", low=0, high=100)
+    slice_conditions: int = setting(3, "values that make a slice at most", low=1, high=3)
+    slice_share: float = setting(
+        0.01, "smallest slice, as a share of the images (and at least 32)", low=0, high=0.5
+    )
+    shortcut_association: float = setting(
+        0.2, "an attribute may be a shortcut from this association with the label on", low=0, high=1
+    )
+    examples: int = setting(12, "surest mistakes to keep per finding", low=0, high=100)
+    reliability_bins: int = setting(15, "bins of the calibration error", low=2, high=100)
+    draws: int = setting(1000, "bootstrap draws", low=50)
+    confidence: float = setting(0.95, "confidence of every interval", low=0.5, high=0.999)
+    seed: int = setting(0, "seed of the draws", low=0, high=_LARGEST_SEED)
+
+    def __post_init__(self) -> None:
+        known = ("train", "validation", "test")
+        strange = [word for word in self.splits if word not in known]
+        if strange or not self.splits or len(set(self.splits)) < len(self.splits):
+            raise ConfigError(
+                f"audit.splits = {list(self.splits)} is not possible.",
+                expected=f"one or more of, each once: {', '.join(known)}",
+                todo=did_you_mean(strange[0], known) if strange else "set audit.splits",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PredictConfig:
+    """When the model does not answer."""
+
+    target_error: float = setting(
+        0.01,
+        "answer only where the audit promises at most this share of wrong answers; 0: always",
+        low=0,
+        high=0.5,
+    )
+    false_alarms: float = setting(
+        0.01,
+        "share of pictures like the validation pictures that may be flagged as unlike the "
+        "training data",
+        low=0.0001,
+        high=0.5,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TuneConfig:
+    """The search over settings."""
+
+    trials: int = setting(20, "settings to try, by all processes together", low=1)
+    minutes: float = setting(
+        0.0,
+        "begin no trial after so many minutes; the last one and the finals come on top; 0: any",
+        low=0,
+    )
+    images: int = setting(
+        0, "begin no trial once so many images went through training, in all trials; 0: any", low=0
+    )
+    search: tuple[str, ...] = setting(
+        (), "what is searched: train.learning_rate=1e-4..1e-2, …; empty: the usual settings"
+    )
+    sampler: str = setting(
+        "tpe",
+        "how settings are suggested: by a tree-structured Parzen estimator, or at random",
+        choices=("tpe", "random"),
+    )
+    startup: int = setting(
+        6, "trials at random before the estimator suggests, and before any is pruned", low=1
+    )
+    pruner: str = setting(
+        "median",
+        "which trials are stopped early: those below the median at the same evaluation, those that "
+        "successive halving drops, or none",
+        choices=("median", "halving", "none"),
+    )
+    finalists: int = setting(
+        3, "the best trials that are repeated with fresh seeds, beside the start's settings", low=1
+    )
+    seeds: int = setting(
+        2, "fresh seeds for each finalist; 0: the best single trial wins", low=0, high=100
+    )
+    seed: int = setting(0, "seed of the suggestions", low=0, high=_LARGEST_SEED)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of a run."""
 
@@ -336,5 +442,8 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from candid.learn.forward import Images, channel_statistics, logits
+from candid.learn import forward as forward_module
+from candid.learn.forward import Images, _copied, channel_statistics, logits
 
 CPU = torch.device("cpu")
 
@@ -51,3 +52,24 @@ def test_a_batch_is_made_on_the_device():
     images = Images(random_pixels(), (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
     batch = images.batch(np.arange(3), torch.device("meta"))
     assert batch.device.type == "meta" and batch.shape == (3, 3, 8, 8)
+
+
+def test_images_on_a_gpu_are_the_same_where_they_fit(monkeypatch):
+    """The GPU is played by the processor: what decides, and what is copied."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 3), dtype=np.uint8)
+    images = Images(pixels, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    cpu, rows = torch.device("cpu"), np.array([3, 0, 17])
+    copied = Images(_copied(pixels, cpu, block=7), images.mean, images.std)
+    assert torch.equal(copied.batch(rows, cpu), images.batch(rows, cpu))
+    assert copied.side == images.side == 6
+    assert images.resident(cpu) is images
+    asked = []
+    monkeypatch.setattr(forward_module, "_copied", lambda p, d: asked.append(d) or copied.pixels)
+    gpu = torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda d: (2 * pixels.nbytes, 0))
+    moved = images.resident(gpu)
+    assert torch.is_tensor(moved.pixels)
+    assert moved.resident(gpu) is moved
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda d: (2 * pixels.nbytes - 1, 0))
+    assert images.resident(gpu) is images
+    assert asked == [gpu]

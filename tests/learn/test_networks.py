@@ -6,7 +6,7 @@ from candid.errors import ConfigError, DependencyError
 from candid.learn.networks import BUILDERS, build, describe, options
 from candid.settings import NetworkConfig
 
-OURS = sorted(set(BUILDERS) - {"timm"})
+OURS = sorted(set(BUILDERS) - {"timm", "own"})
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -152,3 +152,8 @@ def test_a_timm_name_builds_that_network_or_says_what_to_install():
     assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
     with pytest.raises(ConfigError, match="no model"):
         build("timm", side=64, classes=3, model="resnet-of-nobody")
+
+
+def test_a_network_of_one_s_own_cannot_be_built_by_name():
+    with pytest.raises(ConfigError, match=r"one of your own, here\.Net,"):
+        build("own", side=64, classes=2, module="here.Net")

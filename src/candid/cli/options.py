@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
+from candid.config import DEFAULT_RECIPE
+
 if TYPE_CHECKING:
     from candid.runs import RunFolder
     from candid.settings import Config
@@ -36,7 +38,7 @@ def settings_options(verb: Callable[P, R]) -> Callable[P, R]:
     options = (
         click.option("--target", metavar="NAME", help="The label to learn: a column's name."),
         click.option("--layout", metavar="NAME", help="How the data lies; else recognised."),
-        click.option("--recipe", metavar="NAME", default="plain", show_default=True,
+        click.option("--recipe", metavar="NAME", default=DEFAULT_RECIPE, show_default=True,
                      help="Settings that belong together."),
         click.option("--config", "config_file", type=FOLDER, metavar="FILE",
                      help="A TOML file with settings, such as a run's config.toml."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,12 @@ class Images:
     Attributes
     ----------
     pixels
-        (n, side, side, 3) uint8, in memory or mapped.
+        (n, side, side, 3) uint8, in memory or mapped, or as a tensor on a GPU.
     mean, std
         Per channel, of pixels scaled to 0…1.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | Tensor
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -36,12 +36,36 @@ class Images:
 
     def batch(self, rows: NDArray[np.intp], device: torch.device) -> Tensor:
         """(rows, 3, side, side) float32, normalised, in plain (channels first) memory."""
-        raw = torch.from_numpy(self.pixels[rows]).to(device, non_blocking=True)
+        if isinstance(self.pixels, Tensor):
+            raw = self.pixels[torch.from_numpy(rows).to(self.pixels.device)].to(device)
+        else:
+            raw = torch.from_numpy(self.pixels[rows]).to(device)
         # Channels apart before the arithmetic: one factor for a whole plane is ten times as fast
         # as three factors that alternate from byte to byte.
         planes = raw.permute(0, 3, 1, 2).contiguous().float()
         mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (self.mean, self.std))
         return planes.mul_(1 / (255 * std)).sub_(mean / std)
+
+    def resident(self, device: torch.device, *, share: float = 0.5) -> Images:
+        """The same images on a GPU, where they take no more than this share of its free memory.
+
+        There a batch is gathered without a copy from the processor's memory. Elsewhere, and where
+        they do not fit, nothing changes.
+        """
+        if device.type != "cuda" or isinstance(self.pixels, Tensor):
+            return self
+        free, _ = torch.cuda.mem_get_info(device)
+        if self.pixels.nbytes > share * free:
+            return self
+        return replace(self, pixels=_copied(self.pixels, device))
+
+
+def _copied(pixels: NDArray[np.uint8], device: torch.device, *, block: int = 8192) -> Tensor:
+    """The array on a device, copied in blocks: a mapped file never lies in memory as a whole."""
+    out = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(pixels), block):
+        out[start : start + block] = torch.from_numpy(pixels[start : start + block].copy())
+    return out
 
 
 def channel_statistics(

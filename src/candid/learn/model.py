@@ -23,15 +23,20 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
         save_file(plain, part, {"format": "pt"})
 
 
-def load_network(weights: Path, card: ModelCard, device: torch.device) -> nn.Module:
+def load_network(
+    weights: Path, card: ModelCard, device: torch.device, network: nn.Module | None = None
+) -> nn.Module:
     """The network that `card` describes, with the weights of a file, in evaluation mode.
+
+    `network` is filled where it is given; a network of the user's own cannot be built by name.
 
     Raises
     ------
     RunError
         Where the file is missing, damaged, or belongs to another network.
     """
-    network = build(card.network, side=card.side, classes=len(card.classes), **card.options)
+    if network is None:
+        network = build(card.network, side=card.side, classes=len(card.classes), **card.options)
     try:
         network.load_state_dict(load_file(weights))
     except (SafetensorError, OSError, RuntimeError) as error:

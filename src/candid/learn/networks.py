@@ -252,11 +252,21 @@ def timm_network(side: int, classes: int, *, model: str = "") -> nn.Module:
     return network
 
 
+def own_network(side: int, classes: int, *, module: str = "") -> nn.Module:
+    """Raise a ConfigError: a network of the user's own is handed in, not built."""
+    raise ConfigError(
+        f"The network is one of your own{module and f', {module}'}, and cannot be built by name.",
+        expected="the module itself, from Python",
+        todo="candid.train(dataset, network=module), or set network.name",
+    )
+
+
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "plain": Plain,
     "deep": Deep,
     "vit": ViT,
     "timm": timm_network,
+    "own": own_network,
 }
 
 

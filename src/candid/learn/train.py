@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from candid.errors import TrainingError
+from candid.errors import ConfigError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.augment import augment
 from candid.learn.device import pick_device, placed, uses_bfloat16
@@ -55,6 +55,24 @@ def start(network: nn.Module, config: TrainConfig) -> State:
     return State(network, optimizer_of(network, config), averaged)
 
 
+def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:
+    """Raise a ConfigError where images are to grow and the network takes but one size."""
+    if side_at(0, config, full) == full:
+        return
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, config.first_side, config.first_side))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"This network cannot begin with images of {config.first_side} pixels per side.",
+            expected="a network for any size, such as deep, or images of one size",
+            todo="set train.first_side=0",
+        ) from error
+    finally:
+        network.train(was_training)
+
+
 def train(
     task: Task,
     state: State,
@@ -78,6 +96,7 @@ def train(
     device = next(state.network.parameters()).device
     bfloat16 = uses_bfloat16(config.precision, device)
     weights = class_weights(task, config).to(device)
+    task = replace(task, images=task.images.resident(device))
     began = time.monotonic() - (state.history[-1].seconds if state.history else 0.0)
     bar = tqdm(
         total=config.steps, initial=state.step, desc="train", unit="batch", disable=quiet or None

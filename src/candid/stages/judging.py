@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from candid import runs
 from candid.predictions import Predictions, read_predictions, write_predictions
@@ -12,9 +13,22 @@ from candid.settings import Config
 from candid.stages.exploring import thumbnails
 from candid.stages.starting import Data, needs_torch, timed
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def predict(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Predictions:
-    """Fit the temperature on validation, and write predictions.parquet for validation and test."""
+
+def predict(
+    run: RunFolder,
+    data: Data,
+    config: Config,
+    *,
+    network: nn.Module | None = None,
+    quiet: bool = False,
+) -> Predictions:
+    """Fit the temperature on validation, and write predictions.parquet for validation and test.
+
+    `network` is a module of the caller's own, for `network.name = "own"`.
+    """
     needs_torch()
     import numpy as np
 
@@ -31,7 +45,7 @@ def predict(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
             [dataset.rows(split, store.usable) for split in ("validation", "test")]
         )
         raw = logits(
-            load_network(run.weights, card, device),
+            load_network(run.weights, card, device, network),
             Images(store.pixels, card.mean, card.std),
             rows,
             device=device,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from candid import runs
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
+from candid.records.explanation import Explanation, read_explanation_arrays
+from candid.records.inside import Inside, read_inside_arrays
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.exploring import explore
 from candid.stages.judging import evaluate, predict, show_examples
 from candid.stages.starting import Data
 from candid.stages.training import train
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def report(run: RunFolder, config: Config) -> Path:
@@ -33,21 +39,43 @@ def report(run: RunFolder, config: Config) -> Path:
         thumbnails={name: png for (kind, name), png in pictures.items() if kind == "thumbnail"},
         pictures={name: png for (kind, name), png in pictures.items() if kind == "picture"},
         samples=exploration.samples if exploration else {},
+        **_explained(run),
     )
     write_text(run.report, render(inputs))
     write_text(run.card, card(inputs))
     return run.report
 
 
-def everything(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Evaluation:
+def _explained(run: RunFolder) -> dict[str, Any]:
+    """What there is of the explanation, and of the look inside."""
+    found: dict[str, Any] = {}
+    if run.explanation.is_file():
+        found["explanation"] = read_record(run.explanation, Explanation)
+        if run.explanation_arrays.is_file():
+            found["maps"] = read_explanation_arrays(run.explanation_arrays)
+    if run.inside.is_file():
+        found["inside"] = read_record(run.inside, Inside)
+        if run.inside_arrays.is_file():
+            found["inside_pictures"] = read_inside_arrays(run.inside_arrays)
+    return found
+
+
+def everything(
+    run: RunFolder,
+    data: Data,
+    config: Config,
+    *,
+    network: nn.Module | None = None,
+    quiet: bool = False,
+) -> Evaluation:
     """Explore, train, predict, evaluate and report: what `candid run` does.
 
     Stages whose files are whole are not done again, so a run that was killed goes on.
     """
     if not run.data.is_file():
         explore(run, data, config, quiet=quiet)
-    train(run, data, config, quiet=quiet)
-    predict(run, data, config, quiet=quiet)
+    train(run, data, config, network=network, quiet=quiet)
+    predict(run, data, config, network=network, quiet=quiet)
     evaluation = evaluate(run, config)
     show_examples(run, data, config, evaluation)
     report(run, config)

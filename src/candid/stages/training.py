@@ -13,12 +13,23 @@ from candid.settings import Config
 from candid.stages.starting import Data, needs_torch
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from candid.learn.state import State
     from candid.learn.train import Task
 
 
-def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> ModelCard:
+def train(
+    run: RunFolder,
+    data: Data,
+    config: Config,
+    *,
+    network: nn.Module | None = None,
+    quiet: bool = False,
+) -> ModelCard:
     """Train from the run's checkpoint, or from the start where there is none.
+
+    `network` is a module of the caller's own, for `network.name = "own"`.
 
     Writes checkpoint/, history.parquet, model.safetensors and model.json. Where model.json is
     there, training is finished and nothing is done.
@@ -26,28 +37,19 @@ def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) ->
     if run.model.is_file():
         return read_record(run.model, ModelCard)
     needs_torch()
-    import torch
-
     from candid.data.layouts.assembly import check_learnable
     from candid.learn import checkpoint
     from candid.learn.device import memory_kept, threads
     from candid.learn.model import save_weights
-    from candid.learn.networks import build, options
-    from candid.learn.train import start
+    from candid.learn.train import check_growth, start
     from candid.learn.train import train as steps
 
     check_learnable(data.dataset, data.store.usable)
     began = time.monotonic()
     with threads(config.train.threads), memory_kept():
         task = task_of(data)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.train.seed)
-            network = build(
-                config.network.name,
-                side=task.images.side,
-                classes=len(data.dataset.classes),
-                **options(config.network),
-            )
+        network = _fresh(task, config) if network is None else network
+        check_growth(network, config.train, task.images.side)
         state = start(network, config.train)
         if run.checkpoint.is_file():
             checkpoint.load(run.checkpoint, state)
@@ -66,6 +68,22 @@ def train(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) ->
         runs.note_seconds(run, "train", time.monotonic() - began)
         write_record(run.model, card)
     return card
+
+
+def _fresh(task: Task, config: Config) -> nn.Module:
+    """The network that the settings name, with weights that the seed decides."""
+    import torch
+
+    from candid.learn.networks import build, options
+
+    with torch.random.fork_rng():
+        torch.manual_seed(config.train.seed)
+        return build(
+            config.network.name,
+            side=task.images.side,
+            classes=task.classes,
+            **options(config.network),
+        )
 
 
 def task_of(data: Data) -> Task:
@@ -92,7 +110,7 @@ def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
     best = config.train.keep == "best"
     return ModelCard(
         network=config.network.name,
-        options=options(config.network),
+        options=options(config.network) if config.network.name != "own" else _named(state.network),
         target=data.dataset.target,
         classes=data.dataset.classes,
         side=task.images.side,
@@ -106,6 +124,10 @@ def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
         kept="best" if best else "last",
         mirrored=config.train.mirrored,
     )
+
+
+def _named(network: nn.Module) -> dict[str, int | float | str]:
+    return {"module": f"{type(network).__module__}.{type(network).__qualname__}"}
 
 
 def draw_augmented(path: Path, data: Data, config: Config) -> None:

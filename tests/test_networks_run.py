@@ -1,0 +1,92 @@
+"""Every network through the whole job: trained, saved, loaded, judged, reported."""
+
+import numpy as np
+import pytest
+import torch
+
+import candid
+from candid.config import load_config
+from candid.data.synthetic import FaceWorld, write_faces
+from candid.errors import ConfigError
+from candid.learn.forward import Images, logits
+from candid.learn.model import load_network
+from candid.predictions import read_predictions
+from candid.records import ModelCard, read_record
+from candid.stages import predict, reload
+
+QUICK = (
+    "data.side=24", "data.workers=1", "train.steps=8", "train.batch_size=32",
+    "train.evaluations=2", "train.threads=1", "evaluate.draws=100", "network.depth=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    world = FaceWorld(n=160, people=40, side=24, validation_share=0.2, test_share=0.2)
+    faces = write_faces(tmp_path_factory.mktemp("faces") / "small", world, workers=1, quiet=True)
+    return candid.load(faces, target="Face")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "more"), [("deep", ["network.width=8"]), ("vit", ["network.width=32"])]
+)
+def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(
+    dataset, tmp_path, recipe, more
+):
+    config = load_config(recipe=recipe, overrides=[*QUICK, *more])
+    run = candid.run(dataset, config, out=tmp_path / "run", cache=tmp_path / "cache")
+    card = read_record(run.model, ModelCard)
+    assert card.network == recipe
+    assert card.options["width"] in (8, 32)
+    network = load_network(run.weights, card, torch.device("cpu"))
+    data = reload(run, candid.runs.open_run(run.path)[1], tmp_path / "cache", True)
+    found = read_predictions(run.predictions)
+    row = {str(name): i for i, name in enumerate(data.dataset.ids)}
+    raw = logits(
+        network,
+        Images(data.store.pixels, card.mean, card.std),
+        np.array([row[str(i)] for i in found.ids]),
+        device=torch.device("cpu"),
+        bfloat16=False,
+        mirrored=card.mirrored,
+    )
+    expected = torch.from_numpy(raw / card.temperature).softmax(1).numpy()
+    np.testing.assert_allclose(found.probability, expected, atol=0.02)  # bfloat16 where there is
+    assert run.report.is_file()
+
+
+class Own(torch.nn.Module):
+    """One linear layer and a dropout: small, and in nobody's list."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = torch.nn.Dropout(0.1)
+        self.linear = torch.nn.Linear(3 * 24 * 24, 2)
+
+    def forward(self, images):
+        return self.linear(self.drop(images.flatten(1)))
+
+
+def test_a_module_of_one_s_own_is_trained_and_judged_the_same_way(dataset, tmp_path):
+    config = load_config(recipe="plain", overrides=QUICK)
+    module = Own()
+    run = candid.run(
+        dataset, config, network=module, out=tmp_path / "run", cache=tmp_path / "cache"
+    )
+    card = read_record(run.model, ModelCard)
+    assert (card.network, card.options) == ("own", {"module": f"{__name__}.Own"})
+    assert [layer.kind for layer in card.layers] == ["Dropout", "Linear"]
+    assert run.report.is_file()
+    before = run.predictions.read_bytes()
+    _, config = candid.runs.open_run(run.path)
+    data = reload(run, config, tmp_path / "cache", True)
+    predict(run, data, config, network=Own(), quiet=True)  # filled with the run's weights
+    assert run.predictions.read_bytes() == before
+    with pytest.raises(ConfigError, match=r"one of your own, .*\.Own,"):
+        predict(run, data, config, quiet=True)
+
+
+def test_a_network_of_fixed_size_cannot_begin_with_small_images(dataset, tmp_path):
+    config = load_config(recipe="plain", overrides=[*QUICK, "train.first_side=16"])
+    with pytest.raises(ConfigError, match=r"16.*pixels"):
+        candid.train(dataset, config, out=tmp_path / "run", cache=tmp_path / "cache")
