@@ -7,20 +7,35 @@ ARROWS: dict[str, set[str]] = {
     "files": {"errors"},
     "records": {"errors", "files"},
     "predictions": {"errors", "files", "records"},
+    "delimited": {"errors"},
+    "columns": {"errors", "records", "predictions"},
+    "foreign": {"errors", "predictions", "delimited", "columns", "records"},
     "settings": {"errors"},
     "config": {"errors", "settings"},
     "recipes": set(),
     "runs": {"", "errors", "files", "records", "settings", "config"},
-    "data": {"errors", "files", "records", "predictions", "settings", "config", "statistics"},
+    "data": {
+        *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
+        *("delimited", "columns"),
+    },
     "learn": {"errors", "files", "records", "predictions", "settings", "config", "data"},
+    "explain": {"errors", "files", "records", "predictions", "settings", "config", "statistics"},
     "judge": {"errors", "files", "records", "predictions", "settings", "config", "statistics"},
+    "deploy": {
+        *("errors", "files", "records", "predictions", "settings", "config", "runs"),
+        *("", "statistics", "data", "learn", "judge", "explain"),
+    },
     "report": {"errors", "files", "records", "predictions", "settings", "config"},
 }
 TOP = {"", "stages", "api", "cli", "__main__"}  # may import everything below them
 
 # Libraries that take long to load, and the only modules that may load them when imported.
 HEAVY = {
-    "torch": ("candid.learn",),
+    "torch": (
+        *("candid.learn", "candid.explain", "candid.deploy.network", "candid.deploy.explaining"),
+    ),
+    "fastapi": ("candid.deploy.server",),
+    "uvicorn": ("candid.deploy.server",),
     "altair": ("candid.report.figures",),
     "sklearn": (),
     "scipy": (),

@@ -19,32 +19,39 @@ _WHERE = {
     "Config": "candid.settings",
     "Dataset": "candid.data.dataset",
     "Predictions": "candid.predictions",
+    "audit": "candid.api",
     "evaluate": "candid.api",
     "explore": "candid.api",
     "load": "candid.api",
     "load_config": "candid.config",
+    "read_foreign": "candid.foreign",
     "read_predictions": "candid.predictions",
     "run": "candid.api",
     "train": "candid.api",
+    "tune": "candid.api",
 }
 
 __all__ = [
     "Config",
     "Dataset",
     "Predictions",
+    "audit",
     "evaluate",
     "explore",
     "load",
     "load_config",
+    "read_foreign",
     "read_predictions",
     "run",
     "train",
+    "tune",
 ]
 
 if TYPE_CHECKING:
-    from candid.api import evaluate, explore, load, run, train
+    from candid.api import audit, evaluate, explore, load, run, train, tune
     from candid.config import load_config
     from candid.data.dataset import Dataset
+    from candid.foreign import read_foreign
     from candid.predictions import Predictions, read_predictions
     from candid.settings import Config
 

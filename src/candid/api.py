@@ -11,6 +11,8 @@ from candid import stages
 from candid.config import load_config
 from candid.predictions import Predictions
 from candid.records import Evaluation, Exploration
+from candid.records.audit import Audit
+from candid.records.tuning import Tuning
 from candid.runs import RunFolder, refuse_full
 from candid.settings import Config, NetworkConfig
 
@@ -116,11 +118,43 @@ def run(
     return folder
 
 
+def tune(
+    dataset: Dataset,
+    config: Config = _DEFAULTS,
+    *,
+    out: str | PathLike[str] | None = None,
+    storage: str = "",
+    study: str = "candid",
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Tuning:
+    """Search for better settings than those of `config`: `candid tune` from Python.
+
+    Its `tune` section holds budget and method. `out` gets the study, `best.toml` and a report;
+    the same call again goes on with it. `storage` is a database's address for several machines.
+    """
+    stages.needs_optuna()
+    folder = stages.study_folder(None if out is None else Path(out))
+    data = stages.pack(dataset, config, cache=cache, quiet=quiet)
+    return stages.tune(folder, data, config, storage=storage, name=study, quiet=quiet)
+
+
 def evaluate(predictions: Predictions, config: Config = _DEFAULTS) -> Evaluation:
     """How well a model does, from its predictions alone; needs no torch."""
     from candid.judge.evaluate import evaluate as judge
 
     return judge(predictions, config.evaluate)
+
+
+def audit(
+    predictions: Predictions, config: Config = _DEFAULTS, *, before: Predictions | None = None
+) -> Audit:
+    """For whom a model fails, and how sure that is, from its predictions alone; needs no torch.
+
+    `before` are another model's predictions for the same images: then the audit says what changed
+    for whom, too.
+    """
+    return stages.audit_predictions(predictions, config.audit, before=before)
 
 
 def _begin(

@@ -6,6 +6,7 @@ machine without torch.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
 from candid.files import atomic
+from candid.records import SPLITS
 
-_METADATA_KEY = b"candid"
+METADATA_KEY = b"candid"
+_SUM_TOLERANCE = 1e-3  # of a row of probabilities
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of another shape
 
 
@@ -57,6 +60,43 @@ class Attribute:
         return [self.values[code] if code >= 0 else None for code in self.data]
 
 
+def binned(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
+    """A numeric attribute cut at the quartiles of some rows; others as they are.
+
+    A bin holds its lower edge and not its upper one; whole numbers are named by what a bin holds
+    ("20 to 34"). Numbers with at most four values keep a bin for each.
+    """
+    if attribute.kind != "numeric":
+        return attribute
+    everything = attribute.data[~np.isnan(attribute.data)]
+    known = attribute.data[rows]
+    known = known[~np.isnan(known)] if np.any(~np.isnan(known)) else everything
+    distinct = np.unique(everything)
+    if len(distinct) <= 4:
+        edges, names = distinct[1:], [f"{x:g}" for x in distinct]
+    else:
+        whole = bool(np.all(everything == np.rint(everything)))
+        edges = np.quantile(known, [0.25, 0.5, 0.75])
+        edges = np.unique(np.ceil(edges) if whole else edges)
+        # Where a value is so common that it is a quartile and the least, no bin lies below it.
+        edges = edges[edges > known.min()] if edges[-1] > known.min() else distinct[1:2]
+        names = _bin_names(edges, whole=whole)
+    codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)
+    codes[np.isnan(attribute.data)] = -1
+    return Attribute(attribute.name, "categorical", tuple(names), codes)
+
+
+def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
+    if whole:
+        starts = np.ceil(edges)
+        middle = [
+            f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}" for a, b in itertools.pairwise(starts)
+        ]
+        return [f"up to {starts[0] - 1:g}", *middle, f"{starts[-1]:g} and above"]
+    middle = [f"{a:.6g} to {b:.6g}" for a, b in itertools.pairwise(edges)]
+    return [f"below {edges[0]:.6g}", *middle, f"{edges[-1]:.6g} and above"]
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """What a model says about n images.
@@ -84,6 +124,9 @@ class Predictions:
         By name.
     provenance
         Where the file came from; free text by key.
+    hard
+        True where the model gave answers and no probabilities: `probability` then holds 0 and 1,
+        and what needs degrees (areas under curves, losses, calibration) is undefined.
     """
 
     target: str
@@ -96,6 +139,7 @@ class Predictions:
     identity: NDArray[np.int64] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    hard: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -132,8 +176,9 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             for a in predictions.attributes.values()
         },
         "provenance": dict(predictions.provenance),
+        "hard": predictions.hard,
     }
-    table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(metadata)})
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
     with atomic(path) as part:
         pq.write_table(table, part, compression="zstd")
 
@@ -174,11 +219,52 @@ def read_predictions(path: Path) -> Predictions:
     Raises
     ------
     PredictionsError
-        Where the file is missing, is not Parquet, or was not written by Candid.
+        Where the file is missing, is not Parquet, was not written by Candid, or holds values that
+        cannot be.
     """
+    predictions = _read(path)
+    if wrong := _impossible(predictions):
+        raise PredictionsError(
+            f"{path}: {wrong[0]}",
+            expected=wrong[1],
+            todo="write the file again; name --label and --prediction for another model's table",
+        )
+    return predictions
+
+
+def _impossible(p: Predictions) -> tuple[str, str] | None:
+    """What cannot be, and what would be possible; None where everything is in order."""
+    probability, total = p.probability, p.probability.sum(axis=1)
+    inside = ((probability >= 0) & (probability <= 1)).all(axis=1)  # a NaN is not inside either
+    known, counts = np.unique(p.ids, return_counts=True)
+    strange = sorted({*p.split.tolist()} - {*SPLITS})
+    if len(set(p.classes)) < len(p.classes) or not p.classes:
+        return f"the classes are {', '.join(map(repr, p.classes))}.", "each class once"
+    if not (np.isfinite(p.temperature) and p.temperature > 0):
+        return f"the temperature is {p.temperature}.", "a temperature above 0"
+    for good, what in ((inside, "from 0 to 1"), (abs(total - 1) < _SUM_TOLERANCE, "that sum to 1")):
+        if not good.all():
+            row = int(np.argmin(good))
+            return (
+                f"the probabilities of {np.count_nonzero(~good):,} of {len(p):,} images are "
+                f"impossible, such as {probability[row].tolist()} of {str(p.ids[row])!r}.",
+                f"probabilities {what}",
+            )
+    if (counts > 1).any():
+        return (
+            f"{np.count_nonzero(counts > 1):,} ids stand there more than once, such as "
+            f"{str(known[counts > 1][0])!r}.",
+            "one row per image",
+        )
+    if strange:
+        return f"there is a split called {strange[0]!r}.", f"one of {', '.join(SPLITS)}"
+    return None
+
+
+def _read(path: Path) -> Predictions:
     try:
         table = pq.read_table(path)
-        metadata = json.loads(table.schema.metadata[_METADATA_KEY])
+        metadata = json.loads(table.schema.metadata[METADATA_KEY])
         classes = tuple(metadata["classes"])
         return Predictions(
             target=metadata["target"],
@@ -200,6 +286,7 @@ def read_predictions(path: Path) -> Predictions:
                 for name, a in metadata["attributes"].items()
             },
             provenance=metadata["provenance"],
+            hard=bool(metadata.get("hard", False)),
         )
     except (OSError, pa.ArrowException, *_MALFORMED) as error:
         raise PredictionsError(

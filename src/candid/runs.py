@@ -81,6 +81,31 @@ class RunFolder:
         return self.path / "evaluation.json"
 
     @property
+    def explanation(self) -> Path:
+        """What the model looks at."""
+        return self.path / "explanation.json"
+
+    @property
+    def explanation_arrays(self) -> Path:
+        """The maps."""
+        return self.path / "explanation.npz"
+
+    @property
+    def inside(self) -> Path:
+        """What the network looks like from inside."""
+        return self.path / "inside.json"
+
+    @property
+    def inside_arrays(self) -> Path:
+        """The faces and filters that belong to it."""
+        return self.path / "inside.npz"
+
+    @property
+    def audit(self) -> Path:
+        """For whom it fails."""
+        return self.path / "audit.json"
+
+    @property
     def pictures(self) -> Path:
         """The pictures that the report shows, by kind and name."""
         return self.path / "pictures.parquet"

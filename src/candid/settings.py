@@ -234,7 +234,7 @@ class ExplainConfig:
         0.125, "occlusion: the step between patches, as a share of the image's side", low=0.01
     )
     rise_masks: int = setting(100, "RISE: random masks", low=2)
-    rise_cells: int = setting(7, "RISE: cells of a mask per side", low=2, high=64)
+    rise_cells: int = setting(5, "RISE: cells of a mask per side", low=2, high=64)
     rise_kept: float = setting(0.5, "RISE: share of cells that are kept", low=0.05, high=0.95)
     check_images: int = setting(
         64, "images on which the maps are checked; 0: no checks, no badges", low=0
@@ -358,7 +358,9 @@ class AuditConfig:
     shortcut_association: float = setting(
         0.2, "an attribute may be a shortcut from this association with the label on", low=0, high=1
     )
+    findings: int = setting(40, "findings to tell of at most, the surest first", low=1)
     examples: int = setting(12, "surest mistakes to keep per finding", low=0, high=100)
+    more: bool = setting(True, "abstention, label noise and adjusted gaps, too")
     reliability_bins: int = setting(15, "bins of the calibration error", low=2, high=100)
     draws: int = setting(1000, "bootstrap draws", low=50)
     confidence: float = setting(0.95, "confidence of every interval", low=0.5, high=0.999)
@@ -425,10 +427,10 @@ class TuneConfig:
         choices=("median", "halving", "none"),
     )
     finalists: int = setting(
-        3, "the best trials that are repeated with fresh seeds, beside the start's settings", low=1
+        2, "the best trials that are repeated with fresh seeds, beside the start's settings", low=1
     )
     seeds: int = setting(
-        2, "fresh seeds for each finalist; 0: the best single trial wins", low=0, high=100
+        3, "fresh seeds for each finalist; 0: the best single trial wins", low=0, high=100
     )
     seed: int = setting(0, "seed of the suggestions", low=0, high=_LARGEST_SEED)
 

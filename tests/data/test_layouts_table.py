@@ -11,7 +11,7 @@ import pytest
 from drawn import put
 
 from candid.data.layouts import load
-from candid.data.layouts.delimited import read_delimited
+from candid.delimited import read_delimited
 from candid.errors import ConfigError, DataError, LayoutError, TargetError
 from candid.settings import DataConfig
 

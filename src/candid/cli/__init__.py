@@ -9,8 +9,13 @@ from typing import NoReturn
 import click
 
 import candid
+from candid.cli.explaining import explain
+from candid.cli.auditing import audit
 from candid.cli.judging import evaluate, report
 from candid.cli.making import demo, explore, run_verb, train
+from candid.cli.serving import serve
+from candid.cli.tuning import tune
+from candid.cli.using import export, predict
 from candid.errors import CandidError
 
 __all__ = ["cli", "main"]
@@ -22,7 +27,20 @@ def cli() -> None:
     """Labelled face images in; a classifier and the whole truth about it out."""
 
 
-for _verb in (demo, run_verb, explore, train, evaluate, report):
+for _verb in (
+    demo,
+    run_verb,
+    explore,
+    train,
+    evaluate,
+    audit,
+    explain,
+    report,
+    serve,
+    predict,
+    export,
+    tune,
+):
     cli.add_command(_verb)
 
 

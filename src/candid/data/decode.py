@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -22,8 +25,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 _ORIENTATION = 0x0112
 
-# `warnings.catch_warnings` swaps a list that all threads share, so one thread at a time.
-_ONE_AT_A_TIME = threading.Lock()
+# Pictures that threads decode at this moment, and what their warnings are kept from.
+_hush_lock = threading.Lock()
+_hush: list[contextlib.ExitStack] = []
+_decoding = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +38,7 @@ class Decoded:
     Attributes
     ----------
     pixels
-        (side, side, 3) uint8, sRGB.
+        (side, side, 3) uint8, sRGB; of `decode_whole` (height, width, 3), perhaps made smaller.
     width, height
         Of the picture in its file, after the EXIF rotation.
     mode
@@ -74,13 +79,36 @@ def decode(data: bytes, *, side: int, fit: str = "stretch", max_pixels: int) -> 
     ImageError
         Where the bytes are not a picture, are cut short, or claim too many pixels.
     """
+    return _guarded(data, lambda: _decode(data, side, fit, max_pixels))
+
+
+def decode_whole(data: bytes, *, longest: int, max_pixels: int) -> Decoded:
+    """Decode a picture as it is, as `decode` does but for the square.
+
+    Parameters
+    ----------
+    data
+        The encoded file.
+    longest
+        A picture with a longer edge is made smaller, to at most this many pixels.
+    max_pixels
+        A picture whose header claims more is refused before anything is decoded.
+
+    Raises
+    ------
+    ImageError
+        Where the bytes are not a picture, are cut short, or claim too many pixels.
+    """
+    return _guarded(data, lambda: _decode_whole(data, longest, max_pixels))
+
+
+def _guarded(data: bytes, work: Callable[[], Decoded]) -> Decoded:
+    """Whatever goes wrong inside a decoder, as an ImageError with a reason that can be listed."""
     if not data:
         raise _unreadable("empty file (0 bytes)")
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
-        # What Pillow only warns of (odd EXIF, odd TIFF tags, size) is no news to who packs.
-        warnings.simplefilter("ignore")
+    with _hushed():
         try:
-            return _decode(data, side, fit, max_pixels)
+            return work()
         except ImageError:
             raise
         except UnidentifiedImageError:
@@ -91,6 +119,35 @@ def decode(data: bytes, *, side: int, fit: str = "stretch", max_pixels: int) -> 
             raise _unreadable("decoding it needs more memory than there is") from None
         except Exception as error:  # a damaged file can raise anything inside a decoder
             raise _unreadable(f"damaged or cut short ({_short(error)})") from error
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """What Pillow only warns of (odd EXIF, odd TIFF tags, size) is no news to who decodes.
+
+    `warnings.catch_warnings` swaps a list that all threads share. So the first thread to decode
+    puts it aside, and the last one puts it back; between them threads decode side by side.
+    """
+    global _decoding
+    if getattr(sys.flags, "context_aware_warnings", False):  # Python 3.14: each thread has its own
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+        return
+    with _hush_lock:
+        if _decoding == 0:
+            stack = contextlib.ExitStack()
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            _hush.append(stack)
+        _decoding += 1
+    try:
+        yield
+    finally:
+        with _hush_lock:
+            _decoding -= 1
+            if _decoding == 0:
+                _hush.pop().close()
 
 
 def _unreadable(reason: str) -> ImageError:
@@ -114,6 +171,35 @@ def _short(error: Exception) -> str:
 
 
 def _decode(data: bytes, side: int, fit: str, max_pixels: int) -> Decoded:
+    def drafted(width: int, height: int) -> tuple[int, int] | None:
+        if max(width, height) <= 2 * side:
+            return None
+        # As if for a square of twice the size, so that the resampling still has a choice.
+        fitted = _fitted(width, height, side, fit)
+        return 2 * fitted[0], 2 * fitted[1]
+
+    return _opened(data, max_pixels, drafted, lambda image: _square(image, side, fit))
+
+
+def _decode_whole(data: bytes, longest: int, max_pixels: int) -> Decoded:
+    def within(width: int, height: int) -> tuple[int, int] | None:
+        scale = longest / max(width, height)
+        return (max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else None
+
+    def shrunk(image: Image.Image) -> Image.Image:
+        size = within(*image.size)
+        return image if size is None else _resize(image, size, (0, 0, *image.size))
+
+    return _opened(data, max_pixels, within, shrunk)
+
+
+def _opened(
+    data: bytes,
+    max_pixels: int,
+    drafted: Callable[[int, int], tuple[int, int] | None],
+    sized: Callable[[Image.Image], Image.Image],
+) -> Decoded:
+    """Open, decode (a JPEG no larger than `drafted` needs), turn, size, and make it sRGB."""
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         if width * height > max_pixels:
@@ -121,10 +207,9 @@ def _decode(data: bytes, side: int, fit: str, max_pixels: int) -> Decoded:
                 f"claims {width:,} × {height:,} pixels, more than data.max_pixels = {max_pixels:,}"
             )
         mode, kind = image.mode, image.format or "?"
-        if kind in ("JPEG", "MPO") and max(width, height) > 2 * side:
-            # As if for a square of twice the size, so that the resampling still has a choice.
-            fitted = _fitted(width, height, side, fit)
-            image.draft(None, (2 * fitted[0], 2 * fitted[1]))
+        needed = drafted(width, height) if kind in ("JPEG", "MPO") else None
+        if needed:
+            image.draft(None, needed)
         image.load()
         profile = image.info.get("icc_profile")
         orientation = _orientation(image)
@@ -132,7 +217,7 @@ def _decode(data: bytes, side: int, fit: str, max_pixels: int) -> Decoded:
     rgb = _rotated(rgb, orientation)
     if orientation >= 5:  # the four that lie on their side
         width, height = height, width
-    rgb = _square(rgb, side, fit)
+    rgb = sized(rgb)
     if profile:
         rgb = _srgb(rgb, profile)
     return Decoded(np.asarray(rgb, np.uint8), width, height, mode, kind)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from candid.data.checks import check, luma_statistics
 from candid.data.dataset import Dataset
 from candid.data.duplicates import blocks
 from candid.data.store import Store
-from candid.predictions import Attribute
+from candid.predictions import Attribute, binned
 from candid.records import (
     SPLITS,
     AttributeSummary,
@@ -208,43 +207,6 @@ def _estimates(shares: Shares, by_person: bool, confidence: float) -> list[Estim
 
 
 # --- attributes ----------------------------------------------------------------------------------
-
-
-def binned(attribute: Attribute, train: NDArray[np.intp]) -> Attribute:
-    """A numeric attribute cut at the quartiles of the training rows; others as they are.
-
-    A bin holds its lower edge and not its upper one; whole numbers are named by what a bin holds
-    ("20 to 34"). Numbers with at most four values keep a bin for each.
-    """
-    if attribute.kind != "numeric":
-        return attribute
-    everything = attribute.data[~np.isnan(attribute.data)]
-    known = attribute.data[train]
-    known = known[~np.isnan(known)] if np.any(~np.isnan(known)) else everything
-    distinct = np.unique(everything)
-    if len(distinct) <= 4:
-        edges, names = distinct[1:], [f"{x:g}" for x in distinct]
-    else:
-        whole = bool(np.all(everything == np.rint(everything)))
-        edges = np.quantile(known, [0.25, 0.5, 0.75])
-        edges = np.unique(np.ceil(edges) if whole else edges)
-        # Where a value is so common that it is a quartile and the least, no bin lies below it.
-        edges = edges[edges > known.min()] if edges[-1] > known.min() else distinct[1:2]
-        names = _bin_names(edges, whole=whole)
-    codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)
-    codes[np.isnan(attribute.data)] = -1
-    return Attribute(attribute.name, "categorical", tuple(names), codes)
-
-
-def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
-    if whole:
-        starts = np.ceil(edges)
-        middle = [
-            f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}" for a, b in itertools.pairwise(starts)
-        ]
-        return [f"up to {starts[0] - 1:g}", *middle, f"{starts[-1]:g} and above"]
-    middle = [f"{a:.6g} to {b:.6g}" for a, b in itertools.pairwise(edges)]
-    return [f"below {edges[0]:.6g}", *middle, f"{edges[-1]:.6g} and above"]
 
 
 def _attributes(

@@ -55,20 +55,7 @@ class FileSource:
             the folder.
         """
         name = str(self.names[row])
-        try:
-            handle = os.open(self._inside(name), _READ_ONLY)
-        except OSError as error:
-            raise ImageError(
-                _REASONS.get(error.errno or 0, f"cannot be opened: {error}")
-            ) from error
-        try:
-            _check_file(os.fstat(handle))
-            with open(handle, "rb", closefd=False) as file:
-                return file.read()
-        except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}") from error
-        finally:
-            os.close(handle)
+        return read_file(self._inside(name))
 
     def _inside(self, name: str) -> str:
         folder, _, last = name.rpartition("/")
@@ -243,6 +230,28 @@ def _bytes_of(cell: pa.Scalar) -> bytes:
     if not value:
         raise ImageError("the row holds no image")
     return bytes(value)
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of one regular file that is not a link.
+
+    Raises
+    ------
+    ImageError
+        Where it is missing, empty, too large, not a regular file, or not readable.
+    """
+    try:
+        handle = os.open(path, _READ_ONLY)
+    except OSError as error:
+        raise ImageError(_REASONS.get(error.errno or 0, f"cannot be opened: {error}")) from error
+    try:
+        _check_file(os.fstat(handle))
+        with open(handle, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(handle)
 
 
 def _check_file(about: os.stat_result) -> None:

@@ -14,20 +14,12 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.columns import SPLIT_WORDS
 from candid.errors import ConfigError, DataError
 from candid.records import SPLITS, Finding, Split
 from candid.settings import DataConfig
 
-WORDS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
+WORDS = SPLIT_WORDS
 CODES: dict[str, Split] = {"0": "train", "1": "validation", "2": "test"}  # as CelebA counts them
 
 _NAMES = np.array(SPLITS)

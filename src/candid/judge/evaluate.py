@@ -71,7 +71,7 @@ def evaluate(
     PredictionsError
         Where there is no labelled image, or a probability or a label is impossible.
     """
-    _check(predictions)
+    check(predictions)
     labelled = predictions.label >= 0
     splits = []
     for split in SPLITS:
@@ -88,7 +88,14 @@ def evaluate(
     )
 
 
-def _check(predictions: Predictions) -> None:
+def check(predictions: Predictions) -> None:
+    """Refuse predictions that nothing can be said about.
+
+    Raises
+    ------
+    PredictionsError
+        Where there is no labelled image, or a probability or a label is impossible.
+    """
     n, classes = len(predictions), len(predictions.classes)
     p, label = predictions.probability, predictions.label
     wrong = ""

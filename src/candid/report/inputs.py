@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from candid.records import (
     AttributeSummary,
@@ -16,6 +17,14 @@ from candid.records import (
     SplitEvaluation,
 )
 from candid.settings import Config
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from candid.records.audit import Audit
+    from candid.records.explanation import Explanation, ExplanationArrays
+    from candid.records.inside import Inside
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,11 @@ class ReportInput:
         Class → ids of some of its images, in the order in which they are shown.
     audit, explanation
         The later stages' records; None where the stage has not run.
+    maps
+        The arrays that belong to `explanation`; None where they are lost.
+    inside, inside_pictures
+        The network from inside, and the pictures that belong to it by the names of
+        `candid.records.inside`.
     """
 
     config: Config
@@ -43,8 +57,11 @@ class ReportInput:
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    audit: object | None = None
-    explanation: object | None = None
+    audit: Audit | None = None
+    explanation: Explanation | None = None
+    maps: ExplanationArrays | None = None
+    inside: Inside | None = None
+    inside_pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def target(self) -> str:

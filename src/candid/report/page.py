@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from candid.config import to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
-from candid.report import network, prose, words
+from candid.report import audit, explanation, explanation_view, network, prose, words
 from candid.report.inputs import ReportInput, attributes_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def render(inputs: ReportInput) -> str:
     scripts = {
         "theme": _asset("theme.js"),
         "vega": vega_bundle().replace("\r", ""),
-        "page": _asset("page.js"),
+        "page": _asset("page.js") + _asset("explanation.js") + _asset("audit.js"),
     }
     html = (
         _environment()
@@ -61,7 +61,7 @@ def render(inputs: ReportInput) -> str:
             prose=prose,
             charts=_charts(inputs),
             most_classes=MOST_CLASSES,
-            styles=_asset("page.css"),
+            styles=_asset("page.css") + _asset("explanation.css"),
             scripts=scripts,
             policy=_policy(scripts.values()),
             drawing=_drawing(inputs),
@@ -72,6 +72,10 @@ def render(inputs: ReportInput) -> str:
             findings=_findings(inputs),
             galleries=_galleries(inputs),
             other_pictures=_other_pictures(inputs),
+            explanation=explanation_view.view(inputs),
+            inside=explanation_view.inside_view(inputs),
+            words_of=explanation,
+            audit_words=audit,
         )
     )
     # A file name can hold bytes that are no text; they are shown, not fatal.
@@ -160,7 +164,9 @@ def _day(moment: str) -> str:
 
 def _charts(inputs: ReportInput) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name, in the page's order."""
+    from candid.report.figures import audit as audited
     from candid.report.figures import data, performance, training  # Altair takes a second
+    from candid.report.figures import explanation as looks
 
     drawn: list[Figure | None] = []
     exploration = inputs.exploration
@@ -185,6 +191,12 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
         lambda split: performance.reliability(split, inputs.evaluation.splits),
     ]
     drawn += [kind(split) for split in inputs.evaluation.splits if split.n for kind in kinds]
+    if inputs.audit is not None and inputs.audit.splits:
+        drawn += [audited.gaps(inputs.audit.splits[0]), audited.pairs(inputs.audit.splits[0])]
+        if inputs.audit.abstention is not None:
+            drawn.append(audited.coverage(inputs.audit.abstention))
+    if inputs.explanation is not None:
+        drawn += [looks.region_shares(inputs.explanation), looks.region_masking(inputs.explanation)]
     return {figure.name: figure for figure in drawn if figure is not None}
 
 

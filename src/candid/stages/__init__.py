@@ -4,9 +4,12 @@ This is where the wings meet: only here do data, learn, judge and report know of
 stage can be run again alone.
 """
 
+from candid.stages.auditing import audit, audit_predictions, show_findings
+from candid.stages.explaining import draw_explained, explain, explain_pictures
 from candid.stages.exploring import explore, look
 from candid.stages.judging import evaluate, predict, show_examples
 from candid.stages.reporting import everything, report
+from candid.stages.serving import load_served, serve
 from candid.stages.starting import (
     Data,
     begin,
@@ -18,23 +21,35 @@ from candid.stages.starting import (
     reload,
 )
 from candid.stages.training import draw_augmented, train
+from candid.stages.tuning import needs_optuna, study_folder, tune
 
 __all__ = [
     "Data",
+    "audit",
+    "audit_predictions",
     "begin",
     "begin_training",
     "draw_augmented",
+    "draw_explained",
     "evaluate",
     "everything",
+    "explain",
+    "explain_pictures",
     "explore",
     "load",
+    "load_served",
     "look",
+    "needs_optuna",
     "needs_torch",
     "open_or_begin",
     "pack",
     "predict",
     "reload",
     "report",
+    "serve",
     "show_examples",
+    "show_findings",
+    "study_folder",
     "train",
+    "tune",
 ]

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from candid import runs
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
+from candid.records.audit import Audit
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.inside import Inside, read_inside_arrays
 from candid.runs import RunFolder
 from candid.settings import Config
+from candid.stages.auditing import audit, show_findings
+from candid.stages.explaining import explain
 from candid.stages.exploring import explore
+from candid.stages.inside import look_inside
 from candid.stages.judging import evaluate, predict, show_examples
 from candid.stages.starting import Data
 from candid.stages.training import train
@@ -39,6 +43,7 @@ def report(run: RunFolder, config: Config) -> Path:
         thumbnails={name: png for (kind, name), png in pictures.items() if kind == "thumbnail"},
         pictures={name: png for (kind, name), png in pictures.items() if kind == "picture"},
         samples=exploration.samples if exploration else {},
+        audit=read_record(run.audit, Audit) if run.audit.is_file() else None,
         **_explained(run),
     )
     write_text(run.report, render(inputs))
@@ -68,7 +73,7 @@ def everything(
     network: nn.Module | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Explore, train, predict, evaluate and report: what `candid run` does.
+    """Explore, train, predict, evaluate, audit, explain and report: what `candid run` does.
 
     Stages whose files are whole are not done again, so a run that was killed goes on.
     """
@@ -78,5 +83,8 @@ def everything(
     predict(run, data, config, network=network, quiet=quiet)
     evaluation = evaluate(run, config)
     show_examples(run, data, config, evaluation)
+    show_findings(run, data, config, audit(run, config, data, quiet=quiet))
+    explain(run, data, config, network=network, quiet=quiet)
+    look_inside(run, data, config, network=network, quiet=quiet)
     report(run, config)
     return evaluation

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import candid.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
-from candid.data.layouts import columns
 from candid.data.layouts.pictures import Pictures
 from candid.errors import ConfigError, DataError, TargetError
 from candid.predictions import Attribute

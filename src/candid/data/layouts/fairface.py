@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+import candid.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts import columns
 from candid.data.layouts.assembly import without_image, without_label
-from candid.data.layouts.delimited import header_of, read_delimited
 from candid.data.layouts.pictures import files_in, folders_in, scan
 from candid.data.layouts.table import from_columns
 from candid.data.sources import FileSource
+from candid.delimited import header_of, read_delimited
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from candid.columns import as_label, natural
 from candid.data import splits
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import Rows, assemble, finding, without_label
-from candid.data.layouts.columns import as_label, natural
 from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
 from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError

@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from candid.columns import words_of
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
-from candid.data.layouts.columns import words_of
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.data.layouts.table import LABELS, from_columns
 from candid.data.sources import ArrowSource, ParquetSource, open_arrow

@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+import candid.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts import columns
 from candid.data.layouts.assembly import Rows, assemble, without_image, without_label
-from candid.data.layouts.delimited import (
+from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
+from candid.data.sources import FileSource
+from candid.delimited import (
     first_lines,
     header_of,
     read_delimited,
     read_tabbed,
 )
-from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
-from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError
 from candid.predictions import Attribute
 from candid.settings import DataConfig

@@ -7,33 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+import candid.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
-from candid.data.layouts import columns
 from candid.data.layouts.assembly import Rows, assemble, join
-from candid.data.layouts.delimited import read_delimited
 from candid.data.layouts.pictures import files_in, folders_in, scan
 from candid.data.sources import FileSource
+from candid.delimited import read_table
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
-# Names of columns, in any case; the first that a table has is taken.
-PATHS = (
-    *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
-    *("image_file", "image_name", "imagepath", "image_filename", "image_id", "img", "img_path"),
-    *("img_name", "picture", "photo"),
-)
-SPLITS = ("split", "partition", "subset", "set", "fold")
-IDENTITIES = (
-    *("identity", "identity_id", "person", "person_id", "subject", "subject_id", "celeb_id"),
-    *("individual", "individual_id"),
-)
 LABELS = ("label", "class", "target")
 
 
@@ -107,7 +95,9 @@ def from_columns(
         What was seen so far.
     """
     split = _split_column(table, config, target, where)
-    person = _special(table, "identity_column", config.identity_column, IDENTITIES, target, where)
+    person = _special(
+        table, "identity_column", config.identity_column, columns.IDENTITY_COLUMNS, target, where
+    )
     rest = [name for name in table.column_names if name not in (split, person)]
     target = columns.choose_target(target, rest, tuple(usual))
     read_columns = {
@@ -141,29 +131,6 @@ def from_columns(
         config,
         tuple(findings),
     )
-
-
-def read_table(file: Path) -> pa.Table:
-    """A CSV, TSV or Parquet file as a table.
-
-    Raises
-    ------
-    DataError
-        Where it cannot be read.
-    """
-    if not file.name.lower().endswith((".parquet", ".pq")):
-        return read_delimited(file)
-    try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"Cannot read {file} as Parquet: {error}",
-            expected="a whole Parquet file",
-            todo="fetch or write it again",
-        ) from error
-    if not table.num_rows:
-        raise DataError(f"{file} has no rows.", expected="one row per picture", todo="fill it")
-    return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
 
 
 def _read(path: Path) -> tuple[pa.Table, Path, str]:
@@ -221,12 +188,12 @@ def _joined(by_folder: list[tuple[str, Path]]) -> pa.Table:
 
 
 def _path_column(table: pa.Table, config: DataConfig, where: str) -> str:
-    name = _special(table, "path_column", config.path_column, PATHS, None, where)
+    name = _special(table, "path_column", config.path_column, columns.PATH_COLUMNS, None, where)
     if name is None:
         raise LayoutError(
             f"No column of {where} is known to hold paths (columns: "
             f"{', '.join(table.column_names[:12])}).",
-            expected=f"one of: {', '.join(PATHS[:8])}, …",
+            expected=f"one of: {', '.join(columns.PATH_COLUMNS[:8])}, …",
             todo="name it with --set data.path_column=…",
         )
     return name
@@ -236,7 +203,9 @@ def _split_column(
     table: pa.Table, config: DataConfig, target: str | None, where: str
 ) -> str | None:
     """The column with the splits; one that only sounds like it (a number of folds) is not it."""
-    name = _special(table, "split_column", config.split_column, SPLITS, target, where)
+    name = _special(
+        table, "split_column", config.split_column, columns.SPLIT_COLUMNS, target, where
+    )
     if name and (config.split_column or splits.are_words(columns.distinct_words(table[name]))):
         return name
     return None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+import candid.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts import columns
 from candid.data.layouts.assembly import Rows, assemble, finding
 from candid.data.layouts.pictures import glance, scan
 from candid.data.sources import FileSource

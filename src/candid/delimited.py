@@ -1,4 +1,4 @@
-"""CSV, TSV and CelebA's text files, read by Arrow; a bad row is named by file and line."""
+"""CSV, TSV, Parquet and CelebA's text files, read by Arrow; a bad row is named by its line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,34 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pv
+import pyarrow.parquet as pq
 
 from candid.errors import DataError
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
+
+
+def read_table(file: Path) -> pa.Table:
+    """A CSV, TSV or Parquet file as a table.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read.
+    """
+    if not file.name.lower().endswith((".parquet", ".pq")):
+        return read_delimited(file)
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"Cannot read {file} as Parquet: {error}",
+            expected="a whole Parquet file",
+            todo="fetch or write it again",
+        ) from error
+    if not table.num_rows:
+        raise DataError(f"{file} has no rows.", expected="one row per picture", todo="fill it")
+    return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
 
 
 def read_delimited(path: Path) -> pa.Table:

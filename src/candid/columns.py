@@ -14,9 +14,34 @@ from numpy.typing import NDArray
 
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
 from candid.predictions import Attribute
+from candid.records import Split
 
 NO_YES = ("no", "yes")
 MOST_WORDS = 1000  # more distinct words than this are names or free text, not groups
+
+# Names of columns, in any case; the first that a table has is taken.
+PATH_COLUMNS = (
+    *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
+    *("image_file", "image_name", "imagepath", "image_filename", "image_id", "img", "img_path"),
+    *("img_name", "picture", "photo"),
+)
+SPLIT_COLUMNS = ("split", "partition", "subset", "set", "fold")
+IDENTITY_COLUMNS = (
+    *("identity", "identity_id", "person", "person_id", "subject", "subject_id", "celeb_id"),
+    *("individual", "individual_id"),
+)
+
+# What the parts of the data are called, in lower case.
+SPLIT_WORDS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 _MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>"))
 _PAIRS = (("no", "yes"), ("false", "true"), ("0", "1"), ("-1", "1"))
@@ -71,6 +96,15 @@ def words_of(array: Any) -> list[str | None]:
     codes, distinct = _distinct(array)
     words = [*(_normal(value) for value in distinct), None]
     return [words[code] for code in codes.tolist()]
+
+
+def coded(array: Any) -> tuple[NDArray[np.int64], list[str | None]]:
+    """A column as codes into its different words: (n,) codes, −1 where empty, and the words.
+
+    A word is None where its cells count as empty ("NA"); two codes may stand for one word.
+    """
+    codes, distinct = _distinct(array)
+    return codes, [_normal(value) for value in distinct]
 
 
 def distinct_words(array: Any) -> set[str]:

@@ -1,0 +1,141 @@
+"""Pictures per second from JPEG files on disk to rows, beside two peers, each in its own process.
+
+(a) loop: a straightforward torch script: Pillow decodes one picture after the other, the network
+    answers a batch of 64 in float32, and nothing overlaps.
+(b) decode: reading and decoding alone, with Candid's decoder and as many threads: the floor.
+
+    python bench/predict.py RUN FOLDER [--images N] [--repeats R] [--only NAME,NAME]
+
+RUN is a finished run (it is exported first, to int8 as well where its data are there), FOLDER holds
+pictures. Every line is the best of the repeats, taken in turns; what counts are the ratios. Figures
+are in docs/log.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+WAYS = ("loop", "decode", "torch", "onnx", "int8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", type=int, default=24_000)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--only", default=",".join(WAYS))
+    parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    files = sorted(given.folder.glob("*.jpg"))[: given.images]
+    if given.one:
+        print(way(given.one, given.run, files))
+        return
+    best: dict[str, float] = {}
+    for _ in range(given.repeats):
+        for name in given.only.split(","):
+            words = [sys.executable, __file__, str(given.run), str(given.folder), "--one", name]
+            words += ["--images", str(given.images)]
+            done = subprocess.run(words, capture_output=True, text=True)
+            if done.returncode:
+                print(f"{name:>8}: {done.stderr.strip().splitlines()[-1]}")
+                continue
+            best[name] = max(best.get(name, 0.0), len(files) / float(done.stdout.split()[-1]))
+    for name, rate in best.items():
+        ratios = [
+            f"{rate / best[peer]:.2f} × {peer}" for peer in ("loop", "decode") if peer in best
+        ]
+        print(f"{name:>8}: {rate:8,.0f} pictures/s   {'   '.join(ratios)}")
+
+
+def way(name: str, run: Path, files: list[Path]) -> float:
+    """Seconds for all files, after one small warm-up that loads what must be loaded."""
+    prepared = (
+        _loop(run) if name == "loop" else _decode(run) if name == "decode" else _candid(name, run)
+    )
+    prepared(files[:64])
+    began = time.perf_counter()
+    prepared(files)
+    return time.perf_counter() - began
+
+
+def _loop(run: Path) -> Callable[[list[Path]], None]:
+    import csv
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from candid.learn.model import load_network
+    from candid.records import ModelCard, read_record
+
+    card = read_record(run / "model.json", ModelCard)
+    network = load_network(run / "model.safetensors", card, torch.device("cpu"))
+    network = network.to(memory_format=torch.contiguous_format)  # as a plain script has it
+    mean, std = (torch.tensor(v)[:, None, None] for v in (card.mean, card.std))
+
+    def label(files: list[Path]) -> None:
+        with tempfile.TemporaryFile("w+") as out, torch.no_grad():
+            rows = csv.writer(out)
+            for start in range(0, len(files), 64):
+                some = files[start : start + 64]
+                batch = []
+                for file in some:
+                    image = Image.open(file).convert("RGB").resize((card.side, card.side))
+                    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+                    batch.append((tensor - mean) / std)
+                images = torch.stack(batch)
+                logits = network(images)
+                if card.mirrored:
+                    logits = (logits + network(images.flip(3))) / 2
+                probability = (logits / card.temperature).softmax(1)
+                for file, p in zip(some, probability, strict=True):
+                    rows.writerow([file, card.classes[int(p.argmax())], *p.tolist()])
+
+    return label
+
+
+def _decode(run: Path) -> Callable[[list[Path]], None]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from candid.data.decode import decode
+    from candid.data.sources import read_file
+    from candid.deploy.predict import cores
+    from candid.records import ModelCard, read_record
+
+    side = read_record(run / "model.json", ModelCard).side
+
+    def some(files: list[Path]) -> None:
+        for file in files:
+            decode(read_file(str(file)), side=side, max_pixels=100_000_000)
+
+    def label(files: list[Path]) -> None:
+        with ThreadPoolExecutor(cores()) as pool:
+            list(pool.map(some, [files[i : i + 32] for i in range(0, len(files), 32)]))
+
+    return label
+
+
+def _candid(engine: str, run: Path) -> Callable[[list[Path]], None]:
+    from candid.deploy.sources import resolve
+    from candid.runs import RunFolder
+    from candid.stages.using import label_pictures, labeller, one_thread_each
+
+    ready = labeller(RunFolder(run), engine=engine)  # type: ignore[arg-type]
+
+    def label(files: list[Path]) -> None:
+        with tempfile.TemporaryDirectory() as folder, one_thread_each(engine):
+            named = resolve([str(file) for file in files])
+            label_pictures(ready, named, Path(folder, "labels.csv"), "csv")
+
+    return label
+
+
+if __name__ == "__main__":
+    main()

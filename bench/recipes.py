@@ -1,0 +1,121 @@
+"""What each recipe reaches on CelebA, at what price: weighted F1, processor time, image passes.
+
+For every recipe and seed: `candid train` and `candid evaluate` through the command line, on the same
+images; then one table. Processor time is that of the whole process that trains, with the reading of
+packed images, all evaluations and the start of Python; "to 0.9627" is the part of it, and the image
+passes, after which validation F1 is first as high as a straightforward script of the description
+ends with. Differences are of each recipe's first seed to `plain`'s, on the same pictures, by a
+bootstrap of people (`candid.judge.compare`). Runs that lie in --out already are not repeated.
+
+    python bench/recipes.py ../shared/data/celeba64 --out runs/bench
+
+Test is looked at once per recipe, after every setting was chosen on validation.
+
+RESULT
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from candid.judge.compare import compare
+from candid.predictions import Predictions, read_predictions
+from candid.records import Evaluation, ModelCard, Split, read_record
+from candid.runs import RunFolder, read_history
+
+MARK = 0.9627  # a straightforward script of the description, one seed, on the same images
+
+
+def trained(data: Path, run: RunFolder, recipe: str, seed: int, overrides: list[str]) -> float:
+    """Seconds of the processor that training took; noted beside the run for the next time."""
+    note = run.path / "bench.json"
+    if not note.is_file():
+        words = [sys.executable, "-m", "candid", "train", data, "--target", "Male"]
+        words += ["--recipe", recipe, "--seed", seed, "--out", run.path]
+        before = processor_seconds()
+        subprocess.run([str(w) for w in words] + overrides, check=True)
+        note.write_text(json.dumps({"processor_seconds": processor_seconds() - before}))
+    if not run.evaluation.is_file():
+        subprocess.run([sys.executable, "-m", "candid", "evaluate", run.path], check=True)
+    return float(json.loads(note.read_text())["processor_seconds"])
+
+
+def processor_seconds() -> float:
+    """Of all processes that ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def to_mark(run: RunFolder, seconds: float) -> tuple[float, int]:
+    """Processor seconds and image passes until validation F1 first reaches `MARK`; NaN, 0: never.
+
+    The clock of the history shares the processor's seconds out.
+    """
+    history = read_history(run)
+    for row in history:
+        if row.validation_f1 >= MARK:
+            return seconds * row.seconds / history[-1].seconds, row.images
+    return math.nan, 0
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and standard deviation between seeds."""
+    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
+    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+
+
+def difference(ours: Predictions, theirs: Predictions, split: Split) -> str:
+    """Ours less theirs on one split's pictures, weighted F1, with its interval."""
+    d = compare(theirs, ours, split=split).overall.metrics["weighted_f1"].difference
+    return f"{d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipes", nargs="+", default=["plain", "deep", "vit", "features"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    options = parser.parse_args()
+    overrides = [w for o in options.overrides for w in ("--set", o)]
+    first: Predictions | None = None
+    for recipe in options.recipes:
+        f1: dict[str, list[float]] = {"validation": [], "test": []}
+        costs = []
+        for seed in options.seeds:
+            run = RunFolder(options.out / f"{recipe}-{seed}")
+            seconds = trained(options.data, run, recipe, seed, overrides)
+            mark, images = to_mark(run, seconds)
+            costs.append((seconds, mark, images))
+            for split in read_record(run.evaluation, Evaluation).splits:
+                estimate = split.metrics["weighted_f1"]
+                f1[split.split].append(estimate.value)
+                print(
+                    f"  {recipe} seed {seed}, {split.split}: {estimate.value:.4f} "
+                    f"({estimate.low:.4f} to {estimate.high:.4f}, n = {estimate.n})"
+                )
+        run = RunFolder(options.out / f"{recipe}-{options.seeds[0]}")
+        card, predictions = read_record(run.model, ModelCard), read_predictions(run.predictions)
+        seconds, mark, images = (statistics.mean(c) for c in zip(*costs, strict=True))
+        print(
+            f"{recipe}: validation {spread(f1['validation'])}, test {spread(f1['test'])}; "
+            f"{card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds; "
+            f"{seconds:.0f} s of the processor; to {MARK}: {mark:.0f} s, {images:,.0f} image passes"
+        )
+        if first is None:
+            first = predictions
+        else:
+            on = [difference(predictions, first, s) for s in ("validation", "test")]
+            print(f"  less {options.recipes[0]}: validation {on[0]}, test {on[1]}")
+
+
+if __name__ == "__main__":
+    main()

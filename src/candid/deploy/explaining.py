@@ -1,0 +1,103 @@
+"""Maps of what a served model looks at in one picture; needs torch."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from candid.explain.layers import find_hook
+from candid.explain.saliency import METHODS
+from candid.explain.scoring import scoring
+from candid.learn.model import load_network
+from candid.records import ModelCard
+from candid.settings import ExplainConfig
+
+FOR, AGAINST = (11, 102, 168), (194, 78, 0)  # blue and orange: told apart by every kind of eye
+_SMALLEST = 256  # pixels per side of a drawn overlay
+
+
+class Explainer:
+    """Makes maps of one model; calls follow one another, for a network is changed meanwhile.
+
+    Parameters
+    ----------
+    weights
+        `model.safetensors` of a run.
+    card
+        What they belong to.
+    config
+        How maps are made.
+    """
+
+    def __init__(self, weights: Path, card: ModelCard, config: ExplainConfig) -> None:
+        network = load_network(weights, card, torch.device("cpu")).eval()
+        self._network: nn.Module = _Mirrored(network) if card.mirrored else network
+        self._card, self._config = card, config
+        self._lock = threading.Lock()
+
+    def map(self, pixels: NDArray[np.uint8], method: str, explained: int) -> NDArray[np.float32]:
+        """(side, side): what speaks for (above 0) and against a class in pixels (side, side, 3).
+
+        Methods without a sign give only how much a place matters, 0 or above.
+
+        Raises
+        ------
+        LookupError
+            Where the method does not suit this network.
+        """
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self._card.mean, self._card.std))
+        planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()
+        image = ((planes / 255 - mean) / std)[None]
+        with self._lock, scoring(self._network) as scorer:
+            hook = find_hook(scorer, image) if method == "grad_cam" else None
+            if method == "grad_cam" and hook is None:
+                raise LookupError("this network has no layer that Grad-CAM could look at")
+            out = METHODS[method](scorer, image, torch.tensor([explained]), self._config, hook)
+            found: NDArray[np.float32] = out[0].detach().float().numpy()
+        return found
+
+
+class _Mirrored(nn.Module):
+    """The mean of the logits of a picture and of its mirror image, as the model answers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        both: Tensor = (self.network(images) + self.network(images.flip(3))) / 2
+        return both
+
+
+def overlay(pixels: NDArray[np.uint8], shades: NDArray[np.float32], strength: float) -> bytes:
+    """A PNG of the picture with its map laid over it.
+
+    Parameters
+    ----------
+    pixels
+        (side, side, 3).
+    shades
+        (side, side): above 0 is blue, below 0 orange, the largest the least transparent.
+    strength
+        How opaque the strongest place is, 0 to 1.
+    """
+    side = max(_SMALLEST, len(pixels))
+    picture = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+    large = Image.fromarray(shades.astype(np.float32)).resize(
+        (side, side), Image.Resampling.BILINEAR
+    )
+    value = np.asarray(large)
+    most = float(np.abs(value).max())
+    alpha = strength * np.abs(value)[..., None] / most if most > 0 else 0.0
+    colour = np.where(value[..., None] >= 0, np.array(FOR), np.array(AGAINST))
+    mixed = np.rint(picture * (1 - alpha) + colour * alpha).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(mixed).save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,1 @@
+"""The server: one application for programs (HTTP) and people (a page)."""

@@ -1,0 +1,262 @@
+"""What requests and answers look like: for the OpenAPI document, with examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Row(BaseModel):
+    """What the model says of one picture."""
+
+    label: str | None = Field(
+        description="The most probable class; null where the model abstains or the picture cannot "
+        "be read."
+    )
+    probabilities: dict[str, float] | None = Field(
+        description="Calibrated: how probable it is that annotators would have written each class."
+    )
+    abstained: bool = Field(description="Whether the model is not sure enough to answer.")
+    reason: str | None = Field(description="Why it abstained.")
+    width: int | None = Field(description="Pixels, after the rotation that the file asks for.")
+    height: int | None
+    error: str | None = Field(description="Why the picture cannot be read.")
+
+
+class Answer(BaseModel):
+    """One row per picture, in the order in which they were sent."""
+
+    model: str
+    target: str = Field(description="The label that is predicted: what annotators wrote.")
+    classes: list[str]
+    results: list[Row]
+
+
+class MapAnswer(BaseModel):
+    """A map of what speaks for and against a class in one picture."""
+
+    model: str
+    method: str
+    explained: str = Field(description="The class that the map speaks for (above 0) or against.")
+    signed: bool = Field(description="Whether the map has values below 0.")
+    side: int
+    map: list[list[float]] = Field(
+        description="Rows of numbers from -1 to 1, divided by the largest size."
+    )
+    picture: str = Field(description="The picture as the model saw it: a PNG in base64.")
+    result: Row
+
+
+class Method(BaseModel):
+    """One way to make a map."""
+
+    name: str
+    title: str
+    about: str
+    signed: bool
+    badge: str | None = Field(
+        description="Whether its maps passed their checks on this model; null: nobody checked."
+    )
+
+
+class Figure(BaseModel):
+    """A figure with its interval, and what it was computed from."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    people: int | None
+    confidence: float
+    method: str
+
+
+class Weakness(BaseModel):
+    """Pictures that the model does worse on, as the audit found."""
+
+    title: str
+    detail: str
+    severity: str
+
+
+class About(BaseModel):
+    """What is known of a model, in sentences."""
+
+    summary: list[str]
+    uses: list[str]
+    not_for: list[str]
+    limits: list[str]
+    data_name: str
+    trained_on: list[str]
+    picture_size: list[int] | None = Field(
+        description="Width and height that most of the training pictures have."
+    )
+    split: str
+    measures: list[Figure]
+    audited: bool
+    weaknesses: list[Weakness]
+    weakness_note: str
+    is_drawn: bool
+
+
+class Rule(BaseModel):
+    """When a model abstains."""
+
+    threshold: float
+    sentence: str
+
+
+class Model(BaseModel):
+    """One model that the server answers for."""
+
+    name: str
+    target: str
+    classes: list[str]
+    side: int = Field(description="Pixels per side of the square that it sees.")
+    fit: str = Field(description="How a picture becomes a square.")
+    network: str
+    parameters: int
+    engine: str
+    rule: Rule | None = Field(description="When it abstains; null: it always answers.")
+    unlike: str | None = Field(
+        description="What the check does by which pictures unlike the training pictures get no "
+        "answer; null: there is none."
+    )
+    methods: list[Method] = Field(description="The maps that /v1/explain can make of it.")
+    about: About
+    report: str | None = Field(description="Where its report is served.")
+
+
+class Models(BaseModel):
+    """All models; requests that name none mean the first."""
+
+    models: list[Model]
+    limits: dict[str, int]
+
+
+class ErrorParts(BaseModel):
+    """What came, what was expected, what to do."""
+
+    code: str
+    what: str
+    expected: str
+    todo: str
+
+
+class Error(BaseModel):
+    """An error as every address answers it."""
+
+    error: ErrorParts
+
+
+class State(BaseModel):
+    """How the server is."""
+
+    status: str
+
+
+_ROW = {
+    "label": "Male",
+    "probabilities": {"Female": 0.0312, "Male": 0.9688},
+    "abstained": False,
+    "reason": None,
+    "width": 178,
+    "height": 218,
+    "error": None,
+}
+_NOT_READ = {
+    "label": None,
+    "probabilities": None,
+    "abstained": False,
+    "reason": None,
+    "width": None,
+    "height": None,
+    "error": "empty file (0 bytes)",
+}
+EXAMPLE = {
+    "model": "first",
+    "target": "Male",
+    "classes": ["Female", "Male"],
+    "results": [_ROW, _NOT_READ],
+}
+
+# The smallest picture there is: one grey pixel, so that the example can be sent as it stands.
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNoaGgAAAMEAYFL09IQAAAAAElFTkSuQmCC"
+
+_PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+
+
+def request_body(several: bool) -> dict[str, Any]:
+    """The body of a request, in its three forms."""
+    most = {} if several else {"maxItems": 1}
+    one = "One or several pictures" if several else "One picture"
+    return {
+        "requestBody": {
+            "required": True,
+            "description": f"{one}: as the body itself, as files of a form, or in JSON as base64.",
+            "content": {
+                "image/jpeg": _PICTURE,
+                "image/png": _PICTURE,
+                "application/octet-stream": _PICTURE,
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["images"],
+                        "properties": {
+                            "images": {
+                                "type": "array",
+                                "minItems": 1,
+                                **most,
+                                "items": {"type": "string", "format": "binary"},
+                            }
+                        },
+                    }
+                },
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["images"],
+                        "properties": {
+                            "images": {
+                                "type": "array",
+                                "minItems": 1,
+                                **most,
+                                "items": {"type": "string", "format": "byte"},
+                            }
+                        },
+                    },
+                    "examples": {
+                        "one grey pixel": {"value": {"images": [DOT]}},
+                    },
+                },
+            },
+        }
+    }
+
+
+_WHY = {
+    400: "The server does not go by that name.",
+    401: "The key is missing or wrong.",
+    404: "There is no such model, or nothing at this address.",
+    408: "The request took too long to arrive.",
+    413: "Too many bytes, pictures or pixels.",
+    415: "A kind of body that is not known.",
+    422: "Nothing that could be read.",
+    429: "The server has as much to do as it takes on; try again after Retry-After seconds.",
+    501: "What makes maps is not installed.",
+    503: "The server is stopping, or too slow; try again after Retry-After seconds.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that an address may answer."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in (400, *statuses):
+        found[status] = {"model": Error, "description": _WHY[status]}
+        if status in (429, 503):
+            found[status]["headers"] = {
+                "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
+            }
+    return found

@@ -1,0 +1,329 @@
+"""What a user points at, as one stream of pictures: files, folders, globs, tar, Parquet, lists.
+
+Nothing is listed as a whole but one folder at a time, so memory does not grow with the number of
+pictures. The order is that of the words on the command line; inside a folder, by name; inside an
+archive or a table, as it stands there.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from candid.data.layouts.pictures import is_picture
+from candid.data.sources import ParquetSource, read_file
+from candid.errors import DataError, ImageError, did_you_mean
+
+LIST = "-"
+_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_PARQUET = (".parquet", ".pq")
+_LARGEST = 1 << 28  # bytes of a picture in an archive
+_DEPTH = 40  # folders in folders; deeper is a circle of mounts
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture that is not read yet.
+
+    Attributes
+    ----------
+    id
+        What its row is called: the path as the user wrote it; inside a container, that of the
+        container, a slash, and the member's name or the row's number.
+    read
+        Gives the encoded bytes, or raises an ImageError.
+    ordered
+        Whether items of its kind must be read one after the other, by one thread.
+    """
+
+    id: str
+    read: Callable[[], bytes]
+    ordered: bool = False
+
+
+def resolve(words: Sequence[str]) -> list[str]:
+    """The words with globs spelled out; every one of them is there.
+
+    Raises
+    ------
+    DataError
+        Where a word names nothing, or the list on standard input is named twice.
+    """
+    if not words:
+        raise DataError(
+            "No pictures are named.",
+            expected="files, folders, globs, tar or Parquet files, or - for a list on "
+            "standard input",
+            todo="name some",
+        )
+    if words.count(LIST) > 1:
+        raise DataError(
+            "The list on standard input is named twice.",
+            expected="- at most once",
+            todo="name it once",
+        )
+    found: list[str] = []
+    for word in words:
+        if word == LIST or os.path.exists(word):
+            found.append(word)
+        elif (
+            "\0" not in word and glob.has_magic(word) and (names := glob.glob(word, recursive=True))
+        ):
+            found += sorted(names)
+        else:
+            raise _missing(word)
+    return found
+
+
+def _missing(word: str) -> DataError:
+    folder, name = os.path.split(word)
+    beside: list[str] = []
+    if os.path.isdir(folder or "."):
+        with os.scandir(folder or ".") as entries:
+            beside = [entry.name for _, entry in zip(range(5000), entries, strict=False)]
+    hint = did_you_mean(name, beside) if beside and not glob.has_magic(word) else ""
+    return DataError(
+        f"There is no {word!r}.",
+        expected="a file, a folder, a glob that fits something, a tar or Parquet file, or -",
+        todo=hint if hint.startswith("did you mean") else "check the path",
+    )
+
+
+def items(
+    inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
+) -> Iterator[Item]:
+    """The pictures that `resolve`'s words stand for.
+
+    Parameters
+    ----------
+    inputs
+        What `resolve` gave.
+    listed
+        Standard input, for "-": one path per line, in bytes. A path that leads nowhere becomes an
+        item whose reading fails, because others follow.
+    column
+        The column of a Parquet file with the pictures; "": recognised.
+    """
+    for word in inputs:
+        if word != LIST:
+            yield from _of(word, column)
+        elif listed is not None:
+            for line in listed:
+                if name := line.rstrip(b"\r\n"):
+                    yield from _of(os.fsdecode(name), column)
+
+
+def _of(word: str, column: str) -> Iterator[Item]:
+    lower = word.lower()
+    if os.path.isdir(word):
+        yield from (_file(path) for path in _below(word, 0))
+    elif lower.endswith(_TAR):
+        yield from _members(word)
+    elif lower.endswith(_PARQUET):
+        yield from _rows(word, column)
+    else:
+        yield _file(word)
+
+
+def count(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
+    """How many pictures there are, to say how long it takes; None where counting costs too much."""
+    total = 0
+    for word in inputs:
+        lower = word.lower()
+        if word == LIST:
+            if listed is None or not listed.seekable():
+                return None
+            start = listed.tell()
+            total += sum(1 for line in listed if line.strip())
+            listed.seek(start)
+        elif os.path.isdir(word):
+            total += sum(1 for _ in _below(word, 0))
+        elif lower.endswith(".tar"):
+            total += sum(1 for _ in _members(word))
+        elif lower.endswith(_TAR):
+            return None  # the whole would have to be decompressed
+        elif lower.endswith(_PARQUET):
+            total += sum(1 for _ in _rows(word, ""))
+        else:
+            total += 1
+    return total
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _file(path: str) -> Item:
+    def read() -> bytes:
+        if "\0" in path:
+            raise ImageError("the path holds a NUL")
+        # What a user names may be a link; what a table names never is (data.sources).
+        return read_file(os.path.realpath(path) if os.path.islink(path) else path)
+
+    return Item(_printable(path), read)
+
+
+def _below(folder: str, depth: int) -> Iterator[str]:
+    """The pictures in a folder, by name, then those in its folders; hidden ones are passed over."""
+    inner, here = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    inner.append(entry.path)
+                elif is_picture(entry.name):
+                    here.append(entry.path)
+    except OSError as error:
+        raise DataError(
+            f"Cannot list the folder {folder}: {error.strerror}.",
+            expected="folders that this user can read",
+            todo="mend its permissions, or name the other folders alone",
+        ) from error
+    yield from sorted(here)
+    if depth < _DEPTH:
+        for path in sorted(inner):
+            yield from _below(path, depth + 1)
+
+
+def _printable(name: str) -> str:
+    """A name that every format can hold; bytes that are not UTF-8 are written in hexadecimal."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _broken(name: str, reason: str) -> Item:
+    def read() -> bytes:
+        raise ImageError(reason)
+
+    return Item(_printable(name), read)
+
+
+# --- tar -----------------------------------------------------------------------------------------
+
+
+def _members(path: str) -> Iterator[Item]:
+    """The pictures in a tar file; one more item says where the file is damaged or cut short."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - tarfile would not close it where it fails
+    except OSError as error:
+        yield _broken(path, f"cannot be opened: {error.strerror}")
+        return
+    with file:
+        try:
+            archive = tarfile.open(  # noqa: SIM115
+                fileobj=file, mode="r:*", tarinfo=_Member
+            )
+        except (tarfile.TarError, OSError, EOFError):
+            yield _broken(path, "not a tar file that can be read")
+            return
+        with archive:
+            yield from _members_of(archive, path)
+
+
+class _Member(tarfile.TarInfo):
+    """Notes in the archive why no further member came: `tarfile` takes any reason for its end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.TarError as error:
+            archive.candid_ended = error  # type: ignore[attr-defined]
+            raise
+
+    @staticmethod
+    def ended(archive: tarfile.TarFile) -> Exception | None:
+        """Why there was no further member."""
+        return getattr(archive, "candid_ended", None)
+
+
+def _members_of(archive: tarfile.TarFile, path: str) -> Iterator[Item]:
+    while True:
+        try:
+            member = archive.next()
+        # zlib and lzma have errors of their own; whatever comes, the file ends here.
+        except Exception as error:
+            yield _broken(path, f"the archive is damaged or cut short ({error})")
+            return
+        if member is None:
+            if not isinstance(_Member.ended(archive), tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+                yield _broken(path, "the archive is damaged or cut short (it has no end mark)")
+            return
+        archive.members.clear()  # type: ignore[attr-defined]  # else it remembers every member
+        base = member.name.rpartition("/")[2]
+        if member.isreg() and is_picture(base) and not base.startswith("."):
+            name = _printable(f"{path}/{member.name}")
+            yield Item(name, _member_reader(archive, member), ordered=True)
+
+
+def _member_reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], bytes]:
+    def read() -> bytes:
+        if member.size > _LARGEST:
+            raise ImageError(f"the file is too large ({member.size:,} bytes)")
+        try:
+            file = archive.extractfile(member)
+            data = file.read() if file is not None else b""
+        except Exception as error:  # as for the archive itself
+            raise ImageError(f"cannot be read from the archive ({error})") from error
+        if len(data) < member.size:
+            raise ImageError("the archive is cut short inside it")
+        return data
+
+    return read
+
+
+# --- Parquet -------------------------------------------------------------------------------------
+
+_IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "png", "bytes")
+
+
+def _rows(path: str, column: str) -> Iterator[Item]:
+    try:
+        file = pq.ParquetFile(path)
+        n, schema = file.metadata.num_rows, file.schema_arrow
+        file.close()
+    except (OSError, pa.ArrowException) as error:
+        yield _broken(path, f"not a Parquet file that can be read ({error})")
+        return
+    name = image_column(schema, path, column)
+    source = ParquetSource([Path(path)], name, np.zeros(n, np.int64), np.arange(n))
+    for row in range(n):
+        yield Item(_printable(f"{path}/{row}"), partial(source.read, row), ordered=True)
+
+
+def image_column(schema: pa.Schema, path: str, column: str = "") -> str:
+    """The column with embedded pictures: binary, or a struct with the bytes.
+
+    Raises
+    ------
+    DataError
+        Where there is none, or not the one that was named.
+    """
+    images = [f.name for f in schema if _holds_bytes(f.type)]
+    usual = [n for word in _IMAGE_WORDS for n in images if n.lower() == word]
+    if column in images or (not column and images):
+        return column or (usual or images)[0]
+    wanted = f"no column {column!r} of" if column else "no column with"
+    raise DataError(
+        f"{path} has {wanted} embedded pictures (columns: {', '.join(schema.names[:12])}).",
+        expected="a column of bytes, or of structs with a field of bytes",
+        todo=did_you_mean(column, images)
+        if column and images
+        else "embed the pictures in the table",
+    )
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(f.name == "bytes" and _holds_bytes(f.type) for f in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

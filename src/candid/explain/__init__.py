@@ -1,0 +1,1 @@
+"""From a module and images to what it looks at; takes any nn.Module."""

@@ -1,0 +1,154 @@
+"""A module as a score to be explained, and the module left as it was found.
+
+What is explained is the log-odds of a class, log p / (1 - p): for two classes the difference of
+their logits. A single logit would not do, because adding anything at all to every logit changes
+maps of it and no answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from candid.errors import CandidError
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A network in evaluation mode, fed in passes of limited size.
+
+    Attributes
+    ----------
+    network
+        Takes normalised images (batch, 3, side, side), gives logits (batch, classes), or one logit
+        per image where there are two classes.
+    device
+        Where its weights are.
+    dtype
+        Of its weights.
+    batch_size
+        Images per pass: what bounds the memory.
+    bfloat16
+        Whether products are computed in bfloat16.
+    mirrored
+        Whether the logits are the mean of those of an image and of its mirror image, which go
+        through the network one after the other.
+    """
+
+    network: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+    batch_size: int
+    bfloat16: bool = False
+    mirrored: bool = False
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(batch, classes) float32 logits in one pass; differentiable.
+
+        Raises
+        ------
+        CandidError
+            Where the network gives something else, or numbers that are not finite.
+        """
+        # A copy: a network may write over what it is given.
+        images = images.to(self.device, self.dtype, memory_format=torch.channels_last, copy=True)
+        if not self.mirrored:
+            return self._pass(images)
+        mirror = images.flip(3)
+        return (self._pass(images) + self._pass(mirror)) / 2
+
+    def _pass(self, images: Tensor) -> Tensor:
+        """The network's own logits."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            out = self.network(images)
+        if isinstance(out, Tensor) and out.shape in ((len(images),), (len(images), 1)):
+            one = out.reshape(-1, 1)
+            out = torch.cat([torch.zeros_like(one), one], dim=1)
+        if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(images):
+            came = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise CandidError(
+                f"{type(self.network).__name__} gives {came} for {len(images)} images.",
+                expected="logits (images, classes), or one logit per image",
+                todo="wrap the network in a module that gives logits",
+            )
+        if not bool(out.detach().isfinite().all()):
+            raise CandidError(
+                f"{type(self.network).__name__} gives logits that are not finite.",
+                expected="finite logits for every image",
+                todo="check the weights and the pixels",
+            )
+        return out.float()
+
+    def scores(self, images: Tensor, explained: Tensor) -> Tensor:
+        """(batch,) log-odds of each image's explained class, in one pass; differentiable."""
+        return log_odds(self.logits(images), explained.to(self.device))
+
+    @torch.no_grad()
+    def all_logits(self, images: Tensor) -> Tensor:
+        """(n, classes) logits of any number of images, in passes."""
+        return torch.cat([self.logits(part) for part in torch.split(images, self.batch_size)])
+
+    @torch.no_grad()
+    def all_scores(self, images: Tensor, explained: Tensor) -> Tensor:
+        """(n,) log-odds of any number of images, in passes."""
+        return log_odds(self.all_logits(images), explained.to(self.device))
+
+    def gradients(self, images: Tensor, explained: Tensor) -> Tensor:
+        """The gradient of each image's score with respect to its pixels, in one pass."""
+        with torch.enable_grad():
+            leaf = images.detach().to(self.device).requires_grad_()
+            (slope,) = torch.autograd.grad(self.scores(leaf, explained).sum(), leaf)
+        return slope.float()
+
+
+def log_odds(logits: Tensor, explained: Tensor) -> Tensor:
+    """(batch,) log p / (1 - p) of one class per image, from (batch, classes) logits."""
+    own = logits.gather(1, explained[:, None])
+    others = logits.scatter(1, explained[:, None], -torch.inf)
+    return own[:, 0] - others.logsumexp(dim=1)
+
+
+@contextlib.contextmanager
+def scoring(
+    network: nn.Module,
+    *,
+    batch_size: int = 0,
+    bfloat16: bool = False,
+    mirrored: bool = False,
+) -> Iterator[Scorer]:
+    """The network as a scorer; afterwards, also after an exception, it is as it was found.
+
+    Meanwhile it is in evaluation mode and its weights take no gradient, which is also quicker.
+    Modes are restored part by part: a network may keep some of its parts frozen.
+
+    Parameters
+    ----------
+    network
+        Any module; it stays on its device.
+    batch_size
+        Images per pass; 0: 32 on a CPU, whose caches hold no more, else 512.
+    bfloat16
+        Whether products are computed in bfloat16.
+    mirrored
+        Whether the answer is the mean of those to an image and to its mirror image.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+    modes = [(module, module.training) for module in network.modules()]
+    learns = [(weight, weight.requires_grad) for weight in network.parameters()]
+    size = batch_size or (32 if device.type == "cpu" else 512)
+    try:
+        network.eval()
+        for weight, _ in learns:
+            weight.requires_grad_(False)
+        yield Scorer(network, device, dtype, size, bfloat16, mirrored)
+    finally:
+        for module, training in modes:
+            module.training = training
+        for weight, wanted in learns:
+            weight.requires_grad_(wanted)

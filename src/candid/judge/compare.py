@@ -1,0 +1,440 @@
+"""Two models on the same images: what changed, for whom, and how sure that is.
+
+Everything is paired. Images are matched by their ids, both models are judged on the same bootstrap
+draws of people, and only images that one model has right and the other wrong carry a p-value.
+
+The p-value is that of an exact randomisation test by person: if neither model is better, every
+person's balance (images gained less images lost) might as well have the other sign. Where nobody
+has more than one image this is McNemar's exact test (McNemar 1947).
+
+The interval is value ± Student's quantile · √(se² + 2 / (n + 2)²), with the draws' standard error.
+The second term is what Bonett and Price (2012) add to a paired difference by counting one more
+image of either flip, so that no flip at all among 20 people is not taken for certainty. There n is
+the size of a simple random sample that would have the same standard error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import PredictionsError
+from candid.judge import metrics
+from candid.judge.intervals import Resample, resample
+from candid.judge.significance import adjusted, cutoff
+from candid.predictions import Attribute, Predictions, binned
+from candid.records import Estimate, Split, State
+from candid.records.compare import Change, Comparison, GroupChange
+from candid.statistics import draw_counts, normal_quantile, student_quantile, sums_by_cluster
+
+Floats = NDArray[np.float64]
+
+# Marks per block of groups, and numbers per block of draws: 64 MiB at most.
+_BLOCK = 16_000_000
+# From so many flips on, the sum of the signs is as good as normal (and takes no memory).
+_EXACT = 20_000
+
+
+def compare(
+    a: Predictions,
+    b: Predictions,
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    split: Split = "test",
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    rate: float = 0.05,
+    least: int = 20,
+) -> Comparison:
+    """What changed from A to B for every group of the images that both speak of.
+
+    Parameters
+    ----------
+    a, b
+        Two models' predictions. Images with the same id are the same; others do not count.
+    names
+        What to call the models.
+    split
+        Which images.
+    draws, confidence, seed
+        Of the bootstrap by person (by image where identities are unknown).
+    rate
+        False discovery rate (Benjamini & Hochberg) over all classes and groups.
+    least
+        Groups with fewer people (images, where identities are unknown) are too few to say.
+
+    Raises
+    ------
+    PredictionsError
+        Where the two have no labelled image in common, or not the same classes.
+    """
+    classes = _same_classes(a, b)
+    pair = _match(a, b, classes, split)
+    n = len(pair.label)
+    drawing = resample(n, pair.identity, draws=draws, seed=seed, confidence=confidence)
+    groups = _groups(pair, classes)
+    everyone = _Group("", "", np.ones(n, np.bool_))
+    changes = list(_changes([everyone, *groups], pair, classes, drawing, least))
+    overall, rest = changes[0], _adjusted(changes[1:], rate, confidence)
+    per_class, per_group = rest[: len(classes)], rest[len(classes) :]
+    return Comparison(
+        a=names[0],
+        b=names[1],
+        target=a.target,
+        classes=classes,
+        split=split,
+        n=n,
+        people=drawing.units if drawing.by_person else None,
+        only_a=pair.only_a,
+        only_b=pair.only_b,
+        relabelled=pair.relabelled,
+        overall=_stated(overall, overall.p, rate, rate, confidence),
+        classes_changed=tuple(per_class),
+        groups=tuple(sorted(per_group, key=_order)),
+        looked_at=sum(not math.isnan(g.adjusted_p) for g in rest),
+        alpha=rate,
+        notes=tuple(_notes(a, b, names, pair, drawing)),
+    )
+
+
+# --- the images that both speak of ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """n images with one label and two answers each, as indices into the same classes."""
+
+    label: NDArray[np.intp]
+    answer_a: NDArray[np.intp]
+    answer_b: NDArray[np.intp]
+    identity: NDArray[np.int64] | None
+    attributes: tuple[Attribute, ...]
+    only_a: int
+    only_b: int
+    relabelled: int
+
+    @property
+    def balance(self) -> NDArray[np.int64]:
+        """(n,) 1 where only B is right, -1 where only A is, else 0."""
+        right_a, right_b = self.answer_a == self.label, self.answer_b == self.label
+        balance: NDArray[np.int64] = right_b.astype(np.int64) - right_a.astype(np.int64)
+        return balance
+
+
+def _same_classes(a: Predictions, b: Predictions) -> tuple[str, ...]:
+    """A's classes, and after them those that only B knows."""
+    one, two = {*a.classes}, {*b.classes}
+    if not (one <= two or two <= one) or len(one | two) < 2:
+        raise PredictionsError(
+            f"The classes are {', '.join(a.classes)} in the one and {', '.join(b.classes)} in the "
+            "other.",
+            expected="two models that tell the same classes apart",
+            todo="name two runs with the same target",
+        )
+    return (*a.classes, *(c for c in b.classes if c not in one))
+
+
+def _match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split) -> _Pair:
+    a, b = (p[(p.split == split) & (p.label >= 0)] for p in (a, b))
+    ids = [str(p.ids[0]) if len(p) else "none" for p in (a, b)]
+    _, rows_a, rows_b = np.intersect1d(a.ids, b.ids, return_indices=True)
+    only_a, only_b = len(a) - len(rows_a), len(b) - len(rows_b)
+    a, b = a[rows_a], b[rows_b]
+    place_a = np.array([classes.index(c) for c in a.classes])
+    place_b = np.array([classes.index(c) for c in b.classes])
+    same = place_a[a.label] == place_b[b.label]
+    if not same.any():
+        raise PredictionsError(
+            f"The two have no image of the split {split!r} with the same id and the same label.",
+            expected="predictions of two models for the same images",
+            todo=f"check the ids ({ids[0]!r} in one, {ids[1]!r} in the other) and the splits",
+        )
+    a, b = a[same], b[same]
+    return _Pair(
+        label=place_a[a.label],
+        answer_a=place_a[a.prediction],
+        answer_b=place_b[b.prediction],
+        identity=b.identity if a.identity is None else a.identity,
+        attributes=tuple(_agreed(a, b)),
+        only_a=only_a,
+        only_b=only_b,
+        relabelled=int(np.count_nonzero(~same)),
+    )
+
+
+def _agreed(a: Predictions, b: Predictions) -> Iterator[Attribute]:
+    """The attributes of either; what the two say differently of an image is unknown."""
+    for name, mine in a.attributes.items():
+        other = b.attributes.get(name)
+        if other is None:
+            yield mine
+        elif (mine.kind == "numeric") != (other.kind == "numeric"):
+            continue
+        else:
+            missing = np.nan if mine.kind == "numeric" else -1
+            differs = np.array([x != y for x, y in zip(mine.words(), other.words(), strict=True)])
+            yield replace(mine, data=np.where(differs, missing, mine.data).astype(mine.data.dtype))
+    yield from (other for name, other in b.attributes.items() if name not in a.attributes)
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    attribute: str
+    value: str
+    mask: NDArray[np.bool_]
+
+
+def _groups(pair: _Pair, classes: tuple[str, ...]) -> list[_Group]:
+    """Each class, then each value of each attribute that some image bears."""
+    found = [_Group("label", c, pair.label == i) for i, c in enumerate(classes)]
+    everything = np.arange(len(pair.label))
+    for attribute in pair.attributes:
+        if attribute.kind == "numeric" and np.isnan(attribute.data).all():
+            continue
+        cut = binned(attribute, everything)
+        masks = ((value, cut.data == code) for code, value in enumerate(cut.values))
+        found += [_Group(cut.name, value, mask) for value, mask in masks if mask.any()]
+    return found
+
+
+def _changes(
+    groups: Sequence[_Group],
+    pair: _Pair,
+    classes: tuple[str, ...],
+    drawing: Resample,
+    least: int,
+) -> Iterator[GroupChange]:
+    """What changed for each group, before p-values are adjusted."""
+    count = len(classes)
+    width = max(1, _BLOCK // max(1, len(pair.label) * 2 * count**2))
+    for start in range(0, len(groups), width):
+        block = groups[start : start + width]
+        cells = np.concatenate(
+            [_cells(pair.label, x, count, block) for x in (pair.answer_a, pair.answer_b)], axis=1
+        )
+        sums = sums_by_cluster(cells, drawing.unit).astype(np.float32)
+        shape = (2, len(block), count, count)
+        value = _figures(sums.sum(axis=0, dtype=np.float64).reshape(1, *shape), classes)
+        drawn = [_figures(t.reshape(-1, *shape), classes) for t in _tables(sums, drawing)]
+        for i, group in enumerate(block):
+            figures = {
+                name: (both[0, :, i], np.concatenate([d[name][:, :, i] for d in drawn]))
+                for name, both in value.items()
+            }
+            yield _change(group, figures, pair, classes, drawing, least)
+
+
+def _cells(
+    label: NDArray[np.intp], answer: NDArray[np.intp], count: int, groups: Sequence[_Group]
+) -> NDArray[np.bool_]:
+    """(n, groups * classes²): in which cell of its groups' confusion matrices each image is."""
+    hot = np.zeros((len(label), count * count), np.bool_)
+    hot[np.arange(len(label)), label * count + answer] = True
+    masks = np.stack([g.mask for g in groups], axis=1)
+    return (masks[:, :, None] & hot[:, None, :]).reshape(len(label), -1)
+
+
+def _tables(sums: NDArray[np.float32], drawing: Resample) -> Iterator[Floats]:
+    """Blocks of draws of the cells' sums; the same draws for every block of groups."""
+    rng = np.random.default_rng(drawing.seed)
+    step = max(1, _BLOCK // (4 * max(*sums.shape, 1)))
+    for start in range(0, drawing.draws, step):
+        weights = draw_counts(drawing.units, min(step, drawing.draws - start), rng)
+        yield (weights @ sums).astype(np.float64)
+
+
+def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
+    """Each figure from (m, 2, groups, classes, classes) tables, as (m, 2, groups)."""
+    recall = metrics.recall_score(confusion)
+    return {
+        "accuracy": metrics.accuracy_score(confusion),
+        "weighted_f1": metrics.weighted_f1_score(confusion),
+        **{f"error:{c}": 1 - recall[..., i] for i, c in enumerate(classes)},
+    }
+
+
+def _change(
+    group: _Group,
+    figures: dict[str, tuple[Floats, Floats]],
+    pair: _Pair,
+    classes: tuple[str, ...],
+    drawing: Resample,
+    least: int,
+) -> GroupChange:
+    found = {}
+    for name, (value, drawn) in figures.items():
+        _, _, only = name.partition(":")
+        mask = group.mask & (pair.label == classes.index(only)) if only else group.mask
+        if only and group.attribute == "label" and group.value != only:
+            continue  # a class has no errors of another one
+        found[name] = Change(
+            float(value[0]), float(value[1]), _difference(value, drawn, mask, pair, drawing)
+        )
+    balance = pair.balance[group.mask]
+    unit = drawing.unit[group.mask]
+    by_unit = np.bincount(unit, balance, minlength=1).astype(np.int64)
+    units = len(np.unique(unit))
+    return GroupChange(
+        attribute=group.attribute,
+        value=group.value,
+        n=int(np.count_nonzero(group.mask)),
+        people=units if drawing.by_person else None,
+        metrics=found,
+        lost=int(np.count_nonzero(balance < 0)),
+        gained=int(np.count_nonzero(balance > 0)),
+        lost_people=int(np.count_nonzero(by_unit < 0)),
+        gained_people=int(np.count_nonzero(by_unit > 0)),
+        p=randomisation_p(by_unit) if units else math.nan,
+        adjusted_p=math.nan,
+        smallest_visible=math.nan,
+        state="too few to say" if units < least else "not found",
+    )
+
+
+def _difference(
+    value: Floats, drawn: Floats, mask: NDArray[np.bool_], pair: _Pair, drawing: Resample
+) -> Estimate:
+    """B's figure less A's with its interval; `value` is (2,), `drawn` (draws, 2): A's and B's."""
+    units = len(np.unique(drawing.unit[mask]))
+    difference, draws = float(value[1] - value[0]), drawn[:, 1] - drawn[:, 0]
+    defined = draws[~np.isnan(draws)]
+    low = high = math.nan
+    if not math.isnan(difference):
+        low, high = -1.0, 1.0  # one person says nothing about others
+        if units > 1 and len(defined) > 1:
+            spread = _spread(defined, pair.balance[mask], units)
+            reach = float(student_quantile(drawing.confidence, units - 1)) * spread
+            low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)
+    return Estimate(
+        value=difference,
+        low=low,
+        high=high,
+        n=int(np.count_nonzero(mask)),
+        method="bootstrap by person, paired" if drawing.by_person else "bootstrap by image, paired",
+        people=units if drawing.by_person else None,
+        draws=drawing.draws,
+        undefined_draws=int(np.count_nonzero(np.isnan(draws))),
+        confidence=drawing.confidence,
+    )
+
+
+def _spread(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
+    """The draws' standard error, and what one flip more of either kind would add to it."""
+    own = float(np.var(draws, ddof=1)) * units / (units - 1)
+    n = len(balance)
+    # The variance that as many flips would have, were every image another person's.
+    simple = float(np.var(balance)) / n
+    effective = min(n * simple / own, n) if own > 0 and simple > 0 else units
+    return math.sqrt(own + 2 / (effective + 2) ** 2)
+
+
+# --- p-values ------------------------------------------------------------------------------------
+
+
+def randomisation_p(balance: NDArray[np.int64]) -> float:
+    """Two-sided p of the sum of `balance`, if each entry might as well have the other sign.
+
+    Exact: the distribution of the sum is the convolution of one binomial distribution for each
+    size of an entry. With entries of -1 and 1 it is McNemar's exact test. Above 20,000 in all it
+    is the normal approximation.
+
+    Parameters
+    ----------
+    balance
+        (people,) images gained less images lost.
+
+    Returns
+    -------
+    1.0 where every entry is 0.
+    """
+    size = np.abs(balance[balance != 0])
+    reach, total = abs(int(balance.sum())), int(size.sum())
+    if not total:
+        return 1.0
+    if total > _EXACT:
+        return math.erfc(reach / math.sqrt(2 * float(np.sum(size.astype(np.float64) ** 2))))
+    chance = np.ones(1)
+    for entry, times in zip(*np.unique(size, return_counts=True), strict=True):
+        steps = np.zeros(2 * int(entry) * int(times) + 1)
+        steps[:: 2 * int(entry)] = _fair_binomial(int(times))
+        chance = np.convolve(chance, steps)
+    at = np.abs(np.arange(-total, total + 1)) >= reach
+    return float(min(chance[at].sum(), 1.0))
+
+
+def _fair_binomial(n: int) -> Floats:
+    """Chances of 0, …, n heads of a fair coin."""
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    chances: Floats = np.exp(
+        log_factorial[n] - log_factorial - log_factorial[::-1] - n * math.log(2)
+    )
+    return chances
+
+
+def _adjusted(changes: Sequence[GroupChange], rate: float, confidence: float) -> list[GroupChange]:
+    """The same with adjusted p-values, over the groups that are not too few."""
+    p = np.array([math.nan if c.state == "too few to say" else c.p for c in changes])
+    threshold = cutoff(p, rate)
+    after = adjusted(p)
+    return [
+        _stated(c, float(q), rate, threshold, confidence)
+        for c, q in zip(changes, after, strict=True)
+    ]
+
+
+def _stated(
+    change: GroupChange, after: float, rate: float, threshold: float, confidence: float
+) -> GroupChange:
+    state: State = change.state
+    if state != "too few to say":
+        state = "found" if after <= rate else "not found"
+    estimate = change.metrics["accuracy"].difference
+    units = estimate.n if estimate.people is None else estimate.people
+    visible = math.nan
+    if units > 1 and threshold > 0 and not math.isnan(estimate.value):
+        # The interval may have been cut at -1 or 1 on one side.
+        reach = max(estimate.high - estimate.value, estimate.value - estimate.low)
+        spread = reach / float(student_quantile(confidence, units - 1))
+        quantile = float(student_quantile(1 - threshold, units - 1)) + normal_quantile(0.6)
+        visible = quantile * spread
+    return replace(
+        change,
+        adjusted_p=after,
+        smallest_visible=visible if visible <= 1 else math.nan,
+        state=state,
+    )
+
+
+def _order(change: GroupChange) -> tuple[int, float]:
+    """Found before not found before too few; of those found, the largest loss first."""
+    difference = change.metrics["accuracy"].difference.value
+    rank = ("found", "not found", "too few to say").index(change.state)
+    return rank, difference if change.state == "found" else -abs(difference)
+
+
+def _notes(
+    a: Predictions, b: Predictions, names: tuple[str, str], pair: _Pair, drawing: Resample
+) -> Iterator[str]:
+    for name, count in ((names[0], pair.only_a), (names[1], pair.only_b)):
+        if count:
+            yield f"{count:,} labelled images are in {name} alone and do not count."
+    if pair.relabelled:
+        yield f"{pair.relabelled:,} images are labelled differently in the two and do not count."
+    if a.target != b.target:
+        yield f"The label is called {a.target!r} in {names[0]} and {b.target!r} in {names[1]}."
+    extra = {*a.classes} ^ {*b.classes}
+    if extra:
+        yield f"Only one of the two knows the classes {', '.join(sorted(extra))}."
+    if not drawing.by_person:
+        yield (
+            "Nobody knows who is in the images: intervals and p-values take each for another "
+            "person's, and are too sure where that is wrong."
+        )

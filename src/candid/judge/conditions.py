@@ -1,0 +1,145 @@
+"""What a user demands of an audit: "gap>0.05" fails where some group's gap is wider than that.
+
+For continuous integration: a condition that holds is a failure, and says what it saw.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from candid.errors import ConfigError, did_you_mean
+from candid.records.audit import Audit, Gap, SplitAudit
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_FORM = re.compile(r"^\s*([a-z_.]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*$")
+
+_FAIRNESS = tuple(
+    f"{name}_{kind}"
+    for name in ("demographic_parity", "equal_opportunity", "equalized_odds", "predictive_parity")
+    for kind in ("difference", "ratio")
+)
+_OVERALL = ("accuracy", "weighted_f1", "roc_auc", "overconfidence", "calibration_error")
+
+# What may stand before the comparison, and what it is.
+FIGURES: dict[str, str] = {
+    "gap": "the widest gap that was found: more mistakes in a group than in the rest, as a share",
+    "gap.low": "the widest gap that is nearly sure: the near end of its interval",
+    "findings": "how many findings there are",
+    "serious": "how many of them are serious",
+    "worst_group_accuracy": "the lowest accuracy of any group that is large enough",
+    "accuracy_max_min": "the largest difference in accuracy between two groups of an attribute",
+    **dict.fromkeys(_FAIRNESS, "the worst over all attributes"),
+    **dict.fromkeys(_OVERALL, "of all images"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One condition: it fails the audit where it holds."""
+
+    figure: str
+    comparison: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.figure}{self.comparison}{self.limit:g}"
+
+
+def parse(words: Iterable[str]) -> tuple[Demand, ...]:
+    """Conditions from "gap>0.05", several in one word with commas.
+
+    Raises
+    ------
+    ConfigError
+        Where a word is no condition.
+    """
+    demands = []
+    for word in (part for w in words for part in w.split(",")):
+        found = _FORM.match(word)
+        limit = _number(found[3]) if found else math.nan
+        if not found or math.isnan(limit):
+            raise ConfigError(
+                f"{word!r} is no condition.",
+                expected="a figure, a comparison and a number, such as gap>0.05 or accuracy<0.9",
+                todo=f"use one of: {', '.join(FIGURES)}",
+            )
+        if found[1] not in FIGURES:
+            raise ConfigError(
+                f"{word!r} names the figure {found[1]!r}.",
+                expected=f"one of: {', '.join(FIGURES)}",
+                todo=did_you_mean(found[1], FIGURES),
+            )
+        demands.append(Demand(found[1], found[2], limit))
+    return tuple(demands)
+
+
+def failures(audit: Audit, demands: Sequence[Demand]) -> list[str]:
+    """One sentence per condition and split that fails; an undefined figure fails as well."""
+    sentences = []
+    for split in audit.splits:
+        for demand in demands:
+            value, about = _figure(split, demand.figure)
+            if math.isnan(value):
+                sentences.append(
+                    f"{demand} cannot be checked on {split.split}: {demand.figure} is undefined."
+                )
+            elif _COMPARE[demand.comparison](value, demand.limit):
+                told = f"{value:.4g}" + (f" ({about})" if about else "")
+                sentences.append(f"{demand} holds on {split.split}: {demand.figure} is {told}.")
+    return sentences
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return math.nan
+
+
+def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
+    """A figure's value on a split, and whom it is about."""
+    if name in ("gap", "gap.low"):
+        return _widest(split, near=name == "gap.low")
+    if name == "findings":
+        return float(len(split.findings)), ""
+    if name == "serious":
+        return float(sum(f.finding.severity == "serious" for f in split.findings)), ""
+    if name in _OVERALL:
+        return split.metrics[name].value, ""
+    least = name.endswith(("_ratio", "_accuracy"))
+    figures = [f for f in split.fairness if f.name == name and not math.isnan(f.estimate.value)]
+    if not figures:
+        return math.nan, ""
+    worst = (min if least else max)(figures, key=lambda f: f.estimate.value)
+    return worst.estimate.value, f"{worst.attribute}: {worst.lowest}"
+
+
+def _widest(split: SplitAudit, *, near: bool) -> tuple[float, str]:
+    """The widest gap among the single groups that was found, 0 where none was."""
+    widest, about = 0.0, ""
+    for group in split.groups:
+        for metric, gap in group.gaps.items():
+            size = _disadvantage(metric, gap, near=near)
+            if size > widest:
+                condition = group.conditions[0]
+                among = "" if group.label is None else f", labelled {group.label}"
+                widest, about = size, f"{condition.attribute}: {condition.value}{among}"
+    return widest, about
+
+
+def _disadvantage(metric: str, gap: Gap, *, near: bool) -> float:
+    """How much more often the group is mistaken; 0 where that was not found."""
+    if gap.state != "found":
+        return 0.0
+    if metric == "accuracy":
+        return -(gap.high if near else gap.value)
+    return (gap.low if near else gap.value) if metric.startswith("error:") else 0.0

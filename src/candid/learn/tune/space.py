@@ -1,0 +1,231 @@
+"""What a search may change: names of settings, and the values that each may take.
+
+The space is data. `default_space` makes the usual one around the settings that a user starts
+from; `read_space` reads a user's own from words such as `train.learning_rate=1e-4..1e-2` and
+`train.optimizer=adam,muon`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from candid.config import with_values
+from candid.errors import ConfigError, did_you_mean
+from candid.settings import Config
+
+Value = int | float | str | bool
+
+# Settings below these sections decide how a model is learned; the others decide what is measured.
+_SECTIONS = ("network", "augment", "train")
+# What changes nothing that is learned, or the yardstick itself.
+_FIXED = {
+    *("train.seed", "train.evaluations", "train.checkpoints", "train.device", "train.threads"),
+    *("train.keep", "train.steps", "train.patience"),
+}
+_LOGARITHMIC_FROM = 10.0  # a range whose ends are this many times apart is searched in logarithms
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from `low` to `high`; `whole` ones alone, or spread evenly over their `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}" + (", in logarithms" if self.log else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A few values."""
+
+    values: tuple[Value, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return any(type(value) is type(v) and value == v for v in self.values)
+
+    def __str__(self) -> str:
+        return ", ".join(str(v) for v in self.values)
+
+
+Space = dict[str, Range | Choices]
+
+
+def value_of(config: Config, name: str) -> Any:
+    """The value of the setting "section.key"."""
+    section, _, key = name.partition(".")
+    return getattr(getattr(config, section), key)
+
+
+def changed(base: Config, values: Mapping[str, Value]) -> Config:
+    """The base with these settings, trained on the same number of images.
+
+    Where the batch size changes, the number of steps does, so that no trial sees more than another.
+
+    Raises
+    ------
+    ConfigError
+        For settings that do not go together.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        sections.setdefault(section, {})[key] = value
+    size = sections.get("train", {}).get("batch_size", base.train.batch_size)
+    if size != base.train.batch_size:
+        steps = max(1, round(base.train.steps * base.train.batch_size / size))
+        sections["train"]["steps"] = steps
+    return with_values(base, sections)
+
+
+# --- the usual space -----------------------------------------------------------------------------
+
+
+def default_space(base: Config) -> Space:
+    """Learning rate, batch size, optimiser, schedule, augmentation, network and width.
+
+    The settings of `base` lie in it.
+
+    Raises
+    ------
+    ConfigError
+        Where the network is not trained in steps, so that none of these matters.
+    """
+    if base.network.name not in _WIDTHS:
+        raise ConfigError(
+            f"There is no usual search for the network {base.network.name!r}.",
+            expected=f"one of: {', '.join(_WIDTHS)}",
+            todo="name what is to be searched with --search, or set network.name",
+        )
+    names = ("plain", "deep") if base.network.name in ("plain", "deep") else (base.network.name,)
+    space: Space = {
+        "train.learning_rate": Range(1e-4, 2e-2, log=True),
+        "train.batch_size": Choices((64, 128, 256, 512)),
+        "train.optimizer": Choices(_choices(base, "train.optimizer")),
+        "train.schedule": Choices(_choices(base, "train.schedule")),
+        "augment.rotation_degrees": Range(0.0, 15.0),
+        "augment.perspective_shift": Range(0.0, 0.15),
+        "augment.erase": Range(0.0, 1.0),
+        "network.name": Choices(names),
+        "network.width": Choices((0, *_WIDTHS[base.network.name])),
+    }
+    searched = {name: _with(kind, value_of(base, name)) for name, kind in space.items()}
+    return {n: k for n, k in searched.items() if not isinstance(k, Choices) or len(k.values) > 1}
+
+
+# Widths about each network's own, which 0 stands for.
+_WIDTHS: dict[str, tuple[int, ...]] = {
+    "plain": (16, 24, 48),  # of "deep", which is searched beside it
+    "deep": (16, 24, 48),
+    "vit": (96, 128, 256),
+}
+
+
+def _choices(config: Config, name: str) -> tuple[str, ...]:
+    section, _, key = name.partition(".")
+    fields = {f.name: f for f in dataclasses.fields(getattr(config, section))}
+    choices: tuple[str, ...] = fields[key].metadata["choices"]
+    return choices
+
+
+def _with(kind: Range | Choices, value: Any) -> Range | Choices:
+    """The same, wide enough to hold the value."""
+    if value in kind:
+        return kind
+    if isinstance(kind, Choices):
+        values = (*kind.values, value)
+        return Choices(values if isinstance(value, str) else tuple(sorted(values)))
+    if kind.log and value <= 0:
+        return kind
+    return dataclasses.replace(kind, low=min(kind.low, value), high=max(kind.high, value))
+
+
+# --- a user's own --------------------------------------------------------------------------------
+
+
+def read_space(words: Iterable[str], base: Config) -> Space:
+    """The space that words such as "augment.erase=0..1" describe; the usual one for none.
+
+    "low..high" is a range, searched in logarithms where both ends are positive and the higher is
+    ten times the lower or more; "a,b,c" are choices.
+
+    Raises
+    ------
+    ConfigError
+        For a word that cannot be read, a setting that cannot be searched, an impossible value.
+    """
+    space: Space = {}
+    for word in words:
+        name, equals, text = (part.strip() for part in word.partition("="))
+        if not (equals and text):
+            raise _unreadable(word)
+        kind = _kind_of(name, base)
+        space[name] = _range(name, text, kind, word) if ".." in text else _listed(text, kind)
+        ends = space[name]
+        for value in (ends.low, ends.high) if isinstance(ends, Range) else ends.values:
+            whole = isinstance(ends, Range) and ends.whole
+            changed(base, {name: int(value) if whole else value})  # it is checked there
+    return space or default_space(base)
+
+
+def _kind_of(name: str, base: Config) -> type:
+    known = {
+        f"{s}.{f.name}": get_type_hints(type(getattr(base, s)))[f.name]
+        for s in _SECTIONS
+        for f in dataclasses.fields(getattr(base, s))
+    }
+    if name not in known or name in _FIXED:
+        raise ConfigError(
+            f"{name} cannot be searched.",
+            expected=f"a setting of {', '.join(f'[{s}]' for s in _SECTIONS)} that changes what is "
+            "learned from the same number of images",
+            todo=did_you_mean(name, set(known) - _FIXED),
+        )
+    kind: type = known[name]
+    return kind
+
+
+def _range(name: str, text: str, kind: type, word: str) -> Range:
+    low, _, high = text.partition("..")
+    ends = [_parsed(low), _parsed(high)]
+    if kind not in (int, float) or not all(_is_number(end) for end in ends):
+        raise _unreadable(word)
+    if (kind is int and not all(isinstance(end, int) for end in ends)) or ends[0] >= ends[1]:
+        raise _unreadable(word)
+    log = ends[0] > 0 and ends[1] >= _LOGARITHMIC_FROM * ends[0]
+    return Range(kind(ends[0]), kind(ends[1]), log=log, whole=kind is int)
+
+
+def _listed(text: str, kind: type) -> Choices:
+    values = [_parsed(part) for part in text.strip("[]").split(",")]
+    found = [float(v) if kind is float and _is_number(v) else v for v in values]
+    return Choices(tuple(dict.fromkeys(found)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()  # a word
+
+
+def _unreadable(word: str) -> ConfigError:
+    return ConfigError(
+        f"Cannot read the search {word!r}.",
+        expected="section.key=low..high with low below high, or section.key=value,value,…",
+        todo="write it as train.learning_rate=1e-4..1e-2 or train.optimizer=adam,muon",
+    )

@@ -1,0 +1,407 @@
+"""For whom a model fails, and how sure that is (`audit.json`).
+
+An `Audit` holds one `SplitAudit` per split that was looked at (test, unless more was asked for).
+Undefined figures are NaN here and `null` in JSON. Names of figures, as keys of `metrics`:
+
+`accuracy`
+    Share of images that are classified as labelled.
+`weighted_f1`
+    Mean of the classes' F1 weighted by their shares of the labels.
+`error:<class>`
+    Of the images labelled so, the share that is classified otherwise (false negatives).
+`false:<class>`
+    Of the images labelled otherwise, the share that is classified so (false positives). With two
+    classes it is the error of the other class, and is not listed twice.
+`precision:<class>`
+    Of the images classified so, the share that is labelled so.
+`predicted:<class>`
+    Share of images that are classified so (the selection rate).
+`roc_auc`
+    Area under the ROC curve of the second class; for more classes, the mean of each against the
+    rest.
+`confidence`
+    Mean probability of the predicted class.
+`overconfidence`
+    Mean confidence less accuracy, with its sign.
+`calibration_error`
+    Expected calibration error; biased upwards where images are few, so it has no gap:
+    `overconfidence` has one.
+
+Intersections have those that follow from counts: accuracy, weighted_f1, error, false.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from candid.records import Estimate, Example, Finding, Split, State
+from candid.records.abstention import Abstention
+from candid.records.compare import Comparison
+from candid.records.confounding import AdjustedGaps
+from candid.records.noise import LabelNoise
+from candid.records.tone import ToneSummary
+
+# How a finding came up: a group of one attribute, a group of several that is worse than each of the
+# groups that it is part of, a slice that a search found, a cue that the model leans on.
+Kind = Literal["group", "intersection", "slice", "shortcut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One value of one attribute, "Eyeglasses: yes"; numeric attributes come in bins."""
+
+    attribute: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A group's figure less that of the rest, and what can be said about it.
+
+    Attributes
+    ----------
+    metric
+        Which figure: a key of `metrics`.
+    value, low, high
+        The difference and its interval; NaN where undefined. Negative accuracy is bad for the
+        group, so is a positive error.
+    p
+        Two-sided, of "there is no difference"; consistent with the interval at the level 0.05,
+        and for few images the larger of that and an exact binomial tail. NaN where undefined.
+    adjusted_p
+        After Benjamini and Hochberg over all gaps that the split's audit looked at.
+    smallest_visible
+        The smallest difference, as a size, that groups like these would show in 80% of cases at
+        the audit's threshold of p. NaN where even the largest possible would be missed.
+    state
+        "found", "not found" or "too few to say".
+    n, rest_n
+        Images behind the group's figure and behind that of the rest.
+    people, rest_people
+        People behind them; None where identities are unknown.
+    method
+        How the interval was made.
+    draws, undefined_draws
+        Bootstrap draws, and in how many of them the group or the rest vanished or left the figure
+        undefined. They are left out of the interval.
+    confidence
+        Of the interval.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    p: float
+    adjusted_p: float
+    smallest_visible: float
+    state: State
+    n: int
+    rest_n: int
+    people: int | None
+    rest_people: int | None
+    method: str
+    draws: int = 0
+    undefined_draws: int = 0
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images that share one, two or three values of attributes, perhaps with the same label.
+
+    Attributes
+    ----------
+    conditions
+        One for a single attribute, more for an intersection.
+    label
+        Only images that are labelled so count, in the group as in the rest; None: all images.
+    n, people
+        Images, and people behind them (None where identities are unknown).
+    share
+        Of the images whose values are known for all of these attributes (and that are labelled so).
+    prevalence
+        Class → the share of the group's images that are labelled so; empty where `label` is set.
+    metrics
+        Name → figure, see the module.
+    gaps
+        Metric → gap to the rest: images whose values are known and differ.
+    beyond
+        Only for intersections: its accuracy less that of the rest of the larger group that is
+        nearer to it ("Eyeglasses and Wearing_Hat, beyond Eyeglasses and beyond Wearing_Hat"); its p
+        is 1 where it does not do worse than both. None for single attributes.
+    state
+        "too few to say" where the group, or its rest, has fewer people than the audit asks for;
+        "found" where a gap in accuracy or error to the group's disadvantage was found; else
+        "not found".
+    """
+
+    conditions: tuple[Condition, ...]
+    label: str | None
+    n: int
+    people: int | None
+    share: Estimate
+    prevalence: dict[str, Estimate]
+    metrics: dict[str, Estimate]
+    gaps: dict[str, Gap]
+    state: State
+    beyond: Gap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FairnessFigure:
+    """A figure of fairness by its standard name, over all groups of one attribute.
+
+    Attributes
+    ----------
+    attribute
+        "Eyeglasses".
+    name
+        demographic_parity_difference, demographic_parity_ratio, equal_opportunity_difference,
+        equal_opportunity_ratio, equalized_odds_difference, equalized_odds_ratio,
+        predictive_parity_difference, predictive_parity_ratio, worst_group_accuracy,
+        accuracy_max_min.
+    about
+        The class that counts as positive, where one does; else None.
+    estimate
+        The figure with its interval. A difference is the largest between any two groups (0 is
+        equal), a ratio the smallest (1 is equal).
+    highest, lowest
+        The values of the two groups that it compares; `lowest` is the worst group for
+        worst_group_accuracy, where `highest` is empty.
+    sentence
+        What it means, with its figures and its interval, for a reader who is no statistician.
+    """
+
+    attribute: str
+    name: str
+    about: str | None
+    estimate: Estimate
+    highest: str
+    lowest: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A combination of up to three values with much excess error, found by search.
+
+    It was found on one half of the people and is confirmed, or not, on the other half.
+
+    Attributes
+    ----------
+    conditions
+        One to three values.
+    score
+        SliceLine's score on the half where it was found (Sagadeeva & Boehm 2021); above 0 is worse
+        than average for its size.
+    found_n, found_error
+        Images and error on that half.
+    n, people, error, gap
+        On the other half: images, people, error with its interval, and the gap in accuracy to the
+        rest there. `gap.state` says whether it was confirmed.
+    beyond
+        For more than one value: on the other half, accuracy less that of the rest of the nearest
+        slice with one value fewer, as in `Group`.
+    """
+
+    conditions: tuple[Condition, ...]
+    score: float
+    found_n: int
+    found_error: float
+    n: int
+    people: int | None
+    error: Estimate
+    gap: Gap
+    beyond: Gap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """All pairs of values at a glance, for a heat map.
+
+    Attributes
+    ----------
+    conditions
+        k values.
+    n, accuracy, gap, found
+        (k, k), symmetric: images, accuracy, its gap to the rest (negative: worse), whether that gap
+        was found. Pairs that were not looked at, or are too small, have NaN and False; the
+        diagonal holds the single values.
+    """
+
+    conditions: tuple[Condition, ...]
+    n: tuple[tuple[int, ...], ...]
+    accuracy: tuple[tuple[float, ...], ...]
+    gap: tuple[tuple[float, ...], ...]
+    found: tuple[tuple[bool, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """An attribute that goes with the label: how the model does where it agrees and where not.
+
+    Attributes
+    ----------
+    attribute
+        "Wearing_Lipstick".
+    association
+        Cramér's V with the label, 0 to 1.
+    cue
+        Value → the class that it goes with.
+    agrees, contradicts
+        Accuracy where the label is the class that the value goes with, and where it is another.
+    gap
+        The error where the cue contradicts less the error where it agrees, compared within the
+        classes of `within` and averaged by their shares of the labels, so that a class that is hard
+        for another reason does not count. Positive: the model leans on the cue, or on what goes
+        with it.
+    within
+        The classes with enough people on both sides; none: too few to say.
+    """
+
+    attribute: str
+    association: Estimate
+    cue: dict[str, str]
+    agrees: Estimate
+    contradicts: Estimate
+    gap: Gap
+    within: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFinding:
+    """A finding, the group that it is about, its figures, and pictures that show it.
+
+    Attributes
+    ----------
+    kind
+        How it came up.
+    finding
+        Code (GROUP-GAP, INTERSECTION-GAP, SLICE, SHORTCUT), title, state, severity, and a detail
+        with the figures in words. `count` mistakes `of` so many images.
+    conditions, label
+        The group; for a shortcut one condition per value of the cue.
+    gap
+        The gap that decided.
+    mistakes
+        The surest mistakes among the group's images, at most as many as the settings say.
+    """
+
+    kind: Kind
+    finding: Finding
+    conditions: tuple[Condition, ...]
+    label: str | None
+    gap: Gap
+    mistakes: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SplitAudit:
+    """The audit of one split.
+
+    Attributes
+    ----------
+    split
+        "test", unless more was asked for.
+    n, people
+        Labelled images, and people behind them (None where identities are unknown).
+    metrics
+        All images together: name → figure.
+    groups
+        Every value of every attribute, in the data's order; then every value within each label.
+    intersections
+        Pairs of values with at least as many people as the audit asks for, the surest
+        disadvantages in accuracy first, at most as many as the settings say.
+    intersections_looked_at
+        How many pairs there were before the list was cut; they all count in `gaps_looked_at`.
+    fairness
+        Figures by their standard names, attribute by attribute.
+    slices
+        What the search found, best score first, whether or not it was confirmed.
+    shortcuts
+        Attributes that go with the label, the widest gap first.
+    findings
+        What was found, the surest first. Empty: nothing was found.
+    gaps_looked_at, gaps_found
+        How many p-values went through Benjamini and Hochberg, and how many of them held.
+    false_discovery_rate
+        At most this share of the gaps found is chance, on average.
+    threshold
+        The p at or below which a gap counted as found.
+    too_few
+        How many single groups are too small to say anything.
+    smallest_people
+        Groups with fewer people (or images, where identities are unknown) are too small.
+    notes
+        What a reader might not expect.
+    grid
+        All pairs of values; None where pairs were not looked at.
+    """
+
+    split: Split
+    n: int
+    people: int | None
+    metrics: dict[str, Estimate]
+    groups: tuple[Group, ...]
+    intersections: tuple[Group, ...]
+    intersections_looked_at: int
+    fairness: tuple[FairnessFigure, ...]
+    slices: tuple[Slice, ...]
+    shortcuts: tuple[Shortcut, ...]
+    findings: tuple[AuditFinding, ...]
+    gaps_looked_at: int
+    gaps_found: int
+    false_discovery_rate: float
+    threshold: float
+    too_few: int
+    smallest_people: int
+    notes: tuple[str, ...] = ()
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """For whom the model fails (`audit.json`).
+
+    Attributes
+    ----------
+    target, classes
+        The label, and its values.
+    source
+        What the predictions are of: the data's name, or the file's.
+    splits
+        In the order that was asked for; the first is the one to read.
+    abstention
+        When the model had better not answer, for everyone and for each group.
+    noise
+        Labels that are likely wrong, and how much of each gap they could make.
+    confounding
+        Gaps with all other attributes held constant.
+    tone
+        What was measured of skin, where pictures were looked at.
+    comparison
+        What changed from another model to this one.
+    notes
+        Concern the whole file; among them why something above is None though it was asked for.
+    """
+
+    target: str
+    classes: tuple[str, ...]
+    source: str
+    splits: tuple[SplitAudit, ...]
+    abstention: Abstention | None = None
+    noise: LabelNoise | None = None
+    confounding: AdjustedGaps | None = None
+    tone: ToneSummary | None = None
+    comparison: Comparison | None = None
+    notes: tuple[str, ...] = ()
+
+
+def undefined(n: int = 0, people: int | None = None, confidence: float = 0.95) -> Estimate:
+    """A figure that cannot be computed."""
+    return Estimate(
+        math.nan, math.nan, math.nan, n, "undefined", people=people, confidence=confidence
+    )

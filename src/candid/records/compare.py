@@ -1,0 +1,119 @@
+"""Two models on the same images: what changed for whom (a part of `audit.json`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from candid.records import Estimate, Split, State
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure of two models on the same images, and their difference.
+
+    Attributes
+    ----------
+    a, b
+        The figure of either model, NaN where undefined.
+    difference
+        b - a with its paired interval: both models are judged on the same drawn people.
+    """
+
+    a: float
+    b: float
+    difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChange:
+    """What changed for one group of images.
+
+    Attributes
+    ----------
+    attribute, value
+        "Eyeglasses", "yes"; the label and one of its classes for a class; two empty strings for
+        all images.
+    n, people
+        Images, and people behind them (None where identities are unknown).
+    metrics
+        By name: accuracy, weighted_f1, and error:<class>, the share of the images labelled so that
+        are classified otherwise.
+    lost, gained
+        Images that A had right and B has wrong (McNemar's n10), and the other way round (n01).
+    lost_people, gained_people
+        People who lost more images than they gained, and the other way round.
+    p
+        Two-sided, of "neither model is better": an exact randomisation test by person, which is
+        McNemar's exact test where nobody has more than one image. 1 where no image flipped.
+    adjusted_p
+        After Benjamini and Hochberg over all classes and groups with enough people, NaN for the
+        others. All images together are not among them: there it is `p`.
+    smallest_visible
+        The smallest difference in accuracy that these people would show in 80% of cases; NaN where
+        even the largest would be missed.
+    state
+        "found", "not found", or "too few to say".
+    """
+
+    attribute: str
+    value: str
+    n: int
+    people: int | None
+    metrics: dict[str, Change]
+    lost: int
+    gained: int
+    lost_people: int
+    gained_people: int
+    p: float
+    adjusted_p: float
+    smallest_visible: float
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models on the same images.
+
+    Attributes
+    ----------
+    a, b
+        What to call them.
+    target, classes, split
+        The label, its classes in A's order, and the split that was compared.
+    n, people
+        Images in both files with the same label, and people behind them.
+    only_a, only_b
+        Labelled images of the split that only one of the files holds; they do not count.
+    relabelled
+        Images in both files with different labels; they do not count either.
+    overall
+        All images.
+    classes_changed
+        The images of each class, in the order of the classes.
+    groups
+        Every value of every attribute that both files agree on: found ones first, those that lost
+        most at the top, then the others by how much they changed.
+    looked_at
+        How many classes and groups the adjustment of p-values counts.
+    alpha
+        The false discovery rate that "found" promises.
+    notes
+        What a reader should know: images left out, identities unknown, …
+    """
+
+    a: str
+    b: str
+    target: str
+    classes: tuple[str, ...]
+    split: Split
+    n: int
+    people: int | None
+    only_a: int
+    only_b: int
+    relabelled: int
+    overall: GroupChange
+    classes_changed: tuple[GroupChange, ...]
+    groups: tuple[GroupChange, ...]
+    looked_at: int
+    alpha: float
+    notes: tuple[str, ...] = ()

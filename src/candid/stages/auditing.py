@@ -1,0 +1,198 @@
+"""The stage that audits: a run, anyone's predictions, two models on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from candid import runs
+from candid.errors import ConfigError, RunError
+from candid.foreign import read_foreign, written_by_candid
+from candid.predictions import Predictions, read_predictions
+from candid.records import write_record
+from candid.records.audit import Audit
+from candid.runs import RunFolder
+from candid.settings import AuditConfig, Config
+from candid.stages.exploring import thumbnails
+from candid.stages.starting import Data, timed
+
+if TYPE_CHECKING:
+    from candid.records.tone import ToneSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a stranger's table hold what; see `foreign.read_foreign`."""
+
+    label: str | None = None
+    prediction: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    identity: str | None = None
+    split: str | None = None
+    ids: str | None = None
+    positive: str | None = None
+    scale: Literal["probability", "percent", "logit"] | None = None
+
+    def named(self) -> bool:
+        """Whether any column is named."""
+        return self != Columns()
+
+
+def read_any(path: Path, columns: Columns) -> Predictions:
+    """Predictions from a run folder, from a file that Candid wrote, or from a stranger's table.
+
+    Raises
+    ------
+    RunError
+        Where there is nothing, or a run without predictions.
+    ConfigError
+        Where columns are named and need not be, or need to be and are not.
+    """
+    ours = path.is_dir() or (path.is_file() and written_by_candid(path))
+    if not path.exists():
+        raise RunError(
+            f"There is no {path}.",
+            expected="a run folder, or a file with predictions (CSV, TSV, Parquet)",
+            todo="check the path",
+        )
+    if ours and columns.named():
+        raise ConfigError(
+            f"{path} was written by Candid, and columns are named for it.",
+            expected="column names (--label, --prediction, …) for other people's tables only",
+            todo="leave them out; --set audit.attributes=[...] picks the groups",
+        )
+    if path.is_dir():
+        run, _ = runs.open_run(path)
+        return read_predictions(run.predictions)
+    if ours:
+        return read_predictions(path)
+    if columns.label is None or not columns.prediction:
+        raise ConfigError(
+            f"{path.name} was not written by Candid, so its columns must be named.",
+            expected="--label and --prediction",
+            todo=f"for example: candid audit {path.name} --label gender --prediction p_Male "
+            "--group race --identity person",
+        )
+    return read_foreign(
+        path,
+        label=columns.label,
+        prediction=columns.prediction,
+        groups=columns.groups,
+        identity=columns.identity,
+        split=columns.split,
+        ids=columns.ids,
+        positive=columns.positive,
+        scale=columns.scale or "probability",
+    )
+
+
+def audit(
+    run: RunFolder,
+    config: Config,
+    data: Data | None = None,
+    *,
+    before: Predictions | None = None,
+    names: tuple[str, str] = ("A", "B"),
+    quiet: bool = False,
+) -> Audit:
+    """Write audit.json from predictions.parquet.
+
+    Parameters
+    ----------
+    run, config
+        The run, and settings whose `audit` section counts.
+    data
+        Its pictures: where they are given, skin tone is measured and audited as well.
+    before, names
+        Another model's predictions to compare with, and what to call the two.
+    quiet
+        Show no progress bar.
+
+    Raises
+    ------
+    PredictionsError
+        Where the predictions cannot be audited.
+    """
+    with timed(run, "audit"):
+        predictions = read_predictions(run.predictions)
+        tone = None
+        if data is not None:
+            predictions, tone = with_tone(predictions, data, quiet=quiet)
+        found = audit_predictions(
+            predictions, config.audit, source=run.path.name, before=before, names=names
+        )
+        found = replace(found, tone=tone)
+        write_record(run.audit, found)
+    return found
+
+
+def audit_predictions(
+    predictions: Predictions,
+    config: AuditConfig,
+    *,
+    source: str = "",
+    before: Predictions | None = None,
+    names: tuple[str, str] = ("A", "B"),
+) -> Audit:
+    """The audit of any predictions, compared with another model's where these are given."""
+    from candid.judge.audit import audit as judge
+    from candid.judge.compare import compare
+
+    found = judge(predictions, config, source=source)
+    if before is None:
+        return found
+    comparison = compare(
+        before,
+        predictions,
+        names=names,
+        split=found.splits[0].split,
+        draws=config.draws,
+        confidence=config.confidence,
+        seed=config.seed,
+        rate=config.false_discovery_rate,
+        least=config.smallest,
+    )
+    return replace(found, comparison=comparison)
+
+
+def with_tone(
+    predictions: Predictions, data: Data, *, quiet: bool = False
+) -> tuple[Predictions, ToneSummary]:
+    """The predictions with skin tone as further attributes, measured from the pictures.
+
+    Raises
+    ------
+    RunError
+        Where the pictures of some predictions are no longer in the data.
+    """
+    import numpy as np
+
+    from candid.judge.tone import measure_tone
+
+    place = {str(name): row for row, name in enumerate(data.dataset.ids)}
+    missing = [str(name) for name in predictions.ids if str(name) not in place]
+    if missing:
+        raise RunError(
+            f"{len(missing):,} images that were predicted are not in the data, such as "
+            f"{missing[0]!r}.",
+            expected="the data that the run was made from",
+            todo="audit without measuring skin tone, or make the predictions again",
+        )
+    rows = np.asarray([place[str(name)] for name in predictions.ids], dtype=np.intp)
+    tone = measure_tone(data.store.pixels, rows=rows, quiet=quiet)
+    attributes = dict(predictions.attributes) | tone.attributes()
+    return replace(predictions, attributes=attributes), tone.summary()
+
+
+def show_findings(run: RunFolder, data: Data, config: Config, audit: Audit) -> None:
+    """Add the pictures of the findings' surest mistakes to the run's."""
+    shown = [e.id for s in audit.splits for f in s.findings for e in f.mistakes]
+    pictures = runs.read_pictures(run)
+    fresh = _without(shown, {name for kind, name in pictures if kind == "thumbnail"})
+    runs.write_pictures(run, pictures | thumbnails(data, config, fresh))
+
+
+def _without(ids: Sequence[str], known: set[str]) -> list[str]:
+    return [i for i in dict.fromkeys(ids) if i not in known]

@@ -1,0 +1,356 @@
+"""The stages that explain: a whole run, or one picture."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from candid.errors import ConfigError, DataError, ImageError, RunError
+from candid.records import ModelCard, read_record, write_record
+from candid.records.explanation import Explanation, write_explanation_arrays
+from candid.runs import RunFolder
+from candid.settings import Config
+from candid.stages.starting import Data, needs_torch, timed
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from candid.explain.regions import Regions
+
+
+def explain(
+    run: RunFolder,
+    data: Data,
+    config: Config,
+    *,
+    network: nn.Module | None = None,
+    quiet: bool = False,
+) -> Explanation:
+    """What the run's network looks at: writes explanation.json and explanation.npz.
+
+    `network` is a module of the caller's own, for `network.name = "own"`.
+
+    Raises
+    ------
+    RunError
+        Where the run holds no trained network.
+    DataError
+        Where the split holds no labelled images.
+    """
+    with _loaded(run, config, network) as loaded, timed(run, "explain"):
+        from candid.explain.explain import explain as look
+
+        dataset, store, about = data.dataset, data.store, config.explain
+        rows = dataset.rows(about.split, store.usable)
+        if not len(rows):
+            raise DataError(
+                f"The split {about.split!r} of {dataset.name} holds no labelled images.",
+                expected="images to explain",
+                todo="set explain.split",
+            )
+        if 0 < about.images < len(rows):
+            chosen = np.random.default_rng(about.seed).choice(
+                len(rows), about.images, replace=False
+            )
+            rows = rows[np.sort(chosen)]
+        regions, note = _regions(data, rows, config)
+        record, arrays = look(
+            loaded.network,
+            store.pixels[rows],
+            classes=loaded.card.classes,
+            label=dataset.label[rows],
+            identity=None if dataset.identity is None else dataset.identity[rows],
+            ids=dataset.ids[rows],
+            attributes={name: a[rows] for name, a in dataset.attributes.items()},
+            regions=regions,
+            mean=loaded.card.mean,
+            std=loaded.card.std,
+            config=about,
+            target=loaded.card.target,
+            bfloat16=loaded.bfloat16,
+            mirrored=loaded.card.mirrored,
+            quiet=quiet,
+        )
+        notes = record.notes if not note else (note, *record.notes)
+        record = replace(record, split=about.split, notes=notes)
+        write_explanation_arrays(run.explanation_arrays, arrays)
+        write_record(run.explanation, record)  # the last: it says that the stage was finished
+    return record
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedPicture:
+    """One picture's answer, and its maps.
+
+    Attributes
+    ----------
+    name
+        The file.
+    pixels
+        (side, side, 3) uint8 as the network saw it.
+    prediction, probability
+        The answer and its calibrated probability.
+    maps
+        By method: (side, side), what speaks for (above 0) and against the answer; methods without a
+        sign say only how much.
+    badges
+        By method: whether its maps could be trusted when the run was explained; "" where it was
+        not.
+    """
+
+    name: str
+    pixels: NDArray[np.uint8]
+    prediction: str
+    probability: float
+    maps: dict[str, NDArray[np.float32]]
+    badges: dict[str, str]
+
+
+def explain_pictures(
+    run: RunFolder,
+    files: Sequence[Path],
+    config: Config,
+    *,
+    methods: Sequence[str] = (),
+    network: nn.Module | None = None,
+) -> list[ExplainedPicture]:
+    """What the run's network looks at in some pictures; writes nothing, needs no data.
+
+    Raises
+    ------
+    RunError
+        Where the run holds no trained network.
+    ImageError
+        Where a file is not a picture.
+    """
+    pictures = _decoded(run, files, config)
+    with _loaded(run, config, network) as loaded:
+        from candid.explain.explain import saliency_maps
+        from candid.explain.sample import sample_of
+        from candid.explain.scoring import scoring
+
+        card = loaded.card
+        images = sample_of(
+            np.stack(pictures),
+            label=None,
+            identity=None,
+            ids=None,
+            attributes={},
+            mean=card.mean,
+            std=card.std,
+        ).tensor()
+        with scoring(loaded.network, mirrored=card.mirrored) as scorer:
+            logits = scorer.all_logits(images).double().cpu()
+        probability = (logits / card.temperature).softmax(1).numpy()
+        answers = probability.argmax(1)
+        names = tuple(methods) or config.explain.methods
+        maps = {
+            name: saliency_maps(
+                loaded.network,
+                images,
+                answers,
+                method=name,
+                config=config.explain,
+                mirrored=card.mirrored,
+            )
+            for name in names
+        }
+    badges: dict[str, str] = {}
+    if run.explanation.is_file():
+        badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}
+    return [
+        ExplainedPicture(
+            name=str(files[i]),
+            pixels=pictures[i],
+            prediction=card.classes[answers[i]],
+            probability=float(probability[i, answers[i]]),
+            maps={name: each[i] for name, each in maps.items()},
+            badges={name: badges.get(name, "") for name in maps},
+        )
+        for i in range(len(files))
+    ]
+
+
+def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
+    """Write a PNG: a row per picture, the picture itself and then it below each method's map.
+
+    What speaks for the answer is blue, what speaks against it orange.
+    """
+    import io
+
+    from PIL import Image, ImageDraw
+
+    from candid.deploy.explaining import overlay
+    from candid.explain.saliency import TITLES
+    from candid.files import atomic
+
+    rows = []
+    for one in explained:
+        blank = np.zeros(one.pixels.shape[:2], np.float32)
+        titled = {f"{one.prediction} {one.probability:.1%}": blank}
+        for name, shades in one.maps.items():
+            badge = one.badges[name]
+            titled[f"{TITLES[name]}{f' ({badge})' if badge else ''}"] = shades
+        tiles = []
+        for title, shades in titled.items():
+            tile = Image.open(io.BytesIO(overlay(one.pixels, shades, 0.8)))
+            framed = Image.new("RGB", (tile.width, tile.height + 18), "white")
+            framed.paste(tile, (0, 18))
+            ImageDraw.Draw(framed).text((4, 3), title, fill="black")
+            tiles.append(np.asarray(framed))
+        rows.append(np.concatenate(tiles, axis=1))
+    with atomic(path) as part:
+        Image.fromarray(np.concatenate(rows)).save(part, "PNG")
+
+
+# --- the run's network ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    network: nn.Module
+    card: ModelCard
+    device: torch.device
+    bfloat16: bool
+
+
+@contextlib.contextmanager
+def _loaded(run: RunFolder, config: Config, network: nn.Module | None) -> Iterator[_Loaded]:
+    """The run's trained network on its device, and the settings to use it with."""
+    needs_torch()
+    from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
+    from candid.learn.model import load_network
+
+    if not run.model.is_file():
+        raise RunError(
+            f"{run.path} holds no trained network.",
+            expected="a run whose training was finished",
+            todo=f"candid train --resume {run.path}",
+        )
+    with threads(config.train.threads), memory_kept():
+        card = read_record(run.model, ModelCard)
+        device = pick_device(config.train.device)
+        loaded = load_network(run.weights, card, device, network)
+        yield _Loaded(loaded, card, device, uses_bfloat16(config.train.precision, device))
+
+
+def _decoded(run: RunFolder, files: Sequence[Path], config: Config) -> list[NDArray[np.uint8]]:
+    """(side, side, 3) of each file, as the network wants them."""
+    from candid.data.decode import decode
+
+    side = read_record(run.model, ModelCard).side if run.model.is_file() else config.data.side
+    pictures = []
+    for file in files:
+        try:
+            encoded = file.read_bytes()
+            decoded = decode(
+                encoded, side=side, fit=config.data.fit, max_pixels=config.data.max_pixels
+            )
+        except OSError as error:
+            raise ImageError(
+                f"Cannot read {file}: {error.strerror or error}.",
+                expected="a picture",
+                todo="check the path",
+            ) from error
+        except ImageError as error:
+            raise ImageError(
+                f"{file} is not a picture: {error.what}.",
+                expected=error.expected,
+                todo="name a picture",
+            ) from error
+        pictures.append(decoded.pixels)
+    return pictures
+
+
+# --- where the parts of the faces are ------------------------------------------------------------
+
+
+def _regions(data: Data, rows: NDArray[np.intp], config: Config) -> tuple[Regions | None, str]:
+    """The regions of these rows, and what a reader must know about them."""
+    from candid.explain.regions import CELEBA, fitted, from_points
+
+    said = config.explain.regions.strip()
+    side, store = data.store.side, data.store
+    width, height = int(store.widths[rows[0]]), int(store.heights[rows[0]])
+    if said == "none":
+        return None, ""
+    if said.endswith(".npz"):
+        return _masks(Path(said), data)[rows], ""
+    if said == "auto":
+        found = Path(data.dataset.origin) if data.dataset.origin else None
+        if found is not None:
+            beside = (found if found.is_dir() else found.parent) / "regions.npz"
+            if beside.is_file():
+                return _masks(beside, data)[rows], ""
+        if data.dataset.layout == "celeba":
+            said = "celeba"
+        else:
+            return None, (
+                f"Nothing says where the parts of the faces in the layout {data.dataset.layout!r} "
+                "are: set explain.regions to five points of the mean face, or to a file of masks."
+            )
+    points = CELEBA if said == "celeba" else _points(said)
+    source = "celeba" if said == "celeba" else "landmarks"
+    return from_points(fitted(points, width, height, config.data.fit), side, source=source), ""
+
+
+def _points(said: str) -> NDArray[np.float64]:
+    """Five points from ten numbers."""
+    try:
+        numbers = [float(word) for word in said.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 10:
+        raise ConfigError(
+            f"explain.regions = {said!r} is not possible.",
+            expected="auto, none, celeba, a file that ends with .npz, or ten numbers: x and y of "
+            "both eyes, the nose and both corners of the mouth, in shares of width and height",
+            todo="set explain.regions",
+        )
+    return np.array(numbers).reshape(5, 2)
+
+
+def _masks(path: Path, data: Data) -> Regions:
+    """Masks of every row of the data set, from a file with `regions`, `names` and, perhaps, `ids`.
+
+    Raises
+    ------
+    ConfigError
+        Where the file does not hold masks of these images.
+    """
+    import zipfile
+
+    from candid.explain.regions import from_masks
+
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            held: dict[str, NDArray[Any]] = {name: found[name] for name in found.files}
+        masks, names = held["regions"], tuple(str(n) for n in held["names"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"Cannot read masks from {path}: {type(error).__name__}: {error}",
+            expected="an .npz file with regions (n, height, width) and names",
+            todo="set explain.regions",
+        ) from error
+    ids = data.dataset.ids
+    if "ids" in held:
+        place = {str(name): i for i, name in enumerate(held["ids"])}
+        missing = [str(name) for name in ids if str(name) not in place]
+        order = np.array([place.get(str(name), 0) for name in ids])
+    else:
+        missing = [] if len(masks) == len(ids) else ["a mask for every image, in their order"]
+        order = np.arange(len(masks))
+    if missing:
+        raise ConfigError(
+            f"{path} does not hold masks of these images: {missing[0]} is missing.",
+            expected=f"{len(ids)} masks in the order of the data, or with ids",
+            todo="set explain.regions to another file, or to none",
+        )
+    return from_masks(names, masks[order], data.store.side)

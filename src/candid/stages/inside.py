@@ -1,0 +1,101 @@
+"""The stage that looks into the network: filters, units, whom its mistakes resemble."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.predictions import read_predictions
+from candid.records import ModelCard, Split, read_record, write_record
+from candid.records.inside import Inside, write_inside_arrays
+from candid.runs import RunFolder
+from candid.settings import Config
+from candid.stages.starting import Data, needs_torch, timed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def look_inside(
+    run: RunFolder,
+    data: Data,
+    config: Config,
+    *,
+    network: nn.Module | None = None,
+    split: Split = "validation",
+    most_training: int = 10_000,
+    quiet: bool = False,
+) -> Inside:
+    """Look into the run's network, and write inside.json and inside.npz.
+
+    Units and mistakes are those of one split; mistakes are what `predictions.parquet` calls so,
+    where it has the split. They are compared with `most_training` training images, drawn at
+    random; 0: with all. `network` is a module of the caller's own, for `network.name = "own"`.
+
+    Raises
+    ------
+    RunError
+        Where the run holds no trained network.
+    """
+    needs_torch()
+    import torch
+
+    from candid.explain.inside import Faces
+    from candid.explain.inside import look_inside as look
+    from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
+    from candid.learn.forward import Images
+    from candid.learn.model import load_network
+
+    dataset, store = data.dataset, data.store
+
+    def faces(name: Split, most: int = 0) -> Faces:
+        rows = dataset.rows(name, store.usable)
+        if 0 < most < len(rows):
+            rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+        ids = [str(id) for id in dataset.ids[rows]]
+        labels = [dataset.classes[i] for i in dataset.label[rows]]
+        return Faces(store.pixels, rows, ids, labels)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(timed(run, "inside"))
+        stack.enter_context(threads(config.train.threads))
+        stack.enter_context(memory_kept())
+        card = read_record(run.model, ModelCard)
+        device = pick_device(config.train.device)
+        rounded = uses_bfloat16(config.train.precision, device)
+        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=rounded))
+
+        def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
+            batch = Images(pixels, card.mean, card.std).batch(np.arange(len(pixels)), device)
+            return batch.contiguous(memory_format=torch.channels_last)  # as the weights are
+
+        shown = faces(split)
+        record, arrays = look(
+            load_network(run.weights, card, device, network),
+            shown,
+            faces("train", most_training),
+            prepare,
+            classes=dataset.classes,
+            temperature=card.temperature,
+            probabilities=_predicted(run, shown.ids),
+            batch_size=128,
+            quiet=quiet,
+        )
+        write_inside_arrays(run.inside_arrays, arrays)
+        write_record(run.inside, record)  # the last: it says that the stage was finished
+    return record
+
+
+def _predicted(run: RunFolder, ids: Sequence[str]) -> NDArray[np.float64] | None:
+    """What the run says about these images; None where it says nothing about some of them."""
+    if not run.predictions.is_file():
+        return None
+    predictions = read_predictions(run.predictions)
+    places = {id: i for i, id in enumerate(predictions.ids.tolist())}
+    if not all(id in places for id in ids):
+        return None
+    return predictions.probability[[places[id] for id in ids]]

@@ -1,0 +1,346 @@
+"""The stage that searches settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from candid import runs
+from candid.config import differences, to_toml
+from candid.errors import ConfigError, OutputError, RunError
+from candid.files import write_text, writing
+from candid.records import Estimate, Provenance, from_plain, read_record, to_plain, write_record
+from candid.records.tuning import Finalist, Trial, Tuning
+from candid.runs import RunFolder
+from candid.settings import Config
+from candid.stages.reporting import everything
+from candid.stages.starting import Data, begin, needs_torch
+from candid.stages.training import _fresh, task_of
+from candid.statistics import student_quantile
+
+if TYPE_CHECKING:
+    from candid.learn.train import Task
+    from candid.learn.tune.finals import Candidate
+    from candid.learn.tune.search import Report
+    from candid.learn.tune.study import Study
+
+# What the stage writes into its folder. Another name there is somebody else's.
+FILES = {
+    *("config.toml", "provenance.json", "study.db", "tuning.json", "best.toml", "report.html"),
+    "best",
+}
+
+
+def study_folder(path: Path | None) -> Path:
+    """The folder that is named, or the next free one below runs/."""
+    return runs.claim(Path("runs"), "tune") if path is None else path
+
+
+def needs_optuna() -> None:
+    """Raise a DependencyError where what a search needs is not installed."""
+    from candid.learn.tune.study import load_optuna
+
+    needs_torch()
+    load_optuna()
+
+
+def tune(
+    out: Path,
+    data: Data,
+    config: Config,
+    *,
+    storage: str = "",
+    name: str = "candid",
+    quiet: bool = False,
+) -> Tuning:
+    """Search settings, repeat the finalists, train the winner, and write what was found to `out`.
+
+    Where `out` or the storage holds the study already, it goes on, beside whoever else works on
+    it; where it is finished, its result is written again.
+
+    Parameters
+    ----------
+    out
+        The folder for study.db (unless there is a `storage`), tuning.json, best.toml, report.html
+        and the run `best`.
+    data, config
+        What is learned, and the settings to start from.
+    storage, name
+        A database's address, and the study's name in it.
+    quiet
+        No progress bars and no lines.
+
+    Raises
+    ------
+    OutputError
+        Where the folder holds something else.
+    RunError
+        Where the study was begun with other settings or data.
+    """
+    needs_optuna()
+    from candid.data.layouts.assembly import check_learnable
+    from candid.learn.device import memory_kept, threads
+    from candid.learn.tune.finals import repeat_finalists, train_last
+    from candid.learn.tune.search import search
+    from candid.learn.tune.space import read_space
+    from candid.learn.tune.study import open_study
+
+    check_learnable(data.dataset, data.store.usable)
+    _refuse_untrained(config)
+    space = read_space(config.tune.search, config)
+    config = _folder(out, config, data)
+    url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
+    with writing(out):
+        study = open_study(url, name, config, space, about=data.fingerprint)
+    with threads(config.train.threads), memory_kept():
+        task = task_of(data)
+        search(study, lambda c, report: _trial(task, c, report), quiet=quiet)
+        repeat_finalists(study, lambda c: _trial(task, c, lambda *_: False), quiet=quiet)
+    told = train_last(study, lambda c: _last(out / "best", c, data, quiet=quiet), quiet=quiet)
+    result = _result(
+        study, data, task, told, started=read_record(out / "provenance.json", Provenance)
+    )
+    write_text(out / "best.toml", _best_toml(study, result))
+    write_record(out / "tuning.json", result)
+    _report(out, result)
+    return result
+
+
+def _refuse_untrained(config: Config) -> None:
+    if config.network.name in ("own", "features"):
+        raise ConfigError(
+            f"The network {config.network.name!r} is not trained from settings in steps.",
+            expected="plain, deep, vit or timm",
+            todo="set network.name",
+        )
+
+
+def _folder(out: Path, config: Config, data: Data) -> Config:
+    """Make the study's folder, or join the one there; the full settings."""
+    run = RunFolder(out)
+    strange = (
+        {p.name for p in out.iterdir() if not p.name.startswith(".")} - FILES
+        if out.is_dir()
+        else set()
+    )
+    if strange:
+        raise OutputError(
+            f"{out} holds something else than a study: {min(strange)}.",
+            expected="a new or empty folder, or that of a study to go on with",
+            todo="name another place with --out",
+        )
+    found = replace(config.data, target=data.dataset.target, layout=data.dataset.layout)
+    config = replace(config, data=found)
+    if run.config.is_file():
+        before = runs.open_run(out)[1]
+        mine = config.tune
+        tune = replace(before.tune, trials=mine.trials, minutes=mine.minutes, images=mine.images)
+        if other := differences(config, replace(before, tune=tune)):
+            raise RunError(
+                f"{out} holds a study with other settings: {', '.join(other)}.",
+                expected="the settings that it began with; only the budget may change",
+                todo="give the same command, or name another folder with --out",
+            )
+        return config
+    about = runs.provenance(
+        seed=config.tune.seed,
+        data=data.dataset.origin or data.dataset.name,
+        data_fingerprint=data.fingerprint,
+    )
+    write_record(run.provenance, about)
+    write_text(run.config, to_toml(config))
+    return config
+
+
+# --- trainings -----------------------------------------------------------------------------------
+
+
+def _trial(task: Task, config: Config, report: Report) -> float:
+    """Train, reporting every evaluation; the F1 of the weights that would be kept."""
+    from candid.learn.train import check_growth, start
+    from candid.learn.train import train as steps
+
+    network = _fresh(task, config)
+    check_growth(network, config.train, task.images.side)
+    state = start(network, config.train)
+    f1 = math.nan
+    rows = steps(task, state, config.train, config.augment, quiet=True)
+    for evaluation, row in enumerate(rows, start=1):
+        f1 = row.validation_f1
+        if report(evaluation, f1, row.images):
+            break
+    return state.best_f1 if config.train.keep == "best" else f1
+
+
+def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float, dict[str, Any]]:
+    """The run of the winner, from where it was left; its figures, as plain data."""
+    run = RunFolder(path)
+    if run.config.is_file():
+        run, found = runs.open_run(path)
+        if other := differences(config, found):
+            raise RunError(
+                f"{path} holds a run with other settings: {', '.join(other)}.",
+                expected="no run, or that of the study's winner",
+                todo=f"remove {path}, then give the same command again",
+            )
+    else:
+        run.provenance.unlink(missing_ok=True)  # of one that was killed before it began
+        run, config = begin(path, config, data)
+    evaluation = everything(run, data, config, quiet=quiet)
+    f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits if s.n}
+    return f1["validation"].value, {split: to_plain(estimate) for split, estimate in f1.items()}
+
+
+# --- what came of it -----------------------------------------------------------------------------
+
+
+def _result(
+    study: Study, data: Data, task: Task, told: dict[str, Any], *, started: Provenance
+) -> Tuning:
+    from candid.learn.tune.finals import candidates, winner
+    from candid.learn.tune.importance import importances
+    from candid.learn.tune.search import closed
+
+    base = study.base
+    trials = _trials(study)
+    n = len(task.validation)
+    finished = sum(t.state == "finished" for t in trials)
+    best = winner(study)
+    found = sorted(candidates(study), key=lambda c: (c.number != best.number, -_or_least(c.mean)))
+    start = next(c for c in found if c.is_baseline)
+    by_number = {t.number: t.f1 for t in trials}
+    return Tuning(
+        study=study.search.study_name,
+        data=data.dataset.name,
+        target=data.dataset.target,
+        classes=data.dataset.classes,
+        n_validation=n,
+        images_per_trial=base.train.steps * min(base.train.batch_size, len(task.train)),
+        evaluations=base.train.evaluations,
+        sampler=base.tune.sampler,
+        pruner=base.tune.pruner,
+        closed=closed(study),
+        space={name: str(kind) for name, kind in study.space.items()},
+        trials=trials,
+        given_up=_given_up(study),
+        importance={
+            setting: Estimate(
+                *shares, n, f"5% to 95% over resampled trials, of {finished}", draws=12,
+                confidence=0.9,
+            )
+            for setting, shares in importances(study, draws=12).items()
+        },
+        finalists=tuple(_finalist(c, by_number, n) for c in found),
+        winner=best.number,
+        difference=_difference(best, start, n),
+        validation=_estimate(told, "validation"),
+        test=_estimate(told, "test"),
+        seconds=sum(t.seconds for t in trials),
+        images=sum(t.images for t in trials),
+        started=started.started,
+        candid=started.candid,
+    )  # fmt: skip
+
+
+def _trials(study: Study) -> tuple[Trial, ...]:
+    from candid.learn.tune.space import value_of
+
+    base = {name: value_of(study.base, name) for name in study.space}
+    return tuple(
+        Trial(
+            number=t.number,
+            state="finished" if t.state.name == "COMPLETE" else "stopped",
+            f1=math.nan if t.value is None else t.value,
+            settings=dict(t.params),
+            curve=tuple(f1 for _, f1 in sorted(t.intermediate_values.items())),
+            images=t.user_attrs.get("images", 0),
+            seconds=t.user_attrs.get("seconds", 0.0),
+            note=t.user_attrs.get("note", ""),
+            is_start=t.params == base,
+        )
+        for t in study.search.get_trials(deepcopy=False)
+        if t.state.name in ("COMPLETE", "PRUNED")
+    )
+
+
+def _given_up(study: Study) -> int:
+    """Trials that were killed or stopped, apart from those that withdrew before they began."""
+    return sum(
+        t.state.name == "FAIL" and bool(t.intermediate_values)
+        for t in study.search.get_trials(deepcopy=False)
+    )
+
+
+def _finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -> Finalist:
+    seeds = sorted(candidate.f1)
+    f1 = [candidate.f1[seed] for seed in seeds]
+    return Finalist(
+        number=candidate.number,
+        is_start=candidate.is_baseline,
+        settings=dict(candidate.values),
+        search_f1=search_f1.get(candidate.number, math.nan),
+        seeds=tuple(seeds),
+        f1=tuple(f1),
+        mean=_within_bounds(over_seeds(f1, n)),
+    )
+
+
+def over_seeds(values: Sequence[float], n: int) -> Estimate:
+    """The mean, with Student's interval over seeds; `n` images stand behind each value."""
+    if not values:
+        return Estimate(math.nan, math.nan, math.nan, n, "no seed")
+    mean = float(np.mean(values))
+    half = math.nan
+    if len(values) > 1:
+        quantile = float(student_quantile(0.95, len(values) - 1))
+        half = quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half, n, f"Student's t over {len(values)} seeds")
+
+
+def _within_bounds(f1: Estimate) -> Estimate:
+    """Few seeds can make an interval that reaches beyond what an F1 can be."""
+    return replace(f1, low=float(np.maximum(f1.low, 0.0)), high=float(np.minimum(f1.high, 1.0)))
+
+
+def _difference(best: Candidate, start: Candidate, n: int) -> Estimate | None:
+    shared = sorted(best.f1.keys() & start.f1.keys())
+    if best is start or not shared:
+        return None
+    return over_seeds([best.f1[seed] - start.f1[seed] for seed in shared], n)
+
+
+def _or_least(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
+
+
+def _estimate(told: dict[str, Any], split: str) -> Estimate | None:
+    return from_plain(Estimate, told[split]) if split in told else None
+
+
+def _best_toml(study: Study, result: Tuning) -> str:
+    from candid.learn.tune.space import changed
+
+    best = result.best
+    mean = best.mean
+    fresh = (
+        f"validation F1 {mean.value:.4f}, the mean of {len(best.f1)} fresh seeds"
+        if best.f1
+        else f"validation F1 {best.search_f1:.4f} in the search"
+    )
+    return (
+        f"# The best settings of the study {result.study!r} on {result.data!r}:\n"
+        f"# {fresh}, after {len(result.trials)} trials.\n"
+        "# They were chosen on validation, which flatters that figure.\n\n"
+        + to_toml(changed(study.base, best.settings))
+    )
+
+
+def _report(out: Path, result: Tuning) -> None:
+    from candid.report.tuning import render
+
+    write_text(out / "report.html", render(result))

@@ -1,0 +1,103 @@
+"""A server with a model whose answers a test can compute: how bright a picture is."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import uvicorn
+from PIL import Image
+
+from candid.deploy.classifier import Classifier, Rule
+from candid.deploy.serve import listen
+from candid.deploy.served import Served
+from candid.deploy.server.app import create_app
+from candid.deploy.server.connections import punctual
+from candid.records import ModelCard
+from candid.settings import ServeConfig
+
+SIDE = 16
+CARD = ModelCard(
+    network="plain",
+    options={},
+    target="Light",
+    classes=("dark", "bright"),
+    side=SIDE,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    temperature=1.0,
+    parameters=1,
+    multiply_adds=1,
+    layers=(),
+    step=1,
+    kept="best",
+)
+
+
+@dataclass
+class Brightness:
+    """Probability of "bright": the mean of all pixels. `gate` holds its answers up."""
+
+    name: str = "onnx"
+    seconds: float = 0.0
+    gate: threading.Event = field(default_factory=threading.Event)
+    batches: list[int] = field(default_factory=list)
+    broken: bool = False
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def __call__(self, pixels: Any) -> Any:
+        assert self.gate.wait(30)
+        if self.broken:
+            raise RuntimeError("the engine broke")
+        time.sleep(self.seconds)
+        self.batches.append(len(pixels))
+        p = pixels.mean((1, 2, 3)) / 255
+        return np.stack([1 - p, p], 1).astype(np.float32)
+
+
+def model(
+    engine: Any = None, *, name: str = "first", rule: Rule | None = None, **more: Any
+) -> Served:
+    """A served model that knows bright from dark."""
+    classifier = Classifier(CARD, "stretch", 10_000_000, rule, engine or Brightness())
+    return Served(name=name, classifier=classifier, **more)
+
+
+@contextlib.contextmanager
+def running(*models: Served, key: str = "", **settings: Any) -> Iterator[str]:
+    """The address of a real server on a free port; ends it and sees that it ended well."""
+    config = ServeConfig(**({"port": 0, "timeout": 20.0, "decoders": 2} | settings))
+    app = create_app(models or [model()], config, key=key)
+    with contextlib.closing(listen(config.host, 0)) as socket:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app, http=punctual(config.timeout), ws="none", lifespan="on", access_log=False,
+                log_config=None, timeout_graceful_shutdown=10,
+            )
+        )  # fmt: skip
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def picture(shade: int = 200, *, size: tuple[int, int] = (20, 30), kind: str = "PNG") -> bytes:
+    """An even grey picture: its brightness is shade / 255 at any size."""
+    out = io.BytesIO()
+    Image.new("RGB", size, (shade, shade, shade)).save(out, kind)
+    return out.getvalue()

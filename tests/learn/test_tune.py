@@ -1,0 +1,434 @@
+"""The search on made-up trainings, whose best settings are known."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from candid.errors import ConfigError, RunError, TrainingError
+from candid.learn.tune.finals import candidates, repeat_finalists, train_last, winner
+from candid.learn.tune.importance import importances
+from candid.learn.tune.search import best_trial, closed, search
+from candid.learn.tune.space import Choices, Range, changed, default_space, read_space, value_of
+from candid.learn.tune.study import open_study
+from candid.settings import AugmentConfig, Config, NetworkConfig, TrainConfig, TuneConfig
+
+BASE = Config(
+    train=TrainConfig(evaluations=5, steps=50, batch_size=64),
+    tune=TuneConfig(trials=12, finalists=2, seeds=3, startup=5),
+)
+SPACE = {
+    "train.learning_rate": Range(1e-4, 1e-1, log=True),
+    "augment.erase": Range(0.0, 1.0),
+    "train.optimizer": Choices(("adam", "sgd")),
+}
+
+
+def truth(config: Config) -> float:
+    """The best is a learning rate of 0.01."""
+    return 0.95 - 0.05 * abs(math.log10(config.train.learning_rate) + 2)
+
+
+def objective(config, report):
+    for evaluation in range(1, 6):
+        f1 = truth(config) - 0.2 * (5 - evaluation) / 5
+        if report(evaluation, f1, 640 * evaluation):
+            return f1
+    return f1
+
+
+def opened(path, base=BASE, space=None, **more):
+    return open_study(f"sqlite:///{path}", "study", base, space or SPACE, **more)
+
+
+def made(study) -> list:
+    return [t for t in study.search.get_trials() if t.state.name in ("COMPLETE", "PRUNED")]
+
+
+# --- the search ----------------------------------------------------------------------------------
+
+
+def test_the_search_gets_near_the_best_settings(tmp_path):
+    study = opened(tmp_path / "a.db")
+    search(study, objective, quiet=True)
+    assert len(made(study)) == 12
+    best = best_trial(study)
+    start = study.search.trials[0]
+    assert start.params == {name: value_of(BASE, name) for name in SPACE}  # it comes first
+    assert start.value == pytest.approx(truth(BASE))
+    assert best.value > start.value + 0.02
+    assert abs(math.log10(best.params["train.learning_rate"]) + 2) < 0.5
+    assert closed(study) == "12 trials are made"
+
+
+def test_pruning_spares_images_and_never_the_last_evaluation(tmp_path):
+    study = opened(tmp_path / "a.db")
+    search(study, objective, quiet=True)
+    pruned = [t for t in made(study) if t.state.name == "PRUNED"]
+    finished = [t for t in made(study) if t.state.name == "COMPLETE"]
+    assert pruned
+    assert finished
+    assert all(t.user_attrs["images"] == 640 * len(t.intermediate_values) < 3200 for t in pruned)
+    assert all(t.user_attrs["images"] == 3200 for t in finished)
+    for trial in pruned:  # by hand: below the median of those before it at the same evaluation
+        at, f1 = max(trial.intermediate_values.items())
+        others = [t.intermediate_values[at] for t in made(study)
+                  if t.number < trial.number and at in t.intermediate_values]  # fmt: skip
+        assert f1 < np.median(others)
+
+
+@pytest.mark.parametrize("pruner", ["halving", "none"])
+def test_other_pruners(tmp_path, pruner):
+    base = replace(BASE, tune=replace(BASE.tune, pruner=pruner))
+    study = opened(tmp_path / "a.db", base)
+    search(study, objective, quiet=True)
+    pruned = sum(t.state.name == "PRUNED" for t in made(study))
+    assert (pruned > 0) == (pruner == "halving")
+
+
+def test_the_same_seed_suggests_the_same(tmp_path):
+    def suggested(name: str, seed: int) -> list[dict]:
+        base = replace(BASE, tune=replace(BASE.tune, trials=9, seed=seed))
+        study = opened(tmp_path / name, base)
+        search(study, objective, quiet=True)
+        return [t.params for t in study.search.trials]
+
+    first = suggested("a.db", 0)
+    assert suggested("b.db", 0) == first
+    assert suggested("c.db", 1)[1:] != first[1:]
+
+
+def test_few_choices_are_tried_once_each(tmp_path):
+    space = {"train.optimizer": Choices(("adam", "sgd")), "train.batch_size": Choices((64, 128))}
+    study = opened(tmp_path / "a.db", space=space)
+    search(study, objective, quiet=True)
+    tried = sorted(tuple(sorted(map(str, t.params.values()))) for t in made(study))
+    assert len(tried) == len(set(tried)) == 4
+    assert closed(study) == "every combination was tried"
+
+
+def test_a_training_that_diverges_is_one_trial_of_many(tmp_path):
+    def sometimes(config, report):
+        if config.train.optimizer == "sgd":
+            report(1, 0.5, 640)
+            raise TrainingError("The loss of batch 7 is nan.", expected="", todo="")
+        return objective(config, report)
+
+    study = opened(tmp_path / "a.db")
+    search(study, sometimes, quiet=True)
+    broken = [t for t in made(study) if t.params["train.optimizer"] == "sgd"]
+    assert broken
+    assert all(t.state.name == "PRUNED" for t in broken)
+    assert all(t.user_attrs["note"] == "The loss of batch 7 is nan." for t in broken)
+    assert best_trial(study).params["train.optimizer"] == "adam"
+
+
+def test_settings_that_do_not_go_together_are_noted(tmp_path):
+    space = {"augment.erase_smallest": Range(0.0, 0.5), "augment.erase_largest": Range(0.0, 0.5)}
+    study = opened(tmp_path / "a.db", space=space)
+    search(study, objective, quiet=True)
+    noted = [t for t in made(study) if "erase_smallest" in t.user_attrs.get("note", "")]
+    wrong = [t for t in made(study)
+             if t.params["augment.erase_smallest"] > t.params["augment.erase_largest"]]  # fmt: skip
+    assert [t.number for t in noted] == [t.number for t in wrong] != []
+
+
+def test_other_errors_are_not_swallowed(tmp_path):
+    def broken(config, report):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        search(opened(tmp_path / "a.db"), broken, quiet=True)
+
+
+def test_image_passes_end_it(tmp_path):
+    base = replace(BASE, tune=replace(BASE.tune, images=7000, trials=100, pruner="none"))
+    study = opened(tmp_path / "a.db", base)
+    search(study, objective, quiet=True)
+    assert len(made(study)) == 3  # of 3,200 images each
+    assert closed(study) == "7,000 images went through training"
+
+
+def test_minutes_end_it(tmp_path):
+    base = replace(BASE, tune=replace(BASE.tune, minutes=0.02, trials=10_000))
+    study = opened(tmp_path / "a.db", base)
+    began = time.monotonic()
+    search(study, objective, quiet=True)
+    assert time.monotonic() - began >= 1.2
+    assert closed(study) == "0.02 minutes are over"
+    before = len(made(study))
+    search(study, objective, quiet=True)  # it stays closed
+    assert len(made(study)) == before
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+WORKER = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import test_tune as t
+from dataclasses import replace
+def slow(config, report):
+    for evaluation in range(1, 6):
+        time.sleep({pause})
+        f1 = t.truth(config) - 0.2 * (5 - evaluation) / 5
+        if report(evaluation, f1, 640 * evaluation):
+            return f1
+    return f1
+base = replace(t.BASE, tune=replace(t.BASE.tune, trials={trials}))
+study = t.opened({path!r}, base, heartbeat=1, grace=90)
+print("open", flush=True)
+t.search(study, slow, quiet=True)
+own = []
+t.repeat_finalists(study, lambda c: own.append(c.train.seed) or t.truth(c), quiet=True)
+def last(config):
+    own.append("last")
+    return t.truth(config), {{"f1": t.truth(config)}}
+told = t.train_last(study, last, quiet=True)
+print(t.json.dumps({{"own": own, "told": told, "winner": t.winner(study).number}}))
+"""
+
+
+def worker(path, *, trials: int, pause: float) -> subprocess.Popen:
+    folder = os.path.dirname(__file__)
+    code = WORKER.format(folder=folder, path=str(path), trials=trials, pause=pause)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_share_a_study_and_repeat_nothing(tmp_path):
+    path = tmp_path / "a.db"
+    first = worker(path, trials=9, pause=0.05)
+    assert first.stdout.readline() == "open\n"
+    second = worker(path, trials=9, pause=0.05)
+    told = [json.loads(p.communicate(timeout=120)[0].splitlines()[-1]) for p in (first, second)]
+    study = opened(path, replace(BASE, tune=replace(BASE.tune, trials=9)))
+    trials = made(study)
+    assert len(trials) == 9
+    assert len({json.dumps(t.params, sort_keys=True) for t in trials}) == 9
+    overlaps = [(a, b) for a in trials for b in trials if a.number < b.number
+                and b.datetime_start < a.datetime_complete]  # fmt: skip
+    assert overlaps  # they did work side by side
+    # The finals: each once, by one of the two; both come to the same end.
+    jobs = sorted(map(str, told[0]["own"] + told[1]["own"]))
+    assert jobs == sorted(["1", "2", "3"] * 3 + ["last"])
+    assert told[0]["told"] == told[1]["told"]
+    assert told[0]["winner"] == told[1]["winner"]
+
+
+def test_a_process_that_is_killed_is_missed(tmp_path):
+    path = tmp_path / "a.db"
+    victim = worker(path, trials=4, pause=0.4)
+    assert victim.stdout.readline() == "open\n"
+    base = replace(BASE, tune=replace(BASE.tune, trials=4))
+    study = opened(path, base, heartbeat=1, grace=2)
+    while not any(t.number == 1 and t.intermediate_values for t in study.search.get_trials()):
+        time.sleep(0.05)
+        assert victim.poll() is None
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    (cut,) = [t for t in study.search.get_trials() if t.state.name == "RUNNING"]
+    search(study, objective, quiet=True)
+    states = {t.number: t.state.name for t in study.search.get_trials()}
+    assert states[cut.number] == "FAIL"
+    again = [t for t in made(study) if t.params == cut.params]
+    assert len(again) == 1  # what was killed was tried again, once
+    assert len(made(study)) == 4
+    assert "RUNNING" not in states.values()
+
+
+# --- the finals ----------------------------------------------------------------------------------
+
+
+def test_a_lucky_seed_does_not_win(tmp_path):
+    """In the search every rate above 0.02 is lucky; with other seeds it is as bad as it is."""
+
+    def lucky(config, report):
+        luck = 0.3 if config.train.learning_rate > 0.02 and config.train.seed == 0 else 0.0
+        return min(0.99, objective(config, lambda *_: False) + luck)
+
+    study = opened(tmp_path / "a.db", replace(BASE, tune=replace(BASE.tune, finalists=6)))
+    search(study, lucky, quiet=True)
+    assert best_trial(study).params["train.learning_rate"] > 0.02
+    seeds = []
+    repeat_finalists(
+        study,
+        lambda c: seeds.append(c.train.seed) or lucky(c, lambda *_: False),
+        quiet=True,
+    )
+    assert sorted(seeds) == sorted([1, 2, 3] * 7)  # six and the start; the search's seed is not one
+    by_truth = max(candidates(study), key=lambda c: truth(changed(BASE, c.values)))
+    assert winner(study).number == by_truth.number
+    repeat_finalists(study, lambda c: pytest.fail("done before"), quiet=True)
+
+
+def test_the_start_wins_where_nothing_is_better(tmp_path):
+    base = replace(BASE, train=replace(BASE.train, learning_rate=0.01))
+    study = opened(tmp_path / "a.db", base)
+    search(study, objective, quiet=True)
+    repeat_finalists(study, truth, quiet=True)
+    assert winner(study).is_baseline
+    assert winner(study).number == 0
+
+
+def test_a_start_outside_the_space_is_a_finalist_still(tmp_path):
+    space = {"train.learning_rate": Range(0.05, 0.1)}  # far from the best
+    base = replace(BASE, train=replace(BASE.train, learning_rate=0.01))
+    study = opened(tmp_path / "a.db", base, space)
+    search(study, objective, quiet=True)
+    assert all(t.params["train.learning_rate"] >= 0.05 for t in made(study))
+    repeat_finalists(study, truth, quiet=True)
+    assert (winner(study).number, winner(study).is_baseline) == (-1, True)
+
+
+def test_the_last_training_happens_once(tmp_path):
+    study = opened(tmp_path / "a.db")
+    search(study, objective, quiet=True)
+    repeat_finalists(study, truth, quiet=True)
+    trained = []
+
+    def last(config):
+        trained.append(config)
+        return truth(config), {"test": 0.5}
+
+    assert train_last(study, last, quiet=True) == {"test": 0.5}
+    assert train_last(study, last, quiet=True) == {"test": 0.5}
+    (config,) = trained
+    assert config == changed(BASE, winner(study).values)
+    assert config.train.seed == BASE.train.seed
+
+
+def test_without_seeds_the_best_trial_wins(tmp_path):
+    study = opened(tmp_path / "a.db", replace(BASE, tune=replace(BASE.tune, seeds=0)))
+    search(study, objective, quiet=True)
+    repeat_finalists(study, lambda c: pytest.fail("no seeds"), quiet=True)
+    assert winner(study).number == best_trial(study).number
+
+
+# --- importance ----------------------------------------------------------------------------------
+
+
+def test_the_setting_that_decides_is_the_important_one(tmp_path):
+    base = replace(BASE, tune=replace(BASE.tune, trials=24, sampler="random", pruner="none"))
+    study = opened(tmp_path / "a.db", base)
+    search(study, objective, quiet=True)
+    found = importances(study, draws=3)
+    assert set(found) == set(SPACE)
+    assert sum(value for value, _, _ in found.values()) == pytest.approx(1)
+    assert found["train.learning_rate"][0] > 0.8
+    assert all(low <= value <= high for value, low, high in found.values())
+
+
+def test_few_trials_tell_nothing(tmp_path):
+    study = opened(tmp_path / "a.db", replace(BASE, tune=replace(BASE.tune, trials=5)))
+    search(study, objective, quiet=True)
+    assert importances(study) == {}
+
+
+# --- joining -------------------------------------------------------------------------------------
+
+
+def test_another_budget_may_join_and_other_settings_may_not(tmp_path):
+    path = tmp_path / "a.db"
+    opened(path, about="abc")
+    opened(path, replace(BASE, tune=replace(BASE.tune, trials=3, minutes=1.0)), about="abc")
+    for base, space, about, said in (
+        (replace(BASE, augment=AugmentConfig(flip=0.0)), SPACE, "abc", "other settings"),
+        (BASE, SPACE | {"augment.flip": Range(0.0, 1.0)}, "abc", "other space"),
+        (BASE, SPACE, "abd", "other data"),
+    ):
+        with pytest.raises(RunError, match=said) as error:
+            opened(path, base, space, about=about)
+        assert "--study" in error.value.todo
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "sqlite:////no/such/folder/a.db", "nodialect://host/name"]
+)
+def test_a_storage_that_cannot_be_opened(url):
+    with pytest.raises(RunError) as error:
+        open_study(url, "study", BASE, SPACE)
+    assert error.value.expected
+    assert "--storage" in error.value.todo
+
+
+# --- the space -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plain", "deep", "vit"])
+def test_the_usual_space_holds_the_start_and_is_possible(name):
+    base = Config(network=NetworkConfig(name=name), train=TrainConfig(batch_size=100, steps=10))
+    space = default_space(base)
+    assert {"train.learning_rate", "train.batch_size", "train.optimizer", "network.width",
+            "augment.rotation_degrees", "augment.erase"} <= space.keys()  # fmt: skip
+    assert ("network.name" in space) == (name != "vit")
+    for setting, kind in space.items():
+        assert value_of(base, setting) in kind
+        for value in (kind.low, kind.high) if isinstance(kind, Range) else kind.values:
+            changed(base, {setting: value})
+
+
+def test_every_trial_sees_as_many_images():
+    for size in (16, 32, 128, 64):
+        train = changed(BASE, {"train.batch_size": size}).train
+        assert train.steps * train.batch_size == 50 * 64
+    assert changed(BASE, {"augment.flip": 0.1}).train == BASE.train
+
+
+def test_words_make_a_space():
+    words = [
+        "train.learning_rate=1e-4..1e-2", "train.weight_decay = 0..0.1", "network.depth=1..3",
+        "train.optimizer=adam, muon", "train.batch_size=64,128", "train.mirrored=true,false",
+        "augment.flip=0,0.5", "network.width=8..128",
+    ]  # fmt: skip
+    assert read_space(words, BASE) == {
+        "train.learning_rate": Range(1e-4, 1e-2, log=True),
+        "train.weight_decay": Range(0.0, 0.1),
+        "network.depth": Range(1, 3, whole=True),
+        "train.optimizer": Choices(("adam", "muon")),
+        "train.batch_size": Choices((64, 128)),
+        "train.mirrored": Choices((True, False)),
+        "augment.flip": Choices((0.0, 0.5)),
+        "network.width": Range(8, 128, log=True, whole=True),
+    }
+    assert read_space([], BASE) == default_space(BASE)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("train.learning_rate", "Cannot read"),
+        ("train.learning_rate=", "Cannot read"),
+        ("train.learning_rate=1e-2..1e-4", "Cannot read"),
+        ("train.learning_rate=low..high", "Cannot read"),
+        ("network.depth=1..2.5", "Cannot read"),
+        ("train.optimizer=a..b", "Cannot read"),
+        ("train.optimizer=adam,adamm", "train.optimizer"),
+        ("augment.flip=0..2", "augment.flip"),
+        ("train.learning_rat=0..1", "train.learning_rate"),
+        ("train.seed=0..9", "train.seed cannot be searched"),
+        ("train.steps=1..9", "train.steps cannot be searched"),
+        ("data.side=32,64", "data.side cannot be searched"),
+    ],
+)
+def test_words_that_are_no_space(word, said):
+    with pytest.raises(ConfigError) as error:
+        read_space([word], BASE)
+    assert said in str(error.value)
+    assert error.value.expected
+    assert error.value.todo
+
+
+def test_whole_numbers_are_suggested_whole(tmp_path):
+    space = read_space(["network.width=8..128", "train.mirrored=true,false"], BASE)
+    study = opened(tmp_path / "a.db", space=space)
+    seen = []
+    search(study, lambda c, report: seen.append(c) or 0.5, quiet=True)
+    assert all(type(c.network.width) is int for c in seen)
+    assert {c.train.mirrored for c in seen} == {True, False}
