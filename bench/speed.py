@@ -1,4 +1,4 @@
-"""Images per second of training: a straightforward script, Candid's plain network, Candid's default.
+"""What an image costs in training: a straightforward script, Candid's plain network, its default.
 
 In one run, on the same machine and the same CelebA images: (a) `bench/straightforward.py`, a script
 of the description as its user would write it; (b) `candid train --recipe plain`; (c) `candid train`

@@ -5,6 +5,7 @@ Run it after a change of either: `python docs/make_reference.py`. A test compare
 
 import dataclasses
 from pathlib import Path
+from typing import get_type_hints
 
 import click
 
@@ -32,8 +33,9 @@ def reference() -> str:
         kind = section.default_factory
         parts.append(f"### [{section.name}]\n\n{kind.__doc__.splitlines()[0]}")
         rows = ["| setting | default | meaning | takes |", "| --- | --- | --- | --- |"]
+        hints = get_type_hints(kind)
         for f in dataclasses.fields(kind):
-            takes = expected(type(f.default), f.metadata) if f.default != () else "a list of words"
+            takes = expected(hints[f.name], f.metadata)
             rows.append(
                 f"| `{f.name}` | `{toml(f.default)}` | {f.metadata['explanation']} | {takes} |"
             )

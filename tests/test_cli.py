@@ -31,6 +31,8 @@ QUICK = [
     "--set", "data.side=24", "--set", "train.steps=24", "--set", "train.batch_size=32",
     "--set", "train.evaluations=4", "--set", "train.threads=1", "--set", "data.workers=1",
     "--set", "evaluate.draws=100", "--set", "train.precision=float32",
+    "--set", "audit.draws=100", "--set", "explain.images=16", "--set", "explain.check_images=4",
+    "--set", "explain.rise_masks=8", "--set", "explain.examples=2", "--set", "explain.curve_steps=3",
 ]  # fmt: skip
 
 
@@ -68,8 +70,9 @@ def finished(faces, tmp_path_factory) -> RunFolder:
 def test_run_writes_every_file(finished):
     names = {p.name for p in finished.path.iterdir()}
     assert names == {
-        "README.md", "checkpoint", "config.toml", "data.json", "evaluation.json",
-        "history.parquet", "model.json", "model.safetensors", "pictures.parquet",
+        "README.md", "audit.json", "checkpoint", "config.toml", "data.json", "evaluation.json",
+        "explanation.json", "explanation.npz", "history.parquet", "inside.json", "inside.npz",
+        "model.json", "model.safetensors", "pictures.parquet",
         "predictions.parquet", "provenance.json", "report.html",
     }  # fmt: skip
 
@@ -105,7 +108,9 @@ def test_files_agree_with_each_other(finished, faces):
     assert evaluation.classes == model.classes == predictions.classes == exploration.classes
     assert predictions.provenance["data_fingerprint"] == provenance.data_fingerprint
     assert provenance.data == str(faces.resolve())
-    assert set(provenance.seconds) == {"explore", "train", "predict", "evaluate"}
+    assert set(provenance.seconds) == {
+        "explore", "train", "predict", "evaluate", "audit", "explain", "inside"
+    }
     assert len(history) == config.train.steps == 24
     measured = {r.step: r.validation_f1 for r in history if r.validation_f1 == r.validation_f1}
     assert max(measured, key=measured.get) == model.step
@@ -167,12 +172,14 @@ def test_json_of_every_verb(finished, faces, tmp_path, capsys):
                   tmp_path / "train", *QUICK, "--set", "train.steps=2"],
         "run": ["run", faces, "--target", "Face", "--cache", tmp_path, "--out",
                 tmp_path / "run", *QUICK, "--set", "train.steps=2"],
+        "audit": ["audit", finished.path],
     }  # fmt: skip
     capsys.readouterr()
     for verb, arguments in calls.items():
         assert call(*arguments, "--json") == 0, verb
         assert json.loads(capsys.readouterr().out), verb
-    assert set(calls) | {"demo"} == set(cli.commands)
+    elsewhere = {"demo", "explain", "export", "predict", "serve", "tune"}  # have files of tests
+    assert set(calls) | elsewhere == set(cli.commands)
 
 
 def test_the_same_seed_gives_the_same_model(finished, faces, tmp_path):

@@ -21,12 +21,15 @@ _WHERE = {
     "Predictions": "candid.predictions",
     "audit": "candid.api",
     "evaluate": "candid.api",
+    "explain_network": "candid.explain.explain",
+    "explain_run": "candid.api",
     "explore": "candid.api",
     "load": "candid.api",
     "load_config": "candid.config",
     "read_foreign": "candid.foreign",
     "read_predictions": "candid.predictions",
     "run": "candid.api",
+    "saliency_maps": "candid.explain.explain",
     "train": "candid.api",
     "tune": "candid.api",
 }
@@ -37,20 +40,24 @@ __all__ = [
     "Predictions",
     "audit",
     "evaluate",
+    "explain_network",
+    "explain_run",
     "explore",
     "load",
     "load_config",
     "read_foreign",
     "read_predictions",
     "run",
+    "saliency_maps",
     "train",
     "tune",
 ]
 
 if TYPE_CHECKING:
-    from candid.api import audit, evaluate, explore, load, run, train, tune
+    from candid.api import audit, evaluate, explain_run, explore, load, run, train, tune
     from candid.config import load_config
     from candid.data.dataset import Dataset
+    from candid.explain.explain import explain_network, saliency_maps
     from candid.foreign import read_foreign
     from candid.predictions import Predictions, read_predictions
     from candid.settings import Config

@@ -12,8 +12,9 @@ from candid.config import load_config
 from candid.predictions import Predictions
 from candid.records import Evaluation, Exploration
 from candid.records.audit import Audit
+from candid.records.explanation import Explanation
 from candid.records.tuning import Tuning
-from candid.runs import RunFolder, refuse_full
+from candid.runs import RunFolder, open_run, refuse_full
 from candid.settings import Config, NetworkConfig
 
 if TYPE_CHECKING:
@@ -144,6 +145,24 @@ def evaluate(predictions: Predictions, config: Config = _DEFAULTS) -> Evaluation
     from candid.judge.evaluate import evaluate as judge
 
     return judge(predictions, config.evaluate)
+
+
+def explain_run(
+    run: RunFolder,
+    config: Config | None = None,
+    *,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Explanation:
+    """What a run's network looks at, into the run's folder: `candid explain RUN` from Python.
+
+    `config` is the run's own unless given; its `explain` section says how. For a network that is
+    not a run's, and for images in memory, see `explain_network`.
+    """
+    folder, own = open_run(run.path)
+    config = own if config is None else config
+    data = stages.reload(folder, config, cache, quiet)
+    return stages.explain(folder, data, config, quiet=quiet)
 
 
 def audit(

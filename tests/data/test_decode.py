@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 import tracemalloc
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 
@@ -15,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from candid.data.decode import decode
+from candid.data import decode as decoding
+from candid.data.decode import decode, decode_whole
 from candid.errors import ImageError
 
 LIMIT = 100_000_000
@@ -376,3 +379,46 @@ def test_random_damage_gives_a_picture_or_an_image_error(seed: int) -> None:
                 assert decode(bytes(data), side=16, max_pixels=10_000).pixels.shape == (16, 16, 3)
             except ImageError as error:
                 assert error.what
+
+
+def test_threads_decode_side_by_side_and_leave_warnings_as_they_were():
+    """No warning of a decoder escapes, and none is swallowed afterwards."""
+    pictures = [np.full((9, 9, 3), level, np.uint8) for level in range(0, 240, 8)]
+    encoded = []
+    for picture in pictures:
+        encoded.append(encode(Image.fromarray(picture), "PNG"))
+    inside, gate = threading.Barrier(3, timeout=20), threading.Event()
+
+    def warned(data):
+        # All three are inside a decoder at once: none waits for another.
+        def work():
+            inside.wait()
+            warnings.warn("odd EXIF", UserWarning, stacklevel=1)
+            gate.wait(20)
+            return decoding._decode(data, 9, "stretch", 10_000)
+
+        return decoding._guarded(data, work)
+
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(warned, data) for data in encoded[:3]]
+        gate.set()
+        found = [w.result() for w in waiting]
+        found += pool.map(lambda d: decode(d, side=9, max_pixels=10_000), encoded[3:])
+    for decoded, picture in zip(found, pictures, strict=True):
+        np.testing.assert_array_equal(decoded.pixels, picture)
+    assert list(warnings.filters) == before
+    with pytest.warns(UserWarning, match="heard"):
+        warnings.warn("heard", UserWarning, stacklevel=1)
+
+
+def test_a_whole_picture_keeps_its_shape_and_is_made_smaller_where_it_is_long():
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(picture), "PNG")
+    whole = decode_whole(data, longest=100, max_pixels=10_000)
+    np.testing.assert_array_equal(whole.pixels, picture)
+    small = decode_whole(data, longest=30, max_pixels=10_000)
+    assert small.pixels.shape == (20, 30, 3)
+    assert (small.width, small.height) == (60, 40)
+    with pytest.raises(ImageError, match="max_pixels"):
+        decode_whole(data, longest=100, max_pixels=100)

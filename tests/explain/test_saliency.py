@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import rankdata
+from small_networks import Linear, OneLogit, Small, Tokens
 from torch import nn
 
 from candid.errors import CandidError, ConfigError
@@ -16,7 +17,6 @@ from candid.explain.layers import find_hook
 from candid.explain.saliency import METHODS, _masks, _patches
 from candid.explain.scoring import log_odds, scoring
 from candid.settings import MAP_METHODS, ExplainConfig
-from small_networks import Linear, OneLogit, Small, Tokens
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -50,7 +50,7 @@ def odds(network):
     """The score that is explained, written down again."""
 
     def forward(x):
-        p = network(x).softmax(1)
+        p = network(x).double().softmax(1)  # 1 - p of a sure answer needs the digits
         return (p / (1 - p)).log()
 
     return forward
@@ -227,7 +227,9 @@ def test_neither_batches_nor_neighbours_matter(network, method):
 def test_the_seed_matters_where_chance_does(network, method):
     other = replace(CONFIG, seed=1)
     one = saliency_maps(network, images(), CHOSEN, method=method)
-    assert not np.allclose(one, saliency_maps(network, images(), CHOSEN, method=method, config=other))
+    assert not np.allclose(
+        one, saliency_maps(network, images(), CHOSEN, method=method, config=other)
+    )
 
 
 def test_without_a_class_the_answer_is_explained(network):
@@ -343,7 +345,7 @@ def test_a_transformer_s_tokens_are_laid_out_where_they_come_from(token, registe
 
 
 def test_bad_networks_and_methods_are_named(network):
-    with pytest.raises(ConfigError, match="no method 'gradcam'.*grad_cam|no method 'gradcam'"):
+    with pytest.raises(ConfigError, match="no method 'gradcam'"):
         saliency_maps(network, images(), method="gradcam")
 
     class Wrong(nn.Module):

@@ -8,13 +8,17 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.metrics import f1_score, log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from candid.errors import ConfigError
-from candid.learn.features import Features, Hog, fit
+from candid.learn.features import Features, Hog
+from candid.learn.fitting import fit, fit_task
 from candid.learn.forward import Images, channel_statistics, logits
 from candid.learn.networks import describe
+from candid.learn.train import Task
+from candid.settings import TrainConfig
 
 SIDE = 24
 CPU = torch.device("cpu")
@@ -185,6 +189,24 @@ def test_fewer_images_than_components_leave_zeros():
     fit(network, images, label, np.arange(12), np.arange(160))
     assert torch.count_nonzero(network.eigenfaces.weight[12:]) == 0
     assert np.isfinite(softmax_of(network, images, np.arange(160))).all()
+
+
+def test_the_row_of_history_is_what_scikit_learn_measures():
+    images, label = drawn(2)
+    task = Task(images, label, 2, np.arange(100), np.arange(100, 160))
+    network = Features(SIDE, 2, features="hog")
+    row = fit_task(task, network, TrainConfig(class_weights="none"), quiet=True)
+    p = softmax_of(network, images, np.arange(160))
+    assert (row.step, row.images) == (1, 100)
+    for rows, loss, f1 in (
+        (task.train, row.train_loss, row.train_f1),
+        (task.validation, row.validation_loss, row.validation_f1),
+    ):
+        assert loss == pytest.approx(log_loss(label[rows], p[rows]), abs=1e-5)
+        found = f1_score(label[rows], p[rows].argmax(1), average="weighted")
+        assert f1 == pytest.approx(found, abs=1e-12)
+    right = (p[task.validation].argmax(1) == label[task.validation]).mean()
+    assert row.validation_accuracy == right
 
 
 # --- the face of a network -----------------------------------------------------------------------

@@ -22,7 +22,7 @@ from candid.settings import AugmentConfig, Config, NetworkConfig, TrainConfig, T
 
 BASE = Config(
     train=TrainConfig(evaluations=5, steps=50, batch_size=64),
-    tune=TuneConfig(trials=12, finalists=2, seeds=3, startup=5),
+    tune=TuneConfig(trials=8, finalists=2, seeds=3, startup=4),
 )
 SPACE = {
     "train.learning_rate": Range(1e-4, 1e-1, log=True),
@@ -56,16 +56,16 @@ def made(study) -> list:
 
 
 def test_the_search_gets_near_the_best_settings(tmp_path):
-    study = opened(tmp_path / "a.db")
+    study = opened(tmp_path / "a.db", replace(BASE, tune=replace(BASE.tune, trials=14)))
     search(study, objective, quiet=True)
-    assert len(made(study)) == 12
+    assert len(made(study)) == 14
     best = best_trial(study)
     start = study.search.trials[0]
     assert start.params == {name: value_of(BASE, name) for name in SPACE}  # it comes first
     assert start.value == pytest.approx(truth(BASE))
     assert best.value > start.value + 0.02
     assert abs(math.log10(best.params["train.learning_rate"]) + 2) < 0.5
-    assert closed(study) == "12 trials are made"
+    assert closed(study) == "14 trials are made"
 
 
 def test_pruning_spares_images_and_never_the_last_evaluation(tmp_path):
@@ -95,7 +95,7 @@ def test_other_pruners(tmp_path, pruner):
 
 def test_the_same_seed_suggests_the_same(tmp_path):
     def suggested(name: str, seed: int) -> list[dict]:
-        base = replace(BASE, tune=replace(BASE.tune, trials=9, seed=seed))
+        base = replace(BASE, tune=replace(BASE.tune, trials=6, seed=seed))
         study = opened(tmp_path / name, base)
         search(study, objective, quiet=True)
         return [t.params for t in study.search.trials]
@@ -204,14 +204,14 @@ def worker(path, *, trials: int, pause: float) -> subprocess.Popen:
 
 def test_two_processes_share_a_study_and_repeat_nothing(tmp_path):
     path = tmp_path / "a.db"
-    first = worker(path, trials=9, pause=0.05)
+    first = worker(path, trials=7, pause=0.05)
     assert first.stdout.readline() == "open\n"
-    second = worker(path, trials=9, pause=0.05)
+    second = worker(path, trials=7, pause=0.05)
     told = [json.loads(p.communicate(timeout=120)[0].splitlines()[-1]) for p in (first, second)]
-    study = opened(path, replace(BASE, tune=replace(BASE.tune, trials=9)))
+    study = opened(path, replace(BASE, tune=replace(BASE.tune, trials=7)))
     trials = made(study)
-    assert len(trials) == 9
-    assert len({json.dumps(t.params, sort_keys=True) for t in trials}) == 9
+    assert len(trials) == 7
+    assert len({json.dumps(t.params, sort_keys=True) for t in trials}) == 7
     overlaps = [(a, b) for a in trials for b in trials if a.number < b.number
                 and b.datetime_start < a.datetime_complete]  # fmt: skip
     assert overlaps  # they did work side by side
@@ -315,7 +315,7 @@ def test_without_seeds_the_best_trial_wins(tmp_path):
 
 
 def test_the_setting_that_decides_is_the_important_one(tmp_path):
-    base = replace(BASE, tune=replace(BASE.tune, trials=24, sampler="random", pruner="none"))
+    base = replace(BASE, tune=replace(BASE.tune, trials=16, sampler="random", pruner="none"))
     study = opened(tmp_path / "a.db", base)
     search(study, objective, quiet=True)
     found = importances(study, draws=3)

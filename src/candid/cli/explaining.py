@@ -47,8 +47,8 @@ def explain(
 ) -> None:
     """What a run's network looks at, and whether the maps are worth anything.
 
-    Without pictures: over images of the run's data, into explanation.json and explanation.npz.
-    With pictures: their maps, as one PNG.
+    Without pictures: over images of the run's data, into explanation.json and explanation.npz, and
+    into the network, into inside.json and inside.npz. With pictures: their maps, as one PNG.
     """
     from candid import stages
     from candid.config import load_config, with_values
@@ -65,6 +65,7 @@ def explain(
         stages.needs_torch()
         data = stages.reload(folder, config, cache, quiet)
         record = stages.explain(folder, data, config, quiet=quiet)
+        stages.look_inside(folder, data, config, quiet=quiet)
         _say_explanation(record, folder, quiet, as_json)
         return
     path = out or Path(f"{pictures[0].stem}-explained.png")

@@ -72,6 +72,8 @@ _DEMO = (
     "train.steps=200",
     "train.batch_size=128",
     "train.evaluations=20",
+    "explain.images=100",
+    "explain.check_images=24",
 )
 
 

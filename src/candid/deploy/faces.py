@@ -138,36 +138,52 @@ class Finder:
 
         What lies outside of the photograph is its nearest edge.
         """
-        cv2 = _cv2()
         aspect = self.frame.aspect
-        edge_x, edge_y = {
-            "stretch": (1.0, aspect),
-            "crop": (min(1.0, aspect),) * 2,
-            "pad": (max(1.0, aspect),) * 2,
-        }[fit]
-        # From pixels of the square to places in a training picture, then in the photograph.
-        square = np.array(
+        if fit == "crop":
+            edge = min(1.0, aspect)
+            return self._cut(
+                pixels, face, ((1 - edge) / 2, (aspect - edge) / 2), (edge, edge), (side, side)
+            )
+        if fit == "stretch":
+            return self._cut(pixels, face, (0, 0), (1, aspect), (side, side))
+        scale = side / max(1.0, aspect)
+        size = max(1, round(scale)), max(1, round(scale * aspect))
+        inner = self._cut(pixels, face, (0, 0), (1, aspect), size)
+        out = np.empty((side, side, 3), np.uint8)
+        out[:] = np.rint(inner.mean((0, 1)))  # as `data.decode` pads
+        x, y = (side - size[0]) // 2, (side - size[1]) // 2
+        out[y : y + size[1], x : x + size[0]] = inner
+        return out
+
+    def _cut(
+        self, pixels: Pixels, face: Face, start: Point, extent: Point, size: tuple[int, int]
+    ) -> Pixels:
+        """A rectangle of a training picture, found around a face, at a size (width, height)."""
+        cv2 = _cv2()
+        # From pixels of the result to places in a training picture, then in the photograph.
+        result = np.array(
             [
-                [edge_x / side, 0, (1 - edge_x) / 2],
-                [0, edge_y / side, (aspect - edge_y) / 2],
+                [extent[0] / size[0], 0, start[0]],
+                [0, extent[1] / size[1], start[1]],
                 [0, 0, 1],
             ]
         )
-        whole = self._placed(face) @ square
-        finer = min(32, max(1, math.ceil(float(np.abs(np.linalg.det(whole[:2, :2])) ** 0.5))))
-        # Pixels are areas whose centres lie half a pixel inside: for OpenCV, at whole numbers.
+        whole = self._placed(face) @ result
+        # Cut at the photograph's own resolution, then averaged: else fine patterns turn coarse.
+        finer = min(32, max(1, math.ceil(float(np.linalg.norm(whole[:2, :2], 2)))))
+        # Pixels are areas whose centres lie half a pixel inside; for OpenCV at whole numbers.
         half = np.array([[1 / finer, 0, 0.5 / finer], [0, 1 / finer, 0.5 / finer], [0, 0, 1]])
         warp = whole @ half
         warp[:2, 2] -= 0.5
         large = cv2.warpAffine(
             pixels,
             warp[:2],
-            (side * finer, side * finer),
+            (size[0] * finer, size[1] * finer),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        out: Pixels = cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA)
-        return _padded(out, aspect) if fit == "pad" else out
+        out: Pixels = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+        return out
 
     def _placed(self, face: Face) -> NDArray[np.float64]:
         """(3, 3) similarity from places in a training picture to pixels of the photograph."""
@@ -188,18 +204,6 @@ class Finder:
         return np.array(
             [[turn.real, -turn.imag, move.real], [turn.imag, turn.real, move.imag], [0, 0, 1]]
         )
-
-
-def _padded(square: Pixels, aspect: float) -> Pixels:
-    """What is not of the picture becomes its mean colour, as `data.decode` pads."""
-    side = len(square)
-    across, down = min(1.0, 1 / aspect), min(1.0, aspect)
-    x, y = round((1 - across) / 2 * side), round((1 - down) / 2 * side)
-    inner = square[y : side - y, x : side - x]
-    out = np.empty_like(square)
-    out[:] = np.rint(inner.mean((0, 1)))
-    out[y : side - y, x : side - x] = inner
-    return out
 
 
 def measure_frame(pictures: Iterable[Pixels], detector: Detector) -> Frame:

@@ -38,7 +38,7 @@ from candid.settings import ExplainConfig
 _DEFAULTS = ExplainConfig()
 
 
-def explain(
+def explain_network(
     network: nn.Module,
     images: NDArray[Any] | Tensor,
     *,
@@ -133,7 +133,7 @@ def saliency_maps(
     Parameters
     ----------
     network, layer, bfloat16, mirrored
-        As in `explain`.
+        As in `explain_network`.
     images
         On any device.
     explained

@@ -154,8 +154,8 @@ class Teller:
             goes = "; ".join(f"{value} goes with {c}" for value, c in record.cue.items())
             detail = (
                 f"{record.attribute} goes with the label (Cramér's V "
-                f"{record.association.value:.2f}; {goes}). Where it contradicts the label, {_percent(left)} are classified "
-                f"otherwise than labelled, where it agrees {_percent(right)}, within the pictures "
+                f"{record.association.value:.2f}; {goes}). Where it contradicts the label, "
+                f"{_percent(left)} are classified otherwise than labelled, where it agrees {_percent(right)}, within the pictures "
                 f"labelled {' or '.join(record.within)}: {self._difference(record.gap)}."
             )
             told = self._audit_finding(
@@ -189,11 +189,10 @@ class Teller:
         name = named(group)
         error = gap.metric.startswith("error")
         mine, others = (left, right) if error else (1 - left, 1 - right)
-        among = "" if label is None else f", of those labelled {label},"
+        among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
         detail = (
-            f"Of the pictures annotated {name}{among} {_percent(mine)} are classified otherwise "
-            f"than labelled; of the others{among.rstrip(',')}, {_percent(others)}: "
-            f"{self._difference(gap)}."
+            f"Of the pictures annotated {name}{among[0]}, {_percent(mine)} are classified otherwise "
+            f"than labelled; of the others{among[1]}, {_percent(others)}: {self._difference(gap)}."
         )
         if beyond is not None:
             detail += (

@@ -1,7 +1,7 @@
 """How surprising a difference would be by chance: intervals, p-values, false discoveries, power.
 
 Everything is vectorised over comparisons and takes the standard errors that a bootstrap (or a
-closed form) gave for either side, and their correlation. The form of the interval is Newcombe's (1998)
+closed form) gave for either side, and their correlation. The interval's form is Newcombe's (1998)
 hybrid score interval: each side's own interval (Wilson's, at the effective sample size) is found
 first, and the difference's limits are made from the distances to them (MOVER), with the
 correlation of the sides taken into account (Zou 2007). Unlike value ± quantile · standard error it
@@ -133,8 +133,11 @@ def _mover(
 
 
 def _hypot(a: Floats, b: Floats, r: Floats) -> Floats:
-    root: Floats = np.sqrt(np.maximum(a**2 + b**2 - 2 * r * a * b, 0.0))
-    return root
+    with np.errstate(invalid="ignore", over="ignore"):
+        square = a**2 + b**2 - 2 * r * a * b
+        root: Floats = np.sqrt(np.maximum(square, 0.0))
+    # One unit on a side says nothing: that side's reach has no end, whatever the other's.
+    return np.where(np.isinf(a) | np.isinf(b), np.inf, root)
 
 
 def _wilson(side: Side, quantile: Floats) -> tuple[Floats, Floats]:

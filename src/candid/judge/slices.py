@@ -99,10 +99,8 @@ def _different(rows: Rows, found: list[Found], overlap: float) -> list[Found]:
     masks: list[NDArray[np.bool_]] = []
     for f in found:
         mistakes = rows.mask(f.key) & rows.wrong
-        shared = [
-            np.count_nonzero(mistakes & m) / max(np.count_nonzero(mistakes | m), 1) for m in masks
-        ]
-        if max(shared, default=0) <= overlap:
+        shared = [float((mistakes & m).sum() / max(int((mistakes | m).sum()), 1)) for m in masks]
+        if max(shared, default=0.0) <= overlap:
             kept.append(f)
             masks.append(mistakes)
     return kept

@@ -50,8 +50,8 @@ _METHOD = (
     "bin."
 )
 
-# How much of the light's estimated colour and strength is taken out, and how bright (0 to 1, linear)
-# the highlights of a face are taken to be.
+# How much of the light's estimated colour and strength is taken out, and how bright the highlights
+# of a face are taken to be (0 to 1, linear).
 _COLOUR, _EXPOSURE, _HIGHLIGHT = 0.3, 0.3, 0.85
 _LIMIT = 8.0  # degrees: beyond it an angle is as likely in the next bin as in its own
 _LEAST_SHARE = 0.15  # of the face's middle must be skin-coloured
@@ -185,7 +185,8 @@ def measure_tone(
             lit = _pooled(_LINEAR[pixels[some]])
             out[:, start : start + step] = _measure(lit, face, patch, corrected)
             bar.update(len(some))
-    return Tone(*out, corrected=corrected)
+    ita, hue, error, skin = out
+    return Tone(ita, hue, error, skin, corrected)
 
 
 def srgb_to_lab(pixels: NDArray[np.uint8]) -> Singles:

@@ -202,8 +202,8 @@ class ModelCard:
     """How to build and feed the network whose weights lie beside it (`model.json`).
 
     An image is `side` × `side` RGB; (pixel / 255 - mean) / std per channel goes in, and the logits
-    divided by `temperature` are the calibrated logits of `classes`. Where `mirrored`, the logits are
-    the mean of those of the image and of its mirror image. `options` are those of the network:
+    divided by `temperature` are the calibrated logits of `classes`. Where `mirrored`, the logits
+    are the mean of those of the image and of its mirror image. `options` are those of the network:
     its width and depth.
     """
 

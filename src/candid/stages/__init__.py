@@ -7,6 +7,7 @@ stage can be run again alone.
 from candid.stages.auditing import audit, audit_predictions, show_findings
 from candid.stages.explaining import draw_explained, explain, explain_pictures
 from candid.stages.exploring import explore, look
+from candid.stages.inside import look_inside
 from candid.stages.judging import evaluate, predict, show_examples
 from candid.stages.reporting import everything, report
 from candid.stages.serving import load_served, serve
@@ -39,6 +40,7 @@ __all__ = [
     "load",
     "load_served",
     "look",
+    "look_inside",
     "needs_optuna",
     "needs_torch",
     "open_or_begin",

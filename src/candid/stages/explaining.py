@@ -45,7 +45,7 @@ def explain(
         Where the split holds no labelled images.
     """
     with _loaded(run, config, network) as loaded, timed(run, "explain"):
-        from candid.explain.explain import explain as look
+        from candid.explain.explain import explain_network
 
         dataset, store, about = data.dataset, data.store, config.explain
         rows = dataset.rows(about.split, store.usable)
@@ -61,7 +61,7 @@ def explain(
             )
             rows = rows[np.sort(chosen)]
         regions, note = _regions(data, rows, config)
-        record, arrays = look(
+        record, arrays = explain_network(
             loaded.network,
             store.pixels[rows],
             classes=loaded.card.classes,

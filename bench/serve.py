@@ -1,0 +1,239 @@
+"""What batching is worth to a server, what happens past its limits, and whether its memory grows.
+
+Starts `candid serve RUN` on loopback and sends it pictures one per request, each client the next as
+soon as it has its answer: with batches of one, with the default batches, in turns; then the same
+against a straightforward server, as one would write it without Candid (FastAPI, Pillow, torch, one
+picture at a time); then more clients than the server takes on; then steadily for some minutes.
+
+RESULTS
+
+    python bench/serve.py runs/first --minutes 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import io
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+STRAIGHTFORWARD = """
+import io, sys
+from pathlib import Path
+import numpy as np, torch, uvicorn
+from fastapi import FastAPI, Request
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from candid.learn.model import load_network
+from candid.records import ModelCard, read_record
+
+run = Path(sys.argv[1])
+card = read_record(run / "model.json", ModelCard)
+network = load_network(run / "model.safetensors", card, torch.device("cpu"))
+mean, std = (torch.tensor(v)[:, None, None] for v in (card.mean, card.std))
+app = FastAPI()
+
+def answer(data):
+    image = Image.open(io.BytesIO(data)).convert("RGB").resize((card.side, card.side))
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+    with torch.no_grad():
+        p = torch.softmax(network(((x - mean) / std)[None]) / card.temperature, 1)[0].tolist()
+    return {"label": card.classes[max(range(len(p)), key=p.__getitem__)], "probabilities": p}
+
+@app.post("/v1/predict")
+async def predict(request: Request):
+    return await run_in_threadpool(answer, await request.body())
+
+config = uvicorn.Config(app, port=0, log_level="error", access_log=False)
+socket = config.bind_socket()
+print('{"url": "http://127.0.0.1:%d"}' % socket.getsockname()[1], flush=True)
+uvicorn.Server(config).run([socket])
+"""
+
+
+@dataclass
+class Load:
+    """What the clients saw."""
+
+    seconds: float = 0.0
+    statuses: collections.Counter[int] = field(default_factory=collections.Counter)
+    latencies: list[float] = field(default_factory=list)
+    without_advice: int = 0  # refusals that did not say when to come back
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return self.statuses[200] / self.seconds
+
+    def quantile(self, share: float) -> float:
+        """Seconds within which this share of the answers came."""
+        return float(np.quantile(self.latencies, share)) if self.latencies else float("nan")
+
+
+@contextmanager
+def server(*command: str) -> Iterator[str]:
+    """The address of a server in a process of its own."""
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            sys.exit("the server did not start")
+        yield json.loads(line)["url"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def candid(run: Path, engine: str, **settings: object) -> tuple[str, ...]:
+    words = [f"--set=serve.{name}={value}" for name, value in settings.items()]
+    return ("-m", "candid", "serve", str(run), "--port=0", "--json", f"--set=serve.engine={engine}",
+            *words)  # fmt: skip
+
+
+def requests(n: int, side: int = 64) -> list[bytes]:
+    """Whole requests, each with another JPEG of soft noise, about as large as a face's."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(n):
+        noise = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        out = io.BytesIO()
+        noise.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
+        body = out.getvalue()
+        found.append(
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+    return found
+
+
+async def client(url: str, bodies: list[bytes], until: float, load: Load, first: int) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    number = first
+    reader = writer = None
+    while time.perf_counter() < until:
+        if writer is None:
+            reader, writer = await asyncio.open_connection(host, int(port))
+        assert reader is not None
+        start = time.perf_counter()
+        writer.write(bodies[number % len(bodies)])
+        number += 7
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        status = int(head[9:12])
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        load.statuses[status] += 1
+        if status == 200:
+            load.latencies.append(time.perf_counter() - start)
+        else:
+            load.without_advice += b"retry-after: " not in head
+            await asyncio.sleep(0.02)  # a client that is refused does not hammer
+        if b"connection: close" in head:
+            writer.close()
+            reader = writer = None
+    if writer is not None:
+        writer.close()
+
+
+async def press(url: str, bodies: list[bytes], clients: int, seconds: float) -> Load:
+    load = Load()
+    start = time.perf_counter()
+    jobs = [client(url, bodies, start + seconds, load, 31 * i) for i in range(clients)]
+    await asyncio.gather(*jobs)
+    load.seconds = time.perf_counter() - start
+    return load
+
+
+def resident(url: str) -> float:
+    """Megabytes that the server holds, by its own account."""
+    import httpx
+
+    for line in httpx.get(f"{url}/metrics").text.splitlines():
+        if line.startswith("process_resident_memory_bytes"):
+            return float(line.split()[1]) / 1e6
+    return float("nan")
+
+
+def batching(run: Path, engine: str, clients: int, seconds: float, rounds: int) -> None:
+    bodies = requests(200)
+    kinds = {
+        "batches of one": candid(run, engine, batch=1, wait_milliseconds=0),
+        "batches": candid(run, engine),
+        "straightforward": ("-c", STRAIGHTFORWARD, str(run)),
+    }
+    loads: dict[str, list[Load]] = {name: [] for name in kinds}
+    for _ in range(rounds):
+        for name, command in kinds.items():
+            with server(*command) as url:
+                asyncio.run(press(url, bodies, clients, min(1.0, seconds)))  # warm
+                loads[name].append(asyncio.run(press(url, bodies, clients, seconds)))
+    print(f"{clients} clients, {rounds} rounds of {seconds:g} s")
+    for name, found in loads.items():
+        rate = statistics.median(load.rate for load in found)
+        ratios = [b.rate / a.rate for a, b in zip(loads["batches of one"], found, strict=True)]
+        bad = sum(sum(load.statuses.values()) - load.statuses[200] for load in found)
+        print(
+            f"  {name:18s} {rate:8.0f} requests/s   {statistics.median(ratios):5.2f} "
+            f"[{min(ratios):.2f}, {max(ratios):.2f}]   "
+            f"p50 {1000 * statistics.median(load.quantile(0.5) for load in found):6.1f} ms   "
+            f"p99 {1000 * statistics.median(load.quantile(0.99) for load in found):6.1f} ms   "
+            f"refused or failed: {bad}"
+        )
+
+
+def overload(run: Path, engine: str, seconds: float) -> None:
+    with server(*candid(run, engine, queue=16, max_images=16, connections=64)) as url:
+        for clients in (16, 128):
+            load = asyncio.run(press(url, requests(200), clients, seconds))
+            print(
+                f"queue of 16, 64 requests at a time, {clients} clients: "
+                f"{dict(sorted(load.statuses.items()))}, {load.without_advice} refusals without "
+                f"Retry-After; answered in p50 {1000 * load.quantile(0.5):.1f} ms, "
+                f"p99 {1000 * load.quantile(0.99):.1f} ms"
+            )
+
+
+def memory(run: Path, engine: str, clients: int, minutes: float) -> None:
+    bodies = requests(200)
+    with server(*candid(run, engine)) as url:
+        asyncio.run(press(url, bodies, clients, 3))
+        held, answered = [resident(url)], 0
+        for _ in range(10):
+            load = asyncio.run(press(url, bodies, clients, 6 * minutes))
+            answered += load.statuses[200]
+            held.append(resident(url))
+    told = " ".join(f"{m:.0f}" for m in held)
+    print(f"{minutes:g} minutes, {answered:,} requests: resident MB {told}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="a finished run")
+    parser.add_argument("--engine", default="auto", choices=("auto", "onnx", "torch"))
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=0.5, help="of the look at memory")
+    given = parser.parse_args()
+    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    batching(given.run, given.engine, given.clients, given.seconds, given.rounds)
+    overload(given.run, given.engine, given.seconds)
+    memory(given.run, given.engine, given.clients, given.minutes)
+
+
+if __name__ == "__main__":
+    main()

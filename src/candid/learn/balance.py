@@ -1,0 +1,177 @@
+"""Training for groups that are few: weights by label and attribute, and the worst group's loss.
+
+A network that learns the average image serves the commonest ones. `group_weights` makes every
+combination of label and attribute weigh the same, whatever its size (Idrissi et al., CLeaR 2022,
+found that this alone comes close to more elaborate ways). `GroupDRO` follows training and puts the
+weight where the loss is (Sagawa et al., "Distributionally robust neural networks for group shifts",
+ICLR 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from candid.errors import TrainingError
+
+
+def group_cells(
+    label: NDArray[Any], codes: NDArray[Any] | Sequence[NDArray[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which combination of label and attributes each row is in.
+
+    Parameters
+    ----------
+    label
+        (n,) index of each row's class.
+    codes
+        (n,) codes of one attribute, or several such arrays; -1 where missing, which is a value of
+        its own: those rows are somebody too.
+
+    Returns
+    -------
+    cell
+        (n,) 0, 1, …, in order of label and then codes; only combinations that occur.
+    counts
+        (cells,) rows in each.
+    """
+    several = [codes] if isinstance(codes, np.ndarray) else list(codes)
+    keys = np.stack([np.asarray(label), *several], axis=1)
+    _, cell, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    return cell.reshape(-1).astype(np.int64), counts.astype(np.int64)
+
+
+def group_weights(
+    label: NDArray[Any],
+    codes: NDArray[Any] | Sequence[NDArray[Any]],
+    *,
+    most: float = 20.0,
+) -> NDArray[np.float64]:
+    """Weights under which every combination of label and attribute weighs the same.
+
+    n / (cells · count): proportional to the chance with which a sampler has to draw a row, or the
+    factor of its loss.
+
+    Parameters
+    ----------
+    label, codes
+        As in `group_cells`.
+    most
+        No row weighs more than so many times the average, or a handful of images would be learned
+        by heart.
+
+    Returns
+    -------
+    (n,) float64, 1 on average.
+    """
+    cell, counts = group_cells(label, codes)
+    if not len(cell):
+        return np.ones(0)
+    if not most >= 1:
+        raise TrainingError(
+            f"No row may weigh more than {most} times the average: that is impossible.",
+            expected="a number of at least 1",
+            todo="leave it at the default of 20",
+        )
+    weight = len(cell) / (len(counts) * counts)
+    # Cutting the heaviest makes the others heavier; they may then be cut in turn.
+    for _ in range(len(counts)):
+        cut = weight >= most
+        rest = len(cell) - most * counts[cut].sum()
+        if cut.all() or not (weight > most).any():
+            break
+        weight = np.where(cut, most, rest / (np.count_nonzero(~cut) * counts))
+    weights: NDArray[np.float64] = weight[cell]
+    return weights
+
+
+class GroupDRO:
+    """The loss of the group that has it worst, softly: group distributionally robust optimisation.
+
+    Every batch multiplies the weight of each group that it holds by exp(step size · its mean loss)
+    (Sagawa et al., algorithm 1; the original's step size is 0.01). Groups that are absent keep
+    theirs; the weights are then made to sum to 1. The paper finds that strong regularisation (early
+    stopping, weight decay) is needed, or every group's loss goes to 0 and nothing is left to weigh.
+
+    Parameters
+    ----------
+    counts
+        (groups,) training rows in each group, as `group_cells` gives them.
+    step_size
+        How fast the weights follow the losses.
+    adjustment
+        Adds adjustment / √count to a group's loss where the weights are updated and in the loss, so
+        that small groups, whose training loss tells less, weigh more (section 3.3 there).
+    """
+
+    def __init__(
+        self,
+        counts: NDArray[Any] | Sequence[int],
+        *,
+        step_size: float = 0.01,
+        adjustment: float = 0.0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        known = torch.as_tensor(np.asarray(counts), dtype=torch.float32)
+        if not len(known) or (known < 1).any() or not step_size >= 0:
+            raise TrainingError(
+                f"Groups of {list(counts)[:5]} rows with a step size of {step_size} are impossible.",
+                expected="at least one group, a row in each, and a step size of 0 or more",
+                todo="take the counts from group_cells",
+            )
+        self.step_size = step_size
+        self.extra = (adjustment / known.sqrt()).to(device)
+        self.weight = torch.full((len(known),), 1 / len(known), device=device)
+
+    def loss(self, losses: Tensor, group: Tensor) -> Tensor:
+        """The batch's loss, weighted by groups, after their weights were updated.
+
+        Parameters
+        ----------
+        losses
+            (batch,) loss of each image, with its graph.
+        group
+            (batch,) whole number of its group.
+
+        Returns
+        -------
+        A scalar; its gradient flows through `losses` and not through the weights.
+        """
+        groups = len(self.weight)
+        count = torch.bincount(group, minlength=groups)
+        total = torch.zeros(groups, dtype=losses.dtype, device=losses.device)
+        mean = total.index_add(0, group, losses) / count.clamp(min=1)
+        there = count > 0
+        mean = torch.where(there, mean + self.extra.to(losses.dtype), mean)
+        with torch.no_grad():
+            # In logarithms and from the largest down, so that a large loss does not overflow.
+            raised = self.weight.log() + self.step_size * mean.float()
+            self.weight = torch.softmax(raised, dim=0)
+        return (self.weight.to(losses.dtype) * mean).sum()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold for training to go on to the bit."""
+        return {"weight": self.weight.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up the weights of `state_dict`.
+
+        Raises
+        ------
+        TrainingError
+            Where they are those of other groups.
+        """
+        weight = state["weight"]
+        if weight.shape != self.weight.shape:
+            raise TrainingError(
+                f"The checkpoint has weights of {len(weight)} groups, and there are "
+                f"{len(self.weight)}.",
+                expected="the groups that training began with",
+                todo="go on with the same data and attribute, or begin a new run",
+            )
+        self.weight = weight.to(self.weight.device, self.weight.dtype).clone()
