@@ -11,7 +11,11 @@ bootstrap of people (`candid.judge.compare`). Runs that lie in --out already are
 
 Test is looked at once per recipe, after every setting was chosen on validation.
 
-RESULT
+Result on 24,152 training images at 64×64, of CelebA's 162,770 (1 core of an AMD EPYC with bfloat16,
+torch 2.13.0; `plain` was trained at an earlier commit and without measuring its processor time):
+
+    plain: validation 0.9673 ± 0.0035, test 0.9549 ± 0.0035
+    deep:  validation 0.9757 ± 0.0017, test 0.9716 ± 0.0023; 498 s of the processor
 """
 
 from __future__ import annotations

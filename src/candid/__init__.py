@@ -24,8 +24,10 @@ _WHERE = {
     "explain_network": "candid.explain.explain",
     "explain_run": "candid.api",
     "explore": "candid.api",
+    "export": "candid.api",
     "load": "candid.api",
     "load_config": "candid.config",
+    "predict": "candid.api",
     "read_foreign": "candid.foreign",
     "read_predictions": "candid.predictions",
     "run": "candid.api",
@@ -43,8 +45,10 @@ __all__ = [
     "explain_network",
     "explain_run",
     "explore",
+    "export",
     "load",
     "load_config",
+    "predict",
     "read_foreign",
     "read_predictions",
     "run",
@@ -54,7 +58,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from candid.api import audit, evaluate, explain_run, explore, load, run, train, tune
+    from candid.api import (
+        audit,
+        evaluate,
+        explain_run,
+        explore,
+        export,
+        load,
+        predict,
+        run,
+        train,
+        tune,
+    )
     from candid.config import load_config
     from candid.data.dataset import Dataset
     from candid.explain.explain import explain_network, saliency_maps

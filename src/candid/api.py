@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from candid import stages
 from candid.config import load_config
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.data.dataset import Dataset
+    from candid.deploy.classifier import Engine
+    from candid.stages.using import Exported
 
 _DEFAULTS = Config()
 
@@ -163,6 +167,80 @@ def explain_run(
     config = own if config is None else config
     data = stages.reload(folder, config, cache, quiet)
     return stages.explain(folder, data, config, quiet=quiet)
+
+
+def predict(
+    run: RunFolder,
+    pictures: Iterable[str | PathLike[str]],
+    *,
+    engine: Engine = "auto",
+    abstain_below: float | None = None,
+    check: bool = True,
+    crop: bool = False,
+    detector: Path | None = None,
+    workers: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """A row per picture (with `crop`, per face), as they are done: `candid predict` from Python.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    pictures
+        Files, folders, globs, tar or Parquet files.
+    engine, abstain_below
+        See `candid.deploy.classifier.open_classifier`.
+    check
+        Whether to flag pictures unlike the training data.
+    crop, detector
+        Whether to find faces first, and a model for OpenCV's FaceDetectorYN to do it with.
+    workers
+        Threads; 0: one per core.
+
+    Yields
+    ------
+    A dict by the names of the table's columns; None where undefined.
+    """
+    from candid.deploy.predict import label
+    from candid.deploy.sources import items, resolve
+    from candid.stages.using import labeller, one_thread_each
+
+    inputs = resolve([fspath(picture) for picture in pictures])
+    ready = labeller(
+        run,
+        engine=engine,
+        abstain_below=abstain_below,
+        check=check,
+        crop=crop,
+        detector=detector,
+    )
+    names = ready.columns.schema().names
+    with (
+        one_thread_each(ready.classifier.engine),
+        closing(label(ready, items(inputs), workers=workers)) as blocks,
+    ):
+        for block in blocks:
+            yield from (dict(zip(names, row, strict=True)) for row in block.rows)
+
+
+def export(
+    run: RunFolder,
+    *,
+    network: nn.Module | None = None,
+    out: Path | None = None,
+    int8: bool = False,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Exported:
+    """Write a run's model as ONNX, checked against torch: `candid export RUN` from Python.
+
+    `network` is the module itself where it is one of your own, which no name can build.
+    """
+    from candid.stages.using import export as write
+
+    folder, config = open_run(run.path)
+    data = stages.reload(folder, config, cache, quiet)
+    return write(folder, config, data, network=network, out=out, int8=int8)
 
 
 def audit(

@@ -28,7 +28,13 @@ import sys
 sys.path.insert(0, {tests!r})
 import candid.stages.serving as serving
 from deploy.serving import Brightness, model
-serving.load_served = lambda paths, config, below: [model(Brightness(seconds=0.3))]
+
+class Telling(Brightness):
+    def __call__(self, pixels):
+        print("at work", flush=True)
+        return super().__call__(pixels)
+
+serving.load_served = lambda paths, config, below: [model(Telling(seconds=1.0))]
 from candid.cli import main
 main(sys.argv[1:])
 """
@@ -49,18 +55,21 @@ def test_it_starts_answers_and_stops_after_the_last_answer(tmp_path, how):
     process, line = started(tmp_path, "--port", "0", "--json", CANDID_API_KEY="k1")
     url = json.loads(line)["url"]
     assert url.startswith("http://127.0.0.1:")
-    assert httpx.post(f"{url}/v1/predict", content=picture(), headers=RAW).status_code == 401
+    assert process.stdout.readline() == "at work\n"  # to warm up
+    answer = httpx.post(f"{url}/v1/predict", content=picture(), headers=RAW, timeout=60)
+    assert answer.status_code == 401
     answers = []
     headers = RAW | {"X-API-Key": "k1"}
     thread = threading.Thread(
         target=lambda: answers.append(
-            httpx.post(f"{url}/v1/predict", content=picture(), headers=headers, timeout=30)
+            httpx.post(f"{url}/v1/predict", content=picture(), headers=headers, timeout=60)
         )
     )
     thread.start()
-    threading.Timer(0.25, process.send_signal, [how]).start()
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(how)
     thread.join()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert answers[0].status_code == 200
     assert process.returncode == 0
     assert "Traceback" not in err
@@ -75,7 +84,7 @@ def test_logs_are_lines_of_json(tmp_path):
     url = line.split()[4]
     httpx.get(f"{url}/healthz")
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     events = [json.loads(x) for x in err.splitlines()]
     assert [e["event"] for e in events] == ["started", "request", "stopped"]
     assert (events[1]["path"], events[1]["status"]) == ("/healthz", 200)
@@ -259,14 +268,19 @@ def test_the_words_of_maps_are_those_of_explain():
 def test_pictures_unlike_the_training_data_get_no_answer(served):
     from dataclasses import replace
 
-    from candid.deploy.typical import Typical
     from deploy.serving import running
 
-    class Strange(Typical):
-        def distances(self, pixels):  # type: ignore[no-untyped-def]
-            return pixels.mean((1, 2, 3)).astype(np.float64)
+    class Strange:
+        """Bright pictures and wide ones are strange to it."""
 
-    typical = Strange(np.zeros(1, np.float32), 100.0, 0.01, 500, 1, 2, 0.5, 2.0, 8)
+        def unlike(self, pixels, widths, heights):  # type: ignore[no-untyped-def]
+            odd = (pixels.mean((1, 2, 3)) > 100) | (widths > heights)
+            return ["unlike the training data: strange" if o else "" for o in odd]
+
+        def told(self):  # type: ignore[no-untyped-def]
+            return "flags bright and wide pictures"
+
+    typical = Strange()
     with running(replace(served[0], typical=typical)) as url:
         bright, dark, wide = httpx.post(
             f"{url}/v1/predict",

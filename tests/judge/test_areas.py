@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from audited import crowd
 from sklearn.metrics import roc_auc_score
 
 from candid.judge.areas import Areas, roc_auc_influence
 from candid.judge.groups import KNOWN, rows_of
 from candid.judge.intervals import resample
-from audited import crowd
 
 
 def scores(n, seed, ties=False):

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 import pytest
-
 from audited import crowd, predictions
+
 from candid.errors import ConfigError, PredictionsError
 from candid.judge.audit import audit
 from candid.judge.conditions import failures, parse
@@ -288,7 +288,7 @@ def test_unknown_attributes_are_refused():
     p = crowd(30, {"Eyeglasses": 0.4}, 19)
     with pytest.raises(ConfigError, match="did you mean 'Eyeglasses'"):
         audit(p, AuditConfig(attributes=("Eyeglases",)))
-    with pytest.raises(ConfigError, match="audit.splits"):
+    with pytest.raises(ConfigError, match=r"audit\.splits"):
         AuditConfig(splits=("tests",))
 
 

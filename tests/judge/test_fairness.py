@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-
 from audited import crowd, predictions
+
 from candid.judge.audit import audit
 from candid.settings import AuditConfig
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from audited import crowd, predictions
 from sklearn import metrics as sk
 
 from candid.judge import groups as module
 from candid.judge import metrics
 from candid.judge.groups import KNOWN, LABEL, Figures, Plan, measure, rows_of
 from candid.judge.intervals import resample
-from audited import crowd, predictions
 
 SHARES = {"hat": 0.3, "glasses": 0.1, "young": 0.7}
 

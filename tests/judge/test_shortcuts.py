@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-
 from audited import predictions
+
 from candid.judge.audit import audit
 from candid.settings import AuditConfig
 
@@ -51,7 +51,7 @@ def test_a_model_that_leans_on_the_cue():
 
 
 def test_a_class_that_is_hard_for_another_reason_is_no_shortcut():
-    """Most pictures that contradict are of the class that is hard; within classes nothing differs."""
+    """Most pictures that contradict are of the hard class; within classes nothing differs."""
     rng = np.random.default_rng(1)
     label = rng.integers(0, 2, 3000)
     cue = np.where(label == 0, rng.random(3000) < 0.97, rng.random(3000) < 0.4).astype(int)

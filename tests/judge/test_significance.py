@@ -54,7 +54,7 @@ def test_students_quantile_is_near():
 
 def test_score_interval_is_wilsons():
     low, high = score_interval(shares([3, 95], 100), 0.95)
-    np.testing.assert_allclose([low, high], wilson([3, 95], 100), rtol=1e-9)
+    np.testing.assert_allclose([low, high], wilson([3, 95], 100), rtol=1e-7)
     few = score_interval(one(95, 100, units=10), 0.95)
     assert few[0][0] < low[1] and few[1][0] > high[1]
 
@@ -117,14 +117,8 @@ def test_p_is_seldom_below_its_level_without_a_difference():
     """5% of p-values at 0.05, 0.1% at 0.001, for rates and sizes as groups have them."""
     rng = np.random.default_rng(2)
     n, m, rate = 25, 2000, 0.04
-    p = difference_p(
-        *(
-            Side(v, np.sqrt(v * (1 - v) / k), np.full(20_000, k))
-            for v, k in ((rng.binomial(n, rate, 20_000) / n, n), (rng.binomial(m, rate, 20_000) / m, m))
-        ),
-        np.zeros(20_000),
-        score=True,
-    )  # fmt: skip
+    left, right = (shares(rng.binomial(k, rate, 20_000), k, units=k) for k in (n, m))
+    p = difference_p(left, right, np.zeros(20_000), score=True)
     assert (p <= 0.05).mean() < 0.055 and (p <= 0.001).mean() < 0.0015
     assert (p <= 0.05).mean() > 0.005
 
@@ -148,7 +142,7 @@ def test_ratio_interval_holds_the_truth():
         shares(rng.binomial(500, 0.8, 4000), 500),
     )
     low, high = ratio_interval(left, right, 0.95)
-    held = ((low <= 0.75) & (0.75 <= high)).mean()
+    held = ((low <= 0.75) & (high >= 0.75)).mean()
     assert 0.935 < held < 0.965
     low, high = ratio_interval(one(0, 50, units=50), one(40, 50), 0.95)
     assert low[0] == 0 and 0 < high[0] < 0.2
@@ -174,17 +168,9 @@ def test_the_smallest_visible_difference_is_seen_in_80_percent():
     expected = [one(base * n, n, units=n), one(base * m, m, units=m)]
     size = smallest_visible(*expected, ZERO, level, 1)[0]
     assert 0.05 < size < 0.3
-    seen = difference_p(
-        *(
-            Side(v, np.sqrt(v * (1 - v) / k), np.full(4000, k))
-            for v, k in (
-                (rng.binomial(n, base + size, 4000) / n, n),
-                (rng.binomial(m, base, 4000) / m, m),
-            )
-        ),
-        np.zeros(4000),
-        score=True,
-    )
+    left = shares(rng.binomial(n, base + size, 4000), n, units=n)
+    right = shares(rng.binomial(m, base, 4000), m, units=m)
+    seen = difference_p(left, right, np.zeros(4000), score=True)
     assert 0.72 < (seen <= level).mean() < 0.9
     # The same for accuracy, the other way round; and in 5 people nothing can be seen at all.
     flipped = [Side(1 - s.value, s.spread, s.units) for s in expected]

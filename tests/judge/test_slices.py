@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-
 from audited import crowd, predictions
+
 from candid.judge.audit import audit
 from candid.judge.groups import rows_of
 from candid.judge.intervals import resample

@@ -31,6 +31,8 @@ from candid.records import ModelCard
 from candid.runs import RunFolder
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from candid.deploy.network import Whole
 
 TOLERANCE = 1e-4  # of a probability, between torch and ONNX Runtime
@@ -56,7 +58,11 @@ class Check:
 
 
 def export_float(
-    run: RunFolder, card: ModelCard, path: Path, pixels: NDArray[np.uint8] | None
+    run: RunFolder,
+    card: ModelCard,
+    path: Path,
+    pixels: NDArray[np.uint8] | None,
+    network: nn.Module | None = None,
 ) -> Check:
     """Write the model as ONNX at `path`, once it gives what torch gives.
 
@@ -68,6 +74,8 @@ def export_float(
         Where the file goes.
     pixels
         (n, side, side, 3) real pictures to compare on; None or none: pictures of noise.
+    network
+        The module where it cannot be built by name.
 
     Raises
     ------
@@ -80,7 +88,7 @@ def export_float(
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
     from candid.deploy.network import load_whole
 
-    whole = load_whole(run.weights, card)
+    whole = load_whole(run.weights, card, network)
     data = to_onnx(whole, card, made_from(run, card))
     engine = OnnxEngine(data)
     found = compare(engine, whole, card, pixels)

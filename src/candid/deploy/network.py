@@ -42,15 +42,17 @@ class Whole(nn.Module):
         return torch.softmax(logits / self.temperature, dim=1)
 
 
-def load_whole(weights: Path, card: ModelCard) -> Whole:
+def load_whole(weights: Path, card: ModelCard, network: nn.Module | None = None) -> Whole:
     """The network that `card` describes with the weights of a file, on the processor.
+
+    `network` is filled where it is given: a network of the user's own cannot be built by name.
 
     Raises
     ------
     RunError
         Where the file is missing, damaged, or belongs to another network.
     """
-    return Whole(load_network(weights, card, torch.device("cpu")), card).eval()
+    return Whole(load_network(weights, card, torch.device("cpu"), network), card).eval()
 
 
 class TorchEngine:

@@ -155,8 +155,9 @@ class Teller:
             detail = (
                 f"{record.attribute} goes with the label (Cramér's V "
                 f"{record.association.value:.2f}; {goes}). Where it contradicts the label, "
-                f"{_percent(left)} are classified otherwise than labelled, where it agrees {_percent(right)}, within the pictures "
-                f"labelled {' or '.join(record.within)}: {self._difference(record.gap)}."
+                f"{_percent(left)} are classified otherwise than labelled, where it agrees "
+                f"{_percent(right)}, within the pictures labelled {' or '.join(record.within)}: "
+                f"{self._difference(record.gap)}."
             )
             told = self._audit_finding(
                 "shortcut",
@@ -191,8 +192,8 @@ class Teller:
         mine, others = (left, right) if error else (1 - left, 1 - right)
         among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
         detail = (
-            f"Of the pictures annotated {name}{among[0]}, {_percent(mine)} are classified otherwise "
-            f"than labelled; of the others{among[1]}, {_percent(others)}: {self._difference(gap)}."
+            f"Of the pictures annotated {name}{among[0]}, {_percent(mine)} are classified "
+            f"otherwise than labelled; of the others{among[1]}, {_percent(others)}: {self._difference(gap)}."
         )
         if beyond is not None:
             detail += (

@@ -3,7 +3,8 @@
 An attribute that goes with the label can serve a model as a shortcut (Geirhos et al. 2020). Then it
 does well where the cue agrees ("labelled Female, with lipstick"; "labelled Male, without") and
 worse where it contradicts. The difference is taken within each class and then averaged over the
-classes, because the images that contradict may be of another mix of classes, and one class may be harder.
+classes, because the images that contradict may be of another mix of classes, and one class may be
+harder.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from candid.stages.starting import Data, needs_torch, reload, timed
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from candid.deploy.classifier import Engine
     from candid.deploy.export import Check
@@ -92,6 +93,7 @@ def export(
     config: Config,
     data: Data | None,
     *,
+    network: nn.Module | None = None,
     out: Path | None = None,
     int8: bool = False,
 ) -> Exported:
@@ -104,6 +106,8 @@ def export(
     data
         Its data: real pictures to check on and, for int8, to calibrate and to measure on. None: the
         check is on noise, and int8 is refused.
+    network
+        The module where it cannot be built by name.
     out
         A folder for the files; None: the run's own.
     int8
@@ -123,7 +127,7 @@ def export(
     card = read_record(run.model, ModelCard)
     target = RunFolder(out) if out is not None else run
     path = onnx_path(target)
-    check: Check = export_float(run, card, path, _validation(data, _CHECKED))
+    check: Check = export_float(run, card, path, _validation(data, _CHECKED), network)
     done = Exported(str(path), path.stat().st_size, check.images, check.largest)
     if data is not None:
         done = _with(done, typical=know_pictures(run, data, config).told())

@@ -1,0 +1,182 @@
+"""`candid audit` from the outside: runs, strangers' tables, two models, conditions, bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import candid
+from candid import runs, stages
+from candid.cli import main
+from candid.predictions import write_predictions
+from candid.records import read_record
+from candid.records.audit import Audit
+from candid.runs import RunFolder
+from candid.settings import Config
+
+sys.path.insert(0, str(Path(__file__).parent / "judge"))
+from audited import crowd, predictions  # noqa: E402
+
+SHARES = {"hat": 0.2, "smile": 0.5}
+QUICK = ["--set", "audit.draws=60", "--set", "audit.more=false", "--set", "audit.slices=0"]
+
+
+def call(*arguments: object) -> int:
+    """Run a command line in this process; its exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    return stop.value.code
+
+
+def planted(seed=0, base=0.05):
+    return crowd(500, SHARES, seed, base=base, planted={("hat",): 0.3})
+
+
+def table(path, p, *, missing=0):
+    """The predictions as a stranger would write them."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["picture", "Who?", "gender", "p_c1", "hat", "smile"])
+        for i in range(len(p)):
+            row = [p.ids[i], f"person {p.identity[i]}", p.classes[p.label[i]], p.probability[i, 1]]
+            row += [p.attributes[a].values[p.attributes[a].data[i]] for a in SHARES]
+            writer.writerow(row if i >= missing else [*row[:4], "", row[5]])
+    return path
+
+
+COLUMNS = ["--label", "gender", "--prediction", "p_c1", "--identity", "Who?"]
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory) -> Path:
+    """A run folder that has predictions and nothing else."""
+    path = tmp_path_factory.mktemp("audited") / "run"
+    runs.create(path, Config(), runs.provenance(seed=0, data="none", data_fingerprint="none"))
+    write_predictions(path / "predictions.parquet", planted())
+    return path
+
+
+def test_a_run(run, capsys):
+    assert call("audit", run, *QUICK) == 0
+    said = capsys.readouterr().out
+    assert "serious: GROUP-GAP: Of the pictures annotated hat: yes," in said
+    assert "500 people" in said and "gaps were looked at" in said
+    found = read_record(run / "audit.json", Audit)
+    assert found.splits[0].findings[0].conditions[0].attribute == "hat"
+    assert "audit" in read_record(RunFolder(run).provenance, candid.records.Provenance).seconds
+
+
+def test_json_and_out_say_the_same(run, tmp_path, capsys):
+    out = tmp_path / "audit.json"
+    assert call("audit", run / "predictions.parquet", "--json", "--out", out, *QUICK) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads(out.read_text())
+    assert printed["source"] == "predictions.parquet"
+    assert call("audit", run, "--quiet", *QUICK) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_strangers_table_has_the_same_gaps(run, tmp_path, capsys):
+    p = planted()
+    file = table(tmp_path / "other.csv", p)
+    assert (
+        call("audit", file, *COLUMNS, "--group", "hat", "--group", "smile", "--json", *QUICK) == 0
+    )
+    theirs = json.loads(capsys.readouterr().out)
+    ours = candid.records.to_plain(
+        stages.audit_predictions(p, candid.load_config(overrides=tuple(QUICK[1::2])).audit)
+    )
+
+    def gaps(found):
+        return {
+            (*g["conditions"][0].values(), g["label"]): g["gaps"]["accuracy"]["value"]
+            for g in found["splits"][0]["groups"]
+        }
+
+    assert gaps(theirs) == pytest.approx(gaps(ours))
+    assert theirs["splits"][0]["people"] == 500
+    assert any("test" in note for note in theirs["notes"])
+
+
+def test_missing_values_of_a_table_are_told(tmp_path, capsys):
+    p = planted()
+    file = table(tmp_path / "other.csv", p, missing=40)
+    assert call("audit", file, *COLUMNS, "--json", *QUICK) == 0
+    split = json.loads(capsys.readouterr().out)["splits"][0]
+    hat = split["groups"][0]["gaps"]["accuracy"]
+    assert hat["n"] + hat["rest_n"] == len(p) - 40
+    assert any("no value for hat" in note for note in split["notes"])
+
+
+def test_conditions_exit_with_1(run, capsys):
+    assert call("audit", run, "--quiet", "--fail-on", "gap>0.9", *QUICK) == 0
+    assert call("audit", run, "--quiet", "--fail-on", "gap>0.05", *QUICK) == 1
+    said = capsys.readouterr()
+    assert "gap>0.05 holds on test" in said.err and "hat: yes" in said.err and said.out == ""
+    assert (run / "audit.json").is_file()  # the work was done
+
+
+def test_two_models_on_the_same_images(run, tmp_path, capsys):
+    better = tmp_path / "better"
+    shutil.copytree(run, better)
+    p = planted()
+    fixed = (p.attributes["hat"].data == 1) & (np.arange(len(p)) % 2 == 0)
+    attributes = {name: a.data for name, a in p.attributes.items()}
+    write_predictions(
+        better / "predictions.parquet",
+        predictions(
+            p.label,
+            np.where(fixed, p.label, p.prediction),
+            attributes=attributes,
+            identity=p.identity,
+            classes=p.classes,
+        ),
+    )
+    assert call("audit", run, better, *QUICK) == 0
+    assert "run → better" in capsys.readouterr().out
+    comparison = read_record(better / "audit.json", Audit).comparison
+    expected = (fixed & (p.prediction != p.label)).sum()
+    assert comparison.overall.gained == expected and comparison.overall.lost == 0
+    changed = [g for g in comparison.groups if g.state == "found"]
+    assert (changed[0].attribute, changed[0].value) == ("hat", "yes")
+
+
+def test_from_python():
+    found = candid.audit(planted(), candid.load_config(overrides=tuple(QUICK[1::2])))
+    assert found.splits[0].findings[0].conditions[0].value == "yes"
+    both = candid.audit(
+        planted(1), candid.load_config(overrides=tuple(QUICK[1::2])), before=planted(1)
+    )
+    assert both.comparison.overall.gained == both.comparison.overall.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "There is no nowhere"),
+        (["{file}"], "its columns must be named"),
+        (["{file}", *COLUMNS, "--group", "hatt"], "did you mean"),
+        (["{run}", "--label", "gender"], "was written by Candid"),
+        (["{file}", *COLUMNS, "--tone"], "--tone needs a run"),
+        (["{run}", "--fail-on", "gapp>0.05"], "did you mean 'gap'"),
+        (["{run}", "--set", "audit.drawss=100"], "audit.draws"),
+        (["{run}", "--set", 'audit.attributes=["hatt"]'], "did you mean 'hat'"),
+        (["{empty}"], "is not a run"),
+    ],
+)
+def test_bad_input_is_explained(arguments, said, run, tmp_path, capsys):
+    places = {
+        "{run}": run,
+        "{file}": table(tmp_path / "other.csv", planted()),
+        "{empty}": tmp_path / "empty",
+    }
+    (tmp_path / "empty").mkdir()
+    assert call("audit", *(places.get(a, a) for a in arguments)) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
