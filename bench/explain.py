@@ -61,7 +61,13 @@ def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[st
         # Captum's NoiseTunnel draws its own noise; the same noise is given to its Saliency here.
         noise = _noise(x, config.smoothgrad_samples, config.seed)[0]
         noisy = x + noise * config.smoothgrad_noise * (x.max() - x.min())
-        return Saliency(odds).attribute(noisy, c, abs=False).mean(0, keepdim=True).abs().sum(1)
+        return (
+            Saliency(odds)
+            .attribute(noisy.requires_grad_(), c, abs=False)
+            .mean(0, keepdim=True)
+            .abs()
+            .sum(1)
+        )
 
     def rise(x, c):
         total, scores, kept = config.rise_masks, [], []
@@ -75,7 +81,7 @@ def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[st
         return torch.einsum("n,nhw->hw", centred, torch.stack(kept))[None] / spread
 
     return {
-        "gradient": lambda x, c: Saliency(odds).attribute(x, c).sum(1),
+        "gradient": lambda x, c: Saliency(odds).attribute(x.clone().requires_grad_(), c).sum(1),
         "smoothgrad": smoothgrad,
         "integrated_gradients": lambda x, c: (
             IntegratedGradients(odds)

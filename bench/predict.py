@@ -7,8 +7,9 @@
     python bench/predict.py RUN FOLDER [--images N] [--repeats R] [--only NAME,NAME]
 
 RUN is a finished run (it is exported first, to int8 as well where its data are there), FOLDER holds
-pictures. Every line is the best of the repeats, taken in turns; what counts are the ratios. Figures
-are in docs/log.md.
+pictures. Every line is the best of the repeats, taken in turns; what counts are the ratios. Rates
+are per second, and per second of one processor core, which a busy machine disturbs less. Figures are
+in docs/log.md.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> None:
     if given.one:
         print(way(given.one, given.run, files))
         return
-    best: dict[str, float] = {}
+    best: dict[str, list[float]] = {}
     for _ in range(given.repeats):
         for name in given.only.split(","):
             words = [sys.executable, __file__, str(given.run), str(given.folder), "--one", name]
@@ -46,23 +47,24 @@ def main() -> None:
             if done.returncode:
                 print(f"{name:>8}: {done.stderr.strip().splitlines()[-1]}")
                 continue
-            best[name] = max(best.get(name, 0.0), len(files) / float(done.stdout.split()[-1]))
-    for name, rate in best.items():
-        ratios = [
-            f"{rate / best[peer]:.2f} × {peer}" for peer in ("loop", "decode") if peer in best
-        ]
-        print(f"{name:>8}: {rate:8,.0f} pictures/s   {'   '.join(ratios)}")
+            rates = [len(files) / float(seconds) for seconds in done.stdout.split()[-2:]]
+            best[name] = [max(pair) for pair in zip(rates, best.get(name, rates), strict=True)]
+    for name, (rate, per_core) in best.items():
+        peers = [peer for peer in ("loop", "decode") if peer in best]
+        ratios = (
+            f"{rate / best[p][0]:.2f} (core: {per_core / best[p][1]:.2f}) × {p}" for p in peers
+        )
+        print(f"{name:>8}: {rate:7,.0f}/s {per_core:7,.0f}/core s   {'   '.join(ratios)}")
 
 
-def way(name: str, run: Path, files: list[Path]) -> float:
-    """Seconds for all files, after one small warm-up that loads what must be loaded."""
-    prepared = (
-        _loop(run) if name == "loop" else _decode(run) if name == "decode" else _candid(name, run)
-    )
+def way(name: str, run: Path, files: list[Path]) -> str:
+    """Seconds, and processor seconds, for all files after a warm-up that loads what is needed."""
+    ways = {"loop": _loop, "decode": _decode}
+    prepared = ways[name](run) if name in ways else _candid(name, run)
     prepared(files[:64])
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     prepared(files)
-    return time.perf_counter() - began
+    return f"{time.perf_counter() - began} {time.process_time() - worked}"
 
 
 def _loop(run: Path) -> Callable[[list[Path]], None]:

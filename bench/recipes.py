@@ -1,11 +1,12 @@
 """What each recipe reaches on CelebA, at what price: weighted F1, processor time, image passes.
 
 For every recipe and seed: `candid train` and `candid evaluate` through the command line, on the
-same images; then one table. Processor time is that of the whole process that trains, with the reading of
-packed images, all evaluations and the start of Python; "to 0.9627" is the part of it, and the image
-passes, after which validation F1 is first as high as a straightforward script of the description
-ends with. Differences are of each recipe's first seed to `plain`'s, on the same pictures, by a
-bootstrap of people (`candid.judge.compare`). Runs that lie in --out already are not repeated.
+same images; then one table. Processor time is that of the whole process that trains, with the
+reading of packed images, all evaluations and the start of Python; "to 0.9627" is the part of it,
+and the image passes, after which validation F1 is first as high as a straightforward script of the
+description ends with. Differences are of each recipe's first seed to `plain`'s, on the same
+pictures, by a bootstrap of people (`candid.judge.compare`). Runs that lie in --out already are not
+repeated.
 
     python bench/recipes.py ../shared/data/celeba64 --out runs/bench
 

@@ -32,7 +32,8 @@ QUICK = [
     "--set", "train.evaluations=4", "--set", "train.threads=1", "--set", "data.workers=1",
     "--set", "evaluate.draws=100", "--set", "train.precision=float32",
     "--set", "audit.draws=100", "--set", "explain.images=16", "--set", "explain.check_images=4",
-    "--set", "explain.rise_masks=8", "--set", "explain.examples=2", "--set", "explain.curve_steps=3",
+    "--set", 'explain.methods=["gradient"]', "--set", "explain.examples=2",
+    "--set", "explain.curve_steps=3", "--set", "explain.draws=60",
 ]  # fmt: skip
 
 
@@ -109,7 +110,13 @@ def test_files_agree_with_each_other(finished, faces):
     assert predictions.provenance["data_fingerprint"] == provenance.data_fingerprint
     assert provenance.data == str(faces.resolve())
     assert set(provenance.seconds) == {
-        "explore", "train", "predict", "evaluate", "audit", "explain", "inside"
+        "explore",
+        "train",
+        "predict",
+        "evaluate",
+        "audit",
+        "explain",
+        "inside",
     }
     assert len(history) == config.train.steps == 24
     measured = {r.step: r.validation_f1 for r in history if r.validation_f1 == r.validation_f1}

@@ -21,7 +21,7 @@ from candid.runs import RunFolder
 from candid.settings import Config
 
 sys.path.insert(0, str(Path(__file__).parent / "judge"))
-from audited import crowd, predictions  # noqa: E402
+from audited import crowd, predictions
 
 SHARES = {"hat": 0.2, "smile": 0.5}
 QUICK = ["--set", "audit.draws=60", "--set", "audit.more=false", "--set", "audit.slices=0"]

@@ -17,8 +17,8 @@ from candid.stages import predict, reload
 QUICK = (
     "data.side=24", "data.workers=1", "train.steps=8", "train.batch_size=32",
     "train.evaluations=2", "train.threads=1", "evaluate.draws=100", "network.depth=1",
-    "audit.draws=100", "explain.images=16", "explain.check_images=4", "explain.rise_masks=8",
-    "explain.examples=2", "explain.curve_steps=3",
+    "audit.draws=100", "explain.images=16", "explain.check_images=4", "explain.examples=2",
+    'explain.methods=["gradient", "grad_cam"]', "explain.curve_steps=3", "explain.draws=60",
 )  # fmt: skip
 
 

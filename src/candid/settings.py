@@ -161,6 +161,16 @@ class TrainConfig:
         "weights of the loss: inverse class frequency in train, or none",
         choices=("inverse", "none"),
     )
+    balance: str = setting(
+        "none",
+        "what groups that are few weigh: group makes every combination of label and "
+        "balance_attributes weigh the same, dro follows the group with the highest loss; either "
+        "takes the place of class_weights",
+        choices=("none", "group", "dro"),
+    )
+    balance_attributes: tuple[str, ...] = setting(
+        (), "the attributes whose combinations with the label are balanced"
+    )
     evaluations: int = setting(
         20, "how often, evenly spread, the whole validation set is measured", low=1
     )
@@ -179,6 +189,22 @@ class TrainConfig:
     device: str = setting("auto", "auto, cpu, cuda, or one of several: cuda:1")
     threads: int = setting(0, "processor threads; 0: one per core", low=0)
     seed: int = setting(0, "the same seed gives the same result", low=0, high=_LARGEST_SEED)
+
+    def __post_init__(self) -> None:
+        if self.balance == "none":
+            return
+        if not self.balance_attributes:
+            raise ConfigError(
+                f"train.balance = {self.balance!r} does not say between which groups.",
+                expected="the attributes that make the groups",
+                todo='set train.balance_attributes=["Eyeglasses"], for example',
+            )
+        if self.mixup or self.cutmix:
+            raise ConfigError(
+                f"train.balance = {self.balance!r} goes together with no mixtures of images.",
+                expected="train.mixup = 0 and train.cutmix = 0: a mixture belongs to two groups",
+                todo="set both to 0, or train.balance=none",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,21 +77,20 @@ def test_a_lamp_from_one_side_makes_it_unsure():
 
 
 def test_correction_takes_a_part_of_the_light_out():
-    """Under a coloured or a dim light the angle and hue move less than they would."""
-    # Skin before a grey wall, and something that shines in the face.
+    """Under a dim or bright light the angle moves less than it would; the hue hardly changes."""
     picture = np.full((1, 64, 64, 3), 150, np.uint8)
     picture[0, 14:58, 14:50] = np.round(skin_rgb(35))
-    picture[0, 30:33, 30:34] = 245
+    picture[0, 30:33, 30:34] = 235  # something that shines in the face
     linear = (picture / 255) ** 2.2
 
     def moved(light, corrected):
         lit = np.round(255 * (linear * light).clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
         tone = measure_tone(np.concatenate([picture, lit]), corrected=corrected, quiet=True)
-        return abs(np.diff(tone.ita)[0]), abs(np.diff(tone.hue)[0])
+        assert abs(np.diff(tone.hue)[0]) < 2
+        return abs(np.diff(tone.ita)[0])
 
-    for light in ([1, 1, 0.6], [0.7, 0.8, 1]):
-        assert moved(light, True)[1] < 0.92 * moved(light, False)[1]
-    assert moved([0.5] * 3, True)[0] < 0.85 * moved([0.5] * 3, False)[0]
+    for light in (0.35, 0.6, 1.2):
+        assert moved(light, True) < 0.85 * moved(light, False)
 
 
 def noisy(n=40, side=48):
@@ -147,7 +146,7 @@ def test_attributes_and_summary(tmp_path):
     assert [(b.low, b.high) for b in s.bins][:2] == [(55, 90), (41, 55)]
     assert sum(s.ita.counts) == sum(s.hue.counts) == s.n - s.no_skin
     assert s.ita.mean == pytest.approx(np.nanmean(tone.ita))
-    assert "affected by light" in s.caveat and "light's colour" in s.method
+    assert "affected by light" in s.caveat and "highlights" in s.method
     write_record(tmp_path / "t.json", s)
     assert read_record(tmp_path / "t.json", ToneSummary) == s
 
@@ -181,4 +180,4 @@ def test_drawn_faces_of_known_tone():
     known = np.array([f.skin_tone for f in faces.truth.faces])
     for corrected in (True, False):
         tone = measure_tone(faces.images, corrected=corrected, quiet=True)
-        assert scipy_stats.spearmanr(tone.ita, known).statistic > 0.93
+        assert scipy_stats.spearmanr(tone.ita, known).statistic > 0.9

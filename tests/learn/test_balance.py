@@ -1,4 +1,4 @@
-"""Weights and losses of groups, by brute force, by closed form, and on a problem with a shortcut."""
+"""Weights and losses of groups, by brute force, by hand, and on a problem with a shortcut."""
 
 from __future__ import annotations
 
@@ -136,9 +136,9 @@ def worst_group_accuracy(how):
     group, weight = torch.tensor(cell), torch.tensor(group_weights(label, hat)).float()
     torch.manual_seed(0)
     net = torch.nn.Linear(2, 2)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.2, weight_decay=1e-3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.4, weight_decay=1e-3)
     dro = GroupDRO(counts, step_size=0.1)
-    for _ in range(150):
+    for _ in range(80):
         losses = F.cross_entropy(net(x), y, reduction="none")
         loss = {"mean": losses.mean, "weights": lambda v=losses: (v * weight).mean()}.get(
             how, lambda v=losses: dro.loss(v, group)

@@ -9,14 +9,16 @@ from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from candid.errors import RunError, TrainingError
+from candid.errors import ConfigError, RunError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.device import placed
 from candid.learn.forward import Images, forward, logits
+from candid.learn.mixing import Mixture
 from candid.learn.networks import build
 from candid.learn.optimizers import learning_rate
 from candid.learn.state import State
 from candid.learn.train import (
+    Loss,
     Task,
     batches,
     class_weights,
@@ -426,3 +428,75 @@ def test_learning_rates_are_those_of_the_schedule():
     expected = [learning_rate(step, config) for step in range(12)]
     assert [row.learning_rate for row in state.history] == expected
     assert expected[0] < expected[2] > expected[-1] > 0
+
+
+# --- balance between groups ----------------------------------------------------------------------
+
+
+def grouped(n=200):
+    """A task in which an attribute says the label for nine in ten, and the picture always."""
+    data = task(n)
+    rng = np.random.default_rng(1)
+    cue = np.where(rng.random(n) < 0.9, data.label, 1 - data.label).astype(np.int16)
+    return dataclasses.replace(data, codes=(cue,))
+
+
+BALANCED = dataclasses.replace(
+    FAST, balance="group", balance_attributes=("cue",), checkpoints=12, evaluations=12
+)
+
+
+def test_the_first_loss_weighs_every_group_the_same():
+    data = grouped()
+    config = dataclasses.replace(BALANCED, steps=1, batch_size=160, evaluations=1)
+    state = start(network(), config, data)
+    before = {k: v.clone() for k, v in state.network.state_dict().items()}
+    list(train(data, state, config, STILL, quiet=True))
+    net = network()
+    net.load_state_dict(before)
+    rows = next(batches(data.train, 0, config))
+    with torch.random.fork_rng():
+        seeded(config.seed, 0, torch.device("cpu"))
+        batch = data.images.batch(rows, torch.device("cpu"))
+        output = net.train()(batch.contiguous(memory_format=torch.channels_last))
+    each = F.cross_entropy(output, torch.from_numpy(data.label[rows]).long(), reduction="none")
+    means = [
+        each[torch.from_numpy((data.label[rows] == a) & (data.codes[0][rows] == b))].mean().item()
+        for a in (0, 1) for b in (0, 1)
+    ]  # fmt: skip
+    # The batch is the whole training set, so weights by group are a mean of the groups' means.
+    assert state.history[0].train_loss == pytest.approx(np.mean(means), rel=1e-4)
+
+
+@pytest.mark.parametrize("balance", ["group", "dro"])
+def test_going_on_with_balance_is_exact(tmp_path, balance):
+    config = dataclasses.replace(BALANCED, balance=balance)
+    data, path = grouped(), tmp_path / "state.safetensors"
+    whole = start(network(), config, data)
+    list(train(data, whole, config, CHANGED, quiet=True))
+    killed = start(network(), config, data)
+    for row in train(data, killed, config, CHANGED, save_to=path, quiet=True):
+        if row.step == 5:
+            break
+    again = start(network(99), config, data)
+    checkpoint.load(path, again)
+    list(train(data, again, config, CHANGED, quiet=True))
+    assert same(whole, again)
+    if balance == "dro":
+        assert torch.equal(whole.dro.weight, again.dro.weight)
+        assert whole.dro.weight.sum().item() == pytest.approx(1)
+        assert whole.dro.weight.unique().numel() == 4
+
+
+def test_groups_without_attributes_and_mixtures_of_groups_are_refused():
+    with pytest.raises(ConfigError, match="between which groups"):
+        TrainConfig(balance="group")
+    with pytest.raises(ConfigError, match="no mixtures"):
+        TrainConfig(balance="dro", balance_attributes=("cue",), mixup=0.2)
+    config = dataclasses.replace(BALANCED, balance="dro")
+    with pytest.raises(TrainingError, match="nothing that follows"):
+        state = start(network(), config)
+        state.dro = None
+        loss = Loss(grouped(), config, None)
+        loss.cell = np.zeros(200, np.int64)
+        loss(torch.zeros(2, 2), Mixture(torch.zeros(2).long(), None, None), np.arange(2))

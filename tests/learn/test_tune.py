@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from candid.errors import ConfigError, RunError, TrainingError
 from candid.learn.tune.finals import candidates, repeat_finalists, train_last, winner
@@ -243,6 +244,25 @@ def test_a_process_that_is_killed_is_missed(tmp_path):
     assert "RUNNING" not in states.values()
 
 
+def test_a_process_that_seemed_dead_lets_go(tmp_path):
+    """Another process gave its first trial up while it worked: it goes on with others."""
+    path = tmp_path / "a.db"
+    study, other = opened(path), opened(path)
+    given_up = []
+
+    def slow(config, report):
+        report(1, 0.5, 640)
+        if not given_up:
+            (mine,) = [t for t in other.search.get_trials() if t.state.name == "RUNNING"]
+            given_up.append(mine.number)
+            other.search.tell(mine.number, state=TrialState.FAIL)
+        return objective(config, report)
+
+    search(study, slow, quiet=True)
+    assert study.search.trials[given_up[0]].state.name == "FAIL"
+    assert len(made(study)) == 8
+
+
 # --- the finals ----------------------------------------------------------------------------------
 
 
@@ -304,11 +324,32 @@ def test_the_last_training_happens_once(tmp_path):
     assert config.train.seed == BASE.train.seed
 
 
-def test_without_seeds_the_best_trial_wins(tmp_path):
-    study = opened(tmp_path / "a.db", replace(BASE, tune=replace(BASE.tune, seeds=0)))
+def test_a_finalist_that_diverges_does_not_win(tmp_path):
+    study = opened(tmp_path / "a.db")
+    search(study, objective, quiet=True)
+    favourite = best_trial(study)
+
+    def once(config):
+        rate = favourite.params["train.learning_rate"]
+        if config.train.learning_rate == rate and config.train.seed == 2:
+            raise TrainingError("The loss of batch 7 is nan.", expected="", todo="")
+        return truth(config)
+
+    repeat_finalists(study, once, quiet=True)
+    assert winner(study).number != favourite.number
+    (broken,) = [c for c in candidates(study) if c.number == favourite.number]
+    assert math.isnan(broken.mean)
+    assert [seed for seed, f1 in broken.f1.items() if math.isnan(f1)] == [2]
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1e-2])
+def test_without_seeds_the_best_trial_wins(tmp_path, rate):
+    base = replace(BASE, train=replace(BASE.train, learning_rate=rate))
+    study = opened(tmp_path / "a.db", replace(base, tune=replace(BASE.tune, seeds=0)))
     search(study, objective, quiet=True)
     repeat_finalists(study, lambda c: pytest.fail("no seeds"), quiet=True)
     assert winner(study).number == best_trial(study).number
+    assert winner(study).is_baseline == (rate == 1e-2)  # which nothing beats
 
 
 # --- importance ----------------------------------------------------------------------------------

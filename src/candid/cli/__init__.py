@@ -9,8 +9,8 @@ from typing import NoReturn
 import click
 
 import candid
-from candid.cli.explaining import explain
 from candid.cli.auditing import audit
+from candid.cli.explaining import explain
 from candid.cli.judging import evaluate, report
 from candid.cli.making import demo, explore, run_verb, train
 from candid.cli.serving import serve

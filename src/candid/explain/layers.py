@@ -158,7 +158,7 @@ def _token_hook(
     named: dict[str, nn.Module],
 ) -> Hook | None:
     """The last layer whose tokens of places have a say in the score."""
-    place = _first_token(scorer, image, named[layers[0][0]])
+    place = _first_token(scorer, image, layers[0][1].shape[1])
     if place is None:
         return None
     # As many channels as most layers of tokens have: not queries, keys and values in one.
@@ -177,23 +177,32 @@ def _token_hook(
     return None
 
 
-def _first_token(scorer: Scorer, image: Tensor, module: nn.Module) -> tuple[int, int] | None:
+def _first_token(scorer: Scorer, image: Tensor, tokens: int) -> tuple[int, int] | None:
     """Where the tokens of places begin, and their rows: seen by changing one corner of the image.
 
-    Class tokens and registers may stand before or after them. The first layer of tokens has not
-    mixed them yet, so a change in the first corner moves the first token of a place most, and
-    one in the last corner the last.
+    Class tokens and registers may stand before or after them. The first layer that takes tokens
+    gets them before attention has mixed them, so a change in the first corner moves the first token
+    of a place most, and one in the last corner the last.
     """
-    side = image.shape[-1]
-    corner = max(1, side // 16)
+    corner = max(1, image.shape[-1] // 16)
     near, far = image.clone(), image.clone()
     near[..., :corner, :corner] += 1
     far[..., -corner:, -corner:] += 1
-    with Hook("", module).captured() as seen, torch.no_grad():
+    taken: list[Tensor] = []
+
+    def note(module: nn.Module, given: tuple[Any, ...]) -> None:
+        if not taken and given and isinstance(given[0], Tensor):
+            value = given[0]
+            if value.ndim == 3 and value.shape[:2] == (3, tokens):
+                taken.append(value.detach().float())
+
+    with contextlib.ExitStack() as stack, torch.no_grad():
+        for module in scorer.network.modules():
+            stack.callback(module.register_forward_pre_hook(note).remove)
         scorer.logits(torch.cat([image, near, far]))
-    if not seen or len(seen[-1]) != 3:
+    if not taken:
         return None
-    moved = (seen[-1][1:] - seen[-1][0]).float().norm(dim=2)  # (2, tokens)
+    moved = (taken[0][1:] - taken[0][0]).norm(dim=2)  # (2, tokens)
     first, last = (int(i) for i in moved.argmax(1))
-    grid = math.isqrt(last - first + 1)
+    grid = math.isqrt(max(0, last - first + 1))
     return (first, grid) if grid > 1 and grid * grid == last - first + 1 else None

@@ -193,7 +193,8 @@ class Teller:
         among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
         detail = (
             f"Of the pictures annotated {name}{among[0]}, {_percent(mine)} are classified "
-            f"otherwise than labelled; of the others{among[1]}, {_percent(others)}: {self._difference(gap)}."
+            f"otherwise than labelled; of the others{among[1]}, {_percent(others)}: "
+            f"{self._difference(gap)}."
         )
         if beyond is not None:
             detail += (

@@ -7,10 +7,11 @@ of a skin's colour, so the hue angle, from red to yellow, stands beside it (Thon
 ICCV 2023).
 
 What is measured is a picture, not a person: the camera's exposure and the light move it as much as
-the skin does. Two steps take out a part of that. The light's colour is estimated as the picture's
-mean (grey world; Buchsbaum 1980), and the exposure by the highlights of the face, which mirror the
-light whatever the skin is. Both are applied by a power of 0.3, because in full they take out the
-skin's own tone with the light's: see `bench/tone.py`.
+the skin does. A part of that is taken out by the highlights of the face, which mirror the light
+whatever the skin is: lightness is scaled towards highlights of the same strength in every picture,
+by a power of 0.3, because in full it takes out some of the skin's own tone. Estimating the light's
+colour from the whole picture (grey world) was tried and made things worse, as most of what is
+averaged is somebody's clothes and wall: see `bench/tone.py`.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ _METHOD = (
     "bin."
 )
 
-# How much of the light's estimated colour and strength is taken out, and how bright the highlights
-# of a face are taken to be (0 to 1, linear).
-_COLOUR, _EXPOSURE, _HIGHLIGHT = 0.3, 0.3, 0.85
+# How much of the light's estimated strength is taken out, and how bright the highlights of a face
+# are taken to be (0 to 1, linear).
+_EXPOSURE, _HIGHLIGHT = 0.3, 0.85
 _LIMIT = 8.0  # degrees: beyond it an angle is as likely in the next bin as in its own
 _LEAST_SHARE = 0.15  # of the face's middle must be skin-coloured
 _SIDE = 32  # larger pictures are averaged down to at least this
@@ -88,7 +89,7 @@ class Tone:
     skin
         (n,) float64 share of the face's middle that is skin-coloured.
     corrected
-        Whether the light was partly taken out.
+        Whether a part of the light's strength was taken out.
     """
 
     ita: Floats
@@ -120,7 +121,7 @@ class Tone:
         measured = int(np.count_nonzero(codes >= 0))
         counts = np.bincount(codes[codes >= 0], minlength=len(BINS)).tolist()
         edges = [90.0, *_LOWER.tolist(), -90.0]
-        light = ", after a part of the light's colour and strength was taken out"
+        light = ", after a part of the light's strength was taken out by the face's highlights"
         known = self.error[~np.isnan(self.error)]
         return ToneSummary(
             method=_METHOD.format(light=light if self.corrected else "", limit=_LIMIT),
@@ -158,7 +159,7 @@ def measure_tone(
     rows
         (n,) which of the pictures to measure, in this order; None: all.
     corrected
-        Take a part of the light out first.
+        Take a part of the light's strength out first.
     quiet
         Show no progress bar.
 
@@ -210,14 +211,11 @@ def _lab(linear: Singles) -> Singles:
     return lab
 
 
-def _gains(linear: Singles, face: NDArray[np.bool_]) -> Singles:
-    """(n, 3): what each channel is multiplied by, so that a part of the light goes out of it."""
-    mean = np.maximum(linear.mean(axis=(1, 2)), 1e-3)  # (n, 3)
-    grey = (mean @ _LUMINANCE)[:, None]
-    highlight = np.percentile(linear[:, face] @ _LUMINANCE, 99, axis=1)
-    strength = (_HIGHLIGHT / np.maximum(highlight, 0.02)) ** _EXPOSURE
-    gains: Singles = ((grey / mean) ** _COLOUR * strength[:, None]).astype(np.float32)
-    return gains
+def _gain(seen: Singles) -> Singles:
+    """(n,): what the light of (n, pixels, 3) faces is multiplied by, from their highlights."""
+    highlight = np.percentile(seen @ _LUMINANCE, 99, axis=1)
+    gain: Singles = (_HIGHLIGHT / np.maximum(highlight, 0.02)) ** _EXPOSURE
+    return gain.astype(np.float32)
 
 
 # --- where skin is -------------------------------------------------------------------------------
@@ -262,7 +260,7 @@ def _measure(
     """(4, n): angle, hue, standard error and share of skin."""
     seen = linear[:, face]  # (n, pixels, 3)
     if corrected:
-        seen = seen * _gains(linear, face)[:, None, :]
+        seen = seen * _gain(seen)[:, None, None]
     lab = _lab(seen)
     skin = _is_skin(lab)
     share = skin.mean(axis=1)

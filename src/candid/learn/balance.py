@@ -120,7 +120,7 @@ class GroupDRO:
         known = torch.as_tensor(np.asarray(counts), dtype=torch.float32)
         if not len(known) or (known < 1).any() or not step_size >= 0:
             raise TrainingError(
-                f"Groups of {list(counts)[:5]} rows with a step size of {step_size} are impossible.",
+                f"Groups of {list(counts)[:5]} rows, and a step size of {step_size}: impossible.",
                 expected="at least one group, a row in each, and a step size of 0 or more",
                 todo="take the counts from group_cells",
             )

@@ -29,6 +29,8 @@ def save(path: Path, state: State) -> None:
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
     if state.averaged is not None:
         tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
+    if state.dro is not None:
+        tensors |= {f"dro.{k}": v for k, v in state.dro.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
     tensors |= {f"optimizer.{k}": v for k, v in optimizer.items() if isinstance(v, Tensor)}
     rows = [dataclasses.astuple(row) for row in state.history]
@@ -86,6 +88,8 @@ def _restore(state: State, about: dict[str, Any], tensors: dict[str, Tensor]) ->
     state.network.load_state_dict(below("network."))
     if state.averaged is not None:
         state.averaged.load_state_dict(below("averaged."))
+    if state.dro is not None:
+        state.dro.load_state_dict(below("dro."))
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Any]] = {}
     groups = state.optimizer.state_dict()["param_groups"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from candid.learn.balance import GroupDRO
 from candid.records import HistoryRow
 
 
@@ -18,6 +19,7 @@ class State:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     averaged: nn.Module | None = None
+    dro: GroupDRO | None = None
     step: int = 0
     history: list[HistoryRow] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)

@@ -25,9 +25,10 @@ from tqdm import tqdm
 from candid.errors import ConfigError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.augment import augment
+from candid.learn.balance import GroupDRO, group_cells, group_weights
 from candid.learn.device import pick_device, placed, uses_bfloat16
 from candid.learn.forward import Images, forward, logits
-from candid.learn.mixing import mix, mixture_loss
+from candid.learn.mixing import Mixture, mix, mixture_loss
 from candid.learn.optimizers import learning_rate, optimizer_of
 from candid.learn.state import State
 from candid.records import HistoryRow
@@ -38,7 +39,8 @@ from candid.settings import AugmentConfig, TrainConfig
 class Task:
     """What is to be learned: packed images, their labels, and which rows are for what.
 
-    `label` holds (n,) indices of classes; `train` and `validation` are rows without missing labels.
+    `label` holds (n,) indices of classes; `train` and `validation` are rows without missing labels;
+    `codes` (n,) values of the attributes between which the loss is balanced.
     """
 
     images: Images
@@ -46,13 +48,68 @@ class Task:
     classes: int
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
+    codes: tuple[NDArray[np.int16], ...] = ()
 
 
-def start(network: nn.Module, config: TrainConfig) -> State:
-    """A network about to be trained, on the device that the settings name."""
-    network = placed(network, pick_device(config.device))
+def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> State:
+    """A network about to be trained, on the device that the settings name.
+
+    `task` is needed where groups are followed (`train.balance = "dro"`).
+    """
+    device = pick_device(config.device)
+    network = placed(network, device)
     averaged = copy.deepcopy(network).requires_grad_(False).eval() if config.average else None
-    return State(network, optimizer_of(network, config), averaged)
+    dro = None
+    if config.balance == "dro" and task is not None:
+        dro = GroupDRO(_cells(task)[1], device=device)
+    return State(network, optimizer_of(network, config), averaged, dro)
+
+
+def _cells(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n,) the group of each training row, -1 for others; and how many rows each group has."""
+    cell, counts = group_cells(task.label[task.train], [c[task.train] for c in task.codes])
+    everywhere = np.full(len(task.label), -1, np.int64)
+    everywhere[task.train] = cell
+    return everywhere, counts
+
+
+class Loss:
+    """The loss of a batch: by class, or balanced between groups.
+
+    Without balance it is the weighted cross-entropy of `mixture_loss`. With `group`, each image's
+    loss is weighted by its group and averaged over the weights; with `dro`, `GroupDRO` weighs.
+    """
+
+    def __init__(self, task: Task, config: TrainConfig, dro: GroupDRO | None) -> None:
+        self.smoothing, self.dro = config.label_smoothing, dro
+        self.classes = class_weights(task, config)
+        self.row: NDArray[np.float64] | None = None
+        self.cell: NDArray[np.int64] | None = None
+        if config.balance == "group":
+            self.row = np.zeros(len(task.label))
+            codes = [c[task.train] for c in task.codes]
+            self.row[task.train] = group_weights(task.label[task.train], codes)
+        elif dro is not None:
+            self.cell = _cells(task)[0]
+
+    def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
+        """A scalar with its graph."""
+        if self.row is None and self.cell is None:
+            weights = self.classes.to(output.device)
+            return mixture_loss(output, mixture, weights, self.smoothing)
+        each = F.cross_entropy(
+            output, mixture.first, label_smoothing=self.smoothing, reduction="none"
+        )
+        if self.row is not None:
+            weight = torch.from_numpy(self.row[rows]).to(each)
+            return (each * weight).sum() / weight.sum()
+        if self.dro is None or self.cell is None:
+            raise TrainingError(
+                "There are groups to follow and nothing that follows them.",
+                expected="a state that start(network, config, task) made",
+                todo="give start the task",
+            )
+        return self.dro.loss(each, torch.from_numpy(self.cell[rows]).to(each.device))
 
 
 def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:
@@ -95,7 +152,7 @@ def train(
     """
     device = next(state.network.parameters()).device
     bfloat16 = uses_bfloat16(config.precision, device)
-    weights = class_weights(task, config).to(device)
+    loss_of = Loss(task, config, state.dro)
     task = replace(task, images=task.images.resident(device))
     began = time.monotonic() - (state.history[-1].seconds if state.history else 0.0)
     bar = tqdm(
@@ -114,7 +171,7 @@ def train(
                 batch, mixture = mix(batch, labels, config, generator)
                 state.network.train()
                 output = forward(state.network, batch, bfloat16)
-            loss = mixture_loss(output, mixture, weights, config.label_smoothing)
+            loss = loss_of(output, mixture, rows)
             _descend(state, loss, rate)
             _average(state, config.average)
 
@@ -131,7 +188,7 @@ def train(
                 raise _diverged(row)
             evaluated = due(state.step, config.steps, config.evaluations)
             if evaluated:
-                row = _measure(task, state, row, weights.cpu(), config)
+                row = _measure(task, state, row, loss_of.classes, config)
                 _keep_best(state, row)
                 bar.set_postfix(loss=f"{row.train_loss:.3f}", F1=f"{row.validation_f1:.4f}")
             state.history.append(row)
@@ -223,7 +280,7 @@ def seeded(seed: int, step: int, device: torch.device) -> torch.Generator:
 def class_weights(task: Task, config: TrainConfig) -> Tensor:
     """(classes,) weights of the loss: n / (classes · count), so that they average 1 over images."""
     counts = np.bincount(task.label[task.train], minlength=task.classes)
-    if config.class_weights == "none":
+    if config.class_weights == "none" or config.balance != "none":
         return torch.ones(task.classes)
     present = np.maximum(counts, 1)  # a class without images is never weighted
     return torch.from_numpy(counts.sum() / (task.classes * present)).float()

@@ -41,7 +41,7 @@ class ToneSummary:
     caveat
         What a reader must know before believing it.
     corrected
-        Whether the light's colour was estimated and taken out first.
+        Whether a part of the light's strength was taken out first.
     n
         Pictures that were looked at; each is one of the next three.
     measured

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid import runs
+from candid.errors import ConfigError, did_you_mean
 from candid.records import ModelCard, read_record, write_record
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.starting import Data, needs_torch
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
+    from candid.data.dataset import Dataset
     from candid.learn.state import State
     from candid.learn.train import Task
 
@@ -47,10 +51,10 @@ def train(
     check_learnable(data.dataset, data.store.usable)
     began = time.monotonic()
     with threads(config.train.threads), memory_kept():
-        task = task_of(data)
+        task = task_of(data, config)
         network = _fresh(task, config) if network is None else network
         check_growth(network, config.train, task.images.side)
-        state = start(network, config.train)
+        state = start(network, config.train, task)
         if run.checkpoint.is_file():
             checkpoint.load(run.checkpoint, state)
             # What was spent before it was stopped counts, too.
@@ -86,8 +90,14 @@ def _fresh(task: Task, config: Config) -> nn.Module:
         )
 
 
-def task_of(data: Data) -> Task:
-    """What is to be learned from the data."""
+def task_of(data: Data, config: Config) -> Task:
+    """What is to be learned from the data.
+
+    Raises
+    ------
+    ConfigError
+        Where the data lack an attribute to balance, or it is a number.
+    """
     from candid.learn.forward import Images, channel_statistics
     from candid.learn.train import Task
 
@@ -100,7 +110,22 @@ def task_of(data: Data) -> Task:
         len(dataset.classes),
         rows["train"],
         rows["validation"],
+        tuple(_codes(dataset, name) for name in config.train.balance_attributes),
     )
+
+
+def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
+    attribute = dataset.attributes.get(name)
+    if attribute is None or attribute.kind == "numeric":
+        grouped = [a.name for a in dataset.attributes.values() if a.kind != "numeric"]
+        what = "no attribute" if attribute is None else "no groups, but numbers, in the attribute"
+        raise ConfigError(
+            f"The data have {what} {name!r}.",
+            expected="an attribute with values to balance",
+            todo=did_you_mean(name, grouped),
+        )
+    codes: NDArray[np.int16] = attribute.data
+    return codes
 
 
 def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
@@ -136,7 +161,7 @@ def draw_augmented(path: Path, data: Data, config: Config) -> None:
     from candid.files import atomic
 
     with atomic(path) as part:
-        part.write_bytes(_augmented(task_of(data), config, rows=8))
+        part.write_bytes(_augmented(task_of(data, config), config, rows=8))
 
 
 def _augmented(task: Task, config: Config, *, rows: int) -> bytes:

@@ -98,7 +98,7 @@ def tune(
     with writing(out):
         study = open_study(url, name, config, space, about=data.fingerprint)
     with threads(config.train.threads), memory_kept():
-        task = task_of(data)
+        task = task_of(data, config)
         search(study, lambda c, report: _trial(task, c, report), quiet=quiet)
         repeat_finalists(study, lambda c: _trial(task, c, lambda *_: False), quiet=quiet)
     told = train_last(study, lambda c: _last(out / "best", c, data, quiet=quiet), quiet=quiet)
@@ -308,7 +308,9 @@ def _within_bounds(f1: Estimate) -> Estimate:
 
 
 def _difference(best: Candidate, start: Candidate, n: int) -> Estimate | None:
-    shared = sorted(best.f1.keys() & start.f1.keys())
+    shared = sorted(
+        seed for seed, f1 in best.f1.items() if math.isfinite(f1 - start.f1.get(seed, math.nan))
+    )
     if best is start or not shared:
         return None
     return over_seeds([best.f1[seed] - start.f1[seed] for seed in shared], n)

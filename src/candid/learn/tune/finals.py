@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from candid.errors import TrainingError
+from candid.learn.tune.search import best_trial
 from candid.learn.tune.space import Value, changed, value_of
 from candid.learn.tune.study import (
     PATIENCE,
@@ -46,8 +48,8 @@ class Candidate:
 
     @property
     def mean(self) -> float:
-        """Of the seeds that are done; NaN before there is one."""
-        return float(np.mean(list(self.f1.values()))) if self.f1 else float("nan")
+        """Of the seeds that are done; NaN before there is one, and where one diverged."""
+        return float(np.mean(list(self.f1.values()))) if self.f1 else math.nan
 
 
 def candidates(study: Study) -> list[Candidate]:
@@ -63,7 +65,9 @@ def candidates(study: Study) -> list[Candidate]:
     for candidate in found:
         for trial in done:
             if trial.params["candidate"] == candidate.number and not trial.params["last"]:
-                candidate.f1[trial.params["seed"]] = trial.value or 0.0
+                diverged = "diverged" in trial.user_attrs["told"]
+                f1 = math.nan if diverged else trial.value or 0.0
+                candidate.f1[trial.params["seed"]] = f1
     return found
 
 
@@ -78,9 +82,10 @@ def winner(study: Study) -> Candidate:
     Without fresh seeds, the best trial of the search.
     """
     found = candidates(study)
-    if not study.tune.seeds or len(found) == 1:
-        return found[0]
-    return max(found, key=lambda c: (c.mean, c.is_baseline))
+    if study.tune.seeds:
+        return max(found, key=lambda c: (c.mean if math.isfinite(c.mean) else -1, c.is_baseline))
+    best = best_trial(study)
+    return next((c for c in found if best is not None and c.number == best.number), found[-1])
 
 
 def repeat_finalists(
@@ -93,8 +98,11 @@ def repeat_finalists(
         for c in candidates(study)
     ]
 
-    def work(job: Mapping[str, Any], config: Config) -> tuple[float, dict[str, Any]]:
-        return objective(config), {}
+    def work(config: Config) -> tuple[float, dict[str, Any]]:
+        try:
+            return objective(config), {}
+        except TrainingError as error:
+            return 0.0, {"diverged": error.what}  # NaN to whoever reads it: Optuna takes none
 
     _queue(study, jobs, work, "finalists", quiet)
 
@@ -107,7 +115,7 @@ def train_last(
     It has the search's own seed, so that it can be compared with the trial it comes from.
     """
     job = {"candidate": winner(study).number, "seed": study.base.train.seed, "last": True}
-    _queue(study, [job], lambda _, config: work(config), "best", quiet)
+    _queue(study, [job], work, "best", quiet)
     told: dict[str, Any] = next(
         t.user_attrs["told"]
         for t in study.finals.get_trials(deepcopy=False)
@@ -119,7 +127,7 @@ def train_last(
 def _queue(
     study: Study,
     jobs: Sequence[Mapping[str, Any]],
-    work: Callable[[Mapping[str, Any], Config], tuple[float, dict[str, Any]]],
+    work: Callable[[Config], tuple[float, dict[str, Any]]],
     title: str,
     quiet: bool,
 ) -> None:
@@ -137,7 +145,7 @@ def _queue(
         if any(_job_of(t) == job for t in alive(study.finals) if t.number < trial.number):
             raise Withdrawn("it is done")
         config = changed(study.base, {**by_number[job["candidate"]], "train.seed": job["seed"]})
-        value, told = work(job, config)
+        value, told = work(config)
         trial.set_user_attr("told", told)
         return value
 
@@ -166,5 +174,5 @@ def _queue(
 
 
 def _job_of(trial: FrozenTrial) -> dict[str, Any]:
-    job: dict[str, Any] = trial.params or trial.system_attrs.get("fixed_params", {})
+    job: dict[str, Any] = trial.system_attrs.get("fixed_params", trial.params)
     return job

@@ -10,7 +10,16 @@ from tqdm import tqdm
 
 from candid.errors import ConfigError, TrainingError
 from candid.learn.tune.space import Choices, Range, Value, changed, value_of
-from candid.learn.tune.study import PATIENCE, Study, Withdrawn, counts, one, quietly, was_queued
+from candid.learn.tune.study import (
+    PATIENCE,
+    Study,
+    Withdrawn,
+    alive,
+    counts,
+    one,
+    quietly,
+    was_queued,
+)
 from candid.settings import Config
 
 if TYPE_CHECKING:
@@ -73,8 +82,9 @@ def _bar(study: Study, quiet: bool) -> tqdm[Any]:
 def _begin_with_the_baseline(study: Study) -> None:
     """The settings that the user started from are tried, too, where the space holds them."""
     base = {name: value_of(study.base, name) for name in study.space}
-    if all(value in study.space[name] for name, value in base.items()):
-        study.search.enqueue_trial(base, skip_if_exists=True)
+    tried = (t.system_attrs.get("fixed_params", t.params) for t in alive(study.search))
+    if all(value in study.space[name] for name, value in base.items()) and base not in tried:
+        study.search.enqueue_trial(base)
 
 
 def _spent(study: Study, deadline: float | None, withdrawn: int) -> str:
@@ -98,7 +108,6 @@ def _try(study: Study, trial: optuna.Trial, objective: Objective) -> float:
     _withdraw_where_superfluous(study, trial)
     began = time.monotonic()
     images = 0
-
     pruned = False
 
     def report(evaluation: int, f1: float, so_far: int) -> bool:
@@ -139,11 +148,7 @@ def _withdraw_where_superfluous(study: Study, trial: optuna.Trial) -> None:
     born has no settings yet: it is waited for.
     """
     for _ in range(40):
-        before = [
-            t
-            for t in study.search.get_trials(deepcopy=False)
-            if t.number < trial.number and t.state.name != "FAIL"
-        ]
+        before = [t for t in alive(study.search) if t.number < trial.number]
         # What waits in the queue has its settings set aside.
         if all(t.state.name != "RUNNING" or len(t.params) == len(study.space) for t in before):
             break

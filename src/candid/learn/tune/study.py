@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-_HEARTBEAT, _GRACE = 5, 45  # seconds between signs of life, and without one until given up
+_HEARTBEAT, _GRACE = 5, 90  # seconds between signs of life, and without one until given up
 _RETRIES = 3
 PATIENCE = 0.5  # seconds between looks at what the other processes do
 
@@ -276,11 +276,28 @@ def one(study: optuna.Study, work: Callable[[optuna.Trial], float]) -> FrozenTri
     """Make one trial; None where it withdrew, or another process took it away."""
     import optuna
 
+    raised: list[Exception] = []
     done: list[FrozenTrial] = []
-    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+
+    def watched(trial: optuna.Trial) -> float:
+        try:
+            return work(trial)
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    taken = optuna.exceptions.UpdateFinishedTrialError
+    try:
         study.optimize(
-            work, n_trials=1, catch=(Withdrawn,), callbacks=[lambda _, t: done.append(t)]
+            watched, n_trials=1, catch=(Withdrawn,), callbacks=[lambda _, t: done.append(t)]
         )
+    except (taken, ValueError) as error:
+        # Where this process seemed dead, another gave the trial up: then nothing can be told of it
+        # any more, and Optuna says so in one of these ways.
+        if raised and not isinstance(raised[0], (taken, optuna.TrialPruned, Withdrawn)):
+            raise raised[0] from error
+        if not raised and isinstance(error, ValueError) and "annot tell" not in str(error):
+            raise
     return done[0] if done and done[0].state.name != "FAIL" else None
 
 

@@ -180,7 +180,7 @@ def finalists(tuning: Tuning) -> Figure | None:
         for seed, f1 in zip(f.seeds, f.f1, strict=True)
     ]
     means = [{"finalist": names[f.number], "f1": f.mean.value} for f in repeated]
-    low, high = _range([f1 for f in repeated for f1 in f.f1])
+    low, high = _range([f1 for f in repeated for f1 in f.f1 if math.isfinite(f1)] or [0.0])
     x = alt.X(
         "f1:Q",
         title="weighted F1 on validation",
