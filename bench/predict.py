@@ -6,10 +6,10 @@
 
     python bench/predict.py RUN FOLDER [--images N] [--repeats R] [--only NAME,NAME]
 
-RUN is a finished run (it is exported first, to int8 as well where its data are there), FOLDER holds
-pictures. Every line is the best of the repeats, taken in turns; what counts are the ratios. Rates
-are per second, and per second of one processor core, which a busy machine disturbs less. Figures are
-in docs/log.md.
+RUN is a finished run (candid export --int8 RUN makes what int8 needs), FOLDER holds pictures. Every
+line is the best of the repeats, taken in turns; what counts are the ratios. Rates are per second,
+and per second of one processor core, which a busy machine disturbs less. Figures are in
+docs/log.md.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def placed(picture, scale, degrees, middle=800, size=(1600, 1600)):
 
 
 @pytest.mark.parametrize("degrees", [0, 20, -35, 180])
-@pytest.mark.parametrize("scale", [0.4, 1.0])
+@pytest.mark.parametrize("scale", [0.1, 0.4, 1.0])
 def test_by_its_eyes_a_face_lies_as_in_training(scale, degrees):
     picture = training_picture()
     photo, face = placed(picture, scale, degrees)

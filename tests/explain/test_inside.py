@@ -14,7 +14,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 
 from candid.errors import CandidError, ConfigError, RunError
-from candid.explain.inside import Faces, look_inside
+from candid.explain.inside import Faces, _Nearest, look_inside
 from candid.explain.inside_filters import filter_pictures, first_filters
 from candid.explain.inside_layers import layers_of, watched
 from candid.explain.inside_streams import Moments, Ranking
@@ -325,6 +325,16 @@ def test_cosines_keep_their_order_where_the_network_is_rounded(network: nn.Modul
         np.testing.assert_allclose(
             [n.similarity for n in r.neighbours], -np.sort(-row)[:20], atol=1e-5
         )
+
+
+def test_no_direction_is_near_none_and_none_is_near_it() -> None:
+    nearest = _Nearest(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), 3)
+    nearest.add(0, torch.tensor([[0.0, 0.0], [-1.0, 0.0], [1.0, 1.0]]))
+    training = Faces(np.zeros((3, 2, 2, 3), np.uint8), np.arange(3), ["a", "b", "c"], ["no"] * 3)
+    assert nearest.of(0, training) == ()
+    found = nearest.of(1, training)
+    assert [n.id for n in found] == ["c", "b"]
+    assert [n.similarity for n in found] == pytest.approx([math.sqrt(0.5), -1])
 
 
 def test_nothing_is_near_what_has_no_direction() -> None:
