@@ -133,7 +133,9 @@ def test_a_dropped_picture_gets_a_label_a_probability_and_a_map(browser, url, tm
     assert browser.value(pixel % 0) == [194, 78, 0, 255]
     assert browser.value(pixel % 15) == [11, 102, 168, 255]
     assert browser.value(pixel % 8)[3] == pytest.approx(255 / 15, abs=1)
-    assert "left 2" in browser.text("#map-words") or "right 2" in browser.text("#map-words")
+    shades = np.abs(np.tile(np.linspace(-1, 1, SIDE), (SIDE, 1)))
+    upper_left = shades[:6, :6].sum() / shades.sum()  # rows and columns 0 to 5 of 16
+    assert f"upper left {100 * upper_left:.0f}%" in browser.text("#map-words")
     # The slider, by hand.
     assert browser.value("getComputedStyle(document.getElementById('shades')).opacity") == "0.7"
     browser.value("document.getElementById('strength').focus()")

@@ -41,19 +41,19 @@ def test_variance_is_delongs():
 
 
 def test_people_with_several_pictures_as_the_jackknife_by_person():
-    p = crowd(150, {"hat": 0.4}, 2, base=0.2)
+    p = crowd(80, {"hat": 0.4}, 2, base=0.2)
     rows = rows_of(p, resample(len(p), p.identity, draws=50))
     group, known = rows.key((0, 1)), rows.key((0, KNOWN))
     c = Areas(rows).contrast([(known, group)])
     mine = p.attributes["hat"].data == 1
     left_out = []
-    for person in range(150):
+    for person in range(80):
         kept = p.identity != person
         left_out.append(
             [roc_auc_score(p.label[m & kept], p.probability[m & kept, 1]) for m in (mine, ~mine)]
         )
-    spread = np.sqrt(np.var(left_out, axis=0) * 149)
-    np.testing.assert_allclose([c.left.spread[0], c.right.spread[0]], spread, rtol=0.03)
+    spread = np.sqrt(np.var(left_out, axis=0) * 79)
+    np.testing.assert_allclose([c.left.spread[0], c.right.spread[0]], spread, rtol=0.06)
     for side, m in ((c.left, mine), (c.right, ~mine)):
         assert side.value[0] == pytest.approx(roc_auc_score(p.label[m], p.probability[m, 1]))
     assert abs(c.correlation[0]) < 0.1  # a person has one value of hat here: independent sides

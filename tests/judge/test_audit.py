@@ -48,7 +48,7 @@ def test_the_planted_group_comes_first(seed):
         or first.finding.count > 12
     )
     hat = group(split, ("hat", "yes"))
-    assert hat.state == "found" and hat.gaps["accuracy"].low < -0.2 < hat.gaps["accuracy"].high
+    assert hat.state == "found" and hat.gaps["accuracy"].high < -0.05
     assert group(split, ("hat", "no")).state == "not found"  # it does better, not worse
 
 

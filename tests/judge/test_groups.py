@@ -80,10 +80,10 @@ def test_confidence_and_calibration_equal_those_of_the_group_alone():
 def test_one_matrix_product_equals_a_loop_over_draws():
     """Standard errors, correlation and undefined draws, draw by draw with plain masks."""
     p = crowd(40, SHARES, 3, base=0.25)
-    group, rest = ((1, 1),), [((1, KNOWN),), ((1, 1),)]
-    rows, m = measured(p, [group, rest, ((1, 1), (LABEL, 0))], draws=300)
+    group, rest = ((0, 1),), [((0, KNOWN),), ((0, 1),)]
+    rows, m = measured(p, [group, rest, ((0, 1), (LABEL, 0))], draws=300)
     counts = np.concatenate(list(rows.counts()))
-    unit, mine = rows.drawing.unit, p.attributes["glasses"].data == 1
+    unit, mine = rows.drawing.unit, p.attributes["hat"].data == 1
     confusion = {}
     for name, mask in (("group", mine), ("rest", ~mine)):
         confusion[name] = np.stack(

@@ -155,7 +155,11 @@ class Served:
         from candid.errors import DependencyError, RunError
 
         if self.weights is None:
-            raise RunError("There are no weights.", expected="model.safetensors", todo="train it")
+            raise RunError(
+                "The server knows no weights of this model.",
+                expected="a run with model.safetensors",
+                todo="serve such a run",
+            )
         try:
             from candid.deploy.explaining import Explainer
         except ModuleNotFoundError as error:

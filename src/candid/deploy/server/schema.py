@@ -245,7 +245,7 @@ _WHY = {
     415: "A kind of body that is not known.",
     422: "Nothing that could be read.",
     429: "The server has as much to do as it takes on; try again after Retry-After seconds.",
-    501: "What makes maps is not installed.",
+    501: "No maps are made here, or what makes them is not installed.",
     503: "The server is stopping, or too slow; try again after Retry-After seconds.",
 }
 

@@ -23,7 +23,7 @@ from candid.deploy.served import MAPS, Served
 from candid.deploy.server.bodies import Memory
 from candid.deploy.server.metrics import Metrics
 from candid.deploy.server.refusals import Refusal, stopping, timed_out, too_busy
-from candid.errors import DependencyError, ImageError, did_you_mean
+from candid.errors import DependencyError, ImageError, RunError, did_you_mean
 from candid.settings import MAP_METHODS, ServeConfig
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class Service:
         Raises
         ------
         Refusal
-            422 for a class or method that there is not, 501 where torch is missing, 429 where too
+            422 for a class or method that there is not, 501 where no maps are made, 429 where too
             many maps are waited for.
         """
         classes = served.classifier.classes
@@ -217,6 +217,14 @@ class Service:
             raise _no_such("class", "unknown-class", explained, classes)
         if method not in MAP_METHODS:
             raise _no_such("method", "unknown-method", method, MAP_METHODS)
+        if not self.config.explain_queue:
+            raise Refusal(
+                501,
+                "no-maps",
+                "This server makes no maps.",
+                expected="a server that does",
+                todo="set serve.explain_queue above 0",
+            )
         if self._mapping >= self.config.explain_queue:
             raise too_busy(f"{self._mapping} maps are waited for", 2 * self._mapping + 1)
         loop = asyncio.get_running_loop()
@@ -245,9 +253,9 @@ class Service:
             if served.name not in self._explainers:
                 self._explainers[served.name] = served.explainer()
             found = self._explainers[served.name].map(pixels, method, explained)
-        except DependencyError as error:
+        except (DependencyError, RunError) as error:
             raise Refusal(
-                501, "not-installed", error.what, expected=error.expected, todo=error.todo
+                501, "no-maps", error.what, expected=error.expected, todo=error.todo
             ) from None
         except LookupError as error:
             raise Refusal(

@@ -173,7 +173,7 @@
       }));
       $("model-choice").hidden = models.length < 2;
       choose(models[0].name);
-      if (picture) answer();
+      if (picture) { frameFor(picture); answer(); }
     } catch (error) {
       if (error.status !== 401) complain(error, start);
     }
