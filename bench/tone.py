@@ -46,7 +46,8 @@ So the exposure's correction helps on photographs (0.34 to 0.36 or more of 1 in 
 more of it would help there still more; but on the drawn faces, whose tone is known, more than 0.3
 pushes the angle away from the truth. Grey world is worse wherever the truth is known: on the drawn
 faces it makes the hue's error five times as large, because it takes the colour of walls and clothes
-for that of the light. The measured angle says something of the skin, and much of the light: a single
+for that of the light. The measured angle says something of the skin, and much of the light: a
+single
 picture should not be believed, groups of them somewhat.
 
 

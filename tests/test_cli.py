@@ -654,7 +654,10 @@ def test_celeba(real_data, tmp_path):
     """The whole job on real images with a short training; its accuracy is for bench/ to say."""
     out = tmp_path / "run"
     settings = ["--set", "train.steps=12", "--set", "train.evaluations=1",
-                "--set", "train.threads=1", "--set", "evaluate.draws=100"]  # fmt: skip
+                "--set", "train.threads=1", "--set", "evaluate.draws=100",
+                "--set", "audit.draws=100", "--set", "explain.images=24",
+                "--set", "explain.check_images=8", "--set", "explain.examples=2",
+                "--set", 'explain.methods=["gradient"]']  # fmt: skip
     where = ["--out", out, "--cache", tmp_path / "cache"]
     data = real_data / "celeba64"
     assert call("run", data, "--target", "Male", *where, "--quiet", *settings) == 0

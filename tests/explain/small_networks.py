@@ -75,6 +75,13 @@ class Bright(nn.Module):
         return torch.stack([-score, score], 1)
 
 
+def window(top: int, left: int, size: int, side: int = 16) -> Linear:
+    """The same as weights that can be randomised: the mean brightness in a window, times 16."""
+    weight = torch.zeros(3, side, side)
+    weight[:, top : top + size, left : left + size] = 16 / (3 * size**2)
+    return Linear(weight)
+
+
 class OneLogit(nn.Module):
     """A single logit per image, as of a sigmoid."""
 

@@ -205,7 +205,7 @@ def _parts(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.uint8]:
         "forehead": face & (v < -0.2),
         "brows": face & (v > -0.46) & (v < -0.17) & (side > 0.1) & (side < 0.98),
         "eyes": ellipse(-0.52, 0, 0.38, 0.19) | ellipse(0.52, 0, 0.38, 0.19),
-        "nose": (v > -0.15) & (v < 0.74) & (side < 0.15 + 0.25 * np.clip(v, 0, 1)),
+        "nose": (v > -0.2) & (v < 0.74) & (side < 0.15 + 0.25 * np.clip(v, 0, 1)),
         "mouth": ellipse(0, 1.06, 0.66, 0.29),
     }
     parts = np.full(u.shape, PARTS.index("background"), np.uint8)
