@@ -60,6 +60,7 @@ async def predict(request: Request):
 
 config = uvicorn.Config(app, port=0, log_level="error", access_log=False)
 socket = config.bind_socket()
+socket.listen(1024)
 print('{"url": "http://127.0.0.1:%d"}' % socket.getsockname()[1], flush=True)
 uvicorn.Server(config).run([socket])
 """
@@ -72,6 +73,7 @@ class Load:
     seconds: float = 0.0
     statuses: collections.Counter[int] = field(default_factory=collections.Counter)
     latencies: list[float] = field(default_factory=list)
+    processor: float = 0.0  # seconds that the server used
     without_advice: int = 0  # refusals that did not say when to come back
 
     @property
@@ -84,16 +86,29 @@ class Load:
         return float(np.quantile(self.latencies, share)) if self.latencies else float("nan")
 
 
+@dataclass(frozen=True)
+class Server:
+    """Where it listens, and its process."""
+
+    url: str
+    process: int
+
+    def processor(self) -> float:
+        """Seconds of processor that it has used."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def server(*command: str) -> Iterator[str]:
-    """The address of a server in a process of its own."""
+def server(*command: str) -> Iterator[Server]:
+    """A server in a process of its own."""
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
             sys.exit("the server did not start")
-        yield json.loads(line)["url"]
+        yield Server(json.loads(line)["url"], process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -149,12 +164,13 @@ async def client(url: str, bodies: list[bytes], until: float, load: Load, first:
         writer.close()
 
 
-async def press(url: str, bodies: list[bytes], clients: int, seconds: float) -> Load:
+async def press(server: Server, bodies: list[bytes], clients: int, seconds: float) -> Load:
     load = Load()
-    start = time.perf_counter()
-    jobs = [client(url, bodies, start + seconds, load, 31 * i) for i in range(clients)]
+    start, before = time.perf_counter(), server.processor()
+    jobs = [client(server.url, bodies, start + seconds, load, 31 * i) for i in range(clients)]
     await asyncio.gather(*jobs)
     load.seconds = time.perf_counter() - start
+    load.processor = server.processor() - before
     return load
 
 
@@ -178,17 +194,19 @@ def batching(run: Path, engine: str, clients: int, seconds: float, rounds: int) 
     loads: dict[str, list[Load]] = {name: [] for name in kinds}
     for _ in range(rounds):
         for name, command in kinds.items():
-            with server(*command) as url:
-                asyncio.run(press(url, bodies, clients, min(1.0, seconds)))  # warm
-                loads[name].append(asyncio.run(press(url, bodies, clients, seconds)))
+            with server(*command) as up:
+                asyncio.run(press(up, bodies, clients, min(1.0, seconds)))  # warm
+                loads[name].append(asyncio.run(press(up, bodies, clients, seconds)))
     print(f"{clients} clients, {rounds} rounds of {seconds:g} s")
     for name, found in loads.items():
         rate = statistics.median(load.rate for load in found)
         ratios = [b.rate / a.rate for a, b in zip(loads["batches of one"], found, strict=True)]
+        cost = statistics.median(1000 * x.processor / x.statuses[200] for x in found)
         bad = sum(sum(load.statuses.values()) - load.statuses[200] for load in found)
         print(
             f"  {name:18s} {rate:8.0f} requests/s   {statistics.median(ratios):5.2f} "
             f"[{min(ratios):.2f}, {max(ratios):.2f}]   "
+            f"{cost:6.2f} ms of processor each   "
             f"p50 {1000 * statistics.median(load.quantile(0.5) for load in found):6.1f} ms   "
             f"p99 {1000 * statistics.median(load.quantile(0.99) for load in found):6.1f} ms   "
             f"refused or failed: {bad}"
@@ -196,9 +214,9 @@ def batching(run: Path, engine: str, clients: int, seconds: float, rounds: int) 
 
 
 def overload(run: Path, engine: str, seconds: float) -> None:
-    with server(*candid(run, engine, queue=16, max_images=16, connections=64)) as url:
+    with server(*candid(run, engine, queue=16, max_images=16, connections=64)) as up:
         for clients in (16, 128):
-            load = asyncio.run(press(url, requests(200), clients, seconds))
+            load = asyncio.run(press(up, requests(200), clients, seconds))
             print(
                 f"queue of 16, 64 requests at a time, {clients} clients: "
                 f"{dict(sorted(load.statuses.items()))}, {load.without_advice} refusals without "
@@ -209,13 +227,13 @@ def overload(run: Path, engine: str, seconds: float) -> None:
 
 def memory(run: Path, engine: str, clients: int, minutes: float) -> None:
     bodies = requests(200)
-    with server(*candid(run, engine)) as url:
-        asyncio.run(press(url, bodies, clients, 3))
-        held, answered = [resident(url)], 0
+    with server(*candid(run, engine)) as up:
+        asyncio.run(press(up, bodies, clients, 3))
+        held, answered = [resident(up.url)], 0
         for _ in range(10):
-            load = asyncio.run(press(url, bodies, clients, 6 * minutes))
+            load = asyncio.run(press(up, bodies, clients, 6 * minutes))
             answered += load.statuses[200]
-            held.append(resident(url))
+            held.append(resident(up.url))
     told = " ".join(f"{m:.0f}" for m in held)
     print(f"{minutes:g} minutes, {answered:,} requests: resident MB {told}")
 

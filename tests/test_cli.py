@@ -74,7 +74,7 @@ def test_run_writes_every_file(finished):
         "README.md", "audit.json", "checkpoint", "config.toml", "data.json", "evaluation.json",
         "explanation.json", "explanation.npz", "history.parquet", "inside.json", "inside.npz",
         "model.json", "model.safetensors", "pictures.parquet",
-        "predictions.parquet", "provenance.json", "report.html",
+        "predictions.parquet", "provenance.json", "report.html", "typical.npz",
     }  # fmt: skip
 
 
@@ -117,6 +117,7 @@ def test_files_agree_with_each_other(finished, faces):
         "audit",
         "explain",
         "inside",
+        "typical",
     }
     assert len(history) == config.train.steps == 24
     measured = {r.step: r.validation_f1 for r in history if r.validation_f1 == r.validation_f1}

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ import pytest
 import candid
 from candid import runs, stages
 from candid.cli import main
+from candid.errors import RunError
 from candid.predictions import write_predictions
 from candid.records import read_record
 from candid.records.audit import Audit
 from candid.runs import RunFolder
 from candid.settings import Config
+from candid.stages.auditing import with_tone
 
 sys.path.insert(0, str(Path(__file__).parent / "judge"))
 from audited import crowd, predictions
@@ -155,6 +158,30 @@ def test_from_python():
         planted(1), candid.load_config(overrides=tuple(QUICK[1::2])), before=planted(1)
     )
     assert both.comparison.overall.gained == both.comparison.overall.lost == 0
+
+
+def test_skin_tone_is_measured_from_the_pictures_and_audited(tmp_path):
+    """Light and dark faces, drawn flat; the model is wrong about half of the dark ones."""
+    skin = np.asarray([[225, 185, 160], [95, 60, 45]], np.uint8)
+    dark = np.arange(120) % 2
+    pixels = np.repeat(skin[dark], 32 * 32, axis=0).reshape(120, 32, 32, 3)
+    label = np.arange(120) // 2 % 2
+    answer = np.where((dark == 1) & (np.arange(120) % 8 < 4), 1 - label, label)
+    p = predictions(label, answer)
+    order = np.random.default_rng(0).permutation(120)  # the store has them in another order
+    data = SimpleNamespace(
+        dataset=SimpleNamespace(ids=p.ids[order]), store=SimpleNamespace(pixels=pixels[order])
+    )
+    toned, summary = with_tone(p, data, quiet=True)
+    assert summary.n == 120
+    measured = toned.attributes["Skin ITA (measured)"].data
+    assert np.nanmax(measured[dark == 1]) < np.nanmin(measured[dark == 0])
+    config = candid.load_config(overrides=tuple(QUICK[1::2]))
+    first = stages.audit_predictions(toned, config.audit).splits[0].findings[0]
+    assert "(measured)" in first.finding.title and "annotated" not in first.finding.detail
+    gone = SimpleNamespace(dataset=SimpleNamespace(ids=p.ids[:5]), store=data.store)
+    with pytest.raises(RunError, match="not in the data"):
+        with_tone(p, gone, quiet=True)
 
 
 @pytest.mark.parametrize(

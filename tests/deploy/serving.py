@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,27 @@ def model(
     """A served model that knows bright from dark."""
     classifier = Classifier(CARD, "stretch", 10_000_000, rule, engine or Brightness())
     return Served(name=name, classifier=classifier, **more)
+
+
+class Ramp:
+    """Maps that grow from left (against) to right (for): what is painted can be computed."""
+
+    def map(self, pixels: Any, method: str, explained: int) -> Any:
+        shades = np.tile(np.linspace(-1, 1, SIDE, dtype=np.float32), (SIDE, 1))
+        return shades if method != "gradient" else np.abs(shades)
+
+
+class WithMaps(Served):
+    """Maps without torch."""
+
+    def explainer(self) -> Any:
+        return Ramp()
+
+
+def with_maps(**more: Any) -> Served:
+    """A model whose maps are ramps."""
+    plain = model(**more)
+    return WithMaps(plain.name, plain.classifier, plain.about, plain.report, Path("weights"))
 
 
 @contextlib.contextmanager

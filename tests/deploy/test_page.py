@@ -14,10 +14,10 @@ from PIL import Image
 
 pytest.importorskip("fastapi")
 from candid.deploy.classifier import Rule
-from candid.deploy.served import About, Measure, Served, Weakness
+from candid.deploy.served import About, Measure, Weakness
 from candid.deploy.server.page import POLICY
 from candid.records import Estimate
-from deploy.serving import SIDE, Brightness, model, running
+from deploy.serving import SIDE, Brightness, model, running, with_maps
 from report.browser import CHROMIUM, Browser
 
 WEB = resources.files("candid.deploy") / "web"
@@ -35,26 +35,6 @@ ABOUT = About(
     weaknesses=(Weakness("Worse on hats " + HOSTILE, "85% instead of 95%.", "serious"),),
     weakness_note="The audit compared 80 figures.",
 )
-
-
-class Ramp:
-    """Maps that grow from left (against) to right (for): what is painted can be computed."""
-
-    def map(self, pixels, method, explained):  # type: ignore[no-untyped-def]
-        shades = np.tile(np.linspace(-1, 1, SIDE, dtype=np.float32), (SIDE, 1))
-        return shades if method != "gradient" else np.abs(shades)
-
-
-class WithMaps(Served):
-    """A model whose maps are ramps."""
-
-    def explainer(self):  # type: ignore[no-untyped-def]
-        return Ramp()
-
-
-def with_maps(**more):  # type: ignore[no-untyped-def]
-    plain = model(**more)
-    return WithMaps(plain.name, plain.classifier, plain.about, plain.report, Path("weights"))
 
 
 class Visitor(Browser):
@@ -129,10 +109,11 @@ def test_a_dropped_picture_gets_a_label_a_probability_and_a_map(browser, url, tm
     width = browser.value(wide % ".bar.best i") / browser.value(wide % ".bar.best")
     assert width == pytest.approx(0.8, abs=0.01)
     # The map as it was made: transparent in the middle, orange left and blue right.
-    pixel = "[...document.getElementById('shades').getContext('2d').getImageData(%d, 3, 1, 1).data]"
-    assert browser.value(pixel % 0) == [194, 78, 0, 255]
-    assert browser.value(pixel % 15) == [11, 102, 168, 255]
-    assert browser.value(pixel % 8)[3] == pytest.approx(255 / 15, abs=1)
+    shades = "document.getElementById('shades').getContext('2d')"
+    row = browser.value(f"[...{shades}.getImageData(0, 3, 16, 1).data]")
+    assert row[:4] == [194, 78, 0, 255]
+    assert row[-4:] == [11, 102, 168, 255]
+    assert row[4 * 8 + 3] == pytest.approx(255 / 15, abs=1)
     shades = np.abs(np.tile(np.linspace(-1, 1, SIDE), (SIDE, 1)))
     upper_left = shades[:6, :6].sum() / shades.sum()  # rows and columns 0 to 5 of 16
     assert f"upper left {100 * upper_left:.0f}%" in browser.text("#map-words")

@@ -16,7 +16,7 @@ from schemathesis import checks
 from candid.deploy.server.app import create_app
 from candid.deploy.server.schema import DOT
 from candid.settings import ServeConfig
-from deploy.serving import model, running
+from deploy.serving import model, running, with_maps
 
 
 def test_the_document_has_every_address_and_examples_that_work():
@@ -44,7 +44,7 @@ def test_the_document_has_every_address_and_examples_that_work():
 
 @pytest.fixture(scope="module")
 def url():  # type: ignore[no-untyped-def]
-    with running(model(), max_images=4, max_bytes=100_000) as address:
+    with running(with_maps(), max_images=4, max_bytes=100_000) as address:
         yield address
 
 

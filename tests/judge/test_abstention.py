@@ -97,6 +97,10 @@ def test_ties_are_answered_together_or_not_at_all():
     wrong = np.arange(1450) >= 945
     t = answering_threshold(score, wrong, 0.02)
     assert 0.6 < t <= 0.9
+    # The surest 900 have too many mistakes; those that come after do not make up for it, and a part
+    # of the 900 cannot be had alone.
+    score, place = np.repeat([1.0, 0.9], [900, 600]), np.arange(1500)
+    assert math.isnan(answering_threshold(score, (place >= 880) & (place < 894), 0.02))
     # All equally sure: all or nothing.
     assert answering_threshold(np.ones(500), np.zeros(500, bool), 0.01) == 0.0
     assert math.isnan(answering_threshold(np.ones(500), np.arange(500) < 20, 0.01))

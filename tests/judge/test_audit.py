@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,23 @@ def test_nothing_is_found_on_unbiased_data():
     """At most 1 of 12 seeds may find something (0.3% of such tests would see more by chance)."""
     clean = [not only(crowd(300, SHARES, seed)).findings for seed in range(12)]
     assert sum(clean) >= 11
+
+
+def test_the_planted_group_among_the_attributes_of_synthetic_faces():
+    """Attributes as correlated as those of faces: the planted one comes first all the same."""
+    from candid.data.synthetic import FaceWorld, plan
+
+    drawn = plan(FaceWorld(n=2500, people=1250, seed=3))
+    rng = np.random.default_rng(3)
+    glasses = drawn.attributes["Eyeglasses"].data == 1
+    label = np.asarray(drawn.label)
+    wrong = rng.random(len(label)) < np.where(glasses, 0.3, 0.04)
+    p = replace(
+        predictions(label, np.where(wrong, 1 - label, label), identity=drawn.identity),
+        attributes=drawn.attributes,
+    )
+    first = only(p).findings[0]
+    assert [(c.attribute, c.value) for c in first.conditions] == [("Eyeglasses", "yes")]
 
 
 def test_a_pair_is_a_finding_of_its_own_only_where_it_is_worse_than_both():
@@ -277,8 +295,6 @@ def test_answers_alone_have_no_area_and_no_confidence():
     ],
 )
 def test_impossible_predictions_are_refused(change):
-    from dataclasses import replace
-
     p = replace(predictions([0, 1] * 5, [0, 1] * 5), **change)
     with pytest.raises(PredictionsError):
         audit(p, QUICK)

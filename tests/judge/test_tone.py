@@ -107,7 +107,7 @@ def test_medians_by_brute_force():
         for y in range(32):
             for x in range(32):
                 u, v = (x + 0.5) / 16 - 1, (y + 0.5) / 16 - 1
-                if (u / 0.55) ** 2 + ((v - 0.1) / 0.7) ** 2 > 1:
+                if (u / 0.45) ** 2 + ((v - 0.15) / 0.6) ** 2 > 1:
                     continue
                 lightness, a, b = (float(z) for z in srgb_to_lab(pixels[i, y, x]))
                 angle = math.degrees(math.atan2(b, a))

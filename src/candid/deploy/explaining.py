@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from candid.explain.layers import find_hook
@@ -18,9 +16,6 @@ from candid.explain.scoring import scoring
 from candid.learn.model import load_network
 from candid.records import ModelCard
 from candid.settings import ExplainConfig
-
-FOR, AGAINST = (11, 102, 168), (194, 78, 0)  # blue and orange: told apart by every kind of eye
-_SMALLEST = 256  # pixels per side of a drawn overlay
 
 
 class Explainer:
@@ -74,30 +69,3 @@ class _Mirrored(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         both: Tensor = (self.network(images) + self.network(images.flip(3))) / 2
         return both
-
-
-def overlay(pixels: NDArray[np.uint8], shades: NDArray[np.float32], strength: float) -> bytes:
-    """A PNG of the picture with its map laid over it.
-
-    Parameters
-    ----------
-    pixels
-        (side, side, 3).
-    shades
-        (side, side): above 0 is blue, below 0 orange, the largest the least transparent.
-    strength
-        How opaque the strongest place is, 0 to 1.
-    """
-    side = max(_SMALLEST, len(pixels))
-    picture = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
-    large = Image.fromarray(shades.astype(np.float32)).resize(
-        (side, side), Image.Resampling.BILINEAR
-    )
-    value = np.asarray(large)
-    most = float(np.abs(value).max())
-    alpha = strength * np.abs(value)[..., None] / most if most > 0 else 0.0
-    colour = np.where(value[..., None] >= 0, np.array(FOR), np.array(AGAINST))
-    mixed = np.rint(picture * (1 - alpha) + colour * alpha).astype(np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(mixed).save(out, "PNG")
-    return out.getvalue()

@@ -191,8 +191,10 @@ class Teller:
         error = gap.metric.startswith("error")
         mine, others = (left, right) if error else (1 - left, 1 - right)
         among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
+        # What was measured from pixels nobody wrote.
+        how = "with" if any("(measured)" in c.attribute for c in group) else "annotated"
         detail = (
-            f"Of the pictures annotated {name}{among[0]}, {_percent(mine)} are classified "
+            f"Of the pictures {how} {name}{among[0]}, {_percent(mine)} are classified "
             f"otherwise than labelled; of the others{among[1]}, {_percent(others)}: "
             f"{self._difference(gap)}."
         )

@@ -348,7 +348,8 @@ def smallest_visible(
         needed = n1 * pooled + z_alpha * np.sqrt(n1 * pooled * (1 - pooled))
         needed += (1 - 2 * pooled) * (z_alpha**2 - 1) / 6 + 0.5
         likely = n1 * there - z_power * n1 * own + (1 - 2 * there) * (z_power**2 - 1) / 6
-        return reached & ((likely >= needed) | (n1 > n2))
+        reached &= (likely >= needed) | (n1 > n2)
+        return reached
 
     with np.errstate(invalid="ignore"):
         possible = seen(most)

@@ -53,7 +53,7 @@ _METHOD = (
 
 # How much of the light's estimated strength is taken out, and how bright the highlights of a face
 # are taken to be (0 to 1, linear).
-_EXPOSURE, _HIGHLIGHT = 0.3, 0.85
+_EXPOSURE, _HIGHLIGHT = 0.3, 0.6
 _LIMIT = 8.0  # degrees: beyond it an angle is as likely in the next bin as in its own
 _LEAST_SHARE = 0.15  # of the face's middle must be skin-coloured
 _SIDE = 32  # larger pictures are averaged down to at least this
@@ -241,12 +241,13 @@ def _pooled(linear: Singles) -> Singles:
 def _template(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """The middle of a face, as a mask, and for each of its pixels which patch it lies in.
 
-    An ellipse from brows to chin and cheek to cheek, both for faces cut out tightly and for
-    pictures such as CelebA's, where the face fills the middle two thirds.
+    An ellipse from brows to chin and cheek to cheek. It lies inside the face both where that was
+    cut out tightly (there a larger one does slightly better) and in pictures such as CelebA's,
+    where it fills the middle half (there a smaller one does).
     """
     v, u = np.mgrid[0:height, 0:width]
     u, v = (u + 0.5) / width * 2 - 1, (v + 0.5) / height * 2 - 1
-    x, y = u / 0.55, (v - 0.1) / 0.7
+    x, y = u / 0.45, (v - 0.15) / 0.6
     face = x**2 + y**2 <= 1
     column, row = (
         np.clip(((z[face] + 1) / 2 * _PATCHES).astype(np.intp), 0, _PATCHES - 1) for z in (x, y)

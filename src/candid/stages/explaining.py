@@ -187,7 +187,7 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
 
     from PIL import Image, ImageDraw
 
-    from candid.deploy.explaining import overlay
+    from candid.deploy.overlay import overlay
     from candid.explain.saliency import TITLES
     from candid.files import atomic
 

@@ -19,6 +19,7 @@ from candid.stages.inside import look_inside
 from candid.stages.judging import evaluate, predict, show_examples
 from candid.stages.starting import Data
 from candid.stages.training import train
+from candid.stages.using import know_pictures
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,5 +87,6 @@ def everything(
     show_findings(run, data, config, audit(run, config, data, quiet=quiet))
     explain(run, data, config, network=network, quiet=quiet)
     look_inside(run, data, config, network=network, quiet=quiet)
+    know_pictures(run, data, config)
     report(run, config)
     return evaluation

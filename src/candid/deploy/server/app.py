@@ -17,6 +17,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 
 import candid
+from candid.deploy.overlay import overlay
 from candid.deploy.served import Served
 from candid.deploy.server import schema
 from candid.deploy.server.bodies import read_pictures, too_many
@@ -222,8 +223,6 @@ def _add_api(app: FastAPI, service: Service, guard: list[Any]) -> None:
             pixels = answer.pop("pixels")
             answer["map"] = [[round(float(v), 5) for v in row] for row in answer["map"]]
             return JSONResponse(answer | {"picture": png(pixels)})
-        from candid.deploy.explaining import overlay
-
         data = await asyncio.to_thread(overlay, answer["pixels"], answer["map"], strength)
         return Response(data, media_type="image/png")
 
