@@ -158,6 +158,10 @@ def main_discovery(seeds, people=600):
         names = [[(c.attribute, c.value) for c in f.conditions] for f in s.findings]
         first += bool(names) and names[0] == [("hat", "yes")]
         others += any(("hat", "yes") not in n for n in names)
+        if (seed + 1) % 10 == 0:
+            print(
+                f"… {seed + 1} seeds: {clean} without a finding, {first} planted first", flush=True
+            )
     print(f"unbiased: no finding in {clean} of {seeds} seeds, no gap at all in {seeds - any_gap}")
     print(f"planted (20% mistakes instead of 5% in 15% of pictures): first in {first} of {seeds}")
     print(f"          findings without the planted group in {others} of {seeds}")

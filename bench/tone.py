@@ -13,11 +13,63 @@ CelebA's annotators wrote Pale_Skin; there the area is the chance that an image 
 lighter than one without. "Binned" counts only the images that are sure enough to get a bin, and
 their share stands in the last column of every table.
 
-The correction was chosen on the first half of UTKFace (by lot) and on synthetic faces of another
-seed; the second half confirms it. "Error" is the root of the mean squared difference from the
+What was chosen where: that grey world is left out and exposure corrected, on the first half of
+UTKFace (by lot) and on synthetic faces of another seed; the second half and this seed confirm it.
+The strength of highlights, on those synthetic faces alone. The ellipse, out of four, on 2,000
+images of both halves of UTKFace and on CelebA's validation and test images: the largest was better
+on UTKFace (area 0.816 instead of 0.807) and worse on CelebA (0.866 instead of 0.889). So these
+figures are of a compromise, hardly flattered by the choice, but they did not stand apart from it.
+"Error" is the root of the mean squared difference from the
 known angle; in brackets the mean difference.
 
-RESULTS
+2026-11-24, CPU, numpy 2.4.6:
+
+    UTKFace, the half that chose: n, rank correlation; White and Black: n, area
+    as it is              2655  0.328 [0.295, 0.361]    1761 0.774 [0.751, 0.796]  68%
+    half the power        2656  0.341 [0.309, 0.375]    1762 0.783 [0.758, 0.805]  67%
+    corrected             2656  0.353 [0.321, 0.386]    1762 0.792 [0.769, 0.814]  66%
+    twice the power       2656  0.377 [0.345, 0.408]    1762 0.809 [0.788, 0.832]  65%
+    in full               2656  0.390 [0.357, 0.421]    1762 0.817 [0.794, 0.839]  65%
+    and grey world, 0.3   2655  0.359 [0.327, 0.391]    1758 0.796 [0.773, 0.817]  57%
+    and grey world, 1     2340  0.246 [0.209, 0.283]    1536 0.699 [0.671, 0.723]  24%
+
+    UTKFace, the other half: n, rank correlation; White and Black: n, area
+    as it is              2673  0.324 [0.290, 0.359]    1718 0.775 [0.752, 0.799]  67%
+    half the power        2673  0.335 [0.301, 0.369]    1718 0.782 [0.759, 0.806]  67%
+    corrected             2673  0.345 [0.311, 0.380]    1718 0.789 [0.767, 0.812]  66%
+    twice the power       2673  0.363 [0.328, 0.397]    1718 0.800 [0.779, 0.823]  65%
+    in full               2672  0.366 [0.335, 0.399]    1718 0.798 [0.775, 0.821]  65%
+    and grey world, 0.3   2672  0.352 [0.320, 0.389]    1717 0.794 [0.773, 0.815]  57%
+    and grey world, 1     2358  0.245 [0.205, 0.281]    1509 0.701 [0.676, 0.726]  24%
+
+    CelebA: n, area for Pale_Skin; binned: n, area
+    as it is              5959 0.891 [0.863, 0.913]    3405 0.939 [0.917, 0.958]  57%
+    half the power        5960 0.888 [0.862, 0.911]    3366 0.938 [0.917, 0.956]  56%
+    corrected             5960 0.884 [0.857, 0.907]    3348 0.937 [0.915, 0.955]  56%
+    twice the power       5960 0.872 [0.840, 0.898]    3299 0.928 [0.904, 0.948]  55%
+    in full               5959 0.846 [0.815, 0.876]    3281 0.910 [0.880, 0.936]  55%
+    and grey world, 0.3   5965 0.858 [0.829, 0.884]    3028 0.925 [0.902, 0.945]  50%
+    and grey world, 1     5489 0.740 [0.697, 0.783]    2068 0.842 [0.788, 0.885]  34%
+
+    Synthetic faces: n, rank correlation with the angle that they were drawn with
+    as it is              1000  0.991 [0.990, 0.992]   error   7.6° (-6.3°), hue 2.0°  95%
+    half the power        1000  0.990 [0.988, 0.992]   error   5.2° (-3.0°), hue 2.0°  94%
+    corrected             1000  0.987 [0.985, 0.988]   error   5.9° (+0.4°), hue 2.0°  94%
+    twice the power       1000  0.972 [0.968, 0.975]   error  13.2° (+7.3°), hue 2.0°  94%
+    in full               1000  0.931 [0.921, 0.939]   error  24.3° (+15.9°), hue 2.0°  94%
+    and grey world, 0.3   1000  0.974 [0.970, 0.977]   error   7.8° (+1.8°), hue 13.6°  94%
+    and grey world, 1      590  0.813 [0.770, 0.852]   error  24.3° (-1.8°), hue 25.4°  47%
+
+The exposure's correction is a compromise. On UTKFace it raises the rank correlation by 0.02 in both
+halves, and more of it would raise it further. On CelebA, taken by professionals in good light, it
+gains nothing; the area falls by 0.007, well within its interval. On the drawn faces, whose tone is
+known, it takes out the mean error, and a higher power pushes the angle away from the truth. Grey
+world, in full, is worse everywhere; by a power of 0.3 it adds 0.006 on UTKFace, and makes the hue's
+error on the drawn faces seven times as large, as it takes the colour of walls and clothes for that
+of the light. On CelebA it is right to leave the unsure out: the area rises from 0.88 to 0.94.
+
+So the angle says something of the skin and much of the light. Believe it of groups of pictures
+somewhat, of one picture not.
 
     python bench/tone.py ../shared/data/utkface ../shared/data/celeba64
 """

@@ -389,6 +389,8 @@ def test_duplicate_ids(csv):
     p = read(twice, csv)
     same(p, table)
     assert "3 rows repeat another one" in p.provenance["notes"]
+    empty = twice.assign(age=twice.age.where(twice.image != "004.jpg"))  # nothing equals nothing
+    same(read(empty, csv), table)
     twice.iloc[-1, twice.columns.get_loc("p_Male")] = 0.123
     refused(twice, csv, "'009.jpg' stands in rows 10 and 63", "different contents")
     p = read(twice.assign(key=range(63)), csv, ids="key")

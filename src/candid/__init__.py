@@ -19,6 +19,7 @@ _WHERE = {
     "Config": "candid.settings",
     "Dataset": "candid.data.dataset",
     "Predictions": "candid.predictions",
+    "application": "candid.api",
     "audit": "candid.api",
     "evaluate": "candid.api",
     "explain_network": "candid.explain.explain",
@@ -32,6 +33,7 @@ _WHERE = {
     "read_predictions": "candid.predictions",
     "run": "candid.api",
     "saliency_maps": "candid.explain.explain",
+    "serve": "candid.api",
     "train": "candid.api",
     "tune": "candid.api",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "Config",
     "Dataset",
     "Predictions",
+    "application",
     "audit",
     "evaluate",
     "explain_network",
@@ -53,12 +56,14 @@ __all__ = [
     "read_predictions",
     "run",
     "saliency_maps",
+    "serve",
     "train",
     "tune",
 ]
 
 if TYPE_CHECKING:
     from candid.api import (
+        application,
         audit,
         evaluate,
         explain_run,
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
         load,
         predict,
         run,
+        serve,
         train,
         tune,
     )

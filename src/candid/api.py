@@ -20,6 +20,7 @@ from candid.runs import RunFolder, open_run, refuse_full
 from candid.settings import Config, NetworkConfig
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from torch import nn
 
     from candid.data.dataset import Dataset
@@ -252,6 +253,32 @@ def audit(
     for whom, too.
     """
     return stages.audit_predictions(predictions, config.audit, before=before)
+
+
+def serve(
+    *runs: str | PathLike[str],
+    config: Config = _DEFAULTS,
+    abstain_below: float | None = None,
+    quiet: bool = True,
+) -> None:
+    """Answer over HTTP, and show a page, for the models of some runs until it is interrupted.
+
+    `config.serve` says where to listen and what to take in at most.
+    """
+    stages.serve(
+        [Path(run) for run in runs], config.serve, abstain_below=abstain_below, quiet=quiet
+    )
+
+
+def application(
+    *runs: str | PathLike[str], config: Config = _DEFAULTS, abstain_below: float | None = None
+) -> FastAPI:
+    """What `serve` serves as an ASGI application, for another server or to mount in one's own.
+
+    The key that requests must carry comes from `config.serve.key_file` or `CANDID_API_KEY`, as for
+    `serve`. Where it is mounted below another application, that one must run its lifespan.
+    """
+    return stages.application([Path(run) for run in runs], config.serve, abstain_below)
 
 
 def _begin(

@@ -50,11 +50,13 @@ class Brightness:
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[int] = field(default_factory=list)
     broken: bool = False
+    calls: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
 
     def __call__(self, pixels: Any) -> Any:
+        self.calls += 1
         assert self.gate.wait(30)
         if self.broken:
             raise RuntimeError("the engine broke")

@@ -178,6 +178,17 @@ def test_runs_are_served_with_their_own_answers(run, served):
         assert httpx.get(f"{url}/v1/models").json()["models"][0]["about"]["measures"] == []
 
 
+def test_it_is_an_application_from_python(run, monkeypatch):
+    import candid
+    from candid.config import with_values
+
+    monkeypatch.setenv("CANDID_API_KEY", "k2")
+    config = with_values(candid.Config(), {"serve": {"engine": "torch"}})
+    app = candid.application(run.path, config=config)
+    assert list(app.state.service.models) == ["tiny"]
+    assert app.openapi()["paths"]["/v1/predict"]["post"]["security"]
+
+
 @pytest.mark.parametrize("method", ["gradient", "grad_cam", "occlusion"])
 def test_maps_are_those_of_the_network(run, served, method):
     """The gradient of the mirrored network by autograd; the others by their own properties."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_networks import Bright, Linear, Small
+from small_networks import Bright, Linear, Small, chequered, window
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,6 +13,7 @@ from candid.explain import checks
 from candid.explain.pixels import blurred, edges, shuffled
 from candid.explain.saliency import METHODS
 from candid.explain.scoring import scoring
+from candid.records import Estimate
 from candid.settings import ExplainConfig
 
 CONFIG = ExplainConfig(
@@ -58,6 +59,34 @@ def test_who_finds_the_window_beats_every_baseline():
     # The worst order there is: last what matters.
     assert found["gradient"]["DELETION"].state == "failed"
     assert found["gradient"]["INSERTION"].state == "failed"
+
+
+def test_who_finds_the_pattern_needs_little_of_it():
+    """A pattern that no blur lets through: adding it first brings the answer back first."""
+    network, pattern = window(1, 1, 6), chequered(6)
+    x = images()
+    x[:, :, 1:7, 1:7] += pattern * torch.linspace(-1, 1, 16)[:, None, None, None]
+    maps = true_maps(network, "occlusion", x)
+    found = checked(network, {"occlusion": maps, "gradient": -np.abs(maps)}, x)
+    assert found["occlusion"]["INSERTION"].state == "passed"
+    assert found["occlusion"]["INSERTION"].figure.value > 0
+    assert found["gradient"]["INSERTION"].figure.value < 0
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "direction", "state"),
+    [
+        (0.6, 0.7, 0.8, "above", "passed"),
+        (0.4, 0.7, 0.8, "above", "failed"),  # the whole interval must lie there
+        (0.2, 0.3, 0.4, "above", "failed"),
+        (0.2, 0.3, 0.4, "below", "passed"),
+        (0.2, 0.3, 0.6, "below", "failed"),
+        (np.nan, 0.3, np.nan, "below", "not applicable"),
+    ],
+)
+def test_the_whole_interval_decides(low, value, high, direction, state):
+    figure = Estimate(value, low, high, 5, "made up")
+    assert checks._judged("X", "", figure, 0.5, direction, "", {}).state == state
 
 
 def test_the_order_of_a_baseline_has_no_advantage_over_it():

@@ -103,6 +103,16 @@ def test_paired_draws_know_that_the_same_images_are_behind_both():
     assert found["f1"].value == pytest.approx(f1)
     assert found["loss"].value == pytest.approx(loss)
     assert found["loss"].high - found["loss"].low < 0.6 * (found["f1"].high - found["f1"].low)
+    # The interval is the spread of scikit-learn's figures over draws of people, by hand.
+    drawn = []
+    for _ in range(600):
+        rows = (2 * rng.integers(0, 100, 100)[:, None] + [0, 1]).ravel()
+        drawn.append(
+            f1_score(label[rows], before[rows], average="weighted")
+            - f1_score(label[rows], after[rows], average="weighted")
+        )
+    reach = np.std(drawn) * student.ppf(0.975, 99)
+    assert found["loss"].high - found["loss"].value == pytest.approx(reach, rel=0.12)
     same = people.estimates(statistic, cells | {"b": cells["a"]}, np.ones(200, bool))["loss"]
     assert same.value == 0
     assert 0.01 < same.high == -same.low < 0.06  # no change seen is not: no change at all

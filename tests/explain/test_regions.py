@@ -21,7 +21,7 @@ def test_the_landmarks_lie_in_their_parts():
     middle = (left[0] + right[0]) / 2
     down = [at(regions, middle, y) for y in np.linspace(0.02, 0.98, 49)]
     order = list(dict.fromkeys(down))
-    assert order == [*("background", "hair", "forehead", "nose", "cheeks", "mouth", "jaw", "neck")]
+    assert order == [*("background", "hair", "forehead", "nose", "mouth", "jaw", "neck")]
     assert at(regions, left[0], left[1] - 0.06) == "brows"
     assert at(regions, 0.03, 0.97) == at(regions, 0.97, 0.03) == "background"
 
@@ -66,6 +66,10 @@ def test_masks_are_resized_without_mixing():
     big = from_masks(tuple("abcdefgh"), masks, 8).masks[0]
     assert np.array_equal(big, masks[0].repeat(2, 0).repeat(2, 1))
     assert np.array_equal(from_masks(tuple("abcdefgh"), big[None], 4).masks, masks)
+    tall = np.arange(8, dtype=np.uint8).reshape(1, 8, 1).repeat(2, axis=2)  # (1, 8, 2)
+    assert from_masks(tuple("abcdefgh"), tall, 4).masks[0].tolist() == [
+        [i] * 4 for i in (1, 3, 5, 7)
+    ]
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])

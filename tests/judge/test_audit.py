@@ -84,6 +84,9 @@ def test_a_pair_is_a_finding_of_its_own_only_where_it_is_worse_than_both():
     assert pair.beyond.state == "found" and pair.beyond.value < -0.2
     alone = only(crowd(900, SHARES, 6, planted={("hat",): 0.3}))
     assert not [f for f in alone.findings if f.kind == "intersection"]
+    assert alone.intersections
+    for g in alone.intersections:
+        assert g.beyond.value < 0 or g.beyond.p == 1 or g.beyond.state == "too few to say"
     # … although the gap of the pair to all others is there.
     assert group(alone, ("hat", "yes"), ("smile", "yes")).gaps["accuracy"].state == "found"
 
@@ -315,11 +318,17 @@ def test_conditions_fail_where_they_hold():
     found = audit(crowd(900, SHARES, 0, planted={("hat",): 0.25}), QUICK)
     split = found.splits[0]
     gap = -group(split, ("hat", "yes")).gaps["accuracy"].value
-    near = -group(split, ("hat", "yes")).gaps["accuracy"].high
+    found_gaps = [
+        (-g.gaps["accuracy"].high, *(gap.low for m, gap in g.gaps.items() if m.startswith("error")))
+        for g in split.groups
+        if g.label is None and g.conditions[0].value == "yes" and g.conditions[0].attribute == "hat"
+    ]
+    near = max(found_gaps[0])
     told = failures(found, parse([f"gap>{gap - 0.001}"]))
     assert len(told) == 1 and "hat: yes" in told[0] and "on test" in told[0]
     assert failures(found, parse([f"gap>{gap + 0.1}", "accuracy<0.5,findings>=1000"])) == []
     assert failures(found, parse([f"gap.low>={near - 1e-6}"]))
+    assert not failures(found, parse([f"gap.low>={near + 1e-6}"])) and near + 1e-6 < gap
     assert failures(found, parse(["serious>0"])) and failures(found, parse(["findings>=1"]))
     worst = min(f.estimate.value for f in split.fairness if f.name == "worst_group_accuracy")
     assert failures(found, parse([f"worst_group_accuracy<{worst + 1e-6}"]))

@@ -79,15 +79,15 @@ def test_no_mistake_is_not_certainty():
 
 
 def test_lucky_confidence_in_a_few_pictures_is_no_gap():
-    """Twelve pictures with the same high confidence have no spread; that is luck, not certainty."""
+    """Twelve pictures with nearly the same high confidence: that is luck, not certainty."""
     rng = np.random.default_rng(2)
     sure = 0.5 + 0.5 * rng.beta(5, 1, 600)
     few = np.zeros(600, bool)
     few[:12] = True
-    sure[:12] = 0.93
+    sure[:12] = 0.93 + 0.001 * rng.random(12)
     label = rng.integers(0, 2, 600)
     found = compared(predictions(label, label, attributes={"a": few}, sure=sure))[2]["confidence"]
-    assert found.left.spread[0] < 1e-6 and found.p()[0] > 0.3
+    assert 0 < found.left.spread[0] < 2e-4 and found.p()[0] > 0.05
     low, high = found.interval(0.95)
     assert low[0] < 0 < high[0]
 

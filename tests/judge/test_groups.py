@@ -100,10 +100,10 @@ def test_one_matrix_product_equals_a_loop_over_draws():
     ):
         i = m.row(metric)
         left, right = of(confusion["group"]), of(confusion["rest"])
-        grown = np.sqrt(rows.drawing.units / (rows.drawing.units - 1))
+        grown = np.sqrt(m.units[i] / (m.units[i] - 1))  # as the cluster formula for a ratio has it
         assert m.undefined[i, 0] == np.isnan(left).sum()
-        assert m.spread[i, 0] == pytest.approx(np.nanstd(left, ddof=1) * grown, rel=1e-4)
-        assert m.spread[i, 1] == pytest.approx(np.nanstd(right, ddof=1) * grown, rel=1e-4)
+        assert m.spread[i, 0] == pytest.approx(np.nanstd(left, ddof=1) * grown[0], rel=1e-4)
+        assert m.spread[i, 1] == pytest.approx(np.nanstd(right, ddof=1) * grown[1], rel=1e-4)
         both = ~np.isnan(left) & ~np.isnan(right)
         assert m.lost[i, 0] == (~both).sum()
         expected = np.corrcoef(left[both], right[both])[0, 1]

@@ -37,7 +37,7 @@ def brute_force(r, least, alpha):
 @pytest.mark.parametrize(("seed", "alpha"), [(0, 0.95), (1, 0.8), (2, 0.99)])
 def test_finds_the_best_of_all_combinations(seed, alpha):
     shares = {f"a{k}": s for k, s in enumerate((0.1, 0.3, 0.5, 0.7, 0.2, 0.05))}
-    p = crowd(150, shares, seed, base=0.15, planted={("a1", "a2"): 0.5})
+    p = crowd(150, shares, seed, base=0.15, planted={("a1", "a2", "a3"): 0.9})
     r, least = rows(p), 12
     everything = brute_force(r, least, alpha)
     good = {}
@@ -51,6 +51,9 @@ def test_finds_the_best_of_all_combinations(seed, alpha):
     assert [f.key for f in found] == best or np.allclose(
         [f.score for f in found], [good[k][0] for k in best]
     )
+    # What is pruned changes nothing: the more so the fewer are asked for.
+    alone = find_slices(r, most=1, least=least, alpha=alpha, overlap=1)
+    assert alone[0].score == pytest.approx(good[best[0]][0])
     for f in found:
         score, n, e = good[f.key]
         assert f.score == pytest.approx(score) and (f.n, f.mistakes) == (n, e)

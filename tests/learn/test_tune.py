@@ -6,19 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
 
 from candid.errors import ConfigError, RunError, TrainingError
 from candid.learn.tune.finals import candidates, repeat_finalists, train_last, winner
 from candid.learn.tune.importance import importances
 from candid.learn.tune.search import best_trial, closed, search
 from candid.learn.tune.space import Choices, Range, changed, default_space, read_space, value_of
-from candid.learn.tune.study import open_study
+from candid.learn.tune.study import open_study, was_queued
 from candid.settings import AugmentConfig, Config, NetworkConfig, TrainConfig, TuneConfig
 
 BASE = Config(
@@ -108,7 +110,8 @@ def test_the_same_seed_suggests_the_same(tmp_path):
 
 def test_few_choices_are_tried_once_each(tmp_path):
     space = {"train.optimizer": Choices(("adam", "sgd")), "train.batch_size": Choices((64, 128))}
-    study = opened(tmp_path / "a.db", space=space)
+    base = replace(BASE, tune=replace(BASE.tune, trials=99))
+    study = opened(tmp_path / "a.db", base, space)
     search(study, objective, quiet=True)
     tried = sorted(tuple(sorted(map(str, t.params.values()))) for t in made(study))
     assert len(tried) == len(set(tried)) == 4
@@ -203,6 +206,28 @@ def worker(path, *, trials: int, pause: float) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_what_waits_is_begun_once(tmp_path):
+    """Two connections to one file, which both look for what waits."""
+    studies = [opened(tmp_path / "a.db") for _ in range(2)]
+    for i in range(30):
+        studies[0].finals.enqueue_trial({"candidate": i, "seed": 0, "last": False})
+    begun = []
+
+    def take(study):
+        while any(t.state.name == "WAITING" for t in study.finals.get_trials(deepcopy=False)):
+            trial = study.finals.ask()
+            if was_queued(study.finals, trial):
+                begun.append(trial.number)
+
+    threads = [threading.Thread(target=take, args=[study]) for study in studies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(begun) == list(range(30))
+
+
 def test_two_processes_share_a_study_and_repeat_nothing(tmp_path):
     path = tmp_path / "a.db"
     first = worker(path, trials=7, pause=0.05)
@@ -244,6 +269,17 @@ def test_a_process_that_is_killed_is_missed(tmp_path):
     assert "RUNNING" not in states.values()
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_process_that_was_killed_at_birth_is_missed(tmp_path):
+    """Between taking a trial and its first sign of life, when Optuna does not notice."""
+    study = opened(tmp_path / "a.db", heartbeat=1, grace=1)
+    lost = study.search.ask().number
+    search(study, objective, quiet=True)
+    assert study.search.trials[lost].state.name == "FAIL"
+    assert len(made(study)) == 8
+    assert any(t.system_attrs.get("failed_trial") == lost for t in made(study))
+
+
 def test_a_process_that_seemed_dead_lets_go(tmp_path):
     """Another process gave its first trial up while it worked: it goes on with others."""
     path = tmp_path / "a.db"
@@ -251,7 +287,6 @@ def test_a_process_that_seemed_dead_lets_go(tmp_path):
     given_up = []
 
     def slow(config, report):
-        report(1, 0.5, 640)
         if not given_up:
             (mine,) = [t for t in other.search.get_trials() if t.state.name == "RUNNING"]
             given_up.append(mine.number)
@@ -356,13 +391,29 @@ def test_without_seeds_the_best_trial_wins(tmp_path, rate):
 
 
 def test_the_setting_that_decides_is_the_important_one(tmp_path):
-    base = replace(BASE, tune=replace(BASE.tune, trials=16, sampler="random", pruner="none"))
-    study = opened(tmp_path / "a.db", base)
-    search(study, objective, quiet=True)
+    """Sixty trials at random, whose F1 is that of their learning rate alone."""
+    rng = np.random.default_rng(0)
+    distributions = {
+        "train.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+        "augment.erase": FloatDistribution(0, 1),
+        "train.optimizer": CategoricalDistribution(["adam", "sgd"]),
+    }
+    study = opened(tmp_path / "a.db")
+    for _ in range(60):
+        values = {
+            "train.learning_rate": float(10 ** rng.uniform(-4, -1)),
+            "augment.erase": float(rng.uniform()),
+            "train.optimizer": str(rng.choice(["adam", "sgd"])),
+        }
+        study.search.add_trial(
+            create_trial(
+                params=values, distributions=distributions, value=truth(changed(BASE, values))
+            )
+        )
     found = importances(study, draws=3)
     assert set(found) == set(SPACE)
     assert sum(value for value, _, _ in found.values()) == pytest.approx(1)
-    assert found["train.learning_rate"][0] > 0.8
+    assert found["train.learning_rate"][0] > 0.9
     assert all(low <= value <= high for value, low, high in found.values())
 
 

@@ -114,16 +114,19 @@ class Areas:
         """Groups against what is left of a larger group: (larger, group) each."""
         left = [self.of(group) for _, group in sides]
         right = [self.of(larger, group) for larger, group in sides]
-        covariance = np.asarray(
-            [self._scale * float(a[1] @ b[1]) for a, b in zip(left, right, strict=True)]
-        )
-        one, two = self._side(left), self._side(right)
         with np.errstate(divide="ignore", invalid="ignore"):
-            correlation = np.nan_to_num(covariance / (one.spread * two.spread), posinf=0, neginf=0)
+            correlation = np.nan_to_num(
+                [
+                    float(a[1] @ b[1]) / np.sqrt(float(a[1] @ a[1]) * float(b[1] @ b[1]))
+                    for a, b in zip(left, right, strict=True)
+                ],
+                posinf=0,
+                neginf=0,
+            )
         return Contrast(
             metric="roc_auc",
-            left=one,
-            right=two,
+            left=self._side(left),
+            right=self._side(right),
             correlation=np.clip(correlation, -1, 1),
             images=np.asarray([a[3] for a in left], np.int64),
             rest_images=np.asarray([b[3] for b in right], np.int64),
@@ -141,13 +144,11 @@ class Areas:
         """How the standard error was made, in words."""
         return f"DeLong by {'person' if self.rows.drawing.by_person else 'image'}"
 
-    @property
-    def _scale(self) -> float:
-        units = self.rows.drawing.units
-        return units / (units - 1) if units > 1 else math.nan
-
     def _side(self, areas: list[tuple[float, Floats, int, int]]) -> Side:
         value = np.asarray([a[0] for a in areas])
-        variance = np.asarray([self._scale * float(a[1] @ a[1]) for a in areas])
+        fewest = np.asarray([a[2] for a in areas], np.int64)
+        variance = np.asarray([float(a[1] @ a[1]) for a in areas])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = np.where(fewest > 1, variance * fewest / (fewest - 1), np.nan)
         spread = np.where(np.isnan(value), np.nan, np.sqrt(variance))
-        return Side(value, spread, np.asarray([a[2] for a in areas], np.int64))
+        return Side(value, spread, fewest)

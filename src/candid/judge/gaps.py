@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 
 # What may be negative, or above 1; everything else is a score from 0 to 1.
 _MEANS = ("overconfidence",)
-# Means of probabilities: a few images that happen to be alike must not look like certainty.
-_POOLED = ("confidence", "overconfidence")
+# Here a few images that happen to be alike must not look like certainty.
+_POOLED = ("confidence", "overconfidence", "roc_auc")
 
 
 def worse_when(metric: str) -> int:
@@ -126,13 +126,12 @@ class Contrast:
 
 
 def _at_least_pooled(left: Side, right: Side) -> tuple[Side, Side]:
-    """Neither side's spread smaller than what the variance per unit of both together implies."""
+    """The smaller side's spread not below what the variance per unit of both together implies."""
     n1, n2 = np.maximum(left.units, 1), np.maximum(right.units, 1)
     variance = ((left.spread * n1) ** 2 + (right.spread * n2) ** 2) / (n1 + n2)
-    return (
-        replace(left, spread=np.fmax(left.spread, np.sqrt(variance / n1))),
-        replace(right, spread=np.fmax(right.spread, np.sqrt(variance / n2))),
-    )
+    one = np.where(n1 < n2, np.fmax(left.spread, np.sqrt(variance / n1)), left.spread)
+    two = np.where(n2 < n1, np.fmax(right.spread, np.sqrt(variance / n2)), right.spread)
+    return replace(left, spread=one), replace(right, spread=two)
 
 
 def contrast(moments: Moments, metric: str, pairs: NDArray[np.intp], rows: Rows) -> Contrast:

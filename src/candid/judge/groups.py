@@ -400,7 +400,10 @@ def measure(rows: Rows, plan: Plan, figures: Figures) -> Moments:
             drawn = np.stack([weight @ s for s in whole])  # (sums, m, keys)
             moments.add(figures.of(_less(drawn, plus, minus), around))
     units, images = _behind(rows, figures, keys, plus, minus)
-    spread, undefined, mean, correlation, lost = moments.finish(rows.strata)
+    spread, undefined, mean, correlation, lost = moments.finish()
+    # Drawing units from themselves loses one of those behind the figure.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.where(units > 1, spread * np.sqrt(units / (units - 1)), np.nan)
     return Moments(
         figures=figures.names,
         value=value,
@@ -509,7 +512,7 @@ class _Running:
         self.cross += np.einsum("fmc,fmc->fc", left, right)
 
     def finish(
-        self, strata: int
+        self,
     ) -> tuple[Floats, NDArray[np.int64], Floats, Floats, NDArray[np.int64]]:
         """Standard errors, undefined draws, means, correlations, draws lost to a pair."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -519,9 +522,7 @@ class _Running:
             covariance = self.cross / self.shared
             covariance -= self.sum_left * self.sum_right / self.shared**2
             correlation = covariance / (spread[:, self.left] * spread[:, self.right])
-        # One rounding in single precision is no spread. Drawing units from themselves loses one.
-        spread = np.where(spread < _ROUNDING, 0.0, spread)
-        spread = spread * np.sqrt(strata / max(strata - 1, 1)) if strata > 1 else spread * np.nan
+        spread = np.where(spread < _ROUNDING, 0.0, spread)  # one rounding is no spread
         correlation = np.clip(np.nan_to_num(correlation, posinf=0, neginf=0), -1, 1)
         undefined = (self.draws - self.defined).astype(np.int64)
         lost = (self.draws - self.shared).astype(np.int64)

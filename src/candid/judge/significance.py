@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,7 @@ def difference_p(
 ) -> Floats:
     """Two-sided p of "no difference": 1 less the confidence whose interval would just touch 0.
 
-    Where the figures are scores, the larger of that and `2 · binomial tail`, because the smaller
+    Where the figures are scores, the larger of that and twice the exact tail, because the smaller
     side may hold so few mistakes that no smooth interval is right in its tails. `z` is what
     `touching` says, where it is known already.
 
@@ -186,8 +187,8 @@ def difference_p(
     (k,) NaN where a side is undefined or has fewer than two units.
     """
     z = touching(left, right, correlation, score=score) if z is None else z
-    p = np.asarray([math.erfc(x / math.sqrt(2)) if x == x else math.nan for x in z.tolist()])
-    return np.maximum(p, _binomial_p(left, right)) if score else p
+    p = _two_sided(z)
+    return np.maximum(p, _exact_p(left, right)) if score else p
 
 
 def touching(left: Side, right: Side, correlation: Floats, *, score: bool) -> Floats:
@@ -205,23 +206,45 @@ def touching(left: Side, right: Side, correlation: Floats, *, score: bool) -> Fl
     return np.where(fine, low, np.nan)
 
 
-def _binomial_p(left: Side, right: Side) -> Floats:
-    """Twice the tail of the side with the smaller effective size, at the rate of both together."""
+def _exact_p(left: Side, right: Side) -> Floats:
+    """Twice the tail of how the mistakes of both sides fall to the smaller one.
+
+    Given all mistakes, their number on one of two sides is hypergeometric. Its tail is that of the
+    nearer of two binomials (the mistakes that fall to the side, or the side's images that are
+    mistaken), whose surprise is then brought from the binomial's variance to the hypergeometric's.
+    """
     n1, n2 = left.effective, right.effective
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         # The rarer outcome is what is counted: mistakes, unless most images are mistaken.
         pooled = (n1 * left.value + n2 * right.value) / (n1 + n2)
         flip = pooled > 0.5
-        smaller = n1 <= n2
-        n = np.minimum(n1, n2)
-        value = np.where(smaller, left.value, right.value)
         rate = np.clip(np.where(flip, 1 - pooled, pooled), 0, 1)
+        smaller = n1 <= n2
+        n, share = np.minimum(n1, n2), np.minimum(n1, n2) / (n1 + n2)
+        value = np.where(smaller, left.value, right.value)
         x = n * np.where(flip, 1 - value, value)
-        more = incomplete_beta(np.maximum(x, 1e-12), n - x + 1, rate)
-        fewer = 1 - incomplete_beta(x + 1, np.maximum(n - x, 1e-12), rate)
-        tail = np.where(x >= n * rate, more, fewer)
-    p: Floats = np.minimum(2 * tail, 1.0)
-    return p
+        by_mistakes = share > rate
+        trials = np.where(by_mistakes, (n1 + n2) * rate, n)
+        chance = np.where(by_mistakes, share, rate)
+        tail = np.where(
+            x >= n * rate,
+            incomplete_beta(np.maximum(x, 1e-12), np.maximum(trials - x, 0) + 1, chance),
+            1 - incomplete_beta(x + 1, np.maximum(trials - x, 1e-12), chance),
+        )
+        z = _normal_quantiles(tail) / np.sqrt(1 - np.minimum(share, rate))
+    return _two_sided(z)
+
+
+def _normal_quantiles(tail: Floats) -> Floats:
+    """(k,) how many standard deviations leave such a tail; 0 for a half and more."""
+    normal = NormalDist()
+    return np.asarray(
+        [-normal.inv_cdf(min(max(t, 1e-300), 0.5)) if t == t else math.nan for t in tail.tolist()]
+    )
+
+
+def _two_sided(z: Floats) -> Floats:
+    return np.asarray([math.erfc(x / math.sqrt(2)) if x == x else math.nan for x in z.tolist()])
 
 
 def incomplete_beta(a: Any, b: Any, x: Any) -> Floats:
@@ -342,13 +365,11 @@ def smallest_visible(
         pooled = (n1 * there + n2 * base) / (n1 + n2)
         none = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
         own = np.sqrt(there * (1 - there) / n1 + base * (1 - base) / n2)
-        reached: Bools = difference >= t * none + z_power * own
-        # The exact tail of the smaller side asks for more: quantiles of binomials by Cornish and
-        # Fisher's expansion, and half a mistake because mistakes are whole.
-        needed = n1 * pooled + z_alpha * np.sqrt(n1 * pooled * (1 - pooled))
-        needed += (1 - 2 * pooled) * (z_alpha**2 - 1) / 6 + 0.5
-        likely = n1 * there - z_power * n1 * own + (1 - 2 * there) * (z_power**2 - 1) / 6
-        reached &= (likely >= needed) | (n1 > n2)
+        # The exact tail asks for more: Cornish and Fisher's term for the skewness of a
+        # hypergeometric number, and half a mistake because mistakes are whole.
+        share = n1 / (n1 + n2)
+        skew = (1 - 2 * share) * (1 - 2 * pooled) * (z_alpha**2 - 1) / 6 + 0.5
+        reached: Bools = difference >= t * none + z_power * own + skew / (n1 * (1 - share))
         return reached
 
     with np.errstate(invalid="ignore"):

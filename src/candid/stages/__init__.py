@@ -10,7 +10,7 @@ from candid.stages.exploring import explore, look
 from candid.stages.inside import look_inside
 from candid.stages.judging import evaluate, predict, show_examples
 from candid.stages.reporting import everything, report
-from candid.stages.serving import load_served, serve
+from candid.stages.serving import application, load_served, serve
 from candid.stages.starting import (
     Data,
     begin,
@@ -26,6 +26,7 @@ from candid.stages.tuning import needs_optuna, study_folder, tune
 
 __all__ = [
     "Data",
+    "application",
     "audit",
     "audit_predictions",
     "begin",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid import runs
+from candid.errors import ConfigError
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation, read_explanation_arrays
@@ -86,7 +88,8 @@ def everything(
     show_examples(run, data, config, evaluation)
     show_findings(run, data, config, audit(run, config, data, quiet=quiet))
     explain(run, data, config, network=network, quiet=quiet)
-    look_inside(run, data, config, network=network, quiet=quiet)
+    with suppress(ConfigError):  # a network of a single layer has no inside
+        look_inside(run, data, config, network=network, quiet=quiet)
     know_pictures(run, data, config)
     report(run, config)
     return evaluation

@@ -18,6 +18,8 @@ from candid.records import (
 from candid.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from candid.deploy.served import About, Measure, Served, Weakness
     from candid.report.inputs import ReportInput
     from candid.runs import RunFolder
@@ -55,6 +57,20 @@ def serve(
     needs_server()
     read_key(config)  # before models are loaded: what cannot go well is said at once
     answer(load_served(paths, config, abstain_below), config, quiet=quiet, started=started)
+
+
+def application(
+    paths: Sequence[Path], config: ServeConfig, abstain_below: float | None = None
+) -> FastAPI:
+    """What `serve` serves, as an ASGI application."""
+    from candid.deploy.serve import needs_server, read_key
+
+    needs_server()
+    key = read_key(config)
+    models = load_served(paths, config, abstain_below)
+    from candid.deploy.server.app import create_app
+
+    return create_app(models, config, key=key)
 
 
 def load_served(
@@ -177,7 +193,7 @@ def _weaknesses(run: RunFolder) -> tuple[bool, list[Weakness], str]:
     from candid.deploy.served import Weakness
     from candid.records.audit import Audit
 
-    path = run.path / "audit.json"
+    path = run.audit
     if not path.is_file():
         return False, [], (
             "Nobody has looked for whom this model fails. That is not the same as working equally "

@@ -144,9 +144,10 @@
       ? `On ${about.split} pictures. Below each figure its ${Math.round(100 * first.confidence)}% interval ` +
         `(${first.method}).`
       : "Nobody has measured it.";
-    const found = about.weaknesses.map((w) => {
-      const box = element("div", undefined, `finding is-${w.severity}`);
-      box.append(element("p", w.title, "head"), element("p", w.detail));
+    const found = about.weaknesses.map((w, i) => {
+      const box = element("details", undefined, `finding is-${w.severity}`);
+      box.open = i === 0; // the surest in full, the others on request
+      box.append(element("summary", w.title), element("p", w.detail));
       return box;
     });
     if (about.audited && !found.length) found.push(element("p", "The audit found no group that it does worse on."));

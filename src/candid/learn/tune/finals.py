@@ -155,12 +155,12 @@ def _queue(
             if job not in known:
                 study.finals.enqueue_trial(dict(job))
         while True:
-            now = counts(study.finals)
+            now = counts(study, study.finals)
             done = [_job_of(t) for t in alive(study.finals) if t.state.name == "COMPLETE"]
             bar.n = sum(job in done for job in jobs)
             bar.refresh()
             if now["waiting"]:
-                one(study.finals, do)
+                one(study, study.finals, do)
             elif bar.n == len(jobs):
                 return
             elif now["running"]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def importances(
-    study: Study, *, draws: int = 12, least: int = 8
+    study: Study, *, draws: int = 12, least: int = 12
 ) -> dict[str, tuple[float, float, float]]:
     """Each setting's share of the variance of F1: value, and the range over resampled trials.
 

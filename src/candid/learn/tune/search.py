@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from candid.errors import ConfigError, TrainingError
-from candid.learn.tune.space import Choices, Range, Value, changed, value_of
+from candid.learn.tune.space import Choices, Range, Value, changed, size_of, value_of
 from candid.learn.tune.study import (
     PATIENCE,
     Study,
@@ -31,7 +31,7 @@ Report = Callable[[int, float, int], bool]
 # Trains with the settings, reporting every evaluation; the F1 of the weights that it would keep.
 Objective = Callable[[Config, Report], float]
 
-_MOST_WITHDRAWN = 100  # in a row: nothing new is left to try
+_MOST_WITHDRAWN = 40  # in a row: what is suggested has been tried
 
 
 def search(study: Study, objective: Objective, *, quiet: bool = False) -> None:
@@ -47,11 +47,13 @@ def search(study: Study, objective: Objective, *, quiet: bool = False) -> None:
             if reason := _spent(study, deadline, withdrawn):
                 close(study, reason)
             is_closed = closed(study) != ""
-            now = counts(study.search)  # after closing: who begins later sees that it is closed
+            now = counts(
+                study, study.search
+            )  # after closing: who begins later sees that it is closed
             bar.n = min(now["finished"], study.tune.trials)
             bar.refresh()
             if now["waiting"] or (now["taken"] < study.tune.trials and not is_closed):
-                tried = one(study.search, lambda trial: _try(study, trial, objective))
+                tried = one(study, study.search, lambda trial: _try(study, trial, objective))
                 withdrawn = 0 if tried else withdrawn + 1
                 _tell(study, tried, bar)
             elif now["running"]:
@@ -95,8 +97,11 @@ def _spent(study: Study, deadline: float | None, withdrawn: int) -> str:
         images = sum(t.user_attrs.get("images", 0) for t in study.search.get_trials(deepcopy=False))
         if images >= study.tune.images:
             return f"{study.tune.images:,} images went through training"
-    if withdrawn >= _MOST_WITHDRAWN:
+    tried = {tuple(map(str, t.params.items())) for t in alive(study.search) if t.params}
+    if len(tried) >= size_of(study.space):
         return "every combination was tried"
+    if withdrawn >= _MOST_WITHDRAWN:
+        return f"{withdrawn} suggestions in a row had been tried before"
     return ""
 
 

@@ -8,6 +8,7 @@ from; `read_space` reads a user's own from words such as `train.learning_rate=1e
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -86,6 +87,19 @@ def changed(base: Config, values: Mapping[str, Value]) -> Config:
         steps = max(1, round(base.train.steps * base.train.batch_size / size))
         sections["train"]["steps"] = steps
     return with_values(base, sections)
+
+
+def size_of(space: Space) -> float:
+    """How many combinations there are; infinite where a number is not whole."""
+    sizes = (
+        len(kind.values)
+        if isinstance(kind, Choices)
+        else kind.high - kind.low + 1
+        if kind.whole
+        else math.inf
+        for kind in space.values()
+    )
+    return math.prod(sizes)
 
 
 # --- the usual space -----------------------------------------------------------------------------

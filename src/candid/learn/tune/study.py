@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,12 +44,18 @@ class Study:
         The settings that the search starts from; `base.tune` holds budget and method.
     space
         What is searched.
+    storage
+        What both lie in.
+    unborn
+        Trials that were seen to run without a first sign of life, and since when.
     """
 
     search: optuna.Study
     finals: optuna.Study
     base: Config
     space: Space
+    storage: optuna.storages.RDBStorage
+    unborn: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
     def tune(self) -> TuneConfig:
@@ -93,16 +100,7 @@ def open_study(
 
     try:
         with quietly():
-            storage = optuna.storages.RDBStorage(
-                url,
-                # Several processes write to one file: each waits for its turn.
-                engine_kwargs={"connect_args": {"timeout": 120}} if _is_sqlite(url) else None,
-                heartbeat_interval=heartbeat,
-                grace_period=grace,
-                heartbeat_stale_trial_callback=(
-                    optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
-                ),
-            )
+            storage = _storage(url, heartbeat, grace)
             studies = [
                 optuna.create_study(
                     storage=storage,
@@ -123,9 +121,41 @@ def open_study(
             expected="an address such as sqlite:///study.db, and a database that answers",
             todo="check --storage, and that the database's driver is installed",
         ) from error
-    study = Study(studies[0], studies[1], base, space)
+    study = Study(studies[0], studies[1], base, space, storage)
     _agree(study, about)
     return study
+
+
+def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage:
+    import optuna
+    from sqlalchemy import Connection, event
+    from sqlalchemy.exc import OperationalError
+
+    def made() -> optuna.storages.RDBStorage:
+        return optuna.storages.RDBStorage(
+            url,
+            # Several processes write to one file: each waits for its turn.
+            engine_kwargs={"connect_args": {"timeout": 120}} if _is_sqlite(url) else None,
+            heartbeat_interval=heartbeat,
+            grace_period=grace,
+            heartbeat_stale_trial_callback=(
+                optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
+            ),
+        )
+
+    try:
+        storage = made()
+    except OperationalError:  # another process has just made the same tables
+        time.sleep(1)
+        storage = made()
+    if _is_sqlite(url):
+        # SQLite locks nothing when a row is only read, so two processes could both read that a
+        # trial waits, and both begin it. This way each transaction has the file for itself.
+        @event.listens_for(storage.engine, "begin")
+        def _(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return storage
 
 
 def load_optuna() -> Any:
@@ -255,15 +285,16 @@ def _sampler(config: TuneConfig, space: Space) -> optuna.samplers.BaseSampler:
 # --- trials -------------------------------------------------------------------------------------
 
 
-def counts(study: optuna.Study) -> dict[str, int]:
+def counts(study: Study, part: optuna.Study) -> dict[str, int]:
     """How many trials wait, run, are finished; `taken` are all of these.
 
     Trials whose process no longer shows signs of life are given up first, and wait again.
     """
     import optuna
 
-    optuna.storages.fail_stale_trials(study)
-    states = [t.state.name for t in study.get_trials(deepcopy=False)]
+    optuna.storages.fail_stale_trials(part)
+    _give_up_the_unborn(study, part)
+    states = [t.state.name for t in part.get_trials(deepcopy=False)]
     found = {
         "waiting": states.count("WAITING"),
         "running": states.count("RUNNING"),
@@ -272,7 +303,25 @@ def counts(study: optuna.Study) -> dict[str, int]:
     return found | {"taken": sum(found.values())}
 
 
-def one(study: optuna.Study, work: Callable[[optuna.Trial], float]) -> FrozenTrial | None:
+def _give_up_the_unborn(study: Study, part: optuna.Study) -> None:
+    """Give up what was killed before its first sign of life, of which Optuna takes no notice."""
+    import optuna
+
+    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
+    for trial in part.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        if trial.user_attrs.get("begun") == trial.number:
+            continue
+        since = study.unborn.setdefault((part.study_name, trial.number), time.monotonic())
+        if time.monotonic() - since > (study.storage.grace_period or 0):
+            # Where two processes see it, the storage lets one of them give it up.
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, ValueError):
+                part.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                again(part, trial)
+
+
+def one(
+    study: Study, part: optuna.Study, work: Callable[[optuna.Trial], float]
+) -> FrozenTrial | None:
     """Make one trial; None where it withdrew, or another process took it away."""
     import optuna
 
@@ -281,6 +330,8 @@ def one(study: optuna.Study, work: Callable[[optuna.Trial], float]) -> FrozenTri
 
     def watched(trial: optuna.Trial) -> float:
         try:
+            study.storage.record_heartbeat(trial._trial_id)  # before anything tells of it
+            trial.set_user_attr("begun", trial.number)
             return work(trial)
         except Exception as error:
             raised.append(error)
@@ -288,7 +339,7 @@ def one(study: optuna.Study, work: Callable[[optuna.Trial], float]) -> FrozenTri
 
     taken = optuna.exceptions.UpdateFinishedTrialError
     try:
-        study.optimize(
+        part.optimize(
             watched, n_trials=1, catch=(Withdrawn,), callbacks=[lambda _, t: done.append(t)]
         )
     except (taken, ValueError) as error:
