@@ -115,7 +115,8 @@ def test_the_report_says_what_was_found(study):
     html = (study / "report.html").read_text("utf-8")
     tuning = read_record(study / "tuning.json", Tuning)
     head = html.split("<script>", 1)[0]
-    assert "http" not in head
+    assert "http:" not in head
+    assert "https:" not in head
     text = re.sub(r"<script.*?</script>|<style.*?</style>|<svg.*?</svg>", "", html, flags=re.S)
     assert f"{tuning.test.value:.3f}" in text
     assert "looked at once" in text

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from tiny import CLASSES, SIDE, encoded, pixels, tiny_run, write_tar
 
 from candid.deploy import predict
 from candid.deploy.classifier import BATCH, Classifier, Rule
-from candid.deploy.journal import open_journal
+from candid.deploy.journal import Block, open_journal
 from candid.deploy.predict import Labeller, journal_path, label, label_to_file
 from candid.deploy.rows import Columns, format_of
 from candid.deploy.sources import Item, items
@@ -426,3 +427,13 @@ def test_the_same_pictures_by_file_and_by_tar(tmp_path):
     two = {r["id"].rpartition("/")[2]: r["p_yes"] for r in rows(by_hand(), items([str(folder)]))}
     assert one == two
     assert len(one) == 40
+
+
+def test_a_job_may_hold_a_threshold_that_nothing_reaches(tmp_path):
+    path, job = tmp_path / "out.partial", {"threshold": math.inf, "limit": math.nan}
+    with open_journal(path, job) as journal:
+        journal.add(Block(1, "digest", [{"id": "a"}]))
+    with open_journal(path, job) as journal:
+        assert [block.names for block in journal.blocks()] == ["digest"]
+    with pytest.raises(OutputError, match="threshold"), open_journal(path, job | {"threshold": 1}):
+        pass

@@ -107,7 +107,9 @@ def open_journal(path: Path, job: dict[str, Any], *, replace: bool = False) -> I
         file.seek(0)
         opening = file.readline()
         found = _unsealed(opening) if opening else None
-        plain = {"format": _FORMAT, "job": json.loads(json.dumps(job))}
+        # A threshold that nothing reaches is infinite, for which JSON has no number but a word.
+        told = json.loads(json.dumps(job), parse_constant=str)
+        plain = {"format": _FORMAT, "job": told}
         if found is not None and found != plain and not replace:
             raise _other_job(path, found.get("job"), plain["job"])
         with writing(path):

@@ -43,6 +43,11 @@ METRICS = (
     "calibration_error_before",
     "majority_f1",
 )
+# Undefined where a model gave answers and no probabilities.
+_DEGREES = (
+    *("roc_auc", "average_precision", "log_loss", "brier_score"),
+    *("calibration_error", "calibration_error_before"),
+)
 _PER_CLASS = ("precision", "recall", "f1", "roc_auc", "average_precision")
 
 # A curve is drawn with at most so many points.
@@ -143,14 +148,14 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         metrics={name: estimates[name] for name in METRICS},
         classes=classes,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion),
-        reliability=_reliability(p, p.probability, drawing, config),
+        reliability=() if p.hard else _reliability(p, p.probability, drawing, config),
         reliability_before=(
             _reliability(p, before_temperature(p.probability, p.temperature), drawing, config)
             if p.temperature != 1
             else ()
         ),
-        roc=tuple(_roc(p)),
-        precision_recall=tuple(_precision_recall(p)),
+        roc=() if p.hard else tuple(_roc(p)),
+        precision_recall=() if p.hard else tuple(_precision_recall(p)),
         surest_mistakes=_examples(p, config.examples, mistakes=True),
         least_sure=_examples(p, config.examples, mistakes=False),
     )
@@ -189,6 +194,8 @@ def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dic
         for k, (auc, ap) in enumerate(areas):
             values |= {f"{name} of {k}": per_class[..., k] for name, per_class in counted.items()}
             values |= {f"roc_auc of {k}": auc, f"average_precision of {k}": ap}
+        if p.hard:  # answers alone: what needs degrees is undefined
+            values |= {n: v * np.nan for n, v in values.items() if n.split(" of ")[0] in _DEGREES}
         return values
 
     return bootstrap(statistic, _figures(positive, prediction), drawing)
