@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from candid.explain.layers import find_hook
 from candid.explain.saliency import METHODS
@@ -32,8 +31,7 @@ class Explainer:
     """
 
     def __init__(self, weights: Path, card: ModelCard, config: ExplainConfig) -> None:
-        network = load_network(weights, card, torch.device("cpu")).eval()
-        self._network: nn.Module = _Mirrored(network) if card.mirrored else network
+        self._network = load_network(weights, card, torch.device("cpu")).eval()
         self._card, self._config = card, config
         self._lock = threading.Lock()
 
@@ -50,22 +48,10 @@ class Explainer:
         mean, std = (torch.tensor(v)[:, None, None] for v in (self._card.mean, self._card.std))
         planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()
         image = ((planes / 255 - mean) / std)[None]
-        with self._lock, scoring(self._network) as scorer:
+        with self._lock, scoring(self._network, mirrored=self._card.mirrored) as scorer:
             hook = find_hook(scorer, image) if method == "grad_cam" else None
             if method == "grad_cam" and hook is None:
                 raise LookupError("this network has no layer that Grad-CAM could look at")
             out = METHODS[method](scorer, image, torch.tensor([explained]), self._config, hook)
             found: NDArray[np.float32] = out[0].detach().float().numpy()
         return found
-
-
-class _Mirrored(nn.Module):
-    """The mean of the logits of a picture and of its mirror image, as the model answers."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        both: Tensor = (self.network(images) + self.network(images.flip(3))) / 2
-        return both
