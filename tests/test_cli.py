@@ -21,11 +21,12 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 import candid
 from candid import runs, stages
-from candid.cli import cli, main
+from candid.cli import cli
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions import read_predictions
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
 from candid.runs import RunFolder, open_run, read_history, read_pictures
+from commands import call
 
 QUICK = [
     "--set", "data.side=24", "--set", "train.steps=24", "--set", "train.batch_size=32",
@@ -35,13 +36,6 @@ QUICK = [
     "--set", 'explain.methods=["gradient"]', "--set", "explain.examples=2",
     "--set", "explain.curve_steps=3", "--set", "explain.draws=60",
 ]  # fmt: skip
-
-
-def call(*arguments: object) -> int:
-    """Run a command line in this process; its exit code."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(a) for a in arguments])
-    return stop.value.code
 
 
 def command(*arguments: object) -> list[str]:

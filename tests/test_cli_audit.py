@@ -14,7 +14,6 @@ import pytest
 
 import candid
 from candid import runs, stages
-from candid.cli import main
 from candid.errors import RunError
 from candid.predictions import write_predictions
 from candid.records import read_record
@@ -22,19 +21,13 @@ from candid.records.audit import Audit
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.auditing import with_tone
+from commands import call
 
 sys.path.insert(0, str(Path(__file__).parent / "judge"))
 from audited import crowd, predictions
 
 SHARES = {"hat": 0.2, "smile": 0.5}
 QUICK = ["--set", "audit.draws=60", "--set", "audit.more=false", "--set", "audit.slices=0"]
-
-
-def call(*arguments: object) -> int:
-    """Run a command line in this process; its exit code."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(a) for a in arguments])
-    return stop.value.code
 
 
 def planted(seed=0, base=0.05):

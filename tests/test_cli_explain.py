@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from candid.cli import main
 from candid.data.synthetic import REGIONS, FaceWorld, write_faces
 from candid.records import Provenance, read_record
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.runs import RunFolder
+from commands import call
 
 QUICK = [
     "--set", "explain.images=30", "--set", "explain.check_images=12", "--set",
@@ -20,12 +20,6 @@ QUICK = [
     "explain.integration_steps=4", "--set", "explain.draws=60", "--set", "explain.min_group=5",
     "--set", "explain.occlusion_stride=0.25", "--set", "explain.curve_steps=3",
 ]  # fmt: skip
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(a) for a in arguments])
-    return stop.value.code
 
 
 @pytest.fixture(scope="module")

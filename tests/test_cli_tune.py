@@ -8,7 +8,6 @@ import pytest
 
 import candid
 from candid import stages
-from candid.cli import main
 from candid.config import differences, load_config, read_config
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions import read_predictions
@@ -16,6 +15,7 @@ from candid.records import Evaluation, from_plain, read_record
 from candid.records.tuning import Finalist, Trial, Tuning
 from candid.runs import RunFolder
 from candid.stages.tuning import over_seeds
+from commands import call
 
 QUICK = [
     "--recipe", "plain", "--set", "data.side=16", "--set", "train.steps=6",
@@ -24,12 +24,6 @@ QUICK = [
     "--set", "tune.finalists=1", "--set", "tune.seeds=2", "--set", "tune.pruner=none",
     "--search", "train.learning_rate=1e-4..1e-2", "--search", "train.optimizer=adam,sgd",
 ]  # fmt: skip
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(a) for a in arguments])
-    return stop.value.code
 
 
 @pytest.fixture(scope="module")

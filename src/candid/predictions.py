@@ -163,6 +163,16 @@ class Predictions:
         return best
 
 
+def require_probabilities(predictions: Predictions) -> None:
+    """Raise a PredictionsError where a model gave its answers alone."""
+    if predictions.hard:
+        raise PredictionsError(
+            "The predictions are answers without probabilities.",
+            expected="a probability per class: without it nothing says which answer is sure",
+            todo="write the model's probabilities to the file",
+        )
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a Parquet file with one row per image: id, split, label, p_<class>, attributes."""
     table = pa.table(_columns(predictions))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import Browser
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from sklearn import metrics as sk
@@ -433,3 +434,11 @@ def pages() -> Callable[[str], str]:
 def hostile() -> ReportInput:
     """A run whose every word wants to be markup."""
     return build(HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium for the tests of a module, which skip where there is none."""
+    chromium = Browser(tmp_path_factory.mktemp("profile"))
+    yield chromium
+    chromium.close()

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from candid.explain.layers import find_hook
-from candid.explain.saliency import METHODS
-from candid.explain.scoring import scoring
+from candid.errors import ConfigError
+from candid.explain.explain import saliency_maps
 from candid.learn.model import load_network
 from candid.records import ModelCard
 from candid.settings import ExplainConfig
@@ -48,10 +47,17 @@ class Explainer:
         mean, std = (torch.tensor(v)[:, None, None] for v in (self._card.mean, self._card.std))
         planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()
         image = ((planes / 255 - mean) / std)[None]
-        with self._lock, scoring(self._network, mirrored=self._card.mirrored) as scorer:
-            hook = find_hook(scorer, image) if method == "grad_cam" else None
-            if method == "grad_cam" and hook is None:
-                raise LookupError("this network has no layer that Grad-CAM could look at")
-            out = METHODS[method](scorer, image, torch.tensor([explained]), self._config, hook)
-            found: NDArray[np.float32] = out[0].detach().float().numpy()
-        return found
+        with self._lock:
+            try:
+                found = saliency_maps(
+                    self._network,
+                    image,
+                    np.array([explained]),
+                    method=method,
+                    config=self._config,
+                    mirrored=self._card.mirrored,
+                )
+            except ConfigError:
+                raise LookupError("this network has no layer that Grad-CAM could look at") from None
+        only: NDArray[np.float32] = found[0]
+        return only

@@ -13,7 +13,16 @@ _SMALLEST = 256  # pixels per side of a drawn overlay
 
 
 def overlay(pixels: NDArray[np.uint8], shades: NDArray[np.float32], strength: float) -> bytes:
-    """A PNG of the picture with its map laid over it.
+    """The picture with its map laid over it, as a PNG; see `laid_over`."""
+    out = io.BytesIO()
+    laid_over(pixels, shades, strength).save(out, "PNG")
+    return out.getvalue()
+
+
+def laid_over(
+    pixels: NDArray[np.uint8], shades: NDArray[np.float32], strength: float
+) -> Image.Image:
+    """The picture with its map laid over it.
 
     Parameters
     ----------
@@ -34,6 +43,4 @@ def overlay(pixels: NDArray[np.uint8], shades: NDArray[np.float32], strength: fl
     alpha = strength * np.abs(value)[..., None] / most if most > 0 else 0.0
     colour = np.where(value[..., None] >= 0, np.array(FOR), np.array(AGAINST))
     mixed = np.rint(picture * (1 - alpha) + colour * alpha).astype(np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(mixed).save(out, "PNG")
-    return out.getvalue()
+    return Image.fromarray(mixed)

@@ -104,28 +104,27 @@ def maskings(
     masked: Masked, sample: Sample, classes: int, config: ExplainConfig
 ) -> tuple[Masking, ...]:
     """What every region and fill cost, with intervals by person from the same draws."""
-    people = people_of(
-        len(sample),
-        sample.cluster,
-        draws=config.draws,
-        confidence=config.confidence,
-        seed=config.seed,
-    )
+    people = _people(sample, config)
     return tuple(
         _masking(masked, region, fill, sample.label, classes, people)
         for region, fill in masked.after
     )
 
 
-def skill(answers: Answers, sample: Sample, classes: int, config: ExplainConfig) -> Estimate:
-    """Balanced accuracy less that of guessing; NaN without labels."""
-    people = people_of(
+def _people(sample: Sample, config: ExplainConfig) -> People:
+    """The same draws for everything that is said of a sample."""
+    return people_of(
         len(sample),
         sample.cluster,
         draws=config.draws,
         confidence=config.confidence,
         seed=config.seed,
     )
+
+
+def skill(answers: Answers, sample: Sample, classes: int, config: ExplainConfig) -> Estimate:
+    """Balanced accuracy less that of guessing; NaN without labels."""
+    people = _people(sample, config)
 
     def beyond(sums: Mapping[str, Floats]) -> dict[str, Floats]:
         counts = _square(sums["counts"], classes)

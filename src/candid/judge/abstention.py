@@ -30,11 +30,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from candid.errors import ConfigError, PredictionsError
+from candid.errors import ConfigError
 from candid.judge.held_out import Group, Half, Halves, groups_of, half_of, halves_of
 from candid.judge.shares import share, share_by_person, shares, with_bins
 from candid.judge.thresholds import answering_threshold, conformal_least, fewest, first_rank
-from candid.predictions import Predictions
+from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate, State
 from candid.records.abstention import (
     Abstention,
@@ -111,12 +111,7 @@ def abstention(
                 expected="shares above 0 and below 1, such as 0.01",
                 todo="name other target errors",
             )
-    if predictions.hard:
-        raise PredictionsError(
-            "The predictions are answers without probabilities.",
-            expected="a probability per class: without it nothing says which answer is sure",
-            todo="write the model's probabilities to the file",
-        )
+    require_probabilities(predictions)
     halves = halves_of(with_bins(predictions), seed)
     calibration = half_of(halves.calibration, seed)
     verification = half_of(halves.verification, seed)

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from candid.errors import ConfigError, PredictionsError
 from candid.judge.intervals import Figure, Resample, bootstrap, resample
 from candid.judge.shares import Gaps, gaps, with_bins
-from candid.predictions import Predictions
+from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate
 from candid.records.noise import GapBounds, LabelNoise, LikelyWrong
 from candid.statistics import people
@@ -126,12 +126,7 @@ def _check(predictions: Predictions, flip_rates: Sequence[float]) -> None:
                 expected="shares above 0 and below 0.5, such as 0.01",
                 todo="name other rates",
             )
-    if predictions.hard:
-        raise PredictionsError(
-            "The predictions are answers without probabilities.",
-            expected="a probability per class: without it nothing says which answer is sure",
-            todo="write the model's probabilities to the file",
-        )
+    require_probabilities(predictions)
     if not ((predictions.label >= 0) & (predictions.split != "train")).any():
         raise PredictionsError(
             "There is no labelled image outside the training split.",

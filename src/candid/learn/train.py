@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,17 @@ class Task:
     validation: NDArray[np.intp]
     codes: tuple[NDArray[np.int16], ...] = ()
 
+    def on_rows(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What is known of each training row, at the place of that row among all (0 elsewhere)."""
+        everywhere = np.zeros(len(self.label), values.dtype)
+        everywhere[self.train] = values
+        return everywhere
+
+    @property
+    def groups(self) -> tuple[NDArray[np.int16], list[NDArray[np.int16]]]:
+        """Label and codes of the training rows: what makes their groups."""
+        return self.label[self.train], [codes[self.train] for codes in self.codes]
+
 
 def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> State:
     """A network about to be trained, on the device that the settings name.
@@ -61,16 +73,8 @@ def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> 
     averaged = copy.deepcopy(network).requires_grad_(False).eval() if config.average else None
     dro = None
     if config.balance == "dro" and task is not None:
-        dro = GroupDRO(_cells(task)[1], device=device)
+        dro = GroupDRO(group_cells(*task.groups)[1], device=device)
     return State(network, optimizer_of(network, config), averaged, dro)
-
-
-def _cells(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n,) the group of each training row, -1 for others; and how many rows each group has."""
-    cell, counts = group_cells(task.label[task.train], [c[task.train] for c in task.codes])
-    everywhere = np.full(len(task.label), -1, np.int64)
-    everywhere[task.train] = cell
-    return everywhere, counts
 
 
 class Loss:
@@ -81,35 +85,33 @@ class Loss:
     """
 
     def __init__(self, task: Task, config: TrainConfig, dro: GroupDRO | None) -> None:
-        self.smoothing, self.dro = config.label_smoothing, dro
-        self.classes = class_weights(task, config)
-        self.row: NDArray[np.float64] | None = None
-        self.cell: NDArray[np.int64] | None = None
-        if config.balance == "group":
-            self.row = np.zeros(len(task.label))
-            codes = [c[task.train] for c in task.codes]
-            self.row[task.train] = group_weights(task.label[task.train], codes)
-        elif dro is not None:
-            self.cell = _cells(task)[0]
-
-    def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
-        """A scalar with its graph."""
-        if self.row is None and self.cell is None:
-            weights = self.classes.to(output.device)
-            return mixture_loss(output, mixture, weights, self.smoothing)
-        each = F.cross_entropy(
-            output, mixture.first, label_smoothing=self.smoothing, reduction="none"
-        )
-        if self.row is not None:
-            weight = torch.from_numpy(self.row[rows]).to(each)
-            return (each * weight).sum() / weight.sum()
-        if self.dro is None or self.cell is None:
+        if config.balance == "dro" and dro is None:
             raise TrainingError(
                 "There are groups to follow and nothing that follows them.",
                 expected="a state that start(network, config, task) made",
                 todo="give start the task",
             )
-        return self.dro.loss(each, torch.from_numpy(self.cell[rows]).to(each.device))
+        self.smoothing, self.dro = config.label_smoothing, dro
+        self.classes = class_weights(task, config)
+        self.row: NDArray[Any] | None = None  # of each row: its weight, or its group for `dro`
+        if dro is not None:
+            self.row = task.on_rows(group_cells(*task.groups)[0])
+        elif config.balance == "group":
+            self.row = task.on_rows(group_weights(*task.groups))
+
+    def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
+        """A scalar with its graph."""
+        if self.row is None:
+            weights = self.classes.to(output.device)
+            return mixture_loss(output, mixture, weights, self.smoothing)
+        each = F.cross_entropy(
+            output, mixture.first, label_smoothing=self.smoothing, reduction="none"
+        )
+        known = torch.from_numpy(self.row[rows]).to(each.device)
+        if self.dro is not None:
+            return self.dro.loss(each, known)
+        weight = known.to(each.dtype)
+        return (each * weight).sum() / weight.sum()
 
 
 def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:

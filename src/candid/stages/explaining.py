@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,10 @@ from candid.records import ModelCard, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
 from candid.runs import RunFolder
 from candid.settings import Config
+from candid.stages.loading import loaded
 from candid.stages.starting import Data, needs_torch, timed
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -44,7 +43,9 @@ def explain(
     DataError
         Where the split holds no labelled images.
     """
-    with _loaded(run, config, network) as loaded, timed(run, "explain"):
+    needs_torch()
+    _refuse_untrained(run)
+    with loaded(run, config, network) as model, timed(run, "explain"):
         from candid.explain.explain import explain_network
 
         dataset, store, about = data.dataset, data.store, config.explain
@@ -62,20 +63,20 @@ def explain(
             rows = rows[np.sort(chosen)]
         regions, note = _regions(data, rows, config)
         record, arrays = explain_network(
-            loaded.network,
+            model.network,
             store.pixels[rows],
-            classes=loaded.card.classes,
+            classes=model.card.classes,
             label=dataset.label[rows],
             identity=None if dataset.identity is None else dataset.identity[rows],
             ids=dataset.ids[rows],
             attributes={name: a[rows] for name, a in dataset.attributes.items()},
             regions=regions,
-            mean=loaded.card.mean,
-            std=loaded.card.std,
+            mean=model.card.mean,
+            std=model.card.std,
             config=about,
-            target=loaded.card.target,
-            bfloat16=loaded.bfloat16,
-            mirrored=loaded.card.mirrored,
+            target=model.card.target,
+            bfloat16=model.bfloat16,
+            mirrored=model.card.mirrored,
             quiet=quiet,
         )
         notes = record.notes if not note else (note, *record.notes)
@@ -131,12 +132,14 @@ def explain_pictures(
         Where a file is not a picture.
     """
     pictures = _decoded(run, files, config)
-    with _loaded(run, config, network) as loaded:
+    needs_torch()
+    _refuse_untrained(run)
+    with loaded(run, config, network) as model:
         from candid.explain.explain import saliency_maps
         from candid.explain.sample import sample_of
         from candid.explain.scoring import scoring
 
-        card = loaded.card
+        card = model.card
         images = sample_of(
             np.stack(pictures),
             label=None,
@@ -146,14 +149,14 @@ def explain_pictures(
             mean=card.mean,
             std=card.std,
         ).tensor()
-        with scoring(loaded.network, mirrored=card.mirrored) as scorer:
+        with scoring(model.network, mirrored=card.mirrored) as scorer:
             logits = scorer.all_logits(images).double().cpu()
         probability = (logits / card.temperature).softmax(1).numpy()
         answers = probability.argmax(1)
         names = tuple(methods) or config.explain.methods
         maps = {
             name: saliency_maps(
-                loaded.network,
+                model.network,
                 images,
                 answers,
                 method=name,
@@ -183,11 +186,9 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
 
     What speaks for the answer is blue, what speaks against it orange.
     """
-    import io
-
     from PIL import Image, ImageDraw
 
-    from candid.deploy.overlay import overlay
+    from candid.deploy.overlay import laid_over
     from candid.explain.saliency import TITLES
     from candid.files import atomic
 
@@ -200,7 +201,7 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
             titled[f"{TITLES[name]}{f' ({badge})' if badge else ''}"] = shades
         tiles = []
         for title, shades in titled.items():
-            tile = Image.open(io.BytesIO(overlay(one.pixels, shades, 0.8)))
+            tile = laid_over(one.pixels, shades, 0.8)
             framed = Image.new("RGB", (tile.width, tile.height + 18), "white")
             framed.paste(tile, (0, 18))
             ImageDraw.Draw(framed).text((4, 3), title, fill="black")
@@ -213,32 +214,13 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
 # --- the run's network ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    network: nn.Module
-    card: ModelCard
-    device: torch.device
-    bfloat16: bool
-
-
-@contextlib.contextmanager
-def _loaded(run: RunFolder, config: Config, network: nn.Module | None) -> Iterator[_Loaded]:
-    """The run's trained network on its device, and the settings to use it with."""
-    needs_torch()
-    from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
-    from candid.learn.model import load_network
-
+def _refuse_untrained(run: RunFolder) -> None:
     if not run.model.is_file():
         raise RunError(
             f"{run.path} holds no trained network.",
             expected="a run whose training was finished",
             todo=f"candid train --resume {run.path}",
         )
-    with threads(config.train.threads), memory_kept():
-        card = read_record(run.model, ModelCard)
-        device = pick_device(config.train.device)
-        loaded = load_network(run.weights, card, device, network)
-        yield _Loaded(loaded, card, device, uses_bfloat16(config.train.precision, device))
 
 
 def _decoded(run: RunFolder, files: Sequence[Path], config: Config) -> list[NDArray[np.uint8]]:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.predictions import read_predictions
-from candid.records import ModelCard, Split, read_record, write_record
+from candid.records import Split, write_record
 from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import RunFolder
 from candid.settings import Config
+from candid.stages.loading import loaded
 from candid.stages.starting import Data, needs_torch, timed
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ def look_inside(
 
     from candid.explain.inside import Faces
     from candid.explain.inside import look_inside as look
-    from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
     from candid.learn.forward import Images
-    from candid.learn.model import load_network
 
     dataset, store = data.dataset, data.store
 
@@ -62,12 +61,9 @@ def look_inside(
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(timed(run, "inside"))
-        stack.enter_context(threads(config.train.threads))
-        stack.enter_context(memory_kept())
-        card = read_record(run.model, ModelCard)
-        device = pick_device(config.train.device)
-        rounded = uses_bfloat16(config.train.precision, device)
-        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=rounded))
+        model = stack.enter_context(loaded(run, config, network))
+        card, device = model.card, model.device
+        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=model.bfloat16))
 
         def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
             batch = Images(pixels, card.mean, card.std).batch(np.arange(len(pixels)), device)
@@ -75,7 +71,7 @@ def look_inside(
 
         shown = faces(split)
         record, arrays = look(
-            load_network(run.weights, card, device, network),
+            model.network,
             shown,
             faces("train", most_training),
             prepare,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from candid import runs
 from candid.predictions import Predictions, read_predictions, write_predictions
-from candid.records import Evaluation, ModelCard, read_record, write_record
+from candid.records import Evaluation, write_record
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.exploring import thumbnails
+from candid.stages.loading import loaded
 from candid.stages.starting import Data, needs_torch, timed
 
 if TYPE_CHECKING:
@@ -33,23 +34,19 @@ def predict(
     import numpy as np
 
     from candid.judge.calibration import apply_temperature, fit_temperature
-    from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
     from candid.learn.forward import Images, logits
-    from candid.learn.model import load_network
 
-    with timed(run, "predict"), threads(config.train.threads), memory_kept():
-        card = read_record(run.model, ModelCard)
-        dataset, store = data.dataset, data.store
-        device = pick_device(config.train.device)
+    with timed(run, "predict"), loaded(run, config, network) as model:
+        card, dataset, store = model.card, data.dataset, data.store
         rows = np.concatenate(
             [dataset.rows(split, store.usable) for split in ("validation", "test")]
         )
         raw = logits(
-            load_network(run.weights, card, device, network),
+            model.network,
             Images(store.pixels, card.mean, card.std),
             rows,
-            device=device,
-            bfloat16=uses_bfloat16(config.train.precision, device),
+            device=model.device,
+            bfloat16=model.bfloat16,
             mirrored=card.mirrored,
             title="predict",
             quiet=quiet,

@@ -45,16 +45,13 @@ def train(
     from candid.learn import checkpoint
     from candid.learn.device import memory_kept, threads
     from candid.learn.model import save_weights
-    from candid.learn.train import check_growth, start
     from candid.learn.train import train as steps
 
     check_learnable(data.dataset, data.store.usable)
     began = time.monotonic()
     with threads(config.train.threads), memory_kept():
         task = task_of(data, config)
-        network = _fresh(task, config) if network is None else network
-        check_growth(network, config.train, task.images.side)
-        state = start(network, config.train, task)
+        state = begun(task, config, network)
         if run.checkpoint.is_file():
             checkpoint.load(run.checkpoint, state)
             # What was spent before it was stopped counts, too.
@@ -72,6 +69,21 @@ def train(
         runs.note_seconds(run, "train", time.monotonic() - began)
         write_record(run.model, card)
     return card
+
+
+def begun(task: Task, config: Config, network: nn.Module | None = None) -> State:
+    """A training about to begin, of the network that the settings name or of the caller's own.
+
+    Raises
+    ------
+    ConfigError
+        Where the network cannot be built, or images are to grow and it takes but one size.
+    """
+    from candid.learn.train import check_growth, start
+
+    network = _fresh(task, config) if network is None else network
+    check_growth(network, config.train, task.images.side)
+    return start(network, config.train, task)
 
 
 def _fresh(task: Task, config: Config) -> nn.Module:

@@ -20,7 +20,7 @@ from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.reporting import everything
 from candid.stages.starting import Data, begin, needs_torch
-from candid.stages.training import _fresh, task_of
+from candid.stages.training import begun, task_of
 from candid.statistics import student_quantile
 
 if TYPE_CHECKING:
@@ -162,12 +162,9 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
 
 def _trial(task: Task, config: Config, report: Report) -> float:
     """Train, reporting every evaluation; the F1 of the weights that would be kept."""
-    from candid.learn.train import check_growth, start
     from candid.learn.train import train as steps
 
-    network = _fresh(task, config)
-    check_growth(network, config.train, task.images.side)
-    state = start(network, config.train)
+    state = begun(task, config)
     f1 = math.nan
     rows = steps(task, state, config.train, config.augment, quiet=True)
     for evaluation, row in enumerate(rows, start=1):

@@ -1,0 +1,49 @@
+"""A run's trained network, for the stages that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from candid.records import ModelCard, read_record
+from candid.runs import RunFolder
+from candid.settings import Config
+from candid.stages.starting import needs_torch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A network on its device, and how to use it."""
+
+    network: nn.Module
+    card: ModelCard
+    device: torch.device
+    bfloat16: bool
+
+
+@contextmanager
+def loaded(run: RunFolder, config: Config, network: nn.Module | None = None) -> Iterator[Loaded]:
+    """The run's trained network, with the threads and memory that its settings ask for.
+
+    `network` is a module of the caller's own, for `network.name = "own"`.
+
+    Raises
+    ------
+    RunError
+        Where the run holds no trained network.
+    """
+    needs_torch()
+    from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
+    from candid.learn.model import load_network
+
+    with threads(config.train.threads), memory_kept():
+        card = read_record(run.model, ModelCard)
+        device = pick_device(config.train.device)
+        filled = load_network(run.weights, card, device, network)
+        yield Loaded(filled, card, device, uses_bfloat16(config.train.precision, device))
