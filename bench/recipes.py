@@ -15,8 +15,14 @@ Test is looked at once per recipe, after every setting was chosen on validation.
 Result on 24,152 training images at 64×64, of CelebA's 162,770 (1 core of an AMD EPYC with bfloat16,
 torch 2.13.0; `plain` was trained at an earlier commit and without measuring its processor time):
 
-    plain: validation 0.9673 ± 0.0035, test 0.9549 ± 0.0035
-    deep:  validation 0.9757 ± 0.0017, test 0.9716 ± 0.0023; 498 s of the processor
+    plain:    validation 0.9673 ± 0.0035, test 0.9548 ± 0.0035 (three seeds); 7,392,578 parameters,
+              77,049,472 multiply-adds; 678 s (its 635 batches by bench/speed.py), 514 to 0.9627
+    deep:     validation 0.9757 ± 0.0017, test 0.9716 ± 0.0023 (three seeds); 1,942,082 parameters,
+              74,318,336 multiply-adds; 498 s, 130 to 0.9627 after 43,435 image passes; less plain
+              +0.0116 (+0.0049 to +0.0182) and +0.0171 (+0.0104 to +0.0239)
+    features: validation 0.9440, test 0.9345; 4,919,930 parameters, 4,919,528 multiply-adds (without
+              the gradients' histograms); 64 s; less plain -0.0193 (-0.0280 to -0.0106) and -0.0208
+              (-0.0299 to -0.0118)
 """
 
 from __future__ import annotations

@@ -29,17 +29,24 @@ def dataset(tmp_path_factory):
     return candid.load(faces, target="Face")
 
 
-@pytest.mark.parametrize(
-    ("recipe", "more"), [("deep", ["network.width=8"]), ("vit", ["network.width=32"])]
-)
-def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(
-    dataset, tmp_path, recipe, more
-):
+OPTIONS = {
+    "deep": (["network.width=8"], {"width": 8, "depth": 1}),
+    "vit": (["network.width=32"], {"width": 32, "depth": 1, "drop": 0.1}),
+    "features": (
+        ["network.components=20", "train.average=0.99"],  # of which a fit has none
+        {"features": "both", "classifier": "logistic", "components": 20, "cell": 8},
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", OPTIONS)
+def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(dataset, tmp_path, recipe):
+    more, options = OPTIONS[recipe]
     config = load_config(recipe=recipe, overrides=[*QUICK, *more])
     run = candid.run(dataset, config, out=tmp_path / "run", cache=tmp_path / "cache")
     card = read_record(run.model, ModelCard)
     assert card.network == recipe
-    assert card.options["width"] in (8, 32)
+    assert card.options == options
     network = load_network(run.weights, card, torch.device("cpu"))
     data = reload(run, candid.runs.open_run(run.path)[1], tmp_path / "cache", True)
     found = read_predictions(run.predictions)
@@ -54,7 +61,9 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(
     )
     expected = torch.from_numpy(raw / card.temperature).softmax(1).numpy()
     np.testing.assert_allclose(found.probability, expected, atol=0.02)  # bfloat16 where there is
-    assert run.report.is_file()
+    report = run.report.read_text(encoding="utf-8")
+    assert ("Nothing was trained in steps" in report) == (recipe == "features")
+    assert ("Weighted F1 over training" in report) == (recipe != "features")
 
 
 class Own(torch.nn.Module):

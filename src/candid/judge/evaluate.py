@@ -88,7 +88,7 @@ def evaluate(
         classes=predictions.classes,
         temperature=predictions.temperature,
         splits=tuple(splits),
-        convergence=verdict(history),
+        convergence=None if any(row.is_fit for row in history) else verdict(history),
         notes=tuple(_notes(predictions, splits, history)),
     )
 

@@ -24,6 +24,7 @@ from candid.records import HistoryRow
 from candid.settings import TrainConfig
 
 if TYPE_CHECKING:
+    from candid.learn.state import State
     from candid.learn.train import Task
 
 
@@ -123,6 +124,23 @@ def fit(
         iterations=int(np.max(model.n_iter_)),
         converged=converged,
     )
+
+
+def fit_state(task: Task, state: State, config: TrainConfig, *, quiet: bool = False) -> None:
+    """Fit the network of `state`, which is a `Features`, in place of training it step by step.
+
+    Raises
+    ------
+    DependencyError
+        Where scikit-learn is not installed.
+    """
+    network = state.network
+    if not isinstance(network, Features):
+        raise TypeError(f"only fixed features are fitted, not a {type(network).__name__}")
+    row = fit_task(task, network, config, quiet=quiet)
+    state.averaged, state.step, state.history = None, row.step, [row]
+    state.best_f1, state.best_step = row.validation_f1, row.step
+    state.best = {k: v.detach().clone() for k, v in state.network.state_dict().items()}
 
 
 def fit_task(

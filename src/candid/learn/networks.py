@@ -6,6 +6,7 @@ Every network takes normalised images (batch, 3, side, side) and gives logits (b
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.errors import ConfigError, DependencyError
+from candid.learn.features import Features
 from candid.records import Layer
 from candid.settings import NetworkConfig
 
@@ -117,7 +119,11 @@ class Attend(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Three times (batch, heads, tokens, channels) → the same shape."""
-        return F.scaled_dot_product_attention(query, key, value)
+        if query.device.type != "cpu" or not torch.is_grad_enabled():
+            return F.scaled_dot_product_attention(query, key, value)
+        # Written out: for few tokens torch's own is several times as slow on the way back.
+        weights = (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).softmax(-1)
+        return weights.to(value.dtype) @ value
 
 
 class Places(nn.Module):
@@ -265,6 +271,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "plain": Plain,
     "deep": Deep,
     "vit": ViT,
+    "features": Features,
     "timm": timm_network,
     "own": own_network,
 }
@@ -303,6 +310,9 @@ def options(config: NetworkConfig) -> dict[str, int | float | str]:
             chosen: dict[str, int | float | str] = {"width": config.width, "depth": config.depth}
         case "vit":
             chosen = {"width": config.width, "depth": config.depth, "drop": config.drop}
+        case "features":
+            chosen = {"features": config.features, "classifier": config.classifier}
+            chosen |= {"components": config.components, "cell": config.cell}
         case "timm":
             chosen = {"model": config.model}
         case _:

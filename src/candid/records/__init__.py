@@ -132,6 +132,9 @@ class AttributeSummary:
         For each class, the share of its images that bear the value.
     association
         Cramér's V with the label, 0 (independent) to 1 (one decides the other).
+    class_estimates
+        `class_shares` with their intervals, by person where people are known; empty in files that
+        were written before there were any.
     """
 
     attribute: str
@@ -140,6 +143,7 @@ class AttributeSummary:
     prevalence: Estimate
     class_shares: tuple[float, ...]
     association: Estimate
+    class_estimates: tuple[Estimate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +232,8 @@ class HistoryRow:
     """One training step; the validation figures are NaN where the step ended without evaluation.
 
     `train_loss` is the loss of this step's batch, augmented and with dropout; `train_f1` is its
-    weighted F1. `seconds` counts from the start of training, without time spent stopped.
+    weighted F1. `seconds` counts from the start of training, without time spent stopped. A fit that
+    has no steps is one row, without a learning rate (NaN) and with the figures of all its images.
     """
 
     step: int
@@ -240,6 +245,11 @@ class HistoryRow:
     validation_loss: float = math.nan
     validation_f1: float = math.nan
     validation_accuracy: float = math.nan
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether this is the only row of a fit without steps."""
+        return math.isnan(self.learning_rate)
 
 
 # --- evaluation.json -----------------------------------------------------------------------------

@@ -97,6 +97,11 @@ class ReportInput:
         return self.config.network.name if self.model is None else self.model.network
 
     @property
+    def fit(self) -> HistoryRow | None:
+        """What is known of a fit on fixed features; None where a network was trained in steps."""
+        return next((row for row in self.history if row.is_fit), None)
+
+    @property
     def side(self) -> int:
         """Pixels per side of the picture that the network sees."""
         return self.config.data.side if self.model is None else self.model.side

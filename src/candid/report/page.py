@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from candid.config import to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
-from candid.report import audit, explanation, explanation_view, network, prose, words
+from candid.report import (
+    audit,
+    comparison,
+    explanation,
+    explanation_view,
+    network,
+    prose,
+    words,
+)
 from candid.report.inputs import ReportInput, attributes_of
 
 if TYPE_CHECKING:
+    from candid.records.compare import Comparison
     from candid.report.figures.chart import Figure
 
 _MAGIC = {
@@ -76,9 +85,50 @@ def render(inputs: ReportInput) -> str:
             inside=explanation_view.inside_view(inputs),
             words_of=explanation,
             audit_words=audit,
+            compared=None if inputs.audit is None else inputs.audit.comparison,
+            comparison_words=comparison,
         )
     )
     # A file name can hold bytes that are no text; they are shown, not fatal.
+    return str(html).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def render_comparison(compared: Comparison, version: str) -> str:
+    """Render what changed between two models as one HTML document that opens offline.
+
+    Parameters
+    ----------
+    compared
+        Two models on the same images.
+    version
+        Candid's, for the footer.
+
+    Returns
+    -------
+    str
+        HTML, encodable as UTF-8, under the same content security policy as a run's report.
+    """
+    from candid.report.figures import comparison as figures  # Altair takes a second
+    from candid.report.figures.chart import vega_bundle
+
+    scripts = {
+        "theme": _asset("theme.js"),
+        "vega": vega_bundle().replace("\r", ""),
+        "page": _asset("page.js") + _asset("audit.js"),
+    }
+    html = (
+        _environment()
+        .get_template("compared.html")
+        .render(
+            compared=compared,
+            comparison_words=comparison,
+            charts=figures.charts(compared),
+            version=version,
+            styles=_asset("page.css"),
+            scripts=scripts,
+            policy=_policy(scripts.values()),
+        )
+    )
     return str(html).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -165,6 +215,7 @@ def _day(moment: str) -> str:
 def _charts(inputs: ReportInput) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name, in the page's order."""
     from candid.report.figures import audit as audited
+    from candid.report.figures import comparison as compared
     from candid.report.figures import data, performance, training  # Altair takes a second
     from candid.report.figures import explanation as looks
 
@@ -179,7 +230,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
             data.histograms("brightness", "Brightness", exploration.brightness, light),
             data.histograms("contrast", "Contrast", exploration.contrast, spread),
         ]
-    if inputs.history:
+    if inputs.history and not inputs.fit:
         validation = inputs.split("validation")
         n = None if validation is None else validation.n
         drawn += [training.loss_curve(inputs.history, n), training.f1_curve(inputs.history, n)]
@@ -195,6 +246,8 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
         drawn += [audited.gaps(inputs.audit.splits[0]), audited.pairs(inputs.audit.splits[0])]
         if inputs.audit.abstention is not None:
             drawn.append(audited.coverage(inputs.audit.abstention))
+        if inputs.audit.comparison is not None:
+            drawn += compared.charts(inputs.audit.comparison).values()
     if inputs.explanation is not None:
         drawn += [looks.region_shares(inputs.explanation), looks.region_masking(inputs.explanation)]
     return {figure.name: figure for figure in drawn if figure is not None}
