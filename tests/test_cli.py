@@ -138,7 +138,7 @@ def test_report_tells_the_headline(finished):
 
 
 def test_weights_alone_give_the_predictions(finished, faces, tmp_path):
-    """From model.json and model.safetensors, by hand: normalise, run, divide, softmax."""
+    """From model.json and model.safetensors, by hand: normalise, run, average, divide, softmax."""
     import torch
 
     from candid.learn.model import load_network
@@ -151,7 +151,10 @@ def test_weights_alone_give_the_predictions(finished, faces, tmp_path):
         image = (pixels / 255 - card.mean) / card.std
         batch = torch.from_numpy(image.transpose(2, 0, 1)[None]).float()
         with torch.no_grad():
-            p = torch.softmax(network(batch)[0] / card.temperature, dim=0)
+            logits = network(batch)[0]
+            if card.mirrored:
+                logits = (logits + network(batch.flip(3))[0]) / 2
+            p = torch.softmax(logits / card.temperature, dim=0)
         np.testing.assert_allclose(p, predictions.probability[i], atol=1e-5)
 
 

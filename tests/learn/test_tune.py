@@ -1,5 +1,6 @@
 """The search on made-up trainings, whose best settings are known."""
 
+import gc
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
@@ -20,7 +22,7 @@ from candid.learn.tune.finals import candidates, repeat_finalists, train_last, w
 from candid.learn.tune.importance import importances
 from candid.learn.tune.search import best_trial, closed, search
 from candid.learn.tune.space import Choices, Range, changed, default_space, read_space, value_of
-from candid.learn.tune.study import open_study, was_queued
+from candid.learn.tune.study import counts, one, open_study, quietly, was_queued
 from candid.settings import AugmentConfig, Config, NetworkConfig, TrainConfig, TuneConfig
 
 BASE = Config(
@@ -48,7 +50,28 @@ def objective(config, report):
 
 
 def opened(path, base=BASE, space=None, **more):
-    return open_study(f"sqlite:///{path}", "study", base, space or SPACE, **more)
+    url = str(path) if ":" in str(path) else f"sqlite:///{path}"
+    return open_study(url, "study", base, space or SPACE, **more)
+
+
+_LEFT_OPEN = "ignore:.*deleted while still open:ResourceWarning"  # by the pool of SQLAlchemy
+_DATABASE = pytest.param("postgresql", marks=pytest.mark.filterwarnings(_LEFT_OPEN))
+
+
+@pytest.fixture(params=["sqlite", "journal", _DATABASE])
+def place(request, tmp_path):
+    """The address of each kind of storage; of a database that is named, where there is one."""
+    if request.param != "postgresql":
+        kind = {"sqlite": "sqlite:///", "journal": "journal:"}[request.param]
+        yield f"{kind}{tmp_path / 'study'}"
+        return
+    url = os.environ.get("CANDID_TEST_POSTGRESQL")
+    if not url:
+        pytest.skip("no database: set CANDID_TEST_POSTGRESQL to the address of an empty one")
+    for name in optuna.study.get_all_study_names(url):
+        optuna.delete_study(study_name=name, storage=url)
+    yield url
+    gc.collect()
 
 
 def made(study) -> list:
@@ -207,9 +230,9 @@ def worker(path, *, trials: int, pause: float) -> subprocess.Popen:
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
-def test_what_waits_is_begun_once(tmp_path):
+def test_what_waits_is_begun_once(place):
     """Two connections to one file, which both look for what waits."""
-    studies = [opened(tmp_path / "a.db") for _ in range(2)]
+    studies = [opened(place) for _ in range(2)]
     for i in range(30):
         studies[0].finals.enqueue_trial({"candidate": i, "seed": 0, "last": False})
     begun = []
@@ -228,13 +251,12 @@ def test_what_waits_is_begun_once(tmp_path):
     assert sorted(begun) == list(range(30))
 
 
-def test_two_processes_share_a_study_and_repeat_nothing(tmp_path):
-    path = tmp_path / "a.db"
-    first = worker(path, trials=7, pause=0.05)
+def test_two_processes_share_a_study_and_repeat_nothing(place):
+    first = worker(place, trials=7, pause=0.05)
     assert first.stdout.readline() == "open\n"
-    second = worker(path, trials=7, pause=0.05)
+    second = worker(place, trials=7, pause=0.05)
     told = [json.loads(p.communicate(timeout=120)[0].splitlines()[-1]) for p in (first, second)]
-    study = opened(path, replace(BASE, tune=replace(BASE.tune, trials=7)))
+    study = opened(place, replace(BASE, tune=replace(BASE.tune, trials=7)))
     trials = made(study)
     assert len(trials) == 7
     assert len({json.dumps(t.params, sort_keys=True) for t in trials}) == 7
@@ -248,12 +270,11 @@ def test_two_processes_share_a_study_and_repeat_nothing(tmp_path):
     assert told[0]["winner"] == told[1]["winner"]
 
 
-def test_a_process_that_is_killed_is_missed(tmp_path):
-    path = tmp_path / "a.db"
-    victim = worker(path, trials=4, pause=0.4)
+def test_a_process_that_is_killed_is_missed(place):
+    victim = worker(place, trials=4, pause=0.4)
     assert victim.stdout.readline() == "open\n"
     base = replace(BASE, tune=replace(BASE.tune, trials=4))
-    study = opened(path, base, heartbeat=1, grace=2)
+    study = opened(place, base, heartbeat=1, grace=2)
     while not any(t.number == 1 and t.intermediate_values for t in study.search.get_trials()):
         time.sleep(0.05)
         assert victim.poll() is None
@@ -270,9 +291,9 @@ def test_a_process_that_is_killed_is_missed(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
-def test_a_process_that_was_killed_at_birth_is_missed(tmp_path):
+def test_a_process_that_was_killed_at_birth_is_missed(place):
     """Between taking a trial and its first sign of life, when Optuna does not notice."""
-    study = opened(tmp_path / "a.db", heartbeat=1, grace=1)
+    study = opened(place, heartbeat=1, grace=1)
     lost = study.search.ask().number
     search(study, objective, quiet=True)
     assert study.search.trials[lost].state.name == "FAIL"
@@ -280,10 +301,9 @@ def test_a_process_that_was_killed_at_birth_is_missed(tmp_path):
     assert any(t.system_attrs.get("failed_trial") == lost for t in made(study))
 
 
-def test_a_process_that_seemed_dead_lets_go(tmp_path):
+def test_a_process_that_seemed_dead_lets_go(place):
     """Another process gave its first trial up while it worked: it goes on with others."""
-    path = tmp_path / "a.db"
-    study, other = opened(path), opened(path)
+    study, other = opened(place), opened(place)
     given_up = []
 
     def slow(config, report):
@@ -441,13 +461,40 @@ def test_another_budget_may_join_and_other_settings_may_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "sqlite:////no/such/folder/a.db", "nodialect://host/name"]
+    "url",
+    ["nonsense", "sqlite:////no/such/a.db", "nodialect://host/name", "journal:/no/such/a.log"],
 )
 def test_a_storage_that_cannot_be_opened(url):
     with pytest.raises(RunError) as error:
         open_study(url, "study", BASE, SPACE)
     assert error.value.expected
     assert "--storage" in error.value.todo
+
+
+@pytest.mark.parametrize("text", ["a line\n", '{"a": 1}\n', "1\n2\n"])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path, text):
+    path = tmp_path / "notes"
+    path.write_text(text)
+    with pytest.raises(RunError, match="no journal"):
+        opened(f"journal:{path}")
+    assert path.read_text() == text
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_slow_trial_in_a_journal_is_not_given_up(tmp_path):
+    """Signs of life come while it works, longer than a process may be silent."""
+    path = f"journal:{tmp_path / 'study'}"
+    study, other = (opened(path, heartbeat=1, grace=2) for _ in range(2))
+
+    def slow(trial):
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            counts(other, other.search)  # gives up who shows no sign of life
+            time.sleep(0.2)
+        return 0.5
+
+    with quietly():
+        assert one(study, study.search, slow).state.name == "COMPLETE"
 
 
 # --- the space -----------------------------------------------------------------------------------

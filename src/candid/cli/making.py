@@ -99,8 +99,15 @@ def run_verb(
     """
     from candid import stages
 
-    run, config, loaded = open_or_start(data, out, resume, cache, quiet, settings)
-    with stoppable(f"candid run --resume {shlex.quote(str(run.path))}"):
+    with stages.together() as speaks:
+        run, config, loaded = open_or_start(data, out, resume, cache, quiet, settings)
+        go_on = f"candid run --resume {shlex.quote(str(run.path))}"
+        if stages.launched():  # what is left after training is done by one process
+            with stoppable(go_on):
+                stages.train(run, loaded, config, quiet=quiet)
+    if not speaks:
+        return
+    with stoppable(go_on):
         evaluation = stages.everything(run, loaded, config, quiet=quiet)
     say_evaluation(evaluation, run, quiet, as_json)
 
@@ -163,9 +170,12 @@ def train(
     from candid import stages
     from candid.records import to_plain
 
-    run, config, loaded = open_or_start(data, out, resume, cache, quiet, settings)
-    with stoppable(f"candid train --resume {shlex.quote(str(run.path))}"):
-        card = stages.train(run, loaded, config, quiet=quiet)
+    with stages.together() as speaks:
+        run, config, loaded = open_or_start(data, out, resume, cache, quiet, settings)
+        with stoppable(f"candid train --resume {shlex.quote(str(run.path))}"):
+            card = stages.train(run, loaded, config, quiet=quiet)
+    if not speaks:
+        return
     if as_json:
         print_json({"run": str(run.path), "model": to_plain(card)})
     elif not quiet:

@@ -99,20 +99,30 @@ def open_or_start(
     quiet: bool,
     settings: dict[str, Any],
 ) -> tuple[RunFolder, Config, Data]:
-    """A new run on `data`, or the one to go on with, and its data."""
+    """A new run on `data`, or the one to go on with, and its data.
+
+    Where torchrun started this process, --out goes on with a run that is there.
+    """
     from candid import stages
     from candid.runs import open_run, refuse_full
 
     stages.needs_torch()
+    together = functools.partial(stages.open_together, cache=cache, quiet=quiet)
     if resume is not None:
         source = click.get_current_context().get_parameter_source
         if any(source(name) is ParameterSource.COMMANDLINE for name in ("data", "out", *settings)):
             raise click.UsageError("--resume takes data and settings from the run: give no others.")
+        if stages.launched():
+            return together(resume, None, None)
         run, config = open_run(resume)
         return run, config, stages.reload(run, config, cache, quiet)
     if data is None:
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")
     config = config_of(**settings)
+    if stages.launched():
+        if out is None:
+            raise click.UsageError("With torchrun, name the run's folder with --out or --resume.")
+        return together(out, config, data)
     if out is not None:
         refuse_full(out)
     loaded = stages.load(data, config, cache=cache, quiet=quiet)

@@ -48,7 +48,8 @@ _MOST_ROWS = 10
     "--storage",
     metavar="URL",
     default="",
-    help="A database for several machines; default: study.db in the folder.",
+    help="For several machines: a database (postgresql://…), or a file in a folder that they share"
+    " (journal:FILE); default: study.db in --out.",
 )
 @click.option(
     "--study",

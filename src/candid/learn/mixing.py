@@ -47,7 +47,7 @@ def mix(
     """
     batch = len(images)
     if not (config.mixup or config.cutmix):
-        return images, Mixture(labels, labels, torch.ones(batch, device=images.device))
+        return images, unmixed(labels)
     coin = torch.rand((), generator=generator).item()
     cut = bool(config.cutmix) and (not config.mixup or coin < 0.5)
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -60,6 +60,11 @@ def mix(
     else:
         mixed = torch.lerp(images[order], images, share.to(images.device)[:, None, None, None])
     return mixed, Mixture(labels, labels[order], share.to(images.device))
+
+
+def unmixed(labels: Tensor) -> Mixture:
+    """(batch,) labels of images that are themselves."""
+    return Mixture(labels, labels, torch.ones(len(labels), device=labels.device))
 
 
 def _patches(

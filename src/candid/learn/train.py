@@ -2,7 +2,8 @@
 
 Everything random in a step comes from the seed and the step's number alone, so a run that was
 killed and goes on from a checkpoint draws what it would have drawn: the same batches, the same
-changes of every image, the same dropout.
+changes of every image, the same dropout. So do several processes that train together: each takes
+its share of every batch, and all have the same loss (`distributed`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from candid.learn import checkpoint
 from candid.learn.augment import augment
 from candid.learn.balance import GroupDRO, group_cells, group_weights
 from candid.learn.device import pick_device, placed, uses_bfloat16
+from candid.learn.distributed import Team, team
 from candid.learn.forward import Images, forward, logits
-from candid.learn.mixing import Mixture, mix, mixture_loss
+from candid.learn.mixing import Mixture, mix, mixture_loss, unmixed
 from candid.learn.optimizers import learning_rate, optimizer_of
 from candid.learn.state import State
 from candid.records import HistoryRow
@@ -145,13 +147,22 @@ def train(
 
     `state.history` gets a row for every step. With `save_to`, the state is saved there at regular
     steps; `checkpoint.load` and this function then go on as if nothing had happened, to the bit
-    on a CPU with the same number of threads.
+    on a CPU with the same number of threads. Processes that have joined train together: each calls
+    this function with the same.
 
     Raises
     ------
     TrainingError
         When the loss is no longer a finite number.
+    ConfigError
+        Where there are fewer images than processes.
     """
+    us = team()
+    us.check_enough(
+        images_per_batch=min(config.batch_size, len(task.train)),
+        validation_images=len(task.validation),
+    )
+    network = us.shared(state.network)
     device = next(state.network.parameters()).device
     bfloat16 = uses_bfloat16(config.precision, device)
     loss_of = Loss(task, config, state.dro)
@@ -166,13 +177,21 @@ def train(
             labels = torch.from_numpy(task.label[rows].astype(np.int64)).to(device)
             rate = learning_rate(state.step, config)
             # The caller's random numbers stay as they were: dropout draws inside the fork.
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            with (
+                torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+                us.whole(len(rows)) as mine,
+            ):
                 generator = seeded(config.seed, state.step, device)
                 side = side_at(state.step, config, task.images.side)
-                batch = augment(task.images.batch(rows, device), augmentation, generator, side)
-                batch, mixture = mix(batch, labels, config, generator)
+                batch = task.images.batch(rows[mine], device)
+                batch = augment(batch, augmentation, generator, side)
+                if config.mixup or config.cutmix:  # with images of other processes, too
+                    batch, mixture = mix(us.gather(batch, len(rows)), labels, config, generator)
+                    batch = batch[mine]
+                else:
+                    mixture = unmixed(labels)
                 state.network.train()
-                output = forward(state.network, batch, bfloat16)
+                output = us.gather(forward(network, batch, bfloat16), len(rows))
             loss = loss_of(output, mixture, rows)
             _descend(state, loss, rate)
             _average(state, config.average)
@@ -190,7 +209,7 @@ def train(
                 raise _diverged(row)
             evaluated = due(state.step, config.steps, config.evaluations)
             if evaluated:
-                row = _measure(task, state, row, loss_of.classes, config)
+                row = _measure(task, state, row, loss_of.classes, config, us)
                 _keep_best(state, row)
                 bar.set_postfix(loss=f"{row.train_loss:.3f}", F1=f"{row.validation_f1:.4f}")
             state.history.append(row)
@@ -252,16 +271,26 @@ def due(step: int, steps: int, times: int) -> bool:
 def batches(rows: NDArray[np.intp], step: int, config: TrainConfig) -> Iterator[NDArray[np.intp]]:
     """The rows of batch `step` (from 0) and of all that follow it, without end.
 
-    Every epoch has a new order, which the seed and its number decide; its last partial batch is
-    dropped. Fewer rows than a batch make one smaller batch per epoch.
+    Every epoch has each row once, in a new order, which the seed and its number decide. Batches are
+    cut from one epoch after the other, so all have the same size and none is padded or dropped: one
+    that begins with the end of an epoch goes on with the beginning of the next. Fewer rows than a
+    batch make one smaller batch per epoch.
     """
     size = min(config.batch_size, len(rows))
-    epoch, place = divmod(step, len(rows) // size)
+    epoch, place = divmod(step * size, len(rows))
+
+    def shuffled() -> NDArray[np.intp]:
+        return np.random.default_rng([config.seed, 0, epoch]).permutation(rows)
+
+    order = shuffled()
     while True:
-        order = np.random.default_rng([config.seed, 0, epoch]).permutation(rows)
-        for first in range(place * size, len(rows) - size + 1, size):
-            yield order[first : first + size]
-        epoch, place = epoch + 1, 0
+        batch = order[place : place + size]
+        place += size
+        if place >= len(rows):
+            epoch, place = epoch + 1, place - len(rows)
+            order = shuffled()
+            batch = np.concatenate([batch, order[:place]])
+        yield batch
 
 
 def seeded(seed: int, step: int, device: torch.device) -> torch.Generator:
@@ -299,17 +328,19 @@ def weighted_f1(label: NDArray[np.integer], prediction: NDArray[np.integer]) -> 
 
 
 def _measure(
-    task: Task, state: State, row: HistoryRow, weights: Tensor, config: TrainConfig
+    task: Task, state: State, row: HistoryRow, weights: Tensor, config: TrainConfig, us: Team
 ) -> HistoryRow:
     device = next(state.network.parameters()).device
-    output = logits(
+    n = len(task.validation)
+    own = logits(
         state.measured,
         task.images,
-        task.validation,
+        task.validation[us.share(n)],
         device=device,
         bfloat16=uses_bfloat16(config.precision, device),
         mirrored=config.mirrored,
     )
+    output = us.gather(torch.from_numpy(own).to(device), n).cpu().numpy()
     label = task.label[task.validation].astype(np.int64)
     prediction = output.argmax(1)
     loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights)

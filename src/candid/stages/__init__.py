@@ -21,6 +21,7 @@ from candid.stages.starting import (
     pack,
     reload,
 )
+from candid.stages.together import launched, open_together, together
 from candid.stages.training import draw_augmented, train
 from candid.stages.tuning import needs_optuna, study_folder, tune
 
@@ -38,6 +39,7 @@ __all__ = [
     "explain",
     "explain_pictures",
     "explore",
+    "launched",
     "load",
     "load_served",
     "look",
@@ -45,6 +47,7 @@ __all__ = [
     "needs_optuna",
     "needs_torch",
     "open_or_begin",
+    "open_together",
     "pack",
     "predict",
     "reload",
@@ -53,6 +56,7 @@ __all__ = [
     "show_examples",
     "show_findings",
     "study_folder",
+    "together",
     "train",
     "tune",
 ]

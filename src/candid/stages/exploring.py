@@ -44,7 +44,8 @@ def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
         exploration, images = look(data, config, quiet=quiet)
         shown = [i for ids in exploration.samples.values() for i in ids]
         pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}
-        runs.write_pictures(run, pictures | thumbnails(data, config, shown))
+        pictures |= thumbnails(data, config, shown)
+        runs.write_pictures(run, runs.read_pictures(run) | pictures)
         write_record(run.data, exploration)  # the last: it says that exploring is done
     return exploration
 

@@ -66,14 +66,16 @@ def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> D
     RunError
         Where they are gone or have changed since.
     """
+    from candid.data import places
+
     about = read_record(run.provenance, Provenance)
-    if not Path(about.data).exists():
+    if not places.is_there(about.data):
         raise RunError(
             f"The data that the run {run.path} began with are gone: there is no {about.data}.",
             expected="the same images and labels in the same place",
             todo="put them back (a link will do), or start a new run",
         )
-    data = load(Path(about.data), config, cache=cache, quiet=quiet)
+    data = load(Path(about.data), config, cache=cache, quiet=quiet)  # a URL is known again
     if about.data_fingerprint != data.fingerprint:
         raise RunError(
             f"The data in {about.data} are not those that the run {run.path} began with.",

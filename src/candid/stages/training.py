@@ -12,6 +12,7 @@ from candid.records import ModelCard, read_record, write_record
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.starting import Data, needs_torch
+from candid.stages.together import launched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,38 +37,61 @@ def train(
     `network` is a module of the caller's own, for `network.name = "own"`.
 
     Writes checkpoint/, history.parquet, model.safetensors and model.json. Where model.json is
-    there, training is finished and nothing is done.
+    there, training is finished and nothing is done. Of several processes that train together, one
+    writes.
     """
-    if run.model.is_file():
+    if not launched() and run.model.is_file():
         return read_record(run.model, ModelCard)
     needs_torch()
     from candid.data.layouts.assembly import check_learnable
     from candid.learn import checkpoint
     from candid.learn.device import memory_kept, threads
-    from candid.learn.model import save_weights
+    from candid.learn.distributed import team
+    from candid.learn.features import Features
+    from candid.learn.fitting import fit_state
     from candid.learn.train import train as steps
 
+    us = team()
+    quiet = quiet or not us.leads
+    done = us.told(lambda: read_record(run.model, ModelCard) if run.model.is_file() else None)
+    if done is not None:
+        return done
     check_learnable(data.dataset, data.store.usable)
     began = time.monotonic()
     with threads(config.train.threads), memory_kept():
         task = task_of(data, config)
         state = begun(task, config, network)
-        if run.checkpoint.is_file():
-            checkpoint.load(run.checkpoint, state)
-            # What was spent before it was stopped counts, too.
-            began -= state.history[-1].seconds if state.history else 0.0
-        for _ in steps(
-            task, state, config.train, config.augment, save_to=run.checkpoint, quiet=quiet
-        ):
-            runs.write_history(run, state.history)
-        runs.write_history(run, state.history)
+        with us.copied(run.checkpoint) as saved:
+            if saved is not None:
+                checkpoint.load(saved, state)
+                # What was spent before it was stopped counts, too.
+                began -= state.history[-1].seconds if state.history else 0.0
+        if not isinstance(state.network, Features):
+            save_to = run.checkpoint if us.leads else None
+            for _ in steps(task, state, config.train, config.augment, save_to=save_to, quiet=quiet):
+                if us.leads:
+                    runs.write_history(run, state.history)
+        elif us.leads:
+            fit_state(task, state, config.train, quiet=quiet)
+        return us.told(lambda: _kept(run, state, task, data, config, began))
+
+
+def _kept(
+    run: RunFolder, state: State, task: Task, data: Data, config: Config, began: float
+) -> ModelCard:
+    """Write what came of a training that is done; model.json last, as it says so."""
+    from candid.learn.features import Features
+    from candid.learn.model import save_weights
+
+    if not isinstance(state.network, Features):
         augmented = {("picture", "augmented"): _augmented(task, config, rows=4)}
         runs.write_pictures(run, runs.read_pictures(run) | augmented)
-        card = _card(state, task, data, config)
-        kept = state.best if config.train.keep == "best" else state.measured.state_dict()
-        save_weights(run.weights, kept)
-        runs.note_seconds(run, "train", time.monotonic() - began)
-        write_record(run.model, card)
+    runs.write_history(run, state.history)
+    card = _card(state, task, data, config)
+    kept = state.best if config.train.keep == "best" else state.measured.state_dict()
+    save_weights(run.weights, kept)
+    runs.note_seconds(run, "train", time.monotonic() - began)
+    write_record(run.model, card)
     return card
 
 

@@ -71,7 +71,7 @@ def tune(
     data, config
         What is learned, and the settings to start from.
     storage, name
-        A database's address, and the study's name in it.
+        A database's address or "journal:" and a file, and the study's name in it.
     quiet
         No progress bars and no lines.
 

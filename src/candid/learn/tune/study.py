@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+    from candid.learn.tune.journal import Journal
+
 _HEARTBEAT, _GRACE = 5, 90  # seconds between signs of life, and without one until given up
 _RETRIES = 3
+_JOURNAL = "journal:"
 PATIENCE = 0.5  # seconds between looks at what the other processes do
 
 
@@ -54,7 +58,7 @@ class Study:
     finals: optuna.Study
     base: Config
     space: Space
-    storage: optuna.storages.RDBStorage
+    storage: optuna.storages.RDBStorage | Journal
     unborn: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
@@ -78,7 +82,8 @@ def open_study(
     Parameters
     ----------
     url
-        SQLAlchemy's address of a database: "sqlite:///study.db", "postgresql://…".
+        SQLAlchemy's address of a database: "sqlite:///study.db", "postgresql://…"; or a file in a
+        folder that all share: "journal:/shared/study.log".
     name
         Of the study, among others in the same database.
     base, space
@@ -115,10 +120,11 @@ def open_study(
                     (f"{name} finals", optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()),
                 )
             ]
-    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+    except (SQLAlchemyError, ImportError, ValueError, RuntimeError, OSError, LookupError) as error:
         raise RunError(
             f"Cannot open the study's storage: {_first_line(error)}",
-            expected="an address such as sqlite:///study.db, and a database that answers",
+            expected="an address such as sqlite:///study.db, and a database that answers, or "
+            "journal:study.log",
             todo="check --storage, and that the database's driver is installed",
         ) from error
     study = Study(studies[0], studies[1], base, space, storage)
@@ -126,7 +132,19 @@ def open_study(
     return study
 
 
-def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage:
+def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage | Journal:
+    import optuna
+
+    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
+    if url.startswith(_JOURNAL):
+        from candid.learn.tune.journal import Journal
+
+        path = Path(url.removeprefix(_JOURNAL))
+        return Journal(path, interval=heartbeat, grace=grace, stale=again)
+    return _database(url, heartbeat, grace, again)
+
+
+def _database(url: str, heartbeat: int, grace: int, again: Any) -> optuna.storages.RDBStorage:
     import optuna
     from sqlalchemy import Connection, event
     from sqlalchemy.exc import OperationalError
@@ -138,9 +156,7 @@ def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage
             engine_kwargs={"connect_args": {"timeout": 120}} if _is_sqlite(url) else None,
             heartbeat_interval=heartbeat,
             grace_period=grace,
-            heartbeat_stale_trial_callback=(
-                optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
-            ),
+            heartbeat_stale_trial_callback=again,
         )
 
     try:

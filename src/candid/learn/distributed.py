@@ -1,0 +1,441 @@
+"""Several processes that train one network: who they are, and what they tell each other.
+
+torchrun starts them and says in the environment which is which; without that nothing here happens.
+
+How they come to the numbers that one process alone would have: each takes its share of a batch
+through the network; the outputs are gathered, so that each computes the loss of the whole batch,
+whatever that loss is; and the gradients of the shares add up to that of the whole. What a network
+does across a batch (batch normalisation, what dropout draws) is done across all shares.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.autograd.function import once_differentiable
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.overrides import TorchFunctionMode
+
+from candid.errors import CandidError, ConfigError, TrainingError
+
+T = TypeVar("T")
+
+# How long a process waits for another that neither answers nor ends.
+_PATIENCE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together; one alone by default.
+
+    Attributes
+    ----------
+    rank
+        Which one this is, from 0.
+    size
+        How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, n: int) -> slice:
+        """The part of `n` things that falls to this process: each thing falls to one of them."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def gather(self, own: Tensor, n: int) -> Tensor:
+        """The `n` rows of all processes, from the share that each has; with its gradient.
+
+        Each process is to compute the same from them. A gradient then goes back to each share from
+        its own process alone: to sum what all of them computed would count it `size` times.
+        """
+        if self.size == 1:
+            return own
+        gathered: Tensor = _Gather.apply(own, self.share(n), n)  # type: ignore[no-untyped-call]
+        return gathered
+
+    def shared(self, network: nn.Module) -> nn.Module:
+        """The network, and where there are several processes: the sum of their gradients in it.
+
+        The sum, not the mean that DistributedDataParallel has by default: each process has the
+        gradient of the whole batch's loss through its own share.
+        """
+        if self.size == 1:
+            return network
+        # Buffers need not be sent: they are equal, as statistics are those of the whole batch.
+        is_new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+        unsent: dict[str, Any] = {"forward_sync_buffers" if is_new else "broadcast_buffers": False}
+        parallel = DistributedDataParallel(network, **unsent)
+        parallel.register_comm_hook(None, _summed)
+        return parallel
+
+    @contextlib.contextmanager
+    def whole(self, n: int) -> Iterator[slice]:
+        """In this block, a share of a batch of `n` images is treated as a part of the whole.
+
+        Random numbers are drawn for all images, of which each process takes its own; the statistics
+        of batch normalisation are those of all. Yields the share.
+
+        Dropout inside `torch.nn.functional.multi_head_attention_forward` is not reached: there each
+        process draws for its own share what the others draw for theirs.
+        """
+        if self.size == 1:
+            yield slice(0, n)
+            return
+        with _Whole(self.share(n), n):
+            yield self.share(n)
+
+    def told(self, make: Callable[[], T]) -> T:
+        """What `make` returns in the process that leads, in all of them.
+
+        Where it raises an error, the others end silently: one process tells of it.
+        """
+        if self.size == 1:
+            return make()
+        said: list[Any] = [None, None]
+        if not self.leads:
+            dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+            value, exit_code = said
+            if exit_code is not None:
+                sys.exit(exit_code)
+            told: T = value
+            return told
+        try:
+            said[0] = make()
+        except BaseException as error:
+            said[1] = error.exit_code if isinstance(error, CandidError) else 1
+            raise
+        finally:
+            dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+        made: T = said[0]
+        return made
+
+    def wait(self) -> None:
+        """Wait until all are here, for as long as it takes while they live."""
+        if self.size > 1:
+            dist.barrier(group=dist.new_group(backend="gloo", timeout=timedelta(days=30)))
+
+    @contextlib.contextmanager
+    def copied(self, path: Path) -> Iterator[Path | None]:
+        """A file of the process that leads, as one that each can read; None where there is none.
+
+        The others may be on machines without that folder: they get a copy for as long as the block
+        runs.
+        """
+        if self.size == 1:
+            yield path if path.is_file() else None
+            return
+        content = self.told(lambda: path.read_bytes() if path.is_file() else None)
+        if content is None or self.leads:
+            yield None if content is None else path
+            return
+        with tempfile.TemporaryDirectory(prefix="candid-") as folder:
+            copy = Path(folder) / path.name
+            copy.write_bytes(content)
+            yield copy
+
+    def check_enough(self, **counts: int) -> None:
+        """Raise a ConfigError where there are fewer of something than processes."""
+        for what, count in counts.items():
+            if count < self.size > 1:
+                raise ConfigError(
+                    f"{count} {what.replace('_', ' ')} cannot be shared by {self.size} processes.",
+                    expected="at least one for each",
+                    todo="start fewer processes",
+                )
+
+    def check_agreed(self, what: str, mine: str) -> None:
+        """Raise a ConfigError where the processes do not have the same, said in a few words."""
+        if self.size == 1:
+            return
+        theirs: list[Any] = [None] * self.size
+        dist.all_gather_object(theirs, mine)
+        if len(set(theirs)) > 1:
+            raise ConfigError(
+                f"The processes have different {what}: {', '.join(sorted(set(theirs)))}.",
+                expected="the same on every machine",
+                todo=f"give every process the same command and the same {what}",
+            )
+
+
+def team() -> Team:
+    """The processes that `joined` brought together, or this one alone."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Team()
+    return Team(dist.get_rank(), dist.get_world_size())
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Team]:
+    """Meet the other processes that torchrun started, for the time of the block.
+
+    Products on a CPU are exchanged through gloo, those on GPUs through NCCL. A process that is
+    killed is missed by the others within seconds, and one that hangs within half an hour.
+
+    Raises
+    ------
+    ConfigError
+        Where there are more processes on a machine than GPUs.
+    TrainingError
+        Where another process was lost.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1" or dist.is_initialized():
+        yield team()
+        return
+    backend = "gloo"
+    if torch.cuda.is_available() and dist.is_nccl_available():
+        backend = "cpu:gloo,cuda:nccl"
+        local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= gpus:
+            raise ConfigError(
+                f"This is process {local + 1} of a machine with {gpus} GPUs.",
+                expected="at most one process per GPU",
+                todo=f"start torchrun with --nproc-per-node {gpus}, or hide the GPUs with "
+                "CUDA_VISIBLE_DEVICES=''",
+            )
+        torch.cuda.set_device(local)
+    with _explained():
+        store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
+        dist.init_process_group(
+            backend, store=fresh(store, rank, size), rank=rank, world_size=size, timeout=_PATIENCE
+        )
+        try:
+            yield team()
+        finally:
+            dist.destroy_process_group()
+
+
+def fresh(store: Store, rank: int, size: int) -> Store:
+    """A part of the store that nobody used before, the same for all processes.
+
+    torchrun keeps its store when it starts processes again, and with it the addresses of those that
+    died: whoever is quicker than another would call the other's old address. Nor is there a
+    number of the attempt on which the machines agree. So the first process thinks of a name, and
+    each other one learns it in answer to a word that it just thought of itself.
+    """
+    name = secrets.token_hex(8)
+    if rank:
+        store.set(f"candid/word/{rank}", name)
+        name = store.get(f"candid/answer/{name}").decode()
+        store.set(f"candid/heard/{name}/{rank}", "")
+        return PrefixStore(f"candid/{name}", store)
+    until = time.monotonic() + _PATIENCE.total_seconds()
+    others = set(range(1, size))
+    while others:
+        for other in others:
+            word = f"candid/word/{other}"
+            if store.check([word]):  # perhaps of a process that died: then there comes another
+                store.set(f"candid/answer/{store.get(word).decode()}", name)
+        others = {r for r in others if not store.check([f"candid/heard/{name}/{r}"])}
+        if time.monotonic() > until:
+            raise TrainingError(
+                f"{len(others)} of {size} processes did not come.",
+                expected=f"all of them within {_PATIENCE.total_seconds() / 60:.0f} minutes",
+                todo="look why they did not start, then give the same command again",
+            )
+        time.sleep(0.02)
+    return PrefixStore(f"candid/{name}", store)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """The words of gloo and NCCL for a lost process, as an error that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        is_known = isinstance(error, dist.DistError) or "gloo" in str(error)
+        if not is_known:
+            raise
+        raise TrainingError(
+            f"Another process of this training was lost: {str(error).splitlines()[0]}",
+            expected="processes that live until the training is done",
+            todo="look at the first process that ended, above; with torchrun --max-restarts N "
+            "training goes on by itself from the last checkpoint",
+        ) from error
+
+
+# Annotations as text, which this module has, are refused by torch here.
+def _summed(_, bucket):  # type: ignore[no-untyped-def]
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    future: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
+    return future
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, share: slice, n: int) -> Tensor:
+        ctx.share = share
+        # A sum with zeros: exact, and shares may differ in length.
+        everyone = own.new_zeros((n, *own.shape[1:]))
+        everyone[share] = own
+        dist.all_reduce(everyone)
+        return everyone
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient[ctx.share], None, None
+
+
+# --- what a network does across a batch ---------------------------------------------------------
+
+_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d)
+
+
+class _Whole(TorchFunctionMode):
+    """Stands in for the functions that must know the whole batch of `n`, of which `share` is here.
+
+    So any network is right, its modules unchanged. Random numbers for all are drawn in each
+    process, from the same seed: they cost little beside what is done with them.
+    """
+
+    def __init__(self, share: slice, n: int) -> None:
+        super().__init__()
+        self.share, self.n, self.own = share, n, share.stop - share.start
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _DROPOUTS:
+            return self._dropout(func, *args, **kwargs)
+        if func is F.batch_norm:
+            return _batch_norm(*args, **kwargs)
+        if func in (torch.rand, torch.randn):
+            sizes = tuple(args[0]) if args and not isinstance(args[0], int) else args
+            if sizes and sizes[0] == self.own:
+                return func(self.n, *sizes[1:], **kwargs)[self.share]
+        if func is Tensor.bernoulli_ and args[0].dim() and len(args[0]) == self.own:
+            everyone = args[0].new_empty((self.n, *args[0].shape[1:]))
+            return args[0].copy_(func(everyone, *args[1:], **kwargs)[self.share])
+        return func(*args, **kwargs)
+
+    def _dropout(
+        self, func: Any, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
+        # Some networks fold other things into the batch: then each image has several rows.
+        each, rest = divmod(len(x), self.own)
+        if not training or rest:
+            dropped: Tensor = func(x, p, training, inplace)
+            return dropped
+        # In the memory order of the share, in which one process alone would draw.
+        is_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+        order = torch.channels_last if is_last else torch.contiguous_format
+        ones = torch.ones((self.n * each, *x.shape[1:]), dtype=x.dtype, device=x.device).contiguous(
+            memory_format=order
+        )
+        kept = func(ones, p, True, False)[self.share.start * each : self.share.stop * each]
+        return x.mul_(kept) if inplace else x * kept
+
+
+def _batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`torch.nn.functional.batch_norm` of the batch whose share `x` is.
+
+    `torch.nn.SyncBatchNorm` does this on GPUs only.
+    """
+    if not training:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    mean, var, n = _statistics(x.detach())
+    if running_mean is not None and running_var is not None:
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_((var * n / (n - 1)).to(running_var.dtype), momentum)
+    out: Tensor = _Normalise.apply(x, mean, var, n, weight, bias, eps)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:
+    """(channels,) mean and variance of all shares, and how many values each channel has.
+
+    From each share's own mean and variance (Chan, Golub and LeVeque, 1983), so that nothing cancels
+    where the mean is large.
+    """
+    var, mean = torch.var_mean(_wide(x), dim=_across(x), correction=0)
+    dtype, count = mean.dtype, torch.full_like(mean, x.numel() / x.shape[1])
+    here = team()
+    parts = torch.zeros(here.size, 3, len(mean), dtype=torch.float64, device=x.device)
+    parts[here.rank] = torch.stack([count, mean, var])
+    dist.all_reduce(parts)
+    counts, means, variances = parts.unbind(1)  # each (processes, channels)
+    total = counts.sum(0)
+    mean = (counts * means).sum(0) / total
+    var = (counts * (variances + (means - mean).square())).sum(0) / total
+    return mean.to(dtype), var.to(dtype), float(total[0])
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float32 where it has fewer digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _across(x: Tensor) -> list[int]:
+    return [d for d in range(x.dim()) if d != 1]
+
+
+class _Normalise(torch.autograd.Function):
+    """Batch normalisation with given statistics, through which gradients flow as well."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        n: float,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+    ) -> Tensor:
+        ctx.save_for_backward(x, mean, (var + eps).rsqrt(), weight)
+        ctx.n = n
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, scale, weight = ctx.saved_tensors
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        mean, scale = mean.view(shape), scale.view(shape)
+        gradient, x = _wide(gradient), (_wide(x) - mean) * scale
+        of_bias, of_weight = gradient.sum(_across(x)), (gradient * x).sum(_across(x))
+        # This share's part of both goes to the parameters, to be summed with all gradients.
+        sums = torch.stack([of_bias, of_weight])
+        dist.all_reduce(sums)
+        shift, tilt = (s.view(shape) / ctx.n for s in sums)
+        factor = scale if weight is None else scale * weight.view(shape)
+        of_x = (gradient - shift - x * tilt) * factor
+        is_plain = weight is None
+        return (
+            of_x, None, None, None, None if is_plain else of_weight, None if is_plain else of_bias,
+            None,
+        )  # fmt: skip

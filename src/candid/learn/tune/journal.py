@@ -1,0 +1,101 @@
+"""A study in a file to which every process appends: for machines that share folders, no database.
+
+SQLite trusts the locks of the file system, which network file systems often do not keep. Optuna's
+journal needs no more than that a link is made once. It has no signs of life, though; here they
+are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+_BEAT = "candid:beat"
+
+
+class Journal(optuna.storages.JournalStorage, BaseHeartbeat):
+    """Optuna's journal in a file, with signs of life as its databases have them.
+
+    A running trial's sign of life is a number that its process raises. Whoever looks measures by
+    its own clock for how long it did not change, so that clocks need not agree.
+
+    Parameters
+    ----------
+    path
+        The file, which is made where it is not there.
+    interval, grace
+        Seconds between signs of life, and without one until a trial is given up.
+    stale
+        Called with the study and a trial that was given up.
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be read or made.
+    ValueError
+        Where it is another kind of file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        interval: int,
+        grace: int,
+        stale: Callable[[optuna.Study, FrozenTrial], None],
+    ) -> None:
+        _refuse_others(path)
+        super().__init__(JournalFileBackend(str(path)))
+        self.interval, self.grace_period, self._stale = interval, grace, stale
+        self._beats = itertools.count()
+        self._seen: dict[int, tuple[object, float]] = {}  # of a trial: its last beat, since when
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Show that this process works on the trial; nothing where it was given up meanwhile."""
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self.set_trial_system_attr(trial_id, _BEAT, next(self._beats))
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        found = []
+        running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in running:
+            beat, now = trial.system_attrs.get(_BEAT), time.monotonic()
+            last, since = self._seen.get(trial._trial_id, (None, now))
+            since = since if beat == last else now
+            self._seen[trial._trial_id] = (beat, since)
+            if now - since > self.grace_period:
+                found.append(trial._trial_id)
+        return found
+
+    def get_heartbeat_interval(self) -> int:
+        """Seconds between signs of life."""
+        return self.interval
+
+    def get_heartbeat_stale_trial_callback(self) -> Callable[[optuna.Study, FrozenTrial], None]:
+        """What is done with a trial that was given up."""
+        return self._stale
+
+
+def _refuse_others(path: Path) -> None:
+    """Raise a ValueError where the file holds something else: Optuna would append to it."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        line = file.readline()
+    if not line:
+        return
+    try:
+        is_journal = "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        is_journal = False
+    if not is_journal:
+        raise ValueError(f"{path} is no journal of Optuna's")
