@@ -39,4 +39,6 @@ HEAVY = {
     "altair": ("candid.report.figures",),
     "sklearn": (),
     "scipy": (),
+    "ray": (),
+    "fsspec": (),
 }

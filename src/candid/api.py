@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from candid.data.dataset import Dataset
     from candid.deploy.classifier import Engine
+    from candid.deploy.parts import Manifest
     from candid.stages.using import Exported
 
 _DEFAULTS = Config()
@@ -222,6 +223,55 @@ def predict(
     ):
         for block in blocks:
             yield from (dict(zip(names, row, strict=True)) for row in block.rows)
+
+
+def predict_shards(
+    run: RunFolder,
+    shards: Iterable[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    ray: bool = False,
+    engine: Engine = "auto",
+    abstain_below: float | None = None,
+    check: bool = True,
+    force: bool = False,
+    workers: int = 0,
+) -> Manifest:
+    """Label tar or Parquet files into a folder, a table for each: `candid predict --out FOLDER/`.
+
+    Only parts that are missing are made. What could not be read stands in the manifest.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    shards
+        Tar and Parquet files, folders, globs and URLs with some.
+    out
+        A folder or a URL.
+    ray
+        Whether tasks of Ray do it, on the cluster that Ray is connected to or finds.
+    engine, abstain_below, check
+        As for `predict`.
+    force
+        Replace parts of another model or other settings.
+    workers
+        Threads, or tasks at a time; 0: one per core.
+    """
+    from candid.deploy.sources import resolve
+    from candid.stages.shards import label_shards
+
+    return label_shards(
+        run,
+        resolve([fspath(shard) for shard in shards]),
+        fspath(out),
+        ray=ray,
+        engine=engine,
+        abstain_below=abstain_below,
+        check=check,
+        force=force,
+        workers=workers,
+    )
 
 
 def export(

@@ -71,6 +71,12 @@ def test_everything_is_counted_as_masks_count_it() -> None:
         for c in (0, 1):
             mine = known & (data.label == c)
             assert row.class_shares[c] == pytest.approx((hat[mine] == 1).mean())
+            e = row.class_estimates[c]
+            assert (e.value, e.n) == (row.class_shares[c], mine.sum())
+            assert data.identity is not None and e.people is not None
+            people = data.identity[mine]
+            assert e.people == len(set(people[people >= 0])) + (people < 0).sum()
+            assert e.low < e.value < e.high and "person" in e.method
     assert rows["Cue", "yes", "train"].association.low > 0.5
     assert rows["Hat", "yes", "train"].association.low < 0.2
     assert sum(rows["Age", v, "test"].prevalence.value for v in _values(got, "Age")) == (
@@ -94,6 +100,11 @@ def test_intervals_are_by_person_where_people_are_known() -> None:
     assert plain.people is None
     assert unknown.people is None
     assert plain.shares[0].method == "Wilson"
+    hat = next(a for a in unknown.attributes if (a.attribute, a.value) == ("Hat", "yes"))
+    e = hat.class_estimates[1]
+    ends = [float(end) for end in wilson(round(e.value * e.n), e.n)]
+    assert [e.low, e.high] == pytest.approx(ends)
+    assert e.method == "Wilson" and e.people is None
     low, high = wilson(plain.counts[0], plain.n)
     assert (plain.shares[0].low, plain.shares[0].high) == (float(low), float(high))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,20 +10,26 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from candid.cli.labelling import ready_labeller, say_tally, this_command
 from candid.cli.options import FOLDER, cache_option, output_options, stoppable
 from candid.cli.saying import print_json
+from candid.cli.sharding import into_folder, predict_shards
 
 if TYPE_CHECKING:
-    from candid.deploy.predict import Labeller, Tally
+    from candid.deploy.predict import Labeller
     from candid.stages.using import Exported
 
-_ENGINES = ("auto", "onnx", "int8", "torch")
+_ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray:torch")
 
 
 @click.command()
 @click.argument("run", type=FOLDER)
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURES...")
-@click.option("--out", type=FOLDER, metavar="FILE", help="The table; without: standard output.")
+@click.option(
+    "--out",
+    metavar="FILE|FOLDER/",
+    help="The table, or a folder or URL for one Parquet file per shard; without: standard output.",
+)
 @click.option(
     "--format",
     "kind",
@@ -33,7 +38,7 @@ _ENGINES = ("auto", "onnx", "int8", "torch")
 )
 @click.option(
     "--engine", type=click.Choice(_ENGINES), default="auto", show_default=True,
-    help="What computes; auto: ONNX Runtime where it is installed.",
+    help="What computes; auto: ONNX Runtime where it is installed. ray: on a cluster of Ray.",
 )  # fmt: skip
 @click.option(
     "--abstain-below",
@@ -57,7 +62,7 @@ _ENGINES = ("auto", "onnx", "int8", "torch")
     "--workers",
     type=click.IntRange(0, 1024),
     default=0,
-    help="Threads; 0, the default: one per core.",
+    help="Threads, or tasks on a cluster; 0, the default: one per core.",
 )
 @click.option("--force", is_flag=True, help="Replace the table, or begin anew.")
 @cache_option
@@ -65,8 +70,42 @@ _ENGINES = ("auto", "onnx", "int8", "torch")
 def predict(
     run: Path,
     pictures: tuple[str, ...],
-    out: Path | None,
+    out: str | None,
     kind: str | None,
+    engine: str,
+    quiet: bool,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Label pictures: files, folders, globs, URLs, tar or Parquet files, or - for a list of paths.
+
+    One row per picture: its label, calibrated probabilities, or why there is no label. A job that
+    was stopped goes on with the same command. Where --out is a folder (one that is there, a name
+    that ends in a slash, or a URL), each tar or Parquet file becomes a table in it.
+    """
+    from candid.deploy.rows import format_of
+    from candid.deploy.sources import resolve
+    from candid.runs import open_run
+
+    ray, inner = engine.startswith("ray"), engine.removeprefix("ray").lstrip(":") or "auto"
+    shards = into_folder(out, kind, ray=ray)
+    form = None if shards else format_of(Path(out or f"-.{'jsonl' if as_json else 'csv'}"), kind)
+    inputs = resolve(pictures)
+    folder, _ = open_run(run)
+    if shards is not None:
+        predict_shards(folder, inputs, shards, ray=ray, engine=inner, quiet=quiet,
+                       as_json=as_json, **how)  # fmt: skip
+        return
+    table = None if out is None else Path(out)
+    _predict_table(folder, inputs, table, form, engine=inner, quiet=quiet, as_json=as_json, **how)
+
+
+def _predict_table(
+    folder: Any,
+    inputs: list[str],
+    out: Path | None,
+    form: Any,
+    *,
     column: str,
     workers: int,
     force: bool,
@@ -74,27 +113,17 @@ def predict(
     as_json: bool,
     **how: Any,
 ) -> None:
-    """Label pictures: files, folders, globs, tar or Parquet files, or - for a list of paths.
-
-    One row per picture: its label, calibrated probabilities, or why there is no label. A job that
-    was stopped goes on with the same command.
-    """
-    from candid.deploy.rows import format_of
-    from candid.deploy.sources import LIST, resolve
-    from candid.runs import open_run
+    from candid.deploy.sources import LIST
+    from candid.records import to_plain
     from candid.stages.using import label_pictures, one_thread_each
 
-    form = format_of(out or Path("-.jsonl" if as_json else "-.csv"), kind)
-    inputs = resolve(pictures)
-    folder, _ = open_run(run)
-    ready = _labeller(folder, quiet=quiet, **how)
+    ready = ready_labeller(folder, quiet=quiet, **how)
     listed = sys.stdin.buffer if LIST in inputs else None
     with one_thread_each(ready.classifier.engine), _bar(inputs, listed, quiet) as bar:
         if out is None:
             _print_rows(ready, inputs, listed, column, form, workers, bar)
             return
-        again = shlex.join(sys.argv) if sys.argv[0].endswith("candid") else "the same command again"
-        with stoppable(again):
+        with stoppable(this_command()):
             tally = label_pictures(
                 ready,
                 inputs,
@@ -106,29 +135,10 @@ def predict(
                 workers=workers,
                 bar=bar,
             )
-    _say_tally(tally, out, ready, quiet, as_json)
-
-
-def _labeller(
-    run: Any, *, no_check: bool, crop: bool, detector: Path | None, quiet: bool, **how: Any
-) -> Labeller:
-    from candid.stages.using import labeller
-
-    ready = labeller(
-        run,
-        check=not no_check,
-        crop=crop or detector is not None,
-        detector=detector,
-        quiet=quiet,
-        **how,
-    )
-    if ready.typical is None and not no_check and not quiet:
-        click.echo(
-            "candid: this run does not know its training pictures by their look, so pictures of "
-            f"another kind are not flagged; candid export {run.path} teaches it",
-            err=True,
-        )
-    return ready
+    if as_json:
+        print_json({"out": str(out)} | to_plain(tally))
+    elif not quiet:
+        say_tally(tally, str(out), ready)
 
 
 @contextlib.contextmanager
@@ -168,28 +178,6 @@ def _print_rows(
             writer.write(first.rows)
             for block in blocks:
                 writer.write(block.rows)
-
-
-def _say_tally(tally: Tally, out: Path, ready: Labeller, quiet: bool, as_json: bool) -> None:
-    from candid.records import to_plain
-
-    if as_json:
-        print_json({"out": str(out)} | to_plain(tally))
-        return
-    if quiet:
-        return
-    c = ready.classifier
-    faces = f", {tally.rows:,} rows" if tally.rows != tally.pictures else ""
-    resumed = f" ({tally.resumed:,} of them before)" if tally.resumed else ""
-    click.echo(f"{out}: {tally.pictures:,} pictures{resumed}{faces}")
-    for name, number in tally.labels.items():
-        click.echo(f"  {c.target} = {name}: {number:,}")
-    for reason, number in tally.reasons.items():
-        click.echo(f"  no label, {reason}: {number:,}")
-    if tally.errors:
-        click.echo(f"  could not be read: {tally.errors:,}")
-    if c.rule is not None:
-        click.echo(f"  it abstains below {c.rule.threshold:.4g}. {c.rule.sentence}")
 
 
 # --- export --------------------------------------------------------------------------------------

@@ -244,16 +244,18 @@ def _attributes_of(
     v = associations(
         hits, of, label, classes, cluster, draws=draws, confidence=confidence, seed=seed
     )
-    of_class = (label[:, None] == np.arange(classes)).astype(np.float32)
-    with np.errstate(invalid="ignore"):
-        shares = (hits.T.astype(np.float32) @ of_class) / (of.T.astype(np.float32) @ of_class)
+    in_class = []
+    for mine in (label == c for c in range(classes)):
+        own = None if cluster is None else cluster[mine]
+        found = clustered_shares(hits[mine], of[mine], own, confidence)
+        in_class.append(_estimates(found, by_person, confidence))
     return [
         AttributeSummary(
             attribute=name,
             value=value,
             split=split,
             prevalence=prevalence[i],
-            class_shares=tuple(float(s) for s in shares[i]),
+            class_shares=tuple(c[i].value for c in in_class),
             association=Estimate(
                 float(v.value[i]),
                 float(v.low[i]),
@@ -265,6 +267,7 @@ def _attributes_of(
                 undefined_draws=int(v.undefined_draws[i]),
                 confidence=confidence,
             ),
+            class_estimates=tuple(c[i] for c in in_class),
         )
         for i, (name, value) in enumerate(names)
     ]

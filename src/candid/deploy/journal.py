@@ -98,7 +98,7 @@ def open_journal(path: Path, job: dict[str, Any], *, replace: bool = False) -> I
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
     with file:
-        if not _locked(file.fileno()):
+        if not locked(file.fileno()):
             raise OutputError(
                 f"Another process is writing to {path}.",
                 expected="one job per output",
@@ -144,7 +144,7 @@ def _unsealed(line: bytes) -> dict[str, Any] | None:
     return plain
 
 
-def _locked(handle: int) -> bool:
+def locked(handle: int) -> bool:
     """Take the file's lock; the system gives it back however this process ends."""
     try:
         if sys.platform == "win32":

@@ -105,6 +105,19 @@ class Writer(Protocol):
         ...
 
 
+class ParquetWriter(Writer, Protocol):
+    """A writer to Parquet, which can say more of the file once all rows are known."""
+
+    def note(self, key: str, value: dict[str, Any]) -> None:
+        """Keep plain values in the file's metadata."""
+        ...
+
+
+def open_parquet(path: Path, schema: pa.Schema, about: dict[str, Any]) -> ParquetWriter:
+    """As `open_writer` for Parquet."""
+    return _ParquetWriter(path, schema, about)
+
+
 def open_writer(
     out: IO[str] | Path, kind: Format, schema: pa.Schema, about: dict[str, Any]
 ) -> Writer:
@@ -177,6 +190,9 @@ class _ParquetWriter:
         if error[0] is None:
             self._flush()
         self._writer.close()
+
+    def note(self, key: str, value: dict[str, Any]) -> None:
+        self._writer.add_key_value_metadata({key: json.dumps(value)})
 
     def write(self, rows: Iterable[Row]) -> None:
         for row in rows:

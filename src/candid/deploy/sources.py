@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from candid.data import places
 from candid.data.layouts.pictures import is_picture
 from candid.data.sources import ParquetSource, read_file
 from candid.errors import DataError, ImageError, did_you_mean
@@ -74,7 +75,12 @@ def resolve(words: Sequence[str]) -> list[str]:
         )
     found: list[str] = []
     for word in words:
-        if word == LIST or os.path.exists(word):
+        if places.is_url(word):
+            names = places.found(word)
+            if not names:
+                raise _missing(word)
+            found += names
+        elif word == LIST or os.path.exists(word):
             found.append(word)
         elif (
             "\0" not in word and glob.has_magic(word) and (names := glob.glob(word, recursive=True))
@@ -123,16 +129,56 @@ def items(
                     yield from _of(os.fsdecode(name), column)
 
 
+def is_container(name: str) -> bool:
+    """Whether a file's name ends like that of a tar or Parquet file."""
+    return name.lower().endswith((*_TAR, *_PARQUET))
+
+
+def stem(name: str) -> str:
+    """A container's name without its ending."""
+    lower = name.lower()
+    ending = next((e for e in (*_TAR, *_PARQUET) if lower.endswith(e)), "")
+    return name[: len(name) - len(ending)]
+
+
+def inside(path: str, name: str, column: str = "") -> Iterator[Item]:
+    """The pictures in the tar or Parquet file at `path`, called as if it lay at `name`."""
+    if name.lower().endswith(_TAR):
+        return _members(path, name)
+    return _rows(path, name, column)
+
+
 def _of(word: str, column: str) -> Iterator[Item]:
     lower = word.lower()
-    if os.path.isdir(word):
+    if places.is_url(word):
+        yield from _far(word, column)
+    elif os.path.isdir(word):
         yield from (_file(path) for path in _below(word, 0))
-    elif lower.endswith(_TAR):
-        yield from _members(word)
-    elif lower.endswith(_PARQUET):
-        yield from _rows(word, column)
+    elif lower.endswith((*_TAR, *_PARQUET)):
+        yield from inside(word, word, column)
     else:
         yield _file(word)
+
+
+def _far(url: str, column: str) -> Iterator[Item]:
+    """The pictures that a URL names: a container is fetched as a whole, pictures one by one."""
+    if not is_container(url) and places.is_folder(url):
+        for entry in places.below(url):
+            if is_picture(entry.name):
+                yield from _far(entry.name, column)
+    elif is_container(url):
+        with places.near(url) as path:
+            yield from inside(str(path), url, column)
+    else:
+        yield Item(printable(url), partial(_fetch, url))
+
+
+def _fetch(url: str) -> bytes:
+    try:
+        with places.near(url) as path:
+            return read_file(os.path.realpath(path))
+    except DataError as error:
+        raise ImageError(error.what) from error
 
 
 def count(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
@@ -140,6 +186,8 @@ def count(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
     total = 0
     for word in inputs:
         lower = word.lower()
+        if places.is_url(word):
+            return None  # all of it would have to be fetched
         if word == LIST:
             if listed is None or not listed.seekable():
                 return None
@@ -149,11 +197,11 @@ def count(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
         elif os.path.isdir(word):
             total += sum(1 for _ in _below(word, 0))
         elif lower.endswith(".tar"):
-            total += sum(1 for _ in _members(word))
+            total += sum(1 for _ in _members(word, word))
         elif lower.endswith(_TAR):
             return None  # the whole would have to be decompressed
         elif lower.endswith(_PARQUET):
-            total += sum(1 for _ in _rows(word, ""))
+            total += sum(1 for _ in _rows(word, word, ""))
         else:
             total += 1
     return total
@@ -169,7 +217,7 @@ def _file(path: str) -> Item:
         # What a user names may be a link; what a table names never is (data.sources).
         return read_file(os.path.realpath(path) if os.path.islink(path) else path)
 
-    return Item(_printable(path), read)
+    return Item(printable(path), read)
 
 
 def _below(folder: str, depth: int) -> Iterator[str]:
@@ -196,7 +244,7 @@ def _below(folder: str, depth: int) -> Iterator[str]:
             yield from _below(path, depth + 1)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A name that every format can hold; bytes that are not UTF-8 are written in hexadecimal."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
@@ -205,18 +253,18 @@ def _broken(name: str, reason: str) -> Item:
     def read() -> bytes:
         raise ImageError(reason)
 
-    return Item(_printable(name), read)
+    return Item(printable(name), read)
 
 
 # --- tar -----------------------------------------------------------------------------------------
 
 
-def _members(path: str) -> Iterator[Item]:
+def _members(path: str, name: str) -> Iterator[Item]:
     """The pictures in a tar file; one more item says where the file is damaged or cut short."""
     try:
         file = open(path, "rb")  # noqa: SIM115 - tarfile would not close it where it fails
     except OSError as error:
-        yield _broken(path, f"cannot be opened: {error.strerror}")
+        yield _broken(name, f"cannot be opened: {error.strerror}")
         return
     with file:
         try:
@@ -224,10 +272,10 @@ def _members(path: str) -> Iterator[Item]:
                 fileobj=file, mode="r:*", tarinfo=_Member
             )
         except (tarfile.TarError, OSError, EOFError):
-            yield _broken(path, "not a tar file that can be read")
+            yield _broken(name, "not a tar file that can be read")
             return
         with archive:
-            yield from _members_of(archive, path)
+            yield from _members_of(archive, name)
 
 
 class _Member(tarfile.TarInfo):
@@ -262,7 +310,7 @@ def _members_of(archive: tarfile.TarFile, path: str) -> Iterator[Item]:
         archive.members.clear()  # type: ignore[attr-defined]  # else it remembers every member
         base = member.name.rpartition("/")[2]
         if member.isreg() and is_picture(base) and not base.startswith("."):
-            name = _printable(f"{path}/{member.name}")
+            name = printable(f"{path}/{member.name}")
             yield Item(name, _member_reader(archive, member), ordered=True)
 
 
@@ -287,18 +335,19 @@ def _member_reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callabl
 _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "png", "bytes")
 
 
-def _rows(path: str, column: str) -> Iterator[Item]:
+def _rows(path: str, name: str, column: str) -> Iterator[Item]:
     try:
         file = pq.ParquetFile(path)
         n, schema = file.metadata.num_rows, file.schema_arrow
         file.close()
     except (OSError, pa.ArrowException) as error:
-        yield _broken(path, f"not a Parquet file that can be read ({error})")
+        yield _broken(name, f"not a Parquet file that can be read ({error})")
         return
-    name = image_column(schema, path, column)
-    source = ParquetSource([Path(path)], name, np.zeros(n, np.int64), np.arange(n))
+    source = ParquetSource(
+        [Path(path)], image_column(schema, name, column), np.zeros(n, np.int64), np.arange(n)
+    )
     for row in range(n):
-        yield Item(_printable(f"{path}/{row}"), partial(source.read, row), ordered=True)
+        yield Item(printable(f"{name}/{row}"), partial(source.read, row), ordered=True)
 
 
 def image_column(schema: pa.Schema, path: str, column: str = "") -> str:

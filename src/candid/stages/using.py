@@ -140,7 +140,7 @@ def export(
             todo="put the data back (a link will do), or export without --int8",
         )
     small = int8_path(target)
-    return _with(done, **_quantised(path, small, card, data, config))
+    return _with(done, **_quantised(run, path, small, card, data, config, network))
 
 
 def _with(exported: Exported, **changes: Any) -> Exported:
@@ -158,7 +158,13 @@ def _validation(data: Data | None, most: int) -> NDArray[np.uint8] | None:
 
 
 def _quantised(
-    source: Path, path: Path, card: ModelCard, data: Data, config: Config
+    run: RunFolder,
+    source: Path,
+    path: Path,
+    card: ModelCard,
+    data: Data,
+    config: Config,
+    network: nn.Module | None,
 ) -> dict[str, Any]:
     """Write the quantised model; what is known of it, by the names of `Exported`."""
     import numpy as np
@@ -170,7 +176,7 @@ def _quantised(
     rng = np.random.default_rng(config.train.seed)
     train = data.dataset.rows("train", data.store.usable)
     few = np.sort(rng.choice(train, min(_CALIBRATION, len(train)), replace=False))
-    export_int8(source, path, data.store.pixels[few])
+    export_int8(run, card, path, data.store.pixels[few], network)
     both = [_predicted(OnnxEngine(p), card, data) for p in (source, path)]
     settings = config.evaluate
     change = compare(
@@ -338,29 +344,38 @@ def label_pictures(
     from candid.deploy.predict import label_to_file
     from candid.deploy.sources import items
 
-    c = labeller.classifier
-    about = {
-        "target": c.target,
-        "classes": list(c.classes),
-        "temperature": c.card.temperature,
-        "engine": c.engine,
-        "abstains": c.rule.sentence if c.rule else "never",
-    }
     return label_to_file(
         labeller,
         items(inputs, listed, column=column),
         out,
         kind,
         job_of(labeller, inputs, column),
-        about=about,
+        about=about_model(labeller),
         force=force,
         workers=workers,
         bar=bar,
     )
 
 
+def about_model(labeller: Labeller) -> dict[str, Any]:
+    """What a table of labels says of its model."""
+    c = labeller.classifier
+    return {
+        "target": c.target,
+        "classes": list(c.classes),
+        "temperature": c.card.temperature,
+        "engine": c.engine,
+        "abstains": c.rule.sentence if c.rule else "never",
+    }
+
+
 def job_of(labeller: Labeller, inputs: Sequence[str], column: str) -> dict[str, Any]:
     """All that decides the rows of a job, as plain values."""
+    return model_of(labeller) | {"pictures": list(inputs), "column": column}
+
+
+def model_of(labeller: Labeller) -> dict[str, Any]:
+    """All of a labeller that decides the row of a picture, as plain values."""
     from candid.records import to_plain
 
     c = labeller.classifier
@@ -372,8 +387,6 @@ def job_of(labeller: Labeller, inputs: Sequence[str], column: str) -> dict[str, 
         "abstains below": c.rule.threshold if c.rule else None,
         "unlike": None if typical is None else [typical.limit, typical.narrowest, typical.smallest],
         "faces": None if finder is None else to_plain(finder.frame),
-        "pictures": list(inputs),
-        "column": column,
     }
 
 

@@ -11,8 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from candid.data import places
 from candid.data.dataset import Dataset
-from candid.data.layouts import celeba, fairface, folder, huggingface, lfw, table, utkface
+from candid.data.layouts import (
+    celeba,
+    fairface,
+    folder,
+    huggingface,
+    lfw,
+    table,
+    utkface,
+    webdataset,
+)
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import DataError, LayoutError, did_you_mean
 from candid.settings import DataConfig
@@ -40,6 +50,7 @@ LAYOUTS: dict[str, Layout] = {  # the specific before the general
     "lfw": Layout(lfw.recognise, lfw.read),
     "utkface": Layout(utkface.recognise, utkface.read),
     "huggingface": Layout(huggingface.recognise, huggingface.read),
+    "webdataset": Layout(webdataset.recognise, webdataset.read),
     "table": Layout(table.recognise, table.read),
     "folder": Layout(folder.recognise, folder.read),
 }
@@ -59,7 +70,7 @@ def load(
     Parameters
     ----------
     path
-        A data folder, or a table (CSV, TSV, Parquet).
+        A data folder, a table (CSV, TSV, Parquet) or a tar shard; or the URL of tar shards.
     target
         The annotation to learn; None: the layout's own, such as Male for CelebA.
     layout
@@ -85,9 +96,23 @@ def load(
             expected=f"one of: {', '.join(LAYOUTS)}",
             todo=did_you_mean(layout, LAYOUTS),
         )
-    _check_path(path)
-    place, known = _recognised(path, [*LAYOUTS.values()] if layout is None else [LAYOUTS[layout]])
-    return replace(known.read(place, target, config), origin=str(path.resolve()))
+    name = places.name_of(path)
+    near = places.local(name)
+    if near is None:  # only shards are read from a store
+        if layout not in (None, "webdataset"):
+            raise _not_far(name, str(layout))
+        return replace(webdataset.read(path, target, config), origin=name)
+    _check_path(near)
+    place, known = _recognised(near, [*LAYOUTS.values()] if layout is None else [LAYOUTS[layout]])
+    return replace(known.read(place, target, config), origin=str(near.resolve()))
+
+
+def _not_far(name: str, layout: str) -> LayoutError:
+    return LayoutError(
+        f"{name} lies on an object store, from which the layout {layout!r} is not read.",
+        expected="tar shards (the layout 'webdataset')",
+        todo="pack the data into tar shards, or fetch it",
+    )
 
 
 def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
@@ -101,7 +126,7 @@ def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
     raise LayoutError(
         f"No layout fits {path}. {_seen(path)}",
         expected="CelebA, UTKFace, FairFace, LFW, a table beside its pictures, folders of pictures "
-        "named after their class, or a Hugging Face data set",
+        "named after their class, a Hugging Face data set, or tar shards as WebDataset has them",
         todo="name the folder that holds the data, or its layout with --layout "
         f"({', '.join(LAYOUTS)})",
     )
@@ -131,10 +156,11 @@ def _check_path(path: Path) -> None:
                 expected="pictures and their labels",
                 todo="unpack the data there, or name another folder",
             )
-    elif not (path.is_file() and path.name.lower().endswith(table.SUFFIXES)):
+    elif not (path.is_file() and path.name.lower().endswith((*table.SUFFIXES, webdataset.SUFFIX))):
         raise LayoutError(
             f"{path} is neither a folder nor a table.",
-            expected=f"a data folder, or a file ending in {', '.join(table.SUFFIXES)}",
+            expected=f"a data folder, or a file ending in {', '.join(table.SUFFIXES)} or "
+            f"{webdataset.SUFFIX}",
             todo="name the folder that holds the data",
         )
 

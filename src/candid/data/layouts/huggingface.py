@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -156,7 +156,7 @@ def _parquet_shards(path: Path) -> list[Shard]:
             expected="one",
             todo="name the folder of one of them",
         )
-    return [Shard(file, _split_of(file)) for file in files]
+    return [Shard(file, split_of(file)) for file in files]
 
 
 def _configuration(path: Path, file: Path) -> str:
@@ -164,7 +164,8 @@ def _configuration(path: Path, file: Path) -> str:
     return "/".join(p for p in parts if p.lower() not in splits.WORDS)
 
 
-def _split_of(file: Path) -> str | None:
+def split_of(file: PurePath) -> str | None:
+    """The split that a shard's name or folder says, if any."""
     match = _SHARD.fullmatch(file.stem)
     for word in (match[1] if match else "", file.parent.name):
         if word.lower() in splits.WORDS:

@@ -1,0 +1,155 @@
+"""Pictures of shards as a stream in random order, where a pack of them would not fit on the disk.
+
+Shards are read from front to back, because an object store is quick at nothing else. So an epoch's
+order is random in three steps, as in WebDataset: the shards come in random order; a few of them are
+read by turns, so that shards sorted by class do not come class by class; and a buffer of pictures
+stands between reading and giving, of which each next one is drawn at random. A picture can come
+late by any number, but early by no more than the buffer holds: two pictures of one shard stay
+closer together than in a full shuffle, unless buffer and turns span many shards.
+
+All of it follows from the seed and the epoch alone, and nothing has to be read to know it. So a
+stream goes on exactly where it stopped, in the middle of an epoch: it draws the order again, and
+reads only the pictures that stood in the buffer and those after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.data.dataset import Source
+from candid.errors import ConfigError, ImageError
+
+BUFFER = 8192  # encoded pictures: about 250 MB of JPEGs of 30 kB
+TURNS = 8  # shards that are read by turns
+_DRAWN = 65_536  # random numbers at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stream stands: plain values, for a checkpoint.
+
+    Attributes
+    ----------
+    epoch
+        From 0.
+    given
+        Pictures of this epoch that were given.
+    """
+
+    epoch: int = 0
+    given: int = 0
+
+
+class Stream:
+    """The pictures of a source, each once per epoch.
+
+    Parameters
+    ----------
+    source
+        Where the encoded pictures lie.
+    shard
+        (n,) the shard that holds each picture; pictures of one shard ascend in it with their rows.
+    seed
+        Decides every epoch's order.
+    buffer
+        Pictures that are held in memory, encoded.
+    turns
+        Shards that are read at the same time.
+    rows
+        The rows of the source that count; None: all.
+
+    Raises
+    ------
+    ConfigError
+        For a buffer or turns below 1.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        shard: NDArray[np.int64],
+        *,
+        seed: int,
+        buffer: int = BUFFER,
+        turns: int = TURNS,
+        rows: NDArray[np.intp] | None = None,
+    ) -> None:
+        if buffer < 1 or turns < 1:
+            raise ConfigError(
+                f"A stream with a buffer of {buffer} and {turns} turns is not possible.",
+                expected="at least 1 of each",
+                todo="name more",
+            )
+        self.source = source
+        self.rows = np.arange(len(source)) if rows is None else np.asarray(rows)
+        self._shard = np.asarray(shard)[self.rows]
+        self.seed, self.buffer, self.turns = seed, buffer, turns
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def order(self, epoch: int) -> NDArray[np.intp]:
+        """(n,) the rows of an epoch as they are given; nothing is read for it."""
+        drawn = np.fromiter(self._drawn(epoch), np.int64, len(self))
+        out: NDArray[np.intp] = self._reading(epoch)[drawn]
+        return out
+
+    def pictures(self, place: Place = Place()) -> Iterator[tuple[Place, int, bytes | ImageError]]:
+        """An epoch's pictures from a place on: where the stream then stands, the row, its bytes.
+
+        A picture that cannot be read comes as the error that says why.
+        """
+        reading, drawn = self._reading(place.epoch), self._drawn(place.epoch)
+        gone = np.zeros(len(self), np.bool_)
+        gone[np.fromiter(islice(drawn, place.given), np.int64)] = True
+        held: dict[int, bytes | ImageError] = {}
+        read = 0
+        for given, index in enumerate(drawn, place.given):
+            for entering in range(read, min(len(self), given + self.buffer)):
+                if not gone[entering]:
+                    held[entering] = self._read(int(reading[entering]))
+                read = entering + 1
+            yield Place(place.epoch, given + 1), int(reading[index]), held.pop(index)
+
+    def _read(self, row: int) -> bytes | ImageError:
+        try:
+            return self.source.read(row)
+        except ImageError as error:
+            return error
+
+    def _reading(self, epoch: int) -> NDArray[np.intp]:
+        """(n,) the rows of an epoch as they are read."""
+        shards, index, sizes = np.unique(self._shard, return_inverse=True, return_counts=True)
+        place = np.empty(len(shards), np.int64)  # of each shard in the epoch's order
+        place[np.random.default_rng((self.seed, epoch, 0)).permutation(len(shards))] = np.arange(
+            len(shards)
+        )
+        # The how manieth of its shard each picture is.
+        by_shard = np.argsort(index, kind="stable")
+        number = np.empty(len(index), np.int64)
+        number[by_shard] = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        mine = place[index]
+        out: NDArray[np.intp] = self.rows[np.lexsort((mine, number, mine // self.turns))]
+        return out
+
+    def _drawn(self, epoch: int) -> Iterator[int]:
+        """The order of reading, drawn through the buffer."""
+        n = len(self)
+        rng = np.random.default_rng((self.seed, epoch, 1))
+        buffer = list(range(min(n, self.buffer)))
+        entering = len(buffer)
+        for start in range(0, n, _DRAWN):
+            for u in rng.random(min(_DRAWN, n - start)).tolist():
+                at = int(u * len(buffer))
+                yield buffer[at]
+                if entering < n:
+                    buffer[at] = entering
+                    entering += 1
+                else:
+                    buffer[at] = buffer[-1]
+                    buffer.pop()

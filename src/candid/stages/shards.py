@@ -1,0 +1,157 @@
+"""The stage that labels shards: here or on a cluster, into one table for each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candid.records import ModelCard, read_record, to_plain
+from candid.runs import RunFolder
+from candid.stages.using import about_model, labeller, model_of, one_thread_each
+
+if TYPE_CHECKING:
+    from candid.deploy.classifier import Engine
+    from candid.deploy.parts import Manifest, Work
+    from candid.deploy.predict import Labeller
+    from candid.deploy.shards import Order
+
+# What a labeller reads in a run.
+_RUN_FILES = (
+    *("config.toml", "model.json", "model.safetensors", "model.onnx", "model-int8.onnx"),
+    *("audit.json", "typical.npz", "frame.json"),
+)
+
+
+def label_shards(
+    run: RunFolder,
+    inputs: Sequence[str],
+    out: str,
+    *,
+    ray: bool = False,
+    engine: Engine = "auto",
+    abstain_below: float | None = None,
+    check: bool = True,
+    crop: bool = False,
+    detector: Path | None = None,
+    column: str = "",
+    force: bool = False,
+    workers: int = 0,
+    cache: Path | None = None,
+    quiet: bool = True,
+    ready: Labeller | None = None,
+    bar: Callable[[int, int], object] = lambda _done, _all: None,
+) -> Manifest:
+    """Label shards into a folder of one Parquet file each; only those that are missing.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    inputs
+        Tar and Parquet files, folders and URLs with some: what `candid.deploy.sources.resolve`
+        gave.
+    out
+        The folder of the parts: a path or a URL. On a cluster, one that every machine reaches.
+    ray
+        Whether tasks of Ray do it (see `candid.deploy.cluster.label_on_cluster`), else threads.
+    engine, abstain_below, check, crop, detector, cache, quiet
+        As for `labeller`.
+    column
+        Parquet: the column with the pictures; "": recognised.
+    force
+        Replace parts of another model or other settings.
+    workers
+        Threads, or tasks at a time; 0: as many as there are cores.
+    ready
+        What `labeller` gave for these options, if it has been called.
+    bar
+        Called with the shards that were just done, and how many there are.
+
+    Raises
+    ------
+    DataError
+        Where no shard is named.
+    OutputError
+        Where the folder holds other labels, or cannot be written to.
+    RunError, DependencyError
+        Where the run is not finished, or Ray is not installed or not to be reached.
+    """
+    from candid.deploy.parts import label_here
+    from candid.deploy.parts import label_shards as label_missing
+    from candid.deploy.shards import Order, find_shards
+
+    shards = find_shards(inputs, out)
+    how: dict[str, Any] = {"abstain_below": abstain_below, "check": check}
+    if ready is None:
+        more: dict[str, Any] = {"crop": crop, "detector": detector, "cache": cache, "quiet": quiet}
+        ready = labeller(run, engine=engine, **how, **more)
+    order = Order(out, model_of(ready) | {"column": column}, about_model(ready), column)
+    if ray:
+        work = _on_cluster(run, ready, order, how, detector, workers, quiet)
+    else:
+        work = label_here(ready, order, workers=workers)
+    with contextlib.nullcontext() if ray else one_thread_each(ready.classifier.engine):
+        return label_missing(
+            shards,
+            order,
+            work,
+            engine="ray" if ray else "local",
+            force=force,
+            done=lambda count: bar(count, len(shards)),
+        )
+
+
+def _on_cluster(
+    run: RunFolder,
+    ready: Labeller,
+    order: Order,
+    how: dict[str, Any],
+    detector: Path | None,
+    workers: int,
+    quiet: bool,
+) -> Work:
+    """The model packed up, so that the run need lie on this machine alone."""
+    from candid.deploy.cluster import Model, label_on_cluster
+
+    files = {n: (run.path / n).read_bytes() for n in _RUN_FILES if (run.path / n).is_file()}
+    engine = ready.classifier.engine
+    if engine == "onnx" and "model.onnx" not in files:  # the run's folder cannot be written to
+        files["model.onnx"] = _exported(files)
+    if ready.finder is not None:
+        files["frame.json"] = json.dumps(to_plain(ready.finder.frame)).encode()
+    if detector is not None:  # under its name, which the rows' job knows
+        files[f"{_DETECTOR}/{detector.name}"] = detector.read_bytes()
+    opened = partial(_opened, engine=engine, crop=ready.finder is not None, **how)
+    job_of = partial(_job_with, column=order.column)
+    model = Model(files, opened, order.job, job_of)
+    return label_on_cluster(model, order, workers=workers, quiet=quiet)
+
+
+_DETECTOR = "detector"  # a folder beside the run's files
+
+
+def _job_with(labeller: Labeller, column: str) -> dict[str, Any]:
+    return model_of(labeller) | {"column": column}
+
+
+def _opened(folder: Path, **how: Any) -> Labeller:
+    """The labeller of a model that came in a folder."""
+    detector = next((folder / _DETECTOR).glob("*"), None)
+    return labeller(RunFolder(folder), detector=detector, **how)
+
+
+def _exported(files: dict[str, bytes]) -> bytes:
+    """The ONNX file of a model."""
+    from candid.deploy.onnx_file import onnx_path, open_onnx
+
+    with tempfile.TemporaryDirectory(prefix="candid-") as folder:
+        run = RunFolder(Path(folder))
+        for name, data in files.items():
+            (run.path / name).write_bytes(data)
+        open_onnx(run, read_record(run.model, ModelCard))
+        return onnx_path(run).read_bytes()
