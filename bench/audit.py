@@ -5,6 +5,28 @@
     python bench/audit.py discovery [seeds]      unbiased and planted data, the whole audit
 
 People have 1 + Poisson(3) pictures each; their mistakes go together and so do their attributes.
+
+Measured on 2026-11-24 on one core of an AMD EPYC, shared with other work, NumPy 2.4.6 with one
+thread, Fairlearn 0.15.0; speeds are of processor time, in turns in the same process.
+
+speed, 20,000 rows of 4,967 people × 40 attributes
+    accuracy, weighted F1 and error per class of all 80 values and 3,120 pairs, and of their rests,
+    1,000 draws by person: 7.0 s, 456,059 group-draws per second; Fairlearn's bootstrap (accuracy of
+    two groups, 10 draws by row): 25 per second, so 18,284 times as many. The whole audit, with
+    slices, adjusted gaps, abstention and label noise: 16.7 s. 200 draws take 55 MiB, 2,000 take 69.
+
+discovery, 100 seeds of 600 people, 20 attributes
+    unbiased: no finding in 100 of 100, no gap called found in 100 of 100.
+    planted (20% mistakes instead of 5% in 15% of the pictures): the planted group first in 100 of
+    100; a finding without it in 4 of 100.
+
+coverage of 95% intervals, 500 data sets each, people correlated (0.3 of the liability)
+    groups of 50%, 20% and 5% of the pictures of 150 or 600 people, without a true gap and with one
+    of 10 points; in per cent, least to most over these 12 situations:
+    accuracy 93.6 to 95.8; weighted F1 93.4 to 96.0; error of a class 94.0 to 97.6; confidence 94.6
+    to 96.4; overconfidence 92.6 to 96.0; ROC AUC 94.0 to 98.0. (The share itself is known to ±1.)
+    Errors of a class and areas are cautious where a group has few mistakes (above 97 in 4 of 24 and
+    4 of 12 situations); overconfidence is below 93 in 2 of 12 (92.6 and 92.8, 94.2 on average).
 """
 
 from __future__ import annotations

@@ -106,6 +106,11 @@ class RunFolder:
         return self.path / "audit.json"
 
     @property
+    def comparison(self) -> Path:
+        """What changed from another model to this one, and for whom."""
+        return self.path / "comparison.html"
+
+    @property
     def pictures(self) -> Path:
         """The pictures that the report shows, by kind and name."""
         return self.path / "pictures.parquet"

@@ -57,6 +57,19 @@ def every(comparison):
 
 
 def rows_of(change, p):
+    bears = bearers(change, p)
+    return bears if change.label is None else bears & (p.label == p.classes.index(change.label))
+
+
+def rest_of(change, p):
+    """Images whose value is known and differs, within the same label."""
+    a = p.attributes[change.attribute]
+    known = ~np.isnan(a.data) if a.kind == "numeric" else a.data >= 0
+    rest = known & ~bearers(change, p)
+    return rest if change.label is None else rest & (p.label == p.classes.index(change.label))
+
+
+def bearers(change, p):
     if change.attribute == "":
         return np.ones(len(p), bool)
     if change.attribute == "label":
@@ -79,7 +92,8 @@ def test_every_figure_by_masks_and_scikit_learn(classes, people):
     a, b = pair(classes=classes, people=people)
     found = compare(a, b, draws=20)
     assert (found.n, found.people) == (300, None if people is None else len(set(a.identity)))
-    assert len(found.groups) == 2 + 4 and len(found.classes_changed) == len(classes)
+    assert len(found.groups) == (2 + 4) * (1 + len(classes))
+    assert len(found.classes_changed) == len(classes)
     for change in every(found):
         rows = rows_of(change, a)
         y, said_a, said_b = a.label[rows], a.prediction[rows], b.prediction[rows]
@@ -95,7 +109,7 @@ def test_every_figure_by_masks_and_scikit_learn(classes, people):
             assert got.difference.value == pytest.approx(got.b - got.a, abs=1e-12)
             assert got.difference.low < got.difference.value < got.difference.high
         for i, c in enumerate(classes):
-            if change.attribute == "label" and change.value != c:
+            if (change.attribute == "label" and change.value != c) or change.label not in (None, c):
                 assert f"error:{c}" not in change.metrics
                 continue
             got = change.metrics[f"error:{c}"]
@@ -109,6 +123,35 @@ def test_every_figure_by_masks_and_scikit_learn(classes, people):
         assert change.lost_people == sum(x < 0 for x in balance)
         assert change.gained_people == sum(x > 0 for x in balance)
         assert change.p == pytest.approx(randomisation_p(np.array(balance)))
+        if change.attribute in ("", "label"):
+            assert change.gap is None
+            continue
+        others = rest_of(change, a)
+        for side, p in ((change.gap.a, a), (change.gap.b, b)):
+            right = p.prediction == p.label
+            assert side == pytest.approx(right[rows].mean() - right[others].mean(), abs=1e-12)
+        e = change.gap.difference
+        assert e.value == pytest.approx(change.gap.b - change.gap.a, abs=1e-12)
+        assert e.low < e.value < e.high and e.n == change.n
+
+
+def test_the_change_of_a_gap_has_the_spread_of_a_bootstrap_by_hand():
+    a, b = pair(600, people=150, worse=0.2)
+    found = compare(a, b, draws=1500)
+    hat = next(g for g in found.groups if (g.attribute, g.value, g.label) == ("Hat", "yes", None))
+    gained = (b.prediction == b.label).astype(int) - (a.prediction == a.label)
+    bears, others = rows_of(hat, a), rest_of(hat, a)
+    rng = np.random.default_rng(5)
+    images = [np.flatnonzero(a.identity == i) for i in np.unique(a.identity)]
+    drawn = []
+    for _ in range(1500):
+        rows = np.concatenate([images[k] for k in rng.integers(0, len(images), len(images))])
+        drawn.append(gained[rows][bears[rows]].mean() - gained[rows][others[rows]].mean())
+    e = hat.gap.difference
+    assert e.value == pytest.approx(gained[bears].mean() - gained[others].mean())
+    # 1.98 standard errors, and a little for a flip more on either side that might have been.
+    assert 0.96 < (e.high - e.low) / 2 / (1.98 * np.std(drawn)) < 1.13
+    assert e.high < 0  # planted: B has more wrong of those with a hat
 
 
 def test_mcnemar():
@@ -160,9 +203,9 @@ def test_false_discovery_and_states():
 def test_the_other_way_round():
     a, b = pair(worse=0.2)
     there, back = compare(a, b, draws=40), compare(b, a, draws=40)
-    by_name = {(c.attribute, c.value): c for c in every(back)}
+    by_name = {(c.attribute, c.value, c.label): c for c in every(back)}
     for change in every(there):
-        other = by_name[change.attribute, change.value]
+        other = by_name[change.attribute, change.value, change.label]
         assert (change.lost, change.gained) == (other.gained, other.lost)
         assert change.p == pytest.approx(other.p)
         for name, c in change.metrics.items():
@@ -209,7 +252,8 @@ def test_attributes_that_the_two_say_differently_are_unknown():
     other = dataclasses.replace(hat, values=("yes", "no"), data=np.where(hat.data >= 0, 0, -1))
     extra = Attribute("Z", "binary", ("no", "yes"), np.zeros(300, np.int16))
     b = dataclasses.replace(b, attributes={"Hat": other, "Z": extra})
-    sizes = {(g.attribute, g.value): g.n for g in compare(a, b, draws=20).groups}
+    groups = compare(a, b, draws=20).groups
+    sizes = {(g.attribute, g.value): g.n for g in groups if g.label is None}
     assert ("Hat", "no") not in sizes
     assert sizes["Hat", "yes"] == (hat.data == 1).sum() and sizes["Z", "no"] == 300
     assert any(attribute == "Age" for attribute, _ in sizes)

@@ -23,6 +23,7 @@ from candid.records.explanation import (
     Region,
     RegionShare,
     Subset,
+    SubsetMasking,
 )
 from candid.records.inside import (
     Activation,
@@ -168,6 +169,12 @@ def explanation(
         confidence=0.95,
         seed=0,
         notes=("a sample of 400 of 2,945 images",),
+        subset_maskings=tuple(
+            SubsetMasking(r, s.key, about(0.01 * i + 0.001 * j, s.n, s.people),
+                          about(0.02 * i + 0.003 * j, s.n, s.people))
+            for j, s in enumerate(some) if s.kind in ("class", "group") and masked
+            for i, r in enumerate(regions)
+        ),
     )  # fmt: skip
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from candid.config import with_values
 from candid.judge.audit import audit as judge
 from candid.predictions import Attribute, Predictions
-from candid.records.audit import Audit, undefined
+from candid.records.audit import Audit, Condition, undefined
 from candid.report import audit as words_of
+from candid.report import markdown
+from candid.report.card import card
 from candid.report.figures import audit as figures
 from candid.report.figures.chart import Figure
 from candid.report.page import render
@@ -59,13 +62,18 @@ def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audite
     assert rows[0].name == "Hat: yes"
     assert rows[0].gap.state == "found"
     assert "For whom it fails" in page
-    summary = " ".join(words_of.lead(audited))
-    assert html.escape(summary.split(". ")[0]) in html.escape(html.unescape(page))
-    assert "Hat" in summary
+    said = words_of.minute(audited)
+    for sentence in (*said.found, *said.sure, *said.unseen):
+        assert html.escape(sentence) in html.escape(html.unescape(page))
+    gap = audited.splits[0].findings[0].gap
+    assert said.found[0].startswith("Worse for Hat: yes") or "Hat" in said.found[0]
+    assert f"{100 * abs(gap.value):.1f} more mistakes in 100" in said.found[0]
     chart = figures.gaps(audited.splits[0])
     assert chart is not None
     values = [v for v in data_of(chart) if "low" in v]
-    assert len(values) == len(rows)
+    # Of two opposite values only the one that fares worse is drawn.
+    assert [v["group"] for v in values] == [r.name for r in rows if r.gap.value < 0]
+    assert len(values) == len(rows) / 2
     assert "Hat: yes" in chart.alt.split(";")[0]
     for value in values:
         assert value["low"] <= value["gap"] <= value["high"]
@@ -118,3 +126,78 @@ def test_curves_of_error_against_coverage_end_at_the_error_of_all(audited: Audit
     last = [v for v in values if v["group"] == "all images"][-1]
     assert last["coverage"] == pytest.approx(1)
     assert last["error"] == pytest.approx(everyone.error[-1], rel=1e-4)
+
+
+def test_the_chart_obeys_the_filter_of_the_page(audited: Audit) -> None:
+    chart = figures.gaps(audited.splits[0])
+    assert chart is not None
+    assert {p["name"] for p in chart.spec["params"]} == {"asked", "only_found"}
+    layers = [layer for layer in chart.spec["layer"] if "transform" in layer]
+    assert len(layers) == 2  # whiskers and dots, not the line at 0
+    asked = [v["asked"] for v in data_of(chart) if "asked" in v]
+    assert asked == [a.lower() for a in asked] and all(v.get("shown", True) for v in data_of(chart))
+
+
+def test_gaps_that_are_worse_when_high_are_turned_round(audited: Audit) -> None:
+    found = audited.splits[0].findings[0]
+    for metric, value, low, high in (
+        ("accuracy", -0.1, -0.15, -0.05),
+        ("error:Male", 0.1, 0.05, 0.15),
+        ("standardised_error", 0.1, 0.05, 0.15),
+    ):
+        gap = dataclasses.replace(found.gap, metric=metric, value=value, low=low, high=high)
+        said = words_of.brief(dataclasses.replace(found, gap=gap))
+        assert "10.0 more mistakes in 100 pictures (5.0 to 15.0 with 95%" in said
+
+
+def test_what_was_told_of_an_attribute_is_not_told_again(audited: Audit) -> None:
+    found = audited.splits[0].findings[0]
+    young = dataclasses.replace(found, conditions=(Condition("Young", "no"),))
+    both = dataclasses.replace(found, conditions=(Condition("Young", "no"), *found.conditions))
+    split = dataclasses.replace(audited.splits[0], findings=(found, both, young))
+    said = words_of.minute(dataclasses.replace(audited, splits=(split,))).found
+    assert len(said) == 3 and said[-1] == "1 more is in the list of findings."
+
+
+def test_values_held_constant_are_those_at_a_disadvantage(audited: Audit) -> None:
+    assert audited.confounding is not None
+    told = words_of.adjusted(audited.confounding)
+    assert (told[0].attribute, told[0].value) == ("Hat", "yes")
+    assert all(g.raw.value > 0 for g in told)
+
+
+def test_the_card_tells_of_the_audit_and_only_where_there_is_one(plain, audited: Audit) -> None:  # type: ignore[no-untyped-def]
+    assert "For whom it fails" not in card(plain)
+    text = card(dataclasses.replace(plain, audit=audited))
+    part = text.split("## For whom it fails")[1].split("\n## ")[0]
+    split = audited.splits[0]
+    assert f"{split.gaps_looked_at:,} gaps in all" in part
+    row = next(line for line in part.splitlines() if line.startswith("| Worse for Hat: yes"))
+    gap = split.findings[0].gap
+    assert f"{gap.n:,} | {gap.people:,} | +{100 * abs(gap.value):.1f} (" in row
+    assert audited.abstention is not None and audited.noise is not None
+    for said in (
+        "“not found” does not mean equal",
+        audited.abstention.targets[1].sentence[:30],
+        f"{audited.noise.found:,} of {audited.noise.n:,} labels are likely wrong",
+        "train.balance = none",
+    ):
+        assert markdown.text(said) in part
+    balanced = with_values(
+        plain.config, {"train": {"balance": "group", "balance_attributes": ["Hat"]}}
+    )
+    text = card(dataclasses.replace(plain, audit=audited, config=balanced))
+    assert "Every combination of the label and Hat weighed the same" in text
+
+
+def test_undefined_gaps_are_called_so_in_the_card(plain, audited: Audit) -> None:  # type: ignore[no-untyped-def]
+    found = audited.splits[0].findings[0]
+    gone = dataclasses.replace(
+        found.gap, value=math.nan, low=math.nan, high=math.nan, adjusted_p=math.nan
+    )
+    split = dataclasses.replace(
+        audited.splits[0], findings=(dataclasses.replace(found, gap=gone),), shortcuts=()
+    )
+    rows = words_of.card_rows(split)
+    assert rows[0][4:] == ["undefined (undefined to undefined)", "undefined"]
+    assert words_of.shortcuts_said(split) == []

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candid.config import with_values
-from candid.report.card import _block, _code, _line, _text, _yaml, card
+from candid.report import markdown
+from candid.report.card import _yaml, card
 
 yaml = pytest.importorskip("yaml")
 markdown_it = pytest.importorskip("markdown_it")
@@ -140,7 +141,7 @@ def test_words_stay_words_in_yaml(word: str) -> None:
 @given(st.text(st.sampled_from("ab *_`[]()<>#+-.!|\\&~1:/@\"'{}=\n$"), min_size=1, max_size=30))
 def test_escaped_markdown_reads_back_as_the_text(text: str) -> None:
     parsed = markdown_it.MarkdownIt("commonmark", {"html": True}).enable("table")
-    found = parsed.parse(f"- {_line(text)}")
+    found = parsed.parse(f"- {markdown.line(text)}")
     inline = [c for t in found for c in (t.children or ())]
     assert {c.type for c in inline} <= {"text", "text_special"}
     assert [t.type for t in found].count("bullet_list_open") == 1
@@ -149,7 +150,7 @@ def test_escaped_markdown_reads_back_as_the_text(text: str) -> None:
 
 @given(st.text(st.sampled_from("a`| \n~"), max_size=20))
 def test_code_cannot_end_its_fence(text: str) -> None:
-    found = tokens(f"x {_code(text)} y\n\n{_block(text, 'sh')}\n\nend")
+    found = tokens(f"x {markdown.code(text)} y\n\n{markdown.block(text, 'sh')}\n\nend")
     assert [t.content for t in found if t.type == "fence"] == [text + "\n"]
     assert found[-2].content == "end"
 
@@ -163,7 +164,7 @@ def test_both_accounts_say_the_same(plain, pages) -> None:  # type: ignore[no-un
     page = html.unescape(pages("plain"))
     for sentence in (*prose.not_for(plain), *prose.limits(plain), *prose.uses(plain)):
         assert sentence in page
-        assert _text(sentence) in body
+        assert markdown.text(sentence) in body
 
 
 def test_it_does_not_tell_where_the_data_lie(plain) -> None:  # type: ignore[no-untyped-def]

@@ -216,6 +216,18 @@ def test_undefined_losses_come_last_and_are_not_zero() -> None:
     assert words.points(dataclasses.replace(nothing, value=0.012)) == "1.2 (undefined)"
 
 
+def test_every_class_and_group_has_its_row_of_maskings() -> None:
+    record = made.explanation()
+    table = words.subset_masking_table(record)
+    assert [s.key for s, _ in table] == [
+        s.key for s in record.subsets if s.kind in ("class", "group")
+    ]
+    for subset, cells in table:
+        assert [m.region for m in cells] == [r.name for r in record.regions]
+        assert {m.subset for m in cells} == {subset.key}
+    assert words.subset_masking_table(dataclasses.replace(record, subset_maskings=())) == []
+
+
 def test_the_reason_of_a_badge_is_what_failed() -> None:
     methods = {m.name: m for m in made.explanation().methods}
     assert words.reason(methods["gradient"]) == "randomised weights 0.83 (to lie below 0.50)"
@@ -304,6 +316,8 @@ def test_figures_are_the_records(make: Any, pages: Callable[[str], Page]) -> Non
         f"{100 * share.share.value:.1f}% {100 * share.share.low:.1f}% to "
         f"{100 * share.share.high:.1f}% × {share.density.value:.2f}"
     ) in text
+    lost = e.subset_maskings[-1].right_loss
+    assert f"{100 * lost.value:.1f}% {100 * lost.low:.1f}% to {100 * lost.high:.1f}%" in text
     loss = next(m for m in e.maskings if m.region == "jaw" and m.fill == "blur").f1_loss
     row = f"jaw blur 400 {100 * loss.value:.1f} {100 * loss.low:.1f} to {100 * loss.high:.1f}"
     assert row.replace(" ", "") in text.replace(" ", "")

@@ -56,6 +56,12 @@ _MOST_TOLD = 10
     "--tone", is_flag=True, help="RUN: measure skin tone from the pictures, and audit it."
 )
 @click.option("--out", type=FOLDER, metavar="FILE", help="Write the audit as JSON there.")
+@click.option(
+    "--page",
+    type=FOLDER,
+    metavar="FILE",
+    help="Of two: write what changed as HTML there. Default for a RUN: its comparison.html.",
+)
 @set_option
 @cache_option
 @output_options
@@ -65,6 +71,7 @@ def audit(
     conditions: tuple[str, ...],
     tone: bool,
     out: Path | None,
+    page: Path | None,
     overrides: tuple[str, ...],
     cache: Path | None,
     quiet: bool,
@@ -73,21 +80,30 @@ def audit(
 ) -> None:
     """For whom a model fails, and how sure that is.
 
-    Of a RUN, or of a FILE with anyone's predictions (CSV, TSV, Parquet). With two, what changed
-    from the first to the second on the same images; the second is audited.
+    Of a RUN, or of a FILE with anyone's predictions (CSV, TSV, Parquet), or of a folder of Parquet
+    files, which are summed up row by row in flat memory. With two, what changed from the first to
+    the second on the same images; the second is audited.
     """
     from candid.errors import CheckFailed
     from candid.judge import conditions as demands
     from candid.records import to_plain, write_record
+    from candid.runs import open_run
+    from candid.stages.auditing import write_comparison
 
     wanted = demands.parse(conditions)
+    if page is not None and other is None:
+        raise click.UsageError("--page shows what changed between two models: name both.")
     found = _audited(path, other, tone, overrides, cache, quiet, columns)
     if out is not None:
         write_record(out, found)
+    if page is not None and found.comparison is not None:
+        write_comparison(page, found.comparison)
+    if page is None and other is not None and other.is_dir():
+        page = open_run(other)[0].comparison
     if as_json:
         print_json(to_plain(found))
     elif not quiet:
-        _say(found, out)
+        _say(found, out, page)
     failed = demands.failures(found, wanted)
     if failed:
         raise CheckFailed(
@@ -109,8 +125,10 @@ def _audited(
     """The audit of the last path, compared with the first where there are two."""
     from candid import stages
     from candid.config import load_config
+    from candid.foreign.opening import tables_in
     from candid.runs import open_run
     from candid.stages.auditing import Columns, audit_predictions, read_any
+    from candid.stages.summing import audit_folder
 
     named = Columns(
         label=columns["label"],
@@ -123,6 +141,10 @@ def _audited(
         scale=columns["scale"],
     )
     audited = path if other is None else other
+    if other is None and tables_in(path):
+        if tone:
+            raise click.UsageError("--tone needs a run: a folder of tables has no pictures.")
+        return audit_folder(path, named, load_config(overrides=overrides).audit, quiet=quiet)
     if audited.is_dir():
         run, config = open_run(audited)
         config = load_config(file=run.config, overrides=overrides)
@@ -163,7 +185,7 @@ def _before(path: Path, columns: Any) -> Any:
     return read_any(path, Columns() if ours else columns)
 
 
-def _say(audit: Audit, out: Path | None) -> None:
+def _say(audit: Audit, out: Path | None, page: Path | None) -> None:
     """What a reader should know in a minute."""
     for split in audit.splits:
         _say_split(split)
@@ -171,12 +193,16 @@ def _say(audit: Audit, out: Path | None) -> None:
         c = audit.comparison
         accuracy = c.overall.metrics["accuracy"].difference
         click.echo(f"{c.a} → {c.b} on {c.n:,} images of {c.split}: accuracy {told(accuracy)}")
+        click.echo(f"  {c.overall.lost:,} images became wrong, {c.overall.gained:,} became right")
         changed = [g for g in c.groups if g.state == "found"]
         for g in changed[:_MOST_TOLD]:
             difference = g.metrics["accuracy"].difference
-            click.echo(f"  {g.attribute}: {g.value}: accuracy {told(difference)}")
+            among = "" if g.label is None else f", labelled {g.label}"
+            click.echo(f"  {g.attribute}: {g.value}{among}: accuracy {told(difference)}")
         if not changed:
             click.echo(f"  no group of {c.looked_at:,} changed for sure")
+        if page is not None:
+            click.echo(f"comparison: {page}")
     if audit.abstention is not None:
         for target in audit.abstention.targets[:1]:
             click.echo(f"abstention: {target.sentence}")

@@ -184,8 +184,8 @@ def _guarantee(group: Group, target: float, confidence: float, by_person: bool) 
         else "if images are independent and come as those in the calibration did"
     )
     return (
-        f"With a probability of {confidence:.0%}, at most {target:.3g} of the answers{whom} are "
-        f"wrong, {drawn}, and if less sure answers are wrong no less often."
+        f"With a probability of {confidence:.0%}, at most {100 * target:.3g}% of the answers{whom} "
+        f"are wrong, {drawn}, and if less sure answers are wrong no less often."
     )
 
 
@@ -254,18 +254,18 @@ def _sentence(
         what = "people" if s.calibration.cluster is not None else "images"
         if everyone.calibration_n < everyone.needed:
             return (
-                f"An error of at most {target:.3g} cannot be promised from "
+                f"At most {100 * target:.3g}% wrong answers cannot be promised from "
                 f"{everyone.calibration_n:,} {what}: that takes {everyone.needed:,} at the least."
             )
         start = first_rank(everyone.calibration_n, target, s.confidence)
         return (
-            f"An error of at most {target:.3g} cannot be promised: among the surest {start:,} "
-            f"answers to {everyone.calibration_n:,} {what} there are too many mistakes, or there "
-            f"are too few {what} to tell."
+            f"At most {100 * target:.3g}% wrong answers cannot be promised: among the surest "
+            f"{start:,} answers to {everyone.calibration_n:,} {what} there are too many mistakes, "
+            f"or there are too few {what} to tell."
         )
     said = (
-        f"For an error of at most {target:.3g} it answers {_percent(everyone.coverage)} of the "
-        f"images; of these answers {_percent(everyone.error)} are wrong"
+        f"For at most {100 * target:.3g}% wrong answers it answers {_percent(everyone.coverage)} "
+        f"of the images; of these answers {_percent(everyone.error)} are wrong"
     )
     least = [
         g

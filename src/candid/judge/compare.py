@@ -37,6 +37,8 @@ Floats = NDArray[np.float64]
 _BLOCK = 16_000_000
 # From so many flips on, the sum of the signs is as good as normal (and takes no memory).
 _EXACT = 20_000
+# With more classes than these, groups within a label are too many and too small.
+_MOST_LABELS = 10
 
 
 def compare(
@@ -78,7 +80,7 @@ def compare(
     n = len(pair.label)
     drawing = resample(n, pair.identity, draws=draws, seed=seed, confidence=confidence)
     groups = _groups(pair, classes)
-    everyone = _Group("", "", np.ones(n, np.bool_))
+    everyone = _Group("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
     changes = list(_changes([everyone, *groups], pair, classes, drawing, least))
     overall, rest = changes[0], _adjusted(changes[1:], rate, confidence)
     per_class, per_group = rest[: len(classes)], rest[len(classes) :]
@@ -190,19 +192,34 @@ class _Group:
     attribute: str
     value: str
     mask: NDArray[np.bool_]
+    rest: NDArray[np.bool_]
+    label: str | None = None
 
 
 def _groups(pair: _Pair, classes: tuple[str, ...]) -> list[_Group]:
-    """Each class, then each value of each attribute that some image bears."""
-    found = [_Group("label", c, pair.label == i) for i, c in enumerate(classes)]
+    """Each class; each value of each attribute that some image bears; each within each label."""
+    nobody = np.zeros(len(pair.label), np.bool_)
+    found = [_Group("label", c, pair.label == i, nobody) for i, c in enumerate(classes)]
+    bears: list[_Group] = []
     everything = np.arange(len(pair.label))
     for attribute in pair.attributes:
         if attribute.kind == "numeric" and np.isnan(attribute.data).all():
             continue
         cut = binned(attribute, everything)
         masks = ((value, cut.data == code) for code, value in enumerate(cut.values))
-        found += [_Group(cut.name, value, mask) for value, mask in masks if mask.any()]
-    return found
+        bears += [
+            _Group(cut.name, value, mask, (cut.data >= 0) & ~mask)
+            for value, mask in masks
+            if mask.any()
+        ]
+    if len(classes) <= _MOST_LABELS:
+        bears += [
+            replace(g, mask=g.mask & inside, rest=g.rest & inside, label=c)
+            for i, c in enumerate(classes)
+            for g in bears
+            if (g.mask & (inside := pair.label == i)).any()
+        ]
+    return found + bears
 
 
 def _changes(
@@ -214,19 +231,20 @@ def _changes(
 ) -> Iterator[GroupChange]:
     """What changed for each group, before p-values are adjusted."""
     count = len(classes)
-    width = max(1, _BLOCK // max(1, len(pair.label) * 2 * count**2))
+    width = max(1, _BLOCK // max(1, len(pair.label) * 4 * count**2))
     for start in range(0, len(groups), width):
         block = groups[start : start + width]
+        many = len(block)
         cells = np.concatenate(
             [_cells(pair.label, x, count, block) for x in (pair.answer_a, pair.answer_b)], axis=1
         )
         sums = sums_by_cluster(cells, drawing.unit).astype(np.float32)
-        shape = (2, len(block), count, count)
+        shape = (2, 2 * len(block), count, count)
         value = _figures(sums.sum(axis=0, dtype=np.float64).reshape(1, *shape), classes)
         drawn = [_figures(t.reshape(-1, *shape), classes) for t in _tables(sums, drawing)]
         for i, group in enumerate(block):
             figures = {
-                name: (both[0, :, i], np.concatenate([d[name][:, :, i] for d in drawn]))
+                name: (both[0, :, i::many], np.concatenate([d[name][:, :, i::many] for d in drawn]))
                 for name, both in value.items()
             }
             yield _change(group, figures, pair, classes, drawing, least)
@@ -235,10 +253,13 @@ def _changes(
 def _cells(
     label: NDArray[np.intp], answer: NDArray[np.intp], count: int, groups: Sequence[_Group]
 ) -> NDArray[np.bool_]:
-    """(n, groups * classes²): in which cell of its groups' confusion matrices each image is."""
+    """(n, 2 groups * classes²): in which cell of each group's confusion matrix an image is.
+
+    First the groups, then their rests.
+    """
     hot = np.zeros((len(label), count * count), np.bool_)
     hot[np.arange(len(label)), label * count + answer] = True
-    masks = np.stack([g.mask for g in groups], axis=1)
+    masks = np.stack([*(g.mask for g in groups), *(g.rest for g in groups)], axis=1)
     return (masks[:, :, None] & hot[:, None, :]).reshape(len(label), -1)
 
 
@@ -252,7 +273,7 @@ def _tables(sums: NDArray[np.float32], drawing: Resample) -> Iterator[Floats]:
 
 
 def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
-    """Each figure from (m, 2, groups, classes, classes) tables, as (m, 2, groups)."""
+    """Each figure from (m, 2, 2 groups, classes, classes) tables, as (m, 2, 2 groups)."""
     recall = metrics.recall_score(confusion)
     return {
         "accuracy": metrics.accuracy_score(confusion),
@@ -275,6 +296,9 @@ def _change(
         mask = group.mask & (pair.label == classes.index(only)) if only else group.mask
         if only and group.attribute == "label" and group.value != only:
             continue  # a class has no errors of another one
+        if only and group.label is not None and group.label != only:
+            continue
+        value, drawn = value[:, 0], drawn[:, :, 0]
         found[name] = Change(
             float(value[0]), float(value[1]), _difference(value, drawn, mask, pair, drawing)
         )
@@ -296,7 +320,32 @@ def _change(
         adjusted_p=math.nan,
         smallest_visible=math.nan,
         state="too few to say" if units < least else "not found",
+        label=group.label,
+        gap=_gap(group, *figures["accuracy"], pair, drawing) if group.rest.any() else None,
     )
+
+
+def _gap(group: _Group, value: Floats, drawn: Floats, pair: _Pair, drawing: Resample) -> Change:
+    """The gap in accuracy to the rest in either model, and how it changed.
+
+    `value` is (2, 2): A's and B's, of the group and of its rest; `drawn` (draws, 2, 2) as well.
+    """
+    a, b = (float(x) for x in value[:, 0] - value[:, 1])
+    sides = drawn[:, 1] - drawn[:, 0]  # (draws, 2): what changed in the group, and in the rest
+    draws = sides[:, 0] - sides[:, 1]
+    defined = sides[~np.isnan(draws)]
+    masks = (group.mask, group.rest)
+    units = [len(np.unique(drawing.unit[mask])) for mask in masks]
+    fewer = min(units)
+    low, high = -2.0, 2.0  # one person says nothing about others
+    if fewer > 1 and len(defined) > 1:
+        own = float(np.var(defined[:, 0] - defined[:, 1], ddof=1)) * fewer / (fewer - 1)
+        own += sum(
+            _one_more(defined[:, k], pair.balance[mask], units[k]) for k, mask in enumerate(masks)
+        )
+        reach = float(student_quantile(drawing.confidence, fewer - 1)) * math.sqrt(own)
+        low, high = max(b - a - reach, -2.0), min(b - a + reach, 2.0)
+    return Change(a, b, _estimate(b - a, low, high, group.mask, draws, drawing))
 
 
 def _difference(
@@ -313,13 +362,25 @@ def _difference(
             spread = _spread(defined, pair.balance[mask], units)
             reach = float(student_quantile(drawing.confidence, units - 1)) * spread
             low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)
+    return _estimate(difference, low, high, mask, draws, drawing)
+
+
+def _estimate(
+    value: float,
+    low: float,
+    high: float,
+    mask: NDArray[np.bool_],
+    draws: Floats,
+    drawing: Resample,
+) -> Estimate:
+    """A paired difference; its images and people are those of `mask`."""
     return Estimate(
-        value=difference,
+        value=value,
         low=low,
         high=high,
         n=int(np.count_nonzero(mask)),
         method="bootstrap by person, paired" if drawing.by_person else "bootstrap by image, paired",
-        people=units if drawing.by_person else None,
+        people=len(np.unique(drawing.unit[mask])) if drawing.by_person else None,
         draws=drawing.draws,
         undefined_draws=int(np.count_nonzero(np.isnan(draws))),
         confidence=drawing.confidence,
@@ -329,11 +390,17 @@ def _difference(
 def _spread(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
     """The draws' standard error, and what one flip more of either kind would add to it."""
     own = float(np.var(draws, ddof=1)) * units / (units - 1)
+    return math.sqrt(own + _one_more(draws, balance, units))
+
+
+def _one_more(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
+    """The variance that one flip more of either kind would add."""
+    own = float(np.var(draws, ddof=1)) * units / max(units - 1, 1)
     n = len(balance)
     # The variance that as many flips would have, were every image another person's.
     simple = float(np.var(balance)) / n
     effective = min(n * simple / own, n) if own > 0 and simple > 0 else units
-    return math.sqrt(own + 2 / (effective + 2) ** 2)
+    return 2 / (effective + 2) ** 2
 
 
 # --- p-values ------------------------------------------------------------------------------------

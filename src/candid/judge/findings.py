@@ -44,7 +44,7 @@ class Teller:
         cues: Cues,
     ) -> list[AuditFinding]:
         """Every finding, the surest first."""
-        found = self._singles(singles)
+        found = self.singles(singles)
         if pairs is not None:
             found += self._pairs(pairs)
         told = {frozenset(f.finding.conditions) for f in found}
@@ -54,7 +54,8 @@ class Teller:
 
     # --- what held ---
 
-    def _singles(self, singles: Singles) -> list[Found]:
+    def singles(self, singles: Singles) -> list[Found]:
+        """Single groups, alone or within a label, that are worse off."""
         found = []
         for m, i in singles.places():
             best = self._worst(m, i)
@@ -250,7 +251,7 @@ class Teller:
         people = "" if gap.people is None else f" of {gap.people:,} people"
         return (
             f"{_points(gap.value)} more mistakes ({_range(gap)}; {gap.n:,} pictures{people}; "
-            f"p = {_p(gap.p)}, {_p(gap.adjusted_p)} after Benjamini and Hochberg over "
+            f"p {_p(gap.p)}, {_p(gap.adjusted_p)} after Benjamini and Hochberg over "
             f"{self.ledger.looked_at:,} gaps)"
         )
 
@@ -300,4 +301,4 @@ def _percent(share: float) -> str:
 
 
 def _p(p: float) -> str:
-    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
+    return "below 0.0001" if p < 0.0001 else f"= {p:.2g}"

@@ -389,17 +389,53 @@ def measure(rows: Rows, plan: Plan, figures: Figures) -> Moments:
     pairs = np.asarray(plan.pairs, dtype=np.intp).reshape(-1, 2)
 
     whole, exact = _sums(rows, figures.columns(rows), keys)
-    own = _less(exact, plus, minus)
+    units, images = _behind(rows, figures, keys, plus, minus)
+    sums = Sums(whole, exact, plus, minus, units, images)
+    return moments_of(sums, pairs, figures, rows.counts())
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is summed over k keys, and how s sides are made of them.
+
+    Attributes
+    ----------
+    whole
+        (sums, strata, keys) in single precision: what is drawn.
+    exact
+        (sums, keys) over all images.
+    plus, minus
+        (sides,) each side is a key, less another one; -1: less nothing.
+    units, images
+        (figures, sides) behind each figure.
+    """
+
+    whole: Singles
+    exact: Floats
+    plus: NDArray[np.intp]
+    minus: NDArray[np.intp]
+    units: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+
+def moments_of(
+    sums: Sums, pairs: NDArray[np.intp], figures: Figures, counts: Iterator[Singles]
+) -> Moments:
+    """Every side's figures with standard errors from all draws, and how pairs of sides go together.
+
+    `counts` gives blocks (m, strata) of how often each stratum was drawn.
+    """
+    whole, plus, minus, units = sums.whole, sums.plus, sums.minus, sums.units
+    own = _less(sums.exact, plus, minus)
     value = figures.of(own)
     moments = _Running(value, pairs)
     around = own.astype(np.float32)[:, None, :]
     step = max(4, _BLOCK_DRAWN // (len(plus) * len(whole)))
-    for block in rows.counts():
+    for block in counts:
         for start in range(0, len(block), step):
             weight = block[start : start + step]
             drawn = np.stack([weight @ s for s in whole])  # (sums, m, keys)
             moments.add(figures.of(_less(drawn, plus, minus), around))
-    units, images = _behind(rows, figures, keys, plus, minus)
     spread, undefined, mean, correlation, lost = moments.finish()
     # Drawing units from themselves loses one of those behind the figure.
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -409,7 +445,7 @@ def measure(rows: Rows, plan: Plan, figures: Figures) -> Moments:
         value=value,
         spread=spread,
         units=units,
-        images=images,
+        images=sums.images,
         undefined=undefined,
         mean=mean,
         pairs=pairs,

@@ -110,15 +110,19 @@ class Singles:
             area=area.left,
             area_images=area.images,
         )
-        mirror = self._mirrors(measured)
-        here = np.arange(len(values))
+        mirror = self.write_down(measured)
+        measured.numbers["roc_auc"] = self.ledger.add(area, ~mirror)
+        return measured
+
+    def write_down(self, measured: Measured) -> NDArray[np.bool_]:
+        """Put the gaps of all figures into the ledger; whether each group is a mirror image."""
+        mirror, here = self.mirrors(measured), np.arange(len(measured.values))
         per_class = [f for f in self.figures.names if f.startswith(("error:", "false:"))]
         for metric in (*_GAPS, *per_class):
             measured.numbers[metric] = self.ledger.add(
-                contrast(moments, metric, here, rows), ~mirror
+                contrast(measured.moments, metric, here, self.rows), ~mirror
             )
-        measured.numbers["roc_auc"] = self.ledger.add(area, ~mirror)
-        return measured
+        return mirror
 
     def _between(self, plan: Plan, a: int) -> dict[tuple[int, int], int]:
         """Every two values of an attribute, for the fairness figures."""
@@ -128,7 +132,7 @@ class Singles:
             for i, j in itertools.combinations(range(len(keys)), 2)
         }
 
-    def _mirrors(self, m: Measured) -> NDArray[np.bool_]:
+    def mirrors(self, m: Measured) -> NDArray[np.bool_]:
         """Whether a group is what is left of the one before: then its gaps are those, turned."""
         some = m.moments.images[0][m.sides] > 0
         mirror = np.zeros(len(m.values), np.bool_)
@@ -188,21 +192,16 @@ class Singles:
 
     def _alone(self, m: Measured, i: int) -> Group:
         a, v = m.values[i]
-        metrics = estimates(m.moments, int(m.sides[i]), self.rows)
-        metrics["roc_auc"] = side_estimate(
-            m.area, i, int(m.area_images[i]), self.rows, self.areas.method
-        )
+        metrics = self.figures_of(m, int(m.sides[i])) | self.area_of(m, i)
         gaps = {metric: self.ledger.gap(number, i) for metric, number in m.numbers.items()}
         p, attribute = self.rows.predictions, self.rows.attributes[a]
-        mine, known = attribute.data == v, attribute.data >= 0
-        labels = mine[:, None] & (p.label[:, None] == np.arange(len(p.classes)))
-        prevalence = self._shares(labels, mine)
+        share, *prevalence = self.shares_alone(a, v)
         return Group(
             conditions=(Condition(attribute.name, attribute.values[v]),),
             label=None,
             n=metrics["accuracy"].n,
             people=metrics["accuracy"].people,
-            share=self._shares(mine, known)[0],
+            share=share,
             prevalence=dict(zip(p.classes, prevalence, strict=True)),
             metrics=metrics,
             gaps=gaps,
@@ -211,9 +210,8 @@ class Singles:
 
     def _within(self, m: Measured, i: int, c: int) -> Group:
         a, v = m.values[i]
-        metrics = estimates(m.moments, int(m.within[i, c]), self.rows)
+        metrics = self.figures_of(m, int(m.within[i, c]))
         p, attribute = self.rows.predictions, self.rows.attributes[a]
-        labelled = p.label == c
         error = f"error:{p.classes[c]}"
         # Accuracy among those labelled so is 1 less their error: the gap is the same one, turned.
         gap = self.ledger.gap(m.numbers[error], i, flipped=True, metric="accuracy")
@@ -222,11 +220,9 @@ class Singles:
             label=p.classes[c],
             n=metrics["accuracy"].n,
             people=metrics["accuracy"].people,
-            share=self._shares((attribute.data == v) & labelled, (attribute.data >= 0) & labelled)[
-                0
-            ],
+            share=self.share_within(a, v, c),
             prevalence={},
-            metrics={name: metrics[name] for name in _WITHIN},
+            metrics={name: metrics[name] for name in _WITHIN if name in metrics},
             gaps={"accuracy": gap},
             state=self._state(m, i, [error]),
         )
@@ -241,5 +237,23 @@ class Singles:
                 return "found"
         return "not found"
 
-    def _shares(self, hits: NDArray[np.bool_], of: NDArray[np.bool_]) -> list[Estimate]:
-        return shares_of(self.rows, hits, of)
+    def figures_of(self, m: Measured, side: int) -> dict[str, Estimate]:
+        """The figures of one measured side."""
+        return estimates(m.moments, side, self.rows)
+
+    def area_of(self, m: Measured, i: int) -> dict[str, Estimate]:
+        """The area under the curve of one group."""
+        images = int(m.area_images[i])
+        return {"roc_auc": side_estimate(m.area, i, images, self.rows, self.areas.method)}
+
+    def shares_alone(self, a: int, v: int) -> list[Estimate]:
+        """How large a group is, and in what share of it each class is the label."""
+        p, data = self.rows.predictions, self.rows.attributes[a].data
+        labels = (data == v)[:, None] & (p.label[:, None] == np.arange(len(p.classes)))
+        share = shares_of(self.rows, data == v, data >= 0)
+        return [*share, *shares_of(self.rows, labels, data == v)]
+
+    def share_within(self, a: int, v: int, c: int) -> Estimate:
+        """How large a group is among the images of one class."""
+        data, labelled = self.rows.attributes[a].data, self.rows.predictions.label == c
+        return shares_of(self.rows, (data == v) & labelled, (data >= 0) & labelled)[0]

@@ -53,6 +53,11 @@ class GroupChange:
         even the largest would be missed.
     state
         "found", "not found", or "too few to say".
+    label
+        Only images that are labelled so count, in the group as in the rest; None: all images.
+    gap
+        Accuracy less that of the rest (images whose value is known and differs), of either model,
+        and how the gap changed. Nearer to 0 is fairer. None where there is no rest.
     """
 
     attribute: str
@@ -68,6 +73,8 @@ class GroupChange:
     adjusted_p: float
     smallest_visible: float
     state: State
+    label: str | None = None
+    gap: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,9 @@ class Comparison:
     classes_changed
         The images of each class, in the order of the classes.
     groups
-        Every value of every attribute that both files agree on: found ones first, those that lost
-        most at the top, then the others by how much they changed.
+        Every value of every attribute that both files agree on, and each within each label (up to
+        ten classes): found ones first, those that lost most at the top, then the others by how
+        much they changed.
     looked_at
         How many classes and groups the adjustment of p-values counts.
     alpha

@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candid.records.abstention import GroupAbstention, TargetAbstention
-from candid.records.audit import Audit, Condition, Gap, Group, SplitAudit
+from candid.records.audit import Audit, AuditFinding, Condition, Gap, Group, SplitAudit
+from candid.records.confounding import AdjustedGap, AdjustedGaps
 from candid.report import words
+from candid.settings import TrainConfig
 
 _TOLD = 3  # findings that the summary names
+_ADJUSTED = 15  # gaps held constant that the report lists
+_LISTED = 10  # findings that the model card lists
 
 
 def named(conditions: Sequence[Condition], label: str | None = None) -> str:
@@ -35,26 +39,84 @@ def points_interval(gap: Gap) -> str:
     return f"{points(gap.low)} to {points(gap.high)}"
 
 
-def lead(audit: Audit) -> list[str]:
+@dataclass(frozen=True)
+class Minute:
     """The whole audit in a minute: what was found, how sure, and what could not be seen."""
+
+    found: tuple[str, ...]
+    sure: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+def minute(audit: Audit) -> Minute:
+    """The audit's first split in short sentences, for a reader who is no statistician."""
     split = audit.splits[0]
+    if split.findings:
+        told = [brief(f) for f in _distinct(split.findings)[:_TOLD]]
+        more = len(split.findings) - len(told)
+        rest = f"{words.count(more)} more {'is' if more == 1 else 'are'} in the list of findings."
+        found = [*told, rest] if more else told
+    else:
+        found = [
+            "No group that could be judged does worse than the rest by more than chance explains."
+        ]
+    return Minute(tuple(found), tuple(_sure(split)), tuple(unseen(split)))
+
+
+def lead(audit: Audit) -> list[str]:
+    """The sentences of `minute`, how sure it is first."""
+    said = minute(audit)
+    return [*said.sure, *said.found, *said.unseen]
+
+
+def _sure(split: SplitAudit) -> list[str]:
     who = "" if split.people is None else f" of {words.people(split.people)}"
-    said = [
+    said = (
         f"On {words.count(split.n)} {split.split} images{who}, the audit compared every value of "
         f"every attribute with the rest: {words.count(split.gaps_looked_at)} gaps in all, of which "
         f"{words.count(split.gaps_found)} are too wide to be chance (at most "
         f"{words.percent(split.false_discovery_rate, 0)} of those found are, on average)."
-    ]
-    if split.findings:
-        told = [f"{f.finding.detail.rstrip('.')}." for f in split.findings[:_TOLD]]
-        said += told
-        if len(split.findings) > _TOLD:
-            said.append(f"{words.count(len(split.findings) - _TOLD)} more are listed below.")
-    else:
-        said.append(
-            "No group that could be judged does worse than the rest by more than chance explains."
-        )
-    return [*said, *unseen(split)]
+    )
+    if split.people is None:
+        return [
+            said,
+            "Nobody knows who is in the pictures, so it may be surer of itself than it should be.",
+        ]
+    return [said]
+
+
+def brief(found: AuditFinding) -> str:
+    """A finding in one short sentence: how many more mistakes in 100 pictures, and how sure."""
+    gap = found.gap
+    low, high = ends(gap)
+    people = "" if gap.people is None else f" of {words.people(gap.people)}"
+    return (
+        f"{found.finding.title}: {words.number(100 * abs(gap.value), 1)} more mistakes in 100 "
+        f"pictures ({words.number(100 * low, 1)} to {words.number(100 * high, 1)} with "
+        f"{100 * gap.confidence:g}% confidence; {words.count(gap.n)} pictures{people})."
+    )
+
+
+def ends(gap: Gap) -> tuple[float, float]:
+    """The interval of a gap, turned so that more is worse for the group."""
+    return (gap.low, gap.high) if worse_when(gap.metric) > 0 else (-gap.high, -gap.low)
+
+
+def worse_when(metric: str) -> int:
+    """The sign of a gap that is bad for the group: errors are bad when high, accuracy when low."""
+    return 1 if metric.startswith(("error", "false", "standardised_error")) else -1
+
+
+def _distinct(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
+    """The findings without those about attributes that one before them was about already."""
+    kept: list[AuditFinding] = []
+    told: list[frozenset[str]] = []
+    for f in findings:
+        about = frozenset(c.attribute for c in f.conditions)
+        if not any(about >= other for other in told):
+            kept.append(f)
+            told.append(about)
+    return kept
 
 
 def unseen(split: SplitAudit) -> list[str]:
@@ -81,6 +143,81 @@ def unseen(split: SplitAudit) -> list[str]:
     return said
 
 
+# --- the model card ------------------------------------------------------------------------------
+
+CARD_HEAD = ("Finding", "Severity", "Images", "People", "More mistakes, points", "p, adjusted")
+
+
+def card_rows(split: SplitAudit) -> list[list[str]]:
+    """The surest findings, a line each under `CARD_HEAD`."""
+    return [
+        [
+            f.finding.title,
+            f.finding.severity,
+            words.count(f.gap.n),
+            "unknown" if f.gap.people is None else words.count(f.gap.people),
+            f"{points(abs(f.gap.value))} ({' to '.join(points(e) for e in ends(f.gap))})",
+            "<0.0001" if f.gap.adjusted_p < 0.0001 else words.significant(f.gap.adjusted_p, 2),
+        ]
+        for f in split.findings[:_LISTED]
+    ]
+
+
+def shortcuts_said(split: SplitAudit) -> list[str]:
+    """Which cues the model leans on, and how many could be judged."""
+    judged = [s for s in split.shortcuts if s.within]
+    if not judged:
+        return []
+    leaned = [s for s in judged if s.gap.state == "found" and s.gap.value > 0]
+    told = [
+        f"{s.attribute}: right in {words.percent(s.agrees.value)} where it agrees with the label "
+        f"and in {words.percent(s.contradicts.value)} where it contradicts it "
+        f"({words.interval(s.contradicts, share=True)}; {words.support(s.contradicts)})."
+        for s in leaned[:_TOLD]
+    ]
+    return [
+        f"{words.count(len(judged))} attributes go with the label and could be judged as cues; the "
+        f"model leans on {words.count(len(leaned))} of them, or on what goes with them.",
+        *told,
+    ]
+
+
+def abstention_said(audit: Audit) -> list[str]:
+    """What may be answered for how little error."""
+    return [] if audit.abstention is None else [t.sentence for t in audit.abstention.targets]
+
+
+def noise_said(audit: Audit) -> list[str]:
+    """How many labels are likely wrong."""
+    if audit.noise is None:
+        return []
+    return [
+        f"{words.count(audit.noise.found)} of {words.count(audit.noise.n)} labels are likely wrong "
+        f"by confident learning (estimated share of wrong labels "
+        f"{words.percent(audit.noise.rate.value)}, "
+        f"{words.interval(audit.noise.rate, share=True)}). The model's own mistakes look the same "
+        "to this method: it is a list to check, not a verdict."
+    ]
+
+
+def balance_said(train: TrainConfig) -> list[str]:
+    """What the training did for groups that are few."""
+    among = words.listed(["the label", *train.balance_attributes])
+    if train.balance == "group":
+        return [
+            f"Every combination of {among} weighed the same in training (train.balance = group)."
+        ]
+    if train.balance == "dro":
+        return [
+            f"Training followed the combination of {among} with the highest loss "
+            "(train.balance = dro)."
+        ]
+    return ["Training gave groups no weights of their own (train.balance = none)."]
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
 def singles(split: SplitAudit) -> list[Group]:
     """The groups of one value, among all images."""
     return [g for g in split.groups if len(g.conditions) == 1 and g.label is None]
@@ -103,6 +240,25 @@ def rows(split: SplitAudit) -> list[Row]:
         if "accuracy" in g.gaps
     ]
     return sorted(found, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
+
+
+def worse_sides(known: Sequence[Row]) -> list[Row]:
+    """The rows without the better of two opposite values: its gap is the same, the other way."""
+    values: dict[str, list[Row]] = {}
+    for r in known:
+        values.setdefault(r.group.conditions[0].attribute, []).append(r)
+    better = {
+        id(pair[1])
+        for pair in values.values()
+        if len(pair) == 2 and pair[0].gap.value <= 0 <= pair[1].gap.value
+    }
+    return [r for r in known if id(r) not in better]
+
+
+def adjusted(gaps: AdjustedGaps) -> list[AdjustedGap]:
+    """The values whose gaps to their disadvantage are widest, those found first."""
+    worse = [g for g in gaps.gaps if g.raw.value > 0]
+    return sorted(worse, key=lambda g: (g.state != "found", -g.raw.value))[:_ADJUSTED]
 
 
 def answered(target: TargetAbstention) -> list[GroupAbstention]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from candid.records import Estimate, SplitEvaluation
-from candid.report import prose, words
+from candid.report import audit, comparison, markdown, prose, words
 from candid.report.inputs import ReportInput
+from candid.report.usage import usage
 
 # Hugging Face's names of metrics, where it has them.
 _METRIC_TYPES = {
@@ -45,18 +45,19 @@ def card(inputs: ReportInput) -> str:
     title = f"{inputs.target} on {inputs.data_name}, {inputs.network} network"
     parts = [
         _head(inputs, title),
-        f"# {_text(title)}",
-        " ".join(_text(sentence) for sentence in prose.summary(inputs)),
+        f"# {markdown.text(title)}",
+        " ".join(markdown.text(sentence) for sentence in prose.summary(inputs)),
         _results(inputs),
         "## What this is for, and what it is not for",
-        f"For:\n\n{_bullets(prose.uses(inputs))}",
-        f"Not for:\n\n{_bullets(prose.not_for(inputs))}",
-        f"## Limits\n\n{_bullets(prose.limits(inputs))}",
+        f"For:\n\n{markdown.bullets(prose.uses(inputs))}",
+        f"Not for:\n\n{markdown.bullets(prose.not_for(inputs))}",
+        f"## Limits\n\n{markdown.bullets(prose.limits(inputs))}",
         f"## Data\n\n{_data(inputs)}",
         f"## Training\n\n{_training(inputs)}",
         f"## Evaluation\n\n{_evaluation(inputs)}",
+        _audit(inputs),
         "## What was not checked\n\n"
-        + _bullets([f"{u.title}. {u.reason}" for u in prose.unchecked(inputs)]),
+        + markdown.bullets([f"{u.title}. {u.reason}" for u in prose.unchecked(inputs)]),
         f"## How to use it\n\n{_how_to_use(inputs)}",
         f"## How to reproduce it\n\n{_reproduction(inputs)}",
     ]
@@ -157,53 +158,6 @@ def _yaml_escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
-# --- Markdown ------------------------------------------------------------------------------------
-
-
-def _text(words_of_data: str) -> str:
-    """Escape what would be markup; one line."""
-    line = " ".join(words_of_data.split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = re.sub(r"([\\`*_{}\[\]|#~$!])", r"\\\1", line)
-    line = re.sub(r"://|@", lambda m: "&#58;//" if m[0] == "://" else "&#64;", line)
-    # A bare address becomes a link on the hub.
-    return re.sub(r"(?i)\bwww\.", "www&#46;", line)
-
-
-def _line(words_of_data: str) -> str:
-    """The same where it begins a block: no list, no heading."""
-    line = re.sub(r"^([-+=])", r"\\\1", _text(words_of_data))
-    return re.sub(r"^(\d+)([.)])", r"\1\\\2", line)
-
-
-def _code(text: str) -> str:
-    """A code span, whatever is in it."""
-    line = " ".join(text.split())
-    runs = re.findall(r"`+", line)
-    fence = "`" * (max(map(len, runs), default=0) + 1)
-    pad = " " if runs else ""
-    return f"{fence}{pad}{line}{pad}{fence}"
-
-
-def _code_cell(text: str) -> str:
-    """A code span in a table, which splits at a bar even within code."""
-    return _code(text).replace("|", "\\|")
-
-
-def _block(text: str, language: str) -> str:
-    fence = "`" * max(3, max(map(len, re.findall(r"`+", text)), default=0) + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _bullets(texts: Sequence[str]) -> str:
-    return "\n".join(f"- {_line(text)}" for text in texts)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 # --- the parts -----------------------------------------------------------------------------------
 
 
@@ -220,7 +174,7 @@ def _results(inputs: ReportInput) -> str:
         if split.n and (f1 := split.metrics.get("weighted_f1")) is not None
     ]
     head = ["Split", "Weighted F1", "Interval", "Stands on", "How"]
-    return _table(head, rows) if rows else ""
+    return markdown.table(head, rows) if rows else ""
 
 
 def _data(inputs: ReportInput) -> str:
@@ -228,7 +182,7 @@ def _data(inputs: ReportInput) -> str:
     if e is None:
         return "The data were not explored in this run."
     people = "" if e.people is None else f" of {words.people(e.people)}"
-    head = ["Split", "Images", *(f"labelled {_text(c)}" for c in e.classes)]
+    head = ["Split", "Images", *(f"labelled {markdown.text(c)}" for c in e.classes)]
     rows = [
         [
             s.split,
@@ -242,17 +196,17 @@ def _data(inputs: ReportInput) -> str:
         for s in e.splits
     ]
     parts = [
-        f"{_line(e.name)}: {words.count(e.n)} images{people}, {words.count(e.unreadable)} "
+        f"{markdown.line(e.name)}: {words.count(e.n)} images{people}, {words.count(e.unreadable)} "
         f"unreadable, {words.count(e.unlabelled)} without a label, each brought to "
         f"{e.side} × {e.side} pixels. Shares with their intervals"
         + (
             f" ({words.method(e.splits[0].shares[0])}):" if e.splits and e.splits[0].shares else ":"
         ),
-        _table(head, rows),
+        markdown.table(head, rows),
     ]
     found = [f"{f.title} ({f.severity}). {f.detail}" for f in prose.attention(inputs)]
     if found:
-        parts.append(f"What the checks of the data found:\n\n{_bullets(found)}")
+        parts.append(f"What the checks of the data found:\n\n{markdown.bullets(found)}")
     return "\n\n".join(parts)
 
 
@@ -260,24 +214,32 @@ def _training(inputs: ReportInput) -> str:
     train, m = inputs.config.train, inputs.model
     texts = []
     if m is not None:
+        kept = f"The {m.kept} weights were kept, those after batch {words.count(m.step)}."
+        kept = "" if inputs.fit else kept
         texts.append(
-            f"The network {_code(m.network)} has {words.count(m.parameters)} parameters and needs "
-            f"{words.count(m.multiply_adds)} multiply-adds for an image of {m.side} × {m.side} "
-            f"pixels. The {m.kept} weights were kept, those after batch {words.count(m.step)}; "
-            f"its probabilities are calibrated with a temperature of {words.number(m.temperature)}."
+            f"The network {markdown.code(m.network)} has {words.count(m.parameters)} parameters "
+            f"and needs {words.count(m.multiply_adds)} multiply-adds for an image of {m.side} × "
+            f"{m.side} pixels. {kept} Its probabilities are calibrated with a temperature of "
+            f"{words.number(m.temperature)}."
         )
-    if inputs.history:
+    if inputs.fit:
+        texts.append(
+            f"Its features are fixed; a linear classifier was fitted to those of "
+            f"{words.count(inputs.fit.images)} images as they are, not augmented, seed "
+            f"{inputs.provenance.seed}."
+        )
+    elif inputs.history:
         last = inputs.history[-1]
         texts.append(
             f"Trained from scratch for {words.count(last.step)} batches of "
-            f"{words.count(train.batch_size)} images with {_code(train.optimizer)}, learning "
-            f"rate {train.learning_rate:g}, seed {inputs.provenance.seed}."
+            f"{words.count(train.batch_size)} images with {markdown.code(train.optimizer)}, "
+            f"learning rate {train.learning_rate:g}, seed {inputs.provenance.seed}."
         )
     else:
         texts.append("There is no record of the training.")
     if inputs.evaluation.convergence is not None:
         c = inputs.evaluation.convergence
-        texts.append(f"{_line(c.sentence)} How this was decided: {_text(c.rule)}")
+        texts.append(f"{markdown.line(c.sentence)} How this was decided: {markdown.text(c.rule)}")
     return "\n\n".join(texts)
 
 
@@ -290,11 +252,11 @@ def _evaluation(inputs: ReportInput) -> str:
         [words.metric(key).name, *(_figure(s.metrics.get(key)) for s in splits)] for key in keys
     ]
     head = ["Metric", *(f"{s.split} (n = {words.count(s.n)})" for s in splits)]
-    parts = [_table(head, rows)]
+    parts = [markdown.table(head, rows)]
     for s in splits:
         per_class = [
             [
-                f"labelled {_text(c.name)}",
+                f"labelled {markdown.text(c.name)}",
                 words.count(c.support),
                 *(_figure(e) for e in (c.precision, c.recall, c.f1)),
             ]
@@ -302,10 +264,10 @@ def _evaluation(inputs: ReportInput) -> str:
         ]
         parts += [
             f"Per class, {s.split}:",
-            _table(["Class", "Images", "Precision", "Recall", "F1"], per_class),
+            markdown.table(["Class", "Images", "Precision", "Recall", "F1"], per_class),
         ]
     caveats = prose.caveats(inputs)
-    return "\n\n".join([*parts, _bullets(caveats)] if caveats else parts)
+    return "\n\n".join([*parts, markdown.bullets(caveats)] if caveats else parts)
 
 
 def _figure(estimate: Estimate | None) -> str:
@@ -314,18 +276,50 @@ def _figure(estimate: Estimate | None) -> str:
     return f"{words.number(estimate.value)} ({words.interval(estimate)})"
 
 
+def _audit(inputs: ReportInput) -> str:
+    """For whom it fails, in short; nothing where no audit was made."""
+    if inputs.audit is None or not inputs.audit.splits:
+        return ""
+    said = audit.minute(inputs.audit)
+    parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(said.found)}"]
+    rows = [
+        [markdown.text(cell) for cell in row] for row in audit.card_rows(inputs.audit.splits[0])
+    ]
+    if rows:
+        surest = f"The {len(rows)} surest of {len(inputs.audit.splits[0].findings)} findings"
+        parts += [f"{surest}:", markdown.table(audit.CARD_HEAD, rows)]
+    for title, sentences in (
+        ("How sure this is", said.sure),
+        ("What could not be seen", said.unseen),
+        ("Shortcuts", audit.shortcuts_said(inputs.audit.splits[0])),
+        ("When it had better not answer", audit.abstention_said(inputs.audit)),
+        ("Labels that may be wrong", audit.noise_said(inputs.audit)),
+        ("Balance between groups", audit.balance_said(inputs.config.train)),
+        (
+            "Beside another model",
+            () if inputs.audit.comparison is None else comparison.minute(inputs.audit.comparison),
+        ),
+    ):
+        if sentences:
+            parts.append(f"{title}:\n\n{markdown.bullets(sentences)}")
+    return "\n\n".join(parts)
+
+
 def _how_to_use(inputs: ReportInput) -> str:
     m = inputs.model
     if m is None:
         return "The weights are not part of this run; the figures were made from predictions."
-    names = words.listed([_text(f"“{c}”") for c in m.classes])
+    names = words.listed([markdown.text(f"“{c}”") for c in m.classes])
     mean, std = (", ".join(f"{x:.4g}" for x in values) for values in (m.mean, m.std))
     return (
         f"`model.safetensors` holds the weights, `model.json` what else it takes. An RGB image of "
         f"{m.side} × {m.side} pixels goes in, each channel as (pixel / 255 − mean) / standard "
         f"deviation with the means {mean} and the standard deviations {std}. Out come one number "
         f"per class, in the order {names}; divided by {m.temperature:.4g} and put through a "
-        f"softmax they are calibrated probabilities of what {inputs.labeller} wrote."
+        f"softmax they are calibrated probabilities of what {inputs.labeller} wrote.\n\n"
+        "Or without Candid and torch: `candid export` on the folder of the run writes "
+        "`model.onnx`, which holds all of this, and plain ONNX Runtime runs it:\n\n"
+        + markdown.block(usage(m).rstrip(), "python")
     )
 
 
@@ -333,19 +327,29 @@ def _reproduction(inputs: ReportInput) -> str:
     p = inputs.provenance
     facts = [
         ["Seed", str(p.seed)],
-        ["Candid", _code_cell(p.candid) + (f", commit {_code_cell(p.commit)}" if p.commit else "")],
-        ["Started", _text(p.started)],
-        ["Fingerprint of the data", _code_cell(p.data_fingerprint)],
-        *([_text(name), _text(text)] for name, text in p.machine.items()),
-        ["Versions", ", ".join(f"{_text(n)} {_text(v)}" for n, v in p.versions.items())],
+        [
+            "Candid",
+            markdown.code_cell(p.candid)
+            + (f", commit {markdown.code_cell(p.commit)}" if p.commit else ""),
+        ],
+        ["Started", markdown.text(p.started)],
+        ["Fingerprint of the data", markdown.code_cell(p.data_fingerprint)],
+        *([markdown.text(name), markdown.text(text)] for name, text in p.machine.items()),
+        [
+            "Versions",
+            ", ".join(f"{markdown.text(n)} {markdown.text(v)}" for n, v in p.versions.items()),
+        ],
     ]
-    parts = [_block(p.command, "sh"), _table(["What", "Here"], facts)]
+    parts = [markdown.block(p.command, "sh"), markdown.table(["What", "Here"], facts)]
     changed = prose.changed_settings(inputs.config)
     if changed:
-        rows = [[_code_cell(s.name), _code_cell(s.value), _code_cell(s.default)] for s in changed]
+        rows = [
+            [markdown.code_cell(s.name), markdown.code_cell(s.value), markdown.code_cell(s.default)]
+            for s in changed
+        ]
         parts += [
             "Settings that are not at their defaults (`config.toml` has all):",
-            _table(["Setting", "Here", "Default"], rows),
+            markdown.table(["Setting", "Here", "Default"], rows),
         ]
     else:
         parts.append("Every setting is at its default.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from candid import runs
 from candid.errors import ConfigError, RunError
+from candid.files import write_text
 from candid.foreign import read_foreign, written_by_candid
 from candid.predictions import Predictions, read_predictions
 from candid.records import write_record
@@ -19,7 +20,10 @@ from candid.stages.exploring import thumbnails
 from candid.stages.starting import Data, timed
 
 if TYPE_CHECKING:
+    from candid.records.compare import Comparison
     from candid.records.tone import ToneSummary
+
+_LIKELY_WRONG = 40  # labels that the report shows with their pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def audit(
     names: tuple[str, str] = ("A", "B"),
     quiet: bool = False,
 ) -> Audit:
-    """Write audit.json from predictions.parquet.
+    """Write audit.json from predictions.parquet, and comparison.html beside another model.
 
     Parameters
     ----------
@@ -125,7 +129,17 @@ def audit(
         )
         found = replace(found, tone=tone)
         write_record(run.audit, found)
+        if found.comparison is not None:
+            write_comparison(run.comparison, found.comparison)
     return found
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """Write what changed between two models, and for whom, as one HTML file."""
+    from candid import __version__
+    from candid.report.page import render_comparison
+
+    write_text(path, render_comparison(comparison, __version__))
 
 
 def audit_predictions(
@@ -187,8 +201,10 @@ def with_tone(
 
 
 def show_findings(run: RunFolder, data: Data, config: Config, audit: Audit) -> None:
-    """Add the pictures of the findings' surest mistakes to the run's."""
+    """Add the pictures of the surest mistakes and of labels that may be wrong to the run's."""
     shown = [e.id for s in audit.splits for f in s.findings for e in f.mistakes]
+    if audit.noise is not None:
+        shown += [w.id for w in audit.noise.likely_wrong[:_LIKELY_WRONG]]
     pictures = runs.read_pictures(run)
     fresh = _without(shown, {name for kind, name in pictures if kind == "thumbnail"})
     runs.write_pictures(run, pictures | thumbnails(data, config, fresh))

@@ -10,7 +10,7 @@ import altair as alt
 from candid.records.abstention import Abstention, RiskCoverage
 from candid.records.audit import SplitAudit
 from candid.report import words
-from candid.report.audit import named, rows
+from candid.report.audit import named, rows, worse_sides
 from candid.report.figures.chart import (
     Figure,
     Key,
@@ -26,17 +26,22 @@ from candid.report.figures.chart import (
 MOST_GAPS = 40  # more lines nobody reads in a chart; the table has them all
 _MOST_PAIRS = 24
 _MOST_CURVES = 6
+# Which lines the page asks for: by name, or only those of gaps that were found.
+_ASKED = (
+    "(!only_found || datum.state === 'found') && "
+    "(asked === '' ? (only_found || datum.shown) : indexof(datum.asked, asked) >= 0)"
+)
 _STATES = {"found": "var(--c2)", "not found": "var(--c1)", "too few to say": "var(--faint)"}
 
 
 def gaps(split: SplitAudit) -> Figure | None:
     """A forest plot: each group's accuracy less that of the rest, the worst first."""
-    known = [r for r in rows(split) if math.isfinite(r.gap.value)]
+    known = worse_sides([r for r in rows(split) if math.isfinite(r.gap.value)])
     if not known:
         return None
     half = MOST_GAPS // 2
-    shown = known if len(known) <= MOST_GAPS else known[:half] + known[-half:]
-    names = distinct([r.name for r in shown])
+    middle = range(half, len(known) - half) if len(known) > MOST_GAPS else range(0)
+    names = distinct([r.name for r in known])
     data: list[dict[str, Any]] = [
         {
             "group": name,
@@ -46,27 +51,33 @@ def gaps(split: SplitAudit) -> Figure | None:
             "n": r.gap.n,
             "people": r.gap.people,
             "state": r.group.state if r.group.state == "too few to say" else r.gap.state,
+            "asked": r.name.lower(),
+            "shown": i not in middle,
         }
-        for name, r in zip(names, shown, strict=True)
+        for i, (name, r) in enumerate(zip(names, known, strict=True))
     ]
-    base = alt.Chart(data_of(data)).encode(
-        y=alt.Y("group:N", title=None, sort=names, axis=alt.Axis(labelLimit=210)),
-        color=alt.Color(
-            "state:N",
-            scale=alt.Scale(domain=list(_STATES), range=list(_STATES.values())),
-            legend=None,
-        ),
-        tooltip=[
-            alt.Tooltip("group:N"),
-            alt.Tooltip("gap:Q", title="points of accuracy", format="+.2f"),
-            alt.Tooltip("low:Q", title="from", format="+.2f"),
-            alt.Tooltip("high:Q", title="to", format="+.2f"),
-            alt.Tooltip("n:Q", title="images", format=","),
-            alt.Tooltip("people:Q", title="people", format=","),
-            alt.Tooltip("state:N"),
-        ],
+    base = (
+        alt.Chart(data_of(data))
+        .transform_filter(_ASKED)
+        .encode(
+            y=alt.Y("group:N", title=None, sort=names, axis=alt.Axis(labelLimit=210)),
+            color=alt.Color(
+                "state:N",
+                scale=alt.Scale(domain=list(_STATES), range=list(_STATES.values())),
+                legend=None,
+            ),
+            tooltip=[
+                alt.Tooltip("group:N"),
+                alt.Tooltip("gap:Q", title="points of accuracy", format="+.2f"),
+                alt.Tooltip("low:Q", title="from", format="+.2f"),
+                alt.Tooltip("high:Q", title="to", format="+.2f"),
+                alt.Tooltip("n:Q", title="images", format=","),
+                alt.Tooltip("people:Q", title="people", format=","),
+                alt.Tooltip("state:N"),
+            ],
+        )
     )
-    x = alt.X("gap:Q", title="accuracy less that of the rest, percentage points")
+    x = alt.X("gap:Q", title="points from the rest")
     zero = (
         alt.Chart(data_of([{"gap": 0}]))
         .mark_rule(color="var(--rule-strong)", strokeDash=[4, 4])
@@ -74,17 +85,27 @@ def gaps(split: SplitAudit) -> Figure | None:
     )
     whiskers = base.mark_rule(strokeWidth=2).encode(x=again(x, "low:Q"), x2="high:Q")
     chart = zero + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
-    cut = "" if shown is known else f" The {half} at either end of {len(known)}; all are below."
+    chart = chart.add_params(
+        alt.param(name="asked", value=""), alt.param(name="only_found", value=False)
+    )
+    cut = f" The {half} at either end of {len(known)}; ask for others above." if middle else ""
+    told = [d for d in data if d["shown"]]
     return figure(
         "audit-gaps",
         f"Gaps in accuracy to the rest, {split.split}",
-        f"Left of the line: worse than the rest. {words.count(split.n)} images.{cut}",
+        f"Left of the line: worse than the rest; lines are {_percent(known[0].gap.confidence)} "
+        f"intervals. {words.count(split.n)} images. Of two opposite values the one that fares "
+        f"worse is shown.{cut}",
         "Gaps in accuracy. "
-        + "; ".join(f"{d['group']} {words.number(d['gap'], 1)} points, {d['state']}" for d in data)
+        + "; ".join(f"{d['group']} {words.number(d['gap'], 1)} points, {d['state']}" for d in told)
         + ".",
-        chart.properties(height=17 * len(data) + 20),
+        chart.properties(height=17 * len(told) + 20),
         key=(Key("found", 2), Key("not found", 1), Key("too few to say", 0)),
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
 
 
 def pairs(split: SplitAudit) -> Figure | None:
@@ -115,6 +136,7 @@ def pairs(split: SplitAudit) -> Figure | None:
     axis = alt.Axis(labelLimit=130, domain=False, ticks=False, labelOverlap=False)
     across = axis.copy()
     across.labelAngle = -90
+    across.labelOverlap = "greedy"  # on a narrow page some names would stand on others
     base = alt.Chart(data_of(data)).encode(
         x=alt.X("b:N", title=None, sort=names, axis=across),
         y=alt.Y("a:N", title=None, sort=names, axis=axis),

@@ -102,14 +102,14 @@ def ends(estimate: Estimate) -> dict[str, float]:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
-def short(name: str) -> str:
+def short(name: str, most: int = _MOST_NAMES) -> str:
     """A name from the data, cut to fit an axis."""
-    return name if len(name) <= _MOST_NAMES else name[: _MOST_NAMES - 1] + "…"
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def distinct(names: Sequence[str]) -> list[str]:
+def distinct(names: Sequence[str], most: int = _MOST_NAMES) -> list[str]:
     """The names, cut where they are long, and still distinct."""
-    cut = [short(name) for name in names]
+    cut = [short(name, most) for name in names]
     return list(names) if len(set(cut)) < len(set(names)) else cut
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from candid.records import Exploration, Histogram
+from candid.records import AttributeSummary, Exploration, Histogram
 from candid.report import words
 from candid.report.figures.chart import (
     MOST_CLASSES,
@@ -127,6 +127,14 @@ def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) ->
     )
 
 
+def _share_ends(a: AttributeSummary, i: int) -> dict[str, float | int | None]:
+    """The interval of one class's share, where the file has it."""
+    if not a.class_estimates:
+        return {"share_low": None, "share_high": None, "share_n": None}
+    e = a.class_estimates[i]
+    return {"share_low": e.low, "share_high": e.high, "share_n": e.n}
+
+
 def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure | None:
     """How often the attributes that go most with the label stand in each class."""
     here = [a for a in attributes_of(exploration, split) if math.isfinite(a.association.value)]
@@ -139,8 +147,15 @@ def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure |
     )
     for name, a in zip(names, here, strict=True):
         rows += [
-            {"attribute": name, "class": c, "share": s, "n": a.prevalence.n, **ends(a.association)}
-            for c, s in zip(exploration.classes, a.class_shares, strict=True)
+            {
+                "attribute": name,
+                "class": c,
+                "share": s,
+                "n": a.prevalence.n,
+                **ends(a.association),
+                **_share_ends(a, i),
+            }
+            for i, (c, s) in enumerate(zip(exploration.classes, a.class_shares, strict=True))
             if math.isfinite(s)
         ]
     y = alt.Y("attribute:N", title=None, sort=names, axis=alt.Axis(labelLimit=150))
@@ -157,9 +172,12 @@ def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure |
             alt.Tooltip("attribute:N"),
             alt.Tooltip("class:N", title="labelled"),
             alt.Tooltip("share:Q", format=".1%"),
+            alt.Tooltip("share_low:Q", title="from", format=".1%"),
+            alt.Tooltip("share_high:Q", title="to", format=".1%"),
+            alt.Tooltip("share_n:Q", title="of images", format=","),
             alt.Tooltip("value:Q", title="Cramér’s V", format=".2f"),
-            alt.Tooltip("low:Q", title="from", format=".2f"),
-            alt.Tooltip("high:Q", title="to", format=".2f"),
+            alt.Tooltip("low:Q", title="V from", format=".2f"),
+            alt.Tooltip("high:Q", title="V to", format=".2f"),
             alt.Tooltip("n:Q", title="images of the split", format=","),
         ],
     )

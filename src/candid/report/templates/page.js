@@ -97,8 +97,9 @@
     const live = chart.querySelector(".live");
     try {
       chart.classList.add("drawing");
-      await vegaEmbed(live, spec, options);
+      chart.view = (await vegaEmbed(live, spec, options)).view;
       chart.classList.add("drawn");
+      chart.dispatchEvent(new Event("drawn"));
     } catch (error) {
       console.error(chart.id, error);
     } finally {

@@ -1,0 +1,293 @@
+"""Opening a folder of Parquet tables: which columns hold what, and what their words mean.
+
+The label's words, and a model's answers, are looked up in all tables, because a word may stand in
+the last of them alone; columns of probabilities and groups are known from the first rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+import candid.columns as columns
+from candid.errors import PredictionsError
+from candid.foreign import _attributes, _Columns, _split_column
+from candid.foreign.answers import Scale, read_answers
+from candid.foreign.folder import BATCH, Folder
+from candid.foreign.label import Label, read_label
+from candid.predictions import METADATA_KEY, Attribute
+
+_FIRST = 20_000  # rows that decide what the columns are
+
+
+def tables_in(path: Path) -> tuple[Path, ...]:
+    """The Parquet tables of a folder, in order; none for a run folder or a file."""
+    if not path.is_dir() or (path / "config.toml").is_file():
+        return ()
+    return tuple(sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq")))
+
+
+def open_folder(
+    path: Path,
+    *,
+    label: str | None,
+    prediction: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    identity: str | None = None,
+    split: str | None = None,
+    positive: str | None = None,
+    scale: Scale = "probability",
+    most_values: int = 100,
+) -> Folder:
+    """What a folder of Parquet tables holds; its rows are read by `Folder.pieces`.
+
+    Parameters
+    ----------
+    path
+        The folder; tables may lie in folders below it.
+    label, prediction, groups, identity, split, positive, scale
+        As in `read_foreign`; not named for files that Candid wrote.
+    most_values
+        A group may hold so many words.
+
+    Raises
+    ------
+    PredictionsError
+        Where there is no table, the tables differ, or a column is missing or could mean two things.
+    """
+    files = tables_in(path)
+    if not files:
+        raise PredictionsError(
+            f"There is no Parquet file in {path}.",
+            expected="a folder of Parquet tables with the same columns",
+            todo="check the path",
+        )
+    schema, n = _schema(files)
+    own = (schema.metadata or {}).get(METADATA_KEY)
+    if own is not None:
+        return _ours(path, files, n, schema, json.loads(own), most_values)
+    if label is None or not prediction:
+        raise PredictionsError(
+            f"The tables in {path.name} were not written by Candid, so columns must be named.",
+            expected="--label and --prediction",
+            todo=f"for example: candid audit {path.name} --label gender --prediction p_Male "
+            "--identity person",
+        )
+    return _theirs(
+        path, files, n, schema, label, prediction, groups, identity, split, positive, scale,
+        most_values,
+    )  # fmt: skip
+
+
+def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
+    """The columns, the same in all tables, and the rows of all."""
+    first: pa.Schema | None = None
+    rows = 0
+    for file in files:
+        try:
+            footer = pq.read_metadata(file)
+            schema = pq.read_schema(file)
+        except (OSError, pa.ArrowException) as error:
+            raise PredictionsError(
+                f"Cannot read {file}: {error}",
+                expected="a Parquet file",
+                todo="remove it, or write it again",
+            ) from error
+        rows += footer.num_rows
+        if first is None:
+            first = schema
+        differs = {*first.names} ^ {*schema.names}
+        if differs:
+            raise PredictionsError(
+                f"{file.name} has other columns than {files[0].name}: "
+                f"{', '.join(sorted(differs)[:5])}.",
+                expected="tables with the same columns",
+                todo="put other tables elsewhere",
+            )
+        ours = [(s.metadata or {}).get(METADATA_KEY) for s in (first, schema)]
+        if ours[0] is not None and _core(ours[0]) != _core(ours[1]):
+            raise PredictionsError(
+                f"{file.name} has other classes or attributes than {files[0].name}.",
+                expected="predictions of one model",
+                todo="audit each model's files on their own",
+            )
+    if first is None or not rows:
+        raise PredictionsError(
+            "The tables have no rows.", expected="at least one image", todo="check the folder"
+        )
+    return first, rows
+
+
+def _core(metadata: bytes | None) -> Any:
+    about = json.loads(metadata or b"{}")
+    return {name: about.get(name) for name in ("target", "classes", "attributes", "hard")}
+
+
+def _ours(
+    path: Path,
+    files: tuple[Path, ...],
+    n: int,
+    schema: pa.Schema,
+    about: dict[str, Any],
+    most: int,
+) -> Folder:
+    nothing = np.empty(0, np.int16)
+    notes, kept = list[str](), []
+    for name, a in about["attributes"].items():
+        if a["kind"] == "numeric" or len(a["values"]) > most:
+            notes.append(
+                f"{name} was left out: a folder of tables is audited by words alone, at most "
+                f"{most} of them."
+            )
+        else:
+            kept.append(Attribute(name, a["kind"], tuple(a["values"]), nothing))
+    classes = tuple(about["classes"])
+    return Folder(
+        path=path,
+        files=files,
+        n=n,
+        target=about["target"],
+        classes=classes,
+        hard=bool(about.get("hard", False)),
+        attributes=tuple(kept),
+        by_person="identity" in schema.names,
+        notes=tuple(notes),
+        words={a.name: {} for a in kept},
+        _columns={
+            "label": "label",
+            "prediction": [f"p_{c}" for c in classes],
+            "person": "identity" if "identity" in schema.names else None,
+            "split": "split",
+            "most": most,
+        },
+        _label_words={c: i for i, c in enumerate(classes)},
+    )
+
+
+def _theirs(
+    path: Path,
+    files: tuple[Path, ...],
+    n: int,
+    schema: pa.Schema,
+    label: str,
+    prediction: Sequence[str],
+    groups: Sequence[str],
+    identity: str | None,
+    split: str | None,
+    positive: str | None,
+    scale: Scale,
+    most: int,
+) -> Folder:
+    names = _Columns(schema.names, path.name)
+    label = names.one(label, "label")
+    chosen = [names.one(x, "prediction") for x in names.expand(list(prediction), "prediction")]
+    if label in chosen:
+        raise PredictionsError(
+            f"The column {label!r} is named as the label and as the prediction.",
+            expected="what an annotator wrote, and what a model said",
+            todo="name another column with --prediction",
+        )
+    first = _first_rows(files)
+    answers = len(chosen) == 1 and not pa.types.is_floating(schema.field(chosen[0]).type)
+    looked_up = _distinct(files, [label, *chosen] if answers else [label])
+    read = read_label(looked_up, label)
+    said = read_answers(
+        looked_up if answers else first,
+        read if answers else _coded(read, looked_up[label], first[label]),
+        chosen,
+        positive,
+        scale,
+    )
+    whole = said.label if answers else _as(read, said.label.classes)
+    notes: list[str] = []
+    person = names.special(identity, columns.IDENTITY_COLUMNS, "identity", {label, *chosen})
+    if person and identity is None:
+        notes.append(f"People are told apart by {person!r}.")
+    by_split = _split_column(first, names, split, {label, *chosen})
+    if by_split is None:
+        notes.append("There is no split column, so every row counts as test.")
+    used = {x for x in (label, *chosen, person, by_split) if x}
+    found = _attributes(first, names, groups, used, chosen, said.label, notes)
+    kept = [a for a in found.values() if a.kind != "numeric" and len(a.values) <= most]
+    out = [a.name for a in found.values() if a not in kept]
+    if out:
+        notes.append(
+            f"Left out, because a folder of tables is audited by words alone, at most {most}: "
+            f"{', '.join(out)}."
+        )
+    return Folder(
+        path=path,
+        files=files,
+        n=n,
+        target=label,
+        classes=whole.classes,
+        hard=said.hard,
+        attributes=tuple(kept),
+        by_person=person is not None,
+        notes=tuple(notes),
+        words={a.name: {} for a in kept},
+        _columns={
+            "label": label,
+            "prediction": chosen,
+            "person": person,
+            "split": by_split,
+            "positive": positive,
+            "scale": scale,
+            "most": most,
+        },
+        _said=said,
+        _label_words=_places(whole, looked_up[label]),
+    )
+
+
+def _first_rows(files: Sequence[Path]) -> pa.Table:
+    for file in files:
+        head = pads.dataset(file, format="parquet").head(_FIRST, use_threads=False)
+        if len(head):
+            return head
+    raise AssertionError("_schema counted rows")
+
+
+def _distinct(files: Sequence[Path], names: list[str]) -> pa.Table:
+    """The different rows of some columns in all tables."""
+    found: list[pa.Table] = []
+    for file in files:
+        scanner = pads.dataset(file, format="parquet").scanner(
+            columns=names, batch_size=BATCH, batch_readahead=2, use_threads=False
+        )
+        for batch in scanner.to_batches():
+            some = pa.table(batch)
+            for i, name in enumerate(names):
+                if pa.types.is_dictionary(some.schema.field(i).type):
+                    some = some.set_column(i, name, some[name].cast(pa.string()))
+            found.append(some.group_by(names, use_threads=False).aggregate([]))
+        found = [pa.concat_tables(found).group_by(names, use_threads=False).aggregate([])]
+    return found[0].select(names)
+
+
+def _places(label: Label, column: Any) -> dict[str, int]:
+    """Each word's class; `column` holds the rows that `label` has the codes of."""
+    codes, words = columns.coded(column)
+    said = [words[c] if c >= 0 else None for c in codes]
+    return {w: int(k) for w, k in zip(said, label.code, strict=True) if w is not None}
+
+
+def _coded(read: Label, looked_up: Any, column: Any) -> Label:
+    """The label of other rows, whose words were all looked up."""
+    place = _places(read, looked_up)
+    codes, words = columns.coded(column)
+    index = np.array([-1 if w is None else place[w] for w in words] + [-1], dtype=np.int16)
+    return replace(read, code=index[codes])
+
+
+def _as(read: Label, classes: tuple[str, ...]) -> Label:
+    """The label with the classes that the predictions brought with them."""
+    return read if read.classes == classes else read.with_classes(classes)

@@ -1,0 +1,150 @@
+"""The stage that audits a folder of tables row by row, in memory that stays flat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from candid.errors import ConfigError, PredictionsError
+from candid.foreign.folder import Folder, Piece
+from candid.foreign.opening import open_folder
+from candid.records import SPLITS
+from candid.records.audit import Audit
+from candid.settings import AuditConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from candid.judge.tally import Batch, Tally
+    from candid.stages.auditing import Columns
+
+
+def audit_folder(
+    path: Path, columns: Columns, config: AuditConfig, *, quiet: bool = False
+) -> Audit:
+    """Audit the Parquet tables of a folder as one file of predictions.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    columns
+        Which columns hold what; none for files that Candid wrote.
+    config
+        Splits, draws, seed, how small a group may be, false discovery rate.
+    quiet
+        Show no progress bar.
+
+    Raises
+    ------
+    PredictionsError
+        Where the tables cannot be read as predictions, or no row has a label and a prediction.
+    """
+    from candid.judge.streamed import Remap, streamed
+
+    if columns.named() and columns.ids is not None:
+        raise ConfigError(
+            "--id names a column for a folder of tables.",
+            expected="one row per image, which is not checked over a folder",
+            todo="leave it out",
+        )
+    folder = open_folder(
+        path,
+        label=columns.label,
+        prediction=columns.prediction,
+        groups=columns.groups or config.attributes,
+        identity=columns.identity,
+        split=columns.split,
+        positive=columns.positive,
+        scale=columns.scale or "probability",
+        most_values=config.most_values,
+    )
+    tallies, notes = _summed(folder, config, quiet)
+    attributes, values = folder.meaning()
+    own = np.arange(len(folder.classes))
+    audited = tuple(
+        streamed(
+            tallies[s],
+            folder.classes,
+            attributes,
+            Remap(own, own, values),
+            config,
+            target=folder.target,
+            split=s,
+            by_person=folder.by_person,
+            hard=folder.hard,
+        )
+        for s in SPLITS
+        if s in tallies
+    )
+    return Audit(
+        target=folder.target,
+        classes=folder.classes,
+        source=path.name,
+        splits=tuple(sorted(audited, key=lambda s: _order(s.split, config))),
+        notes=(*folder.notes, *notes),
+    )
+
+
+def _order(split: str, config: AuditConfig) -> int:
+    return config.splits.index(split) if split in config.splits else len(config.splits)
+
+
+def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str, Tally], list[str]]:
+    """A tally of each split that was asked for (or of the last that has rows), and notes."""
+    from candid.judge.tally import Tally
+
+    names = tuple(a.name for a in folder.attributes)
+    tallies: dict[str, Tally] = {}
+    unlabelled = silent = 0
+    with tqdm(total=folder.n, desc="audit", unit=" rows", disable=quiet or None) as bar:
+        for piece in folder.pieces():
+            bar.update(len(piece.label))
+            said = ~np.isnan(piece.probability).any(axis=1)
+            silent += int(np.count_nonzero(~said))
+            unlabelled += int(np.count_nonzero(said & (piece.label < 0)))
+            usable = said & (piece.label >= 0)
+            for place in np.unique(piece.split[usable]):
+                rows = usable & (piece.split == place)
+                tally = tallies.setdefault(
+                    SPLITS[place], Tally(names, seed=config.seed, pairs=config.pairs)
+                )
+                tally.add(_batch(piece, rows))
+    if not tallies:
+        raise PredictionsError(
+            "No row has both a label and a prediction.",
+            expected="at least one",
+            todo="check the names of the columns",
+        )
+    notes = []
+    if silent:
+        notes.append(f"{silent:,} of {folder.n:,} rows have no prediction and were left out.")
+    if unlabelled:
+        notes.append(f"{unlabelled:,} of {folder.n:,} images have no label and do not count.")
+    asked = {s: t for s, t in tallies.items() if s in config.splits}
+    absent = [s for s in config.splits if s not in tallies]
+    if absent:
+        notes.append(f"No labelled images with predictions in: {', '.join(absent)}.")
+    if not asked:
+        instead = [s for s in SPLITS if s in tallies][-1]
+        notes.append(f"So {instead} was audited instead.")
+        asked = {instead: tallies[instead]}
+    return asked, notes
+
+
+def _batch(piece: Piece, rows: NDArray[np.bool_]) -> Batch:
+    """Some of a piece's rows, with the answers that its probabilities mean."""
+    from candid.judge.tally import Batch
+
+    some: Any = slice(None) if rows.all() else rows
+    probability = piece.probability[some]
+    return Batch(
+        label=piece.label[some],
+        answer=probability.argmax(axis=1),
+        confidence=probability.max(axis=1),
+        key=piece.key[some],
+        attributes={name: codes[some] for name, codes in piece.attributes.items()},
+    )
