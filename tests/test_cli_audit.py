@@ -135,13 +135,27 @@ def test_two_models_on_the_same_images(run, tmp_path, capsys):
         ),
     )
     assert call("audit", run, better, *QUICK) == 0
-    assert "run → better" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "run → better" in said and f"comparison: {better / 'comparison.html'}" in said
+    page = (better / "comparison.html").read_text(encoding="utf-8")
+    assert "What changed for whom from “run” to “better”" in page and "Better for hat: yes" in page
     comparison = read_record(better / "audit.json", Audit).comparison
     expected = (fixed & (p.prediction != p.label)).sum()
     assert comparison.overall.gained == expected and comparison.overall.lost == 0
     changed = [g for g in comparison.groups if g.state == "found"]
     most = max(changed, key=lambda g: g.metrics["accuracy"].difference.value)
     assert (most.attribute, most.value) == ("hat", "yes")
+
+
+def test_what_changed_between_two_files_is_written_where_it_was_asked_for(run, tmp_path, capsys):
+    file, page = run / "predictions.parquet", tmp_path / "changed.html"
+    assert call("audit", file, file, "--page", page, *QUICK) == 0
+    said = capsys.readouterr().out
+    assert f"comparison: {page}" in said and "0 images became wrong, 0 became right" in said
+    assert "changed by more than chance explains" in page.read_text(encoding="utf-8")
+    assert not (run / "comparison.html").exists()
+    assert call("audit", file, "--page", page, *QUICK) == 2
+    assert "name both" in capsys.readouterr().err
 
 
 def test_from_python():

@@ -65,7 +65,7 @@ class NetworkConfig:
     name: str = setting(
         "plain",
         "which network; own: a module that Python handed in",
-        choices=("plain", "deep", "vit", "timm", "own"),
+        choices=("plain", "deep", "vit", "features", "timm", "own"),
     )
     width: int = setting(
         0, "deep, vit: channels of the first stage, or of a token; 0: the network's own", low=0
@@ -74,6 +74,18 @@ class NetworkConfig:
         0, "deep, vit: residual blocks per stage, or of attention; 0: the network's own", low=0
     )
     drop: float = setting(0.1, "vit: how often the last block is passed by", low=0, high=0.9)
+    features: str = setting(
+        "both",
+        "features: histograms of oriented gradients, eigenfaces, or both side by side",
+        choices=("hog", "eigenfaces", "both"),
+    )
+    classifier: str = setting(
+        "logistic",
+        "features: logistic regression, or a linear support vector machine",
+        choices=("logistic", "svm"),
+    )
+    components: int = setting(400, "features: how many eigenfaces", low=1)
+    cell: int = setting(8, "features: pixels per side of the cells of gradients", low=2)
     model: str = setting("", "timm: the name of the model in that library")
 
 
@@ -326,7 +338,9 @@ class ServeConfig:
         "", "a file with the key that requests must carry; empty: $CANDID_API_KEY, or no key"
     )
     engine: str = setting(
-        "auto", "what computes: onnx, torch, or auto", choices=("auto", "onnx", "torch")
+        "auto",
+        "what computes: onnx, int8 (which candid export --int8 made), torch, or auto",
+        choices=("auto", "onnx", "int8", "torch"),
     )
     batch: int = setting(32, "most pictures that go through a model together", low=1, high=4096)
     wait_milliseconds: float = setting(

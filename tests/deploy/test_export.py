@@ -1,20 +1,17 @@
 """Exported models give what torch gives, alone in ONNX Runtime, and say what int8 costs."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from PIL import Image
 from tiny import CLASSES, SIDE, pixels, tiny_run
 
 from candid.data.dataset import Dataset
 from candid.deploy import export as exporting
 from candid.deploy.classifier import open_classifier
-from candid.deploy.export import TOLERANCE, export_float, usage
+from candid.deploy.export import TOLERANCE, export_float
 from candid.deploy.onnx_file import onnx_path
 from candid.errors import CheckFailed, RunError
 from candid.judge.metrics import confusion_matrix, weighted_f1_score
@@ -58,23 +55,6 @@ def test_the_file_is_whole_and_says_no_more_than_it_should(tmp_path):
     assert str(tmp_path).encode() not in data
     assert b"site-packages" not in data  # where nodes came from in somebody's Python
     assert [f.name for f in run.path.iterdir() if "onnx" in f.name] == ["model.onnx"]
-
-
-def test_the_lines_of_the_model_card_run(tmp_path):
-    run = tiny_run(tmp_path / "run")
-    card = read_record(run.model, ModelCard)
-    export_float(run, card, onnx_path(run), None)
-    Image.fromarray(pixels(1)[0]).save(run.path / "face.png")
-    code = usage(card, picture="face.png")
-    assert len([line for line in code.splitlines() if line]) <= 10
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=run.path, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    expected = open_classifier(run, engine="torch").probabilities(pixels(1))[0]
-    found = eval(done.stdout)
-    assert tuple(found) == CLASSES
-    np.testing.assert_allclose(list(found.values()), expected, atol=1e-5)
 
 
 def test_an_export_that_is_wrong_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):

@@ -277,6 +277,47 @@ def test_masks_and_controls_are_those_of_a_loop(given):
         assert m.excess_flips.value == pytest.approx(m.flips.value - m.control_flips.value)
 
 
+def test_maskings_of_classes_and_groups_are_those_of_a_loop(given):
+    shows_a = np.arange(80) % 4 > 0  # "a" is not in every picture: the last part is there instead
+    masks = np.where(shows_a[:, None, None], CORNERS, np.where(CORNERS == 0, 3, CORNERS))
+    regions = Regions(("a", "b", "c", "d"), masks.astype(np.uint8), "masks")
+    record, _ = explain_network(window(0, 8, 8), **given | {"regions": regions})
+    sample = sample_of(
+        given["images"], label=given["label"], identity=given["identity"], ids=None,
+        attributes=given["attributes"], mean=None, std=None,
+    )  # fmt: skip
+    with scoring(window(0, 8, 8)) as scorer:
+        masked = causal.masked_answers(scorer, sample, regions, CONFIG)
+    label, hat = given["label"], given["attributes"]["Hat"].data
+    sets = {"class:dark": label == 0, "class:bright": label == 1}
+    sets |= {"group:Hat=no": hat == 0, "group:Hat=yes": hat == 1}
+    assert {(m.subset, m.region) for m in record.subset_maskings} == {
+        (key, region) for key in sets for region in "abcd"
+    }
+    for m in record.subset_maskings:
+        rows = sets[m.subset] & (shows_a if m.region == "a" else True)
+        lost, flips = [], []
+        for fill in CONFIG.fills:
+            after, control = masked.after[m.region, fill], masked.control[m.region, fill]
+            lost.append(np.mean(control[rows] == label[rows]) - np.mean(after[rows] == label[rows]))
+            before = masked.before[rows]
+            flips.append(np.mean(after[rows] != before) - np.mean(control[rows] != before))
+        assert m.right_loss.value == pytest.approx(np.mean(lost))
+        assert m.flips.value == pytest.approx(np.mean(flips))
+        assert m.flips.n == rows.sum()
+        assert m.flips.people == len(np.unique(given["identity"][rows]))
+    assert max(record.subset_maskings, key=lambda m: m.right_loss.value).region == "b"
+
+
+def test_too_few_people_are_not_compared(explained):
+    record, _ = explained
+    wrong = next(s for s in record.subsets if s.key == "wrong")
+    assert (wrong.n, wrong.people) == (8, 4)
+    assert not any("wrong" in (d.first, d.second) for d in record.differences)
+    assert any("answered wrongly (8)" in note for note in record.notes)
+    assert any(d.first == "group:Hat=yes" for d in record.differences)
+
+
 def test_a_claim_needs_all_of_its_parts(explained):
     """Take away one at a time: the badge, the density, one fill's cost, the skill."""
     record, _ = explained

@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from candid.deploy.classifier import BATCH
 from candid.deploy.onnx_file import (
     INPUT,
+    OUTPUT,
     OnnxEngine,
+    hushed,
     made_from,
     mark,
     needs_onnx,
     to_onnx,
     write_onnx,
 )
+from candid.deploy.second_look import look_again
 from candid.errors import CheckFailed
 from candid.records import ModelCard
 from candid.runs import RunFolder
@@ -135,30 +138,43 @@ def _batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 # --- int8 ----------------------------------------------------------------------------------------
 
 
-def export_int8(source: Path, path: Path, calibration: NDArray[np.uint8]) -> None:
+def export_int8(
+    run: RunFolder,
+    card: ModelCard,
+    path: Path,
+    calibration: NDArray[np.uint8],
+    network: nn.Module | None = None,
+) -> None:
     """Write a model whose convolutions and products use whole numbers of eight bits.
 
     Weights are scaled per output channel, activations by what the calibration pictures bring forth
     (static quantisation; Jacob et al. 2018). The first steps (normalisation) and the last (softmax)
-    stay as they are.
+    stay as they are. A model that averages over mirror images looks at these only where the first
+    look leaves doubt: see `candid.deploy.second_look`.
 
     Parameters
     ----------
-    source
-        The float model, as `export_float` wrote it.
+    run, card
+        The model.
     path
-        Where the new one goes.
+        Where the file goes.
     calibration
         (n, side, side, 3) pictures like those to come; a few hundred.
+    network
+        The module where it cannot be built by name.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from candid.deploy.onnx_file import hushed
+    from candid.deploy.network import load_whole
 
+    whole = load_whole(run.weights, card, network)
+    whole.mirrored = False
+    once = to_onnx(whole, card, made_from(run, card))
     with tempfile.TemporaryDirectory() as folder, hushed():
-        ready, done = Path(folder, "ready.onnx"), Path(folder, "int8.onnx")
+        source, ready, done = (Path(folder, f"{n}.onnx") for n in ("float", "ready", "int8"))
+        source.write_bytes(once)
         quant_pre_process(os.fspath(source), os.fspath(ready), skip_symbolic_shape=True)
         quantize_static(
             os.fspath(ready),
@@ -171,6 +187,8 @@ def export_int8(source: Path, path: Path, calibration: NDArray[np.uint8]) -> Non
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "MaxPool", "Relu"],
         )
         model = onnx.load(done)
+        if card.mirrored:
+            look_again(model, pixels=INPUT, probabilities=OUTPUT)
         mark(model, {p.key: p.value for p in onnx.load(source).metadata_props})
         write_onnx(path, model.SerializeToString())
 
@@ -185,22 +203,3 @@ class _Reader:
         """The next batch; None at the end."""
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch}
-
-
-# --- how to use the file -------------------------------------------------------------------------
-
-
-def usage(card: ModelCard, *, file: str = "model.onnx", picture: str = "face.jpg") -> str:
-    """A few lines of Python that use the exported model without Candid, for the model card."""
-    return f"""\
-import numpy as np
-import onnxruntime
-from PIL import Image
-
-classes = {list(card.classes)!r}
-image = Image.open({picture!r}).convert("RGB").resize(({card.side}, {card.side}), Image.BICUBIC)
-pixels = np.asarray(image, np.uint8)[None]  # (n, {card.side}, {card.side}, 3)
-session = onnxruntime.InferenceSession({file!r})
-probabilities = session.run(["probabilities"], {{"pixels": pixels}})[0]
-print(dict(zip(classes, probabilities[0].tolist())))
-"""

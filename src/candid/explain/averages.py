@@ -21,6 +21,8 @@ from candid.statistics import cramers_v
 
 Mask = NDArray[np.bool_]
 
+FEWEST = 10  # people that a mean map must stand on to be compared with another, pixel by pixel
+
 
 def normalised(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each of the (n, side, side) maps over its mean absolute value; a map of zeros stays one."""
@@ -80,9 +82,17 @@ def groups(sample: Sample, classes: int, config: ExplainConfig) -> list[Attribut
     return [coded[name] for name in order[: config.max_groups]]
 
 
+def too_few(subset: Subset) -> bool:
+    """Whether it has too few people (or images, where nobody knows who is who) to compare."""
+    return (subset.n if subset.people is None else subset.people) < FEWEST
+
+
 def pairs(found: Sequence[tuple[Subset, Mask]]) -> list[tuple[str, str]]:
-    """Which subsets are compared: classes, wrong and right, the groups of an attribute."""
-    some = [s for s, _ in found if s.n >= 2]
+    """Which subsets are compared: classes, wrong and right, the groups of an attribute.
+
+    Those with too few people are not: an interval per pixel from two of them says nothing.
+    """
+    some = [s for s, _ in found if not too_few(s)]
     by_kind = [[s.key for s in some if s.kind == "class"]]
     wrong = [s.key for s in some if s.key in ("right", "wrong")]
     by_kind.append(wrong[::-1])

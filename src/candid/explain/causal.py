@@ -7,7 +7,7 @@ is what it costs beyond the control, under every fill.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from candid.explain.means import mean
 from candid.explain.performance import (
     Floats,
     People,
@@ -29,7 +30,7 @@ from candid.explain.saliency import generator_of
 from candid.explain.sample import Sample
 from candid.explain.scoring import Scorer
 from candid.records import Estimate
-from candid.records.explanation import Masking
+from candid.records.explanation import Masking, Subset, SubsetMasking
 from candid.settings import ExplainConfig
 
 Answers = NDArray[np.intp]
@@ -109,6 +110,33 @@ def maskings(
         _masking(masked, region, fill, sample.label, classes, people)
         for region, fill in masked.after
     )
+
+
+def subset_maskings(
+    masked: Masked,
+    sample: Sample,
+    subsets: Sequence[tuple[Subset, NDArray[np.bool_]]],
+    confidence: float,
+) -> tuple[SubsetMasking, ...]:
+    """What every region costs each of some sets of images, beyond the control, over all fills."""
+    label, before = sample.label, masked.before
+    known = label >= 0
+    regions = list(dict.fromkeys(region for region, _ in masked.after))
+    found = []
+    for region in regions:
+        keys = [key for key in masked.after if key[0] == region]
+        flips, lost = np.zeros((2, len(sample)))
+        for key in keys:
+            after, control = masked.after[key], masked.control[key]
+            flips += ((after != before).astype(float) - (control != before)) / len(keys)
+            lost += ((control == label).astype(float) - (after == label)) / len(keys)
+        lost[~known] = np.nan
+        for subset, mask in subsets:
+            rows = mask & masked.present[region]
+            cluster = None if sample.cluster is None else sample.cluster[rows]
+            told = (mean(v[rows], cluster, confidence=confidence) for v in (lost, flips))
+            found.append(SubsetMasking(region, subset.key, *told))
+    return tuple(found)
 
 
 def _people(sample: Sample, config: ExplainConfig) -> People:

@@ -16,7 +16,15 @@ from tqdm import tqdm
 
 from candid.errors import ConfigError, did_you_mean
 from candid.explain import assembly, causal, checks
-from candid.explain.averages import map_differences, mean_maps, normalised, pairs, subsets
+from candid.explain.averages import (
+    FEWEST,
+    map_differences,
+    mean_maps,
+    normalised,
+    pairs,
+    subsets,
+    too_few,
+)
 from candid.explain.layers import Hook, find_hook
 from candid.explain.regions import Regions
 from candid.explain.saliency import ABOUT, METHODS, SIGNED, TITLES
@@ -32,6 +40,7 @@ from candid.records.explanation import (
     Method,
     RegionShare,
     Subset,
+    SubsetMasking,
 )
 from candid.settings import ExplainConfig
 
@@ -253,7 +262,7 @@ def _explained(
     with _progress(len(sample) * len(names), "maps", quiet) as advance:
         mapped = {name: _mapped(work, name, advance) for name in names}
     tests = _tests(work, {name: m.trial for name, m in mapped.items()})
-    maskings = _maskings(work, len(classes))
+    maskings, of_subsets = _maskings(work, len(classes))
     skill = causal.skill(answers, sample, len(classes), config)
     methods = tuple(_method(work, name, mapped[name].seconds, tests[name]) for name in names)
     shares = tuple(share for m in mapped.values() for share in m.shares)
@@ -281,6 +290,7 @@ def _explained(
         confidence=config.confidence,
         seed=config.seed,
         notes=tuple(_notes(work)),
+        subset_maskings=of_subsets,
     )
     pictures = sample.pictures()
     arrays = ExplanationArrays(
@@ -342,12 +352,17 @@ def _tests(work: _Work, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tu
         return checks.check(work.scorer, trial, work.config, lambda: advance(1))
 
 
-def _maskings(work: _Work, classes: int) -> tuple[Masking, ...]:
+def _maskings(work: _Work, classes: int) -> tuple[tuple[Masking, ...], tuple[SubsetMasking, ...]]:
+    """What painting over the regions costs: all images, and each class and group."""
     if work.regions is None or not work.config.fills:
-        return ()
+        return (), ()
     with _progress(len(work.sample), "masking", work.quiet) as advance:
         masked = causal.masked_answers(work.scorer, work.sample, work.regions, work.config, advance)
-    return causal.maskings(masked, work.sample, classes, work.config)
+    sets = [(s, m) for s, m in work.found if s.kind in ("class", "group") and not too_few(s)]
+    return (
+        causal.maskings(masked, work.sample, classes, work.config),
+        causal.subset_maskings(masked, work.sample, sets, work.config.confidence),
+    )
 
 
 def _method(work: _Work, name: str, seconds: float, tests: tuple[MapCheck, ...]) -> Method:
@@ -377,6 +392,12 @@ def _notes(work: _Work) -> Iterator[str]:
         )
     if not (work.sample.label >= 0).any():
         yield "There are no labels, so no F1 to lose, and nothing is claimed."
+    few = [s for s, _ in work.found if s.kind in ("class", "outcome") and too_few(s)]
+    if few and (work.sample.label >= 0).any():
+        told = ", ".join(f"{s.title} ({s.n})" for s in few)
+        yield (
+            f"Too few to say how their mean maps differ, below {FEWEST} people or images: {told}."
+        )
     if not len(work.tested):
         yield "Nothing was checked, so no method bears a badge."
     unknown = [name for name in config.groups if name not in work.sample.attributes]

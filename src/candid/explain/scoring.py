@@ -130,7 +130,7 @@ def scoring(
     network
         Any module; it stays on its device.
     batch_size
-        Images per pass; 0: 32 on a CPU, whose caches hold no more, else 512.
+        Images per pass; 0: 128 on a CPU, else 512.
     bfloat16
         Whether products are computed in bfloat16.
     mirrored
@@ -141,7 +141,7 @@ def scoring(
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     modes = [(module, module.training) for module in network.modules()]
     learns = [(weight, weight.requires_grad) for weight in network.parameters()]
-    size = batch_size or (32 if device.type == "cpu" else 512)
+    size = batch_size or (128 if device.type == "cpu" else 512)
     try:
         network.eval()
         for weight, _ in learns:

@@ -208,6 +208,30 @@ class Masking:
 
 
 @dataclass(frozen=True, slots=True)
+class SubsetMasking:
+    """What painting over a region does to the answers for some of the images.
+
+    Means over the fills, less the same at the shape's random places (the control), of the images
+    that show the region.
+
+    Attributes
+    ----------
+    region, subset
+        "mouth"; the key of a class or a group: "class:Male", "group:Eyeglasses=yes".
+    right_loss
+        The share of images answered rightly before, but not after; less that of the other way
+        round. NaN without labels. (Within one class there is no F1 to lose.)
+    flips
+        The share of images whose answer changes.
+    """
+
+    region: str
+    subset: str
+    right_loss: Estimate
+    flips: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """That the answers rest on a region: what a method says, and what masking says.
 
@@ -271,6 +295,8 @@ class Explanation:
         Of all intervals; of everything random.
     notes
         What a reader must know: a smaller sample, a method left out and why.
+    subset_maskings
+        What painting over each region does for each class and group; see `SubsetMasking`.
     """
 
     target: str
@@ -293,6 +319,7 @@ class Explanation:
     confidence: float
     seed: int
     notes: tuple[str, ...] = ()
+    subset_maskings: tuple[SubsetMasking, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

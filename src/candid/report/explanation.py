@@ -9,7 +9,14 @@ import math
 from collections.abc import Iterable
 
 from candid.records import Estimate
-from candid.records.explanation import Explanation, MapCheck, Masking, Method, Subset
+from candid.records.explanation import (
+    Explanation,
+    MapCheck,
+    Masking,
+    Method,
+    Subset,
+    SubsetMasking,
+)
 from candid.records.inside import Inside
 from candid.report import words
 
@@ -169,6 +176,20 @@ def masking_table(e: Explanation) -> list[tuple[str, list[Masking]]]:
     for masking in e.maskings:
         rows.setdefault(masking.region, []).append(masking)
     return [(name, rows[name]) for name in by_cost(e, rows) if rows[name]]
+
+
+def subset_masking_table(e: Explanation) -> list[tuple[Subset, list[SubsetMasking]]]:
+    """Of each class and group, what painting over each region costs, in the order of the regions.
+
+    A region that none of its images shows has no figures, but keeps its place.
+    """
+    found = {(m.subset, m.region): m for m in e.subset_maskings}
+    keys = {m.subset for m in e.subset_maskings}
+    return [
+        (s, [found[s.key, r.name] for r in e.regions if (s.key, r.name) in found])
+        for s in e.subsets
+        if s.key in keys
+    ]
 
 
 def by_cost(e: Explanation, regions: Iterable[str]) -> list[str]:

@@ -257,6 +257,7 @@ def _decoded(run: RunFolder, files: Sequence[Path], config: Config) -> list[NDAr
 def _regions(data: Data, rows: NDArray[np.intp], config: Config) -> tuple[Regions | None, str]:
     """The regions of these rows, and what a reader must know about them."""
     from candid.explain.regions import CELEBA, fitted, from_points
+    from candid.stages.landmarks import find_landmarks, read_landmarks
 
     said = config.explain.regions.strip()
     side, store = data.store.side, data.store
@@ -272,6 +273,10 @@ def _regions(data: Data, rows: NDArray[np.intp], config: Config) -> tuple[Region
             if beside.is_file():
                 return _masks(beside, data)[rows], ""
         if data.dataset.layout == "celeba":
+            file = None if found is None else find_landmarks(found)
+            if file is not None:
+                points = _upright(read_landmarks(file, data.dataset.ids[rows]))
+                return from_points(fitted(points, width, height, config.data.fit), side), ""
             said = "celeba"
         else:
             return None, (
@@ -281,6 +286,18 @@ def _regions(data: Data, rows: NDArray[np.intp], config: Config) -> tuple[Region
     points = CELEBA if said == "celeba" else _points(said)
     source = "celeba" if said == "celeba" else "landmarks"
     return from_points(fitted(points, width, height, config.data.fit), side, source=source), ""
+
+
+def _upright(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Landmarks (n, 5, 2), with CelebA's mean where a face is seen so far from the side that its
+    eyes and mouth lie in one line, which carries no template.
+    """
+    from candid.explain.regions import CELEBA
+
+    across, down = points[:, 1] - points[:, 0], points[:, 3:].mean(1) - points[:, :2].mean(1)
+    area = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
+    usual = (CELEBA[1, 0] - CELEBA[0, 0]) * (CELEBA[3:, 1].mean() - CELEBA[:2, 1].mean())
+    return np.where((area > 0.25 * usual)[:, None, None], points, CELEBA)
 
 
 def _points(said: str) -> NDArray[np.float64]:
