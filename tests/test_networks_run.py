@@ -12,6 +12,7 @@ from candid.learn.forward import Images, logits
 from candid.learn.model import load_network
 from candid.predictions import read_predictions
 from candid.records import ModelCard, read_record
+from candid.records.inside import Inside, read_inside_arrays
 from candid.stages import predict, reload
 
 QUICK = (
@@ -64,6 +65,27 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(dataset, tmp
     report = run.report.read_text(encoding="utf-8")
     assert ("Nothing was trained in steps" in report) == (recipe == "features")
     assert ("Weighted F1 over training" in report) == (recipe != "features")
+
+
+def test_the_weights_behind_fixed_features_are_shown(dataset, tmp_path):
+    config = load_config(recipe="features", overrides=[*QUICK, "network.components=20"])
+    run = candid.run(dataset, config, out=tmp_path / "run", cache=tmp_path / "cache")
+    titles = read_record(run.inside, Inside).weights
+    pictures = read_inside_arrays(run.inside_arrays)["weights"]
+    assert ["Edges" in t for t in titles] == [True, False]
+    assert pictures.shape == (2, 24, 24, 3)
+    # What autograd says of the part that is linear in the pixels.
+    network = load_network(run.weights, read_record(run.model, ModelCard), torch.device("cpu"))
+    image = torch.zeros(1, 3, 24, 24, requires_grad=True)
+    found = network.eigenfaces(image.flatten(1))
+    scores = network.head(torch.cat([torch.zeros(1, network.hog.length), found], dim=1))
+    (scores[0, 1] - scores[0, 0]).backward()
+    slope = image.grad[0].permute(1, 2, 0).numpy()
+    expected = 127.5 + 127.5 * slope / np.abs(slope).max()
+    assert np.abs(pictures[1] - expected).max() < 0.51
+    report = run.report.read_text(encoding="utf-8")
+    assert titles[0] in report
+    assert titles[1] in report
 
 
 class Own(torch.nn.Module):

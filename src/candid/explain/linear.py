@@ -111,6 +111,20 @@ def strokes(cells: Floats, side: int) -> Floats:
     return out
 
 
+def on_grey(maps: Floats) -> NDArray[np.uint8]:
+    """(n, side, side, 3): each map on mid-grey, brighter where it speaks for the class.
+
+    Parameters
+    ----------
+    maps
+        (n, side, side) or (n, 3, side, side); each is drawn by its own largest value.
+    """
+    coloured = maps if maps.ndim == 4 else np.repeat(maps[:, None], 3, axis=1)
+    most = np.abs(coloured).max(axis=(1, 2, 3), keepdims=True)
+    scaled = coloured / np.where(most > 0, most, 1.0)
+    return np.round(127.5 + 127.5 * scaled.transpose(0, 2, 3, 1)).astype(np.uint8)
+
+
 def _mismatch(came: str, expected: str) -> DataError:
     return DataError(
         f"The shapes do not go together: {came}.",

@@ -7,6 +7,8 @@ record (`inside.npz`):
     (filters, height, width, 3) uint8: in the order of `Filters.norms`; absent without filters.
 `faces`
     (faces, side, side, 3) uint8: the pictures of `Inside.faces`, in that order.
+`weights`
+    (weights, side, side, 3) uint8: the pictures of `Inside.weights`, in that order; absent without.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from numpy.typing import NDArray
 from candid.errors import RunError
 from candid.files import atomic
 
-FILTERS_ARRAY, FACES_ARRAY = "filters", "faces"
+FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY = "filters", "faces", "weights"
+_ARRAYS = (FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,8 @@ class Inside:
         How many training images they were compared with.
     faces
         Every id that stands above, once.
+    weights
+        Of a linear classifier on fixed features: what each picture of its weights shows.
     """
 
     filters: Filters | None
@@ -146,6 +151,7 @@ class Inside:
     resemblances: tuple[Resemblance, ...]
     training_n: int
     faces: tuple[str, ...]
+    weights: tuple[str, ...] = ()
 
 
 def write_inside_arrays(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
@@ -166,7 +172,7 @@ def read_inside_arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
     try:
         # Opened here: of a file that is no archive, NumPy would leave its own open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            arrays = {n: found[n] for n in (FILTERS_ARRAY, FACES_ARRAY) if n in found.files}
+            arrays = {n: found[n] for n in _ARRAYS if n in found.files}
         if not all(
             a.dtype == np.uint8 and a.ndim == 4 and a.shape[3] == 3 for a in arrays.values()
         ):

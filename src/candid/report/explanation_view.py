@@ -20,7 +20,7 @@ from candid.records.explanation import (
     RegionShare,
     Subset,
 )
-from candid.records.inside import FACES_ARRAY, FILTERS_ARRAY, Inside
+from candid.records.inside import FACES_ARRAY, FILTERS_ARRAY, WEIGHTS_ARRAY, Inside
 from candid.report import maps, words
 from candid.report.explanation import support
 from candid.report.inputs import ReportInput
@@ -327,11 +327,12 @@ class _Pictures:
 
 @dataclass(frozen=True)
 class InsideView:
-    """The network from inside: its record, and pictures by id and by number."""
+    """The network from inside: its record, and pictures by id, by number and by title."""
 
     record: Inside
     faces: dict[str, str]
     filters: tuple[str, ...]
+    weights: dict[str, str]
 
 
 def inside_view(inputs: ReportInput) -> InsideView | None:
@@ -341,6 +342,7 @@ def inside_view(inputs: ReportInput) -> InsideView | None:
         return None
     faces = pictures.get(FACES_ARRAY, ())
     filters = pictures.get(FILTERS_ARRAY, ())
+    weights = pictures.get(WEIGHTS_ARRAY, ())
     if len(faces) not in (0, len(record.faces)):
         raise RunError(
             f"{len(faces)} pictures came with {len(record.faces)} faces seen from inside.",
@@ -351,4 +353,5 @@ def inside_view(inputs: ReportInput) -> InsideView | None:
         record,
         {id: maps.photo(p) for id, p in zip(record.faces, faces, strict=False)},
         tuple(maps.exact(p) for p in filters),
+        {t: maps.exact(p) for t, p in zip(record.weights, weights, strict=False)},
     )

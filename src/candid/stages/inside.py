@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from candid.predictions import read_predictions
 from candid.records import Split, write_record
-from candid.records.inside import Inside, write_inside_arrays
+from candid.records.inside import WEIGHTS_ARRAY, Inside, write_inside_arrays
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.loading import loaded
@@ -81,9 +82,43 @@ def look_inside(
             batch_size=128,
             quiet=quiet,
         )
+        titles, pictures = _weights(model.network, dataset.classes, card.side)
+        if titles:
+            record, arrays = replace(record, weights=titles), arrays | {WEIGHTS_ARRAY: pictures}
         write_inside_arrays(run.inside_arrays, arrays)
         write_record(run.inside, record)  # the last: it says that the stage was finished
     return record
+
+
+def _weights(
+    network: nn.Module, classes: Sequence[str], side: int
+) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
+    """The weights behind fixed features as pictures, and what each shows; none of other networks.
+
+    Of two classes, what speaks for the second; of more, for each against the mean of all.
+    """
+    from candid.explain.linear import cell_weights, on_grey, pixel_weights, strokes
+    from candid.learn.features import Features
+
+    if not isinstance(network, Features):
+        return (), np.zeros((0, side, side, 3), np.uint8)
+    weight = network.head.weight.detach().cpu().double().numpy()
+    against = weight[:1] if len(classes) == 2 else weight.mean(axis=0, keepdims=True)
+    weight = weight[1:] - against if len(classes) == 2 else weight - against
+    named = classes[1:] if len(classes) == 2 else classes
+    hog, eigenfaces = network.hog, network.eigenfaces
+    length = 0 if hog is None else hog.length
+    titles: list[str] = []
+    pictures: list[NDArray[np.uint8]] = []
+    if hog is not None:
+        how = {"cell": hog.cell, "block": hog.block, "orientations": hog.orientations}
+        pictures.append(on_grey(strokes(cell_weights(weight[:, :length], side, **how), side)))
+        titles += [f"Edges that speak for “{name}”, as strokes" for name in named]
+    if eigenfaces is not None:
+        components = eigenfaces.weight.detach().cpu().double().numpy()
+        pictures.append(on_grey(pixel_weights(weight[:, length:], components, side)))
+        titles += [f"Pixels that speak for “{name}”, by way of eigenfaces" for name in named]
+    return tuple(titles), np.concatenate(pictures)
 
 
 def _predicted(run: RunFolder, ids: Sequence[str]) -> NDArray[np.float64] | None:
