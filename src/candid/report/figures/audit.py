@@ -23,6 +23,7 @@ from candid.report.figures.chart import (
     percent_axis,
 )
 
+_LONGEST = 34  # letters of a group's name: a range of a measure needs them
 MOST_GAPS = 40  # more lines nobody reads in a chart; the table has them all
 _MOST_PAIRS = 24
 _MOST_CURVES = 6
@@ -41,7 +42,7 @@ def gaps(split: SplitAudit) -> Figure | None:
         return None
     half = MOST_GAPS // 2
     middle = range(half, len(known) - half) if len(known) > MOST_GAPS else range(0)
-    names = distinct([r.name for r in known])
+    names = distinct([r.name for r in known], _LONGEST)
     data: list[dict[str, Any]] = [
         {
             "group": name,
