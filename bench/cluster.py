@@ -11,8 +11,11 @@ killed (SIGKILL), each once some parts more are there. Afterwards the rows of bo
 RUN is a finished run, FOLDER holds JPEG pictures. What counts is the ratio. Asked: at most 1.5 for
 30,000 pictures in 30 shards, with two workers and two kills.
 
-Not measured yet: it takes idle cores. On one crowded core (3,000 pictures of CelebA, 12 shards,
-default recipe, ONNX Runtime) the local engine took 10.8 s of processor; for Ray there is no figure.
+Result for the default recipe's model and CelebA at 64×64, 2 cores of an AMD EPYC, Ray 2.60:
+
+    local   92.7 s, 324 pictures/s; processor  91.2 s; first part after  3.9 s
+    ray    107.8 s, 278 pictures/s; processor 103.8 s; first part after 13.7 s; 2 workers killed
+    ray / local 1.16, on the processor 1.14; 30,000 rows of 30,000, equal in every value
 """
 
 from __future__ import annotations

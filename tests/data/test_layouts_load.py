@@ -18,6 +18,7 @@ def test_the_layouts_there_are() -> None:
         "lfw",
         "utkface",
         "huggingface",
+        "webdataset",
         "table",
         "folder",
     ]
