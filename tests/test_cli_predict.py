@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from candid.cli import main
+from commands import candid
 from deploy.tiny import encoded, pixels, tiny_run, write_tar
 
 
@@ -26,15 +26,6 @@ def faces(tmp_path):
     for i, picture in enumerate(pixels(5)):
         (folder / f"{i}.png").write_bytes(encoded(picture))
     return folder
-
-
-def candid(capsys, *words, code=0):
-    with pytest.raises(SystemExit) as stop:
-        main([str(w) for w in words])
-    said = capsys.readouterr()
-    assert stop.value.code == code, said.err
-    assert "Traceback" not in said.err
-    return said
 
 
 def rows(text):

@@ -11,13 +11,13 @@ import shards
 from shards import by_hand, job_of, rows_of, tar_shards
 from tiny import tiny_run
 
-from candid.cli import main
 from candid.deploy import cluster
 from candid.deploy.parts import label_here, read_manifest
 from candid.deploy.parts import label_shards as label_missing
 from candid.deploy.shards import Order, find_shards, fingerprint
 from candid.errors import RunError
 from candid.stages.shards import label_shards
+from commands import candid
 
 ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
 
@@ -76,15 +76,6 @@ def local(tmp_path, tars):
     work = label_here(by_hand(), order, workers=1)
     label_missing(find_shards([str(tmp_path / "in")], order.out), order, work)
     return rows_of(tmp_path / "local")
-
-
-def candid(capsys, *words, code=0):
-    with pytest.raises(SystemExit) as stop:
-        main([str(w) for w in words])
-    said = capsys.readouterr()
-    assert stop.value.code == code, said.err
-    assert "Traceback" not in said.err
-    return said
 
 
 # --- rows ----------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ import pytest
 from shards import faces, parquet_shard, rows_of, tar_shards
 from tiny import encoded, pixels, tiny_run, write_tar
 
-from candid.cli import main
 from candid.deploy import parts, shards
 from candid.deploy.parts import label_here, label_shards, read_manifest
 from candid.deploy.shards import Order, find_shards, label_shard, read_part
 from candid.errors import DataError, OutputError
 from candid.stages.using import labeller, model_of
+from commands import candid
 
 SIZES = [5, 70, 1, 33]
 
@@ -34,15 +34,6 @@ def ready(run):
 @pytest.fixture
 def tars(tmp_path):
     return tar_shards(tmp_path / "in", SIZES)
-
-
-def candid(capsys, *words, code=0):
-    with pytest.raises(SystemExit) as stop:
-        main([str(w) for w in words])
-    said = capsys.readouterr()
-    assert stop.value.code == code, said.err
-    assert "Traceback" not in said.err
-    return said
 
 
 def order_of(ready, out):

@@ -93,14 +93,7 @@ def read_foreign(
     """
     table = _read(Path(path))
     names = _Columns(table.column_names, Path(path).name)
-    label = names.one(label, "label")
-    chosen = [names.one(n, "prediction") for n in names.expand(_listed(prediction), "prediction")]
-    if label in chosen:
-        raise PredictionsError(
-            f"The column {label!r} is named as the label and as the prediction.",
-            expected="what an annotator wrote, and what a model said",
-            todo="name another column with --prediction",
-        )
+    label, chosen = names.told(label, _listed(prediction))
     said = read_answers(table, read_label(table, label), chosen, positive, scale)
 
     notes: list[str] = []
@@ -185,6 +178,24 @@ class _Columns:
                 todo=f"name one with --{role}; " + did_you_mean(role, self.names),
             )
         return list(dict.fromkeys(found))
+
+    def told(self, label: str, prediction: Sequence[str]) -> tuple[str, list[str]]:
+        """The columns of the label and of the prediction, which are not the same.
+
+        Raises
+        ------
+        PredictionsError
+            Where one is missing, or both are one.
+        """
+        label = self.one(label, "label")
+        chosen = [self.one(name, "prediction") for name in self.expand(prediction, "prediction")]
+        if label in chosen:
+            raise PredictionsError(
+                f"The column {label!r} is named as the label and as the prediction.",
+                expected="what an annotator wrote, and what a model said",
+                todo="name another column with --prediction",
+            )
+        return label, chosen
 
     def special(
         self, name: str | None, usual: Sequence[str], role: str, taken: set[str | None]

@@ -187,14 +187,7 @@ def _theirs(
     most: int,
 ) -> Folder:
     names = _Columns(schema.names, path.name)
-    label = names.one(label, "label")
-    chosen = [names.one(x, "prediction") for x in names.expand(list(prediction), "prediction")]
-    if label in chosen:
-        raise PredictionsError(
-            f"The column {label!r} is named as the label and as the prediction.",
-            expected="what an annotator wrote, and what a model said",
-            todo="name another column with --prediction",
-        )
+    label, chosen = names.told(label, list(prediction))
     first = _first_rows(files)
     answers = len(chosen) == 1 and not pa.types.is_floating(schema.field(chosen[0]).type)
     looked_up = _distinct(files, [label, *chosen] if answers else [label])

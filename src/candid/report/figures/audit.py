@@ -21,6 +21,7 @@ from candid.report.figures.chart import (
     figure,
     key_to,
     percent_axis,
+    zero_line,
 )
 
 _LONGEST = 34  # letters of a group's name: a range of a measure needs them
@@ -79,13 +80,8 @@ def gaps(split: SplitAudit) -> Figure | None:
         )
     )
     x = alt.X("gap:Q", title="points from the rest")
-    zero = (
-        alt.Chart(data_of([{"gap": 0}]))
-        .mark_rule(color="var(--rule-strong)", strokeDash=[4, 4])
-        .encode(x=x)
-    )
     whiskers = base.mark_rule(strokeWidth=2).encode(x=again(x, "low:Q"), x2="high:Q")
-    chart = zero + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
+    chart = zero_line(x) + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
     chart = chart.add_params(
         alt.param(name="asked", value=""), alt.param(name="only_found", value=False)
     )

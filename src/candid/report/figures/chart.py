@@ -145,6 +145,17 @@ def again(channel: Any, field: str) -> Any:
     return again
 
 
+def zero_line(x: Any) -> alt.Chart:
+    """The dashed upright line at 0 of a quantitative axis."""
+    field = str(x.shorthand).removesuffix(":Q")
+    line: alt.Chart = (
+        alt.Chart(data_of([{field: 0}]))
+        .mark_rule(color="var(--rule-strong)", strokeDash=[4, 4])
+        .encode(x=x)
+    )
+    return line
+
+
 def diagonal(scale: alt.Scale, low: float = 0.0) -> alt.Chart:
     """The dashed line on which both axes agree."""
     line: alt.Chart = (

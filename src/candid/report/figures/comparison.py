@@ -17,6 +17,7 @@ from candid.report.figures.chart import (
     data_of,
     distinct,
     figure,
+    zero_line,
 )
 
 _MOST_CHANGES = 30
@@ -78,13 +79,8 @@ def changes(comparison: Comparison) -> Figure | None:
         ],
     )
     x = alt.X("change:Q", title="change, points")
-    zero = (
-        alt.Chart(data_of([{"change": 0}]))
-        .mark_rule(color="var(--rule-strong)", strokeDash=[4, 4])
-        .encode(x=x)
-    )
     whiskers = base.mark_rule(strokeWidth=2).encode(x=again(x, "low:Q"), x2="high:Q")
-    chart = zero + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
+    chart = zero_line(x) + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
     cut = "" if len(shown) == len(known) else f" {len(shown)} of {len(known)}; all are below."
     return figure(
         "comparison-changes",
@@ -151,11 +147,6 @@ def gaps(comparison: Comparison) -> Figure | None:
         ],
     )
     x = alt.X("a:Q", title="points from the rest")
-    zero = (
-        alt.Chart(data_of([{"a": 0}]))
-        .mark_rule(color="var(--rule-strong)", strokeDash=[4, 4])
-        .encode(x=x)
-    )
     lines = base.mark_rule(strokeWidth=1.5, color="var(--rule-strong)").encode(
         x=again(x, "a:Q"), x2="b:Q"
     )
@@ -172,6 +163,6 @@ def gaps(comparison: Comparison) -> Figure | None:
             for d in data
         )
         + ".",
-        (zero + lines + before + after).properties(height=17 * len(data) + 20),
+        (zero_line(x) + lines + before + after).properties(height=17 * len(data) + 20),
         key=(Key(f"before: {comparison.a}", 1, is_open=True), Key(f"after: {comparison.b}", 1)),
     )
