@@ -198,6 +198,12 @@ class TrainConfig:
         "processor has instructions for it",
         choices=("auto", "float32", "bfloat16"),
     )
+    compile: str = setting(
+        "auto",
+        "let torch.compile capture the step of one process: always, never, or auto: on a GPU, where "
+        "a small network would wait for its launches",
+        choices=("auto", "always", "never"),
+    )
     device: str = setting("auto", "auto, cpu, cuda, or one of several: cuda:1")
     threads: int = setting(0, "processor threads; 0: one per core", low=0)
     seed: int = setting(0, "the same seed gives the same result", low=0, high=_LARGEST_SEED)

@@ -1,8 +1,11 @@
+import shutil
+
 import pytest
 import torch
+from torch import nn
 
 from candid.errors import TrainingError
-from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
+from candid.learn.device import captured, memory_kept, pick_device, threads, uses_bfloat16
 
 
 def test_auto_is_a_device_that_exists():
@@ -35,3 +38,45 @@ def test_memory_kept_does_not_change_arithmetic():
     with memory_kept():
         kept = x @ x
     assert torch.equal(kept, x @ x)
+
+
+def small_network():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
+    )
+
+
+@pytest.mark.parametrize("choice", ["auto", "never"])
+def test_a_step_on_the_processor_is_captured_only_where_asked(choice):
+    network = small_network()
+    assert captured(network, choice, torch.device("cpu")) is network
+
+
+# torch warns of what its own compiler still imports.
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+def test_a_captured_step_moves_the_same_weights_by_the_same_gradients():
+    torch.manual_seed(0)
+    network, twin = small_network(), small_network()
+    twin.load_state_dict(network.state_dict())
+    images, labels = torch.randn(5, 3, 8, 8), torch.tensor([0, 1, 0, 1, 1])
+    fast = captured(network, "always", torch.device("cpu"))
+    assert fast is not network
+    for each in (fast, twin):
+        nn.functional.cross_entropy(each(images), labels).backward()
+    for mine, other in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+    torch.testing.assert_close(network[1].running_mean, twin[1].running_mean)
+
+
+def test_capturing_without_a_compiler_is_an_error(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(TrainingError, match="generates code"):
+        captured(small_network(), "always", torch.device("cpu"))
+
+
+def test_a_gpu_without_triton_is_used_as_it_is(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    network = small_network()
+    assert captured(network, "auto", torch.device("cuda")) is network

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
+import os
+import shutil
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import nn
@@ -58,6 +62,43 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     # Private, and the only way to ask; absent on builds for other processors.
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, q, lambda: False)() for q in questions)
+
+
+def captured(network: nn.Module, choice: str, device: torch.device) -> nn.Module:
+    """The network, its forward and backward pass captured by `torch.compile` where that pays.
+
+    On a GPU a small network waits for its launches; captured as CUDA graphs they are sent at once.
+    On a CPU "auto" says no: compiling takes seconds and gains nothing (docs/log.md). The weights
+    are shared with the network that went in, which stays as it was.
+
+    Raises
+    ------
+    TrainingError
+        Where it is asked for always, and what generates code for the device is missing.
+    """
+    if choice == "never" or (choice == "auto" and device.type != "cuda"):
+        return network
+    is_able = bool(_generators(device))
+    if not is_able and choice == "always":
+        raise TrainingError(
+            f"torch.compile has nothing here that generates code for the device {device}.",
+            expected="Triton for a GPU, a C++ compiler for a CPU",
+            todo="install it, or set train.compile=never",
+        )
+    if not is_able:
+        return network
+    # One compilation per size: growing images have a few, and shapes that vary hinder capture.
+    mode = "reduce-overhead" if device.type == "cuda" else None
+    return cast(nn.Module, torch.compile(network, mode=mode, dynamic=False))
+
+
+def _generators(device: torch.device) -> list[str]:
+    if device.type == "cuda":
+        return ["triton"] if importlib.util.find_spec("triton") else []
+    named = os.environ.get("CXX", "")
+    return [
+        path for name in (named, "g++", "clang++", "cl") if name and (path := shutil.which(name))
+    ]
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from candid.errors import ConfigError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.augment import augment
 from candid.learn.balance import GroupDRO, group_cells, group_weights
-from candid.learn.device import pick_device, placed, uses_bfloat16
+from candid.learn.device import captured, pick_device, placed, uses_bfloat16
 from candid.learn.distributed import Team, team
 from candid.learn.forward import Images, forward, logits
 from candid.learn.mixing import Mixture, mix, mixture_loss, unmixed
@@ -164,6 +164,8 @@ def train(
     )
     network = us.shared(state.network)
     device = next(state.network.parameters()).device
+    if us.size == 1:  # a process among several replaces functions while it computes
+        network = captured(network, config.compile, device)
     bfloat16 = uses_bfloat16(config.precision, device)
     loss_of = Loss(task, config, state.dro)
     task = replace(task, images=task.images.resident(device))
