@@ -56,6 +56,21 @@ class DataConfig:
         100_000_000, "an image that claims more pixels than this is listed as bad", low=1
     )
     workers: int = setting(0, "processes that decode images; 0: one per core", low=0)
+    stream: str = setting(
+        "auto",
+        "shards: train from a stream of them, without a pack; auto: where a pack would not fit on "
+        "the disk",
+        choices=("auto", "always", "never"),
+    )
+    stream_buffer: int = setting(
+        8192, "encoded pictures in memory, from which a stream draws at random", low=1
+    )
+    stream_sample: int = setting(
+        20_000,
+        "training pictures of a stream that are packed all the same, to normalise by and to look "
+        "at",
+        low=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,9 @@ class NetworkConfig:
     )
     depth: int = setting(
         0, "deep, vit: residual blocks per stage, or of attention; 0: the network's own", low=0
+    )
+    members: int = setting(
+        1, "deep: networks that share each batch and answer together", low=1, high=64
     )
     drop: float = setting(0.1, "vit: how often the last block is passed by", low=0, high=0.9)
     features: str = setting(

@@ -106,6 +106,46 @@ def test_deep_sees_every_pixel_of_an_odd_side():
     assert (image.grad.abs().sum(1) > 0).all()
 
 
+def ensemble_and_members():
+    """Three networks that answer together, and the same three apart, in evaluation mode."""
+    together = build("deep", side=27, classes=2, width=4, members=3)
+    for module in together.modules():  # fresh networks hardly differ; trained ones do
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.weight)
+            torch.nn.init.normal_(module.running_mean)
+    apart = [build("deep", side=27, classes=2, width=4) for _ in range(3)]
+    for i, network in enumerate(apart):
+        network.body.load_state_dict(together.bodies[i].state_dict())
+        network.head.weight.data = together.head.weight.data.chunk(3, dim=1)[i]
+        network.head.bias.data = together.head.bias.data
+    return together.eval(), [network.eval() for network in apart]
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_networks_logits():
+    together, apart = ensemble_and_members()
+    images = torch.randn(5, 3, 27, 27)
+    answers = torch.stack([network(images) for network in apart])
+    assert answers.std(0).min() > 1e-3  # they do differ
+    torch.testing.assert_close(together(images), answers.mean(0))
+
+
+@pytest.mark.parametrize("images", [7, 2])
+def test_an_ensemble_in_training_divides_the_batch_among_its_networks(images):
+    together, apart = ensemble_and_members()
+    batch = torch.randn(images, 3, 27, 27)
+    shares = batch.tensor_split(3)
+    own = [n.train()(share) for n, share in zip(apart, shares, strict=True) if len(share)]
+    torch.testing.assert_close(together.train()(batch), torch.cat(own))
+
+
+def test_each_network_of_an_ensemble_begins_as_one_alone_does():
+    together = build("deep", side=32, classes=2, width=64, members=4)
+    alone = build("deep", side=32, classes=2, width=64)
+    widest = alone.head.weight.abs().max()
+    torch.testing.assert_close(together.head.weight.abs().max(), widest, rtol=0.05, atol=0)
+    assert not torch.equal(together.bodies[0][0].weight, together.bodies[1][0].weight)
+
+
 def test_attention_is_that_of_torch():
     """One block without stochastic depth: `nn.TransformerEncoderLayer` with the same weights."""
     ours = build("vit", side=32, classes=2, width=64, depth=1, drop=0.0).blocks[0].eval()
@@ -144,6 +184,7 @@ def test_options_are_those_of_the_network_with_its_own_defaults():
     assert options(NetworkConfig(name="plain", width=7)) == {}
     assert options(NetworkConfig(name="deep")) == {"width": 32, "depth": 1}
     assert options(NetworkConfig(name="deep", width=16, depth=2)) == {"width": 16, "depth": 2}
+    assert options(NetworkConfig(name="deep", members=3))["members"] == 3
     assert options(NetworkConfig(name="vit", width=64, drop=0.0)) == {
         "width": 64, "depth": 6, "drop": 0.0
     }  # fmt: skip

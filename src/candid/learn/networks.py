@@ -114,6 +114,74 @@ class Deep(nn.Module):
         return logits
 
 
+class Joined(nn.Module):
+    """Maps of several networks, channel after channel: what the networks of an ensemble found."""
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Each (batch, channels, rows, columns) → (batch, all channels, rows, columns)."""
+        return torch.cat(maps, dim=1)
+
+
+class DeepEnsemble(nn.Module):
+    """Several networks `Deep` that answer together (Lakshminarayanan et al., 2017).
+
+    They differ in the weights they begin with and in the images that they see: while training, a
+    batch is divided among them, and each answers for its share alone. Otherwise their logits are
+    averaged. As each ends in a linear layer, the mean of their logits is one linear layer on all
+    their maps, so that what explains and exports one network does so for them all.
+
+    Parameters
+    ----------
+    side, classes, width, depth
+        As for `Deep`.
+    members
+        How many networks.
+    """
+
+    def __init__(
+        self, side: int, classes: int, *, width: int = 32, depth: int = 1, members: int = 2
+    ) -> None:
+        super().__init__()
+        networks = [Deep(side, classes, width=width, depth=depth) for _ in range(members)]
+        self.padding = networks[0].padding
+        self.bodies = nn.ModuleList(network.body for network in networks)
+        self.joined = Joined()
+        self.head = nn.Linear(sum(network.head.in_features for network in networks), classes)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.cat([network.head.weight for network in networks], dim=1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
+        if self.padding:
+            images = F.pad(images, (0, 1, 0, 1), mode="replicate")
+        x = F.pixel_unshuffle(images, 2)
+        if self.training:
+            return self._apart(x)
+        maps: Tensor = self.joined([body(x) for body in self.bodies])
+        logits: Tensor = self.head(maps.mean(dim=(2, 3)) / len(self.bodies))
+        return logits
+
+    def _apart(self, x: Tensor) -> Tensor:
+        """The logits of each network for its share of the batch, in the order of the batch."""
+        weights = self.head.weight.chunk(len(self.bodies), dim=1)
+        shares = x.tensor_split(len(self.bodies))
+        each = [
+            F.linear(body(share).mean(dim=(2, 3)), weight, self.head.bias)
+            for body, weight, share in zip(self.bodies, weights, shares, strict=True)
+            if len(share)
+        ]
+        return torch.cat(each)
+
+
+def deep(
+    side: int, classes: int, *, width: int = 32, depth: int = 1, members: int = 1
+) -> nn.Module:
+    """`Deep`, or several of them that answer together."""
+    if members == 1:
+        return Deep(side, classes, width=width, depth=depth)
+    return DeepEnsemble(side, classes, width=width, depth=depth, members=members)
+
+
 class Attend(nn.Module):
     """Softmax of queries and keys, times values; no weights of its own."""
 
@@ -269,7 +337,7 @@ def own_network(side: int, classes: int, *, module: str = "") -> nn.Module:
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "plain": Plain,
-    "deep": Deep,
+    "deep": deep,
     "vit": ViT,
     "features": Features,
     "timm": timm_network,
@@ -308,6 +376,8 @@ def options(config: NetworkConfig) -> dict[str, int | float | str]:
     match config.name:
         case "deep":
             chosen: dict[str, int | float | str] = {"width": config.width, "depth": config.depth}
+            if config.members > 1:  # models of one network were saved without this
+                chosen["members"] = config.members
         case "vit":
             chosen = {"width": config.width, "depth": config.depth, "drop": config.drop}
         case "features":
