@@ -118,6 +118,15 @@ class AugmentConfig:
         0.05, "largest move of a corner, as a share of half the side", low=0, high=0.9
     )
     perspective: float = setting(0.5, "probability of a perspective change", low=0, high=1)
+    brightness: float = setting(
+        0.0, "most that is added to or taken from every channel, in standard deviations", low=0
+    )
+    contrast: float = setting(
+        0.0, "most that contrast rises or falls, as a share of what it is", low=0, high=1
+    )
+    saturation: float = setting(
+        0.0, "most that saturation rises or falls, as a share of what it is", low=0, high=1
+    )
     erase: float = setting(0.5, "probability that each patch is erased", low=0, high=1)
     erase_patches: int = setting(1, "patches per image", low=0, high=64)
     erase_smallest: float = setting(0.02, "smallest patch, as a share of the image", low=0, high=1)
@@ -218,8 +227,8 @@ class TrainConfig:
     )
     compile: str = setting(
         "auto",
-        "let torch.compile capture the step of one process: always, never, or auto: on a GPU, where "
-        "a small network would wait for its launches",
+        "let torch.compile capture the step of one process: always, never, or auto: on a GPU, "
+        "where a small network would wait for its launches",
         choices=("auto", "always", "never"),
     )
     device: str = setting("auto", "auto, cpu, cuda, or one of several: cuda:1")

@@ -7,10 +7,12 @@ import torch
 
 from candid.learn.augment import (
     augment,
+    draw_colours,
     draw_homographies,
     draw_patches,
     erase,
     horizontal_flip,
+    recolour,
     rotation,
     square_to_quad,
     warp,
@@ -177,6 +179,50 @@ def test_patches_appear_as_often_as_asked():
     boxes = draw_patches(n, 64, 64, AugmentConfig(erase=p), seeded())
     count = (boxes[:, 0, 2] > 0).sum().item()
     assert abs(count - n * p) < 4 * math.sqrt(n * p * (1 - p))
+
+
+COLOURS = AugmentConfig(brightness=0.5, contrast=0.3, saturation=0.2)
+
+
+def test_colours_change_one_after_the_other():
+    """Pixel by pixel: saturation around the mean of the channels, contrast around 0, brightness."""
+    images = pictures(batch=5, side=6)
+    matrices, offsets = draw_colours(5, COLOURS, seeded())
+    draws = [2 * torch.rand(5, 1, 1, generator=g) - 1 for g in [seeded()] for _ in range(3)]
+    changed = recolour(images, matrices, offsets).numpy()
+    for image, out, brightness, contrast, saturation in zip(
+        images.numpy(), changed, *(d.flatten().tolist() for d in draws), strict=True
+    ):
+        for row, column in np.ndindex(6, 6):
+            pixel = image[:, row, column]
+            grey = pixel.mean()
+            pixel = grey + (pixel - grey) * (1 + 0.2 * saturation)
+            pixel = pixel * (1 + 0.3 * contrast) + 0.5 * brightness
+            np.testing.assert_allclose(out[:, row, column], pixel, atol=1e-5)
+
+
+def test_changes_of_colour_stay_within_their_limits():
+    matrices, offsets = draw_colours(2000, COLOURS, seeded())
+    contrast = matrices.sum(2)[:, 0] - 1  # what a grey pixel is multiplied by
+    saturation = (matrices[:, 0, 0] - matrices[:, 0, 1]) / (1 + contrast) - 1  # and a difference
+    for strength, limit in ((offsets, 0.5), (contrast, 0.3), (saturation, 0.2)):
+        assert 0.98 * limit < strength.abs().max() <= limit + 1e-5
+        assert abs(strength.mean()) < 0.05 * limit
+
+
+def test_no_change_of_colour_draws_nothing():
+    config = AugmentConfig(brightness=0, contrast=0, saturation=0)
+    generator, twin = seeded(), seeded()
+    augment(pictures(), config, generator)
+    draw_homographies(4, config, twin)
+    draw_patches(4, 24, 24, config, twin)
+    assert torch.equal(generator.get_state(), twin.get_state())
+
+
+def test_erased_patches_keep_the_mean_colour_whatever_the_light():
+    config = AugmentConfig(erase=1, brightness=0.9, contrast=0.5)
+    out = augment(torch.ones(3, 3, 16, 16), config, seeded())
+    assert all((image == 0).all(0).any() for image in out)
 
 
 def test_everything_is_made_on_the_device_of_the_images():

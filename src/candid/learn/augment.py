@@ -1,8 +1,9 @@
-"""Augmentation of a whole batch at once: one homography per image, one resampling, erased patches.
+"""Augmentation of a whole batch at once: one homography and one change of colour per image.
 
 Flip, rotation and perspective compose to one 3×3 matrix per image, so that an image is resampled
-once, whatever happens to it. Parameters are drawn on the CPU from a generator of the caller, so the
-same seed gives the same augmentation on every device.
+once, whatever happens to it; brightness, contrast and saturation compose to one 3×3 matrix and an
+offset. Erased patches come last. Parameters are drawn on the CPU from a generator of the caller, so
+the same seed gives the same augmentation on every device.
 
 Coordinates are normalised as in `torch.nn.functional.grid_sample` with `align_corners=False`: -1
 and 1 are the outer edges of the image, x to the right, y down. A homography maps a place in the
@@ -48,6 +49,8 @@ def augment(
     homographies = draw_homographies(len(images), config, generator)
     images = warp(images, homographies.to(images.device), side)
     batch, _, height, width = images.shape
+    if config.brightness > 0 or config.contrast > 0 or config.saturation > 0:
+        images = recolour(images, *draw_colours(batch, config, generator))
     if config.erase > 0 and config.erase_patches > 0:
         boxes = draw_patches(batch, height, width, config, generator)
         images = erase(images, boxes.to(images.device))
@@ -143,6 +146,33 @@ def warp(images: Tensor, homographies: Tensor, side: int = 0) -> Tensor:
     return F.grid_sample(
         images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False
     )
+
+
+def draw_colours(
+    batch: int, config: AugmentConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(batch, 3, 3) and (batch, 3, 1) float32: saturation, then contrast, then brightness.
+
+    Saturation moves a colour from or to the mean of its channels, contrast from or to 0, which is
+    the mean colour of the images; brightness adds the same to all channels.
+    """
+
+    def uniform(largest: float) -> Tensor:
+        return (2 * torch.rand(batch, 1, 1, generator=generator) - 1) * largest
+
+    brightness, contrast, saturation = map(
+        uniform, (config.brightness, config.contrast, config.saturation)
+    )
+    matrix = (1 + saturation) * torch.eye(3) - saturation / 3
+    return (1 + contrast) * matrix, brightness.expand(batch, 3, 1)
+
+
+def recolour(images: Tensor, matrices: Tensor, offsets: Tensor) -> Tensor:
+    """Every pixel's three channels times the matrix of its image, plus the offset."""
+    batch, channels, height, width = images.shape
+    flat = images.reshape(batch, channels, height * width)
+    matrices, offsets = (x.to(images) for x in (matrices, offsets))
+    return torch.baddbmm(offsets, matrices, flat).reshape(images.shape)
 
 
 def draw_patches(
