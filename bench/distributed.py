@@ -3,20 +3,27 @@
 Trains on a CelebA folder through the command line, in float32 and with one thread for each process:
 (a) by one process; (b) by two that torchrun started; (c) by two of which one is killed with SIGKILL
 after the first checkpoint, so that torchrun starts both again. Prints the largest difference of
-losses and of validation F1 from (a) over all batches, and the seconds per batch. A difference in
-the fifth digit is rounding (sums in another order), which later batches amplify: as a measure
-of that, (d) is (a) with another number of threads, which also sums in another order.
+losses and of validation F1 from (a) over all batches, of the last weights (and beside it the
+largest weight), and the seconds per batch. A difference in the fifth digit is rounding (sums in
+another order), which later batches amplify: as a measure of that, (d) is (a) with another number
+of threads, which also sums in another order.
 
-    python bench/distributed.py ../shared/data/celeba64 --steps 24
+    python bench/distributed.py ../shared/data/celeba64 --steps 64 --batch 128
     python bench/distributed.py ../shared/data/celeba64 --steps 635 --recipe deep
 
-Result of the first command on 24,152 training and 2,945 validation images (one shared core of an
-AMD EPYC, on which the seconds say nothing; torch 2.13.0), largest differences from (a):
+Result of the first command on 24,152 training and 2,945 validation images (one core of an AMD
+EPYC, shared with other work, so that the seconds say nothing; torch 2.13.0), largest differences
+from (a):
 
-                        train_loss   validation_loss   validation_f1
-    two processes         5.0e-06         1.8e-07          0
-    two, one killed       5.0e-06         1.8e-07          0
-    one, two threads      5.0e-06         7.5e-06          3.2e-04
+                        train_loss   validation_loss   validation_f1   weights (largest: 0.20)
+    two processes         2.1e-03         1.7e-05         1.7e-03        1.0e-02
+    two, one killed       2.1e-03         1.7e-05         1.7e-03        1.0e-02
+    one, two threads      2.3e-03         6.8e-05         2.0e-03        1.0e-02
+
+So two processes are as near to one as one is to itself with two threads. Adam at a learning rate of
+0.001 can take ten steps the other way where a gradient is nothing but rounding, hence the 0.01.
+After 24 batches of 256 (an earlier run) they were 5.0e-06, 1.8e-07 and 0: rounding grows from
+batch to batch.
 """
 
 from __future__ import annotations
@@ -31,9 +38,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from candid.records import HistoryRow
 from candid.runs import RunFolder, read_history
+
+Trained = tuple[list[HistoryRow], dict[str, np.ndarray]]  # history, weights after the last batch
 
 
 def main() -> None:
@@ -69,10 +79,8 @@ def main() -> None:
 TOGETHER = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def trained(
-    common: list[str], out: Path, launcher: list[str], kill: bool = False
-) -> list[HistoryRow]:
-    """The history of a training, one of whose workers is killed where asked."""
+def trained(common: list[str], out: Path, launcher: list[str], kill: bool = False) -> Trained:
+    """What comes of a training, one of whose workers is killed where asked."""
     words = [*launcher, "-m", "candid"] if launcher else ["candid"]
     run = RunFolder(out)
     process = subprocess.Popen(
@@ -86,7 +94,8 @@ def trained(
         os.kill(worker(process.pid, rank=1), signal.SIGKILL)
     if process.wait():
         raise SystemExit(f"{' '.join(words)} ended with {process.returncode}")
-    return read_history(run)
+    weights = {k: v for k, v in load_file(run.checkpoint).items() if k.startswith("network.")}
+    return read_history(run), weights
 
 
 def worker(parent: int, rank: int) -> int:
@@ -96,15 +105,18 @@ def worker(parent: int, rank: int) -> int:
     return next(child for child, words in marks.items() if f"RANK={rank}".encode() in words)
 
 
-def tell(name: str, rows: list[HistoryRow], against: list[HistoryRow]) -> None:
+def tell(name: str, found: Trained, against: Trained) -> None:
     """One line: differences from the first, and seconds per batch."""
+    (rows, weights), (others, same) = found, against
     gaps = {}
     for what in ("train_loss", "validation_loss", "validation_f1"):
-        one, two = (np.array([getattr(r, what) for r in part]) for part in (rows, against))
+        one, two = (np.array([getattr(r, what) for r in part]) for part in (rows, others))
         gaps[what] = np.nanmax(np.abs(one - two))
+    gaps["weights"] = max(np.abs(weights[k] - same[k]).max() for k in same)
     seconds = (rows[-1].seconds - rows[0].seconds) / (len(rows) - 1)
     told = "  ".join(f"{what} {gap:.2e}" for what, gap in gaps.items())
-    print(f"  {name:18} {told}  {seconds:.2f} s per batch")
+    largest = max(np.abs(v).max() for v in weights.values())
+    print(f"  {name:18} {told} of {largest:.2f}  {seconds:.2f} s per batch")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Training that torchrun started, from the outside: the docs' commands, and processes that die."""
 
+import json
 import os
 import re
 import shlex
@@ -9,13 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from candid.data import streamed
 from candid.data.synthetic import FaceWorld, write_faces
+from candid.predictions import read_predictions
 from candid.runs import RunFolder, read_history
 from commands import call
+from made_shards import write_shards
 
 DOCS = (Path(__file__).parents[1] / "docs/scale.md").read_text(encoding="utf-8")
 SETTINGS = [
@@ -74,6 +79,20 @@ def workers(parent: int) -> dict[int, dict[str, str]]:
     return {pid: env for pid, env in found.items() if "RANK" in env}
 
 
+def killed_with_a_checkpoint(run: RunFolder, process: subprocess.Popen, log: Path, pid=None):
+    """SIGKILL for a process, or a worker of it, as soon as there is a checkpoint."""
+    while not run.checkpoint.is_file():
+        time.sleep(0.01)
+        assert process.poll() is None, log.read_text()[-3000:]
+    os.kill(process.pid if pid is None else pid(), signal.SIGKILL)
+    assert not run.model.is_file()
+
+
+def second_of(process: subprocess.Popen) -> int:
+    (second,) = [pid for pid, env in workers(process.pid).items() if env["RANK"] == "1"]
+    return second
+
+
 def same(one: RunFolder, two: RunFolder) -> None:
     a, b = read_history(one), read_history(two)
     assert [r.step for r in a] == [r.step for r in b]
@@ -88,12 +107,8 @@ def test_a_worker_is_killed_and_the_result_is_the_same(folder):
     command = documented("torchrun --standalone", folder, "killed")
     process = started(command, folder / "killed.log")
     try:
-        while not run.checkpoint.is_file():
-            time.sleep(0.02)
-            assert process.poll() is None, (folder / "killed.log").read_text()[-3000:]
-        (victim,) = [pid for pid, env in workers(process.pid).items() if env["RANK"] == "1"]
-        os.kill(victim, signal.SIGKILL)
-        assert not run.model.is_file()
+        log = folder / "killed.log"
+        killed_with_a_checkpoint(run, process, log, lambda: second_of(process))
         assert process.wait(timeout=240) == 0, (folder / "killed.log").read_text()[-3000:]
     finally:
         process.terminate()
@@ -137,3 +152,109 @@ def test_without_a_folder_a_restart_would_begin_anew(folder, monkeypatch, capsys
         monkeypatch.setenv(name, value)
     assert call("train", folder / "faces", *SETTINGS) == 2
     assert "With torchrun, name the run's folder" in capsys.readouterr().err
+
+
+# --- from a stream of shards ---------------------------------------------------------------------
+
+STREAMED = [
+    *("--set", "data.stream=always", "--set", "data.stream_sample=64"),
+    *("--set", "data.stream_buffer=40", "--target", "Hat"),
+]
+
+
+@pytest.fixture(scope="module")
+def shards(folder) -> Path:
+    """Shards of 320 pictures, and a run that one process trained on a stream of them."""
+    write_shards(folder / "shards", "tar", [90, 41, 77, 112])
+    assert call("train", folder / "shards", "--out", folder / "streamed", *settings(folder)) == 0
+    return folder / "shards"
+
+
+def settings(folder: Path) -> list[object]:
+    return ["--cache", folder / "cache", *SETTINGS, *STREAMED]
+
+
+def test_a_stream_that_was_killed_goes_on_to_the_same_bytes(folder, shards):
+    """40 batches of 31 are five epochs of 240 pictures; checkpoints lie in the middle of them."""
+    run, log = RunFolder(folder / "stopped"), folder / "stopped.log"
+    command = ["train", shards, "--out", run.path, *settings(folder)]
+    process = started([sys.executable, "-m", "candid", *map(str, command)], log)
+    killed_with_a_checkpoint(run, process, log)
+    process.wait()
+    assert call("train", "--resume", run.path, "--cache", folder / "cache", "--quiet") == 0
+    whole = RunFolder(folder / "streamed")
+    assert run.weights.read_bytes() == whole.weights.read_bytes()
+    losses = ([row.train_loss for row in read_history(r)] for r in (run, whole))
+    assert next(losses) == next(losses)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
+def test_two_processes_share_a_stream_and_one_is_killed(folder, shards):
+    run, log = RunFolder(folder / "shared"), folder / "shared.log"
+    command = documented("torchrun --standalone", folder, "shared")
+    command[command.index(str(folder / "faces"))] = str(shards)
+    process = started([*command, *STREAMED], log)
+    try:
+        killed_with_a_checkpoint(run, process, log, lambda: second_of(process))
+        assert process.wait(timeout=240) == 0, log.read_text()[-3000:]
+    finally:
+        process.terminate()
+        process.wait()
+    same(run, RunFolder(folder / "streamed"))
+
+
+def test_from_a_store_a_stream_is_that_of_the_disk_and_every_stage_works(folder, shards):
+    fs = pytest.importorskip("fsspec").filesystem("memory")
+    for shard in shards.iterdir():
+        fs.pipe(f"/scale/{shard.name}", shard.read_bytes())
+    out = folder / "far"
+    quick = ["--set", "explain.images=4", "--set", "audit.draws=50", "--set", "evaluate.draws=50"]
+    try:
+        assert call("run", "memory://scale", "--out", out, *settings(folder), *quick) == 0
+        assert call("report", out, "--quiet") == 0
+    finally:
+        fs.rm("/scale", recursive=True)
+    run, whole = RunFolder(out), RunFolder(folder / "streamed")
+    assert run.weights.read_bytes() == whole.weights.read_bytes()
+    exploration = json.loads(run.data.read_text())
+    sizes = {s["split"]: s["n"] for s in exploration["splits"]}
+    assert (sizes["train"], exploration["n"]) == (240, 320)
+    assert "| train | 240 |" in (run.path / "README.md").read_text()
+    (told,) = [f for f in exploration["findings"] if f["code"] == "TRAINING-SAMPLED"]
+    assert (told["count"], told["of"]) == (64, 240)
+    predictions = read_predictions(run.predictions)
+    assert {*predictions.split.tolist()} == {"validation", "test"}
+    assert len(predictions) == 320 - 240
+    assert run.report.is_file()
+
+
+def test_auto_streams_what_would_not_fit_and_keeps_to_it(folder, shards, monkeypatch, capsys):
+    command = ["--cache", folder / "other", *SETTINGS, "--target", "Hat", "--set", "train.steps=2"]
+    command.remove("--quiet")
+    sample = ["--set", "data.stream_sample=64"]
+    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda _: usage(320 * 24 * 24 * 3))
+    assert call("train", shards, "--out", folder / "full", *command, *sample) == 0
+    said = capsys.readouterr().err
+    assert "A pack of 320 pictures would take 553 kB of the 553 kB that are free" in said
+    assert 'stream = "always"' in (folder / "full/config.toml").read_text()
+    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda _: usage(10 * 320 * 24 * 24 * 3))
+    assert call("train", shards, "--out", folder / "roomy", *command, *sample) == 0
+    assert "would take" not in capsys.readouterr().err
+    assert 'stream = "never"' in (folder / "roomy/config.toml").read_text()
+    # What is packed stays packed, however full the disk is then; and what was streamed, streamed.
+    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda _: usage(0))
+    assert call("train", shards, "--out", folder / "again", *command, *sample) == 0
+    assert 'stream = "never"' in (folder / "again/config.toml").read_text()
+
+
+def usage(free: int) -> SimpleNamespace:
+    return SimpleNamespace(free=free)
+
+
+def test_what_cannot_be_streamed_is_told_of(folder, shards, capsys):
+    always = ["--set", "data.stream=always"]
+    assert call("train", folder / "faces", "--out", folder / "x", *SETTINGS, *always) == 2
+    assert "do not lie in shards" in capsys.readouterr().err
+    command = ["--out", folder / "y", *settings(folder), "--recipe", "features"]
+    assert call("train", shards, *command) == 2
+    assert "cannot be streamed" in capsys.readouterr().err

@@ -290,8 +290,8 @@ class ExplainConfig:
     examples: int = setting(12, "images whose own maps are kept", low=0, high=500)
     regions: str = setting(
         "auto",
-        "where the parts of the face are: auto, none, celeba, a file with masks (.npz), or five "
-        "points in shares of width and height: eyes, nose, corners of the mouth",
+        "where the parts of the face are: auto, none, celeba, a file with masks or points (.npz), "
+        "or five points in shares of width and height: eyes, nose, corners of the mouth",
     )
     smoothgrad_samples: int = setting(12, "SmoothGrad: noisy copies per image", low=1)
     smoothgrad_noise: float = setting(
@@ -382,7 +382,7 @@ class ServeConfig:
     queue: int = setting(512, "most pictures that are decoded or wait; more are refused", low=1)
     workers: int = setting(1, "batches that are computed at the same time", low=1, high=64)
     threads: int = setting(0, "processor threads of one batch; 0: one per core", low=0)
-    decoders: int = setting(0, "threads that decode pictures; 0: one per core", low=0, high=256)
+    decoders: int = setting(0, "threads to decode large pictures; 0: one per core", low=0, high=256)
     timeout: float = setting(30.0, "seconds for a request, and for a stop", low=0.05, high=3600)
     connections: int = setting(256, "most requests that are worked on; more are refused", low=1)
     max_images: int = setting(64, "most pictures in a request", low=1)

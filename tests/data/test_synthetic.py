@@ -20,6 +20,7 @@ from candid.data.synthetic import (
     demo_world,
     draw_face,
     draw_faces,
+    is_synthetic,
     plan,
     write_faces,
 )
@@ -443,6 +444,15 @@ def test_the_folder_holds_what_was_drawn(folder):
     assert settings["n"] == 30
     assert settings["planted"][0]["attribute"] == "Wearing_Hat"
     assert [p.name for p in path.parent.iterdir()] == ["faces"]
+
+
+def test_the_folder_says_that_its_faces_were_drawn(folder, tmp_path):
+    path, _ = folder
+    assert is_synthetic(str(path)) and is_synthetic(str(path / "labels.csv"))
+    for text in ("{", "[]", '{"cue": 1}'):
+        (tmp_path / "world.json").write_text(text)
+        assert not is_synthetic(str(tmp_path))
+    assert not is_synthetic(str(path / "images")) and not is_synthetic("s3://bucket/data")
 
 
 def test_jpeg_is_near_the_drawing(tmp_path):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from candid.errors import ConfigError, RunError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.device import placed
+from candid.learn.feed import orders
 from candid.learn.forward import Images, forward, logits
 from candid.learn.mixing import Mixture
 from candid.learn.networks import build
@@ -20,7 +21,6 @@ from candid.learn.state import State
 from candid.learn.train import (
     Loss,
     Task,
-    batches,
     class_weights,
     due,
     seeded,
@@ -80,7 +80,7 @@ def test_first_step_is_that_of_plain_torch():
         compute_class_weight("balanced", classes=np.arange(2), y=data.label[data.train])
     )
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    rows = next(batches(data.train, 0, config))
+    rows = next(orders(data.train, 0, config))
     pixels = torch.from_numpy(data.images.pixels[rows]).permute(0, 3, 1, 2)
     with torch.random.fork_rng():
         seeded(config.seed, 0, torch.device("cpu"))
@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_finite_stops_training():
 
 def test_every_image_once_per_epoch_and_orders_differ():
     rows = np.arange(100, 150)
-    drawn = list(islice(batches(rows, 0, TrainConfig(batch_size=12)), 25))
+    drawn = list(islice(orders(rows, 0, TrainConfig(batch_size=12)), 25))
     assert {len(batch) for batch in drawn} == {12}
     epochs = np.concatenate(drawn).reshape(6, 50)
     for epoch in epochs:
@@ -256,13 +256,13 @@ def test_every_image_once_per_epoch_and_orders_differ():
 @pytest.mark.parametrize("step", [0, 3, 4, 5, 9])
 def test_batches_can_start_anywhere(step):
     rows, config = np.arange(50), TrainConfig(batch_size=12)
-    from_start = list(islice(batches(rows, 0, config), 12))
-    from_there = list(islice(batches(rows, step, config), 12 - step))
+    from_start = list(islice(orders(rows, 0, config), 12))
+    from_there = list(islice(orders(rows, step, config), 12 - step))
     np.testing.assert_array_equal(from_start[step:], from_there)
 
 
 def test_fewer_images_than_a_batch_make_a_smaller_batch():
-    (batch,) = islice(batches(np.arange(5), 0, TrainConfig(batch_size=256)), 1)
+    (batch,) = islice(orders(np.arange(5), 0, TrainConfig(batch_size=256)), 1)
     assert sorted(batch) == [0, 1, 2, 3, 4]
 
 
@@ -454,7 +454,7 @@ def test_the_first_loss_weighs_every_group_the_same():
     list(train(data, state, config, STILL, quiet=True))
     net = network()
     net.load_state_dict(before)
-    rows = next(batches(data.train, 0, config))
+    rows = next(orders(data.train, 0, config))
     with torch.random.fork_rng():
         seeded(config.seed, 0, torch.device("cpu"))
         batch = data.images.batch(rows, torch.device("cpu"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.errors import ConfigError
 from candid.predictions import Attribute
 from candid.records import Finding
 
@@ -31,6 +32,43 @@ class Source(Protocol):
     def stamp(self) -> str:
         """A digest that changes when an image does: of names, sizes and modification times."""
         ...
+
+
+@runtime_checkable
+class Sharded(Source, Protocol):
+    """A source whose images lie in a few large files, one after the other.
+
+    Attributes
+    ----------
+    files
+        The shards: paths or URLs.
+    file
+        (n,) which of them holds each image; rows of one ascend as its images do.
+    """
+
+    files: tuple[str, ...]
+    file: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.intp]) -> Source:
+        """The source of some of the images."""
+        ...
+
+
+def sharded(source: Source) -> Sharded:
+    """The source, which is in shards.
+
+    Raises
+    ------
+    ConfigError
+        Where it is not.
+    """
+    if not isinstance(source, Sharded):
+        raise ConfigError(
+            "The pictures do not lie in shards, from which they could be streamed.",
+            expected="tar or Parquet shards for data.stream = always",
+            todo="leave data.stream as it is, or pack the data into shards",
+        )
+    return source
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +124,18 @@ class Dataset:
         return (
             f"Dataset({self.name!r}, {len(self)} images, target={self.target!r}, "
             f"classes={self.classes}, {len(self.attributes)} attributes, layout={self.layout!r})"
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Dataset:
+        """Some of the images, where the source is in shards."""
+        return replace(
+            self,
+            ids=self.ids[rows],
+            label=self.label[rows],
+            split=self.split[rows],
+            source=sharded(self.source).take(rows),
+            identity=None if self.identity is None else self.identity[rows],
+            attributes={name: a[rows] for name, a in self.attributes.items()},
         )
 
     def rows(self, split: str, usable: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:

@@ -79,6 +79,7 @@ def explore(
     dataset: Dataset,
     store: Store,
     *,
+    whole: Dataset | None = None,
     confidence: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
@@ -93,6 +94,9 @@ def explore(
     ----------
     dataset, store
         The labels and the packed pixels; row i of one is row i of the other.
+    whole
+        Of which data set `dataset` is a sample, if it is: images, people and classes of the splits
+        are counted in it, all else in the sample.
     confidence
         Of every interval.
     draws, seed
@@ -100,7 +104,8 @@ def explore(
     quiet
         Show no progress bar.
     """
-    summaries = [_split(dataset, store, split, confidence) for split in SPLITS]
+    counted, usable = (dataset, store.usable) if whole is None else (whole, None)
+    summaries = [_split(counted, usable, split, confidence) for split in SPLITS]
     used = np.flatnonzero(store.usable & (dataset.label >= 0))
     brightness, contrast = luma_statistics(store, used)
     exploration = Exploration(
@@ -108,10 +113,10 @@ def explore(
         layout=dataset.layout,
         target=dataset.target,
         classes=dataset.classes,
-        n=len(dataset),
+        n=len(counted),
         unreadable=int(np.count_nonzero(~store.usable)),
-        unlabelled=int(np.count_nonzero(dataset.label < 0)),
-        people=None if dataset.identity is None else _known_people(dataset.identity),
+        unlabelled=int(np.count_nonzero(counted.label < 0)),
+        people=None if counted.identity is None else _known_people(counted.identity),
         side=store.side,
         fingerprint=data_fingerprint(dataset, store),
         sizes=_sizes(store),
@@ -131,11 +136,19 @@ def data_fingerprint(dataset: Dataset, store: Store) -> str:
 
     Of the files' contents and not of their times, so a copy elsewhere has the same.
     """
-    digest = hashlib.blake2b(digest_size=16)
     words = (decode.VERSION, store.side, dataset.target, dataset.classes)
+    return _digest(dataset, words, [store.digests, store.usable])
+
+
+def streamed_fingerprint(dataset: Dataset, part: str) -> str:
+    """A digest of everything annotated and of the pictures that are packed: `part` is theirs."""
+    return _digest(dataset, (part,), [])
+
+
+def _digest(dataset: Dataset, words: tuple[object, ...], more: list[NDArray[np.generic]]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((*words, sorted(dataset.attributes))).encode("utf-8", "backslashreplace"))
-    columns: list[NDArray[np.generic]] = [dataset.ids, store.digests, store.usable]
-    columns += [dataset.label, dataset.split]
+    columns: list[NDArray[np.generic]] = [dataset.ids, *more, dataset.label, dataset.split]
     columns += [] if dataset.identity is None else [dataset.identity]
     for _, attribute in sorted(dataset.attributes.items()):
         digest.update(repr((attribute.kind, attribute.values)).encode("utf-8", "backslashreplace"))
@@ -176,8 +189,10 @@ def _clusters(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | N
     return people(None if dataset.identity is None else dataset.identity[rows])
 
 
-def _split(dataset: Dataset, store: Store, split: Split, confidence: float) -> SplitSummary:
-    rows = dataset.rows(split, store.usable)
+def _split(
+    dataset: Dataset, usable: NDArray[np.bool_] | None, split: Split, confidence: float
+) -> SplitSummary:
+    rows = dataset.rows(split, usable)
     cluster = _clusters(dataset, rows)
     of_class = dataset.label[rows][:, None] == np.arange(len(dataset.classes))
     shares = clustered_shares(of_class, None, cluster, confidence)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -27,9 +27,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from candid.data import decode
-from candid.data.dataset import Dataset, Source
-from candid.errors import DataError, ImageError, OutputError
+from candid.data import decode, places
+from candid.data.dataset import Dataset, Sharded, Source
+from candid.data.locking import unguarded
+from candid.errors import ImageError
 from candid.files import atomic, writing
 from candid.settings import DataConfig
 
@@ -51,51 +52,6 @@ INDEX = {
 }
 
 
-# --- the lock ------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def locked(folder: Path, *, quiet: bool) -> Iterator[None]:
-    """Hold the folder's lock; the system releases it however this process ends.
-
-    Raises
-    ------
-    DataError
-        In a worker that is only just importing its parent's script: the parent holds the lock and
-        waits for the worker, which would wait for the lock.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise _unguarded()
-    with writing(folder), (folder / "lock").open("a+b") as file:
-        if not _try_lock(file.fileno()):
-            if not quiet:
-                tqdm.write("Another process packs the same images; waiting for it.", sys.stderr)
-            while not _try_lock(file.fileno()):
-                time.sleep(0.1)
-        yield
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError as error:
-        raise OutputError(
-            f"The cache lies on a file system without locks ({error}).",
-            expected="a place where two processes cannot write the same pack at once",
-            todo="name a folder on a local disk with --cache or $CANDID_CACHE",
-        ) from error
-    return True
-
-
 # --- filling -------------------------------------------------------------------------------------
 
 
@@ -105,9 +61,10 @@ def fill(folder: Path, dataset: Dataset, config: DataConfig, *, quiet: bool) -> 
     n, side = len(dataset), config.side
     offset = _prepare(pixels, (n, side, side, 3), journal)
     done = _read_journal(journal, pixels, offset, n, side)
-    packer = _Packer(dataset.source, config, str(pixels), offset)
+    source = dataset.source
+    packer = _Packer(source, config, str(pixels), offset)
     kept = {row for start, rows in done for row in range(start, start + len(rows))}
-    todo = _chunks(kept, n, side)
+    todo = _chunks(kept, n, side, source.file if isinstance(source, Sharded) else None)
     bar = tqdm(
         total=n,
         initial=len(kept),
@@ -175,19 +132,30 @@ def _reserve(handle: int, size: int) -> None:
     os.truncate(handle, size)
 
 
-def _chunks(done: set[int], n: int, side: int) -> list[tuple[int, int]]:
-    """The rows that are not done, in runs that are small enough for one worker at a time."""
+def _chunks(
+    done: set[int], n: int, side: int, shard: NDArray[np.int64] | None
+) -> list[tuple[int, int]]:
+    """The rows that are not done, in runs that are small enough for one worker at a time.
+
+    With the (n,) shard of each row, none spans two shards.
+    """
     most = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // (side * side * 3)))
+    begins = np.zeros(n, np.bool_)  # a shard
+    if shard is not None:
+        begins[1:] = shard[1:] != shard[:-1]
     chunks: list[tuple[int, int]] = []
     for row in range(n):
         if row in done:
             continue
-        if chunks and chunks[-1][1] == row and row - chunks[-1][0] < most:
+        goes_on = chunks and chunks[-1][1] == row and not begins[row]
+        if goes_on and row - chunks[-1][0] < most:
             chunks[-1] = (chunks[-1][0], row + 1)
         else:
             chunks.append((row, row + 1))
     return chunks
 
+
+_Span = tuple[int, int]  # rows from … to before …
 
 _Row = tuple[
     str, int, int, str, str, str
@@ -327,16 +295,27 @@ def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generato
         each = (time.perf_counter() - began) / (probe - start)
         left = sum(b - a for a, b in todo) * each
         workers = _cores() if left > _WORTH_PROCESSES_SECONDS else 1
-    if workers <= 1 or len(todo) <= 1:
+    tasks = _tasks(packer.source, todo, workers)
+    if workers <= 1 or len(tasks) <= 1:
         for chunk in todo:
             yield packer(*chunk)
         return
-    yield from _run_in_processes(packer, todo, min(workers, len(todo)))
+    yield from _run_in_processes(packer, tasks, min(workers, len(tasks)))
 
 
-def _run_in_processes(
-    packer: _Packer, todo: list[tuple[int, int]], workers: int
-) -> Iterator[_Chunk]:
+def _tasks(source: Source, todo: list[tuple[int, int]], workers: int) -> list[list[_Span]]:
+    """What one process does in one go: a chunk; of shards on a store, all of one shard's.
+
+    There what a process reads is fetched, and two that read one shard would fetch it twice.
+    """
+    if not isinstance(source, Sharded) or places.local(source.files[0]) is not None:
+        return [[chunk] for chunk in todo]
+    shard = source.file
+    tasks = [list(some) for _, some in itertools.groupby(todo, lambda chunk: shard[chunk[0]])]
+    return tasks if len(tasks) >= workers else [[chunk] for chunk in todo]
+
+
+def _run_in_processes(packer: _Packer, tasks: list[list[_Span]], workers: int) -> Iterator[_Chunk]:
     # Not as an argument: a worker that dies before it has read a long one leaves this process
     # waiting for ever. The file is fresh, and only this user can write to it.
     with writing(Path(tempfile.gettempdir())):
@@ -351,23 +330,14 @@ def _run_in_processes(
         initargs=(name,),
     )
     try:
-        waiting = [pool.submit(_work, *chunk) for chunk in todo]
+        waiting = [pool.submit(_work, chunks) for chunks in tasks]
         for done in as_completed(waiting):
-            yield done.result()
+            yield from done.result()
     except BrokenProcessPool as error:
-        raise _unguarded() from error
+        raise unguarded() from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         Path(name).unlink(missing_ok=True)
-
-
-def _unguarded() -> DataError:
-    return DataError(
-        "A process that decoded images died.",
-        expected="processes that end well; too little memory kills them, and so does a script "
-        'that starts its work outside of `if __name__ == "__main__":`',
-        todo="start again, what was done is kept; or set data.workers = 1",
-    )
 
 
 def _cores() -> int:
@@ -394,7 +364,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(start: int, stop: int) -> _Chunk:
+def _work(chunks: list[_Span]) -> list[_Chunk]:
     if _worker is None:
         raise RuntimeError("a worker was asked to work before it was started")
-    return _worker(start, stop)
+    return [_worker(start, stop) for start, stop in chunks]

@@ -1,17 +1,19 @@
 """Files on this machine and on object stores, by one name: a path, or a URL that fsspec knows.
 
 `s3://bucket/shards`, `gs://…`, `memory://…` need fsspec (the extra `cloud`) and its package for
-that store; paths and `file://…` need nothing. What lies far away is fetched whole before it is
-read, so that a connection that breaks is never taken for a file that is cut short.
+that store; paths and `file://…` need nothing. What lies far away is fetched whole, or in ranges of
+known length, so that a connection that breaks is never taken for a file that is cut short.
 """
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ from candid.files import atomic, writing
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter would be a drive
 _FILE = "file://"
+RANGE = 8 << 20  # bytes fetched from a store at a time
+_PAUSES = (0.5, 2.0)  # seconds before another attempt
 # What the stores' listings call a digest of a file, or when it was written.
 _MARKS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
 
@@ -64,22 +68,6 @@ def name_of(path: Path) -> str:
     if colon and _URL.match(f"{scheme}://") and not os.path.lexists(path):
         return f"{scheme}://{rest.lstrip('/')}"
     return os.fspath(path)
-
-
-def is_there(name: str) -> bool:
-    """Whether there is a file or folder of that name.
-
-    Raises
-    ------
-    DependencyError, DataError
-        Where the store cannot be reached.
-    """
-    path = local(name)
-    if path is not None:
-        return path.exists()
-    fs, inside = _store(name)
-    with _reading(name):
-        return bool(fs.exists(inside))
 
 
 def join(folder: str, name: str) -> str:
@@ -208,21 +196,25 @@ def near(name: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
-    """The file, to read a little of it wherever it lies."""
+    """The file, to read a little of it wherever it lies.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be opened, or, on a store, read.
+    """
     path = local(name)
     with contextlib.ExitStack() as stack:
         with _reading(name):
-            file: Any
-            if path is not None:
-                file = stack.enter_context(path.open("rb"))
-            else:
-                fs, inside = _store(name)
-                file = stack.enter_context(fs.open(inside, "rb"))
+            there: BinaryIO = (
+                io.BufferedReader(Far(name), RANGE) if path is None else path.open("rb")
+            )
+            file = stack.enter_context(there)
         yield file
 
 
 def part_of(url: str, start: int, size: int) -> bytes:
-    """Bytes of a file on a store; fewer at its end.
+    """Bytes of a file on a store; fewer at its end. What fails is tried again a few times.
 
     Raises
     ------
@@ -231,7 +223,60 @@ def part_of(url: str, start: int, size: int) -> bytes:
     """
     fs, inside = _store(url)
     with _reading(url):
+        for pause in _PAUSES:
+            try:
+                return bytes(fs.cat_file(inside, start=start, end=start + size))
+            except (FileNotFoundError, PermissionError):
+                raise
+            except Exception:  # each store's package has its own for a connection that broke
+                time.sleep(pause)
         return bytes(fs.cat_file(inside, start=start, end=start + size))
+
+
+class Far(io.RawIOBase):
+    """A file on a store that is read in ranges, for a library that wants a file.
+
+    Parameters
+    ----------
+    url
+        Where it lies.
+
+    Raises
+    ------
+    DataError
+        Where it is not there, here or when it is read.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url, self.size, self._place = url, entry(url).size, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As for any file."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
+        self._place = base + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """As for any file."""
+        left = max(0, self.size - self._place)
+        size = min(left, len(buffer))
+        data = part_of(self.url, self._place, size) if size else b""
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
 
 
 @contextlib.contextmanager
@@ -255,14 +300,9 @@ def written(name: str) -> Iterator[Path]:
         part = Path(folder) / "file"
         with writing(part):
             yield part
-        try:
+        elsewhere = "check the name and the credentials, or name another place with --out"
+        with _writing("write", name, elsewhere):
             fs.put_file(os.fspath(part), inside)
-        except Exception as error:  # every store's package has errors of its own
-            raise OutputError(
-                f"Cannot write {name}: {_told(error)}.",
-                expected="a place on an object store that these credentials may write to",
-                todo="check the name and the credentials, or name another place with --out",
-            ) from error
 
 
 def remove(name: str) -> None:
@@ -279,32 +319,48 @@ def remove(name: str) -> None:
             path.unlink(missing_ok=True)
         return
     fs, inside = _store(name)
-    try:
+    with _writing("remove", name, "remove it by hand"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(inside)
-    except FileNotFoundError:
-        return
-    except Exception as error:  # as above
-        raise OutputError(
-            f"Cannot remove {name}: {_told(error)}.",
+
+
+def _reading(name: str) -> contextlib.AbstractContextManager[None]:
+    return _as_ours(
+        name,
+        lambda told: DataError(
+            f"Cannot read {name}: {told}.",
+            expected="a file or folder that is there and may be read",
+            todo="check the name, and the credentials where it lies on an object store",
+        ),
+    )
+
+
+def _writing(verb: str, name: str, todo: str) -> contextlib.AbstractContextManager[None]:
+    return _as_ours(
+        name,
+        lambda told: OutputError(
+            f"Cannot {verb} {name}: {told}.",
             expected="a place on an object store that these credentials may write to",
-            todo="remove it by hand",
-        ) from error
+            todo=todo,
+        ),
+    )
 
 
 @contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _as_ours(name: str, ours: Callable[[str], CandidError]) -> Iterator[None]:
+    """Errors of a disk or a store as ours: every store's package has errors of its own."""
     try:
         yield
     except CandidError:
         raise
     except ImportError as error:
-        raise _needs(name, error) from error
-    except Exception as error:  # as above
-        raise DataError(
-            f"Cannot read {name}: {_told(error)}.",
-            expected="a file or folder that is there and may be read",
-            todo="check the name, and the credentials where it lies on an object store",
+        raise DependencyError(
+            f"{name} needs a library that is not installed: {_told(error)}.",
+            expected="fsspec (the extra 'cloud'), and its package for this store",
+            todo="pip install 'candid[cloud]' with s3fs for s3://, gcsfs for gs://, adlfs for "
+            "abfs://",
         ) from error
+    except Exception as error:
+        raise ours(_told(error)) from error
 
 
 def _told(error: Exception) -> str:
@@ -315,27 +371,17 @@ def _told(error: Exception) -> str:
 
 def _store(url: str) -> tuple[Any, str]:
     """The store's file system, and the name inside it."""
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise _needs(url, error) from error
-    opener: Callable[[str], tuple[Any, str]] = url_to_fs
-    try:
-        fs, inside = opener(url)
-    except ImportError as error:
-        raise _needs(url, error) from error
-    except Exception as error:  # an unknown store, or credentials that are no credentials
-        raise DataError(
-            f"Cannot reach {url}: {_told(error)}.",
+    unknown = _as_ours(  # an unknown store, or credentials that are no credentials
+        url,
+        lambda told: DataError(
+            f"Cannot reach {url}: {told}.",
             expected="a path, or a URL of a store that fsspec knows: s3://, gs://, abfs://, …",
             todo="check the URL",
-        ) from error
-    return fs, str(inside)
-
-
-def _needs(url: str, error: ImportError) -> DependencyError:
-    return DependencyError(
-        f"{url} needs a library that is not installed: {_told(error)}.",
-        expected="fsspec (the extra 'cloud'), and its package for this store",
-        todo="pip install 'candid[cloud]' with s3fs for s3://, gcsfs for gs://, adlfs for abfs://",
+        ),
     )
+    with unknown:
+        from fsspec.core import url_to_fs
+
+        opener: Callable[[str], tuple[Any, str]] = url_to_fs
+        fs, inside = opener(url)
+    return fs, str(inside)

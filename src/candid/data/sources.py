@@ -10,21 +10,46 @@ import errno
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from candid.data import places
 from candid.errors import ImageError
 
 _LARGEST = 1 << 30  # bytes; no picture within the limit on pixels is larger, and memory is not free
 _BATCH = 32  # images read from a Parquet file at a time
+_HELD = 16  # shards that are open at a time: more than a stream reads by turns
+
+T = TypeVar("T")
+
+
+class Held(Generic[T]):
+    """What was opened last, by name: a few things, of which the one used longest ago goes first."""
+
+    def __init__(self) -> None:
+        self._things: OrderedDict[str, T] = OrderedDict()
+
+    def get(self, name: str, make: Callable[[], T]) -> T:
+        """What is held under a name, made where there is nothing."""
+        if name not in self._things:
+            self._things[name] = make()
+            if len(self._things) > _HELD:
+                self._things.popitem(last=False)
+        self._things.move_to_end(name)
+        return self._things[name]
+
+    def forget(self, name: str) -> None:
+        """Hold nothing under a name."""
+        self._things.pop(name, None)
 
 
 class FileSource:
@@ -88,7 +113,7 @@ class _Embedded(ABC):
     Parameters
     ----------
     files
-        The Parquet files.
+        Paths; of Parquet files also URLs.
     column
         The column with the images: binary, or a struct with a binary field `bytes`.
     file, row
@@ -97,12 +122,12 @@ class _Embedded(ABC):
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[str | os.PathLike[str]],
         column: str,
         file: NDArray[np.int64],
         row: NDArray[np.int64],
     ) -> None:
-        self.files = tuple(str(f) for f in files)
+        self.files = tuple(os.fspath(f) for f in files)
         self.column = column
         self.file = np.asarray(file, dtype=np.int64)
         self.row = np.asarray(row, dtype=np.int64)
@@ -117,6 +142,8 @@ class _Embedded(ABC):
         ------
         ImageError
             Where the cell is empty, holds only a path, or its file cannot be read.
+        DataError
+            Where a store cannot be reached.
         """
         file = self.files[self.file[row]]
         try:
@@ -128,16 +155,15 @@ class _Embedded(ABC):
     @abstractmethod
     def _cell(self, file: str, row: int) -> pa.Scalar: ...
 
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """The source of some of the images."""
+        return type(self)(self.files, self.column, self.file[rows], self.row[rows])
+
     def stamp(self) -> str:
         """A digest of the files' names, sizes and modification times, and of which rows count."""
         digest = blake2b(self.column.encode(), digest_size=16)
         for path in self.files:
-            try:
-                about = os.stat(path)
-                size, changed = about.st_size, about.st_mtime_ns
-            except OSError:
-                size = changed = -1
-            digest.update(f"{os.path.basename(path)}\0{size}\0{changed}\n".encode())
+            digest.update(f"{os.path.basename(path)}\0{_state(path)}\n".encode())
         digest.update(self.file.tobytes())
         digest.update(self.row.tobytes())
         return digest.hexdigest()
@@ -150,17 +176,20 @@ class ParquetSource(_Embedded):
     Memory holds the page in hand (as Arrow writes them, up to 1,024 images) and no more of a file.
     """
 
-    _cursor: _ParquetCursor | None = None
+    _cursors: Held[_ParquetCursor]
+
+    def __init__(self, *what: Any) -> None:
+        super().__init__(*what)
+        self._cursors = Held()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cursor": None}  # an open file does not travel
+        return self.__dict__ | {"_cursors": Held()}  # an open file does not travel
 
     def _cell(self, file: str, row: int) -> pa.Scalar:
-        cursor, self._cursor = self._cursor, None  # where reading fails, it is opened anew
-        if cursor is None or cursor.path != file:
-            cursor = _ParquetCursor(file, self.column)
+        cursor = self._cursors.get(file, lambda: _ParquetCursor(file, self.column))
+        self._cursors.forget(file)  # where reading fails, it is opened anew
         cell = cursor.cell(row)
-        self._cursor = cursor
+        self._cursors.get(file, lambda: cursor)
         return cell
 
 
@@ -170,7 +199,7 @@ class _ParquetCursor:
     def __init__(self, path: str, column: str) -> None:
         self.path = path
         self._column = column
-        self._file = pq.ParquetFile(path, memory_map=True)
+        self._file = open_parquet(path)
         groups = [
             self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)
         ]
@@ -196,6 +225,23 @@ class _ParquetCursor:
         return self._batch.column(0)[row - self._first]
 
 
+def open_parquet(name: str) -> pq.ParquetFile:
+    """A Parquet file by its path or URL; of one on a store, ranges are read as they are needed.
+
+    Raises
+    ------
+    OSError, pa.ArrowException
+        Where it cannot be read on this machine, or is none.
+    DataError
+        Where a store cannot be reached.
+    """
+    path = places.local(name)
+    if path is not None:
+        return pq.ParquetFile(path, memory_map=True)
+    # With a buffer, a column is read a range after the other and not as a whole.
+    return pq.ParquetFile(pa.PythonFile(places.Far(name), "r"), buffer_size=places.RANGE)
+
+
 class ArrowSource(_Embedded):
     """Images embedded in Arrow IPC files (as `datasets` saves them), read through a memory map."""
 
@@ -218,6 +264,17 @@ def open_arrow(path: str | os.PathLike[str]) -> pa.Table:
     except pa.ArrowInvalid:
         mapped.seek(0)
         return pa.ipc.open_file(mapped).read_all()
+
+
+def _state(name: str) -> str:
+    """Of a file: changes when it does."""
+    if places.local(name) is None:
+        return places.entry(name).stamp
+    try:
+        about = os.stat(name)
+    except OSError:
+        return "-1\0-1"
+    return f"{about.st_size}\0{about.st_mtime_ns}"
 
 
 def _bytes_of(cell: pa.Scalar) -> bytes:

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from candid.data import decode
 from candid.data.dataset import Dataset
-from candid.data.packing import INDEX, fill, locked
+from candid.data.locking import locked
+from candid.data.packing import INDEX, fill
 from candid.errors import DataError, OutputError
 from candid.files import writing
 from candid.settings import DataConfig
@@ -127,7 +128,7 @@ def pack(
             todo="name a folder with images, or see why the layout found none",
         )
     mark = fingerprint(dataset, config)
-    folder = (default_cache() if cache is None else cache) / mark[:32]
+    folder = _folder(mark, cache)
     store = _open(folder, len(dataset), mark, config.side)
     if store is None:
         with writing(folder):
@@ -157,6 +158,20 @@ def fingerprint(dataset: Dataset, config: DataConfig) -> str:
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     digest.update(ids.tobytes())
     return digest.hexdigest()
+
+
+def size_of(n: int, side: int) -> int:
+    """Bytes that a pack of so many pictures takes."""
+    return n * side * side * 3
+
+
+def is_begun(dataset: Dataset, config: DataConfig, *, cache: Path | None = None) -> bool:
+    """Whether there is a pack, finished or not: room for all of it was reserved."""
+    return (_folder(fingerprint(dataset, config), cache) / "pixels.npy").exists()
+
+
+def _folder(mark: str, cache: Path | None) -> Path:
+    return (default_cache() if cache is None else cache) / mark[:32]
 
 
 def _refuse_too_many_bad(dataset: Dataset, store: Store, most: float) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,25 +94,42 @@ class Stream:
 
     def order(self, epoch: int) -> NDArray[np.intp]:
         """(n,) the rows of an epoch as they are given; nothing is read for it."""
-        drawn = np.fromiter(self._drawn(epoch), np.int64, len(self))
-        out: NDArray[np.intp] = self._reading(epoch)[drawn]
+        out: NDArray[np.intp] = self._reading(epoch)[self._drawn(epoch)]
         return out
 
-    def pictures(self, place: Place = Place()) -> Iterator[tuple[Place, int, bytes | ImageError]]:
+    def pictures(
+        self, place: Place = Place(), mine: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[Place, int, bytes | ImageError]]:
         """An epoch's pictures from a place on: where the stream then stands, the row, its bytes.
 
         A picture that cannot be read comes as the error that says why.
+
+        Parameters
+        ----------
+        place
+            Where to begin.
+        mine
+            (n,) which of the epoch's places are given and read at all; None: each.
+
+        Raises
+        ------
+        DataError
+            Where a store cannot be reached.
         """
         reading, drawn = self._reading(place.epoch), self._drawn(place.epoch)
-        gone = np.zeros(len(self), np.bool_)
-        gone[np.fromiter(islice(drawn, place.given), np.int64)] = True
+        wanted = np.arange(len(self)) >= place.given
+        if mine is not None:
+            wanted &= mine
+        read_at_all = np.zeros(len(self), np.bool_)
+        read_at_all[drawn[wanted]] = True
         held: dict[int, bytes | ImageError] = {}
-        read = 0
-        for given, index in enumerate(drawn, place.given):
-            for entering in range(read, min(len(self), given + self.buffer)):
-                if not gone[entering]:
-                    held[entering] = self._read(int(reading[entering]))
-                read = entering + 1
+        entering = 0
+        for given in np.flatnonzero(wanted).tolist():
+            until = min(len(self), given + self.buffer)
+            for index in (entering + np.flatnonzero(read_at_all[entering:until])).tolist():
+                held[index] = self._read(int(reading[index]))
+            entering = max(entering, until)
+            index = int(drawn[given])
             yield Place(place.epoch, given + 1), int(reading[index]), held.pop(index)
 
     def _read(self, row: int) -> bytes | ImageError:
@@ -137,8 +153,11 @@ class Stream:
         out: NDArray[np.intp] = self.rows[np.lexsort((mine, number, mine // self.turns))]
         return out
 
-    def _drawn(self, epoch: int) -> Iterator[int]:
-        """The order of reading, drawn through the buffer."""
+    def _drawn(self, epoch: int) -> NDArray[np.int64]:
+        """(n,) the order of reading, drawn through the buffer."""
+        return np.fromiter(self._draws(epoch), np.int64, len(self))
+
+    def _draws(self, epoch: int) -> Iterator[int]:
         n = len(self)
         rng = np.random.default_rng((self.seed, epoch, 1))
         buffer = list(range(min(n, self.buffer)))

@@ -46,6 +46,7 @@ __all__ = [
     "demo_world",
     "draw_face",
     "draw_faces",
+    "is_synthetic",
     "plan",
     "write_faces",
 ]
@@ -244,6 +245,18 @@ def _settings(world: FaceWorld) -> dict[str, Any]:
     settings = dataclasses.asdict(world)
     settings["planted"] = [dataclasses.asdict(p) for p in world.planted]
     return {"drawing": _DRAWING, "target": TARGET, "classes": list(world.classes), **settings}
+
+
+def is_synthetic(origin: str) -> bool:
+    """Whether `write_faces` wrote the folder, or the folder of the table, that data come from."""
+    path = Path(origin)
+    try:
+        about = json.loads(
+            ((path if path.is_dir() else path.parent) / "world.json").read_text("utf-8")
+        )
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and {"drawing", "cue", "planted"} <= about.keys()
 
 
 def _holds(folder: Path, settings: dict[str, Any]) -> bool:

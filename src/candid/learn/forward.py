@@ -23,11 +23,14 @@ class Images:
         (n, side, side, 3) uint8, in memory or mapped, or as a tensor on a GPU.
     mean, std
         Per channel, of pixels scaled to 0…1.
+    at
+        (rows,) where the pixels of each row lie, -1 where they are not there; None: row by row.
     """
 
     pixels: NDArray[np.uint8] | Tensor
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    at: NDArray[np.intp] | None = None
 
     @property
     def side(self) -> int:
@@ -36,10 +39,23 @@ class Images:
 
     def batch(self, rows: NDArray[np.intp], device: torch.device) -> Tensor:
         """(rows, 3, side, side) float32, normalised, in plain (channels first) memory."""
+        if self.at is not None:
+            rows = self.at[rows]
+            if (rows < 0).any():
+                raise IndexError("the pixels of these rows are not packed")
         if isinstance(self.pixels, Tensor):
             raw = self.pixels[torch.from_numpy(rows).to(self.pixels.device)].to(device)
         else:
             raw = torch.from_numpy(self.pixels[rows]).to(device)
+        return self.normalised(raw)
+
+    def packed(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of the rows whose pixels are there."""
+        return rows if self.at is None else rows[self.at[rows] >= 0]
+
+    def normalised(self, raw: Tensor) -> Tensor:
+        """(n, 3, side, side) float32 from (n, side, side, 3) uint8, on the same device."""
+        device = raw.device
         # Channels apart before the arithmetic: one factor for a whole plane is ten times as fast
         # as three factors that alternate from byte to byte.
         planes = raw.permute(0, 3, 1, 2).contiguous().float()

@@ -8,6 +8,7 @@ its share of every batch, and all have the same loss (`distributed`).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -24,12 +25,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from candid.data.streamed import Streamed
 from candid.errors import ConfigError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.augment import augment
 from candid.learn.balance import GroupDRO, group_cells, group_weights
 from candid.learn.device import captured, pick_device, placed, uses_bfloat16
 from candid.learn.distributed import Team, team
+from candid.learn.feed import Feed, FromShards, Packed
 from candid.learn.forward import Images, forward, logits
 from candid.learn.mixing import Mixture, mix, mixture_loss, unmixed
 from candid.learn.optimizers import learning_rate, optimizer_of
@@ -43,7 +46,8 @@ class Task:
     """What is to be learned: packed images, their labels, and which rows are for what.
 
     `label` holds (n,) indices of classes; `train` and `validation` are rows without missing labels;
-    `codes` (n,) values of the attributes between which the loss is balanced.
+    `codes` (n,) values of the attributes between which the loss is balanced. Where training streams
+    its images from their shards, `streamed` says where those lie; then not all are packed.
     """
 
     images: Images
@@ -52,6 +56,7 @@ class Task:
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
     codes: tuple[NDArray[np.int16], ...] = ()
+    streamed: Streamed | None = None
 
     def on_rows(self, values: NDArray[Any]) -> NDArray[Any]:
         """What is known of each training row, at the place of that row among all (0 elsewhere)."""
@@ -156,6 +161,8 @@ def train(
         When the loss is no longer a finite number.
     ConfigError
         Where there are fewer images than processes.
+    DataError
+        Where images are streamed, and too many cannot be read or their store cannot be reached.
     """
     us = team()
     us.check_enough(
@@ -173,9 +180,10 @@ def train(
     bar = tqdm(
         total=config.steps, initial=state.step, desc="train", unit="batch", disable=quiet or None
     )
-    with bar:
+    feed = _feed(task, config, device, us, quiet)
+    with bar, contextlib.closing(feed.batches(state.step)) as batches:
         left = 0 if stale(state, config) else max(0, config.steps - state.step)
-        for rows in islice(batches(task.train, state.step, config), left):
+        for rows, batch in islice(batches, left):
             labels = torch.from_numpy(task.label[rows].astype(np.int64)).to(device)
             rate = learning_rate(state.step, config)
             # The caller's random numbers stay as they were: dropout draws inside the fork.
@@ -185,7 +193,6 @@ def train(
             ):
                 generator = seeded(config.seed, state.step, device)
                 side = side_at(state.step, config, task.images.side)
-                batch = task.images.batch(rows[mine], device)
                 batch = augment(batch, augmentation, generator, side)
                 if config.mixup or config.cutmix:  # with images of other processes, too
                     batch, mixture = mix(us.gather(batch, len(rows)), labels, config, generator)
@@ -222,6 +229,12 @@ def train(
                 yield row
                 if stale(state, config):
                     return
+
+
+def _feed(task: Task, config: TrainConfig, device: torch.device, us: Team, quiet: bool) -> Feed:
+    if task.streamed is None:
+        return Packed(task.images, task.train, config, device, us)
+    return FromShards(task.images, task.streamed, task.train, config, device, us, quiet)
 
 
 def _descend(state: State, loss: Tensor, rate: float) -> None:
@@ -268,31 +281,6 @@ def side_at(step: int, config: TrainConfig, full: int) -> int:
 def due(step: int, steps: int, times: int) -> bool:
     """Whether something done `times` times, evenly spread over `steps`, is due after `step`."""
     return step * times // steps > (step - 1) * times // steps
-
-
-def batches(rows: NDArray[np.intp], step: int, config: TrainConfig) -> Iterator[NDArray[np.intp]]:
-    """The rows of batch `step` (from 0) and of all that follow it, without end.
-
-    Every epoch has each row once, in a new order, which the seed and its number decide. Batches are
-    cut from one epoch after the other, so all have the same size and none is padded or dropped: one
-    that begins with the end of an epoch goes on with the beginning of the next. Fewer rows than a
-    batch make one smaller batch per epoch.
-    """
-    size = min(config.batch_size, len(rows))
-    epoch, place = divmod(step * size, len(rows))
-
-    def shuffled() -> NDArray[np.intp]:
-        return np.random.default_rng([config.seed, 0, epoch]).permutation(rows)
-
-    order = shuffled()
-    while True:
-        batch = order[place : place + size]
-        place += size
-        if place >= len(rows):
-            epoch, place = epoch + 1, place - len(rows)
-            order = shuffled()
-            batch = np.concatenate([batch, order[:place]])
-        yield batch
 
 
 def seeded(seed: int, step: int, device: torch.device) -> torch.Generator:

@@ -23,17 +23,20 @@ def look(
 ) -> tuple[Exploration, ExplorationImages]:
     """What is in the data; writes nothing."""
     from candid.data.explore import explore
+    from candid.data.synthetic import is_synthetic
 
     exploration, images = explore(
         data.dataset,
         data.store,
+        whole=None if data.streamed is None else data.streamed.dataset,
         confidence=config.evaluate.confidence,
         draws=config.evaluate.draws,
         seed=config.evaluate.seed,
         quiet=quiet,
     )
     samples = {c: tuple(data.dataset.ids[list(r)].tolist()) for c, r in images.samples.items()}
-    return replace(exploration, samples=samples), images
+    drawn = is_synthetic(data.dataset.origin)
+    return replace(exploration, samples=samples, synthetic=drawn), images
 
 
 def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Exploration:

@@ -14,26 +14,39 @@ from candid.config import differences
 from candid.errors import DependencyError, RunError
 from candid.records import Provenance, read_record
 from candid.runs import RunFolder
-from candid.settings import Config
+from candid.settings import Config, DataConfig
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.data.store import Store
+    from candid.data.streamed import Streamed
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set and its packed pixels."""
+    """A data set and its packed pixels.
+
+    Attributes
+    ----------
+    dataset, store
+        What is packed.
+    streamed
+        Of which larger data set that is a part, where training streams it; else None.
+    """
 
     dataset: Dataset
     store: Store
+    streamed: Streamed | None = None
 
     @property
     def fingerprint(self) -> str:
         """The same where pixels and annotations are."""
-        from candid.data.explore import data_fingerprint
+        from candid.data.explore import data_fingerprint, streamed_fingerprint
 
-        return data_fingerprint(self.dataset, self.store)
+        packed = data_fingerprint(self.dataset, self.store)
+        if self.streamed is None:
+            return packed
+        return streamed_fingerprint(self.streamed.dataset, packed)
 
 
 def load(path: Path, config: Config, *, cache: Path | None = None, quiet: bool = False) -> Data:
@@ -52,10 +65,13 @@ def load(path: Path, config: Config, *, cache: Path | None = None, quiet: bool =
 def pack(
     dataset: Dataset, config: Config, *, cache: Path | None = None, quiet: bool = False
 ) -> Data:
-    """Pack the images of a data set unless that was done before."""
+    """Pack the images of a data set unless that was done before; of a stream, a part of them."""
     from candid.data import store
+    from candid.data.streamed import streamed
 
-    return Data(dataset, store.pack(dataset, config.data, cache=cache, quiet=quiet))
+    stream = streamed(dataset, config.data, cache=cache, quiet=quiet)
+    part = dataset if stream is None else stream.part()
+    return Data(part, store.pack(part, config.data, cache=cache, quiet=quiet), stream)
 
 
 def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> Data:
@@ -69,7 +85,7 @@ def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> D
     from candid.data import places
 
     about = read_record(run.provenance, Provenance)
-    if not places.is_there(about.data):
+    if not places.found(about.data):
         raise RunError(
             f"The data that the run {run.path} began with are gone: there is no {about.data}.",
             expected="the same images and labels in the same place",
@@ -87,8 +103,13 @@ def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> D
 
 def begin(path: Path, config: Config, data: Data) -> tuple[RunFolder, Config]:
     """A new run folder at `path`, and its full settings."""
+    from candid.data.dataset import Sharded
+
     dataset = data.dataset
     found = replace(config.data, target=dataset.target, layout=dataset.layout)
+    if isinstance(dataset.source, Sharded):
+        # The disk may be fuller when the run goes on, and training must not change then.
+        found = replace(found, stream="never" if data.streamed is None else "always")
     config = replace(config, data=found)
     about = runs.provenance(
         seed=config.train.seed,
@@ -126,7 +147,7 @@ def open_or_begin(
     """
     if RunFolder(path).config.is_file():
         run, found = runs.open_run(path)
-        config = replace(config, data=replace(config.data, layout=found.data.layout))
+        config = replace(config, data=as_found(config.data, found.data, "layout", "stream"))
         if changed := differences(config, found):
             raise RunError(
                 f"{path} holds a run with other settings: {', '.join(changed)}.",
@@ -137,6 +158,13 @@ def open_or_begin(
     data = load(where, config, cache=cache, quiet=quiet)
     run, config = begin_training(path, config, data, name=config.network.name)
     return run, config, data
+
+
+def as_found(data: DataConfig, found: DataConfig, *names: str) -> DataConfig:
+    """Settings in which what was left to the data is as it was found when the run began."""
+    unsaid = DataConfig()
+    left = [name for name in names if getattr(data, name) == getattr(unsaid, name)]
+    return replace(data, **{name: getattr(found, name) for name in left})
 
 
 def needs_torch() -> None:

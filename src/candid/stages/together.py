@@ -18,7 +18,7 @@ from candid.errors import RunError
 from candid.records import Provenance, read_record
 from candid.runs import RunFolder
 from candid.settings import Config
-from candid.stages.starting import Data, begin_training, load, needs_torch
+from candid.stages.starting import Data, as_found, begin_training, load, needs_torch
 
 
 def launched() -> bool:
@@ -74,6 +74,7 @@ def open_together(
     data = load(where, config, cache=cache, quiet=quiet) if packs else None
     us.wait()
     data = data or load(where, config, cache=cache, quiet=quiet)
+    us.check_agreed("data.stream", "never" if data.streamed is None else "always")
     us.check_agreed("data", data.fingerprint)
     return run, us.told(lambda: _begun(run, config, data, about)), data
 
@@ -89,10 +90,8 @@ def _found(
     _, found = runs.open_run(run.path)
     about = read_record(run.provenance, Provenance)
     if config is not None:
-        data = replace(config.data, layout=found.data.layout, target=found.data.target)
+        data = as_found(config.data, found.data, "layout", "target", "stream")
         changed = differences(replace(config, data=data), found)
-        if config.data.target not in ("", found.data.target):
-            changed.append("data.target")
         if changed:
             raise RunError(
                 f"{run.path} holds a run with other settings: {', '.join(changed)}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,6 @@ def train(
     from candid.learn import checkpoint
     from candid.learn.device import memory_kept, threads
     from candid.learn.distributed import team
-    from candid.learn.features import Features
-    from candid.learn.fitting import fit_state
     from candid.learn.train import train as steps
 
     us = team()
@@ -66,26 +65,47 @@ def train(
                 checkpoint.load(saved, state)
                 # What was spent before it was stopped counts, too.
                 began -= state.history[-1].seconds if state.history else 0.0
-        if not isinstance(state.network, Features):
+        if not _fitted(task, state, config, us.leads, quiet):
             save_to = run.checkpoint if us.leads else None
             for _ in steps(task, state, config.train, config.augment, save_to=save_to, quiet=quiet):
                 if us.leads:
                     runs.write_history(run, state.history)
-        elif us.leads:
-            fit_state(task, state, config.train, quiet=quiet)
+            if us.leads:
+                augmented = {("picture", "augmented"): _augmented(task, config, rows=4)}
+                runs.write_pictures(run, runs.read_pictures(run) | augmented)
         return us.told(lambda: _kept(run, state, task, data, config, began))
+
+
+def _fitted(task: Task, state: State, config: Config, leads: bool, quiet: bool) -> bool:
+    """Whether the network is no such as is trained in steps; then the process that leads fits it.
+
+    Raises
+    ------
+    ConfigError
+        Where its images are streamed: it looks at all of them at once.
+    """
+    from candid.learn.features import Features
+    from candid.learn.fitting import fit_state
+
+    if not isinstance(state.network, Features):
+        return False
+    if task.streamed is not None:
+        raise ConfigError(
+            "The network 'features' is fitted to all images at once and cannot be streamed.",
+            expected="a network that is trained in steps: plain, deep, vit or timm",
+            todo="set network.name, or data.stream = never where a pack fits on the disk",
+        )
+    if leads:
+        fit_state(task, state, config.train, quiet=quiet)
+    return True
 
 
 def _kept(
     run: RunFolder, state: State, task: Task, data: Data, config: Config, began: float
 ) -> ModelCard:
     """Write what came of a training that is done; model.json last, as it says so."""
-    from candid.learn.features import Features
     from candid.learn.model import save_weights
 
-    if not isinstance(state.network, Features):
-        augmented = {("picture", "augmented"): _augmented(task, config, rows=4)}
-        runs.write_pictures(run, runs.read_pictures(run) | augmented)
     runs.write_history(run, state.history)
     card = _card(state, task, data, config)
     kept = state.best if config.train.keep == "best" else state.measured.state_dict()
@@ -101,10 +121,19 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> State
     Raises
     ------
     ConfigError
-        Where the network cannot be built, or images are to grow and it takes but one size.
+        Where the network cannot be built, images are to grow and it takes but one size, or several
+        networks are to divide batches of which each process has but a part.
     """
+    from candid.learn.distributed import team
     from candid.learn.train import check_growth, start
 
+    if config.network.members > 1 and team().size > 1:
+        raise ConfigError(
+            f"network.members = {config.network.members} needs one process, and there are "
+            f"{team().size}.",
+            expected="one process, or one network",
+            todo="train without torchrun, or set network.members=1",
+        )
     network = _fresh(task, config) if network is None else network
     check_growth(network, config.train, task.images.side)
     return start(network, config.train, task)
@@ -134,19 +163,30 @@ def task_of(data: Data, config: Config) -> Task:
     ConfigError
         Where the data lack an attribute to balance, or it is a number.
     """
+    import numpy as np
+
     from candid.learn.forward import Images, channel_statistics
     from candid.learn.train import Task
 
-    dataset, store = data.dataset, data.store
+    dataset, store, streamed = data.dataset, data.store, data.streamed
     rows = {split: dataset.rows(split, store.usable) for split in ("train", "validation")}
-    mean, std = channel_statistics(store.pixels, rows["train"])
+    images = Images(store.pixels, *channel_statistics(store.pixels, rows["train"]))
+    if streamed is not None:  # rows are those of the whole data set, of which a part is packed
+        dataset, kept = streamed.dataset, streamed.kept
+        at = np.full(len(dataset), -1, np.intp)
+        at[kept] = np.arange(len(kept))
+        images = replace(images, at=at)
+        usable = np.ones(len(dataset), np.bool_)
+        usable[kept] = store.usable
+        rows = {split: dataset.rows(split, usable) for split in rows}
     return Task(
-        Images(store.pixels, mean, std),
+        images,
         dataset.label,
         len(dataset.classes),
         rows["train"],
         rows["validation"],
         tuple(_codes(dataset, name) for name in config.train.balance_attributes),
+        streamed,
     )
 
 
@@ -204,5 +244,6 @@ def _augmented(task: Task, config: Config, *, rows: int) -> bytes:
     from candid.data.pictures import png
     from candid.learn.grid import augmented_grid
 
-    grid = augmented_grid(task.images, task.train[:rows], config.augment, seed=config.train.seed)
+    some = task.images.packed(task.train)[:rows]
+    grid = augmented_grid(task.images, some, config.augment, seed=config.train.seed)
     return png(grid)

@@ -19,6 +19,7 @@ from candid.data.layouts import (
     folder,
     huggingface,
     lfw,
+    shards,
     table,
     utkface,
     webdataset,
@@ -70,7 +71,8 @@ def load(
     Parameters
     ----------
     path
-        A data folder, a table (CSV, TSV, Parquet) or a tar shard; or the URL of tar shards.
+        A data folder, a table (CSV, TSV, Parquet) or a shard; or shards (tar or Parquet files) by
+        a URL, or by a pattern such as `shards/train-*.tar`.
     target
         The annotation to learn; None: the layout's own, such as Male for CelebA.
     layout
@@ -98,21 +100,30 @@ def load(
         )
     name = places.name_of(path)
     near = places.local(name)
-    if near is None:  # only shards are read from a store
-        if layout not in (None, "webdataset"):
-            raise _not_far(name, str(layout))
-        return replace(webdataset.read(path, target, config), origin=name)
+    if near is None or shards.is_pattern(name):
+        dataset = _of_shards(path, name, target, layout, config)
+        return replace(dataset, origin=name if near is None else str(near.absolute()))
     _check_path(near)
     place, known = _recognised(near, [*LAYOUTS.values()] if layout is None else [LAYOUTS[layout]])
     return replace(known.read(place, target, config), origin=str(near.resolve()))
 
 
-def _not_far(name: str, layout: str) -> LayoutError:
-    return LayoutError(
-        f"{name} lies on an object store, from which the layout {layout!r} is not read.",
-        expected="tar shards (the layout 'webdataset')",
-        todo="pack the data into tar shards, or fetch it",
-    )
+def _of_shards(
+    path: Path, name: str, target: str | None, layout: str | None, config: DataConfig
+) -> Dataset:
+    """The data set in the shards that a URL or a pattern names."""
+    files = shards.named(name)
+    known, read = "huggingface", huggingface.read_shards
+    if shards.is_tar(files[0]):
+        known, read = "webdataset", webdataset.read_shards
+    if layout not in (None, known):
+        raise LayoutError(
+            f"{name} names shards of the layout {known!r}; the layout {layout!r} was asked for.",
+            expected="a folder of this machine for any other layout than webdataset (tar) and "
+            "huggingface (Parquet): nothing else is read from an object store or by a pattern",
+            todo="leave --layout out; or pack the data into shards, or fetch it",
+        )
+    return read(path, files, target, config)
 
 
 def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
@@ -156,11 +167,11 @@ def _check_path(path: Path) -> None:
                 expected="pictures and their labels",
                 todo="unpack the data there, or name another folder",
             )
-    elif not (path.is_file() and path.name.lower().endswith((*table.SUFFIXES, webdataset.SUFFIX))):
+    elif not (path.is_file() and path.name.lower().endswith((*table.SUFFIXES, *shards.TAR))):
         raise LayoutError(
             f"{path} is neither a folder nor a table.",
             expected=f"a data folder, or a file ending in {', '.join(table.SUFFIXES)} or "
-            f"{webdataset.SUFFIX}",
+            f"{shards.TAR[0]}",
             todo="name the folder that holds the data",
         )
 

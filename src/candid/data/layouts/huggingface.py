@@ -19,15 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from candid.columns import words_of
-from candid.data import splits
+from candid.data import places, splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import files_in, folders_in
+from candid.data.layouts.shards import PARQUET, each, is_parquet
 from candid.data.layouts.table import LABELS, from_columns
-from candid.data.sources import ArrowSource, ParquetSource, open_arrow
+from candid.data.sources import ArrowSource, ParquetSource, open_arrow, open_parquet
 from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
 
-_PARQUET = (".parquet", ".pq")
 _SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
 _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "bytes")
 
@@ -36,17 +36,22 @@ _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "bytes")
 class Shard:
     """One file with rows: where it lies, and the split that its name or folder says, if any."""
 
-    file: Path
+    name: str
     split: str | None
+
+    @property
+    def path(self) -> PurePath:
+        """Its name, to take apart."""
+        return PurePath(self.name)
 
 
 def recognise(path: Path) -> bool:
     """Whether `datasets` saved this folder, or there is Parquet with an image column."""
     if path.is_file():
-        return path.suffix.lower() in _PARQUET and _has_images(path)
+        return is_parquet(path.name) and _has_images(path)
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return True
-    found = [f for folder in _shard_folders(path) for f in files_in(folder, *_PARQUET)[:1]]
+    found = [f for folder in _shard_folders(path) for f in files_in(folder, *PARQUET)[:1]]
     return any(_has_images(f) for f in found[:3])
 
 
@@ -55,15 +60,28 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     saved = path.is_dir() and bool(
         (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
     )
-    shards = _saved_shards(path) if saved else _parquet_shards(path)
-    schema = _schema(shards[0].file)
-    features = _features(schema, shards[0].file)
+    return _read(path, _saved_shards(path) if saved else _parquet_shards(path), target, config)
+
+
+def read_shards(
+    path: Path, shards: Sequence[str], target: str | None, config: DataConfig
+) -> Dataset:
+    """Read the annotations of Parquet files that `path` means; as `read`."""
+    _refuse_several(path, [PurePath(shard).parts[:-1] for shard in shards])
+    found = [Shard(shard, split_of(PurePath(shard))) for shard in shards]
+    return _read(path, found, target, config)
+
+
+def _read(path: Path, shards: Sequence[Shard], target: str | None, config: DataConfig) -> Dataset:
+    saved = not is_parquet(shards[0].name)
+    schema = _schema(shards[0].name)
+    features = _features(schema, shards[0].name)
     image = _image_column(schema, features, path)
     table, file, row = _annotations(shards, image, saved)
     names, table = _names(table, image)
     ids = _ids(names, shards, file, row)
     made = ArrowSource if saved else ParquetSource
-    files = [shard.file for shard in shards]
+    files = [shard.name for shard in shards]
     _try_some(made(files, image, file, row), path)
     class_names = {n: tuple(f["names"]) for n, f in features.items() if _is_class_label(f)}
     only = [*class_names][:1] if len(class_names) == 1 else []
@@ -111,7 +129,7 @@ def _state(folder: Path, split: str | None) -> list[Shard]:
         raise _damaged(folder / "state.json", "it names no files") from error
     said = state.get("_split")
     split = split or (said if isinstance(said, str) else None)
-    return [Shard(_inside(folder, str(name)), split) for name in names]
+    return [Shard(str(_inside(folder, str(name))), split) for name in names]
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -127,20 +145,20 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _shard_folders(path: Path) -> list[Path]:
     """Where Parquet shards may lie: here, in data/, or in folders called train, val or test."""
-    places = [path, path / "data"]
-    inner = [f for p in places for f in folders_in(p) if f.name.lower() in splits.WORDS]
-    if not any(files_in(p, *_PARQUET) for p in (*places, *inner)):
+    near = [path, path / "data"]
+    inner = [f for p in near for f in folders_in(p) if f.name.lower() in splits.WORDS]
+    if not any(files_in(p, *PARQUET) for p in (*near, *inner)):
         # One configuration of a data set: a folder of its own.
-        inner = [f for f in folders_in(path)[:50] if files_in(f, *_PARQUET)]
+        inner = [f for f in folders_in(path)[:50] if files_in(f, *PARQUET)]
         for folder in folders_in(path)[:50]:
             inner += [f for f in folders_in(folder) if f.name.lower() in splits.WORDS]
-    return [p for p in (*places, *inner) if p.is_dir()]
+    return [p for p in (*near, *inner) if p.is_dir()]
 
 
 def _parquet_shards(path: Path) -> list[Shard]:
     if path.is_file():
-        return [Shard(path, None)]
-    files = [f for folder in _shard_folders(path) for f in files_in(folder, *_PARQUET)]
+        return [Shard(str(path), None)]
+    files = [f for folder in _shard_folders(path) for f in files_in(folder, *PARQUET)]
     if not files:
         raise LayoutError(
             f"There is neither a saved data set nor Parquet in {path}.",
@@ -149,19 +167,21 @@ def _parquet_shards(path: Path) -> list[Shard]:
         )
     for file in files:
         _inside(path, str(file.relative_to(path)))
-    configurations = {_configuration(path, f) for f in files}
+    _refuse_several(path, [f.relative_to(path).parts[:-1] for f in files])
+    return [Shard(str(file), split_of(file)) for file in files]
+
+
+def _refuse_several(path: Path, folders: Sequence[Sequence[str]]) -> None:
+    """Raise a LayoutError where the files lie in folders that are no splits of one data set."""
+    configurations = {
+        "/".join(part for part in parts if part.lower() not in splits.WORDS) for parts in folders
+    }
     if len(configurations) > 1:
         raise LayoutError(
             f"{path} holds several data sets: {', '.join(sorted(configurations)[:8])}.",
             expected="one",
             todo="name the folder of one of them",
         )
-    return [Shard(file, split_of(file)) for file in files]
-
-
-def _configuration(path: Path, file: Path) -> str:
-    parts = file.relative_to(path).parts[:-1]
-    return "/".join(p for p in parts if p.lower() not in splits.WORDS)
 
 
 def split_of(file: PurePath) -> str | None:
@@ -176,10 +196,10 @@ def split_of(file: PurePath) -> str | None:
 # --- what is in them -----------------------------------------------------------------------------
 
 
-def _schema(file: Path) -> pa.Schema:
+def _schema(file: str) -> pa.Schema:
     try:
-        if file.suffix.lower() in _PARQUET:
-            return pq.read_schema(file)
+        if is_parquet(file):
+            return open_parquet(file).schema_arrow
         return open_arrow(file).schema
     except (OSError, pa.ArrowException) as error:
         raise _damaged(file, str(error)) from error
@@ -204,14 +224,15 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _features(schema: pa.Schema, file: Path) -> dict[str, dict[str, Any]]:
+def _features(schema: pa.Schema, file: str) -> dict[str, dict[str, Any]]:
     """The features that `datasets` wrote about each column; {} where it did not."""
     info: Any = {}
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])["info"]
     except (KeyError, TypeError, ValueError):
-        beside = file.parent / "dataset_info.json"
-        if beside.is_file():
+        path = places.local(file)
+        beside = path.parent / "dataset_info.json" if path else None
+        if beside and beside.is_file():
             info = _json(beside)
     features = info.get("features") if isinstance(info, dict) else None
     features = features if isinstance(features, dict) else {}
@@ -249,8 +270,8 @@ def _annotations(
 ) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
     """Every column but the images' bytes, with the split; and each row's file and place there."""
     tables, file, row = [], [], []
-    for index, shard in enumerate(shards):
-        table = _one(shard.file, image, saved)
+    read = each(lambda number: _one(shards[number].name, image, saved), [s.name for s in shards])
+    for index, (shard, table) in enumerate(zip(shards, read, strict=True)):
         if shard.split is not None:
             if "split" in table.column_names:
                 table = table.drop_columns(["split"])
@@ -261,7 +282,7 @@ def _annotations(
         file.append(np.full(table.num_rows, index, dtype=np.int64))
         row.append(np.arange(table.num_rows, dtype=np.int64))
     if len({shard.split is None for shard in shards}) > 1:
-        odd = next(shard.file.name for shard in shards if shard.split is None)
+        odd = next(shard.path.name for shard in shards if shard.split is None)
         raise DataError(
             f"The name of {odd} does not say its split, and other names do.",
             expected="names such as train-00000-of-00001.parquet for every file",
@@ -270,14 +291,14 @@ def _annotations(
     try:
         joined = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
-        raise _damaged(shards[0].file.parent, f"its files do not fit together: {error}") from error
+        raise _damaged(shards[0].path.parent, f"its files do not fit together: {error}") from error
     return joined, np.concatenate(file), np.concatenate(row)
 
 
-def _one(file: Path, image: str, saved: bool) -> pa.Table:
+def _one(file: str, image: str, saved: bool) -> pa.Table:
     """One file's columns; the images' column holds their own names, or is gone without names."""
     try:
-        parquet = None if saved else pq.ParquetFile(file)
+        parquet = None if saved else open_parquet(file)
         table: Any = open_arrow(file) if parquet is None else None
         schema = table.schema if parquet is None else parquet.schema_arrow
         kind = schema.field(image).type
@@ -328,7 +349,7 @@ def _ids(
     clean = [posixpath.basename(n.replace("\\", "/")) if n else "" for n in names]
     if all(clean) and len(set(clean)) == len(clean):
         return clean
-    stems = [f"{s.file.parent.name}/{s.file.stem}" for s in shards]
+    stems = [f"{s.path.parent.name}/{s.path.stem}" for s in shards]
     return [f"{stems[f]}#{r}" for f, r in zip(file, row, strict=True)]
 
 
@@ -349,7 +370,7 @@ def _json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _damaged(file: Path, reason: str) -> DataError:
+def _damaged(file: PurePath | str, reason: str) -> DataError:
     return DataError(
         f"Cannot read {file}: {reason}",
         expected="a whole data set as Hugging Face's datasets writes it",

@@ -21,21 +21,19 @@ from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import without_image, without_label
 from candid.data.layouts.huggingface import split_of
 from candid.data.layouts.pictures import files_in, folders_in
+from candid.data.layouts.samples import Sample, samples
+from candid.data.layouts.shards import TAR, each, is_tar
 from candid.data.layouts.table import from_columns
-from candid.data.tars import Sample, TarSource, samples
+from candid.data.tars import TarSource
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
 
-SUFFIX = ".tar"
 _GLANCE = 8  # members of a shard that are looked at to recognise the layout
 
 
 def recognise(path: Path) -> bool:
     """Whether there are tar shards whose first members are a picture with annotations."""
-    name = places.name_of(path)
     try:
-        if places.local(name) is None:
-            return bool(_far_shards(name))
         shards = _near_shards(path)
         return bool(shards) and any(
             sample.name and sample.annotations for sample in samples(shards[0], _GLANCE)
@@ -46,8 +44,14 @@ def recognise(path: Path) -> bool:
 
 def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read the headers and annotations of all shards; without a target, class, label or target."""
+    return read_shards(path, _near_shards(path), target, config)
+
+
+def read_shards(
+    path: Path, shards: Sequence[str], target: str | None, config: DataConfig
+) -> Dataset:
+    """Read the headers and annotations of shards that `path` means; as `read`."""
     name = places.name_of(path)
-    shards = _near_shards(path) if places.local(name) is not None else _far_shards(name)
     if not shards:
         raise LayoutError(
             f"There are no tar shards in {name}.",
@@ -62,7 +66,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             expected="names such as train-000.tar for every shard",
             todo="rename it, or move it away",
         )
-    seen = [_one(shard, number, named[shard]) for number, shard in enumerate(shards)]
+    seen = each(lambda number: _one(shards[number], number, named[shards[number]]), shards)
     return _dataset(path, name, shards, seen, target, config)
 
 
@@ -203,12 +207,6 @@ def _ids(shards: Sequence[str], seen: Sequence[_Seen]) -> list[str]:
 def _near_shards(path: Path) -> list[str]:
     """The tar files of a folder, or of folders in it that are called after splits."""
     if path.is_file():
-        return [str(path)] if path.name.lower().endswith(SUFFIX) else []
+        return [str(path)] if is_tar(path.name) else []
     inner = [f for f in folders_in(path) if f.name.lower() in splits.WORDS]
-    return [str(file) for folder in (path, *inner) for file in files_in(folder, SUFFIX)]
-
-
-def _far_shards(name: str) -> list[str]:
-    if name.lower().endswith(SUFFIX):
-        return [name]
-    return [e.name for e in places.below(name) if e.name.lower().endswith(SUFFIX)]
+    return [str(file) for folder in (path, *inner) for file in files_in(folder, *TAR)]

@@ -1,0 +1,134 @@
+"""Tar shards as WebDataset has them: neighbours with one key are one sample.
+
+`000017.jpg` beside `000017.json` and `000017.cls` is one picture with its annotations (Aizman,
+Maltby and Breuel 2019, "High performance I/O for large scale deep learning"). Of the pictures, only
+where they lie is kept (`candid.data.tars` reads them).
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from candid.data import places
+from candid.data.layouts.pictures import is_picture
+from candid.errors import DataError
+
+_ANNOTATION = 1 << 20  # bytes of one sample's annotations
+CLASS = "class"  # what the number in a .cls file is called
+
+
+@dataclass(slots=True)
+class Sample:
+    """One picture in a shard, and what is written about it.
+
+    Attributes
+    ----------
+    name
+        Of the picture's member; "" where there is none.
+    offset, size
+        Where its bytes lie in the shard.
+    annotations
+        From its .json and .cls; a value inside a value is called `outer.inner`.
+    """
+
+    key: str
+    name: str = ""
+    offset: int = 0
+    size: int = 0
+    annotations: dict[str, Any] = field(default_factory=dict)
+
+
+def samples(shard: str, most: int | None = None) -> Iterator[Sample]:
+    """The samples of a shard in order; at most so many members are read, if that is given.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read, is damaged, or holds annotations that are none.
+    """
+    sample: Sample | None = None
+    with places.opened(shard) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                for number, member in enumerate(_members(archive)):
+                    if number == most:
+                        break
+                    key, ending = _split_name(member.name)
+                    if sample is None or sample.key != key:
+                        if sample is not None:
+                            yield sample
+                        sample = Sample(key)
+                    _add(sample, archive, member, ending, shard)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise _damaged(shard, str(error)) from error
+    if sample is not None:
+        yield sample
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while (member := archive.next()) is not None:
+        archive.members.clear()  # type: ignore[attr-defined]  # else it remembers every member
+        base = member.name.rpartition("/")[2]
+        if member.isreg() and not base.startswith("."):
+            yield member
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """A member's key and ending: all up to the first dot of its last part, and the rest."""
+    folder, slash, base = name.removeprefix("./").rpartition("/")
+    stem, _, ending = base.partition(".")
+    return folder + slash + stem, ending.lower()
+
+
+def _add(
+    sample: Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str, shard: str
+) -> None:
+    if is_picture(f".{ending}"):
+        if not sample.name:
+            sample.name = member.name.removeprefix("./")
+            sample.offset, sample.size = member.offset_data, member.size
+    elif ending in ("json", "cls"):
+        text = _text(archive, member, shard)
+        if ending == "cls":
+            sample.annotations[CLASS] = text.strip()
+            return
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise _damaged(shard, f"{member.name} is no JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise _damaged(shard, f"{member.name} holds no object")
+        sample.annotations |= _flat(value, "")
+
+
+def _text(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str) -> str:
+    if member.size > _ANNOTATION:
+        raise _damaged(shard, f"{member.name} is too large ({member.size:,} bytes)")
+    file = archive.extractfile(member)
+    data = file.read() if file is not None else b""
+    if len(data) < member.size:
+        raise _damaged(shard, f"it is cut short inside {member.name}")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise _damaged(shard, f"{member.name} is not UTF-8") from error
+
+
+def _flat(value: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(inner, f"{name}.") if isinstance(inner, dict) else {name: inner}
+    return flat
+
+
+def _damaged(shard: str, reason: str) -> DataError:
+    return DataError(
+        f"Cannot read {shard}: {reason}.",
+        expected="a whole tar file, not compressed, with pictures beside their .json or .cls",
+        todo="fetch or pack it again; unpack .tar.gz to .tar",
+    )

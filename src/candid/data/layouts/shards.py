@@ -1,0 +1,83 @@
+"""Shards that are named by a URL or a pattern, of whatever layout: which files they are."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from candid.data import places
+from candid.errors import DataError, LayoutError
+
+T = TypeVar("T")
+
+TAR = (".tar",)
+PARQUET = (".parquet", ".pq")
+_READERS = 16  # shards on a store whose annotations are read at a time
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name is none of a file or folder of this machine, but a pattern such as *.tar."""
+    path = places.local(name)
+    return glob.has_magic(name) and (path is None or not path.exists())
+
+
+def named(name: str) -> list[str]:
+    """The tar or Parquet files that a URL or a pattern names, by name; of one kind.
+
+    Parameters
+    ----------
+    name
+        A file on a store, the beginning of names there, or a pattern of files or folders.
+
+    Raises
+    ------
+    DataError
+        Where nothing is there, or the store cannot be reached.
+    LayoutError
+        Where what is there is no shard, or some are tar and some are Parquet files.
+    """
+    words = places.found(name)
+    if not words:
+        raise DataError(
+            f"Nothing is called {name}.",
+            expected="tar or Parquet files, a folder or URL with some, or a pattern of their names",
+            todo="check the name, and the credentials where it lies on an object store",
+        )
+    files: list[str] = []
+    for word in words:
+        inside = [e.name for e in places.below(word)] if places.is_folder(word) else [word]
+        files += [file for file in inside if is_tar(file) or is_parquet(file)]
+    if not files:
+        raise LayoutError(
+            f"{name} is no shard and holds none.",
+            expected="tar files (pictures beside their .json or .cls) or Parquet files with "
+            "embedded pictures: nothing else is read from an object store or by a pattern",
+            todo="pack the data into shards, or fetch it and name its folder",
+        )
+    if len({is_tar(file) for file in files}) > 1:
+        raise LayoutError(
+            f"Of the shards in {name} some are tar and some are Parquet files.",
+            expected="one kind",
+            todo=f"name those of one kind: {places.join(name.rstrip('*/'), '*.tar')}",
+        )
+    return sorted(set(files))
+
+
+def is_tar(name: str) -> bool:
+    """Whether a file's name says so."""
+    return name.lower().endswith(TAR)
+
+
+def is_parquet(name: str) -> bool:
+    """Whether a file's name says so."""
+    return name.lower().endswith(PARQUET)
+
+
+def each(read: Callable[[int], T], shards: Sequence[str]) -> list[T]:
+    """What `read` gives for the number of each shard; those on a store are read side by side."""
+    if not shards or places.local(shards[0]) is not None:
+        return [read(number) for number in range(len(shards))]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(read, range(len(shards))))
