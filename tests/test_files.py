@@ -70,6 +70,28 @@ def test_json_refuses_nan(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        1.5,
+        None,
+        "ä\n",
+        [[], {}],
+        {"a": {"b": [1, {"c": None}]}, 'q"': (1, [2, 3])},
+        {1: [[2]]},
+    ],
+)
+def test_json_is_what_json_says_and_leaves_stand_on_one_line(tmp_path, value):
+    write_json(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert json.loads(text) == json.loads(json.dumps(value))
+    if isinstance(value, dict) and "a" in value:
+        assert text.splitlines()[3] == "   1,"
+        assert ' "q\\"": [\n  1,\n  [2, 3]\n ]\n}\n' in text
+
+
 def test_a_name_that_is_no_utf_8_survives(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     write_json(tmp_path / "a.json", {"data": name, "more": "é"})

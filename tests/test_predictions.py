@@ -6,7 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from candid.errors import PredictionsError
-from candid.predictions import Attribute, Predictions, read_predictions, write_predictions
+from candid.predictions import (
+    Attribute,
+    Predictions,
+    binned,
+    read_predictions,
+    write_predictions,
+)
 
 
 def some(n=5):
@@ -100,3 +106,21 @@ def test_metadata_of_another_shape_is_refused(tmp_path, change):
     pq.write_table(table.replace_schema_metadata({"candid": json.dumps(about)}), path)
     with pytest.raises(PredictionsError, match="Cannot read"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("edges", "names"),
+    [
+        ([45.3263, 57.1119, 63.0], ["below 45.3", "45.3 to 57.1", "57.1 to 63", "63 and above"]),
+        ([0.50012, 0.50049, 0.7], ["below 0.5001", "0.5001 to 0.5005", "0.5005 to 0.7",
+                                   "0.7 and above"]),
+        ([1234.5, 1236.2, 98765.4], ["below 1234.5", "1234.5 to 1236.2", "1236.2 to 98765",
+                                     "98765 and above"]),
+        ([-0.25, 0.0, 1e-9], ["below -0.25", "-0.25 to 0", "0 to 1e-09", "1e-09 and above"]),
+    ],
+)  # fmt: skip
+def test_bins_are_named_in_as_few_digits_as_tell_them_apart(edges, names):
+    values = np.array([edges[0] - 1, *edges, edges[-1] + 0.5])  # of five, three are quartiles
+    found = binned(Attribute("a", "numeric", (), values), np.arange(5))
+    assert list(found.values) == names
+    assert found.data.tolist() == [0, 1, 2, 3, 3]  # cut at the edges themselves

@@ -87,5 +87,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as JSON that a person can read; NaN must already be null."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write plain data as JSON that a person can read; NaN must already be null.
+
+    What holds no lists or dicts stands on one line.
+    """
+    write_text(path, _lines(value, "\n") + "\n")
+
+
+def _lines(value: Any, end: str) -> str:
+    """`end` is a line's end and the indentation of the line that `value` begins on."""
+    parts = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list | tuple) or not any(
+        isinstance(part, dict | list | tuple) for part in parts
+    ):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    below = end + " "
+    if isinstance(value, dict):
+        names = (json.dumps({k: 0}, ensure_ascii=False)[1:-2] for k in value)
+        lines = [f"{n}{_lines(v, below)}" for n, v in zip(names, value.values(), strict=True)]
+        return "{" + below + f",{below}".join(lines) + end + "}"
+    return "[" + below + f",{below}".join(_lines(v, below) for v in value) + end + "]"

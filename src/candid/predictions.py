@@ -64,7 +64,8 @@ def binned(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
     """A numeric attribute cut at the quartiles of some rows; others as they are.
 
     A bin holds its lower edge and not its upper one; whole numbers are named by what a bin holds
-    ("20 to 34"). Numbers with at most four values keep a bin for each.
+    ("20 to 34"), others by their edges in three digits, or as many as tell the edges apart.
+    Numbers with at most four values keep a bin for each.
     """
     if attribute.kind != "numeric":
         return attribute
@@ -93,8 +94,22 @@ def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
             f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}" for a, b in itertools.pairwise(starts)
         ]
         return [f"up to {starts[0] - 1:g}", *middle, f"{starts[-1]:g} and above"]
-    middle = [f"{a:.6g} to {b:.6g}" for a, b in itertools.pairwise(edges)]
-    return [f"below {edges[0]:.6g}", *middle, f"{edges[-1]:.6g} and above"]
+    words = _short(edges)
+    middle = [f"{a} to {b}" for a, b in itertools.pairwise(words)]
+    return [f"below {words[0]}", *middle, f"{words[-1]} and above"]
+
+
+def _short(edges: NDArray[np.float64]) -> list[str]:
+    """Different numbers as different words, in as few digits as tell them apart, but three.
+
+    Digits before the point are kept: 1234.5 is 1234, and not 1.23e+03.
+    """
+    before = max(len(f"{abs(x):.0f}") for x in edges)
+    for digits in range(max(3, min(before, 6)), 18):
+        words = [f"{x:.{digits}g}" for x in edges]
+        if len(set(words)) == len(words):
+            break
+    return words
 
 
 @dataclass(frozen=True, eq=False)

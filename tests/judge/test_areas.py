@@ -8,8 +8,8 @@ from audited import crowd
 from sklearn.metrics import roc_auc_score
 
 from candid.judge.areas import Areas, roc_auc_influence
-from candid.judge.groups import KNOWN, rows_of
 from candid.judge.intervals import resample
+from candid.judge.rows import KNOWN, rows_of
 
 
 def scores(n, seed, ties=False):

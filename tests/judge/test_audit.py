@@ -13,8 +13,8 @@ from audited import crowd, predictions
 from candid.errors import ConfigError, PredictionsError
 from candid.judge.audit import audit
 from candid.judge.conditions import failures, parse
-from candid.records import from_plain, to_plain
-from candid.records.audit import Audit
+from candid.records import from_plain, read_record, to_plain, write_record
+from candid.records.audit import Audit, write_audit
 from candid.settings import AuditConfig
 
 SHARES = {"hat": 0.15, "glasses": 0.3, "young": 0.7, "smile": 0.5, "beard": 0.25}
@@ -352,3 +352,34 @@ def test_what_is_no_condition_is_refused(word):
 def test_an_unknown_figure_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'accuracy'"):
         parse(["acuracy<0.9"])
+
+
+def test_what_is_written_is_short_and_holds_what_matters(tmp_path):
+    """Thresholds to the bit, the rest to six digits; files with every digit are still read."""
+    found = audit(crowd(400, SHARES, 0, planted={("hat",): 0.3}), AuditConfig(draws=50))
+    write_audit(tmp_path / "audit.json", found)
+    write_record(tmp_path / "long.json", found)
+    short, whole = (read_record(tmp_path / n, Audit) for n in ("audit.json", "long.json"))
+    assert to_plain(whole) == to_plain(found)
+    ours, theirs = (list(leaves(to_plain(a))) for a in (short, found))
+    assert [k for k, _ in ours] == [k for k, _ in theirs]  # draws of 0 come back
+    different = 0
+    for (key, a), (_, b) in zip(ours, theirs, strict=True):
+        different += a != b
+        if not isinstance(b, float) or key.endswith(("threshold", "least_probability")):
+            assert a == b, key
+        else:
+            assert a == pytest.approx(b, rel=5e-6), key
+    assert different > 1000
+    sizes = [(tmp_path / n).stat().st_size for n in ("audit.json", "long.json")]
+    assert sizes[0] < 0.85 * sizes[1]
+
+
+def leaves(value, key=""):
+    """Every figure and word of a record, with the name of its field."""
+    inner = value.items() if isinstance(value, dict) else ((key, v) for v in value)
+    for name, part in inner:
+        if isinstance(part, dict | list | tuple):
+            yield from leaves(part, str(name))
+        else:
+            yield str(name), part

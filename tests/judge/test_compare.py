@@ -11,7 +11,8 @@ import pytest
 from sklearn import metrics as sk
 
 from candid.errors import PredictionsError
-from candid.judge.compare import compare, randomisation_p
+from candid.judge.compare import compare
+from candid.judge.paired import randomisation_p
 from candid.predictions import Attribute, Predictions
 from candid.records import read_record, write_record
 from candid.records.compare import Comparison

@@ -10,9 +10,11 @@ from audited import crowd, predictions
 from scipy import stats
 
 from candid.judge import metrics
+from candid.judge.figures import Figures
 from candid.judge.gaps import Ledger, contrast, estimates
-from candid.judge.groups import KNOWN, Figures, Plan, measure, rows_of
+from candid.judge.groups import Plan, measure
 from candid.judge.intervals import Figure, bootstrap, resample
+from candid.judge.rows import KNOWN, rows_of
 
 
 def compared(p, *, draws=200, by_person=True):

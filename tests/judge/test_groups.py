@@ -7,10 +7,11 @@ import pytest
 from audited import crowd, predictions
 from sklearn import metrics as sk
 
-from candid.judge import groups as module
 from candid.judge import metrics
-from candid.judge.groups import KNOWN, LABEL, Figures, Plan, measure, rows_of
+from candid.judge.figures import Figures
+from candid.judge.groups import Plan, measure
 from candid.judge.intervals import resample
+from candid.judge.rows import KNOWN, LABEL, rows_of
 
 SHARES = {"hat": 0.3, "glasses": 0.1, "young": 0.7}
 
@@ -147,7 +148,7 @@ def test_random_groups_of_people_keep_the_standard_error(monkeypatch):
     p = crowd(3000, SHARES, 5, base=0.1)
     keys = [((0, 1),), [((0, KNOWN),), ((0, 1),)], ((0, 1), (1, 1))]
     _, whole = measured(p, keys, draws=600)
-    monkeypatch.setattr(module, "MOST_DRAWN", 700)
+    monkeypatch.setattr("candid.judge.rows.MOST_DRAWN", 700)
     rows, grouped = measured(p, keys, draws=600)
     assert rows.strata == 700 and len(next(rows.counts())[0]) == 700
     np.testing.assert_array_equal(whole.units, grouped.units)
@@ -159,8 +160,8 @@ def test_random_groups_of_people_keep_the_standard_error(monkeypatch):
 def test_blocks_of_draws_change_nothing(monkeypatch):
     p = crowd(50, SHARES, 6, base=0.2)
     _, one = measured(p, [((0, 1),), ((1, 1),)], draws=100)
-    for name in ("_DRAWN", "_KEPT", "_BLOCK_DRAWN", "_ROWS"):
-        monkeypatch.setattr(module, name, 700)
+    for name in ("rows._DRAWN", "rows._KEPT", "moments._BLOCK_DRAWN", "groups._ROWS"):
+        monkeypatch.setattr(f"candid.judge.{name}", 700)
     rows, two = measured(p, [((0, 1),), ((1, 1),)], draws=100)
     np.testing.assert_allclose(one.spread, two.spread, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(

@@ -145,6 +145,36 @@ def test_undefined_stays_undefined():
     assert np.isnan(smallest_visible(nothing, good, ZERO, 0.01, 1)).all()
 
 
+def test_a_moved_share_is_as_skewed_as_the_share():
+    """Confidence less accuracy at 5% mistakes, where a normal interval is too low."""
+    rng = np.random.default_rng(0)
+    sides = []
+    for n in (60, 900):
+        wrong = rng.random((4000, n)) < 0.05
+        excess = rng.uniform(0.9, 1.0, (4000, n)) - ~wrong
+        spread = excess.std(axis=1, ddof=1) / np.sqrt(n)
+        sides.append(Side(excess.mean(axis=1), spread, np.full(4000, n), wrong.mean(axis=1)))
+    plain = [Side(s.value, s.spread, s.units) for s in sides]
+
+    def held(ends, truth):
+        return np.mean((ends[0] <= truth) & (truth <= ends[1]))
+
+    of_one = [held(mean_interval(s, 0.95), 0.0) for s in (sides[0], plain[0])]
+    both = [
+        held(difference_interval(*pair, np.zeros(4000), 0.95, score=False), 0.0)
+        for pair in (sides, plain)
+    ]
+    assert 0.935 < of_one[0] < 0.985 and 0.935 < both[0] < 0.985
+    assert of_one[1] < 0.93 and both[1] < 0.935
+    # Moved by nothing, it is the share's own interval; without a mistake as well.
+    share = shares([0, 3, 20], 20, units=20)
+    moved = Side(share.value + 0.2, share.spread, share.units, share.value)
+    ends = zip(mean_interval(moved, 0.9), score_interval(share, 0.9), strict=True)
+    for ours, theirs in ends:
+        np.testing.assert_allclose(ours - 0.2, theirs, atol=1e-12)
+    assert [len(x) for x in (moved[np.array([1])].share, moved[np.array([0, 2])].share)] == [1, 2]
+
+
 def test_ratio_interval_holds_the_truth():
     rng = np.random.default_rng(3)
     left, right = (

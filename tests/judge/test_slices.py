@@ -9,8 +9,8 @@ import pytest
 from audited import crowd, predictions
 
 from candid.judge.audit import audit
-from candid.judge.groups import rows_of
 from candid.judge.intervals import resample
+from candid.judge.rows import rows_of
 from candid.judge.slices import find_slices, slice_scores, values_of
 from candid.settings import AuditConfig
 

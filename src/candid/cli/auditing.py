@@ -86,7 +86,7 @@ def audit(
     """
     from candid.errors import CheckFailed
     from candid.judge import conditions as demands
-    from candid.records import to_plain, write_record
+    from candid.records.audit import plain, write_audit
     from candid.runs import open_run
     from candid.stages.auditing import write_comparison
 
@@ -95,13 +95,13 @@ def audit(
         raise click.UsageError("--page shows what changed between two models: name both.")
     found = _audited(path, other, tone, overrides, cache, quiet, columns)
     if out is not None:
-        write_record(out, found)
+        write_audit(out, found)
     if page is not None and found.comparison is not None:
         write_comparison(page, found.comparison)
     if page is None and other is not None and other.is_dir():
         page = open_run(other)[0].comparison
     if as_json:
-        print_json(to_plain(found))
+        print_json(plain(found))
     elif not quiet:
         _say(found, out, page)
     failed = demands.failures(found, wanted)

@@ -9,9 +9,8 @@ rows were left out, stands in `provenance["notes"]`.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,11 @@ from numpy.typing import NDArray
 
 import candid.columns as columns
 from candid.delimited import read_table
-from candid.errors import PredictionsError, did_you_mean
-from candid.foreign.answers import Answers, Scale, is_like_a_prediction, read_answers
-from candid.foreign.label import Label, read_label
-from candid.predictions import METADATA_KEY, Attribute, Predictions
+from candid.errors import PredictionsError
+from candid.foreign.answers import Answers, Scale, read_answers
+from candid.foreign.choosing import ColumnNames, attributes_of, split_column
+from candid.foreign.label import read_label
+from candid.predictions import METADATA_KEY, Predictions
 from candid.records import SPLITS
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
@@ -92,7 +92,7 @@ def read_foreign(
         Where a column is missing, or holds what cannot be or could mean two things.
     """
     table = _read(Path(path))
-    names = _Columns(table.column_names, Path(path).name)
+    names = ColumnNames(table.column_names, Path(path).name)
     label, chosen = names.told(label, _listed(prediction))
     said = read_answers(table, read_label(table, label), chosen, positive, scale)
 
@@ -100,10 +100,10 @@ def read_foreign(
     person = names.special(identity, columns.IDENTITY_COLUMNS, "identity", {label, *chosen})
     if person and identity is None:
         notes.append(f"People are told apart by {person!r}.")
-    split = _split_column(table, names, split, {label, *chosen})
+    split = split_column(table, names, split, {label, *chosen})
     key = names.special(ids, _IDS, "id", {label, *chosen, person})
     used = {n for n in (label, *chosen, person, split, key) if n}
-    attributes = _attributes(table, names, groups, used, chosen, said.label, notes)
+    attributes = attributes_of(table, names, groups, used, chosen, said.label, notes)
     whole = Predictions(
         target=label,
         classes=said.label.classes,
@@ -138,124 +138,6 @@ def _read(path: Path) -> pa.Table:
 
 def _listed(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The columns' names, and how they are asked for."""
-
-    names: list[str]
-    where: str
-
-    def one(self, name: str, role: str) -> str:
-        """The column called so, as it stands in the file."""
-        if name in self.names:
-            return name
-        raise PredictionsError(
-            f"{self.where} has no column called {name!r} for the {role}.",
-            expected=f"one of its {len(self.names)} columns",
-            todo=did_you_mean(name, self.names),
-        )
-
-    def expand(self, wanted: Sequence[str], role: str) -> list[str]:
-        """Names and patterns as names, each once, patterns in the file's order."""
-        found: list[str] = []
-        for name in wanted:
-            matching = [n for n in self.names if fnmatch.fnmatchcase(n, name)]
-            if name in self.names or not any(c in name for c in "*?["):
-                matching = [self.one(name, role)]
-            elif not matching:
-                raise PredictionsError(
-                    f"No column of {self.where} fits the pattern {name!r} for the {role}.",
-                    expected="the beginning of some columns' names and a star",
-                    todo=did_you_mean(name.strip("*"), self.names),
-                )
-            found += matching
-        if not found:
-            raise PredictionsError(
-                f"No {role} is named.",
-                expected="the name of a column",
-                todo=f"name one with --{role}; " + did_you_mean(role, self.names),
-            )
-        return list(dict.fromkeys(found))
-
-    def told(self, label: str, prediction: Sequence[str]) -> tuple[str, list[str]]:
-        """The columns of the label and of the prediction, which are not the same.
-
-        Raises
-        ------
-        PredictionsError
-            Where one is missing, or both are one.
-        """
-        label = self.one(label, "label")
-        chosen = [self.one(name, "prediction") for name in self.expand(prediction, "prediction")]
-        if label in chosen:
-            raise PredictionsError(
-                f"The column {label!r} is named as the label and as the prediction.",
-                expected="what an annotator wrote, and what a model said",
-                todo="name another column with --prediction",
-            )
-        return label, chosen
-
-    def special(
-        self, name: str | None, usual: Sequence[str], role: str, taken: set[str | None]
-    ) -> str | None:
-        """The column that was named, or else the first with a usual name, or else None."""
-        if name is not None:
-            return self.one(name, role)
-        lower = {n.lower().strip(): n for n in reversed(self.names) if n not in taken}
-        return next((lower[u] for u in usual if u in lower), None)
-
-
-def _attributes(
-    table: pa.Table,
-    names: _Columns,
-    groups: Sequence[str],
-    used: set[str],
-    chosen: list[str],
-    label: Label,
-    notes: list[str],
-) -> dict[str, Attribute]:
-    """The groups that were named, or every other column that can be one."""
-    if groups:
-        read = {n: columns.read(n, table[n]) for n in names.expand(groups, "group")}
-        for name, found in read.items():
-            if isinstance(found, str):
-                raise PredictionsError(
-                    f"The column {name!r} cannot be a group: {found}.",
-                    expected="a column with a few words, or numbers",
-                    todo="name another one with --group",
-                )
-        return {n: a for n, a in read.items() if not isinstance(a, str)}
-    rest = [n for n in names.names if n not in used]
-    read = {n: columns.read(n, table[n]) for n in rest}
-    out = [
-        n
-        for n, a in read.items()
-        if isinstance(a, str) or _is_counter(a) or is_like_a_prediction(n, chosen, label)
-    ]
-    if rest:
-        taken = ", ".join(n for n in rest if n not in out) or "none"
-        notes.append(f"No group was named, so every column that can be one is: {taken}.")
-    if out:
-        notes.append(f"Columns that are no groups: {', '.join(out)}.")
-    return {n: a for n, a in read.items() if not isinstance(a, str) and n not in out}
-
-
-def _is_counter(attribute: Attribute) -> bool:
-    """Whether a column just numbers the rows, as an index does."""
-    data = attribute.data
-    return attribute.kind == "numeric" and len(data) > 1 and bool(np.all(np.diff(data) == 1))
-
-
-def _split_column(
-    table: pa.Table, names: _Columns, name: str | None, taken: set[str]
-) -> str | None:
-    found = names.special(name, columns.SPLIT_COLUMNS, "split", {*taken})
-    if found is None or name is not None:
-        return found
-    words = {w.lower() for w in columns.distinct_words(table[found])}
-    return found if words and words <= columns.SPLIT_WORDS.keys() else None
 
 
 def _splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:

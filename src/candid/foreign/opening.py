@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 import candid.columns as columns
 from candid.errors import PredictionsError
-from candid.foreign import _attributes, _Columns, _split_column
-from candid.foreign.answers import Scale, read_answers
+from candid.foreign.answers import Answers, Scale, read_answers
+from candid.foreign.choosing import ColumnNames, attributes_of, split_column
 from candid.foreign.folder import BATCH, Folder
 from candid.foreign.label import Label, read_label
 from candid.predictions import METADATA_KEY, Attribute
@@ -81,10 +81,8 @@ def open_folder(
             todo=f"for example: candid audit {path.name} --label gender --prediction p_Male "
             "--identity person",
         )
-    return _theirs(
-        path, files, n, schema, label, prediction, groups, identity, split, positive, scale,
-        most_values,
-    )  # fmt: skip
+    asked = _Asked(label, prediction, groups, identity, split, positive, scale)
+    return _theirs(path, files, n, schema, asked, most_values)
 
 
 def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
@@ -172,43 +170,35 @@ def _ours(
     )
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """The columns that were named, and what was said about them: see `open_folder`."""
+
+    label: str
+    prediction: Sequence[str]
+    groups: Sequence[str]
+    identity: str | None
+    split: str | None
+    positive: str | None
+    scale: Scale
+
+
 def _theirs(
-    path: Path,
-    files: tuple[Path, ...],
-    n: int,
-    schema: pa.Schema,
-    label: str,
-    prediction: Sequence[str],
-    groups: Sequence[str],
-    identity: str | None,
-    split: str | None,
-    positive: str | None,
-    scale: Scale,
-    most: int,
+    path: Path, files: tuple[Path, ...], n: int, schema: pa.Schema, asked: _Asked, most: int
 ) -> Folder:
-    names = _Columns(schema.names, path.name)
-    label, chosen = names.told(label, list(prediction))
+    names = ColumnNames(schema.names, path.name)
+    label, chosen = names.told(asked.label, list(asked.prediction))
     first = _first_rows(files)
-    answers = len(chosen) == 1 and not pa.types.is_floating(schema.field(chosen[0]).type)
-    looked_up = _distinct(files, [label, *chosen] if answers else [label])
-    read = read_label(looked_up, label)
-    said = read_answers(
-        looked_up if answers else first,
-        read if answers else _coded(read, looked_up[label], first[label]),
-        chosen,
-        positive,
-        scale,
-    )
-    whole = said.label if answers else _as(read, said.label.classes)
+    said, words = _meaning(files, schema, first, label, chosen, asked)
     notes: list[str] = []
-    person = names.special(identity, columns.IDENTITY_COLUMNS, "identity", {label, *chosen})
-    if person and identity is None:
+    person = names.special(asked.identity, columns.IDENTITY_COLUMNS, "identity", {label, *chosen})
+    if person and asked.identity is None:
         notes.append(f"People are told apart by {person!r}.")
-    by_split = _split_column(first, names, split, {label, *chosen})
+    by_split = split_column(first, names, asked.split, {label, *chosen})
     if by_split is None:
         notes.append("There is no split column, so every row counts as test.")
     used = {x for x in (label, *chosen, person, by_split) if x}
-    found = _attributes(first, names, groups, used, chosen, said.label, notes)
+    found = attributes_of(first, names, asked.groups, used, chosen, said.label, notes)
     kept = [a for a in found.values() if a.kind != "numeric" and len(a.values) <= most]
     out = [a.name for a in found.values() if a not in kept]
     if out:
@@ -221,7 +211,7 @@ def _theirs(
         files=files,
         n=n,
         target=label,
-        classes=whole.classes,
+        classes=said.label.classes,
         hard=said.hard,
         attributes=tuple(kept),
         by_person=person is not None,
@@ -232,13 +222,36 @@ def _theirs(
             "prediction": chosen,
             "person": person,
             "split": by_split,
-            "positive": positive,
-            "scale": scale,
+            "positive": asked.positive,
+            "scale": asked.scale,
             "most": most,
         },
         _said=said,
-        _label_words=_places(whole, looked_up[label]),
+        _label_words=words,
     )
+
+
+def _meaning(
+    files: Sequence[Path],
+    schema: pa.Schema,
+    first: pa.Table,
+    label: str,
+    chosen: list[str],
+    asked: _Asked,
+) -> tuple[Answers, dict[str, int]]:
+    """What the prediction's columns say, and each word of the label as a class."""
+    answers = len(chosen) == 1 and not pa.types.is_floating(schema.field(chosen[0]).type)
+    looked_up = _distinct(files, [label, *chosen] if answers else [label])
+    read = read_label(looked_up, label)
+    said = read_answers(
+        looked_up if answers else first,
+        read if answers else _coded(read, looked_up[label], first[label]),
+        chosen,
+        asked.positive,
+        asked.scale,
+    )
+    whole = said.label if answers else _as(read, said.label.classes)
+    return said, _places(whole, looked_up[label])
 
 
 def _first_rows(files: Sequence[Path]) -> pa.Table:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.judge.gaps import Contrast
-from candid.judge.groups import Key, Rows
 from candid.judge.metrics import macro
+from candid.judge.rows import Key, Rows
 from candid.judge.significance import Side
 
 Floats = NDArray[np.float64]

@@ -20,11 +20,11 @@ from candid.judge.confounding import adjusted_gaps
 from candid.judge.evaluate import check
 from candid.judge.findings import Teller
 from candid.judge.gaps import Ledger
-from candid.judge.groups import Rows, rows_of
 from candid.judge.halves import search_and_test, slices
 from candid.judge.intersections import Intersections
 from candid.judge.intervals import resample
 from candid.judge.noise import label_noise
+from candid.judge.rows import Rows, rows_of
 from candid.judge.shortcuts import find_cues, shortcuts
 from candid.judge.singles import Singles
 from candid.predictions import Predictions
@@ -190,26 +190,52 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
             f"There are {len(findings):,} findings; the {config.findings:,} surest are told "
             "(audit.findings). Groups, pairs and slices say what else was found."
         )
-    return SplitAudit(
-        split=split,
-        n=len(rows),
-        people=drawing.units if drawing.by_person else None,
-        metrics=singles.everyone,
-        groups=tuple(groups),
+    return replace(
+        of_singles(singles, groups, split, len(rows), drawing.units),
         intersections=tuple(pairs.group(b, i) for b, i in listed) if pairs is not None else (),
         intersections_looked_at=len(pairs) if pairs is not None else 0,
-        fairness=tuple(singles.fairness()),
         slices=tuple(slices(halves, ledger)),
         shortcuts=tuple(record for _, record in shortcuts(cues, ledger, rows)),
         findings=tuple(findings[: config.findings]),
-        gaps_looked_at=ledger.looked_at,
-        gaps_found=ledger.found,
-        false_discovery_rate=config.false_discovery_rate,
-        threshold=ledger.threshold,
-        too_few=sum(g.state == "too few to say" for g in alone),
-        smallest_people=config.smallest,
         notes=tuple(notes),
         grid=pairs.grid(_diagonal(pairs, singles, alone)) if pairs is not None else None,
+    )
+
+
+def of_singles(
+    singles: Singles, groups: Sequence[Group], split: Split, n: int, people: int
+) -> SplitAudit:
+    """The part of a split's audit that comes from single values, and from what they were told of.
+
+    Parameters
+    ----------
+    singles
+        Settled: its ledger knows which gaps count as found.
+    groups
+        What `singles.groups()` gave.
+    split, n, people
+        The split, its images, and their people (not told where nobody knows them).
+    """
+    ledger = singles.ledger
+    return SplitAudit(
+        split=split,
+        n=n,
+        people=people if singles.rows.drawing.by_person else None,
+        metrics=singles.everyone,
+        groups=tuple(groups),
+        intersections=(),
+        intersections_looked_at=0,
+        fairness=tuple(singles.fairness()),
+        slices=(),
+        shortcuts=(),
+        findings=(),
+        gaps_looked_at=ledger.looked_at,
+        gaps_found=ledger.found,
+        false_discovery_rate=ledger.rate,
+        threshold=ledger.threshold,
+        too_few=sum(g.state == "too few to say" for g in groups[: len(singles.places())]),
+        smallest_people=ledger.smallest,
+        notes=(),
     )
 
 
@@ -233,10 +259,7 @@ def _notes(rows: Rows, split: Split, alone: Sequence[Group], ledger: Ledger) -> 
     """What a reader might not expect of these figures."""
     notes, p = [], rows.predictions
     if not rows.drawing.by_person:
-        notes.append(
-            f"Nobody knows who is in the pictures of {split}: the audit takes each for another "
-            "person's, and intervals are too narrow where that is wrong."
-        )
+        notes.append(nobody_known(split))
     empty = [c for k, c in enumerate(p.classes) if not (p.label == k).any()]
     if empty:
         notes.append(
@@ -258,10 +281,23 @@ def _notes(rows: Rows, split: Split, alone: Sequence[Group], ledger: Ledger) -> 
             f"Up to {lost:,} of {rows.drawing.draws:,} draws left a group without images, or a "
             "figure undefined; the interval comes from the others."
         )
-    if ledger.looked_at:
-        notes.append(
-            f"{ledger.looked_at:,} gaps were looked at; one counts as found where its p is at most "
-            f"{ledger.threshold:.2g}, so that at most {100 * ledger.rate:g}% of those found are "
-            "chance. Opposite values of an attribute with two values count once."
-        )
-    return notes
+    return notes + looked_at(ledger)
+
+
+def nobody_known(split: Split) -> str:
+    """The note where images have no people."""
+    return (
+        f"Nobody knows who is in the pictures of {split}: the audit takes each for another "
+        "person's, and intervals are too narrow where that is wrong."
+    )
+
+
+def looked_at(ledger: Ledger) -> list[str]:
+    """The note about how many gaps were looked at, where any was."""
+    if not ledger.looked_at:
+        return []
+    return [
+        f"{ledger.looked_at:,} gaps were looked at; one counts as found where its p is at most "
+        f"{ledger.threshold:.2g}, so that at most {100 * ledger.rate:g}% of those found are "
+        "chance. Opposite values of an attribute with two values count once."
+    ]

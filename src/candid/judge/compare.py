@@ -1,11 +1,8 @@
 """Two models on the same images: what changed, for whom, and how sure that is.
 
 Everything is paired. Images are matched by their ids, both models are judged on the same bootstrap
-draws of people, and only images that one model has right and the other wrong carry a p-value.
-
-The p-value is that of an exact randomisation test by person: if neither model is better, every
-person's balance (images gained less images lost) might as well have the other sign. Where nobody
-has more than one image this is McNemar's exact test (McNemar 1947).
+draws of people, and only images that one model has right and the other wrong carry a p-value: that
+of an exact randomisation test by person (see `paired`).
 
 The interval is value ± Student's quantile · √(se² + 2 / (n + 2)²), with the draws' standard error.
 The second term is what Bonett and Price (2012) add to a paired difference by counting one more
@@ -22,11 +19,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import PredictionsError
 from candid.judge import metrics
 from candid.judge.intervals import Resample, resample
+from candid.judge.paired import Pair, match, randomisation_p, same_classes
 from candid.judge.significance import adjusted, cutoff
-from candid.predictions import Attribute, Predictions, binned
+from candid.predictions import Predictions, binned
 from candid.records import Estimate, Split, State
 from candid.records.compare import Change, Comparison, GroupChange
 from candid.statistics import draw_counts, normal_quantile, student_quantile, sums_by_cluster
@@ -35,8 +32,6 @@ Floats = NDArray[np.float64]
 
 # Marks per block of groups, and numbers per block of draws: 64 MiB at most.
 _BLOCK = 16_000_000
-# From so many flips on, the sum of the signs is as good as normal (and takes no memory).
-_EXACT = 20_000
 # With more classes than these, groups within a label are too many and too small.
 _MOST_LABELS = 10
 
@@ -75,8 +70,8 @@ def compare(
     PredictionsError
         Where the two have no labelled image in common, or not the same classes.
     """
-    classes = _same_classes(a, b)
-    pair = _match(a, b, classes, split)
+    classes = same_classes(a, b)
+    pair = match(a, b, classes, split)
     n = len(pair.label)
     drawing = resample(n, pair.identity, draws=draws, seed=seed, confidence=confidence)
     groups = _groups(pair, classes)
@@ -104,86 +99,6 @@ def compare(
     )
 
 
-# --- the images that both speak of ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """n images with one label and two answers each, as indices into the same classes."""
-
-    label: NDArray[np.intp]
-    answer_a: NDArray[np.intp]
-    answer_b: NDArray[np.intp]
-    identity: NDArray[np.int64] | None
-    attributes: tuple[Attribute, ...]
-    only_a: int
-    only_b: int
-    relabelled: int
-
-    @property
-    def balance(self) -> NDArray[np.int64]:
-        """(n,) 1 where only B is right, -1 where only A is, else 0."""
-        right_a, right_b = self.answer_a == self.label, self.answer_b == self.label
-        balance: NDArray[np.int64] = right_b.astype(np.int64) - right_a.astype(np.int64)
-        return balance
-
-
-def _same_classes(a: Predictions, b: Predictions) -> tuple[str, ...]:
-    """A's classes, and after them those that only B knows."""
-    one, two = {*a.classes}, {*b.classes}
-    if not (one <= two or two <= one) or len(one | two) < 2:
-        raise PredictionsError(
-            f"The classes are {', '.join(a.classes)} in the one and {', '.join(b.classes)} in the "
-            "other.",
-            expected="two models that tell the same classes apart",
-            todo="name two runs with the same target",
-        )
-    return (*a.classes, *(c for c in b.classes if c not in one))
-
-
-def _match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split) -> _Pair:
-    a, b = (p[(p.split == split) & (p.label >= 0)] for p in (a, b))
-    ids = [str(p.ids[0]) if len(p) else "none" for p in (a, b)]
-    _, rows_a, rows_b = np.intersect1d(a.ids, b.ids, return_indices=True)
-    only_a, only_b = len(a) - len(rows_a), len(b) - len(rows_b)
-    a, b = a[rows_a], b[rows_b]
-    place_a = np.array([classes.index(c) for c in a.classes])
-    place_b = np.array([classes.index(c) for c in b.classes])
-    same = place_a[a.label] == place_b[b.label]
-    if not same.any():
-        raise PredictionsError(
-            f"The two have no image of the split {split!r} with the same id and the same label.",
-            expected="predictions of two models for the same images",
-            todo=f"check the ids ({ids[0]!r} in one, {ids[1]!r} in the other) and the splits",
-        )
-    a, b = a[same], b[same]
-    return _Pair(
-        label=place_a[a.label],
-        answer_a=place_a[a.prediction],
-        answer_b=place_b[b.prediction],
-        identity=b.identity if a.identity is None else a.identity,
-        attributes=tuple(_agreed(a, b)),
-        only_a=only_a,
-        only_b=only_b,
-        relabelled=int(np.count_nonzero(~same)),
-    )
-
-
-def _agreed(a: Predictions, b: Predictions) -> Iterator[Attribute]:
-    """The attributes of either; what the two say differently of an image is unknown."""
-    for name, mine in a.attributes.items():
-        other = b.attributes.get(name)
-        if other is None:
-            yield mine
-        elif (mine.kind == "numeric") != (other.kind == "numeric"):
-            continue
-        else:
-            missing = np.nan if mine.kind == "numeric" else -1
-            differs = np.array([x != y for x, y in zip(mine.words(), other.words(), strict=True)])
-            yield replace(mine, data=np.where(differs, missing, mine.data).astype(mine.data.dtype))
-    yield from (other for name, other in b.attributes.items() if name not in a.attributes)
-
-
 # --- groups --------------------------------------------------------------------------------------
 
 
@@ -196,7 +111,7 @@ class _Group:
     label: str | None = None
 
 
-def _groups(pair: _Pair, classes: tuple[str, ...]) -> list[_Group]:
+def _groups(pair: Pair, classes: tuple[str, ...]) -> list[_Group]:
     """Each class; each value of each attribute that some image bears; each within each label."""
     nobody = np.zeros(len(pair.label), np.bool_)
     found = [_Group("label", c, pair.label == i, nobody) for i, c in enumerate(classes)]
@@ -224,7 +139,7 @@ def _groups(pair: _Pair, classes: tuple[str, ...]) -> list[_Group]:
 
 def _changes(
     groups: Sequence[_Group],
-    pair: _Pair,
+    pair: Pair,
     classes: tuple[str, ...],
     drawing: Resample,
     least: int,
@@ -285,7 +200,7 @@ def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
 def _change(
     group: _Group,
     figures: dict[str, tuple[Floats, Floats]],
-    pair: _Pair,
+    pair: Pair,
     classes: tuple[str, ...],
     drawing: Resample,
     least: int,
@@ -325,7 +240,7 @@ def _change(
     )
 
 
-def _gap(group: _Group, value: Floats, drawn: Floats, pair: _Pair, drawing: Resample) -> Change:
+def _gap(group: _Group, value: Floats, drawn: Floats, pair: Pair, drawing: Resample) -> Change:
     """The gap in accuracy to the rest in either model, and how it changed.
 
     `value` is (2, 2): A's and B's, of the group and of its rest; `drawn` (draws, 2, 2) as well.
@@ -349,7 +264,7 @@ def _gap(group: _Group, value: Floats, drawn: Floats, pair: _Pair, drawing: Resa
 
 
 def _difference(
-    value: Floats, drawn: Floats, mask: NDArray[np.bool_], pair: _Pair, drawing: Resample
+    value: Floats, drawn: Floats, mask: NDArray[np.bool_], pair: Pair, drawing: Resample
 ) -> Estimate:
     """B's figure less A's with its interval; `value` is (2,), `drawn` (draws, 2): A's and B's."""
     units = len(np.unique(drawing.unit[mask]))
@@ -403,47 +318,7 @@ def _one_more(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
     return 2 / (effective + 2) ** 2
 
 
-# --- p-values ------------------------------------------------------------------------------------
-
-
-def randomisation_p(balance: NDArray[np.int64]) -> float:
-    """Two-sided p of the sum of `balance`, if each entry might as well have the other sign.
-
-    Exact: the distribution of the sum is the convolution of one binomial distribution for each
-    size of an entry. With entries of -1 and 1 it is McNemar's exact test. Above 20,000 in all it
-    is the normal approximation.
-
-    Parameters
-    ----------
-    balance
-        (people,) images gained less images lost.
-
-    Returns
-    -------
-    1.0 where every entry is 0.
-    """
-    size = np.abs(balance[balance != 0])
-    reach, total = abs(int(balance.sum())), int(size.sum())
-    if not total:
-        return 1.0
-    if total > _EXACT:
-        return math.erfc(reach / math.sqrt(2 * float(np.sum(size.astype(np.float64) ** 2))))
-    chance = np.ones(1)
-    for entry, times in zip(*np.unique(size, return_counts=True), strict=True):
-        steps = np.zeros(2 * int(entry) * int(times) + 1)
-        steps[:: 2 * int(entry)] = _fair_binomial(int(times))
-        chance = np.convolve(chance, steps)
-    at = np.abs(np.arange(-total, total + 1)) >= reach
-    return float(min(chance[at].sum(), 1.0))
-
-
-def _fair_binomial(n: int) -> Floats:
-    """Chances of 0, …, n heads of a fair coin."""
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    chances: Floats = np.exp(
-        log_factorial[n] - log_factorial - log_factorial[::-1] - n * math.log(2)
-    )
-    return chances
+# --- what counts as found -------------------------------------------------------------------------
 
 
 def _adjusted(changes: Sequence[GroupChange], rate: float, confidence: float) -> list[GroupChange]:
@@ -488,7 +363,7 @@ def _order(change: GroupChange) -> tuple[int, float]:
 
 
 def _notes(
-    a: Predictions, b: Predictions, names: tuple[str, str], pair: _Pair, drawing: Resample
+    a: Predictions, b: Predictions, names: tuple[str, str], pair: Pair, drawing: Resample
 ) -> Iterator[str]:
     for name, count in ((names[0], pair.only_a), (names[1], pair.only_b)):
         if count:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from candid.judge import significance
 from candid.judge.gaps import bootstrap_name
-from candid.judge.groups import Moments, Rows
+from candid.judge.moments import Moments
+from candid.judge.rows import Rows
 from candid.judge.significance import Side
 from candid.records import Estimate
 from candid.records.audit import FairnessFigure

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.judge.gaps import Ledger, worse_when
-from candid.judge.groups import Rows
 from candid.judge.halves import Halves, confirmed, slices
 from candid.judge.intersections import Intersections, conditions
+from candid.judge.rows import Rows
 from candid.judge.shortcuts import CONTRADICTS, Cues, shortcuts
 from candid.judge.singles import Measured, Singles
 from candid.records import Example, Finding, Severity

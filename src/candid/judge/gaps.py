@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.judge import significance
-from candid.judge.groups import Moments, Rows
+from candid.judge.moments import Moments
+from candid.judge.rows import Rows
 from candid.judge.significance import Side
 from candid.records import Estimate, State
 from candid.records.audit import Gap
@@ -139,7 +140,7 @@ def contrast(moments: Moments, metric: str, pairs: NDArray[np.intp], rows: Rows)
     i = moments.row(metric)
     left, right = moments.pairs[pairs, 0], moments.pairs[pairs, 1]
     images, rest = moments.images[i][left], moments.images[i][right]
-    kind = "score interval" if metric not in _MEANS else "normal interval"
+    kind = "score interval" if metric not in _MEANS else "moved score interval"
     return Contrast(
         metric=metric,
         left=moments.side(metric, left),

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from candid.judge.figures import Figures
 from candid.judge.gaps import Ledger, contrast
-from candid.judge.groups import KNOWN, Figures, Key, Plan, Rows, measure
+from candid.judge.groups import Plan, measure
 from candid.judge.intersections import conditions, nearest_parent, shares_of
+from candid.judge.rows import KNOWN, Key, Rows
 from candid.judge.slices import Found, find_slices
 from candid.records.audit import Slice
 

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.judge.figures import Figures
 from candid.judge.gaps import Contrast, Ledger, contrast, estimates
-from candid.judge.groups import KNOWN, Figures, Key, Moments, Plan, Rows, blocks, measure
+from candid.judge.groups import Plan, blocks, measure
+from candid.judge.moments import Moments
+from candid.judge.rows import KNOWN, Key, Rows
 from candid.judge.shares import shares
 from candid.judge.significance import Side
 from candid.records import Estimate

@@ -14,8 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.judge.figures import Figures
 from candid.judge.gaps import Contrast, Ledger, bootstrap_name, estimates
-from candid.judge.groups import Figures, Moments, Plan, Rows, measure
+from candid.judge.groups import Plan, measure
+from candid.judge.moments import Moments
+from candid.judge.rows import Rows
 from candid.predictions import Attribute
 from candid.records import Estimate
 from candid.records.audit import Shortcut

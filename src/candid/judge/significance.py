@@ -36,15 +36,20 @@ class Side:
         Its standard error.
     units
         People (or images, where identities are unknown) behind it.
+    share
+        For a figure that is a share moved by something steadier (overconfidence is the share of
+        mistakes less the doubt that was owned up to): that share. None for others.
     """
 
     value: Floats
     spread: Floats
     units: NDArray[np.int64]
+    share: Floats | None = None
 
     def __getitem__(self, index: Any) -> Side:
         """Some of the comparisons."""
-        return Side(self.value[index], self.spread[index], self.units[index])
+        share = None if self.share is None else self.share[index]
+        return Side(self.value[index], self.spread[index], self.units[index], share)
 
     @property
     def effective(self) -> Floats:
@@ -70,9 +75,12 @@ def score_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
 
 
 def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
-    """Value ± Student's quantile · standard error; infinite ends where one unit is behind it."""
-    reach = _reach(side, _student(normal_quantile(confidence), side.units - 1))
-    return side.value - reach, side.value + reach
+    """Value ± Student's quantile · standard error; infinite ends where one unit is behind it.
+
+    Where the side has a `share`, the ends are as far away as those of the share's score interval:
+    what is rare makes the figure skewed, and far from normal where a handful of mistakes decide.
+    """
+    return _mean(side, _student(normal_quantile(confidence), side.units - 1))
 
 
 def difference_interval(
@@ -120,8 +128,7 @@ def _mover(
         if score:
             low, high = _wilson(side, quantile)
         else:
-            reach = _reach(side, quantile)
-            low, high = side.value - reach, side.value + reach
+            low, high = _mean(side, quantile)
         ends.append((side.value - low, high - side.value))
     (below1, above1), (below2, above2) = ends
     difference = left.value - right.value
@@ -152,6 +159,20 @@ def _wilson(side: Side, quantile: Floats) -> tuple[Floats, Floats]:
     low, high = np.where(single, 0.0, low), np.where(single, 1.0, high)
     undefined = np.isnan(p) | np.isnan(side.spread) & ~single
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+
+
+def _mean(side: Side, quantile: Floats) -> tuple[Floats, Floats]:
+    reach = _reach(side, quantile)
+    below = above = reach
+    if side.share is not None:
+        share = side.share
+        inner = (share > 0) & (share < 1)
+        # Without a mistake (or a right answer) there is one trial per unit, as for any share.
+        low, high = _wilson(Side(share, np.where(inner, side.spread, 0.0), side.units), quantile)
+        many = side.units > 1
+        below = np.where(many & (share > 0), share - low, reach)
+        above = np.where(many & (share < 1), high - share, reach)
+    return side.value - below, side.value + above
 
 
 def _reach(side: Side, quantile: Floats) -> Floats:

@@ -11,19 +11,12 @@ from numpy.typing import NDArray
 
 from candid.judge.areas import Areas
 from candid.judge.fairness import AttributeGroups, fairness
+from candid.judge.figures import Figures
 from candid.judge.gaps import Ledger, contrast, estimates, side_estimate
-from candid.judge.groups import (
-    EVERYONE,
-    KNOWN,
-    LABEL,
-    Figures,
-    Moments,
-    Plan,
-    Rows,
-    blocks,
-    measure,
-)
+from candid.judge.groups import Plan, blocks, measure
 from candid.judge.intersections import shares_of
+from candid.judge.moments import Moments
+from candid.judge.rows import EVERYONE, KNOWN, LABEL, Rows
 from candid.judge.significance import Side
 from candid.records import Estimate, State
 from candid.records.audit import Condition, FairnessFigure, Group

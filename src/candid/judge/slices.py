@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.judge.groups import Key, Rows
+from candid.judge.rows import Key, Rows
 
 Floats = NDArray[np.float64]
 

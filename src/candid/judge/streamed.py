@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.judge.audit import looked_at, nobody_known, of_singles
+from candid.judge.figures import Figures
 from candid.judge.findings import Teller
 from candid.judge.gaps import Ledger, estimates
-from candid.judge.groups import Figures, Rows, Sums, moments_of
 from candid.judge.intervals import Resample
+from candid.judge.moments import Sums, moments_of
+from candid.judge.rows import Rows
 from candid.judge.significance import Side, score_interval
 from candid.judge.singles import Measured, Singles
 from candid.judge.tally import CELLS, MOST_PEOPLE, STRATA, Tally, people
@@ -75,10 +78,8 @@ def streamed(
     singles = _FromSums(rows, ledger, tally, to)
     ledger.settle()
     groups = singles.groups()
-    alone = groups[: len(singles.places())]
     found = sorted(Teller(rows, ledger, 0).singles(singles), key=lambda f: -f.surprise)
-    everyone = singles.everyone
-    units = everyone["accuracy"].people
+    units = singles.everyone["accuracy"].people or 0
     notes = [LEFT_OUT]
     if by_person:
         notes.append(
@@ -86,35 +87,11 @@ def streamed(
             f"{MOST_PEOPLE:,} stands for that many or more."
         )
     else:
-        notes.append(
-            f"Nobody knows who is in the pictures of {split}: the audit takes each for another "
-            "person's, and intervals are too narrow where that is wrong."
-        )
-    if ledger.looked_at:
-        notes.append(
-            f"{ledger.looked_at:,} gaps were looked at; one counts as found where its p is at most "
-            f"{ledger.threshold:.2g}, so that at most {100 * ledger.rate:g}% of those found are "
-            "chance. Opposite values of an attribute with two values count once."
-        )
-    return SplitAudit(
-        split=split,
-        n=tally.n,
-        people=units if by_person else None,
-        metrics=everyone,
-        groups=tuple(groups),
-        intersections=(),
-        intersections_looked_at=0,
-        fairness=tuple(singles.fairness()),
-        slices=(),
-        shortcuts=(),
+        notes.append(nobody_known(split))
+    return replace(
+        of_singles(singles, groups, split, tally.n, units),
         findings=tuple(singles.counted(f.finding) for f in found[: config.findings]),
-        gaps_looked_at=ledger.looked_at,
-        gaps_found=ledger.found,
-        false_discovery_rate=config.false_discovery_rate,
-        threshold=ledger.threshold,
-        too_few=sum(g.state == "too few to say" for g in alone),
-        smallest_people=config.smallest,
-        notes=tuple(notes),
+        notes=(*notes, *looked_at(ledger)),
         grid=singles.grid() if tally.pairs and attributes else None,
     )
 

@@ -163,7 +163,8 @@ class Exploration:
 
     `people` is None where identities are unknown; `brightness` and `contrast` hold one histogram
     per class (mean and standard deviation of luma in an image, 0 to 1); `samples` holds the ids of
-    a few training images of each class, drawn at random.
+    a few training images of each class, drawn at random. `synthetic` says that a program drew the
+    faces and wrote the labels.
     """
 
     name: str
@@ -185,6 +186,7 @@ class Exploration:
     contrast: tuple[Histogram, ...]
     findings: tuple[Finding, ...]
     samples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    synthetic: bool = False
 
 
 # --- model.json, history.parquet -----------------------------------------------------------------

@@ -34,14 +34,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from candid.records import Estimate, Example, Finding, Split, State
+from candid.files import write_json
+from candid.records import Estimate, Example, Finding, Split, State, to_plain
 from candid.records.abstention import Abstention
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
 from candid.records.noise import LabelNoise
 from candid.records.tone import ToneSummary
+
+_DIGITS = 6  # far below any standard error: that of a million images is in the fourth
+# What an answer's probability is held against, to the bit; a rounded one might exclude the very
+# image that it comes from.
+_EXACT = {"threshold", "least_probability", "own_least_probability"}
+_NO_DRAWS = ("draws", "undefined_draws")  # 0 where they are not written
 
 # How a finding came up: a group of one attribute, a group of several that is worse than each of the
 # groups that it is part of, a slice that a search found, a cue that the model leans on.
@@ -405,3 +413,32 @@ def undefined(n: int = 0, people: int | None = None, confidence: float = 0.95) -
     return Estimate(
         math.nan, math.nan, math.nan, n, "undefined", people=people, confidence=confidence
     )
+
+
+def plain(audit: Audit) -> dict[str, Any]:
+    """The audit as it is written: figures to six digits, thresholds as they are.
+
+    Of dozens of attributes there are tens of thousands of figures. `draws` and `undefined_draws`
+    are left out where they are 0, which is what reading makes of them.
+    """
+    short: dict[str, Any] = _short(to_plain(audit))
+    return short
+
+
+def write_audit(path: Path, audit: Audit) -> None:
+    """Write `audit.json`, whole or not at all; `read_record` reads it."""
+    write_json(path, plain(audit))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, list | tuple):
+        return [_short(v) for v in value]
+    if isinstance(value, dict):
+        return {
+            k: v if k in _EXACT else _short(v)
+            for k, v in value.items()
+            if not (k in _NO_DRAWS and v == 0)
+        }
+    return value

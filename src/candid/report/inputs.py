@@ -83,7 +83,9 @@ class ReportInput:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether a program drew the faces: the run is the demo's."""
+        """Whether a program drew the faces: the data say so, or the run is the demo's."""
+        if self.exploration is not None and self.exploration.synthetic:
+            return True
         return self.provenance.command.split()[:2] == ["candid", "demo"]
 
     @property

@@ -12,8 +12,7 @@ from candid.errors import ConfigError, RunError
 from candid.files import write_text
 from candid.foreign import read_foreign, written_by_candid
 from candid.predictions import Predictions, read_predictions
-from candid.records import write_record
-from candid.records.audit import Audit
+from candid.records.audit import Audit, write_audit
 from candid.runs import RunFolder
 from candid.settings import AuditConfig, Config
 from candid.stages.exploring import thumbnails
@@ -128,7 +127,7 @@ def audit(
             predictions, config.audit, source=run.path.name, before=before, names=names
         )
         found = replace(found, tone=tone)
-        write_record(run.audit, found)
+        write_audit(run.audit, found)
         if found.comparison is not None:
             write_comparison(run.comparison, found.comparison)
     return found
