@@ -17,7 +17,7 @@ from candid import runs, stages
 from candid.errors import RunError
 from candid.predictions import write_predictions
 from candid.records import read_record
-from candid.records.audit import Audit
+from candid.records.audit import Audit, plain
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.auditing import with_tone
@@ -85,7 +85,7 @@ def test_a_strangers_table_has_the_same_gaps(run, tmp_path, capsys):
         call("audit", file, *COLUMNS, "--group", "hat", "--group", "smile", "--json", *QUICK) == 0
     )
     theirs = json.loads(capsys.readouterr().out)
-    ours = candid.records.to_plain(
+    ours = plain(
         stages.audit_predictions(p, candid.load_config(overrides=tuple(QUICK[1::2])).audit)
     )
 

@@ -50,7 +50,8 @@ def objective(config, report):
 
 
 def opened(path, base=BASE, space=None, **more):
-    url = str(path) if ":" in str(path) else f"sqlite:///{path}"
+    """A study at an address, or in a journal at a path: eight times as quick as a database."""
+    url = str(path) if ":" in str(path) else f"journal:{path}"
     return open_study(url, "study", base, space or SPACE, **more)
 
 
@@ -82,7 +83,7 @@ def made(study) -> list:
 
 
 def test_the_search_gets_near_the_best_settings(tmp_path):
-    study = opened(tmp_path / "a.db", replace(BASE, tune=replace(BASE.tune, trials=14)))
+    study = opened(tmp_path / "a.log", replace(BASE, tune=replace(BASE.tune, trials=14)))
     search(study, objective, quiet=True)
     assert len(made(study)) == 14
     best = best_trial(study)
@@ -95,7 +96,7 @@ def test_the_search_gets_near_the_best_settings(tmp_path):
 
 
 def test_pruning_spares_images_and_never_the_last_evaluation(tmp_path):
-    study = opened(tmp_path / "a.db")
+    study = opened(tmp_path / "a.log")
     search(study, objective, quiet=True)
     pruned = [t for t in made(study) if t.state.name == "PRUNED"]
     finished = [t for t in made(study) if t.state.name == "COMPLETE"]
@@ -113,7 +114,7 @@ def test_pruning_spares_images_and_never_the_last_evaluation(tmp_path):
 @pytest.mark.parametrize("pruner", ["halving", "none"])
 def test_other_pruners(tmp_path, pruner):
     base = replace(BASE, tune=replace(BASE.tune, pruner=pruner))
-    study = opened(tmp_path / "a.db", base)
+    study = opened(tmp_path / "a.log", base)
     search(study, objective, quiet=True)
     pruned = sum(t.state.name == "PRUNED" for t in made(study))
     assert (pruned > 0) == (pruner == "halving")
@@ -126,15 +127,15 @@ def test_the_same_seed_suggests_the_same(tmp_path):
         search(study, objective, quiet=True)
         return [t.params for t in study.search.trials]
 
-    first = suggested("a.db", 0)
-    assert suggested("b.db", 0) == first
-    assert suggested("c.db", 1)[1:] != first[1:]
+    first = suggested("a.log", 0)
+    assert suggested("b.log", 0) == first
+    assert suggested("c.log", 1)[1:] != first[1:]
 
 
 def test_few_choices_are_tried_once_each(tmp_path):
     space = {"train.optimizer": Choices(("adam", "sgd")), "train.batch_size": Choices((64, 128))}
     base = replace(BASE, tune=replace(BASE.tune, trials=99))
-    study = opened(tmp_path / "a.db", base, space)
+    study = opened(tmp_path / "a.log", base, space)
     search(study, objective, quiet=True)
     tried = sorted(tuple(sorted(map(str, t.params.values()))) for t in made(study))
     assert len(tried) == len(set(tried)) == 4
@@ -148,7 +149,7 @@ def test_a_training_that_diverges_is_one_trial_of_many(tmp_path):
             raise TrainingError("The loss of batch 7 is nan.", expected="", todo="")
         return objective(config, report)
 
-    study = opened(tmp_path / "a.db")
+    study = opened(tmp_path / "a.log")
     search(study, sometimes, quiet=True)
     broken = [t for t in made(study) if t.params["train.optimizer"] == "sgd"]
     assert broken
@@ -159,7 +160,7 @@ def test_a_training_that_diverges_is_one_trial_of_many(tmp_path):
 
 def test_settings_that_do_not_go_together_are_noted(tmp_path):
     space = {"augment.erase_smallest": Range(0.0, 0.5), "augment.erase_largest": Range(0.0, 0.5)}
-    study = opened(tmp_path / "a.db", space=space)
+    study = opened(tmp_path / "a.log", space=space)
     search(study, objective, quiet=True)
     noted = [t for t in made(study) if "erase_smallest" in t.user_attrs.get("note", "")]
     wrong = [t for t in made(study)
@@ -172,12 +173,12 @@ def test_other_errors_are_not_swallowed(tmp_path):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        search(opened(tmp_path / "a.db"), broken, quiet=True)
+        search(opened(tmp_path / "a.log"), broken, quiet=True)
 
 
 def test_image_passes_end_it(tmp_path):
     base = replace(BASE, tune=replace(BASE.tune, images=7000, trials=100, pruner="none"))
-    study = opened(tmp_path / "a.db", base)
+    study = opened(tmp_path / "a.log", base)
     search(study, objective, quiet=True)
     assert len(made(study)) == 3  # of 3,200 images each
     assert closed(study) == "7,000 images went through training"
@@ -185,7 +186,7 @@ def test_image_passes_end_it(tmp_path):
 
 def test_minutes_end_it(tmp_path):
     base = replace(BASE, tune=replace(BASE.tune, minutes=0.02, trials=10_000))
-    study = opened(tmp_path / "a.db", base)
+    study = opened(tmp_path / "a.log", base)
     began = time.monotonic()
     search(study, objective, quiet=True)
     assert time.monotonic() - began >= 1.2
@@ -328,7 +329,7 @@ def test_a_lucky_seed_does_not_win(tmp_path):
         luck = 0.3 if config.train.learning_rate > 0.02 and config.train.seed == 0 else 0.0
         return min(0.99, objective(config, lambda *_: False) + luck)
 
-    study = opened(tmp_path / "a.db", replace(BASE, tune=replace(BASE.tune, finalists=6)))
+    study = opened(tmp_path / "a.log", replace(BASE, tune=replace(BASE.tune, finalists=6)))
     search(study, lucky, quiet=True)
     assert best_trial(study).params["train.learning_rate"] > 0.02
     seeds = []
@@ -345,7 +346,7 @@ def test_a_lucky_seed_does_not_win(tmp_path):
 
 def test_the_start_wins_where_nothing_is_better(tmp_path):
     base = replace(BASE, train=replace(BASE.train, learning_rate=0.01))
-    study = opened(tmp_path / "a.db", base)
+    study = opened(tmp_path / "a.log", base)
     search(study, objective, quiet=True)
     repeat_finalists(study, truth, quiet=True)
     assert winner(study).is_baseline
@@ -355,7 +356,7 @@ def test_the_start_wins_where_nothing_is_better(tmp_path):
 def test_a_start_outside_the_space_is_a_finalist_still(tmp_path):
     space = {"train.learning_rate": Range(0.05, 0.1)}  # far from the best
     base = replace(BASE, train=replace(BASE.train, learning_rate=0.01))
-    study = opened(tmp_path / "a.db", base, space)
+    study = opened(tmp_path / "a.log", base, space)
     search(study, objective, quiet=True)
     assert all(t.params["train.learning_rate"] >= 0.05 for t in made(study))
     repeat_finalists(study, truth, quiet=True)
@@ -363,7 +364,7 @@ def test_a_start_outside_the_space_is_a_finalist_still(tmp_path):
 
 
 def test_the_last_training_happens_once(tmp_path):
-    study = opened(tmp_path / "a.db")
+    study = opened(tmp_path / "a.log")
     search(study, objective, quiet=True)
     repeat_finalists(study, truth, quiet=True)
     trained = []
@@ -380,7 +381,7 @@ def test_the_last_training_happens_once(tmp_path):
 
 
 def test_a_finalist_that_diverges_does_not_win(tmp_path):
-    study = opened(tmp_path / "a.db")
+    study = opened(tmp_path / "a.log")
     search(study, objective, quiet=True)
     favourite = best_trial(study)
 
@@ -400,7 +401,7 @@ def test_a_finalist_that_diverges_does_not_win(tmp_path):
 @pytest.mark.parametrize("rate", [1e-3, 1e-2])
 def test_without_seeds_the_best_trial_wins(tmp_path, rate):
     base = replace(BASE, train=replace(BASE.train, learning_rate=rate))
-    study = opened(tmp_path / "a.db", replace(base, tune=replace(BASE.tune, seeds=0)))
+    study = opened(tmp_path / "a.log", replace(base, tune=replace(BASE.tune, seeds=0)))
     search(study, objective, quiet=True)
     repeat_finalists(study, lambda c: pytest.fail("no seeds"), quiet=True)
     assert winner(study).number == best_trial(study).number
@@ -418,7 +419,7 @@ def test_the_setting_that_decides_is_the_important_one(tmp_path):
         "augment.erase": FloatDistribution(0, 1),
         "train.optimizer": CategoricalDistribution(["adam", "sgd"]),
     }
-    study = opened(tmp_path / "a.db")
+    study = opened(tmp_path / "a.log")
     for _ in range(60):
         values = {
             "train.learning_rate": float(10 ** rng.uniform(-4, -1)),
@@ -438,7 +439,7 @@ def test_the_setting_that_decides_is_the_important_one(tmp_path):
 
 
 def test_few_trials_tell_nothing(tmp_path):
-    study = opened(tmp_path / "a.db", replace(BASE, tune=replace(BASE.tune, trials=5)))
+    study = opened(tmp_path / "a.log", replace(BASE, tune=replace(BASE.tune, trials=5)))
     search(study, objective, quiet=True)
     assert importances(study) == {}
 
@@ -447,7 +448,7 @@ def test_few_trials_tell_nothing(tmp_path):
 
 
 def test_another_budget_may_join_and_other_settings_may_not(tmp_path):
-    path = tmp_path / "a.db"
+    path = tmp_path / "a.log"
     opened(path, about="abc")
     opened(path, replace(BASE, tune=replace(BASE.tune, trials=3, minutes=1.0)), about="abc")
     for base, space, about, said in (
@@ -566,7 +567,7 @@ def test_words_that_are_no_space(word, said):
 
 def test_whole_numbers_are_suggested_whole(tmp_path):
     space = read_space(["network.width=8..128", "train.mirrored=true,false"], BASE)
-    study = opened(tmp_path / "a.db", space=space)
+    study = opened(tmp_path / "a.log", space=space)
     seen = []
     search(study, lambda c, report: seen.append(c) or 0.5, quiet=True)
     assert all(type(c.network.width) is int for c in seen)
