@@ -1,4 +1,4 @@
-"""A learning curve: what the number of training images is worth.
+"""A learning curve: what the number of training images is worth, and what their pixels are.
 
 The recipe, with the same batches and passes, on people drawn at random until there are so many
 training images; larger sets hold the smaller ones. Validation is always all of it, and test is not
@@ -7,7 +7,10 @@ Wilson, `candid.statistics.clustered_shares`) and the mean log loss of temperatu
 probabilities, which tells networks apart where F1 counts a few pictures more or less. At the end
 the slope: by what factor twice as many images divide the share of wrong answers.
 
+With `--sides`, the same for all images, packed with fewer pixels per side.
+
     python bench/curve.py ../shared/data/celeba64 --images 1000 3000 8000
+    python bench/curve.py ../shared/data/celeba64 --images --sides 32 48
 
 Result on CelebA's Male label at 64×64, `deep`, 635 batches of 256, seed 0, of 2,945 validation
 images of 874 people:
@@ -33,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid import stages
-from candid.config import load_config
+from candid.config import Config, load_config
 from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
 from candid.learn.forward import logits
 from candid.learn.train import Task, train
@@ -53,11 +56,8 @@ def some_people(
     return np.sort(sorted_rows[:images])
 
 
-def measured(task: Task, person: NDArray[np.int64], recipe: str, seed: int) -> tuple[float, str]:
+def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[float, str]:
     """Share of wrong answers on validation after training on the task, and a line about it."""
-    config = load_config(
-        recipe=recipe, overrides=[f"train.seed={seed}", "train.evaluations=1", "train.keep=last"]
-    )
     device = pick_device(config.train.device)
     began = time.process_time()
     with threads(config.train.threads), memory_kept():
@@ -86,29 +86,35 @@ def measured(task: Task, person: NDArray[np.int64], recipe: str, seed: int) -> t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--images", type=int, nargs="+", default=[1000, 3000, 8000, 24152])
+    parser.add_argument("--images", type=int, nargs="*", default=[1000, 3000, 8000, 24152])
+    parser.add_argument("--sides", type=int, nargs="*", default=[])
     parser.add_argument("--recipe", default="deep")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--cache", type=Path)
     options = parser.parse_args()
-    config = load_config(recipe=options.recipe, overrides=["data.target=Male"])
+    overrides = ["data.target=Male", f"train.seed={options.seed}", "train.evaluations=1"]
+    overrides += ["train.keep=last", *options.overrides]
+    config = load_config(recipe=options.recipe, overrides=overrides)
     data = stages.load(options.data, config, cache=options.cache)
-    whole = task_of(data, config)
-    identity = data.dataset.identity
-    if identity is None:
+    if data.dataset.identity is None:
         raise SystemExit("These data do not say who is in which picture.")
+    identity = people(data.dataset.identity)
+    whole = task_of(data, config)
     before: tuple[int, float] | None = None
     for images in options.images:
         some = some_people(whole.train, identity, images, options.seed)
-        wrong, found = measured(
-            replace(whole, train=some), people(identity), options.recipe, options.seed
-        )
+        wrong, found = measured(replace(whole, train=some), identity, config)
         line = f"{len(some):,} images of {len(np.unique(identity[some])):,} people: {found}"
         if before is not None:
             slope = math.log(before[1] / wrong) / math.log(len(some) / before[0])
             line += f"; twice as many images divide the wrong by {2**slope:.2f}"
         print(line, flush=True)
         before = len(some), wrong
+    for side in options.sides:
+        smaller = load_config(recipe=options.recipe, overrides=[*overrides, f"data.side={side}"])
+        task = task_of(stages.load(options.data, smaller, cache=options.cache), smaller)
+        print(f"{side} pixels per side: {measured(task, identity, smaller)[1]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Every network through the whole job: trained, saved, loaded, judged, reported."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -8,17 +10,20 @@ import candid
 from candid.config import load_config
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.errors import ConfigError
+from candid.learn.distributed import Team
 from candid.learn.forward import Images, logits
 from candid.learn.model import load_network
 from candid.predictions import read_predictions
 from candid.records import ModelCard, read_record
 from candid.records.inside import Inside, read_inside_arrays
 from candid.stages import predict, reload
+from candid.stages.training import begun
 
 QUICK = (
     "data.side=24", "data.workers=1", "train.steps=8", "train.batch_size=32",
     "train.evaluations=2", "train.threads=1", "evaluate.draws=100", "network.depth=1",
-    "audit.draws=100", "explain.images=16", "explain.check_images=4", "explain.examples=2",
+    "audit.draws=100", "audit.more=false", "explain.images=16", "explain.check_images=4",
+    "explain.examples=2",
     'explain.methods=["gradient", "grad_cam"]', "explain.curve_steps=3", "explain.draws=60",
 )  # fmt: skip
 
@@ -32,6 +37,7 @@ def dataset(tmp_path_factory):
 
 OPTIONS = {
     "deep": (["network.width=8"], {"width": 8, "depth": 1}),
+    "best": (["network.width=8"], {"width": 8, "depth": 1, "members": 4}),
     "vit": (["network.width=32"], {"width": 32, "depth": 1, "drop": 0.1}),
     "features": (
         ["network.components=20", "train.average=0.99"],  # of which a fit has none
@@ -40,16 +46,31 @@ OPTIONS = {
 }
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, cache, tmp_path_factory):
+    """The finished run of each recipe that is asked for."""
+
+    @functools.cache
+    def of(recipe):
+        config = load_config(recipe=recipe, overrides=[*QUICK, *OPTIONS[recipe][0]])
+        return candid.run(dataset, config, out=tmp_path_factory.mktemp(recipe) / "run", cache=cache)
+
+    return of
+
+
 @pytest.mark.parametrize("recipe", OPTIONS)
-def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(dataset, tmp_path, recipe):
-    more, options = OPTIONS[recipe]
-    config = load_config(recipe=recipe, overrides=[*QUICK, *more])
-    run = candid.run(dataset, config, out=tmp_path / "run", cache=tmp_path / "cache")
+def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, cache, recipe):
+    run, options = finished(recipe), OPTIONS[recipe][1]
     card = read_record(run.model, ModelCard)
-    assert card.network == recipe
+    assert card.network == ("deep" if recipe == "best" else recipe)
     assert card.options == options
     network = load_network(run.weights, card, torch.device("cpu"))
-    data = reload(run, candid.runs.open_run(run.path)[1], tmp_path / "cache", True)
+    data = reload(run, candid.runs.open_run(run.path)[1], cache, True)
     found = read_predictions(run.predictions)
     row = {str(name): i for i, name in enumerate(data.dataset.ids)}
     raw = logits(
@@ -67,9 +88,8 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(dataset, tmp
     assert ("Weighted F1 over training" in report) == (recipe != "features")
 
 
-def test_the_weights_behind_fixed_features_are_shown(dataset, tmp_path):
-    config = load_config(recipe="features", overrides=[*QUICK, "network.components=20"])
-    run = candid.run(dataset, config, out=tmp_path / "run", cache=tmp_path / "cache")
+def test_the_weights_behind_fixed_features_are_shown(finished):
+    run = finished("features")
     titles = read_record(run.inside, Inside).weights
     pictures = read_inside_arrays(run.inside_arrays)["weights"]
     assert ["Edges" in t for t in titles] == [True, False]
@@ -100,19 +120,17 @@ class Own(torch.nn.Module):
         return self.linear(self.drop(images.flatten(1)))
 
 
-def test_a_module_of_one_s_own_is_trained_and_judged_the_same_way(dataset, tmp_path):
+def test_a_module_of_one_s_own_is_trained_and_judged_the_same_way(dataset, cache, tmp_path):
     config = load_config(recipe="plain", overrides=QUICK)
     module = Own()
-    run = candid.run(
-        dataset, config, network=module, out=tmp_path / "run", cache=tmp_path / "cache"
-    )
+    run = candid.run(dataset, config, network=module, out=tmp_path / "run", cache=cache)
     card = read_record(run.model, ModelCard)
     assert (card.network, card.options) == ("own", {"module": f"{__name__}.Own"})
     assert [layer.kind for layer in card.layers] == ["Dropout", "Linear"]
     assert run.report.is_file()
     before = run.predictions.read_bytes()
     _, config = candid.runs.open_run(run.path)
-    data = reload(run, config, tmp_path / "cache", True)
+    data = reload(run, config, cache, True)
     predict(run, data, config, network=Own(), quiet=True)  # filled with the run's weights
     assert run.predictions.read_bytes() == before
     with pytest.raises(ConfigError, match=r"one of your own, .*\.Own,"):
@@ -123,3 +141,10 @@ def test_a_network_of_fixed_size_cannot_begin_with_small_images(dataset, tmp_pat
     config = load_config(recipe="plain", overrides=[*QUICK, "train.first_side=16"])
     with pytest.raises(ConfigError, match=r"16.*pixels"):
         candid.train(dataset, config, out=tmp_path / "run", cache=tmp_path / "cache")
+
+
+def test_several_networks_do_not_divide_what_several_processes_share(monkeypatch):
+    monkeypatch.setattr("candid.learn.distributed.team", lambda: Team(rank=0, size=2))
+    config = load_config(recipe="deep", overrides=[*QUICK, "network.members=2"])
+    with pytest.raises(ConfigError, match="needs one process, and there are 2"):
+        begun(None, config)
