@@ -5,44 +5,44 @@ soon as it has its answer: with batches of one, with the default batches, in tur
 against a straightforward server, as one would write it without Candid (FastAPI, Pillow, torch, one
 picture at a time); then more clients than the server takes on; then steadily for some minutes.
 
-With 32 clients, 3 rounds of 3 s each; 2 cores of an AMD EPYC shared with other work and with the
-clients, Python 3.11, ONNX Runtime 1.32 for Candid, torch 2.13 for the other; medians of requests/s,
-of the ratios within a round [extremes], and of processor time per request in the server:
+With 32 clients and rounds of 3 s, on one core of an AMD EPYC that the clients and other work
+shared, Python 3.11, ONNX Runtime 1.32 for Candid, torch 2.13 for the other; medians of requests/s
+and of the ratios within a round [extremes], and of processor time per request in the server. Where
+a core is shared, processor time says more than the rate: a server with many threads gets more of
+the core.
 
-    the demo's model (plain, 48 pixels, 41 million multiply-adds)
-        batches of one       129 requests/s   1                      4.1 ms    p99 305 ms
-        batches              297              2.31 [2.29, 2.45]      1.9 ms    p99 284 ms
-        straightforward      190              1.49 [1.39, 1.69]      3.6 ms    p99 477 ms
-    CelebA, plain, 64 pixels, 77 million multiply-adds
-        batches of one        61              1                      6.4 ms    p99 595 ms
-        batches              157              2.52 [2.42, 2.94]      2.9 ms    p99 426 ms
-        straightforward      113              1.85 [1.80, 7.96]      6.6 ms    p99 532 ms
-    CelebA, deep with mirrored pictures, 64 pixels, 2 x 74 million multiply-adds
-        batches of one        65              1                      6.6 ms    p99 559 ms
-        batches              129              2.01 [1.48, 2.09]      3.8 ms    p99 450 ms
-        straightforward      100              1.39 [1.32, 1.58]      7.8 ms    p99 573 ms
+    CelebA, deep with mirrored pictures, 64 pixels, 2 × 74 million multiply-adds, --engine int8,
+    --pictures: 200 of CelebA, 3 rounds
+        batches of one        29 requests/s    1                      3.3 ms
+        batches              111               2.97 [2.94, 3.90]      1.2 ms    p50 281, p99 423 ms
+        straightforward       60               2.09 [0.57, 4.23]      8.1 ms
+    the same with soft noise, of which int8 is never sure, so that it looks twice; 2 rounds
+        batches of one        52               1                      3.7 ms
+        batches               65               1.25 [0.96, 1.55]      1.6 ms    p50 516, p99 583 ms
+        straightforward       75               1.45 [1.42, 1.48]      7.5 ms
+    the demo's model (plain, 48 pixels, 41 million multiply-adds), float32, noise; 2 rounds
+        batches of one        20               1                      4.0 ms
+        batches               51               2.64 [2.29, 2.99]      1.7 ms    p50 517, p99 1055 ms
+        straightforward      107               5.42 [5.23, 5.61]      3.2 ms
 
-So three times was not reached here: what batches save is what a call costs beside its arithmetic,
-2 to 3 ms on these cores, and the arithmetic (1 to 3 ms per picture) and HTTP (0.8 ms) remain. No
-request was refused or failed below the limit. With a queue of 16 and 128 clients, 224 requests
-were answered and 2,524 refused, all with 429 and Retry-After.
+What a batch shares is all but HTTP and the arithmetic itself: the two hand-overs between threads,
+decoding in one go, the comparison with the training pictures (0.175 ms for one, 0.035 in a batch),
+the start of the model. Inside the server, without reading HTTP, a request for a face costs 2.7 ms
+alone and 0.88 in batches (3.1 times); it was 2.8 and 1.36 (2.0 times) when each picture was decoded
+and compared in a hand-over of its own and FastAPI looked up the arguments of each request. With an
+engine that costs nothing, 0.84 ms became 0.39. What remains is mostly arithmetic, which is hardly
+cheaper in company (0.61 ms for a picture alone in int8, 0.47 in a batch of 32; in float32 3.9 and
+2.9 ms), so in float32, and where int8 looks twice, three times stays out of reach. With httptools
+and uvloop installed, which uvicorn then uses, 1.15 ms became 1.00 (faces; 2.70 [2.17, 3.20] times).
 
-The last of these with --engine int8, which is sure of most pictures at the first look, one round of
-4 s while other work kept both cores busy, so only the processor time per request says something:
-
-    batches of one       4.2 ms     batches 2.8 ms     straightforward 9.5 ms (3.4 times as much)
-
-Three times is hard to reach with this network and batches of one as the peer. Its arithmetic is
-hardly cheaper in company: 0.61 ms for a picture alone in int8 and 0.47 ms in a batch of 32 (in
-float32 3.9 and 2.9 ms). Around it a request costs 0.5 ms in the event loop (HTTP, JSON, log,
-counters), 0.14 ms to decode and 0.18 ms to compare with the training pictures, batched or not. So
-even with calls that cost nothing, batching is worth at most 3.9 / 2.9 = 1.3 in float32; what was
-measured above that is what starting 32 calls instead of one costs.
+No request was refused or failed below the limit. With a queue of 16 and 16 clients 1,034 requests
+were answered in 3 s and none refused; with 128 clients 689 were answered (p50 220, p99 351 ms) and
+3,189 refused, all with 429 and Retry-After.
 
 Over ten minutes of two clients and 14,202 requests to int8 the server held 155.3 MB at first,
-155.9 MB after half a minute and 156.0 MB from the fourth minute to the end.
+155.9 MB after half a minute and 156.0 MB from the fourth minute to the end (before this change).
 
-    python bench/serve.py runs/first --seconds 3 --minutes 1
+    python bench/serve.py runs/first --seconds 3 --minutes 1 --pictures FOLDER
 """
 
 from __future__ import annotations
@@ -159,20 +159,22 @@ def candid(run: Path, engine: str, **settings: object) -> tuple[str, ...]:
             *words)  # fmt: skip
 
 
-def requests(n: int, side: int = 64) -> list[bytes]:
-    """Whole requests, each with another JPEG of soft noise, about as large as a face's."""
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(n):
-        noise = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
-        out = io.BytesIO()
-        noise.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
-        body = out.getvalue()
-        found.append(
-            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
-            b"Content-Length: %d\r\n\r\n" % len(body) + body
-        )
-    return found
+def requests(n: int, folder: Path | None = None) -> list[bytes]:
+    """Whole requests, each with another JPEG: of a folder, or of soft noise."""
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+    bodies = [noise(i) for i in range(n)] if folder is None else [
+        path.read_bytes() for path in sorted(folder.glob("*.jpg"))[:n]
+    ]  # fmt: skip
+    return [head + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies]
+
+
+def noise(seed: int, side: int = 64) -> bytes:
+    """A JPEG of about as many bytes as a face's; int8 is sure of none, so it looks twice."""
+    rng = np.random.default_rng(seed)
+    spots = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    out = io.BytesIO()
+    spots.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
+    return out.getvalue()
 
 
 async def client(url: str, bodies: list[bytes], until: float, load: Load, first: int) -> None:
@@ -223,8 +225,9 @@ def resident(url: str) -> float:
     return float("nan")
 
 
-def batching(run: Path, engine: str, clients: int, seconds: float, rounds: int) -> None:
-    bodies = requests(200)
+def batching(
+    run: Path, engine: str, bodies: list[bytes], clients: int, seconds: float, rounds: int
+) -> None:
     kinds = {
         "batches of one": candid(run, engine, batch=1, wait_milliseconds=0),
         "batches": candid(run, engine),
@@ -252,10 +255,10 @@ def batching(run: Path, engine: str, clients: int, seconds: float, rounds: int) 
         )
 
 
-def overload(run: Path, engine: str, seconds: float) -> None:
+def overload(run: Path, engine: str, bodies: list[bytes], seconds: float) -> None:
     with server(*candid(run, engine, queue=16, max_images=16, connections=64)) as up:
         for clients in (16, 128):
-            load = asyncio.run(press(up, requests(200), clients, seconds))
+            load = asyncio.run(press(up, bodies, clients, seconds))
             print(
                 f"queue of 16, 64 requests at a time, {clients} clients: "
                 f"{dict(sorted(load.statuses.items()))}, {load.without_advice} refusals without "
@@ -264,8 +267,7 @@ def overload(run: Path, engine: str, seconds: float) -> None:
             )
 
 
-def memory(run: Path, engine: str, clients: int, minutes: float) -> None:
-    bodies = requests(200)
+def memory(run: Path, engine: str, bodies: list[bytes], clients: int, minutes: float) -> None:
     with server(*candid(run, engine)) as up:
         asyncio.run(press(up, bodies, clients, 3))
         held, answered = [resident(up.url)], 0
@@ -281,15 +283,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a finished run")
     parser.add_argument("--engine", default="auto", choices=("auto", "onnx", "int8", "torch"))
+    parser.add_argument("--pictures", type=Path, help="a folder of JPEGs to send, not noise")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=0.5, help="of the look at memory")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
-    batching(given.run, given.engine, given.clients, given.seconds, given.rounds)
-    overload(given.run, given.engine, given.seconds)
-    memory(given.run, given.engine, given.clients, given.minutes)
+    model = given.run, given.engine, requests(200, given.pictures)
+    batching(*model, given.clients, given.seconds, given.rounds)
+    overload(*model, given.seconds)
+    memory(*model, given.clients, given.minutes)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Model:
         self.calls += 1
         assert self.gate.wait(20)
         self.batches.append([int(p[0]) for p in pixels])
-        return np.stack([pixels[:, 0] * self.factor, pixels[:, 1]], axis=1).astype(np.float64)
+        return [(p[0] * self.factor, p[1]) for p in pixels]
 
 
 def pictures(*numbers: int):  # type: ignore[no-untyped-def]
@@ -128,7 +128,7 @@ def test_the_advice_follows_the_pace():
     async def main():
         def slow(pixels):  # type: ignore[no-untyped-def]
             time.sleep(0.05 * len(pixels))
-            return pixels.astype(np.float64)
+            return pixels
 
         async with batcher({"m": slow}, batch=1, wait=0) as queue:
             await queue.ask("m", pictures(1))
@@ -178,6 +178,17 @@ def test_who_goes_away_during_the_call_disturbs_nobody():
             return await queue.ask("m", pictures(3))
 
     np.testing.assert_array_equal(asyncio.run(main()), [[3, 4]])
+
+
+def test_no_picture_is_no_work():
+    model = Model()
+
+    async def main():
+        async with batcher(model) as queue:
+            return await queue.ask("m", [])
+
+    assert asyncio.run(main()) == []
+    assert model.calls == 0
 
 
 def test_models_take_turns():
@@ -245,7 +256,7 @@ def test_a_model_that_fails_fails_its_batch_alone():
         calls.append(len(pixels))
         if len(calls) == 1:
             raise ValueError("broken")
-        return pixels.astype(np.float64)
+        return pixels
 
     async def main():
         async with batcher({"m": fragile}, batch=2) as queue:

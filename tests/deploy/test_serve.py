@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 import threading
@@ -10,11 +11,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi")
 from candid.deploy.classifier import Rule
 from candid.deploy.server import schema
+from candid.deploy.server.looking import QUICK_BYTES, QUICK_PIXELS
 from deploy.serving import Brightness, model, picture, running
 
 RAW = {"Content-Type": "application/octet-stream"}
@@ -81,6 +85,37 @@ def test_many_pictures_keep_their_order_and_bad_ones_become_rows(url, way):
     assert "not a picture" in broken["error"]
     assert [bright(r) for r in rows] == pytest.approx([s / 255 for s in shades], abs=0.01)
     assert [r["label"] for r in rows] == ["dark", "bright", "dark", "bright"]
+
+
+def test_large_pictures_beside_small_ones_keep_their_order(url):
+    """Those of many pixels or bytes are decoded elsewhere; the answers do not tell."""
+    rng = np.random.default_rng(0)
+    noise = io.BytesIO()
+    speckled = rng.integers(60, 121, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(speckled).save(noise, "PNG")
+    sent = [
+        picture(10),
+        picture(200, size=(1200, 1200)),
+        noise.getvalue(),
+        b"nothing",
+        picture(30),
+        picture(250, size=(3000, 2000)),
+    ]
+    assert len(sent[1]) < QUICK_BYTES < len(sent[2])
+    assert QUICK_PIXELS < 1200 * 1200
+    rows = httpx.post(f"{url}/v1/predict", json=encoded(*sent)).json()["results"]
+    shades = [None if row["error"] else bright(row) for row in rows]
+    assert shades[3] is None
+    wanted = [10 / 255, 200 / 255, speckled.mean() / 255, 30 / 255, 250 / 255]
+    assert shades[:3] + shades[4:] == pytest.approx(wanted, abs=2e-3)
+    assert [(row["width"], row["height"]) for row in rows] == [
+        (20, 30), (1200, 1200), (300, 300), (None, None), (20, 30), (3000, 2000),
+    ]  # fmt: skip
+    for data in sent[1:3]:
+        answer = httpx.post(
+            f"{url}/v1/predict", content=data, headers={"Content-Type": "image/png"}
+        )
+        assert answer.status_code == 200
 
 
 def test_a_model_that_is_not_sure_gives_no_label(url):

@@ -20,6 +20,8 @@ from candid.records import Estimate
 from deploy.serving import SIDE, Brightness, model, running, with_maps
 from report.browser import CHROMIUM, Browser
 
+# A camera that films a test picture, and a person who always lets it be used.
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 WEB = resources.files("candid.deploy") / "web"
 HOSTILE = "<img src=x onerror=alert(1)>"
 ABOUT = About(
@@ -80,7 +82,7 @@ class Visitor(Browser):
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium to look with")
-    chromium = Visitor(tmp_path_factory.mktemp("profile"))
+    chromium = Visitor(tmp_path_factory.mktemp("profile"), *CAMERA)
     yield chromium
     chromium.close()
 
@@ -226,6 +228,59 @@ def test_a_pasted_picture_is_taken(browser, url):
     """)
     browser.answered()
     assert browser.text(".said").endswith("bright")  # transparent is laid on white
+    assert browser.messages == []
+
+
+def test_the_camera_takes_a_picture_and_is_then_off(browser, url):
+    """The answer is the brightness of what the page shows of the shot inside the frame."""
+    browser.visit(url)
+    browser.value("document.getElementById('camera').click()")
+    browser.until("document.getElementById('video').videoWidth > 0")
+    browser.until("!document.getElementById('shoot').hidden")
+    assert browser.text("#camera") == "Stop the camera"
+    browser.value("globalThis.filming = document.getElementById('video').srcObject.getTracks()")
+    browser.value("document.getElementById('shoot').click()")
+    browser.answered()
+    assert not browser.value("document.getElementById('frame').hidden")  # the camera is no square
+    seen = browser.value("""
+      (() => {
+        const canvas = document.getElementById("canvas");
+        const all = canvas.getBoundingClientRect();
+        const frame = document.getElementById("frame").getBoundingClientRect();
+        const scale = canvas.width / all.width;
+        const cut = [frame.x - all.x, frame.y - all.y, frame.width, frame.height];
+        const { data } = canvas.getContext("2d").getImageData(...cut.map((v) => v * scale));
+        let sum = 0;
+        for (let i = 0; i < data.length; i += 1) if (i % 4 < 3) sum += data[i];
+        return sum / (data.length / 4 * 3) / 255;
+      })()
+    """)
+    told = [float(p) / 100 for p in re.findall(r"([\d.]+)%", browser.text(".bars"))]
+    assert max(told) == pytest.approx(max(seen, 1 - seen), abs=0.02)
+    assert 0.02 < seen < 0.98
+    assert browser.text("#camera") == "Use the camera"
+    assert browser.value("document.getElementById('video').hidden")
+    assert browser.value("filming.length > 0 && filming.every((t) => t.readyState === 'ended')")
+    # Stopped without a shot, it leaves what was there.
+    browser.value("document.getElementById('camera').click()")
+    browser.until("!document.getElementById('shoot').hidden")
+    browser.value("document.getElementById('camera').click()")
+    assert browser.value("document.getElementById('shoot').hidden")
+    assert not browser.value("document.getElementById('canvas').hidden")
+    assert browser.messages == []
+
+
+def test_a_camera_that_may_not_be_used_is_said(browser, url):
+    browser.visit(url)
+    browser.value("""
+      navigator.mediaDevices.getUserMedia = async () => {
+        throw new DOMException("no", "NotAllowedError");
+      };
+      document.getElementById("camera").click();
+    """)
+    browser.until("!document.getElementById('problem').hidden")
+    assert "does not let this page use the camera" in browser.text("#problem")
+    assert browser.value("document.getElementById('shoot').hidden")
     assert browser.messages == []
 
 

@@ -31,7 +31,7 @@ _FLAGS = [
 class Browser:
     """One page in one browser; `messages` holds its console, `requests` what it asked for."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *flags: str) -> None:
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
         # The protocol wants descriptors 3 and 4; the shell puts them there.
@@ -43,6 +43,7 @@ class Browser:
                 command,
                 str(CHROMIUM),
                 *_FLAGS,
+                *flags,
                 f"--user-data-dir={profile}",
                 "about:blank",
             ],

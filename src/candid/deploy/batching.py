@@ -1,9 +1,9 @@
-"""Pictures of many requests go through a model together: a queue with an end, and its workers.
+"""Pictures of many requests are worked on together: a queue with an end, and its workers.
 
 A model does several pictures at once in less time than one after the other. So a worker takes what
 has gathered while it was busy, or waits a moment for company, up to a full batch. Models take
 turns, so that one under load does not keep another waiting. Everything here runs on one event loop;
-only the model itself is called in threads.
+only the work itself is done in threads, which cost one hand-over each way for a whole batch.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-Answer = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+Picture = TypeVar("Picture")
+Found = TypeVar("Found")
 Observe = Callable[[str, int, float], None]  # model, pictures, seconds
 
 _LONGEST_ADVICE = 60  # seconds: who waits longer than this should not be told to wait
@@ -52,24 +50,24 @@ class Closing(Refused):
 class _Request:
     """Pictures of one model that belong together, and their answers as they come."""
 
-    pixels: NDArray[np.uint8]
-    done: asyncio.Future[NDArray[np.float64]]
+    pictures: Sequence[Any]
+    done: asyncio.Future[list[Any]]
     since: float
     left: int
-    rows: list[NDArray[np.float64] | None] = field(default_factory=list)
+    found: list[Any] = field(default_factory=list)
 
 
 # A picture in a line: its request, and which of its pictures it is.
 _Place = tuple[_Request, int]
 
 
-class Batcher:
+class Batcher(Generic[Picture, Found]):
     """Answers requests for pictures in batches; use as `async with`.
 
     Parameters
     ----------
     answers
-        For each model's name, a function from pixels (n, …) to probabilities (n, classes). It is
+        For each model's name, a function from pictures, in any form, to something for each. It is
         called in a thread, by several at once where `workers` is above 1.
     batch
         Most pictures in one call.
@@ -85,7 +83,7 @@ class Batcher:
 
     def __init__(
         self,
-        answers: Mapping[str, Answer],
+        answers: Mapping[str, Callable[[list[Picture]], Sequence[Found]]],
         *,
         batch: int,
         wait: float,
@@ -129,8 +127,8 @@ class Batcher:
         seconds = self._waiting * self._seconds_per_picture / self._workers
         return min(max(1, math.ceil(seconds)), _LONGEST_ADVICE) if math.isfinite(seconds) else 1
 
-    async def ask(self, model: str, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """(n, classes) probabilities of the pictures (n, …) of one request.
+    async def ask(self, model: str, pictures: Sequence[Picture]) -> list[Found]:
+        """What was found for each picture of one request, in their order.
 
         Whoever gives up waiting (cancels) leaves the line at once.
 
@@ -143,20 +141,20 @@ class Batcher:
         """
         if self._closing:
             raise Closing("the server is stopping", self.retry_after)
-        if self._waiting + len(pixels) > self._queue:
+        if self._waiting + len(pictures) > self._queue:
             raise Full(f"{self._waiting} pictures wait already", self.retry_after)
-        if not len(pixels):
-            return await asyncio.to_thread(self._answers[model], pixels)
+        if not len(pictures):
+            return []
         line = self._lines[model]
         request = _Request(
-            pixels,
+            pictures,
             asyncio.get_running_loop().create_future(),
             time.monotonic(),
-            len(pixels),
-            [None] * len(pixels),
+            len(pictures),
+            [None] * len(pictures),
         )
         before = len(line)
-        places = [(request, i) for i in range(len(pixels))]
+        places = [(request, i) for i in range(len(pictures))]
         line.update(dict.fromkeys(places))
         self._waiting += len(places)
         # A worker sleeps until the first in a line is due; it need not hear of each that joins.
@@ -195,7 +193,8 @@ class Batcher:
             model, places = taken
             start = time.monotonic()
             try:
-                rows = await loop.run_in_executor(self._pool, self._call, model, places)
+                pictures = [request.pictures[i] for request, i in places]
+                found = await loop.run_in_executor(self._pool, self._answers[model], pictures)
             except Exception as error:
                 for request in {request for request, _ in places}:
                     _fail(request, error)
@@ -207,11 +206,8 @@ class Batcher:
             seconds = time.monotonic() - start
             self._note_pace(seconds / len(places))
             self._observe(model, len(places), seconds)
-            for (request, i), row in zip(places, rows, strict=True):
-                _fill(request, i, row)
-
-    def _call(self, model: str, places: list[_Place]) -> NDArray[np.float64]:
-        return self._answers[model](np.stack([request.pixels[i] for request, i in places]))
+            for (request, i), one in zip(places, found, strict=True):
+                _fill(request, i, one)
 
     async def _take(self) -> tuple[str, list[_Place]] | None:
         """The next batch, when there is one; None when all is done and no more comes."""
@@ -252,12 +248,11 @@ class Batcher:
         self._seconds_per_picture = seconds if math.isnan(old) else 0.9 * old + 0.1 * seconds
 
 
-def _fill(request: _Request, i: int, row: NDArray[np.float64]) -> None:
-    request.rows[i] = row
+def _fill(request: _Request, i: int, one: Any) -> None:
+    request.found[i] = one
     request.left -= 1
     if request.left == 0 and not request.done.done():
-        rows: Any = request.rows
-        request.done.set_result(np.stack(rows))
+        request.done.set_result(request.found)
 
 
 def _fail(request: _Request, error: Exception) -> None:

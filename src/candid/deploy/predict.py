@@ -76,8 +76,7 @@ class Labeller:
         """The rows of some pictures, in order; without bytes, an item is read here."""
         crops = [crop for item, data in pictures for crop in self._crops(item, data)]
         self._answer([crop for crop in crops if crop.pixels is not None])
-        columns = self.columns
-        return [columns.row(crop.values) for crop in crops]
+        return self.columns.rows(crop.values for crop in crops)
 
     def _crops(self, item: Item, data: bytes | ImageError | None) -> list[_Crop]:
         try:

@@ -88,9 +88,10 @@ class Columns:
             ]
         )
 
-    def row(self, values: dict[str, Any]) -> Row:
-        """A row with these values by name; the others are undefined."""
-        return [values.get(name) for name in self.schema().names]
+    def rows(self, values: Iterable[dict[str, Any]]) -> list[Row]:
+        """Rows with these values by name; the others are undefined."""
+        names = self.schema().names
+        return [[one.get(name) for name in names] for one in values]
 
 
 class Writer(Protocol):

@@ -50,7 +50,7 @@ class Metrics:
         )
         self.batch_seconds = Histogram(
             "candid_batch_seconds",
-            "Seconds of a model for one batch",
+            "Seconds to decode and answer one batch",
             ("model",),
             registry=registry,
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),

@@ -7,9 +7,9 @@ import base64
 import contextlib
 import io
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from candid.data.decode import decode
 from candid.deploy.batching import Batcher, Closing, Full
 from candid.deploy.served import MAPS, Served
 from candid.deploy.server.bodies import Memory
+from candid.deploy.server.looking import QUICK_BYTES, Answer, Large, Seen, claims_much, look, see
 from candid.deploy.server.metrics import Metrics
 from candid.deploy.server.refusals import Refusal, stopping, timed_out, too_busy
 from candid.errors import DependencyError, ImageError, RunError, did_you_mean
@@ -28,16 +28,6 @@ from candid.settings import MAP_METHODS, ServeConfig
 
 if TYPE_CHECKING:
     from candid.deploy.explaining import Explainer
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """A picture as the model sees it (side, side, 3), its own size, and why it looks strange."""
-
-    pixels: NDArray[np.uint8]
-    width: int
-    height: int
-    unlike: str
 
 
 class Service:
@@ -56,8 +46,11 @@ class Service:
         self.config = config
         self.memory = Memory(config.max_memory)
         self.metrics = Metrics(lambda: self.batcher.waiting, lambda: self.memory.held)
-        self.batcher = Batcher(
-            {name: served.classifier.probabilities for name, served in self.models.items()},
+        self.batcher: Batcher[bytes | Seen, Answer | ImageError | Large] = Batcher(
+            {
+                name: partial(look, served, max_pixels=self._most(served))
+                for name, served in self.models.items()
+            },
             batch=config.batch,
             wait=config.wait_milliseconds / 1000,
             queue=config.queue,
@@ -79,7 +72,7 @@ class Service:
         await self.batcher.__aenter__()
         for name, served in self.models.items():
             side = served.classifier.side
-            await self.batcher.ask(name, np.zeros((1, side, side, 3), np.uint8))
+            await self.batcher.ask(name, [Seen(np.zeros((side, side, 3), np.uint8), side, side)])
         self.ready = True
 
     async def stop(self) -> None:
@@ -120,63 +113,80 @@ class Service:
         Refusal
             429 and 503 where there is too much to do; 413 and 422 where no picture can be read.
         """
-        return await self.rows(served, await self.decode(served, pictures))
+        self.refuse_when_full(len(pictures))
+        quick = [i for i, data in enumerate(pictures) if len(data) <= QUICK_BYTES]
+        found: list[Answer | ImageError | Large] = [Large()] * len(pictures)
+        answers = await self._asked(served, [pictures[i] for i in quick])
+        for i, answer in zip(quick, answers, strict=True):
+            found[i] = answer
+        large = [i for i, answer in enumerate(found) if isinstance(answer, Large)]
+        if large:
+            later = await self._found(
+                served, await self._seen(served, [pictures[i] for i in large])
+            )
+            for i, answer in zip(large, later, strict=True):
+                found[i] = answer
+        _refuse_unreadable(found, self._most(served))
+        return self._rows(served, found)
 
-    async def rows(
-        self, served: Served, decoded: Sequence[Seen | ImageError]
+    async def see(self, served: Served, picture: bytes) -> tuple[Seen, dict[str, Any]]:
+        """A picture as the model sees it, and its row.
+
+        Raises
+        ------
+        Refusal
+            As for `predict`.
+        """
+        self.refuse_when_full()
+        seen = await self._seen(served, [picture])
+        _refuse_unreadable(seen, self._most(served))
+        (row,) = self._rows(served, await self._found(served, seen))
+        (found,) = (s for s in seen if isinstance(s, Seen))
+        return found, row
+
+    async def _found(
+        self, served: Served, seen: Sequence[Seen | ImageError]
+    ) -> list[Answer | ImageError | Large]:
+        """An answer to each picture that could be decoded."""
+        good = [s for s in seen if isinstance(s, Seen)]
+        answers = iter(await self._asked(served, good))
+        return [next(answers) if isinstance(s, Seen) else s for s in seen]
+
+    def _rows(
+        self, served: Served, found: Sequence[Answer | ImageError | Large]
     ) -> list[dict[str, Any]]:
-        """One row per decoded picture, or per reason why it was not."""
-        good = [(i, d) for i, d in enumerate(decoded) if isinstance(d, Seen)]
-        rows = [_unread(d) if isinstance(d, ImageError) else {} for d in decoded]
-        if good:
-            pixels = np.stack([d.pixels for _, d in good])
-            answers = await self._asked(self.batcher.ask(served.name, pixels))
-            for (i, seen), row in zip(good, answers, strict=True):
-                rows[i] = _row(served, seen, row)
+        rows = [_row(served, f) if isinstance(f, Answer) else _unread(f) for f in found]
         for row in rows:
             outcome = "abstained" if row["abstained"] else "answered"
             outcome = "unreadable" if row["error"] else outcome
             self.metrics.pictures.labels(served.name, outcome).inc()
         return rows
 
-    async def decode(self, served: Served, pictures: Sequence[bytes]) -> list[Seen | ImageError]:
-        """Each picture as the model sees it, or why it cannot be read."""
-        self.refuse_when_full(len(pictures))
+    def _most(self, served: Served) -> int:
+        """Pixels that a picture may claim."""
+        return min(self.config.max_pixels, served.classifier.max_pixels)
+
+    async def _seen(self, served: Served, pictures: Sequence[bytes]) -> list[Seen | ImageError]:
+        """Large pictures as the model sees them, or why one cannot be read."""
         loop = asyncio.get_running_loop()
+        work = partial(see, served, max_pixels=self._most(served))
         self._decoding += len(pictures)
         try:
             async with asyncio.timeout(self.config.timeout):
-                found = await asyncio.gather(
-                    *(
-                        loop.run_in_executor(self._decoders, self._decoded, served, data)
-                        for data in pictures
-                    )
+                return await asyncio.gather(
+                    *(loop.run_in_executor(self._decoders, work, data) for data in pictures)
                 )
         except TimeoutError:
             raise timed_out(self.config.timeout, self.batcher.retry_after) from None
         finally:
             self._decoding -= len(pictures)
-        errors = [d for d in found if isinstance(d, ImageError)]
-        if len(errors) == len(found):
-            raise _unreadable(errors[0], served, self.config)
-        return found
 
-    def _decoded(self, served: Served, data: bytes) -> Seen | ImageError:
-        model = served.classifier
-        most = min(self.config.max_pixels, model.max_pixels)
-        try:
-            found = decode(data, side=model.side, fit=model.fit, max_pixels=most)
-        except ImageError as error:
-            return error
-        unlike = "" if served.typical is None else served.typical.unlike(
-            found.pixels[None], np.array([found.width]), np.array([found.height])
-        )[0]  # fmt: skip
-        return Seen(found.pixels, found.width, found.height, unlike)
-
-    async def _asked(self, answer: Awaitable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    async def _asked(
+        self, served: Served, pictures: Sequence[bytes | Seen]
+    ) -> list[Answer | ImageError | Large]:
         try:
             async with asyncio.timeout(self.config.timeout):
-                return await answer
+                return await self.batcher.ask(served.name, pictures)
         except Full as full:
             raise too_busy(full.reason, full.retry_after) from None
         except Closing:
@@ -272,24 +282,25 @@ class Service:
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def _row(served: Served, seen: Seen, probabilities: NDArray[np.float64]) -> dict[str, Any]:
+def _row(served: Served, answer: Answer) -> dict[str, Any]:
     classes, rule = served.classifier.classes, served.classifier.rule
-    best = int(np.argmax(probabilities))
-    reason = seen.unlike
+    probabilities = answer.probability
+    best = int(probabilities.argmax())
+    reason = answer.unlike
     if not reason and rule is not None and rule.abstains(probabilities[None])[0]:
         reason = f"the highest probability is below {rule.threshold:.4g}"
     return {
         "label": None if reason else classes[best],
-        "probabilities": dict(zip(classes, map(float, probabilities), strict=True)),
+        "probabilities": dict(zip(classes, probabilities.tolist(), strict=True)),
         "abstained": bool(reason),
         "reason": reason or None,
-        "width": seen.width,
-        "height": seen.height,
+        "width": answer.width,
+        "height": answer.height,
         "error": None,
     }
 
 
-def _unread(error: ImageError) -> dict[str, Any]:
+def _unread(error: ImageError | Large) -> dict[str, Any]:
     return {
         "label": None,
         "probabilities": None,
@@ -297,7 +308,7 @@ def _unread(error: ImageError) -> dict[str, Any]:
         "reason": None,
         "width": None,
         "height": None,
-        "error": error.what,
+        "error": error.what if isinstance(error, ImageError) else "not decoded",
     }
 
 
@@ -317,14 +328,20 @@ def png(pixels: NDArray[np.uint8]) -> str:
 # --- refusals ------------------------------------------------------------------------------------
 
 
-def _unreadable(error: ImageError, served: Served, config: ServeConfig) -> Refusal:
-    if error.what.startswith(("claims ", "too many pixels")):
-        most = min(config.max_pixels, served.classifier.max_pixels)
+def _refuse_unreadable(found: Sequence[object], max_pixels: int) -> None:
+    """Refuse a request of whose pictures not one can be read."""
+    errors = [f for f in found if isinstance(f, ImageError)]
+    if len(errors) == len(found):
+        raise _unreadable(errors[0], max_pixels)
+
+
+def _unreadable(error: ImageError, max_pixels: int) -> Refusal:
+    if claims_much(error):
         return Refusal(
             413,
             "too-many-pixels",
             "The picture claims more pixels than the server decodes.",
-            expected=f"at most {most:,} pixels",
+            expected=f"at most {max_pixels:,} pixels",
             todo="make it smaller",
         )
     return Refusal(
