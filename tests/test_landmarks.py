@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from candid.config import load_config, with_values
-from candid.errors import DataError
-from candid.explain.regions import CELEBA, PARTS
+from candid.errors import ConfigError, DataError
+from candid.explain.regions import CELEBA, PARTS, from_points
 from candid.stages.explaining import _regions
 from candid.stages.landmarks import find_landmarks, read_landmarks
 
@@ -78,3 +78,51 @@ def test_the_template_follows_each_picture(tmp_path):
     assert shared.source == "celeba"
     np.testing.assert_array_equal(odd, shared.masks[0])
     assert CELEBA.shape == (5, 2)
+
+
+@pytest.mark.parametrize("ids", [False, True])
+def test_given_points_lie_under_their_own_pictures(tmp_path, ids):
+    """Each picture has its own size, of which the crop takes its own part."""
+    shift = np.array([0.0, 0.02, -0.03, 0.05])
+    points = CELEBA + shift[:, None, None]
+    order = np.array([2, 0, 3, 1]) if ids else np.arange(4)
+    named = {"ids": np.array([f"{i}.jpg" for i in order])} if ids else {}
+    np.savez(tmp_path / "p.npz", points=points[order], **named)
+    dataset = SimpleNamespace(
+        origin="", layout="table", ids=np.array([f"{i}.jpg" for i in range(4)])
+    )
+    widths, heights = np.array([100, 178, 300, 64]), np.array([100, 218, 200, 64])
+    store = SimpleNamespace(side=48, widths=widths, heights=heights)
+    data, rows = SimpleNamespace(dataset=dataset, store=store), np.array([3, 1, 2])
+    said = {"explain": {"regions": str(tmp_path / "p.npz")}, "data": {"fit": "crop"}}
+    found, note = _regions(data, rows, with_values(load_config(), said))
+    assert (found.source, len(found.masks), note) == ("landmarks", 3, "")
+    for mask, row in zip(found.masks, rows, strict=True):
+        size = np.array([widths[row], heights[row]])
+        # In pixels of the picture, then of the square in its middle.
+        square = (points[row] * size - (size - size.min()) / 2) / size.min()
+        assert np.array_equal(mask, from_points(square, 48).masks[0])
+
+
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        ({"points": np.zeros((4, 5))}, r"have the shape \(4, 5\)"),
+        ({"points": np.zeros((3, 5, 2))}, "an entry for every image"),
+        ({"points": np.tile(CELEBA, (1, 1, 1)), "ids": np.array(["a"])}, "b is missing"),
+        (
+            {"points": np.tile(CELEBA, (1, 1, 1)), "ids": np.array(["a", "b"])},
+            "an entry is missing",
+        ),
+        ({"points": np.zeros((2, 5, 2))}, "cannot be right"),
+        ({"faces": np.zeros(2)}, "it holds faces"),
+    ],
+)
+def test_points_that_fit_nothing_are_refused(tmp_path, held, says):
+    np.savez(tmp_path / "p.npz", **held)
+    dataset = SimpleNamespace(origin="", layout="table", ids=np.array(["a", "b"]))
+    store = SimpleNamespace(side=8, widths=np.full(2, 9), heights=np.full(2, 9))
+    data = SimpleNamespace(dataset=dataset, store=store)
+    config = with_values(load_config(), {"explain": {"regions": str(tmp_path / "p.npz")}})
+    with pytest.raises(ConfigError, match=says):
+        _regions(data, np.array([0, 1]), config)

@@ -111,13 +111,13 @@ def test_occlusion_is_captum_s(network, window, stride):
 
 
 def test_smoothgrad_is_the_mean_of_captum_s_gradients(network):
-    from candid.explain.saliency import _noise
+    from candid.explain.saliency import _Noise
 
     config = replace(CONFIG, smoothgrad_samples=5)
     x = images()
     ours = saliency_maps(network, x, CHOSEN, method="smoothgrad", config=config)
     spread = 0.15 * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))
-    noise = _noise(x, 5, config.seed)
+    noise = _Noise(x, config.seed).drawn(5)
     assert abs(float(noise.mean())) < 0.03
     assert float(noise.std()) == pytest.approx(1, abs=0.03)
     slopes = [

@@ -45,9 +45,11 @@ def smoothgrad(
     total = torch.zeros(images.shape, device=scorer.device)
     for rows, some in _passes(len(images), copies, scorer.batch_size):
         x, c = images[rows], explained[rows]
+        if some.start == 0:  # a pass's first copies; the next ones go on where they ended
+            noise = _Noise(x, config.seed)
         spread = config.smoothgrad_noise * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))
-        noise = _noise(x, copies, config.seed)[:, some]  # (b, g, 3, H, W)
-        noisy = x[:, None] + noise * spread[:, None, None, None, None]
+        noisy = noise.drawn(some.stop - some.start)  # (b, g, 3, H, W)
+        noisy.mul_(spread[:, None, None, None, None]).add_(x[:, None])
         total[rows] += _slopes(scorer, noisy, c).sum(1)
     return (total / copies).abs().sum(1)
 
@@ -179,10 +181,13 @@ def _together(images: Tensor, explained: Tensor, size: int) -> Iterator[tuple[Te
 
 
 def _passes(images: int, copies: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Which images and which of their copies go through the network together."""
-    for row in range(0, images, size):
-        rows = slice(row, min(row + size, images))
-        step = max(1, size // (rows.stop - rows.start))
+    """Which images and which of their copies go through the network together.
+
+    As far as they fit, all copies of an image at once: what is made for an image is made once.
+    """
+    few, step = max(1, size // copies), min(size, copies)
+    for row in range(0, images, few):
+        rows = slice(row, min(row + few, images))
         for start in range(0, copies, step):
             yield rows, slice(start, min(start + step, copies))
 
@@ -210,12 +215,20 @@ def generator_of(image: Tensor, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32(pixels, seed & 0xFFFFFFFF))
 
 
-def _noise(images: Tensor, copies: int, seed: int) -> Tensor:
-    """(b, copies, 3, H, W) standard normal numbers."""
-    each = [
-        torch.randn(copies, *image.shape, generator=generator_of(image, seed)) for image in images
-    ]
-    return torch.stack(each).to(images.device)
+class _Noise:
+    """Standard normal numbers for copies of images, drawn one copy after the other."""
+
+    def __init__(self, images: Tensor, seed: int) -> None:
+        self.shape, self.device = images.shape[1:], images.device
+        self.generators = [generator_of(image, seed) for image in images]
+
+    def drawn(self, copies: int) -> Tensor:
+        """(b, copies, 3, H, W): of each image the next copies' numbers."""
+        made = torch.empty(len(self.generators), copies, *self.shape)
+        for row, generator in zip(made, self.generators, strict=True):
+            for one in row:
+                one.normal_(generator=generator)
+        return made.to(self.device)
 
 
 def _masks(image: Tensor, config: ExplainConfig, shape: torch.Size, some: slice) -> Tensor:

@@ -6,6 +6,7 @@ Figures come from the record, pictures from its arrays. Texts are plain: the tem
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,13 +105,14 @@ class View:
     Attributes
     ----------
     columns
-        Every check that was made of any method: its code and title.
+        Every check that was made of any method: its code, its title, and what its figure is held
+        against.
     backdrops
         CSS variable → data URI: what maps lie over, each once in the file.
     """
 
     record: Explanation
-    columns: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, str, str], ...]
     tables: tuple[RegionTable, ...]
     legend: tuple[Legend, ...]
     faces: tuple[Face, ...] = ()
@@ -144,7 +146,7 @@ def view(inputs: ReportInput) -> View | None:
     pictures = None if arrays is None else _Pictures(record, arrays)
     return View(
         record=record,
-        columns=tuple({c.code: c.title for m in record.methods for c in m.checks}.items()),
+        columns=tuple(_columns(record)),
         tables=_tables(record),
         legend=tuple(
             Legend(r.name, maps.REGION_COLOURS[i % len(maps.REGION_COLOURS)], r.area, r.n)
@@ -155,6 +157,13 @@ def view(inputs: ReportInput) -> View | None:
         template=pictures.template() if pictures else None,
         backdrops=pictures.backdrops() if pictures else (),
     )
+
+
+def _columns(record: Explanation) -> Iterator[tuple[str, str, str]]:
+    """Every check that was made of any method, once."""
+    checks = {c.code: c for method in record.methods for c in method.checks}
+    for code, c in checks.items():
+        yield code, c.title, f"to lie {c.direction} {words.number(c.threshold, 2)}"
 
 
 def _tables(record: Explanation) -> tuple[RegionTable, ...]:
@@ -301,7 +310,7 @@ class _Pictures:
         overlay = self._overlay(
             values * sure,
             maps.full_strength(self.arrays.differences[m]),
-            "where they differ: orange, more in the first; blue, more in the second",
+            "where they differ: blue, more in the first; orange, more in the second",
             f"Difference of {method.title}: {first.title} less {second.title}",
             f"--s{self.number[first.key]}",
         )

@@ -13,9 +13,10 @@ _LEVELS = 12  # steps of strength each way: the eye sees no more through a face,
 _LARGEST = 96  # pixels per side; a finer map is averaged down to it
 _QUANTILE = 0.995  # what counts as full strength: a single pixel must not dim the rest
 
-# From weak to strong. Orange and blue are told apart by everyone who sees colours at all.
-FOR = ((255, 208, 74), (233, 84, 0))
-AGAINST = ((120, 200, 255), (0, 92, 205))
+# From weak to strong. Blue and orange are told apart by everyone who sees colours at all, and blue,
+# which most of a map is, stands out from skin. `candid explain RUN PICTURE` has the same.
+FOR = ((120, 200, 255), (0, 92, 205))
+AGAINST = ((255, 208, 74), (233, 84, 0))
 # Regions on the template, as many as a face has parts; the next round begins anew.
 REGION_COLOURS = (
     *("#e6550d", "#3182bd", "#31a354", "#756bb1", "#d6b400", "#e377c2"),
@@ -37,7 +38,7 @@ def overlay(values: NDArray[Any], full: float) -> str:
     Parameters
     ----------
     values
-        (height, width); above 0 it becomes yellow to orange, below 0 light to dark blue.
+        (height, width); above 0 it becomes light to dark blue, below 0 yellow to orange.
     full
         The size that is drawn at full strength.
 

@@ -265,13 +265,13 @@ def _regions(data: Data, rows: NDArray[np.intp], config: Config) -> tuple[Region
     if said == "none":
         return None, ""
     if said.endswith(".npz"):
-        return _masks(Path(said), data)[rows], ""
+        return _given(Path(said), data, rows, config.data.fit), ""
     if said == "auto":
         found = Path(data.dataset.origin) if data.dataset.origin else None
         if found is not None:
             beside = (found if found.is_dir() else found.parent) / "regions.npz"
             if beside.is_file():
-                return _masks(beside, data)[rows], ""
+                return _given(beside, data, rows, config.data.fit), ""
         if data.dataset.layout == "celeba":
             file = None if found is None else find_landmarks(found)
             if file is not None:
@@ -316,6 +316,27 @@ def _points(said: str) -> NDArray[np.float64]:
     return np.array(numbers).reshape(5, 2)
 
 
+def _given(path: Path, data: Data, rows: NDArray[np.intp], fit: str) -> Regions:
+    """What a file says about these rows: masks, or five points of each face."""
+    from candid.explain.regions import fitted, from_points
+
+    held = _held(path)
+    if "points" not in held:
+        return _masks(path, data)[rows]
+    points = np.asarray(held["points"])
+    if points.ndim != 3 or points.shape[1:] != (5, 2) or points.dtype.kind not in "fui":
+        raise ConfigError(
+            f"The points in {path} have the shape {points.shape} and the type {points.dtype}.",
+            expected="numbers (n, 5, 2): x and y of both eyes, the nose and both corners of the "
+            "mouth, in shares of width and height",
+            todo="set explain.regions to another file, or to none",
+        )
+    own = _order(path, held, len(points), data.dataset.ids)[rows]
+    sizes = zip(points[own], data.store.widths[rows], data.store.heights[rows], strict=True)
+    placed = [fitted(five, int(width), int(height), fit) for five, width, height in sizes]
+    return from_points(np.stack(placed), data.store.side)
+
+
 def _masks(path: Path, data: Data) -> Regions:
     """Masks of every row of the data set, from a file with `regions`, `names` and, perhaps, `ids`.
 
@@ -324,32 +345,51 @@ def _masks(path: Path, data: Data) -> Regions:
     ConfigError
         Where the file does not hold masks of these images.
     """
-    import zipfile
-
     from candid.explain.regions import from_masks
+
+    held = _held(path)
+    if not {"regions", "names"} <= set(held):
+        raise _unreadable(path, f"it holds {', '.join(held) or 'nothing'}")
+    names = tuple(str(n) for n in held["names"])
+    order = _order(path, held, len(held["regions"]), data.dataset.ids)
+    return from_masks(names, held["regions"][order], data.store.side)
+
+
+def _held(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays in a file."""
+    import zipfile
 
     try:
         with np.load(path, allow_pickle=False) as found:
-            held: dict[str, NDArray[Any]] = {name: found[name] for name in found.files}
-        masks, names = held["regions"], tuple(str(n) for n in held["names"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"Cannot read masks from {path}: {type(error).__name__}: {error}",
-            expected="an .npz file with regions (n, height, width) and names",
-            todo="set explain.regions",
-        ) from error
-    ids = data.dataset.ids
+            return {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+
+
+def _unreadable(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"Cannot read masks from {path}: {why}",
+        expected="an .npz file with regions (n, height, width) and names, or points (n, 5, 2)",
+        todo="set explain.regions",
+    )
+
+
+def _order(
+    path: Path, held: dict[str, NDArray[Any]], count: int, ids: NDArray[np.str_]
+) -> NDArray[np.intp]:
+    """Where in a file of so many entries each image's own stands: by `ids`, else as they come."""
     if "ids" in held:
         place = {str(name): i for i, name in enumerate(held["ids"])}
         missing = [str(name) for name in ids if str(name) not in place]
-        order = np.array([place.get(str(name), 0) for name in ids])
+        order = np.array([place.get(str(name), 0) for name in ids], np.intp)
     else:
-        missing = [] if len(masks) == len(ids) else ["a mask for every image, in their order"]
-        order = np.arange(len(masks))
-    if missing:
+        missing = [] if count == len(ids) else ["an entry for every image, in their order"]
+        order = np.arange(count)
+    if missing or (len(order) and int(order.max()) >= count):
         raise ConfigError(
-            f"{path} does not hold masks of these images: {missing[0]} is missing.",
-            expected=f"{len(ids)} masks in the order of the data, or with ids",
+            f"{path} does not hold {'points' if 'points' in held else 'masks'} of these images: "
+            f"{(missing or ['an entry'])[0]} is missing.",
+            expected=f"{len(ids)} masks or points in the order of the data, or with ids",
             todo="set explain.regions to another file, or to none",
         )
-    return from_masks(names, masks[order], data.store.side)
+    return order
