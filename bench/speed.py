@@ -24,8 +24,8 @@ mirror images 1.99, 2.03 and 1.94 times. `vit` with attention written out and 12
 recipe has them now: 5.1 ms per image.
 
 The description's 635 batches then cost the script 2,393 s of the processor. `deep` first reaches
-its F1 (0.9627 on validation) after 115 to 181 s (three seeds, evaluated every 64 batches: the
-`to` column of `bench/recipes.py`): 5% to 8% of that.
+its F1 (0.9627 on validation) after 116 s (mean of three seeds, evaluated every 64 batches: the
+`to` column of `bench/recipes.py`): 5% of that.
 """
 
 from __future__ import annotations
