@@ -20,8 +20,9 @@ bfloat16, torch 2.13.0); the peak is 99 thousand million multiply-adds a second:
     candid, vit               15.60 ms per image,   0.9x, 40% of the peak, loading 1.0%, 1.9 GiB
 
 Evaluation costs 1.03 (plain), 1.03 (deep) and 0.98 (vit) times the forward passes alone, with
-mirror images 1.99, 2.03 and 1.94 times. `vit` with attention written out and 128 channels, as its
-recipe has them now: 5.1 ms per image.
+mirror images 1.99, 2.03 and 1.94 times. `deep` changes colours since: 2.79 ms per image (`--loop
+deep`, alone), of which loading and augmentation are 4.8%; still 19% of the script. `vit` with
+attention written out and 128 channels, as its recipe has them now: 5.1 ms per image.
 
 The description's 635 batches then cost the script 2,393 s of the processor. `deep` first reaches
 its F1 (0.9627 on validation) after 116 s (mean of three seeds, evaluated every 64 batches: the
