@@ -143,8 +143,8 @@ def _decode(run: Path) -> Callable[[list[Path]], None]:
     from concurrent.futures import ThreadPoolExecutor
 
     from candid.data.decode import decode
+    from candid.data.packing import cores
     from candid.data.sources import read_file
-    from candid.deploy.predict import cores
     from candid.records import ModelCard, read_record
 
     side = read_record(run / "model.json", ModelCard).side

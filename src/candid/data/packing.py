@@ -294,7 +294,7 @@ def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generato
         yield packer(*todo.pop(0))
         each = (time.perf_counter() - began) / (probe - start)
         left = sum(b - a for a, b in todo) * each
-        workers = _cores() if left > _WORTH_PROCESSES_SECONDS else 1
+        workers = cores() if left > _WORTH_PROCESSES_SECONDS else 1
     tasks = _tasks(packer.source, todo, workers)
     if workers <= 1 or len(tasks) <= 1:
         for chunk in todo:
@@ -340,7 +340,8 @@ def _run_in_processes(packer: _Packer, tasks: list[list[_Span]], workers: int) -
         Path(name).unlink(missing_ok=True)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

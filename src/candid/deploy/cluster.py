@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import candid
+from candid.data.packing import cores
 from candid.deploy.parts import Work
-from candid.deploy.predict import Labeller, cores
+from candid.deploy.predict import Labeller
 from candid.deploy.shards import Failed, Order, Part, Shard, label_shard
 from candid.errors import CandidError, DependencyError, RunError
 

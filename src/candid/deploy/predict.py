@@ -9,7 +9,6 @@ rows however often the job was stopped.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data.decode import decode, decode_whole
+from candid.data.packing import cores
 from candid.deploy.classifier import BATCH, Classifier
 from candid.deploy.faces import Finder
 from candid.deploy.journal import Block, Journal, names_digest, open_journal
@@ -204,13 +204,6 @@ def _blocks(items: Iterable[Item]) -> Iterator[tuple[list[_Read], int]]:
             block, size = [], 0
     if block:
         yield block, size
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # --- into a file, safe from kills ----------------------------------------------------------------

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from candid.data import decode
 from candid.data.dataset import sharded
+from candid.data.packing import cores
 from candid.data.streamed import Streamed
 from candid.data.streaming import Place, Stream
 from candid.errors import DataError, ImageError
@@ -239,6 +240,4 @@ class FromShards:
     def _decoders(self) -> int:
         if self.streamed.config.workers:
             return self.streamed.config.workers
-        has = getattr(os, "sched_getaffinity", None)
-        cores = len(has(0)) if has else os.cpu_count() or 1
-        return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
