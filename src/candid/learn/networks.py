@@ -69,6 +69,16 @@ class Residual(nn.Module):
         return F.relu(x + self.norm2(self.conv2(y)))
 
 
+def to_depth(images: Tensor, padding: int) -> Tensor:
+    """(batch, 3, side, side) → (batch, 12, side / 2, side / 2): squares of 2×2 pixels as channels.
+
+    `padding` is 1 for an odd side: the last row and column then come twice.
+    """
+    if padding:
+        images = F.pad(images, (0, 1, 0, 1), mode="replicate")
+    return F.pixel_unshuffle(images, 2)
+
+
 class Deep(nn.Module):
     """A residual network whose work lies where the processor is quick.
 
@@ -107,9 +117,7 @@ class Deep(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
-        if self.padding:
-            images = F.pad(images, (0, 1, 0, 1), mode="replicate")
-        x = self.body(F.pixel_unshuffle(images, 2))  # (batch, 8 · width, side / 16, side / 16)
+        x = self.body(to_depth(images, self.padding))  # (batch, 8 · width, side / 16, side / 16)
         logits: Tensor = self.head(x.mean(dim=(2, 3)))
         return logits
 
@@ -152,9 +160,7 @@ class DeepEnsemble(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
-        if self.padding:
-            images = F.pad(images, (0, 1, 0, 1), mode="replicate")
-        x = F.pixel_unshuffle(images, 2)
+        x = to_depth(images, self.padding)
         if self.training:
             return self._apart(x)
         maps: Tensor = self.joined([body(x) for body in self.bodies])
