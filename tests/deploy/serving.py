@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -100,24 +101,40 @@ def running(*models: Served, key: str = "", **settings: Any) -> Iterator[str]:
     """The address of a real server on a free port; ends it and sees that it ended well."""
     config = ServeConfig(**({"port": 0, "timeout": 20.0, "decoders": 2} | settings))
     app = create_app(models or [model()], config, key=key)
-    with contextlib.closing(listen(config.host, 0)) as socket:
+    with contextlib.closing(listen(config.host, 0)) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                app, http=punctual(config.timeout), ws="none", lifespan="on", access_log=False,
+                app, http=punctual(config), ws="none", lifespan="on", access_log=False,
                 log_config=None, timeout_graceful_shutdown=10,
             )
         )  # fmt: skip
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
             while not server.started:
                 assert thread.is_alive()
                 time.sleep(0.01)
-            yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join(20)
             assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def lines_to(address: str, n: int = 1, *, buffer: int = 0) -> Iterator[list[socket.socket]]:
+    """Connections whose bytes a test writes and reads itself; `buffer`: bytes that wait for it."""
+    host, port = address.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as stack:
+        lines = []
+        for _ in range(n):
+            line = stack.enter_context(socket.socket())
+            if buffer:
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            line.settimeout(20)
+            line.connect((host, int(port)))
+            lines.append(line)
+        yield lines
 
 
 def picture(shade: int = 200, *, size: tuple[int, int] = (20, 30), kind: str = "PNG") -> bytes:

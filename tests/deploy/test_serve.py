@@ -299,25 +299,8 @@ def test_a_key_is_asked_for_where_there_is_one():
             assert httpx.get(f"{address}/v1/models", headers=headers).status_code == 200
             answer = httpx.post(f"{address}/v1/predict", content=picture(), headers=headers | RAW)
             assert answer.status_code == 200
-        # The page's cookie opens what is only read.
-        cookie = {"Cookie": "candid-key=secret"}
-        assert httpx.get(f"{address}/v1/models", headers=cookie).status_code == 200
-        answer = httpx.post(f"{address}/v1/predict", content=picture(), headers=cookie | RAW)
-        assert answer.status_code == 401
         for path in ("/", "/page.js", "/healthz", "/readyz", "/openapi.json"):
             assert httpx.get(address + path).status_code == 200, path
-
-
-def test_a_name_that_is_not_the_server_s_is_refused():
-    with running() as address:
-        port = address.rsplit(":", 1)[1]
-        for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", ""):
-            assert httpx.get(f"{address}/healthz", headers={"Host": host}).status_code == 400, host
-        for host in (f"localhost:{port}", "LOCALHOST", f"[::1]:{port}", "127.0.0.1"):
-            assert httpx.get(f"{address}/healthz", headers={"Host": host}).status_code == 200, host
-    with running(hosts=("faces.example",)) as address:
-        for host, status in (("faces.example", 200), ("localhost", 200), ("evil.example", 400)):
-            assert httpx.get(f"{address}/healthz", headers={"Host": host}).status_code == status
 
 
 def test_pages_from_elsewhere_may_read_only_where_they_are_named():
@@ -340,16 +323,6 @@ def test_pages_from_elsewhere_may_read_only_where_they_are_named():
 
 
 # --- what it leaves behind -----------------------------------------------------------------------
-
-
-def test_answers_are_hardened(url):
-    for path in ("/", "/v1/models", "/no/such/place"):
-        headers = httpx.get(url + path).headers
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
-        assert headers["content-security-policy"].startswith("default-src 'none'")
-        assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert httpx.get(f"{url}/v1/models").headers["cache-control"] == "no-store"
 
 
 def test_logs_hold_no_name_and_no_picture(caplog):

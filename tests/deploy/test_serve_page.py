@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from candid.deploy.server.page import POLICY
 from candid.records import Estimate
 from deploy.serving import SIDE, Brightness, model, running, with_maps
 from report.browser import CHROMIUM, Browser
+from report.conftest import BARE, build, render
 
 # A camera that films a test picture, and a person who always lets it be used.
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -298,11 +300,11 @@ def test_what_is_known_is_told_and_hostile_words_are_words(browser, url):
 def test_the_key_is_asked_for_once(browser, tmp_path):
     report = tmp_path / "report.html"
     report.write_text("<!doctype html><title>the report</title>")
-    with running(with_maps(about=ABOUT, report=report), key="open sesame".replace(" ", "-")) as url:
+    with running(with_maps(about=ABOUT, report=report), key="o+p/en=sesame==") as url:
         browser.visit(url)
         browser.until("!document.getElementById('key-form').hidden")
         assert browser.value("document.activeElement.id") == "key"
-        for word in ("wrong", "open-sesame"):
+        for word in ("wrong", "o+p/en=sesame=="):
             browser.value(f"document.getElementById('key').value = {word!r}")
             browser.value("document.querySelector('#key-form button').click()")
             if word == "wrong":
@@ -312,9 +314,77 @@ def test_the_key_is_asked_for_once(browser, tmp_path):
         browser.drop(grey(tmp_path / "a.png", 204))
         browser.answered()
         assert browser.messages == []
+        # Nothing that a script could read holds the key, and yet it is not asked for again.
+        kept = "[document.cookie, ...Object.values(localStorage), ...Object.values(sessionStorage)]"
+        assert browser.value(f"{kept}.join('')") in ("", "light", "dark")
+        assert browser.value("document.getElementById('key').value") == ""
+        browser.visit(url)
+        browser.until("!document.getElementById('known').hidden")
+        assert browser.value("document.getElementById('key-form').hidden")
         browser.value("document.getElementById('report').click()")
         browser.until("document.title === 'the report'")
-        browser.value("sessionStorage.clear()")
+
+
+def test_a_stranger_s_report_reaches_nothing(browser, tmp_path):
+    """Its script runs, and finds no key, no models, no storage and nobody to tell."""
+    report = tmp_path / "report.html"
+    report.write_text("""<!doctype html><title>stranger</title><script>
+      const found = [];
+      const attempt = async (name, act) => {
+        try { found.push(name + ": " + await act()); } catch { found.push(name + ": refused"); }
+      };
+      const load = (tag, address) => new Promise((done, failed) => {
+        const made = document.createElement(tag);
+        made.onload = () => done("loaded");
+        made.onerror = failed;
+        made.src = address;
+        document.documentElement.append(made);
+      });
+      (async () => {
+        await attempt("cookie", () => document.cookie);
+        await attempt("kept", () => localStorage.length + sessionStorage.length);
+        await attempt("models", async () => (await fetch("/v1/models")).status);
+        await attempt("elsewhere", async () => (await fetch("http://127.0.0.1:9/")).status);
+        await attempt("image", () => load("img", "/icon.svg"));
+        await attempt("script", () => load("script", "/page.js"));
+        await attempt("frame", () => load("iframe", "/"));
+        await attempt("window", () => open("/").document.title);
+        found.push(origin);
+        document.title = found.join("; ");
+      })();
+    </script>""")
+    with running(model(report=report), key="k") as url:
+        browser.visit(url)
+        browser.value("fetch('key', { method: 'POST', headers: { 'X-API-Key': 'k' } })")
+        browser.call("Page.navigate", url=f"{url}/reports/first")
+        browser.until("document.title.endsWith('null')")
+        found = dict(part.split(": ") for part in browser.value("document.title").split("; ")[:-1])
+        frame = found.pop("frame")  # of a page that was not let in, browsers say that it loaded
+        assert frame in ("loaded", "refused")
+        assert set(found.values()) == {"refused"} and len(found) == 7
+        assert browser.value("document.querySelector('iframe').contentDocument") is None
+        seen = httpx.get(f"{url}/metrics", headers={"X-API-Key": "k"}).text
+        assert 'path="/v1/models",status="200"' not in seen
+
+
+def test_a_report_s_own_charts_stand_in_its_sandbox(browser, tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text(render(build(n=400, **BARE)), encoding="utf-8")
+    with running(model(report=report)) as url:
+        browser.messages.clear()
+        browser.requests.clear()
+        browser.call("Page.navigate", url=f"{url}/reports/first")
+        browser.until("document.readyState === 'complete' && document.querySelector('.chart')")
+        assert browser.value("origin") == "null"
+        browser.draw()
+        charts = browser.value("document.querySelectorAll('.chart').length")
+        assert charts > 3
+        assert browser.value("document.querySelectorAll('.chart.drawn .live svg').length") == charts
+        browser.value("document.getElementById('theme').click()")
+        browser.until("document.documentElement.dataset.theme === 'dark'")
+        assert browser.messages == []
+        asked = [r for r in browser.requests if not r.startswith("data:")]
+        assert asked == [f"{url}/reports/first"]
 
 
 def test_a_busy_server_is_said_and_can_be_asked_again(browser, tmp_path):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Browser
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from sklearn import metrics as sk
@@ -40,6 +39,7 @@ from candid.records import (
 from candid.report.inputs import ReportInput
 from candid.report.page import render
 from candid.settings import Config
+from report.browser import Browser
 
 
 @dataclass(frozen=True)

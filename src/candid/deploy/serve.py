@@ -49,16 +49,17 @@ def serve(
     import uvicorn
 
     from candid.deploy.server.app import create_app
-    from candid.deploy.server.connections import punctual
+    from candid.deploy.server.connections import most_connections, punctual
     from candid.deploy.server.logs import log, start_logging
 
     key = read_key(config)
     with contextlib.closing(listen(config.host, config.port)) as listening:
         start_logging(quiet)
+        allow_files(2 * most_connections(config) + 256)
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(models, config, key=key),
-                http=punctual(config.timeout),
+                http=punctual(config),
                 ws="none",
                 lifespan="on",
                 access_log=False,
@@ -151,6 +152,17 @@ def listen(host: str, port: int) -> socket.socket:
             else "name another address with --host, or another port with --port",
         ) from error  # fmt: skip
     return listening
+
+
+def allow_files(n: int) -> None:
+    """Let the process open so many files, as far as it may; connections and reports are some."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # as on Windows
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft not in (resource.RLIM_INFINITY, hard) and soft < n:
+            most = n if hard == resource.RLIM_INFINITY else min(n, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextlib.contextmanager

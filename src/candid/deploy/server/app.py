@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,12 +19,15 @@ from starlette.exceptions import HTTPException
 import candid
 from candid.deploy.overlay import overlay
 from candid.deploy.served import Served
-from candid.deploy.server import schema
+from candid.deploy.server import authorisation, schema
+from candid.deploy.server.access import Access
 from candid.deploy.server.bodies import read_pictures, too_many
-from candid.deploy.server.door import Door, allowed_hosts
+from candid.deploy.server.headers import SecurityHeaders
+from candid.deploy.server.heads import Heads, allowed_hosts
+from candid.deploy.server.limits import Limits
 from candid.deploy.server.metrics import CONTENT_TYPE
-from candid.deploy.server.page import add_page
-from candid.deploy.server.refusals import Refusal, stopping
+from candid.deploy.server.page import REPORT_POLICY, add_page
+from candid.deploy.server.refusals import Refusal, client_gone, stopping
 from candid.deploy.server.service import Service, likeliest, png
 from candid.records import to_plain
 from candid.settings import MAP_METHODS, ServeConfig
@@ -83,17 +85,24 @@ def create_app(models: Sequence[Served], config: ServeConfig, *, key: str = "") 
     )
     app.state.service = service
     guard = _guard(key)
-    _add_api(app, service, guard, key)
+    _add_api(app, service, guard)
     _add_state(app, service, guard)
-    add_page(app)
+    add_page(app, key, guard)
     _add_errors(app)
+    _add_middleware(app, service, key)
+    return app
+
+
+def _add_middleware(app: FastAPI, service: Service, key: str) -> None:
+    """What stands in front of the addresses, from the innermost to what a request meets first."""
+    config = service.config
     app.add_middleware(
-        Door,
-        metrics=service.metrics,
-        most=config.connections,
-        hosts=allowed_hosts(config.host, config.hosts),
-        retry_after=lambda: service.batcher.retry_after,
+        Limits, most=config.connections, retry_after=lambda: service.batcher.retry_after
     )
+    app.add_middleware(authorisation.Authorisation, key=key)
+    app.add_middleware(Heads, hosts=allowed_hosts(config.host, config.hosts))
+    app.add_middleware(Access, metrics=service.metrics)
+    app.add_middleware(SecurityHeaders)
     if config.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -102,7 +111,6 @@ def create_app(models: Sequence[Served], config: ServeConfig, *, key: str = "") 
             allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             expose_headers=["Retry-After"],
         )
-    return app
 
 
 def _guard(key: str) -> list[Any]:
@@ -112,55 +120,35 @@ def _guard(key: str) -> list[Any]:
 
     def check(
         request: Request,
-        bearer: Annotated[Any, Depends(HTTPBearer(auto_error=False))],
-        header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
+        # For the description of the API alone.
+        _: Annotated[Any, Depends(HTTPBearer(auto_error=False))],
+        __: Annotated[Any, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
     ) -> None:
-        given = bearer.credentials if bearer is not None else header
-        if given is None and request.method == "GET":
-            # The page's own link to a report; a cookie never lets a picture in.
-            given = request.cookies.get("candid-key")
-        _check_key(given, key)
+        authorisation.require(request.scope)
 
     return [Depends(check)]
 
 
-def _check_key(given: str | None, key: str) -> None:
-    if given is None or not hmac.compare_digest(given.encode(), key.encode()):
-        raise Refusal(
-            401,
-            "no-key" if given is None else "wrong-key",
-            "The request carries no key." if given is None else "The key is not the right one.",
-            expected="Authorization: Bearer KEY, or X-API-Key: KEY",
-            todo="ask whoever runs the server",
-        )
-
-
-def _quick_route(key: str) -> type[APIRoute]:
+class _Quick(APIRoute):
     """A route that finds out for itself what FastAPI would look up anew for every request.
 
     FastAPI describes it as any other; but what it needs of a request is a key and a model's name,
     and asking for them in the general way costs as much as a small picture.
     """
 
-    class Quick(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            async def handle(request: Request) -> Response:
-                if key:
-                    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-                    known = bearer if scheme.lower() == "bearer" and bearer else None
-                    _check_key(known or request.headers.get("x-api-key"), key)
-                answer: Response = await self.endpoint(request, request.query_params.get("model"))
-                return answer
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        async def handle(request: Request) -> Response:
+            authorisation.require(request.scope)
+            answer: Response = await self.endpoint(request, request.query_params.get("model"))
+            return answer
 
-            return handle
-
-    return Quick
+        return handle
 
 
 # --- predictions and maps ------------------------------------------------------------------------
 
 
-def _add_api(app: FastAPI, service: Service, guard: list[Any], key: str) -> None:
+def _add_api(app: FastAPI, service: Service, guard: list[Any]) -> None:
     limited = schema.errors(401, 404, 408, 413, 415, 422, 429, 503)
 
     @app.get(
@@ -207,7 +195,7 @@ def _add_api(app: FastAPI, service: Service, guard: list[Any], key: str) -> None
             200: {"content": {"application/json": {"example": schema.EXAMPLE}}},
             **limited,
         },
-        route_class_override=_quick_route(key),
+        route_class_override=_Quick,
     )
 
     @app.post(
@@ -284,7 +272,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Refusal(499, "gone", "The client went away.")
+            raise client_gone()
         return task.result()
     finally:
         task.cancel()
@@ -367,8 +355,7 @@ def _add_state(app: FastAPI, service: Service, guard: list[Any]) -> None:
                 404, "no-report", "This model has no report.",
                 expected="a run that was reported", todo="candid report RUN",
             )  # fmt: skip
-        # The report brings its own policy, which lets in its own scripts and nothing else.
-        headers = {"Content-Security-Policy": "frame-ancestors 'none'"}
+        headers = {"Content-Security-Policy": REPORT_POLICY}
         return FileResponse(served.report, media_type="text/html", headers=headers)
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from candid.deploy.server.refusals import Refusal, too_busy
+from candid.deploy.server.refusals import Refusal, client_gone, too_busy
 from candid.settings import ServeConfig
 
 FORM, JSON, RAW = "multipart/form-data", "application/json", "application/octet-stream"
@@ -112,6 +112,8 @@ async def _read(request: Request, config: ServeConfig, holding: Holding) -> byte
             expected="a request that arrives within serve.timeout",
             todo="send smaller pictures, or fewer at a time",
         ) from None
+    except ClientDisconnect:
+        raise client_gone() from None
     return b"".join(parts)
 
 

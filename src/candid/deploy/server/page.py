@@ -9,10 +9,18 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from candid.deploy.server.authorisation import keep
+
 # Nothing runs or loads but what comes from this server; pictures may also come from the user.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+# A run may come from anyone: its report runs as if it came from nowhere, and reaches nothing.
+REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
 _FILES = {
@@ -24,8 +32,15 @@ _FILES = {
 }
 
 
-def add_page(app: FastAPI) -> None:
+def add_page(app: FastAPI, key: str, guard: list[Any]) -> None:
     """Serve the page at `/`; it asks the API like any other client, and for the key if need be."""
+
+    @app.post("/key", dependencies=guard, include_in_schema=False)
+    async def keep_key(request: Request) -> Response:
+        response = Response(status_code=204)
+        keep(response, request.scope, key)
+        return response
+
     folder = resources.files("candid.deploy") / "web"
     for address, (name, kind) in _FILES.items():
         app.add_api_route(

@@ -42,7 +42,7 @@ class Refusal(Exception):
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if self.status == 408:
+        if self.status in (400, 408):  # where this request ends, nobody can be sure
             headers["Connection"] = "close"
         return JSONResponse(self.plain(), self.status, headers)
 
@@ -68,6 +68,11 @@ def too_busy(why: str, retry_after: int) -> Refusal:
         todo=f"try again in {retry_after} s",
         retry_after=retry_after,
     )
+
+
+def client_gone() -> Refusal:
+    """Nobody reads this; it is counted and logged as what happened."""
+    return Refusal(499, "gone", "The client went away.")
 
 
 def stopping() -> Refusal:

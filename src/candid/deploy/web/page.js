@@ -42,9 +42,6 @@
   const list = (node, texts) => node.replaceChildren(...texts.map((t) => element("li", t)));
 
   // --- asking the server ------------------------------------------------------------------------
-  let key = "";
-  try { key = sessionStorage.getItem("candid-key") || ""; } catch { /* asked for each time */ }
-
   class Problem extends Error {
     constructor(status, error) {
       super(error.what);
@@ -54,11 +51,9 @@
   }
 
   const ask = async (address, options = {}) => {
-    const headers = { ...options.headers };
-    if (key) headers.Authorization = `Bearer ${key}`;
     let response;
     try {
-      response = await fetch(address, { ...options, headers, cache: "no-store" });
+      response = await fetch(address, { ...options, cache: "no-store" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Problem(0, { what: "The server does not answer.", todo: "See whether it still runs." });
@@ -66,7 +61,7 @@
     const body = await response.json().catch(() => ({}));
     if (!response.ok) {
       const error = body.error || { what: `The server answered ${response.status}.`, todo: "" };
-      if (response.status === 401) askForKey(key ? error.what : "");
+      if (response.status === 401) askForKey(error.code === "wrong-key" ? error.what : "");
       throw new Problem(response.status, error);
     }
     return body;
@@ -77,13 +72,17 @@
     $("key-note").textContent = note;
     $("key").focus();
   };
-  $("key-form").addEventListener("submit", (event) => {
+  $("key-form").addEventListener("submit", async (event) => {
     event.preventDefault();
-    key = $("key").value.trim();
-    try { sessionStorage.setItem("candid-key", key); } catch { /* asked for each time */ }
-    // For the link to the report, which cannot carry a header.
-    const where = new URL("reports", location.href).pathname;
-    document.cookie = `candid-key=${encodeURIComponent(key)}; SameSite=Strict; path=${where}`;
+    // Kept as a cookie that no script can read: the page itself forgets the key.
+    const headers = { Authorization: `Bearer ${$("key").value.trim()}` };
+    try {
+      await ask("key", { method: "POST", headers });
+    } catch (error) {
+      if (error.status !== 401) complain(error, () => {});
+      return;
+    }
+    $("key").value = "";
     $("key-form").hidden = true;
     start();
   });
@@ -156,8 +155,7 @@
     list($("limits"), about.limits);
     $("limits").parentElement.hidden = !about.limits.length;
     $("curl").textContent = `curl -H 'Content-Type: image/jpeg' --data-binary @face.jpg \\\n` +
-      `  '${location.origin}/v1/predict?model=${encodeURIComponent(model.name)}'` +
-      (key ? " \\\n  -H 'X-API-Key: …'" : "");
+      `  '${location.origin}/v1/predict?model=${encodeURIComponent(model.name)}'`;
     $("report-line").hidden = model.report === null;
     if (model.report !== null) $("report").href = model.report.slice(1); // beside this page
     $("known").hidden = false;
