@@ -106,7 +106,8 @@ def assemble(
             for row, i in enumerate(keep.tolist())
         ]
     )
-    split, told = splits.complete(None if rows.split is None else rows.split[keep], keys, config)
+    own = None if rows.split is None else rows.split[keep]
+    split, split_hash, told = splits.complete(own, keys, label, config)
     dataset = Dataset(
         name=path.resolve().name,
         layout=layout,
@@ -119,6 +120,7 @@ def assemble(
         identity=None if person is None else columns.people(person),
         attributes={a.name: a[keep] for a in attributes},
         findings=(*seen, *more, *told),
+        split_hash=split_hash,
     )
     check_learnable(dataset)
     return dataset
