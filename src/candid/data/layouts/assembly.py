@@ -249,7 +249,7 @@ def finding(
     severity: str = "note",
     todo: str = "",
 ) -> Finding:
-    """A finding about some of `of` things; "not found" where there are none."""
+    """A finding about some of `of` things, with all of them; "not found" where there are none."""
     count = len(which)
     return Finding(
         code=code,
@@ -259,7 +259,7 @@ def finding(
         detail=detail.format(count=f"{count:,}", of=f"{of:,}"),
         count=count,
         of=of,
-        examples=tuple(str(w) for w in which[:_EXAMPLES]),
+        examples=tuple(str(w) for w in which),
         todo=todo if count else "",
     )
 
