@@ -81,8 +81,8 @@ def test_run_writes_every_file(finished):
     names = {p.name for p in finished.path.iterdir()}
     assert names == {
         "README.md", "audit.json", "checkpoint", "config.toml", "data.json", "evaluation.json",
-        "explanation.json", "explanation.npz", "history.parquet", "inside.json", "inside.npz",
-        "model.json", "model.safetensors", "pictures.parquet",
+        "explanation.json", "explanation.npz", "findings.parquet", "history.parquet",
+        "inside.json", "inside.npz", "model.json", "model.safetensors", "pictures.parquet",
         "predictions.parquet", "provenance.json", "report.html", "typical.npz",
     }  # fmt: skip
 

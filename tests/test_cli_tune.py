@@ -1,7 +1,14 @@
 """`candid tune` from the outside, on a few synthetic faces."""
 
 import json
+import os
 import re
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,7 +56,7 @@ def study(command, tmp_path_factory) -> Path:
 
 def test_every_file_is_there_and_agrees(study):
     assert {p.name for p in study.iterdir()} == {
-        "best", "best.toml", "config.toml", "provenance.json", "report.html", "study.db",
+        "best", "best.toml", "provenance.json", "report.html", "study.db", "study.toml",
         "tuning.json",
     }  # fmt: skip
     tuning = read_record(study / "tuning.json", Tuning)
@@ -156,6 +163,107 @@ def test_a_folder_with_something_else_is_left_alone(command, tmp_path, capsys):
     assert call(*command, "--out", tmp_path) == 2
     assert "letters.txt" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["letters.txt"]
+
+
+def test_a_run_is_no_study(study, command, capsys):
+    assert call(*command, "--out", study / "best") == 2
+    assert "no study.toml" in capsys.readouterr().err
+
+
+# --- killed --------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Nothing may catch it, as nothing catches a kill."""
+
+
+@pytest.fixture(scope="module")
+def data(command):
+    config = load_config(recipe="plain", overrides=["data.target=Face", "data.workers=1"])
+    return config, stages.load(Path(str(command[1])), config, cache=command[5], quiet=True)
+
+
+@pytest.mark.parametrize("when", ["study.toml", "provenance.json", "study.db"])
+def test_a_folder_is_a_study_wherever_its_making_was_killed(data, tmp_path, monkeypatch, when):
+    config, loaded = data
+    out = tmp_path / "study"
+
+    def die(part: Path, path: Path) -> Path:
+        if path.name == when:
+            (part.parent / f".{when}.0.part").write_text("torn")
+            raise Killed
+        return os.rename(part, path) or path
+
+    with monkeypatch.context() as context, suppress(Killed):
+        context.setattr(Path, "replace", die)
+        stages.tuning._folder(out, config, loaded)
+    for side in ("", "-journal", "-wal", "-shm") if when == "study.db" else ():
+        (out / f"study.db{side}").write_text("")
+    known = stages.tuning._folder(out, config, loaded)
+    assert known == stages.tuning._folder(out, config, loaded)
+    assert read_config(out / "study.toml") == known
+    assert (out / "provenance.json").is_file()
+
+
+def test_a_study_that_another_process_begins_just_now_is_joined(data, tmp_path, monkeypatch):
+    """Its files appear while the folder is listed."""
+    config, loaded = data
+    entries = Path.iterdir
+
+    def listed(folder: Path) -> list[Path]:
+        monkeypatch.setattr(Path, "iterdir", entries)
+        stages.tuning._folder(folder, config, loaded)
+        (folder / "study.db-journal").write_text("")
+        return list(entries(folder))
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    assert stages.tuning._folder(tmp_path, config, loaded).data.target == "Face"
+
+
+def test_a_search_that_was_killed_goes_on(command, tmp_path, monkeypatch):
+    """With SIGKILL, in the middle of a trial and of what a neighbour writes into the database."""
+    from candid.learn.tune import study as study_module
+
+    out = tmp_path / "study"
+    words = [*map(str, command), "--out", str(out), "--quiet"]
+    victim = subprocess.Popen([sys.executable, "-m", "candid", *words])
+    write = (
+        "import sqlite3, time; c = sqlite3.connect({!r}, timeout=60);"
+        "c.execute('BEGIN IMMEDIATE'); c.execute('CREATE TABLE half (a)');"
+        "print('in it', flush=True); time.sleep(600)"
+    ).format(str(out / "study.db"))
+    try:
+        while not _begun(out / "study.db"):
+            assert victim.poll() is None
+            time.sleep(0.1)
+        with subprocess.Popen(
+            [sys.executable, "-c", write], stdout=subprocess.PIPE, text=True
+        ) as neighbour:
+            assert neighbour.stdout.readline() == "in it\n"
+            victim.kill()
+            victim.wait()
+            neighbour.kill()
+    finally:
+        victim.kill()
+        victim.wait()
+    assert (out / "study.db-journal").is_file()
+    soon = partial(study_module.open_study, heartbeat=1, grace=2)
+    monkeypatch.setattr(study_module, "open_study", soon)
+    assert call(*words) == 0
+    tuning = read_record(out / "tuning.json", Tuning)
+    assert len([t for t in tuning.trials if t.state == "finished"]) == 3
+    assert (out / "best" / "report.html").is_file()
+
+
+def _begun(database: Path) -> bool:
+    """Whether a trial is there, without touching the database: a reader would mend it."""
+    if not database.is_file():
+        return False
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)) as reader:
+        try:
+            return reader.execute("SELECT count(*) FROM trials").fetchone()[0] > 0
+        except sqlite3.OperationalError:  # its tables are being made
+            return False
 
 
 def test_without_optuna_it_says_what_to_install(command, tmp_path, capsys, monkeypatch):

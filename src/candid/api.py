@@ -65,12 +65,18 @@ def explore(
     dataset: Dataset,
     config: Config = _DEFAULTS,
     *,
+    findings: str | PathLike[str] | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Exploration:
-    """What is in the data: sizes, balance, people, duplicates, attributes, findings."""
+    """What is in the data: sizes, balance, people, duplicates, attributes, findings.
+
+    `findings` is a Parquet file to write every image behind the findings to: `code`, `id`,
+    `partner` (of copies, the other one) and `detail`.
+    """
     data = stages.pack(dataset, config, cache=cache, quiet=quiet)
-    return stages.look(data, config, quiet=quiet)[0]
+    path = None if findings is None else Path(findings)
+    return stages.look(data, config, findings=path, quiet=quiet)[0]
 
 
 def train(

@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "data.json"
 
     @property
+    def findings(self) -> Path:
+        """Every image behind what explore found."""
+        return self.path / "findings.parquet"
+
+    @property
     def history(self) -> Path:
         """Loss and metrics per step."""
         return self.path / "history.parquet"

@@ -42,12 +42,12 @@ class DataConfig:
     identity_column: str = setting("", "table: the column that says who it is; empty: recognised")
     validation_share: float = setting(
         0.1,
-        "share of people (or images) for validation, where the data has no split",
+        "share of the images for validation, where the data has no split",
         low=0,
         high=0.9,
     )
     test_share: float = setting(
-        0.1, "share of people (or images) for test, where the data has no split", low=0, high=0.9
+        0.1, "share of the images for test, where the data has no split", low=0, high=0.9
     )
     max_bad_share: float = setting(
         0.05, "more unreadable images than this share of all is an error", low=0, high=1

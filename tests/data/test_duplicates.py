@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.fft
-from by_hand import store, texture
+from by_hand import dataset, png, store, texture
 from PIL import Image, ImageEnhance
 
+from candid.data import duplicates
 from candid.data.duplicates import NEAR, _decoys, detail, exact_groups, luma, near_pairs
+from candid.data.store import pack
+from candid.settings import DataConfig
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float:
@@ -162,3 +166,28 @@ def test_decoys_are_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
         np.sort(reached), np.sort(expected[~np.eye(20, dtype=bool)]), atol=1e-5
     )
     assert each == 0.5
+
+
+def test_what_was_found_is_kept_beside_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [png(texture(i % 5)) for i in range(7)]
+    packed = pack(dataset(pictures), DataConfig(side=32, workers=1), cache=tmp_path, quiet=True)
+    first = duplicates.find_copies(packed)
+    assert [list(part) for part in first.links()] == [[0, 1], [5, 6]]
+    with monkeypatch.context() as context:
+        context.delattr(duplicates, "near_pairs")  # not looked for again
+        again = duplicates.find_copies(packed)
+    assert np.array_equal(again.groups, first.groups)
+    for name, value in vars(first.pairs).items():
+        assert np.array_equal(getattr(again.pairs, name), value)
+    (packed.folder / "copies-1.npz").write_bytes(b"PK spoilt")
+    assert np.array_equal(duplicates.find_copies(packed).groups, first.groups)
+
+
+def test_pixels_that_are_no_pack_leave_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    duplicates.find_copies(store(np.stack([texture(0), texture(0)])))
+    assert list(tmp_path.iterdir()) == []

@@ -1,62 +1,126 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from by_hand import dataset
+from drawn import put, real
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from candid import stages
 from candid.data import splits
+from candid.data.dataset import Dataset
+from candid.data.duplicates import Copies, Pairs, find_copies
 from candid.errors import ConfigError, DataError
-from candid.settings import DataConfig
+from candid.settings import Config, DataConfig
 
 KEYS = [f"image {i}" for i in range(20_000)]
 names = st.lists(st.text(max_size=12), min_size=1, max_size=60)
 
 
-def test_a_key_falls_where_its_blake2b_hash_says() -> None:
-    got = splits.by_hash(KEYS[:2000], 0.2, 0.3)
-    for key, split in zip(KEYS[:2000], got, strict=True):
-        place = int(hashlib.blake2b(key.encode(), digest_size=8).hexdigest(), 16) / 2**64
-        assert split == ("test" if place < 0.3 else "validation" if place < 0.5 else "train")
+def split_of(keys: list[str], label: list[int], validation: float = 0.1, test: float = 0.1):  # type: ignore[no-untyped-def]
+    return splits.split_groups(
+        splits.hashed(keys), np.asarray(label, np.int16), validation, test
+    ).tolist()
+
+
+def test_the_order_is_that_of_blake2b() -> None:
+    keys = KEYS[:500]
+    place = {k: hashlib.blake2b(k.encode(), digest_size=8).digest() for k in keys}
+    ranked = sorted(keys, key=place.__getitem__)
+    expected = ["test"] * 150 + ["validation"] * 100 + ["train"] * 250
+    got = dict(zip(keys, split_of(keys, [0] * 500, 0.2, 0.3), strict=True))
+    assert [got[k] for k in ranked] == expected
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.1, 0.1), (0.3, 0.0), (0.0, 0.25), (0.05, 0.5)])
-def test_shares_are_binomial(validation: float, test: float) -> None:
-    split = splits.by_hash(KEYS, validation, test, salt="s")
+def test_each_class_has_the_same_shares(validation: float, test: float) -> None:
+    """Counted class by class: rare classes, common ones, and images without a label."""
+    label = np.random.default_rng(0).choice([-1, 0, 1, 2], 3000, p=[0.1, 0.02, 0.3, 0.58])
+    split = np.array(split_of(KEYS[:3000], label.tolist(), validation, test))
     for name, share in (("validation", validation), ("test", test)):
-        low, high = binom.interval(1 - 1e-6, len(KEYS), share)
-        assert low <= np.count_nonzero(split == name) <= high
+        assert abs(np.count_nonzero(split == name) - share * 3000) <= 1
+        for c in (-1, 0, 1, 2):
+            mine = label == c
+            assert abs(np.count_nonzero(split[mine] == name) - share * mine.sum()) <= 1.5
 
 
 @settings(deadline=None)
 @given(names, st.randoms(use_true_random=False))
-def test_order_and_other_rows_change_nothing(keys: list[str], random) -> None:  # type: ignore[no-untyped-def]
-    split = dict(zip(keys, splits.by_hash(keys, 0.3, 0.3), strict=True))
-    more = keys + KEYS[:50]
-    random.shuffle(more)
-    again = dict(zip(more, splits.by_hash(more, 0.3, 0.3), strict=True))
-    assert {k: again[k] for k in split} == split
+def test_the_order_of_the_rows_changes_nothing(keys: list[str], random) -> None:  # type: ignore[no-untyped-def]
+    rows = [(key, len(key) % 3 - 1) for key in keys]
+    split = dict(zip(rows, split_of(*zip(*rows, strict=True), 0.3, 0.3), strict=True))  # type: ignore[arg-type]
+    random.shuffle(rows)
+    again = dict(zip(rows, split_of(*zip(*rows, strict=True), 0.3, 0.3), strict=True))  # type: ignore[arg-type]
+    assert again == split
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_more_images_move_few_others(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 3, 3020).tolist()
+    before, after = split_of(KEYS[:3000], label[:3000]), split_of(KEYS[:3020], label)
+    moved = sum(a != b for a, b in zip(before, after, strict=False))
+    assert moved <= 2 * 3 + 20 * 0.1 * 2  # a few at the two ends of each class, not a tenth of all
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-1, 2), min_size=3, max_size=12))
+def test_no_split_is_empty(label: list[int]) -> None:
+    assert set(split_of(KEYS[: len(label)], label)) == {"train", "validation", "test"}
 
 
 def test_a_larger_validation_leaves_test_alone() -> None:
-    small, large = splits.by_hash(KEYS, 0.1, 0.2), splits.by_hash(KEYS, 0.4, 0.2)
+    label = np.random.default_rng(1).integers(0, 2, 2000).tolist()
+    small, large = (np.array(split_of(KEYS[:2000], label, v, 0.2)) for v in (0.1, 0.4))
     assert np.array_equal(small == "test", large == "test")
     assert np.all(large[small == "validation"] == "validation")
 
 
-def test_another_salt_is_another_split() -> None:
-    a, b = (splits.by_hash(KEYS, 0.5, 0.0, salt=s) == "train" for s in "ab")
-    low, high = binom.interval(1 - 1e-6, len(KEYS), 0.5)  # independent: half of them agree
-    assert low <= np.count_nonzero(a == b) <= high
+def test_a_large_group_comes_no_earlier_than_a_small_one() -> None:
+    """Groups of 40 and of 1, by number alike often in test: joining must not favour either."""
+    large = 0
+    for trial in range(200):
+        group = splits.hashed([f"{trial} {i}" for i in range(50)])
+        pairs = np.arange(39)
+        joined = splits.join(group, pairs, pairs + 1)
+        assert len(np.unique(joined)) == 11
+        large += joined[0] <= np.median(joined[39:])
+    low, high = binom.interval(1 - 1e-6, 200, 0.5)
+    assert low <= large <= high
+
+
+links = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=25)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=20, max_size=20), links)
+def test_what_is_linked_is_one_group(person: list[int], pairs: list[tuple[int, int]]) -> None:
+    """By brute force: walk along links and persons until nothing new is reached."""
+    group = splits.hashed([f"person {p}" for p in person])
+    first, second = (np.array([pair[i] for pair in pairs], np.intp) for i in (0, 1))
+    joined = splits.join(group, first, second)
+    for i in range(20):
+        reached = {i}
+        while True:
+            more = {j for j in range(20) if person[j] in {person[k] for k in reached}}
+            more |= {b for a, b in pairs if a in reached} | {a for a, b in pairs if b in reached}
+            if more <= reached:
+                break
+            reached |= more
+        assert set(np.flatnonzero(joined == joined[i]).tolist()) == reached
+        assert joined[i] in group[sorted(reached)]
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (-0.1, 0.1), (0.9, 0.2), (float("nan"), 0.1)])
 def test_impossible_shares(shares: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="not possible"):
-        splits.by_hash(["a"], *shares)
+        split_of(["a"], [0], *shares)
 
 
 def test_words() -> None:
@@ -88,23 +152,24 @@ def test_when_a_column_is_a_split(words: set[str], meant: bool) -> None:
 def _complete(*present: str, n: int = 600) -> tuple[np.ndarray, set[str]]:
     given_split = np.array(present * (n // len(present))) if present else None
     keys = np.array(KEYS[: len(given_split) if given_split is not None else n])
-    split, findings = splits.complete(given_split, keys, DataConfig())
+    label = np.zeros(len(keys), np.int16)
+    split, group, findings = splits.complete(given_split, keys, label, DataConfig())
     if given_split is not None and "test" in present:
         assert np.array_equal(split == "test", given_split == "test")
+        assert group is None or np.array_equal(group > 0, given_split != "test")
     return split, {f.code for f in findings}
 
 
 def test_no_split_is_made_by_hash() -> None:
     split, codes = _complete()
-    assert np.array_equal(split, splits.by_hash(KEYS[:600], 0.1, 0.1))
+    assert split.tolist() == split_of(KEYS[:600], [0] * 600)
     assert codes == {"SPLIT-BY-HASH"}
     assert _complete("train")[1] == {"SPLIT-BY-HASH"}
 
 
 def test_validation_comes_out_of_train_only() -> None:
     split, codes = _complete("train", "test")
-    low, high = binom.interval(1 - 1e-6, 300, 0.1)
-    assert low <= np.count_nonzero(split == "validation") <= high
+    assert np.count_nonzero(split == "validation") == 30
     assert codes == {"VALIDATION-FROM-TRAIN"}
 
 
@@ -115,3 +180,91 @@ def test_what_the_data_says_stays() -> None:
     split, codes = _complete("train", "validation")
     assert split.tolist() == ["train", "validation"] * 300
     assert codes == {"NO-TEST-SPLIT"}
+
+
+# --- copies --------------------------------------------------------------------------------------
+
+
+def copies(n: int, seed: int, *, complete: bool = True) -> Copies:
+    """A tenth of n images are exact copies of others, a tenth near copies."""
+    rng = np.random.default_rng(seed)
+    groups = np.arange(n)
+    some = rng.permutation(n)
+    tenth = n // 10
+    groups[some[:tenth]] = groups[some[tenth : 2 * tenth]]
+    pairs = np.sort(some[2 * tenth : 4 * tenth].reshape(2, -1), axis=0)
+    return Copies(groups, Pairs(*pairs, np.full(tenth, 0.9, np.float32), complete))
+
+
+def split_by_candid(n: int, split: np.ndarray | None = None) -> Dataset:
+    """Of two images a person, where somebody is known: every third image has no name."""
+    keys = np.array([f"person {i // 2}" if i % 3 else f"image {i}" for i in range(n)])
+    data = dataset([b""] * n, label=np.random.default_rng(2).integers(-1, 2, n).tolist())
+    split, group, findings = splits.complete(split, keys, data.label, DataConfig())
+    return replace(data, split=split, split_hash=group, findings=findings)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_near_copies_and_people_stay_on_one_side(seed: int) -> None:
+    data, found = split_by_candid(900), copies(900, seed)
+    usable = np.random.default_rng(seed).random(900) < 0.97
+    first, second = found.links()
+    assert np.any(data.split[first] != data.split[second])
+    got = splits.keep_together(data, usable, found, DataConfig())
+    assert np.array_equal(got.split[first], got.split[second])
+    for i in range(1, 900, 2):
+        if i % 3 and (i - 1) % 3:
+            assert got.split[i] == got.split[i - 1]
+    for a in range(900):
+        assert len(set(got.split[found.groups == found.groups[a]])) == 1
+    for c in (0, 1):
+        mine = usable & (data.label == c)
+        for name in ("validation", "test"):
+            assert abs(np.count_nonzero(got.split[mine] == name) - 0.1 * mine.sum()) <= 8
+    (finding,) = got.findings
+    assert finding.code == "SPLIT-BY-HASH"
+    assert "copies and near copies" in finding.detail
+
+
+def test_copies_leave_the_datas_own_split_alone() -> None:
+    own = np.array(["train", "train", "test"] * 200)
+    data, found = split_by_candid(600, own), copies(600, 0)
+    got = splits.keep_together(data, np.ones(600, np.bool_), found, DataConfig())
+    assert np.array_equal(got.split == "test", own == "test")
+    first, second = found.links()
+    mine = (own[first] == "train") & (own[second] == "train")
+    assert np.array_equal(got.split[first[mine]], got.split[second[mine]])
+    whole = dataset([b""] * 600, split=["train", "validation", "test"] * 200)
+    assert splits.keep_together(whole, np.ones(600, np.bool_), found, DataConfig()) is whole
+
+
+def test_near_copies_without_number_link_nothing() -> None:
+    data, found = split_by_candid(900), copies(900, 0, complete=False)
+    assert len(found.links()[0]) == 90
+    got = splits.keep_together(data, np.ones(900, np.bool_), found, DataConfig())
+    assert "Near copies are too many" in got.findings[0].detail
+
+
+def test_a_folder_without_a_split_gets_one_in_which_copies_are_together(tmp_path: Path) -> None:
+    for i in range(120):
+        put(tmp_path / "faces" / f"c{i % 2}" / f"{i}.jpg", seed=i % 40 if i < 80 else i)
+    config = Config(data=DataConfig(side=16, workers=1))
+    data = stages.load(tmp_path / "faces", config, cache=tmp_path / "cache", quiet=True)
+    exploration, _ = stages.look(data, config, quiet=True)
+    state = {f.code: f.state for f in exploration.findings}
+    assert state["DUPLICATES-ACROSS-SPLITS"] == "not found"
+    assert state["DUPLICATES-WITHIN-SPLITS"] == "found"
+    again = stages.load(tmp_path / "faces", config, cache=tmp_path / "cache", quiet=True)
+    assert again.fingerprint == data.fingerprint
+
+
+def test_copies_in_utkface_are_on_one_side(tmp_path: Path) -> None:
+    config = Config(data=DataConfig(workers=1))
+    data = stages.load(real("utkface"), config, cache=tmp_path, quiet=True)
+    found = find_copies(data.store)
+    first, second = found.links()
+    assert len(first) > 60
+    assert np.array_equal(data.dataset.split[first], data.dataset.split[second])
+    female = data.dataset.label == 1
+    shares = [female[data.dataset.split == s].mean() for s in ("train", "validation", "test")]
+    assert max(shares) - min(shares) < 0.005

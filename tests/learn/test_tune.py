@@ -1,10 +1,12 @@
 """The search on made-up trainings, whose best settings are known."""
 
 import gc
+import itertools
 import json
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,8 +18,11 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from candid.errors import ConfigError, RunError, TrainingError
+from candid.learn.tune import study as study_module
 from candid.learn.tune.finals import candidates, repeat_finalists, train_last, winner
 from candid.learn.tune.importance import importances
 from candid.learn.tune.search import best_trial, closed, search
@@ -317,6 +322,75 @@ def test_a_process_that_seemed_dead_lets_go(place):
     search(study, slow, quiet=True)
     assert study.search.trials[given_up[0]].state.name == "FAIL"
     assert len(made(study)) == 8
+
+
+class Killed(BaseException):
+    """Nothing may catch it, as nothing catches a kill."""
+
+
+def killed_at(statement: int, path) -> bool:
+    """Open a study, dying before the so-manieth statement; whether it came so far."""
+    left = itertools.count(1)
+
+    def die(*_) -> None:
+        if next(left) == statement:
+            raise Killed
+
+    event.listen(Engine, "before_cursor_execute", die)
+    try:
+        opened(path)
+    except Killed:
+        return True
+    finally:
+        event.remove(Engine, "before_cursor_execute", die)
+    return False
+
+
+@pytest.mark.filterwarnings(_LEFT_OPEN)
+def test_a_study_goes_on_wherever_its_making_was_killed(tmp_path):
+    """A kill leaves what was committed, as an error does that nobody catches."""
+    killed = [n for n in range(1, 400, 13) if killed_at(n, f"sqlite:///{tmp_path}/{n}.db")]
+    assert len(killed) > 3
+    for n in killed:
+        study = opened(f"sqlite:///{tmp_path}/{n}.db")
+        assert one(study, study.search, lambda trial: 0.5).value == 0.5
+    gc.collect()
+
+
+def test_joining_waits_for_a_locked_database(tmp_path, monkeypatch):
+    """SQLite says at once that it is locked where waiting could last for ever."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    opened(url)
+    real, refused = study_module._storage, []
+
+    def busy(*words):
+        if len(refused) < 3:
+            refused.append(OperationalError("BEGIN", {}, sqlite3.OperationalError("locked")))
+            raise refused[-1]
+        return real(*words)
+
+    monkeypatch.setattr(study_module, "_storage", busy)
+    monkeypatch.setattr(study_module, "_WAITS", (0, 0, 0))
+    assert opened(url).search.study_name == "study"
+    assert len(refused) == 3
+    refused.clear()
+    monkeypatch.setattr(study_module, "_WAITS", ())
+    with pytest.raises(RunError, match="locked"):
+        opened(url)
+
+
+def test_a_writer_is_waited_for(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    opened(url)
+    writer = sqlite3.connect(tmp_path / "study.db", isolation_level=None, check_same_thread=False)
+    writer.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(1.5, lambda: writer.execute("COMMIT"))
+    release.start()
+    began = time.monotonic()
+    opened(url)
+    assert time.monotonic() - began > 1
+    release.join()
+    writer.close()
 
 
 # --- the finals ----------------------------------------------------------------------------------

@@ -117,6 +117,12 @@ def run_verb(
 @settings_options
 @click.option("--out", type=FOLDER, metavar="FOLDER", help="Write data.json and pictures there.")
 @click.option(
+    "--findings",
+    type=FOLDER,
+    metavar="PARQUET",
+    help="Write every image behind the findings there, copies in pairs; --out does, too.",
+)
+@click.option(
     "--augmented", type=FOLDER, metavar="PNG", help="Draw what augmentation makes of some images."
 )
 @cache_option
@@ -124,6 +130,7 @@ def run_verb(
 def explore(
     data: Path,
     out: Path | None,
+    findings: Path | None,
     augmented: Path | None,
     cache: Path | None,
     quiet: bool,
@@ -134,6 +141,8 @@ def explore(
     from candid import stages
     from candid.runs import refuse_full
 
+    if out is not None and findings is not None:
+        raise click.UsageError("--out writes findings.parquet, too: leave --findings out.")
     config = config_of(**settings)
     if out is not None:
         refuse_full(out)
@@ -146,7 +155,7 @@ def explore(
         run, config = stages.begin(out, config, loaded)
         exploration = stages.explore(run, loaded, config, quiet=quiet)
     else:
-        exploration, _ = stages.look(loaded, config, quiet=quiet)
+        exploration, _ = stages.look(loaded, config, findings=findings, quiet=quiet)
     say_exploration(exploration, quiet, as_json)
 
 

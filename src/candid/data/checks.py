@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
-from candid.data.duplicates import blocks, exact_groups, luma, near_pairs
+from candid.data.duplicates import blocks, find_copies, luma
 from candid.data.findings import example_ids, finding, listed, not_applicable
 from candid.data.repeats import (
     contradictory_labels,
@@ -39,9 +39,8 @@ _BLANK = 2.0
 
 def check(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
     """Every check, the gravest first among those that found something, then the others."""
-    groups = exact_groups(store)
-    _, one_each = np.unique(groups, return_index=True)
-    pairs = near_pairs(store, one_each[groups[one_each] >= 0], quiet=quiet)
+    copies = find_copies(store, quiet=quiet)
+    groups, pairs = copies.groups, copies.pairs
     findings = (
         exact_within(dataset, store, groups),
         exact_across(dataset, store, groups),

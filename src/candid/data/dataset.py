@@ -102,6 +102,9 @@ class Dataset:
         What the layout saw while it read: rows without a picture, contradictory labels, …
     origin
         The path that it was read from, to read it again; empty where it was made by hand.
+    split_hash
+        (n,) uint64 hashes of the person or the name, by which Candid chose the split; 0 where the
+        data says it itself, None where it does so everywhere. Packing keeps copies together then.
     """
 
     name: str
@@ -116,6 +119,7 @@ class Dataset:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     origin: str = ""
+    split_hash: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -136,6 +140,7 @@ class Dataset:
             source=sharded(self.source).take(rows),
             identity=None if self.identity is None else self.identity[rows],
             attributes={name: a[rows] for name, a in self.attributes.items()},
+            split_hash=None if self.split_hash is None else self.split_hash[rows],
         )
 
     def rows(self, split: str, usable: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:

@@ -19,8 +19,10 @@ competition of targets with decoys.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,7 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from candid.data.packing import COPIES
 from candid.data.store import Store
+from candid.errors import OutputError
+from candid.files import atomic
 
 NEAR = 0.77
 
@@ -98,6 +103,64 @@ class Pairs:
     complete: bool
     threshold: float = NEAR
     by_chance: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """Which images are the same picture.
+
+    Attributes
+    ----------
+    groups
+        (n,) see `exact_groups`.
+    pairs
+        Near duplicates among one of each group.
+    """
+
+    groups: NDArray[np.intp]
+    pairs: Pairs
+
+    def links(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Pairs of rows that link all copies: each with the first of its group, and near pairs.
+
+        Near pairs only where all were found.
+        """
+        rows = np.flatnonzero(self.groups >= 0)
+        _, first, inverse = np.unique(self.groups[rows], return_index=True, return_inverse=True)
+        first = rows[first[inverse]]
+        copied = first != rows
+        near = [self.pairs.first, self.pairs.second] if self.pairs.complete else [rows[:0]] * 2
+        return (
+            np.concatenate([first[copied], near[0]]),
+            np.concatenate([rows[copied], near[1]]),
+        )
+
+
+def find_copies(store: Store, *, quiet: bool = True) -> Copies:
+    """All copies in a store; they are kept beside its pixels, so that they are looked for once."""
+    file = store.folder / COPIES
+    damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+    with contextlib.suppress(*damaged), np.load(file, allow_pickle=False) as kept:
+        return Copies(
+            kept["groups"],
+            Pairs(
+                kept["first"],
+                kept["second"],
+                kept["correlation"],
+                bool(kept["complete"]),
+                float(kept["threshold"]),
+                float(kept["by_chance"]),
+            ),
+        )
+    groups = exact_groups(store)
+    one_each = np.unique(groups, return_index=True)[1]
+    pairs = near_pairs(store, one_each[groups[one_each] >= 0], quiet=quiet)
+    # Where nobody can write to the cache, they are looked for again. A store need not be a pack.
+    with contextlib.suppress(OutputError):
+        if (store.folder / "index.parquet").is_file():
+            with atomic(file) as part, part.open("wb") as out:
+                np.savez(out, groups=groups, **vars(pairs))
+    return Copies(groups, pairs)
 
 
 def near_pairs(

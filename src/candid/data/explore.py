@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.data import decode
+from candid.data.affected import shortened, write_findings
 from candid.data.checks import check, luma_statistics
 from candid.data.dataset import Dataset
 from candid.data.duplicates import blocks
@@ -80,6 +82,7 @@ def explore(
     store: Store,
     *,
     whole: Dataset | None = None,
+    findings: Path | None = None,
     confidence: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
@@ -97,6 +100,8 @@ def explore(
     whole
         Of which data set `dataset` is a sample, if it is: images, people and classes of the splits
         are counted in it, all else in the sample.
+    findings
+        Where to write all images behind the findings, if anywhere; see `write_findings`.
     confidence
         Of every interval.
     draws, seed
@@ -108,6 +113,9 @@ def explore(
     summaries = [_split(counted, usable, split, confidence) for split in SPLITS]
     used = np.flatnonzero(store.usable & (dataset.label >= 0))
     brightness, contrast = luma_statistics(store, used)
+    seen = (*dataset.findings, *check(dataset, store, quiet=quiet))
+    if findings is not None:
+        write_findings(findings, dataset, store, seen)
     exploration = Exploration(
         name=dataset.name,
         layout=dataset.layout,
@@ -126,7 +134,7 @@ def explore(
         attributes=_attributes(dataset, store, confidence, draws, seed),
         brightness=_histograms(dataset, used, brightness, 1.0),
         contrast=_histograms(dataset, used, contrast, 0.5),
-        findings=(*dataset.findings, *check(dataset, store, quiet=quiet)),
+        findings=tuple(shortened(f) for f in seen),
     )
     return exploration, _images(dataset, store, seed)
 

@@ -36,9 +36,9 @@ def not_applicable(code: str, title: str, why: str) -> Finding:
     return Finding(code, title, "not applicable", "note", why)
 
 
-def example_ids(dataset: Dataset, rows: NDArray[np.intp], most: int = 6) -> tuple[str, ...]:
-    """The ids of the first few rows."""
-    return tuple(str(i) for i in dataset.ids[rows[:most]])
+def example_ids(dataset: Dataset, rows: NDArray[np.intp]) -> tuple[str, ...]:
+    """The ids of the rows: all of them, as `affected` shortens a finding once it is written."""
+    return tuple(dataset.ids[rows].tolist())
 
 
 def by_split(dataset: Dataset, rows: NDArray[np.intp]) -> str:

@@ -40,6 +40,9 @@ _CHUNK_BYTES = 16 << 20
 # Starting processes costs about this much, so less work than this is done in the calling one.
 _WORTH_PROCESSES_SECONDS = 3.0
 
+# What `duplicates` keeps beside the pixels. Another number: copies are looked for anew.
+COPIES = "copies-1.npz"
+
 # The columns of index.parquet, besides the id.
 INDEX = {
     "usable": pa.bool_(),
@@ -98,8 +101,8 @@ def _prepare(path: Path, shape: tuple[int, ...], journal: Path) -> int:
             with path.open("rb") as file:
                 if file.read(len(header)) == header:
                     return len(header)
-        # A damaged pack's index must not outlive its pixels.
-        for stale in (path.with_name("index.parquet"), journal, path):
+        # What was made of a damaged pack must not outlive its pixels.
+        for stale in (path.with_name("index.parquet"), path.with_name(COPIES), journal, path):
             stale.unlink(missing_ok=True)
         try:
             with path.open("xb") as file:

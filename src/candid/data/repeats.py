@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
-from candid.data.duplicates import Pairs
+from candid.data.duplicates import Copies, Pairs
 from candid.data.findings import by_split, example_ids, finding, not_applicable
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity
@@ -200,6 +200,64 @@ def people_across(dataset: Dataset) -> Finding:
         examples=example_ids(dataset, _in_groups(identity, rows)),
         todo="split by person; otherwise the test measures how well people are recognised",
     )
+
+
+# --- image beside image --------------------------------------------------------------------------
+
+
+def pairs_by_code(
+    dataset: Dataset, copies: Copies
+) -> dict[str, tuple[NDArray[np.intp], NDArray[np.intp], list[str]]]:
+    """Of each finding about images that go together: (n,) rows, (n,) others, and words on both.
+
+    Of exact copies and of people, each image that is affected stands beside one other.
+    """
+    groups, pairs, split = copies.groups, copies.pairs, _split_codes(dataset)
+    first, second = pairs.first, pairs.second
+    same = split[first] == split[second]
+    torn = (dataset.label[first] >= 0) & (dataset.label[second] >= 0)
+    torn &= dataset.label[first] != dataset.label[second]
+    within = np.where(groups >= 0, groups * len(SPLITS) + split, -1)
+    labelled = np.where(dataset.label >= 0, groups, -1)
+    nobody = np.full(len(dataset), -1)
+    person = nobody if dataset.identity is None else dataset.identity
+    rows = {
+        "DUPLICATES-WITHIN-SPLITS": _partners(within, np.arange(len(dataset))),
+        "DUPLICATES-ACROSS-SPLITS": _partners(groups, split),
+        "CONTRADICTORY-LABELS": _partners(labelled, dataset.label),
+        "PEOPLE-ACROSS-SPLITS": _partners(person, split),
+    }
+    found = {code: (a, b, _on_both(dataset, a, b)) for code, (a, b) in rows.items()}
+    for code, which in (
+        ("NEAR-DUPLICATES-WITHIN-SPLITS", same),
+        ("NEAR-DUPLICATES-ACROSS-SPLITS", ~same),
+        ("NEAR-DUPLICATES-LABELLED-DIFFERENTLY", torn),
+    ):
+        both = zip(
+            _on_both(dataset, first[which], second[which]), pairs.correlation[which], strict=True
+        )
+        words = [f"{word}, correlation {c:.3f}" for word, c in both]
+        found[code] = first[which], second[which], words
+    return found
+
+
+def _partners(key: NDArray[Any], over: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows whose key stands under two values of `over`, each with one of its key under another."""
+    rows = _in_groups(key, _spread(key, over))
+    _, at, group = np.unique(key[rows], return_index=True, return_inverse=True)
+    first = rows[at][group]
+    other = over[rows] != over[first]
+    second = rows[other][np.unique(key[rows[other]], return_index=True)[1]][group]
+    return rows, np.where(other, first, second)
+
+
+def _on_both(dataset: Dataset, a: NDArray[np.intp], b: NDArray[np.intp]) -> list[str]:
+    """Where two images stand, and how they are labelled."""
+    labels = np.array([*dataset.classes, "unlabelled"])[dataset.label]  # -1 is the last
+    columns = (
+        words.tolist() for words in (dataset.split[a], dataset.split[b], labels[a], labels[b])
+    )
+    return [f"{s} and {t}: {x} and {y}" for s, t, x, y in zip(*columns, strict=True)]
 
 
 # --- shared pieces -------------------------------------------------------------------------------

@@ -1,15 +1,20 @@
 """Which images are for training, validation and test.
 
-The data's own split wins. Where there is none, a hash of who it is (or of the image's name)
-decides, so that the split is the same on every machine, in every order, and when other rows are
-added.
+The data's own split wins. Where there is none, a hash of who it is (or of the image's name) decides
+in which order images go to test, to validation and to train, each class in the same shares. So the
+split is the same in every order of the rows, and rows that are added or taken away move few others.
+
+People stay together, and once all images are packed so do copies and near copies: what must stay on
+one side is a group, and groups are split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import count
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,34 +24,56 @@ from candid.errors import ConfigError, DataError
 from candid.records import SPLITS, Finding, Split
 from candid.settings import DataConfig
 
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+    from candid.data.duplicates import Copies
+
 WORDS = SPLIT_WORDS
 CODES: dict[str, Split] = {"0": "train", "1": "validation", "2": "test"}  # as CelebA counts them
 
 _NAMES = np.array(SPLITS)
 
 
-def by_hash(
-    keys: Iterable[str], validation_share: float, test_share: float, salt: str = ""
-) -> NDArray[np.str_]:
-    """Split by a hash of each key; equal keys always fall together.
+def hashed(keys: Iterable[str]) -> NDArray[np.uint64]:
+    """(n,) the first eight bytes of BLAKE2b of each key, never 0."""
+    return np.array(
+        [
+            int.from_bytes(
+                blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big"
+            )
+            or 1
+            for key in keys
+        ],
+        dtype=np.uint64,
+    )
 
-    A key's place is the first eight bytes of BLAKE2b as a fraction of 2**64: test below
-    `test_share`, validation in the `validation_share` above it, train from there on. So a changed
-    validation share leaves the test set as it is.
+
+def split_groups(
+    group: NDArray[np.uint64],
+    label: NDArray[np.int16],
+    validation_share: float,
+    test_share: float,
+) -> NDArray[np.str_]:
+    """Split whole groups, stratified by label.
+
+    The groups of each class stand in the order of their hashes, and a group's position there is the
+    share of the class's images that come before its middle. In the order of these positions groups
+    go to test, then to validation, then to train. So the splits have their shares of all images and
+    of each class to within about a group; and a changed validation share leaves test as it is.
 
     Parameters
     ----------
-    keys
-        (n,) who it is where that is known, otherwise the image's name.
+    group
+        (n,) the hash of the group that each image belongs to.
+    label
+        (n,) class of each image, -1 unknown. A group counts for the class of most of its images.
     validation_share, test_share
-        Expected shares of the distinct keys; at least 0, and below 1 together.
-    salt
-        Another salt gives another, independent split; at most 16 bytes.
+        Shares of the images; at least 0, and below 1 together.
 
     Returns
     -------
     (n,) str
-        "train", "validation" or "test".
+        "train", "validation" or "test". With three groups or more, no split with a share is empty.
 
     Raises
     ------
@@ -60,19 +87,64 @@ def by_hash(
             expected="two shares of at least 0 that leave something for training",
             todo="set data.validation_share and data.test_share",
         )
-    words = list(keys)
-    salted = blake2b(digest_size=8, salt=salt.encode())
-    place = {}
-    for word in words:
-        if word not in place:
-            hashed = salted.copy()
-            hashed.update(word.encode("utf-8", "surrogateescape"))
-            place[word] = int.from_bytes(hashed.digest(), "big")
-    fraction = np.array([place[word] for word in words], dtype=np.uint64) / 2.0**64
-    code = np.where(
-        fraction < test_share, 2, np.where(fraction < test_share + validation_share, 1, 0)
-    )
-    return _NAMES[code]
+    key, member, size = np.unique(group, return_inverse=True, return_counts=True)
+    stratum = _commonest(member, label)
+    total = np.bincount(stratum, size)
+    order = np.lexsort((key, stratum))
+    position = np.empty(len(key))
+    before = (np.cumsum(total) - total)[stratum[order]]
+    position[order] = (_middle(size[order]) - before) / total[stratum[order]]
+    order = np.lexsort((key, position))
+    middle = _middle(size[order]) / len(group)
+    test = int(np.count_nonzero(middle < test_share))
+    test = max(test, int(test_share > 0 and len(key) > 2))
+    end = int(np.count_nonzero(middle < test_share + validation_share))
+    end = max(end, test + int(validation_share > 0))
+    code = np.zeros(len(key), np.intp)
+    code[order[:end]] = 1
+    code[order[:test]] = 2
+    return _NAMES[code[member]]
+
+
+def _middle(size: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How many images come before the middle of each group."""
+    middle: NDArray[np.float64] = np.cumsum(size) - size / 2
+    return middle
+
+
+def _commonest(member: NDArray[np.intp], label: NDArray[np.int16]) -> NDArray[np.intp]:
+    """(groups,) 1 + the class of most of a group's images, the first of equals; 0 for no class."""
+    width = int(label.max(initial=-1)) + 2
+    pair, count = np.unique(member * width + label + 1, return_counts=True)
+    owner, word = np.divmod(pair, width)
+    order = np.lexsort((word, -count, word == 0, owner))
+    commonest: NDArray[np.intp] = word[order[np.unique(owner[order], return_index=True)[1]]]
+    return commonest
+
+
+def join(
+    group: NDArray[np.uint64], first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.uint64]:
+    """(n,) the groups where the two images of each pair are in one: by union and find.
+
+    A joined group has the hash of one of its parts: of the part whose hash is the least when read
+    backwards, so that large groups do not come earlier in the order of the hashes.
+    """
+    key, member = np.unique(group.byteswap(), return_inverse=True)
+    root = list(range(len(key)))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = root[root[i]]
+            i = root[i]
+        return i
+
+    for i, j in zip(member[first].tolist(), member[second].tolist(), strict=True):
+        low, high = sorted((find(i), find(j)))
+        root[high] = low
+    roots = np.array([find(i) for i in range(len(key))], dtype=np.intp)
+    joined: NDArray[np.uint64] = key.byteswap()[roots[member]]
+    return joined
 
 
 def read_words(
@@ -121,11 +193,14 @@ def are_words(words: Iterable[str]) -> bool:
 
 
 def complete(
-    split: NDArray[np.str_] | None, keys: NDArray[np.str_], config: DataConfig
-) -> tuple[NDArray[np.str_], tuple[Finding, ...]]:
+    split: NDArray[np.str_] | None,
+    keys: NDArray[np.str_],
+    label: NDArray[np.int16],
+    config: DataConfig,
+) -> tuple[NDArray[np.str_], NDArray[np.uint64] | None, tuple[Finding, ...]]:
     """Fill in what the data does not say about its split, and tell so in findings.
 
-    No split at all, or train alone: validation and test are taken by hash. Train and test alone:
+    No split at all, or train alone: validation and test are chosen. Train and test alone:
     validation is taken out of train. No test beside validation: it stays so.
 
     Parameters
@@ -133,42 +208,92 @@ def complete(
     split
         (n,) "train", "validation" or "test", or None where the data has no split.
     keys
-        (n,) see `by_hash`.
+        (n,) who it is where that is known, otherwise the image's name.
+    label
+        (n,) class, -1 unknown.
     config
         Its shares.
+
+    Returns
+    -------
+    The (n,) split; for `keep_together`, the (n,) hashes by which it was chosen (0 where the data
+    says it itself), or None where the data says it everywhere; and the findings.
     """
     n = len(keys)
     present = set() if split is None else set(np.unique(split).tolist())
-    shares = config.validation_share, config.test_share
     if split is None or present == {"train"}:
-        made = by_hash(keys, *shares)
-        was = "The data has no split" if split is None else "Everything in the data is for training"
-        detail = (
-            f"{was}; validation ({np.count_nonzero(made == 'validation'):,}) and test "
-            f"({np.count_nonzero(made == 'test'):,} of {n:,} images) were chosen by a hash."
-        )
-        return made, (_note("SPLIT-BY-HASH", "Split by hash", detail, n, n),)
-    if "train" in present and "validation" not in present:
-        return _carve_validation(split, keys, config)
-    if "test" not in present:
+        mine = np.ones(n, np.bool_)
+    elif "train" in present and "validation" not in present:
+        mine = split == "train"
+    elif "test" in present:
+        return split, None, ()
+    else:
         detail = "Nothing is set aside for test, so every figure stems from validation images."
-        return split, (_note("NO-TEST-SPLIT", "No test images", detail, 0, n),)
-    return split, ()
+        return split, None, (_note("NO-TEST-SPLIT", "No test images", detail, 0, n),)
+    group = np.zeros(n, np.uint64)
+    group[mine] = hashed(keys[mine])
+    made = _chosen(group, label, config)
+    return made, group, (_told(made, group, _NOT_PACKED),)
 
 
-def _carve_validation(
-    split: NDArray[np.str_], keys: NDArray[np.str_], config: DataConfig
-) -> tuple[NDArray[np.str_], tuple[Finding, ...]]:
-    train = np.flatnonzero(split == "train")
-    made = split.astype("<U10")  # a copy, wide enough for "validation"
-    made[train] = by_hash(keys[train], config.validation_share, 0.0)
-    taken = int(np.count_nonzero(made == "validation"))
-    detail = (
-        f"The data has train and test but no validation; {taken:,} of its {len(train):,} "
-        "training images became validation, by a hash."
+_NOT_PACKED = "Copies were not kept on one side: which there are shows once all images are packed."
+
+
+def keep_together(
+    dataset: Dataset, usable: NDArray[np.bool_], copies: Copies, config: DataConfig
+) -> Dataset:
+    """The data set with copies and near copies on one side, where Candid chose its split.
+
+    Near copies count unless there were so many that the search for them ended early.
+    """
+    group = dataset.split_hash
+    if group is None:
+        return dataset
+    first, second = copies.links()
+    both = (group[first] > 0) & (group[second] > 0)
+    mine = np.flatnonzero(group)
+    place = np.cumsum(group > 0) - 1  # among these
+    joined = group.copy()
+    joined[mine] = join(group[mine], place[first[both]], place[second[both]])
+    split = _chosen(joined, np.where(usable, dataset.label, -1).astype(np.int16), config)
+    moved = int(np.count_nonzero(joined != group))
+    what = "copies" if not copies.pairs.complete else "copies and near copies"
+    more = f"{moved:,} images went along with those that they are {what} of."
+    if not copies.pairs.complete:
+        more += " Near copies are too many, so they were not kept on one side."
+    told = _told(split, group, more)
+    findings = (told if f.code == told.code else f for f in dataset.findings)
+    return replace(dataset, split=split, findings=tuple(findings))
+
+
+def _chosen(
+    group: NDArray[np.uint64], label: NDArray[np.int16], config: DataConfig
+) -> NDArray[np.str_]:
+    """A split of the images with a group; the others are the data's own test."""
+    mine = group > 0
+    split = np.full(len(group), "test", "<U10")
+    split[mine] = split_groups(
+        group[mine], label[mine], config.validation_share, config.test_share if mine.all() else 0.0
     )
-    finding = _note("VALIDATION-FROM-TRAIN", "Validation from train", detail, taken, len(train))
-    return made, (finding,)
+    return split
+
+
+def _told(split: NDArray[np.str_], group: NDArray[np.uint64], more: str) -> Finding:
+    n, mine = len(group), int(np.count_nonzero(group))
+    validation, test = (int(np.count_nonzero(split == name)) for name in ("validation", "test"))
+    how = "by a hash of the person or the image's name, each class in the same shares"
+    if mine < n:
+        detail = (
+            f"The data has train and test but no validation; {validation:,} of its {mine:,} "
+            f"training images became validation, {how}. {more}"
+        )
+        title = "Validation from train"
+        return _note("VALIDATION-FROM-TRAIN", title, detail, validation, mine)
+    detail = (
+        f"The data has no split of its own; validation ({validation:,}) and test ({test:,} of "
+        f"{n:,} images) were chosen {how}. {more}"
+    )
+    return _note("SPLIT-BY-HASH", "Split by hash", detail, n, n)
 
 
 def _note(code: str, title: str, detail: str, count: int, of: int) -> Finding:

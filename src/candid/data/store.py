@@ -4,6 +4,7 @@ A pack is a folder in the cache, named after its fingerprint::
 
     pixels.npy        (n, side, side, 3) uint8; row i is the dataset's row i
     index.parquet     one row per image: usable, reason, width, height, mode, format, digest
+    copies-1.npz      which images are the same picture, once that was looked for
     journal.jsonl     only while unfinished: one line per chunk of rows that is done
     lock              held by the process that packs
 

@@ -75,7 +75,7 @@ class Finding:
     count, of
         How many of how many; 0 of 0 where the check does not apply.
     examples
-        Ids of images that show it, at most a few.
+        Ids of images that show it; in a record at most a few, and `findings.parquet` has all.
     todo
         What a careful person would do about it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid import runs
@@ -19,9 +20,9 @@ _THUMBNAIL = 96  # pixels per side
 
 
 def look(
-    data: Data, config: Config, *, quiet: bool = False
+    data: Data, config: Config, *, findings: Path | None = None, quiet: bool = False
 ) -> tuple[Exploration, ExplorationImages]:
-    """What is in the data; writes nothing."""
+    """What is in the data; writes nothing but `findings`, all images behind them, if named."""
     from candid.data.explore import explore
     from candid.data.synthetic import is_synthetic
 
@@ -29,6 +30,7 @@ def look(
         data.dataset,
         data.store,
         whole=None if data.streamed is None else data.streamed.dataset,
+        findings=findings,
         confidence=config.evaluate.confidence,
         draws=config.evaluate.draws,
         seed=config.evaluate.seed,
@@ -40,11 +42,11 @@ def look(
 
 
 def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) -> Exploration:
-    """Write data.json, and the pictures that go with it."""
+    """Write data.json, findings.parquet, and the pictures that go with them."""
     from candid.data.pictures import png
 
     with timed(run, "explore"):
-        exploration, images = look(data, config, quiet=quiet)
+        exploration, images = look(data, config, findings=run.findings, quiet=quiet)
         shown = [i for ids in exploration.samples.values() for i in ids]
         pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}
         pictures |= thumbnails(data, config, shown)

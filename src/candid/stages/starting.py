@@ -65,13 +65,22 @@ def load(path: Path, config: Config, *, cache: Path | None = None, quiet: bool =
 def pack(
     dataset: Dataset, config: Config, *, cache: Path | None = None, quiet: bool = False
 ) -> Data:
-    """Pack the images of a data set unless that was done before; of a stream, a part of them."""
+    """Pack the images of a data set unless that was done before; of a stream, a part of them.
+
+    Where all are packed and the data has no split of its own, copies of a picture go to one side.
+    """
     from candid.data import store
+    from candid.data.duplicates import find_copies
+    from candid.data.splits import keep_together
     from candid.data.streamed import streamed
 
     stream = streamed(dataset, config.data, cache=cache, quiet=quiet)
     part = dataset if stream is None else stream.part()
-    return Data(part, store.pack(part, config.data, cache=cache, quiet=quiet), stream)
+    packed = store.pack(part, config.data, cache=cache, quiet=quiet)
+    if stream is None and part.split_hash is not None:
+        copies = find_copies(packed, quiet=quiet)
+        part = keep_together(part, packed.usable, copies, config.data)
+    return Data(part, packed, stream)
 
 
 def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> Data:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid import runs
-from candid.config import differences, to_toml
+from candid.config import differences, read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError
 from candid.files import write_text, writing
 from candid.records import Estimate, Provenance, from_plain, read_record, to_plain, write_record
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
     from candid.learn.tune.search import Report
     from candid.learn.tune.study import Study
 
-# What the stage writes into its folder. Another name there is somebody else's.
-FILES = {
-    *("config.toml", "provenance.json", "study.db", "tuning.json", "best.toml", "report.html"),
-    "best",
-}
+# A study's settings: written first, and whole. A folder with them is a study's, whatever else a
+# database or a killed process left there.
+MARK = "study.toml"
 
 
 def study_folder(path: Path | None) -> Path:
@@ -66,8 +64,8 @@ def tune(
     Parameters
     ----------
     out
-        The folder for study.db (unless there is a `storage`), tuning.json, best.toml, report.html
-        and the run `best`.
+        The folder for study.toml, study.db (unless there is a `storage`), tuning.json, best.toml,
+        report.html and the run `best`.
     data, config
         What is learned, and the settings to start from.
     storage, name
@@ -122,23 +120,13 @@ def _refuse_untrained(config: Config) -> None:
 
 def _folder(out: Path, config: Config, data: Data) -> Config:
     """Make the study's folder, or join the one there; the full settings."""
-    run = RunFolder(out)
-    strange = (
-        {p.name for p in out.iterdir() if not p.name.startswith(".")} - FILES
-        if out.is_dir()
-        else set()
-    )
-    if strange:
-        raise OutputError(
-            f"{out} holds something else than a study: {min(strange)}.",
-            expected="a new or empty folder, or that of a study to go on with",
-            todo="name another place with --out",
-        )
     found = replace(config.data, target=data.dataset.target, layout=data.dataset.layout)
     config = replace(config, data=found)
-    if run.config.is_file():
-        before = runs.open_run(out)[1]
-        mine = config.tune
+    mark, about = out / MARK, RunFolder(out).provenance
+    # A name with a dot in front is what a process left that was killed while it wrote.
+    strange = [p.name for p in out.iterdir() if p.name[0] != "."] if out.is_dir() else []
+    if mark.is_file():  # after the folder was listed: another process may begin just now
+        before, mine = read_config(mark), config.tune
         tune = replace(before.tune, trials=mine.trials, minutes=mine.minutes, images=mine.images)
         if other := differences(config, replace(before, tune=tune)):
             raise RunError(
@@ -146,14 +134,21 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
                 expected="the settings that it began with; only the budget may change",
                 todo="give the same command, or name another folder with --out",
             )
-        return config
-    about = runs.provenance(
-        seed=config.tune.seed,
-        data=data.dataset.origin or data.dataset.name,
-        data_fingerprint=data.fingerprint,
-    )
-    write_record(run.provenance, about)
-    write_text(run.config, to_toml(config))
+    elif strange:
+        raise OutputError(
+            f"{out} holds {min(strange)} and is no study: it has no {MARK}.",
+            expected="a new or empty folder, or that of a study to go on with",
+            todo="name another place with --out",
+        )
+    else:
+        write_text(mark, to_toml(config))
+    if not about.is_file():
+        came = runs.provenance(
+            seed=config.tune.seed,
+            data=data.dataset.origin or data.dataset.name,
+            data_fingerprint=data.fingerprint,
+        )
+        write_record(about, came)
     return config
 
 
@@ -186,7 +181,8 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
                 todo=f"remove {path}, then give the same command again",
             )
     else:
-        run.provenance.unlink(missing_ok=True)  # of one that was killed before it began
+        for left in (run.provenance, *path.glob(".*.part")):  # of one killed before it began
+            left.unlink(missing_ok=True)
         run, config = begin(path, config, data)
     evaluation = everything(run, data, config, quiet=quiet)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits if s.n}

@@ -106,7 +106,8 @@ def assemble(
             for row, i in enumerate(keep.tolist())
         ]
     )
-    split, told = splits.complete(None if rows.split is None else rows.split[keep], keys, config)
+    own = None if rows.split is None else rows.split[keep]
+    split, split_hash, told = splits.complete(own, keys, label, config)
     dataset = Dataset(
         name=path.resolve().name,
         layout=layout,
@@ -119,6 +120,7 @@ def assemble(
         identity=None if person is None else columns.people(person),
         attributes={a.name: a[keep] for a in attributes},
         findings=(*seen, *more, *told),
+        split_hash=split_hash,
     )
     check_learnable(dataset)
     return dataset
@@ -247,7 +249,7 @@ def finding(
     severity: str = "note",
     todo: str = "",
 ) -> Finding:
-    """A finding about some of `of` things; "not found" where there are none."""
+    """A finding about some of `of` things, with all of them; "not found" where there are none."""
     count = len(which)
     return Finding(
         code=code,
@@ -257,7 +259,7 @@ def finding(
         detail=detail.format(count=f"{count:,}", of=f"{of:,}"),
         count=count,
         of=of,
-        examples=tuple(str(w) for w in which[:_EXAMPLES]),
+        examples=tuple(str(w) for w in which),
         todo=todo if count else "",
     )
 

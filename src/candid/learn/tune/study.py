@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _HEARTBEAT, _GRACE = 5, 90  # seconds between signs of life, and without one until given up
 _RETRIES = 3
+_WAITS = (0.1, 0.3, 1, 3)  # seconds, after each of which a process tries to join again
 _JOURNAL = "journal:"
 PATIENCE = 0.5  # seconds between looks at what the other processes do
 
@@ -103,33 +104,49 @@ def open_study(
     optuna = load_optuna()
     from sqlalchemy.exc import SQLAlchemyError
 
+    def joined() -> Study:
+        storage = _storage(url, heartbeat, grace)
+        studies = [
+            optuna.create_study(
+                storage=storage,
+                study_name=study_name,
+                direction="maximize",
+                sampler=sampler,
+                pruner=pruner,
+                load_if_exists=True,
+            )
+            for study_name, sampler, pruner in (
+                (name, _sampler(base.tune, space), _pruner(base)),
+                (f"{name} finals", optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()),
+            )
+        ]
+        study = Study(studies[0], studies[1], base, space, storage)
+        _agree(study, about)
+        return study
+
+    failures = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
     try:
         with quietly():
-            storage = _storage(url, heartbeat, grace)
-            studies = [
-                optuna.create_study(
-                    storage=storage,
-                    study_name=study_name,
-                    direction="maximize",
-                    sampler=sampler,
-                    pruner=pruner,
-                    load_if_exists=True,
-                )
-                for study_name, sampler, pruner in (
-                    (name, _sampler(base.tune, space), _pruner(base)),
-                    (f"{name} finals", optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()),
-                )
-            ]
-    except (SQLAlchemyError, ImportError, ValueError, RuntimeError, OSError, LookupError) as error:
+            return _patiently(joined)
+    except (*failures, RuntimeError, OSError, LookupError) as error:
         raise RunError(
             f"Cannot open the study's storage: {_first_line(error)}",
             expected="an address such as sqlite:///study.db, and a database that answers, or "
             "journal:study.log",
             todo="check --storage, and that the database's driver is installed",
         ) from error
-    study = Study(studies[0], studies[1], base, space, storage)
-    _agree(study, about)
-    return study
+
+
+def _patiently(joined: Callable[[], Study]) -> Study:
+    """Join once more where another process locks the database or makes its tables just now."""
+    import optuna
+    from sqlalchemy.exc import DatabaseError
+
+    for seconds in _WAITS:
+        with contextlib.suppress(DatabaseError, optuna.exceptions.StorageInternalError):
+            return joined()
+        time.sleep(seconds)
+    return joined()
 
 
 def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage | Journal:
@@ -147,23 +164,15 @@ def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage
 def _database(url: str, heartbeat: int, grace: int, again: Any) -> optuna.storages.RDBStorage:
     import optuna
     from sqlalchemy import Connection, event
-    from sqlalchemy.exc import OperationalError
 
-    def made() -> optuna.storages.RDBStorage:
-        return optuna.storages.RDBStorage(
-            url,
-            # Several processes write to one file: each waits for its turn.
-            engine_kwargs={"connect_args": {"timeout": 120}} if _is_sqlite(url) else None,
-            heartbeat_interval=heartbeat,
-            grace_period=grace,
-            heartbeat_stale_trial_callback=again,
-        )
-
-    try:
-        storage = made()
-    except OperationalError:  # another process has just made the same tables
-        time.sleep(1)
-        storage = made()
+    storage = optuna.storages.RDBStorage(
+        url,
+        # Several processes write to one file: each waits for its turn.
+        engine_kwargs={"connect_args": {"timeout": 120}} if _is_sqlite(url) else None,
+        heartbeat_interval=heartbeat,
+        grace_period=grace,
+        heartbeat_stale_trial_callback=again,
+    )
     if _is_sqlite(url):
         # SQLite locks nothing when a row is only read, so two processes could both read that a
         # trial waits, and both begin it. This way each transaction has the file for itself.
@@ -206,7 +215,8 @@ def _is_sqlite(url: str) -> bool:
     return url.startswith("sqlite")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    error = error.__cause__ or error  # Optuna says only that something went wrong
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
