@@ -38,7 +38,7 @@ HEAVY = {
     "uvicorn": ("candid.deploy.server",),
     "altair": ("candid.report.figures",),
     "sklearn": (),
-    "scipy": (),
+    "scipy.stats": (),
     "ray": (),
     "fsspec": (),
 }

@@ -7,14 +7,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
 from candid.errors import ConfigError, PredictionsError
 from candid.judge.abstention import abstain, abstention
 from candid.judge.shares import share, share_by_person
-from candid.judge.thresholds import answering_threshold, binomial_tail, conformal_least, fewest
+from candid.judge.thresholds import answering_threshold, conformal_least, fewest
 from candid.predictions import Attribute, Predictions
 from candid.records import from_plain, to_plain
 from candid.records.abstention import Abstention
@@ -57,15 +55,6 @@ def predictions(seed=0, n=4000, people=None, splits=("validation", "test"), clas
 
 
 # --- the pieces ----------------------------------------------------------------------------------
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.integers(1, 5000), st.floats(0, 1), st.floats(1e-4, 0.9))
-def test_binomial_tail_equals_scipys(n, share_of_n, p):
-    k = int(share_of_n * n)
-    np.testing.assert_allclose(
-        binomial_tail(k, n, p), stats.binom.cdf(k, n, p), rtol=1e-6, atol=1e-100
-    )
 
 
 @pytest.mark.parametrize("mistakes", [0, 1, 2, 7])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from candid.judge.significance import (
     Side,
@@ -13,7 +13,6 @@ from candid.judge.significance import (
     cutoff,
     difference_interval,
     difference_p,
-    incomplete_beta,
     mean_interval,
     ratio_interval,
     score_interval,
@@ -34,15 +33,6 @@ def one(successes, n, units=MANY):
 
 
 ZERO = np.zeros(1)
-
-
-def test_incomplete_beta_equals_scipy():
-    rng = np.random.default_rng(0)
-    a, b = np.exp(rng.uniform(-3, 8, (2, 500)))
-    x = rng.random(500)
-    np.testing.assert_allclose(incomplete_beta(a, b, x), special.betainc(a, b, x), atol=1e-11)
-    np.testing.assert_array_equal(incomplete_beta([2, 2], [3, 3], [0.0, 1.0]), [0, 1])
-    assert np.isnan(incomplete_beta(np.nan, 1, 0.5)) and np.isnan(incomplete_beta(1, 1, np.nan))
 
 
 def test_students_quantile_is_near():

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from candid.errors import PredictionsError
 from candid.judge.metrics import confidence_bins
@@ -25,16 +26,9 @@ Floats = NDArray[np.float64]
 _REACH = 1e4
 
 
-def softmax(logits: Floats) -> Floats:
-    """Probabilities along the last axis; safe for large logits and for -inf."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    total: Floats = shifted / shifted.sum(axis=-1, keepdims=True)
-    return total
-
-
 def apply_temperature(logits: Floats, temperature: float) -> Floats:
     """Probabilities (n, classes) of logits, or of log-probabilities, divided by `temperature`."""
-    return softmax(np.asarray(logits, dtype=np.float64) / temperature)
+    return _softmax(np.asarray(logits, dtype=np.float64) / temperature)
 
 
 def before_temperature(probability: Floats, temperature: float) -> Floats:
@@ -42,7 +36,12 @@ def before_temperature(probability: Floats, temperature: float) -> Floats:
     if temperature == 1.0:
         return probability
     with np.errstate(divide="ignore"):
-        return softmax(np.log(probability) * temperature)
+        return _softmax(np.log(probability) * temperature)
+
+
+def _softmax(logits: Floats) -> Floats:
+    p: Floats = softmax(logits, axis=-1)
+    return p
 
 
 def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None = None) -> float:
@@ -109,7 +108,7 @@ def _least_loss(z: Floats, target: Floats, share: Floats) -> float:
     aim = float(share @ (target * z).sum(axis=1))
 
     def slope(b: float) -> tuple[float, float]:
-        p = softmax(b * z)
+        p = _softmax(b * z)
         mean = (p * z).sum(axis=1)
         variance = (p * np.square(z)).sum(axis=1) - np.square(mean)
         return float(share @ mean) - aim, float(share @ variance)

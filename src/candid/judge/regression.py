@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +78,7 @@ def logistic(
 
     now = loss(beta)
     for _ in range(100):
-        mean = _expit(columns @ beta)
+        mean = expit(columns @ beta)
         slope = columns.T @ (y - mean) - penalty * beta
         curvature = (columns.T * (mean * (1 - mean))) @ columns + np.diag(penalty)
         step = np.linalg.lstsq(curvature, slope, rcond=None)[0]
@@ -87,17 +88,13 @@ def logistic(
         beta, now = beta + size * step, min(now, then)
         if float(np.abs(size * step).max()) < 1e-9:
             break
-    mean = _expit(columns @ beta)
+    mean = expit(columns @ beta)
     weight = mean * (1 - mean)
     curvature = (columns.T * weight) @ columns + np.diag(penalty)
     inverse = np.asarray(np.linalg.pinv(curvature, hermitian=True), np.float64)
     unit = _units(n, cluster)
     scores = _jackknifed(columns, y - mean, weight, inverse, unit)
     return Logistic(beta, columns @ beta, scores @ inverse, columns, unit)
-
-
-def _expit(eta: Floats) -> Floats:
-    return 0.5 * (1 + np.tanh(eta / 2))
 
 
 def _units(n: int, cluster: NDArray[Any] | None) -> NDArray[np.intp]:
@@ -123,7 +120,11 @@ def _jackknifed(
             rows = order[starts[some][:, None] + np.arange(size)]  # (people, size)
             x = columns[rows]  # (people, size, k)
             leverage = (x @ inverse) @ x.transpose(0, 2, 1) * weight[rows][:, None, :]
-            freed = np.linalg.solve(np.eye(int(size)) - leverage, residual[rows][:, :, None])
+            kept, r = np.eye(int(size)) - leverage, residual[rows][:, :, None]
+            try:
+                freed = np.linalg.solve(kept, r)
+            except np.linalg.LinAlgError:  # without such a person nothing could be fitted
+                freed = np.linalg.pinv(kept) @ r
             scores[some] = (x * freed).sum(axis=1)
     return scores
 
@@ -154,7 +155,7 @@ def average_outcome(
     for code, weight in shares.items():
         column = columns.get(code)
         effect = 0.0 if column is None else fitted.coefficients[column]
-        mean = _expit(without + effect)
+        mean = expit(without + effect)
         slope = weight * mean * (1 - mean)
         means += weight * mean
         slopes += slope

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betainc, erfc, ndtri
 
 from candid.statistics import normal_quantile
 
@@ -249,69 +249,16 @@ def _exact_p(left: Side, right: Side) -> Floats:
         chance = np.where(by_mistakes, share, rate)
         tail = np.where(
             x >= n * rate,
-            incomplete_beta(np.maximum(x, 1e-12), np.maximum(trials - x, 0) + 1, chance),
-            1 - incomplete_beta(x + 1, np.maximum(trials - x, 1e-12), chance),
+            betainc(np.maximum(x, 1e-12), np.maximum(trials - x, 0) + 1, chance),
+            1 - betainc(x + 1, np.maximum(trials - x, 1e-12), chance),
         )
-        z = _normal_quantiles(tail) / np.sqrt(1 - np.minimum(share, rate))
+        z = -ndtri(np.clip(tail, 1e-300, 0.5)) / np.sqrt(1 - np.minimum(share, rate))
     return _two_sided(z)
 
 
-def _normal_quantiles(tail: Floats) -> Floats:
-    """(k,) how many standard deviations leave such a tail; 0 for a half and more."""
-    normal = NormalDist()
-    return np.asarray(
-        [-normal.inv_cdf(min(max(t, 1e-300), 0.5)) if t == t else math.nan for t in tail.tolist()]
-    )
-
-
 def _two_sided(z: Floats) -> Floats:
-    return np.asarray([math.erfc(x / math.sqrt(2)) if x == x else math.nan for x in z.tolist()])
-
-
-def incomplete_beta(a: Any, b: Any, x: Any) -> Floats:
-    """The regularised incomplete beta function I_x(a, b), elementwise.
-
-    For whole a and n = a + b - 1 it is the chance of at least a successes in n trials of chance
-    x. Continued fraction by Lentz's method (Numerical Recipes, §6.4).
-    """
-    a, b, x = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (a, b, x)))
-    swap = x > (a + 1) / (a + b + 2)
-    p, q = np.where(swap, b, a), np.where(swap, a, b)
-    y = np.where(swap, 1 - x, x)
-    fine = np.isfinite(p) & np.isfinite(q) & np.isfinite(y) & (p > 0) & (q > 0)
-    inside = fine & (y > 0) & (y < 1)
-    p, q, y = np.where(inside, p, 1.0), np.where(inside, q, 1.0), np.where(inside, y, 0.5)
-    front = np.exp(
-        _log_gamma(p + q) - _log_gamma(p) - _log_gamma(q) + p * np.log(y) + q * np.log1p(-y)
-    )
-    part = np.where(inside, front * _beta_fraction(p, q, y) / p, 0.0)  # y = 0
-    part = np.where(fine, part, np.nan)
-    total: Floats = np.where(swap, 1 - part, part)
-    return total
-
-
-def _beta_fraction(a: Floats, b: Floats, x: Floats) -> Floats:
-    tiny = 1e-300
-    c, d = np.ones_like(x), 1 - (a + b) * x / (a + 1)
-    d = 1 / np.where(np.abs(d) < tiny, tiny, d)
-    h = d.copy()
-    for m in range(1, 400):
-        for numerator in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 + numerator * d
-            d = 1 / np.where(np.abs(d) < tiny, tiny, d)
-            c = 1 + numerator / c
-            c = np.where(np.abs(c) < tiny, tiny, c)
-            h = h * c * d
-        if np.all(np.abs(c * d - 1) < 1e-13):
-            break
-    return h
-
-
-def _log_gamma(x: Floats) -> Floats:
-    return np.asarray([math.lgamma(v) for v in x.ravel().tolist()]).reshape(x.shape)
+    p: Floats = erfc(z / math.sqrt(2))
+    return p
 
 
 # --- many of them --------------------------------------------------------------------------------

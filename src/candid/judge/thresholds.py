@@ -1,6 +1,6 @@
 """Thresholds with a guarantee for finite samples: the arithmetic behind abstention.
 
-Binomial tails, the threshold whose answers are wrong no more often than asked for, and the limit of
+The threshold whose answers are wrong no more often than asked for, and the limit of
 split-conformal prediction sets. What they promise, and for whom, stands in
 `candid.judge.abstention`.
 """
@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
@@ -61,7 +62,7 @@ def answering_threshold(
         answered = int(np.searchsorted(-ordered, -below, side="left"))
         if answered < start:
             continue
-        if binomial_tail(int(mistakes[answered]), answered, target_error) > 1 - confidence:
+        if bdtr(int(mistakes[answered]), answered, target_error) > 1 - confidence:
             break
         threshold = float(np.nextafter(below, math.inf)) if rank < n else 0.0
     return threshold
@@ -81,27 +82,15 @@ def fewest(mistakes: int, target_error: float, confidence: float = 0.95) -> int:
     at 1% and 95%.
     """
     low, high = mistakes, mistakes + 1
-    while binomial_tail(mistakes, high, target_error) > 1 - confidence:
+    while bdtr(mistakes, high, target_error) > 1 - confidence:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        if binomial_tail(mistakes, middle, target_error) > 1 - confidence:
+        if bdtr(mistakes, middle, target_error) > 1 - confidence:
             low = middle
         else:
             high = middle
     return high
-
-
-def binomial_tail(successes: int, n: int, p: float) -> float:
-    """P(Binomial(n, p) ≤ successes) for 0 < p < 1, summed in logarithms."""
-    if successes >= n:
-        return 1.0
-    k = np.arange(successes + 1)
-    # log C(n, k) = Σ_{i ≤ k} log((n - i + 1) / i)
-    steps = np.log((n - k[1:] + 1) / k[1:])
-    log_choose = np.concatenate([[0.0], np.cumsum(steps)])
-    terms = log_choose + k * math.log(p) + (n - k) * math.log1p(-p)
-    return min(1.0, float(np.exp(terms).sum()))
 
 
 def conformal_least(score: Floats, target_miss: float) -> float:
