@@ -331,6 +331,31 @@ def test_resume_goes_on_with_copied_data_and_says_where_they_are_gone(
     refused(capsys, f"are gone: there is no {other}", *resume)
 
 
+def test_a_table_whose_pictures_lie_elsewhere(faces, tmp_path, monkeypatch, capsys):
+    """By a relative folder, which a run that goes on from elsewhere must find again."""
+    (tmp_path / "tables").mkdir()
+    shutil.copyfile(faces / "labels.csv", tmp_path / "tables" / "theirs.csv")
+    (tmp_path / "pictures").symlink_to(faces)
+    common = ["--cache", tmp_path / "cache", "--quiet"]
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder(tmp_path / "run")
+    named = ["tables/theirs.csv", "--image-folder", "pictures", "--target", "Face"]
+    assert call("train", *named, "--out", run.path, *common, *BRIEF) == 0
+    assert open_run(run.path)[1].data.image_folder == str(tmp_path / "pictures")
+    about = read_record(run.provenance, Provenance)
+    assert about.data == str(tmp_path / "tables" / "theirs.csv")
+    run.model.unlink()
+    monkeypatch.chdir(tmp_path.parent)
+    assert call("train", "--resume", run.path, *common) == 0
+    table = tmp_path / named[0]
+    for verb in ("explore", "tune", "run"):
+        refused(capsys, "nowhere, which is no", verb, table, "--image-folder", "nowhere", *common)
+
+
+def test_two_targets(faces, capsys):
+    refused(capsys, "2 times: Face, Hat", "run", faces, "--target", "Face", "--target", "Hat")
+
+
 def test_exploring_that_was_stopped_is_done_again(faces, tmp_path, monkeypatch):
     out = tmp_path / "run"
     common = ["--cache", tmp_path / "cache", "--quiet"]

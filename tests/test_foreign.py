@@ -93,6 +93,18 @@ def test_a_plain_table(tmp_path, ending):
     np.testing.assert_array_equal(p.identity, table["person"])
 
 
+def test_a_table_of_a_spreadsheet(csv):
+    table = truth()
+    ages = np.array(["3-9", "10-19", "20-29"])[np.arange(len(table)) % 3]
+    spoilt = pd.Series(ages).replace({"3-9": "03-Sep", "10-19": "Oct-19"}).to_numpy()
+    csv.write_bytes(table.assign(years=spoilt).to_csv(index=False).encode("utf-16"))
+    p = read_foreign(csv, label="gender", prediction="p_Male", groups=["years"], ids="image")
+    same(p, table)
+    assert p.attributes["years"].values == ("3-9", "10-19", "20-29")
+    assert p.attributes["years"].words() == ages.tolist()
+    assert "years: 03-Sep (3-9), Oct-19 (10-19) in " in p.provenance["notes"]
+
+
 def test_it_can_be_kept_as_our_own_file(tmp_path, csv):
     p = read(truth(), csv, identity="person")
     assert not written_by_candid(csv)
@@ -432,7 +444,7 @@ def test_names_that_do_not_exist(csv, tmp_path):
         b"gender,gender,p_Male\nMale,Male,0.3\n",
         b"gender,p_Male\nMale,0.3\nFemale\n",
         "gender,p_Male\nMâle,0.3\n".encode("latin-1"),
-        "gender,p_Male\nMale,0.3\n".encode("utf-16"),
+        "gender,p_Male\nMale,0.3\n".encode("utf-16-le"),
         b"\x00\x01\x02",
     ],
 )

@@ -43,13 +43,15 @@ SPLIT_WORDS: dict[str, Split] = {
     "testing": "test",
 }
 
-_MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>"))
+MISSING = ("NA", "N/A", "NaN", "null", "#N/A", "<NA>")  # in any case; an empty cell anyway
 _PAIRS = (("no", "yes"), ("false", "true"), ("0", "1"), ("-1", "1"))
 _LETTERS = (("n", "y"), ("f", "t"))  # only where both occur: F alone may well be "female"
 _CODES = range(-1, 10)  # whole numbers that all lie here are codes, others are quantities
 
 
-def read(name: str, array: Any, class_names: Sequence[str] = ()) -> Attribute | str:
+def read(
+    name: str, array: Any, class_names: Sequence[str] = (), missing: Sequence[str] = MISSING
+) -> Attribute | str:
     """An Arrow column as an attribute, or in a few words why it cannot be one.
 
     Two values such as no/yes, false/true, 0/1 and −1/1 are binary. Whole numbers from −1 to 9 are
@@ -65,13 +67,15 @@ def read(name: str, array: Any, class_names: Sequence[str] = ()) -> Attribute | 
         An Arrow array or chunked array of words, numbers or booleans, plain or dictionary-encoded.
     class_names
         What the numbers 0, 1, … stand for, where that is known.
+    missing
+        The words for a missing value, in any case.
     """
     if not _is_plain(array.type):
         return f"it holds {array.type}, not words or numbers"
     codes, distinct = _distinct(array)
     if class_names:
         return _named(name, codes, distinct, class_names)
-    words = [_normal(value) for value in distinct]
+    words = _normal(distinct, missing)
     present = {w for w in words if w is not None}
     if not present:
         return "every row is empty"
@@ -91,10 +95,22 @@ def read(name: str, array: Any, class_names: Sequence[str] = ()) -> Attribute | 
     return _coded(name, "categorical", codes, words)
 
 
-def words_of(array: Any) -> list[str | None]:
+def read_words(name: str, array: Any, missing: Sequence[str] = MISSING) -> Attribute | str:
+    """A column as categories whatever its words are, 0 and 1 too; see `read`."""
+    codes, distinct = _distinct(array)
+    words = _normal(distinct, missing)
+    present = {w for w in words if w is not None}
+    if not 0 < len(present) <= MOST_WORDS:
+        return f"it holds {len(present):,} different words" if present else "every row is empty"
+    numbers = {w: math.inf if (x := _number(w)) is None else x for w in present}
+    order = sorted(present, key=lambda w: (numbers[w], natural(w)))  # -1 before 1
+    return _coded(name, "categorical", codes, words, order)
+
+
+def words_of(array: Any, missing: Sequence[str] = MISSING) -> list[str | None]:
     """A column's cells as words, None where empty; whole numbers without a decimal point."""
     codes, distinct = _distinct(array)
-    words = [*(_normal(value) for value in distinct), None]
+    words = [*_normal(distinct, missing), None]
     return [words[code] for code in codes.tolist()]
 
 
@@ -104,12 +120,12 @@ def coded(array: Any) -> tuple[NDArray[np.int64], list[str | None]]:
     A word is None where its cells count as empty ("NA"); two codes may stand for one word.
     """
     codes, distinct = _distinct(array)
-    return codes, [_normal(value) for value in distinct]
+    return codes, _normal(distinct)
 
 
 def distinct_words(array: Any) -> set[str]:
     """A column's different words, without empty cells."""
-    return {w for w in map(_normal, _distinct(array)[1]) if w is not None}
+    return {w for w in _normal(_distinct(array)[1]) if w is not None}
 
 
 def as_label(
@@ -276,15 +292,19 @@ def _distinct(array: Any) -> tuple[NDArray[np.int64], list[Any]]:
     return codes, [v if u else None for v, u in zip(values, used.tolist(), strict=True)]
 
 
-def _normal(value: Any) -> str | None:
-    """A cell as a word, None where it is empty; 1.0 and True become 1 and true."""
-    if value is None:
-        return None
+def _normal(values: Iterable[Any], missing: Sequence[str] = MISSING) -> list[str | None]:
+    """Cells as words, None where they are missing; 1.0 becomes 1."""
+    nothing = {"", *(word.strip().lower() for word in missing)}
+    words = [_word(value) for value in values]
+    return [None if word.lower() in nothing else word for word in words]
+
+
+def _word(value: Any) -> str:
+    if value is None or value != value:
+        return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     word = str(value).strip()
-    if len(word) <= 4 and word.lower() in _MISSING:
-        return None
     if word.endswith(".0") and word[:-2].lstrip("-").isdigit():
         return word[:-2]  # a table with empty cells turns codes into decimals
     return word

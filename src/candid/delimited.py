@@ -1,9 +1,12 @@
-"""CSV, TSV, Parquet and CelebA's text files, read by Arrow; a bad row is named by its line."""
+"""CSV, TSV, JSON lines, Parquet and CelebA's text files as tables; a bad row is named by line."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +19,30 @@ from candid.errors import DataError
 _WORD = pa.dictionary(pa.int32(), pa.string())
 
 
-def read_table(file: Path) -> pa.Table:
-    """A CSV, TSV or Parquet file as a table.
+_PARQUET = (".parquet", ".pq")
+_LINES = ".jsonl"
+
+
+def read_table(file: Path, encoding: str = "") -> pa.Table:
+    """A CSV, TSV, JSON lines or Parquet file as a table.
+
+    Parameters
+    ----------
+    file
+        Its suffix says which of them it is.
+    encoding
+        Of a text file that bears no mark of its own; empty: UTF-8.
 
     Raises
     ------
     DataError
         Where it cannot be read.
     """
-    if not file.name.lower().endswith((".parquet", ".pq")):
-        return read_delimited(file)
+    name = file.name.lower()
+    if name.endswith(_LINES):
+        return _read_lines(file, encoding)
+    if not name.endswith(_PARQUET):
+        return read_delimited(file, encoding)
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
@@ -39,16 +56,29 @@ def read_table(file: Path) -> pa.Table:
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
 
 
-def read_delimited(path: Path) -> pa.Table:
+def names_in(file: Path, encoding: str = "") -> list[str]:
+    """The names of a table's columns; [] where it cannot be read."""
+    try:
+        if file.name.lower().endswith(_PARQUET):
+            return list(pq.read_schema(file).names)
+        if file.name.lower().endswith(_LINES):
+            first = json.loads(next(iter(first_lines(file, 1, encoding)), ""))
+            return [*flat(first)] if isinstance(first, dict) else []
+        return header_of(file, encoding)
+    except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowException):
+        return []
+
+
+def read_delimited(path: Path, encoding: str = "") -> pa.Table:
     """A CSV or TSV file as a table of words; its delimiter is the commonest one in its header.
 
     Raises
     ------
     DataError
-        Where it is missing, empty, not UTF-8, has a row that is too short or too long, or a column
-        twice.
+        Where it is missing, empty, not in its encoding (see `read_table`), has a row that is too
+        short or too long, or a column twice.
     """
-    data = _bytes(path)
+    data = _bytes(path, encoding)
     header = data.split(b"\n", 1)[0]
     delimiter = max(b"\t,;|", key=header.count)
     return _parse(path, data, chr(delimiter), skip=0)
@@ -79,26 +109,80 @@ def read_tabbed(path: Path, names: list[str], *, skip: int) -> pa.Table:
     return _parse(path, _bytes(path), "\t", skip=skip, names=names)
 
 
-def first_lines(path: Path, most: int) -> list[str]:
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A JSON object whose inner values are called `outer.inner`."""
+    row: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        row |= flat(inner, f"{name}.") if isinstance(inner, dict) else {name: inner}
+    return row
+
+
+def from_rows(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Columns of what the rows hold; where kinds are mixed, all become words."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    made: dict[str, pa.Array] = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        name = _word(name)
+        try:
+            made[name] = pa.array(values)
+        except (pa.ArrowException, OverflowError, UnicodeError):
+            made[name] = pa.array([None if v is None else _word(v) for v in values], pa.string())
+    return pa.table(made)
+
+
+def _word(value: Any) -> str:
+    return str(value).encode("utf-8", "replace").decode()  # JSON may hold half a character
+
+
+def _read_lines(path: Path, encoding: str) -> pa.Table:
+    rows = []
+    for number, line in enumerate(_bytes(path, encoding).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("it is no object")
+            rows.append(flat(row))
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {number}: {error}.",
+                expected='one JSON object per line, such as {"file_name": "1.jpg", "label": "cat"}',
+                todo="mend or remove the line; if it is the last one, fetch the file again",
+            ) from error
+    return from_rows(rows)
+
+
+def first_lines(path: Path, most: int, encoding: str = "") -> list[str]:
     """The first lines of a text file without their ends; what cannot be read is left out."""
     try:
         with path.open("rb") as file:
-            lines = file.read(1 << 16).decode("utf-8-sig", "replace").splitlines()
+            data = file.read(1 << 16)
     except OSError:
         return []
-    return lines[:most]
+    return data.decode(_codec(data, encoding), "replace").splitlines()[:most]
 
 
-def header_of(path: Path) -> list[str]:
+def header_of(path: Path, encoding: str = "") -> list[str]:
     """The column names in a CSV or TSV file's first line; [] where it cannot be read."""
-    lines = first_lines(path, 1)
+    lines = first_lines(path, 1, encoding)
     if not lines:
         return []
     delimiter = max("\t,;|", key=lines[0].count)
     return [name.strip() for name in next(csv.reader(lines, delimiter=delimiter))]
 
 
-def _bytes(path: Path) -> bytes:
+def _codec(data: bytes, encoding: str) -> str:
+    """What decodes a text: its mark says it, or else its reader does."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return "utf-8-sig" if data.startswith(codecs.BOM_UTF8) or not encoding else encoding
+
+
+def _bytes(path: Path, encoding: str = "") -> bytes:
+    """A text file in UTF-8, without a mark, its lines ending as they should."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -107,22 +191,29 @@ def _bytes(path: Path) -> bytes:
             expected="a label file that this user can read",
             todo="check its name and its permissions",
         ) from error
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    codec = _codec(data, encoding)
+    try:
+        data = data.decode(codec).encode()
+    except UnicodeError as error:
+        line = data.count(b"\n", 0, getattr(error, "start", 0)) + 1
+        raise DataError(
+            f"{path}, line {line}: not {codec.removesuffix('-sig').upper()} text.",
+            expected="a text file in UTF-8, in UTF-16 with its mark, or as data.encoding says",
+            todo="save it as UTF-8 (from a spreadsheet: CSV UTF-8), or name its encoding with "
+            "--set data.encoding=cp1252, for example",
+        ) from error
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")  # as spreadsheets on old Macs end lines
     if not data.strip():
         raise DataError(
             f"{path} is empty.", expected="a header and one row per picture", todo="fetch it again"
         )
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+    if b"\0" in data.split(b"\n", 1)[0]:
         raise DataError(
-            f"{path}, line {line}: not UTF-8 text.",
-            expected="a text file in UTF-8",
-            todo="save it as UTF-8 (from a spreadsheet: CSV UTF-8)",
-        ) from error
+            f"{path} has zero bytes in its first line, as UTF-16 without its mark does.",
+            expected="a text file in UTF-8, in UTF-16 with its mark, or as data.encoding says",
+            todo="try --set data.encoding=utf-16-le, or save it as UTF-8",
+        )
     return data
 
 

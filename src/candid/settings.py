@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,20 @@ class DataConfig:
         choices=("stretch", "crop", "pad"),
     )
     attributes: tuple[str, ...] = setting((), "the attributes to audit; empty: every other column")
+    image_folder: str = setting(
+        "", "table, celeba, fairface: where the pictures lie; empty: beside their labels"
+    )
+    encoding: str = setting(
+        "", "how a table is encoded, such as latin-1; empty: UTF-8, or UTF-16 by its mark"
+    )
+    missing: tuple[str, ...] = setting(
+        ("NA", "N/A", "NaN", "null", "#N/A", "<NA>"),
+        "table: the words for a missing value, in any case; an empty cell always is one",
+    )
+    class_names: tuple[str, ...] = setting(
+        (), 'names for the classes: ["0=Female", "1=Male"]; two with one name become one'
+    )
+    exclude_classes: tuple[str, ...] = setting((), "classes whose images are left out")
     path_column: str = setting("", "table: the column with the paths; empty: recognised")
     split_column: str = setting("", "table: the column with the splits; empty: recognised")
     identity_column: str = setting("", "table: the column that says who it is; empty: recognised")
@@ -71,6 +86,26 @@ class DataConfig:
         "at",
         low=1,
     )
+
+    def __post_init__(self) -> None:
+        if self.image_folder:  # a run that goes on elsewhere must find the same folder
+            absolute = os.path.abspath(os.path.expanduser(self.image_folder))
+            object.__setattr__(self, "image_folder", absolute)
+        try:
+            "".encode(self.encoding or "utf-8")
+        except LookupError as error:
+            raise ConfigError(
+                f"data.encoding = {self.encoding!r} is not possible: {error}.",
+                expected="an encoding that Python knows, such as latin-1, cp1252 or utf-16",
+                todo="set data.encoding",
+            ) from error
+        for word in self.class_names:
+            if not all(word.partition("=")):
+                raise ConfigError(
+                    f"data.class_names holds {word!r}.",
+                    expected="class=name, such as 0=Female",
+                    todo="set data.class_names",
+                )
 
 
 @dataclass(frozen=True, slots=True)

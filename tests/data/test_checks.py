@@ -12,6 +12,7 @@ from candid.data import checks, repeats
 from candid.data.dataset import Dataset
 from candid.data.duplicates import Pairs, exact_groups, near_pairs
 from candid.data.store import Store
+from candid.predictions import Attribute
 from candid.records import Finding
 
 THREE = ("train", "validation", "test")
@@ -167,6 +168,18 @@ def test_missing_labels() -> None:
     absent(checks.missing_labels(many(4, label=[0, 0, 1, 1])[0]))
 
 
+def test_alike_values() -> None:
+    attribute = Attribute("hair", "categorical", ("black", "Red", "red"), np.zeros(4, np.int16))
+    data = replace(many(4)[0], classes=("Male", "female", "male"), attributes={"hair": attribute})
+    got = checks.alike_values(data)
+    found(got, 2, 6)
+    assert got.severity == "warning"
+    assert "hair: 'Red' and 'red', " in got.detail
+    assert ": 'Male' and 'male'" in got.detail
+    assert "ALIKE-VALUES" in {f.code for f in checks.check(data, many(4)[1])}
+    absent(checks.alike_values(many(4)[0]))
+
+
 def test_mixed_sizes() -> None:
     data, packed = many(40)
     widths = np.where(np.arange(40) < 5, 99, 8).astype(np.int32)
@@ -276,7 +289,7 @@ def test_all_checks_run_and_the_gravest_comes_first() -> None:
     data, packed, _, _ = pair_of([A, A, A, B], split=split, label=[0, 1, 0, 1])
     got = checks.check(data, packed, quiet=True)
     codes = [f.code for f in got]
-    assert len(codes) == len(set(codes)) == 18
+    assert len(codes) == len(set(codes)) == 19
     assert all(code == code.upper() and " " not in code for code in codes)
     states = [f.state for f in got]
     order = ["found", "too few to say", "not found", "not applicable"]
@@ -291,9 +304,9 @@ def test_all_checks_run_and_the_gravest_comes_first() -> None:
 @pytest.mark.parametrize("n", [1, 2])
 def test_hardly_any_data_breaks_no_check(n: int) -> None:
     data, packed, _, _ = pair_of([A, B][:n], attributes={"Hat": [-1, 0][:n]})
-    assert len(checks.check(data, packed, quiet=True)) == 18
+    assert len(checks.check(data, packed, quiet=True)) == 19
     nothing = replace(packed, usable=np.zeros(n, np.bool_), reasons=dict.fromkeys(range(n), "bad"))
-    assert len(checks.check(data, nothing, quiet=True)) == 18
+    assert len(checks.check(data, nothing, quiet=True)) == 19
 
 
 def test_order_of_the_rows_does_not_matter() -> None:

@@ -139,6 +139,14 @@ def test_rows_without_picture_and_pictures_without_row(tmp_path: Path) -> None:
     assert found["IMAGES-WITHOUT-LABEL"].examples == ("000099.jpg",)
 
 
+def test_pictures_elsewhere(tmp_path: Path) -> None:
+    write(tmp_path / "labels")
+    (tmp_path / "labels" / "img_align_celeba").rename(tmp_path / "faces")
+    data = load(tmp_path / "labels", config=DataConfig(image_folder=str(tmp_path / "faces")))
+    assert (data.layout, data.ids.tolist()) == ("celeba", FILES)
+    assert data.source.read(0) == (tmp_path / "faces" / FILES[0]).read_bytes()
+
+
 def _edit(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text

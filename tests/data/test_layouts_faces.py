@@ -126,6 +126,23 @@ def test_fairface(tmp_path: Path, names: tuple[str, str], inner: str) -> None:
     assert {f.code for f in data.findings if f.state == "found"} == {"NO-TEST-SPLIT"}
 
 
+def test_fairface_with_pictures_elsewhere_and_ages_from_a_spreadsheet(tmp_path: Path) -> None:
+    names = ("fairface_label_train.csv", "fairface_label_val.csv")
+    fairface(tmp_path / "labels", names)
+    before = load(tmp_path / "labels")
+    (tmp_path / "pictures").mkdir()
+    for name in ("train", "val"):
+        (tmp_path / "labels" / name).rename(tmp_path / "pictures" / name)
+    for name in names:
+        file = tmp_path / "labels" / name
+        file.write_text(file.read_text().replace("3-9", "03-Sep"))
+    data = load(tmp_path / "labels", config=DataConfig(image_folder=str(tmp_path / "pictures")))
+    assert data.layout == "fairface"
+    assert data.ids.tolist() == before.ids.tolist()
+    assert data.attributes["age"].words() == before.attributes["age"].words()
+    assert data.source.read(0) == (tmp_path / "pictures" / data.ids[0]).read_bytes()
+
+
 def test_fairface_without_pictures(tmp_path: Path) -> None:
     fairface(tmp_path, ("fairface_label_train.csv", "fairface_label_val.csv"))
     for row in FAIR:

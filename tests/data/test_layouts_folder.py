@@ -74,9 +74,21 @@ def test_an_archive_in_a_folder_of_its_own(tmp_path: Path) -> None:
     assert len(load(tmp_path)) == 12
 
 
-def test_the_target_names_the_label(tmp_path: Path) -> None:
+def test_a_target_that_is_not_the_folders_names(tmp_path: Path) -> None:
     write(tmp_path, "train/a", "train/b", "val/a", "val/b")
-    assert load(tmp_path, target="Shape").target == "Shape"
+    assert load(tmp_path, target="class").target == "class"  # as a run's config.toml has it
+    with pytest.raises(TargetError, match="no label called 'Shape'") as caught:
+        load(tmp_path, target="Shape")
+    assert "--target" in caught.value.todo
+
+
+def test_names_for_folders(tmp_path: Path) -> None:
+    write(tmp_path, "train/0", "train/1", "train/2", "val/0", "val/1")
+    config = DataConfig(class_names=("0=Female", "1=Male"), exclude_classes=("2",))
+    data = load(tmp_path, config=config)
+    assert data.classes == ("Female", "Male")
+    assert data.label.tolist() == [int(i.split("/")[1]) for i in data.ids]
+    assert len(data) == 12
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from drawn import put
 
 from candid.data.layouts import LAYOUTS, load
-from candid.errors import DataError, LayoutError
+from candid.errors import ConfigError, DataError, LayoutError
+from candid.settings import DataConfig
 
 
 def test_the_layouts_there_are() -> None:
@@ -87,3 +88,29 @@ def test_data_in_the_only_folder_there_is_found_again_by_the_layout_s_name(tmp_p
         "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg"
     ]  # fmt: skip
     assert again.name == data.name == "inner"
+
+
+def test_an_image_folder_where_there_is_none_to_name(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        put(tmp_path / "data" / name / "1.jpg")
+    gone = DataConfig(image_folder=str(tmp_path / "gone"))
+    with pytest.raises(ConfigError, match=r"gone, which is no folder") as caught:
+        load(tmp_path / "data", config=gone)
+    assert "--image-folder" in caught.value.todo
+    config = DataConfig(image_folder=str(tmp_path))
+    with pytest.raises(LayoutError, match="elsewhere fits") as caught:
+        load(tmp_path / "data", config=config)
+    assert "--image-folder" in caught.value.todo
+    with pytest.raises(ConfigError, match="layout 'folder' has its pictures where"):
+        load(tmp_path / "data", layout="folder", config=config)
+    (tmp_path / "a.tar").touch()
+    with pytest.raises(ConfigError, match="layout 'webdataset' has its pictures where"):
+        load(tmp_path / "*.tar", config=config)
+
+
+def test_a_relative_image_folder_is_kept_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert DataConfig(image_folder="pics").image_folder == str(tmp_path / "pics")
+    assert DataConfig().image_folder == ""

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from drawn import put
 
+import candid.columns as columns
+from candid.data.dataset import Dataset
 from candid.data.layouts import load
+from candid.data.layouts.pictures import Pictures
+from candid.data.sources import FileSource
 from candid.delimited import read_delimited
-from candid.errors import ConfigError, DataError, LayoutError, TargetError
+from candid.errors import ConfigError, DataError, ImageError, LayoutError, TargetError
 from candid.settings import DataConfig
 
 N = 30
@@ -116,7 +124,6 @@ def test_a_yes_or_no_target_gets_words(tmp_path: Path, target: str, name: str) -
         (lambda root, i: f"pics\\{i}.jpg", "pics/{}.jpg"),
         (lambda root, i: f"{root}/pics/{i}.jpg", "pics/{}.jpg"),
         (lambda root, i: f"nowhere/../pics/{i}.jpg", "pics/{}.jpg"),
-        (lambda root, i: f"{i}.png", "pics/{}.jpg"),
     ],
 )
 def test_ways_to_write_a_path(tmp_path: Path, written: Any, expected: str) -> None:
@@ -125,11 +132,8 @@ def test_ways_to_write_a_path(tmp_path: Path, written: Any, expected: str) -> No
     assert data.ids.tolist() == [expected.format(i) for i in range(N)]
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["../x.jpg", "pics/../../x.jpg", "/etc/x.jpg", "C:\\x.jpg", "..\\x.jpg", "out/x.jpg", "l.jpg"],
-)
-def test_a_path_that_leaves_the_folder(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize("path", ["out/x.jpg", "l.jpg"])
+def test_a_link_that_leaves_the_folder(tmp_path: Path, path: str) -> None:
     root = tmp_path / "data"
     root.mkdir()
     put(tmp_path / "x.jpg")
@@ -137,8 +141,103 @@ def test_a_path_that_leaves_the_folder(tmp_path: Path, path: str) -> None:
     (root / "out").symlink_to(tmp_path / "elsewhere")
     (root / "l.jpg").symlink_to(tmp_path / "x.jpg")
     paths = [*COLUMNS["path"][:7], path, *COLUMNS["path"][8:]]
-    with pytest.raises(DataError, match=r"Row 8 of labels\.csv .*leaves the data folder"):
+    with pytest.raises(DataError, match=r"Row 8 of labels\.csv .*leaves the data folder") as caught:
         load(write(root, but(path=paths)))
+    assert "--image-folder" in caught.value.todo
+
+
+def elsewhere(tmp_path: Path, written: Any, config: DataConfig = DataConfig()) -> Dataset:  # noqa: B008
+    """A table in a folder of its own, whose pictures lie beside that folder."""
+    write(tmp_path)
+    paths = [written(tmp_path, i) for i in range(N)]
+    file = write(tmp_path / "tables", but(path=paths))
+    shutil.rmtree(file.parent / "pics")
+    data = load(file, config=config)
+    for row in range(N):
+        assert data.source.read(row) == (tmp_path / "pics" / f"{row}.jpg").read_bytes()
+    return data
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (lambda root, i: f"../pics/{i}.jpg", "../pics/{i}.jpg"),
+        (lambda root, i: f"x/../..\\pics//{i}", "../pics/{i}.jpg"),
+        (lambda root, i: f"{root}/pics/{i}.jpg", "{root}/pics/{i}.jpg"),
+        (lambda root, i: f"{root}/x/../pics/{i}", "{root}/pics/{i}.jpg"),
+    ],
+)
+def test_a_table_may_name_pictures_elsewhere(tmp_path: Path, written: Any, expected: str) -> None:
+    data = elsewhere(tmp_path, written)
+    assert data.ids.tolist() == [expected.format(root=tmp_path, i=i) for i in range(N)]
+    assert "LABELS-WITHOUT-IMAGE" not in {f.code for f in data.findings if f.state == "found"}
+    before = data.source.stamp()
+    assert pickle.loads(pickle.dumps(data.source)).stamp() == before
+    put(tmp_path / "pics" / "3.jpg", 99)
+    os.utime(tmp_path / "pics" / "3.jpg", (1, 1))
+    assert data.source.stamp() != before
+
+
+def test_one_picture_elsewhere_by_two_names_is_one(tmp_path: Path) -> None:
+    data = elsewhere(tmp_path, lambda root, i: f"../pics/{i}.jpg")
+    names = [*data.ids[:-1], f"{tmp_path}/pics/0.jpg"]
+    file = write(tmp_path / "tables", but(path=names))
+    assert load(file).ids.tolist() == data.ids[:-1].tolist()
+
+
+@pytest.mark.parametrize(
+    "gone", ["/no/x.jpg", "C:\\x.jpg", "../no.jpg", "../pics/0.jpgx", "..", "/"]
+)
+def test_a_picture_that_is_not_elsewhere(tmp_path: Path, gone: str) -> None:
+    file = write(tmp_path, but(path=[*COLUMNS["path"][:-1], gone]))
+    found = {f.code: f.examples for f in load(file).findings if f.state == "found"}
+    assert found["LABELS-WITHOUT-IMAGE"] == (gone,)
+
+
+@pytest.mark.parametrize(
+    "written", [lambda root, i: f"{i}.jpg", lambda root, i: f"{root}/pics/{i}.jpg"]
+)
+def test_the_folder_of_a_table_s_pictures(tmp_path: Path, written: Any) -> None:
+    config = DataConfig(image_folder=str(tmp_path / "pics"))
+    data = elsewhere(tmp_path, written, config)
+    assert data.ids.tolist() == [f"{i}.jpg" for i in range(N)]
+    assert load(tmp_path / "tables", config=config).ids.tolist() == data.ids.tolist()
+    assert data.origin == str(tmp_path / "tables" / "labels.csv")
+
+
+def test_pictures_elsewhere_are_refused_where_the_names_are_not_the_user_s(tmp_path: Path) -> None:
+    put(tmp_path / "x.jpg")
+    (tmp_path / "in").mkdir()
+    for name in ("../x.jpg", f"{tmp_path}/x.jpg"):
+        with pytest.raises(DataError, match="leaves the data folder"):
+            Pictures(tmp_path / "in").locate([name], "a stranger's table")
+        with pytest.raises(ImageError, match="leaves the data folder"):
+            FileSource(tmp_path / "in", [name]).read(0)
+
+
+@pytest.mark.parametrize("name", ["0.jpgx", "0.png", "0.jp", "0.jpg.jpg"])
+def test_another_suffix_is_another_picture(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path, but(path=[f"pics/{name}", *COLUMNS["path"][1:]]))
+    data = load(file)
+    assert data.ids.tolist() == COLUMNS["path"][1:]
+    assert {f.code: f.examples for f in data.findings}["LABELS-WITHOUT-IMAGE"] == (f"pics/{name}",)
+
+
+def test_only_folders_with_named_pictures_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path)
+    put(tmp_path / "pics" / "extra.jpg")
+    for i in range(5):
+        put(tmp_path / "other" / "data" / f"{i}.jpg")
+    listed: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
+    data = load(file)
+    assert {Path(p).name for p in listed if Path(p).is_dir()} == {"pics"}
+    found = {f.code: f for f in data.findings if f.state == "found"}
+    assert found["IMAGES-WITHOUT-LABEL"].examples == ("pics/extra.jpg",)
+    assert found["IMAGES-WITHOUT-LABEL"].of == N + 1
 
 
 def test_a_link_out_of_the_folder_beside_paths_relative_to_a_folder_in_it(tmp_path: Path) -> None:
@@ -327,12 +426,188 @@ def test_one_class_only(tmp_path: Path) -> None:
         load(write(tmp_path, but(label=["cat"] * N)))
 
 
-def test_several_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folders", [False, True])
+def test_several_tables(tmp_path: Path, folders: bool) -> None:
     write(tmp_path)
     write(tmp_path, name="more.tsv")
-    with pytest.raises(LayoutError, match=r"labels\.csv, more\.tsv"):
-        load(tmp_path, layout="table")
+    if folders:
+        put(tmp_path / "more" / "1.jpg")  # beside pics/ as if the folders were classes
+    for layout in (None, "table"):
+        with pytest.raises(LayoutError, match=r"labels\.csv, more\.tsv") as caught:
+            load(tmp_path, layout=layout)
+        assert str(tmp_path / "labels.csv") in caught.value.todo
     assert len(load(tmp_path / "more.tsv")) == N
+
+
+def test_of_several_tables_the_only_one_with_paths(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "a.csv").write_text("class,meaning\n0,cat\n1,dog\n")
+    put(tmp_path / "more" / "1.jpg")
+    assert load(tmp_path).ids.tolist() == COLUMNS["path"]
+    write(tmp_path, {"where" if k == "path" else k: v for k, v in COLUMNS.items()})
+    data = load(tmp_path, layout="table", config=DataConfig(path_column="where"))
+    assert data.ids.tolist() == COLUMNS["path"]
+
+
+def test_tables_without_paths_beside_folders_of_classes(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("class,meaning\n0,cat\n1,dog\n")
+    for i in range(40):
+        put(tmp_path / "cat" / f"{i}.jpg", i)
+        put(tmp_path / "dog" / f"{i}.jpg", 50 + i)
+    assert load(tmp_path).layout == "folder"
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_metadata_jsonl(tmp_path: Path, itself: bool) -> None:
+    write(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+    (tmp_path / "log.jsonl").write_text("no table\n")
+    lines = []
+    for i in range(N):
+        row = {"file_name": COLUMNS["path"][i], "label": COLUMNS["label"][i], "split": SPLIT[i],
+               "eye": {"colour": COLUMNS["colour"][i], "box": [1, 2]}, "age": None if i else 3.5,
+               "mixed": i if i % 2 else "odd", "note": "a\u2028b\ud800"}  # fmt: skip
+        lines.append(json.dumps(row))
+    file = tmp_path / "metadata.jsonl"
+    file.write_text("\n\n".join(lines))
+    data = load(file if itself else tmp_path)
+    assert (data.layout, data.ids.tolist(), data.label.tolist()) == (
+        *("table", COLUMNS["path"]),
+        ONES.tolist(),
+    )
+    assert data.attributes["eye.colour"].words() == COLUMNS["colour"]
+    assert data.attributes["age"].data[0] == 3.5
+    assert data.attributes["mixed"].words()[:3] == ["odd", "1", "odd"]
+    left_out = {f.code: f.detail for f in data.findings}["COLUMNS-LEFT-OUT"]
+    assert "eye.box: it holds list" in left_out
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [("[1]", "it is no object"), ('{"a": ', "line 2: Expecting value"), ("[" * 10**5, "line 2: ")],
+)
+def test_a_line_that_is_no_json(tmp_path: Path, line: str, says: str) -> None:
+    put(tmp_path / "a.jpg")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.jpg", "label": "x"}\n' + line)
+    with pytest.raises(DataError, match=says) as caught:
+        load(tmp_path)
+    assert caught.value.expected
+    assert caught.value.todo
+
+
+def test_metadata_jsonl_in_split_folders(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        rows = [{"file_name": f"{i}.jpg", "label": "ab"[i % 2]} for i in range(40)]
+        for i in range(40):
+            put(tmp_path / split / f"{i}.jpg", i)
+        (tmp_path / split / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = load(tmp_path)
+    assert data.layout == "table"
+    assert data.label.tolist() == [0, 1] * 40
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_other_encodings(tmp_path: Path, encoding: str) -> None:
+    file = write(tmp_path, but(label=[("Müller", "Öz")[x] for x in ONES]))
+    (tmp_path / "log.csv").write_text("a,b\n1,2\n")  # so that the header is read, too
+    text = file.read_text(encoding="utf-8")
+    file.write_bytes(text.encode(encoding))
+    if encoding == "utf-16":  # says so itself, and none of the settings can make it another one
+        for config in (DataConfig(), DataConfig(encoding="latin-1")):
+            assert load(tmp_path, config=config).classes == ("Müller", "Öz")
+        return
+    with pytest.raises(DataError, match=r"zero bytes|not UTF-8") as caught:
+        load(file)
+    assert "data.encoding" in caught.value.todo
+    config = DataConfig(encoding=encoding)
+    assert load(tmp_path, layout="table", config=config).classes == ("Müller", "Öz")
+    with pytest.raises(DataError, match="not ASCII text"):
+        load(file, config=DataConfig(encoding="ascii"))
+
+
+def test_an_encoding_that_there_is_not() -> None:
+    for name in ("utf8x", "base64"):
+        with pytest.raises(ConfigError, match=r"data\.encoding"):
+            DataConfig(encoding=name)
+
+
+def test_words_for_missing(tmp_path: Path) -> None:
+    label = ["Unknown", "NA", *COLUMNS["label"][2:]]
+    person = ["nobody", "nobody", *COLUMNS["person"][2:]]
+    age = ["-1", "", *COLUMNS["age"][2:]]
+    file = write(tmp_path, but(label=label, person=person, age=age))
+    assert load(file).classes == ("cat", "dog", "Unknown")
+    data = load(file, config=DataConfig(missing=("unknown", "Nobody", "-1")))
+    assert data.classes == ("cat", "dog", "NA")
+    assert data.label[0] == -1
+    assert data.identity is not None
+    assert data.identity[:3].tolist() == [-1, -1, 0]
+    assert np.isnan(data.attributes["age"].data[:2]).all()
+    assert DataConfig().missing == columns.MISSING
+
+
+THREE = [("red", "green", "dark blue")[i // 3 % 3] for i in range(N)]  # in every split
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_names_for_classes(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path, but(colour=THREE), name=name)
+    both = DataConfig(class_names=("0=Female", "1=Male"))
+    data = load(file, target="old", config=both)
+    assert data.classes == ("Female", "Male")
+    assert data.label.tolist() == ONES.tolist()
+    data = load(file, target="big", config=DataConfig(class_names=("-1=Female", "1=a=b")))
+    assert data.classes == ("Female", "a=b")
+    merged = DataConfig(class_names=("green=bright", "red=bright"))
+    data = load(file, target="colour", config=merged)
+    assert data.classes == ("dark blue", "bright")
+    assert data.label.tolist() == [int(c != "dark blue") for c in THREE]
+    with pytest.raises(ConfigError, match=r"class_names names '2', which is no class of old"):
+        load(file, target="old", config=DataConfig(class_names=("2=x",)))
+    with pytest.raises(ConfigError, match=r"data\.class_names holds 'x'"):
+        DataConfig(class_names=("x",))
+
+
+def test_classes_to_leave_out(tmp_path: Path) -> None:
+    file = write(tmp_path, but(label=THREE))
+    config = DataConfig(class_names=("green=Grün",), exclude_classes=("Grün",))
+    data = load(file, config=config)
+    kept = [i for i in range(N) if THREE[i] != "green"]
+    assert data.classes == ("dark blue", "red")
+    assert data.ids.tolist() == [COLUMNS["path"][i] for i in kept]
+    assert [data.classes[c] for c in data.label] == [THREE[i] for i in kept]
+    assert data.attributes["age"].data.tolist() == [COLUMNS["age"][i] for i in kept]
+    assert data.source.read(1) == (tmp_path / "pics" / f"{kept[1]}.jpg").read_bytes()
+    found = {f.code: f for f in data.findings if f.state == "found"}["CLASSES-EXCLUDED"]
+    assert (found.count, found.of, found.examples[0]) == (9, N, "pics/3.jpg")
+    with pytest.raises(ConfigError, match=r"exclude_classes names 'blue'") as caught:
+        load(file, config=DataConfig(exclude_classes=("blue",)))
+    assert "dark blue" in caught.value.todo
+    with pytest.raises(TargetError, match="one class only"):
+        load(file, config=DataConfig(exclude_classes=("green", "red")))
+
+
+def test_ranges_that_a_spreadsheet_took_for_dates(tmp_path: Path) -> None:
+    ages = ["0-2", "03-Sep", "Oct-19", "20-29", "more than 70"]
+    dates = ["03-Sep", "04-Oct", "Oct-19", "11-May", "30-Dec"]
+    wards = ["03-Sep", "Oct-19", "west", "", "NA"]
+    spoilt = {n: [v[i % 5] for i in range(N)]
+              for n, v in (("group", ages), ("day", dates), ("ward", wards))}  # fmt: skip
+    data = load(write(tmp_path, but(**spoilt)))
+    assert data.attributes["group"].values == ("0-2", "3-9", "10-19", "20-29", "more than 70")
+    assert data.attributes["group"].words()[1] == "3-9"
+    assert data.attributes["day"].values == ("03-Sep", "04-Oct", "11-May", "30-Dec", "Oct-19")
+    assert data.attributes["ward"].values == ("03-Sep", "Oct-19", "west")
+    found = [f for f in data.findings if f.code == "RANGES-AS-DATES"]
+    assert [(f.severity, f.count, f.of) for f in found] == [
+        ("note", 12, N),
+        ("warning", 12, N),
+    ]
+    assert "group: 03-Sep (3-9), Oct-19 (10-19)" in found[0].detail
+    assert "ward: " in found[1].detail
+    data = load(tmp_path, target="group")
+    assert data.classes == ("0-2", "3-9", "10-19", "20-29", "more than 70")
 
 
 def test_attributes_that_cannot_be(tmp_path: Path) -> None:

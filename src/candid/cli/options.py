@@ -33,11 +33,26 @@ set_option = click.option(
 )
 
 
+def _one_target(_context: Any, _option: Any, names: tuple[str, ...]) -> str | None:
+    from candid.errors import ConfigError
+
+    if len(names) > 1:
+        raise ConfigError(
+            f"--target was given {len(names)} times: {', '.join(names)}.",
+            expected="one label to learn; the other columns are attributes to audit",
+            todo="name one, and make a run for each",
+        )
+    return names[0] if names else None
+
+
 def settings_options(verb: Callable[P, R]) -> Callable[P, R]:
     """The options that decide the settings of a new run."""
     options = (
-        click.option("--target", metavar="NAME", help="The label to learn: a column's name."),
+        click.option("--target", metavar="NAME", multiple=True, callback=_one_target,
+                     help="The label to learn: a column's name."),
         click.option("--layout", metavar="NAME", help="How the data lies; else recognised."),
+        click.option("--image-folder", type=FOLDER, metavar="FOLDER",
+                     help="Where the pictures of a table lie; else beside it."),
         click.option("--recipe", metavar="NAME", default=DEFAULT_RECIPE, show_default=True,
                      help="Settings that belong together."),
         click.option("--config", "config_file", type=FOLDER, metavar="FILE",
@@ -77,6 +92,7 @@ resume_option = click.option(
 def config_of(
     target: str | None,
     layout: str | None,
+    image_folder: Path | None,
     recipe: str,
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -86,7 +102,8 @@ def config_of(
     from candid.config import load_config, with_values
 
     config = load_config(recipe=recipe, file=config_file, overrides=overrides)
-    data = {"target": target, "layout": layout}
+    folder = image_folder and str(image_folder)
+    data = {"target": target, "layout": layout, "image_folder": folder}
     named = {"data": {k: v for k, v in data.items() if v}}
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
 

@@ -51,6 +51,7 @@ def check(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Findi
         people_across(dataset),
         unreadable_files(dataset, store),
         missing_labels(dataset),
+        alike_values(dataset),
         mixed_sizes(dataset, store),
         mixed_channels(dataset, store),
         mixed_formats(dataset, store),
@@ -110,6 +111,29 @@ def missing_labels(dataset: Dataset) -> Finding:
         absent=f"Every image has a {dataset.target}.",
         examples=example_ids(dataset, rows),
         todo=f"label them, or see why {dataset.target} is missing",
+    )
+
+
+def alike_values(dataset: Dataset) -> Finding:
+    """ALIKE-VALUES: classes, or values of an attribute, that differ in case only."""
+    values = {name: a.values for name, a in dataset.attributes.items() if a.kind == "categorical"}
+    values[dataset.target] = dataset.classes
+    alike = []
+    for name, words in values.items():
+        spellings: dict[str, list[str]] = {}
+        for word in words:
+            spellings.setdefault(word.casefold(), []).append(repr(word))
+        alike += [f"{name}: {' and '.join(s)}" for s in spellings.values() if len(s) > 1]
+    return finding(
+        "ALIKE-VALUES",
+        "Values that differ in case only",
+        count=len(alike),
+        of=sum(map(len, values.values())),
+        severity="warning",
+        found=f"Values that differ in case only count as different ones: {listed(alike)}.",
+        absent="No two values of the label or an attribute differ in case only.",
+        examples=tuple(alike[:6]),
+        todo="write them alike; of the label, data.class_names makes one class of them",
     )
 
 

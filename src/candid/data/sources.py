@@ -53,7 +53,7 @@ class Held(Generic[T]):
 
 
 class FileSource:
-    """One file per image, inside one folder.
+    """One file per image, inside one folder or named from there.
 
     Parameters
     ----------
@@ -61,10 +61,14 @@ class FileSource:
         The folder; nothing outside it is read, whatever a name or a link says.
     names
         (n,) paths inside the folder, with forward slashes.
+    anywhere
+        Whether a name that is absolute or begins with ../ means what it says: only where the names
+        are the user's own.
     """
 
-    def __init__(self, root: Path, names: Iterable[str]) -> None:
+    def __init__(self, root: Path, names: Iterable[str], *, anywhere: bool = False) -> None:
         self.root = os.path.realpath(root)
+        self.anywhere = anywhere
         self.names: NDArray[np.str_] = np.asarray(list(names), dtype=np.str_)
 
     def __len__(self) -> int:
@@ -80,9 +84,11 @@ class FileSource:
             the folder.
         """
         name = str(self.names[row])
-        return read_file(self._inside(name))
+        return read_file(self._path(name))
 
-    def _inside(self, name: str) -> str:
+    def _path(self, name: str) -> str:
+        if self.anywhere and (os.path.isabs(name) or name.startswith("../")):
+            return os.path.realpath(os.path.join(self.root, name))
         folder, _, last = name.rpartition("/")
         real_folder = _real(os.path.join(self.root, folder) if folder else self.root)
         path = os.path.join(real_folder, last)
@@ -99,7 +105,7 @@ class FileSource:
         for row, name in enumerate(self.names.tolist()):
             digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
             try:
-                about = os.stat(f"{self.root}/{name}")
+                about = os.stat(os.path.join(self.root, name))
             except OSError:
                 continue
             facts[row] = about.st_size, about.st_mtime_ns

@@ -26,6 +26,7 @@ from candid.foreign.choosing import ColumnNames, attributes_of, split_column
 from candid.foreign.label import read_label
 from candid.predictions import METADATA_KEY, Predictions
 from candid.records import SPLITS
+from candid.spreadsheet import repair
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
@@ -94,9 +95,14 @@ def read_foreign(
     table = _read(Path(path))
     names = ColumnNames(table.column_names, Path(path).name)
     label, chosen = names.told(label, _listed(prediction))
+    table, spoilt = repair(table, [n for n in names.names if n not in (label, *chosen)])
     said = read_answers(table, read_label(table, label), chosen, positive, scale)
 
-    notes: list[str] = []
+    notes = [
+        f"{one} in {one.rows:,} rows: a spreadsheet takes ranges for dates; they were "
+        f"{'read as the ranges' if one.certain else 'left as they are'}."
+        for one in spoilt
+    ]
     person = names.special(identity, columns.IDENTITY_COLUMNS, "identity", {label, *chosen})
     if person and identity is None:
         notes.append(f"People are told apart by {person!r}.")

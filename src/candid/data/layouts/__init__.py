@@ -25,7 +25,7 @@ from candid.data.layouts import (
     webdataset,
 )
 from candid.data.layouts.pictures import files_in, folders_in
-from candid.errors import DataError, LayoutError, did_you_mean
+from candid.errors import ConfigError, DataError, LayoutError, did_you_mean
 from candid.settings import DataConfig
 
 
@@ -55,6 +55,7 @@ LAYOUTS: dict[str, Layout] = {  # the specific before the general
     "table": Layout(table.recognise, table.read),
     "folder": Layout(folder.recognise, folder.read),
 }
+_ELSEWHERE = ("celeba", "fairface", "table")  # whose pictures may lie in data.image_folder
 
 _DEFAULTS = DataConfig()
 
@@ -104,7 +105,10 @@ def load(
         dataset = _of_shards(path, name, target, layout, config)
         return replace(dataset, origin=name if near is None else str(near.absolute()))
     _check_path(near)
-    place, known = _recognised(near, [*LAYOUTS.values()] if layout is None else [LAYOUTS[layout]])
+    if config.image_folder:
+        _check_image_folder(Path(config.image_folder), layout)
+    names = [layout] if layout else _ELSEWHERE if config.image_folder else [*LAYOUTS]
+    place, known = _recognised(near, [LAYOUTS[name] for name in names])
     return replace(known.read(place, target, config), origin=str(near.resolve()))
 
 
@@ -116,6 +120,8 @@ def _of_shards(
     known, read = "huggingface", huggingface.read_shards
     if shards.is_tar(files[0]):
         known, read = "webdataset", webdataset.read_shards
+    if config.image_folder:
+        _check_image_folder(Path(config.image_folder), known)
     if layout not in (None, known):
         raise LayoutError(
             f"{name} names shards of the layout {known!r}; the layout {layout!r} was asked for.",
@@ -126,6 +132,22 @@ def _of_shards(
     return read(path, files, target, config)
 
 
+def _check_image_folder(folder: Path, layout: str | None) -> None:
+    if layout not in (None, *_ELSEWHERE):
+        raise ConfigError(
+            f"The layout {layout!r} has its pictures where its labels are, and data.image_folder "
+            f"names {folder}.",
+            expected=f"an image folder for {', '.join(_ELSEWHERE)} alone",
+            todo="leave --image-folder out, or name the table with the labels",
+        )
+    if not folder.is_dir():
+        raise ConfigError(
+            f"data.image_folder names {folder}, which is no folder.",
+            expected="the folder of this machine that holds the pictures",
+            todo="check the path after --image-folder",
+        )
+
+
 def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
     """The layout that fits, and where; a single one is believed and says itself what is wrong."""
     for place in _places(path):
@@ -134,6 +156,12 @@ def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
                 return place, known
     if len(layouts) == 1:
         return path, layouts[0]
+    if len(layouts) < len(LAYOUTS):
+        raise LayoutError(
+            f"No layout whose pictures may lie elsewhere fits {path}. {_seen(path)}",
+            expected=f"with an image folder: {', '.join(_ELSEWHERE)}",
+            todo="name the table with the labels, or leave --image-folder out",
+        )
     raise LayoutError(
         f"No layout fits {path}. {_seen(path)}",
         expected="CelebA, UTKFace, FairFace, LFW, a table beside its pictures, folders of pictures "

@@ -13,7 +13,7 @@ import candid.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import Pictures
-from candid.errors import ConfigError, DataError, TargetError
+from candid.errors import ConfigError, DataError, TargetError, did_you_mean
 from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -93,8 +93,9 @@ def assemble(
             expected="pictures and the rows that describe them, under the same names",
             todo="look at the first names on both sides, or name a layout with --layout",
         )
+    rows, kept, excluded = _with_classes(rows, config)
     keep, label, repeated = _once(rows)
-    seen = [*findings, *repeated]
+    seen = [*findings, *excluded, *repeated]
     attributes, more = _attributes(rows, config)
     person = None if rows.person is None else [rows.person[i] for i in keep]
     fallback = rows.ids if rows.keys is None else rows.keys
@@ -116,7 +117,7 @@ def assemble(
         ids=np.asarray(rows.ids, dtype=np.str_)[keep],
         label=label,
         split=split,
-        source=source(keep),
+        source=source(kept[keep]),
         identity=None if person is None else columns.people(person),
         attributes={a.name: a[keep] for a in attributes},
         findings=(*seen, *more, *told),
@@ -124,6 +125,51 @@ def assemble(
     )
     check_learnable(dataset)
     return dataset
+
+
+def _with_classes(
+    rows: Rows, config: DataConfig
+) -> tuple[Rows, NDArray[np.intp], tuple[Finding, ...]]:
+    """The rows with the classes that the settings name and exclude, which remain, and findings."""
+    if not config.class_names and not config.exclude_classes:
+        return rows, np.arange(len(rows.ids)), ()
+    names = dict(word.split("=", 1) for word in config.class_names)
+    named = [names.get(c, c) for c in rows.classes]
+    for setting, wanted, known in (
+        ("class_names", list(names), rows.classes),
+        ("exclude_classes", list(config.exclude_classes), named),
+    ):
+        if strange := [word for word in wanted if word not in known]:
+            raise ConfigError(
+                f"data.{setting} names {strange[0]!r}, which is no class of {rows.target}.",
+                expected=f"some of its {len(set(known))} classes",
+                todo=did_you_mean(strange[0], known),
+            )
+    classes = [c for c in dict.fromkeys(named) if c not in config.exclude_classes]
+    code = np.array([classes.index(c) if c in classes else -2 for c in named] + [-1], np.int16)
+    label = code[rows.label]
+    keep = np.flatnonzero(label > -2)
+    excluded = finding(
+        "CLASSES-EXCLUDED",
+        "Images of classes to leave out",
+        "{count} of {of} rows are of a class that data.exclude_classes names; they are left out.",
+        [rows.ids[i] for i in np.flatnonzero(label == -2).tolist()],
+        len(label),
+    )
+    return _take(replace(rows, classes=tuple(classes), label=label), keep), keep, (excluded,)
+
+
+def _take(rows: Rows, keep: NDArray[np.intp]) -> Rows:
+    kept = keep.tolist()
+    return replace(
+        rows,
+        ids=[rows.ids[i] for i in kept],
+        label=rows.label[keep],
+        split=None if rows.split is None else rows.split[keep],
+        person=None if rows.person is None else [rows.person[i] for i in kept],
+        keys=None if rows.keys is None else [rows.keys[i] for i in kept],
+        attributes={name: a[keep] for name, a in rows.attributes.items()},
+    )
 
 
 def _once(rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.int16], tuple[Finding, ...]]:
@@ -265,7 +311,7 @@ def finding(
 
 
 def join(
-    pictures: Pictures, names: Sequence[str], where: str
+    pictures: Pictures, names: Sequence[str], where: str, *, anywhere: bool = False
 ) -> tuple[NDArray[np.intp], list[str], list[Finding]]:
     """The rows of a label file whose picture is there, those pictures, and what is left over.
 
@@ -277,13 +323,15 @@ def join(
         (n,) the picture that each row names.
     where
         What to call the file in an error.
+    anywhere
+        Whether names may lead out of the data folder.
 
     Raises
     ------
     DataError
-        Where a name leads out of the data folder, or no picture is there.
+        Where a name leads out of the data folder and may not, or no picture is there.
     """
-    found = pictures.locate(names, where)
+    found = pictures.locate(names, where, anywhere=anywhere)
     rows = np.array([row for row, path in enumerate(found) if path is not None], dtype=np.intp)
     paths = [path for path in found if path is not None]
     missing = [name for name, path in zip(names, found, strict=True) if path is None]
@@ -292,8 +340,8 @@ def join(
             f"None of the {len(names):,} pictures that {where} names is in {pictures.root}; the "
             f"first is {names[0]!r}.",
             expected=f"names relative to {pictures.root} or to a folder in it",
-            todo="put the pictures there (in a table: or name the right column with "
-            "data.path_column)",
+            todo="name the folder of the pictures with --image-folder (in a table: or the right "
+            "column with --set data.path_column=…)",
         )
     extra = sorted(set(pictures.paths).difference(paths))
     findings = [without_image(missing, len(names)), without_label(extra, len(pictures.paths))]

@@ -47,9 +47,12 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             todo="name the folder that holds them, or another layout with --layout",
         )
     table, findings = _read_attributes(file)
-    images = _images(path)
+    images = scan(Path(config.image_folder)) if config.image_folder else _images(path)
     names = [name or "" for name in columns.words_of(table.column(0))]
-    rows, paths, left_over = join(images, names, file.name)
+    bare = names  # the pictures were published as PNG, too, and the label files name JPEG
+    if images.paths and not any(p.endswith(".jpg") for p in images.paths):
+        bare = [name.removesuffix(".jpg") for name in names]
+    rows, paths, left_over = join(images, bare, file.name)
     kept = table.take(pa.array(rows))
     attributes = {n: _attribute(n, kept[n], rows, file) for n in table.column_names[1:]}
     target = columns.choose_target(target, attributes, ("Male",))

@@ -41,10 +41,10 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             expected=f"{_FILES['train'][0]} and {_FILES['validation'][0]} beside train/ and val/",
             todo="name the folder that holds them, or another layout with --layout",
         )
-    pictures = scan(path)
+    pictures = scan(Path(config.image_folder or path))
     tables, paths, missing = [], [], []
     for split, file in files.items():
-        table = read_delimited(file)
+        table = read_delimited(file, config.encoding)
         names = [word or "" for word in columns.words_of(table["file"])]
         found = pictures.locate(names, file.name)
         kept = [row for row, name in enumerate(found) if name is not None]
@@ -55,9 +55,10 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         tables[-1] = tables[-1].append_column("split", words)
     if not paths:
         raise DataError(
-            f"None of the {len(missing):,} pictures that FairFace's label files name is in {path}.",
+            f"None of the {len(missing):,} pictures that FairFace's label files name is in "
+            f"{pictures.root}.",
             expected="train/1.jpg, … and val/1.jpg, …, in the folder or in one folder in it",
-            todo="unpack the pictures there",
+            todo="unpack the pictures there, or name their folder with --image-folder",
         )
     rows = len(paths) + len(missing)
     extra = sorted(set(pictures.paths).difference(paths))
@@ -66,7 +67,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         "fairface",
         pa.concat_tables(tables, promote_options="permissive"),
         paths,
-        lambda keep: FileSource(path, [paths[i] for i in keep]),
+        lambda keep: FileSource(pictures.root, [paths[i] for i in keep]),
         target,
         config,
         where="FairFace's label files",

@@ -12,10 +12,12 @@ from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import Rows, assemble, finding, without_label
 from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
 from candid.data.sources import FileSource
-from candid.errors import DataError, LayoutError
+from candid.errors import DataError, LayoutError, TargetError
 from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
+
+_TARGET = "class"  # what the label is called
 
 
 def recognise(path: Path) -> bool:
@@ -29,7 +31,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
-    """Read folders of pictures; the folders' names are the classes, and `target` names the label.
+    """Read folders of pictures; the folders' names are the classes.
 
     Folders below a class folder are read too. Where the top folders are splits, other folders
     beside them are left out, and said so.
@@ -56,7 +58,14 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     values = tuple(sorted(set(classes), key=natural))
     index = {name: i for i, name in enumerate(values)}
     codes = np.array([index[c] for c in classes], dtype=np.int16)
-    named = Attribute(target or "class", "categorical", values, codes)
+    if target not in (None, _TARGET):
+        raise TargetError(
+            f"There is no label called {target!r} in {path}: the folders' names are the label.",
+            expected=f"no target for folders of classes ({', '.join(values[:4])}"
+            + (", …)" if len(values) > 4 else ")"),
+            todo="leave --target out, or name a table with such a column instead",
+        )
+    named = Attribute(_TARGET, "categorical", values, codes)
     words, label = as_label(named)
     rows = Rows(
         ids=ids,

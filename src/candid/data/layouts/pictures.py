@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -40,16 +40,23 @@ class Pictures:
     outside: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
+    def sort(self) -> None:
+        """Put all in order."""
+        for names in (self.paths, self.outside, self.others):
+            names.sort()
+
     def refuse_outside(self) -> None:
         """Raise a DataError where a link among the pictures leaves the folder."""
         if self.outside:
             raise _leaves(f"The link {self.outside[0]!r}", self.root)
 
-    def locate(self, names: Sequence[str], where: str) -> list[str | None]:
+    def locate(
+        self, names: Sequence[str], where: str, *, anywhere: bool = False
+    ) -> list[str | None]:
         """The path of the picture that each name means, None where there is none.
 
         Names may be relative to the folder or to one folder in it, absolute but inside it, with
-        back slashes, or without the picture's suffix or with another one.
+        back slashes, or without a suffix.
 
         Parameters
         ----------
@@ -57,21 +64,27 @@ class Pictures:
             As written in a label file.
         where
             What to call a row of it in an error: "labels.csv".
+        anywhere
+            Whether a name may lead out of the folder, by .. or an absolute path; a link may not.
 
         Raises
         ------
         DataError
-            Where a name leads out of the folder; the row (the first is 1) is named.
+            Where a name leads out of the folder and may not; the row (the first is 1) is named.
         """
         known = set(self.paths)
         outside = set(self.outside)
+        elsewhere = _Elsewhere(self.root)
         found: list[str | None] = []
         missed: list[tuple[int, str]] = []
         for row, name in enumerate(names):
             if name in known:
                 found.append(name)
                 continue
-            inside = self._inside(name)
+            inside = self.inside(name)
+            if inside is None and anywhere:
+                found.append(elsewhere.find(name))
+                continue
             if inside is None or not outside.isdisjoint(_ancestry(inside)):
                 raise _leaves(f"Row {row + 1} of {where} names {name!r}, which", self.root)
             found.append(inside if inside in known else None)
@@ -81,8 +94,8 @@ class Pictures:
             self._look_deeper(missed, found, known, outside, where)
         return found
 
-    def _inside(self, name: str) -> str | None:
-        """The name as a path inside the folder, or None where it leads out of it."""
+    def inside(self, name: str) -> str | None:
+        """A name as a path inside the folder, or None where it leads out of it."""
         path = name.strip().replace("\\", "/")
         if posixpath.isabs(path) or path[1:3] == ":/":
             for root in (os.path.abspath(self.root), os.path.realpath(self.root)):
@@ -102,15 +115,11 @@ class Pictures:
         outside: set[str],
         where: str,
     ) -> None:
-        """Try the missed names relative to a folder in the folder, and with another suffix."""
-        stems: dict[str, str] = {}
-        for path in self.paths:
-            stems.setdefault(posixpath.splitext(path)[0], path)
+        """Try the missed names relative to a folder in the folder, and with a suffix."""
+        without = _without_suffix(self.paths)
 
         def look(path: str) -> str | None:
-            if path in known:
-                return path
-            return stems.get(path) or stems.get(posixpath.splitext(path)[0])
+            return path if path in known else without.get(path)
 
         sample = [name for _, name in missed[:_SAMPLE]]
         best = max(
@@ -132,6 +141,36 @@ class Pictures:
         return sorted(folders, key=lambda f: (f.count("/") + bool(f), f))[:1000]
 
 
+class _Elsewhere:
+    """Pictures that a table names outside its folder; each of their folders is listed once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.realpath(root)
+        self._listed: dict[str, dict[str, str]] = {}
+        self._names: dict[str, str] = {}
+
+    def find(self, name: str) -> str | None:
+        """The name, normal and with its suffix, by which its picture was first called."""
+        path = posixpath.normpath(name.strip().replace("\\", "/"))
+        folder, base = posixpath.split(path)
+        place = os.path.normpath(os.path.join(self._root, folder))
+        if place not in self._listed:
+            there = [f.name for f in files_in(Path(place), *SUFFIXES)]
+            self._listed[place] = _without_suffix(there) | dict(zip(there, there, strict=True))
+        base = self._listed[place].get(base, "")
+        return self._names.setdefault(f"{place}/{base}", f"{folder}/{base}") if base else None
+
+
+def _without_suffix(paths: Iterable[str]) -> dict[str, str]:
+    """Each path by itself without its suffix; what still ends like a picture was no suffix."""
+    found: dict[str, str] = {}
+    for path in paths:
+        stem = posixpath.splitext(path)[0]
+        if not is_picture(stem):
+            found.setdefault(stem, path)
+    return found
+
+
 def scan(root: Path) -> Pictures:
     """Find the pictures below a folder; names that start with a dot are passed over.
 
@@ -142,9 +181,23 @@ def scan(root: Path) -> Pictures:
     """
     pictures = Pictures(root)
     _scan(os.fspath(root), "", os.path.realpath(root), pictures, 0)
-    pictures.paths.sort()
-    pictures.outside.sort()
-    pictures.others.sort()
+    pictures.sort()
+    return pictures
+
+
+def scan_named(root: Path, names: Iterable[str]) -> Pictures:
+    """Find the pictures in those folders alone that names relative to `root` lead to; as `scan`."""
+    pictures = Pictures(root)
+    real_root = os.path.realpath(root)
+    folders = {posixpath.dirname(inside) for name in names if (inside := pictures.inside(name))}
+    for folder in folders:
+        place = os.path.join(real_root, folder)
+        real = os.path.realpath(place)
+        if not f"{real}/".startswith(real_root.rstrip("/") + "/"):
+            pictures.outside.append(folder)
+        elif os.path.isdir(real):
+            _scan(place, f"{folder}/" if folder else "", real_root, pictures, _DEPTH)
+    pictures.sort()
     return pictures
 
 
@@ -262,5 +315,5 @@ def _leaves(what: str, root: Path) -> DataError:
     return DataError(
         f"{what} leaves the data folder {root}.",
         expected="pictures inside the data folder",
-        todo="copy them into it, or name the folder that holds them all",
+        todo="name the folder that holds them all, or the pictures' own with --image-folder",
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from candid.data import places
 from candid.data.layouts.pictures import is_picture
+from candid.delimited import flat
 from candid.errors import DataError
 
 _ANNOTATION = 1 << 20  # bytes of one sample's annotations
@@ -102,7 +103,7 @@ def _add(
             raise _damaged(shard, f"{member.name} is no JSON: {error}") from error
         if not isinstance(value, dict):
             raise _damaged(shard, f"{member.name} holds no object")
-        sample.annotations |= _flat(value, "")
+        sample.annotations |= flat(value)
 
 
 def _text(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str) -> str:
@@ -116,14 +117,6 @@ def _text(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise _damaged(shard, f"{member.name} is not UTF-8") from error
-
-
-def _flat(value: dict[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(inner, f"{name}.") if isinstance(inner, dict) else {name: inner}
-    return flat
 
 
 def _damaged(shard: str, reason: str) -> DataError:

@@ -13,43 +13,61 @@ import candid.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.assembly import Rows, assemble, join
-from candid.data.layouts.pictures import files_in, folders_in, scan
+from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
 from candid.data.sources import FileSource
-from candid.delimited import read_table
+from candid.delimited import names_in, read_table
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.spreadsheet import Spoilt, repair
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl")
+_TABLES = (*SUFFIXES[:-1], "metadata.jsonl")  # in a folder, where other JSON lines may lie, too
 
 LABELS = ("label", "class", "target")
 
 
 def recognise(path: Path) -> bool:
-    """Whether this is a table, or a folder with exactly one, or with one per split folder."""
+    """Whether this is a table, or a folder with one (of several: with paths), or one per split."""
     if path.is_file():
         return path.name.lower().endswith(SUFFIXES)
-    return len(files_in(path, *SUFFIXES)) == 1 or bool(_by_folder(path))
+    files = files_in(path, *_TABLES)
+    return len(files) == 1 or bool(_with_paths(files, DataConfig())) or bool(_by_folder(path))
 
 
 def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
-    """Read a table and the pictures that it names; without a target, label, class or target."""
-    table, root, where = _read(path)
+    """Read a table and the pictures that it names; without a target, label, class or target.
+
+    Paths are relative to `data.image_folder`, or else to the table's folder, and may lead out of
+    it: a table on this machine is its user's own.
+    """
+    table, root, where = _read(path, config)
+    root = Path(config.image_folder or root)
     path_column = _path_column(table, config, where)
     names = [word or "" for word in columns.words_of(table[path_column])]
-    kept, paths, findings = join(scan(root), names, where)
+    kept, paths, findings = join(_pictures(root, names, where), names, where, anywhere=True)
     return from_columns(
         path,
         "table",
         table.drop_columns([path_column]).take(pa.array(kept)),
         paths,
-        lambda keep: FileSource(root, [paths[i] for i in keep]),
+        lambda keep: FileSource(root, [paths[i] for i in keep], anywhere=True),
         target,
         config,
         where=where,
         rows=kept,
         findings=findings,
     )
+
+
+def _pictures(root: Path, names: list[str], where: str) -> Pictures:
+    """The pictures in the folders that the names lead to; all, where that finds fewer than half."""
+    near = scan_named(root, names)
+    found = near.locate(names, where, anywhere=True)
+    missed = sum(
+        at is None and near.inside(n) is not None for n, at in zip(names, found, strict=True)
+    )
+    return near if 2 * missed <= len(names) else scan(root)
 
 
 def from_columns(
@@ -100,10 +118,15 @@ def from_columns(
     )
     rest = [name for name in table.column_names if name not in (split, person)]
     target = columns.choose_target(target, rest, tuple(usual))
+    table, spoilt = repair(table, rest, config.missing)
+    named, missing = class_names or {}, config.missing
     read_columns = {
-        name: columns.read(name, table[name], (class_names or {}).get(name, ())) for name in rest
+        name: columns.read(name, table[name], named.get(name, ()), missing) for name in rest
     }
     chosen = read_columns.pop(target)
+    if config.class_names:  # by what stands in the table, which for a ClassLabel is its number
+        absent = (*missing, "-1") if target in named else missing
+        chosen = columns.read_words(target, table[target], absent)
     if isinstance(chosen, str):
         raise TargetError(
             f"The target {target!r} of {where} cannot be learned: {chosen}.",
@@ -123,17 +146,32 @@ def from_columns(
             classes=classes,
             label=label,
             split=parts,
-            person=columns.words_of(table[person]) if person else None,
+            person=columns.words_of(table[person], config.missing) if person else None,
             attributes={n: a for n, a in read_columns.items() if not isinstance(a, str)},
             left_out={n: why for n, why in read_columns.items() if isinstance(why, str)},
         ),
         source,
         config,
-        tuple(findings),
+        (*findings, *(_dates(one, table.num_rows) for one in spoilt)),
     )
 
 
-def _read(path: Path) -> tuple[pa.Table, Path, str]:
+def _dates(spoilt: Spoilt, n: int) -> Finding:
+    """That a spreadsheet took ranges for dates, and what became of them."""
+    did = "they were read as the ranges" if spoilt.certain else "they were left as they are"
+    return Finding(
+        "RANGES-AS-DATES",
+        "Ranges that a spreadsheet took for dates",
+        "found",
+        "note" if spoilt.certain else "warning",
+        f"{spoilt} in {spoilt.rows:,} of {n:,} rows: a spreadsheet takes ranges for dates; {did}.",
+        spoilt.rows,
+        n,
+        todo="Mend the column in the table." if spoilt.certain else "Look at the column.",
+    )
+
+
+def _read(path: Path, config: DataConfig) -> tuple[pa.Table, Path, str]:
     """The table, the folder that its paths are relative to, and what to call it."""
     if path.is_file():
         if not path.name.lower().endswith(SUFFIXES):
@@ -142,18 +180,27 @@ def _read(path: Path) -> tuple[pa.Table, Path, str]:
                 expected=f"a folder, or a file ending in {', '.join(SUFFIXES)}",
                 todo="name the data folder",
             )
-        return read_table(path), path.parent, path.name
-    files = files_in(path, *SUFFIXES)
-    if len(files) == 1:
-        return read_table(files[0]), path, files[0].name
-    if by_folder := _by_folder(path):
-        return _joined(by_folder), path, "the split folders' tables"
-    seen = ", ".join(f.name for f in files[:8]) or "none"
+        return read_table(path, config.encoding), path.parent, path.name
+    files = files_in(path, *_TABLES)
+    chosen = files if len(files) == 1 else _with_paths(files, config)
+    if len(chosen) == 1:
+        return read_table(chosen[0], config.encoding), path, chosen[0].name
+    if not chosen and (by_folder := _by_folder(path)):
+        return _joined(by_folder, config), path, "the split folders' tables"
+    seen = ", ".join(f.name for f in (chosen or files)[:8]) or "none"
     raise LayoutError(
-        f"There is not exactly one table in {path} (seen: {seen}).",
-        expected="one CSV, TSV or Parquet file beside the pictures",
-        todo="name the table itself instead of its folder",
+        f"There is not exactly one table that names pictures in {path} (seen: {seen}).",
+        expected="one CSV, TSV or Parquet file, or metadata.jsonl",
+        todo=f"name the table itself instead of its folder, such as {(chosen or [path])[0]}; or, "
+        "where the folders' names are the classes, --layout folder",
     )
+
+
+def _with_paths(files: list[Path], config: DataConfig) -> list[Path]:
+    """The tables with a column of paths."""
+    usual = {config.path_column.lower()} if config.path_column else {*columns.PATH_COLUMNS}
+    names = {f: names_in(f, config.encoding) for f in files}
+    return [f for f in files if not usual.isdisjoint(n.lower().strip() for n in names[f])]
 
 
 def _by_folder(path: Path) -> list[tuple[str, Path]]:
@@ -166,12 +213,12 @@ def _by_folder(path: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _joined(by_folder: list[tuple[str, Path]]) -> pa.Table:
+def _joined(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
     """The split folders' tables below each other, with a split, and paths from the folder above."""
     tables = []
     for folder, file in by_folder:
-        table = read_table(file)
-        name = _path_column(table, DataConfig(), str(file))
+        table = read_table(file, config.encoding)
+        name = _path_column(table, config, str(file))
         paths = [f"{folder}/{p}" if p else None for p in columns.words_of(table[name])]
         table = table.set_column(table.column_names.index(name), name, pa.array(paths, pa.string()))
         if "split" not in table.column_names:

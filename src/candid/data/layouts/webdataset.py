@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ from candid.data.layouts.samples import Sample, samples
 from candid.data.layouts.shards import TAR, each, is_tar
 from candid.data.layouts.table import from_columns
 from candid.data.tars import TarSource
+from candid.delimited import from_rows
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
 
@@ -104,7 +104,7 @@ def _one(shard: str, number: int, split: str | None) -> _Seen:
             bare.append(f"{PurePosixPath(shard).name}/{sample.name}")
         else:
             kept.append(sample)
-    table = _table([sample.annotations for sample in kept])
+    table = from_rows([sample.annotations for sample in kept])
     if split is not None:
         if "split" in table.column_names:
             table = table.drop_columns(["split"])
@@ -117,19 +117,6 @@ def _one(shard: str, number: int, split: str | None) -> _Seen:
         bare,
         without,
     )
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Columns of what the rows hold; where kinds are mixed, all become words."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns: dict[str, pa.Array] = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pa.array(values)
-        except pa.ArrowException:
-            columns[name] = pa.array([None if v is None else str(v) for v in values], pa.string())
-    return pa.table(columns)
 
 
 def _dataset(
