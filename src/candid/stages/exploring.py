@@ -9,7 +9,8 @@ from candid import runs
 from candid.records import Exploration, write_record
 from candid.runs import RunFolder
 from candid.settings import Config
-from candid.stages.starting import Data, timed
+from candid.stages.starting import Data
+from candid.stages.steps import step
 
 if TYPE_CHECKING:
     from candid.data.explore import ExplorationImages
@@ -43,7 +44,7 @@ def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
     """Write data.json, and the pictures that go with it."""
     from candid.data.pictures import png
 
-    with timed(run, "explore"):
+    with step(run, "explore", config):
         exploration, images = look(data, config, quiet=quiet)
         shown = [i for ids in exploration.samples.values() for i in ids]
         pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}

@@ -186,7 +186,6 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
                 todo=f"remove {path}, then give the same command again",
             )
     else:
-        run.provenance.unlink(missing_ok=True)  # of one that was killed before it began
         run, config = begin(path, config, data)
     evaluation = everything(run, data, config, quiet=quiet)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits if s.n}
