@@ -51,7 +51,7 @@ def settings_options(verb: Callable[P, R]) -> Callable[P, R]:
 def output_options(verb: Callable[P, R]) -> Callable[P, R]:
     """--quiet and --json."""
     options = (
-        click.option("--quiet", is_flag=True, help="No progress bars and no summary."),
+        click.option("--quiet", is_flag=True, help="No progress and no summary."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     )
     return functools.reduce(lambda f, option: option(f), reversed(options), verb)
