@@ -5,6 +5,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "statistics": set(),
     "files": {"errors"},
+    "progress": set(),
     "records": {"errors", "files"},
     "predictions": {"errors", "files", "records"},
     "delimited": {"errors"},
@@ -12,16 +13,25 @@ ARROWS: dict[str, set[str]] = {
     "columns": {"errors", "records", "predictions"},
     "foreign": {"errors", "predictions", "delimited", "spreadsheet", "columns", "records"},
     "settings": {"errors"},
-    "config": {"errors", "settings"},
+    "config": {"errors", "files", "settings"},
     "recipes": set(),
     "runs": {"", "errors", "files", "records", "settings", "config"},
     "data": {
         *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
-        *("delimited", "spreadsheet", "columns"),
+        *("delimited", "spreadsheet", "columns", "progress"),
     },
-    "learn": {"errors", "files", "records", "predictions", "settings", "config", "data"},
-    "explain": {"errors", "files", "records", "predictions", "settings", "config", "statistics"},
-    "judge": {"errors", "files", "records", "predictions", "settings", "config", "statistics"},
+    "learn": {
+        *("errors", "files", "records", "predictions", "settings", "config", "data"),
+        "progress",
+    },
+    "explain": {
+        *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
+        "progress",
+    },
+    "judge": {
+        *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
+        "progress",
+    },
     "deploy": {
         *("errors", "files", "records", "predictions", "settings", "config", "runs"),
         *("", "statistics", "data", "learn", "judge", "explain"),

@@ -127,6 +127,7 @@ def test_files_agree_with_each_other(finished, faces):
         "explain",
         "inside",
         "typical",
+        "pictures",
     }
     assert len(history) == config.train.steps == 24
     measured = {r.step: r.validation_f1 for r in history if r.validation_f1 == r.validation_f1}
@@ -195,7 +196,7 @@ def test_json_of_every_verb(finished, faces, tmp_path, capsys):
                   tmp_path / "train", *BRIEF],
         "run": ["run", faces, "--target", "Face", "--cache", tmp_path, "--out",
                 tmp_path / "run", *BRIEF],
-        "audit": ["audit", finished.path],
+        "audit": ["audit", shutil.copytree(finished.path, tmp_path / "audited")],
     }  # fmt: skip
     capsys.readouterr()
     for verb, arguments in calls.items():
@@ -294,11 +295,90 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, tmp_path):
     assert losses[0] == losses[1]
 
 
-def test_resume_of_a_finished_run_trains_no_more(finished, tmp_path, capsys):
+def test_resume_of_a_finished_run_does_nothing_and_says_so(finished, tmp_path, monkeypatch, capsys):
+    """Without the data, and without torch."""
     run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
-    before = run.weights.stat().st_mtime_ns
-    assert call("run", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
-    assert run.weights.stat().st_mtime_ns == before
+    before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(stages, "reload", interrupt)
+    assert call("run", "--resume", run.path) == 0
+    assert "is finished: nothing was done again" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
+
+
+def done_again(run: RunFolder, tmp_path: Path, capsys) -> set[str]:
+    """The steps that --resume does again."""
+    assert call("run", "--resume", run.path, "--cache", tmp_path / "cache") == 0
+    told = capsys.readouterr().err
+    assert call("run", "--resume", run.path) == 0
+    assert "nothing was done again" in capsys.readouterr().out
+    return set(re.findall(r"^(\w+) \(\d+ of 10\)$", told, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("lost", "again"),
+    [
+        ("explanation", {"explain", "report"}),
+        ("evaluation", {"evaluate", "report"}),
+        ("card", {"report"}),
+        # The same weights come from the checkpoint, and the same table from them.
+        ("weights", {"train", "predict", "report"}),
+        # The pictures of two steps lie in one file.
+        ("pictures", {"explore", "pictures", "report"}),
+    ],
+)
+def test_resume_does_what_is_missing_again_and_what_reads_it(
+    lost, again, finished, tmp_path, capsys
+):
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    shown = set(read_pictures(run))
+    getattr(run, lost).unlink()
+    assert done_again(run, tmp_path, capsys) == again
+    assert set(read_pictures(run)) == shown
+    assert (
+        read_record(run.model, ModelCard).temperature
+        == read_predictions(run.predictions).temperature
+    )
+
+
+def test_resume_follows_the_settings_and_the_files(finished, tmp_path, capsys):
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    text = run.config.read_text("utf-8")
+    assert text.count("images = 16") == 1
+    run.config.write_text(text.replace("images = 16", "images = 12"), "utf-8")
+    assert done_again(run, tmp_path, capsys) == {"explain", "report"}
+    with run.history.open("ab") as file:
+        file.write(b"")
+    assert call("run", "--resume", run.path) == 0
+    rows = read_history(run)
+    runs.write_history(run, rows[:-1])
+    capsys.readouterr()
+    assert {"evaluate", "report"} <= done_again(run, tmp_path, capsys) <= {
+        "evaluate", "pictures", "report"
+    }  # fmt: skip
+
+
+def test_a_verb_with_other_settings_does_not_pass_for_the_run_s_own(finished, tmp_path, capsys):
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    cache = ["--cache", tmp_path / "cache", "--quiet"]
+    assert call("explain", run.path, "--set", "explain.images=10", *cache) == 0
+    assert call("audit", run.path, *cache) == 0  # without skin tone
+    assert done_again(run, tmp_path, capsys) >= {"explain", "audit", "report"}
+
+
+@pytest.mark.parametrize(
+    "verb", ["evaluate", "report", "audit", "explain", "export", "predict", "serve"]
+)
+def test_half_finished_runs_get_the_command_that_goes_on(verb, finished, faces, tmp_path, capsys):
+    run = RunFolder(tmp_path / "half")
+    run.path.mkdir()
+    for file in (finished.config, finished.provenance, finished.data):
+        shutil.copy(file, run.path)
+    more = [faces] if verb == "predict" else []
+    began = time.monotonic()
+    assert call(verb, run.path, *more) == 2
+    assert time.monotonic() - began < 30  # nothing is packed for it
+    assert f"go on with: candid run --resume {run.path}" in capsys.readouterr().err
 
 
 def test_train_leaves_a_finished_run_as_it_is(finished, tmp_path, capsys):
@@ -326,7 +406,9 @@ def test_resume_goes_on_with_copied_data_and_says_where_they_are_gone(
     text = run.provenance.read_text().replace(str(faces.resolve()), str(other))
     run.provenance.write_text(text)
     resume = ["run", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet"]
+    run.inside.unlink()  # what is whole needs no data
     assert call(*resume) == 0
+    run.inside.unlink()
     other.rename(tmp_path / "elsewhere")
     refused(capsys, f"are gone: there is no {other}", *resume)
 
@@ -381,6 +463,7 @@ def test_resume_refuses_other_data(finished, faces, tmp_path, capsys):
     assert {"Round", "Square"} & set(first)
     lines[1] = lines[1].replace("Round", "?").replace("Square", "Round").replace("?", "Square")
     table.write_text("\n".join(lines) + "\n")
+    run.evaluation.unlink()
     assert call("run", "--resume", run.path, "--cache", tmp_path / "cache") == 2
     assert "are not those that the run" in capsys.readouterr().err
 

@@ -125,7 +125,7 @@ def test_a_seed_that_no_generator_takes(section):
 def test_differences_name_both_values():
     one, other = (
         Config(),
-        load_config(recipe="plain", overrides=["train.steps=5", "data.target=Hat"]),
+        load_config(overrides=["train.steps=5", "data.target=Hat"]),
     )
     assert differences(one, one) == []
     assert differences(other, one) == ['data.target ("Hat", not "")', "train.steps (5, not 635)"]

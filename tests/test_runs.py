@@ -1,10 +1,12 @@
+import dataclasses
 import datetime
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from candid.errors import OutputError, RunError
-from candid.records import HistoryRow
+from candid.records import HistoryRow, Provenance, read_record
 from candid.runs import (
     RunFolder,
     claim,
@@ -58,6 +60,63 @@ def test_a_folder_without_provenance_is_no_run_yet(tmp_path, monkeypatch):
         create(tmp_path / "run", Config(), about())
     with pytest.raises(RunError, match="is not a run"):
         open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "left", [".provenance.json.x1y2.part", "provenance.json", ".config.toml.z.part"]
+)
+def test_what_a_killed_start_left_is_an_empty_folder(tmp_path, left):
+    """Killed by SIGKILL at any moment before config.toml, the most that can be left is this."""
+    run = create(tmp_path / "run", Config(), about())
+    run.config.unlink()
+    if left != "provenance.json":
+        (run.path / left).write_text("half")
+    if left.startswith(".provenance"):
+        run.provenance.unlink()
+    with pytest.raises(RunError, match="is not a run") as caught:
+        open_run(run.path)
+    assert f"--out {run.path}" in caught.value.todo
+    create(run.path, Config(), about())
+    assert {p.name for p in run.path.iterdir()} == {"config.toml", "provenance.json"}
+
+
+@pytest.mark.parametrize("name", ["provenance.json", ".x.part", "notes.txt"])
+def test_the_files_of_others_make_a_folder_full(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(OutputError, match="is not empty"):
+        create(tmp_path, Config(), about())
+
+
+def test_an_unknown_setting_names_the_file_and_the_version_that_wrote_it(tmp_path):
+    run = create(tmp_path / "run", Config(), dataclasses.replace(about(), candid="9.9"))
+    run.config.write_text(run.config.read_text().replace("steps =", "stairs ="))
+    with pytest.raises(
+        RunError, match=r"config\.toml, which Candid 9\.9 wrote: .*train\.stairs"
+    ) as caught:
+        open_run(run.path)
+    assert "use Candid 9.9" in caught.value.todo
+
+
+@pytest.mark.parametrize("number", [0, 2, "one"])
+def test_another_format_is_refused(tmp_path, number):
+    run = create(tmp_path / "run", Config(), about())
+    assert open_run(run.path)[1] == Config()
+    for file, text in ((run.config, "format = 1"), (run.provenance, '"format": 1')):
+        whole = file.read_text()
+        assert text in whole
+        file.write_text(whole.replace(text, text.replace("1", json.dumps(number))))
+        with pytest.raises(RunError, match=f"{file.name} has the format {number!r}, and"):
+            open_run(run.path)
+            read_record(run.provenance, Provenance)
+        file.write_text(whole)
+
+
+def test_files_without_a_number_are_read(tmp_path):
+    run = create(tmp_path / "run", Config(), about())
+    run.config.write_text(run.config.read_text().replace("format = 1", ""))
+    run.provenance.write_text(run.provenance.read_text().replace('"format": 1,', ""))
+    assert open_run(run.path)[1] == Config()
+    assert read_record(run.provenance, Provenance).data == "/data"
 
 
 def test_history_and_pictures_are_read_as_written(tmp_path):

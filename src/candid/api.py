@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid import stages
-from candid.config import load_config
 from candid.predictions import Predictions
 from candid.records import Evaluation, Exploration
 from candid.records.audit import Audit
@@ -28,15 +27,13 @@ if TYPE_CHECKING:
     from candid.deploy.parts import Manifest
     from candid.stages.using import Exported
 
-_DEFAULTS = Config()
-
 
 def load(
     path: str | PathLike[str],
     *,
     target: str | None = None,
     layout: str | None = None,
-    config: Config = _DEFAULTS,
+    config: Config | None = None,
 ) -> Dataset:
     """Read the labels at a path; no image is opened yet.
 
@@ -49,7 +46,7 @@ def load(
     layout
         "celeba", "folder", "table", …; None: recognised.
     config
-        Its `data` section says how columns and splits are found.
+        Its `data` section says how columns and splits are found; None: the defaults.
 
     Raises
     ------
@@ -58,12 +55,13 @@ def load(
     """
     from candid.data import layouts
 
-    return layouts.load(Path(path), target=target, layout=layout, config=config.data)
+    about = (config or Config()).data
+    return layouts.load(Path(path), target=target, layout=layout, config=about)
 
 
 def explore(
     dataset: Dataset,
-    config: Config = _DEFAULTS,
+    config: Config | None = None,
     *,
     findings: str | PathLike[str] | None = None,
     cache: Path | None = None,
@@ -74,6 +72,7 @@ def explore(
     `findings` is a Parquet file to write every image behind the findings to: `code`, `id`,
     `partner` (of copies, the other one) and `detail`.
     """
+    config = config or Config()
     data = stages.pack(dataset, config, cache=cache, quiet=quiet)
     path = None if findings is None else Path(findings)
     return stages.look(data, config, findings=path, quiet=quiet)[0]
@@ -133,7 +132,7 @@ def run(
 
 def tune(
     dataset: Dataset,
-    config: Config = _DEFAULTS,
+    config: Config | None = None,
     *,
     out: str | PathLike[str] | None = None,
     storage: str = "",
@@ -147,16 +146,17 @@ def tune(
     the same call again goes on with it. `storage` is a database's address for several machines.
     """
     stages.needs_optuna()
+    config = config or Config()
     folder = stages.study_folder(None if out is None else Path(out))
     data = stages.pack(dataset, config, cache=cache, quiet=quiet)
     return stages.tune(folder, data, config, storage=storage, name=study, quiet=quiet)
 
 
-def evaluate(predictions: Predictions, config: Config = _DEFAULTS) -> Evaluation:
+def evaluate(predictions: Predictions, config: Config | None = None) -> Evaluation:
     """How well a model does, from its predictions alone; needs no torch."""
     from candid.judge.evaluate import evaluate as judge
 
-    return judge(predictions, config.evaluate)
+    return judge(predictions, (config or Config()).evaluate)
 
 
 def explain_run(
@@ -301,19 +301,19 @@ def export(
 
 
 def audit(
-    predictions: Predictions, config: Config = _DEFAULTS, *, before: Predictions | None = None
+    predictions: Predictions, config: Config | None = None, *, before: Predictions | None = None
 ) -> Audit:
     """For whom a model fails, and how sure that is, from its predictions alone; needs no torch.
 
     `before` are another model's predictions for the same images: then the audit says what changed
     for whom, too.
     """
-    return stages.audit_predictions(predictions, config.audit, before=before)
+    return stages.audit_predictions(predictions, (config or Config()).audit, before=before)
 
 
 def serve(
     *runs: str | PathLike[str],
-    config: Config = _DEFAULTS,
+    config: Config | None = None,
     abstain_below: float | None = None,
     quiet: bool = True,
 ) -> None:
@@ -321,20 +321,20 @@ def serve(
 
     `config.serve` says where to listen and what to take in at most.
     """
-    stages.serve(
-        [Path(run) for run in runs], config.serve, abstain_below=abstain_below, quiet=quiet
-    )
+    about = (config or Config()).serve
+    stages.serve([Path(run) for run in runs], about, abstain_below=abstain_below, quiet=quiet)
 
 
 def application(
-    *runs: str | PathLike[str], config: Config = _DEFAULTS, abstain_below: float | None = None
+    *runs: str | PathLike[str], config: Config | None = None, abstain_below: float | None = None
 ) -> FastAPI:
     """What `serve` serves as an ASGI application, for another server or to mount in one's own.
 
     The key that requests must carry comes from `config.serve.key_file` or `CANDID_API_KEY`, as for
     `serve`. Where it is mounted below another application, that one must run its lifespan.
     """
-    return stages.application([Path(run) for run in runs], config.serve, abstain_below)
+    about = (config or Config()).serve
+    return stages.application([Path(run) for run in runs], about, abstain_below)
 
 
 def _begin(
@@ -347,7 +347,7 @@ def _begin(
 ) -> tuple[RunFolder, Config, stages.Data]:
     """A new run folder on packed images; what cannot go well is said before they are packed."""
     stages.needs_torch()
-    config = config or load_config()
+    config = config or Config()
     if network is not None:
         config = replace(config, network=NetworkConfig(name="own"))
     path = None if out is None else Path(out)

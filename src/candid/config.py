@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
+from candid.files import FORMAT, check_format
 from candid.settings import Config
 
 # The best that can be had within the image passes of the description.
@@ -157,13 +158,15 @@ def _example(section: Any) -> str:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"Cannot read the settings in {file}: {error}",
             expected="a TOML file with sections such as [train]",
             todo="mend the file, or start from the config.toml of a run",
         ) from error
+    check_format(file, values.pop("format", FORMAT))
+    return values
 
 
 def _parse_override(word: str) -> dict[str, Any]:
@@ -187,7 +190,7 @@ def _parse_override(word: str) -> dict[str, Any]:
 
 def to_toml(config: Config) -> str:
     """Every setting, the defaults written out, each below its explanation."""
-    parts = []
+    parts = [f"format = {FORMAT}"]
     for section in dataclasses.fields(config):
         values = getattr(config, section.name)
         lines = [f"[{section.name}]"]

@@ -21,6 +21,7 @@ Every message has three parts: what came, what was expected, what to do.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -106,6 +107,11 @@ class CheckFailed(CandidError):
     """The work was done, and what was asked of it does not hold."""
 
     exit_code = 1
+
+
+def go_on_with(run: object) -> str:
+    """What to do about a run that is half finished, in the folder `run`."""
+    return f"go on with: candid run --resume {shlex.quote(str(run))}"
 
 
 def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:

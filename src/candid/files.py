@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from candid.errors import OutputError
+from candid.errors import OutputError, RunError
+
+FORMAT = 1  # of the settings and records in a run's folder; files without a number have this one
 
 
 @contextlib.contextmanager
@@ -92,6 +94,16 @@ def write_json(path: Path, value: Any) -> None:
     What holds no lists or dicts stands on one line.
     """
     write_text(path, _lines(value, "\n") + "\n")
+
+
+def check_format(path: Path, found: object) -> None:
+    """Raise a RunError where a run's file has another format than this version reads."""
+    if found != FORMAT:
+        raise RunError(
+            f"{path} has the format {found!r}, and this version of Candid reads format {FORMAT}.",
+            expected="a run in the format of this version",
+            todo="use the version of Candid that wrote it (see provenance.json), or a new run",
+        )
 
 
 def _lines(value: Any, end: str) -> str:

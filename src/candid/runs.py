@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ import pyarrow.parquet as pq
 
 import candid
 from candid.config import read_config, to_toml
-from candid.errors import OutputError, RunError
+from candid.errors import ConfigError, OutputError, RunError, go_on_with
 from candid.files import atomic, write_text, writing
-from candid.records import HistoryRow, Provenance, read_record, write_record
+from candid.records import HistoryRow, Provenance, write_record
 from candid.settings import Config
 
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
@@ -121,6 +122,11 @@ class RunFolder:
         return self.path / "pictures.parquet"
 
     @property
+    def typical(self) -> Path:
+        """What tells pictures like the training pictures from others."""
+        return self.path / "typical.npz"
+
+    @property
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"
@@ -156,14 +162,29 @@ def claim(root: Path, name: str) -> Path:
 
 
 def refuse_full(path: Path) -> None:
-    """Raise an OutputError where a new run's folder holds something already."""
-    if path.is_dir() and any(path.iterdir()):
+    """Raise an OutputError where a new run's folder holds something already.
+
+    What a start that was killed left is nothing.
+    """
+    if path.is_dir() and set(path.iterdir()) - {*_leftovers(path)}:
         is_run = (path / "config.toml").is_file()
         raise OutputError(
             f"{path} is not empty.",
             expected="a new or empty folder",
             todo=f"go on with --resume {path}" if is_run else "name another place with --out",
         )
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """What a start that was killed left in a folder that did not become a run."""
+    run = RunFolder(path)
+    if run.config.exists():
+        return []
+    whole = [run.provenance] if _written_by(run) else []
+    return [
+        *whole,
+        *(p for f in (run.provenance, run.config) for p in path.glob(f".{f.name}.*.part")),
+    ]
 
 
 def create(path: Path, config: Config, provenance: Provenance) -> RunFolder:
@@ -177,6 +198,8 @@ def create(path: Path, config: Config, provenance: Provenance) -> RunFolder:
     refuse_full(path)
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
+        for leftover in _leftovers(path):
+            leftover.unlink(missing_ok=True)
     run = RunFolder(path)
     write_record(run.provenance, provenance)
     write_text(run.config, to_toml(config))  # the last: it makes the folder a run
@@ -196,16 +219,36 @@ def open_run(path: Path) -> tuple[RunFolder, Config]:
         raise RunError(
             f"{path} is not a run: it has no config.toml.",
             expected="a folder that candid run or candid train wrote",
-            todo="check the path",
+            todo=f"begin anew with --out {path}" if _leftovers(path) else "check the path",
         )
-    return run, read_config(run.config)
+    try:
+        return run, read_config(run.config)
+    except ConfigError as error:
+        version = _written_by(run) or "of an unknown version"
+        other = "" if version == candid.__version__ else f"use Candid {version} for this run; or "
+        raise RunError(
+            f"{run.config}, which Candid {version} wrote: {error.what}",
+            expected=error.expected,
+            todo=f"{other}{error.todo}",
+        ) from error
 
 
-def note_seconds(run: RunFolder, stage: str, seconds: float) -> None:
-    """Add to the provenance how long a stage took."""
-    provenance = read_record(run.provenance, Provenance)
-    times = provenance.seconds | {stage: round(seconds, 3)}
-    write_record(run.provenance, replace(provenance, seconds=times))
+def _written_by(run: RunFolder) -> str:
+    """The version of Candid that began a run, whatever else it wrote; empty where unknown."""
+    try:
+        return str(json.loads(run.provenance.read_text(encoding="utf-8"))["candid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def refuse_untrained(run: RunFolder) -> None:
+    """Raise a RunError, with the command that goes on, where a run's training is not finished."""
+    if not run.model.is_file():
+        raise RunError(
+            f"{run.path} holds no trained network.",
+            expected="a run whose training was finished",
+            todo=go_on_with(run.path),
+        )
 
 
 # --- history -------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class NetworkConfig:
     """The network."""
 
     name: str = setting(
-        "plain",
+        "deep",
         "which network; own: a module that Python handed in",
         choices=("plain", "deep", "vit", "features", "timm", "own"),
     )
@@ -154,13 +154,13 @@ class AugmentConfig:
     )
     perspective: float = setting(0.5, "probability of a perspective change", low=0, high=1)
     brightness: float = setting(
-        0.0, "most that is added to or taken from every channel, in standard deviations", low=0
+        0.45, "most that is added to or taken from every channel, in standard deviations", low=0
     )
     contrast: float = setting(
-        0.0, "most that contrast rises or falls, as a share of what it is", low=0, high=1
+        0.3, "most that contrast rises or falls, as a share of what it is", low=0, high=1
     )
     saturation: float = setting(
-        0.0, "most that saturation rises or falls, as a share of what it is", low=0, high=1
+        0.3, "most that saturation rises or falls, as a share of what it is", low=0, high=1
     )
     erase: float = setting(0.5, "probability that each patch is erased", low=0, high=1)
     erase_patches: int = setting(1, "patches per image", low=0, high=64)
@@ -184,30 +184,30 @@ class TrainConfig:
     steps: int = setting(635, "batches to train on", low=1)
     batch_size: int = setting(256, "images per batch", low=1)
     optimizer: str = setting(
-        "adam",
+        "muon",
         "the optimiser; sgd is with Nesterov's momentum",
         choices=("adam", "adamw", "sgd", "muon"),
     )
-    learning_rate: float = setting(1e-3, "learning rate, the highest of the schedule", low=0)
+    learning_rate: float = setting(4e-3, "learning rate, the highest of the schedule", low=0)
     schedule: str = setting(
-        "constant",
+        "cosine",
         "the learning rate after the warm-up: constant, or falling to 0 along half a cosine",
         choices=("constant", "cosine"),
     )
     warmup: float = setting(
-        0.0, "share of the steps in which the learning rate rises from 0", low=0, high=0.9
+        0.15, "share of the steps in which the learning rate rises from 0", low=0, high=0.9
     )
     weight_decay: float = setting(
-        0.0, "decay of weights (adamw, sgd, muon); scales and offsets are left alone", low=0
+        0.02, "decay of weights (adamw, sgd, muon); scales and offsets are left alone", low=0
     )
     average: float = setting(
-        0.0,
+        0.99,
         "decay of the moving average of the weights that is measured and kept; 0: no average",
         low=0,
         high=0.99999,
     )
     label_smoothing: float = setting(
-        0.0, "share of each label that is spread over all classes", low=0, high=0.9
+        0.1, "share of each label that is spread over all classes", low=0, high=0.9
     )
     mixup: float = setting(
         0.0, "alpha of the beta distribution that two images are mixed by; 0: none", low=0
@@ -228,10 +228,10 @@ class TrainConfig:
         0, "stop after so many evaluations without a better one; 0: never", low=0
     )
     mirrored: bool = setting(
-        False, "average the logits of a picture and its mirror image wherever the model predicts"
+        True, "average the logits of a picture and its mirror image wherever the model predicts"
     )
     class_weights: str = setting(
-        "inverse",
+        "none",
         "weights of the loss: inverse class frequency in train, or none",
         choices=("inverse", "none"),
     )
@@ -246,11 +246,11 @@ class TrainConfig:
         (), "the attributes whose combinations with the label are balanced"
     )
     evaluations: int = setting(
-        20, "how often, evenly spread, the whole validation set is measured", low=1
+        10, "how often, evenly spread, the whole validation set is measured", low=1
     )
     checkpoints: int = setting(20, "how often, evenly spread, the state is saved", low=0)
     keep: str = setting(
-        "best",
+        "last",
         "which weights the model has: of the best validation F1, or the last",
         choices=("best", "last"),
     )
@@ -545,7 +545,7 @@ class TuneConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings of a run."""
+    """All settings of a run; the defaults are those of the recipe `deep`."""
 
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,9 +18,9 @@ from candid.learn.augment import (
     square_to_quad,
     warp,
 )
-from candid.settings import AugmentConfig
+from plain import PLAIN
 
-OFF = AugmentConfig(flip=0, rotation=0, perspective=0, erase=0)
+OFF = replace(PLAIN.augment, flip=0, rotation=0, perspective=0, erase=0)
 CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float32)
 
 
@@ -60,7 +61,7 @@ def test_square_to_quad_is_opencv_s():
 def test_warp_is_opencv_s():
     images = pictures()
     homographies = draw_homographies(
-        4, AugmentConfig(perspective=1, perspective_shift=0.3), seeded()
+        4, replace(PLAIN.augment, perspective=1, perspective_shift=0.3), seeded()
     )
     ours = warp(images, homographies)
     theirs = torch.stack([opencv_warp(i, h) for i, h in zip(images, homographies, strict=True)])
@@ -108,7 +109,7 @@ def test_everything_off_changes_nothing():
 
 def test_same_seed_same_pictures():
     images = pictures()
-    one, two, three = (augment(images, AugmentConfig(), seeded(s)) for s in (1, 1, 2))
+    one, two, three = (augment(images, PLAIN.augment, seeded(s)) for s in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
 
@@ -116,13 +117,13 @@ def test_same_seed_same_pictures():
 @pytest.mark.parametrize("change", ["flip", "rotation", "perspective"])
 def test_each_happens_as_often_as_asked(change):
     n, p = 4000, 0.3
-    config = AugmentConfig(**{"flip": 0, "rotation": 0, "perspective": 0, change: p})
+    config = replace(PLAIN.augment, **{"flip": 0, "rotation": 0, "perspective": 0, change: p})
     moved = (draw_homographies(n, config, seeded()) - torch.eye(3)).abs().amax((1, 2)) > 1e-6
     assert abs(moved.sum().item() - n * p) < 4 * math.sqrt(n * p * (1 - p))
 
 
 def test_rotation_stays_within_its_limit():
-    config = AugmentConfig(flip=0, rotation=1, rotation_degrees=5, perspective=0)
+    config = replace(PLAIN.augment, flip=0, rotation=1, rotation_degrees=5, perspective=0)
     matrices = draw_homographies(2000, config, seeded())
     degrees = torch.rad2deg(torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]))
     assert degrees.abs().max() <= 5 + 1e-4
@@ -131,7 +132,7 @@ def test_rotation_stays_within_its_limit():
 
 
 def test_perspective_moves_each_corner_within_its_limit():
-    config = AugmentConfig(flip=0, rotation=0, perspective=1, perspective_shift=0.2)
+    config = replace(PLAIN.augment, flip=0, rotation=0, perspective=1, perspective_shift=0.2)
     matrices = draw_homographies(500, config, seeded()).double()
     corners = torch.tensor(np.c_[CORNERS, np.ones(4)]).T.double()
     mapped = matrices @ corners
@@ -141,8 +142,8 @@ def test_perspective_moves_each_corner_within_its_limit():
 
 def test_a_probability_leaves_the_other_changes_alone():
     """With flips switched off, the perspective of the same seed stays what it was."""
-    with_flip = AugmentConfig(flip=1, rotation=0, perspective=1)
-    without = AugmentConfig(flip=0, rotation=0, perspective=1)
+    with_flip = replace(PLAIN.augment, flip=1, rotation=0, perspective=1)
+    without = replace(PLAIN.augment, flip=0, rotation=0, perspective=1)
     flip = horizontal_flip(torch.ones(8, dtype=torch.bool))
     ours = draw_homographies(8, with_flip, seeded())
     torch.testing.assert_close(ours, draw_homographies(8, without, seeded()) @ flip)
@@ -150,7 +151,9 @@ def test_a_probability_leaves_the_other_changes_alone():
 
 def test_erase_is_brute_force():
     images = torch.ones(3, 3, 12, 10)
-    config = AugmentConfig(erase=1, erase_patches=2, erase_smallest=0.05, erase_largest=0.3)
+    config = replace(
+        PLAIN.augment, erase=1, erase_patches=2, erase_smallest=0.05, erase_largest=0.3
+    )
     boxes = draw_patches(3, 12, 10, config, seeded())
     ours = erase(images, boxes)
     for i in range(3):
@@ -164,7 +167,7 @@ def test_erase_is_brute_force():
 
 
 def test_patches_have_the_asked_area_and_lie_inside():
-    config = AugmentConfig(erase=1, erase_smallest=0.02, erase_largest=0.1)
+    config = replace(PLAIN.augment, erase=1, erase_smallest=0.02, erase_largest=0.1)
     top, left, bottom, right = draw_patches(2000, 64, 64, config, seeded())[:, 0].unbind(1)
     area = (bottom - top) * (right - left) / 64**2
     assert area.min() >= 0.02 - 1e-6
@@ -176,12 +179,12 @@ def test_patches_have_the_asked_area_and_lie_inside():
 
 def test_patches_appear_as_often_as_asked():
     n, p = 4000, 0.25
-    boxes = draw_patches(n, 64, 64, AugmentConfig(erase=p), seeded())
+    boxes = draw_patches(n, 64, 64, replace(PLAIN.augment, erase=p), seeded())
     count = (boxes[:, 0, 2] > 0).sum().item()
     assert abs(count - n * p) < 4 * math.sqrt(n * p * (1 - p))
 
 
-COLOURS = AugmentConfig(brightness=0.5, contrast=0.3, saturation=0.2)
+COLOURS = replace(PLAIN.augment, brightness=0.5, contrast=0.3, saturation=0.2)
 
 
 def test_colours_change_one_after_the_other():
@@ -211,7 +214,7 @@ def test_changes_of_colour_stay_within_their_limits():
 
 
 def test_no_change_of_colour_draws_nothing():
-    config = AugmentConfig(brightness=0, contrast=0, saturation=0)
+    config = replace(PLAIN.augment, brightness=0, contrast=0, saturation=0)
     generator, twin = seeded(), seeded()
     augment(pictures(), config, generator)
     draw_homographies(4, config, twin)
@@ -220,7 +223,7 @@ def test_no_change_of_colour_draws_nothing():
 
 
 def test_erased_patches_keep_the_mean_colour_whatever_the_light():
-    config = AugmentConfig(erase=1, brightness=0.9, contrast=0.5)
+    config = replace(PLAIN.augment, erase=1, brightness=0.9, contrast=0.5)
     out = augment(torch.ones(3, 3, 16, 16), config, seeded())
     assert all((image == 0).all(0).any() for image in out)
 
@@ -228,5 +231,5 @@ def test_erased_patches_keep_the_mean_colour_whatever_the_light():
 def test_everything_is_made_on_the_device_of_the_images():
     """On "meta", which holds no numbers and, as a card would, refuses what lies elsewhere."""
     images = torch.empty(4, 3, 16, 16, device="meta")
-    out = augment(images, AugmentConfig(erase=1), seeded())
+    out = augment(images, replace(PLAIN.augment, erase=1), seeded())
     assert out.device.type == "meta" and out.shape == images.shape

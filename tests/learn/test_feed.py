@@ -20,14 +20,21 @@ from candid.learn.feed import FromShards, Packed
 from candid.learn.forward import Images
 from candid.learn.networks import build
 from candid.learn.train import Task, start, train
-from candid.settings import AugmentConfig, DataConfig, TrainConfig
+from candid.settings import DataConfig
 from made_shards import KINDS, write_shards
+from plain import PLAIN
 
 SIZES = [60, 101, 3, 50, 93]  # 228 of these 307 are for training: no multiple of a batch
 N = sum(SIZES)
 DATA = DataConfig(side=16, workers=2, stream="always", stream_buffer=30, stream_sample=64)
-CONFIG = TrainConfig(
-    steps=20, batch_size=32, evaluations=2, checkpoints=4, precision="float32", device="cpu"
+CONFIG = replace(
+    PLAIN.train,
+    steps=20,
+    batch_size=32,
+    evaluations=2,
+    checkpoints=4,
+    precision="float32",
+    device="cpu",
 )
 CPU = torch.device("cpu")
 ALONE = Team()
@@ -145,17 +152,17 @@ def weights(state):
 def test_stopped_in_the_middle_of_an_epoch_the_weights_are_the_same_bytes(folder, packed, tmp_path):
     stream = stream_of(folder)
     whole = begun(stream, packed)
-    list(train(task(stream, packed), whole, CONFIG, AugmentConfig(), quiet=True))
+    list(train(task(stream, packed), whole, CONFIG, PLAIN.augment, quiet=True))
     stopped = begun(stream, packed)
     rows = train(
-        task(stream, packed), stopped, CONFIG, AugmentConfig(), quiet=True, save_to=tmp_path / "c"
+        task(stream, packed), stopped, CONFIG, PLAIN.augment, quiet=True, save_to=tmp_path / "c"
     )
     next(rows)  # half the steps: 10 batches of 32 are 1.4 epochs
     rows.close()
     again = begun(stream, packed)
     checkpoint.load(tmp_path / "c", again)
     assert again.step == 10
-    list(train(task(stream, packed), again, CONFIG, AugmentConfig(), quiet=True))
+    list(train(task(stream, packed), again, CONFIG, PLAIN.augment, quiet=True))
     assert all(map(torch.equal, weights(again), weights(whole)))
     assert [r.train_loss for r in again.history] == [r.train_loss for r in whole.history]
     # It learned: pictures with a hat are darker.
@@ -165,11 +172,11 @@ def test_stopped_in_the_middle_of_an_epoch_the_weights_are_the_same_bytes(folder
 def test_the_loss_of_a_stream_is_that_of_packed_pixels_in_its_order(folder, packed, monkeypatch):
     stream = stream_of(folder)
     from_shards, from_pack = begun(stream, packed), begun(stream, packed)
-    list(train(task(stream, packed), from_shards, CONFIG, AugmentConfig(), quiet=True))
+    list(train(task(stream, packed), from_shards, CONFIG, PLAIN.augment, quiet=True))
     order = [np.array(rows) for rows, _ in closed(feed(stream), 0, CONFIG.steps)]
     monkeypatch.setattr("candid.learn.feed.orders", lambda *_: iter(order))
     plain = replace(task(stream, packed), streamed=None)
-    list(train(plain, from_pack, CONFIG, AugmentConfig(), quiet=True))
+    list(train(plain, from_pack, CONFIG, PLAIN.augment, quiet=True))
     assert all(map(torch.equal, weights(from_shards), weights(from_pack)))
 
 

@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from candid.learn.mixing import Mixture, mix, mixture_loss
-from candid.settings import TrainConfig
+from plain import PLAIN
 
-NONE = TrainConfig()
+NONE = PLAIN.train
 UP = dataclasses.replace(NONE, mixup=0.4)
 CUT = dataclasses.replace(NONE, cutmix=1.0)
 

@@ -7,9 +7,11 @@ from torch import nn
 
 from candid.learn.networks import build
 from candid.learn.optimizers import Muon, learning_rate, optimizer_of, orthogonal
-from candid.settings import TrainConfig
+from plain import PLAIN
 
-CONFIG = TrainConfig(steps=100, learning_rate=0.2, weight_decay=0.1, precision="float32")
+CONFIG = dataclasses.replace(
+    PLAIN.train, steps=100, learning_rate=0.2, weight_decay=0.1, precision="float32"
+)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 40), (64, 3)])

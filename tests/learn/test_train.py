@@ -29,12 +29,19 @@ from candid.learn.train import (
     train,
     weighted_f1,
 )
-from candid.settings import AugmentConfig, TrainConfig
+from candid.settings import TrainConfig
+from plain import PLAIN
 
-STILL = AugmentConfig(flip=0, rotation=0, perspective=0, erase=0)
-CHANGED = AugmentConfig()
-FAST = TrainConfig(
-    steps=12, batch_size=16, evaluations=3, checkpoints=4, precision="float32", device="cpu"
+STILL = dataclasses.replace(PLAIN.augment, flip=0, rotation=0, perspective=0, erase=0)
+CHANGED = PLAIN.augment
+FAST = dataclasses.replace(
+    PLAIN.train,
+    steps=12,
+    batch_size=16,
+    evaluations=3,
+    checkpoints=4,
+    precision="float32",
+    device="cpu",
 )
 
 
@@ -117,12 +124,12 @@ def test_going_on_from_a_checkpoint_is_exact(tmp_path, stop):
     whole, whole_rows = trained(config)
     path = tmp_path / "state.safetensors"
     killed = start(network(config.seed), config)
-    for row in train(task(), killed, config, AugmentConfig(), save_to=path, quiet=True):
+    for row in train(task(), killed, config, PLAIN.augment, save_to=path, quiet=True):
         if row.step >= stop:
             break
     again = start(network(99), config)  # its fresh weights must not matter
     checkpoint.load(path, again)
-    rows = list(train(task(), again, config, AugmentConfig(), quiet=True))
+    rows = list(train(task(), again, config, PLAIN.augment, quiet=True))
     assert same(whole, again)
     assert all(torch.equal(whole.best[k], again.best[k]) for k in whole.best)
     assert (whole.best_step, whole.best_f1) == (again.best_step, again.best_f1)
@@ -277,7 +284,7 @@ def test_due_is_evenly_spread_and_ends_with_the_last_step(steps, times):
 def test_class_weights_are_scikit_learn_s():
     data = task()
     expected = compute_class_weight("balanced", classes=np.arange(2), y=data.label[data.train])
-    np.testing.assert_allclose(class_weights(data, TrainConfig()), expected, rtol=1e-6)
+    np.testing.assert_allclose(class_weights(data, FAST), expected, rtol=1e-6)
     assert class_weights(data, TrainConfig(class_weights="none")).tolist() == [1, 1]
 
 

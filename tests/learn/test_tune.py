@@ -21,6 +21,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
+from candid.config import load_config
 from candid.errors import ConfigError, RunError, TrainingError
 from candid.learn.tune import study as study_module
 from candid.learn.tune.finals import candidates, repeat_finalists, train_last, winner
@@ -30,8 +31,10 @@ from candid.learn.tune.space import Choices, Range, changed, default_space, read
 from candid.learn.tune.study import counts, one, open_study, quietly, was_queued
 from candid.settings import AugmentConfig, Config, NetworkConfig, TrainConfig, TuneConfig
 
-BASE = Config(
-    train=TrainConfig(evaluations=5, steps=50, batch_size=64),
+PLAIN = load_config(recipe="plain")
+BASE = replace(
+    PLAIN,
+    train=replace(PLAIN.train, evaluations=5, steps=50, batch_size=64),
     tune=TuneConfig(trials=8, finalists=2, seeds=3, startup=4),
 )
 SPACE = {

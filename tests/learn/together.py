@@ -14,16 +14,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from candid.config import load_config
 from candid.errors import CandidError
 from candid.learn import checkpoint, distributed
 from candid.learn.distributed import team
 from candid.learn.forward import Images
 from candid.learn.networks import build
 from candid.learn.train import Task, start, train
-from candid.settings import AugmentConfig, TrainConfig
 
-BASE = TrainConfig(
-    steps=6, batch_size=15, evaluations=2, precision="float32", device="cpu", learning_rate=1e-3
+PLAIN = load_config(recipe="plain")
+BASE = replace(
+    PLAIN.train,
+    steps=6,
+    batch_size=15,
+    evaluations=2,
+    precision="float32",
+    device="cpu",
+    learning_rate=1e-3,
 )
 # Name → network and settings. A batch of 15 images is no multiple of any number of processes.
 TRAININGS = {
@@ -72,7 +79,7 @@ def network(name):
 
 def trained(name, config, save_to=None):
     state = start(network(name), config, task())
-    list(train(task(), state, config, AugmentConfig(), quiet=True, save_to=save_to))
+    list(train(task(), state, config, PLAIN.augment, quiet=True, save_to=save_to))
     return state
 
 
@@ -186,13 +193,13 @@ def resumed(folder):
     path = folder / f"checkpoint-{us.rank}"
     state = start(network(kind), config, task())
     half = replace(config, checkpoints=2)
-    rows = train(task(), state, half, AugmentConfig(), quiet=True, save_to=path)
+    rows = train(task(), state, half, PLAIN.augment, quiet=True, save_to=path)
     next(rows)  # the evaluation after half the steps, and with it a checkpoint
     rows.close()
     fresh = start(network(kind), config, task())
     with us.copied(path) as copy:
         checkpoint.load(copy, fresh)
-    list(train(task(), fresh, config, AugmentConfig(), quiet=True))
+    list(train(task(), fresh, config, PLAIN.augment, quiet=True))
     return {"curves": curves(fresh), "weights": weights(fresh)}
 
 

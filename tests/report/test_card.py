@@ -82,7 +82,7 @@ def test_what_comes_from_the_data_is_text(hostile) -> None:  # type: ignore[no-u
     shown = "".join(t.content for t in tokens(body) if t.type in ("text", "text_special"))
     for word in (*hostile.classes, hostile.target):
         assert word in shown
-    assert hostile.provenance.command in [
+    assert hostile.reproduction in [
         t.content.rstrip("\n") for t in tokens(body) if t.type == "fence"
     ]
     name = head["model-index"][0]["results"][0]["dataset"]["name"]
@@ -167,11 +167,19 @@ def test_both_accounts_say_the_same(plain, pages) -> None:  # type: ignore[no-un
         assert markdown.text(sentence) in body
 
 
+def test_it_is_reproduced_from_the_run_s_own_settings(plain) -> None:  # type: ignore[no-untyped-def]
+    """Whatever files the command named that began it: they may be gone."""
+    about = dataclasses.replace(plain.provenance, command="candid run x --config /tmp/mine.toml")
+    text = card(dataclasses.replace(plain, provenance=about))
+    assert "/tmp/mine.toml" not in text
+    assert f"candid run {plain.data_name} --config config.toml" in text
+
+
 def test_it_does_not_tell_where_the_data_lie(plain) -> None:  # type: ignore[no-untyped-def]
     assert "/home/someone" not in card(plain)
 
 
 def test_bytes_that_are_no_text_are_shown(plain) -> None:  # type: ignore[no-untyped-def]
-    odd = dataclasses.replace(plain.provenance, command="candid run caf\udce9")
+    odd = dataclasses.replace(plain.provenance, data="/faces/caf\udce9")
     text = card(dataclasses.replace(plain, provenance=odd, exploration=None))
     assert "caf\\udce9" in text and text.encode("utf-8")

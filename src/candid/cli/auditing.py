@@ -126,7 +126,7 @@ def _audited(
     from candid import stages
     from candid.config import load_config
     from candid.foreign.opening import tables_in
-    from candid.runs import open_run
+    from candid.runs import open_run, refuse_untrained
     from candid.stages.auditing import Columns, audit_predictions, read_any
     from candid.stages.summing import audit_folder
 
@@ -150,6 +150,8 @@ def _audited(
         config = load_config(file=run.config, overrides=overrides)
         if named.named():
             read_any(audited, named)  # says why columns cannot be named for a run
+        if not run.predictions.is_file():
+            refuse_untrained(run)
         data = None
         if tone or not run.predictions.is_file():
             data = stages.reload(run, config, cache, quiet)

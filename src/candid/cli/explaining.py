@@ -52,9 +52,10 @@ def explain(
     """
     from candid import stages
     from candid.config import load_config, with_values
-    from candid.runs import open_run
+    from candid.runs import open_run, refuse_untrained
 
     folder, config = open_run(run)
+    refuse_untrained(folder)
     if overrides:
         config = load_config(file=folder.config, overrides=overrides)
     if methods:

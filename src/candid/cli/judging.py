@@ -22,10 +22,11 @@ def evaluate(run: Path, cache: Path | None, quiet: bool, as_json: bool) -> None:
     """How well a run's model does, from its predictions; makes them where there are none."""
     from candid import stages
     from candid.records import to_plain
-    from candid.runs import open_run
+    from candid.runs import open_run, refuse_untrained
 
     folder, config = open_run(run)
     if not folder.predictions.is_file():
+        refuse_untrained(folder)
         stages.predict(folder, stages.reload(folder, config, cache, quiet), config, quiet=quiet)
     evaluation = stages.evaluate(folder, config)
     if as_json:

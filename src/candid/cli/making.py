@@ -15,6 +15,7 @@ from candid.cli.options import (
     open_or_start,
     out_option,
     output_options,
+    refuse_settings,
     resume_option,
     set_option,
     settings_options,
@@ -99,6 +100,10 @@ def run_verb(
     """
     from candid import stages
 
+    if resume is not None and not stages.launched():
+        refuse_settings(settings)
+        if _say_finished(resume, quiet, as_json):
+            return
     with stages.together() as speaks:
         run, config, loaded = open_or_start(data, out, resume, cache, quiet, settings)
         go_on = f"candid run --resume {shlex.quote(str(run.path))}"
@@ -110,6 +115,21 @@ def run_verb(
     with stoppable(go_on):
         evaluation = stages.everything(run, loaded, config, quiet=quiet)
     say_evaluation(evaluation, run, quiet, as_json)
+
+
+def _say_finished(resume: Path, quiet: bool, as_json: bool) -> bool:
+    """Whether a run has nothing left to do; then that and its result are told."""
+    from candid import stages
+    from candid.records import Evaluation, read_record
+    from candid.runs import open_run
+
+    run, config = open_run(resume)
+    if not stages.all_whole(run, config):
+        return False
+    if not quiet and not as_json:
+        click.echo(f"{run.path} is finished: nothing was done again")
+    say_evaluation(read_record(run.evaluation, Evaluation), run, quiet, as_json)
+    return True
 
 
 @click.command()

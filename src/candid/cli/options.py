@@ -66,7 +66,7 @@ def settings_options(verb: Callable[P, R]) -> Callable[P, R]:
 def output_options(verb: Callable[P, R]) -> Callable[P, R]:
     """--quiet and --json."""
     options = (
-        click.option("--quiet", is_flag=True, help="No progress bars and no summary."),
+        click.option("--quiet", is_flag=True, help="No progress and no summary."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     )
     return functools.reduce(lambda f, option: option(f), reversed(options), verb)
@@ -108,6 +108,13 @@ def config_of(
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
 
 
+def refuse_settings(settings: dict[str, Any]) -> None:
+    """Raise a UsageError where settings are given for a run that has its own."""
+    source = click.get_current_context().get_parameter_source
+    if any(source(name) is ParameterSource.COMMANDLINE for name in ("data", "out", *settings)):
+        raise click.UsageError("--resume takes data and settings from the run: give no others.")
+
+
 def open_or_start(
     data: Path | None,
     out: Path | None,
@@ -126,9 +133,7 @@ def open_or_start(
     stages.needs_torch()
     together = functools.partial(stages.open_together, cache=cache, quiet=quiet)
     if resume is not None:
-        source = click.get_current_context().get_parameter_source
-        if any(source(name) is ParameterSource.COMMANDLINE for name in ("data", "out", *settings)):
-            raise click.UsageError("--resume takes data and settings from the run: give no others.")
+        refuse_settings(settings)
         if stages.launched():
             return together(resume, None, None)
         run, config = open_run(resume)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +68,7 @@ def predict_shards(
     CheckFailed
         Where a shard could not be read, or not to its end.
     """
-    from tqdm import tqdm
-
+    from candid.progress import progress
     from candid.stages.shards import label_shards
 
     if ray:
@@ -78,14 +76,13 @@ def predict_shards(
 
         needs_ray()
     ready = ready_labeller(run, no_check=no_check, quiet=quiet, **how)
-    shown = not quiet and sys.stderr.isatty()
     with (
-        tqdm(desc="predict", unit=" shards", disable=not shown) as bar,
+        progress("predict", unit="shards", quiet=quiet) as bar,
         stoppable(this_command()),
     ):
 
         def step(done: int, of: int) -> None:
-            bar.total = of
+            bar.expect(of)
             bar.update(done)
 
         manifest = label_shards(

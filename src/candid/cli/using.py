@@ -85,13 +85,14 @@ def predict(
     """
     from candid.deploy.rows import format_of
     from candid.deploy.sources import resolve
-    from candid.runs import open_run
+    from candid.runs import open_run, refuse_untrained
 
     ray, inner = engine.startswith("ray"), engine.removeprefix("ray").lstrip(":") or "auto"
     shards = into_folder(out, kind, ray=ray)
     form = None if shards else format_of(Path(out or f"-.{'jsonl' if as_json else 'csv'}"), kind)
     inputs = resolve(pictures)
     folder, _ = open_run(run)
+    refuse_untrained(folder)
     if shards is not None:
         predict_shards(folder, inputs, shards, ray=ray, engine=inner, quiet=quiet,
                        as_json=as_json, **how)  # fmt: skip
@@ -146,13 +147,11 @@ def _bar(
     inputs: list[str], listed: BinaryIO | None, quiet: bool
 ) -> Iterator[Callable[[int], object]]:
     """Rate and time left, where somebody watches."""
-    from tqdm import tqdm
-
     from candid.deploy.sources import count
+    from candid.progress import progress
 
-    shown = not quiet and sys.stderr.isatty()
-    total = count(inputs, listed) if shown else None  # counting costs a little
-    with tqdm(total=total, desc="predict", unit=" pictures", disable=not shown) as bar:
+    total = None if quiet else count(inputs, listed)  # counting costs a little
+    with progress("predict", total, unit="pictures", quiet=quiet) as bar:
         yield bar.update
 
 
@@ -200,12 +199,13 @@ def export(
     from candid.deploy.onnx_file import needs_onnx
     from candid.errors import DataError, RunError
     from candid.records import to_plain
-    from candid.runs import open_run
+    from candid.runs import open_run, refuse_untrained
     from candid.stages.using import export as write
 
     stages.needs_torch()
     needs_onnx("onnx", "onnxscript", "onnxruntime")
     folder, config = open_run(run)
+    refuse_untrained(folder)
     try:
         data = stages.reload(folder, config, cache, quiet)
     except (RunError, DataError) as error:

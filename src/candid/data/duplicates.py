@@ -28,12 +28,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from candid.data.packing import COPIES
 from candid.data.store import Store
 from candid.errors import OutputError
 from candid.files import atomic
+from candid.progress import progress
 
 NEAR = 0.77
 
@@ -181,13 +181,8 @@ def near_pairs(
     nothing = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)
     found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = [nothing]
     total = 0
-    bar = tqdm(
-        total=len(starts) * (len(starts) + 1) // 2,
-        desc="near duplicates",
-        unit=" blocks",
-        disable=True if quiet else None,
-    )
-    with bar:
+    pairs = len(starts) * (len(starts) + 1) // 2
+    with progress("near duplicates", pairs, unit="blocks", quiet=quiet) as bar:
         for a in starts:
             for b in range(a, len(rows), _ROWS):
                 found.append(_above(features, a, b, threshold))

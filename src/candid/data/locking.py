@@ -9,10 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 from candid.errors import DataError, OutputError
 from candid.files import writing
+from candid.progress import say
 
 
 @contextlib.contextmanager
@@ -29,8 +28,7 @@ def locked(folder: Path, *, quiet: bool) -> Iterator[None]:
         raise unguarded()
     with writing(folder), (folder / "lock").open("a+b") as file:
         if not _try_lock(file.fileno()):
-            if not quiet:
-                tqdm.write("Another process packs the same images; waiting for it.", sys.stderr)
+            say("Another process packs the same images; waiting for it.", quiet=quiet)
             while not _try_lock(file.fileno()):
                 time.sleep(0.1)
         yield

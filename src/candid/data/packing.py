@@ -25,13 +25,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from candid.data import decode, places
 from candid.data.dataset import Dataset, Sharded, Source
 from candid.data.locking import unguarded
+from candid.data.processes import shielded
 from candid.errors import ImageError
 from candid.files import atomic, writing
+from candid.progress import progress
 from candid.settings import DataConfig
 
 _CHUNK_ROWS = 256
@@ -68,16 +69,9 @@ def fill(folder: Path, dataset: Dataset, config: DataConfig, *, quiet: bool) -> 
     packer = _Packer(source, config, str(pixels), offset)
     kept = {row for start, rows in done for row in range(start, start + len(rows))}
     todo = _chunks(kept, n, side, source.file if isinstance(source, Sharded) else None)
-    bar = tqdm(
-        total=n,
-        initial=len(kept),
-        desc="packing",
-        unit=" images",
-        disable=True if quiet else None,
-    )
     with (
         writing(folder),
-        bar,
+        progress("packing", n, unit="images", done=len(kept), quiet=quiet) as bar,
         journal.open("ab") as log,
         contextlib.closing(_run(packer, todo, config.workers)) as results,
     ):
@@ -333,7 +327,8 @@ def _run_in_processes(packer: _Packer, tasks: list[list[_Span]], workers: int) -
         initargs=(name,),
     )
     try:
-        waiting = [pool.submit(_work, chunks) for chunks in tasks]
+        with shielded():
+            waiting = [pool.submit(_work, chunks) for chunks in tasks]
         for done in as_completed(waiting):
             yield from done.result()
     except BrokenProcessPool as error:
@@ -356,7 +351,7 @@ _worker: _Packer | None = None  # set once in each process that decodes
 def _start_worker(order: str) -> None:
     global _worker
     _worker = pickle.loads(Path(order).read_bytes())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one that started us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `shielded` can do nothing
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

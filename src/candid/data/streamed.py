@@ -8,16 +8,15 @@ pictures, by which colours are normalised and in which what is explored is found
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from candid.data import store
 from candid.data.dataset import Dataset, Sharded, sharded
+from candid.progress import say
 from candid.records import Finding
 from candid.settings import DataConfig
 
@@ -87,12 +86,11 @@ def streamed(
         size, free = store.size_of(len(dataset), config.side), _free(cache)
         if size <= _ROOM * free or store.is_begun(dataset, config, cache=cache):
             return None
-        if not quiet:
-            tqdm.write(
-                f"A pack of {len(dataset):,} pictures would take {_bytes(size)} of the "
-                f"{_bytes(free)} that are free, so training reads them from their shards.",
-                sys.stderr,
-            )
+        say(
+            f"A pack of {len(dataset):,} pictures would take {_bytes(size)} of the "
+            f"{_bytes(free)} that are free, so training reads them from their shards.",
+            quiet=quiet,
+        )
     return Streamed(dataset, _kept(dataset, config.stream_sample), config)
 
 

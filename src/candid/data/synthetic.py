@@ -26,14 +26,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
+from candid.data.processes import shielded
 from candid.data.synthetic_canvas import REGIONS
 from candid.data.synthetic_cast import Face
 from candid.data.synthetic_draw import draw_face
 from candid.data.synthetic_world import TARGET, FaceWorld, Plan, Plant, demo_world, plan
 from candid.errors import ConfigError, OutputError
 from candid.files import atomic, write_json, write_text, writing
+from candid.progress import progress
 
 __all__ = [
     "REGIONS",
@@ -203,16 +204,15 @@ def _work(jobs: list[_Job], workers: int, n: int, quiet: bool) -> Iterator[Drawn
         )
     workers = min(workers or os.cpu_count() or 1, len(jobs))
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(
-            tqdm(total=n, desc="drawing faces", unit="face", disable=True if quiet else None)
-        )
+        bar = stack.enter_context(progress("drawing faces", n, unit="faces", quiet=quiet))
         done: Iterator[Drawn] = map(_draw, jobs)
         if workers > 1 and n >= _FEW:
             # Spawned, not forked: the caller may have threads.
             context = multiprocessing.get_context("spawn")
             pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            done = pool.map(_draw, jobs)
+            with shielded():
+                done = pool.map(_draw, jobs)
         for drawn in done:
             bar.update(len(drawn[2]))
             yield drawn

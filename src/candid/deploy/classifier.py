@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from candid.errors import DataError, DependencyError, RunError
 from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention
-from candid.runs import RunFolder, open_run
+from candid.runs import RunFolder, open_run, refuse_untrained
 
 Engine = Literal["auto", "onnx", "int8", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "onnx", "int8", "torch")
@@ -162,6 +162,7 @@ def open_classifier(
     from candid.deploy.onnx_file import made_from
 
     _, config = open_run(run.path)
+    refuse_untrained(run)
     card = read_record(run.model, ModelCard)
     return Classifier(
         card=card,

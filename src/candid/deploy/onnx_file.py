@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import DependencyError, OutputError, RunError
+from candid.errors import DependencyError, OutputError, RunError, go_on_with
 from candid.files import atomic
 from candid.records import ModelCard, to_plain
 from candid.runs import RunFolder
@@ -59,7 +59,7 @@ def made_from(run: RunFolder, card: ModelCard) -> str:
         raise RunError(
             f"Cannot read the weights in {run.weights}: {error.strerror}.",
             expected="a run whose training was finished",
-            todo=f"finish it with candid run --resume {run.path}, or name another run",
+            todo=f"{go_on_with(run.path)}, or name another run",
         ) from error
     return digest.hexdigest()
 

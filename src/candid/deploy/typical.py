@@ -363,7 +363,7 @@ _WHOLE = ("checked", "caught", "displaced", "smallest")
 
 def typical_path(run: RunFolder) -> Path:
     """Where it lies in a run."""
-    return run.path / "typical.npz"
+    return run.typical
 
 
 def write_typical(path: Path, typical: Typical) -> None:

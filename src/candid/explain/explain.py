@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from candid.errors import ConfigError, did_you_mean
 from candid.explain import assembly, causal, checks
@@ -31,6 +29,7 @@ from candid.explain.saliency import ABOUT, METHODS, SIGNED, TITLES
 from candid.explain.sample import Sample, sample_of
 from candid.explain.scoring import Scorer, scoring
 from candid.predictions import Attribute
+from candid.progress import progress
 from candid.records.explanation import (
     Explanation,
     ExplanationArrays,
@@ -43,8 +42,6 @@ from candid.records.explanation import (
     SubsetMasking,
 )
 from candid.settings import ExplainConfig
-
-_DEFAULTS = ExplainConfig()
 
 
 def explain_network(
@@ -59,7 +56,7 @@ def explain_network(
     regions: Regions | None = None,
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
-    config: ExplainConfig = _DEFAULTS,
+    config: ExplainConfig | None = None,
     target: str = "label",
     layer: str = "",
     bfloat16: bool = False,
@@ -110,6 +107,7 @@ def explain_network(
     CandidError
         Where shapes do not fit each other, or the network gives no finite logits.
     """
+    config = config or ExplainConfig()
     sample = sample_of(
         images,
         label=label,
@@ -132,7 +130,7 @@ def saliency_maps(
     explained: NDArray[Any] | Tensor | None = None,
     *,
     method: str = "integrated_gradients",
-    config: ExplainConfig = _DEFAULTS,
+    config: ExplainConfig | None = None,
     layer: str = "",
     bfloat16: bool = False,
     mirrored: bool = False,
@@ -157,6 +155,7 @@ def saliency_maps(
     ConfigError
         For another method, or Grad-CAM of a network that has no map.
     """
+    config = config or ExplainConfig()
     if method not in METHODS:
         raise ConfigError(
             f"There is no method {method!r}.",
@@ -259,8 +258,8 @@ def _explained(
         quiet=quiet,
     )
     names = [n for n in config.methods if n != "grad_cam" or work.hook is not None]
-    with _progress(len(sample) * len(names), "maps", quiet) as advance:
-        mapped = {name: _mapped(work, name, advance) for name in names}
+    with progress("maps", len(sample) * len(names), quiet=quiet) as bar:
+        mapped = {name: _mapped(work, name, bar.update) for name in names}
     tests = _tests(work, {name: m.trial for name, m in mapped.items()})
     maskings, of_subsets = _maskings(work, len(classes))
     skill = causal.skill(answers, sample, len(classes), config)
@@ -348,16 +347,18 @@ def _tests(work: _Work, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tu
         None if cluster is None else cluster[work.tested],
         work.hook,
     )
-    with _progress(checks.STEPS, "checks", work.quiet) as advance:
-        return checks.check(work.scorer, trial, work.config, lambda: advance(1))
+    with progress("checks", checks.STEPS, quiet=work.quiet) as bar:
+        return checks.check(work.scorer, trial, work.config, bar.update)
 
 
 def _maskings(work: _Work, classes: int) -> tuple[tuple[Masking, ...], tuple[SubsetMasking, ...]]:
     """What painting over the regions costs: all images, and each class and group."""
     if work.regions is None or not work.config.fills:
         return (), ()
-    with _progress(len(work.sample), "masking", work.quiet) as advance:
-        masked = causal.masked_answers(work.scorer, work.sample, work.regions, work.config, advance)
+    with progress("masking", len(work.sample), quiet=work.quiet) as bar:
+        masked = causal.masked_answers(
+            work.scorer, work.sample, work.regions, work.config, bar.update
+        )
     sets = [(s, m) for s, m in work.found if s.kind in ("class", "group") and not too_few(s)]
     return (
         causal.maskings(masked, work.sample, classes, work.config),
@@ -422,10 +423,3 @@ def _check_sample(sample: Sample, classes: Sequence[str], regions: Regions | Non
             expected=f"one for all, or {len(sample)}, of {sample.side} pixels per side",
             todo="make them with candid.explain.regions for these images",
         )
-
-
-@contextmanager
-def _progress(total: int, title: str, quiet: bool) -> Iterator[Callable[[int], object]]:
-    """A bar where somebody watches; yields what moves it on."""
-    with tqdm(total=total, desc=title, disable=quiet or None, leave=False) as bar:
-        yield bar.update

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from candid.errors import ConfigError
 from candid.explain.inside_filters import filter_pictures, first_filters
 from candid.explain.inside_layers import Layers, Seen, layers_of, watched
 from candid.explain.inside_streams import Moments, Ranking, rows_along
+from candid.progress import track
 from candid.records.inside import (
     FACES_ARRAY,
     FILTERS_ARRAY,
@@ -70,7 +70,7 @@ class Faces:
     ) -> Iterator[tuple[int, Tensor]]:
         """The place of each batch's first image, and the batch as the network takes it."""
         starts = range(0, len(self.rows), batch_size)
-        for start in tqdm(starts, desc=title, disable=quiet or None, leave=False):
+        for start in track(starts, title, unit="batches", quiet=quiet):
             yield start, prepare(self.pixels[self.rows[start : start + batch_size]])
 
 

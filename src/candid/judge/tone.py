@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from candid.errors import DataError
 from candid.predictions import Attribute
+from candid.progress import progress
 from candid.records import Histogram
 from candid.records.tone import ToneBin, ToneSummary
 
@@ -178,9 +178,7 @@ def measure_tone(
     face, patch = _template(*_pooled_shape(pixels.shape[1], pixels.shape[2]))
     out = np.full((4, len(rows)), np.nan)
     step = max(1, _BLOCK // (pixels.shape[1] * pixels.shape[2]))
-    with tqdm(
-        total=len(rows), desc="skin tone", unit="image", disable=True if quiet else None
-    ) as bar:
+    with progress("skin tone", len(rows), unit="images", quiet=quiet) as bar:
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             lit = _pooled(_LINEAR[pixels[some]])

@@ -7,7 +7,6 @@ those that fall to this process. Both follow from the seed and the step's number
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from candid.data import decode
 from candid.data.dataset import sharded
@@ -29,6 +27,7 @@ from candid.data.streaming import Place, Stream
 from candid.errors import DataError, ImageError
 from candid.learn.distributed import Team
 from candid.learn.forward import Images
+from candid.progress import say
 from candid.settings import TrainConfig
 
 _AHEAD = 4  # batches that are read and decoded while another trains
@@ -220,10 +219,7 @@ class FromShards:
         dataset, most = self.streamed.dataset, self.streamed.config.max_bad_share
         if not self.quiet and len(self._bad) <= _TOLD:
             more = " (more are not told of)" if len(self._bad) == _TOLD else ""
-            tqdm.write(
-                f"{dataset.ids[row]}: {error.what}; another picture takes its place{more}",
-                sys.stderr,
-            )
+            say(f"{dataset.ids[row]}: {error.what}; another picture takes its place{more}")
         if len(self._bad) > most * len(self.rows) / self.us.size:
             raise self._too_many(
                 f"{dataset.ids[row]}: {error.what}, and {len(self._bad) - 1:,} more"

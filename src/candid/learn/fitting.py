@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from candid.errors import DependencyError
 from candid.learn.features import Features
 from candid.learn.forward import Images, logits
+from candid.progress import track
 from candid.records import HistoryRow
 from candid.settings import TrainConfig
 
@@ -234,7 +234,7 @@ def _extract_into(
     """Write the standardised features of the rows; return their mean and the factor to it."""
     sums = np.zeros((2, found.shape[1]))
     blocks = list(_blocks_of(len(rows)))
-    for block in tqdm(blocks, desc="extract", unit="batch", disable=quiet or None):
+    for block in track(blocks, "extract", unit="batches", quiet=quiet):
         found[block] = part = _features(network, images, rows[block])
         exact = part.astype(np.float64)
         sums += exact.sum(0), np.square(exact).sum(0)

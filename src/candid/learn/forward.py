@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
+
+from candid.progress import track
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,7 @@ def logits(
     try:
         parts = []
         chunks = list(_chunks(rows, batch_size))
-        for chunk in tqdm(chunks, desc=title, disable=quiet or None, leave=False):
+        for chunk in track(chunks, title, unit="batches", quiet=quiet):
             batch = images.batch(chunk, device)
             out = forward(network, batch, bfloat16)
             if mirrored:

@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from candid.data.streamed import Streamed
 from candid.errors import ConfigError, TrainingError
@@ -37,6 +36,7 @@ from candid.learn.forward import Images, forward, logits
 from candid.learn.mixing import Mixture, mix, mixture_loss, unmixed
 from candid.learn.optimizers import learning_rate, optimizer_of
 from candid.learn.state import State
+from candid.progress import progress
 from candid.records import HistoryRow
 from candid.settings import AugmentConfig, TrainConfig
 
@@ -177,11 +177,9 @@ def train(
     loss_of = Loss(task, config, state.dro)
     task = replace(task, images=task.images.resident(device))
     began = time.monotonic() - (state.history[-1].seconds if state.history else 0.0)
-    bar = tqdm(
-        total=config.steps, initial=state.step, desc="train", unit="batch", disable=quiet or None
-    )
+    work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
     feed = _feed(task, config, device, us, quiet)
-    with bar, contextlib.closing(feed.batches(state.step)) as batches:
+    with work as bar, contextlib.closing(feed.batches(state.step)) as batches:
         left = 0 if stale(state, config) else max(0, config.steps - state.step)
         for rows, batch in islice(batches, left):
             labels = torch.from_numpy(task.label[rows].astype(np.int64)).to(device)
@@ -220,7 +218,7 @@ def train(
             if evaluated:
                 row = _measure(task, state, row, loss_of.classes, config, us)
                 _keep_best(state, row)
-                bar.set_postfix(loss=f"{row.train_loss:.3f}", F1=f"{row.validation_f1:.4f}")
+                bar.note(f"loss {row.train_loss:.3f}, F1 {row.validation_f1:.4f}")
             state.history.append(row)
             bar.update()
             if save_to and due(state.step, config.steps, config.checkpoints):

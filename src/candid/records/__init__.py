@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from candid.errors import RunError
-from candid.files import write_json
+from candid.errors import RunError, go_on_with
+from candid.files import FORMAT, check_format, write_json
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -356,7 +356,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a run came from: enough to make it again, or to say why that fails."""
+    """Where a run came from: enough to make it again, or to say why that fails.
+
+    `seconds` and `digests` are by step: how long it took, and what it read.
+    """
 
     candid: str
     command: str
@@ -368,6 +371,7 @@ class Provenance:
     machine: dict[str, str]
     data: str
     data_fingerprint: str
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 # --- to and from JSON ----------------------------------------------------------------------------
@@ -386,8 +390,8 @@ def from_plain(kind: type[Record], plain: Any) -> Record:
 
 
 def write_record(path: Path, record: Any) -> None:
-    """Write a record as JSON, whole or not at all."""
-    write_json(path, to_plain(record))
+    """Write a record and the number of its format as JSON, whole or not at all."""
+    write_json(path, {"format": FORMAT} | to_plain(record))
 
 
 def read_record(path: Path, kind: type[Record]) -> Record:
@@ -396,15 +400,19 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     Raises
     ------
     RunError
-        Where the file is missing, is not JSON, or does not hold such a record.
+        Where the file is missing, is not JSON, has another format or does not hold such a record.
     """
     try:
-        return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        check_format(path, plain.get("format", FORMAT))
+        return from_plain(kind, plain)
+    except RunError:
+        raise
     except FileNotFoundError:
         raise RunError(
             f"There is no {path.name} in {path.parent}.",
             expected="a run folder in which that stage was finished",
-            todo="run the stage that writes it, or finish the run with --resume",
+            todo=go_on_with(path.parent),
         ) from None
     except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
         raise RunError(

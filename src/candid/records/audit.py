@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from candid.files import write_json
+from candid.files import FORMAT, write_json
 from candid.records import Estimate, Example, Finding, Split, State, to_plain
 from candid.records.abstention import Abstention
 from candid.records.compare import Comparison
@@ -427,7 +427,7 @@ def plain(audit: Audit) -> dict[str, Any]:
 
 def write_audit(path: Path, audit: Audit) -> None:
     """Write `audit.json`, whole or not at all; `read_record` reads it."""
-    write_json(path, plain(audit))
+    write_json(path, {"format": FORMAT} | plain(audit))
 
 
 def _short(value: Any) -> Any:

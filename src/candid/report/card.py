@@ -340,7 +340,7 @@ def _reproduction(inputs: ReportInput) -> str:
             ", ".join(f"{markdown.text(n)} {markdown.text(v)}" for n, v in p.versions.items()),
         ],
     ]
-    parts = [markdown.block(p.command, "sh"), markdown.table(["What", "Here"], facts)]
+    parts = [markdown.block(inputs.reproduction, "sh"), markdown.table(["What", "Here"], facts)]
     changed = prose.changed_settings(inputs.config)
     if changed:
         rows = [

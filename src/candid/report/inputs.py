@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -80,6 +81,11 @@ class ReportInput:
             return self.exploration.name
         # The last part alone: a card that is published should not tell where a home folder lies.
         return PurePath(self.provenance.data).name or "unnamed data"
+
+    @property
+    def reproduction(self) -> str:
+        """The command that makes the run again, from files that lie in its folder."""
+        return f"candid run {shlex.quote(self.data_name)} --config config.toml"
 
     @property
     def is_drawn(self) -> bool:

@@ -4,11 +4,11 @@ This is where the wings meet: only here do data, learn, judge and report know of
 stage can be run again alone.
 """
 
-from candid.stages.auditing import audit, audit_predictions, show_findings
+from candid.stages.auditing import audit, audit_predictions
 from candid.stages.explaining import draw_explained, explain, explain_pictures
 from candid.stages.exploring import explore, look
 from candid.stages.inside import look_inside
-from candid.stages.judging import evaluate, predict, show_examples
+from candid.stages.judging import evaluate, predict
 from candid.stages.reporting import everything, report
 from candid.stages.serving import application, load_served, serve
 from candid.stages.starting import (
@@ -21,12 +21,14 @@ from candid.stages.starting import (
     pack,
     reload,
 )
+from candid.stages.steps import all_whole
 from candid.stages.together import launched, open_together, together
 from candid.stages.training import draw_augmented, train
 from candid.stages.tuning import needs_optuna, study_folder, tune
 
 __all__ = [
     "Data",
+    "all_whole",
     "application",
     "audit",
     "audit_predictions",
@@ -53,8 +55,6 @@ __all__ = [
     "reload",
     "report",
     "serve",
-    "show_examples",
-    "show_findings",
     "study_folder",
     "together",
     "train",

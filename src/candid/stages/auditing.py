@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from candid import runs
-from candid.errors import ConfigError, RunError
+from candid.errors import ConfigError, RunError, go_on_with
 from candid.files import write_text
 from candid.foreign import read_foreign, written_by_candid
 from candid.predictions import Predictions, read_predictions
 from candid.records.audit import Audit, write_audit
 from candid.runs import RunFolder
 from candid.settings import AuditConfig, Config
-from candid.stages.exploring import thumbnails
-from candid.stages.starting import Data, timed
+from candid.stages.starting import Data
+from candid.stages.steps import forget, step
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
     from candid.records.tone import ToneSummary
-
-_LIKELY_WRONG = 40  # labels that the report shows with their pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +65,12 @@ def read_any(path: Path, columns: Columns) -> Predictions:
         )
     if path.is_dir():
         run, _ = runs.open_run(path)
+        if not run.predictions.is_file():
+            raise RunError(
+                f"There is no {run.predictions.name} in {path}.",
+                expected="a run that has predicted",
+                todo=go_on_with(path),
+            )
         return read_predictions(run.predictions)
     if ours:
         return read_predictions(path)
@@ -118,7 +121,7 @@ def audit(
     PredictionsError
         Where the predictions cannot be audited.
     """
-    with timed(run, "audit"):
+    with step(run, "audit", config):
         predictions = read_predictions(run.predictions)
         tone = None
         if data is not None:
@@ -130,6 +133,8 @@ def audit(
         write_audit(run.audit, found)
         if found.comparison is not None:
             write_comparison(run.comparison, found.comparison)
+    if data is None or before is not None:
+        forget(run, "audit")  # the main job's is with skin tone, and of this model alone
     return found
 
 
@@ -197,17 +202,3 @@ def with_tone(
     tone = measure_tone(data.store.pixels, rows=rows, quiet=quiet)
     attributes = dict(predictions.attributes) | tone.attributes()
     return replace(predictions, attributes=attributes), tone.summary()
-
-
-def show_findings(run: RunFolder, data: Data, config: Config, audit: Audit) -> None:
-    """Add the pictures of the surest mistakes and of labels that may be wrong to the run's."""
-    shown = [e.id for s in audit.splits for f in s.findings for e in f.mistakes]
-    if audit.noise is not None:
-        shown += [w.id for w in audit.noise.likely_wrong[:_LIKELY_WRONG]]
-    pictures = runs.read_pictures(run)
-    fresh = _without(shown, {name for kind, name in pictures if kind == "thumbnail"})
-    runs.write_pictures(run, pictures | thumbnails(data, config, fresh))
-
-
-def _without(ids: Sequence[str], known: set[str]) -> list[str]:
-    return [i for i in dict.fromkeys(ids) if i not in known]

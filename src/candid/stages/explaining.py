@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candid.errors import ConfigError, DataError, ImageError, RunError
+from candid.errors import ConfigError, DataError, ImageError
 from candid.records import ModelCard, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
-from candid.runs import RunFolder
+from candid.runs import RunFolder, refuse_untrained
 from candid.settings import Config
 from candid.stages.loading import loaded
-from candid.stages.starting import Data, needs_torch, timed
+from candid.stages.starting import Data, needs_torch
+from candid.stages.steps import step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,8 +45,8 @@ def explain(
         Where the split holds no labelled images.
     """
     needs_torch()
-    _refuse_untrained(run)
-    with loaded(run, config, network) as model, timed(run, "explain"):
+    refuse_untrained(run)
+    with loaded(run, config, network) as model, step(run, "explain", config):
         from candid.explain.explain import explain_network
 
         dataset, store, about = data.dataset, data.store, config.explain
@@ -133,7 +134,7 @@ def explain_pictures(
     """
     pictures = _decoded(run, files, config)
     needs_torch()
-    _refuse_untrained(run)
+    refuse_untrained(run)
     with loaded(run, config, network) as model:
         from candid.explain.explain import saliency_maps
         from candid.explain.sample import sample_of
@@ -212,15 +213,6 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
 
 
 # --- the run's network ---------------------------------------------------------------------------
-
-
-def _refuse_untrained(run: RunFolder) -> None:
-    if not run.model.is_file():
-        raise RunError(
-            f"{run.path} holds no trained network.",
-            expected="a run whose training was finished",
-            todo=f"candid train --resume {run.path}",
-        )
 
 
 def _decoded(run: RunFolder, files: Sequence[Path], config: Config) -> list[NDArray[np.uint8]]:

@@ -10,7 +10,8 @@ from candid import runs
 from candid.records import Exploration, write_record
 from candid.runs import RunFolder
 from candid.settings import Config
-from candid.stages.starting import Data, timed
+from candid.stages.starting import Data
+from candid.stages.steps import step
 
 if TYPE_CHECKING:
     from candid.data.explore import ExplorationImages
@@ -45,7 +46,7 @@ def explore(run: RunFolder, data: Data, config: Config, *, quiet: bool = False) 
     """Write data.json, findings.parquet, and the pictures that go with them."""
     from candid.data.pictures import png
 
-    with timed(run, "explore"):
+    with step(run, "explore", config):
         exploration, images = look(data, config, findings=run.findings, quiet=quiet)
         shown = [i for ids in exploration.samples.values() for i in ids]
         pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}

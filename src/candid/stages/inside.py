@@ -16,7 +16,8 @@ from candid.records.inside import WEIGHTS_ARRAY, Inside, write_inside_arrays
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.loading import loaded
-from candid.stages.starting import Data, needs_torch, timed
+from candid.stages.starting import Data, needs_torch
+from candid.stages.steps import step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +62,7 @@ def look_inside(
         return Faces(store.pixels, rows, ids, labels)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(timed(run, "inside"))
+        stack.enter_context(step(run, "inside", config))
         model = stack.enter_context(loaded(run, config, network))
         card, device = model.card, model.device
         stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=model.bfloat16))

@@ -10,9 +10,9 @@ from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Evaluation, write_record
 from candid.runs import RunFolder
 from candid.settings import Config
-from candid.stages.exploring import thumbnails
 from candid.stages.loading import loaded
-from candid.stages.starting import Data, needs_torch, timed
+from candid.stages.starting import Data, needs_torch
+from candid.stages.steps import step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +36,7 @@ def predict(
     from candid.judge.calibration import apply_temperature, fit_temperature
     from candid.learn.forward import Images, logits
 
-    with timed(run, "predict"), loaded(run, config, network) as model:
+    with step(run, "predict", config), loaded(run, config, network) as model:
         card, dataset, store = model.card, data.dataset, data.store
         rows = np.concatenate(
             [dataset.rows(split, store.usable) for split in ("validation", "test")]
@@ -79,14 +79,8 @@ def evaluate(run: RunFolder, config: Config) -> Evaluation:
     """Write evaluation.json from predictions.parquet and history.parquet."""
     from candid.judge.evaluate import evaluate as judge
 
-    with timed(run, "evaluate"):
+    with step(run, "evaluate", config):
         predictions = read_predictions(run.predictions)
         evaluation = judge(predictions, config.evaluate, history=runs.read_history(run))
         write_record(run.evaluation, evaluation)
     return evaluation
-
-
-def show_examples(run: RunFolder, data: Data, config: Config, evaluation: Evaluation) -> None:
-    """Add the pictures of the surest mistakes and the least sure images to the run's."""
-    shown = [e.id for s in evaluation.splits for e in (*s.surest_mistakes, *s.least_sure)]
-    runs.write_pictures(run, runs.read_pictures(run) | thumbnails(data, config, shown))

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid import runs
 from candid.errors import ConfigError
+from candid.progress import stages
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.inside import Inside, read_inside_arrays
 from candid.runs import RunFolder
 from candid.settings import Config
-from candid.stages.auditing import audit, show_findings
+from candid.stages.auditing import audit
 from candid.stages.explaining import explain
-from candid.stages.exploring import explore
+from candid.stages.exploring import explore, thumbnails
 from candid.stages.inside import look_inside
-from candid.stages.judging import evaluate, predict, show_examples
+from candid.stages.judging import evaluate, predict
 from candid.stages.starting import Data
-from candid.stages.training import train
+from candid.stages.steps import is_whole, note, step
+from candid.stages.training import augmented, train
 from candid.stages.using import know_pictures
 
 if TYPE_CHECKING:
     from torch import nn
+
+_LIKELY_WRONG = 40  # labels that the report shows with their pictures
 
 
 def report(run: RunFolder, config: Config) -> Path:
@@ -49,8 +53,9 @@ def report(run: RunFolder, config: Config) -> Path:
         audit=read_record(run.audit, Audit) if run.audit.is_file() else None,
         **_explained(run),
     )
-    write_text(run.report, render(inputs))
-    write_text(run.card, card(inputs))
+    with step(run, "report", config):
+        write_text(run.report, render(inputs))
+        write_text(run.card, card(inputs))
     return run.report
 
 
@@ -68,6 +73,23 @@ def _explained(run: RunFolder) -> dict[str, Any]:
     return found
 
 
+def show_pictures(run: RunFolder, data: Data, config: Config) -> None:
+    """Add to the run's pictures what the report shows: mistakes, doubtful labels, augmentation."""
+    with step(run, "pictures", config):
+        evaluation = read_record(run.evaluation, Evaluation)
+        found = read_record(run.audit, Audit)
+        shown = [e.id for s in evaluation.splits for e in (*s.surest_mistakes, *s.least_sure)]
+        shown += [e.id for s in found.splits for f in s.findings for e in f.mistakes]
+        if found.noise is not None:
+            shown += [w.id for w in found.noise.likely_wrong[:_LIKELY_WRONG]]
+        pictures = runs.read_pictures(run)
+        fresh = [i for i in dict.fromkeys(shown) if ("thumbnail", i) not in pictures]
+        pictures |= thumbnails(data, config, fresh)
+        if config.network.name != "features" and ("picture", "augmented") not in pictures:
+            pictures["picture", "augmented"] = augmented(data, config)
+        runs.write_pictures(run, pictures)
+
+
 def everything(
     run: RunFolder,
     data: Data,
@@ -78,18 +100,33 @@ def everything(
 ) -> Evaluation:
     """Explore, train, predict, evaluate, audit, explain and report: what `candid run` does.
 
-    Stages whose files are whole are not done again, so a run that was killed goes on.
+    Steps that are whole are not done again, so a run that was killed goes on.
     """
-    if not run.data.is_file():
-        explore(run, data, config, quiet=quiet)
-    train(run, data, config, network=network, quiet=quiet)
-    predict(run, data, config, network=network, quiet=quiet)
-    evaluation = evaluate(run, config)
-    show_examples(run, data, config, evaluation)
-    show_findings(run, data, config, audit(run, config, data, quiet=quiet))
-    explain(run, data, config, network=network, quiet=quiet)
-    with suppress(ConfigError):  # a network of a single layer has no inside
-        look_inside(run, data, config, network=network, quiet=quiet)
-    know_pictures(run, data, config)
-    report(run, config)
-    return evaluation
+    own: dict[str, Any] = {"network": network, "quiet": quiet}
+    work: dict[str, Callable[[], object]] = {
+        "explore": lambda: explore(run, data, config, quiet=quiet),
+        "train": lambda: train(run, data, config, **own),
+        "predict": lambda: predict(run, data, config, **own),
+        "evaluate": lambda: evaluate(run, config),
+        "audit": lambda: audit(run, config, data, quiet=quiet),
+        "pictures": lambda: show_pictures(run, data, config),
+        "explain": lambda: explain(run, data, config, **own),
+        "inside": lambda: _look_inside(run, data, config, **own),
+        "typical": lambda: know_pictures(run, data, config),
+        "report": lambda: report(run, config),
+    }
+    with stages(tuple(work), quiet=quiet) as told:
+        for name, do in work.items():
+            if is_whole(run, name, config):
+                told.skip(name)
+                continue
+            with told.begin(name):
+                do()
+    return read_record(run.evaluation, Evaluation)
+
+
+def _look_inside(run: RunFolder, data: Data, config: Config, **how: Any) -> None:
+    try:
+        look_inside(run, data, config, **how)
+    except ConfigError:  # a network of a single layer has no inside
+        note(run, "inside", config)

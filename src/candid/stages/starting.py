@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,11 +184,3 @@ def needs_torch() -> None:
             expected="the extra 'train'",
             todo="pip install 'candid[train]'",
         ) from error
-
-
-@contextmanager
-def timed(run: RunFolder, stage: str) -> Iterator[None]:
-    """Note in the run how long the block took."""
-    began = time.monotonic()
-    yield
-    runs.note_seconds(run, stage, time.monotonic() - began)

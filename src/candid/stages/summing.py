@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from candid.errors import ConfigError, PredictionsError
 from candid.foreign.folder import Folder, Piece
 from candid.foreign.opening import open_folder
+from candid.progress import progress
 from candid.records import SPLITS
 from candid.records.audit import Audit
 from candid.settings import AuditConfig
@@ -100,7 +100,7 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
     names = tuple(a.name for a in folder.attributes)
     tallies: dict[str, Tally] = {}
     unlabelled = silent = 0
-    with tqdm(total=folder.n, desc="audit", unit=" rows", disable=quiet or None) as bar:
+    with progress("audit", folder.n, unit="rows", quiet=quiet) as bar:
         for piece in folder.pieces():
             bar.update(len(piece.label))
             said = ~np.isnan(piece.probability).any(axis=1)

@@ -84,7 +84,6 @@ def _found(
 ) -> tuple[Config, Path, Provenance | None]:
     """Settings and data of the run that is there, or those of the command for a new one."""
     if config is not None and where is not None and not run.config.is_file():
-        run.provenance.unlink(missing_ok=True)  # of one that was killed before it began
         runs.refuse_full(run.path)
         return config, where, None
     _, found = runs.open_run(run.path)

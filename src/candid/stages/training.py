@@ -13,6 +13,7 @@ from candid.records import ModelCard, read_record, write_record
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.starting import Data, needs_torch
+from candid.stages.steps import forget, is_whole, note
 from candid.stages.together import launched
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ def train(
 
     `network` is a module of the caller's own, for `network.name = "own"`.
 
-    Writes checkpoint/, history.parquet, model.safetensors and model.json. Where model.json is
+    Writes checkpoint/, history.parquet, model.safetensors and model.json. Where these two are
     there, training is finished and nothing is done. Of several processes that train together, one
     writes.
     """
-    if not launched() and run.model.is_file():
+    if not launched() and is_whole(run, "train", config):
         return read_record(run.model, ModelCard)
     needs_torch()
     from candid.data.layouts.assembly import check_learnable
@@ -52,7 +53,9 @@ def train(
 
     us = team()
     quiet = quiet or not us.leads
-    done = us.told(lambda: read_record(run.model, ModelCard) if run.model.is_file() else None)
+    done = us.told(
+        lambda: read_record(run.model, ModelCard) if is_whole(run, "train", config) else None
+    )
     if done is not None:
         return done
     check_learnable(data.dataset, data.store.usable)
@@ -106,11 +109,12 @@ def _kept(
     """Write what came of a training that is done; model.json last, as it says so."""
     from candid.learn.model import save_weights
 
+    forget(run, "train")
     runs.write_history(run, state.history)
     card = _card(state, task, data, config)
     kept = state.best if config.train.keep == "best" else state.measured.state_dict()
     save_weights(run.weights, kept)
-    runs.note_seconds(run, "train", time.monotonic() - began)
+    note(run, "train", config, time.monotonic() - began)
     write_record(run.model, card)
     return card
 
@@ -237,7 +241,12 @@ def draw_augmented(path: Path, data: Data, config: Config) -> None:
     from candid.files import atomic
 
     with atomic(path) as part:
-        part.write_bytes(_augmented(task_of(data, config), config, rows=8))
+        part.write_bytes(augmented(data, config, rows=8))
+
+
+def augmented(data: Data, config: Config, *, rows: int = 4) -> bytes:
+    """A PNG of that."""
+    return _augmented(task_of(data, config), config, rows=rows)
 
 
 def _augmented(task: Task, config: Config, *, rows: int) -> bytes:

@@ -181,8 +181,6 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
                 todo=f"remove {path}, then give the same command again",
             )
     else:
-        for left in (run.provenance, *path.glob(".*.part")):  # of one killed before it began
-            left.unlink(missing_ok=True)
         run, config = begin(path, config, data)
     evaluation = everything(run, data, config, quiet=quiet)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits if s.n}

@@ -14,7 +14,8 @@ from candid.errors import OutputError, RunError
 from candid.records import Estimate, ModelCard, read_record, write_record
 from candid.runs import RunFolder, open_run
 from candid.settings import Config
-from candid.stages.starting import Data, needs_torch, reload, timed
+from candid.stages.starting import Data, needs_torch, reload
+from candid.stages.steps import step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ def know_pictures(run: RunFolder, data: Data, config: Config) -> Typical:
     from candid.deploy.typical import fit_typical, typical_path, write_typical
 
     dataset, store = data.dataset, data.store
-    with timed(run, "typical"):
+    with step(run, "typical", config):
         typical = fit_typical(
             store.pixels,
             dataset.rows("train", store.usable),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from candid.errors import TrainingError
 from candid.learn.tune.search import best_trial
@@ -24,6 +23,7 @@ from candid.learn.tune.study import (
     quietly,
     was_queued,
 )
+from candid.progress import progress
 from candid.settings import Config
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _queue(
         trial.set_user_attr("told", told)
         return value
 
-    with quietly(), tqdm(total=len(jobs), desc=title, unit="run", disable=quiet or None) as bar:
+    with quietly(), progress(title, len(jobs), unit="runs", quiet=quiet) as bar:
         known = [_job_of(t) for t in alive(study.finals)]
         for job in jobs:
             if job not in known:
@@ -157,8 +157,7 @@ def _queue(
         while True:
             now = counts(study, study.finals)
             done = [_job_of(t) for t in alive(study.finals) if t.state.name == "COMPLETE"]
-            bar.n = sum(job in done for job in jobs)
-            bar.refresh()
+            bar.update(sum(job in done for job in jobs) - bar.n)
             if now["waiting"]:
                 one(study, study.finals, do)
             elif bar.n == len(jobs):

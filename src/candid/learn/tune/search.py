@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from candid.errors import ConfigError, TrainingError
 from candid.learn.tune.space import Choices, Range, Value, changed, size_of, value_of
 from candid.learn.tune.study import (
@@ -20,6 +18,7 @@ from candid.learn.tune.study import (
     quietly,
     was_queued,
 )
+from candid.progress import Progress, progress, say
 from candid.settings import Config
 
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ def search(study: Study, objective: Objective, *, quiet: bool = False) -> None:
 
     Returns when no trial is running any more, anywhere. Where the budget was spent before, at once.
     """
-    with quietly(), _bar(study, quiet) as bar:
+    work = progress("tune", study.tune.trials, unit="trials", quiet=quiet)
+    with quietly(), work as bar:
         _begin_with_the_baseline(study)
         deadline = time.monotonic() + 60 * study.tune.minutes if study.tune.minutes else None
         withdrawn = 0
@@ -50,14 +50,13 @@ def search(study: Study, objective: Objective, *, quiet: bool = False) -> None:
             now = counts(
                 study, study.search
             )  # after closing: who begins later sees that it is closed
-            bar.n = min(now["finished"], study.tune.trials)
-            bar.refresh()
+            bar.update(min(now["finished"], study.tune.trials) - bar.n)
             if now["waiting"] or (now["taken"] < study.tune.trials and not is_closed):
                 tried = one(study, study.search, lambda trial: _try(study, trial, objective))
                 withdrawn = 0 if tried else withdrawn + 1
-                _tell(study, tried, bar)
+                _tell(study, tried, bar, quiet)
             elif now["running"]:
-                bar.set_postfix_str("waiting for other processes")
+                bar.note("waiting for other processes")
                 time.sleep(PATIENCE)
             elif is_closed:
                 return
@@ -75,10 +74,6 @@ def closed(study: Study) -> str:
     """Why no more trials begin; empty while they do."""
     reason: str = study.search.user_attrs.get("closed", "")
     return reason
-
-
-def _bar(study: Study, quiet: bool) -> tqdm[Any]:
-    return tqdm(total=study.tune.trials, desc="tune", unit="trial", disable=quiet or None)
 
 
 def _begin_with_the_baseline(study: Study) -> None:
@@ -165,15 +160,15 @@ def _withdraw_where_superfluous(study: Study, trial: optuna.Trial) -> None:
         raise Withdrawn("the budget is spent")
 
 
-def _tell(study: Study, trial: FrozenTrial | None, bar: tqdm[Any]) -> None:
+def _tell(study: Study, trial: FrozenTrial | None, bar: Progress, quiet: bool) -> None:
     """A line per trial that a person can read, above the bar."""
-    if trial is None or bar.disable:
+    if trial is None:
         return
     f1 = f"{trial.value:.4f}" if trial.value is not None else "   –  "
     words = "  ".join(f"{n.partition('.')[2]}={_brief(v)}" for n, v in trial.params.items())
-    bar.write(f"{trial.number:4d}  {f1}  {trial.state.name.lower():8}  {words}")
+    say(f"{trial.number:4d}  {f1}  {trial.state.name.lower():8}  {words}", quiet=quiet)
     if best := best_trial(study):
-        bar.set_postfix_str(f"best {best.value:.4f} (trial {best.number})")
+        bar.note(f"best {best.value:.4f} (trial {best.number})")
 
 
 def _brief(value: Any) -> str:

@@ -1,0 +1,234 @@
+"""How far the work is: a bar on a terminal, lines elsewhere, nothing where it is to be quiet.
+
+Everything goes to standard error. `stages` names the parts of a long job; `track` and `progress`
+tell of one piece of work, which inside a stage belongs to that stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+clock = time.monotonic
+_LEAST = 1.0  # seconds between two lines about the same work
+_PATIENCE = 30.0  # the same where nobody knows how much work there is
+_BAR = "{desc} {percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+def say(line: str, *, quiet: bool = False) -> None:
+    """Write a line, above the bars that are shown."""
+    if quiet or sys.stderr is None:
+        return
+    from tqdm import tqdm
+
+    with contextlib.suppress(OSError, ValueError):  # nobody listens any more: work goes on
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+
+def _on_a_screen() -> bool:
+    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _tqdm(**how: Any) -> Any:
+    if "ipykernel" in sys.modules:
+        from tqdm import auto as bars
+    else:
+        import tqdm as bars  # type: ignore[no-redef]
+
+        # A terminal may say that it has no size, and tqdm would then draw nothing.
+        how["ncols"], how["nrows"] = shutil.get_terminal_size()
+    return bars.tqdm(file=sys.stderr, **how)
+
+
+def _span(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))
+
+
+# --- one piece of work ---------------------------------------------------------------------------
+
+
+class Progress:
+    """A piece of work that goes on; this one says nothing."""
+
+    def __init__(self, total: int | None = None, done: int = 0) -> None:
+        self.total = total
+        self.n = done
+
+    def update(self, n: int = 1) -> None:
+        """So much more is done."""
+        self.n += n
+
+    def note(self, text: str) -> None:
+        """A few words about how it stands."""
+
+    def expect(self, total: int) -> None:
+        """So much there is in all, as is known now."""
+        self.total = total
+
+
+class _Lines(Progress):
+    """A line per tenth, or now and then where the total is unknown."""
+
+    def __init__(self, title: str, total: int | None, unit: str, done: int) -> None:
+        super().__init__(total, done)
+        self.title, self.unit, self.words = title, unit, ""
+        self.first, self.tenth = done, self._tenth()
+        self.began = self.told = clock()
+
+    def note(self, text: str) -> None:
+        self.words = f"; {text}"
+
+    def update(self, n: int = 1) -> None:
+        super().update(n)
+        now = clock()
+        tenth = self._tenth()
+        quiet_for = now - self.told
+        if self.total and (tenth <= self.tenth or self.n >= self.total or quiet_for < _LEAST):
+            return
+        if not self.total and quiet_for < _PATIENCE:
+            return
+        self.tenth, self.told = tenth, now
+        spent = now - self.began
+        done = f"{self.n:,}{f' of {self.total:,}' if self.total else ''} {self.unit}".rstrip()
+        if self.total and self.n > self.first:
+            left = _span(spent * (self.total - self.n) / (self.n - self.first))
+            say(f"{self.title}: {tenth}0% ({done}), {left} left{self.words}")
+        else:
+            say(f"{self.title}: {done} in {_span(spent)}{self.words}")
+
+    def _tenth(self) -> int:
+        return self.n * 10 // self.total if self.total else 0
+
+
+class _Bar(Progress):
+    """A bar of tqdm's, of its own or of the stage."""
+
+    def __init__(self, bar: Any, total: int | None, done: int, behind: str = "") -> None:
+        super().__init__(total, done)
+        self.bar, self.behind = bar, behind
+
+    def update(self, n: int = 1) -> None:
+        super().update(n)
+        self.bar.update(n)
+
+    def note(self, text: str) -> None:
+        self.bar.set_postfix_str("; ".join(filter(None, (text, self.behind))), refresh=False)
+
+    def expect(self, total: int) -> None:
+        super().expect(total)
+        self.bar.total = total
+
+
+@contextlib.contextmanager
+def progress(
+    title: str,
+    total: int | None = None,
+    *,
+    unit: str = "",
+    done: int = 0,
+    quiet: bool = False,
+) -> Iterator[Progress]:
+    """Some work of `total` units, `done` of them before; what is yielded is told how it goes."""
+    if quiet or sys.stderr is None:
+        yield Progress(total, done)
+    elif _stages is not None:
+        yield _stages.part(title, total, unit, done)
+    elif _on_a_screen():
+        with _tqdm(
+            desc=title,
+            total=total,
+            initial=done,
+            unit=f" {unit}",
+            bar_format=_BAR if total else None,
+        ) as bar:
+            yield _Bar(bar, total, done)
+    else:
+        began = clock()
+        say(f"{title}: {f'{total:,} ' if total else ''}{unit}".rstrip(": "))
+        yield _Lines(title, total, unit, done)
+        say(f"{title}: done in {_span(clock() - began)}")
+
+
+def track(
+    iterable: Iterable[T],
+    title: str,
+    total: int | None = None,
+    *,
+    unit: str = "",
+    quiet: bool = False,
+) -> Iterator[T]:
+    """The same items, told of as they go by."""
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    with progress(title, total, unit=unit, quiet=quiet) as work:
+        for item in iterable:
+            yield item
+            work.update()
+
+
+# --- a job of several stages ---------------------------------------------------------------------
+
+
+class Stages:
+    """The stages of a job, in order: what is done, what goes on, what comes."""
+
+    def __init__(self, names: Sequence[str], bar: Any, quiet: bool) -> None:
+        self.names, self.bar, self.quiet = names, bar, quiet
+        self.now = ""
+
+    @contextlib.contextmanager
+    def begin(self, name: str) -> Iterator[None]:
+        """Do a stage inside."""
+        global _stages
+        place = self.names.index(name) + 1
+        self.now, began, before = name, clock(), _stages
+        if self.bar is not None:
+            self.part(name, None, "", 0)
+        else:
+            say(f"{name} ({place} of {len(self.names)})", quiet=self.quiet)
+        _stages = None if self.quiet else self
+        try:
+            yield
+        finally:
+            _stages = before
+        say(f"{name}: done in {_span(clock() - began)}", quiet=self.quiet)
+
+    def skip(self, name: str) -> None:
+        """A stage that was done before."""
+        say(f"{name}: done before", quiet=self.quiet)
+
+    def part(self, title: str, total: int | None, unit: str, done: int) -> Progress:
+        """A piece of the present stage's work."""
+        title = self.now if title == self.now else f"{self.now}, {title}"
+        if self.bar is None:
+            return _Lines(title, total, unit, done)
+        coming = ", ".join(self.names[self.names.index(self.now) + 1 :])
+        self.bar.initial = done
+        self.bar.reset(total or float("inf"))
+        self.bar.n = done
+        work = _Bar(self.bar, total, done, f"then {coming}" if coming else "")
+        self.bar.set_description_str(title, refresh=False)
+        work.note("")
+        self.bar.refresh()
+        return work
+
+
+_stages: Stages | None = None  # those of the job that goes on
+
+
+@contextlib.contextmanager
+def stages(names: Sequence[str], *, quiet: bool = False) -> Iterator[Stages]:
+    """A job of stages by these names, on one bar."""
+    if quiet or not _on_a_screen():
+        yield Stages(names, None, quiet)
+        return
+    with contextlib.closing(_tqdm(total=None, bar_format=_BAR, leave=False)) as bar:
+        yield Stages(names, bar, quiet)

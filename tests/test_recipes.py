@@ -1,0 +1,70 @@
+"""What each recipe means, written out: changing a default must not change a recipe."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+import candid
+from candid.config import load_config, recipes, with_values
+from candid.settings import Config
+
+DEEP = {
+    "network": {"name": "deep", "width": 0, "depth": 0, "members": 1, "drop": 0.1},
+    "augment": {
+        "flip": 0.5, "rotation_degrees": 5.0, "rotation": 1.0, "perspective_shift": 0.05,
+        "perspective": 0.5, "brightness": 0.45, "contrast": 0.3, "saturation": 0.3, "erase": 0.5,
+        "erase_patches": 1, "erase_smallest": 0.02, "erase_largest": 0.05,
+    },
+    "train": {
+        "steps": 635, "batch_size": 256, "optimizer": "muon", "learning_rate": 4e-3,
+        "schedule": "cosine", "warmup": 0.15, "weight_decay": 0.02, "average": 0.99,
+        "label_smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, "first_side": 0, "patience": 0,
+        "mirrored": True, "class_weights": "none", "balance": "none", "evaluations": 10,
+        "checkpoints": 20, "keep": "last", "seed": 0,
+    },
+}  # fmt: skip
+STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+ADAM = {
+    "optimizer": "adam", "learning_rate": 1e-3, "schedule": "constant", "warmup": 0.0,
+    "weight_decay": 0.0, "average": 0.0, "label_smoothing": 0.0, "class_weights": "inverse",
+    "evaluations": 20,
+}  # fmt: skip
+RECIPES = {
+    "deep": {},
+    "best": {"network": {"members": 4}, "train": {"batch_size": 1024}},
+    "plain": {
+        "network": {"name": "plain"},
+        "augment": STILL,
+        "train": {**ADAM, "mirrored": False, "keep": "best"},
+    },
+    "features": {"network": {"name": "features"}, "augment": STILL, "train": ADAM},
+    "vit": {
+        "network": {"name": "vit", "width": 128},
+        "augment": STILL,
+        "train": {
+            "steps": 1270, "optimizer": "adamw", "learning_rate": 1e-3, "warmup": 0.1,
+            "weight_decay": 0.1, "average": 0.998,
+        },
+    },
+}  # fmt: skip
+
+
+def test_the_settings_of_each_recipe():
+    assert sorted(RECIPES) == sorted(recipes())
+    deep = dataclasses.asdict(load_config(recipe="deep"))
+    for section, values in DEEP.items():
+        assert deep[section] | values == deep[section]
+    for name, changes in RECIPES.items():
+        assert load_config(recipe=name) == with_values(load_config(recipe="deep"), changes), name
+
+
+def test_one_default():
+    """In Python, for `candid run` and for `candid train`."""
+    assert Config() == load_config() == load_config(recipe="deep")
+
+
+@pytest.mark.parametrize("name", [n for n in candid.__all__ if n[0].islower()])
+def test_signatures_are_short(name):
+    """Help begins with words, not with kilobytes of defaults."""
+    assert "Config(" not in str(inspect.signature(getattr(candid, name)))
