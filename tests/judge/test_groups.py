@@ -186,3 +186,11 @@ def test_answers_without_probabilities_have_no_confidence():
     for name in ("confidence", "overconfidence", "calibration_error"):
         assert np.isnan(m.value[m.row(name)]).all()
     assert not np.isnan(m.value[m.row("accuracy")]).any()
+
+
+def test_a_rounding_among_no_images_is_no_figure():
+    figures = Figures(("no", "yes"), rich=True, bins=3)
+    sums = np.zeros((4 + 1 + 3, 1, 2), np.float32)
+    sums[4:, 0, 0] = 1e-7  # what is left of a larger group's confidence where no image is left
+    drawn = figures.of(sums, around=np.ones((8, 1, 2), np.float32))
+    assert np.isnan(drawn[:, 0, 0]).all()

@@ -75,6 +75,8 @@ class Figures:
         support, hit = sums[:count], sums[count : 2 * count]
         answered = sums[2 * count : 3 * count] if count > 2 else hit + (support - hit)[::-1]
         n = support.sum(0)
+        # Of a side without images what is summed may be a rounding, and not 0.
+        n = np.where(n > 0, n, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             f1 = 2 * hit / (support + answered)
             weighted = np.where(support > 0, f1 * support, 0).sum(0) / n
