@@ -266,13 +266,7 @@ def _sentence(
             f"or there are too few {what} to tell."
         )
     if not len(s.verification.rows):
-        sure = f"where the probability is at least {rule.threshold:.4g}"
-        which = sure if rule.threshold > 0 else "every image"
-        return (
-            f"For at most {100 * target:.3g}% wrong answers it answers {which}. How many of these "
-            "answers are wrong was not measured: there are no labelled images in test, and the "
-            "threshold was found on validation."
-        )
+        return _not_measured(target, rule)
     said = (
         f"For at most {100 * target:.3g}% wrong answers it answers {_percent(everyone.coverage)} "
         f"of the images; of these answers {_percent(everyone.error)} are wrong"
@@ -290,6 +284,16 @@ def _sentence(
     return (
         f"{said}. Of those annotated {g.attribute}: {g.value} it answers {_percent(g.coverage)}, "
         "the least of all groups that are large enough to tell."
+    )
+
+
+def _not_measured(target: float, rule: AbstentionRule) -> str:
+    sure = f"where the probability is at least {rule.threshold:.4g}"
+    return (
+        f"For at most {100 * target:.3g}% wrong answers it answers "
+        f"{sure if rule.threshold > 0 else 'every image'}. How many of these answers are wrong was "
+        "not measured: there are no labelled images in test, and the threshold was found on "
+        "validation."
     )
 
 
