@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +67,26 @@ def test_a_run(run, capsys):
     found = read_record(run / "audit.json", Audit)
     assert found.splits[0].findings[0].conditions[0].attribute == "hat"
     assert "audit" in read_record(RunFolder(run).provenance, candid.records.Provenance).seconds
+
+
+def test_a_promise_is_not_measured_on_what_it_was_made_on(tmp_path, capsys):
+    p = crowd(700, SHARES, 0, base=0.0)
+    path = tmp_path / "predictions.parquet"
+    write_predictions(path, replace(p, split=np.full(len(p), "validation")))
+    words = ["audit", path, "--set", "audit.draws=60", "--set", "audit.slices=0"]
+    assert call(*words) == 0
+    said = capsys.readouterr().out
+    assert "How many of these answers are wrong was not measured" in said
+    assert "of these answers 0" not in said
+    assert call(*words, "--json") == 0
+    (first, _) = json.loads(capsys.readouterr().out)["abstention"]["targets"]
+    everyone = first["groups"][0]
+    assert first["rule"]["target_error"] == 0.01
+    assert (everyone["state"], everyone["error"]["value"]) == ("not applicable", None)
+    write_predictions(path, replace(p, split=np.full(len(p), "train")))
+    assert call(*words) == 0
+    said = capsys.readouterr().out
+    assert "No threshold for abstention" in said and "\nabstention: " not in said
 
 
 def test_json_and_out_say_the_same(run, tmp_path, capsys):

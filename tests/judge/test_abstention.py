@@ -294,13 +294,53 @@ def test_unknown_identities_are_as_good_as_none():
     assert to_plain(abstention(p)) == to_plain(abstention(unknown))
 
 
-@pytest.mark.parametrize("splits", [("test",), ("validation",), ("train",)])
-def test_one_split_is_halved_by_person(splits):
+@pytest.mark.parametrize("splits", [("test",), ("test", "train")])
+def test_test_alone_is_halved_by_person(splits):
     p = predictions(seed=9, n=1000, people=200, splits=splits)
     a = abstention(p, target_errors=(0.1,))
-    assert a.calibration_n + a.n == 1000 and a.calibration_people + a.people == 200
-    assert a.calibrated_on == f"half of the people in {splits[0]}"
-    assert any("not labelled images in both" in note for note in a.notes)
+    test = p[p.split == "test"]
+    assert a.calibration_n + a.n == len(test)
+    assert a.calibration_people + a.people == len(np.unique(test.identity))
+    assert a.calibrated_on == "half of the people in test"
+    assert any("no labelled images in validation" in note for note in a.notes)
+
+
+def figures(plain):
+    """Every value of every estimate in plain data."""
+    if isinstance(plain, dict):
+        if "method" in plain:
+            yield plain["value"]
+        plain = list(plain.values())
+    for part in plain if isinstance(plain, list) else ():
+        yield from figures(part)
+
+
+@pytest.mark.parametrize("splits", [("validation",), ("validation", "train")])
+@pytest.mark.parametrize("people", [None, 1500])
+def test_without_test_images_nothing_is_measured(splits, people):
+    """What was chosen on the images of validation proves nothing about them."""
+    p = predictions(seed=3, n=6000, people=people, splits=splits)
+    a = abstention(p, target_errors=(0.02, 0.1))
+    with_test = dataclasses.replace(p, split=np.where(p.split == "train", "test", p.split))
+    for target, other in zip(a.targets, abstention(with_test, target_errors=(0.02, 0.1)).targets,
+                             strict=True):  # fmt: skip
+        assert target.rule is not None
+        assert "not measured" in target.sentence
+        assert "% are wrong" not in target.sentence
+        assert {g.state for g in target.groups} == {"not applicable"}
+        if len(splits) > 1:  # the rule is that of validation, whatever test holds
+            assert target.rule == other.rule
+    assert (a.calibrated_on, a.verified_on, a.n, a.curves) == ("validation", "", 0, ())
+    plain = to_plain(a)
+    known = list(figures(plain))
+    assert len(known) > 50 and set(known) == {None}
+    assert from_plain(Abstention, plain).notes == a.notes
+    assert "no promise was measured" in a.notes[0]
+
+
+def test_images_of_training_promise_nothing():
+    with pytest.raises(PredictionsError, match="learned from"):
+        abstention(predictions(seed=9, n=1000, splits=("train",)))
 
 
 def test_too_few_to_promise_anything():
@@ -318,10 +358,10 @@ def test_bad_input():
     p = predictions(n=50)
     with pytest.raises(ConfigError, match="target error of 0"):
         abstention(p, target_errors=(0,))
-    with pytest.raises(PredictionsError, match="two halves"):
+    with pytest.raises(PredictionsError, match="no labelled images"):
         abstention(dataclasses.replace(p, label=np.full(50, -1, np.int16)))
     with pytest.raises(PredictionsError, match="two halves"):
-        abstention(p[np.array([0])])
+        abstention(p[np.array([1])])
     with pytest.raises(PredictionsError, match="without probabilities"):
         abstention(dataclasses.replace(p, hard=True))
 

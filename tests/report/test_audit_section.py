@@ -190,6 +190,21 @@ def test_the_card_tells_of_the_audit_and_only_where_there_is_one(plain, audited:
     assert "Every combination of the label and Hat weighed the same" in text
 
 
+def test_a_promise_that_was_not_measured_is_called_so(plain) -> None:  # type: ignore[no-untyped-def]
+    p = predictions(worse=0.0)
+    wrong = p.prediction != p.label
+    p = dataclasses.replace(p, label=p.prediction, split=np.full(len(p), "validation"))
+    assert wrong.any()  # it would be wrong on others, which nobody can see here
+    found = dataclasses.replace(plain, audit=judge(p, AuditConfig(draws=100)))
+    page, text = html.unescape(render(found)), card(found)
+    for said in (page, text):
+        assert "How many of these answers are wrong was not measured" in said
+        assert "of these answers 0" not in said
+    assert "no promise was measured" in page
+    assert "wrong: group by group" not in page
+    assert found.audit.abstention.targets[1].rule is not None
+
+
 def test_undefined_gaps_are_called_so_in_the_card(plain, audited: Audit) -> None:  # type: ignore[no-untyped-def]
     found = audited.splits[0].findings[0]
     gone = dataclasses.replace(

@@ -79,8 +79,9 @@ def abstention(
 ) -> Abstention:
     """Find thresholds on validation and say what they do on test, to everyone and to each group.
 
-    Where one of the two splits has no labelled images, the people of the splits that have some are
-    halved at random, and a note says so. Numeric attributes are cut at their quartiles.
+    Where validation has no labelled images, the people of test are halved at random, and a note
+    says so. Where test has none, nothing is measured: figures are NaN, states "not applicable", and
+    the sentences say why. Numeric attributes are cut at their quartiles.
 
     Parameters
     ----------
@@ -100,7 +101,8 @@ def abstention(
     Raises
     ------
     PredictionsError
-        Where there are fewer than two people (or images) with labels, or no probabilities.
+        Where there are labelled images of training only, or in test alone of fewer than two people
+        (or images), or no probabilities.
     ConfigError
         Where a target error is not between 0 and 1.
     """
@@ -192,14 +194,14 @@ def _guarantee(group: Group, target: float, confidence: float, by_person: bool) 
 def _verify(
     s: _Setting, group: Group, target: float, rule: AbstentionRule | None
 ) -> GroupAbstention:
-    half = s.verification
+    half, measured = s.verification, len(s.verification.rows) > 0
     coverage, error = _outcome(s, group, rule)
     by_person = error
-    if rule is not None and half.cluster is not None:
+    if rule is not None and measured and half.cluster is not None:
         answered = group.mask & (half.confidence >= rule.threshold)
         by_person = share_by_person(half.wrong, answered, group.mask, half.cluster, s.confidence)
     own = _rule(s, group, target)
-    own_coverage, own_error = (None, None) if own is None else _outcome(s, group, own)
+    own_coverage, own_error = _outcome(s, group, own) if own and measured else (None, None)
     return GroupAbstention(
         kind=group.kind,
         attribute=group.attribute,
@@ -221,7 +223,7 @@ def _verify(
 def _outcome(s: _Setting, group: Group, rule: AbstentionRule | None) -> tuple[Estimate, Estimate]:
     """Coverage and error of a rule in a group of the verification half."""
     half = s.verification
-    if rule is None:
+    if rule is None or not len(half.rows):
         nothing = Estimate(math.nan, math.nan, math.nan, 0, "undefined", confidence=s.confidence)
         return nothing, nothing
     answered = group.mask & (half.confidence >= rule.threshold)
@@ -263,6 +265,8 @@ def _sentence(
             f"{start:,} answers to {everyone.calibration_n:,} {what} there are too many mistakes, "
             f"or there are too few {what} to tell."
         )
+    if not len(s.verification.rows):
+        return _not_measured(target, rule)
     said = (
         f"For at most {100 * target:.3g}% wrong answers it answers {_percent(everyone.coverage)} "
         f"of the images; of these answers {_percent(everyone.error)} are wrong"
@@ -280,6 +284,16 @@ def _sentence(
     return (
         f"{said}. Of those annotated {g.attribute}: {g.value} it answers {_percent(g.coverage)}, "
         "the least of all groups that are large enough to tell."
+    )
+
+
+def _not_measured(target: float, rule: AbstentionRule) -> str:
+    sure = f"where the probability is at least {rule.threshold:.4g}"
+    return (
+        f"For at most {100 * target:.3g}% wrong answers it answers "
+        f"{sure if rule.threshold > 0 else 'every image'}. How many of these answers are wrong was "
+        "not measured: there are no labelled images in test, and the threshold was found on "
+        "validation."
     )
 
 
@@ -390,10 +404,15 @@ def _notes(
     target_errors: Sequence[float],
     confidence: float,
 ) -> Iterator[str]:
-    if halves.calibrated_on != "validation":
+    if not halves.verified_on:
+        yield (
+            "There are no labelled images in test, so no promise was measured. Validation chose "
+            "thresholds, weights and temperature, so its own answers are right too often."
+        )
+    elif halves.calibrated_on != "validation":
         yield (
             f"Thresholds were found on {halves.calibrated_on} and verified on "
-            f"{halves.verified_on}, as there are not labelled images in both validation and test."
+            f"{halves.verified_on}, as there are no labelled images in validation."
         )
     elif predictions.provenance.get("kept") == "best":
         yield (

@@ -19,7 +19,10 @@ Marks = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """Labelled images to calibrate on and to verify on, and in words which these are."""
+    """Labelled images to calibrate on and to verify on, and in words which these are.
+
+    Without held-out images there are none to verify on, and `verified_on` is empty.
+    """
 
     calibration: Predictions
     verification: Predictions
@@ -28,20 +31,30 @@ class Halves:
 
 
 def halves_of(predictions: Predictions, seed: int) -> Halves:
-    """Validation and test, or the people of what there is in two random halves.
+    """Validation and test; of test alone the people in two random halves; of validation only that.
+
+    Validation cannot verify what was found on it, nor a half of it what was found on the other:
+    the weights and the temperature were chosen on both.
 
     Raises
     ------
     PredictionsError
-        Where there are labelled images of fewer than two people.
+        Where there are labelled images of training only, or in test alone of fewer than two people.
     """
     labelled = predictions.label >= 0
     validation = labelled & (predictions.split == "validation")
     test = labelled & (predictions.split == "test")
-    if validation.any() and test.any():
-        return Halves(predictions[validation], predictions[test], "validation", "test")
-    some = predictions[labelled & (validation | test)] if (validation | test).any() else None
-    some = predictions[labelled] if some is None else some
+    if validation.any():
+        verified_on = "test" if test.any() else ""
+        return Halves(predictions[validation], predictions[test], "validation", verified_on)
+    if not test.any():
+        raise PredictionsError(
+            "There are no labelled images in validation or test, and on the images that a model "
+            "learned from it is surer than on others.",
+            expected="labelled images in validation, and in test to measure the promise on",
+            todo="predict more images",
+        )
+    some = predictions[test]
     cluster = people(some.identity)
     names, unit = np.unique(
         np.arange(len(some)) if cluster is None else cluster, return_inverse=True
@@ -49,14 +62,12 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
     if len(names) < 2:
         raise PredictionsError(
             f"There are labelled images of {len(names)} people; thresholds need two halves.",
-            expected="labelled images in validation and in test, or of several people in one split",
+            expected="labelled images in validation and in test, or of several people in test",
             todo="predict more images",
         )
     first = np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]
     mine = np.isin(unit.reshape(-1), first)
-    splits = " and ".join(sorted(set(some.split.tolist())))
-    who = "images" if cluster is None else "people"
-    half = f"half of the {who} in {splits}"
+    half = f"half of the {'images' if cluster is None else 'people'} in test"
     return Halves(some[mine], some[~mine], half, f"the other {half}")
 
 

@@ -74,7 +74,7 @@ class GroupAbstention:
         A rule from the group's calibration images alone, with the same promise for this group
         (Mondrian); None where none can be promised, for which `needed` says why.
     own_coverage, own_error
-        What that rule does to this group on the verification images; None without it.
+        What that rule does to this group on the verification images; None without either.
     calibration_n
         Calibration images of the group (one per person where people are known).
     needed
@@ -197,7 +197,9 @@ class Abstention:
     target, classes
         Of the predictions.
     calibrated_on, verified_on
-        In words: "validation", "half of the people in test".
+        In words: "validation", "half of the people in test". `verified_on` is empty where there
+        were no held-out images: then nothing was measured, figures are NaN, states "not
+        applicable", and there are no curves.
     calibration_n, calibration_people, n, people
         Images and people of both halves; people are None where identities are unknown.
     targets
