@@ -30,13 +30,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from candid.config import load_config
 from candid.learn.augment import augment
 from candid.learn.device import memory_kept
 from candid.learn.forward import Images
 from candid.learn.networks import build
-from candid.settings import AugmentConfig
 
 BATCH, SIDE, TURNS = 256, 64, 5
+AUGMENT = load_config(recipe="plain").augment
 
 
 def stepper(channels_last: bool, bfloat16: bool):
@@ -66,7 +67,7 @@ def loader():
 
     def load() -> None:
         batch = images.batch(rows, torch.device("cpu"))
-        augment(batch, AugmentConfig(), generator).contiguous(memory_format=torch.channels_last)
+        augment(batch, AUGMENT, generator).contiguous(memory_format=torch.channels_last)
 
     return load
 

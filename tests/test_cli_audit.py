@@ -93,7 +93,7 @@ def test_json_and_out_say_the_same(run, tmp_path, capsys):
     out = tmp_path / "audit.json"
     assert call("audit", run / "predictions.parquet", "--json", "--out", out, *QUICK) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads(out.read_text())
+    assert {"format": 1} | printed == json.loads(out.read_text())
     assert printed["source"] == "predictions.parquet"
     assert call("audit", run, "--quiet", *QUICK) == 0
     assert capsys.readouterr() == ("", "")

@@ -94,7 +94,7 @@ def test_json_is_the_record(trained, capsys, tmp_path):
                 *QUICK, "--set", "explain.regions=none")  # fmt: skip
     assert code == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads((copy / "explanation.json").read_text())
+    assert {"format": 1} | printed == json.loads((copy / "explanation.json").read_text())
     assert [m["name"] for m in printed["methods"]] == ["gradient"]
     assert printed["regions"] == []
 

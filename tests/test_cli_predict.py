@@ -134,7 +134,7 @@ def test_a_folder_that_is_no_run(capsys, faces):
 
 def test_a_run_without_a_model(capsys, run, faces, tmp_path):
     (tmp_path / "config.toml").write_bytes((run / "config.toml").read_bytes())
-    assert "model.json" in candid(capsys, "predict", tmp_path, faces, code=2).err
+    assert "holds no trained network" in candid(capsys, "predict", tmp_path, faces, code=2).err
 
 
 def test_export_without_its_data_checks_on_noise(capsys, run, tmp_path):
