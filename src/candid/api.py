@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from candid import stages
 from candid.config import load_config
 from candid.predictions import Predictions
-from candid.records import Evaluation, Exploration
+from candid.records import Evaluation, Exploration, ModelCard, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation
 from candid.records.tuning import Tuning
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from candid.data.dataset import Dataset
     from candid.deploy.classifier import Engine
+    from candid.deploy.network import Whole
     from candid.deploy.parts import Manifest
     from candid.stages.using import Exported
 
@@ -292,6 +293,38 @@ def export(
     folder, config = open_run(run.path)
     data = stages.reload(folder, config, cache, quiet)
     return write(folder, config, data, network=network, out=out, int8=int8)
+
+
+def load_model(path: str | PathLike[str] | RunFolder, *, network: nn.Module | None = None) -> Whole:
+    """A run's model as a PyTorch module, with everything inside: pixels in, probabilities out.
+
+    It normalises, averages with the mirror image where the model was made so, and divides by the
+    temperature: what it gives is what `predictions.parquet` holds. It comes in evaluation mode on
+    the CPU; `.to("cuda")` moves it.
+
+    Parameters
+    ----------
+    path
+        A run, its folder, or any folder with its `model.json` and `model.safetensors`.
+    network
+        The module itself where it is one of your own, which no name can build.
+
+    Returns
+    -------
+    A module that takes RGB pixels, uint8 (n, side, side, 3) or floating point from 0 to 1
+    (n, 3, side, side), and gives calibrated probabilities (n, classes) in the order of its
+    `classes`.
+
+    Raises
+    ------
+    RunError
+        Where a file is missing or damaged, or the two do not belong together.
+    """
+    stages.needs_torch()
+    from candid.deploy.network import load_whole
+
+    run = path if isinstance(path, RunFolder) else RunFolder(Path(path))
+    return load_whole(run.weights, read_record(run.model, ModelCard), network)
 
 
 def audit(
