@@ -44,7 +44,7 @@ _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray
     "--abstain-below",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="No label where the highest probability is below P; 0: always a label; without: as the "
+    help="No prediction where the highest probability is below P; 0: always one; without: as the "
     "audit found.",
 )
 @click.option(
@@ -79,7 +79,7 @@ def predict(
 ) -> None:
     """Label pictures: files, folders, globs, URLs, tar or Parquet files, or - for a list of paths.
 
-    One row per picture: its label, calibrated probabilities, or why there is no label. A job that
+    One row per picture: a prediction, calibrated probabilities, or why there is none. A job that
     was stopped goes on with the same command. Where --out is a folder (one that is there, a name
     that ends in a slash, or a URL), each tar or Parquet file becomes a table in it.
     """
