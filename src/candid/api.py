@@ -158,18 +158,21 @@ def explain_run(
     run: RunFolder,
     config: Config | None = None,
     *,
+    data: str | PathLike[str] | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Explanation:
     """What a run's network looks at, into the run's folder: `candid explain RUN` from Python.
 
-    `config` is the run's own unless given; its `explain` section says how. For a network that is
-    not a run's, and for images in memory, see `explain_network`.
+    `config` is the run's own unless given; its `explain` section says how. `data` is where the
+    run's data lie now; a URL that a run names is not followed unless it is given here. For a
+    network that is not a run's, and for images in memory, see `explain_network`.
     """
     folder, own = open_run(run.path)
     config = own if config is None else config
-    data = stages.reload(folder, config, cache, quiet)
-    return stages.explain(folder, data, config, quiet=quiet)
+    where = None if data is None else Path(data)
+    loaded = stages.reload(folder, config, cache, quiet, where)
+    return stages.explain(folder, loaded, config, quiet=quiet)
 
 
 def predict(
@@ -281,18 +284,21 @@ def export(
     network: nn.Module | None = None,
     out: Path | None = None,
     int8: bool = False,
+    data: str | PathLike[str] | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Exported:
     """Write a run's model as ONNX, checked against torch: `candid export RUN` from Python.
 
-    `network` is the module itself where it is one of your own, which no name can build.
+    `network` is the module itself where it is one of your own, which no name can build. `data` is
+    as for `explain_run`.
     """
     from candid.stages.using import export as write
 
     folder, config = open_run(run.path)
-    data = stages.reload(folder, config, cache, quiet)
-    return write(folder, config, data, network=network, out=out, int8=int8)
+    where = None if data is None else Path(data)
+    loaded = stages.reload(folder, config, cache, quiet, where)
+    return write(folder, config, loaded, network=network, out=out, int8=int8)
 
 
 def load_model(path: str | PathLike[str] | RunFolder, *, network: nn.Module | None = None) -> Whole:
