@@ -104,7 +104,7 @@ def answer(data):
         if card.mirrored:
             logits = (logits + network(x.flip(3))) / 2
         p = torch.softmax(logits / card.temperature, 1)[0].tolist()
-    return {"label": card.classes[max(range(len(p)), key=p.__getitem__)], "probabilities": p}
+    return {"prediction": card.classes[max(range(len(p)), key=p.__getitem__)], "probabilities": p}
 
 @app.post("/v1/predict")
 async def predict(request: Request):

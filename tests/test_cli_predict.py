@@ -39,10 +39,10 @@ def predict(capsys, run, *words, **options):
 def test_rows_on_standard_output(capsys, run, faces):
     found = rows(predict(capsys, run, faces).out)
     assert [r["id"] for r in found] == [f"{faces}/{i}.png" for i in range(5)]
-    assert {r["label"] for r in found} <= {"no", "yes"}
+    assert {r["prediction"] for r in found} <= {"no", "yes"}
     assert all(abs(float(r["p_no"]) + float(r["p_yes"]) - 1) < 1e-6 for r in found)
     lines = predict(capsys, run, faces, "--json").out.splitlines()
-    assert [json.loads(line)["label"] for line in lines] == [r["label"] for r in found]
+    assert [json.loads(line)["prediction"] for line in lines] == [r["prediction"] for r in found]
 
 
 def test_into_a_file(capsys, run, faces, tmp_path):
@@ -55,7 +55,7 @@ def test_into_a_file(capsys, run, faces, tmp_path):
     said = predict(capsys, run, faces, "--out", tmp_path / "b.jsonl", "--json", "--quiet")
     tally = json.loads(said.out)
     assert tally["pictures"] == 5 and tally["errors"] == 0
-    assert sum(tally["labels"].values()) == 5
+    assert sum(tally["predictions"].values()) == 5
     assert said.err == ""
     said = predict(capsys, run, faces, "--out", tmp_path / "c.parquet", "--quiet")
     assert said.out == "" and said.err == ""
@@ -86,16 +86,16 @@ def test_bad_pictures_do_not_stop_the_others(capsys, run, faces, tmp_path):
 
 def test_abstention(capsys, run, faces, tmp_path):
     said = predict(capsys, run, faces, "--abstain-below", "1", "--out", tmp_path / "a.csv")
-    assert "no label, not sure: 5" in said.out
+    assert "no prediction, not sure: 5" in said.out
     found = rows((tmp_path / "a.csv").read_text())
-    assert {r["label"] for r in found} == {""}
+    assert {r["prediction"] for r in found} == {""}
     assert found[0]["reason"] == "not sure: the highest probability is below 1"
 
 
 def test_engines_answer_alike(capsys, run, faces):
     torch = rows(predict(capsys, run, faces).out)
     onnx = rows(candid(capsys, "predict", run, faces, "--engine", "onnx").out)
-    assert [r["label"] for r in torch] == [r["label"] for r in onnx]
+    assert [r["prediction"] for r in torch] == [r["prediction"] for r in onnx]
     a, b = ([float(r["p_yes"]) for r in found] for found in (torch, onnx))
     np.testing.assert_allclose(a, b, atol=2e-6)
 
@@ -154,7 +154,7 @@ def test_pictures_by_the_thousand_pixels(capsys, run, tmp_path):
     Image.fromarray(pixels(1, side=300)[0]).resize((900, 600)).save(tmp_path / "photo.jpg")
     (found,) = rows(predict(capsys, run, tmp_path / "photo.jpg").out)
     assert (found["width"], found["height"]) == ("900", "600")
-    assert found["label"]
+    assert found["prediction"]
 
 
 def test_python_gives_the_same_rows(capsys, run, faces):
@@ -166,3 +166,36 @@ def test_python_gives_the_same_rows(capsys, run, faces):
     assert list(told[0]) == list(found[0])
     assert [r["id"] for r in found] == [r["id"] for r in told]
     assert [repr(r["p_yes"]) for r in found] == [r["p_yes"] for r in told]
+
+
+# --- its own tables, audited ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet", "labels/"])
+def test_the_audit_knows_a_table_of_predictions(capsys, run, faces, tmp_path, name):
+    """Not as a stranger's, nor as one with labels; its answers are no labels to judge it by."""
+    given = faces if "." in name else write_tar(
+        tmp_path / "faces.tar", {f.name: f.read_bytes() for f in faces.iterdir()}
+    )  # fmt: skip
+    predict(capsys, run, given, "--out", f"{tmp_path}/{name}", "--quiet")
+    table = tmp_path / name
+    said = candid(capsys, "audit", table, code=2).err
+    assert f"{table.name} was written by candid predict" in said and "join them by id" in said
+    columns = ("--label", "prediction", "--prediction", "p_*")
+    said = candid(capsys, "audit", table, *columns, code=2).err
+    assert "'prediction' is no label: candid predict wrote it" in said
+
+
+def test_a_table_of_predictions_with_labels_joined_is_audited(capsys, run, faces, tmp_path):
+    predict(capsys, run, faces, "--out", tmp_path / "labels.csv", "--quiet")
+    joined = rows((tmp_path / "labels.csv").read_text())
+    with (tmp_path / "joined.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*joined[0], "hat"])
+        writer.writeheader()
+        writer.writerows(r | {"hat": ("no", "yes")[i % 2]} for i, r in enumerate(joined))
+    columns = ("--label", "hat", "--prediction", "p_*", "--json")
+    split = json.loads(candid(capsys, "audit", tmp_path / "joined.csv", *columns).out)["splits"][0]
+    right = np.mean([r["prediction"] == ("no", "yes")[i % 2] for i, r in enumerate(joined)])
+    assert split["metrics"]["accuracy"]["value"] == right
+    groups = {c["attribute"] for g in split["groups"] for c in g["conditions"]}
+    assert not groups & {"prediction", "abstained", "reason", "error"}

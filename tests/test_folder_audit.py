@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from candid.errors import PredictionsError
 from candid.foreign.opening import open_folder, tables_in
 from candid.judge.audit import audit
 from candid.judge.tally import CELLS, MOST_PEOPLE, Batch, Tally, hashed, people
@@ -352,3 +353,19 @@ def test_a_run_folder_is_no_folder_of_tables(tmp_path):
     assert tables_in(tmp_path) == ()
     with pytest.raises(Exception, match="no Parquet file"):
         open_folder(tmp_path, label="a", prediction=("b",))
+
+
+def test_labels_that_are_the_models_own_answers_are_refused(tmp_path):
+    """Of strangers' tables; a model of one's own may be right about each picture."""
+    p = planted(200)
+    p = replace(p, label=p.prediction.astype(p.label.dtype))
+    assert audit_folder(shard(p, tmp_path / "ours", 2), Columns(), CONFIG).splits
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for i, part in enumerate(np.array_split(np.arange(len(p)), 3)):
+        words = [p.classes[k] for k in p.label[part]]
+        columns = {"label": words, "p_c1": p.probability[part, 1], "hat": ["a", "b"] * len(part)}
+        columns["hat"] = columns["hat"][: len(part)]
+        pq.write_table(pa.table(columns), theirs / f"{i}.parquet")
+    with pytest.raises(PredictionsError, match="own answer"):
+        audit_folder(theirs, Columns(label="label", prediction=("p_c1",)), CONFIG)

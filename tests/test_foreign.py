@@ -561,3 +561,16 @@ def test_possible_values_in_our_own_file(tmp_path):
     assert len(read_predictions(tmp_path / "p.parquet")) == 6
     write_predictions(tmp_path / "none.parquet", own()[np.zeros(6, bool)])
     assert len(read_predictions(tmp_path / "none.parquet")) == 0
+
+
+@pytest.mark.parametrize("form", ["p", "answer"])
+def test_a_label_that_is_the_models_own_answer_is_refused(csv, form):
+    """In each of 100 rows; in 99 it may be chance, and one mistake is enough."""
+    p = np.random.default_rng(0).uniform(size=100)
+    said = np.where(p > 0.5, "Male", "Female")
+    table = pd.DataFrame({"label": said, "p_Male": p, "answer": said})
+    how = {"label": "label", "prediction": "p_Male" if form == "p" else "answer"}
+    refused(table, csv, "in each of 100 rows", "model's own answer", "--label", **how)
+    assert len(read(table[:99], csv, **how)) == 99
+    table.loc[0, "label"] = "Female" if said[0] == "Male" else "Male"
+    assert len(read(table, csv, **how)) == 100

@@ -1,6 +1,11 @@
 """Every network through the whole job: trained, saved, loaded, judged, reported."""
 
+import ast
 import functools
+import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +14,7 @@ import torch
 import candid
 from candid.config import load_config
 from candid.data.synthetic import FaceWorld, write_faces
-from candid.errors import ConfigError
+from candid.errors import ConfigError, DataError
 from candid.learn.distributed import Team
 from candid.learn.forward import Images, logits
 from candid.learn.model import load_network
@@ -88,6 +93,49 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, ca
     assert ("Weighted F1 over training" in report) == (recipe != "features")
 
 
+def test_the_lines_of_the_card_give_the_predictions(finished, dataset, tmp_path):
+    """Every one of them, as it stands, in a copy of the folder as a stranger has it."""
+    run = finished("deep")
+    assert read_record(run.model, ModelCard).mirrored  # as the default recipe is
+    candid.export(run, out=tmp_path, cache=tmp_path / "cache")
+    for file in (run.model, run.weights):
+        shutil.copy(file, tmp_path)
+    found = read_predictions(run.predictions)
+    lines = re.findall(r"^```python\n(.*?)^```", run.card.read_text("utf-8"), flags=re.M | re.S)
+    assert len(lines) == 2
+    for row in (0, len(found) - 1):
+        place = dataset.ids.tolist().index(str(found.ids[row]))
+        (tmp_path / "face.jpg").write_bytes(dataset.source.read(place))
+        for code in lines:
+            done = subprocess.run(
+                [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            said = ast.literal_eval(done.stdout)
+            expected = dict(zip(found.classes, found.probability[row].tolist(), strict=True))
+            assert said == pytest.approx(expected, abs=0.02)  # bfloat16 where there is
+
+
+def test_a_loaded_model_gives_the_predictions(finished, cache):
+    """The mirror image, the normalising and the temperature are inside; floats do as well."""
+    run = finished("deep")
+    found = read_predictions(run.predictions)
+    store = reload(run, candid.runs.open_run(run.path)[1], cache, True)
+    row = {str(name): i for i, name in enumerate(store.dataset.ids)}
+    pixels = torch.from_numpy(store.store.pixels[[row[str(i)] for i in found.ids]])
+    model = candid.load_model(run.path)
+    assert model.classes == found.classes and not model.training
+    with torch.inference_mode():
+        given = model(pixels)
+        np.testing.assert_allclose(given, found.probability, atol=0.02)
+        np.testing.assert_allclose(given, model(pixels.flip(2)), atol=1e-5)  # mirrored
+        floats = pixels.permute(0, 3, 1, 2) / 255
+        np.testing.assert_allclose(given, model(floats), atol=1e-5)
+    for wrong in (pixels[0], floats.byte(), floats * 255, (floats - 0.5) / 0.1, pixels[:, 1:]):
+        with pytest.raises(DataError, match=r"shape|far outside"):
+            model(wrong)
+
+
 def test_the_weights_behind_fixed_features_are_shown(finished):
     run = finished("features")
     titles = read_record(run.inside, Inside).weights
@@ -133,6 +181,8 @@ def test_a_module_of_one_s_own_is_trained_and_judged_the_same_way(dataset, cache
     data = reload(run, config, cache, True)
     predict(run, data, config, network=Own(), quiet=True)  # filled with the run's weights
     assert run.predictions.read_bytes() == before
+    pixels = torch.from_numpy(data.store.pixels[:4].copy())
+    assert candid.load_model(run, network=Own())(pixels).shape == (4, 2)
     with pytest.raises(ConfigError, match=r"one of your own, .*\.Own,"):
         predict(run, data, config, quiet=True)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from candid import stages
 from candid.predictions import Predictions
-from candid.records import Evaluation, Exploration
+from candid.records import Evaluation, Exploration, ModelCard, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation
 from candid.records.tuning import Tuning
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from candid.data.dataset import Dataset
     from candid.deploy.classifier import Engine
+    from candid.deploy.network import Whole
     from candid.deploy.parts import Manifest
     from candid.stages.using import Exported
 
@@ -163,18 +164,21 @@ def explain_run(
     run: RunFolder,
     config: Config | None = None,
     *,
+    data: str | PathLike[str] | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Explanation:
     """What a run's network looks at, into the run's folder: `candid explain RUN` from Python.
 
-    `config` is the run's own unless given; its `explain` section says how. For a network that is
-    not a run's, and for images in memory, see `explain_network`.
+    `config` is the run's own unless given; its `explain` section says how. `data` is where the
+    run's data lie now; a URL that a run names is not followed unless it is given here. For a
+    network that is not a run's, and for images in memory, see `explain_network`.
     """
     folder, own = open_run(run.path)
     config = own if config is None else config
-    data = stages.reload(folder, config, cache, quiet)
-    return stages.explain(folder, data, config, quiet=quiet)
+    where = None if data is None else Path(data)
+    loaded = stages.reload(folder, config, cache, quiet, where)
+    return stages.explain(folder, loaded, config, quiet=quiet)
 
 
 def predict(
@@ -286,18 +290,53 @@ def export(
     network: nn.Module | None = None,
     out: Path | None = None,
     int8: bool = False,
+    data: str | PathLike[str] | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Exported:
     """Write a run's model as ONNX, checked against torch: `candid export RUN` from Python.
 
-    `network` is the module itself where it is one of your own, which no name can build.
+    `network` is the module itself where it is one of your own, which no name can build. `data` is
+    as for `explain_run`.
     """
     from candid.stages.using import export as write
 
     folder, config = open_run(run.path)
-    data = stages.reload(folder, config, cache, quiet)
-    return write(folder, config, data, network=network, out=out, int8=int8)
+    where = None if data is None else Path(data)
+    loaded = stages.reload(folder, config, cache, quiet, where)
+    return write(folder, config, loaded, network=network, out=out, int8=int8)
+
+
+def load_model(path: str | PathLike[str] | RunFolder, *, network: nn.Module | None = None) -> Whole:
+    """A run's model as a PyTorch module, with everything inside: pixels in, probabilities out.
+
+    It normalises, averages with the mirror image where the model was made so, and divides by the
+    temperature: what it gives is what `predictions.parquet` holds. It comes in evaluation mode on
+    the CPU; `.to("cuda")` moves it.
+
+    Parameters
+    ----------
+    path
+        A run, its folder, or any folder with its `model.json` and `model.safetensors`.
+    network
+        The module itself where it is one of your own, which no name can build.
+
+    Returns
+    -------
+    A module that takes RGB pixels, uint8 (n, side, side, 3) or floating point from 0 to 1
+    (n, 3, side, side), and gives calibrated probabilities (n, classes) in the order of its
+    `classes`.
+
+    Raises
+    ------
+    RunError
+        Where a file is missing or damaged, or the two do not belong together.
+    """
+    stages.needs_torch()
+    from candid.deploy.network import load_whole
+
+    run = path if isinstance(path, RunFolder) else RunFolder(Path(path))
+    return load_whole(run.weights, read_record(run.model, ModelCard), network)
 
 
 def audit(

@@ -208,6 +208,15 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         pq.write_table(table, part, compression="zstd")
 
 
+def described(schema: pa.Schema) -> dict[str, Any] | None:
+    """What a Parquet file of predictions says of itself; None where it holds none.
+
+    The tables of `candid predict`, which hold no labels to judge by, are none.
+    """
+    about: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return about if "attributes" in about else None
+
+
 def _columns(predictions: Predictions) -> dict[str, pa.Array]:
     def words(codes: NDArray[Any], values: tuple[str, ...]) -> pa.Array:
         indices = pa.array(np.maximum(codes, 0).astype(np.int32), mask=codes < 0)

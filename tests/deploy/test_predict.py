@@ -80,7 +80,7 @@ def test_every_picture_gets_its_own_answer_in_order(workers, ordered):
     red = pictures[..., 0].mean((1, 2)) / 255
     assert [r["id"] for r in found] == [f"{i}.png" for i in range(len(pictures))]
     np.testing.assert_allclose([r["p_yes"] for r in found], red, atol=1e-6)
-    assert [r["label"] for r in found] == [CLASSES[int(p > 0.5)] for p in red]
+    assert [r["prediction"] for r in found] == [CLASSES[int(p > 0.5)] for p in red]
     assert {(r["abstained"], r["reason"], r["width"], r["height"], r["error"]) for r in found} == {
         (False, None, SIDE, SIDE, None)
     }
@@ -111,7 +111,7 @@ def test_bad_pictures_are_rows_with_an_error_between_good_ones():
     found = rows(by_hand(), of([good[0], *bad, good[1], good[2]]))
     assert [r["error"] is None for r in found] == [True, *6 * [False], True, True]
     for r in found[1:7]:
-        assert r["label"] is None and r["p_yes"] is None and r["abstained"] is None
+        assert r["prediction"] is None and r["p_yes"] is None and r["abstained"] is None
         assert "\n" not in r["error"]
     assert "empty" in found[1]["error"]
     assert "cut short" in found[2]["error"]
@@ -131,7 +131,7 @@ def test_abstention_has_a_reason_and_no_label():
     labeller = by_hand(rule=Rule(0.6, ""))
     shades = [np.full((SIDE, SIDE, 3), level, np.uint8) for level in (10, 120, 140, 250)]
     found = rows(labeller, of(shades))
-    assert [r["label"] for r in found] == ["no", None, None, "yes"]
+    assert [r["prediction"] for r in found] == ["no", None, None, "yes"]
     assert [r["abstained"] for r in found] == [False, True, True, False]
     assert found[1]["reason"] == "not sure: the highest probability is below 0.6"
     assert found[1]["p_yes"] == pytest.approx(120 / 255, abs=1e-6)  # still there to look at
@@ -141,7 +141,7 @@ def test_pictures_unlike_the_training_data_get_no_label():
     typical = Typical(np.zeros(448, np.float32), 0.5, 0.01, 100, 0, 0, 0.5, 2.0, 4, 1.0)
     wide, small, like = pixels(1)[0][:4], pixels(1)[0][:3, :3], pixels(1)[0]
     found = rows(by_hand(typical=typical), of([wide, small, like]))
-    assert [r["label"] is None for r in found] == [True, True, False]
+    assert [r["prediction"] is None for r in found] == [True, True, False]
     assert found[0]["reason"] == "unlike the training data: another shape (16 × 4)"
     assert found[1]["reason"] == "unlike the training data: too small (3 × 3)"
     far = Typical(np.zeros(448, np.float32), -0.5, 0.01, 100, 0, 0, 0.5, 2.0, 4, 1.0)
@@ -245,10 +245,10 @@ def test_the_three_formats_hold_the_same(tmp_path, ending):
     red = np.stack(pictures[:-1])[..., 0].mean((1, 2)) / 255
     np.testing.assert_allclose([float(r["p_yes"]) for r in found[:-1]], red, atol=1e-6)
     undefined = "" if ending == "csv" else None
-    assert found[-1]["p_yes"] == undefined and found[-1]["label"] == undefined
+    assert found[-1]["p_yes"] == undefined and found[-1]["prediction"] == undefined
     assert found[0]["abstained"] == ("false" if ending == "csv" else False)
     assert (tally.pictures, tally.answered, tally.errors) == (6, 5, 1)
-    assert sum(tally.labels.values()) == 5
+    assert sum(tally.predictions.values()) == 5
     assert os.listdir(tmp_path) == [out.name]
 
 

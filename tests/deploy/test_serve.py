@@ -59,7 +59,7 @@ def test_one_picture_in_each_way_gets_the_same_answer(url):
         "first", "Light", ["dark", "bright"],
     )  # fmt: skip
     (row,) = plain["results"]
-    assert row["label"] == "bright"
+    assert row["prediction"] == "bright"
     assert bright(row) == pytest.approx(153 / 255, abs=1e-6)
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-12)
     assert (row["width"], row["height"], row["error"]) == (20, 30, None)
@@ -81,10 +81,10 @@ def test_many_pictures_keep_their_order_and_bad_ones_become_rows(url, way):
     rows = answer.json()["results"]
     assert len(rows) == 5
     broken = rows.pop(2)
-    assert broken["label"] is None and broken["probabilities"] is None
+    assert broken["prediction"] is None and broken["probabilities"] is None
     assert "not a picture" in broken["error"]
     assert [bright(r) for r in rows] == pytest.approx([s / 255 for s in shades], abs=0.01)
-    assert [r["label"] for r in rows] == ["dark", "bright", "dark", "bright"]
+    assert [r["prediction"] for r in rows] == ["dark", "bright", "dark", "bright"]
 
 
 def test_large_pictures_beside_small_ones_keep_their_order(url):
@@ -124,7 +124,7 @@ def test_a_model_that_is_not_sure_gives_no_label(url):
             f"{url}/v1/predict", params={"model": "unsure"}, content=picture(shade), headers=RAW
         )
         (row,) = answer.json()["results"]
-        assert row["label"] == label
+        assert row["prediction"] == label
         assert row["abstained"] is (label is None)
         assert bright(row) == pytest.approx(shade / 255, abs=1e-6)
         assert (row["reason"] is None) is (label is not None)
@@ -353,7 +353,7 @@ def test_nothing_is_written_to_disk(tmp_path, monkeypatch):
         answer = httpx.post(
             f"{address}/v1/predict", files={"a": ("a.bmp", large), "b": picture(61)}
         )
-    assert [r["label"] for r in answer.json()["results"]] == ["dark", "dark"]
+    assert [r["prediction"] for r in answer.json()["results"]] == ["dark", "dark"]
     assert list(tmp_path.iterdir()) == []
 
 

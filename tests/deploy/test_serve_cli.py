@@ -298,9 +298,9 @@ def test_pictures_unlike_the_training_data_get_no_answer(served):
             files=[("a", picture(150)), ("a", picture(50)), ("a", picture(50, size=(90, 30)))],
         ).json()["results"]
         assert "flags" in httpx.get(f"{url}/v1/models").json()["models"][0]["unlike"]
-    assert dark["label"] in ("no", "yes") and not dark["abstained"] and dark["reason"] is None
+    assert dark["prediction"] in ("no", "yes") and not dark["abstained"] and dark["reason"] is None
     for row in (bright, wide):
-        assert row["label"] is None and row["abstained"]
+        assert row["prediction"] is None and row["abstained"]
         assert row["reason"].startswith("unlike the training data")
         assert row["probabilities"]
 

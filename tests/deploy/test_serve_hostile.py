@@ -78,8 +78,8 @@ def test_a_bad_picture(url, data, status, code):
             refused(answer, 413, code)
         else:  # beside a good one it is a row
             first, second = answer.json()["results"]
-            assert first["error"] and first["label"] is None
-            assert second["label"] == "bright"
+            assert first["error"] and first["prediction"] is None
+            assert second["prediction"] == "bright"
 
 
 def test_noise_never_breaks_it(url):
@@ -170,7 +170,7 @@ def test_a_length_that_is_a_lie_is_refused_before_the_body(url):
 def test_names_of_files_do_not_matter(url, name):
     answer = httpx.post(f"{url}/v1/predict", files={"images": (name, picture(230))})
     if answer.status_code == 200:
-        assert answer.json()["results"][0]["label"] == "bright"
+        assert answer.json()["results"][0]["prediction"] == "bright"
     else:
         refused(answer, 422, "malformed")
     assert "set-cookie" not in answer.headers

@@ -115,7 +115,7 @@ def test_the_rows_are_those_of_one_table(capsys, run, tmp_path, tars):
     t = manifest.tally
     assert t.rows == t.pictures == len(one) == t.answered + t.abstained + t.errors
     assert t.errors == 4 and t.answered > 0 and t.abstained > 0
-    assert t.labels == Counter(r["label"] for r in one.to_pylist() if r["label"])
+    assert t.predictions == Counter(r["prediction"] for r in one.to_pylist() if r["prediction"])
 
 
 def test_from_python_it_is_the_same(capsys, run, tmp_path, tars):

@@ -29,12 +29,13 @@ def tiny_run(
     mirrored: bool = False,
     temperature: float = 1.7,
     seed: int = 0,
+    data: str = "",
     **options: int,
 ) -> RunFolder:
     """A run whose model answers something for every picture, and neither always the same."""
     config = load_config()
     config = replace(config, data=replace(config.data, side=SIDE, target="Hat", layout="folder"))
-    about = Provenance("0", "", "", {}, 0, None, {}, {}, str(path / "gone"), "none")
+    about = Provenance("0", "", "", {}, 0, None, {}, {}, data or str(path / "gone"), "none")
     run = create(path, config, about)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from candid.cli.options import FOLDER, cache_option, output_options, set_option
+from candid.cli.options import FOLDER, cache_option, data_option, output_options, set_option
 from candid.cli.saying import print_json, told
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ _MOST_TOLD = 10
     help="Of two: write what changed as HTML there. Default for a RUN: its comparison.html.",
 )
 @set_option
+@data_option
 @cache_option
 @output_options
 def audit(
@@ -73,6 +74,7 @@ def audit(
     out: Path | None,
     page: Path | None,
     overrides: tuple[str, ...],
+    data: Path | None,
     cache: Path | None,
     quiet: bool,
     as_json: bool,
@@ -93,7 +95,7 @@ def audit(
     wanted = demands.parse(conditions)
     if page is not None and other is None:
         raise click.UsageError("--page shows what changed between two models: name both.")
-    found = _audited(path, other, tone, overrides, cache, quiet, columns)
+    found = _audited(path, other, tone, overrides, data, cache, quiet, columns)
     if out is not None:
         write_audit(out, found)
     if page is not None and found.comparison is not None:
@@ -118,6 +120,7 @@ def _audited(
     other: Path | None,
     tone: bool,
     overrides: tuple[str, ...],
+    where: Path | None,
     cache: Path | None,
     quiet: bool,
     columns: dict[str, Any],
@@ -154,7 +157,7 @@ def _audited(
             refuse_untrained(run)
         data = None
         if tone or not run.predictions.is_file():
-            data = stages.reload(run, config, cache, quiet)
+            data = stages.reload(run, config, cache, quiet, where)
         if not run.predictions.is_file() and data is not None:
             stages.predict(run, data, config, quiet=quiet)
         return stages.audit(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from candid.cli.options import FOLDER, cache_option, output_options, set_option
+from candid.cli.options import FOLDER, cache_option, data_option, output_options, set_option
 from candid.cli.saying import print_json
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     help="With pictures: where the maps are drawn; default: <picture>-explained.png.",
 )
 @set_option
+@data_option
 @cache_option
 @output_options
 def explain(
@@ -41,6 +42,7 @@ def explain(
     methods: tuple[str, ...],
     out: Path | None,
     overrides: tuple[str, ...],
+    data: Path | None,
     cache: Path | None,
     quiet: bool,
     as_json: bool,
@@ -64,9 +66,9 @@ def explain(
         if out is not None:
             raise click.UsageError("--out is for pictures: the maps of a run lie in its folder.")
         stages.needs_torch()
-        data = stages.reload(folder, config, cache, quiet)
-        record = stages.explain(folder, data, config, quiet=quiet)
-        stages.look_inside(folder, data, config, quiet=quiet)
+        loaded = stages.reload(folder, config, cache, quiet, data)
+        record = stages.explain(folder, loaded, config, quiet=quiet)
+        stages.look_inside(folder, loaded, config, quiet=quiet)
         _say_explanation(record, folder, quiet, as_json)
         return
     path = out or Path(f"{pictures[0].stem}-explained.png")

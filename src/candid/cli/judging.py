@@ -9,6 +9,7 @@ import click
 from candid.cli.options import (
     FOLDER,
     cache_option,
+    data_option,
     output_options,
 )
 from candid.cli.saying import print_json, say_evaluation
@@ -16,9 +17,10 @@ from candid.cli.saying import print_json, say_evaluation
 
 @click.command()
 @click.argument("run", type=FOLDER)
+@data_option
 @cache_option
 @output_options
-def evaluate(run: Path, cache: Path | None, quiet: bool, as_json: bool) -> None:
+def evaluate(run: Path, data: Path | None, cache: Path | None, quiet: bool, as_json: bool) -> None:
     """How well a run's model does, from its predictions; makes them where there are none."""
     from candid import stages
     from candid.records import to_plain
@@ -27,7 +29,8 @@ def evaluate(run: Path, cache: Path | None, quiet: bool, as_json: bool) -> None:
     folder, config = open_run(run)
     if not folder.predictions.is_file():
         refuse_untrained(folder)
-        stages.predict(folder, stages.reload(folder, config, cache, quiet), config, quiet=quiet)
+        loaded = stages.reload(folder, config, cache, quiet, data)
+        stages.predict(folder, loaded, config, quiet=quiet)
     evaluation = stages.evaluate(folder, config)
     if as_json:
         print_json(to_plain(evaluation))

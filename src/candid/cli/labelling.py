@@ -47,10 +47,10 @@ def say_tally(tally: Tally, out: str, ready: Labeller) -> None:
     faces = f", {tally.rows:,} rows" if tally.rows != tally.pictures else ""
     resumed = f" ({tally.resumed:,} of them before)" if tally.resumed else ""
     click.echo(f"{out}: {tally.pictures:,} pictures{resumed}{faces}")
-    for name, number in tally.labels.items():
+    for name, number in tally.predictions.items():
         click.echo(f"  {c.target} = {name}: {number:,}")
     for reason, number in tally.reasons.items():
-        click.echo(f"  no label, {reason}: {number:,}")
+        click.echo(f"  no prediction, {reason}: {number:,}")
     if tally.errors:
         click.echo(f"  could not be read: {tally.errors:,}")
     if c.rule is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from candid.cli.options import (
     output_options,
     refuse_settings,
     resume_option,
+    resuming,
     set_option,
     settings_options,
     stoppable,
@@ -106,7 +106,7 @@ def run_verb(
             return
     with stages.together() as speaks:
         run, config, loaded = open_or_start(data, out, resume, cache, quiet, settings)
-        go_on = f"candid run --resume {shlex.quote(str(run.path))}"
+        go_on = resuming("run", run, data)
         if stages.launched():  # what is left after training is done by one process
             with stoppable(go_on):
                 stages.train(run, loaded, config, quiet=quiet)
@@ -201,7 +201,7 @@ def train(
 
     with stages.together() as speaks:
         run, config, loaded = open_or_start(data, out, resume, cache, quiet, settings)
-        with stoppable(f"candid train --resume {shlex.quote(str(run.path))}"):
+        with stoppable(resuming("train", run, data)):
             card = stages.train(run, loaded, config, quiet=quiet)
     if not speaks:
         return

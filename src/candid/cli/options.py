@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -84,6 +85,12 @@ cache_option = click.option(
     metavar="FOLDER",
     help="Where packed images are kept; default: $CANDID_CACHE, or the user's cache folder.",
 )
+data_option = click.option(
+    "--data",
+    type=FOLDER,
+    metavar="PLACE",
+    help="Where RUN's data lie now; default: where they lay, unless that is a URL.",
+)
 resume_option = click.option(
     "--resume", type=FOLDER, metavar="RUN", help="Go on with a run that was stopped."
 )
@@ -111,8 +118,8 @@ def config_of(
 def refuse_settings(settings: dict[str, Any]) -> None:
     """Raise a UsageError where settings are given for a run that has its own."""
     source = click.get_current_context().get_parameter_source
-    if any(source(name) is ParameterSource.COMMANDLINE for name in ("data", "out", *settings)):
-        raise click.UsageError("--resume takes data and settings from the run: give no others.")
+    if any(source(name) is ParameterSource.COMMANDLINE for name in ("out", *settings)):
+        raise click.UsageError("--resume takes settings from the run: give no others.")
 
 
 def open_or_start(
@@ -123,7 +130,7 @@ def open_or_start(
     quiet: bool,
     settings: dict[str, Any],
 ) -> tuple[RunFolder, Config, Data]:
-    """A new run on `data`, or the one to go on with, and its data.
+    """A new run on `data`, or the one to go on with, and its data, which may lie there now.
 
     Where torchrun started this process, --out goes on with a run that is there.
     """
@@ -135,9 +142,9 @@ def open_or_start(
     if resume is not None:
         refuse_settings(settings)
         if stages.launched():
-            return together(resume, None, None)
+            return together(resume, None, data)
         run, config = open_run(resume)
-        return run, config, stages.reload(run, config, cache, quiet)
+        return run, config, stages.reload(run, config, cache, quiet, data)
     if data is None:
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")
     config = config_of(**settings)
@@ -150,6 +157,15 @@ def open_or_start(
     loaded = stages.load(data, config, cache=cache, quiet=quiet)
     run, config = stages.begin_training(out, config, loaded, name=settings["recipe"])
     return run, config, loaded
+
+
+def resuming(verb: str, run: RunFolder, data: Path | None) -> str:
+    """What to type to go on with a run; a URL is followed only where it is named."""
+    from candid.data import places
+
+    name = "" if data is None else places.name_of(data)
+    far = [name] if places.is_url(name) else []
+    return shlex.join(["candid", verb, *far, "--resume", str(run.path)])
 
 
 @contextlib.contextmanager

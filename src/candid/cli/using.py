@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from candid.cli.labelling import ready_labeller, say_tally, this_command
-from candid.cli.options import FOLDER, cache_option, output_options, stoppable
+from candid.cli.options import FOLDER, cache_option, data_option, output_options, stoppable
 from candid.cli.saying import print_json
 from candid.cli.sharding import into_folder, predict_shards
 
@@ -44,7 +44,7 @@ _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray
     "--abstain-below",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="No label where the highest probability is below P; 0: always a label; without: as the "
+    help="No prediction where the highest probability is below P; 0: always one; without: as the "
     "audit found.",
 )
 @click.option(
@@ -65,6 +65,7 @@ _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray
     help="Threads, or tasks on a cluster; 0, the default: one per core.",
 )
 @click.option("--force", is_flag=True, help="Replace the table, or begin anew.")
+@data_option
 @cache_option
 @output_options
 def predict(
@@ -79,7 +80,7 @@ def predict(
 ) -> None:
     """Label pictures: files, folders, globs, URLs, tar or Parquet files, or - for a list of paths.
 
-    One row per picture: its label, calibrated probabilities, or why there is no label. A job that
+    One row per picture: a prediction, calibrated probabilities, or why there is none. A job that
     was stopped goes on with the same command. Where --out is a folder (one that is there, a name
     that ends in a slash, or a URL), each tar or Parquet file becomes a table in it.
     """
@@ -186,10 +187,17 @@ def _print_rows(
 @click.argument("run", type=FOLDER)
 @click.option("--out", type=FOLDER, metavar="FOLDER", help="Where the files go; default: the run.")
 @click.option("--int8", is_flag=True, help="A quantised model, too: smaller and quicker.")
+@data_option
 @cache_option
 @output_options
 def export(
-    run: Path, out: Path | None, int8: bool, cache: Path | None, quiet: bool, as_json: bool
+    run: Path,
+    out: Path | None,
+    int8: bool,
+    data: Path | None,
+    cache: Path | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Write a run's model as ONNX: uint8 RGB in, calibrated probabilities out.
 
@@ -206,15 +214,15 @@ def export(
     needs_onnx("onnx", "onnxscript", "onnxruntime")
     folder, config = open_run(run)
     refuse_untrained(folder)
+    loaded = None
     try:
-        data = stages.reload(folder, config, cache, quiet)
+        loaded = stages.reload(folder, config, cache, quiet, data)
     except (RunError, DataError) as error:
         if int8:
             raise
-        data = None
         if not quiet:
             click.echo(f"candid: checked on noise alone. {error}", err=True)
-    done = write(folder, config, data, out=out, int8=int8)
+    done = write(folder, config, loaded, out=out, int8=int8)
     if as_json:
         print_json(to_plain(done))
     elif not quiet:

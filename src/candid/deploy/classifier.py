@@ -110,6 +110,8 @@ class Classifier:
         ------
         DataError
             For an array of another shape or type.
+        RunError
+            Where the model gives NaN, or another number of classes.
         """
         expected = (self.side, self.side, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
@@ -125,6 +127,13 @@ class Classifier:
         if not parts:
             return np.zeros((0, len(self.classes)))
         out = np.concatenate(parts).astype(np.float64)
+        if out.shape[1] != len(self.classes) or not np.isfinite(out).all():
+            raise RunError(
+                f"The model gives no probabilities of {len(self.classes)} classes: "
+                f"{out[~np.isfinite(out).all(axis=1)][:1].tolist() or out.shape}.",
+                expected="finite weights that belong to model.json",
+                todo="take both files from where the run was made, or train again",
+            )
         sure: NDArray[np.float64] = out / out.sum(axis=1, keepdims=True)  # to float64's last digit
         return sure
 
@@ -155,7 +164,7 @@ def open_classifier(
     Raises
     ------
     RunError
-        Where the run is not finished or damaged.
+        Where the run is not finished or damaged, or its model cannot answer.
     DependencyError
         Where the engine is not installed.
     """
@@ -164,7 +173,7 @@ def open_classifier(
     _, config = open_run(run.path)
     refuse_untrained(run)
     card = read_record(run.model, ModelCard)
-    return Classifier(
+    found = Classifier(
         card=card,
         fit=config.data.fit,
         max_pixels=config.data.max_pixels,
@@ -172,6 +181,8 @@ def open_classifier(
         _engine=_open_engine(run, card, engine, threads),
         made_from=made_from(run, card) if run.weights.is_file() else "an exported model alone",
     )
+    found.probabilities(np.zeros((1, card.side, card.side, 3), np.uint8))  # raises if it cannot
+    return found
 
 
 def _open_engine(run: RunFolder, card: ModelCard, engine: Engine, threads: int) -> Runs:

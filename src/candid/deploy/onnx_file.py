@@ -199,7 +199,10 @@ class OnnxEngine:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of pixels (n, side, side, 3)."""
-        out: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: pixels})[0]
+        try:
+            out: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: pixels})[0]
+        except Exception as error:  # a class of its own per kind, as above
+            raise _damaged(b"", f"{type(error).__name__}: {error}") from error
         return out
 
 

@@ -26,7 +26,7 @@ from candid.files import writing
 from candid.records import from_plain, to_plain
 
 MANIFEST = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 _READERS = 16  # parts whose ends are read at a time: on a store each costs a round trip or two
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "onnxruntime", "torch", "fsspec", "ray")
 
@@ -225,7 +225,7 @@ def _sum(parts: Sequence[Part], resumed: int) -> Tally:
     total: dict[str, Any] = {}
     for field in fields(Tally):
         values = [getattr(part.tally, field.name) for part in parts]
-        if field.name in ("reasons", "labels"):
+        if field.name in ("reasons", "predictions"):
             words = sorted({word for value in values for word in value})
             total[field.name] = {w: sum(value.get(w, 0) for value in values) for w in words}
         else:

@@ -123,7 +123,7 @@ class Labeller:
         for crop, p, unlike, reason in zip(crops, probability, odd, reasons, strict=True):
             why = unlike or reason
             crop.values |= {
-                "label": None if why else c.classes[int(p.argmax())],
+                "prediction": None if why else c.classes[int(p.argmax())],
                 "abstained": bool(why),
                 "reason": why or None,
             }
@@ -218,11 +218,11 @@ class Tally:
     pictures, rows
         Pictures, and rows of them: with faces looked for, as many as faces.
     answered, abstained, errors
-        Rows with a label, rows without one and why, pictures that could not be read.
+        Rows with a prediction, rows without one and why, pictures that could not be read.
     reasons
         How often each reason to abstain came, without its figures.
-    labels
-        How often each label was given.
+    predictions
+        How often each class was predicted.
     resumed
         Pictures that had been done before this start.
     """
@@ -233,7 +233,7 @@ class Tally:
     abstained: int
     errors: int
     reasons: dict[str, int]
-    labels: dict[str, int]
+    predictions: dict[str, int]
     resumed: int
 
 
@@ -242,11 +242,11 @@ class Counter:
 
     def __init__(self, columns: Columns) -> None:
         names = columns.schema().names
-        self._label, self._why = names.index("label"), names.index("reason")
+        self._prediction, self._why = names.index("prediction"), names.index("reason")
         self._error = names.index("error")
         self.pictures = self.rows = self.errors = self.resumed = 0
         self.reasons: dict[str, int] = {}
-        self.labels: dict[str, int] = {}
+        self.predictions: dict[str, int] = {}
 
     def add(self, block: Block) -> None:
         """Count the rows of a block."""
@@ -255,8 +255,8 @@ class Counter:
         for row in block.rows:
             if row[self._error] is not None:
                 self.errors += 1
-            elif row[self._label] is not None:
-                self.labels[row[self._label]] = self.labels.get(row[self._label], 0) + 1
+            elif (said := row[self._prediction]) is not None:
+                self.predictions[said] = self.predictions.get(said, 0) + 1
             else:
                 why = row[self._why].partition(":")[0]
                 self.reasons[why] = self.reasons.get(why, 0) + 1
@@ -266,11 +266,11 @@ class Counter:
         return Tally(
             pictures=self.pictures,
             rows=self.rows,
-            answered=sum(self.labels.values()),
+            answered=sum(self.predictions.values()),
             abstained=sum(self.reasons.values()),
             errors=self.errors,
             reasons=dict(sorted(self.reasons.items())),
-            labels=dict(sorted(self.labels.items())),
+            predictions=dict(sorted(self.predictions.items())),
             resumed=self.resumed,
         )
 

@@ -78,7 +78,7 @@ class Columns:
             [
                 ("id", pa.string()),
                 *(face if self.faces else []),
-                ("label", pa.string()),
+                ("prediction", pa.string()),
                 *((f"p_{name}", pa.float64()) for name in self.classes),
                 ("abstained", pa.bool_()),
                 ("reason", pa.string()),

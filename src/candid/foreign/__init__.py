@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 import candid.columns as columns
 from candid.delimited import read_table
-from candid.errors import PredictionsError
+from candid.errors import ConfigError, PredictionsError
 from candid.foreign.answers import Answers, Scale, read_answers
 from candid.foreign.choosing import ColumnNames, attributes_of, split_column
 from candid.foreign.label import read_label
-from candid.predictions import METADATA_KEY, Predictions
+from candid.foreign.own import own_columns, refuse_answers, unnamed
+from candid.predictions import Predictions, described
 from candid.records import SPLITS
 from candid.spreadsheet import repair
 
@@ -37,9 +38,20 @@ _LEAST_TO_DOUBT = 30  # labelled rows on each side before an odd distribution is
 def written_by_candid(path: Path) -> bool:
     """Whether a file is a Parquet file of predictions that Candid wrote; opens its footer only."""
     try:
-        return METADATA_KEY in (pq.read_schema(path).metadata or {})
-    except (OSError, pa.ArrowException):
+        return described(pq.read_schema(path)) is not None
+    except (OSError, ValueError):  # Arrow's own are among them, as are JSON's
         return False
+
+
+def must_name_columns(path: Path) -> ConfigError:
+    """What to say of a table whose columns are not named.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read as a table.
+    """
+    return unnamed(path.name, _read(path).column_names)
 
 
 def read_foreign(
@@ -108,7 +120,7 @@ def read_foreign(
         notes.append(f"People are told apart by {person!r}.")
     split = split_column(table, names, split, {label, *chosen})
     key = names.special(ids, _IDS, "id", {label, *chosen, person})
-    used = {n for n in (label, *chosen, person, split, key) if n}
+    used = {n for n in (label, *chosen, person, split, key) if n} | own_columns(names.names)
     attributes = attributes_of(table, names, groups, used, chosen, said.label, notes)
     whole = Predictions(
         target=label,
@@ -122,6 +134,8 @@ def read_foreign(
         hard=said.hard,
     )
     found = _usable(_without_duplicates(whole, key, notes), chosen, notes)
+    rows = found[np.flatnonzero(found.label >= 0)]
+    refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.prediction != rows.label)))
     _doubts(found, said, chosen[0], notes)
     about = {"data": Path(path).name, "source": "a table of another model's predictions"}
     if notes:

@@ -17,6 +17,7 @@ import candid.columns as columns
 from candid.errors import PredictionsError, did_you_mean
 from candid.foreign.answers import is_like_a_prediction
 from candid.foreign.label import Label
+from candid.foreign.own import own_columns
 from candid.predictions import Attribute
 
 __all__ = ["ColumnNames", "attributes_of", "split_column"]
@@ -71,11 +72,15 @@ class ColumnNames:
         """
         label = self.one(label, "label")
         chosen = [self.one(name, "prediction") for name in self.expand(prediction, "prediction")]
-        if label in chosen:
+        if label in chosen or label in own_columns(self.names):
             raise PredictionsError(
-                f"The column {label!r} is named as the label and as the prediction.",
+                f"The column {label!r} is named as the label and as the prediction."
+                if label in chosen
+                else f"{label!r} is no label: candid predict wrote it, from the model's answers.",
                 expected="what an annotator wrote, and what a model said",
-                todo="name another column with --prediction",
+                todo="name another column with --prediction"
+                if label in chosen
+                else "join the annotators' column to the table by id, and name that with --label",
             )
         return label, chosen
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import candid.columns as columns
 from candid.errors import PredictionsError
 from candid.foreign.answers import Answers, read_answers
+from candid.foreign.own import refuse_answers
 from candid.predictions import Attribute
 from candid.records import SPLITS
 
@@ -114,6 +115,11 @@ class Folder:
                         raise PredictionsError(
                             f"{file.name}: {error.what}", expected=error.expected, todo=error.todo
                         ) from error
+
+    def refuse_answers(self, n: int, wrong: int) -> None:
+        """As `candid.foreign.own.refuse_answers` does, of a stranger's tables."""
+        if self._said is not None:
+            refuse_answers(self.target, self._columns["prediction"], n, wrong)
 
     def meaning(self) -> tuple[tuple[Attribute, ...], dict[str, NDArray[np.intp]]]:
         """The attributes with their values, and by name the value of each of the pieces' codes.

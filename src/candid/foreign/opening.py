@@ -6,7 +6,6 @@ the last of them alone; columns of probabilities and groups are known from the f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,8 @@ from candid.foreign.answers import Answers, Scale, read_answers
 from candid.foreign.choosing import ColumnNames, attributes_of, split_column
 from candid.foreign.folder import BATCH, Folder
 from candid.foreign.label import Label, read_label
-from candid.predictions import METADATA_KEY, Attribute
+from candid.foreign.own import own_columns, unnamed
+from candid.predictions import Attribute, described
 
 _FIRST = 20_000  # rows that decide what the columns are
 
@@ -71,16 +71,11 @@ def open_folder(
             todo="check the path",
         )
     schema, n = _schema(files)
-    own = (schema.metadata or {}).get(METADATA_KEY)
+    own = described(schema)
     if own is not None:
-        return _ours(path, files, n, schema, json.loads(own), most_values)
+        return _ours(path, files, n, schema, own, most_values)
     if label is None or not prediction:
-        raise PredictionsError(
-            f"The tables in {path.name} were not written by Candid, so columns must be named.",
-            expected="--label and --prediction",
-            todo=f"for example: candid audit {path.name} --label gender --prediction p_Male "
-            "--identity person",
-        )
+        raise unnamed(path.name, schema.names)
     asked = _Asked(label, prediction, groups, identity, split, positive, scale)
     return _theirs(path, files, n, schema, asked, most_values)
 
@@ -110,8 +105,8 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
                 expected="tables with the same columns",
                 todo="put other tables elsewhere",
             )
-        ours = [(s.metadata or {}).get(METADATA_KEY) for s in (first, schema)]
-        if ours[0] is not None and _core(ours[0]) != _core(ours[1]):
+        ours = [described(s) for s in (first, schema)]
+        if ours[0] is not None and _core(ours[0]) != _core(ours[1] or {}):
             raise PredictionsError(
                 f"{file.name} has other classes or attributes than {files[0].name}.",
                 expected="predictions of one model",
@@ -124,8 +119,7 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
     return first, rows
 
 
-def _core(metadata: bytes | None) -> Any:
-    about = json.loads(metadata or b"{}")
+def _core(about: dict[str, Any]) -> Any:
     return {name: about.get(name) for name in ("target", "classes", "attributes", "hard")}
 
 
@@ -197,7 +191,7 @@ def _theirs(
     by_split = split_column(first, names, asked.split, {label, *chosen})
     if by_split is None:
         notes.append("There is no split column, so every row counts as test.")
-    used = {x for x in (label, *chosen, person, by_split) if x}
+    used = {x for x in (label, *chosen, person, by_split) if x} | own_columns(names.names)
     found = attributes_of(first, names, asked.groups, used, chosen, said.label, notes)
     kept = [a for a in found.values() if a.kind != "numeric" and len(a.values) <= most]
     out = [a.name for a in found.values() if a not in kept]

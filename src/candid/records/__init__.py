@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from candid.errors import RunError, go_on_with
 from candid.files import FORMAT, check_format, write_json
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_LARGEST_SIDE = 1024  # as in data.side
 
 State = Literal["found", "not found", "not applicable", "too few to say"]
 Severity = Literal["note", "warning", "serious"]
@@ -228,6 +229,20 @@ class ModelCard:
     kept: Literal["best", "last"]
     mirrored: bool = False
 
+    def problem(self) -> str:
+        """What no training can have written, in words; "" where all is possible."""
+        if not 1 <= self.side <= _LARGEST_SIDE:
+            return f"the side is {self.side} pixels"
+        if not self.classes or len({*self.classes}) < len(self.classes):
+            return f"the classes are {', '.join(map(repr, self.classes)) or 'none'}"
+        if not all(-0.01 <= x <= 1.01 for x in self.mean):  # of pixels from 0 to 1; a NaN is not
+            return f"the means of the pixels are {self.mean}"
+        if not all(1e-7 <= x <= 1 for x in self.std):
+            return f"the standard deviations of the pixels are {self.std}"
+        if not 1e-9 <= self.temperature <= 1e9:
+            return f"the temperature is {self.temperature}"
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
@@ -373,10 +388,22 @@ class Provenance:
     data_fingerprint: str
     digests: dict[str, str] = field(default_factory=dict)
 
+    def problem(self) -> str:
+        """What no run can have noted, in words; "" where all is possible."""
+        wrong = [k for k, s in self.seconds.items() if not 0 <= s < math.inf]
+        return f"the seconds of {wrong[0]!r} are {self.seconds[wrong[0]]}" if wrong else ""
+
 
 # --- to and from JSON ----------------------------------------------------------------------------
 
 Record = TypeVar("Record")
+
+
+@runtime_checkable
+class _Checked(Protocol):
+    """A record that may hold what cannot be."""
+
+    def problem(self) -> str: ...
 
 
 def to_plain(record: Any) -> Any:
@@ -400,12 +427,13 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     Raises
     ------
     RunError
-        Where the file is missing, is not JSON, has another format or does not hold such a record.
+        Where the file is missing, is not JSON, has another format, or does not hold such a record
+        or one with figures that can be.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         check_format(path, plain.get("format", FORMAT))
-        return from_plain(kind, plain)
+        record = from_plain(kind, plain)
     except RunError:
         raise
     except FileNotFoundError:
@@ -420,6 +448,13 @@ def read_record(path: Path, kind: type[Record]) -> Record:
             expected=f"a record of the kind {kind.__name__}",
             todo="run the stage that writes it again",
         ) from error
+    if isinstance(record, _Checked) and (problem := record.problem()):
+        raise RunError(
+            f"{path} holds what cannot be: {problem}.",
+            expected=f"a record of the kind {kind.__name__} as Candid writes it",
+            todo="take the file from where the run was made, or start a new run",
+        )
+    return record
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 from candid.records import Estimate, SplitEvaluation
 from candid.report import audit, comparison, markdown, prose, words
 from candid.report.inputs import ReportInput
-from candid.report.usage import usage
+from candid.report.usage import with_onnx, with_torch
 
 # Hugging Face's names of metrics, where it has them.
 _METRIC_TYPES = {
@@ -309,17 +309,21 @@ def _how_to_use(inputs: ReportInput) -> str:
     m = inputs.model
     if m is None:
         return "The weights are not part of this run; the figures were made from predictions."
-    names = words.listed([markdown.text(f"“{c}”") for c in m.classes])
-    mean, std = (", ".join(f"{x:.4g}" for x in values) for values in (m.mean, m.std))
+    fit, names = inputs.config.data.fit, words.listed([markdown.text(f"“{c}”") for c in m.classes])
+    own = (
+        " The network is not Candid's own: `network` is that module." if m.network == "own" else ""
+    )
+    mirror = "the average with the mirror image, " if m.mirrored else ""
     return (
-        f"`model.safetensors` holds the weights, `model.json` what else it takes. An RGB image of "
-        f"{m.side} × {m.side} pixels goes in, each channel as (pixel / 255 − mean) / standard "
-        f"deviation with the means {mean} and the standard deviations {std}. Out come one number "
-        f"per class, in the order {names}; divided by {m.temperature:.4g} and put through a "
-        f"softmax they are calibrated probabilities of what {inputs.labeller} wrote.\n\n"
-        "Or without Candid and torch: `candid export` on the folder of the run writes "
+        f"With PyTorch, in the folder of `model.json` and `model.safetensors`. All is inside the "
+        f"module: normalising, {mirror}the temperature and the softmax. RGB pixels go in, uint8 "
+        f"(n, {m.side}, {m.side}, 3) or floating point from 0 to 1 (n, 3, {m.side}, {m.side}). "
+        f"Calibrated probabilities of what {inputs.labeller} wrote come out, in the order {names}."
+        f"{own}\n\n"
+        + markdown.block(with_torch(m, fit).rstrip(), "python")
+        + "\n\nOr without Candid and torch: `candid export` on the folder of the run writes "
         "`model.onnx`, which holds all of this, and plain ONNX Runtime runs it:\n\n"
-        + markdown.block(usage(m).rstrip(), "python")
+        + markdown.block(with_onnx(m, fit).rstrip(), "python")
     )
 
 

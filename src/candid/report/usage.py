@@ -1,21 +1,50 @@
-"""How an exported model is used without Candid: lines of Python for the model card."""
+"""How a model is used, with torch and without Candid: lines of Python for the model card."""
 
 from __future__ import annotations
 
 from candid.records import ModelCard
 
+# How `candid.data.decode` makes a square of a picture, in Pillow's words; padded ones to within a
+# pixel of their place.
+_SQUARES = {
+    "stretch": "image.resize(size, Image.BICUBIC)",
+    "crop": "ImageOps.fit(image, size, Image.BICUBIC)",
+    "pad": "ImageOps.pad(image, size, Image.BICUBIC, "
+    "tuple(map(round, ImageStat.Stat(image).mean)))",
+}
 
-def usage(card: ModelCard, *, file: str = "model.onnx", picture: str = "face.jpg") -> str:
-    """A few lines of Python that use the exported model without Candid, for the model card."""
+
+def with_torch(card: ModelCard, fit: str) -> str:
+    """Lines that use the weights through `candid.load_model`, beside `model.json`."""
+    network = ", network=network" if card.network == "own" else ""
     return f"""\
-import numpy as np
-import onnxruntime
-from PIL import Image
+import candid
+import torch
+{_pixels(card, fit)}
+model = candid.load_model("."{network})
+with torch.inference_mode():
+    probabilities = model(torch.from_numpy(pixels))  # (n, {len(card.classes)})
+print(dict(zip(model.classes, probabilities[0].tolist())))
+"""
 
+
+def with_onnx(card: ModelCard, fit: str) -> str:
+    """Lines that use the exported model, `model.onnx`."""
+    return f"""\
+import onnxruntime
+{_pixels(card, fit)}
 classes = {list(card.classes)!r}
-image = Image.open({picture!r}).convert("RGB").resize(({card.side}, {card.side}), Image.BICUBIC)
-pixels = np.asarray(image, np.uint8)[None]  # (n, {card.side}, {card.side}, 3)
-session = onnxruntime.InferenceSession({file!r})
+session = onnxruntime.InferenceSession("model.onnx")
 probabilities = session.run(["probabilities"], {{"pixels": pixels}})[0]
 print(dict(zip(classes, probabilities[0].tolist())))
 """
+
+
+def _pixels(card: ModelCard, fit: str) -> str:
+    """Lines that bring `face.jpg` to the square that the model sees."""
+    return f"""\
+import numpy as np
+from PIL import Image, ImageOps{", ImageStat" if fit == "pad" else ""}
+image = ImageOps.exif_transpose(Image.open("face.jpg")).convert("RGB")
+size = ({card.side}, {card.side})
+pixels = np.array({_SQUARES[fit]})[None]  # (n, {card.side}, {card.side}, 3) uint8"""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from candid import runs
 from candid.errors import ConfigError, RunError, go_on_with
 from candid.files import write_text
-from candid.foreign import read_foreign, written_by_candid
+from candid.foreign import must_name_columns, read_foreign, written_by_candid
 from candid.predictions import Predictions, read_predictions
 from candid.records.audit import Audit, write_audit
 from candid.runs import RunFolder
@@ -75,12 +75,7 @@ def read_any(path: Path, columns: Columns) -> Predictions:
     if ours:
         return read_predictions(path)
     if columns.label is None or not columns.prediction:
-        raise ConfigError(
-            f"{path.name} was not written by Candid, so its columns must be named.",
-            expected="--label and --prediction",
-            todo=f"for example: candid audit {path.name} --label gender --prediction p_Male "
-            "--group race --identity person",
-        )
+        raise must_name_columns(path)
     return read_foreign(
         path,
         label=columns.label,

@@ -41,6 +41,7 @@ def label_shards(
     column: str = "",
     force: bool = False,
     workers: int = 0,
+    data: Path | None = None,
     cache: Path | None = None,
     quiet: bool = True,
     ready: Labeller | None = None,
@@ -59,7 +60,7 @@ def label_shards(
         The folder of the parts: a path or a URL. On a cluster, one that every machine reaches.
     ray
         Whether tasks of Ray do it (see `candid.deploy.cluster.label_on_cluster`), else threads.
-    engine, abstain_below, check, crop, detector, cache, quiet
+    engine, abstain_below, check, crop, detector, data, cache, quiet
         As for `labeller`.
     column
         Parquet: the column with the pictures; "": recognised.
@@ -88,8 +89,8 @@ def label_shards(
     shards = find_shards(inputs, out)
     how: dict[str, Any] = {"abstain_below": abstain_below, "check": check}
     if ready is None:
-        more: dict[str, Any] = {"crop": crop, "detector": detector, "cache": cache, "quiet": quiet}
-        ready = labeller(run, engine=engine, **how, **more)
+        more: dict[str, Any] = {"crop": crop, "detector": detector, "data": data, "cache": cache}
+        ready = labeller(run, engine=engine, quiet=quiet, **how, **more)
     order = Order(out, model_of(ready) | {"column": column}, about_model(ready), column)
     if ray:
         work = _on_cluster(run, ready, order, how, detector, workers, quiet)

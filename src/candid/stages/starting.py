@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,31 +81,60 @@ def pack(
     return Data(part, packed, stream)
 
 
-def reload(run: RunFolder, config: Config, cache: Path | None, quiet: bool) -> Data:
+def reload(
+    run: RunFolder, config: Config, cache: Path | None, quiet: bool, data: Path | None = None
+) -> Data:
     """The data of an existing run, from where they lay when it began.
+
+    `data` is where they lie where the user named it. A URL in a run is not followed unless it is
+    named: a stranger may have written it.
 
     Raises
     ------
     RunError
-        Where they are gone or have changed since.
+        Where they are gone or have changed since, or are a URL that was not named.
     """
     from candid.data import places
 
     about = read_record(run.provenance, Provenance)
-    if not places.found(about.data):
+    where = data_of(run, about) if data is None else data
+    if not places.found(places.name_of(where)):
         raise RunError(
-            f"The data that the run {run.path} began with are gone: there is no {about.data}.",
+            f"The data that the run {run.path} began with are gone: there is no {where}.",
             expected="the same images and labels in the same place",
-            todo="put them back (a link will do), or start a new run",
+            todo="put them back (a link will do), say where they lie now with --data (to go on "
+            "with a run: as DATA), or start a new run",
         )
-    data = load(Path(about.data), config, cache=cache, quiet=quiet)  # a URL is known again
-    if about.data_fingerprint != data.fingerprint:
+    found = load(where, config, cache=cache, quiet=quiet)
+    if about.data_fingerprint != found.fingerprint:
         raise RunError(
-            f"The data in {about.data} are not those that the run {run.path} began with.",
+            f"The data in {where} are not those that the run {run.path} began with.",
             expected=f"images and labels with the fingerprint {about.data_fingerprint}",
             todo="put the data back, or start a new run",
         )
-    return data
+    return found
+
+
+def data_of(run: RunFolder, about: Provenance) -> Path:
+    """Where a run's data lie on this machine.
+
+    Raises
+    ------
+    RunError
+        Where the run says that they lie on another one.
+    """
+    from candid.data import places
+
+    where = Path(about.data)
+    # As `load` will take it, which knows a URL again that was a path.
+    if places.local(name := places.name_of(where)) is None:
+        raise RunError(
+            f"The run {run.path} says that its data lie at {name}, which is not followed unasked: "
+            "a stranger may have written it.",
+            expected="data on this machine, or their place named by you",
+            todo=f"add --data {shlex.quote(name)} if you trust it (to go on with a run: as DATA)",
+        )
+    return where
 
 
 def begin(path: Path, config: Config, data: Data) -> tuple[RunFolder, Config]:
@@ -160,7 +190,7 @@ def open_or_begin(
                 expected="the settings that it began with, or a new folder",
                 todo="name another folder with --out, or remove this one",
             )
-        return run, config, reload(run, config, cache, quiet)
+        return run, config, reload(run, config, cache, quiet, where)
     data = load(where, config, cache=cache, quiet=quiet)
     run, config = begin_training(path, config, data, name=config.network.name)
     return run, config, data

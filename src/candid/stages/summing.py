@@ -99,7 +99,7 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
 
     names = tuple(a.name for a in folder.attributes)
     tallies: dict[str, Tally] = {}
-    unlabelled = silent = 0
+    unlabelled = silent = labelled = wrong = 0
     with progress("audit", folder.n, unit="rows", quiet=quiet) as bar:
         for piece in folder.pieces():
             bar.update(len(piece.label))
@@ -107,6 +107,10 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
             silent += int(np.count_nonzero(~said))
             unlabelled += int(np.count_nonzero(said & (piece.label < 0)))
             usable = said & (piece.label >= 0)
+            labelled += int(np.count_nonzero(usable))
+            wrong += int(
+                np.count_nonzero(usable & (piece.label != piece.probability.argmax(axis=1)))
+            )
             for place in np.unique(piece.split[usable]):
                 rows = usable & (piece.split == place)
                 tally = tallies.setdefault(
@@ -119,6 +123,7 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
             expected="at least one",
             todo="check the names of the columns",
         )
+    folder.refuse_answers(labelled, wrong)
     notes = []
     if silent:
         notes.append(f"{silent:,} of {folder.n:,} rows have no prediction and were left out.")

@@ -18,7 +18,7 @@ from candid.errors import RunError
 from candid.records import Provenance, read_record
 from candid.runs import RunFolder
 from candid.settings import Config
-from candid.stages.starting import Data, as_found, begin_training, load, needs_torch
+from candid.stages.starting import Data, as_found, begin_training, data_of, load, needs_torch
 
 
 def launched() -> bool:
@@ -97,7 +97,7 @@ def _found(
                 expected="the settings that it began with, or a new folder",
                 todo="name another folder with --out, or remove this one",
             )
-    return found, where or Path(about.data), about
+    return found, where or data_of(run, about), about
 
 
 def _begun(run: RunFolder, config: Config, data: Data, about: Provenance | None) -> Config:

@@ -232,6 +232,7 @@ def labeller(
     check: bool = True,
     crop: bool = False,
     detector: Path | None = None,
+    data: Path | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Labeller:
@@ -249,8 +250,9 @@ def labeller(
         Whether to find and cut out faces first.
     detector
         A model for OpenCV's FaceDetectorYN; None: OpenCV's own detector.
-    cache, quiet
-        Where packed images are, and whether bars are hidden: for the training pictures in which
+    data, cache, quiet
+        Where the run's data lie now, if not where they lay, where packed images are, and whether
+        bars are hidden: for the training pictures in which
         faces are looked for once.
     """
     from candid.deploy.classifier import open_classifier
@@ -261,7 +263,7 @@ def labeller(
     finder = None
     if crop:
         found = open_detector(detector)
-        finder = Finder(found, frame(run, found, cache=cache, quiet=quiet))
+        finder = Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
     return Labeller(
         # Every thread runs the model on a block of its own.
         open_classifier(run, engine=engine, threads=1, abstain_below=abstain_below),
@@ -271,7 +273,12 @@ def labeller(
 
 
 def frame(
-    run: RunFolder, detector: Detector, *, cache: Path | None = None, quiet: bool = True
+    run: RunFolder,
+    detector: Detector,
+    *,
+    data: Path | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
 ) -> Frame:
     """How faces lie in a run's training pictures; measured once, then kept in frame.json.
 
@@ -293,12 +300,12 @@ def frame(
             return kept
     _, config = open_run(run.path)
     try:
-        data = reload(run, config, cache, quiet)
+        loaded = reload(run, config, cache, quiet, data)
     except RunError:
         if config.data.layout == "celeba":
             return CELEBA
         raise
-    measured = measure_frame(_training_pictures(data, config), detector)
+    measured = measure_frame(_training_pictures(loaded, config), detector)
     with contextlib.suppress(OutputError):  # a run in a read-only place is measured anew each time
         write_record(path, measured)
     return measured

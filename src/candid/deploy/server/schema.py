@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 class Row(BaseModel):
     """What the model says of one picture."""
 
-    label: str | None = Field(
+    prediction: str | None = Field(
         description="The most probable class; null where the model abstains or the picture cannot "
         "be read."
     )
@@ -158,7 +158,7 @@ class State(BaseModel):
 
 
 _ROW = {
-    "label": "Male",
+    "prediction": "Male",
     "probabilities": {"Female": 0.0312, "Male": 0.9688},
     "abstained": False,
     "reason": None,
@@ -167,7 +167,7 @@ _ROW = {
     "error": None,
 }
 _NOT_READ = {
-    "label": None,
+    "prediction": None,
     "probabilities": None,
     "abstained": False,
     "reason": None,

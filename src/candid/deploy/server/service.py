@@ -290,7 +290,7 @@ def _row(served: Served, answer: Answer) -> dict[str, Any]:
     if not reason and rule is not None and rule.abstains(probabilities[None])[0]:
         reason = f"the highest probability is below {rule.threshold:.4g}"
     return {
-        "label": None if reason else classes[best],
+        "prediction": None if reason else classes[best],
         "probabilities": dict(zip(classes, probabilities.tolist(), strict=True)),
         "abstained": bool(reason),
         "reason": reason or None,
@@ -302,7 +302,7 @@ def _row(served: Served, answer: Answer) -> dict[str, Any]:
 
 def _unread(error: ImageError | Large) -> dict[str, Any]:
     return {
-        "label": None,
+        "prediction": None,
         "probabilities": None,
         "abstained": False,
         "reason": None,

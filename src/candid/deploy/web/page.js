@@ -379,7 +379,7 @@
     if (row.abstained) {
       said.append(element("small", "The model says"), "Not sure");
     } else {
-      said.append(element("small", "It would be labelled"), row.label);
+      said.append(element("small", "It would be labelled"), row.prediction);
     }
     const sentence = element("p", row.abstained
       ? `It gives no answer: ${row.reason}. ${/^unlike/.test(row.reason) ? "The probabilities above mean nothing for such pictures." : sentenceOf(model.rule.sentence)}`
