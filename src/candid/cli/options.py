@@ -104,7 +104,7 @@ def open_or_start(
     Where torchrun started this process, --out goes on with a run that is there.
     """
     from candid import stages
-    from candid.runs import open_run, refuse_full
+    from candid.runs import refuse_full
 
     stages.needs_torch()
     together = functools.partial(stages.open_together, cache=cache, quiet=quiet)
@@ -114,7 +114,7 @@ def open_or_start(
             raise click.UsageError("--resume takes data and settings from the run: give no others.")
         if stages.launched():
             return together(resume, None, None)
-        run, config = open_run(resume)
+        run, config = stages.reopen(resume)
         return run, config, stages.reload(run, config, cache, quiet)
     if data is None:
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")
