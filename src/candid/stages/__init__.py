@@ -20,10 +20,12 @@ from candid.stages.starting import (
     open_or_begin,
     pack,
     reload,
+    reopen,
 )
 from candid.stages.together import launched, open_together, together
 from candid.stages.training import draw_augmented, train
 from candid.stages.tuning import needs_optuna, study_folder, tune
+from candid.stages.using import know_pictures
 
 __all__ = [
     "Data",
@@ -39,6 +41,7 @@ __all__ = [
     "explain",
     "explain_pictures",
     "explore",
+    "know_pictures",
     "launched",
     "load",
     "load_served",
@@ -51,6 +54,7 @@ __all__ = [
     "pack",
     "predict",
     "reload",
+    "reopen",
     "report",
     "serve",
     "show_examples",
