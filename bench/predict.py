@@ -142,8 +142,8 @@ def _loop(run: Path) -> Callable[[list[Path]], None]:
 def _decode(run: Path) -> Callable[[list[Path]], None]:
     from concurrent.futures import ThreadPoolExecutor
 
+    from candid.cores import cores
     from candid.data.decode import decode
-    from candid.data.packing import cores
     from candid.data.sources import read_file
     from candid.records import ModelCard, read_record
 

@@ -4,12 +4,13 @@
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "statistics": set(),
+    "spreadsheet": set(),
+    "cores": set(),
     "files": {"errors"},
     "progress": set(),
     "records": {"errors", "files"},
     "predictions": {"errors", "files", "records"},
     "delimited": {"errors"},
-    "spreadsheet": set(),
     "columns": {"errors", "records", "predictions"},
     "foreign": {"errors", "predictions", "delimited", "spreadsheet", "columns", "records"},
     "settings": {"errors"},
@@ -18,11 +19,11 @@ ARROWS: dict[str, set[str]] = {
     "runs": {"", "errors", "files", "records", "settings", "config"},
     "data": {
         *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
-        *("delimited", "spreadsheet", "columns", "progress"),
+        *("delimited", "spreadsheet", "columns", "progress", "cores"),
     },
     "learn": {
         *("errors", "files", "records", "predictions", "settings", "config", "data"),
-        "progress",
+        *("progress", "cores"),
     },
     "explain": {
         *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
@@ -34,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "deploy": {
         *("errors", "files", "records", "predictions", "settings", "config", "runs"),
-        *("", "statistics", "data", "learn", "judge", "explain"),
+        *("", "statistics", "data", "learn", "judge", "explain", "cores"),
     },
     "report": {"errors", "files", "records", "predictions", "settings", "config"},
 }

@@ -56,8 +56,11 @@ def test_into_a_file(capsys, run, faces, tmp_path):
     tally = json.loads(said.out)
     assert tally["pictures"] == 5 and tally["errors"] == 0
     assert sum(tally["predictions"].values()) == 5
+    assert tally["unlike_checked"] is False
+    assert "are not flagged" in said.err  # that is no progress that --quiet leaves out
+    said = predict(capsys, run, faces, "--out", tmp_path / "d.csv", "--quiet", "--no-check")
     assert said.err == ""
-    said = predict(capsys, run, faces, "--out", tmp_path / "c.parquet", "--quiet")
+    said = predict(capsys, run, faces, "--out", tmp_path / "c.parquet", "--quiet", "--no-check")
     assert said.out == "" and said.err == ""
 
 

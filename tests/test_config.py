@@ -1,6 +1,7 @@
 import dataclasses
 import math
 import tomllib
+from typing import get_type_hints
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from candid.config import differences, load_config, read_config, recipes, to_toml, with_values
 from candid.errors import ConfigError
 from candid.settings import Config
+from commands import candid
 
 
 def test_to_toml_and_back(tmp_path):
@@ -129,3 +131,44 @@ def test_differences_name_both_values():
     )
     assert differences(one, one) == []
     assert differences(other, one) == ['data.target ("Hat", not "")', "train.steps (5, not 635)"]
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+NUMBERS = {
+    f"{section.name}.{f.name}": (kinds[f.name], f.metadata)
+    for section in dataclasses.fields(Config)
+    for kinds in [get_type_hints(section.default_factory)]
+    for f in dataclasses.fields(section.default_factory)
+    if kinds[f.name] in (int, float)
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_bounds_and_what_lies_beyond_is_refused_before_data_is_read(
+    name, capsys, tmp_path
+):
+    kind, about = NUMBERS[name]
+    assert math.isfinite(about["low"]) and math.isfinite(about["high"])
+    for beyond in (about["low"] - 1, about["high"] + 1, 10**30):
+        no_data = tmp_path / "there is none"
+        said = candid(capsys, "run", no_data, "--set", f"{name}={kind(beyond)}", code=2).err
+        assert f"{name} = " in said and "is not possible" in said
+        assert f"at most {about['high']}" in said
+        assert "there is none" not in said
+
+
+def test_a_setting_s_own_sentence_says_its_bounds():
+    text = to_toml(Config())
+    assert "(a whole number at least 2 and at most 65536)\nbatch_size = " in text
+    assert text.count(" and at most ") == len(NUMBERS)
+
+
+@pytest.mark.parametrize(("members", "images", "fits"), [(16, 32, True), (16, 31, False)])
+def test_networks_that_divide_a_batch_need_two_images_each(members, images, fits):
+    words = [f"network.members={members}", f"train.batch_size={images}"]
+    if fits:
+        assert load_config(overrides=words).network.members == members
+    else:
+        with pytest.raises(ConfigError, match="divide each batch"):
+            load_config(overrides=words)

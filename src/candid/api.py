@@ -110,6 +110,7 @@ def train(
     run, config, data = _begin(dataset, config, network, out, cache, quiet)
     stages.train(run, data, config, network=network, quiet=quiet)
     stages.predict(run, data, config, network=network, quiet=quiet)
+    stages.know_pictures(run, data, config)
     return run
 
 

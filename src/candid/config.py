@@ -21,6 +21,8 @@ from candid.settings import Config
 # The best that can be had within the image passes of the description.
 DEFAULT_RECIPE = "deep"
 
+_NUMBERS = (int, float)
+
 # --- from TOML and the command line --------------------------------------------------------------
 
 
@@ -193,9 +195,10 @@ def to_toml(config: Config) -> str:
     parts = [f"format = {FORMAT}"]
     for section in dataclasses.fields(config):
         values = getattr(config, section.name)
-        lines = [f"[{section.name}]"]
+        lines, kinds = [f"[{section.name}]"], get_type_hints(type(values))
         for f in dataclasses.fields(values):
-            lines.append(f"# {f.metadata['explanation']}")
+            takes = f" ({expected(kinds[f.name], f.metadata)})" if kinds[f.name] in _NUMBERS else ""
+            lines.append(f"# {f.metadata['explanation']}{takes}")
             lines.append(f"{f.name} = {toml(getattr(values, f.name))}")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"

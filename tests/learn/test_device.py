@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from candid.errors import TrainingError
-from candid.learn.device import captured, memory_kept, pick_device, threads, uses_bfloat16
+from candid.learn import device
+from candid.learn.device import (
+    captured,
+    memory_kept,
+    pick_device,
+    pick_threads,
+    threads,
+    uses_bfloat16,
+)
 
 
 def test_auto_is_a_device_that_exists():
@@ -25,12 +33,40 @@ def test_precision_can_be_forced():
     assert not uses_bfloat16("float32", cpu)
 
 
-def test_threads_are_set_back_also_after_an_error():
+def test_threads_are_set_back_also_after_an_error(monkeypatch):
+    monkeypatch.setattr(device, "own_cores", lambda: 8)
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), threads(before + 1):
         assert torch.get_num_threads() == before + 1
         1 / 0  # noqa: B018
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "mine", "torch_s", "idle", "chosen"),
+    [
+        (0, 8, 8, 8, 8),  # a quiet machine
+        (0, 8, 8, 3, 3),
+        (0, 2, 8, 8, 2),  # a container with a quota, of which torch knows nothing
+        (0, 8, 1, 8, 1),  # OMP_NUM_THREADS=1, or torch.set_num_threads(1)
+        (5, 8, 8, 1, 5),  # a number that is named is obeyed
+        (100_000, 2, 8, 8, 2),
+    ],
+)
+def test_threads_follow_the_load_and_never_exceed_the_cores(
+    monkeypatch, asked, mine, torch_s, idle, chosen
+):
+    monkeypatch.setattr(device, "own_cores", lambda: mine)
+    monkeypatch.setattr(device, "idle_cores", lambda most: min(most, idle))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: torch_s)
+    assert pick_threads(asked) == chosen
+
+
+def test_fewer_threads_than_a_run_s_own_are_told_of(monkeypatch, capsys):
+    monkeypatch.setattr(device, "own_cores", lambda: 1)
+    with threads(2):
+        assert torch.get_num_threads() == 1
+    assert "1 processor threads, not 2" in capsys.readouterr().err
 
 
 def test_memory_kept_does_not_change_arithmetic():

@@ -142,6 +142,45 @@ def test_going_on_from_a_checkpoint_is_exact(tmp_path, stop):
     assert seconds == sorted(seconds)
 
 
+def test_a_checkpoint_comes_by_time_before_it_comes_by_batches(tmp_path):
+    config = dataclasses.replace(FAST, checkpoints=1, evaluations=12, checkpoint_seconds=1e-9)
+    path = tmp_path / "state.safetensors"
+    for _ in train(task(), start(network(), config), config, CHANGED, save_to=path, quiet=True):
+        break
+    again, (whole, _) = start(network(99), config), trained(config)
+    checkpoint.load(path, again)
+    assert again.step == 1
+    list(train(task(), again, config, CHANGED, quiet=True))
+    assert same(whole, again)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slow", "saved"),
+    [
+        (30, 1, [30, 61, 75, 106]),  # due at 75
+        (30, 2, [30, 72, 75, 117]),  # slow: not before 20 times as long has passed
+        (0, 1, [75]),
+    ],
+)
+def test_the_time_of_a_checkpoint(monkeypatch, seconds, slow, saved):
+    now, found = 0, []
+
+    def save(path, state):
+        nonlocal now
+        found.append(now)
+        now += slow
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
+    saver, silent = checkpoint.Saver("here", seconds), checkpoint.Saver(None, seconds)
+    while now < 120:
+        was = now
+        saver(None, due=now == 75)
+        silent(None, due=True)
+        now += now == was
+    assert found == saved
+
+
 class Odd(torch.optim.Optimizer):
     """Keeps, beside a tensor, what is none: per parameter and per group."""
 

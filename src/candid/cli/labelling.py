@@ -32,7 +32,7 @@ def ready_labeller(
         quiet=quiet,
         **how,
     )
-    if ready.typical is None and not no_check and not quiet:
+    if ready.typical is None and not no_check:  # also with --quiet: it is no progress, but a lack
         click.echo(
             "candid: this run does not know its training pictures by their look, so pictures of "
             f"another kind are not flagged; candid export {run.path} teaches it",

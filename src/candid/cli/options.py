@@ -135,7 +135,7 @@ def open_or_start(
     Where torchrun started this process, --out goes on with a run that is there.
     """
     from candid import stages
-    from candid.runs import open_run, refuse_full
+    from candid.runs import refuse_full
 
     stages.needs_torch()
     together = functools.partial(stages.open_together, cache=cache, quiet=quiet)
@@ -143,7 +143,7 @@ def open_or_start(
         refuse_settings(settings)
         if stages.launched():
             return together(resume, None, data)
-        run, config = open_run(resume)
+        run, config = stages.reopen(resume)
         return run, config, stages.reload(run, config, cache, quiet, data)
     if data is None:
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")

@@ -100,7 +100,7 @@ def predict_shards(
             **how,
         )
     if as_json:
-        print_json(_told(manifest, out))
+        print_json({"unlike_checked": ready.typical is not None} | _told(manifest, out))
     elif not quiet:
         say_tally(manifest.tally, out, ready)
         click.echo(f"  in {len(manifest.parts):,} parts; what became of each: manifest.json")

@@ -138,7 +138,7 @@ def _predict_table(
                 bar=bar,
             )
     if as_json:
-        print_json({"out": str(out)} | to_plain(tally))
+        print_json({"out": str(out), "unlike_checked": ready.typical is not None} | to_plain(tally))
     elif not quiet:
         say_tally(tally, str(out), ready)
 

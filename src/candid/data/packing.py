@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from candid.cores import cores
 from candid.data import decode, places
 from candid.data.dataset import Dataset, Sharded, Source
 from candid.data.locking import unguarded
@@ -336,13 +337,6 @@ def _run_in_processes(packer: _Packer, tasks: list[list[_Span]], workers: int) -
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         Path(name).unlink(missing_ok=True)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _worker: _Packer | None = None  # set once in each process that decodes

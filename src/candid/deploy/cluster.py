@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import candid
-from candid.data.packing import cores
+from candid.cores import cores
 from candid.deploy.parts import Work
 from candid.deploy.predict import Labeller
 from candid.deploy.shards import Failed, Order, Part, Shard, label_shard

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.cores import cores
 from candid.data.decode import decode, decode_whole
-from candid.data.packing import cores
 from candid.deploy.classifier import BATCH, Classifier
 from candid.deploy.faces import Finder
 from candid.deploy.journal import Block, Journal, names_digest, open_journal

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,34 @@ from candid.files import atomic
 from candid.learn.state import State
 from candid.records import HistoryRow
 
+_PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
+
 _COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
+
+
+class Saver:
+    """Saves a state where that is due, and by time, so that who is killed loses little.
+
+    Parameters
+    ----------
+    path
+        Where to; None: nowhere.
+    seconds
+        How long after the start and after each save; 0: only where it is due.
+    """
+
+    def __init__(self, path: Path | None, seconds: float) -> None:
+        self.path, self.seconds = path, seconds or math.inf
+        self.next = time.monotonic() + self.seconds
+
+    def __call__(self, state: State, *, due: bool) -> None:
+        """Save the state where it is due or time is up; the next time comes later if it is slow."""
+        began = time.monotonic()
+        if self.path is None or not (due or began >= self.next):
+            return
+        save(self.path, state)
+        now = time.monotonic()
+        self.next = now + max(self.seconds, _PAUSE * (now - began))
 
 
 def save(path: Path, state: State) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.util
 import os
 import shutil
@@ -13,7 +14,9 @@ from typing import cast
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
+from candid.cores import idle_cores, own_cores
 from candid.errors import TrainingError
 
 
@@ -101,16 +104,37 @@ def _generators(device: torch.device) -> list[str]:
     ]
 
 
+def pick_threads(asked: int) -> int:
+    """So many processor threads; 0: one for each core that other programs leave idle just now.
+
+    Threads wait for each other within a step: beside a program on every core, two threads take 2.6
+    times as long as one. Never more than cores that this process may use.
+    """
+    if asked:
+        return min(asked, own_cores())
+    return idle_cores(min(torch.get_num_threads(), own_cores()))
+
+
 @contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Run the block on `count` processor threads (0: as it is), and set the old number back."""
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
+def threads(asked: int) -> Iterator[None]:
+    """Run the block on `pick_threads(asked)` threads, and set the old number back."""
+    before, count = torch.get_num_threads(), pick_threads(asked)
+    if count < asked:
+        _say_fewer(asked, count)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@functools.cache  # once is enough
+def _say_fewer(asked: int, count: int) -> None:
+    tqdm.write(
+        f"candid: {count} processor threads, not {asked}: this process may use no more cores, and "
+        "figures may differ in their last digits",
+        sys.stderr,
+    )
 
 
 # <malloc.h> of glibc: parameters of mallopt and their defaults.

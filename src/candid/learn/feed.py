@@ -6,7 +6,6 @@ those that fall to this process. Both follow from the seed and the step's number
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from candid.cores import own_cores
 from candid.data import decode
 from candid.data.dataset import sharded
-from candid.data.packing import cores
 from candid.data.streamed import Streamed
 from candid.data.streaming import Place, Stream
 from candid.errors import DataError, ImageError
@@ -236,4 +235,4 @@ class FromShards:
     def _decoders(self) -> int:
         if self.streamed.config.workers:
             return self.streamed.config.workers
-        return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        return own_cores()

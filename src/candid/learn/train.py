@@ -151,9 +151,9 @@ def train(
     """Train `state` from where it is to `config.steps`; yield a record at every evaluation.
 
     `state.history` gets a row for every step. With `save_to`, the state is saved there at regular
-    steps; `checkpoint.load` and this function then go on as if nothing had happened, to the bit
-    on a CPU with the same number of threads. Processes that have joined train together: each calls
-    this function with the same.
+    steps and times; `checkpoint.load` and this function then go on as if nothing had happened, to
+    the bit on a CPU with the same number of threads. Processes that have joined train together:
+    each calls this function with the same.
 
     Raises
     ------
@@ -178,6 +178,7 @@ def train(
     task = replace(task, images=task.images.resident(device))
     began = time.monotonic() - (state.history[-1].seconds if state.history else 0.0)
     work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
+    save = checkpoint.Saver(save_to, config.checkpoint_seconds)
     feed = _feed(task, config, device, us, quiet)
     with work as bar, contextlib.closing(feed.batches(state.step)) as batches:
         left = 0 if stale(state, config) else max(0, config.steps - state.step)
@@ -221,8 +222,7 @@ def train(
                 bar.note(f"loss {row.train_loss:.3f}, F1 {row.validation_f1:.4f}")
             state.history.append(row)
             bar.update()
-            if save_to and due(state.step, config.steps, config.checkpoints):
-                checkpoint.save(save_to, state)
+            save(state, due=due(state.step, config.steps, config.checkpoints))
             if evaluated:
                 yield row
                 if stale(state, config):

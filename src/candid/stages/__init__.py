@@ -20,11 +20,13 @@ from candid.stages.starting import (
     open_or_begin,
     pack,
     reload,
+    reopen,
 )
 from candid.stages.steps import all_whole
 from candid.stages.together import launched, open_together, together
 from candid.stages.training import draw_augmented, train
 from candid.stages.tuning import needs_optuna, study_folder, tune
+from candid.stages.using import know_pictures
 
 __all__ = [
     "Data",
@@ -41,6 +43,7 @@ __all__ = [
     "explain",
     "explain_pictures",
     "explore",
+    "know_pictures",
     "launched",
     "load",
     "load_served",
@@ -53,6 +56,7 @@ __all__ = [
     "pack",
     "predict",
     "reload",
+    "reopen",
     "report",
     "serve",
     "study_folder",

@@ -5,19 +5,23 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from candid import runs
-from candid.config import differences
-from candid.errors import DependencyError, RunError
+from candid.config import differences, to_toml
+from candid.errors import ConfigError, DependencyError, RunError
+from candid.files import write_text
 from candid.records import Provenance, read_record
 from candid.runs import RunFolder
-from candid.settings import Config, DataConfig
+from candid.settings import Config, DataConfig, TrainConfig
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.data.store import Store
     from candid.data.streamed import Streamed
+
+
+Section = TypeVar("Section", DataConfig, TrainConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,15 +164,48 @@ def begin_training(
 ) -> tuple[RunFolder, Config]:
     """A new run folder to train in, at `path` or the next free one below runs/.
 
+    Its settings hold the number of processor threads, which is part of what makes its figures the
+    same to the last digit: whoever goes on with the run uses as many.
+
     Raises
     ------
+    ConfigError
+        Where more threads are asked for than there are cores, or network and batch surely do not
+        fit into memory.
     DataError
         Where too few of the images can be read to train and to validate.
     """
     from candid.data.layouts.assembly import check_learnable
+    from candid.learn.memory import check_fits
 
     check_learnable(data.dataset, data.store.usable)
+    check_fits(config, len(data.dataset.classes))
+    config = with_threads(config)
     return begin(runs.claim(Path("runs"), name) if path is None else path, config, data)
+
+
+def with_threads(config: Config) -> Config:
+    """The settings with the number of processor threads that they leave open."""
+    from candid.learn.device import pick_threads
+
+    asked = config.train.threads
+    count = pick_threads(asked)
+    if count < asked:
+        raise ConfigError(
+            f"train.threads = {asked} is more than the processor cores that this process may use.",
+            expected=f"at most {count}, or 0: as many as others leave idle",
+            todo="set train.threads",
+        )
+    return replace(config, train=replace(config.train, threads=count))
+
+
+def reopen(path: Path) -> tuple[RunFolder, Config]:
+    """An existing run to train in, and its settings: threads are chosen where only explore ran."""
+    run, config = runs.open_run(path)
+    if not config.train.threads:
+        config = with_threads(config)
+        write_text(run.config, to_toml(config))
+    return run, config
 
 
 def open_or_begin(
@@ -182,8 +219,12 @@ def open_or_begin(
         Where the run there was begun with other settings.
     """
     if RunFolder(path).config.is_file():
-        run, found = runs.open_run(path)
-        config = replace(config, data=as_found(config.data, found.data, "layout", "stream"))
+        run, found = reopen(path)
+        config = replace(
+            config,
+            data=as_found(config.data, found.data, "layout", "stream"),
+            train=as_found(config.train, found.train, "threads"),
+        )
         if changed := differences(config, found):
             raise RunError(
                 f"{path} holds a run with other settings: {', '.join(changed)}.",
@@ -196,11 +237,11 @@ def open_or_begin(
     return run, config, data
 
 
-def as_found(data: DataConfig, found: DataConfig, *names: str) -> DataConfig:
-    """Settings in which what was left to the data is as it was found when the run began."""
-    unsaid = DataConfig()
-    left = [name for name in names if getattr(data, name) == getattr(unsaid, name)]
-    return replace(data, **{name: getattr(found, name) for name in left})
+def as_found(section: Section, found: Section, *names: str) -> Section:
+    """Settings in which what was left open is as it was found when the run began."""
+    unsaid = type(section)()
+    left = [name for name in names if getattr(section, name) == getattr(unsaid, name)]
+    return replace(section, **{name: getattr(found, name) for name in left})
 
 
 def needs_torch() -> None:

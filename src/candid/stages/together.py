@@ -18,7 +18,15 @@ from candid.errors import RunError
 from candid.records import Provenance, read_record
 from candid.runs import RunFolder
 from candid.settings import Config
-from candid.stages.starting import Data, as_found, begin_training, data_of, load, needs_torch
+from candid.stages.starting import (
+    Data,
+    as_found,
+    begin_training,
+    data_of,
+    load,
+    needs_torch,
+    reopen,
+)
 
 
 def launched() -> bool:
@@ -86,11 +94,12 @@ def _found(
     if config is not None and where is not None and not run.config.is_file():
         runs.refuse_full(run.path)
         return config, where, None
-    _, found = runs.open_run(run.path)
+    _, found = reopen(run.path)
     about = read_record(run.provenance, Provenance)
     if config is not None:
         data = as_found(config.data, found.data, "layout", "target", "stream")
-        changed = differences(replace(config, data=data), found)
+        train = as_found(config.train, found.train, "threads")
+        changed = differences(replace(config, data=data, train=train), found)
         if changed:
             raise RunError(
                 f"{run.path} holds a run with other settings: {', '.join(changed)}.",

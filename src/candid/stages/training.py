@@ -125,12 +125,19 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> State
     Raises
     ------
     ConfigError
-        Where the network cannot be built, images are to grow and it takes but one size, or several
-        networks are to divide batches of which each process has but a part.
+        Where the network cannot be built, images are to grow and it takes but one size, several
+        networks are to divide batches of which each process has but a part, or there are too few
+        images for them to divide.
     """
     from candid.learn.distributed import team
     from candid.learn.train import check_growth, start
 
+    if len(task.train) < 2 * config.network.members:
+        raise ConfigError(
+            f"{len(task.train)} training images are too few for {config.network.members} networks.",
+            expected="two images in a batch for each network",
+            todo="use more images, or lower network.members",
+        )
     if config.network.members > 1 and team().size > 1:
         raise ConfigError(
             f"network.members = {config.network.members} needs one process, and there are "
@@ -147,8 +154,10 @@ def _fresh(task: Task, config: Config) -> nn.Module:
     """The network that the settings name, with weights that the seed decides."""
     import torch
 
+    from candid.learn.memory import check_fits
     from candid.learn.networks import build, options
 
+    check_fits(config, task.classes)
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
         return build(

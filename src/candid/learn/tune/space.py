@@ -24,8 +24,8 @@ Value = int | float | str | bool
 _SECTIONS = ("network", "augment", "train")
 # What changes nothing that is learned, or the yardstick itself.
 _FIXED = {
-    *("train.seed", "train.evaluations", "train.checkpoints", "train.device", "train.threads"),
-    *("train.keep", "train.steps", "train.patience"),
+    *("train.seed", "train.evaluations", "train.checkpoints", "train.checkpoint_seconds"),
+    *("train.device", "train.threads", "train.keep", "train.steps", "train.patience"),
 }
 _LOGARITHMIC_FROM = 10.0  # a range whose ends are this many times apart is searched in logarithms
 

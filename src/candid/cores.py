@@ -1,0 +1,83 @@
+"""How many processor cores this process may use, and how many of them others leave idle."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+_LOOKS, _LOOK_SECONDS = 5, 0.1
+_BLOCK = bytes(1 << 22)  # large enough that threads that hash it seldom need Python's lock
+
+
+def cores() -> int:
+    """Processor cores that this process may use: by its affinity and by its container's quota."""
+    affine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    count = len(affine) or os.cpu_count() or 1
+    return int(max(1, min(count, _quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))))
+
+
+def own_cores() -> int:
+    """The part of them that is this process's, where torchrun started several on this machine."""
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _quota(groups: Path, root: Path) -> float:
+    """Cores that the process's control group and those above it allow; infinite without a limit."""
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = groups.read_text(encoding="utf-8", errors="replace").splitlines()
+    limits = [math.inf]
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") > 1):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        inner = Path(path.lstrip("/"))
+        # Version 2 has no controllers here; version 1 names its folder after them, or "cpu".
+        for mount in {root / controllers, root / "cpu"} if controllers else {root}:
+            limits += [_limit(mount / folder) for folder in (inner, *inner.parents)]
+    return min(limits)
+
+
+def _limit(folder: Path) -> float:
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        return int(quota) / int(period)  # "max" is no number, and no limit
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        used, of = (
+            int((folder / f"cpu.cfs_{part}_us").read_text(encoding="utf-8"))
+            for part in ("quota", "period")
+        )
+        return used / of if used > 0 else math.inf  # -1: no limit
+    return math.inf
+
+
+def idle_cores(most: int) -> int:
+    """How many of `most` cores others leave idle at this moment, at least 1; takes 0.1 to 0.5 s.
+
+    As many threads compute for a moment: beside b others that do, n threads get n / (n + b) of n
+    cores each. The best of a few looks counts, so that whoever works but for a moment does not.
+    """
+    found = 1
+    for _ in range(_LOOKS if most > 1 else 0):
+        found = max(found, min(most, round(most * (2 - most / _obtained(most)))))
+        if found == most:
+            break
+    return found
+
+
+def _obtained(count: int) -> float:
+    """How many cores' worth of time so many threads get that all compute."""
+    until = time.monotonic() + _LOOK_SECONDS
+
+    def share(_: int) -> float:
+        began, busy = time.monotonic(), time.thread_time()
+        while time.monotonic() < until:
+            hashlib.blake2b(_BLOCK)
+        return (time.thread_time() - busy) / max(time.monotonic() - began, 1e-9)
+
+    with ThreadPoolExecutor(count) as pool:
+        return max(sum(pool.map(share, range(count))), 1e-3)

@@ -1,0 +1,88 @@
+"""`candid train`: what it settles when it begins, and what it leaves."""
+
+import json
+
+import pytest
+import torch
+
+from candid import stages
+from candid.config import differences, load_config
+from candid.data.synthetic import FaceWorld, write_faces
+from candid.deploy.typical import read_typical, typical_path
+from candid.learn import device
+from candid.runs import RunFolder, open_run
+from commands import call, candid
+
+QUICK = [
+    "--recipe", "plain", "--set", "data.side=24", "--set", "train.steps=2", "--quiet",
+    "--set", "train.batch_size=32", "--set", "train.evaluations=1", "--set", "data.workers=1",
+    "--set", "train.precision=float32",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    world = FaceWorld(n=120, people=40, side=24, validation_share=0.2, test_share=0.2)
+    return write_faces(tmp_path_factory.mktemp("faces") / "few", world, workers=1, quiet=True)
+
+
+@pytest.fixture
+def words(faces, tmp_path):
+    return [faces, "--target", "Face", "--cache", tmp_path / "cache", *QUICK]
+
+
+def test_threads_are_chosen_once_and_kept_by_the_run(words, tmp_path, monkeypatch):
+    """Whatever the load is when it goes on, also where only explore ran before."""
+    used = []
+    monkeypatch.setattr(device, "own_cores", lambda: 4)
+    monkeypatch.setattr(device, "idle_cores", lambda most: 3)
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    for verb, out in (("train", tmp_path / "a"), ("explore", tmp_path / "b")):
+        used.clear()
+        assert call(verb, *words, "--out", out) == 0
+        monkeypatch.setattr(device, "idle_cores", lambda most: 2)
+        (out / "model.json").unlink(missing_ok=True)
+        go_on = ["train", "--resume", out, "--cache", tmp_path / "cache", "--quiet"]
+        assert call(*go_on) == 0
+        (out / "model.json").unlink()
+        monkeypatch.setattr(device, "idle_cores", lambda most: 1)
+        assert call(*go_on) == 0
+        chosen = 3 if verb == "train" else 2
+        assert open_run(out)[1].train.threads == chosen
+        assert used[::2] == [chosen] * len(used[::2])  # each other one sets the old number back
+
+
+def test_more_threads_than_cores_are_refused(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(device, "own_cores", lambda: 4)
+    more = ["--set", "train.threads=5", "--out", tmp_path / "run"]
+    said = candid(capsys, "train", *words, *more, code=2).err
+    assert "train.threads = 5" in said and "at most 4" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_command_finds_its_run_whatever_the_load(faces, tmp_path, monkeypatch):
+    config = load_config(
+        recipe="plain", overrides=["data.target=Face", *(w for w in QUICK if "=" in w)]
+    )
+    monkeypatch.setattr(device, "own_cores", lambda: 4)
+    monkeypatch.setattr(device, "idle_cores", lambda most: 3)
+    how = {"cache": tmp_path / "cache", "quiet": True}
+    _, first, _ = stages.open_or_begin(tmp_path / "run", config, faces, **how)
+    monkeypatch.setattr(device, "idle_cores", lambda most: 1)
+    _, second, _ = stages.open_or_begin(tmp_path / "run", config, faces, **how)
+    assert differences(first, second) == []
+    assert second.train.threads == 3
+
+
+def test_a_trained_model_knows_its_pictures(words, tmp_path, capsys):
+    run = RunFolder(tmp_path / "run")
+    assert call("train", *words, "--out", run.path) == 0
+    assert read_typical(typical_path(run)) is not None
+    before = typical_path(run).stat().st_mtime_ns
+    assert call("train", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
+    assert typical_path(run).stat().st_mtime_ns == before
+    capsys.readouterr()
+    table = ["--out", tmp_path / "labels.csv", "--engine", "torch", "--json", "--quiet"]
+    said = candid(capsys, "predict", run.path, words[0], *table)
+    assert json.loads(said.out)["unlike_checked"] is True
+    assert said.err == ""
