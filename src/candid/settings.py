@@ -388,7 +388,10 @@ class ServeConfig:
     max_images: int = setting(64, "most pictures in a request", low=1)
     max_bytes: int = setting(20_000_000, "most bytes in a request", low=1)
     max_memory: int = setting(
-        200_000_000, "most bytes of all requests that are worked on; more are refused", low=1
+        200_000_000,
+        "most bytes of all requests that are worked on (more are refused), and most that decoding "
+        "their pictures takes at a time (others wait; one that needs more is refused)",
+        low=1,
     )
     max_pixels: int = setting(50_000_000, "a picture that claims more pixels is refused", low=1)
     explain_queue: int = setting(8, "most pictures that wait for a map; 0: no maps", low=0)
