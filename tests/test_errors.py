@@ -11,9 +11,10 @@ KINDS = [k for _, k in inspect.getmembers(errors, inspect.isclass) if issubclass
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_survives_a_process(kind):
-    error = pickle.loads(pickle.dumps(kind("what", expected="expected", todo="todo")))
+    error = pickle.loads(pickle.dumps(kind("what", expected="expected", todo="todo", code="code")))
     assert type(error) is kind
-    assert (error.what, error.expected, error.todo) == ("what", "expected", "todo")
+    parts = (error.what, error.expected, error.todo, error.code)
+    assert parts == ("what", "expected", "todo", "code")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -36,15 +36,18 @@ class CandidError(Exception):
         What was expected instead.
     todo
         What to do about it.
+    code
+        Stable and short, where somebody must tell this error from others of its kind.
     """
 
     exit_code = 2
 
-    def __init__(self, what: str, *, expected: str = "", todo: str = "") -> None:
+    def __init__(self, what: str, *, expected: str = "", todo: str = "", code: str = "") -> None:
         super().__init__(what, expected, todo)
         self.what = what
         self.expected = expected
         self.todo = todo
+        self.code = code
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -56,11 +59,13 @@ class CandidError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive Exception's pickling, and errors cross processes.
-        return (_rebuild, (type(self), self.what, self.expected, self.todo))
+        return (_rebuild, (type(self), self.what, self.expected, self.todo, self.code))
 
 
-def _rebuild(kind: type[CandidError], what: str, expected: str, todo: str) -> CandidError:
-    return kind(what, expected=expected, todo=todo)
+def _rebuild(
+    kind: type[CandidError], what: str, expected: str, todo: str, code: str
+) -> CandidError:
+    return kind(what, expected=expected, todo=todo, code=code)
 
 
 class DataError(CandidError):

@@ -483,7 +483,8 @@ class ServeConfig:
     max_bytes: int = setting(20_000_000, "most bytes in a request", low=1, high=10**12)
     max_memory: int = setting(
         200_000_000,
-        "most bytes of all requests that are worked on; more are refused",
+        "most bytes of all requests that are worked on (more are refused), and most that decoding "
+        "their pictures takes at a time (others wait; one that needs more is refused)",
         low=1,
         high=10**12,
     )

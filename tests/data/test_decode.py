@@ -395,7 +395,7 @@ def test_threads_decode_side_by_side_and_leave_warnings_as_they_were():
             inside.wait()
             warnings.warn("odd EXIF", UserWarning, stacklevel=1)
             gate.wait(20)
-            return decoding._decode(data, 9, "stretch", 10_000)
+            return decoding._decode(data, 9, "stretch", 10_000, decoding._SHARED)
 
         return decoding._guarded(data, work)
 

@@ -17,7 +17,6 @@ from candid.deploy.faces import (
     Frame,
     measure_frame,
     open_detector,
-    with_aspect,
 )
 from candid.errors import DataError, DependencyError, RunError
 from candid.stages.using import frame as frame_of
@@ -25,7 +24,7 @@ from candid.stages.using import frame as frame_of
 cv2 = pytest.importorskip("cv2")
 
 SIDE = 40
-FRAME = Frame(1.0, (0.35, 0.4, 0.65, 0.4), (0.5, 0.5, 0.6), 30, "made up")
+FRAME = Frame(1.0, (0.35, 0.4, 0.65, 0.4), (0.5, 0.5, 0.6), 30, "made up", 1.0)
 
 
 def training_picture(side=400):
@@ -97,7 +96,7 @@ def test_pictures_that_are_not_square_are_squared_as_in_training(fit, aspect):
     from deploy.tiny import encoded
 
     tall = cv2.resize(training_picture(), (240, round(240 * aspect)))
-    frame = Frame(aspect, (0.3, 0.4, 0.7, 0.4), (0.5, 0.5, 0.6), 30, "made up")
+    frame = Frame(aspect, (0.3, 0.4, 0.7, 0.4), (0.5, 0.5, 0.6), 30, "made up", 1.0)
     face = Face(Box(0, 0, 1, 1, 1.0), ((0.3 * 240, 0.4 * 240), (0.7 * 240, 0.4 * 240)))
     crop = Finder(Found([]), frame).crop(tall, face, side=SIDE, fit=fit)
     expected = decode(encoded(tall), side=SIDE, fit=fit, max_pixels=10**7).pixels
@@ -160,11 +159,46 @@ def test_without_its_data_a_run_on_celeba_uses_what_is_usual(tmp_path):
     assert frame_of(run, Found([])) == CELEBA
 
 
-def test_another_shape_is_cut_alike_above_and_below():
-    square = with_aspect(CELEBA, 1.0)
-    cut = (218 - 178) / 2 / 178
-    np.testing.assert_allclose(square.eyes[1], CELEBA.eyes[1] - cut)
-    assert square.eyes[0] == CELEBA.eyes[0]
+class FaceInTheMiddle:
+    """A detector with square boxes, as wide as half of the picture."""
+
+    name = "made up"
+
+    def __call__(self, pixels):
+        height, width = pixels.shape[:2]
+        return [Face(Box(width / 4, height / 2 - width / 4, width / 2, width / 2, 1.0))]
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_what_was_squeezed_in_training_is_cut_out_tall_and_squeezed(fit):
+    """From a photograph with the picture as it was comes the picture as it lies in its file."""
+    tall = cv2.resize(training_picture(), (400, 500))
+    files = [cv2.resize(tall, (64, 64), interpolation=cv2.INTER_AREA)] * 20
+    frame = measure_frame(files, FaceInTheMiddle(), squeeze=1.25)
+    assert (frame.aspect, frame.squeeze) == (1.25, 1.25)
+    np.testing.assert_allclose(frame.box, (0.5, 0.625, 0.5))
+    (face,) = FaceInTheMiddle()(tall)
+    crop = Finder(FaceInTheMiddle(), frame).crop(tall, face, side=SIDE, fit=fit)
+    assert np.abs(crop.astype(int) - small(tall).astype(int)).max() <= 6
+
+
+def test_a_kept_frame_that_knows_no_squeeze_is_measured_anew(tmp_path, monkeypatch):
+    import json
+
+    from candid.deploy import faces, squeeze
+    from candid.stages import using
+
+    run = tiny_run(tmp_path / "run")
+    plain = {"aspect": 1.0, "eyes": [0.3] * 4, "box": [0.5] * 3, "n": 30, "detector": "made up"}
+    (run.path / "frame.json").write_text(json.dumps(plain))
+    monkeypatch.setattr(using, "reload", lambda *_: None)
+    monkeypatch.setattr(using, "_training_pictures", lambda *_: iter(()))
+    monkeypatch.setattr(squeeze, "measure_squeeze", lambda _: 1.2)
+    found = replace(FRAME, squeeze=1.2)
+    monkeypatch.setattr(faces, "measure_frame", lambda *_, squeeze: replace(FRAME, squeeze=squeeze))
+    assert frame_of(run, Found([])) == found
+    monkeypatch.setattr(faces, "measure_frame", None)
+    assert frame_of(run, Found([])) == found  # kept
 
 
 # --- OpenCV --------------------------------------------------------------------------------------
@@ -257,6 +291,17 @@ def test_without_a_detector_of_its_own_opencv_is_not_enough(monkeypatch):
     monkeypatch.setattr(cv2.data, "haarcascades", "/nowhere/")
     with pytest.raises(DependencyError, match="brings no face detector"):
         open_detector()
+
+
+@pytest.mark.skipif(not hasattr(cv2, "CascadeClassifier"), reason="OpenCV 5 brings no detector")
+@pytest.mark.parametrize(("width", "height"), [(1, 1600), (1600, 1), (1, 1), (8, 1600)])
+def test_slivers_hold_no_face_and_are_not_blown_up(width, height, monkeypatch):
+    seen = []
+    border = cv2.copyMakeBorder
+    monkeypatch.setattr(cv2, "copyMakeBorder", lambda g, *a: seen.append(g.size) or border(g, *a))
+    detector = open_detector()
+    assert detector(np.full((height, width, 3), 120, np.uint8)) == []
+    assert max(seen) <= 256 * 4096
 
 
 @pytest.mark.skipif(not hasattr(cv2, "CascadeClassifier"), reason="OpenCV 5 brings no detector")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from tiny import CLASSES, SIDE, encoded, pixels, tiny_run, write_tar
 
 from candid.deploy import predict
 from candid.deploy.classifier import BATCH, Classifier, Rule
+from candid.deploy.faces import Box, Face, Finder, Frame, open_detector
 from candid.deploy.journal import Block, open_journal
 from candid.deploy.predict import Labeller, journal_path, label, label_to_file
 from candid.deploy.rows import Columns, format_of
@@ -26,6 +28,7 @@ from candid.deploy.sources import Item, items
 from candid.deploy.typical import Typical
 from candid.errors import DataError, ImageError, OutputError
 from candid.records import ModelCard
+from peak import peak
 
 
 class Mean:
@@ -146,6 +149,29 @@ def test_pictures_unlike_the_training_data_get_no_label():
     assert found[1]["reason"] == "unlike the training data: too small (3 × 3)"
     far = Typical(np.zeros(448, np.float32), -0.5, 0.01, 100, 0, 0, 0.5, 2.0, 4, 1.0)
     assert rows(by_hand(typical=far), of([like]))[0]["reason"].endswith("another kind of picture")
+
+
+def test_what_is_cut_out_counts_as_it_is_cut_and_not_as_its_box():
+    """A box of 6 pixels, half as wide as the crop: a crop of 12, where 8 are enough."""
+    frame = Frame(1.0, (math.nan,) * 4, (0.5, 0.5, 0.5), 0, "by hand", 1.0)
+    typical = Typical(np.zeros(448, np.float32), 0.5, 0.01, 100, 0, 0, 0.5, 2.0, 8, 1.0)
+    for edge, reason in ((6, None), (3, "unlike the training data: too small (6 × 6)")):
+        finder = Finder(lambda _, edge=edge: [Face(Box(9, 9, edge, edge, 1.0))], frame)
+        labeller = replace(by_hand(typical=typical), finder=finder)
+        noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        (row,) = rows(labeller, of([noise]))
+        assert row["reason"] == reason
+
+
+def test_a_sliver_of_a_photograph_holds_no_face():
+    pytest.importorskip("cv2")
+    frame = Frame(1.0, (math.nan,) * 4, (0.5, 0.5, 0.5), 0, "by hand", 1.0)
+    labeller = replace(by_hand(), finder=Finder(open_detector(), frame))
+    before = peak(forget=True)
+    for shape in ((5000, 1, 3), (1, 5000, 3)):
+        (row,) = rows(labeller, of([np.zeros(shape, np.uint8)]))
+        assert row["reason"] == "no face found"
+    assert peak() - before < 100_000_000
 
 
 # --- flat memory, no more than is needed ---------------------------------------------------------

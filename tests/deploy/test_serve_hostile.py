@@ -18,6 +18,7 @@ pytest.importorskip("fastapi")
 from candid.deploy.server import schema
 from deploy.serving import Brightness, model, picture, running
 from deploy.test_serve import RAW, until, waiting
+from peak import peak
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +304,22 @@ def test_memory_of_all_requests_together_is_bounded():
             assert line.recv(1000).startswith(b"HTTP/1.1 200")
             line.close()
         assert httpx.post(f"{address}/v1/predict", content=large, headers=RAW).is_success
+
+
+def test_decoding_is_bounded_by_memory_too():
+    """Small files of 9 megapixels: two fit at a time, and one that never fits is refused."""
+    fits = picture(250, size=(3000, 3000))
+    with running(model(Brightness()), max_memory=100_000_000, decoders=8) as address:
+        before = peak(forget=True)
+        answer = httpx.post(f"{address}/v1/predict", files=[("a", fits)] * 12, timeout=60)
+        assert {row["label"] for row in answer.json()["results"]} == {"bright"}
+        assert peak() - before < 130_000_000
+    with running(model(Brightness()), max_memory=40_000_000) as address:
+        answer = httpx.post(f"{address}/v1/predict", content=fits, headers=RAW)
+        assert "40,000,000" in refused(answer, 413, "too-much-memory").what
+        answer = httpx.post(f"{address}/v1/predict", files=[("a", fits), ("b", picture(250))])
+        first, second = answer.json()["results"]
+        assert "bytes" in first["error"] and second["label"] == "bright"
 
 
 def metrics(address) -> bytes:  # type: ignore[no-untyped-def]

@@ -1,6 +1,7 @@
 """What looks like the training pictures is told from what does not, at a promised rate."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,19 @@ def test_shapes(fitted):
     assert "another shape (48 × 32)" in why[2]
     assert "too small (8 × 8)" in why[3]
     assert fitted.unlike(new, widths, heights, cut=True)[2] == ""
+
+
+@pytest.mark.parametrize("edge", [24, 32, 224])
+def test_what_is_as_large_as_the_model_sees_is_never_too_small(edge):
+    """Whatever the training pictures' files measure; half of what it learned to see is enough."""
+    pictures, edges = faces(60), np.full(60, edge)
+    few = fit_typical(pictures, np.arange(40), np.arange(40, 60), edges, edges)
+    sizes = np.array([32, 224, min(edge, 32) // 2, min(edge, 32) // 2 - 1])
+    why = few.unlike(pictures[:4], sizes, sizes)
+    assert why[:3] == ["", "", ""]
+    assert "too small" in why[3]
+    before = replace(few, smallest=112)  # as another version wrote it
+    assert before.unlike(pictures[:2], sizes[:2], sizes[:2]) == ["", ""]
 
 
 @pytest.mark.parametrize("side", [32, 64, 48, 37, 16])

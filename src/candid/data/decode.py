@@ -13,17 +13,23 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
+from candid.data.encoded import (
+    STRIP,
+    TOO_MANY_PIXELS,
+    Budget,
+    is_jpeg,
+    load_whole,
+    memory,
+    open_encoded,
+    orientation,
+    unreadable,
+)
 from candid.errors import ImageError
 
 # Part of every pack's fingerprint: raise it when the same bytes come out as other pixels.
 VERSION = 1
-
-# Plain raster formats only: Pillow would also start Ghostscript for a stranger's EPS.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-
-_ORIENTATION = 0x0112
 
 # Pictures that threads decode at this moment, and what their warnings are kept from.
 _hush_lock = threading.Lock()
@@ -54,7 +60,12 @@ class Decoded:
     format: str
 
 
-def decode(data: bytes, *, side: int, fit: str = "stretch", max_pixels: int) -> Decoded:
+_SHARED = Budget(1 << 28)  # of this process
+
+
+def decode(
+    data: bytes, *, side: int, fit: str = "stretch", max_pixels: int, budget: Budget = _SHARED
+) -> Decoded:
     """Decode a picture and make it a square of RGB pixels.
 
     The first frame is taken, the EXIF rotation applied; grey becomes grey, not red; 16 bits are
@@ -73,13 +84,15 @@ def decode(data: bytes, *, side: int, fit: str = "stretch", max_pixels: int) -> 
         "stretch", "crop" (the centre) or "pad" (with the picture's mean colour).
     max_pixels
         A picture whose header claims more is refused before anything is decoded.
+    budget
+        Of the memory that decoding takes; by default one that the whole process shares.
 
     Raises
     ------
     ImageError
-        Where the bytes are not a picture, are cut short, or claim too many pixels.
+        Where the bytes are not a picture, are not all there, or claim too many pixels.
     """
-    return _guarded(data, lambda: _decode(data, side, fit, max_pixels))
+    return _guarded(data, lambda: _decode(data, side, fit, max_pixels, budget))
 
 
 def decode_whole(data: bytes, *, longest: int, max_pixels: int) -> Decoded:
@@ -97,7 +110,7 @@ def decode_whole(data: bytes, *, longest: int, max_pixels: int) -> Decoded:
     Raises
     ------
     ImageError
-        Where the bytes are not a picture, are cut short, or claim too many pixels.
+        Where the bytes are not a picture, are not all there, or claim too many pixels.
     """
     return _guarded(data, lambda: _decode_whole(data, longest, max_pixels))
 
@@ -105,20 +118,20 @@ def decode_whole(data: bytes, *, longest: int, max_pixels: int) -> Decoded:
 def _guarded(data: bytes, work: Callable[[], Decoded]) -> Decoded:
     """Whatever goes wrong inside a decoder, as an ImageError with a reason that can be listed."""
     if not data:
-        raise _unreadable("empty file (0 bytes)")
+        raise unreadable("empty file (0 bytes)")
     with _hushed():
         try:
             return work()
         except ImageError:
             raise
         except UnidentifiedImageError:
-            raise _unreadable(f"not a picture in a known format{_opening(data)}") from None
+            raise unreadable(f"not a picture in a known format{_opening(data)}") from None
         except Image.DecompressionBombError as error:
-            raise _unreadable(f"too many pixels: {error}") from None
+            raise unreadable(f"too many pixels: {error}", code=TOO_MANY_PIXELS) from None
         except MemoryError:
-            raise _unreadable("decoding it needs more memory than there is") from None
+            raise unreadable("decoding it needs more memory than there is") from None
         except Exception as error:  # a damaged file can raise anything inside a decoder
-            raise _unreadable(f"damaged or cut short ({_short(error)})") from error
+            raise unreadable(f"damaged or cut short ({_short(error)})") from error
 
 
 @contextlib.contextmanager
@@ -126,23 +139,26 @@ def _hushed() -> Iterator[None]:
     """What Pillow only warns of (odd EXIF, odd TIFF tags, size) is no news to who decodes.
 
     `warnings.catch_warnings` swaps a list that all threads share. So the first thread to decode
-    puts it aside, and the last one puts it back; between them threads decode side by side.
+    puts it aside, and the last one puts it back; between them threads decode side by side. So it is
+    with Pillow's leave to take what is cut short, which the program around may have given.
     """
     global _decoding
-    if getattr(sys.flags, "context_aware_warnings", False):  # Python 3.14: each thread has its own
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-        return
+    # From Python 3.14 on each thread has its own.
+    each = getattr(sys.flags, "context_aware_warnings", False)
     with _hush_lock:
         if _decoding == 0:
             stack = contextlib.ExitStack()
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
+            if not each:
+                stack.enter_context(_no_warnings())
+            stack.callback(
+                setattr, ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES
+            )
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
             _hush.append(stack)
         _decoding += 1
     try:
-        yield
+        with _no_warnings() if each else contextlib.nullcontext():
+            yield
     finally:
         with _hush_lock:
             _decoding -= 1
@@ -150,12 +166,11 @@ def _hushed() -> Iterator[None]:
                 _hush.pop().close()
 
 
-def _unreadable(reason: str) -> ImageError:
-    return ImageError(
-        reason,
-        expected=f"a whole picture: {', '.join(FORMATS)}",
-        todo="save the picture again, or remove it from the data",
-    )
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _opening(data: bytes) -> str:
@@ -170,7 +185,7 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:120] if str(error) else type(error).__name__
 
 
-def _decode(data: bytes, side: int, fit: str, max_pixels: int) -> Decoded:
+def _decode(data: bytes, side: int, fit: str, max_pixels: int, budget: Budget) -> Decoded:
     def drafted(width: int, height: int) -> tuple[int, int] | None:
         if max(width, height) <= 2 * side:
             return None
@@ -178,7 +193,7 @@ def _decode(data: bytes, side: int, fit: str, max_pixels: int) -> Decoded:
         fitted = _fitted(width, height, side, fit)
         return 2 * fitted[0], 2 * fitted[1]
 
-    return _opened(data, max_pixels, drafted, lambda image: _square(image, side, fit))
+    return _opened(data, max_pixels, budget, drafted, lambda image: _square(image, side, fit))
 
 
 def _decode_whole(data: bytes, longest: int, max_pixels: int) -> Decoded:
@@ -190,37 +205,43 @@ def _decode_whole(data: bytes, longest: int, max_pixels: int) -> Decoded:
         size = within(*image.size)
         return image if size is None else _resize(image, size, (0, 0, *image.size))
 
-    return _opened(data, max_pixels, within, shrunk)
+    return _opened(data, max_pixels, _SHARED, within, shrunk)
 
 
 def _opened(
     data: bytes,
     max_pixels: int,
+    budget: Budget,
     drafted: Callable[[int, int], tuple[int, int] | None],
     sized: Callable[[Image.Image], Image.Image],
 ) -> Decoded:
     """Open, decode (a JPEG no larger than `drafted` needs), turn, size, and make it sRGB."""
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise _unreadable(
-                f"claims {width:,} × {height:,} pixels, more than data.max_pixels = {max_pixels:,}"
-            )
-        mode, kind = image.mode, image.format or "?"
-        needed = drafted(width, height) if kind in ("JPEG", "MPO") else None
+
+    def draft(image: Image.Image) -> Image.Image:
+        needed = drafted(*image.size) if is_jpeg(image) else None
         if needed:
             image.draft(None, needed)
-        image.load()
-        profile = image.info.get("icc_profile")
-        orientation = _orientation(image)
-        rgb = _rgb(image)
-    rgb = _rotated(rgb, orientation)
-    if orientation >= 5:  # the four that lie on their side
-        width, height = height, width
-    rgb = sized(rgb)
-    if profile:
-        rgb = _srgb(rgb, profile)
-    return Decoded(np.asarray(rgb, np.uint8), width, height, mode, kind)
+        return image
+
+    image = open_encoded(data)
+    width, height = image.size
+    mode, kind = image.mode, image.format or "?"
+    if width * height > max_pixels:
+        raise unreadable(
+            f"claims {width:,} × {height:,} pixels, more than data.max_pixels = {max_pixels:,}",
+            code=TOO_MANY_PIXELS,
+        )
+    with budget.holding(memory(draft(image), (width, height))):
+        image = load_whole(image, data, lambda data: draft(open_encoded(data)))
+        profile, turn = image.info.get("icc_profile"), orientation(image)
+        image = _rgb(image)
+        image = _rotated(image, turn)
+        if turn >= 5:  # the four that lie on their side
+            width, height = height, width
+        image = sized(image)
+        if profile:
+            image = _srgb(image, profile)
+        return Decoded(np.asarray(image, np.uint8), width, height, mode, kind)
 
 
 # --- geometry ------------------------------------------------------------------------------------
@@ -258,14 +279,6 @@ def _resize(
     return image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF is no reason to lose a picture
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
 def _rotated(image: Image.Image, orientation: int) -> Image.Image:
     turn = Image.Transpose
     turns = {
@@ -285,8 +298,30 @@ def _rotated(image: Image.Image, orientation: int) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """Any of Pillow's modes as RGB; CMYK JPEGs are taken to be inverted, as Adobe writes them."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bits(image)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    times, by = _scale(image) if _is_deep(image) else (1, 1)
+    width, height = image.size
+    if width * height <= STRIP:
+        return _strip_rgb(image, times, by)
+    rgb = Image.new("RGB", image.size)
+    for strip, top in _strips(image):
+        rgb.paste(_strip_rgb(strip, times, by), (0, top))
+    return rgb
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[Image.Image, int]]:
+    """A picture in parts, each with its top: what is made of them must not stand there whole."""
+    width, height = image.size
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        yield image.crop((0, top, width, min(height, top + rows))), top
+
+
+def _strip_rgb(image: Image.Image, times: float, by: float) -> Image.Image:
+    if _is_deep(image):
+        levels = np.asarray(image).astype(np.float64) * times / by
+        image = Image.fromarray(np.rint(levels).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         layer = image.convert("RGBA")
         page = Image.new("RGBA", layer.size, "white")
@@ -294,19 +329,22 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits (or numbers) as 8 bits, rounded; Pillow itself would clip at 255."""
-    grey = np.asarray(image).astype(np.float64)
-    highest, lowest = float(grey.max()), float(grey.min())
+def _is_deep(image: Image.Image) -> bool:
+    """Whether it is grey of more than 8 bits, which Pillow itself would clip at 255."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _scale(image: Image.Image) -> tuple[float, float]:
+    """What levels of more than 8 bits are multiplied and divided by, to be 0 to 255."""
+    ends = [(a.min(), a.max()) for a in (np.asarray(strip) for strip, _ in _strips(image))]
+    lowest, highest = (float(v) for v in (np.min(ends), np.max(ends)))
     if image.mode == "F" and not (lowest >= 0 and highest <= 255):
-        raise _unreadable(f"floating-point pixels from {lowest:g} to {highest:g}")
+        raise unreadable(f"floating-point pixels from {lowest:g} to {highest:g}")
     if lowest < 0 or highest > 65535:
-        raise _unreadable(f"integer pixels from {lowest:g} to {highest:g}, not 8 or 16 bits")
+        raise unreadable(f"integer pixels from {lowest:g} to {highest:g}, not 8 or 16 bits")
     if image.mode != "F":
-        grey = grey / 257  # 65535 becomes 255
-    elif highest <= 1:
-        grey = grey * 255
-    return Image.fromarray(np.rint(grey).astype(np.uint8))
+        return 1, 257  # 65535 becomes 255
+    return (255, 1) if highest <= 1 else (1, 1)
 
 
 def _srgb(image: Image.Image, profile: bytes) -> Image.Image:

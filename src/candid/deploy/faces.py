@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,7 +80,7 @@ class Frame:
     Attributes
     ----------
     aspect
-        Height / width of the training pictures.
+        Height / width of the training pictures, as faces are in the world.
     eyes
         x and y of the eye on the picture's left, then of the other; NaN where too few were found.
     box
@@ -89,6 +89,8 @@ class Frame:
         Training pictures that it was measured on; 0 where it is a usual value.
     detector
         With which detector.
+    squeeze
+        How many times taller faces are in the world than in the training pictures' files.
     """
 
     aspect: float
@@ -96,6 +98,7 @@ class Frame:
     box: tuple[float, float, float]
     n: int
     detector: str
+    squeeze: float
 
 
 # CelebA's aligned pictures, by the means of its list of landmarks in pictures of 178 × 218.
@@ -105,6 +108,7 @@ CELEBA = Frame(
     box=(0.5, 0.703, 0.535),
     n=0,
     detector="",
+    squeeze=1.0,
 )
 
 
@@ -138,7 +142,7 @@ class Finder:
 
         What lies outside of the photograph is its nearest edge.
         """
-        aspect = self.frame.aspect
+        aspect = self.frame.aspect / self.frame.squeeze
         if fit == "crop":
             edge = min(1.0, aspect)
             return self._cut(
@@ -158,13 +162,17 @@ class Finder:
     def _cut(
         self, pixels: Pixels, face: Face, start: Point, extent: Point, size: tuple[int, int]
     ) -> Pixels:
-        """A rectangle of a training picture, found around a face, at a size (width, height)."""
-        cv2 = _cv2()
+        """A rectangle of a training picture's file, found around a face, at a size (width, height).
+
+        Start and extent are in units of the file's width.
+        """
+        cv2 = load_cv2()
+        tall = self.frame.squeeze
         # From pixels of the result to places in a training picture, then in the photograph.
         result = np.array(
             [
                 [extent[0] / size[0], 0, start[0]],
-                [0, extent[1] / size[1], start[1]],
+                [0, tall * extent[1] / size[1], tall * start[1]],
                 [0, 0, 1],
             ]
         )
@@ -206,8 +214,17 @@ class Finder:
         )
 
 
-def measure_frame(pictures: Iterable[Pixels], detector: Detector) -> Frame:
+def measure_frame(pictures: Iterable[Pixels], detector: Detector, *, squeeze: float = 1.0) -> Frame:
     """How faces lie in training pictures (each of any size), by the medians over those with one.
+
+    Parameters
+    ----------
+    pictures
+        As they are in their files.
+    detector
+        The one that will find faces in photographs.
+    squeeze
+        From `candid.deploy.squeeze.measure_squeeze`.
 
     Raises
     ------
@@ -219,6 +236,9 @@ def measure_frame(pictures: Iterable[Pixels], detector: Detector) -> Frame:
     for picture in pictures:
         looked += 1
         height, width = picture.shape[:2]
+        if squeeze != 1:
+            height = max(1, round(squeeze * height))
+            picture = load_cv2().resize(picture, (width, height))
         found = detector(picture)
         if len(found) != 1:
             continue
@@ -238,7 +258,8 @@ def measure_frame(pictures: Iterable[Pixels], detector: Detector) -> Frame:
     e = np.median(eyes, axis=0).tolist() if len(eyes) >= _FEWEST else nowhere
     x, y, size = np.median(boxes, axis=0).tolist()
     aspect = float(np.median(aspects))
-    return Frame(aspect, (e[0], e[1], e[2], e[3]), (x, y, size), len(boxes), detector.name)
+    placed = (e[0], e[1], e[2], e[3])
+    return Frame(aspect, placed, (x, y, size), len(boxes), detector.name, squeeze)
 
 
 # --- detectors -----------------------------------------------------------------------------------
@@ -254,11 +275,11 @@ def open_detector(model: Path | None = None) -> Detector:
     DataError
         Where the file is not such a model.
     """
-    cv2 = _cv2()
+    cv2 = load_cv2()
     if model is not None:
         return YuNet(model)
-    folder = Path(getattr(cv2.data, "haarcascades", ""))
-    if not hasattr(cv2, "CascadeClassifier") or not (folder / _FACE).is_file():
+    folder = cascades()
+    if folder is None:
         raise DependencyError(
             f"OpenCV {cv2.__version__} brings no face detector.",
             expected="OpenCV 4, whose package has one, or a model for its FaceDetectorYN",
@@ -268,8 +289,23 @@ def open_detector(model: Path | None = None) -> Detector:
     return Cascade(folder)
 
 
-_FACE, _EYE = "haarcascade_frontalface_default.xml", "haarcascade_eye.xml"
+def cascades() -> Path | None:
+    """The folder of the cascades in OpenCV's package; None where it has none."""
+    cv2 = load_cv2()
+    folder = Path(getattr(cv2.data, "haarcascades", ""))
+    known = hasattr(cv2, "CascadeClassifier") and (folder / FACE_CASCADE).is_file()
+    return folder if known else None
+
+
+FACE_CASCADE, _EYE_CASCADE = "haarcascade_frontalface_default.xml", "haarcascade_eye.xml"
 _SMALL = 256  # pixels; smaller pictures are enlarged, for the cascade has seen faces of 24 and more
+_ENLARGED = 4096  # pixels at most along the longer edge: a sliver of any length holds no face
+
+
+def _growth(pixels: Pixels) -> float:
+    """By what a picture is enlarged before faces are looked for."""
+    height, width = map(int, pixels.shape[:2])
+    return max(1.0, min(_SMALL / min(height, width), _ENLARGED / max(height, width)))
 
 
 class Cascade:
@@ -283,16 +319,16 @@ class Cascade:
 
     def __call__(self, pixels: Pixels) -> list[Face]:
         """The faces in a picture (height, width, 3)."""
-        cv2 = _cv2()
+        cv2 = load_cv2()
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-        grow = max(1.0, _SMALL / min(grey.shape))
+        grow = _growth(pixels)
         edge = 0
         if grow > 1:  # a crop: the face may reach to its edges
             grey = cv2.resize(grey, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC)
             edge = min(grey.shape) // 4
             grey = cv2.copyMakeBorder(grey, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
         least = max(24, min(grey.shape) // 24)
-        boxes, _, scores = self._cascade(_FACE).detectMultiScale3(
+        boxes, _, scores = self._cascade(FACE_CASCADE).detectMultiScale3(
             grey, 1.1, 5, minSize=(least, least), outputRejectLevels=True
         )
         back = _Back(grow, edge)
@@ -313,7 +349,7 @@ class Cascade:
         height, width = face.shape
         upper = face[: int(0.6 * height)]
         least, most = max(8, width // 8), width // 2
-        found = self._cascade(_EYE).detectMultiScale(
+        found = self._cascade(_EYE_CASCADE).detectMultiScale(
             upper, 1.05, 4, minSize=(least, least), maxSize=(most, most)
         )
         centres = [(float(x + w / 2), float(y + h / 2)) for x, y, w, h in found]
@@ -329,7 +365,7 @@ class Cascade:
     def _cascade(self, name: str) -> Any:
         mine = self._mine.__dict__
         if name not in mine:
-            mine[name] = _cv2().CascadeClassifier(str(self._folder / name))
+            mine[name] = load_cv2().CascadeClassifier(str(self._folder / name))
         return mine[name]
 
 
@@ -372,8 +408,8 @@ class YuNet:
 
     def __call__(self, pixels: Pixels) -> list[Face]:
         """The faces in a picture (height, width, 3)."""
-        cv2 = _cv2()
-        grow = max(1.0, _SMALL / min(pixels.shape[:2]))
+        cv2 = load_cv2()
+        grow = _growth(pixels)
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         if grow > 1:
             bgr = cv2.resize(bgr, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC)
@@ -396,7 +432,8 @@ class YuNet:
         return found
 
 
-def _cv2() -> Any:
+def load_cv2() -> Any:
+    """OpenCV, where it is installed."""
     try:
         import cv2
     except ImportError as error:
@@ -406,16 +443,3 @@ def _cv2() -> Any:
             todo="pip install 'candid[crop]'",
         ) from error
     return cv2
-
-
-def with_aspect(frame: Frame, aspect: float) -> Frame:
-    """The same eyes in pictures of another shape, cut alike above and below."""
-    moved = (frame.aspect - aspect) / 2
-    ax, ay, bx, by = frame.eyes
-    x, y, size = frame.box
-    return replace(
-        frame,
-        aspect=aspect,
-        eyes=(ax, ay - moved, bx, by - moved),
-        box=(x, y - moved, size),
-    )

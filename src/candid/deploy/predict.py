@@ -135,6 +135,8 @@ class Labeller:
             return [""] * len(crops)
         edges = ("box_width", "box_height") if self.finder is not None else ("width", "height")
         shapes = np.array([[crop.values[edge] for edge in edges] for crop in crops])
+        if self.finder is not None:  # what was cut out is larger than the box
+            shapes = shapes / self.finder.frame.box[2]
         return self.typical.unlike(pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None)
 
 

@@ -62,7 +62,8 @@ class Typical:
     narrowest, widest
         Width / height of the training pictures, with a margin.
     smallest
-        Pictures whose shorter edge has fewer pixels are flagged.
+        Pictures whose shorter edge has fewer pixels are flagged, unless it has as many as the model
+        sees: half of what the training pictures have, or of what the model sees of them.
     faintest
         Pictures whose green channel has a smaller standard deviation are flagged: where nothing is
         to be seen, there are no gradients to judge by.
@@ -99,7 +100,7 @@ class Typical:
         pixels
             (n, side, side, 3) as the model sees them.
         widths, heights
-            (n,) of the pictures in their files.
+            (n,) of the pictures in their files, or of what was cut out of them.
         cut
             Whether the pictures were cut to shape, so that only their size can be odd.
         """
@@ -107,15 +108,16 @@ class Typical:
             self.distances(pixels) > self.limit, f"{UNLIKE}: another kind of picture", ""
         )
         kind = np.where(_contrast(pixels) < self.faintest, f"{UNLIKE}: hardly any contrast", kind)
+        least = min(self.smallest, pixels.shape[1])
         return [
-            self._odd_shape(w, h, cut) or str(k)
+            self._odd_shape(w, h, cut, least) or str(k)
             for w, h, k in zip(widths, heights, kind, strict=True)
         ]
 
-    def _odd_shape(self, width: float, height: float, cut: bool) -> str:
+    def _odd_shape(self, width: float, height: float, cut: bool, least: int) -> str:
         if not cut and not self.narrowest <= width / height <= self.widest:
             return f"{UNLIKE}: another shape ({width:.0f} × {height:.0f})"
-        if min(width, height) < self.smallest:
+        if min(width, height) < least:
             return f"{UNLIKE}: too small ({width:.0f} × {height:.0f})"
         return ""
 
@@ -183,7 +185,7 @@ def fit_typical(
     caught = sum(int(np.count_nonzero(f.astype(np.float64) > limit)) for f in far)
     faint = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
     shape = np.log(widths[train] / heights[train])
-    shortest = np.minimum(widths[train], heights[train])
+    shortest = np.minimum(np.minimum(widths[train], heights[train]), pixels.shape[1])
     return Typical(
         weight=weight,
         limit=limit,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _CHECKED = 4096  # pictures that an export is held to the original on
 _CALIBRATION = 512  # pictures that set the scales of int8
 _FRAMES = 200  # training pictures in which faces are looked for, to see how they lie
+_SQUEEZED = 60  # and those that are tried in several shapes, to see whether they are squeezed
 
 
 def know_pictures(run: RunFolder, data: Data, config: Config) -> Typical:
@@ -292,9 +293,10 @@ def frame(
         Where the detector finds too few faces in the training pictures.
     """
     from candid.deploy.faces import CELEBA, Frame, measure_frame
+    from candid.deploy.squeeze import measure_squeeze
 
     path = run.path / "frame.json"
-    if path.is_file():
+    with contextlib.suppress(RunError):  # none, or one that did not look for a squeeze
         kept = read_record(path, Frame)
         if kept.detector == detector.name:
             return kept
@@ -305,13 +307,15 @@ def frame(
         if config.data.layout == "celeba":
             return CELEBA
         raise
-    measured = measure_frame(_training_pictures(loaded, config), detector)
+    squeeze = measure_squeeze(_training_pictures(loaded, config, _SQUEEZED))
+    pictures = _training_pictures(loaded, config, _FRAMES)
+    measured = measure_frame(pictures, detector, squeeze=squeeze)
     with contextlib.suppress(OutputError):  # a run in a read-only place is measured anew each time
         write_record(path, measured)
     return measured
 
 
-def _training_pictures(data: Data, config: Config) -> Generator[NDArray[np.uint8]]:
+def _training_pictures(data: Data, config: Config, most: int) -> Generator[NDArray[np.uint8]]:
     """Some training pictures as they are in their files."""
     import numpy as np
 
@@ -319,7 +323,7 @@ def _training_pictures(data: Data, config: Config) -> Generator[NDArray[np.uint8
 
     rows = data.dataset.rows("train", data.store.usable)
     rng = np.random.default_rng(config.train.seed)
-    for row in rng.choice(rows, min(_FRAMES, len(rows)), replace=False):
+    for row in rng.choice(rows, min(most, len(rows)), replace=False):
         encoded = data.dataset.source.read(int(row))
         yield decode_whole(encoded, longest=512, max_pixels=config.data.max_pixels).pixels
 

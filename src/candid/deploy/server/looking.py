@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data.decode import decode
+from candid.data.encoded import TOO_MANY_PIXELS, Budget
 from candid.deploy.served import Served
 from candid.errors import ImageError
 
@@ -56,10 +57,10 @@ class Large:
 
 
 def look(
-    served: Served, pictures: Sequence[bytes | Seen], *, max_pixels: int
+    served: Served, pictures: Sequence[bytes | Seen], *, max_pixels: int, budget: Budget
 ) -> list[Answer | ImageError | Large]:
     """What a model says of some pictures, why one cannot be read, or that one is large."""
-    seen = [p if isinstance(p, Seen) else _quickly(served, p, max_pixels) for p in pictures]
+    seen = [p if isinstance(p, Seen) else _quickly(served, p, max_pixels, budget) for p in pictures]
     good = [s for s in seen if isinstance(s, Seen)]
     answers = iter(_answers(served, good) if good else ())
     return [next(answers) if isinstance(s, Seen) else s for s in seen]
@@ -78,23 +79,19 @@ def _answers(served: Served, seen: Sequence[Seen]) -> list[Answer]:
     ]
 
 
-def _quickly(served: Served, data: bytes, max_pixels: int) -> Seen | ImageError | Large:
-    found = see(served, data, max_pixels=min(max_pixels, QUICK_PIXELS))
-    if isinstance(found, ImageError) and max_pixels > QUICK_PIXELS and claims_much(found):
-        return Large()
-    return found
+def _quickly(
+    served: Served, data: bytes, max_pixels: int, budget: Budget
+) -> Seen | ImageError | Large:
+    found = see(served, data, max_pixels=min(max_pixels, QUICK_PIXELS), budget=budget)
+    is_large = isinstance(found, ImageError) and found.code == TOO_MANY_PIXELS
+    return Large() if is_large and max_pixels > QUICK_PIXELS else found
 
 
-def see(served: Served, data: bytes, *, max_pixels: int) -> Seen | ImageError:
+def see(served: Served, data: bytes, *, max_pixels: int, budget: Budget) -> Seen | ImageError:
     """An encoded picture as the model sees it, or why it cannot be read."""
     model = served.classifier
     try:
-        found = decode(data, side=model.side, fit=model.fit, max_pixels=max_pixels)
+        found = decode(data, side=model.side, fit=model.fit, max_pixels=max_pixels, budget=budget)
     except ImageError as error:
         return error
     return Seen(found.pixels, found.width, found.height)
-
-
-def claims_much(error: ImageError) -> bool:
-    """Whether a picture was not decoded because it claims too many pixels."""
-    return error.what.startswith(("claims ", "too many pixels"))

@@ -7,7 +7,7 @@ import base64
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from candid.data.encoded import TOO_MANY_PIXELS, TOO_MUCH_MEMORY, Budget
 from candid.deploy.batching import Batcher, Closing, Full
 from candid.deploy.served import MAPS, Served
 from candid.deploy.server.bodies import Memory
-from candid.deploy.server.looking import QUICK_BYTES, Answer, Large, Seen, claims_much, look, see
+from candid.deploy.server.looking import QUICK_BYTES, Answer, Large, Seen, look, see
 from candid.deploy.server.metrics import Metrics
 from candid.deploy.server.refusals import Refusal, stopping, timed_out, too_busy
 from candid.errors import DependencyError, ImageError, RunError, did_you_mean
@@ -45,12 +46,10 @@ class Service:
         self.models = {served.name: served for served in models}
         self.config = config
         self.memory = Memory(config.max_memory)
+        self._decoded = Budget(config.max_memory)
         self.metrics = Metrics(lambda: self.batcher.waiting, lambda: self.memory.held)
         self.batcher: Batcher[bytes | Seen, Answer | ImageError | Large] = Batcher(
-            {
-                name: partial(look, served, max_pixels=self._most(served))
-                for name, served in self.models.items()
-            },
+            {name: self._working(look, served) for name, served in self.models.items()},
             batch=config.batch,
             wait=config.wait_milliseconds / 1000,
             queue=config.queue,
@@ -166,10 +165,14 @@ class Service:
         """Pixels that a picture may claim."""
         return min(self.config.max_pixels, served.classifier.max_pixels)
 
+    def _working(self, work: Callable[..., Any], served: Served) -> Callable[..., Any]:
+        """`look` or `see` for a model, within the server's limits."""
+        return partial(work, served, max_pixels=self._most(served), budget=self._decoded)
+
     async def _seen(self, served: Served, pictures: Sequence[bytes]) -> list[Seen | ImageError]:
         """Large pictures as the model sees them, or why one cannot be read."""
         loop = asyncio.get_running_loop()
-        work = partial(see, served, max_pixels=self._most(served))
+        work: Callable[[bytes], Seen | ImageError] = self._working(see, served)
         self._decoding += len(pictures)
         try:
             async with asyncio.timeout(self.config.timeout):
@@ -336,10 +339,18 @@ def _refuse_unreadable(found: Sequence[object], max_pixels: int) -> None:
 
 
 def _unreadable(error: ImageError, max_pixels: int) -> Refusal:
-    if claims_much(error):
+    if error.code == TOO_MUCH_MEMORY:
         return Refusal(
             413,
-            "too-many-pixels",
+            error.code,
+            f"The picture {error.what}.",
+            expected="a picture that fits into serve.max_memory once it is decoded",
+            todo="make it smaller",
+        )
+    if error.code == TOO_MANY_PIXELS:
+        return Refusal(
+            413,
+            error.code,
             "The picture claims more pixels than the server decodes.",
             expected=f"at most {max_pixels:,} pixels",
             todo="make it smaller",
