@@ -7,11 +7,11 @@ ARROWS: dict[str, set[str]] = {
     "files": {"errors"},
     "records": {"errors", "files"},
     "predictions": {"errors", "files", "records"},
-    "delimited": {"errors"},
+    "delimited": {"errors", "files"},
     "columns": {"errors", "records", "predictions"},
-    "foreign": {"errors", "predictions", "delimited", "columns", "records"},
+    "foreign": {"errors", "files", "predictions", "delimited", "columns", "records"},
     "settings": {"errors"},
-    "config": {"errors", "settings"},
+    "config": {"errors", "files", "settings"},
     "recipes": set(),
     "runs": {"", "errors", "files", "records", "settings", "config"},
     "data": {
@@ -23,7 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "judge": {"errors", "files", "records", "predictions", "settings", "config", "statistics"},
     "deploy": {
         *("errors", "files", "records", "predictions", "settings", "config", "runs"),
-        *("", "statistics", "data", "learn", "judge", "explain"),
+        *("", "statistics", "data", "learn", "judge", "explain", "delimited"),
     },
     "report": {"errors", "files", "records", "predictions", "settings", "config"},
 }

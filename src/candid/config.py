@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
+from candid.files import read_bytes
 from candid.settings import Config
 
 # The best that can be had within the image passes of the description.
@@ -157,7 +158,7 @@ def _example(section: Any) -> str:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_bytes(file).decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"Cannot read the settings in {file}: {error}",

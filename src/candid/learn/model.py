@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import torch
@@ -9,8 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from candid.errors import RunError
-from candid.files import atomic
+from candid.files import atomic, reading, regular
 from candid.learn.device import placed
 from candid.learn.networks import build
 from candid.records import ModelCard
@@ -19,8 +20,26 @@ from candid.records import ModelCard
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write named tensors, whole or not at all."""
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_tensors(path, plain, {"format": "pt"})
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        Where the folder cannot be written to or the disk is full.
+    """
     with atomic(path) as part:
-        save_file(plain, part, {"format": "pt"})
+        try:
+            save_file(tensors, part, about)
+        except SafetensorError as error:
+            # Its library keeps the system's number in the words alone: "(os error 28)".
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
 
 
 def load_network(
@@ -37,12 +56,10 @@ def load_network(
     """
     if network is None:
         network = build(card.network, side=card.side, classes=len(card.classes), **card.options)
-    try:
-        network.load_state_dict(load_file(weights))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise RunError(
-            f"Cannot load the weights in {weights}: {type(error).__name__}: {error}",
-            expected=f"weights of the network {card.network!r} for {card.side}×{card.side} pixels",
-            todo="train again, or name a run whose training was finished",
-        ) from error
+    with reading(
+        weights,
+        expected=f"weights of the network {card.network!r} for {card.side}×{card.side} pixels",
+        todo="train again, or name a run whose training was finished",
+    ):
+        network.load_state_dict(load_file(regular(weights)))
     return placed(network, device).eval()

@@ -12,8 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from candid.errors import RunError
-from candid.files import write_json
+from candid.files import read_bytes, reading, write_json
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -398,20 +397,12 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     RunError
         Where the file is missing, is not JSON, or does not hold such a record.
     """
-    try:
-        return from_plain(kind, json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise RunError(
-            f"There is no {path.name} in {path.parent}.",
-            expected="a run folder in which that stage was finished",
-            todo="run the stage that writes it, or finish the run with --resume",
-        ) from None
-    except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
-        raise RunError(
-            f"{path} is damaged or comes from another version: {type(error).__name__}.",
-            expected=f"a record of the kind {kind.__name__}",
-            todo="run the stage that writes it again",
-        ) from error
+    with reading(
+        path,
+        expected=f"a record of the kind {kind.__name__}, from a stage that was finished",
+        todo="run the stage that writes it, or finish the run with --resume",
+    ):
+        return from_plain(kind, json.loads(read_bytes(path)))
 
 
 @cache

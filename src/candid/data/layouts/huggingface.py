@@ -26,6 +26,7 @@ from candid.data.layouts.shards import PARQUET, each, is_parquet
 from candid.data.layouts.table import LABELS, from_columns
 from candid.data.sources import ArrowSource, ParquetSource, open_arrow, open_parquet
 from candid.errors import DataError, ImageError, LayoutError
+from candid.files import read_bytes
 from candid.settings import DataConfig
 
 _SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
@@ -362,7 +363,7 @@ def _flat(table: pa.Table) -> pa.Table:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(read_bytes(file))
     except (OSError, ValueError) as error:
         raise _damaged(file, str(error)) from error
     if not isinstance(value, dict):
