@@ -129,3 +129,12 @@ def test_differences_name_both_values():
     )
     assert differences(one, one) == []
     assert differences(other, one) == ['data.target ("Hat", not "")', "train.steps (5, not 635)"]
+
+
+def test_brackets_in_brackets_without_end_are_refused(tmp_path):
+    """TOML's reader calls itself for each."""
+    (tmp_path / "config.toml").write_text("[train]\nsteps = " + "[" * 5000)
+    with pytest.raises(ConfigError, match="Cannot read the settings"):
+        load_config(file=tmp_path / "config.toml")
+    with pytest.raises(ConfigError):
+        load_config(overrides=["train.steps=" + "[" * 5000])

@@ -159,7 +159,7 @@ def _example(section: Any) -> str:
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_bytes(file).decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"Cannot read the settings in {file}: {error}",
             expected="a TOML file with sections such as [train]",
@@ -178,7 +178,7 @@ def _parse_override(word: str) -> dict[str, Any]:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()  # a word needs no quotes on the command line
     return {section: {key: value}}
 

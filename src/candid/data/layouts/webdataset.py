@@ -127,7 +127,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         values = [row.get(name) for row in rows]
         try:
             columns[name] = pa.array(values)
-        except pa.ArrowException:
+        except (pa.ArrowException, OverflowError):
             columns[name] = pa.array([None if v is None else str(v) for v in values], pa.string())
     return pa.table(columns)
 
