@@ -10,9 +10,11 @@ ARROWS: dict[str, set[str]] = {
     "progress": set(),
     "records": {"errors", "files"},
     "predictions": {"errors", "files", "records"},
-    "delimited": {"errors"},
+    "delimited": {"errors", "files"},
     "columns": {"errors", "records", "predictions"},
-    "foreign": {"errors", "predictions", "delimited", "spreadsheet", "columns", "records"},
+    "foreign": {
+        *("errors", "files", "predictions", "delimited", "spreadsheet", "columns", "records"),
+    },
     "settings": {"errors"},
     "config": {"errors", "files", "settings"},
     "recipes": set(),
@@ -35,7 +37,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "deploy": {
         *("errors", "files", "records", "predictions", "settings", "config", "runs"),
-        *("", "statistics", "data", "learn", "judge", "explain", "cores"),
+        *("", "statistics", "data", "learn", "judge", "explain", "cores", "delimited"),
     },
     "report": {"errors", "files", "records", "predictions", "settings", "config"},
 }

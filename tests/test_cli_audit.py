@@ -236,3 +236,20 @@ def test_bad_input_is_explained(arguments, said, run, tmp_path, capsys):
     assert call("audit", *(places.get(a, a) for a in arguments)) == 2
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("words", [("inf", "-inf"), ("inf",), ("nan", "inf", "")])
+def test_a_column_without_one_finite_number_is_no_group(words, tmp_path, capsys):
+    p = planted()
+    path = tmp_path / "theirs.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["gender", "p_c1", "odd"])
+        for i in range(len(p)):
+            label, probability = p.classes[p.label[i]], p.probability[i, 1]
+            rows.writerow([label, probability, words[i % len(words)]])
+    named = ["--label", "gender", "--prediction", "p_c1"]
+    assert call("audit", path, *named, *QUICK, "--set", "audit.pairs=true") == 0
+    assert "Columns that are no groups: odd" in capsys.readouterr().out
+    assert call("audit", path, *named, *QUICK, "--group", "odd") == 2
+    assert "it holds no finite number" in capsys.readouterr().err

@@ -172,3 +172,12 @@ def test_networks_that_divide_a_batch_need_two_images_each(members, images, fits
     else:
         with pytest.raises(ConfigError, match="divide each batch"):
             load_config(overrides=words)
+
+
+def test_brackets_in_brackets_without_end_are_refused(tmp_path):
+    """TOML's reader calls itself for each."""
+    (tmp_path / "config.toml").write_text("[train]\nsteps = " + "[" * 5000)
+    with pytest.raises(ConfigError, match="Cannot read the settings"):
+        load_config(file=tmp_path / "config.toml")
+    with pytest.raises(ConfigError):
+        load_config(overrides=["train.steps=" + "[" * 5000])

@@ -2,12 +2,22 @@ import errno
 import json
 import os
 import stat
+import zlib
 from pathlib import Path
 
 import pytest
 
-from candid.errors import OutputError
-from candid.files import atomic, write_json, write_text, writing
+from candid.errors import OutputError, RunError
+from candid.files import (
+    atomic,
+    open_regular,
+    read_bytes,
+    reading,
+    regular,
+    write_json,
+    write_text,
+    writing,
+)
 
 
 def names(folder):
@@ -99,3 +109,36 @@ def test_a_name_that_is_no_utf_8_survives(tmp_path):
         "data": name,
         "more": "é",
     }
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    assert read_bytes(tmp_path / "link") == b"x"
+    assert regular(tmp_path / "link") == tmp_path / "link"
+    for name in ("pipe", "zero"):
+        for way in (open_regular, read_bytes, regular):
+            with pytest.raises(OSError, match="not a regular file"):
+                way(tmp_path / name)
+
+
+def test_what_is_read_whole_has_a_bound(tmp_path):
+    with (tmp_path / "holes").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(OSError, match="too large"):
+        read_bytes(tmp_path / "holes")
+
+
+@pytest.mark.parametrize("error", [zlib.error("x"), MemoryError(), KeyError("a"), OSError(5, "io")])
+def test_any_damage_is_a_run_error(tmp_path, error):
+    with (
+        pytest.raises(RunError, match=r"a\.npz is damaged") as caught,
+        reading(tmp_path / "a.npz", expected="arrays", todo="make them again"),
+    ):
+        raise error
+    assert (caught.value.expected, caught.value.todo) == ("arrays", "make them again")

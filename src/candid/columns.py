@@ -88,6 +88,8 @@ def read(
         if present <= {str(i) for i in _CODES}:
             return _coded(name, "categorical", codes, words, sorted(present, key=int))
         looked_up = np.array([math.nan if x is None else x for x in numbers] + [math.nan])
+        if np.isnan(looked_up[codes]).all():
+            return "it holds no finite number"
         return Attribute(name, "numeric", (), looked_up[codes])
     rows = int(np.count_nonzero(codes >= 0))
     if len(present) > MOST_WORDS or (len(present) > 20 and len(present) > 0.5 * rows):

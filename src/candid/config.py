@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
-from candid.files import FORMAT, check_format
+from candid.files import FORMAT, check_format, read_bytes
 from candid.settings import Config
 
 # The best that can be had within the image passes of the description.
@@ -160,8 +160,8 @@ def _example(section: Any) -> str:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(read_bytes(file).decode())
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"Cannot read the settings in {file}: {error}",
             expected="a TOML file with sections such as [train]",
@@ -182,7 +182,7 @@ def _parse_override(word: str) -> dict[str, Any]:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()  # a word needs no quotes on the command line
     return {section: {key: value}}
 

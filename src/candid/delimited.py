@@ -1,4 +1,8 @@
-"""CSV, TSV, JSON lines, Parquet and CelebA's text files as tables; a bad row is named by line."""
+"""CSV, TSV, JSON lines, Parquet and CelebA's text files as tables; a bad row is named by line.
+
+Of a CSV table that Candid writes itself, cells that a spreadsheet would take for a formula begin
+with an apostrophe (OWASP, "CSV injection"); read back, they are what they were.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,61 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from candid.errors import DataError
+from candid.files import open_regular, regular
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
+_FORMULA = r"^'*[=+\-@\t\r]"  # what was escaped before is escaped once more, so that it reads back
+_NUMBER = r"[+-]?\d+(\.\d+)?"
+_OURS = {"id", "abstained", "reason", "error"}  # columns that only our own tables have together
+
+
+class CsvWriter:
+    """Rows of plain values as CSV, with lines that end in a line feed.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe; numbers do not.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        # It quotes what its own ends of lines are made of, so a carriage return in a name, too.
+        self._csv = csv.writer(self, lineterminator="\r\n")
+
+    def write(self, line: str) -> None:
+        """Write a line that `csv` made."""
+        self._file.write(line.removesuffix("\r\n") + "\n")
+
+    def row(self, values: Iterable[Any]) -> None:
+        """Add a row."""
+        words = {True: "true", False: "false"}
+        self._csv.writerow(
+            words[v] if isinstance(v, bool) else _escaped(v) if isinstance(v, str) else v
+            for v in values
+        )
+
+
+def _escaped(text: str) -> str:
+    return f"'{text}" if re.match(_FORMULA, text) and not re.fullmatch(_NUMBER, text) else text
+
+
+def _unescaped(table: pa.Table) -> pa.Table:
+    """A table that Candid wrote, as it was."""
+    for i, name in enumerate(table.column_names):
+        words = pc.replace_substring_regex(
+            table[name].cast(pa.string()), "^'('*[=+\\-@\t\r])", "\\1"
+        )
+        table = table.set_column(i, name, words.dictionary_encode())
+    return table
 
 
 _PARQUET = (".parquet", ".pq")
@@ -44,7 +92,7 @@ def read_table(file: Path, encoding: str = "") -> pa.Table:
     if not name.endswith(_PARQUET):
         return read_delimited(file, encoding)
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(regular(file))
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"Cannot read {file} as Parquet: {error}",
@@ -81,7 +129,8 @@ def read_delimited(path: Path, encoding: str = "") -> pa.Table:
     data = _bytes(path, encoding)
     header = data.split(b"\n", 1)[0]
     delimiter = max(b"\t,;|", key=header.count)
-    return _parse(path, data, chr(delimiter), skip=0)
+    table = _parse(path, data, chr(delimiter), skip=0)
+    return _unescaped(table) if set(table.column_names) >= _OURS else table
 
 
 def read_spaced(path: Path, names: list[str], *, skip: int) -> pa.Table:
@@ -158,7 +207,7 @@ def _read_lines(path: Path, encoding: str) -> pa.Table:
 def first_lines(path: Path, most: int, encoding: str = "") -> list[str]:
     """The first lines of a text file without their ends; what cannot be read is left out."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(1 << 16)
     except OSError:
         return []
@@ -184,7 +233,8 @@ def _codec(data: bytes, encoding: str) -> str:
 def _bytes(path: Path, encoding: str = "") -> bytes:
     """A text file in UTF-8, without a mark, its lines ending as they should."""
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
     except OSError as error:
         raise DataError(
             f"Cannot read {path}: {error.strerror}.",

@@ -1,4 +1,4 @@
-"""Whole files or nothing: written beside their place, then moved into it."""
+"""Whole files or nothing: written beside their place, then moved into it; and what may be read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from candid.errors import OutputError, RunError
+from candid.errors import CandidError, OutputError, RunError
 
 FORMAT = 1  # of the settings and records in a run's folder; files without a number have this one
 
@@ -70,6 +71,75 @@ _REFUSALS = {
     errno.EISDIR: "a folder stands where the file should go",
     errno.EFBIG: "the file would be larger than is allowed here",
 }
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+_LARGEST = 1 << 28  # bytes of a file that is read whole
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file to read: a pipe or a device may never begin or never end.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be opened, or is no regular file.
+    """
+    # A pipe must not keep the reader waiting for a writer.
+    waiting = getattr(os, "O_NONBLOCK", 0)
+    file = open(  # noqa: SIM115 - whoever asked closes it
+        path, "rb", opener=lambda name, flags: os.open(name, flags | waiting)
+    )
+    try:
+        _check(os.fstat(file.fileno()), path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def regular(path: Path) -> Path:
+    """The path, for a library that opens it itself; errors as of `open_regular`."""
+    _check(path.stat(), path)
+    return path
+
+
+def _check(about: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a regular file of at most 256 MB; errors as of `open_regular`."""
+    with open_regular(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > _LARGEST:
+            raise OSError(errno.EFBIG, f"too large ({size:,} bytes)", os.fspath(path))
+        return file.read()
+
+
+@contextlib.contextmanager
+def reading(path: Path, *, expected: str, todo: str) -> Iterator[None]:
+    """Turn whatever a reader raises over a run's file at `path` into a RunError.
+
+    A flipped bit can raise anything: zlib's, zipfile's, NumPy's, Arrow's and safetensors' readers
+    have errors of their own kinds, and a damaged size asks for more memory than there is.
+    """
+    try:
+        yield
+    except CandidError:
+        raise
+    except FileNotFoundError:
+        raise RunError(
+            f"There is no {path.name} in {path.parent}.", expected=expected, todo=todo
+        ) from None
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise RunError(
+            f"{path} is damaged or comes from another version: {reason}.",
+            expected=expected,
+            todo=todo,
+        ) from error
 
 
 def _umask() -> int:

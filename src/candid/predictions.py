@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
-from candid.files import atomic
+from candid.files import atomic, regular
 from candid.records import SPLITS
 
 METADATA_KEY = b"candid"
@@ -297,7 +297,7 @@ def _impossible(p: Predictions) -> tuple[str, str] | None:
 
 def _read(path: Path) -> Predictions:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(regular(path))
         metadata = json.loads(table.schema.metadata[METADATA_KEY])
         classes = tuple(metadata["classes"])
         return Predictions(

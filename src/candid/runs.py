@@ -12,7 +12,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError, go_on_with
-from candid.files import atomic, write_text, writing
+from candid.files import atomic, reading, regular, write_text, writing
 from candid.records import HistoryRow, Provenance, write_record
 from candid.settings import Config
 
@@ -271,7 +271,7 @@ def read_history(run: RunFolder) -> list[HistoryRow]:
     RunError
         Where the file is damaged.
     """
-    with _reading(run.history):
+    with _damage(run.history):
         return [HistoryRow(**row) for row in _rows(run.history)]
 
 
@@ -299,25 +299,21 @@ def read_pictures(run: RunFolder) -> dict[tuple[str, str], bytes]:
     RunError
         Where the file is damaged.
     """
-    with _reading(run.pictures):
+    with _damage(run.pictures):
         return {(row["kind"], row["name"]): row["png"] for row in _rows(run.pictures)}
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(file).to_pylist() if file.is_file() else []
+    rows: list[dict[str, Any]] = pq.read_table(regular(file)).to_pylist() if file.exists() else []
     return rows
 
 
-@contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        raise RunError(
-            f"{file} is damaged or comes from another version: {type(error).__name__}: {error}",
-            expected="a file that this version of Candid wrote",
-            todo="run the stage that writes it again, or start a new run",
-        ) from error
+def _damage(file: Path) -> contextlib.AbstractContextManager[None]:
+    return reading(
+        file,
+        expected="a file that this version of Candid wrote",
+        todo="run the stage that writes it again, or start a new run",
+    )
 
 
 # --- provenance ----------------------------------------------------------------------------------

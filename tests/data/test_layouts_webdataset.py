@@ -216,3 +216,19 @@ def test_a_folder_of_other_archives_is_not_taken_for_shards(tmp_path):
     write_tar(tmp_path / "code.tar", [("a.py", b"x = 1"), ("b.py", b"y = 1")])
     with pytest.raises(LayoutError, match="No layout fits"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("odd", ["x\n", "1\n0\n", "9" * 400 + "\n", ""])
+def test_a_shard_with_an_odd_sparse_header_is_refused(tmp_path, odd):
+    info = tarfile.TarInfo("a.png")
+    info.size = 512
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in/train-0.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in member(0):
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+        archive.addfile(info, io.BytesIO(odd.encode().ljust(512, b"\0")))
+    with pytest.raises(DataError, match="damaged or cut short"):
+        load(tmp_path / "in", layout="webdataset", config=SMALL)

@@ -1,6 +1,5 @@
 """Rows of pictures: in order, complete, the same however often the job was stopped."""
 
-import csv
 import json
 import math
 import os
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import CLASSES, SIDE, encoded, pixels, tiny_run, write_tar
 
+from candid.delimited import read_table
 from candid.deploy import predict
 from candid.deploy.classifier import BATCH, Classifier, Rule
 from candid.deploy.faces import Box, Face, Finder, Frame, open_detector
@@ -249,11 +249,10 @@ def written(out):
         return pq.read_table(out).to_pylist()
     if out.suffix == ".jsonl":
         return [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-    with out.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return [{k: v or "" for k, v in row.items()} for row in read_table(out).to_pylist()]
 
 
-ODD = ["a,b.png", 'quo"te.png', "new\nline.png", "<script>.png", "=1+1.png", "é漢.png"]
+ODD = ["a,b.png", 'quo"te.png', "a\rb\nc.png", "<script>.png", "=1+1.png", "é漢.png"]
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

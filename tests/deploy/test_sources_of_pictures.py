@@ -248,3 +248,75 @@ def test_parquet_over_row_groups(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"image": data}), path, row_group_size=23)
     assert [d for _, d in outcomes(path)] == data
+
+
+# --- what is not what it seems -------------------------------------------------------------------
+
+
+def test_a_link_in_a_folder_is_read_where_it_stays_inside(tmp_path):
+    (tmp_path / "secret.txt").write_bytes(b"the secret")
+    put(tmp_path / "in", "a.png", "below/b.png")
+    (tmp_path / "in/c.png").symlink_to("below/b.png")
+    (tmp_path / "in/d.png").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "in/below/e.png").symlink_to("../../secret.txt")
+    (tmp_path / "link").symlink_to("in")
+    for folder in ("in", "link"):
+        found = {os.path.basename(name): what for name, what in outcomes(tmp_path / folder)}
+        assert found["c.png"] == b"below/b.png"
+        assert "leads out of the folder" in found["d.png"]
+        assert "leads out of the folder" in found["e.png"]
+    (tmp_path / "named.png").symlink_to("secret.txt")  # what the user names is the user's business
+    assert outcomes(tmp_path / "named.png")[0][1] == b"the secret"
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.parquet", "a.png"])
+def test_pipes_and_devices_are_not_read(tmp_path, name):
+    for kind in ("pipe", "zero"):
+        path = tmp_path / kind / name
+        path.parent.mkdir()
+        os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+        ((_, reason),) = outcomes(path)
+        assert "not a regular file" in reason
+
+
+def sparse_tar(path, numbers: bytes):
+    """A member in the newest of GNU's sparse formats, whose map holds odd numbers."""
+    info = tarfile.TarInfo("a.png")
+    info.size = 512
+    info.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.realsize": "512",
+    }
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO(numbers.ljust(512, b"\0")))
+    return path
+
+
+@pytest.mark.parametrize("numbers", [b"x\n", b"1\n0\n", b"top secret\n", b"9" * 400 + b"\n", b""])
+def test_odd_sparse_members_are_one_row_with_an_error(tmp_path, numbers):
+    ((_, reason),) = outcomes(sparse_tar(tmp_path / "a.tar", numbers))
+    assert "tar" in reason or "damaged" in reason
+    assert "secret" not in reason
+
+
+def test_a_header_never_leads_back(tmp_path):
+    """A size below 0 made `tarfile` read the same member for ever."""
+    info = tarfile.TarInfo("a.png")
+    info.pax_headers = {"size": "-1536"}
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    assert any("damaged" in str(what) or "tar file" in str(what)
+               for _, what in outcomes(tmp_path / "a.tar"))  # fmt: skip
+
+
+def test_a_long_name_that_is_hundreds_of_megabytes_is_refused_before_it_is_read(tmp_path):
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 300 << 20
+    with gzip.open(tmp_path / "a.tgz", "wb", 1) as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(info.size))
+    tracemalloc.start()
+    ((_, reason),) = outcomes(tmp_path / "a.tgz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "tar file" in reason and peak < 50 << 20

@@ -388,6 +388,23 @@ def test_arrays_come_back_and_damage_is_said(tmp_path: Path) -> None:
         assert "candid explain" in caught.value.todo
 
 
+def test_a_flipped_bit_anywhere_is_an_error_of_ours_or_none(tmp_path):
+    """A compressed archive's readers have a dozen kinds of errors for it."""
+    rng, file = np.random.default_rng(0), tmp_path / "inside.npz"
+    faces = rng.integers(0, 255, (3, 8, 8, 3), np.uint8)
+    write_inside_arrays(file, {"faces": faces})
+    whole, refused = file.read_bytes(), 0
+    for place in range(len(whole)):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << rng.integers(8)
+        file.write_bytes(spoilt)
+        try:
+            read_inside_arrays(file)
+        except RunError:
+            refused += 1
+    assert refused > 0.8 * len(whole)
+
+
 def test_twice_the_same(network: nn.Module) -> None:
     network.train()  # dropout would differ
     images, training = faces(30, 7), faces(25, 8, "t")

@@ -93,3 +93,14 @@ def test_three_classes_and_a_cue_with_three_values():
     assert shortcut.cue == {"x": "a", "y": "b", "z": "c"}
     assert shortcut.agrees.value == 1 and shortcut.gap.state == "found"
     assert not math.isnan(shortcut.gap.p)
+
+
+def test_numbers_of_which_none_is_known_are_no_cue():
+    label, answer, cue = people(600, 0, leaning=0.2)
+    nothing = np.full(600, np.nan)
+    alone = audit(predictions(label, answer, attributes={"age": nothing}), QUICK).splits[0]
+    assert not alone.shortcuts and not alone.groups
+    both = predictions(label, answer, attributes={"age": nothing, "Lipstick": cue})
+    only = predictions(label, answer, attributes={"Lipstick": cue})
+    found, expected = (audit(p, QUICK).splits[0].shortcuts for p in (both, only))
+    assert found == expected

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from candid.errors import ConfigError, RunError, TrainingError
+from candid.errors import ConfigError, OutputError, RunError, TrainingError
 from candid.learn import checkpoint
 from candid.learn.device import placed
 from candid.learn.feed import orders
@@ -271,7 +271,7 @@ def test_checkpoint_of_another_network_is_refused(tmp_path):
     path = tmp_path / "state.safetensors"
     state, _ = trained(dataclasses.replace(FAST, steps=1))
     checkpoint.save(path, state)
-    with pytest.raises(RunError, match="Cannot go on from"):
+    with pytest.raises(RunError, match=r"state\.safetensors is damaged or comes from another"):
         checkpoint.load(path, start(network(side=16), FAST))
 
 
@@ -279,8 +279,25 @@ def test_checkpoint_of_another_network_is_refused(tmp_path):
 def test_damaged_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "state.safetensors"
     path.write_bytes(content)
-    with pytest.raises(RunError, match="Cannot go on from"):
+    with pytest.raises(RunError, match=r"state\.safetensors is damaged or comes from another"):
         checkpoint.load(path, start(network(), FAST))
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(tmp_path):
+    """The library that writes it has an error of its own; the limit stands for the disk."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "state.safetensors"
+    state, _ = trained(dataclasses.replace(FAST, steps=1))
+    checkpoint.save(path, state)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="larger than is allowed"):
+            checkpoint.save(path, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_loss_that_is_not_finite_stops_training():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sys
 import threading
 import warnings
@@ -174,15 +175,14 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _opening(data: bytes) -> str:
-    """What the file begins with, where it seems to be text."""
-    start = data[:24]
-    if all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
-        return f", but text: {start.decode('ascii')!r}"
-    return ""
+    """That it seems to be text, without a word of it: the reason may be shown to others."""
+    return ", but text" if all(32 <= b < 127 or b in b"\r\n\t" for b in data[:24]) else ""
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:120] if str(error) else type(error).__name__
+    """Kind and words of an error, without bytes of the file, which decoders quote."""
+    words = re.split(r"b?['\"]", str(error), maxsplit=1)[0].strip()
+    return f"{type(error).__name__}: {words}"[:120] if words else type(error).__name__
 
 
 def _decode(data: bytes, side: int, fit: str, max_pixels: int, budget: Budget) -> Decoded:

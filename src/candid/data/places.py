@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from candid.errors import CandidError, DataError, DependencyError, OutputError
-from candid.files import atomic, writing
+from candid.files import atomic, open_regular, writing
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter would be a drive
 _FILE = "file://"
@@ -182,7 +182,7 @@ def near(name: str) -> Iterator[Path]:
     """
     path = local(name)
     if path is not None:
-        with _reading(name), path.open("rb"):
+        with _reading(name), open_regular(path):
             pass
         yield path
         return
@@ -207,7 +207,7 @@ def opened(name: str) -> Iterator[BinaryIO]:
     with contextlib.ExitStack() as stack:
         with _reading(name):
             there: BinaryIO = (
-                io.BufferedReader(Far(name), RANGE) if path is None else path.open("rb")
+                io.BufferedReader(Far(name), RANGE) if path is None else open_regular(path)
             )
             file = stack.enter_context(there)
         yield file

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from candid.data import places
 from candid.errors import ImageError
+from candid.files import regular
 
 _LARGEST = 1 << 30  # bytes; no picture within the limit on pixels is larger, and memory is not free
 _BATCH = 32  # images read from a Parquet file at a time
@@ -94,7 +95,7 @@ class FileSource:
         path = os.path.join(real_folder, last)
         if last in ("", ".", "..") or os.path.islink(path):
             path = os.path.realpath(path)
-        if not _contains(self.root, path):
+        if not contains(self.root, path):
             raise ImageError("the path leaves the data folder")
         return path
 
@@ -243,7 +244,7 @@ def open_parquet(name: str) -> pq.ParquetFile:
     """
     path = places.local(name)
     if path is not None:
-        return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(regular(path), memory_map=True)
     # With a buffer, a column is read a range after the other and not as a whole.
     return pq.ParquetFile(pa.PythonFile(places.Far(name), "r"), buffer_size=places.RANGE)
 
@@ -264,7 +265,7 @@ class ArrowSource(_Embedded):
 
 def open_arrow(path: str | os.PathLike[str]) -> pa.Table:
     """An Arrow IPC file (the stream format or the file format) as a table that lies in a map."""
-    mapped = pa.memory_map(os.fspath(path))
+    mapped = pa.memory_map(os.fspath(regular(Path(path))))
     try:
         return pa.ipc.open_stream(mapped).read_all()
     except pa.ArrowInvalid:
@@ -331,7 +332,8 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _contains(root: str, path: str) -> bool:
+def contains(root: str, path: str) -> bool:
+    """Whether a real path lies inside a folder."""
     return path.startswith(root if root.endswith(os.sep) else root + os.sep)
 
 

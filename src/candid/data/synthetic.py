@@ -33,7 +33,7 @@ from candid.data.synthetic_cast import Face
 from candid.data.synthetic_draw import draw_face
 from candid.data.synthetic_world import TARGET, FaceWorld, Plan, Plant, demo_world, plan
 from candid.errors import ConfigError, OutputError
-from candid.files import atomic, write_json, write_text, writing
+from candid.files import atomic, read_bytes, write_json, write_text, writing
 from candid.progress import progress
 
 __all__ = [
@@ -251,10 +251,8 @@ def is_synthetic(origin: str) -> bool:
     """Whether `write_faces` wrote the folder, or the folder of the table, that data come from."""
     path = Path(origin)
     try:
-        about = json.loads(
-            ((path if path.is_dir() else path.parent) / "world.json").read_text("utf-8")
-        )
-    except (OSError, ValueError):
+        about = json.loads(read_bytes((path if path.is_dir() else path.parent) / "world.json"))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(about, dict) and {"drawing", "cue", "planted"} <= about.keys()
 

@@ -1,4 +1,4 @@
-"""Pictures that lie in tar shards: they are read from there, in any order.
+"""Tar files: their members one after the other, and pictures in them that are read in any order.
 
 From a file by its place, from an object store in ranges that span many pictures. Which pictures
 there are, `candid.data.layouts.samples` finds once.
@@ -7,9 +7,12 @@ there are, `candid.data.layouts.samples` finds once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import IO, Any, BinaryIO, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,124 @@ from candid.data import places
 from candid.data.sources import Held
 from candid.errors import DataError, ImageError
 
+T = TypeVar("T")
+
 _LARGEST = 1 << 30  # bytes of one picture
+_MOST_SAID = 1 << 20  # bytes of a header that says more of the next member: a long name, attributes
+_SAYS_MORE = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
+
+# --- members, one after the other ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file in an archive: its name, and where its bytes lie."""
+
+    name: str
+    offset: int
+    size: int
+    _read: Callable[[], IO[bytes] | None]
+
+    def read(self, most: int) -> bytes:
+        """The bytes, while the archive stands at this member.
+
+        Raises
+        ------
+        ImageError
+            Where there are more than `most`, or they cannot be read.
+        """
+        if self.size > most:
+            raise ImageError(f"the file is too large ({self.size:,} bytes)")
+        try:
+            file = self._read()
+            data = file.read() if file is not None else b""
+        except Exception as error:  # of a compressed archive: as for `members`
+            raise ImageError("cannot be read from the archive: it is damaged there") from error
+        if len(data) < self.size:
+            raise ImageError("the archive is cut short inside it")
+        return data
+
+
+def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> Iterator[Member]:
+    """The regular files in a tar file, in order; hidden ones are passed over.
+
+    Parameters
+    ----------
+    file
+        The archive.
+    mode
+        Of `tarfile.open`: "r:*" where it may be compressed.
+    to_the_end
+        Whether an archive without an end mark counts as cut short.
+
+    Raises
+    ------
+    tarfile.ReadError
+        Where it is none, or from where on it is damaged: whatever the libraries raise there, zlib's
+        errors and failed conversions in odd headers among them.
+    """
+    try:
+        archive = tarfile.open(fileobj=file, mode=mode, tarinfo=_Header)  # noqa: SIM115
+    except Exception as error:
+        raise tarfile.ReadError("not a tar file that can be read") from error
+    with archive:
+        try:
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # it would remember them all
+                if member.size < 0:  # it would lead back to where we were
+                    raise tarfile.ReadError("a size below 0")
+                if member.issparse():  # its bytes do not lie there as they are
+                    raise tarfile.ReadError("a sparse file")
+                if member.isreg() and not member.name.rpartition("/")[2].startswith("."):
+                    read = partial(archive.extractfile, member)
+                    yield Member(member.name, member.offset_data, member.size, read)
+            _check_end(archive, to_the_end)
+        except Exception as error:
+            reason = str(error) if isinstance(error, tarfile.TarError) else "odd bytes"
+            raise tarfile.ReadError(f"the archive is damaged or cut short ({reason})") from error
+
+
+def _check_end(archive: tarfile.TarFile, to_the_end: bool) -> None:
+    ended = _Header.ended(archive)
+    if isinstance(ended, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+        if to_the_end:
+            raise tarfile.ReadError("it has no end mark")
+    elif not isinstance(ended, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+        raise tarfile.ReadError("what follows is no header")
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header, which claims no more than it can hold.
+
+    It notes in the archive why no further member came: `tarfile` takes any reason for its end.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.type in _SAYS_MORE and header.size > _MOST_SAID):
+            raise tarfile.HeaderError("an impossible size")
+        return header
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.TarError as error:
+            archive.candid_ended = error  # type: ignore[attr-defined]
+            raise
+
+    @staticmethod
+    def ended(archive: tarfile.TarFile) -> Exception | None:
+        """Why there was no further member."""
+        return getattr(archive, "candid_ended", None)
+
+
+# --- pictures, in any order ----------------------------------------------------------------------
 
 
 class _Opened:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import DataError, DependencyError, RunError
+from candid.files import read_bytes
 from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention
 from candid.runs import RunFolder, open_run, refuse_untrained
@@ -232,7 +233,7 @@ def _audited(run: RunFolder, target_error: float) -> Rule | None:
     if not path.is_file():
         return None
     try:
-        plain = json.loads(path.read_text(encoding="utf-8")).get("abstention")
+        plain = json.loads(read_bytes(path)).get("abstention")
         found = None if plain is None else from_plain(Abstention, plain)
     except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
         raise RunError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import IO, Any, Literal, Protocol, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from candid.delimited import CsvWriter
 from candid.errors import OutputError, did_you_mean
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -161,12 +161,12 @@ class _Text:
 
 class _CsvText(_Text):
     def _begin(self) -> None:
-        self._csv = csv.writer(self._file, lineterminator="\n")
-        self._csv.writerow(self._names)
+        self._csv = CsvWriter(self._file)
+        self._csv.row(self._names)
 
     def write(self, rows: Iterable[Row]) -> None:
-        words = {True: "true", False: "false"}
-        self._csv.writerows([words[v] if isinstance(v, bool) else v for v in row] for row in rows)
+        for row in rows:
+            self._csv.row(row)
 
 
 class _JsonText(_Text):

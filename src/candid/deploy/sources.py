@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,10 @@ import pyarrow.parquet as pq
 
 from candid.data import places
 from candid.data.layouts.pictures import is_picture
-from candid.data.sources import ParquetSource, read_file
+from candid.data.sources import ParquetSource, contains, read_file
+from candid.data.tars import members
 from candid.errors import DataError, ImageError, did_you_mean
+from candid.files import open_regular, regular
 
 LIST = "-"
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -153,7 +155,8 @@ def _of(word: str, column: str) -> Iterator[Item]:
     if places.is_url(word):
         yield from _far(word, column)
     elif os.path.isdir(word):
-        yield from (_file(path) for path in _below(word, 0))
+        root = os.path.realpath(word)
+        yield from (_file(path, root) for path in _below(word, 0))
     elif lower.endswith((*_TAR, *_PARQUET)):
         yield from inside(word, word, column)
     else:
@@ -210,12 +213,19 @@ def count(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _file(path: str) -> Item:
+def _file(path: str, root: str = "") -> Item:
+    """A picture; what a user names may be a link, what lies in a folder links to nothing outside.
+
+    `root` is the real path of the folder that the user named, if it was one.
+    """
+
     def read() -> bytes:
         if "\0" in path:
             raise ImageError("the path holds a NUL")
-        # What a user names may be a link; what a table names never is (data.sources).
-        return read_file(os.path.realpath(path) if os.path.islink(path) else path)
+        real = os.path.realpath(path) if os.path.islink(path) else path
+        if root and real != path and not contains(root, real):
+            raise ImageError("a link that leads out of the folder; its target is not read")
+        return read_file(real)
 
     return Item(printable(path), read)
 
@@ -262,72 +272,18 @@ def _broken(name: str, reason: str) -> Item:
 def _members(path: str, name: str) -> Iterator[Item]:
     """The pictures in a tar file; one more item says where the file is damaged or cut short."""
     try:
-        file = open(path, "rb")  # noqa: SIM115 - tarfile would not close it where it fails
+        file = open_regular(path)
     except OSError as error:
         yield _broken(name, f"cannot be opened: {error.strerror}")
         return
     with file:
         try:
-            archive = tarfile.open(  # noqa: SIM115
-                fileobj=file, mode="r:*", tarinfo=_Member
-            )
-        except (tarfile.TarError, OSError, EOFError):
-            yield _broken(name, "not a tar file that can be read")
-            return
-        with archive:
-            yield from _members_of(archive, name)
-
-
-class _Member(tarfile.TarInfo):
-    """Notes in the archive why no further member came: `tarfile` takes any reason for its end."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.TarError as error:
-            archive.candid_ended = error  # type: ignore[attr-defined]
-            raise
-
-    @staticmethod
-    def ended(archive: tarfile.TarFile) -> Exception | None:
-        """Why there was no further member."""
-        return getattr(archive, "candid_ended", None)
-
-
-def _members_of(archive: tarfile.TarFile, path: str) -> Iterator[Item]:
-    while True:
-        try:
-            member = archive.next()
-        # zlib and lzma have errors of their own; whatever comes, the file ends here.
-        except Exception as error:
-            yield _broken(path, f"the archive is damaged or cut short ({error})")
-            return
-        if member is None:
-            if not isinstance(_Member.ended(archive), tarfile.EOFHeaderError):  # type: ignore[attr-defined]
-                yield _broken(path, "the archive is damaged or cut short (it has no end mark)")
-            return
-        archive.members.clear()  # type: ignore[attr-defined]  # else it remembers every member
-        base = member.name.rpartition("/")[2]
-        if member.isreg() and is_picture(base) and not base.startswith("."):
-            name = printable(f"{path}/{member.name}")
-            yield Item(name, _member_reader(archive, member), ordered=True)
-
-
-def _member_reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], bytes]:
-    def read() -> bytes:
-        if member.size > _LARGEST:
-            raise ImageError(f"the file is too large ({member.size:,} bytes)")
-        try:
-            file = archive.extractfile(member)
-            data = file.read() if file is not None else b""
-        except Exception as error:  # as for the archive itself
-            raise ImageError(f"cannot be read from the archive ({error})") from error
-        if len(data) < member.size:
-            raise ImageError("the archive is cut short inside it")
-        return data
-
-    return read
+            for member in members(file, "r:*", to_the_end=True):
+                if is_picture(member.name):
+                    read = partial(member.read, _LARGEST)
+                    yield Item(printable(f"{name}/{member.name}"), read, ordered=True)
+        except tarfile.ReadError as error:
+            yield _broken(name, str(error))
 
 
 # --- Parquet -------------------------------------------------------------------------------------
@@ -337,7 +293,7 @@ _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "png", "bytes
 
 def _rows(path: str, name: str, column: str) -> Iterator[Item]:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(regular(Path(path)))
         n, schema = file.metadata.num_rows, file.schema_arrow
         file.close()
     except (OSError, pa.ArrowException) as error:

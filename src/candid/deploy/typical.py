@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from candid.errors import RunError
-from candid.files import atomic
+from candid.files import atomic, open_regular, reading
 from candid.records import Estimate
 from candid.runs import RunFolder
 from candid.statistics import wilson
@@ -387,15 +386,15 @@ def read_typical(path: Path) -> Typical | None:
     """
     if not path.is_file():
         return None
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            numbers: dict[str, Any] = {name: float(file[name]) for name in _NUMBERS}
-            weight = file["weight"].astype(np.float32)
-    except Exception as error:  # a damaged archive raises whatever its reader does
-        raise RunError(
-            f"{path} is damaged or comes from another version: {type(error).__name__}.",
+    with (
+        reading(
+            path,
             expected="what the run learned about the look of its training pictures",
-            todo="remove it (pictures are then not checked), or run candid export to make it again",
-        ) from error
-    numbers |= {name: int(numbers[name]) for name in _WHOLE}
-    return Typical(weight=weight, **numbers)
+            todo="remove it (pictures are not checked then), or run candid export to make it again",
+        ),
+        open_regular(path) as whole,
+        np.load(whole, allow_pickle=False) as file,
+    ):
+        numbers: dict[str, Any] = {name: float(file[name]) for name in _NUMBERS}
+        numbers |= {name: int(numbers[name]) for name in _WHOLE}
+        return Typical(weight=file["weight"].astype(np.float32), **numbers)

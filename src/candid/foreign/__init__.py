@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import candid.columns as columns
 from candid.delimited import read_table
 from candid.errors import ConfigError, PredictionsError
+from candid.files import regular
 from candid.foreign.answers import Answers, Scale, read_answers
 from candid.foreign.choosing import ColumnNames, attributes_of, split_column
 from candid.foreign.label import read_label
@@ -38,7 +39,7 @@ _LEAST_TO_DOUBT = 30  # labelled rows on each side before an odd distribution is
 def written_by_candid(path: Path) -> bool:
     """Whether a file is a Parquet file of predictions that Candid wrote; opens its footer only."""
     try:
-        return described(pq.read_schema(path)) is not None
+        return described(pq.read_schema(regular(path))) is not None
     except (OSError, ValueError):  # Arrow's own are among them, as are JSON's
         return False
 

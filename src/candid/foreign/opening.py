@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 import candid.columns as columns
 from candid.errors import PredictionsError
+from candid.files import regular
 from candid.foreign.answers import Answers, Scale, read_answers
 from candid.foreign.choosing import ColumnNames, attributes_of, split_column
 from candid.foreign.folder import BATCH, Folder
@@ -86,7 +87,7 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
     rows = 0
     for file in files:
         try:
-            footer = pq.read_metadata(file)
+            footer = pq.read_metadata(regular(file))
             schema = pq.read_schema(file)
         except (OSError, pa.ArrowException) as error:
             raise PredictionsError(

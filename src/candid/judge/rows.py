@@ -174,7 +174,8 @@ def rows_of(
                 np.concatenate([whole.attributes[name].data, attribute.data]),
             )
             cut = binned(both, everything)
-            attributes.append(cut[np.arange(len(whole), len(both.data))])
+            if cut.values:  # without one finite number there are no bins
+                attributes.append(cut[np.arange(len(whole), len(both.data))])
         else:
             attributes.append(attribute)
     return Rows(predictions, tuple(attributes), drawing, bins)

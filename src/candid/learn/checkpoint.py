@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor
 
-from candid.errors import RunError
-from candid.files import atomic
+from candid.files import reading, regular
+from candid.learn.model import save_tensors
 from candid.learn.state import State
 from candid.records import HistoryRow
 
@@ -71,12 +70,8 @@ def save(path: Path, state: State) -> None:
         "optimizer": {k: v for k, v in optimizer.items() if not isinstance(v, Tensor)},
         "columns": _COLUMNS,
     }
-    with atomic(path) as part:
-        save_file(
-            {k: v.detach().contiguous().cpu() for k, v in tensors.items()},
-            part,
-            {"candid": json.dumps(about)},
-        )
+    plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+    save_tensors(path, plain, {"candid": json.dumps(about)})
 
 
 def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -96,17 +91,15 @@ def load(path: Path, state: State) -> None:
     RunError
         Where the file is damaged or belongs to another network.
     """
-    try:
-        with safe_open(path, "pt") as file:
+    with reading(
+        path,
+        expected="a checkpoint that this run's settings made",
+        todo="start a new run, or take the settings back that were changed",
+    ):
+        with safe_open(regular(path), "pt") as file:
             about = json.loads(file.metadata()["candid"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _restore(state, about, tensors)
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(
-            f"Cannot go on from {path}: {type(error).__name__}: {error}",
-            expected="a checkpoint that this run's settings made",
-            todo="start a new run, or take the settings back that were changed",
-        ) from error
 
 
 def _restore(state: State, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from candid.config import with_values
 from candid.errors import ConfigError, RunError
-from candid.files import atomic
+from candid.files import atomic, regular
 from candid.learn.device import placed
 from candid.learn.networks import build
 from candid.records import ModelCard
@@ -21,8 +23,26 @@ from candid.settings import Config
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write named tensors, whole or not at all."""
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_tensors(path, plain, {"format": "pt"})
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        Where the folder cannot be written to or the disk is full.
+    """
     with atomic(path) as part:
-        save_file(plain, part, {"format": "pt"})
+        try:
+            save_file(tensors, part, about)
+        except SafetensorError as error:
+            # Its library keeps the system's number in the words alone: "(os error 28)".
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
 
 
 def load_network(
@@ -39,13 +59,13 @@ def load_network(
     """
     try:
         if network is None:
-            shapes = _shapes(weights)
+            shapes = _shapes(regular(weights))
             # First without memory, so that a stranger's record can ask for no more than is there.
             with torch.device("meta"):
                 described = _built(card, len(shapes)).state_dict()
             _compare({name: tuple(value.shape) for name, value in described.items()}, shapes)
             network = _built(card, len(shapes))
-        tensors = load_file(weights)
+        tensors = load_file(regular(weights))
         network.load_state_dict(tensors)
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:
         raise RunError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from candid.errors import RunError, go_on_with
-from candid.files import FORMAT, check_format, write_json
+from candid.files import FORMAT, check_format, read_bytes, reading, write_json
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -428,26 +428,16 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     ------
     RunError
         Where the file is missing, is not JSON, has another format, or does not hold such a record
-        or one with figures that can be.
+        or one with figures that cannot be.
     """
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+    with reading(
+        path,
+        expected=f"a record of the kind {kind.__name__}, from a stage that was finished",
+        todo=go_on_with(path.parent),
+    ):
+        plain = json.loads(read_bytes(path))
         check_format(path, plain.get("format", FORMAT))
         record = from_plain(kind, plain)
-    except RunError:
-        raise
-    except FileNotFoundError:
-        raise RunError(
-            f"There is no {path.name} in {path.parent}.",
-            expected="a run folder in which that stage was finished",
-            todo=go_on_with(path.parent),
-        ) from None
-    except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
-        raise RunError(
-            f"{path} is damaged or comes from another version: {type(error).__name__}.",
-            expected=f"a record of the kind {kind.__name__}",
-            todo="run the stage that writes it again",
-        ) from error
     if isinstance(record, _Checked) and (problem := record.problem()):
         raise RunError(
             f"{path} holds what cannot be: {problem}.",

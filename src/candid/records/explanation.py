@@ -6,7 +6,6 @@ by order: `arrays.means[m, s]` is the mean map of `record.methods[m]` over `reco
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -14,8 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import RunError
-from candid.files import atomic
+from candid.files import atomic, open_regular, reading
 from candid.records import Estimate
 
 Verdict = Literal["passed", "failed", "not applicable"]
@@ -377,18 +375,13 @@ def read_explanation_arrays(path: Path) -> ExplanationArrays:
     RunError
         Where the file is missing, damaged, or holds something else.
     """
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            return ExplanationArrays(**{f.name: found[f.name] for f in fields(ExplanationArrays)})
-    except FileNotFoundError:
-        raise RunError(
-            f"There is no {path.name} in {path.parent}.",
-            expected="a run folder that was explained",
-            todo=f"candid explain {path.parent}",
-        ) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"{path} is damaged or comes from another version: {type(error).__name__}: {error}",
+    with (
+        reading(
+            path,
             expected="the maps that candid explain wrote",
             todo=f"candid explain {path.parent}",
-        ) from error
+        ),
+        open_regular(path) as file,
+        np.load(file, allow_pickle=False) as found,
+    ):
+        return ExplanationArrays(**{f.name: found[f.name] for f in fields(ExplanationArrays)})

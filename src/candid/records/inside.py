@@ -14,7 +14,6 @@ record (`inside.npz`):
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import RunError
-from candid.files import atomic
+from candid.files import atomic, open_regular, reading
 
 FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY = "filters", "faces", "weights"
 _ARRAYS = (FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY)
@@ -169,18 +167,16 @@ def read_inside_arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
     RunError
         Where the file is missing, damaged, or holds no pictures.
     """
-    try:
+    with reading(
+        path,
+        expected="the pictures that candid explain wrote",
+        todo=f"candid explain {path.parent}",
+    ):
         # Opened here: of a file that is no archive, NumPy would leave its own open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as found:
             arrays = {n: found[n] for n in _ARRAYS if n in found.files}
         if not all(
             a.dtype == np.uint8 and a.ndim == 4 and a.shape[3] == 3 for a in arrays.values()
         ):
             raise ValueError("no pictures")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"{path} is missing, damaged or comes from another version: {type(error).__name__}.",
-            expected="the pictures that candid explain wrote",
-            todo=f"candid explain {path.parent}",
-        ) from error
     return arrays

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.errors import ConfigError, DataError, ImageError
+from candid.files import atomic, open_regular, read_bytes
 from candid.records import ModelCard, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
 from candid.runs import RunFolder, refuse_untrained
@@ -191,7 +192,6 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
 
     from candid.deploy.overlay import laid_over
     from candid.explain.saliency import TITLES
-    from candid.files import atomic
 
     rows = []
     for one in explained:
@@ -223,7 +223,7 @@ def _decoded(run: RunFolder, files: Sequence[Path], config: Config) -> list[NDAr
     pictures = []
     for file in files:
         try:
-            encoded = file.read_bytes()
+            encoded = read_bytes(file)
             decoded = decode(
                 encoded, side=side, fit=config.data.fit, max_pixels=config.data.max_pixels
             )
@@ -349,13 +349,11 @@ def _masks(path: Path, data: Data) -> Regions:
 
 def _held(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays in a file."""
-    import zipfile
-
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    except Exception as error:  # a damaged archive raises whatever its reader does
+        raise _unreadable(path, getattr(error, "strerror", None) or type(error).__name__) from error
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:

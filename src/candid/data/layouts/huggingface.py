@@ -26,6 +26,7 @@ from candid.data.layouts.shards import PARQUET, each, is_parquet
 from candid.data.layouts.table import LABELS, from_columns
 from candid.data.sources import ArrowSource, ParquetSource, open_arrow, open_parquet
 from candid.errors import DataError, ImageError, LayoutError
+from candid.files import read_bytes, regular
 from candid.settings import DataConfig
 
 _SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
@@ -207,7 +208,7 @@ def _schema(file: str) -> pa.Schema:
 
 def _has_images(file: Path) -> bool:
     try:
-        schema = pq.read_schema(file)
+        schema = pq.read_schema(regular(file))
     except (OSError, pa.ArrowException):
         return False
     return any(_holds_images(field) for field in schema)
@@ -229,7 +230,7 @@ def _features(schema: pa.Schema, file: str) -> dict[str, dict[str, Any]]:
     info: Any = {}
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])["info"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         path = places.local(file)
         beside = path.parent / "dataset_info.json" if path else None
         if beside and beside.is_file():
@@ -362,8 +363,8 @@ def _flat(table: pa.Table) -> pa.Table:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(read_bytes(file))
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file, str(error)) from error
     if not isinstance(value, dict):
         raise _damaged(file, "it is not an object")

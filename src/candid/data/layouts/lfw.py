@@ -29,6 +29,7 @@ from candid.delimited import (
     read_tabbed,
 )
 from candid.errors import DataError, LayoutError
+from candid.files import read_bytes
 from candid.predictions import Attribute
 from candid.settings import DataConfig
 
@@ -167,7 +168,7 @@ def _read_lists(place: Path, faces: Iterable[Face]) -> tuple[list[Face], dict[st
     keys: list[Face] = []
     code: list[int] = []
     for value, (_, name) in enumerate(sorted(_LISTS.items())):
-        for line in (place / name).read_text(encoding="utf-8").split("\n"):
+        for line in read_bytes(place / name).decode().split("\n"):
             word = line.strip().replace(" ", "_")
             match = _PICTURE.fullmatch(word)
             if match:

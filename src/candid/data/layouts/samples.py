@@ -11,12 +11,14 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from candid.data import places
 from candid.data.layouts.pictures import is_picture
+from candid.data.tars import Member, members
 from candid.delimited import flat
-from candid.errors import DataError
+from candid.errors import DataError, ImageError
 
 _ANNOTATION = 1 << 20  # bytes of one sample's annotations
 CLASS = "class"  # what the number in a .cls file is called
@@ -54,28 +56,17 @@ def samples(shard: str, most: int | None = None) -> Iterator[Sample]:
     sample: Sample | None = None
     with places.opened(shard) as file:
         try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                for number, member in enumerate(_members(archive)):
-                    if number == most:
-                        break
-                    key, ending = _split_name(member.name)
-                    if sample is None or sample.key != key:
-                        if sample is not None:
-                            yield sample
-                        sample = Sample(key)
-                    _add(sample, archive, member, ending, shard)
-        except (tarfile.TarError, EOFError, OSError) as error:
+            for member in islice(members(file, "r:", to_the_end=False), most):
+                key, ending = _split_name(member.name)
+                if sample is None or sample.key != key:
+                    if sample is not None:
+                        yield sample
+                    sample = Sample(key)
+                _add(sample, member, ending, shard)
+        except tarfile.ReadError as error:
             raise _damaged(shard, str(error)) from error
     if sample is not None:
         yield sample
-
-
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    while (member := archive.next()) is not None:
-        archive.members.clear()  # type: ignore[attr-defined]  # else it remembers every member
-        base = member.name.rpartition("/")[2]
-        if member.isreg() and not base.startswith("."):
-            yield member
 
 
 def _split_name(name: str) -> tuple[str, str]:
@@ -85,36 +76,30 @@ def _split_name(name: str) -> tuple[str, str]:
     return folder + slash + stem, ending.lower()
 
 
-def _add(
-    sample: Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str, shard: str
-) -> None:
+def _add(sample: Sample, member: Member, ending: str, shard: str) -> None:
     if is_picture(f".{ending}"):
         if not sample.name:
             sample.name = member.name.removeprefix("./")
-            sample.offset, sample.size = member.offset_data, member.size
+            sample.offset, sample.size = member.offset, member.size
     elif ending in ("json", "cls"):
-        text = _text(archive, member, shard)
+        text = _text(member, shard)
         if ending == "cls":
             sample.annotations[CLASS] = text.strip()
             return
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _damaged(shard, f"{member.name} is no JSON: {error}") from error
         if not isinstance(value, dict):
             raise _damaged(shard, f"{member.name} holds no object")
         sample.annotations |= flat(value)
 
 
-def _text(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str) -> str:
-    if member.size > _ANNOTATION:
-        raise _damaged(shard, f"{member.name} is too large ({member.size:,} bytes)")
-    file = archive.extractfile(member)
-    data = file.read() if file is not None else b""
-    if len(data) < member.size:
-        raise _damaged(shard, f"it is cut short inside {member.name}")
+def _text(member: Member, shard: str) -> str:
     try:
-        return data.decode()
+        return member.read(_ANNOTATION).decode()
+    except ImageError as error:
+        raise _damaged(shard, f"{member.name}: {error.what}") from error
     except UnicodeDecodeError as error:
         raise _damaged(shard, f"{member.name} is not UTF-8") from error
 
