@@ -80,8 +80,10 @@ def test_every_file_is_there_and_agrees(study):
     for name, value in tuning.best.settings.items():
         section, key = name.split(".")
         assert getattr(getattr(best, section), key) == value
-    # The same seed gives the same result: the last training is the trial that it comes from.
-    assert by_split["validation"].value == pytest.approx(tuning.best.search_f1, abs=1e-12)
+    # The same seed gives the same result: the last training is one of the finals that won.
+    assert trained.train.seed == best.train.seed == tuning.seed
+    won = dict(zip(tuning.best.seeds, tuning.best.f1, strict=True))[tuning.seed]
+    assert by_split["validation"].value == pytest.approx(won, abs=1e-12)
 
 
 def test_best_toml_is_what_config_takes(study):
@@ -111,6 +113,10 @@ def test_what_is_printed(study, command, capsys):
     ranked = sorted(tuning.trials, key=lambda t: -t.f1)
     assert [row[0] for row in table[1:]] == [str(t.number) for t in ranked]
     assert f"{tuning.test.value:.4f}" in printed.out
+    name = "where it began" if tuning.best.is_start else f"trial {tuning.winner}"
+    mean = f"mean {tuning.best.mean.value:.4f} over fresh seeds"
+    assert f"winner: {name}, {mean}; best/ is its training with seed {tuning.seed}" in printed.out
+    assert f"weighted F1 of best/ on validation: {tuning.validation.value:.4f}" in printed.out
     assert "chosen on validation" in printed.out
 
 
@@ -278,7 +284,8 @@ def test_a_last_training_that_was_killed_goes_on(study, command, tmp_path):
     data = stages.load(Path(str(command[1])), config, quiet=True)
     left = tmp_path / "best"
     left.mkdir()
-    (left / "provenance.json").write_text("{")
+    (left / "provenance.json").write_bytes((study / "best" / "provenance.json").read_bytes())
+    (left / ".config.toml.x.part").write_text("[data")
     first, _ = stages.tuning._last(left, config, data, quiet=True)
     (left / "evaluation.json").unlink()
     again, told = stages.tuning._last(left, config, data, quiet=True)

@@ -24,7 +24,14 @@ from sqlalchemy.exc import OperationalError
 from candid.config import load_config
 from candid.errors import ConfigError, RunError, TrainingError
 from candid.learn.tune import study as study_module
-from candid.learn.tune.finals import candidates, repeat_finalists, train_last, winner
+from candid.learn.tune.finals import (
+    Candidate,
+    candidates,
+    last_seed,
+    repeat_finalists,
+    train_last,
+    winner,
+)
 from candid.learn.tune.importance import importances
 from candid.learn.tune.search import best_trial, closed, search
 from candid.learn.tune.space import Choices, Range, changed, default_space, read_space, value_of
@@ -453,8 +460,24 @@ def test_the_last_training_happens_once(tmp_path):
     assert train_last(study, last, quiet=True) == {"test": 0.5}
     assert train_last(study, last, quiet=True) == {"test": 0.5}
     (config,) = trained
-    assert config == changed(BASE, winner(study).values)
-    assert config.train.seed == BASE.train.seed
+    best = winner(study)
+    assert config == changed(BASE, {**best.values, "train.seed": last_seed(study, best)})
+    assert config.train.seed in best.f1
+
+
+@pytest.mark.parametrize(
+    ("f1", "seed"),
+    [
+        ({1: 0.9, 2: 0.5, 3: 0.71}, 3),  # nearest to the mean, 0.703; the luckiest is 1
+        ({3: 0.8, 2: 0.7, 1: 0.6}, 2),
+        ({2: 0.5, 1: 0.7}, 1),  # as near: the first
+        ({1: math.nan, 2: 0.8}, 2),
+        ({}, 0),  # nothing was repeated: the search's own
+    ],
+)
+def test_the_last_training_is_the_winner_s_usual_one(tmp_path, f1, seed):
+    best = Candidate(4, {}, is_baseline=False, f1=f1)
+    assert last_seed(opened(tmp_path / "a.log"), best) == seed
 
 
 def test_a_finalist_that_diverges_does_not_win(tmp_path):

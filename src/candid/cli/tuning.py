@@ -133,9 +133,13 @@ def _say(result: Tuning, folder: Path) -> None:
             name = "where it began" if finalist.is_start else f"trial {finalist.number}"
             seeds = ", ".join(f"{f1:.4f}" for f1 in finalist.f1)
             click.echo(f"{name}, fresh seeds: {seeds}; mean {finalist.mean.value:.4f}")
+    best = result.best
+    name = "where it began" if best.is_start else f"trial {best.number}"
+    mean = f"mean {best.mean.value:.4f} over fresh seeds" if best.f1 else "one seed"
+    click.echo(f"winner: {name}, {mean}; best/ is its training with seed {result.seed}")
     for split, estimate in (("validation", result.validation), ("test", result.test)):
         if estimate is not None:
-            click.echo(f"weighted F1 of the best on {split}: {told(estimate)}")
+            click.echo(f"weighted F1 of best/ on {split}: {told(estimate)}")
     click.echo("chosen on validation, which flatters that figure; test was looked at this once")
     click.echo(f"settings: {folder / 'best.toml'}")
     click.echo(f"report: {folder / 'report.html'}")

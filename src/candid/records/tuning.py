@@ -108,12 +108,15 @@ class Tuning:
     finalists
         The best first.
     winner
-        The number of the finalist whose settings won.
+        The number of the finalist whose settings won: those with the highest mean over fresh seeds.
+    seed
+        Of its training that lies in `best/`: the fresh seed nearest to that mean, or the search's
+        own where nothing was repeated.
     difference
         Mean F1 of the winner less that of the start, seed by seed; None where the start won or
         nothing was repeated.
     validation, test
-        Weighted F1 of the last training. Test was measured this once; None where there is no test
+        Weighted F1 of that training. Test was measured this once; None where there is no test
         split.
     seconds, images
         Of the search's trials together.
@@ -144,6 +147,7 @@ class Tuning:
     images: int
     started: str
     candid: str
+    seed: int = 0
 
     @property
     def best(self) -> Finalist:

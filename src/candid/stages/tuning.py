@@ -19,7 +19,7 @@ from candid.records.tuning import Finalist, Trial, Tuning
 from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.reporting import everything
-from candid.stages.starting import Data, begin, needs_torch
+from candid.stages.starting import Data, as_found, begin, needs_torch
 from candid.stages.training import begun, task_of
 from candid.statistics import student_quantile
 
@@ -99,7 +99,8 @@ def tune(
         task = task_of(data, config)
         search(study, lambda c, report: _trial(task, c, report), quiet=quiet)
         repeat_finalists(study, lambda c: _trial(task, c, lambda *_: False), quiet=quiet)
-    told = train_last(study, lambda c: _last(out / "best", c, data, quiet=quiet), quiet=quiet)
+        # On as many threads as the finals, of which it is one.
+        told = train_last(study, lambda c: _last(out / "best", c, data, quiet=quiet), quiet=quiet)
     result = _result(
         study, data, task, told, started=read_record(out / "provenance.json", Provenance)
     )
@@ -171,9 +172,12 @@ def _trial(task: Task, config: Config, report: Report) -> float:
 
 def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float, dict[str, Any]]:
     """The run of the winner, from where it was left; its figures, as plain data."""
+    import torch
+
     run = RunFolder(path)
     if run.config.is_file():
         run, found = runs.open_run(path)
+        config = replace(config, train=as_found(config.train, found.train, "threads"))
         if other := differences(config, found):
             raise RunError(
                 f"{path} holds a run with other settings: {', '.join(other)}.",
@@ -181,7 +185,8 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
                 todo=f"remove {path}, then give the same command again",
             )
     else:
-        run, config = begin(path, config, data)
+        train = replace(config.train, threads=torch.get_num_threads())
+        run, config = begin(path, replace(config, train=train), data)
     evaluation = everything(run, data, config, quiet=quiet)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits if s.n}
     return f1["validation"].value, {split: to_plain(estimate) for split, estimate in f1.items()}
@@ -193,7 +198,7 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
 def _result(
     study: Study, data: Data, task: Task, told: dict[str, Any], *, started: Provenance
 ) -> Tuning:
-    from candid.learn.tune.finals import candidates, winner
+    from candid.learn.tune.finals import candidates, last_seed, winner
     from candid.learn.tune.importance import importances
     from candid.learn.tune.search import closed
 
@@ -235,6 +240,7 @@ def _result(
         images=sum(t.images for t in trials),
         started=started.started,
         candid=started.candid,
+        seed=last_seed(study, best),
     )  # fmt: skip
 
 
@@ -329,7 +335,7 @@ def _best_toml(study: Study, result: Tuning) -> str:
         f"# The best settings of the study {result.study!r} on {result.data!r}:\n"
         f"# {fresh}, after {len(result.trials)} trials.\n"
         "# They were chosen on validation, which flatters that figure.\n\n"
-        + to_toml(changed(study.base, best.settings))
+        + to_toml(changed(study.base, {**best.settings, "train.seed": result.seed}))
     )
 
 
