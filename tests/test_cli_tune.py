@@ -170,7 +170,8 @@ def test_a_last_training_that_was_killed_goes_on(study, command, tmp_path):
     data = stages.load(Path(str(command[1])), config, quiet=True)
     left = tmp_path / "best"
     left.mkdir()
-    (left / "provenance.json").write_text("{")
+    (left / "provenance.json").write_bytes((study / "best" / "provenance.json").read_bytes())
+    (left / ".config.toml.x.part").write_text("[data")
     first, _ = stages.tuning._last(left, config, data, quiet=True)
     (left / "evaluation.json").unlink()
     again, told = stages.tuning._last(left, config, data, quiet=True)
