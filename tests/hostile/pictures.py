@@ -148,7 +148,7 @@ def by_name(rng: Random, kit: Kit, path: Path) -> list[list[str]]:
 def not_files(rng: Random, kit: Kit, path: Path) -> list[list[str]]:
     fifo, link = path / "fifo.png", path / "link.png"
     os.mkfifo(fifo)
-    link.symlink_to(rng.choice(("/dev/zero", "/dev/full", "/proc/self/mem", "/", str(fifo))))
+    link.symlink_to(rng.choice(("/dev/zero", "/dev/full", "/proc/self/mem", str(path), str(fifo))))
     verb = rng.choice(("predict", "explain"))
     given = rng.choice((fifo, link, Path("/dev/zero"), Path("/dev/null"), Path(os.devnull + "/x")))
     return [[verb, str(kit.model), str(given), "--out", str(path / "out.png.csv")]]

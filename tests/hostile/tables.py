@@ -198,7 +198,7 @@ def not_files(rng: Random, kit: Kit, path: Path) -> list[list[str]]:
         os.mkfifo(table)
     else:
         table.symlink_to(
-            rng.choice(("/dev/zero", "/dev/random", "/proc/self/mem", "/", str(table)))
+            rng.choice(("/dev/zero", "/dev/random", "/proc/self/mem", str(path), str(table)))
         )
     if rng.random() < 0.5:
         given = rng.choice((table, path))
