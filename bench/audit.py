@@ -40,15 +40,15 @@ from dataclasses import replace
 import numpy as np
 from tqdm import tqdm
 
-from candid.judge.areas import Areas
-from candid.judge.audit import audit
-from candid.judge.figures import Figures
-from candid.judge.gaps import contrast
-from candid.judge.groups import Plan, blocks, measure
-from candid.judge.intervals import resample
-from candid.judge.rows import KNOWN, rows_of
+from candid.auditing.auc import Areas
+from candid.auditing.audit import audit
+from candid.auditing.figures import Figures
+from candid.auditing.gaps import contrast
+from candid.auditing.groups import Plan, blocks, measure
+from candid.auditing.rows import KNOWN, rows_of
 from candid.predictions import Attribute, Predictions
 from candid.settings import AuditConfig
+from candid.stats.intervals import resample
 
 CLASSES = ("Female", "Male")
 

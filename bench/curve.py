@@ -3,7 +3,7 @@
 The recipe, with the same batches and passes, on people drawn at random until there are so many
 training images; larger sets hold the smaller ones. Validation is always all of it, and test is not
 looked at. Beside each F1, the share of wrong answers with its interval by person (design-effect
-Wilson, `candid.statistics.clustered_shares`) and the mean log loss of temperature-free
+Wilson, `candid.stats.clusters.clustered_shares`) and the mean log loss of temperature-free
 probabilities, which tells networks apart where F1 counts a few pictures more or less. At the end
 the slope: by what factor twice as many images divide the share of wrong answers.
 
@@ -43,11 +43,11 @@ from numpy.typing import NDArray
 
 from candid import stages
 from candid.config import Config, load_config
-from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
-from candid.learn.forward import logits
-from candid.learn.train import Task, train
+from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
+from candid.models.forward import logits
 from candid.stages.training import begun, task_of
-from candid.statistics import clustered_shares, people
+from candid.stats.clusters import clustered_shares, people
+from candid.training.train import Task, train
 
 
 def some_people(

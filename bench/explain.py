@@ -74,14 +74,14 @@ import numpy as np
 import torch
 
 from candid.data.synthetic import FaceWorld, draw_faces
-from candid.explain.explain import saliency_maps
-from candid.explain.layers import find_hook
-from candid.explain.means import rank_correlations
-from candid.explain.saliency import _masks, _Noise
-from candid.explain.scoring import log_odds, scoring
-from candid.learn.device import memory_kept
-from candid.learn.model import load_network
-from candid.learn.networks import build
+from candid.explanation.explain import saliency_maps
+from candid.explanation.layers import find_hook
+from candid.explanation.means import rank_correlations
+from candid.explanation.saliency import _masks, _Noise
+from candid.explanation.scoring import log_odds, scoring
+from candid.models.device import memory_kept
+from candid.models.model import load_network
+from candid.models.networks import build
 from candid.records import ModelCard, read_record
 from candid.runs import RunFolder
 from candid.settings import ExplainConfig

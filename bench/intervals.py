@@ -31,8 +31,8 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
-from candid.judge import metrics
-from candid.judge.intervals import Figure, bootstrap, resample
+from candid.stats import metrics
+from candid.stats.intervals import Figure, bootstrap, resample
 
 NAMES = ("accuracy", "weighted_f1", "roc_auc", "average_precision", "log_loss", "brier_score")
 CALIBRATION = "calibration_error"

@@ -110,7 +110,7 @@ def _loop(run: Path) -> Callable[[list[Path]], None]:
     import torch
     from PIL import Image
 
-    from candid.learn.model import load_network
+    from candid.models.model import load_network
     from candid.records import ModelCard, read_record
 
     card = read_record(run / "model.json", ModelCard)
@@ -161,7 +161,7 @@ def _decode(run: Path) -> Callable[[list[Path]], None]:
 
 
 def _candid(engine: str, run: Path) -> Callable[[list[Path]], None]:
-    from candid.deploy.sources import resolve
+    from candid.inference.sources import resolve
     from candid.runs import RunFolder
     from candid.stages.using import label_pictures, labeller, one_thread_each
 

@@ -5,8 +5,8 @@ same images; then one table. Processor time is that of the whole process that tr
 reading of packed images, all evaluations and the start of Python; "to 0.9627" is the part of it,
 and the image passes, after which validation F1 is first as high as a straightforward script of the
 description ends with. Differences are of each recipe's first seed to `plain`'s, on the same
-pictures, by a bootstrap of people (`candid.judge.compare`). Runs that lie in --out already are not
-repeated.
+pictures, by a bootstrap of people (`candid.evaluation.compare`). Runs that lie in --out already are
+not repeated.
 
     python bench/recipes.py ../shared/data/celeba64 --out runs/bench
 
@@ -48,7 +48,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from candid.judge.compare import compare
+from candid.evaluation.compare import compare
 from candid.predictions import Predictions, read_predictions
 from candid.records import Evaluation, ModelCard, Split, read_record
 from candid.runs import RunFolder, read_history

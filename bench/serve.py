@@ -86,7 +86,7 @@ import numpy as np, torch, uvicorn
 from fastapi import FastAPI, Request
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
-from candid.learn.model import load_network
+from candid.models.model import load_network
 from candid.records import ModelCard, read_record
 
 run = Path(sys.argv[1])

@@ -47,11 +47,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from candid.config import load_config
-from candid.learn.augment import augment
-from candid.learn.device import memory_kept, uses_bfloat16
-from candid.learn.forward import Images, forward, logits
-from candid.learn.networks import build, describe, options
-from candid.learn.train import Task, start, train
+from candid.models.device import memory_kept, uses_bfloat16
+from candid.models.forward import Images, forward, logits
+from candid.models.networks import build, describe, options
+from candid.training.augment import augment
+from candid.training.train import Task, start, train
 
 SIDE, CPU = 64, torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 Measures, each in a process of its own: one step (forward, backward, Adam) of batches of 256 at
 64×64 pixels in float32 and bfloat16, in plain and channels-last memory, with and without keeping
-freed memory (`candid.learn.device.memory_kept`); beside it loading and augmentation of one batch.
+freed memory (`candid.models.device.memory_kept`); beside it loading and augmentation of one batch.
 The peer is the first line: float32, plain memory, as a straightforward script would have it.
 
     python bench/step.py
@@ -31,10 +31,10 @@ import torch
 from torch.nn import functional as F
 
 from candid.config import load_config
-from candid.learn.augment import augment
-from candid.learn.device import memory_kept
-from candid.learn.forward import Images
-from candid.learn.networks import build
+from candid.models.device import memory_kept
+from candid.models.forward import Images
+from candid.models.networks import build
+from candid.training.augment import augment
 
 BATCH, SIDE, TURNS = 256, 64, 5
 AUGMENT = load_config(recipe="plain").augment

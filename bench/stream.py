@@ -94,10 +94,10 @@ def measured(mode: str, shards: Path, buffer: int, cache: Path) -> dict[str, flo
     from candid.data import decode, layouts, store
     from candid.data.dataset import Dataset
     from candid.data.streamed import Streamed
-    from candid.learn.distributed import Team
-    from candid.learn.feed import FromShards, Packed
-    from candid.learn.forward import Images
+    from candid.models.forward import Images
     from candid.settings import DataConfig, TrainConfig
+    from candid.training.batches import FromShards, Packed
+    from candid.training.distributed import Team
 
     torch.set_num_threads(1)
     config = DataConfig(workers=1, stream_buffer=buffer, target="Male")

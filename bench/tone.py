@@ -82,11 +82,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from candid.auditing import skin_tone
+from candid.auditing.skin_tone import Tone, measure_tone
 from candid.data.synthetic import FaceWorld, draw_faces
 from candid.data.synthetic_cast import skin_lab
-from candid.judge import tone
-from candid.judge.metrics import roc_auc_score
-from candid.judge.tone import Tone, measure_tone
+from candid.stats.metrics import roc_auc_score
 
 ORDER = {0: 0, 2: 1, 3: 2, 1: 3}  # UTKFace's codes: White, Asian, Indian, Black
 # The power of the exposure's correction (None: none), and that of a grey world before it.
@@ -157,12 +157,12 @@ def grey_world(pixels: np.ndarray, power: float) -> np.ndarray:
 def measured(pixels: np.ndarray, exposure: float | None, colour: float) -> Tone:
     if colour:
         pixels = np.concatenate([grey_world(p, colour) for p in np.array_split(pixels, 20)])
-    before = tone._EXPOSURE
-    tone._EXPOSURE = before if exposure is None else exposure
+    before = skin_tone._EXPOSURE
+    skin_tone._EXPOSURE = before if exposure is None else exposure
     try:
         return measure_tone(pixels, corrected=exposure is not None, quiet=True)
     finally:
-        tone._EXPOSURE = before
+        skin_tone._EXPOSURE = before
 
 
 def report(

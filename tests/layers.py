@@ -1,56 +1,41 @@
 """The arrows of the house: who may import whom. `test_layers.py` holds them."""
 
 # Each wing, and the wings that its modules may import beside their own.
+# Left of an arrow is what stands below. Fewer are better.
+BASE = {"errors", "settings", "config", "storage", "records", "predictions", "progress", "cores"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
-    "statistics": set(),
-    "spreadsheet": set(),
-    "cores": set(),
-    "files": {"errors"},
     "progress": set(),
-    "records": {"errors", "files"},
-    "predictions": {"errors", "files", "records"},
-    "delimited": {"errors", "files"},
-    "columns": {"errors", "records", "predictions"},
-    "foreign": {
-        *("errors", "files", "predictions", "delimited", "spreadsheet", "columns", "records"),
-    },
-    "settings": {"errors"},
-    "config": {"errors", "files", "settings"},
+    "cores": set(),
     "recipes": set(),
-    "runs": {"", "errors", "files", "records", "settings", "config"},
-    "data": {
-        *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
-        *("delimited", "spreadsheet", "columns", "progress", "cores"),
-    },
-    "learn": {
-        *("errors", "files", "records", "predictions", "settings", "config", "data"),
-        *("progress", "cores"),
-    },
-    "explain": {
-        *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
-        "progress",
-    },
-    "judge": {
-        *("errors", "files", "records", "predictions", "settings", "config", "statistics"),
-        "progress",
-    },
-    "deploy": {
-        *("errors", "files", "records", "predictions", "settings", "config", "runs"),
-        *("", "statistics", "data", "learn", "judge", "explain", "cores", "delimited"),
-    },
-    "report": {"errors", "files", "records", "predictions", "settings", "config"},
+    "settings": {"errors"},
+    "storage": {"errors"},
+    "config": {"errors", "storage", "settings"},
+    "records": {"errors", "storage"},
+    "predictions": {"errors", "storage", "records"},
+    "tables": {"errors", "storage", "records", "predictions"},
+    "runs": {"", "errors", "storage", "records", "settings", "config"},
+    "stats": {"errors", "records", "predictions"},
+    "data": {*BASE, "tables", "stats"},
+    "models": {*BASE, "runs"},
+    "training": {*BASE, "data", "models"},
+    "evaluation": {*BASE, "stats"},
+    "auditing": {*BASE, "stats"},
+    "explanation": {*BASE, "stats"},
+    "inference": {*BASE, "", "runs", "tables", "stats", "data", "models"},
+    "serving": {*BASE, "", "data", "models", "explanation", "inference"},
+    "reporting": {"errors", "settings", "config", "records"},
 }
 TOP = {"", "stages", "api", "cli", "__main__"}  # may import everything below them
 
 # Libraries that take long to load, and the only modules that may load them when imported.
 HEAVY = {
     "torch": (
-        *("candid.learn", "candid.explain", "candid.deploy.network", "candid.deploy.explaining"),
+        *("candid.models", "candid.training", "candid.explanation", "candid.serving.explaining"),
     ),
-    "fastapi": ("candid.deploy.server",),
-    "uvicorn": ("candid.deploy.server",),
-    "altair": ("candid.report.figures",),
+    "fastapi": ("candid.serving",),
+    "uvicorn": ("candid.serving",),
+    "altair": ("candid.reporting.figures",),
     "sklearn": (),
     "scipy.stats": (),
     "ray": (),

@@ -160,7 +160,7 @@ def test_weights_alone_give_the_predictions(finished, faces, tmp_path):
     """From model.json and model.safetensors, by hand: normalise, run, average, divide, softmax."""
     import torch
 
-    from candid.learn.model import load_network
+    from candid.models.model import load_network
 
     card = read_record(finished.model, ModelCard)
     predictions = read_predictions(finished.predictions)

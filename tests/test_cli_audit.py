@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import candid
+from auditing.audited import crowd, predictions
 from candid import runs, stages
 from candid.errors import RunError
 from candid.predictions import write_predictions
@@ -23,9 +23,6 @@ from candid.runs import RunFolder
 from candid.settings import Config
 from candid.stages.auditing import with_tone
 from commands import call
-
-sys.path.insert(0, str(Path(__file__).parent / "judge"))
-from audited import crowd, predictions
 
 SHARES = {"hat": 0.2, "smile": 0.5}
 QUICK = ["--set", "audit.draws=60", "--set", "audit.more=false", "--set", "audit.slices=0"]

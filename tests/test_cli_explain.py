@@ -131,7 +131,7 @@ def test_a_picture_gets_its_maps(explained, trained, capsys, tmp_path):
 
 
 def test_a_picture_s_answer_is_the_model_s(explained, trained, capsys, tmp_path):
-    from candid.learn.model import load_network
+    from candid.models.model import load_network
     from candid.records import ModelCard
 
     run, faces, _ = trained

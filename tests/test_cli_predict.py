@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from commands import candid
-from deploy.tiny import encoded, pixels, tiny_run, write_tar
+from inference.tiny import encoded, pixels, tiny_run, write_tar
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import torch
 from candid import stages
 from candid.config import differences, load_config
 from candid.data.synthetic import FaceWorld, write_faces
-from candid.deploy.typical import read_typical, typical_path
-from candid.learn import device
+from candid.inference.unfamiliar import read_typical, typical_path
+from candid.models import device
 from candid.runs import RunFolder, open_run
 from commands import call, candid
 

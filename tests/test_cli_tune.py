@@ -228,7 +228,7 @@ def test_a_study_that_another_process_begins_just_now_is_joined(data, tmp_path, 
 
 def test_a_search_that_was_killed_goes_on(command, tmp_path, monkeypatch):
     """With SIGKILL, in the middle of a trial and of what a neighbour writes into the database."""
-    from candid.learn.tune import study as study_module
+    from candid.training.tuning import study as study_module
 
     out = tmp_path / "study"
     words = [*map(str, command), "--out", str(out), "--quiet"]
@@ -321,7 +321,7 @@ def test_over_seeds_is_student_s_interval():
 
 def test_names_from_the_data_are_escaped():
     from candid.records import Estimate
-    from candid.report.tuning import render
+    from candid.reporting.tuning import render
 
     nasty = "<script>alert(1)</script>"
     mean = Estimate(0.5, 0.4, 0.6, 10, "Student's t over 2 seeds")

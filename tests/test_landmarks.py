@@ -8,7 +8,7 @@ import pytest
 
 from candid.config import load_config, with_values
 from candid.errors import ConfigError, DataError
-from candid.explain.regions import CELEBA, PARTS, from_points
+from candid.explanation.regions import CELEBA, PARTS, from_points
 from candid.stages.explaining import _regions
 from candid.stages.landmarks import find_landmarks, read_landmarks
 

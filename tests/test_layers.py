@@ -30,7 +30,7 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found.add(node.module)
-            # "from candid.learn import checkpoint" names a module, "import Path" does not.
+            # "from candid.training import checkpoint" names a module, "import Path" does not.
             for a in node.names:
                 inner = SOURCE.parent / Path(*f"{node.module}.{a.name}".split("."))
                 if inner.with_suffix(".py").exists() or inner.is_dir():

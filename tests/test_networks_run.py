@@ -15,14 +15,14 @@ import candid
 from candid.config import load_config
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.errors import ConfigError, DataError
-from candid.learn.distributed import Team
-from candid.learn.forward import Images, logits
-from candid.learn.model import load_network
+from candid.models.forward import Images, logits
+from candid.models.model import load_network
 from candid.predictions import read_predictions
 from candid.records import ModelCard, read_record
 from candid.records.inside import Inside, read_inside_arrays
 from candid.stages import predict, reload
 from candid.stages.training import begun
+from candid.training.distributed import Team
 
 QUICK = (
     "data.side=24", "data.workers=1", "train.steps=8", "train.batch_size=32",
@@ -194,7 +194,7 @@ def test_a_network_of_fixed_size_cannot_begin_with_small_images(dataset, tmp_pat
 
 
 def test_several_networks_do_not_divide_what_several_processes_share(monkeypatch):
-    monkeypatch.setattr("candid.learn.distributed.team", lambda: Team(rank=0, size=2))
+    monkeypatch.setattr("candid.training.distributed.team", lambda: Team(rank=0, size=2))
     config = load_config(recipe="deep", overrides=[*QUICK, "network.members=2"])
     with pytest.raises(ConfigError, match="needs one process, and there are 2"):
         begun(None, config)

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -13,14 +12,12 @@ from safetensors.torch import load_file, save_file
 
 import candid as package
 from candid import stages
-from candid.data import places
 from candid.errors import RunError
 from candid.records import Provenance, read_record
 from candid.runs import RunFolder, open_run
+from candid.storage import places
 from commands import candid
-
-sys.path.insert(0, str(Path(__file__).parent / "deploy"))
-from tiny import encoded, pixels, tiny_run
+from inference.tiny import encoded, pixels, tiny_run
 
 NETWORKS = {
     "plain": {},
@@ -122,7 +119,7 @@ def test_a_record_of_another_network_than_the_weights_is_refused(
     def allocate(*_, **__):
         raise AssertionError("the weights were read")
 
-    monkeypatch.setattr("candid.learn.model.load_file", allocate)
+    monkeypatch.setattr("candid.models.model.load_file", allocate)
     refused(capsys, run, picture, says)
 
 

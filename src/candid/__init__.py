@@ -22,7 +22,7 @@ _WHERE = {
     "application": "candid.api",
     "audit": "candid.api",
     "evaluate": "candid.api",
-    "explain_network": "candid.explain.explain",
+    "explain_network": "candid.explanation.explain",
     "explain_run": "candid.api",
     "explore": "candid.api",
     "export": "candid.api",
@@ -31,10 +31,10 @@ _WHERE = {
     "load_model": "candid.api",
     "predict": "candid.api",
     "predict_shards": "candid.api",
-    "read_foreign": "candid.foreign",
+    "read_foreign": "candid.tables.foreign",
     "read_predictions": "candid.predictions",
     "run": "candid.api",
-    "saliency_maps": "candid.explain.explain",
+    "saliency_maps": "candid.explanation.explain",
     "serve": "candid.api",
     "train": "candid.api",
     "tune": "candid.api",
@@ -84,10 +84,10 @@ if TYPE_CHECKING:
     )
     from candid.config import load_config
     from candid.data.dataset import Dataset
-    from candid.explain.explain import explain_network, saliency_maps
-    from candid.foreign import read_foreign
+    from candid.explanation.explain import explain_network, saliency_maps
     from candid.predictions import Predictions, read_predictions
     from candid.settings import Config
+    from candid.tables.foreign import read_foreign
 
 
 def __getattr__(name: str) -> Any:

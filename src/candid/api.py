@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.data.dataset import Dataset
-    from candid.deploy.classifier import Engine
-    from candid.deploy.network import Whole
-    from candid.deploy.parts import Manifest
+    from candid.inference.classifier import Engine
+    from candid.inference.parts import Manifest
+    from candid.models.network import Whole
     from candid.stages.using import Exported
 
 
@@ -156,7 +156,7 @@ def tune(
 
 def evaluate(predictions: Predictions, config: Config | None = None) -> Evaluation:
     """How well a model does, from its predictions alone; needs no torch."""
-    from candid.judge.evaluate import evaluate as judge
+    from candid.evaluation.evaluate import evaluate as judge
 
     return judge(predictions, (config or Config()).evaluate)
 
@@ -202,7 +202,7 @@ def predict(
     pictures
         Files, folders, globs, tar or Parquet files.
     engine, abstain_below
-        See `candid.deploy.classifier.open_classifier`.
+        See `candid.inference.classifier.open_classifier`.
     check
         Whether to flag pictures unlike the training data.
     crop, detector
@@ -214,8 +214,8 @@ def predict(
     ------
     A dict by the names of the table's columns; None where undefined.
     """
-    from candid.deploy.predict import label
-    from candid.deploy.sources import items, resolve
+    from candid.inference.predict import label
+    from candid.inference.sources import items, resolve
     from candid.stages.using import labeller, one_thread_each
 
     inputs = resolve([fspath(picture) for picture in pictures])
@@ -269,7 +269,7 @@ def predict_shards(
     workers
         Threads, or tasks at a time; 0: one per core.
     """
-    from candid.deploy.sources import resolve
+    from candid.inference.sources import resolve
     from candid.stages.shards import label_shards
 
     return label_shards(
@@ -334,7 +334,7 @@ def load_model(path: str | PathLike[str] | RunFolder, *, network: nn.Module | No
         Where a file is missing or damaged, or the two do not belong together.
     """
     stages.needs_torch()
-    from candid.deploy.network import load_whole
+    from candid.models.network import load_whole
 
     run = path if isinstance(path, RunFolder) else RunFolder(Path(path))
     return load_whole(run.weights, read_record(run.model, ModelCard), network)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
-from candid.files import FORMAT, check_format, read_bytes
 from candid.settings import Config
+from candid.storage.files import FORMAT, check_format, read_bytes
 
 # The best that can be had within the image passes of the description.
 DEFAULT_RECIPE = "deep"

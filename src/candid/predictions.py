@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
-from candid.files import atomic, regular
 from candid.records import SPLITS
+from candid.storage.files import atomic, regular
 
 METADATA_KEY = b"candid"
 _SUM_TOLERANCE = 1e-3  # of a row of probabilities
@@ -185,6 +185,40 @@ def require_probabilities(predictions: Predictions) -> None:
             "The predictions are answers without probabilities.",
             expected="a probability per class: without it nothing says which answer is sure",
             todo="write the model's probabilities to the file",
+        )
+
+
+def require_evaluable(predictions: Predictions) -> None:
+    """Refuse predictions that nothing can be said about, whoever made them.
+
+    Raises
+    ------
+    PredictionsError
+        Where there is no labelled image, or a probability or a label is impossible.
+    """
+    n, classes = len(predictions), len(predictions.classes)
+    p, label = predictions.probability, predictions.label
+    wrong = ""
+    if classes < 2:
+        wrong = f"There are predictions for {classes} class of {predictions.target!r}."
+    elif p.shape != (n, classes):
+        wrong = f"The probabilities have the shape {p.shape} for {n} images and {classes} classes."
+    elif not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-3)):
+        bad = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (abs(p.sum(axis=1) - 1) < 1e-3))
+        first = int(np.argmax(bad))
+        wrong = (
+            f"The probabilities of {int(bad.sum())} of {n} images are impossible, "
+            f"such as {p[first].tolist()} of {str(predictions.ids[first])!r}."
+        )
+    elif (label >= classes).any():
+        wrong = f"A label has the index {int(label.max())} among {classes} classes."
+    elif not np.isin(predictions.split[label >= 0], SPLITS).any():
+        wrong = f"None of the {n} images has both a label and one of the splits {SPLITS}."
+    if wrong:
+        raise PredictionsError(
+            wrong,
+            expected="labelled images with one probability from 0 to 1 per class, summing to 1",
+            todo="check the file that the predictions came from, and that the loss was finite",
         )
 
 

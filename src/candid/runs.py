@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError, go_on_with
-from candid.files import atomic, reading, regular, write_text, writing
 from candid.records import HistoryRow, Provenance, write_record
 from candid.settings import Config
+from candid.storage.files import atomic, reading, regular, write_text, writing
 
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
 

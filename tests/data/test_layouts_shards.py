@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from candid.data import packing, places
+from candid.data import packing
 from candid.data.layouts import huggingface, load, webdataset
 from candid.data.store import pack
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
+from candid.storage import places
 from made_shards import KINDS, SlowTars, picture, said, write_shards
 
 SIZES = [10, 23, 3, 17]

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from drawn import put
 
-import candid.columns as columns
+import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.data.layouts import load
 from candid.data.layouts.pictures import Pictures
 from candid.data.sources import FileSource
-from candid.delimited import read_delimited
 from candid.errors import ConfigError, DataError, ImageError, LayoutError, TargetError
 from candid.settings import DataConfig
+from candid.tables.delimited import read_delimited
 
 N = 30
 RNG = np.random.default_rng(2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands import call
-from deploy.tiny import tiny_run
+from inference.tiny import tiny_run
 
 QUICK = (
     *("data.side=16", "train.steps=4", "train.batch_size=16", "train.evaluations=1"),

@@ -86,8 +86,8 @@ def audit(
     files, which are summed up row by row in flat memory. With two, what changed from the first to
     the second on the same images; the second is audited.
     """
+    from candid.auditing import conditions as demands
     from candid.errors import CheckFailed
-    from candid.judge import conditions as demands
     from candid.records.audit import plain, write_audit
     from candid.runs import open_run
     from candid.stages.auditing import write_comparison
@@ -128,10 +128,10 @@ def _audited(
     """The audit of the last path, compared with the first where there are two."""
     from candid import stages
     from candid.config import load_config
-    from candid.foreign.opening import tables_in
     from candid.runs import open_run, refuse_untrained
     from candid.stages.auditing import Columns, audit_predictions, read_any
     from candid.stages.summing import audit_folder
+    from candid.tables.opening import tables_in
 
     named = Columns(
         label=columns["label"],
@@ -183,8 +183,8 @@ def _audited(
 
 def _before(path: Path, columns: Any) -> Any:
     """The first of two models; the columns that are named hold for a table alone."""
-    from candid.foreign import written_by_candid
     from candid.stages.auditing import Columns, read_any
+    from candid.tables.foreign import written_by_candid
 
     ours = path.is_dir() or (path.is_file() and written_by_candid(path))
     return read_any(path, Columns() if ours else columns)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from candid.deploy.predict import Labeller, Tally
+    from candid.inference.predict import Labeller, Tally
 
 
 def this_command() -> str:

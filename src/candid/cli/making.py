@@ -197,7 +197,7 @@ def train(
 ) -> None:
     """Train a network from scratch; no report."""
     from candid import stages
-    from candid.deploy.typical import typical_path
+    from candid.inference.unfamiliar import typical_path
     from candid.records import to_plain
 
     with stages.together() as speaks:

@@ -161,7 +161,7 @@ def open_or_start(
 
 def resuming(verb: str, run: RunFolder, data: Path | None) -> str:
     """What to type to go on with a run; a URL is followed only where it is named."""
-    from candid.data import places
+    from candid.storage import places
 
     name = "" if data is None else places.name_of(data)
     far = [name] if places.is_url(name) else []

@@ -12,7 +12,7 @@ from candid.cli.options import stoppable
 from candid.cli.saying import print_json
 
 if TYPE_CHECKING:
-    from candid.deploy.parts import Manifest
+    from candid.inference.parts import Manifest
 
 _SHOWN = 5
 
@@ -25,9 +25,9 @@ def into_folder(out: str | None, kind: str | None, *, ray: bool) -> str | None:
     OutputError
         Where a cluster has no folder to write to, or the folder is to hold no Parquet.
     """
-    from candid.data import places
-    from candid.deploy.rows import FORMATS
     from candid.errors import OutputError
+    from candid.inference.rows import FORMATS
+    from candid.storage import places
 
     is_folder = out is not None and (out.endswith("/") or Path(out).is_dir())
     if not (ray or is_folder or (out is not None and places.is_url(out))):
@@ -72,7 +72,7 @@ def predict_shards(
     from candid.stages.shards import label_shards
 
     if ray:
-        from candid.deploy.cluster import needs_ray
+        from candid.inference.cluster import needs_ray
 
         needs_ray()
     ready = ready_labeller(run, no_check=no_check, quiet=quiet, **how)

@@ -16,7 +16,7 @@ from candid.cli.saying import print_json
 from candid.cli.sharding import into_folder, predict_shards
 
 if TYPE_CHECKING:
-    from candid.deploy.predict import Labeller
+    from candid.inference.predict import Labeller
     from candid.stages.using import Exported
 
 _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray:torch")
@@ -84,8 +84,8 @@ def predict(
     was stopped goes on with the same command. Where --out is a folder (one that is there, a name
     that ends in a slash, or a URL), each tar or Parquet file becomes a table in it.
     """
-    from candid.deploy.rows import format_of
-    from candid.deploy.sources import resolve
+    from candid.inference.rows import format_of
+    from candid.inference.sources import resolve
     from candid.runs import open_run, refuse_untrained
 
     ray, inner = engine.startswith("ray"), engine.removeprefix("ray").lstrip(":") or "auto"
@@ -115,7 +115,7 @@ def _predict_table(
     as_json: bool,
     **how: Any,
 ) -> None:
-    from candid.deploy.sources import LIST
+    from candid.inference.sources import LIST
     from candid.records import to_plain
     from candid.stages.using import label_pictures, one_thread_each
 
@@ -148,7 +148,7 @@ def _bar(
     inputs: list[str], listed: BinaryIO | None, quiet: bool
 ) -> Iterator[Callable[[int], object]]:
     """Rate and time left, where somebody watches."""
-    from candid.deploy.sources import count
+    from candid.inference.sources import count
     from candid.progress import progress
 
     total = None if quiet else count(inputs, listed)  # counting costs a little
@@ -165,9 +165,9 @@ def _print_rows(
     workers: int,
     bar: Callable[[int], object],
 ) -> None:
-    from candid.deploy.predict import label, no_pictures
-    from candid.deploy.rows import open_writer
-    from candid.deploy.sources import items
+    from candid.inference.predict import label, no_pictures
+    from candid.inference.rows import open_writer
+    from candid.inference.sources import items
 
     rows = label(ready, items(inputs, listed, column=column), workers=workers, bar=bar)
     with contextlib.closing(rows) as blocks:
@@ -204,8 +204,8 @@ def export(
     It is held to the original on validation pictures; a difference is an error.
     """
     from candid import stages
-    from candid.deploy.onnx_file import needs_onnx
     from candid.errors import DataError, RunError
+    from candid.models.onnx_file import needs_onnx
     from candid.records import to_plain
     from candid.runs import open_run, refuse_untrained
     from candid.stages.using import export as write

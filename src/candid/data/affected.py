@@ -14,8 +14,8 @@ from candid.data.dataset import Dataset
 from candid.data.duplicates import find_copies
 from candid.data.repeats import pairs_by_code
 from candid.data.store import Store
-from candid.files import atomic
 from candid.records import Finding
+from candid.storage.files import atomic
 
 _MOST = 6  # examples in a record
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("code", "id", "partner", "detail")])

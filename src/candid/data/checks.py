@@ -25,7 +25,7 @@ from candid.data.repeats import (
 )
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity, State
-from candid.statistics import associations, people, wilson
+from candid.stats.clusters import associations, people, wilson
 
 # Below this many images a share's 95% interval is wider than ±18 points, so little can be said.
 FEW = 30

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from candid.data.packing import COPIES
 from candid.data.store import Store
 from candid.errors import OutputError
-from candid.files import atomic
 from candid.progress import progress
+from candid.storage.files import atomic
 
 NEAR = 0.77
 

@@ -27,7 +27,7 @@ from candid.records import (
     Split,
     SplitSummary,
 )
-from candid.statistics import Shares, associations, clustered_shares, people
+from candid.stats.clusters import Shares, associations, clustered_shares, people
 
 SAMPLES = 12
 _BINS = 32

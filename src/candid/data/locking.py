@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from candid.errors import DataError, OutputError
-from candid.files import writing
 from candid.progress import say
+from candid.storage.files import writing
 
 
 @contextlib.contextmanager

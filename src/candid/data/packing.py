@@ -27,14 +27,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candid.cores import cores
-from candid.data import decode, places
+from candid.data import decode
 from candid.data.dataset import Dataset, Sharded, Source
 from candid.data.locking import unguarded
 from candid.data.processes import shielded
 from candid.errors import ImageError
-from candid.files import atomic, writing
 from candid.progress import progress
 from candid.settings import DataConfig
+from candid.storage import places
+from candid.storage.files import atomic, writing
 
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 16 << 20

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from candid.data import places
 from candid.errors import ImageError
-from candid.files import regular
+from candid.storage import places
+from candid.storage.files import regular
 
 _LARGEST = 1 << 30  # bytes; no picture within the limit on pixels is larger, and memory is not free
 _BATCH = 32  # images read from a Parquet file at a time

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.columns import SPLIT_WORDS
 from candid.errors import ConfigError, DataError
 from candid.records import SPLITS, Finding, Split
 from candid.settings import DataConfig
+from candid.tables.columns import SPLIT_WORDS
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset

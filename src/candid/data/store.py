@@ -31,8 +31,8 @@ from candid.data.dataset import Dataset
 from candid.data.locking import locked
 from candid.data.packing import INDEX, fill
 from candid.errors import DataError, OutputError
-from candid.files import writing
 from candid.settings import DataConfig
+from candid.storage.files import writing
 
 # Part of every fingerprint: raise it when the files in a pack's folder change their form.
 _FORMAT = 1

@@ -33,8 +33,8 @@ from candid.data.synthetic_cast import Face
 from candid.data.synthetic_draw import draw_face
 from candid.data.synthetic_world import TARGET, FaceWorld, Plan, Plant, demo_world, plan
 from candid.errors import ConfigError, OutputError
-from candid.files import atomic, read_bytes, write_json, write_text, writing
 from candid.progress import progress
+from candid.storage.files import atomic, read_bytes, write_json, write_text, writing
 
 __all__ = [
     "REGIONS",

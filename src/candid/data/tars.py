@@ -17,9 +17,9 @@ from typing import IO, Any, BinaryIO, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.data import places
 from candid.data.sources import Held
 from candid.errors import DataError, ImageError
+from candid.storage import places
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from candid.errors import RunError, go_on_with
-from candid.files import FORMAT, check_format, read_bytes, reading, write_json
+from candid.storage.files import FORMAT, check_format, read_bytes, reading, write_json
 
 if TYPE_CHECKING:
     from cattrs import Converter

@@ -37,13 +37,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from candid.files import FORMAT, write_json
 from candid.records import Estimate, Example, Finding, Split, State, to_plain
 from candid.records.abstention import Abstention
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
 from candid.records.noise import LabelNoise
 from candid.records.tone import ToneSummary
+from candid.storage.files import FORMAT, write_json
 
 _DIGITS = 6  # far below any standard error: that of a million images is in the fourth
 # What an answer's probability is held against, to the bit; a rounded one might exclude the very

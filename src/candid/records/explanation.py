@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.files import atomic, open_regular, reading
 from candid.records import Estimate
+from candid.storage.files import atomic, open_regular, reading
 
 Verdict = Literal["passed", "failed", "not applicable"]
 SubsetKind = Literal["all", "class", "outcome", "class and outcome", "group"]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.files import atomic, open_regular, reading
+from candid.storage.files import atomic, open_regular, reading
 
 FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY = "filters", "faces", "weights"
 _ARRAYS = (FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from candid import runs
 from candid.errors import ConfigError, RunError, go_on_with
-from candid.files import write_text
-from candid.foreign import must_name_columns, read_foreign, written_by_candid
 from candid.predictions import Predictions, read_predictions
 from candid.records.audit import Audit, write_audit
 from candid.runs import RunFolder
 from candid.settings import AuditConfig, Config
 from candid.stages.starting import Data
 from candid.stages.steps import forget, step
+from candid.storage.files import write_text
+from candid.tables.foreign import must_name_columns, read_foreign, written_by_candid
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
@@ -136,7 +136,7 @@ def audit(
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Write what changed between two models, and for whom, as one HTML file."""
     from candid import __version__
-    from candid.report.page import render_comparison
+    from candid.reporting.page import render_comparison
 
     write_text(path, render_comparison(comparison, __version__))
 
@@ -150,8 +150,8 @@ def audit_predictions(
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
     """The audit of any predictions, compared with another model's where these are given."""
-    from candid.judge.audit import audit as judge
-    from candid.judge.compare import compare
+    from candid.auditing.audit import audit as judge
+    from candid.evaluation.compare import compare
 
     found = judge(predictions, config, source=source)
     if before is None:
@@ -182,7 +182,7 @@ def with_tone(
     """
     import numpy as np
 
-    from candid.judge.tone import measure_tone
+    from candid.auditing.skin_tone import measure_tone
 
     place = {str(name): row for row, name in enumerate(data.dataset.ids)}
     missing = [str(name) for name in predictions.ids if str(name) not in place]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.errors import ConfigError, DataError, ImageError
-from candid.files import atomic, open_regular, read_bytes
 from candid.records import ModelCard, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
 from candid.runs import RunFolder, refuse_untrained
@@ -18,12 +17,13 @@ from candid.settings import Config
 from candid.stages.loading import loaded
 from candid.stages.starting import Data, needs_torch
 from candid.stages.steps import step
+from candid.storage.files import atomic, open_regular, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from candid.explain.regions import Regions
+    from candid.explanation.regions import Regions
 
 
 def explain(
@@ -48,7 +48,7 @@ def explain(
     needs_torch()
     refuse_untrained(run)
     with loaded(run, config, network) as model, step(run, "explain", config):
-        from candid.explain.explain import explain_network
+        from candid.explanation.explain import explain_network
 
         dataset, store, about = data.dataset, data.store, config.explain
         rows = dataset.rows(about.split, store.usable)
@@ -137,9 +137,9 @@ def explain_pictures(
     needs_torch()
     refuse_untrained(run)
     with loaded(run, config, network) as model:
-        from candid.explain.explain import saliency_maps
-        from candid.explain.sample import sample_of
-        from candid.explain.scoring import scoring
+        from candid.explanation.explain import saliency_maps
+        from candid.explanation.sample import sample_of
+        from candid.explanation.scoring import scoring
 
         card = model.card
         images = sample_of(
@@ -190,8 +190,8 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
     """
     from PIL import Image, ImageDraw
 
-    from candid.deploy.overlay import laid_over
-    from candid.explain.saliency import TITLES
+    from candid.explanation.saliency import TITLES
+    from candid.serving.overlay import laid_over
 
     rows = []
     for one in explained:
@@ -248,7 +248,7 @@ def _decoded(run: RunFolder, files: Sequence[Path], config: Config) -> list[NDAr
 
 def _regions(data: Data, rows: NDArray[np.intp], config: Config) -> tuple[Regions | None, str]:
     """The regions of these rows, and what a reader must know about them."""
-    from candid.explain.regions import CELEBA, fitted, from_points
+    from candid.explanation.regions import CELEBA, fitted, from_points
     from candid.stages.landmarks import find_landmarks, read_landmarks
 
     said = config.explain.regions.strip()
@@ -284,7 +284,7 @@ def _upright(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Landmarks (n, 5, 2), with CelebA's mean where a face is seen so far from the side that its
     eyes and mouth lie in one line, which carries no template.
     """
-    from candid.explain.regions import CELEBA
+    from candid.explanation.regions import CELEBA
 
     across, down = points[:, 1] - points[:, 0], points[:, 3:].mean(1) - points[:, :2].mean(1)
     area = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
@@ -310,7 +310,7 @@ def _points(said: str) -> NDArray[np.float64]:
 
 def _given(path: Path, data: Data, rows: NDArray[np.intp], fit: str) -> Regions:
     """What a file says about these rows: masks, or five points of each face."""
-    from candid.explain.regions import fitted, from_points
+    from candid.explanation.regions import fitted, from_points
 
     held = _held(path)
     if "points" not in held:
@@ -337,7 +337,7 @@ def _masks(path: Path, data: Data) -> Regions:
     ConfigError
         Where the file does not hold masks of these images.
     """
-    from candid.explain.regions import from_masks
+    from candid.explanation.regions import from_masks
 
     held = _held(path)
     if not {"regions", "names"} <= set(held):

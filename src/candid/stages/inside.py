@@ -47,9 +47,9 @@ def look_inside(
     needs_torch()
     import torch
 
-    from candid.explain.inside import Faces
-    from candid.explain.inside import look_inside as look
-    from candid.learn.forward import Images
+    from candid.explanation.inside import Faces
+    from candid.explanation.inside import look_inside as look
+    from candid.models.forward import Images
 
     dataset, store = data.dataset, data.store
 
@@ -98,8 +98,8 @@ def _weights(
 
     Of two classes, what speaks for the second; of more, for each against the mean of all.
     """
-    from candid.explain.linear import cell_weights, on_grey, pixel_weights, strokes
-    from candid.learn.features import Features
+    from candid.explanation.linear import cell_weights, on_grey, pixel_weights, strokes
+    from candid.models.features import Features
 
     if not isinstance(network, Features):
         return (), np.zeros((0, side, side, 3), np.uint8)

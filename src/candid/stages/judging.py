@@ -33,8 +33,8 @@ def predict(
     needs_torch()
     import numpy as np
 
-    from candid.judge.calibration import apply_temperature, fit_temperature
-    from candid.learn.forward import Images, logits
+    from candid.models.forward import Images, logits
+    from candid.stats.calibration import apply_temperature, fit_temperature
 
     with step(run, "predict", config), loaded(run, config, network) as model:
         card, dataset, store = model.card, data.dataset, data.store
@@ -77,7 +77,7 @@ def predict(
 
 def evaluate(run: RunFolder, config: Config) -> Evaluation:
     """Write evaluation.json from predictions.parquet and history.parquet."""
-    from candid.judge.evaluate import evaluate as judge
+    from candid.evaluation.evaluate import evaluate as judge
 
     with step(run, "evaluate", config):
         predictions = read_predictions(run.predictions)

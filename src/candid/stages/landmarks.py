@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.delimited import first_lines, read_delimited, read_spaced
 from candid.errors import DataError
+from candid.tables.delimited import first_lines, read_delimited, read_spaced
 
 _FILES = ("list_landmarks_align_celeba.txt", "list_landmarks_align_celeba.csv")
 _PLACES = ("", "Anno", "celeba", "CelebA")

@@ -39,8 +39,8 @@ def loaded(run: RunFolder, config: Config, network: nn.Module | None = None) -> 
         Where the run holds no trained network.
     """
     needs_torch()
-    from candid.learn.device import memory_kept, pick_device, threads, uses_bfloat16
-    from candid.learn.model import load_network
+    from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
+    from candid.models.model import load_network
 
     with threads(config.train.threads), memory_kept():
         card = read_record(run.model, ModelCard)

@@ -33,10 +33,10 @@ _LIKELY_WRONG = 40  # labels that the report shows with their pictures
 
 def report(run: RunFolder, config: Config) -> Path:
     """Write report.html and the model card from the files of the run; returns the report's path."""
-    from candid.files import write_text
-    from candid.report.card import card
-    from candid.report.inputs import ReportInput
-    from candid.report.page import render
+    from candid.reporting.card import card
+    from candid.reporting.inputs import ReportInput
+    from candid.reporting.page import render
+    from candid.storage.files import write_text
 
     pictures = runs.read_pictures(run)
     exploration = read_record(run.data, Exploration) if run.data.is_file() else None

@@ -20,9 +20,9 @@ from candid.settings import ServeConfig
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from candid.deploy.served import About, Measure, Served, Weakness
-    from candid.report.inputs import ReportInput
+    from candid.reporting.inputs import ReportInput
     from candid.runs import RunFolder
+    from candid.serving.served import About, Measure, Served, Weakness
     from candid.settings import Config
 
 _MOST_WEAKNESSES = 8
@@ -45,14 +45,14 @@ def serve(
     config
         Where to listen, how to batch, what to take in at most.
     abstain_below
-        See `candid.deploy.classifier.open_classifier`.
+        See `candid.inference.classifier.open_classifier`.
     quiet
         Log only what is wrong.
     started
         Told the address once the server listens.
     """
-    from candid.deploy.serve import needs_server, read_key
-    from candid.deploy.serve import serve as answer
+    from candid.serving.serve import needs_server, read_key
+    from candid.serving.serve import serve as answer
 
     needs_server()
     read_key(config)  # before models are loaded: what cannot go well is said at once
@@ -63,12 +63,12 @@ def application(
     paths: Sequence[Path], config: ServeConfig, abstain_below: float | None = None
 ) -> FastAPI:
     """What `serve` serves, as an ASGI application."""
-    from candid.deploy.serve import needs_server, read_key
+    from candid.serving.serve import needs_server, read_key
 
     needs_server()
     key = read_key(config)
     models = load_served(paths, config, abstain_below)
-    from candid.deploy.server.app import create_app
+    from candid.serving.app import create_app
 
     return create_app(models, config, key=key)
 
@@ -83,9 +83,9 @@ def load_served(
     RunError
         Where a run is not finished or damaged.
     """
-    from candid.deploy.classifier import Engine, open_classifier
-    from candid.deploy.served import Served, names_for
-    from candid.deploy.typical import read_typical, typical_path
+    from candid.inference.classifier import Engine, open_classifier
+    from candid.inference.unfamiliar import read_typical, typical_path
+    from candid.serving.served import Served, names_for
 
     served = []
     for name, path in zip(names_for(paths), paths, strict=True):
@@ -113,9 +113,9 @@ def load_served(
 
 def about(run: RunFolder, config: Config, card: ModelCard) -> About:
     """What a run's records say about its model, in the words of its report."""
-    from candid.deploy.served import About
-    from candid.report import prose
-    from candid.report.inputs import ReportInput
+    from candid.reporting import prose
+    from candid.reporting.inputs import ReportInput
+    from candid.serving.served import About
 
     exploration = read_record(run.data, Exploration) if run.data.is_file() else None
     if not (run.evaluation.is_file() and run.provenance.is_file()):
@@ -176,7 +176,7 @@ def _picture_size(exploration: Exploration | None) -> tuple[int, int] | None:
 
 
 def _measures(inputs: ReportInput) -> list[Measure]:
-    from candid.deploy.served import Measure, is_defined
+    from candid.serving.served import Measure, is_defined
 
     split = inputs.headline
     if split is None:
@@ -190,8 +190,8 @@ def _measures(inputs: ReportInput) -> list[Measure]:
 
 def _weaknesses(run: RunFolder) -> tuple[bool, list[Weakness], str]:
     """Whether an audit was made, what it found, and how much it looked at."""
-    from candid.deploy.served import Weakness
     from candid.records.audit import Audit
+    from candid.serving.served import Weakness
 
     path = run.audit
     if not path.is_file():

@@ -15,10 +15,10 @@ from candid.runs import RunFolder
 from candid.stages.using import about_model, labeller, model_of, one_thread_each
 
 if TYPE_CHECKING:
-    from candid.deploy.classifier import Engine
-    from candid.deploy.parts import Manifest, Work
-    from candid.deploy.predict import Labeller
-    from candid.deploy.shards import Order
+    from candid.inference.classifier import Engine
+    from candid.inference.parts import Manifest, Work
+    from candid.inference.predict import Labeller
+    from candid.inference.shards import Order
 
 # What a labeller reads in a run.
 _RUN_FILES = (
@@ -54,12 +54,12 @@ def label_shards(
     run
         A run whose training was finished.
     inputs
-        Tar and Parquet files, folders and URLs with some: what `candid.deploy.sources.resolve`
+        Tar and Parquet files, folders and URLs with some: what `candid.inference.sources.resolve`
         gave.
     out
         The folder of the parts: a path or a URL. On a cluster, one that every machine reaches.
     ray
-        Whether tasks of Ray do it (see `candid.deploy.cluster.label_on_cluster`), else threads.
+        Whether tasks of Ray do it (see `candid.inference.cluster.label_on_cluster`), else threads.
     engine, abstain_below, check, crop, detector, data, cache, quiet
         As for `labeller`.
     column
@@ -82,9 +82,9 @@ def label_shards(
     RunError, DependencyError
         Where the run is not finished, or Ray is not installed or not to be reached.
     """
-    from candid.deploy.parts import label_here
-    from candid.deploy.parts import label_shards as label_missing
-    from candid.deploy.shards import Order, find_shards
+    from candid.inference.parts import label_here
+    from candid.inference.parts import label_shards as label_missing
+    from candid.inference.shards import Order, find_shards
 
     shards = find_shards(inputs, out)
     how: dict[str, Any] = {"abstain_below": abstain_below, "check": check}
@@ -117,7 +117,7 @@ def _on_cluster(
     quiet: bool,
 ) -> Work:
     """The model packed up, so that the run need lie on this machine alone."""
-    from candid.deploy.cluster import Model, label_on_cluster
+    from candid.inference.cluster import Model, label_on_cluster
 
     files = {n: (run.path / n).read_bytes() for n in _RUN_FILES if (run.path / n).is_file()}
     engine = ready.classifier.engine
@@ -148,7 +148,7 @@ def _opened(folder: Path, **how: Any) -> Labeller:
 
 def _exported(files: dict[str, bytes]) -> bytes:
     """The ONNX file of a model."""
-    from candid.deploy.onnx_file import onnx_path, open_onnx
+    from candid.models.onnx_file import onnx_path, open_onnx
 
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:
         run = RunFolder(Path(folder))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from candid import runs
 from candid.config import differences, to_toml
 from candid.errors import ConfigError, DependencyError, RunError
-from candid.files import write_text
 from candid.records import Provenance, read_record
 from candid.runs import RunFolder
 from candid.settings import Config, DataConfig, TrainConfig
+from candid.storage.files import write_text
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
@@ -98,7 +98,7 @@ def reload(
     RunError
         Where they are gone or have changed since, or are a URL that was not named.
     """
-    from candid.data import places
+    from candid.storage import places
 
     about = read_record(run.provenance, Provenance)
     where = data_of(run, about) if data is None else data
@@ -127,7 +127,7 @@ def data_of(run: RunFolder, about: Provenance) -> Path:
     RunError
         Where the run says that they lie on another one.
     """
-    from candid.data import places
+    from candid.storage import places
 
     where = Path(about.data)
     # As `load` will take it, which knows a URL again that was a path.
@@ -176,7 +176,7 @@ def begin_training(
         Where too few of the images can be read to train and to validate.
     """
     from candid.data.layouts.assembly import check_learnable
-    from candid.learn.memory import check_fits
+    from candid.training.memory import check_fits
 
     check_learnable(data.dataset, data.store.usable)
     check_fits(config, len(data.dataset.classes))
@@ -186,7 +186,7 @@ def begin_training(
 
 def with_threads(config: Config) -> Config:
     """The settings with the number of processor threads that they leave open."""
-    from candid.learn.device import pick_threads
+    from candid.models.device import pick_threads
 
     asked = config.train.threads
     count = pick_threads(asked)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.errors import ConfigError, PredictionsError
-from candid.foreign.folder import Folder, Piece
-from candid.foreign.opening import open_folder
 from candid.progress import progress
 from candid.records import SPLITS
 from candid.records.audit import Audit
 from candid.settings import AuditConfig
+from candid.tables.folder import Folder, Piece
+from candid.tables.opening import open_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from candid.judge.tally import Batch, Tally
+    from candid.auditing.tally import Batch, Tally
     from candid.stages.auditing import Columns
 
 
@@ -43,7 +43,7 @@ def audit_folder(
     PredictionsError
         Where the tables cannot be read as predictions, or no row has a label and a prediction.
     """
-    from candid.judge.streamed import Remap, streamed
+    from candid.auditing.streamed import Remap, streamed
 
     if columns.named() and columns.ids is not None:
         raise ConfigError(
@@ -95,7 +95,7 @@ def _order(split: str, config: AuditConfig) -> int:
 
 def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str, Tally], list[str]]:
     """A tally of each split that was asked for (or of the last that has rows), and notes."""
-    from candid.judge.tally import Tally
+    from candid.auditing.tally import Tally
 
     names = tuple(a.name for a in folder.attributes)
     tallies: dict[str, Tally] = {}
@@ -142,7 +142,7 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
 
 def _batch(piece: Piece, rows: NDArray[np.bool_]) -> Batch:
     """Some of a piece's rows, with the answers that its probabilities mean."""
-    from candid.judge.tally import Batch
+    from candid.auditing.tally import Batch
 
     some: Any = slice(None) if rows.all() else rows
     probability = piece.probability[some]

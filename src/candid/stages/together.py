@@ -42,7 +42,7 @@ def together() -> Iterator[bool]:
         yield True
         return
     needs_torch()
-    from candid.learn.distributed import joined
+    from candid.training.distributed import joined
 
     with joined() as us:
         yield us.leads
@@ -72,7 +72,7 @@ def open_together(
     ConfigError
         Where the processes have different data.
     """
-    from candid.learn.distributed import team
+    from candid.training.distributed import team
 
     us = team()
     quiet = quiet or not us.leads

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.data.dataset import Dataset
-    from candid.learn.state import State
-    from candid.learn.train import Task
+    from candid.training.state import State
+    from candid.training.train import Task
 
 
 def train(
@@ -46,10 +46,10 @@ def train(
         return read_record(run.model, ModelCard)
     needs_torch()
     from candid.data.layouts.assembly import check_learnable
-    from candid.learn import checkpoint
-    from candid.learn.device import memory_kept, threads
-    from candid.learn.distributed import team
-    from candid.learn.train import train as steps
+    from candid.models.device import memory_kept, threads
+    from candid.training import checkpoint
+    from candid.training.distributed import team
+    from candid.training.train import train as steps
 
     us = team()
     quiet = quiet or not us.leads
@@ -87,8 +87,8 @@ def _fitted(task: Task, state: State, config: Config, leads: bool, quiet: bool) 
     ConfigError
         Where its images are streamed: it looks at all of them at once.
     """
-    from candid.learn.features import Features
-    from candid.learn.fitting import fit_state
+    from candid.models.features import Features
+    from candid.training.fitting import fit_state
 
     if not isinstance(state.network, Features):
         return False
@@ -107,7 +107,7 @@ def _kept(
     run: RunFolder, state: State, task: Task, data: Data, config: Config, began: float
 ) -> ModelCard:
     """Write what came of a training that is done; model.json last, as it says so."""
-    from candid.learn.model import save_weights
+    from candid.models.model import save_weights
 
     forget(run, "train")
     runs.write_history(run, state.history)
@@ -129,8 +129,8 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> State
         networks are to divide batches of which each process has but a part, or there are too few
         images for them to divide.
     """
-    from candid.learn.distributed import team
-    from candid.learn.train import check_growth, start
+    from candid.training.distributed import team
+    from candid.training.train import check_growth, start
 
     if len(task.train) < 2 * config.network.members:
         raise ConfigError(
@@ -154,8 +154,8 @@ def _fresh(task: Task, config: Config) -> nn.Module:
     """The network that the settings name, with weights that the seed decides."""
     import torch
 
-    from candid.learn.memory import check_fits
-    from candid.learn.networks import build, options
+    from candid.models.networks import build, options
+    from candid.training.memory import check_fits
 
     check_fits(config, task.classes)
     with torch.random.fork_rng():
@@ -178,8 +178,8 @@ def task_of(data: Data, config: Config) -> Task:
     """
     import numpy as np
 
-    from candid.learn.forward import Images, channel_statistics
-    from candid.learn.train import Task
+    from candid.models.forward import Images, channel_statistics
+    from candid.training.train import Task
 
     dataset, store, streamed = data.dataset, data.store, data.streamed
     rows = {split: dataset.rows(split, store.usable) for split in ("train", "validation")}
@@ -218,7 +218,7 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
 
 
 def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
-    from candid.learn.networks import describe, options
+    from candid.models.networks import describe, options
 
     layers, multiply_adds = describe(state.network, task.images.side)
     best = config.train.keep == "best"
@@ -247,7 +247,7 @@ def _named(network: nn.Module) -> dict[str, int | float | str]:
 def draw_augmented(path: Path, data: Data, config: Config) -> None:
     """Write a PNG that shows what augmentation makes of a few training images."""
     needs_torch()
-    from candid.files import atomic
+    from candid.storage.files import atomic
 
     with atomic(path) as part:
         part.write_bytes(augmented(data, config, rows=8))
@@ -260,7 +260,7 @@ def augmented(data: Data, config: Config, *, rows: int = 4) -> bytes:
 
 def _augmented(task: Task, config: Config, *, rows: int) -> bytes:
     from candid.data.pictures import png
-    from candid.learn.grid import augmented_grid
+    from candid.training.grid import augmented_grid
 
     some = task.images.packed(task.train)[:rows]
     grid = augmented_grid(task.images, some, config.augment, seed=config.train.seed)

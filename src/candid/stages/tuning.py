@@ -13,7 +13,6 @@ import numpy as np
 from candid import runs
 from candid.config import differences, read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError
-from candid.files import write_text, writing
 from candid.records import Estimate, Provenance, from_plain, read_record, to_plain, write_record
 from candid.records.tuning import Finalist, Trial, Tuning
 from candid.runs import RunFolder
@@ -21,13 +20,14 @@ from candid.settings import Config
 from candid.stages.reporting import everything
 from candid.stages.starting import Data, as_found, begin, needs_torch
 from candid.stages.training import begun, task_of
-from candid.statistics import student_quantile
+from candid.stats.clusters import student_quantile
+from candid.storage.files import write_text, writing
 
 if TYPE_CHECKING:
-    from candid.learn.train import Task
-    from candid.learn.tune.finals import Candidate
-    from candid.learn.tune.search import Report
-    from candid.learn.tune.study import Study
+    from candid.training.train import Task
+    from candid.training.tuning.finals import Candidate
+    from candid.training.tuning.search import Report
+    from candid.training.tuning.study import Study
 
 # A study's settings: written first, and whole. A folder with them is a study's, whatever else a
 # database or a killed process left there.
@@ -41,7 +41,7 @@ def study_folder(path: Path | None) -> Path:
 
 def needs_optuna() -> None:
     """Raise a DependencyError where what a search needs is not installed."""
-    from candid.learn.tune.study import load_optuna
+    from candid.training.tuning.study import load_optuna
 
     needs_torch()
     load_optuna()
@@ -82,11 +82,11 @@ def tune(
     """
     needs_optuna()
     from candid.data.layouts.assembly import check_learnable
-    from candid.learn.device import memory_kept, threads
-    from candid.learn.tune.finals import repeat_finalists, train_last
-    from candid.learn.tune.search import search
-    from candid.learn.tune.space import read_space
-    from candid.learn.tune.study import open_study
+    from candid.models.device import memory_kept, threads
+    from candid.training.tuning.finals import repeat_finalists, train_last
+    from candid.training.tuning.search import search
+    from candid.training.tuning.space import read_space
+    from candid.training.tuning.study import open_study
 
     check_learnable(data.dataset, data.store.usable)
     _refuse_untrained(config)
@@ -158,7 +158,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
 
 def _trial(task: Task, config: Config, report: Report) -> float:
     """Train, reporting every evaluation; the F1 of the weights that would be kept."""
-    from candid.learn.train import train as steps
+    from candid.training.train import train as steps
 
     state = begun(task, config)
     f1 = math.nan
@@ -198,9 +198,9 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
 def _result(
     study: Study, data: Data, task: Task, told: dict[str, Any], *, started: Provenance
 ) -> Tuning:
-    from candid.learn.tune.finals import candidates, last_seed, winner
-    from candid.learn.tune.importance import importances
-    from candid.learn.tune.search import closed
+    from candid.training.tuning.finals import candidates, last_seed, winner
+    from candid.training.tuning.importance import importances
+    from candid.training.tuning.search import closed
 
     base = study.base
     trials = _trials(study)
@@ -245,7 +245,7 @@ def _result(
 
 
 def _trials(study: Study) -> tuple[Trial, ...]:
-    from candid.learn.tune.space import value_of
+    from candid.training.tuning.space import value_of
 
     base = {name: value_of(study.base, name) for name in study.space}
     return tuple(
@@ -322,7 +322,7 @@ def _estimate(told: dict[str, Any], split: str) -> Estimate | None:
 
 
 def _best_toml(study: Study, result: Tuning) -> str:
-    from candid.learn.tune.space import changed
+    from candid.training.tuning.space import changed
 
     best = result.best
     mean = best.mean
@@ -340,6 +340,6 @@ def _best_toml(study: Study, result: Tuning) -> str:
 
 
 def _report(out: Path, result: Tuning) -> None:
-    from candid.report.tuning import render
+    from candid.reporting.tuning import render
 
     write_text(out / "report.html", render(result))

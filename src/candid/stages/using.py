@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from candid.deploy.classifier import Engine
-    from candid.deploy.export import Check
-    from candid.deploy.faces import Detector, Frame
-    from candid.deploy.predict import Labeller, Tally
-    from candid.deploy.rows import Format
-    from candid.deploy.typical import Typical
+    from candid.inference.classifier import Engine
+    from candid.inference.export import Check
+    from candid.inference.faces import Detector, Frame
+    from candid.inference.predict import Labeller, Tally
+    from candid.inference.rows import Format
+    from candid.inference.unfamiliar import Typical
 
 _CHECKED = 4096  # pictures that an export is held to the original on
 _CALIBRATION = 512  # pictures that set the scales of int8
@@ -37,7 +37,7 @@ _SQUEEZED = 60  # and those that are tried in several shapes, to see whether the
 
 def know_pictures(run: RunFolder, data: Data, config: Config) -> Typical:
     """Write typical.npz: what tells pictures like the training pictures from others."""
-    from candid.deploy.typical import fit_typical, typical_path, write_typical
+    from candid.inference.unfamiliar import fit_typical, typical_path, write_typical
 
     dataset, store = data.dataset, data.store
     with step(run, "typical", config):
@@ -123,8 +123,8 @@ def export(
         Where the run is not finished, or a library is missing.
     """
     needs_torch()
-    from candid.deploy.export import export_float
-    from candid.deploy.onnx_file import int8_path, onnx_path
+    from candid.inference.export import export_float
+    from candid.models.onnx_file import int8_path, onnx_path
 
     card = read_record(run.model, ModelCard)
     target = RunFolder(out) if out is not None else run
@@ -171,9 +171,9 @@ def _quantised(
     """Write the quantised model; what is known of it, by the names of `Exported`."""
     import numpy as np
 
-    from candid.deploy.export import export_int8
-    from candid.deploy.onnx_file import OnnxEngine
-    from candid.judge.compare import compare
+    from candid.evaluation.compare import compare
+    from candid.inference.export import export_int8
+    from candid.models.onnx_file import OnnxEngine
 
     rng = np.random.default_rng(config.train.seed)
     train = data.dataset.rows("train", data.store.usable)
@@ -202,7 +202,7 @@ def _predicted(engine: Callable[..., Any], card: ModelCard, data: Data) -> Any:
     """What an engine says about the validation pictures."""
     import numpy as np
 
-    from candid.deploy.classifier import Classifier
+    from candid.inference.classifier import Classifier
     from candid.predictions import Predictions
 
     dataset, rows = data.dataset, data.dataset.rows("validation", data.store.usable)
@@ -244,7 +244,7 @@ def labeller(
     run
         A run whose training was finished.
     engine, abstain_below
-        See `candid.deploy.classifier.open_classifier`.
+        See `candid.inference.classifier.open_classifier`.
     check
         Whether to flag pictures unlike the training data, where the run knows them.
     crop
@@ -256,10 +256,10 @@ def labeller(
         bars are hidden: for the training pictures in which
         faces are looked for once.
     """
-    from candid.deploy.classifier import open_classifier
-    from candid.deploy.faces import Finder, open_detector
-    from candid.deploy.predict import Labeller
-    from candid.deploy.typical import read_typical, typical_path
+    from candid.inference.classifier import open_classifier
+    from candid.inference.faces import Finder, open_detector
+    from candid.inference.predict import Labeller
+    from candid.inference.unfamiliar import read_typical, typical_path
 
     finder = None
     if crop:
@@ -292,8 +292,8 @@ def frame(
     DataError
         Where the detector finds too few faces in the training pictures.
     """
-    from candid.deploy.faces import CELEBA, Frame, measure_frame
-    from candid.deploy.squeeze import measure_squeeze
+    from candid.inference.faces import CELEBA, Frame, measure_frame
+    from candid.inference.squeeze import measure_squeeze
 
     path = run.path / "frame.json"
     with contextlib.suppress(RunError):  # none, or one that did not look for a squeeze
@@ -340,21 +340,21 @@ def label_pictures(
     workers: int = 0,
     bar: Callable[[int], object] = lambda _: None,
 ) -> Tally:
-    """Write a row per picture; see `candid.deploy.predict.label_to_file`.
+    """Write a row per picture; see `candid.inference.predict.label_to_file`.
 
     Parameters
     ----------
     labeller
         What labels them.
     inputs
-        What `candid.deploy.sources.resolve` gave.
+        What `candid.inference.sources.resolve` gave.
     out, kind, force, workers, bar
         As there.
     listed, column
-        As for `candid.deploy.sources.items`.
+        As for `candid.inference.sources.items`.
     """
-    from candid.deploy.predict import label_to_file
-    from candid.deploy.sources import items
+    from candid.inference.predict import label_to_file
+    from candid.inference.sources import items
 
     return label_to_file(
         labeller,
@@ -406,6 +406,6 @@ def one_thread_each(engine: str) -> contextlib.AbstractContextManager[None]:
     """Torch on one thread per call while the block runs: the calls come from many threads."""
     if engine != "torch":
         return contextlib.nullcontext()
-    from candid.learn.device import threads
+    from candid.models.device import threads
 
     return threads(1)

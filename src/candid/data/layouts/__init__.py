@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from candid.data import places
 from candid.data.dataset import Dataset
 from candid.data.layouts import (
     celeba,
@@ -27,6 +26,7 @@ from candid.data.layouts import (
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import ConfigError, DataError, LayoutError, did_you_mean
 from candid.settings import DataConfig
+from candid.storage import places
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import candid.columns as columns
+import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import Pictures

@@ -13,17 +13,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-import candid.columns as columns
+import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import Rows, assemble, finding, join
 from candid.data.layouts.pictures import Pictures, folders_in, scan
 from candid.data.sources import FileSource
-from candid.delimited import first_lines, read_delimited, read_spaced
 from candid.errors import DataError, LayoutError, TargetError
 from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.tables.delimited import first_lines, read_delimited, read_spaced
 
 _ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 _PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")

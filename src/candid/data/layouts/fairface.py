@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-import candid.columns as columns
+import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import without_image, without_label
 from candid.data.layouts.pictures import files_in, folders_in, scan
 from candid.data.layouts.table import from_columns
 from candid.data.sources import FileSource
-from candid.delimited import header_of, read_delimited
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
+from candid.tables.delimited import header_of, read_delimited
 
 _FILES = {
     "train": ("fairface_label_train.csv", "train_labels.csv"),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from candid.columns import as_label, natural
 from candid.data import splits
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import Rows, assemble, finding, without_label
@@ -16,6 +15,7 @@ from candid.errors import DataError, LayoutError, TargetError
 from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.tables.columns import as_label, natural
 
 _TARGET = "class"  # what the label is called
 

@@ -18,16 +18,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from candid.columns import words_of
-from candid.data import places, splits
+from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.data.layouts.shards import PARQUET, each, is_parquet
 from candid.data.layouts.table import LABELS, from_columns
 from candid.data.sources import ArrowSource, ParquetSource, open_arrow, open_parquet
 from candid.errors import DataError, ImageError, LayoutError
-from candid.files import read_bytes, regular
 from candid.settings import DataConfig
+from candid.storage import places
+from candid.storage.files import read_bytes, regular
+from candid.tables.columns import words_of
 
 _SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
 _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "bytes")

@@ -17,21 +17,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-import candid.columns as columns
+import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import Rows, assemble, without_image, without_label
 from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
 from candid.data.sources import FileSource
-from candid.delimited import (
+from candid.errors import DataError, LayoutError
+from candid.predictions import Attribute
+from candid.settings import DataConfig
+from candid.storage.files import read_bytes
+from candid.tables.delimited import (
     first_lines,
     header_of,
     read_delimited,
     read_tabbed,
 )
-from candid.errors import DataError, LayoutError
-from candid.files import read_bytes
-from candid.predictions import Attribute
-from candid.settings import DataConfig
 
 Face = tuple[str, int]  # a person and the number of the picture
 

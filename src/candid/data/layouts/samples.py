@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from candid.data import places
 from candid.data.layouts.pictures import is_picture
 from candid.data.tars import Member, members
-from candid.delimited import flat
 from candid.errors import DataError, ImageError
+from candid.storage import places
+from candid.tables.delimited import flat
 
 _ANNOTATION = 1 << 20  # bytes of one sample's annotations
 CLASS = "class"  # what the number in a .cls file is called

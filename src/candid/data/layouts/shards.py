@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from candid.data import places
 from candid.errors import DataError, LayoutError
+from candid.storage import places
 
 T = TypeVar("T")
 

@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-import candid.columns as columns
+import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.assembly import Rows, assemble, join
 from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
 from candid.data.sources import FileSource
-from candid.delimited import names_in, read_table
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
-from candid.spreadsheet import Spoilt, repair
+from candid.tables.delimited import names_in, read_table
+from candid.tables.spreadsheet import Spoilt, repair
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl")
 _TABLES = (*SUFFIXES[:-1], "metadata.jsonl")  # in a folder, where other JSON lines may lie, too

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-import candid.columns as columns
+import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import Rows, assemble, finding
 from candid.data.layouts.pictures import glance, scan

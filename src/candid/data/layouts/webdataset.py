@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from candid.data import places, splits
+from candid.data import splits
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import without_image, without_label
 from candid.data.layouts.huggingface import split_of
@@ -24,9 +24,10 @@ from candid.data.layouts.samples import Sample, samples
 from candid.data.layouts.shards import TAR, each, is_tar
 from candid.data.layouts.table import from_columns
 from candid.data.tars import TarSource
-from candid.delimited import from_rows
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
+from candid.storage import places
+from candid.tables.delimited import from_rows
 
 _GLANCE = 8  # members of a shard that are looked at to recognise the layout
 

@@ -1,0 +1,1 @@
+"""From predictions to the groups for whom the model fails; nothing here imports torch."""

@@ -1,0 +1,434 @@
+"""When a model had better not answer: coverage against error, and thresholds with a promise.
+
+A model abstains where its highest probability is below a threshold. Here the threshold for "at most
+1% of the answers are wrong" is found on validation, with a guarantee for finite samples, and what
+it does is then measured on test: for everyone, for each class, and for each group.
+
+**The threshold** is found by testing one hypothesis after the other ("with this threshold the error
+is above the target"), from the surest answers downwards, and stopping at the first that cannot be
+rejected: fixed-sequence testing, as in Learn then Test (Angelopoulos, Bates, Candès, Jordan & Lei
+2021; the test is the exact binomial one that Geifman & El-Yaniv 2017 use). All steps together err
+with the probability of one. The promise needs two things: calibration images that are drawn like
+the ones to come, and an error that does not fall when less sure answers are added.
+
+**People.** Two images of one person are not two independent trials, so where identities are known,
+one image of each person is drawn and only these calibrate (the subsampling of Dunn, Wasserman &
+Ramdas 2023, "Distribution-free prediction sets for two-layer hierarchical models"). The promise
+is then for a new person and one of their images.
+
+**Prediction sets** are the other form of abstention: the classes that cannot be ruled out. Split
+conformal prediction (Vovk, Gammerman & Shafer 2005; Papadopoulos et al. 2002) promises how many of
+the sets hold the label, marginally and, calibrated on each group alone, within groups (Mondrian).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from candid.auditing.held_out import Group, Half, Halves, groups_of, half_of, halves_of
+from candid.errors import ConfigError
+from candid.predictions import Predictions, require_probabilities
+from candid.records import Estimate, State
+from candid.records.abstention import (
+    Abstention,
+    AbstentionRule,
+    ConformalGroup,
+    ConformalSets,
+    GroupAbstention,
+    RiskCoverage,
+    TargetAbstention,
+)
+from candid.stats.proportions import share, share_by_person, shares, with_bins
+from candid.stats.thresholds import answering_threshold, conformal_least, fewest, first_rank
+
+Floats = NDArray[np.float64]
+Marks = NDArray[np.bool_]
+
+
+def abstain(probability: Floats, threshold: float) -> Marks:
+    """Whether to abstain: the highest of a row's probabilities is below the threshold.
+
+    Parameters
+    ----------
+    probability
+        (n, classes), calibrated as those that the threshold was found with.
+    threshold
+        Of an `AbstentionRule`.
+
+    Returns
+    -------
+    (n,) bool; True also where a probability is NaN.
+    """
+    unsure: Marks = ~(probability.max(axis=1) >= threshold)
+    return unsure
+
+
+def abstention(
+    predictions: Predictions,
+    *,
+    target_errors: Sequence[float] = (0.01, 0.02),
+    confidence: float = 0.95,
+    smallest_people: int = 30,
+    points: int = 25,
+    seed: int = 0,
+) -> Abstention:
+    """Find thresholds on validation and say what they do on test, to everyone and to each group.
+
+    Where validation has no labelled images, the people of test are halved at random, and a note
+    says so. Where test has none, nothing is measured: figures are NaN, states "not applicable", and
+    the sentences say why. Numeric attributes are cut at their quartiles.
+
+    Parameters
+    ----------
+    predictions
+        From any model. Images without a label (-1) do not count.
+    target_errors
+        Shares between 0 and 1: of the answers that may be wrong, and of the sets that may miss.
+    confidence
+        How probable it is that a threshold's promise holds, and of the intervals.
+    smallest_people
+        Groups with fewer people (images, where identities are unknown) are "too few to say".
+    points
+        How many points the curves have at most.
+    seed
+        Draws one image of each person, and the halves where there is one split only.
+
+    Raises
+    ------
+    PredictionsError
+        Where there are labelled images of training only, or in test alone of fewer than two people
+        (or images), or no probabilities.
+    ConfigError
+        Where a target error is not between 0 and 1.
+    """
+    for target in target_errors:
+        if not 0 < target < 1:
+            raise ConfigError(
+                f"A target error of {target} was asked for.",
+                expected="shares above 0 and below 1, such as 0.01",
+                todo="name other target errors",
+            )
+    require_probabilities(predictions)
+    halves = halves_of(with_bins(predictions), seed)
+    calibration = half_of(halves.calibration, seed)
+    verification = half_of(halves.verification, seed)
+    groups = list(groups_of(verification.rows, calibration.rows))
+    setting = _Setting(calibration, verification, confidence, smallest_people)
+    return Abstention(
+        target=predictions.target,
+        classes=predictions.classes,
+        calibrated_on=halves.calibrated_on,
+        verified_on=halves.verified_on,
+        calibration_n=len(calibration.rows),
+        calibration_people=calibration.people,
+        n=len(verification.rows),
+        people=verification.people,
+        targets=tuple(_target(setting, t, groups) for t in target_errors),
+        conformal=tuple(_conformal(setting, t, groups) for t in target_errors),
+        curves=tuple(
+            curve for g in groups if g.kind != "answer" for curve in _curve(setting, g, points)
+        ),
+        notes=tuple(_notes(predictions, halves, calibration, target_errors, confidence)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    calibration: Half
+    verification: Half
+    confidence: float
+    smallest_people: int
+
+
+# --- one target ----------------------------------------------------------------------------------
+
+
+def _target(s: _Setting, target: float, groups: Sequence[Group]) -> TargetAbstention:
+    rule = _rule(s, groups[0], target)
+    verified = tuple(_verify(s, g, target, rule) for g in groups)
+    return TargetAbstention(target, rule, _sentence(target, rule, verified, s), verified)
+
+
+def _rule(s: _Setting, group: Group, target: float) -> AbstentionRule | None:
+    half = s.calibration
+    rows = half.one_each(group.calibration)
+    score, wrong = half.confidence[rows], half.wrong[rows]
+    threshold = answering_threshold(score, wrong, target, s.confidence)
+    if math.isnan(threshold):
+        return None
+    answered = score >= threshold
+    return AbstentionRule(
+        threshold=threshold,
+        target_error=target,
+        confidence=s.confidence,
+        guarantee=_guarantee(group, target, s.confidence, half.cluster is not None),
+        n=int(answered.sum()),
+        mistakes=int((answered & wrong).sum()),
+        by_person=half.cluster is not None,
+    )
+
+
+def _guarantee(group: Group, target: float, confidence: float, by_person: bool) -> str:
+    whom = {
+        "all": "",
+        "label": f" to images labelled {group.value}",
+        "answer": f" that say {group.value}",
+        "group": f" to images annotated {group.attribute}: {group.value}",
+    }[group.kind]
+    drawn = (
+        "for a new person and one of their images, if people come as those in the calibration did"
+        if by_person
+        else "if images are independent and come as those in the calibration did"
+    )
+    return (
+        f"With a probability of {confidence:.0%}, at most {100 * target:.3g}% of the answers{whom} "
+        f"are wrong, {drawn}, and if less sure answers are wrong no less often."
+    )
+
+
+def _verify(
+    s: _Setting, group: Group, target: float, rule: AbstentionRule | None
+) -> GroupAbstention:
+    half, measured = s.verification, len(s.verification.rows) > 0
+    coverage, error = _outcome(s, group, rule)
+    by_person = error
+    if rule is not None and measured and half.cluster is not None:
+        answered = group.mask & (half.confidence >= rule.threshold)
+        by_person = share_by_person(half.wrong, answered, group.mask, half.cluster, s.confidence)
+    own = _rule(s, group, target)
+    own_coverage, own_error = _outcome(s, group, own) if own and measured else (None, None)
+    return GroupAbstention(
+        kind=group.kind,
+        attribute=group.attribute,
+        value=group.value,
+        n=int(group.mask.sum()),
+        people=_people(half, group.mask),
+        coverage=coverage,
+        error=error,
+        error_by_person=by_person,
+        state=_state(s, error, target),
+        own=own,
+        own_coverage=own_coverage,
+        own_error=own_error,
+        calibration_n=len(s.calibration.one_each(group.calibration)),
+        needed=fewest(0, target, s.confidence),
+    )
+
+
+def _outcome(s: _Setting, group: Group, rule: AbstentionRule | None) -> tuple[Estimate, Estimate]:
+    """Coverage and error of a rule in a group of the verification half."""
+    half = s.verification
+    if rule is None or not len(half.rows):
+        nothing = Estimate(math.nan, math.nan, math.nan, 0, "undefined", confidence=s.confidence)
+        return nothing, nothing
+    answered = group.mask & (half.confidence >= rule.threshold)
+    coverage = share(answered, group.mask, half.cluster, s.confidence)
+    return coverage, share(half.wrong, answered, half.cluster, s.confidence)
+
+
+def _state(s: _Setting, error: Estimate, target: float) -> State:
+    if error.method == "undefined":
+        return "not applicable"
+    if (error.n if error.people is None else error.people) < s.smallest_people:
+        return "too few to say"
+    if error.low > target:
+        return "found"
+    return "too few to say" if error.high > 2 * target else "not found"
+
+
+def _people(half: Half, mask: Marks) -> int | None:
+    return None if half.cluster is None else len(np.unique(half.cluster[mask]))
+
+
+def _sentence(
+    target: float,
+    rule: AbstentionRule | None,
+    groups: Sequence[GroupAbstention],
+    s: _Setting,
+) -> str:
+    everyone = groups[0]
+    if rule is None:
+        what = "people" if s.calibration.cluster is not None else "images"
+        if everyone.calibration_n < everyone.needed:
+            return (
+                f"At most {100 * target:.3g}% wrong answers cannot be promised from "
+                f"{everyone.calibration_n:,} {what}: that takes {everyone.needed:,} at the least."
+            )
+        start = first_rank(everyone.calibration_n, target, s.confidence)
+        return (
+            f"At most {100 * target:.3g}% wrong answers cannot be promised: among the surest "
+            f"{start:,} answers to {everyone.calibration_n:,} {what} there are too many mistakes, "
+            f"or there are too few {what} to tell."
+        )
+    if not len(s.verification.rows):
+        return _not_measured(target, rule)
+    said = (
+        f"For at most {100 * target:.3g}% wrong answers it answers {_percent(everyone.coverage)} "
+        f"of the images; of these answers {_percent(everyone.error)} are wrong"
+    )
+    least = [
+        g
+        for g in groups
+        if g.kind == "group"
+        and (g.n if g.people is None else g.people) >= s.smallest_people
+        and g.coverage.high < everyone.coverage.low
+    ]
+    if not least:
+        return said + "."
+    g = min(least, key=lambda g: g.coverage.value)
+    return (
+        f"{said}. Of those annotated {g.attribute}: {g.value} it answers {_percent(g.coverage)}, "
+        "the least of all groups that are large enough to tell."
+    )
+
+
+def _not_measured(target: float, rule: AbstentionRule) -> str:
+    sure = f"where the probability is at least {rule.threshold:.4g}"
+    return (
+        f"For at most {100 * target:.3g}% wrong answers it answers "
+        f"{sure if rule.threshold > 0 else 'every image'}. How many of these answers are wrong was "
+        "not measured: there are no labelled images in test, and the threshold was found on "
+        "validation."
+    )
+
+
+def _percent(e: Estimate) -> str:
+    return f"{100 * e.value:.1f}% ({100 * e.low:.1f} to {100 * e.high:.1f})"
+
+
+# --- prediction sets -----------------------------------------------------------------------------
+
+
+def _conformal(s: _Setting, target: float, groups: Sequence[Group]) -> ConformalSets:
+    rows, score = s.calibration.rows, _label_probability(s.calibration.rows)
+    chosen = s.calibration.one_each(np.ones(len(rows), np.bool_))
+    least = conformal_least(score[chosen], target)
+    by_person = s.calibration.cluster is not None
+    drawn = "a new person's" if by_person else "a new"
+    return ConformalSets(
+        target_miss=target,
+        least_probability=least,
+        guarantee=(
+            f"The set holds the label of {drawn} image with a probability of at least "
+            f"{1 - target:.3g}, on average over draws of the calibration images, if "
+            f"{'people' if by_person else 'images'} come as those in the calibration did. This "
+            "says nothing of the error among sets of one class."
+        ),
+        n=len(chosen),
+        by_person=by_person,
+        groups=tuple(
+            _conformal_group(s, g, target, least, score) for g in groups if g.kind != "answer"
+        ),
+    )
+
+
+def _conformal_group(
+    s: _Setting, group: Group, target: float, least: float, score: Floats
+) -> ConformalGroup:
+    chosen = s.calibration.one_each(group.calibration)
+    own = conformal_least(score[chosen], target)
+    held, single = _sets(s, group, least)
+    own_held, own_single = _sets(s, group, own)
+    return ConformalGroup(
+        kind=group.kind,
+        attribute=group.attribute,
+        value=group.value,
+        n=int(group.mask.sum()),
+        people=_people(s.verification, group.mask),
+        held=held,
+        single=single,
+        calibration_n=len(chosen),
+        own_least_probability=own,
+        own_held=own_held,
+        own_single=own_single,
+    )
+
+
+def _sets(s: _Setting, group: Group, least: float) -> list[Estimate]:
+    """The share of sets that hold the label, and that of sets of one class."""
+    half = s.verification
+    held = _label_probability(half.rows) >= least
+    single = (half.rows.probability >= least).sum(axis=1) == 1
+    of = np.stack([group.mask, group.mask], axis=1)
+    return shares(np.stack([held, single], axis=1), of, half.cluster, s.confidence)
+
+
+def _label_probability(rows: Predictions) -> Floats:
+    found: Floats = rows.probability[np.arange(len(rows)), rows.label]
+    return found
+
+
+# --- curves and notes ----------------------------------------------------------------------------
+
+
+def _curve(s: _Setting, group: Group, points: int) -> Iterator[RiskCoverage]:
+    """The group's curve, if there are images: error among the surest ⌈c n⌉ for even steps of c."""
+    half = s.verification
+    rows = np.flatnonzero(group.mask)
+    n = len(rows)
+    if not n:
+        return
+    order = rows[np.argsort(-half.confidence[rows], kind="stable")]
+    ranks = np.unique(np.ceil(np.linspace(1 / points, 1, points) * n - 1e-9).astype(int))
+    of = np.arange(n)[:, None] < ranks
+    cluster = None if half.cluster is None else half.cluster[order]
+    found = shares(half.wrong[order][:, None] & of, of, cluster, s.confidence)
+    yield RiskCoverage(
+        kind=group.kind,
+        attribute=group.attribute,
+        value=group.value,
+        n=n,
+        people=_people(half, group.mask),
+        coverage=_rounded(ranks / n),
+        error=_rounded([e.value for e in found]),
+        low=_rounded([e.low for e in found]),
+        high=_rounded([e.high for e in found]),
+        threshold=_rounded(half.confidence[order[ranks - 1]]),
+    )
+
+
+def _rounded(values: ArrayLike) -> tuple[float, ...]:
+    """For drawing: a curve needs no more than six digits, and there are many curves."""
+    return tuple(np.round(np.asarray(values, np.float64), 6).tolist())
+
+
+def _notes(
+    predictions: Predictions,
+    halves: Halves,
+    calibration: Half,
+    target_errors: Sequence[float],
+    confidence: float,
+) -> Iterator[str]:
+    if not halves.verified_on:
+        yield (
+            "There are no labelled images in test, so no promise was measured. Validation chose "
+            "thresholds, weights and temperature, so its own answers are right too often."
+        )
+    elif halves.calibrated_on != "validation":
+        yield (
+            f"Thresholds were found on {halves.calibrated_on} and verified on "
+            f"{halves.verified_on}, as there are no labelled images in validation."
+        )
+    elif predictions.provenance.get("kept") == "best":
+        yield (
+            "Validation also chose the weights that were kept, so its answers are right a little "
+            "too often, and the promise is a little too good; test shows by how much."
+        )
+    if calibration.cluster is not None:
+        yield (
+            f"Of the {len(calibration.rows):,} calibration images one of each of "
+            f"{calibration.people:,} people counts, drawn at random: the images of one person are "
+            "not independent."
+        )
+    else:
+        yield "Nobody knows who is in the images: the promises take each for another person's."
+    if len(target_errors) > 1:
+        yield (
+            f"Each promise holds with a probability of {confidence:.0%} by itself, not all of them "
+            "together; so do those of groups."
+        )

@@ -1,0 +1,115 @@
+"""All groups at once: sums per person, and the bootstrap as one matrix product.
+
+Every figure of a group that follows from counts is a function of a few sums over its images: how
+many bear each label, how many of those are classified so, how much confidence went in. So a
+person's part in a group is a few numbers, and a bootstrap draw is a product of matrices (see
+`moments`). The rest of a group is the known ones less the group, so it needs no sums of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.auditing.figures import Figures
+from candid.auditing.moments import Moments, Sums, moments_of, sides_of
+from candid.auditing.rows import Key, Rows, Singles
+
+Floats = NDArray[np.float64]
+
+# Numbers per block: of people × groups × sums (128 MiB), and of images × groups × sums (32 MiB).
+_BLOCK, _ROWS = 32_000_000, 8_000_000
+
+
+@dataclass(eq=False)
+class Plan:
+    """Which sides and which pairs of them are wanted; `measure` fills in the figures.
+
+    A side is (group, None), or (larger, group): the larger group without the group.
+    """
+
+    sides: list[tuple[Key, Key | None]] = field(default_factory=list)
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    _where: dict[tuple[Key, Key | None], int] = field(default_factory=dict)
+
+    def side(self, key: Key, less: Key | None = None) -> int:
+        """The number of a side, new or known."""
+        place = self._where.setdefault((key, less), len(self.sides))
+        if place == len(self.sides):
+            self.sides.append((key, less))
+        return place
+
+    def pair(self, left: int, right: int) -> int:
+        """The number of a new pair of sides."""
+        self.pairs.append((left, right))
+        return len(self.pairs) - 1
+
+
+def measure(rows: Rows, plan: Plan, figures: Figures) -> Moments:
+    """Every side's figures with standard errors from all draws, one matrix product per sum.
+
+    The sums of all groups of the plan are held at once: `blocks` says how many fit.
+    """
+    keys = list(dict.fromkeys(k for side in plan.sides for k in side if k is not None))
+    place = {key: i for i, key in enumerate(keys)}
+    plus = np.asarray([place[key] for key, _ in plan.sides], dtype=np.intp)
+    minus = np.asarray([-1 if less is None else place[less] for _, less in plan.sides], np.intp)
+    pairs = np.asarray(plan.pairs, dtype=np.intp).reshape(-1, 2)
+
+    whole, exact = _sums(rows, figures.columns(rows), keys)
+    units, images = _behind(rows, figures, keys, plus, minus)
+    sums = Sums(whole, exact, plus, minus, units, images)
+    return moments_of(sums, pairs, figures, rows.counts())
+
+
+def blocks(rows: Rows, figures: Figures) -> int:
+    """How many groups a plan may hold so that their sums fit into 128 MiB, and their marks too."""
+    sums = 3 * len(figures.classes) + (figures.bins + 1 if figures.rich else 0)
+    return max(16, min(_BLOCK // max(1, rows.strata * sums), 4 * _BLOCK // max(1, len(rows))))
+
+
+def _sums(rows: Rows, columns: Floats, keys: Sequence[Key]) -> tuple[Singles, Floats]:
+    """(sums, strata, keys) in single precision for the draws, and (sums, keys) exactly."""
+    count = columns.shape[1]
+    whole = np.empty((count, rows.strata, len(keys)), np.float32)
+    exact = np.empty((count, len(keys)))
+    order, starts = rows.in_order
+    ordered = columns[order]
+    for start in range(0, len(keys), step := max(1, _ROWS // max(1, len(rows)))):
+        some = slice(start, start + step)
+        inside = np.stack([rows.mask(key)[order] for key in keys[some]], axis=1)  # (n, k)
+        exact[:, some] = ordered.T @ inside
+        for i in range(count):
+            part = np.where(inside, ordered[:, i : i + 1].astype(np.float32), np.float32(0))
+            whole[i, :, some] = np.add.reduceat(part, starts, axis=0) if len(starts) else 0
+    return whole, exact
+
+
+def _behind(
+    rows: Rows,
+    figures: Figures,
+    keys: Sequence[Key],
+    plus: NDArray[np.intp],
+    minus: NDArray[np.intp],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(figures, sides) units and images."""
+    marks, kinds = figures.behind(rows)
+    order, starts = rows.by_unit
+    units = np.zeros((marks.shape[1], len(plus)), np.int64)
+    images = np.zeros_like(units)
+    inside = np.stack([rows.mask(key)[order] for key in keys], axis=1)  # (n, keys)
+    for kind in range(marks.shape[1]):
+        mine = inside & marks[order, kind][:, None]
+        images[kind] = sides_of(mine.sum(0), plus, minus)
+        if rows.drawing.units == len(rows):
+            units[kind] = images[kind]
+            continue
+        per_unit = np.add.reduceat(mine, starts, axis=0, dtype=np.int32)  # (units, keys)
+        for start in range(0, len(plus), step := max(1, _ROWS // max(1, len(per_unit)))):
+            some = slice(start, start + step)
+            here = sides_of(per_unit, plus[some], minus[some])
+            units[kind, some] = np.count_nonzero(here, axis=0)
+    return units[kinds], images[kinds]

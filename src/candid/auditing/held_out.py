@@ -1,0 +1,144 @@
+"""Two halves of the people: one to calibrate on, one to verify on, and the groups in both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import PredictionsError
+from candid.predictions import Predictions
+from candid.records.abstention import GroupKind
+from candid.stats.clusters import people
+
+Floats = NDArray[np.float64]
+Marks = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """Labelled images to calibrate on and to verify on, and in words which these are.
+
+    Without held-out images there are none to verify on, and `verified_on` is empty.
+    """
+
+    calibration: Predictions
+    verification: Predictions
+    calibrated_on: str
+    verified_on: str
+
+
+def halves_of(predictions: Predictions, seed: int) -> Halves:
+    """Validation and test; of test alone the people in two random halves; of validation only that.
+
+    Validation cannot verify what was found on it, nor a half of it what was found on the other:
+    the weights and the temperature were chosen on both.
+
+    Raises
+    ------
+    PredictionsError
+        Where there are labelled images of training only, or in test alone of fewer than two people.
+    """
+    labelled = predictions.label >= 0
+    validation = labelled & (predictions.split == "validation")
+    test = labelled & (predictions.split == "test")
+    if validation.any():
+        verified_on = "test" if test.any() else ""
+        return Halves(predictions[validation], predictions[test], "validation", verified_on)
+    if not test.any():
+        raise PredictionsError(
+            "There are no labelled images in validation or test, and on the images that a model "
+            "learned from it is surer than on others.",
+            expected="labelled images in validation, and in test to measure the promise on",
+            todo="predict more images",
+        )
+    some = predictions[test]
+    cluster = people(some.identity)
+    names, unit = np.unique(
+        np.arange(len(some)) if cluster is None else cluster, return_inverse=True
+    )
+    if len(names) < 2:
+        raise PredictionsError(
+            f"There are labelled images of {len(names)} people; thresholds need two halves.",
+            expected="labelled images in validation and in test, or of several people in test",
+            todo="predict more images",
+        )
+    first = np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]
+    mine = np.isin(unit.reshape(-1), first)
+    half = f"half of the {'images' if cluster is None else 'people'} in test"
+    return Halves(some[mine], some[~mine], half, f"the other {half}")
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """One half of the images with what every figure needs.
+
+    Attributes
+    ----------
+    rows
+        The images.
+    cluster, people
+        (n,) the person of each, and how many there are; None where identities are unknown.
+    confidence, wrong
+        (n,) the highest probability, and whether the answer is wrong.
+    order
+        (n,) a random order: of a person's images in a group, the first in it counts.
+    """
+
+    rows: Predictions
+    cluster: NDArray[np.int64] | None
+    people: int | None
+    confidence: Floats
+    wrong: Marks
+    order: NDArray[np.intp]
+
+    def one_each(self, mask: Marks) -> NDArray[np.intp]:
+        """Rows of the mask, one for each person; all of them where people are unknown."""
+        rows = np.flatnonzero(mask)
+        if self.cluster is None:
+            return rows
+        drawn = rows[np.argsort(self.order[rows])]
+        first = np.unique(self.cluster[drawn], return_index=True)[1]
+        chosen: NDArray[np.intp] = np.sort(drawn[first])
+        return chosen
+
+
+def half_of(rows: Predictions, seed: int) -> Half:
+    """The half with the figures that all groups share; the seed draws `order`."""
+    known = rows.identity is not None and bool((rows.identity >= 0).any())
+    cluster = people(rows.identity) if known else None
+    return Half(
+        rows=rows,
+        cluster=cluster,
+        people=None if cluster is None else len(np.unique(cluster)),
+        confidence=rows.probability.max(axis=1),
+        wrong=rows.prediction != rows.label,
+        order=np.random.default_rng(seed).permutation(len(rows)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Images of either half that belong together: `mask` of verification, `calibration`."""
+
+    kind: GroupKind
+    attribute: str
+    value: str
+    mask: Marks
+    calibration: Marks
+
+
+def groups_of(verification: Predictions, calibration: Predictions) -> Iterator[Group]:
+    """All images, each class as label and as answer, each value of each attribute."""
+    both = (verification, calibration)
+    yield Group("all", "", "", *(np.ones(len(p), np.bool_) for p in both))
+    for k, name in enumerate(verification.classes):
+        yield Group("label", verification.target, name, *(p.label == k for p in both))
+    for k, name in enumerate(verification.classes):
+        yield Group("answer", verification.target, name, *(p.prediction == k for p in both))
+    for attribute in verification.attributes.values():
+        for code, value in enumerate(attribute.values):
+            masks = (p.attributes[attribute.name].data == code for p in both)
+            yield Group("group", attribute.name, value, *masks)

@@ -1,0 +1,393 @@
+"""Which labels are likely wrong, and how much of a gap wrong labels could be.
+
+**Likely wrong labels** come from confident learning (Northcutt, Jiang & Chuang 2021, JAIR 70): an
+image is surely of class j where the model gives j at least the mean probability that it gives to j
+among the images labelled j; images that are labelled i and surely of another class are suspects.
+The model must not have learned from the labels that it doubts, so images of the training split do
+not count. Validation and test were never trained on: their predictions are out of sample as they
+are.
+
+It cannot tell a wrong label from a sure mistake of the model. Every suspect is a mistake of the
+model, measured against the label; who is right, only a person who looks can say.
+
+**Bounds of a gap.** Let a group have n images with E mistakes, and let at most k = ⌊η n⌋ labels be
+wrong, whichever they are. Correcting a label can turn a mistake into a right answer, or a right
+answer into a mistake, so the true number of mistakes lies from max(0, E - k) to min(n, E + k), and
+both ends can be reached (the bounds for corrupted data of Horowitz & Manski 1995). The gap lies
+from the group's lower end less the rest's upper end to the reverse. Both move by η, so a gap of
+size g cannot vanish before η = g / 2.
+
+If annotators err without regard to the model's answer, given the true class, more is known. With
+q(i, j) the share of images labelled i and answered j, and ρ0, ρ1 the rates at which images truly of
+class 0 and 1 are labelled otherwise, the true error is (Bross 1954; Molinari 2008)
+
+    e(ρ0, ρ1) = ((1 - ρ0) q(1,0) - ρ0 q(0,0) + (1 - ρ1) q(0,1) - ρ1 q(1,1)) / (1 - ρ0 - ρ1).
+
+It is monotone in each rate, so its extremes over 0 ≤ ρ ≤ η lie at corners; rates that would make a
+true share negative are impossible and cut off.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import ConfigError, PredictionsError
+from candid.predictions import Predictions, require_probabilities
+from candid.records import Estimate
+from candid.records.noise import GapBounds, LabelNoise, LikelyWrong
+from candid.stats.clusters import people
+from candid.stats.intervals import Figure, Resample, bootstrap, resample
+from candid.stats.proportions import Gaps, gaps, with_bins
+
+Floats = NDArray[np.float64]
+
+# Confident learning's reference implementation (cleanlab) lets a probability fall this far short of
+# a threshold, and takes margins below it for ties.
+_SLACK = 1e-6
+
+
+def label_noise(
+    predictions: Predictions,
+    *,
+    flip_rates: Sequence[float] = (0.005, 0.01, 0.02),
+    most: int = 100,
+    draws: int = 200,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> LabelNoise:
+    """List the labels that are likely wrong, and bound every group's gap in error.
+
+    Numeric attributes are cut at their quartiles.
+
+    Parameters
+    ----------
+    predictions
+        From any model that did not learn from these labels. Images of the training split, and
+        images without a label, do not count.
+    flip_rates
+        Shares of wrong labels to bound the gaps for; the estimated one is added.
+    most
+        How many likely wrong labels are listed.
+    draws, confidence, seed
+        Bootstrap draws of people for the estimated rates, the confidence of all intervals, and the
+        draws' seed.
+
+    Raises
+    ------
+    PredictionsError
+        Where no labelled image lies outside the training split, or there are no probabilities.
+    ConfigError
+        Where a flip rate is not between 0 and 0.5.
+    """
+    _check(predictions, flip_rates)
+    p = with_bins(predictions)[(predictions.label >= 0) & (predictions.split != "train")]
+    thresholds = class_thresholds(p.label, p.probability)
+    sure = sure_class(p.probability, thresholds)
+    counts = confident_joint(p.label, sure, len(p.classes))
+    drawing = resample(len(p), p.identity, draws=draws, seed=seed, confidence=confidence)
+    rates = _rates(p, drawing)
+    suspects = likely_wrong(p.label, p.probability)
+    plausible = rates["all"].value
+    swept = sorted({*flip_rates, *([plausible] if 0 < plausible < 0.5 else [])})
+    here = p[p.split == "test"] if (p.split == "test").any() else p
+    return LabelNoise(
+        target=p.target,
+        classes=p.classes,
+        splits=tuple(sorted(set(p.split.tolist()))),
+        n=len(p),
+        people=drawing.units if drawing.by_person else None,
+        thresholds=tuple(thresholds.tolist()),
+        confident_joint=tuple(tuple(int(x) for x in row) for row in counts),
+        joint=tuple(tuple(row) for row in calibrated_joint(counts, p.label).tolist()),
+        rate=rates["all"],
+        class_rates={name: rates[f"class {k}"] for k, name in enumerate(p.classes)},
+        found=len(suspects),
+        mistakes=int(np.count_nonzero(p.prediction != p.label)),
+        listed=min(len(suspects), most),
+        likely_wrong=tuple(_suspect(p, row) for row in suspects[:most]),
+        flip_rates=tuple(swept),
+        gap_split="test" if (p.split == "test").any() else ", ".join(sorted(set(p.split.tolist()))),
+        gaps=tuple(_bounded(here, swept, confidence)),
+        notes=tuple(_notes(p, suspects)),
+    )
+
+
+def _check(predictions: Predictions, flip_rates: Sequence[float]) -> None:
+    for rate in flip_rates:
+        if not 0 < rate < 0.5:
+            raise ConfigError(
+                f"A share of wrong labels of {rate} was asked for.",
+                expected="shares above 0 and below 0.5, such as 0.01",
+                todo="name other rates",
+            )
+    require_probabilities(predictions)
+    if not ((predictions.label >= 0) & (predictions.split != "train")).any():
+        raise PredictionsError(
+            "There is no labelled image outside the training split.",
+            expected="predictions for images that the model did not learn from",
+            todo="predict validation or test images",
+        )
+
+
+# --- confident learning --------------------------------------------------------------------------
+
+
+def class_thresholds(label: NDArray[Any], probability: Floats) -> Floats:
+    """(classes,) mean probability of each class among the images labelled so; NaN without any."""
+    classes = probability.shape[1]
+    mine = label[:, None] == np.arange(classes)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = (probability * mine).sum(axis=0) / mine.sum(axis=0)
+    return np.maximum(mean, 2 * _SLACK)
+
+
+def sure_class(probability: Floats, thresholds: Floats) -> NDArray[np.intp]:
+    """(..., n) the class that each image is surely of, -1 where none.
+
+    Where several classes reach their threshold, the most probable one counts; where one does, it
+    counts whether or not it is the most probable.
+
+    Parameters
+    ----------
+    probability
+        (n, classes).
+    thresholds
+        (..., classes); NaN is never reached.
+    """
+    reached = probability >= thresholds[..., None, :] - _SLACK  # (..., n, classes)
+    several = reached.sum(axis=-1) > 1
+    sure: NDArray[np.intp] = np.where(several, probability.argmax(axis=1), reached.argmax(axis=-1))
+    return np.where(reached.any(axis=-1), sure, -1)
+
+
+def confident_joint(
+    label: NDArray[Any], sure: NDArray[np.intp], classes: int, weight: Floats | None = None
+) -> Floats:
+    """(..., classes, classes) how many images are labelled i and surely of class j.
+
+    The diagonal holds at least 1, so that no class is taken for noise altogether.
+
+    Parameters
+    ----------
+    label, sure
+        (n,) and (..., n); an image that is surely of none (-1) does not count.
+    classes
+        How many classes there are.
+    weight
+        (..., n); None for one each.
+    """
+    weight = np.ones(sure.shape) if weight is None else weight
+    mine = (label[:, None] == np.arange(classes)).astype(np.float64)
+    counts = np.stack([(weight * (sure == j)) @ mine for j in range(classes)], axis=-1)
+    diagonal = np.arange(classes)
+    counts[..., diagonal, diagonal] = np.maximum(counts[..., diagonal, diagonal], 1.0)
+    return counts
+
+
+def calibrated_joint(counts: Floats, label: NDArray[Any], weight: Floats | None = None) -> Floats:
+    """(..., classes, classes) shares of all images, from a confident joint of that shape.
+
+    Each row is scaled to the share of images that are labelled so.
+    """
+    mine = (label[:, None] == np.arange(counts.shape[-1])).astype(np.float64)
+    support = mine.sum(axis=0) if weight is None else weight @ mine  # (..., classes)
+    joint = counts / counts.sum(axis=-1, keepdims=True) * support[..., None]
+    scaled: Floats = joint / joint.sum(axis=(-2, -1), keepdims=True)
+    return scaled
+
+
+def likely_wrong(label: NDArray[Any], probability: Floats) -> NDArray[np.intp]:
+    """Rows whose label is likely wrong, the least normalised margin first.
+
+    Images that are surely of another class than their label, unless the label is also what the
+    model would answer.
+    """
+    sure = sure_class(probability, class_thresholds(label, probability))
+    raised = probability.copy()
+    raised[np.arange(len(label)), label] += _SLACK
+    rows = np.flatnonzero((sure >= 0) & (sure != label) & (raised.argmax(axis=1) != label))
+    quality = _quality(label, probability)[rows]
+    ranked: NDArray[np.intp] = rows[np.argsort(quality, kind="stable")]
+    return ranked
+
+
+def _quality(label: NDArray[Any], probability: Floats) -> Floats:
+    rows = np.arange(len(label))
+    others = probability.copy()
+    others[rows, label] = -np.inf
+    quality: Floats = (probability[rows, label] - others.max(axis=1) + 1) / 2
+    return quality
+
+
+def _suspect(p: Predictions, row: int) -> LikelyWrong:
+    label, likely = int(p.label[row]), int(p.prediction[row])
+    return LikelyWrong(
+        id=str(p.ids[row]),
+        split=str(p.split[row]),
+        label=p.classes[label],
+        likely=p.classes[likely],
+        label_probability=float(p.probability[row, label]),
+        likely_probability=float(p.probability[row, likely]),
+        quality=float(_quality(p.label[[row]], p.probability[[row]])[0]),
+    )
+
+
+def _rates(p: Predictions, drawing: Resample) -> dict[str, Estimate]:
+    """Estimated shares of wrong labels, overall and by class; thresholds are drawn anew, too."""
+    classes = len(p.classes)
+    mine = (p.label[:, None] == np.arange(classes)).astype(np.float64)
+
+    def statistic(weight: Floats) -> dict[str, Floats]:
+        with np.errstate(invalid="ignore"):
+            thresholds = (weight @ (p.probability * mine)) / (weight @ mine)
+        sure = sure_class(p.probability, np.maximum(thresholds, 2 * _SLACK))
+        counts = confident_joint(p.label, sure, classes, weight)
+        joint = calibrated_joint(counts, p.label, weight)
+        right = np.diagonal(joint, axis1=-2, axis2=-1)
+        with np.errstate(invalid="ignore"):
+            per_class = 1 - right / joint.sum(axis=-1)
+        rates = {f"class {k}": np.clip(per_class[:, k], 0, 1) for k in range(classes)}
+        return rates | {"all": np.clip(1 - right.sum(axis=-1), 0, 1)}
+
+    figures = {f"class {k}": Figure("score", (mine[:, k] > 0,)) for k in range(classes)}
+    figures["all"] = Figure("score", (np.ones(len(p), np.bool_),))
+    return bootstrap(statistic, figures, drawing)
+
+
+# --- bounds of gaps ------------------------------------------------------------------------------
+
+
+def error_bounds(mistakes: int, n: int, rate: float) -> tuple[float, float]:
+    """The least and the largest true error if at most a share `rate` of n labels is wrong."""
+    if not n:
+        return math.nan, math.nan
+    flips = math.floor(rate * n + 1e-9)
+    return max(0, mistakes - flips) / n, min(n, mistakes + flips) / n
+
+
+def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, float]:
+    """The same for two classes if annotators err at up to `rate`, whatever the model answers.
+
+    Parameters
+    ----------
+    confusion
+        (2, 2) counts, labels down and answers across.
+    rate
+        The highest rate at which images of either true class are labelled otherwise, below 0.5.
+    """
+    if not confusion.sum():
+        return math.nan, math.nan
+    q = confusion / confusion.sum()
+    answered = q.sum(axis=0)
+    share = q[:, answered > 0] / answered[answered > 0]  # of each answer, what it is labelled
+    tops = (min(rate, float(share[1].min())), min(rate, float(share[0].min())))
+
+    def error(r0: float, r1: float) -> float:
+        missed = (1 - r0) * q[1, 0] - r0 * q[0, 0] + (1 - r1) * q[0, 1] - r1 * q[1, 1]
+        return float(missed / (1 - r0 - r1))
+
+    ends = [error(*corner) for corner in itertools.product((0.0, tops[0]), (0.0, tops[1]))]
+    return max(0.0, min(ends)), min(1.0, max(ends))
+
+
+def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Iterator[GapBounds]:
+    """Every value of every attribute against the other known values."""
+    known = p.identity is not None and bool((p.identity >= 0).any())
+    cluster = people(p.identity) if known else None
+    wrong = p.prediction != p.label
+    for attribute in p.attributes.values():
+        if not attribute.values:
+            continue
+        inside = attribute.data[:, None] == np.arange(len(attribute.values))
+        outside = (attribute.data >= 0)[:, None] & ~inside
+        found = gaps(wrong, inside, outside, cluster, confidence)
+        for k, value in enumerate(attribute.values):
+            sides = [_confusion(p, marks[:, k]) for marks in (inside, outside)]
+            yield _bounds(attribute.name, value, found, k, sides, rates, confidence, known)
+
+
+def _confusion(p: Predictions, mask: NDArray[np.bool_]) -> Floats:
+    classes = len(p.classes)
+    cell = p.label[mask].astype(np.intp) * classes + p.prediction[mask]
+    return np.bincount(cell, minlength=classes**2).reshape(classes, classes).astype(np.float64)
+
+
+def _bounds(
+    attribute: str,
+    value: str,
+    found: Gaps,
+    k: int,
+    sides: Sequence[Floats],
+    rates: Sequence[float],
+    confidence: float,
+    known: bool,
+) -> GapBounds:
+    gap, low, high = float(found.value[k]), float(found.low[k]), float(found.high[k])
+    counts = [(int(c.sum() - np.trace(c)), int(c.sum())) for c in sides]
+    worst = [_difference(*(error_bounds(e, n, rate) for e, n in counts)) for rate in rates]
+    two = len(sides[0]) == 2
+    independent = [
+        _difference(*(independent_error_bounds(c, rate) for c in sides))
+        if two
+        else (math.nan, math.nan)
+        for rate in rates
+    ]
+    nearer = max(low, -high, 0.0) if not math.isnan(low) else math.nan
+    units = [(int(side.units[k]) if known else None) for side in (found.left, found.right)]
+    return GapBounds(
+        attribute=attribute,
+        value=value,
+        n=counts[0][1],
+        people=units[0],
+        rest_n=counts[1][1],
+        rest_people=units[1],
+        error=float(found.left.value[k]),
+        rest_error=float(found.right.value[k]),
+        gap=Estimate(
+            gap,
+            low,
+            high,
+            n=counts[0][1] + counts[1][1],
+            method="Newcombe by person" if known else "Newcombe",
+            people=None if units[0] is None or units[1] is None else min(units[0], units[1]),
+            confidence=confidence,
+        ),
+        low=tuple(a for a, _ in worst),
+        high=tuple(b for _, b in worst),
+        low_sure=tuple(max(-1.0, a - (gap - low)) for a, _ in worst),
+        high_sure=tuple(min(1.0, b + (high - gap)) for _, b in worst),
+        independent_low=tuple(a for a, _ in independent),
+        independent_high=tuple(b for _, b in independent),
+        vanishing_rate=abs(gap) / 2,
+        vanishing_rate_sure=nearer / 2,
+    )
+
+
+def _difference(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
+    return left[0] - right[1], left[1] - right[0]
+
+
+def _notes(p: Predictions, suspects: NDArray[np.intp]) -> Iterator[str]:
+    wrong = int(np.count_nonzero(p.prediction != p.label))
+    yield (
+        f"{len(suspects):,} of the model's {wrong:,} mistakes are so sure that the label may be "
+        "wrong instead. Only a person who looks can say which; a model that is sure of its "
+        "mistakes makes this list long on perfect labels, too."
+    )
+    if set(p.split.tolist()) <= {"validation", "test"}:
+        yield (
+            "The model was not trained on these splits, so its probabilities are out of sample. A "
+            "mistake that annotators make again and again in training it has learned as well, and "
+            "it will not show here."
+        )
+    if len(p.classes) != 2:
+        yield "Bounds for annotators who err without regard to the answer are for two classes."
+    empty = [c for k, c in enumerate(p.classes) if not (p.label == k).any()]
+    if empty:
+        yield f"No image is labelled {' or '.join(empty)}, so none is surely of it."

@@ -1,0 +1,181 @@
+"""The images that are judged: labels, answers, attributes as codes, and how images are drawn.
+
+A group of them is a key: a sorted tuple of (attribute, value) pairs, both as numbers. (a, KNOWN)
+stands for "attribute a is known", (LABEL, c) for "labelled c".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.predictions import Attribute, Predictions, binned
+from candid.stats.clusters import draw_counts
+from candid.stats.intervals import Resample
+
+Singles = NDArray[np.float32]
+Key = tuple[tuple[int, int], ...]
+
+KNOWN, LABEL = -1, -1
+EVERYONE: Key = ()
+
+_DRAWN, _KEPT = 2_000_000, 64_000_000  # counts per block of draws, and counts that are kept
+
+# More units than this are put together at random into so many before they are drawn: the standard
+# error stays right (random groups, Wolter 2007, §2.2) and is known to √(2 / 8000) = 1.6% of
+# itself, half of what 1,000 draws leave open.
+MOST_DRAWN = 8000
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Labelled images of one split, with their attributes as codes.
+
+    Attributes
+    ----------
+    predictions
+        Only the images that count.
+    attributes
+        Categorical or binary; numeric ones in bins.
+    drawing
+        How images are drawn, from `intervals.resample`.
+    bins
+        Of the calibration error.
+    """
+
+    predictions: Predictions
+    attributes: tuple[Attribute, ...]
+    drawing: Resample
+    bins: int = 15
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __getitem__(self, rows: NDArray[Any]) -> Rows:
+        """Some of the rows; their units are numbered anew."""
+        some = self.predictions[rows]
+        names, unit = np.unique(self.drawing.unit[rows], return_inverse=True)
+        old = self.drawing
+        drawing = Resample(
+            unit.reshape(-1), len(names), old.by_person, old.draws, old.seed, old.confidence
+        )
+        return Rows(some, tuple(a[rows] for a in self.attributes), drawing, self.bins)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the label has."""
+        return len(self.predictions.classes)
+
+    @cached_property
+    def wrong(self) -> NDArray[np.bool_]:
+        """(n,) whether the image is classified otherwise than labelled."""
+        wrong: NDArray[np.bool_] = self.predictions.prediction != self.predictions.label
+        return wrong
+
+    @cached_property
+    def complete(self) -> tuple[bool, ...]:
+        """Per attribute, whether its value is known for every image."""
+        return tuple(bool((a.data >= 0).all()) for a in self.attributes)
+
+    def key(self, *pairs: tuple[int, int]) -> Key:
+        """The one way to write a key: sorted, without what holds for every image anyway."""
+        fixed = {a for a, value in pairs if value != KNOWN or a == LABEL}
+        kept = {
+            (a, value)
+            for a, value in pairs
+            if a == LABEL or value != KNOWN or (a not in fixed and not self.complete[a])
+        }
+        return tuple(sorted(kept))
+
+    def mask(self, key: Key) -> NDArray[np.bool_]:
+        """(n,) which images belong to a group."""
+        inside = np.ones(len(self), dtype=np.bool_)
+        for a, value in key:
+            data = self.predictions.label if a == LABEL else self.attributes[a].data
+            inside &= (data >= 0) if value == KNOWN and a != LABEL else (data == value)
+        return inside
+
+    @cached_property
+    def by_unit(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows in the order of their units, and where each unit starts among them."""
+        order = np.argsort(self.drawing.unit, kind="stable")
+        starts = np.searchsorted(self.drawing.unit[order], np.arange(self.drawing.units))
+        return order, starts
+
+    @property
+    def strata(self) -> int:
+        """How many units, or random groups of units, are drawn."""
+        return min(self.drawing.units, MOST_DRAWN)
+
+    @cached_property
+    def in_order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows in the order of what is drawn, and where each of those starts among them."""
+        if self.drawing.units <= MOST_DRAWN:
+            return self.by_unit
+        rng = np.random.default_rng(self.drawing.seed)
+        stratum = (rng.permutation(self.drawing.units) * MOST_DRAWN) // self.drawing.units
+        mine = stratum[self.drawing.unit]
+        order = np.argsort(mine, kind="stable")
+        return order, np.searchsorted(mine[order], np.arange(MOST_DRAWN))
+
+    @cached_property
+    def _kept(self) -> list[NDArray[np.uint8]]:
+        return []
+
+    def counts(self) -> Iterator[Singles]:
+        """Blocks (m, strata) of how often each was drawn; the same ones at every call."""
+        if self._kept:
+            yield from (block.astype(np.float32) for block in self._kept)
+            return
+        rng, draws = np.random.default_rng(self.drawing.seed), self.drawing.draws
+        step = max(1, _DRAWN // max(1, self.strata))
+        fits = self.strata * draws <= _KEPT
+        kept = []
+        for start in range(0, draws if self.strata else 0, step):
+            block = draw_counts(self.strata, min(step, draws - start), rng)
+            fits = fits and block.max() < 256
+            if fits:
+                kept.append(block.astype(np.uint8))
+            yield block
+        if fits:
+            self._kept.extend(kept)
+
+
+def rows_of(
+    predictions: Predictions, drawing: Resample, *, bins: int = 15, of: Predictions | None = None
+) -> Rows:
+    """Labelled images with their attributes as codes; numbers are cut at the quartiles of `of`.
+
+    Parameters
+    ----------
+    predictions
+        Only images with a label.
+    drawing
+        How they are drawn.
+    bins
+        Of the calibration error.
+    of
+        All the model's predictions, so that every split has the same bins; None: these.
+    """
+    whole = predictions if of is None else of
+    everything = np.arange(len(whole))
+    attributes = []
+    for name, attribute in predictions.attributes.items():
+        if attribute.kind == "numeric":
+            both = Attribute(
+                name,
+                "numeric",
+                (),
+                np.concatenate([whole.attributes[name].data, attribute.data]),
+            )
+            cut = binned(both, everything)
+            if cut.values:  # without one finite number there are no bins
+                attributes.append(cut[np.arange(len(whole), len(both.data))])
+        else:
+            attributes.append(attribute)
+    return Rows(predictions, tuple(attributes), drawing, bins)

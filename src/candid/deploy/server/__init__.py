@@ -1,1 +1,0 @@
-"""The server: one application for programs (HTTP) and people (a page)."""

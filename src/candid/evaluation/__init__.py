@@ -1,0 +1,1 @@
+"""From predictions to how good they are; nothing here imports torch."""

@@ -1,0 +1,329 @@
+"""From predictions to how good they are: every figure with its interval, split by split."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.evaluation.convergence import verdict
+from candid.predictions import Predictions, require_evaluable
+from candid.records import (
+    SPLITS,
+    ClassMetrics,
+    Curve,
+    Estimate,
+    Evaluation,
+    Example,
+    HistoryRow,
+    ReliabilityBin,
+    Split,
+    SplitEvaluation,
+)
+from candid.settings import EvaluateConfig
+from candid.stats import metrics
+from candid.stats.calibration import before_temperature, reliability
+from candid.stats.intervals import Figure, Resample, bootstrap, resample
+
+Floats = NDArray[np.float64]
+
+METRICS = (
+    "weighted_f1",
+    "accuracy",
+    "balanced_accuracy",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier_score",
+    "calibration_error",
+    "calibration_error_before",
+    "majority_f1",
+)
+# Undefined where a model gave answers and no probabilities.
+_DEGREES = (
+    *("roc_auc", "average_precision", "log_loss", "brier_score"),
+    *("calibration_error", "calibration_error_before"),
+)
+_PER_CLASS = ("precision", "recall", "f1", "roc_auc", "average_precision")
+
+# A curve is drawn with at most so many points.
+_POINTS = 200
+
+
+def evaluate(
+    predictions: Predictions, config: EvaluateConfig, *, history: Sequence[HistoryRow] = ()
+) -> Evaluation:
+    """Every figure of every split that has labelled images, and a verdict on the training curve.
+
+    For two classes ROC AUC, average precision and the ROC curve are those of the second class; for
+    more they are means, or curves, of each class against the rest.
+
+    Parameters
+    ----------
+    predictions
+        From any model. An image without a label (-1) does not count, and a note says how many.
+    config
+        Draws, confidence, bins, examples, seed.
+    history
+        The training curve, where there is one.
+
+    Raises
+    ------
+    PredictionsError
+        Where there is no labelled image, or a probability or a label is impossible.
+    """
+    require_evaluable(predictions)
+    labelled = predictions.label >= 0
+    splits = []
+    for split in SPLITS:
+        rows = np.flatnonzero(labelled & (predictions.split == split))
+        if len(rows):
+            splits.append(_evaluate_split(split, predictions[rows], config))
+    return Evaluation(
+        target=predictions.target,
+        classes=predictions.classes,
+        temperature=predictions.temperature,
+        splits=tuple(splits),
+        convergence=None if any(row.is_fit for row in history) else verdict(history),
+        notes=tuple(_notes(predictions, splits, history)),
+    )
+
+
+def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> SplitEvaluation:
+    drawing = resample(
+        len(p), p.identity, draws=config.draws, seed=config.seed, confidence=config.confidence
+    )
+    estimates = _estimates(p, config, drawing)
+    classes = tuple(
+        ClassMetrics(
+            name=name,
+            support=int(np.count_nonzero(p.label == k)),
+            **{figure: estimates[f"{figure} of {k}"] for figure in _PER_CLASS},
+        )
+        for k, name in enumerate(p.classes)
+    )
+    confusion = metrics.confusion_matrix(p.label, p.prediction, len(p.classes))
+    return SplitEvaluation(
+        split=split,
+        n=len(p),
+        people=drawing.units if drawing.by_person else None,
+        metrics={name: estimates[name] for name in METRICS},
+        classes=classes,
+        confusion=tuple(tuple(int(x) for x in row) for row in confusion),
+        reliability=() if p.hard else _reliability(p, p.probability, drawing, config),
+        reliability_before=(
+            _reliability(p, before_temperature(p.probability, p.temperature), drawing, config)
+            if p.temperature != 1
+            else ()
+        ),
+        roc=() if p.hard else tuple(_roc(p)),
+        precision_recall=() if p.hard else tuple(_precision_recall(p)),
+        surest_mistakes=_examples(p, config.examples, mistakes=True),
+        least_sure=_examples(p, config.examples, mistakes=False),
+    )
+
+
+def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dict[str, Estimate]:
+    """All figures of a split from the same draws; those of class k are called "recall of k"."""
+    count = len(p.classes)
+    label, prediction, bins = p.label.astype(np.intp), p.prediction, config.reliability_bins
+    before = before_temperature(p.probability, p.temperature)
+    commonest = int(np.bincount(label, minlength=count).argmax())
+    positive = [label == k for k in range(count)]
+
+    def statistic(weight: Floats) -> dict[str, Floats]:
+        confusion = metrics.confusion_matrix(label, prediction, count, weight)
+        areas = [
+            metrics.rank_scores(positive[k], p.probability[:, k], weight) for k in range(count)
+        ]
+        values = {
+            "weighted_f1": metrics.weighted_f1_score(confusion),
+            "accuracy": metrics.accuracy_score(confusion),
+            "balanced_accuracy": metrics.balanced_accuracy_score(confusion),
+            "roc_auc": metrics.macro([auc for auc, _ in areas]),
+            "average_precision": metrics.macro([ap for _, ap in areas]),
+            "log_loss": metrics.log_loss_error(label, p.probability, weight),
+            "brier_score": metrics.brier_error(label, p.probability, weight),
+            "calibration_error": metrics.bin_excess(label, p.probability, weight, bins=bins),
+            "calibration_error_before": metrics.bin_excess(label, before, weight, bins=bins),
+            "majority_f1": metrics.weighted_f1_score(metrics.always(confusion, commonest)),
+        }
+        counted = {
+            "precision": metrics.precision_score(confusion),
+            "recall": metrics.recall_score(confusion),
+            "f1": metrics.f1_score(confusion),
+        }
+        for k, (auc, ap) in enumerate(areas):
+            values |= {f"{name} of {k}": per_class[..., k] for name, per_class in counted.items()}
+            values |= {f"roc_auc of {k}": auc, f"average_precision of {k}": ap}
+        if p.hard:  # answers alone: what needs degrees is undefined
+            values |= {n: v * np.nan for n, v in values.items() if n.split(" of ")[0] in _DEGREES}
+        return values
+
+    return bootstrap(statistic, _figures(positive, prediction), drawing)
+
+
+def _figures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> Mapping[str, Figure]:
+    everyone = (np.ones(len(prediction), dtype=np.bool_),)
+    per_class = tuple(mine for mine in positive if mine.any())
+    figures = {name: Figure("score", everyone) for name in METRICS}
+    figures["balanced_accuracy"] = Figure("score", per_class)
+    figures["roc_auc"] = figures["average_precision"] = Figure("score", tuple(positive))
+    figures["log_loss"] = figures["brier_score"] = Figure("error", everyone)
+    figures["calibration_error"] = Figure("deviation", everyone)
+    figures["calibration_error_before"] = Figure("deviation", everyone)
+    for k, mine in enumerate(positive):
+        answered = prediction == k
+        figures[f"precision of {k}"] = Figure("score", (answered,))
+        figures[f"recall of {k}"] = Figure("score", (mine,))
+        figures[f"f1 of {k}"] = Figure("score", (mine | answered,))
+        figures[f"roc_auc of {k}"] = Figure("score", (mine, ~mine))
+        figures[f"average_precision of {k}"] = Figure("score", (mine, ~mine))
+    return figures
+
+
+def _reliability(
+    p: Predictions, probability: Floats, drawing: Resample, config: EvaluateConfig
+) -> tuple[ReliabilityBin, ...]:
+    return reliability(
+        p.label,
+        probability,
+        cluster=drawing.unit if drawing.by_person else None,
+        bins=config.reliability_bins,
+        confidence=config.confidence,
+    )
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+
+def _roc(p: Predictions) -> list[Curve]:
+    """True against false positive rate; for two classes one curve, as the other mirrors it."""
+    curves = []
+    for k in range(1 if len(p.classes) == 2 else 0, len(p.classes)):
+        true, false = metrics.rank_counts(p.label == k, p.probability[:, k])
+        if true[-1] and false[-1]:
+            x = np.append(0.0, false / false[-1])
+            y = np.append(0.0, true / true[-1])
+            curves.append(_curve(p.classes[k], x, y))
+    return curves
+
+
+def _precision_recall(p: Predictions) -> list[Curve]:
+    """Precision against recall of each class, from the highest threshold to the lowest."""
+    curves = []
+    for k, name in enumerate(p.classes):
+        true, false = metrics.rank_counts(p.label == k, p.probability[:, k])
+        if true[-1]:
+            # Thresholds below the last positive only lower the precision at a recall of 1.
+            last = int(np.searchsorted(true, true[-1])) + 1
+            true, false = true[:last], false[:last]
+            curves.append(_curve(name, true / true[-1], true / (true + false)))
+    return curves
+
+
+def _curve(name: str, x: Floats, y: Floats) -> Curve:
+    kept = thin(x, y, _POINTS)
+    return Curve(name, tuple(x[kept].tolist()), tuple(y[kept].tolist()))
+
+
+def thin(x: Floats, y: Floats, most: int) -> NDArray[np.intp]:
+    """Indices of at most `most` points that draw nearly the same line, both ends among them.
+
+    Douglas and Peucker's (1973) splitting, worst stretch first: again and again the point that
+    lies farthest from the line drawn so far is added to it.
+    """
+
+    def farthest(start: int, end: int) -> tuple[float, int, int, int]:
+        dx, dy = x[end] - x[start], y[end] - y[start]
+        px, py = x[start + 1 : end] - x[start], y[start + 1 : end] - y[start]
+        length = np.hypot(dx, dy)
+        away = np.abs(px * dy - py * dx) / length if length > 0 else np.hypot(px, py)
+        i = int(np.argmax(away))
+        return -float(away[i]), start + 1 + i, start, end
+
+    kept = {0, len(x) - 1}
+    stretches = [farthest(0, len(x) - 1)] if len(x) > 2 else []
+    while stretches and len(kept) < most:
+        distance, middle, start, end = heapq.heappop(stretches)
+        if distance > -1e-12:
+            break
+        kept.add(middle)
+        for a, b in ((start, middle), (middle, end)):
+            if b - a > 1:
+                heapq.heappush(stretches, farthest(a, b))
+    return np.array(sorted(kept), dtype=np.intp)
+
+
+# --- examples and notes --------------------------------------------------------------------------
+
+
+def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ...]:
+    """The surest of the mistakes, or the least sure of all images; equals in order of their ids."""
+    confidence, prediction = p.probability.max(axis=1), p.prediction
+    rows = np.flatnonzero(prediction != p.label) if mistakes else np.arange(len(p))
+    key = -confidence[rows] if mistakes else confidence[rows]
+    rows = rows[np.lexsort((p.ids[rows], key))][:most]
+    return tuple(
+        Example(
+            id=str(p.ids[i]),
+            label=p.classes[p.label[i]],
+            prediction=p.classes[prediction[i]],
+            confidence=float(confidence[i]),
+            label_probability=float(p.probability[i, p.label[i]]),
+        )
+        for i in rows
+    )
+
+
+def _notes(
+    p: Predictions, splits: Sequence[SplitEvaluation], history: Sequence[HistoryRow]
+) -> list[str]:
+    notes = []
+    unlabelled = int(np.count_nonzero(p.label < 0))
+    if unlabelled:
+        notes.append(f"{unlabelled:,} of {len(p):,} images have no label and do not count.")
+    names = [s.split for s in splits]
+    absent = [s for s in SPLITS[1:] if s not in names]
+    if absent:
+        notes.append(f"No labelled images with predictions in: {', '.join(absent)}.")
+    if p.temperature != 1 and "validation" in names:
+        notes.append(
+            f"The temperature ({p.temperature:.3g}) was fitted on validation, so log loss, Brier "
+            "score and calibration error there are slightly optimistic; those on test are not."
+        )
+    if "validation" in names and history and p.provenance.get("kept") != "last":
+        notes.append(
+            "Where the weights of the best evaluation on validation are kept, figures on "
+            "validation are slightly optimistic; no choice was made on test."
+        )
+    for s in splits:
+        empty = [c.name for c in s.classes if not c.support]
+        if empty:
+            notes.append(
+                f"No image in {s.split} is labelled {' or '.join(empty)}: "
+                "what needs one is undefined."
+            )
+        notes += _doubts(s)
+    return notes
+
+
+def _doubts(split: SplitEvaluation) -> list[str]:
+    """What a reader of the split's intervals might not expect of them."""
+    notes = []
+    if split.people is None:
+        notes.append(
+            f"Nobody knows who is in the pictures of {split.split}: its intervals take each for "
+            "another person's, and are too narrow where that is wrong."
+        )
+    lost = max(e.undefined_draws for e in split.metrics.values())
+    if lost:
+        draws = split.metrics["accuracy"].draws
+        notes.append(
+            f"In {split.split}, up to {lost:,} of {draws:,} draws left a figure undefined; its "
+            "interval comes from the others."
+        )
+    return notes

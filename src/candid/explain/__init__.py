@@ -1,1 +1,0 @@
-"""From a module and images to what it looks at; takes any nn.Module."""

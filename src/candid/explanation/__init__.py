@@ -1,0 +1,1 @@
+"""What a network looks at, and whether the maps can be trusted."""

@@ -1,0 +1,247 @@
+"""A run's model as one function: uint8 pixels in, calibrated probabilities out.
+
+>>> classifier = open_classifier(RunFolder(Path("runs/first")))
+>>> classifier.probabilities(pixels)  # (n, side, side, 3) uint8 → (n, classes) float64
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import DataError, DependencyError, RunError
+from candid.records import ModelCard, from_plain, read_record
+from candid.records.abstention import Abstention
+from candid.runs import RunFolder, open_run, refuse_untrained
+from candid.storage.files import read_bytes
+
+Engine = Literal["auto", "onnx", "int8", "torch"]
+ENGINES: tuple[Engine, ...] = ("auto", "onnx", "int8", "torch")
+
+# Images that pass a network at a time: more would fall out of the processor's caches.
+BATCH = 32
+
+
+class Runs(Protocol):
+    """What computes: ONNX Runtime or torch. Safe to call from several threads."""
+
+    name: str
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (n, classes) of pixels (n, side, side, 3)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When the model does not answer: where its highest probability is below `threshold`.
+
+    Attributes
+    ----------
+    threshold
+        Of the highest probability, 0 to 1.
+    sentence
+        Where the threshold comes from and what it promises, for a reader.
+    """
+
+    threshold: float
+    sentence: str
+
+    def abstains(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n,) of probabilities (n, classes)."""
+        below: NDArray[np.bool_] = probability.max(axis=1) < self.threshold
+        return below
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A model that is ready to answer; safe to use from several threads.
+
+    Attributes
+    ----------
+    card
+        What the model is (`model.json`).
+    fit
+        How a picture became a square when the model was trained: for `candid.data.decode`.
+    max_pixels
+        A picture that claims more is not decoded.
+    rule
+        When it abstains; None: it always answers.
+    made_from
+        A digest of its weights and of all else that decides its probabilities.
+    """
+
+    card: ModelCard
+    fit: str
+    max_pixels: int
+    rule: Rule | None
+    _engine: Runs
+    made_from: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The label's values, in the order of the columns of `probabilities`."""
+        return self.card.classes
+
+    @property
+    def target(self) -> str:
+        """The name of the label: "Male"."""
+        return self.card.target
+
+    @property
+    def side(self) -> int:
+        """Pixels per side of the square that the model sees."""
+        return self.card.side
+
+    @property
+    def engine(self) -> str:
+        """What computes: "onnx", "int8" or "torch"."""
+        return self._engine.name
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Calibrated probabilities (n, classes) of RGB pixels (n, side, side, 3); rows sum to 1.
+
+        Raises
+        ------
+        DataError
+            For an array of another shape or type.
+        RunError
+            Where the model gives NaN, or another number of classes.
+        """
+        expected = (self.side, self.side, 3)
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
+            raise DataError(
+                f"The pixels have the shape {pixels.shape} and the type {pixels.dtype}.",
+                expected=f"(n, {self.side}, {self.side}, 3) and uint8, in the order RGB",
+                todo="decode pictures with candid.data.decode at this model's side and fit",
+            )
+        parts = [
+            self._engine(np.ascontiguousarray(pixels[start : start + BATCH]))
+            for start in range(0, len(pixels), BATCH)
+        ]
+        if not parts:
+            return np.zeros((0, len(self.classes)))
+        out = np.concatenate(parts).astype(np.float64)
+        if out.shape[1] != len(self.classes) or not np.isfinite(out).all():
+            raise RunError(
+                f"The model gives no probabilities of {len(self.classes)} classes: "
+                f"{out[~np.isfinite(out).all(axis=1)][:1].tolist() or out.shape}.",
+                expected="finite weights that belong to model.json",
+                todo="take both files from where the run was made, or train again",
+            )
+        sure: NDArray[np.float64] = out / out.sum(axis=1, keepdims=True)  # to float64's last digit
+        return sure
+
+
+def open_classifier(
+    run: RunFolder,
+    *,
+    engine: Engine = "auto",
+    threads: int = 0,
+    abstain_below: float | None = None,
+) -> Classifier:
+    """Load a run's model.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    engine
+        "onnx" exports the model on first use, to `model.onnx` in the run; "int8" runs what
+        `candid export --int8` wrote; "torch" runs it as it is; "auto" takes onnx where its
+        libraries are installed.
+    threads
+        Threads inside one call of ONNX Runtime; 0: one per core.
+    abstain_below
+        Abstain where the highest probability is below this. None: the rule that the audit found
+        for `predict.target_error`, if any; 0: always answer.
+
+    Raises
+    ------
+    RunError
+        Where the run is not finished or damaged, or its model cannot answer.
+    DependencyError
+        Where the engine is not installed.
+    """
+    from candid.models.onnx_file import made_from
+
+    _, config = open_run(run.path)
+    refuse_untrained(run)
+    card = read_record(run.model, ModelCard)
+    found = Classifier(
+        card=card,
+        fit=config.data.fit,
+        max_pixels=config.data.max_pixels,
+        rule=_rule(run, abstain_below, config.predict.target_error),
+        _engine=_open_engine(run, card, engine, threads),
+        made_from=made_from(run, card) if run.weights.is_file() else "an exported model alone",
+    )
+    found.probabilities(np.zeros((1, card.side, card.side, 3), np.uint8))  # raises if it cannot
+    return found
+
+
+def _open_engine(run: RunFolder, card: ModelCard, engine: Engine, threads: int) -> Runs:
+    from candid.models.onnx_file import is_exported, open_int8, open_onnx
+
+    if engine == "auto":
+        engine = "onnx" if _installed("onnxruntime") else "torch"
+        makes = _installed("onnx") and _installed("onnxscript")
+        if engine == "onnx" and not makes and not is_exported(run, card):
+            engine = "torch"
+    if engine == "int8":
+        return open_int8(run, card, threads=threads)
+    if engine == "onnx":
+        return open_onnx(run, card, threads=threads)
+    if not (_installed("torch") and _installed("safetensors")):
+        raise DependencyError(
+            "Neither ONNX Runtime with an exported model nor torch is installed.",
+            expected="the extra 'onnx' (to run an exported model), or 'train'",
+            todo="pip install 'candid[onnx]' or 'candid[train]'",
+        )
+    from candid.models.network import TorchEngine, load_whole
+
+    return TorchEngine(load_whole(run.weights, card))
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _rule(run: RunFolder, abstain_below: float | None, target_error: float) -> Rule | None:
+    if abstain_below is None:
+        return _audited(run, target_error) if target_error else None
+    if not (math.isfinite(abstain_below) and 0 <= abstain_below <= 1):
+        raise DataError(
+            f"The threshold of abstention is {abstain_below}.",
+            expected="a probability from 0 to 1",
+            todo="name one, such as 0.9, or none",
+        )
+    if abstain_below == 0:
+        return None
+    return Rule(abstain_below, f"Chosen by the user: no answer below {abstain_below:g}.")
+
+
+def _audited(run: RunFolder, target_error: float) -> Rule | None:
+    """The audit's rule for a share of wrong answers; None where it found none."""
+    path = run.path / "audit.json"
+    if not path.is_file():
+        return None
+    try:
+        plain = json.loads(read_bytes(path)).get("abstention")
+        found = None if plain is None else from_plain(Abstention, plain)
+    except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
+        raise RunError(
+            f"{path} is damaged or comes from another version: {type(error).__name__}.",
+            expected="the audit of this run",
+            todo="run candid audit again",
+        ) from error
+    for target in found.targets if found else ():
+        if math.isclose(target.target_error, target_error) and target.rule is not None:
+            return Rule(target.rule.threshold, target.rule.guarantee)
+    return None

@@ -1,0 +1,246 @@
+"""Shards in, one Parquet file for each out: work that is cut so that any part can be lost.
+
+A shard is a tar or Parquet file with pictures, on this machine or on an object store. Its rows
+become `part-<shard>.parquet`, whole or not at all, and the part itself says which job and which
+state of the shard it was made from. So whoever starts the same job again, wherever, does only what
+is missing; and whoever does the rest (threads here, or `candid.inference.cluster`) makes equal
+rows, for there is one function that labels a shard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from candid.errors import DataError, DependencyError, OutputError, RunError
+from candid.inference import sources
+from candid.inference.predict import Counter, Labeller, Tally, label
+from candid.inference.rows import open_parquet
+from candid.records import from_plain, to_plain
+from candid.storage import places
+
+_NOTE = "candid.part"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One container of pictures that is not read yet.
+
+    Attributes
+    ----------
+    name
+        Its path or URL, as the ids of its rows begin.
+    part
+        The name of the file with its rows.
+    stamp
+        Changes when it does.
+    """
+
+    name: str
+    part: str
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A shard that was labelled.
+
+    Attributes
+    ----------
+    shard, part, stamp
+        As in `Shard`.
+    damaged
+        Why no more pictures came from the shard; "" where all of it was read.
+    tally
+        What became of its pictures.
+    """
+
+    shard: str
+    part: str
+    stamp: str
+    damaged: str
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A shard of which there is no part, and why."""
+
+    shard: str
+    reason: str
+
+
+# --- which shards --------------------------------------------------------------------------------
+
+
+def find_shards(words: Sequence[str], out: str) -> list[Shard]:
+    """The tar and Parquet files that are named, or lie in named folders, in order.
+
+    Parameters
+    ----------
+    words
+        What `candid.inference.sources.resolve` gave: files and folders, paths and URLs.
+    out
+        The folder of the parts, in which no shard is looked for.
+
+    Raises
+    ------
+    DataError
+        Where there is none, one is no shard, or two parts would have one name.
+    """
+    shards: list[Shard] = []
+    for word in words:
+        path = places.local(word)
+        if sources.is_container(word) and not (path and path.is_dir()):
+            entry = places.entry(word)
+            shards.append(Shard(word, _part(word.rpartition("/")[2]), entry.stamp))
+        elif word != sources.LIST and places.is_folder(word):
+            start = len(places.join(word, ""))
+            shards += [
+                Shard(entry.name, _part(entry.name[start:]), entry.stamp)
+                for entry in places.below(word)
+                if sources.is_container(entry.name) and not _lies_in(entry.name, out)
+            ]
+        else:
+            raise _no_shards(f"{word!r} is no shard")
+    if not shards:
+        raise _no_shards("There is no shard in what was named")
+    seen: dict[str, str] = {}
+    for shard in shards:
+        if shard.part in seen:
+            raise DataError(
+                f"Two shards would both become {shard.part}: {seen[shard.part]} and {shard.name}.",
+                expected="shards of different names",
+                todo="name the folder that holds them all, or rename one",
+            )
+        seen[shard.part] = shard.name
+    return shards
+
+
+def _lies_in(name: str, folder: str) -> bool:
+    path, root = places.local(name), places.local(folder)
+    if path is None or root is None:
+        return name.startswith(places.join(folder, ""))
+    return path.absolute().is_relative_to(root.absolute())
+
+
+def _part(name: str) -> str:
+    return f"part-{sources.stem(name).replace('/', '__')}.parquet"
+
+
+def _no_shards(what: str) -> DataError:
+    return DataError(
+        f"{what}.",
+        expected="tar or Parquet files with pictures, or a folder or URL with some",
+        todo="pack the pictures into tar files, or write one table: --out labels.parquet without "
+        "--engine ray",
+    )
+
+
+# --- one shard -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is the same for every shard of a job; plain values, for it travels.
+
+    Attributes
+    ----------
+    out
+        The folder of the parts: a path or a URL.
+    job
+        All that decides the rows of a shard.
+    about
+        What a part says of its model.
+    column
+        Parquet: the column with the pictures; "": recognised.
+    """
+
+    out: str
+    job: dict[str, Any]
+    about: dict[str, Any]
+    column: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the job."""
+        return fingerprint(self.job)
+
+
+def fingerprint(job: dict[str, Any]) -> str:
+    """A digest of all that decides the rows of a shard."""
+    text = json.dumps(job, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def label_shard(
+    labeller: Labeller,
+    shard: Shard,
+    order: Order,
+    *,
+    workers: int = 1,
+    bar: Callable[[int], object] = lambda _: None,
+) -> Part | Failed:
+    """Write a shard's part; where it cannot be read at all, say why.
+
+    Raises
+    ------
+    OutputError
+        Where the part cannot be written: the others could not be, either.
+    RunError, DependencyError
+        Where the model or a library fails, as it would for the others.
+    """
+    try:
+        return _label_shard(labeller, shard, order, workers, bar)
+    except (OutputError, RunError, DependencyError):
+        raise
+    except DataError as error:
+        return Failed(shard.name, error.what)
+    except Exception as error:  # one odd shard among a hundred thousand must not stop the others
+        return Failed(shard.name, " ".join(f"{type(error).__name__}: {error}".split())[:500])
+
+
+def _label_shard(
+    labeller: Labeller,
+    shard: Shard,
+    order: Order,
+    workers: int,
+    bar: Callable[[int], object],
+) -> Part:
+    counter = Counter(labeller.columns)
+    schema = labeller.columns.schema()
+    error, damaged = schema.names.index("error"), ""
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(places.near(shard.name))
+        file = stack.enter_context(places.written(places.join(order.out, shard.part)))
+        writer = stack.enter_context(open_parquet(file, schema, order.about))
+        pictures = sources.inside(str(path), shard.name, order.column)
+        whole = sources.printable(shard.name)
+        for block in stack.enter_context(
+            contextlib.closing(label(labeller, pictures, workers=workers, bar=bar))
+        ):
+            writer.write(block.rows)
+            counter.add(block)
+            for row in block.rows:
+                if row[0] == whole:  # a row of the shard itself tells why it ends there
+                    damaged = row[error]
+        part = Part(shard.name, shard.part, shard.stamp, damaged, counter.tally())
+        writer.note(_NOTE, {"fingerprint": order.fingerprint, "part": to_plain(part)})
+    return part
+
+
+def read_part(name: str) -> tuple[str, Part] | None:
+    """The fingerprint of a part's job, and what it tells of itself; None where it tells nothing."""
+    try:
+        with places.opened(name) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        note = json.loads(metadata[_NOTE.encode()])
+        return str(note["fingerprint"]), from_plain(Part, note["part"])
+    except Exception:  # cut short, no Parquet, of another version: it is made anew
+        return None

@@ -1,0 +1,334 @@
+"""What a user points at, as one stream of pictures: files, folders, globs, tar, Parquet, lists.
+
+Nothing is listed as a whole but one folder at a time, so memory does not grow with the number of
+pictures. The order is that of the words on the command line; inside a folder, by name; inside an
+archive or a table, as it stands there.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from candid.data.layouts.pictures import is_picture
+from candid.data.sources import ParquetSource, contains, read_file
+from candid.data.tars import members
+from candid.errors import DataError, ImageError, did_you_mean
+from candid.storage import places
+from candid.storage.files import open_regular, regular
+
+LIST = "-"
+_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_PARQUET = (".parquet", ".pq")
+_LARGEST = 1 << 28  # bytes of a picture in an archive
+_DEPTH = 40  # folders in folders; deeper is a circle of mounts
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture that is not read yet.
+
+    Attributes
+    ----------
+    id
+        What its row is called: the path as the user wrote it; inside a container, that of the
+        container, a slash, and the member's name or the row's number.
+    read
+        Gives the encoded bytes, or raises an ImageError.
+    ordered
+        Whether items of its kind must be read one after the other, by one thread.
+    """
+
+    id: str
+    read: Callable[[], bytes]
+    ordered: bool = False
+
+
+def resolve(words: Sequence[str]) -> list[str]:
+    """The words with globs spelled out; every one of them is there.
+
+    Raises
+    ------
+    DataError
+        Where a word names nothing, or the list on standard input is named twice.
+    """
+    if not words:
+        raise DataError(
+            "No pictures are named.",
+            expected="files, folders, globs, tar or Parquet files, or - for a list on "
+            "standard input",
+            todo="name some",
+        )
+    if words.count(LIST) > 1:
+        raise DataError(
+            "The list on standard input is named twice.",
+            expected="- at most once",
+            todo="name it once",
+        )
+    found: list[str] = []
+    for word in words:
+        if places.is_url(word):
+            names = places.found(word)
+            if not names:
+                raise _missing(word)
+            found += names
+        elif word == LIST or os.path.exists(word):
+            found.append(word)
+        elif (
+            "\0" not in word and glob.has_magic(word) and (names := glob.glob(word, recursive=True))
+        ):
+            found += sorted(names)
+        else:
+            raise _missing(word)
+    return found
+
+
+def _missing(word: str) -> DataError:
+    folder, name = os.path.split(word)
+    beside: list[str] = []
+    if os.path.isdir(folder or "."):
+        with os.scandir(folder or ".") as entries:
+            beside = [entry.name for _, entry in zip(range(5000), entries, strict=False)]
+    hint = did_you_mean(name, beside) if beside and not glob.has_magic(word) else ""
+    return DataError(
+        f"There is no {word!r}.",
+        expected="a file, a folder, a glob that fits something, a tar or Parquet file, or -",
+        todo=hint if hint.startswith("did you mean") else "check the path",
+    )
+
+
+def items(
+    inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
+) -> Iterator[Item]:
+    """The pictures that `resolve`'s words stand for.
+
+    Parameters
+    ----------
+    inputs
+        What `resolve` gave.
+    listed
+        Standard input, for "-": one path per line, in bytes. A path that leads nowhere becomes an
+        item whose reading fails, because others follow.
+    column
+        The column of a Parquet file with the pictures; "": recognised.
+    """
+    for word in inputs:
+        if word != LIST:
+            yield from _of(word, column)
+        elif listed is not None:
+            for line in listed:
+                if name := line.rstrip(b"\r\n"):
+                    yield from _of(os.fsdecode(name), column)
+
+
+def is_container(name: str) -> bool:
+    """Whether a file's name ends like that of a tar or Parquet file."""
+    return name.lower().endswith((*_TAR, *_PARQUET))
+
+
+def stem(name: str) -> str:
+    """A container's name without its ending."""
+    lower = name.lower()
+    ending = next((e for e in (*_TAR, *_PARQUET) if lower.endswith(e)), "")
+    return name[: len(name) - len(ending)]
+
+
+def inside(path: str, name: str, column: str = "") -> Iterator[Item]:
+    """The pictures in the tar or Parquet file at `path`, called as if it lay at `name`."""
+    if name.lower().endswith(_TAR):
+        return _members(path, name)
+    return _rows(path, name, column)
+
+
+def _of(word: str, column: str) -> Iterator[Item]:
+    lower = word.lower()
+    if places.is_url(word):
+        yield from _far(word, column)
+    elif os.path.isdir(word):
+        root = os.path.realpath(word)
+        yield from (_file(path, root) for path in _below(word, 0))
+    elif lower.endswith((*_TAR, *_PARQUET)):
+        yield from inside(word, word, column)
+    else:
+        yield _file(word)
+
+
+def _far(url: str, column: str) -> Iterator[Item]:
+    """The pictures that a URL names: a container is fetched as a whole, pictures one by one."""
+    if not is_container(url) and places.is_folder(url):
+        for entry in places.below(url):
+            if is_picture(entry.name):
+                yield from _far(entry.name, column)
+    elif is_container(url):
+        with places.near(url) as path:
+            yield from inside(str(path), url, column)
+    else:
+        yield Item(printable(url), partial(_fetch, url))
+
+
+def _fetch(url: str) -> bytes:
+    try:
+        with places.near(url) as path:
+            return read_file(os.path.realpath(path))
+    except DataError as error:
+        raise ImageError(error.what) from error
+
+
+def count(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
+    """How many pictures there are, to say how long it takes; None where counting costs too much."""
+    total = 0
+    for word in inputs:
+        lower = word.lower()
+        if places.is_url(word):
+            return None  # all of it would have to be fetched
+        if word == LIST:
+            if listed is None or not listed.seekable():
+                return None
+            start = listed.tell()
+            total += sum(1 for line in listed if line.strip())
+            listed.seek(start)
+        elif os.path.isdir(word):
+            total += sum(1 for _ in _below(word, 0))
+        elif lower.endswith(".tar"):
+            total += sum(1 for _ in _members(word, word))
+        elif lower.endswith(_TAR):
+            return None  # the whole would have to be decompressed
+        elif lower.endswith(_PARQUET):
+            total += sum(1 for _ in _rows(word, word, ""))
+        else:
+            total += 1
+    return total
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _file(path: str, root: str = "") -> Item:
+    """A picture; what a user names may be a link, what lies in a folder links to nothing outside.
+
+    `root` is the real path of the folder that the user named, if it was one.
+    """
+
+    def read() -> bytes:
+        if "\0" in path:
+            raise ImageError("the path holds a NUL")
+        real = os.path.realpath(path) if os.path.islink(path) else path
+        if root and real != path and not contains(root, real):
+            raise ImageError("a link that leads out of the folder; its target is not read")
+        return read_file(real)
+
+    return Item(printable(path), read)
+
+
+def _below(folder: str, depth: int) -> Iterator[str]:
+    """The pictures in a folder, by name, then those in its folders; hidden ones are passed over."""
+    inner, here = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    inner.append(entry.path)
+                elif is_picture(entry.name):
+                    here.append(entry.path)
+    except OSError as error:
+        raise DataError(
+            f"Cannot list the folder {folder}: {error.strerror}.",
+            expected="folders that this user can read",
+            todo="mend its permissions, or name the other folders alone",
+        ) from error
+    yield from sorted(here)
+    if depth < _DEPTH:
+        for path in sorted(inner):
+            yield from _below(path, depth + 1)
+
+
+def printable(name: str) -> str:
+    """A name that every format can hold; bytes that are not UTF-8 are written in hexadecimal."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _broken(name: str, reason: str) -> Item:
+    def read() -> bytes:
+        raise ImageError(reason)
+
+    return Item(printable(name), read)
+
+
+# --- tar -----------------------------------------------------------------------------------------
+
+
+def _members(path: str, name: str) -> Iterator[Item]:
+    """The pictures in a tar file; one more item says where the file is damaged or cut short."""
+    try:
+        file = open_regular(path)
+    except OSError as error:
+        yield _broken(name, f"cannot be opened: {error.strerror}")
+        return
+    with file:
+        try:
+            for member in members(file, "r:*", to_the_end=True):
+                if is_picture(member.name):
+                    read = partial(member.read, _LARGEST)
+                    yield Item(printable(f"{name}/{member.name}"), read, ordered=True)
+        except tarfile.ReadError as error:
+            yield _broken(name, str(error))
+
+
+# --- Parquet -------------------------------------------------------------------------------------
+
+_IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "png", "bytes")
+
+
+def _rows(path: str, name: str, column: str) -> Iterator[Item]:
+    try:
+        file = pq.ParquetFile(regular(Path(path)))
+        n, schema = file.metadata.num_rows, file.schema_arrow
+        file.close()
+    except (OSError, pa.ArrowException) as error:
+        yield _broken(name, f"not a Parquet file that can be read ({error})")
+        return
+    source = ParquetSource(
+        [Path(path)], image_column(schema, name, column), np.zeros(n, np.int64), np.arange(n)
+    )
+    for row in range(n):
+        yield Item(printable(f"{name}/{row}"), partial(source.read, row), ordered=True)
+
+
+def image_column(schema: pa.Schema, path: str, column: str = "") -> str:
+    """The column with embedded pictures: binary, or a struct with the bytes.
+
+    Raises
+    ------
+    DataError
+        Where there is none, or not the one that was named.
+    """
+    images = [f.name for f in schema if _holds_bytes(f.type)]
+    usual = [n for word in _IMAGE_WORDS for n in images if n.lower() == word]
+    if column in images or (not column and images):
+        return column or (usual or images)[0]
+    wanted = f"no column {column!r} of" if column else "no column with"
+    raise DataError(
+        f"{path} has {wanted} embedded pictures (columns: {', '.join(schema.names[:12])}).",
+        expected="a column of bytes, or of structs with a field of bytes",
+        todo=did_you_mean(column, images)
+        if column and images
+        else "embed the pictures in the table",
+    )
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(f.name == "bytes" and _holds_bytes(f.type) for f in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

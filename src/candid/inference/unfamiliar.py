@@ -1,0 +1,400 @@
+"""Does a picture look like those that the model was trained on? Else its answer means nothing.
+
+A classifier of faces answers whatever it is shown, and with confidence. So a second, small model
+stands beside it: a linear discriminant between the training pictures and the same pictures turned,
+shifted, zoomed, cut up, blurred, inverted or noisy, on gradients pooled over cells, as in
+histograms of oriented gradients (Dalal & Triggs 2005; discriminants on them: Hariharan et al. 2012;
+learning what is normal from transformed pictures: Golan & El-Yaniv 2018). What looks like neither
+is far from the training pictures too: photographs of things, whole scenes, crops of another kind.
+
+The limit is set on validation pictures so that a chosen share of pictures like them is flagged at
+most: the ⌈(n + 1)(1 - share)⌉-th smallest of their n distances (split conformal prediction, Vovk et
+al. 2005; exact where pictures are exchangeable, which several of one person are only nearly). How
+much is caught is measured too, on validation pictures moved in the same ways.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from candid.records import Estimate
+from candid.runs import RunFolder
+from candid.stats.clusters import wilson
+from candid.storage.files import atomic, open_regular, reading
+
+UNLIKE = "unlike the training data"
+
+_GRID = 32  # pixels per side at which gradients are taken
+_CELLS = 8  # cells per side
+_WEIGHTS = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
+_SMALLEST_GRADIENT = 1e-3  # of 255; keeps a direction defined
+_FLAT = 2.0  # gradients below this count as none
+_RIDGE = 1e-3  # of the mean variance
+_MARGIN = 1.1  # shapes may leave the training pictures' by this factor
+
+
+@dataclass(frozen=True, eq=False)
+class Typical:
+    """What tells pictures like the training pictures from others.
+
+    Attributes
+    ----------
+    weight
+        (features,) of the discriminant; larger is farther.
+    limit
+        Distances above it are flagged; infinite where too few pictures are there to set it.
+    false_alarms
+        The share of pictures like the validation pictures that may be flagged.
+    checked
+        Validation pictures that the limit was set on.
+    caught, displaced
+        Of how many displaced validation pictures how many lie above the limit.
+    narrowest, widest
+        Width / height of the training pictures, with a margin.
+    smallest
+        Pictures whose shorter edge has fewer pixels are flagged, unless it has as many as the model
+        sees: half of what the training pictures have, or of what the model sees of them.
+    faintest
+        Pictures whose green channel has a smaller standard deviation are flagged: where nothing is
+        to be seen, there are no gradients to judge by.
+    """
+
+    weight: NDArray[np.float32] = field(repr=False)
+    limit: float
+    false_alarms: float
+    checked: int
+    caught: int
+    displaced: int
+    narrowest: float
+    widest: float
+    smallest: int
+    faintest: float
+
+    def distances(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """(n,) how far pictures (n, side, side, 3) are from the training pictures."""
+        far: NDArray[np.float64] = (features(pixels) @ self.weight).astype(np.float64)
+        return far
+
+    def unlike(
+        self,
+        pixels: NDArray[np.uint8],
+        widths: NDArray[Any],
+        heights: NDArray[Any],
+        *,
+        cut: bool = False,
+    ) -> list[str]:
+        """Why each picture does not look like the training pictures, "" where it does.
+
+        Parameters
+        ----------
+        pixels
+            (n, side, side, 3) as the model sees them.
+        widths, heights
+            (n,) of the pictures in their files, or of what was cut out of them.
+        cut
+            Whether the pictures were cut to shape, so that only their size can be odd.
+        """
+        kind = np.where(
+            self.distances(pixels) > self.limit, f"{UNLIKE}: another kind of picture", ""
+        )
+        kind = np.where(_contrast(pixels) < self.faintest, f"{UNLIKE}: hardly any contrast", kind)
+        least = min(self.smallest, pixels.shape[1])
+        return [
+            self._odd_shape(w, h, cut, least) or str(k)
+            for w, h, k in zip(widths, heights, kind, strict=True)
+        ]
+
+    def _odd_shape(self, width: float, height: float, cut: bool, least: int) -> str:
+        if not cut and not self.narrowest <= width / height <= self.widest:
+            return f"{UNLIKE}: another shape ({width:.0f} × {height:.0f})"
+        if min(width, height) < least:
+            return f"{UNLIKE}: too small ({width:.0f} × {height:.0f})"
+        return ""
+
+    @property
+    def power(self) -> Estimate:
+        """The share of displaced validation pictures that is caught."""
+        low, high = wilson(self.caught, self.displaced)
+        share = self.caught / self.displaced if self.displaced else math.nan
+        return Estimate(share, float(low), float(high), n=self.displaced, method="Wilson")
+
+    def told(self) -> str:
+        """What the check promises, and what it does, in one sentence."""
+        if not math.isfinite(self.limit):
+            return (
+                f"only shapes are checked: {self.checked:,} validation pictures are too few to say "
+                f"what is far at {self.false_alarms:.1%} false alarms"
+            )
+        p = self.power
+        return (
+            f"flags at most {self.false_alarms:.1%} of pictures like the {self.checked:,} "
+            f"validation pictures, and {p.value:.1%} ({p.low:.1%} to {p.high:.1%}) of {p.n:,} of "
+            "them that were turned, shifted, zoomed, cut up, blurred, inverted or noisy"
+        )
+
+
+# --- learning it ---------------------------------------------------------------------------------
+
+
+def fit_typical(
+    pixels: NDArray[np.uint8],
+    train: NDArray[np.intp],
+    validation: NDArray[np.intp],
+    widths: NDArray[Any],
+    heights: NDArray[Any],
+    *,
+    false_alarms: float = 0.01,
+    most: int = 8000,
+    seed: int = 0,
+) -> Typical:
+    """Learn what training pictures look like, and set the limit on validation pictures.
+
+    Parameters
+    ----------
+    pixels
+        (n, side, side, 3), perhaps mapped; only the rows used are read.
+    train, validation
+        Their rows.
+    widths, heights
+        (n,) of the pictures in their files.
+    false_alarms
+        The share of pictures like the validation pictures that may be flagged.
+    most
+        Pictures of each split that are used at most.
+    seed
+        Of the drawing and of the ways in which pictures are moved.
+    """
+    rng = np.random.default_rng(seed)
+    train, validation = _some(train, most, rng), _some(validation, most, rng)
+    inside = np.concatenate([features(b) for b in _blocks(pixels, train)])
+    outside = np.concatenate([features(displace(b, rng)) for b in _blocks(pixels, train)])
+    weight = _discriminant(inside, outside)
+    near = [features(b) @ weight for b in _blocks(pixels, validation)]
+    far = [features(displace(b, rng)) @ weight for b in _blocks(pixels, validation)]
+    limit = _limit(np.concatenate(near) if near else np.zeros(0), false_alarms)
+    caught = sum(int(np.count_nonzero(f.astype(np.float64) > limit)) for f in far)
+    faint = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
+    shape = np.log(widths[train] / heights[train])
+    shortest = np.minimum(np.minimum(widths[train], heights[train]), pixels.shape[1])
+    return Typical(
+        weight=weight,
+        limit=limit,
+        false_alarms=false_alarms,
+        checked=len(validation),
+        caught=caught,
+        displaced=len(validation),
+        narrowest=float(np.exp(np.quantile(shape, false_alarms / 2)) / _MARGIN),
+        widest=float(np.exp(np.quantile(shape, 1 - false_alarms / 2)) * _MARGIN),
+        smallest=int(np.quantile(shortest, false_alarms) / 2),
+        faintest=float(np.quantile(faint, false_alarms) / 2),
+    )
+
+
+def _contrast(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    spread: NDArray[np.float64] = pixels[:, ::2, ::2, 1].std((1, 2), dtype=np.float64)
+    return spread
+
+
+def _some(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
+
+
+def _blocks(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
+    return [pixels[rows[start : start + 256]] for start in range(0, len(rows), 256)]
+
+
+def _discriminant(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Fisher's linear discriminant with a ridge; both kinds share one covariance."""
+    centred = np.concatenate([inside - inside.mean(0), outside - outside.mean(0)])
+    shared = np.cov(centred.T.astype(np.float64))
+    ridge = _RIDGE * np.trace(shared) / len(shared) + 1e-12
+    between = outside.mean(0, dtype=np.float64) - inside.mean(0, dtype=np.float64)
+    weight = np.linalg.solve(shared + ridge * np.eye(len(shared)), between)
+    return weight.astype(np.float32)
+
+
+def _limit(distances: NDArray[Any], false_alarms: float) -> float:
+    """The conformal limit; infinite where there are too few distances for the share."""
+    rank = math.ceil((len(distances) + 1) * (1 - false_alarms))
+    if rank > len(distances):
+        return math.inf
+    return float(np.sort(distances.astype(np.float64))[rank - 1])
+
+
+# --- features ------------------------------------------------------------------------------------
+
+
+def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, 448) gradients of pictures (n, side, side, 3), pooled over 8 × 8 cells.
+
+    Seven channels: size, horizontal and vertical part, and the cosines and sines of twice and four
+    times the direction; each cell is divided by the mean size in its 3 × 3 neighbourhood, so that
+    light and contrast do not matter.
+    """
+    n, side = pixels.shape[:2]
+    across, down, pool = _matrices(side)
+    # One product weighs the colours and averages across; a second averages down.
+    rows = pixels.reshape(n * side, side * 3).astype(np.float32) @ across
+    grey = down @ rows.reshape(n, side, _GRID)  # (n, grid, grid)
+    channel = np.zeros((7, n, _GRID, _GRID), np.float32)
+    inner = channel[:, :, 1:-1, 1:-1]
+    gx, gy = grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2], grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1]
+    size = np.sqrt(gx * gx + gy * gy) + _SMALLEST_GRADIENT
+    cos2, sin2 = (gx * gx - gy * gy) / size, 2 * gx * gy / size
+    inner[0], inner[1], inner[2], inner[3], inner[4] = size, gx, gy, cos2, sin2
+    inner[5], inner[6] = (cos2 * cos2 - sin2 * sin2) / size, 2 * cos2 * sin2 / size
+    cells: Any = pool @ channel @ pool.T  # (7, n, cells, cells)
+    padded = np.pad(cells[0], ((0, 0), (1, 1), (1, 1)), mode="edge")
+    around = sum(padded[:, i : i + _CELLS, j : j + _CELLS] for i in range(3) for j in range(3)) / 9
+    cells /= around + _FLAT
+    out: NDArray[np.float32] = np.moveaxis(cells, 0, 1).reshape(n, -1)
+    return out
+
+
+@cache
+def _matrices(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """(side · 3, grid) and (grid, side) to make a picture small and grey; (cells, grid) to pool."""
+    down = _averaging(side, _GRID)
+    across = (down.T[:, None, :] * np.array(_WEIGHTS)[None, :, None]).reshape(side * 3, _GRID)
+    pool = _averaging(_GRID, _CELLS)
+    return across.astype(np.float32), down.astype(np.float32), pool.astype(np.float32)
+
+
+def _averaging(length: int, parts: int) -> NDArray[np.float64]:
+    """(parts, length): each part's mean of the pixels it covers, by how much it covers of each."""
+    edges = np.arange(parts + 1) * length / parts
+    left = np.maximum(edges[:-1, None], np.arange(length))
+    right = np.minimum(edges[1:, None], np.arange(length) + 1)
+    covered: NDArray[np.float64] = np.maximum(right - left, 0) * parts / length
+    return covered
+
+
+# --- pictures that are not like them -------------------------------------------------------------
+
+
+def displace(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Each picture (n, side, side, 3) as it must not be, in one of seven ways, drawn at random."""
+    ways = (_turned, _zoomed, _shifted, _all_at_once, _cut_up, _flipped_or_blurred, _spoilt)
+    return np.stack([ways[rng.integers(len(ways))](picture, rng) for picture in pixels])
+
+
+def _turned(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    return _moved(a, degrees=rng.uniform(45, 315))
+
+
+def _zoomed(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    return _moved(
+        a, scale=math.exp(rng.choice([-1, 1]) * rng.uniform(math.log(1.35), math.log(2.5)))
+    )
+
+
+def _shifted(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    reach, angle = rng.uniform(0.16, 0.38), rng.uniform(0, 2 * math.pi)
+    return _moved(a, right=reach * math.cos(angle), down=reach * math.sin(angle))
+
+
+def _all_at_once(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    right, down = rng.uniform(-0.3, 0.3, 2)
+    scale = math.exp(rng.uniform(-0.9, 0.9))
+    return _moved(a, degrees=rng.uniform(-180, 180), scale=scale, right=right, down=down)
+
+
+def _cut_up(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    parts = int(rng.choice([2, 4]))
+    edge = len(a) // parts
+    out = a.copy()
+    places = [(i * edge, j * edge) for i in range(parts) for j in range(parts)]
+    for (y, x), k in zip(places, rng.permutation(len(places)), strict=True):
+        v, u = places[k]
+        out[y : y + edge, x : x + edge] = a[v : v + edge, u : u + edge]
+    return out
+
+
+def _flipped_or_blurred(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    if rng.integers(2):
+        return a[::-1]
+    few = int(rng.integers(4, 10))
+    small = Image.fromarray(a).resize((few, few), Image.Resampling.BOX)
+    return np.asarray(small.resize((len(a), len(a)), Image.Resampling.BICUBIC))
+
+
+def _spoilt(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    if rng.integers(2):
+        return 255 - a
+    noise = rng.normal(0, rng.uniform(40, 120), a.shape)
+    return np.clip(a + noise, 0, 255).astype(np.uint8)
+
+
+def _moved(
+    a: NDArray[np.uint8],
+    *,
+    degrees: float = 0.0,
+    scale: float = 1.0,
+    right: float = 0.0,
+    down: float = 0.0,
+) -> NDArray[np.uint8]:
+    """Turned, made smaller (scale above 1) or larger, and moved by shares of the side.
+
+    What comes in from outside is the picture mirrored at its edges.
+    """
+    side = len(a)
+    pad = side // 2
+    wide = Image.fromarray(np.pad(a, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric"))
+    c, s = math.cos(math.radians(degrees)) * scale, math.sin(math.radians(degrees)) * scale
+    half, x, y = side / 2, pad + side * (0.5 + right), pad + side * (0.5 + down)
+    turn = (c, -s, x - c * half + s * half, s, c, y - s * half - c * half)
+    moved = wide.transform((side, side), Image.Transform.AFFINE, turn, Image.Resampling.BILINEAR)
+    return np.asarray(moved)
+
+
+# --- as a file -----------------------------------------------------------------------------------
+
+_NUMBERS = tuple(f for f in Typical.__dataclass_fields__ if f != "weight")
+_WHOLE = ("checked", "caught", "displaced", "smallest")
+
+
+def typical_path(run: RunFolder) -> Path:
+    """Where it lies in a run."""
+    return run.typical
+
+
+def write_typical(path: Path, typical: Typical) -> None:
+    """Write it, whole or not at all."""
+    buffer = io.BytesIO()
+    numbers = {name: np.float64(getattr(typical, name)) for name in _NUMBERS}
+    np.savez(buffer, weight=typical.weight, **numbers)  # type: ignore[arg-type]
+    with atomic(path) as part:
+        part.write_bytes(buffer.getvalue())
+
+
+def read_typical(path: Path) -> Typical | None:
+    """What was written; None where nothing was.
+
+    Raises
+    ------
+    RunError
+        Where the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    with (
+        reading(
+            path,
+            expected="what the run learned about the look of its training pictures",
+            todo="remove it (pictures are not checked then), or run candid export to make it again",
+        ),
+        open_regular(path) as whole,
+        np.load(whole, allow_pickle=False) as file,
+    ):
+        numbers: dict[str, Any] = {name: float(file[name]) for name in _NUMBERS}
+        numbers |= {name: int(numbers[name]) for name in _WHOLE}
+        return Typical(weight=file["weight"].astype(np.float32), **numbers)

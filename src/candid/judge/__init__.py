@@ -1,1 +1,0 @@
-"""From predictions to what is true; nothing here imports torch."""

@@ -1,1 +1,0 @@
-"""From pixels to a model."""

@@ -1,0 +1,1 @@
+"""Networks, and a network with everything that it needs to answer."""

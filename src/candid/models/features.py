@@ -1,0 +1,209 @@
+"""Extraction and classification apart: HOG and eigenfaces, and a linear classifier behind them.
+
+What was done before networks learned their own features. Extraction is fixed (histograms of
+oriented gradients) or learned without labels (principal components of the pixels); scikit-learn
+fits the classifier (`candid.training.fitting`). The result is a module like any network: the same
+verbs, the same weights file, and gradients back to the pixels. HOG is written with the operations
+of torch for that reason; scikit-image's `hog` is what the tests hold it to.
+
+N. Dalal and B. Triggs, "Histograms of oriented gradients for human detection", CVPR 2005.
+M. Turk and A. Pentland, "Eigenfaces for recognition", 1991.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from candid.errors import ConfigError
+
+Kind = Literal["hog", "eigenfaces", "both"]
+Classifier = Literal["logistic", "svm"]
+
+KINDS: tuple[Kind, ...] = ("hog", "eigenfaces", "both")
+CLASSIFIERS: tuple[Classifier, ...] = ("logistic", "svm")
+
+
+# --- extraction ----------------------------------------------------------------------------------
+
+
+class Hog(nn.Module):
+    """Histograms of oriented gradients: how strong edges of each direction are, place by place.
+
+    At every pixel the colour channel with the strongest gradient counts. Its length goes into one
+    of `orientations` equal parts of 180 degrees, averaged over cells of `cell` × `cell` pixels;
+    every block of `block` × `block` cells is normalised by L2-Hys. The order of the features and
+    every detail are those of `skimage.feature.hog`. It holds no parameters.
+
+    Raises
+    ------
+    ConfigError
+        Where the image is smaller than one block.
+    """
+
+    def __init__(self, side: int, *, cell: int = 8, block: int = 2, orientations: int = 9) -> None:
+        super().__init__()
+        blocks = side // cell - block + 1
+        if blocks < 1:
+            raise ConfigError(
+                f"Histograms of gradients need images larger than {side} pixels per side.",
+                expected=f"at least {cell * block}: {block} cells of {cell} pixels",
+                todo="set data.side, or network.features=eigenfaces",
+            )
+        self.cell, self.block, self.orientations = cell, block, orientations
+        self.length = (blocks * block) ** 2 * orientations
+
+    def extra_repr(self) -> str:
+        """For the report's drawing."""
+        return f"cell={self.cell}, block={self.block}, orientations={self.orientations}"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, 3, side, side) → (batch, blocks² · block² · orientations)."""
+        down, right = self._strongest(images)  # each (batch, side, side)
+        square = down.square() + right.square()
+        # The root has no slope at 0, and a plain wall no edge.
+        length = torch.where(square > 0, square.clamp_min(1e-30).sqrt(), torch.zeros_like(square))
+        cells = self._cells(length, self._bins(down, right))
+        return self._blocks(cells).flatten(1)
+
+    @staticmethod
+    def _strongest(images: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of the channel where it is longest; 0 at the outer pixels."""
+        down = F.pad(images[:, :, 2:] - images[:, :, :-2], (0, 0, 1, 1))
+        right = F.pad(images[:, :, :, 2:] - images[:, :, :, :-2], (1, 1, 0, 0))
+        square = down.square() + right.square()
+        best_down, best_right, best = down[:, 0], right[:, 0], square[:, 0]
+        for channel in range(1, images.shape[1]):
+            longer = square[:, channel] > best
+            best_down = torch.where(longer, down[:, channel], best_down)
+            best_right = torch.where(longer, right[:, channel], best_right)
+            best = torch.where(longer, square[:, channel], best)
+        return best_down, best_right
+
+    def _bins(self, down: Tensor, right: Tensor) -> Tensor:
+        """Which part of the half circle each direction lies in, without an arc tangent.
+
+        A direction and its opposite are one. It lies beyond as many of the borders between the
+        parts as it has a positive cross product with.
+        """
+        upper = (down > 0) | ((down == 0) & (right >= 0))
+        down, right = torch.where(upper, down, -down), torch.where(upper, right, -right)
+        beyond = torch.zeros_like(down)
+        for k in range(1, self.orientations):
+            angle = math.pi * k / self.orientations
+            beyond = beyond + (down * math.cos(angle) >= right * math.sin(angle)).to(down.dtype)
+        return beyond
+
+    def _cells(self, length: Tensor, bins: Tensor) -> Tensor:
+        """(batch, orientations, cells, cells): mean length per direction in every cell."""
+        parts = [
+            torch.where(bins == k, length, torch.zeros_like(length))
+            for k in range(self.orientations)
+        ]
+        return F.avg_pool2d(torch.stack(parts, dim=1), self.cell)
+
+    def _blocks(self, cells: Tensor) -> Tensor:
+        """(batch, blocks, blocks, block, block, orientations), normalised by L2-Hys."""
+        tiles = cells.unfold(2, self.block, 1).unfold(3, self.block, 1)
+        tiles = tiles.permute(0, 2, 3, 4, 5, 1)
+        tiles = _unit(tiles).clamp_max(0.2)
+        return _unit(tiles)
+
+
+def _unit(blocks: Tensor) -> Tensor:
+    """Every block divided by its length; scikit-image's constant keeps empty ones at 0."""
+    return blocks / (blocks.square().sum((3, 4, 5), keepdim=True) + 1e-10).sqrt()
+
+
+# --- the module ----------------------------------------------------------------------------------
+
+
+class Features(nn.Module):
+    """Fixed features and a linear classifier, with the face of a network.
+
+    Until `fit` has filled it, its weights are zeros and every class is as probable as another.
+
+    Parameters
+    ----------
+    side, classes
+        Pixels per side of the images, and how many classes there are.
+    features
+        "hog", "eigenfaces" (the pixels' principal components), or "both" side by side.
+    classifier
+        "logistic": logistic regression. "svm": a linear support vector machine, whose margins
+        Platt's sigmoid makes probabilities.
+    components
+        How many eigenfaces.
+    cell
+        Pixels per side of HOG's cells.
+
+    Raises
+    ------
+    ConfigError
+        For another word, or images too small for the features.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        classes: int,
+        *,
+        features: str = "both",
+        classifier: str = "logistic",
+        components: int = 400,
+        cell: int = 8,
+    ) -> None:
+        super().__init__()
+        _known("features", features, KINDS)
+        _known("classifier", classifier, CLASSIFIERS)
+        pixels = 3 * side * side
+        if features != "hog" and components > pixels:
+            raise ConfigError(
+                f"{components} eigenfaces are more than {side} × {side} pixels have.",
+                expected=f"at most {pixels}",
+                todo="set network.components",
+            )
+        self.classifier = classifier
+        self.hog = Hog(side, cell=cell) if features != "eigenfaces" else None
+        self.eigenfaces = None if features == "hog" else _zeros(pixels, components)
+        length = (0 if self.hog is None else self.hog.length) + (
+            0 if self.eigenfaces is None else components
+        )
+        self.head = _zeros(length, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
+        # Always in float32: there is little to win, and scikit-learn fitted it so.
+        with torch.autocast(images.device.type, enabled=False):
+            margins: Tensor = self.head(self.extract(images.float()))
+        if self.classifier == "svm":
+            # Each class against the rest: the softmax of these divides the sigmoids by their sum.
+            return F.logsigmoid(margins)
+        return margins
+
+    def extract(self, images: Tensor) -> Tensor:
+        """(batch, features) of normalised images (batch, 3, side, side)."""
+        parts = [] if self.hog is None else [self.hog(images)]
+        if self.eigenfaces is not None:
+            parts.append(self.eigenfaces(images.flatten(1)))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def _known(name: str, word: str, known: tuple[str, ...]) -> None:
+    if word not in known:
+        raise ConfigError(
+            f"network.{name} = {word!r} is not possible.",
+            expected=f"one of: {', '.join(known)}",
+            todo=f"set network.{name}",
+        )
+
+
+def _zeros(inputs: int, outputs: int) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

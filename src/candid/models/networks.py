@@ -1,0 +1,440 @@
+"""Networks as plain modules, smallest first, and a dict of their builders.
+
+Every network takes normalised images (batch, 3, side, side) and gives logits (batch, classes).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from candid.errors import ConfigError, DependencyError
+from candid.models.features import Features
+from candid.records import Layer
+from candid.settings import NetworkConfig
+
+
+class Plain(nn.Module):
+    """The description's network: two convolutions, one pooling, two fully connected layers.
+
+    Convolutions are 3×3 without padding, as in the MNIST example of PyTorch's own collection, whose
+    shape the description follows.
+    """
+
+    def __init__(self, side: int, classes: int) -> None:
+        super().__init__()
+        pooled = (side - 4) // 2
+        self.conv1 = nn.Conv2d(3, 32, 3)
+        self.conv2 = nn.Conv2d(32, 64, 3)
+        self.pool = nn.MaxPool2d(2)
+        self.dropout1 = nn.Dropout(0.25)
+        self.fc1 = nn.Linear(64 * pooled * pooled, 128)
+        self.dropout2 = nn.Dropout(0.5)
+        self.fc2 = nn.Linear(128, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
+        x = F.relu(self.conv1(images))  # (batch, 32, side - 2, side - 2)
+        x = F.relu(self.conv2(x))  # (batch, 64, side - 4, side - 4)
+        x = self.dropout1(self.pool(x)).flatten(1)  # (batch, 64 · pooled²)
+        x = self.dropout2(F.relu(self.fc1(x)))  # (batch, 128)
+        logits: Tensor = self.fc2(x)
+        return logits
+
+
+class Residual(nn.Module):
+    """Two 3×3 convolutions around which the input goes, as in He et al., 2016.
+
+    The last scale begins at 0, so that a fresh block passes its input on (Goyal et al., 2017).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(x + self.norm2(self.conv2(y)))
+
+
+def to_depth(images: Tensor, padding: int) -> Tensor:
+    """(batch, 3, side, side) → (batch, 12, side / 2, side / 2): squares of 2×2 pixels as channels.
+
+    `padding` is 1 for an odd side: the last row and column then come twice.
+    """
+    if padding:
+        images = F.pad(images, (0, 1, 0, 1), mode="replicate")
+    return F.pixel_unshuffle(images, 2)
+
+
+class Deep(nn.Module):
+    """A residual network whose work lies where the processor is quick.
+
+    Squares of 2×2 pixels become 12 channels at once (space to depth), so no convolution sees the
+    full resolution, and the many channels of the later stages keep matrix units busy. Four stages
+    of `width` · (1, 2, 4, 8) channels follow, each but the first halving the picture with a
+    stride; the last three have `depth` residual blocks each.
+
+    Parameters
+    ----------
+    side, classes
+        Pixels per side of the images, and how many classes there are.
+    width
+        Channels of the first stage.
+    depth
+        Residual blocks per stage: 1 makes 10 convolutions, 2 make 16.
+    """
+
+    def __init__(self, side: int, classes: int, *, width: int = 32, depth: int = 1) -> None:
+        super().__init__()
+        self.padding = side % 2
+        layers: list[nn.Module] = []
+        before = 12
+        for stage, channels in enumerate((width, 2 * width, 4 * width, 8 * width)):
+            stride = 1 if stage == 0 else 2
+            layers += [
+                nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+            ]
+            if stage > 0:
+                layers += [Residual(channels) for _ in range(depth)]
+            before = channels
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(before, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
+        x = self.body(to_depth(images, self.padding))  # (batch, 8 · width, side / 16, side / 16)
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
+
+
+class Joined(nn.Module):
+    """Maps of several networks, channel after channel: what the networks of an ensemble found."""
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Each (batch, channels, rows, columns) → (batch, all channels, rows, columns)."""
+        return torch.cat(maps, dim=1)
+
+
+class DeepEnsemble(nn.Module):
+    """Several networks `Deep` that answer together (Lakshminarayanan et al., 2017).
+
+    They differ in the weights they begin with and in the images that they see: while training, a
+    batch is divided among them, and each answers for its share alone. Otherwise their logits are
+    averaged. As each ends in a linear layer, the mean of their logits is one linear layer on all
+    their maps, so that what explains and exports one network does so for them all.
+
+    Parameters
+    ----------
+    side, classes, width, depth
+        As for `Deep`.
+    members
+        How many networks.
+    """
+
+    def __init__(
+        self, side: int, classes: int, *, width: int = 32, depth: int = 1, members: int = 2
+    ) -> None:
+        super().__init__()
+        networks = [Deep(side, classes, width=width, depth=depth) for _ in range(members)]
+        self.padding = networks[0].padding
+        self.bodies = nn.ModuleList(network.body for network in networks)
+        self.joined = Joined()
+        self.head = nn.Linear(sum(network.head.in_features for network in networks), classes)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.cat([network.head.weight for network in networks], dim=1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
+        x = to_depth(images, self.padding)
+        if self.training:
+            return self._apart(x)
+        maps: Tensor = self.joined([body(x) for body in self.bodies])
+        logits: Tensor = self.head(maps.mean(dim=(2, 3)) / len(self.bodies))
+        return logits
+
+    def _apart(self, x: Tensor) -> Tensor:
+        """The logits of each network for its share of the batch, in the order of the batch."""
+        weights = self.head.weight.chunk(len(self.bodies), dim=1)
+        shares = x.tensor_split(len(self.bodies))
+        each = [
+            F.linear(body(share).mean(dim=(2, 3)), weight, self.head.bias)
+            for body, weight, share in zip(self.bodies, weights, shares, strict=True)
+            if len(share)
+        ]
+        return torch.cat(each)
+
+
+def deep(
+    side: int, classes: int, *, width: int = 32, depth: int = 1, members: int = 1
+) -> nn.Module:
+    """`Deep`, or several of them that answer together."""
+    if members == 1:
+        return Deep(side, classes, width=width, depth=depth)
+    return DeepEnsemble(side, classes, width=width, depth=depth, members=members)
+
+
+class Attend(nn.Module):
+    """Softmax of queries and keys, times values; no weights of its own."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Three times (batch, heads, tokens, channels) → the same shape."""
+        if query.device.type != "cpu" or not torch.is_grad_enabled():
+            return F.scaled_dot_product_attention(query, key, value)
+        # Written out: for few tokens torch's own is several times as slow on the way back.
+        weights = (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).softmax(-1)
+        return weights.to(value.dtype) @ value
+
+
+class Places(nn.Module):
+    """Adds to each token its learned place, and appends the registers."""
+
+    def __init__(self, tokens: int, registers: int, channels: int) -> None:
+        super().__init__()
+        self.place = nn.Parameter(0.02 * torch.randn(1, tokens, channels))
+        self.registers = nn.Parameter(0.02 * torch.randn(1, registers, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, channels) → (batch, tokens + registers, channels)."""
+        return torch.cat([x + self.place, self.registers.expand(len(x), -1, -1)], dim=1)
+
+
+class Attention(nn.Module):
+    """Self-attention of all tokens, then a network for each of them (Vaswani et al., 2017).
+
+    Normalised before each part, and each part dropped for whole images at random while training
+    (stochastic depth: Huang et al., 2016).
+    """
+
+    def __init__(self, channels: int, heads: int, drop: float) -> None:
+        super().__init__()
+        self.heads, self.drop = heads, drop
+        self.norm1 = nn.LayerNorm(channels)
+        self.mix = nn.Linear(channels, 3 * channels)
+        self.attend = Attend()
+        self.out = nn.Linear(channels, channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.grow = nn.Linear(channels, 4 * channels)
+        self.shrink = nn.Linear(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, channels) → the same shape."""
+        batch, tokens, channels = x.shape
+        mixed = self.mix(self.norm1(x)).reshape(batch, tokens, 3, self.heads, -1)
+        query, key, value = mixed.permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, ·)
+        seen = self.attend(query, key, value)
+        x = x + self._dropped(self.out(seen.transpose(1, 2).reshape(batch, tokens, channels)))
+        return x + self._dropped(self.shrink(F.gelu(self.grow(self.norm2(x)))))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop == 0:
+            return x
+        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
+        return x * kept / (1 - self.drop)
+
+
+class ViT(nn.Module):
+    """A transformer for small images (Dosovitskiy et al., 2021), trained from scratch.
+
+    Two strided convolutions after space to depth make one token of 8×8 pixels (Xiao et al., 2021,
+    "Early convolutions help transformers see better"); places are learned; four registers
+    (Darcet et al., 2024) give attention somewhere to put what belongs to no place. The mean of
+    the image's own tokens is classified.
+
+    Parameters
+    ----------
+    side, classes
+        Pixels per side of the images, and how many classes there are.
+    width
+        Channels of a token; a multiple of 32, one head for each 32.
+    depth
+        Blocks of attention.
+    drop
+        Stochastic depth: how often the last block is passed by; earlier ones less, linearly.
+    """
+
+    REGISTERS = 4
+
+    def __init__(
+        self, side: int, classes: int, *, width: int = 192, depth: int = 6, drop: float = 0.1
+    ) -> None:
+        super().__init__()
+        if width % 32:
+            raise ConfigError(
+                f"The transformer cannot have {width} channels per token.",
+                expected="a multiple of 32: one head for each 32",
+                todo="set network.width",
+            )
+        self.padding = -side % 8
+        self.stem = nn.Sequential(
+            nn.Conv2d(12, width // 2, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width // 2),
+            nn.ReLU(),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+        )
+        tokens = ((side + self.padding) // 8) ** 2
+        self.places = Places(tokens, self.REGISTERS, width)
+        drops = [drop * (i + 1) / depth for i in range(depth)]
+        self.blocks = nn.Sequential(*(Attention(width, width // 32, d) for d in drops))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
+        if self.padding:
+            images = F.pad(images, (0, self.padding, 0, self.padding), mode="replicate")
+        x = self.stem(F.pixel_unshuffle(images, 2))  # (batch, width, side / 8, side / 8)
+        x = self.places(x.flatten(2).transpose(1, 2))
+        x = self.blocks(x)[:, : -self.REGISTERS].mean(dim=1)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
+
+
+def timm_network(side: int, classes: int, *, model: str = "") -> nn.Module:
+    """A network of the library timm, with fresh weights.
+
+    Raises
+    ------
+    DependencyError
+        Where timm is not installed.
+    ConfigError
+        Where it has no model of that name.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise DependencyError(
+            "A network of timm needs timm.",
+            expected="the library timm",
+            todo="pip install timm",
+        ) from error
+    if model not in timm.list_models():
+        raise ConfigError(
+            f"timm has no model {model!r}.",
+            expected="one of timm.list_models()",
+            todo="set network.model",
+        )
+    network: nn.Module = timm.create_model(model, pretrained=False, num_classes=classes)
+    return network
+
+
+def own_network(side: int, classes: int, *, module: str = "") -> nn.Module:
+    """Raise a ConfigError: a network of the user's own is handed in, not built."""
+    raise ConfigError(
+        f"The network is one of your own{module and f', {module}'}, and cannot be built by name.",
+        expected="the module itself, from Python",
+        todo="candid.train(dataset, network=module), or set network.name",
+    )
+
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "plain": Plain,
+    "deep": deep,
+    "vit": ViT,
+    "features": Features,
+    "timm": timm_network,
+    "own": own_network,
+}
+
+
+def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
+    """A network with fresh weights for images of `side` × `side` pixels.
+
+    Parameters
+    ----------
+    name
+        A key of `BUILDERS`.
+    side, classes
+        Pixels per side of the images, and how many classes there are.
+    options
+        What the builder of that name takes beside these: width, depth, …
+
+    Raises
+    ------
+    ConfigError
+        For a name that is not in `BUILDERS`, or options that the network cannot have.
+    """
+    if name not in BUILDERS:
+        raise ConfigError(
+            f"There is no network {name!r}.",
+            expected="one of: " + ", ".join(BUILDERS),
+            todo="set network.name",
+        )
+    return BUILDERS[name](side, classes, **options)
+
+
+def options(config: NetworkConfig) -> dict[str, int | float | str]:
+    """Those of the settings that the network of that name has; a width or depth of 0 is its own."""
+    match config.name:
+        case "deep":
+            chosen: dict[str, int | float | str] = {"width": config.width, "depth": config.depth}
+            if config.members > 1:  # models of one network were saved without this
+                chosen["members"] = config.members
+        case "vit":
+            chosen = {"width": config.width, "depth": config.depth, "drop": config.drop}
+        case "features":
+            chosen = {"features": config.features, "classifier": config.classifier}
+            chosen |= {"components": config.components, "cell": config.cell}
+        case "timm":
+            chosen = {"model": config.model}
+        case _:
+            chosen = {}
+    defaults = inspect.signature(BUILDERS[config.name]).parameters
+    own = {k for k in ("width", "depth") if chosen.get(k) == 0}
+    return chosen | {k: defaults[k].default for k in own}
+
+
+def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:
+    """The layers in the order in which an image passes them, and the multiply-adds for one image.
+
+    Multiply-adds are those of convolutions, fully connected layers and attention; the rest is
+    small beside them. The network is left in the mode it was in.
+    """
+    layers: list[Layer] = []
+    multiply_adds = 0
+
+    def note(name: str, module: nn.Module, output: Tensor) -> None:
+        nonlocal multiply_adds
+        shape = tuple(output.shape[1:])
+        match module:
+            case nn.Conv2d():
+                each = module.in_channels // module.groups * prod(module.kernel_size)
+                multiply_adds += prod(shape) * each
+            case nn.Linear():
+                multiply_adds += prod(shape) * module.in_features
+            case Attend():
+                multiply_adds += 2 * prod(shape) * shape[1]
+            case _:
+                pass
+        parameters = sum(p.numel() for p in module.parameters(recurse=False))
+        layers.append(Layer(name, type(module).__name__, shape, parameters, module.extra_repr()))
+
+    leaves = [(n, m) for n, m in network.named_modules() if not list(m.children())]
+    hooks = [
+        module.register_forward_hook(lambda m, _, out, name=name: note(name, m, out))
+        for name, module in leaves
+    ]
+    was_training = network.training
+    device = next(network.parameters()).device
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, side, side, device=device))
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return tuple(layers), multiply_adds

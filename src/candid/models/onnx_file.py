@@ -1,0 +1,300 @@
+"""A run's model as an ONNX file: written from the weights, known by them, run by ONNX Runtime.
+
+The file carries a digest of the weights and of `model.json` that it was made from, so that a file
+of other weights is never taken for this run's, whatever its date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import DependencyError, OutputError, RunError, go_on_with
+from candid.records import ModelCard, to_plain
+from candid.runs import RunFolder
+from candid.storage.files import atomic
+
+if TYPE_CHECKING:
+    from candid.models.network import Whole
+
+INPUT, OUTPUT = "pixels", "probabilities"
+_MADE_FROM = "candid.made_from"
+_ABOUT = "candid.model"
+
+# What decides a card's probabilities; steps and layers are for readers.
+_DECIDES = ("network", "options", "classes", "side", "mean", "std", "temperature", "mirrored")
+
+
+def onnx_path(run: RunFolder) -> Path:
+    """Where the exported model of a run lies."""
+    return run.path / "model.onnx"
+
+
+def made_from(run: RunFolder, card: ModelCard) -> str:
+    """A digest of the weights and of all in the card that decides a probability.
+
+    Raises
+    ------
+    RunError
+        Where there are no weights.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    plain = to_plain(card)
+    digest.update(json.dumps({k: plain.get(k) for k in _DECIDES}, sort_keys=True).encode())
+    try:
+        with run.weights.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise RunError(
+            f"Cannot read the weights in {run.weights}: {error.strerror}.",
+            expected="a run whose training was finished",
+            todo=f"{go_on_with(run.path)}, or name another run",
+        ) from error
+    return digest.hexdigest()
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def to_onnx(whole: Whole, card: ModelCard, made: str) -> bytes:
+    """The module as an ONNX file with a dynamic batch, marked with what it was made from.
+
+    Raises
+    ------
+    DependencyError
+        Where a library for it is not installed.
+    """
+    import torch
+
+    needs_onnx("onnx", "onnxscript")
+    with hushed():
+        program = torch.onnx.export(
+            _traced(whole, card),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("the exporter gave nothing")
+    model = program.model_proto
+    about = {"target": card.target, "classes": list(card.classes), "side": card.side}
+    mark(model, {_MADE_FROM: made, _ABOUT: json.dumps(about)})
+    model.producer_name, model.producer_version = "candid", ""
+    for node in model.graph.node:  # where each node stood in the source, with paths of this machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _traced(whole: Whole, card: ModelCard) -> Any:
+    """The module's operations for any number of pictures, as torch's `ExportedProgram`."""
+    import torch
+
+    # Two, because an axis of length one is taken for one that never changes.
+    example = torch.zeros(2, card.side, card.side, 3, dtype=torch.uint8)
+    reason: Exception | None = None
+    # Reading the code keeps `len(x)` a variable, where running it would make it a number; but not
+    # all code can be read.
+    for strict in (True, False):
+        shapes = {"pixels": {0: torch.export.Dim("n")}}
+        try:
+            return torch.export.export(whole, (example,), dynamic_shapes=shapes, strict=strict)
+        except Exception as error:  # torch raises what the module's code happens to
+            reason = reason or error
+    raise RunError(
+        f"The network {card.network!r} cannot be exported: {' '.join(str(reason).split())[:300]}",
+        expected="a module that torch.export can follow, for any number of pictures",
+        todo="use --engine torch",
+    ) from reason
+
+
+def mark(model: Any, entries: dict[str, str]) -> None:
+    """Replace what the file says of itself."""
+    del model.metadata_props[:]
+    for key, value in entries.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """The exporters warn of their own inner workings, and of libraries that are not needed."""
+    loud = [logging.getLogger(n) for n in ("", "torch.onnx", "torch.onnx._internal", "onnxscript")]
+    before = [logger.level for logger in loud]
+    try:
+        for logger in loud:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loud, before, strict=True):
+            logger.setLevel(level)
+
+
+def write_onnx(path: Path, data: bytes) -> None:
+    """Write the file, whole or not at all."""
+    with atomic(path) as part:
+        part.write_bytes(data)
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+class OnnxEngine:
+    """Runs an exported model in ONNX Runtime; several threads may ask at once.
+
+    Parameters
+    ----------
+    model
+        The file, or its bytes.
+    threads
+        Threads inside one call; 0: one per core.
+
+    Raises
+    ------
+    RunError
+        Where it is not a model that takes uint8 pixels and gives probabilities.
+    """
+
+    name = "onnx"
+
+    def __init__(self, model: Path | bytes, *, threads: int = 0) -> None:
+        needs_onnx("onnxruntime")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors alone
+        # Threads that spin while they wait would take the processor from those that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model if isinstance(model, bytes) else str(model),
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+        except Exception as error:  # ONNX Runtime raises a class of its own per kind of damage
+            raise _damaged(model, f"{type(error).__name__}: {error}") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        found = [(i.name, i.type) for i in inputs], [o.name for o in outputs]
+        if found != ([(INPUT, "tensor(uint8)")], [OUTPUT]):
+            raise _damaged(model, f"inputs and outputs are {found}")
+        about: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.made_from = about.get(_MADE_FROM)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (n, classes) of pixels (n, side, side, 3)."""
+        try:
+            out: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: pixels})[0]
+        except Exception as error:  # a class of its own per kind, as above
+            raise _damaged(b"", f"{type(error).__name__}: {error}") from error
+        return out
+
+
+def _damaged(model: Path | bytes, reason: str) -> RunError:
+    where = "The exported model" if isinstance(model, bytes) else str(model)
+    return RunError(
+        f"{where} cannot be run: {reason[:300]}",
+        expected=f"an ONNX model with the input {INPUT!r} and the output {OUTPUT!r}",
+        todo="export it again with candid export, or use --engine torch",
+    )
+
+
+def open_onnx(run: RunFolder, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
+    """The run's exported model; exported first where there is none of these weights.
+
+    A run in a folder that cannot be written to is exported anew every time, in memory.
+
+    Raises
+    ------
+    RunError
+        Where there are neither weights nor an export.
+    DependencyError
+        Where a library for it is not installed.
+    """
+    path = onnx_path(run)
+    found = _open_fresh(path, run, card, threads)
+    if found is not None:
+        return found
+    needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
+    from candid.models.network import load_whole
+
+    data = to_onnx(load_whole(run.weights, card), card, made_from(run, card))
+    engine = OnnxEngine(data, threads=threads)
+    with contextlib.suppress(OutputError):
+        write_onnx(path, data)
+    return engine
+
+
+def int8_path(run: RunFolder) -> Path:
+    """Where the quantised model of a run lies."""
+    return run.path / "model-int8.onnx"
+
+
+def open_int8(run: RunFolder, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
+    """The run's quantised model.
+
+    Raises
+    ------
+    RunError
+        Where there is none of these weights.
+    """
+    path = int8_path(run)
+    engine = _open_fresh(path, run, card, threads)
+    if engine is None:
+        raise RunError(
+            f"There is no {path.name} of these weights in {run.path}.",
+            expected="a quantised model, which needs the run's data to be made",
+            todo=f"candid export --int8 {run.path}",
+        )
+    engine.name = "int8"
+    return engine
+
+
+def is_exported(run: RunFolder, card: ModelCard) -> bool:
+    """Whether there is an exported model of the run's weights as they are."""
+    return _open_fresh(onnx_path(run), run, card, 1) is not None
+
+
+def _open_fresh(path: Path, run: RunFolder, card: ModelCard, threads: int) -> OnnxEngine | None:
+    if not path.is_file():
+        return None
+    try:
+        engine = OnnxEngine(path, threads=threads)
+    except RunError:
+        if run.weights.is_file():
+            return None  # made again
+        raise
+    # Where only the export was carried to this machine, there is nothing to hold it to.
+    if run.weights.is_file() and engine.made_from != made_from(run, card):
+        return None
+    return engine
+
+
+def needs_onnx(*modules: str) -> None:
+    """Raise a DependencyError where one of these libraries is not installed."""
+    import importlib.util
+
+    missing = [m for m in modules if importlib.util.find_spec(m) is None]
+    if missing:
+        extra = "train" if missing == ["torch"] else "onnx"
+        raise DependencyError(
+            f"This needs a library that is not installed: {', '.join(missing)}.",
+            expected=f"the extra {extra!r}",
+            todo=f"pip install 'candid[{extra}]', or use --engine torch",
+        )

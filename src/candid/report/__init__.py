@@ -1,1 +1,0 @@
-"""Records in, one HTML file and one model card out."""

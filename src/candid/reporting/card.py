@@ -1,0 +1,360 @@
+"""The model card: README.md in Hugging Face's format, with the results in its YAML head."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from candid.records import Estimate, SplitEvaluation
+from candid.reporting import audit, comparison, markdown, prose, words
+from candid.reporting.inputs import ReportInput
+from candid.reporting.usage import with_onnx, with_torch
+
+# Hugging Face's names of metrics, where it has them.
+_METRIC_TYPES = {
+    "weighted_f1": "f1",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "roc_auc": "roc_auc",
+    "average_precision": "average_precision",
+    "log_loss": "log_loss",
+    "brier_score": "brier_score",
+    "calibration_error": "expected_calibration_error",
+}
+
+
+def card(inputs: ReportInput) -> str:
+    """Write the model card of a run.
+
+    The head is YAML with a `model-index` (one result per split that was measured); undefined
+    figures stand in the text and are left out of the head, which has no word for them. Whatever
+    comes from the data is escaped for YAML and for Markdown.
+
+    Parameters
+    ----------
+    inputs
+        The records of a run; parts that are absent are named as not checked.
+
+    Returns
+    -------
+    str
+        Markdown with a YAML head, encodable as UTF-8.
+    """
+    title = f"{inputs.target} on {inputs.data_name}, {inputs.network} network"
+    parts = [
+        _head(inputs, title),
+        f"# {markdown.text(title)}",
+        " ".join(markdown.text(sentence) for sentence in prose.summary(inputs)),
+        _results(inputs),
+        "## What this is for, and what it is not for",
+        f"For:\n\n{markdown.bullets(prose.uses(inputs))}",
+        f"Not for:\n\n{markdown.bullets(prose.not_for(inputs))}",
+        f"## Limits\n\n{markdown.bullets(prose.limits(inputs))}",
+        f"## Data\n\n{_data(inputs)}",
+        f"## Training\n\n{_training(inputs)}",
+        f"## Evaluation\n\n{_evaluation(inputs)}",
+        _audit(inputs),
+        "## What was not checked\n\n"
+        + markdown.bullets([f"{u.title}. {u.reason}" for u in prose.unchecked(inputs)]),
+        f"## How to use it\n\n{_how_to_use(inputs)}",
+        f"## How to reproduce it\n\n{_reproduction(inputs)}",
+    ]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+# --- YAML ----------------------------------------------------------------------------------------
+
+
+def _head(inputs: ReportInput, title: str) -> str:
+    head: dict[str, Any] = {
+        # What the labels and pictures allow is for whoever publishes it to say.
+        "license": "other",
+        "library_name": "candid",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "face-attributes", "candid", inputs.network],
+        "metrics": [t for k, t in _METRIC_TYPES.items() if _is_measured(inputs, k)],
+    }
+    results = [_result(inputs, split) for split in inputs.evaluation.splits if split.n]
+    results = [result for result in results if result["metrics"]]
+    if results:
+        head["model-index"] = [{"name": title, "results": results}]
+    return "\n".join(["---", *_yaml(head), "---"])
+
+
+def _is_measured(inputs: ReportInput, key: str) -> bool:
+    figures = (words.split_metric(split, key) for split in inputs.evaluation.splits)
+    return any(e is not None and math.isfinite(e.value) for e in figures)
+
+
+def _result(inputs: ReportInput, split: SplitEvaluation) -> dict[str, Any]:
+    return {
+        "task": {"type": "image-classification", "name": f"predicting the label {inputs.target}"},
+        "dataset": {
+            # The field wants an id on the hub; a local folder has none, so its layout stands there.
+            "type": inputs.exploration.layout if inputs.exploration is not None else "local",
+            "name": inputs.data_name,
+            "split": split.split,
+            "args": {"images": split.n, "fingerprint": inputs.provenance.data_fingerprint},
+        },
+        "metrics": [
+            {
+                "type": kind,
+                "name": f"{words.metric(key).name} ({split.split})",
+                "value": float(f"{e.value:.6g}"),
+                "args": _interval_arguments(e),
+            }
+            for key, kind in _METRIC_TYPES.items()
+            if (e := split.metrics.get(key)) is not None and math.isfinite(e.value)
+        ],
+    }
+
+
+def _interval_arguments(estimate: Estimate) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"images": estimate.n, "interval": words.method(estimate)}
+    if estimate.people is not None:
+        arguments["people"] = estimate.people
+    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
+        arguments |= {"low": float(f"{estimate.low:.6g}"), "high": float(f"{estimate.high:.6g}")}
+    return arguments
+
+
+def _yaml(value: dict[str, Any] | list[Any]) -> list[str]:
+    """Block YAML, line by line, of dicts (keys of our own), lists, words and numbers."""
+    lines = []
+    items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+    for key, item in items:
+        start = "- " if key is None else f"{key}:"
+        if isinstance(item, dict | list) and item:
+            below = _yaml(item)
+            if key is None:
+                lines += [f"- {below[0]}", *(f"  {line}" for line in below[1:])]
+            else:
+                lines += [start, *(f"  {line}" for line in below)]
+        else:
+            lines.append(f"{start.rstrip()} {_scalar(item)}")
+    return lines
+
+
+# Words that YAML 1.1 reads as something else.
+_RESERVED = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
+_PLAIN = re.compile(r"[a-z]+(?:[_-][a-z]+)*|[a-z]+\d")
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str) and value not in _RESERVED and _PLAIN.fullmatch(value):
+        return value
+    if isinstance(value, str):
+        # JSON's strings are YAML's, but for what YAML does not hold to be printable, and the
+        # surrogates of file names that are no text.
+        quoted = json.dumps(value.encode("utf-8", "backslashreplace").decode(), ensure_ascii=False)
+        return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _yaml_escape, quoted)
+    return json.dumps(value, allow_nan=False)
+
+
+def _yaml_escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+# --- the parts -----------------------------------------------------------------------------------
+
+
+def _results(inputs: ReportInput) -> str:
+    rows = [
+        [
+            split.split,
+            words.number(f1.value),
+            words.interval(f1),
+            words.support(f1),
+            words.method(f1),
+        ]
+        for split in inputs.evaluation.splits
+        if split.n and (f1 := split.metrics.get("weighted_f1")) is not None
+    ]
+    head = ["Split", "Weighted F1", "Interval", "Stands on", "How"]
+    return markdown.table(head, rows) if rows else ""
+
+
+def _data(inputs: ReportInput) -> str:
+    e = inputs.exploration
+    if e is None:
+        return "The data were not explored in this run."
+    people = "" if e.people is None else f" of {words.people(e.people)}"
+    head = ["Split", "Images", *(f"labelled {markdown.text(c)}" for c in e.classes)]
+    rows = [
+        [
+            s.split,
+            words.count(s.n),
+            *(
+                f"{words.count(n)} ({words.percent(share.value)}; "
+                f"{words.interval(share, share=True)})"
+                for n, share in zip(s.counts, s.shares, strict=True)
+            ),
+        ]
+        for s in e.splits
+    ]
+    parts = [
+        f"{markdown.line(e.name)}: {words.count(e.n)} images{people}, {words.count(e.unreadable)} "
+        f"unreadable, {words.count(e.unlabelled)} without a label, each brought to "
+        f"{e.side} × {e.side} pixels. Shares with their intervals"
+        + (
+            f" ({words.method(e.splits[0].shares[0])}):" if e.splits and e.splits[0].shares else ":"
+        ),
+        markdown.table(head, rows),
+    ]
+    found = [f"{f.title} ({f.severity}). {f.detail}" for f in prose.attention(inputs)]
+    if found:
+        parts.append(f"What the checks of the data found:\n\n{markdown.bullets(found)}")
+    return "\n\n".join(parts)
+
+
+def _training(inputs: ReportInput) -> str:
+    train, m = inputs.config.train, inputs.model
+    texts = []
+    if m is not None:
+        kept = f"The {m.kept} weights were kept, those after batch {words.count(m.step)}."
+        kept = "" if inputs.fit else kept
+        texts.append(
+            f"The network {markdown.code(m.network)} has {words.count(m.parameters)} parameters "
+            f"and needs {words.count(m.multiply_adds)} multiply-adds for an image of {m.side} × "
+            f"{m.side} pixels. {kept} Its probabilities are calibrated with a temperature of "
+            f"{words.number(m.temperature)}."
+        )
+    if inputs.fit:
+        texts.append(
+            f"Its features are fixed; a linear classifier was fitted to those of "
+            f"{words.count(inputs.fit.images)} images as they are, not augmented, seed "
+            f"{inputs.provenance.seed}."
+        )
+    elif inputs.history:
+        last = inputs.history[-1]
+        texts.append(
+            f"Trained from scratch for {words.count(last.step)} batches of "
+            f"{words.count(train.batch_size)} images with {markdown.code(train.optimizer)}, "
+            f"learning rate {train.learning_rate:g}, seed {inputs.provenance.seed}."
+        )
+    else:
+        texts.append("There is no record of the training.")
+    if inputs.evaluation.convergence is not None:
+        c = inputs.evaluation.convergence
+        texts.append(f"{markdown.line(c.sentence)} How this was decided: {markdown.text(c.rule)}")
+    return "\n\n".join(texts)
+
+
+def _evaluation(inputs: ReportInput) -> str:
+    splits = [s for s in inputs.evaluation.splits if s.n]
+    if not splits:
+        return "No predictions were measured."
+    keys = list(dict.fromkeys(key for s in splits for key in s.metrics))
+    rows = [
+        [words.metric(key).name, *(_figure(s.metrics.get(key)) for s in splits)] for key in keys
+    ]
+    head = ["Metric", *(f"{s.split} (n = {words.count(s.n)})" for s in splits)]
+    parts = [markdown.table(head, rows)]
+    for s in splits:
+        per_class = [
+            [
+                f"labelled {markdown.text(c.name)}",
+                words.count(c.support),
+                *(_figure(e) for e in (c.precision, c.recall, c.f1)),
+            ]
+            for c in s.classes
+        ]
+        parts += [
+            f"Per class, {s.split}:",
+            markdown.table(["Class", "Images", "Precision", "Recall", "F1"], per_class),
+        ]
+    caveats = prose.caveats(inputs)
+    return "\n\n".join([*parts, markdown.bullets(caveats)] if caveats else parts)
+
+
+def _figure(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "not measured"
+    return f"{words.number(estimate.value)} ({words.interval(estimate)})"
+
+
+def _audit(inputs: ReportInput) -> str:
+    """For whom it fails, in short; nothing where no audit was made."""
+    if inputs.audit is None or not inputs.audit.splits:
+        return ""
+    said = audit.minute(inputs.audit)
+    parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(said.found)}"]
+    rows = [
+        [markdown.text(cell) for cell in row] for row in audit.card_rows(inputs.audit.splits[0])
+    ]
+    if rows:
+        surest = f"The {len(rows)} surest of {len(inputs.audit.splits[0].findings)} findings"
+        parts += [f"{surest}:", markdown.table(audit.CARD_HEAD, rows)]
+    for title, sentences in (
+        ("How sure this is", said.sure),
+        ("What could not be seen", said.unseen),
+        ("Shortcuts", audit.shortcuts_said(inputs.audit.splits[0])),
+        ("When it had better not answer", audit.abstention_said(inputs.audit)),
+        ("Labels that may be wrong", audit.noise_said(inputs.audit)),
+        ("Balance between groups", audit.balance_said(inputs.config.train)),
+        (
+            "Beside another model",
+            () if inputs.audit.comparison is None else comparison.minute(inputs.audit.comparison),
+        ),
+    ):
+        if sentences:
+            parts.append(f"{title}:\n\n{markdown.bullets(sentences)}")
+    return "\n\n".join(parts)
+
+
+def _how_to_use(inputs: ReportInput) -> str:
+    m = inputs.model
+    if m is None:
+        return "The weights are not part of this run; the figures were made from predictions."
+    fit, names = inputs.config.data.fit, words.listed([markdown.text(f"“{c}”") for c in m.classes])
+    own = (
+        " The network is not Candid's own: `network` is that module." if m.network == "own" else ""
+    )
+    mirror = "the average with the mirror image, " if m.mirrored else ""
+    return (
+        f"With PyTorch, in the folder of `model.json` and `model.safetensors`. All is inside the "
+        f"module: normalising, {mirror}the temperature and the softmax. RGB pixels go in, uint8 "
+        f"(n, {m.side}, {m.side}, 3) or floating point from 0 to 1 (n, 3, {m.side}, {m.side}). "
+        f"Calibrated probabilities of what {inputs.labeller} wrote come out, in the order {names}."
+        f"{own}\n\n"
+        + markdown.block(with_torch(m, fit).rstrip(), "python")
+        + "\n\nOr without Candid and torch: `candid export` on the folder of the run writes "
+        "`model.onnx`, which holds all of this, and plain ONNX Runtime runs it:\n\n"
+        + markdown.block(with_onnx(m, fit).rstrip(), "python")
+    )
+
+
+def _reproduction(inputs: ReportInput) -> str:
+    p = inputs.provenance
+    facts = [
+        ["Seed", str(p.seed)],
+        [
+            "Candid",
+            markdown.code_cell(p.candid)
+            + (f", commit {markdown.code_cell(p.commit)}" if p.commit else ""),
+        ],
+        ["Started", markdown.text(p.started)],
+        ["Fingerprint of the data", markdown.code_cell(p.data_fingerprint)],
+        *([markdown.text(name), markdown.text(text)] for name, text in p.machine.items()),
+        [
+            "Versions",
+            ", ".join(f"{markdown.text(n)} {markdown.text(v)}" for n, v in p.versions.items()),
+        ],
+    ]
+    parts = [markdown.block(inputs.reproduction, "sh"), markdown.table(["What", "Here"], facts)]
+    changed = prose.changed_settings(inputs.config)
+    if changed:
+        rows = [
+            [markdown.code_cell(s.name), markdown.code_cell(s.value), markdown.code_cell(s.default)]
+            for s in changed
+        ]
+        parts += [
+            "Settings that are not at their defaults (`config.toml` has all):",
+            markdown.table(["Setting", "Here", "Default"], rows),
+        ]
+    else:
+        parts.append("Every setting is at its default.")
+    return "\n\n".join(parts)

@@ -1,0 +1,231 @@
+"""What the report says about where the network looks, in sentences.
+
+Everything here is plain text: whoever prints it escapes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from candid.records import Estimate
+from candid.records.explanation import (
+    Explanation,
+    MapCheck,
+    Masking,
+    Method,
+    Subset,
+    SubsetMasking,
+)
+from candid.records.inside import Inside
+from candid.reporting import words
+
+FILLS = {"mean": "mean colour", "blur": "blur", "noise": "noise", "other": "another image"}
+TEMPLATES = {
+    "masks": "from the masks that come with the images",
+    "landmarks": "from landmarks",
+    "celeba": "from CelebA’s mean landmarks",
+}
+
+
+def lead(e: Explanation) -> list[str]:
+    """The whole section in a minute."""
+    who = "" if e.people is None else f" of {words.people(e.people)}"
+    speaks = (
+        "the class that the network answered"
+        if e.explained == "prediction"
+        else "the class that the image is labelled with"
+    )
+    sentences = [
+        f"{words.count(e.n)} {e.split} images{who} were explained with {_methods(e.methods)}: each "
+        f"map marks where the picture speaks for {speaks}."
+    ]
+    badges = {
+        state: [m.title for m in e.methods if m.state == state]
+        for state in ("passed", "failed", "not applicable")
+    }
+    if badges["passed"]:
+        sentences.append(f"{words.listed(badges['passed'])} passed every check that applies.")
+    elif e.methods:
+        sentences.append("No method passed its checks: the maps below are not to be relied on.")
+    if badges["failed"]:
+        sentences.append(f"{words.listed(badges['failed'])} failed at least one.")
+    return [*sentences, *costliest(e), *claims(e)]
+
+
+def _methods(methods: tuple[Method, ...]) -> str:
+    return "1 method" if len(methods) == 1 else f"{words.count(len(methods))} methods"
+
+
+def costliest(e: Explanation) -> list[str]:
+    """Which region costs most when it is painted over, and how much it costs elsewhere."""
+    worst = [(loss(e, r.name), r.name) for r in e.regions]
+    worst = sorted((w for w in worst if math.isfinite(w[0])), reverse=True)
+    if not worst:
+        return []
+    name = worst[0][1]
+    told = [
+        f"{points(m.f1_loss)} with {FILLS.get(m.fill, m.fill)}"
+        for m in e.maskings
+        if m.region == name and math.isfinite(m.f1_loss.value)
+    ]
+    controls = [
+        m.control_f1_loss.value
+        for m in e.maskings
+        if m.region == name and math.isfinite(m.control_f1_loss.value)
+    ]
+    text = (
+        f"Of all regions, painting over the {name} costs most. Weighted F1 falls by "
+        f"{words.listed(told)} (in points, with {_confidence(e)} intervals)"
+    )
+    if controls:
+        low, high = (words.number(100 * end, 1) for end in (min(controls), max(controls)))
+        span = low if low == high else f"{low} to {high}"
+        text += f"; the same shape at random places costs {span}"
+    return [text + "."]
+
+
+def loss(e: Explanation, region: str) -> float:
+    """The mean loss of weighted F1 over all fills; NaN where nothing was measured."""
+    found = [m.f1_loss.value for m in e.maskings if m.region == region]
+    found = [value for value in found if math.isfinite(value)]
+    return sum(found) / len(found) if found else math.nan
+
+
+def points(estimate: Estimate, *, ends: bool = False) -> str:
+    """A share of 1 in hundredths, "4.0 (3.1 to 4.9)", or only the ends of its interval."""
+    between = [estimate.low, estimate.high]
+    told = (
+        " to ".join(words.number(100 * end, 1) for end in between)
+        if all(math.isfinite(end) for end in between)
+        else words.UNDEFINED
+    )
+    if ends or not math.isfinite(estimate.value):
+        return told if ends else words.UNDEFINED
+    return f"{words.number(100 * estimate.value, 1)} ({told})"
+
+
+def claims(e: Explanation) -> list[str]:
+    """Regions on which maps and masking agree that the answers rest."""
+    found: dict[str, list[str]] = {}
+    titles = {m.name: m.title for m in e.methods}
+    for claim in e.claims:
+        if claim.state == "passed":
+            found.setdefault(claim.region, []).append(titles.get(claim.method, claim.method))
+    if found:
+        told = [f"the {region} ({words.listed(by)})" for region, by in found.items()]
+        return [f"Maps with a passing badge and masking agree on {words.listed(told)}."]
+    if any(claim.state == "failed" for claim in e.claims):
+        return ["On no region do maps with a passing badge and masking agree."]
+    return []
+
+
+def cannot(e: Explanation) -> list[str]:
+    """What maps can show, and what they cannot."""
+    texts = [
+        "A map shows where the network’s answer is sensitive. It does not show what it made of "
+        "that place: a bright mouth can be about lipstick, a beard or a smile.",
+        "A map can look right and say nothing about the network. That is why each method bears a "
+        "badge: a method whose map stays the same when the weights are randomised draws the edges "
+        "of the picture, not the network’s reasons (Adebayo et al. 2018).",
+        "Masking is the stronger evidence: something is taken away and the loss is measured. But a "
+        "masked face is no natural face, so every region is filled in several ways and held "
+        "against the same shape at random places. Where two regions tell the same, the network can "
+        "do without either, and both look unimportant.",
+        "An average over aligned faces says what is common, not what decided about one face.",
+        "None of this says why annotators chose a label, nor what is true of the people in the "
+        "pictures.",
+    ]
+    return texts if e.maskings else [t for t in texts if not t.startswith("Masking")]
+
+
+def _confidence(e: Explanation) -> str:
+    return f"{100 * e.confidence:g}%"
+
+
+def support(subset: Subset) -> str:
+    """What stands behind a mean: "1,200 images of 400 people"."""
+    text = f"{words.count(subset.n)} {'image' if subset.n == 1 else 'images'}"
+    return text if subset.people is None else f"{text} of {words.people(subset.people)}"
+
+
+def reason(method: Method) -> str:
+    """The figures behind a badge, on one line: of what failed, or of the first that passed."""
+    failed = [c for c in method.checks if c.state == "failed"]
+    passed = [c for c in method.checks if c.state == "passed"]
+    told = [figure(c) for c in failed or passed[:1]]
+    if not told:
+        return "no check says anything about it"
+    more = len(passed) - 1
+    if not failed and more > 0:
+        told.append(f"{words.count(more)} more passed")
+    return "; ".join(told)
+
+
+def figure(check: MapCheck) -> str:
+    """A check's figure beside what it was held against: "stability 0.88 (to lie above 0.50)"."""
+    return (
+        f"{check.title[:1].lower()}{check.title[1:]} {words.number(check.figure.value, 2)} (to lie "
+        f"{check.direction} {words.number(check.threshold, 2)})"
+    )
+
+
+def masking_table(e: Explanation) -> list[tuple[str, list[Masking]]]:
+    """The maskings of each region, the costliest first, undefined last."""
+    rows: dict[str, list[Masking]] = {r.name: [] for r in e.regions}
+    for masking in e.maskings:
+        rows.setdefault(masking.region, []).append(masking)
+    return [(name, rows[name]) for name in by_cost(e, rows) if rows[name]]
+
+
+def subset_masking_table(e: Explanation) -> list[tuple[Subset, list[SubsetMasking]]]:
+    """Of each class and group, what painting over each region costs, in the order of the regions.
+
+    A region that none of its images shows has no figures, but keeps its place.
+    """
+    found = {(m.subset, m.region): m for m in e.subset_maskings}
+    keys = {m.subset for m in e.subset_maskings}
+    return [
+        (s, [found[s.key, r.name] for r in e.regions if (s.key, r.name) in found])
+        for s in e.subsets
+        if s.key in keys
+    ]
+
+
+def by_cost(e: Explanation, regions: Iterable[str]) -> list[str]:
+    """Regions, the costliest first; without maskings as they come."""
+    costs = {name: loss(e, name) for name in regions}
+    return sorted(costs, key=lambda n: -costs[n] if math.isfinite(costs[n]) else math.inf)
+
+
+# --- seen from inside ----------------------------------------------------------------------------
+
+
+def unit_note(inside: Inside) -> str:
+    """Which units are shown, and why these."""
+    shown = f"{words.count(len(inside.units))} of its {words.count(inside.units_in_layer)} units"
+    why = (
+        "those that move the answer most: by how much what a unit adds to the answer varies from "
+        "face to face"
+        if inside.units and math.isfinite(inside.units[0].weight)
+        else "those that vary most from face to face, or those that were asked for"
+    )
+    return (
+        f"Layer “{inside.layer}”, {shown}: {why}. From {words.count(inside.n)} faces, each unit’s "
+        "strongest and weakest."
+    )
+
+
+def resemblance_note(inside: Inside) -> str:
+    """What the surest mistakes are compared with."""
+    if not inside.mistakes:
+        return f"Among {words.count(inside.n)} images there is no mistake."
+    shown, all_of_them = len(inside.resemblances), inside.mistakes
+    return (
+        f"The surest {words.count(shown)} of {words.count(all_of_them)} mistakes among "
+        f"{words.count(inside.n)} images, each beside the most similar of "
+        f"{words.count(inside.training_n)} training images: by the cosine of the "
+        f"{words.count(inside.hidden_size)} numbers in the last hidden layer (1: the same "
+        "direction). Neighbours that bear the predicted label show what the network took the face "
+        "for."
+    )

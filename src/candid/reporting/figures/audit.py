@@ -1,0 +1,209 @@
+"""Charts of the audit: gaps with their intervals, pairs of values, error against coverage."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import altair as alt
+
+from candid.records.abstention import Abstention, RiskCoverage
+from candid.records.audit import SplitAudit
+from candid.reporting import words
+from candid.reporting.audit import named, rows, worse_sides
+from candid.reporting.figures.chart import (
+    Figure,
+    Key,
+    again,
+    colour,
+    data_of,
+    distinct,
+    figure,
+    key_to,
+    percent_axis,
+    zero_line,
+)
+
+_LONGEST = 34  # letters of a group's name: a range of a measure needs them
+MOST_GAPS = 40  # more lines nobody reads in a chart; the table has them all
+_MOST_PAIRS = 24
+_MOST_CURVES = 6
+# Which lines the page asks for: by name, or only those of gaps that were found.
+_ASKED = (
+    "(!only_found || datum.state === 'found') && "
+    "(asked === '' ? (only_found || datum.shown) : indexof(datum.asked, asked) >= 0)"
+)
+_STATES = {"found": "var(--c2)", "not found": "var(--c1)", "too few to say": "var(--faint)"}
+
+
+def gaps(split: SplitAudit) -> Figure | None:
+    """A forest plot: each group's accuracy less that of the rest, the worst first."""
+    known = worse_sides([r for r in rows(split) if math.isfinite(r.gap.value)])
+    if not known:
+        return None
+    half = MOST_GAPS // 2
+    middle = range(half, len(known) - half) if len(known) > MOST_GAPS else range(0)
+    names = distinct([r.name for r in known], _LONGEST)
+    data: list[dict[str, Any]] = [
+        {
+            "group": name,
+            "gap": 100 * r.gap.value,
+            "low": 100 * r.gap.low,
+            "high": 100 * r.gap.high,
+            "n": r.gap.n,
+            "people": r.gap.people,
+            "state": r.group.state if r.group.state == "too few to say" else r.gap.state,
+            "asked": r.name.lower(),
+            "shown": i not in middle,
+        }
+        for i, (name, r) in enumerate(zip(names, known, strict=True))
+    ]
+    base = (
+        alt.Chart(data_of(data))
+        .transform_filter(_ASKED)
+        .encode(
+            y=alt.Y("group:N", title=None, sort=names, axis=alt.Axis(labelLimit=210)),
+            color=alt.Color(
+                "state:N",
+                scale=alt.Scale(domain=list(_STATES), range=list(_STATES.values())),
+                legend=None,
+            ),
+            tooltip=[
+                alt.Tooltip("group:N"),
+                alt.Tooltip("gap:Q", title="points of accuracy", format="+.2f"),
+                alt.Tooltip("low:Q", title="from", format="+.2f"),
+                alt.Tooltip("high:Q", title="to", format="+.2f"),
+                alt.Tooltip("n:Q", title="images", format=","),
+                alt.Tooltip("people:Q", title="people", format=","),
+                alt.Tooltip("state:N"),
+            ],
+        )
+    )
+    x = alt.X("gap:Q", title="points from the rest")
+    whiskers = base.mark_rule(strokeWidth=2).encode(x=again(x, "low:Q"), x2="high:Q")
+    chart = zero_line(x) + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
+    chart = chart.add_params(
+        alt.param(name="asked", value=""), alt.param(name="only_found", value=False)
+    )
+    cut = f" The {half} at either end of {len(known)}; ask for others above." if middle else ""
+    told = [d for d in data if d["shown"]]
+    return figure(
+        "audit-gaps",
+        f"Gaps in accuracy to the rest, {split.split}",
+        f"Left of the line: worse than the rest; lines are {_percent(known[0].gap.confidence)} "
+        f"intervals. {words.count(split.n)} images. Of two opposite values the one that fares "
+        f"worse is shown.{cut}",
+        "Gaps in accuracy. "
+        + "; ".join(f"{d['group']} {words.number(d['gap'], 1)} points, {d['state']}" for d in told)
+        + ".",
+        chart.properties(height=17 * len(told) + 20),
+        key=(Key("found", 2), Key("not found", 1), Key("too few to say", 0)),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
+
+
+def pairs(split: SplitAudit) -> Figure | None:
+    """A heat map of pairs of values: accuracy less that of the rest."""
+    grid = split.grid
+    if grid is None or len(grid.conditions) < 2:
+        return None
+    order = sorted(
+        range(len(grid.conditions)),
+        key=lambda i: min((g for g in grid.gap[i] if math.isfinite(g)), default=0.0),
+    )[:_MOST_PAIRS]
+    names = distinct([named([grid.conditions[i]]) for i in order])
+    data: list[dict[str, Any]] = [
+        {
+            "a": names[i],
+            "b": names[j],
+            "gap": 100 * grid.gap[x][y],
+            "n": grid.n[x][y],
+            "found": grid.found[x][y],
+        }
+        for i, x in enumerate(order)
+        for j, y in enumerate(order)
+        if math.isfinite(grid.gap[x][y])
+    ]
+    if not data:
+        return None
+    most = max(abs(d["gap"]) for d in data) or 1.0
+    axis = alt.Axis(labelLimit=130, domain=False, ticks=False, labelOverlap=False)
+    across = axis.copy()
+    across.labelAngle = -90
+    across.labelOverlap = "greedy"  # on a narrow page some names would stand on others
+    base = alt.Chart(data_of(data)).encode(
+        x=alt.X("b:N", title=None, sort=names, axis=across),
+        y=alt.Y("a:N", title=None, sort=names, axis=axis),
+        tooltip=[
+            alt.Tooltip("a:N", title="both"),
+            alt.Tooltip("b:N", title="and"),
+            alt.Tooltip("gap:Q", title="points of accuracy", format="+.2f"),
+            alt.Tooltip("n:Q", title="images", format=","),
+            alt.Tooltip("found:N", title="found"),
+        ],
+    )
+    cells = base.mark_rect().encode(
+        color=alt.Color(
+            "gap:Q",
+            scale=alt.Scale(
+                domain=[-most, 0, most], range=["#c2570c", "#8882", "#1d6fb8"], interpolate="rgb"
+            ),
+            legend=None,
+        )
+    )
+    dots = base.transform_filter("datum.found").mark_circle(size=26, color="var(--ink)", opacity=1)
+    return figure(
+        "audit-pairs",
+        f"Two values together, {split.split}",
+        f"Orange: worse than the rest, blue: better; the darkest is {words.number(most, 1)} points "
+        "of accuracy. A dot marks a gap that was found; the diagonal holds single values; empty: "
+        "too few images. The values with the widest gaps.",
+        f"A heat map of gaps for {len(names)} values with each other.",
+        (cells + dots).properties(height=max(120, 20 * len(names))),
+    )
+
+
+def coverage(abstention: Abstention) -> Figure | None:
+    """Error among the surest images against how many of them are answered."""
+    curves = [c for c in abstention.curves if c.kind in ("all", "group") and c.coverage]
+    everyone = [c for c in curves if c.kind == "all"]
+    worst = sorted((c for c in curves if c.kind == "group"), key=lambda c: -c.error[-1])
+    shown = everyone + worst[: _MOST_CURVES - 1]
+    if not shown:
+        return None
+    names = distinct([_curve(c) for c in shown])
+    data: list[dict[str, Any]] = [
+        {"group": name, "coverage": x, "error": y}
+        for name, c in zip(names, shown, strict=True)
+        for x, y in zip(c.coverage, c.error, strict=True)
+    ]
+    chart = (
+        alt.Chart(data_of(data))
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=alt.X("coverage:Q", title="share of the images that is answered",
+                    scale=alt.Scale(domain=[0, 1]), axis=percent_axis()),
+            y=alt.Y("error:Q", title="share of the answers that is wrong", axis=percent_axis()),
+            color=colour(names, field="group"),
+            tooltip=[
+                alt.Tooltip("group:N"),
+                alt.Tooltip("coverage:Q", format=".1%"),
+                alt.Tooltip("error:Q", format=".2%"),
+            ],
+        )
+    )  # fmt: skip
+    return figure(
+        "audit-coverage",
+        "Error against coverage",
+        "The surest answers first. All images, and the groups with the highest error.",
+        "Curves of error against coverage for " + words.listed(names) + ".",
+        chart.properties(height=260),
+        key=key_to(names),
+    )
+
+
+def _curve(curve: RiskCoverage) -> str:
+    return "all images" if curve.kind == "all" else f"{curve.attribute}: {curve.value}"

@@ -1,0 +1,168 @@
+"""Charts of two models on the same images: what changed for whom, and how far gaps are apart."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import altair as alt
+
+from candid.records.compare import Comparison, GroupChange
+from candid.reporting import words
+from candid.reporting.comparison import difference, every, name
+from candid.reporting.figures.chart import (
+    Figure,
+    Key,
+    again,
+    data_of,
+    distinct,
+    figure,
+    zero_line,
+)
+
+_MOST_CHANGES = 30
+_MOST_GAPS = 20
+_WORDS = {
+    "better": "var(--c3)", "worse": "var(--c2)", "not found": "var(--c1)",
+    "too few to say": "var(--faint)",
+}  # fmt: skip
+
+# A group's name and the label: letters, and the pixels that they may take.
+_LONGEST, _WIDEST = 40, 240
+
+
+def charts(comparison: Comparison) -> dict[str, Figure]:
+    """The charts that there is something to draw for, by name."""
+    drawn = (changes(comparison), gaps(comparison))
+    return {chart.name: chart for chart in drawn if chart is not None}
+
+
+def changes(comparison: Comparison) -> Figure | None:
+    """A forest plot: B's accuracy less A's for all images, each class, and the groups in order."""
+    known = [g for g in every(comparison) if math.isfinite(difference(g).value)]
+    if not known:
+        return None
+    shown = [g for g in known if g.state != "too few to say"] or known
+    shown = shown[:_MOST_CHANGES]
+    names = distinct([name(g) for g in shown], _LONGEST)
+    data: list[dict[str, Any]] = [
+        {
+            "group": label,
+            "change": 100 * difference(g).value,
+            "low": 100 * difference(g).low,
+            "high": 100 * difference(g).high,
+            "n": g.n,
+            "people": g.people,
+            "lost": g.lost,
+            "gained": g.gained,
+            "state": _word(g),
+        }
+        for label, g in zip(names, shown, strict=True)
+    ]
+    base = alt.Chart(data_of(data)).encode(
+        y=alt.Y("group:N", title=None, sort=names, axis=alt.Axis(labelLimit=_WIDEST)),
+        color=alt.Color(
+            "state:N",
+            scale=alt.Scale(domain=list(_WORDS), range=list(_WORDS.values())),
+            legend=None,
+        ),
+        tooltip=[
+            alt.Tooltip("group:N"),
+            alt.Tooltip("change:Q", title="points of accuracy", format="+.2f"),
+            alt.Tooltip("low:Q", title="from", format="+.2f"),
+            alt.Tooltip("high:Q", title="to", format="+.2f"),
+            alt.Tooltip("n:Q", title="images", format=","),
+            alt.Tooltip("people:Q", title="people", format=","),
+            alt.Tooltip("lost:Q", title="became wrong", format=","),
+            alt.Tooltip("gained:Q", title="became right", format=","),
+            alt.Tooltip("state:N"),
+        ],
+    )
+    x = alt.X("change:Q", title="change, points")
+    whiskers = base.mark_rule(strokeWidth=2).encode(x=again(x, "low:Q"), x2="high:Q")
+    chart = zero_line(x) + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
+    cut = "" if len(shown) == len(known) else f" {len(shown)} of {len(known)}; all are below."
+    return figure(
+        "comparison-changes",
+        "What changed for whom",
+        f"Right of the line: better with “{comparison.b}”. Lines are intervals, paired by person. "
+        f"{words.count(comparison.n)} {comparison.split} images.{cut}",
+        "Changes in accuracy. "
+        + "; ".join(
+            f"{d['group']} {words.number(d['change'], 1)} points, {d['state']}" for d in data
+        )
+        + ".",
+        chart.properties(height=17 * len(data) + 20),
+        key=(
+            Key("better", 3), Key("worse", 2), Key("not found", 1), Key("too few to say", 0),
+        ),
+    )  # fmt: skip
+
+
+def _word(change: GroupChange) -> str:
+    if change.state != "found":
+        return change.state
+    return "better" if difference(change).value > 0 else "worse"
+
+
+def gaps(comparison: Comparison) -> Figure | None:
+    """How far the groups that A failed most were from the rest, and how far they are with B."""
+    known = [
+        (g, g.gap)
+        for g in comparison.groups
+        if g.gap is not None
+        and g.state != "too few to say"
+        and math.isfinite(g.gap.a)
+        and math.isfinite(g.gap.b)
+        and min(g.gap.a, g.gap.b) < 0
+    ]
+    known = sorted(known, key=lambda pair: pair[1].a)[:_MOST_GAPS]
+    if not known:
+        return None
+    names = distinct([name(g) for g, _ in known], _LONGEST)
+    data: list[dict[str, Any]] = [
+        {
+            "group": label,
+            "a": 100 * gap.a,
+            "b": 100 * gap.b,
+            "low": 100 * gap.difference.low,
+            "high": 100 * gap.difference.high,
+            "change": 100 * gap.difference.value,
+            "n": g.n,
+            "people": g.people,
+        }
+        for label, (g, gap) in zip(names, known, strict=True)
+    ]
+    base = alt.Chart(data_of(data)).encode(
+        y=alt.Y("group:N", title=None, sort=names, axis=alt.Axis(labelLimit=_WIDEST)),
+        tooltip=[
+            alt.Tooltip("group:N"),
+            alt.Tooltip("a:Q", title="gap before", format="+.2f"),
+            alt.Tooltip("b:Q", title="gap after", format="+.2f"),
+            alt.Tooltip("change:Q", title="change", format="+.2f"),
+            alt.Tooltip("low:Q", title="from", format="+.2f"),
+            alt.Tooltip("high:Q", title="to", format="+.2f"),
+            alt.Tooltip("n:Q", title="images", format=","),
+            alt.Tooltip("people:Q", title="people", format=","),
+        ],
+    )
+    x = alt.X("a:Q", title="points from the rest")
+    lines = base.mark_rule(strokeWidth=1.5, color="var(--rule-strong)").encode(
+        x=again(x, "a:Q"), x2="b:Q"
+    )
+    before = base.mark_point(size=45, opacity=1, color="var(--c1)", filled=False).encode(x=x)
+    after = base.mark_circle(size=55, opacity=1, color="var(--c1)").encode(x=again(x, "b:Q"))
+    return figure(
+        "comparison-gaps",
+        "Gaps to the rest, before and after",
+        f"Nearer to the line is fairer. The {len(data)} groups that “{comparison.a}” failed most; "
+        "intervals of the changes are in the table.",
+        "Gaps in accuracy before and after. "
+        + "; ".join(
+            f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points"
+            for d in data
+        )
+        + ".",
+        (zero_line(x) + lines + before + after).properties(height=17 * len(data) + 20),
+        key=(Key(f"before: {comparison.a}", 1, is_open=True), Key(f"after: {comparison.b}", 1)),
+    )

@@ -1,0 +1,202 @@
+"""Charts of the data: class balance, light, attributes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from candid.records import AttributeSummary, Exploration, Histogram
+from candid.reporting import words
+from candid.reporting.figures.chart import (
+    MOST_CLASSES,
+    Figure,
+    again,
+    colour,
+    data_of,
+    distinct,
+    ends,
+    figure,
+    key_to,
+    percent_axis,
+    share_axis,
+)
+from candid.reporting.inputs import attributes_of
+
+
+def balance(exploration: Exploration) -> Figure | None:
+    """The share of each class in each split, with intervals."""
+    rows: list[dict[str, Any]] = [
+        {"split": s.split, "class": name, "count": n, **ends(share)}
+        for s in exploration.splits
+        for name, n, share in zip(exploration.classes, s.counts, s.shares, strict=True)
+        if math.isfinite(share.value)
+    ]
+    if not rows or len(exploration.classes) > MOST_CLASSES:
+        return None
+    base = alt.Chart(data_of(rows)).encode(
+        y=alt.Y("split:N", title=None, sort=[s.split for s in exploration.splits]),
+        color=colour(exploration.classes),
+        yOffset=alt.YOffset("class:N", sort=list(exploration.classes)),
+        tooltip=[
+            alt.Tooltip("split:N"),
+            alt.Tooltip("class:N", title="labelled"),
+            alt.Tooltip("value:Q", title="share", format=".1%"),
+            alt.Tooltip("low:Q", title="from", format=".1%"),
+            alt.Tooltip("high:Q", title="to", format=".1%"),
+            alt.Tooltip("count:Q", title="images", format=","),
+        ],
+    )
+    x = share_axis("value:Q", "share of images")
+    bars = base.mark_bar(height={"band": 0.8}).encode(x=x)
+    whiskers = base.mark_rule(strokeWidth=1.5).encode(
+        x=again(x, "low:Q"), x2="high:Q", color=alt.value("var(--ink)")
+    )
+    step = 18 * max(2, len(exploration.classes)) + 12
+    alt_text = "; ".join(
+        f"{s.split}: "
+        + ", ".join(
+            f"{words.percent(e.value)} labelled {c}"
+            for c, e in zip(exploration.classes, s.shares, strict=True)
+        )
+        for s in exploration.splits
+    )
+    return figure(
+        "balance",
+        "Class balance in each split",
+        "Share of the images of each split that bear each label; the thin line is the interval "
+        f"({words.method(exploration.splits[0].shares[0])}).",
+        f"Bars of class shares. {alt_text}.",
+        (bars + whiskers).properties(height=step * len(exploration.splits)),
+        key=key_to(exploration.classes),
+    )
+
+
+def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) -> Figure | None:
+    """One histogram per class, each as a share of its own images."""
+    rows: list[dict[str, Any]] = []
+    for group in groups:
+        total = sum(group.counts)
+        if total:
+            rows += [
+                {"class": group.group, "low": low, "high": high, "share": n / total, "count": n}
+                for low, high, n in zip(
+                    group.edges[:-1], group.edges[1:], group.counts, strict=True
+                )
+            ]
+    if not rows or len(groups) > MOST_CLASSES:
+        return None
+    shown = [g for g in groups if sum(g.counts)]
+    base = alt.Chart(data_of(rows)).encode(
+        y=alt.Y("share:Q", stack=None, title="share of images", axis=percent_axis()),
+        color=colour([g.group for g in shown]),
+        tooltip=[
+            alt.Tooltip("class:N", title="labelled"),
+            alt.Tooltip("low:Q", title="from", format=".2f"),
+            alt.Tooltip("high:Q", title="to", format=".2f"),
+            alt.Tooltip("share:Q", format=".1%"),
+            alt.Tooltip("count:Q", title="images", format=","),
+        ],
+    )
+    axis = alt.Axis(grid=False, tickCount=5)
+    if len(shown) <= 3:
+        x = alt.X("low:Q", bin="binned", title=what, axis=axis)
+        chart = base.mark_bar(opacity=0.45, binSpacing=0).encode(x=x, x2="high:Q")
+    else:  # too many to see through
+        x = alt.X("low:Q", title=what, axis=axis)
+        chart = base.mark_line(interpolate="step-after", strokeWidth=1.5).encode(x=x)
+    means = [
+        f"labelled {g.group}: mean {words.number(g.mean)}, standard deviation "
+        f"{words.number(g.sd)}, n = {words.count(sum(g.counts))}"
+        for g in shown
+    ]
+    n = sum(sum(g.counts) for g in shown)
+    caption = f"Each class as a share of its own images; n = {words.count(n)}."
+    if len(means) <= 3:
+        caption += f" {'; '.join(means)}.".replace(" labelled", " Labelled", 1)
+    return figure(
+        name,
+        title,
+        caption,
+        f"Histograms of {what}. {'; '.join(means)}.",
+        chart.properties(height=180),
+        key=key_to([g.group for g in shown]),
+        wide=False,
+    )
+
+
+def _share_ends(a: AttributeSummary, i: int) -> dict[str, float | int | None]:
+    """The interval of one class's share, where the file has it."""
+    if not a.class_estimates:
+        return {"share_low": None, "share_high": None, "share_n": None}
+    e = a.class_estimates[i]
+    return {"share_low": e.low, "share_high": e.high, "share_n": e.n}
+
+
+def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure | None:
+    """How often the attributes that go most with the label stand in each class."""
+    here = [a for a in attributes_of(exploration, split) if math.isfinite(a.association.value)]
+    if not here or len(exploration.classes) > MOST_CLASSES:
+        return None
+    rows: list[dict[str, Any]] = []
+    here = here[:most]
+    names = distinct(
+        [a.attribute if a.value == "yes" else f"{a.attribute}: {a.value}" for a in here]
+    )
+    for name, a in zip(names, here, strict=True):
+        rows += [
+            {
+                "attribute": name,
+                "class": c,
+                "share": s,
+                "n": a.prevalence.n,
+                **ends(a.association),
+                **_share_ends(a, i),
+            }
+            for i, (c, s) in enumerate(zip(exploration.classes, a.class_shares, strict=True))
+            if math.isfinite(s)
+        ]
+    y = alt.Y("attribute:N", title=None, sort=names, axis=alt.Axis(labelLimit=150))
+    base = alt.Chart(data_of(rows))
+    x = share_axis("share:Q", "share of the class’s images")
+    lines = base.mark_rule(color="var(--rule-strong)").encode(
+        y=y, x=again(x, "min(share):Q"), x2="max(share):Q"
+    )
+    dots = base.mark_circle(size=70, opacity=1).encode(
+        y=y,
+        x=x,
+        color=colour(exploration.classes),
+        tooltip=[
+            alt.Tooltip("attribute:N"),
+            alt.Tooltip("class:N", title="labelled"),
+            alt.Tooltip("share:Q", format=".1%"),
+            alt.Tooltip("share_low:Q", title="from", format=".1%"),
+            alt.Tooltip("share_high:Q", title="to", format=".1%"),
+            alt.Tooltip("share_n:Q", title="of images", format=","),
+            alt.Tooltip("value:Q", title="Cramér’s V", format=".2f"),
+            alt.Tooltip("low:Q", title="V from", format=".2f"),
+            alt.Tooltip("high:Q", title="V to", format=".2f"),
+            alt.Tooltip("n:Q", title="images of the split", format=","),
+        ],
+    )
+    alt_text = "; ".join(
+        f"{a.attribute} {a.value}: "
+        + ", ".join(
+            f"{words.percent(s)} of {c}"
+            for c, s in zip(exploration.classes, a.class_shares, strict=True)
+        )
+        for a in here[:5]
+    )
+    return figure(
+        "attributes",
+        "Attributes that go most with the label",
+        f"Among the {words.count(max(a.prevalence.n for a in here))} images of {split}: the share "
+        "of each class’s images that bear the attribute, ordered by Cramér’s V with the label. The "
+        "further apart the dots, the easier it is for a model to use the attribute in place of the "
+        "label.",
+        f"Dots per class for the attributes most associated with the label. {alt_text}.",
+        (lines + dots).properties(height=20 * len(names) + 8),
+        key=key_to(exploration.classes),
+    )

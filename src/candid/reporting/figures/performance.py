@@ -1,0 +1,335 @@
+"""Charts of how well the model does: scores, confusion, curves, reliability."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from candid.records import Curve, Estimate, ReliabilityBin, SplitEvaluation
+from candid.reporting import words
+from candid.reporting.figures.chart import (
+    COLOURS,
+    MOST_CLASSES,
+    Figure,
+    Key,
+    again,
+    colour,
+    dash,
+    data_of,
+    diagonal,
+    distinct,
+    ends,
+    figure,
+    key_to,
+)
+
+
+def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
+    """The scores of which 1 is the best, with intervals, split by split."""
+    keys = ["weighted_f1", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"]
+    rows: list[dict[str, Any]] = [
+        {"metric": words.metric(key).name, "split": s.split, "n": e.n, **ends(e)}
+        for s in splits
+        for key in keys
+        if (e := s.metrics.get(key)) is not None and math.isfinite(e.value)
+    ]
+    if not rows:
+        return None
+    names = [words.metric(key).name for key in keys]
+    lowest = min([row["low"] if math.isfinite(row["low"]) else row["value"] for row in rows])
+    floor = max(0.0, math.floor((lowest - 0.005) * 50) / 50)
+    order = [s.split for s in splits]
+    base = alt.Chart(data_of(rows)).encode(
+        y=alt.Y("metric:N", title=None, sort=names),
+        yOffset=alt.YOffset("split:N", sort=order, scale=alt.Scale(paddingOuter=0.6)),
+        color=colour(order, field="split"),
+        tooltip=[
+            alt.Tooltip("metric:N"),
+            alt.Tooltip("split:N"),
+            alt.Tooltip("value:Q", format=".4f"),
+            alt.Tooltip("low:Q", title="from", format=".4f"),
+            alt.Tooltip("high:Q", title="to", format=".4f"),
+            alt.Tooltip("n:Q", title="images", format=","),
+        ],
+    )
+    x = alt.X(
+        "value:Q",
+        title="score",
+        scale=alt.Scale(domain=[floor, 1], nice=False),
+        axis=alt.Axis(tickCount=6),
+    )
+    whiskers = base.mark_rule(strokeWidth=2, clip=True).encode(x=again(x, "low:Q"), x2="high:Q")
+    chart = whiskers + base.mark_circle(size=60, opacity=1).encode(x=x)
+    return figure(
+        "scores",
+        "Scores with their intervals",
+        f"1 is perfect; the axis starts at {words.number(floor, 2)}. "
+        + " ".join(f"{s.split.capitalize()}: n = {words.count(s.n)}." for s in splits),
+        "Scores with intervals. "
+        + "; ".join(f"{r['split']} {r['metric']} {words.number(r['value'])}" for r in rows)
+        + ".",
+        chart.properties(height=36 * len({row["metric"] for row in rows}) + 10),
+        key=key_to(order),
+    )
+
+
+def confusion(split: SplitEvaluation) -> Figure | None:
+    """Counts of labels by predictions, shaded by the share of the label’s images."""
+    names = distinct([c.name for c in split.classes])
+    rows: list[dict[str, Any]] = []
+    for label, counts in zip(names, split.confusion, strict=True):
+        total = sum(counts)
+        rows += [
+            {"label": label, "prediction": p, "count": n, "share": n / total if total else 0.0}
+            for p, n in zip(names, counts, strict=True)
+        ]
+    if not rows:
+        return None
+    turned = 0 if len(names) <= 3 else -90
+    axis = alt.Axis(labelLimit=90, domain=False, ticks=False, labelFlush=False)
+    across = axis.copy()
+    across.labelAngle = turned
+    across.labelOverlap = False
+    base = alt.Chart(data_of(rows)).encode(
+        x=alt.X(
+            "prediction:N",
+            title="predicted",
+            sort=names,
+            axis=across,
+        ),
+        y=alt.Y("label:N", title="labelled", sort=names, axis=axis),
+        tooltip=[
+            alt.Tooltip("label:N", title="labelled"),
+            alt.Tooltip("prediction:N", title="predicted"),
+            alt.Tooltip("count:Q", title="images", format=","),
+            alt.Tooltip("share:Q", title="share of the label’s images", format=".1%"),
+        ],
+    )
+    cells = base.mark_rect(color=COLOURS[0], stroke="var(--paper)", strokeWidth=2).encode(
+        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 1]), legend=None)
+    )
+    chart: alt.LayerChart | alt.Chart = cells
+    if len(names) <= 10:
+        ink = alt.condition(
+            "datum.share > 0.55", alt.value("var(--paper)"), alt.value("var(--ink)")
+        )
+        chart = cells + base.mark_text(fontSize=13 if len(names) <= 4 else 10).encode(
+            text=alt.Text("count:Q", format=","), color=ink
+        )
+    wrong = sum(r["count"] for r in rows if r["label"] != r["prediction"])
+    alt_text = "; ".join(
+        f"labelled {r['label']}, predicted {r['prediction']}: {words.count(r['count'])}"
+        for r in rows[:25]
+    )
+    return figure(
+        f"confusion-{split.split}",
+        f"Confusion, {split.split}",
+        "Rows are labels, columns predictions; the stronger the colour, the larger the share of "
+        "the row. "
+        f"{words.count(wrong)} of {words.count(split.n)} images off the diagonal.",
+        f"Confusion matrix, {split.split}. {alt_text}.",
+        chart.properties(height=max(180, (30 if len(names) <= 10 else 14) * len(names))),
+        wide=len(names) > 6,
+    )
+
+
+def roc(split: SplitEvaluation) -> Figure | None:
+    """True positive rate against false positive rate."""
+    # Two classes: the second's curve says it all, the first's is its mirror image.
+    curves = split.roc[-1:] if len(split.classes) == 2 else split.roc
+    areas = {c.name: c.roc_auc for c in split.classes}
+    return _curves(
+        f"roc-{split.split}",
+        f"ROC, {split.split}",
+        curves,
+        "false positive rate",
+        "true positive rate",
+        areas,
+        "area",
+        [c.name for c in split.classes],
+        guess=True,
+    )
+
+
+def precision_recall(split: SplitEvaluation) -> Figure | None:
+    """Precision against recall."""
+    return _curves(
+        f"precision-recall-{split.split}",
+        f"Precision and recall, {split.split}",
+        split.precision_recall,
+        "recall",
+        "precision",
+        {c.name: c.average_precision for c in split.classes},
+        "average precision",
+        [c.name for c in split.classes],
+    )
+
+
+def _curves(
+    name: str,
+    title: str,
+    curves: Sequence[Curve],
+    x: str,
+    y: str,
+    areas: dict[str, Estimate],
+    area: str,
+    classes: Sequence[str],
+    *,
+    guess: bool = False,
+) -> Figure | None:
+
+    rows: list[dict[str, Any]] = [
+        {"class": curve.name, "order": i, "x": a, "y": b}
+        for curve in curves
+        for i, (a, b) in enumerate(zip(curve.x, curve.y, strict=True))
+        if math.isfinite(a) and math.isfinite(b)
+    ]
+    if not rows or len(curves) > MOST_CLASSES:
+        return None
+    drawn = {row["class"] for row in rows}
+    shown = [c for c in classes if c in drawn]
+    places = [list(classes).index(c) for c in shown]
+    unit = alt.Scale(domain=[0, 1], nice=False)
+    axis = alt.Axis(tickCount=5, format=".1f")
+    line = (
+        alt.Chart(data_of(rows))
+        .mark_line(strokeWidth=2, interpolate="linear")
+        .encode(
+            x=alt.X("x:Q", title=x, scale=unit, axis=axis),
+            y=alt.Y("y:Q", title=y, scale=unit, axis=axis),
+            order="order:Q",
+            color=colour(shown, places),
+            strokeDash=dash(shown, places),
+            tooltip=[
+                alt.Tooltip("class:N", title="class"),
+                alt.Tooltip("x:Q", title=x, format=".3f"),
+                alt.Tooltip("y:Q", title=y, format=".3f"),
+            ],
+        )
+    )
+    chart: alt.LayerChart | alt.Chart = line
+    if guess:
+        chart = diagonal(unit) + line
+    told = [
+        f"{c}: {area} {words.number(areas[c].value)} ({words.interval(areas[c])}; "
+        f"n = {words.count(areas[c].n)})"
+        for c in shown
+        if c in areas
+    ]
+    said = "; ".join(told)
+    in_table = f"The {area} of each class stands in its table above"
+    notes = " Dashed: a guess." if guess else ""
+    if guess and len(shown) < len(classes):
+        notes = f" The other class’s curve is its mirror image.{notes}"
+    caption = f"{said if len(told) <= 3 else in_table}.{notes}"
+    return figure(
+        name,
+        title,
+        caption,
+        f"{title}. {said}.",
+        chart.properties(height=250),
+        key=key_to(shown, places),
+        wide=False,
+    )
+
+
+def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) -> Figure | None:
+    """What confidence promised against what came true, on the axes of the splits `beside` it.
+
+    Where a temperature was fitted, open dots show the same before it.
+    """
+    after, before = _bins(split.reliability, _AFTER), _bins(split.reliability_before, _BEFORE)
+    if not after:
+        return None
+    low = _lowest([split, *beside])
+    scale = alt.Scale(domain=[low, 1], nice=False, clamp=True)
+    axis = alt.Axis(tickCount=5, format=".1f")
+    base = alt.Chart(data_of([*before, *after])).encode(
+        x=alt.X("confidence:Q", title="confidence", scale=scale, axis=axis),
+        tooltip=[
+            *([alt.Tooltip("when:N", title="temperature")] if before else []),
+            alt.Tooltip("between:N", title="confidence from"),
+            alt.Tooltip("confidence:Q", title="mean confidence", format=".3f"),
+            alt.Tooltip("value:Q", title="came true", format=".3f"),
+            alt.Tooltip("low:Q", title="from", format=".3f"),
+            alt.Tooltip("high:Q", title="to", format=".3f"),
+            alt.Tooltip("n:Q", title="images", format=","),
+        ],
+    )
+    y = alt.Y("value:Q", title="share that came true", scale=scale, axis=axis)
+    size = alt.Size("n:Q", scale=alt.Scale(range=[20, 260]), legend=None)
+    fitted = base.transform_filter(f"datum.when == '{_AFTER}'")
+    dots = fitted.mark_circle(color=COLOURS[0], opacity=1).encode(y=y, size=size)
+    bars = fitted.mark_rule(color=COLOURS[0], strokeWidth=1.5, clip=True).encode(
+        y=again(y, "low:Q"), y2="high:Q"
+    )
+    chart = diagonal(scale, low) + bars + dots
+    if before:
+        rings = base.transform_filter(f"datum.when == '{_BEFORE}'").mark_point(
+            color="var(--faint)", opacity=1, filled=False, strokeWidth=1.3
+        )
+        chart = diagonal(scale, low) + rings.encode(y=y, size=size) + bars + dots
+    said = _calibration_said(split)
+    how = words.method(split.reliability[0].accuracy)
+    open_dots = " Open: the same images before the temperature was fitted." if before else ""
+    return figure(
+        f"reliability-{split.split}",
+        f"Reliability, {split.split}",
+        f"Images in bins of confidence, with intervals ({how}); the larger the dot, the more "
+        f"images. On the dashed line, confidence comes true.{open_dots} {said}; "
+        f"n = {words.count(split.n)}.",
+        f"Reliability diagram, {split.split}. {said}. "
+        + "; ".join(
+            f"confidence {words.number(r['confidence'], 2)}: {words.number(r['value'], 2)} came "
+            f"true, n = {words.count(r['n'])}"
+            for r in after
+        )
+        + ".",
+        chart.properties(height=250),
+        key=(Key(_BEFORE, 0, is_open=True), Key(_AFTER, 1)) if before else (),
+        wide=False,
+    )
+
+
+_BEFORE, _AFTER = "before the temperature", "after it"
+
+
+def _bins(bins: Sequence[ReliabilityBin], when: str) -> list[dict[str, Any]]:
+    """The bins that hold images, as rows of the chart."""
+    return [
+        {
+            "when": when,
+            "confidence": b.confidence,
+            "n": b.n,
+            "between": f"{b.low:.2f} to {b.high:.2f}",
+            **ends(b.accuracy),
+        }
+        for b in bins
+        if b.n and math.isfinite(b.accuracy.value) and math.isfinite(b.confidence)
+    ]
+
+
+def _calibration_said(split: SplitEvaluation) -> str:
+    """The calibration error with its interval, and where a temperature was fitted, that before."""
+    after, before = (
+        split.metrics.get(key) for key in ("calibration_error", "calibration_error_before")
+    )
+    shown = [(after, "")]
+    if split.reliability_before:
+        shown = [(before, "before the temperature was fitted"), (after, "after")]
+    return "Calibration error " + " and ".join(
+        f"{words.number(e.value)} ({words.interval(e)}) {when}".rstrip()
+        for e, when in shown
+        if e is not None
+    )
+
+
+def _lowest(splits: Sequence[SplitEvaluation]) -> float:
+    """Where the axes of the reliability diagrams start: a round figure below every dot."""
+    bins = [b for s in splits for b in (*s.reliability, *s.reliability_before)]
+    dots = [x for b in bins for x in (b.confidence, b.accuracy.value)]
+    low = min([0.5, *(x for x in dots if math.isfinite(x))])
+    return max(0.0, math.floor(low * 10) / 10 - 0.1)

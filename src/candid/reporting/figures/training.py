@@ -1,0 +1,134 @@
+"""Charts of the training: loss and weighted F1 by batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.records import HistoryRow
+from candid.reporting import words
+from candid.reporting.figures.chart import COLOURS, Figure, Key, data_of, figure, plain_axis
+
+_MOST_POINTS = 600
+
+
+def loss_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figure | None:
+    """Training loss per batch, smoothed, and validation loss; `images` stand in validation."""
+    return _training_curve(
+        history, images, "loss", "train_loss", "validation_loss", "Loss", "cross-entropy"
+    )
+
+
+def f1_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figure | None:
+    """Weighted F1 of training batches, smoothed, and of the whole validation set."""
+    return _training_curve(
+        history, images, "f1", "train_f1", "validation_f1", "Weighted F1", "weighted F1"
+    )
+
+
+def _training_curve(
+    history: Sequence[HistoryRow],
+    images: int | None,
+    name: str,
+    train: str,
+    validation: str,
+    title: str,
+    axis: str,
+) -> Figure | None:
+    steps = np.array([row.step for row in history], dtype=np.float64)
+    raw = np.array([getattr(row, train) for row in history], dtype=np.float64)
+    measured = [row for row in history if math.isfinite(getattr(row, validation))]
+    if not np.isfinite(raw).any():
+        return None
+    window = max(1, round(len(raw) / 40))
+    smooth = _moving_mean(raw, window)
+    lines = {"each batch": (steps, raw), "smoothed": (steps, smooth)}
+    if measured:
+        lines["validation"] = (
+            np.array([row.step for row in measured], dtype=np.float64),
+            np.array([getattr(row, validation) for row in measured]),
+        )
+    rows: list[dict[str, Any]] = [
+        {"line": line, "step": round(x), "value": float(y)}
+        for line, (xs, ys) in lines.items()
+        for x, y in zip(*_thinned(xs, ys), strict=True)
+        if math.isfinite(y)
+    ]
+    low, high = _robust_range([row["value"] for row in rows])
+    colours = ["var(--faint)", COLOURS[0], COLOURS[1]][: len(lines)]
+    base = alt.Chart(data_of(rows)).encode(
+        x=alt.X("step:Q", title="batch", scale=alt.Scale(nice=False), axis=plain_axis()),
+        y=alt.Y(
+            "value:Q",
+            title=axis,
+            scale=alt.Scale(domain=[low, high], zero=False, clamp=True),
+            axis=alt.Axis(tickCount=5),
+        ),
+        color=alt.Color("line:N", scale=alt.Scale(domain=list(lines), range=colours), legend=None),
+        tooltip=[
+            alt.Tooltip("line:N", title="curve"),
+            alt.Tooltip("step:Q", title="batch", format=","),
+            alt.Tooltip("value:Q", title=axis, format=".4f"),
+        ],
+    )
+    dots = base.mark_circle(size=36, opacity=1).transform_filter("datum.line == 'validation'")
+    thin = base.mark_line(strokeWidth=1, opacity=0.55).transform_filter(
+        "datum.line == 'each batch'"
+    )
+    thick = base.mark_line(strokeWidth=2).transform_filter("datum.line != 'each batch'")
+    said = _told(measured, validation) if measured else "No validation figures."
+    whole = "the whole validation set" + ("" if images is None else f" (n = {words.count(images)})")
+    return figure(
+        f"training-{name}",
+        title,
+        f"Faint: each training batch, augmented and with dropout, n = {words.count(len(history))} "
+        f"batches. Line: their moving mean over {window} batches. Dots: {whole}, "
+        f"measured {len(measured)} times, without dropout.",
+        f"{title} over training. {said}",
+        (thin + thick + dots).properties(height=240),
+        key=tuple(Key(line, i) for i, line in enumerate(lines)),
+    )
+
+
+def _told(measured: Sequence[HistoryRow], key: str) -> str:
+    first, last = measured[0], measured[-1]
+    values = [getattr(row, key) for row in measured]
+    return (
+        f"On validation it goes from {words.number(values[0])} at batch {words.count(first.step)} "
+        f"to {words.number(values[-1])} at batch {words.count(last.step)}; lowest "
+        f"{words.number(min(values))}, highest {words.number(max(values))}."
+    )
+
+
+def _moving_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """(n,) centred mean over `window` values, fewer at the ends; NaN are left out."""
+    known = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    index = np.arange(len(values))
+    low = np.maximum(index - (window - 1) // 2, 0)
+    high = np.minimum(index + window // 2 + 1, len(values))
+    n = counts[high] - counts[low]
+    return np.where(n > 0, (sums[high] - sums[low]) / np.maximum(n, 1), np.nan)
+
+
+def _thinned(
+    xs: NDArray[np.float64], ys: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most `_MOST_POINTS` of the points, evenly spread, the first and the last among them."""
+    if len(xs) <= _MOST_POINTS:
+        return xs, ys
+    keep = np.unique(np.linspace(0, len(xs) - 1, _MOST_POINTS).round().astype(np.intp))
+    return xs[keep], ys[keep]
+
+
+def _robust_range(values: Sequence[float]) -> tuple[float, float]:
+    """The range to draw: without the few first batches that would flatten everything else."""
+    array = np.asarray(values)
+    low, high = float(array.min()), float(np.quantile(array, 0.995))
+    return low, high if high > low else low + 1e-6

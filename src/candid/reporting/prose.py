@@ -1,0 +1,347 @@
+"""The sentences that the report and the model card share, so that both say the same.
+
+What the model is for, how it does in plain words, what was not checked, which settings changed.
+Everything here is plain text: whoever prints it escapes it for HTML, Markdown or YAML.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from candid.records import Finding, SplitEvaluation
+from candid.reporting.inputs import ReportInput
+from candid.reporting.words import (
+    UNDEFINED,
+    count,
+    interval,
+    listed,
+    method,
+    number,
+    people,
+    split_metric,
+)
+from candid.settings import Config
+
+_MOST_NAMED = 8  # more classes than these are counted in a sentence, not named
+
+# --- what it is for ------------------------------------------------------------------------------
+
+
+def about(inputs: ReportInput) -> str:
+    """What the model is, in one sentence."""
+    classes = inputs.classes
+    value = (
+        f"the value {listed([f'“{c}”' for c in classes], 'or')}"
+        if len(classes) <= _MOST_NAMED
+        else f"each of {count(len(classes))} values"
+    )
+    face = "a drawn face" if inputs.is_drawn else "a face"
+    who = inputs.labeller if inputs.is_drawn else f"the annotators of “{inputs.data_name}”"
+    return (
+        f"From a picture of {face}, {inputs.side} × {inputs.side} pixels, the model estimates how "
+        f"probable it is that {who} gave it the label “{inputs.target}” with {value}."
+    )
+
+
+def uses(inputs: ReportInput) -> list[str]:
+    """What the model and this account of it are for."""
+    if inputs.is_drawn:
+        return [
+            "Seeing what Candid measures and how it reports it, without anyone’s picture.",
+            "Checking Candid itself: what the program drew is known, so what is measured can be "
+            "held against it.",
+            "Teaching: every figure comes with the number of images behind it and with what it "
+            "takes to make it again.",
+        ]
+    return [
+        f"Studying how a classifier that is trained on “{inputs.data_name}” behaves: what it gets "
+        "right, what it gets wrong, how sure it is, and for whom.",
+        "A baseline, measured with intervals, that another model, training or data set can be "
+        "compared with.",
+        "Teaching: every figure comes with the number of images behind it and with what it takes "
+        "to make it again.",
+    ]
+
+
+def not_for(inputs: ReportInput) -> list[str]:
+    """What the model is not for."""
+    k = len(inputs.classes)
+    several = "Two words do" if k == 2 else f"{count(k)} words do"
+    wrote = "annotators wrote" if not inputs.is_drawn else f"{inputs.labeller} noted"
+    return [
+        f"The label “{inputs.target}” is what {wrote} about a picture. It is not a "
+        "person’s identity, and neither is a prediction of it.",
+        f"{several} not describe everyone. Who fits none of them is still given one of them: the "
+        "model has no other answer.",
+        "It is not for deciding anything about a person: not who is let in, hired, paid, watched, "
+        "treated or shown an offer, and not how somebody is addressed.",
+        "It is not for people who have not agreed to have their faces analysed.",
+    ]
+
+
+def limits(inputs: ReportInput) -> list[str]:
+    """What keeps the figures from meaning more than they do."""
+    if inputs.is_drawn:
+        texts = [
+            "A program drew every face. The figures say how well drawings are told apart, and "
+            "nothing about photographs or about people.",
+            "Some labels were made wrong on purpose, as annotators make mistakes. A wrong label "
+            "counts as the truth here, so even a perfect model would not reach 1.",
+        ]
+    else:
+        texts = [
+            f"All images come from the data set “{inputs.data_name}”. On pictures from elsewhere "
+            "(other cameras, light, ages, poses, parts of the world) the model can do worse, and "
+            "nothing here says by how much.",
+            "A label that an annotator got wrong counts as the truth here: a model that repeats "
+            "the annotators’ mistakes looks better than it is, one that does not looks worse.",
+        ]
+    if inputs.audit is None:
+        texts.append(
+            "No audit by group was made. That nothing is reported about a group of people does "
+            "not mean that the model works as well for them as for others."
+        )
+    else:
+        texts.append(
+            "Where the audit saw nothing because there was too little data, nothing is known: "
+            "that is not the same as no difference."
+        )
+    return texts
+
+
+# --- in plain words ------------------------------------------------------------------------------
+
+
+def summary(inputs: ReportInput) -> list[str]:
+    """The whole account in a minute, without a technical word."""
+    sentences = [about(inputs)]
+    split = inputs.headline
+    if split is None:
+        sentences.append("No predictions were measured, so nothing is known of how well it does.")
+        return sentences
+    sentences += [_agreement(inputs, split), *_beside_a_guess(split), *_sureness(split)]
+    serious = attention(inputs)
+    if inputs.exploration is None:
+        sentences.append("The data were not looked at in this run.")
+    elif serious:
+        sentences.append(
+            f"Of the checks of the data, {count(len(serious))} found something that can change "
+            f"what the figures mean: {listed([f'“{f.title}”' for f in serious])}."
+        )
+    if inputs.audit is None:
+        sentences.append("Whether it does equally well for everyone was not measured.")
+    return sentences
+
+
+def _agreement(inputs: ReportInput, split: SplitEvaluation) -> str:
+    accuracy = split_metric(split, "accuracy")
+    who = "" if split.people is None else f" of {people(split.people)}"
+    if split.split == "train":
+        seen = " that it was also trained on"
+    else:  # of a model that was trained elsewhere, nothing is known
+        seen = "" if inputs.model is None else " that it was not trained on"
+    if accuracy is None or not math.isfinite(accuracy.value):
+        return f"It was measured on {count(split.n)} {split.split} images{who}{seen}."
+    return (
+        f"On {count(split.n)} {split.split} images{who}{seen}, its answer is that of "
+        f"{inputs.labeller} in {number(100 * accuracy.value, 1)} of 100 "
+        f"({method(accuracy).split(',')[0]}: {number(100 * accuracy.low, 1)} to "
+        f"{number(100 * accuracy.high, 1)})."
+    )
+
+
+def _beside_a_guess(split: SplitEvaluation) -> list[str]:
+    support_by_class = {c.name: c.support for c in split.classes}
+    total = sum(support_by_class.values())
+    if not total:
+        return []
+    name, most = max(support_by_class.items(), key=lambda item: item[1])
+    return [
+        f"Always answering “{name}”, without looking, would agree in "
+        f"{number(100 * most / total, 1)} of 100 ({count(most)} of the same {count(total)})."
+    ]
+
+
+def _sureness(split: SplitEvaluation) -> list[str]:
+    error = split_metric(split, "calibration_error")
+    if error is None or not math.isfinite(error.value):
+        return []
+    return [
+        "Where it says how sure it is, it is off by "
+        f"{number(100 * error.value, 1)} percentage points on average"
+        + (
+            "."
+            if interval(error) == UNDEFINED
+            else f" ({method(error).split(',')[0]}: {number(100 * error.low, 1)} to "
+            f"{number(100 * error.high, 1)})."
+        ),
+    ]
+
+
+def attention(inputs: ReportInput) -> list[Finding]:
+    """The findings that a reader should know of before the figures, the most serious first."""
+    if inputs.exploration is None:
+        return []
+    found = [f for f in inputs.exploration.findings if f.state == "found" and f.severity != "note"]
+    return sorted(found, key=lambda f: f.severity != "serious")
+
+
+# --- what was not checked ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """Something that nobody looked at, and why."""
+
+    title: str
+    reason: str
+
+
+def unchecked(inputs: ReportInput) -> list[Unchecked]:
+    """What this run did not look at, said plainly."""
+    found = [*_absent_stages(inputs), *_absent_splits(inputs)]
+    if inputs.evaluation.splits and all(s.people is None for s in inputs.evaluation.splits):
+        found.append(
+            Unchecked(
+                "Who is in the pictures",
+                "The data do not say which pictures show the same person. Intervals draw pictures "
+                "instead of people and may be too narrow, and a person may stand in two splits.",
+            )
+        )
+    if inputs.exploration is not None:
+        found += [
+            Unchecked(f.title, f"{f.state.capitalize()}: {f.detail}")
+            for f in inputs.exploration.findings
+            if f.state in ("not applicable", "too few to say")
+        ]
+    found += [
+        Unchecked(
+            "Other seeds",
+            f"This is one training run, with seed {inputs.provenance.seed}. The intervals tell of "
+            "the images that happened to be drawn, not of how much another seed would change.",
+        ),
+        Unchecked(
+            "Other data",
+            f"Nothing was measured on images from outside “{inputs.data_name}”.",
+        ),
+    ]
+    if not inputs.is_drawn:
+        found.append(
+            Unchecked(
+                "The annotators",
+                "How often two annotators would agree was not measured, so neither was the best "
+                "that any model could reach.",
+            )
+        )
+    return found
+
+
+def _absent_stages(inputs: ReportInput) -> list[Unchecked]:
+    found = []
+    if inputs.exploration is None:
+        found.append(
+            Unchecked("The data", "The data were not explored: no check for duplicates or leaks.")
+        )
+    if inputs.audit is None:
+        found.append(
+            Unchecked("Groups of people", "No audit by group was made: gaps would go unseen here.")
+        )
+    if inputs.explanation is None:
+        found.append(
+            Unchecked(
+                "What it looks at",
+                "No explanation was made: right answers may come from a background or a hat.",
+            )
+        )
+    if not inputs.history:
+        found.append(
+            Unchecked("Training", "There is no record of the training, so none of convergence.")
+        )
+    return found
+
+
+def _absent_splits(inputs: ReportInput) -> list[Unchecked]:
+    absent = [
+        name
+        for name in ("validation", "test")
+        if (split := inputs.split(name)) is None or split.n == 0
+    ]
+    reasons = {
+        "validation": "There are no predictions on validation images.",
+        "test": f"There are no predictions on test images. {_instead_of_test(inputs)}".strip(),
+    }
+    return [Unchecked(f"The {name} split", reasons[name]) for name in absent]
+
+
+def _instead_of_test(inputs: ReportInput) -> str:
+    """How far the figures can be trusted where they do not come from test images."""
+    if inputs.headline is None:
+        return ""
+    if inputs.headline.split == "train":
+        return "The figures come from images that the model was trained on, and flatter it."
+    if validation_caveat(inputs):
+        return (
+            "The figures come from images that were also used to choose between weights or to fit "
+            "the temperature, and are a little flattering."
+        )
+    return "What the images that the figures come from were also used for is not known."
+
+
+def validation_caveat(inputs: ReportInput) -> str:
+    """What the validation images were also used for, which flatters their figures."""
+    # Of predictions that came from elsewhere, the settings of this run tell nothing.
+    chose = inputs.model is not None and inputs.model.kept == "best"
+    used = ["to choose the weights that were kept"] if chose else []
+    if inputs.evaluation.temperature != 1:
+        used.append("to fit the temperature of the probabilities")
+    if not used or inputs.split("validation") is None:
+        return ""
+    text = (
+        f"The validation images were also used {listed(used)}, which flatters the figures on them "
+        "a little"
+    )
+    return text + (
+        "." if inputs.split("test") is None else "; the test images were used for nothing else."
+    )
+
+
+def caveats(inputs: ReportInput) -> list[str]:
+    """What the evaluation notes about its figures; without notes, what validation was used for."""
+    own = validation_caveat(inputs)
+    return list(inputs.evaluation.notes) or ([own] if own else [])
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that is not at its default."""
+
+    name: str
+    value: str
+    default: str
+    explanation: str
+
+
+def changed_settings(config: Config) -> list[Setting]:
+    """The settings that differ from the defaults."""
+    changed = []
+    plain = Config()
+    for section in dataclasses.fields(config):
+        values, defaults = getattr(config, section.name), getattr(plain, section.name)
+        for f in dataclasses.fields(values):
+            value, default = getattr(values, f.name), getattr(defaults, f.name)
+            if value != default:
+                name = f"{section.name}.{f.name}"
+                about = str(f.metadata["explanation"])
+                changed.append(Setting(name, _shown(value), _shown(default), about))
+    return changed
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "(none)"
+    return str(value) if value != "" else "(none)"

@@ -1,0 +1,127 @@
+"""The report of a search over settings: one HTML file, like that of a run."""
+
+from __future__ import annotations
+
+import math
+
+from candid.records import Estimate
+from candid.records.tuning import Tuning
+from candid.reporting import page, words
+
+
+def render(tuning: Tuning) -> str:
+    """Render the report of a search as one HTML document that opens offline.
+
+    Parameters
+    ----------
+    tuning
+        What the search found.
+
+    Returns
+    -------
+    str
+        HTML, encodable as UTF-8, under the same content security policy as a run's report.
+    """
+    from candid.reporting.figures import tuning as figures  # Altair takes a second
+    from candid.reporting.figures.chart import vega_bundle
+
+    drawn = (
+        figures.history(tuning),
+        figures.curves(tuning),
+        figures.importance(tuning),
+        figures.finalists(tuning),
+    )
+    scripts = {
+        "theme": page._asset("theme.js"),
+        "vega": vega_bundle().replace("\r", ""),
+        "page": page._asset("page.js"),
+    }
+    html = (
+        page._environment()
+        .get_template("tuning.html")
+        .render(
+            tuning=tuning,
+            best=tuning.best,
+            charts={figure.name: figure for figure in drawn if figure is not None},
+            summary=summary(tuning),
+            warning=warning(tuning),
+            value=value,
+            plain=plain,
+            name_of=figures.name_of,
+            styles=page._asset("page.css"),
+            scripts=scripts,
+            policy=page._policy(scripts.values()),
+        )
+    )
+    return str(html).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plain(name: str) -> str:
+    """A setting's name, in words that can be broken into lines."""
+    return name.replace(".", " ").replace("_", " ")
+
+
+def value(setting: object) -> str:
+    """A setting as a table shows it."""
+    return words.significant(setting) if isinstance(setting, float) else str(setting)
+
+
+def summary(tuning: Tuning) -> list[str]:
+    """What came of it, in a few sentences."""
+    finished = sum(t.state == "finished" for t in tuning.trials)
+    stopped = len(tuning.trials) - finished
+    sentences = [
+        f"{words.count(len(tuning.trials))} settings were tried on “{tuning.data}”: "
+        f"{words.count(finished)} to the end, {words.count(stopped)} stopped early, together "
+        f"{words.count(tuning.images)} images through training."
+    ]
+    best = tuning.best
+    if best.is_start:
+        sentences.append(
+            "None of the finalists was better than the settings that the search began with, so "
+            "these stay."
+        )
+    elif tuning.difference is not None:
+        sentences.append(
+            f"With fresh seeds, the best reached {told(best.mean)} on validation, "
+            f"{_more(tuning.difference)} than the settings that the search began with."
+        )
+    else:
+        sentences.append(
+            f"The best reached {words.number(best.search_f1, 4)} on validation, once: with no "
+            "other seed, part of that is luck."
+        )
+    return sentences
+
+
+def _more(difference: Estimate) -> str:
+    text = f"{words.number(abs(difference.value), 4)} {'more' if difference.value >= 0 else 'less'}"
+    if not math.isfinite(difference.low):
+        return f"{text} (one seed: no interval)"
+    verdict = "" if difference.low > 0 or difference.high < 0 else ", which could be chance"
+    return f"{text} (95% interval {words.interval(difference, 4)}, {difference.method}{verdict})"
+
+
+def told(estimate: Estimate) -> str:
+    """A figure with its interval, where there is one."""
+    if not math.isfinite(estimate.low):
+        return words.number(estimate.value, 4)
+    return f"{words.number(estimate.value, 4)} ({words.interval(estimate, 4)})"
+
+
+def warning(tuning: Tuning) -> list[str]:
+    """What choosing on validation does to the figures."""
+    texts = [
+        f"Everything was chosen on the same {words.count(tuning.n_validation)} validation images: "
+        "the highest of many figures is high partly by chance, so validation F1 flatters the "
+        "winner. Repeating the finalists takes the luck of the seed out of it, not that of the "
+        "images."
+    ]
+    if tuning.test is None:
+        texts.append("There is no test split, so nothing here tells how much it flatters.")
+    else:
+        texts.append(
+            "The test images were looked at once, after everything had been chosen. Do not choose "
+            "by that figure: whoever searches again because of it needs other test images."
+        )
+    return texts

@@ -1,0 +1,63 @@
+"""Maps of what a served model looks at in one picture; needs torch."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from candid.errors import ConfigError
+from candid.explanation.explain import saliency_maps
+from candid.models.model import load_network
+from candid.records import ModelCard
+from candid.settings import ExplainConfig
+
+
+class Explainer:
+    """Makes maps of one model; calls follow one another, for a network is changed meanwhile.
+
+    Parameters
+    ----------
+    weights
+        `model.safetensors` of a run.
+    card
+        What they belong to.
+    config
+        How maps are made.
+    """
+
+    def __init__(self, weights: Path, card: ModelCard, config: ExplainConfig) -> None:
+        self._network = load_network(weights, card, torch.device("cpu")).eval()
+        self._card, self._config = card, config
+        self._lock = threading.Lock()
+
+    def map(self, pixels: NDArray[np.uint8], method: str, explained: int) -> NDArray[np.float32]:
+        """(side, side): what speaks for (above 0) and against a class in pixels (side, side, 3).
+
+        Methods without a sign give only how much a place matters, 0 or above.
+
+        Raises
+        ------
+        LookupError
+            Where the method does not suit this network.
+        """
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self._card.mean, self._card.std))
+        planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()
+        image = ((planes / 255 - mean) / std)[None]
+        with self._lock:
+            try:
+                found = saliency_maps(
+                    self._network,
+                    image,
+                    np.array([explained]),
+                    method=method,
+                    config=self._config,
+                    mirrored=self._card.mirrored,
+                )
+            except ConfigError:
+                raise LookupError("this network has no layer that Grad-CAM could look at") from None
+        only: NDArray[np.float32] = found[0]
+        return only

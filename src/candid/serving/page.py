@@ -1,0 +1,69 @@
+"""The page for people, and what it is made of; served from memory."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from candid.serving.authorisation import keep
+
+# Nothing runs or loads but what comes from this server; pictures may also come from the user.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+# A run may come from anyone: its report runs as if it came from nowhere, and reaches nothing.
+REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/crop.js": ("crop.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+
+def add_page(app: FastAPI, key: str, guard: list[Any]) -> None:
+    """Serve the page at `/`; it asks the API like any other client, and for the key if need be."""
+
+    @app.post("/key", dependencies=guard, include_in_schema=False)
+    async def keep_key(request: Request) -> Response:
+        response = Response(status_code=204)
+        keep(response, request.scope, key)
+        return response
+
+    folder = resources.files("candid.serving") / "web"
+    for address, (name, kind) in _FILES.items():
+        app.add_api_route(
+            address,
+            _give((folder / name).read_bytes(), kind),
+            methods=["GET"],
+            include_in_schema=False,
+        )
+
+
+def _give(data: bytes, kind: str) -> Any:
+    mark = f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
+    headers = {
+        "Content-Type": kind,
+        "Content-Security-Policy": POLICY,
+        "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+        "Cache-Control": "no-cache",
+        "ETag": mark,
+    }
+
+    async def give(request: Request) -> Response:
+        if request.headers.get("if-none-match") == mark:
+            return Response(status_code=304, headers=headers)
+        return Response(data, headers=headers)
+
+    return give

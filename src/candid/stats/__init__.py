@@ -1,0 +1,1 @@
+"""Intervals, metrics, regression, calibration: arrays in, estimates out."""

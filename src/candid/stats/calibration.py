@@ -1,0 +1,182 @@
+"""Do probabilities come true? Reliability, and one temperature that mends overconfidence.
+
+Temperature scaling (Guo et al. 2017) divides all logits by one number, so it changes how sure a
+model is and never what it answers. It cannot mend a shift of the classes' shares: a loss weighted
+by inverse class frequency teaches probabilities for classes that are equally common, and where
+they are not, the rare class's probability stays too high after any temperature.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from candid.errors import PredictionsError
+from candid.records import Estimate, ReliabilityBin
+from candid.stats.clusters import clustered_shares
+from candid.stats.metrics import confidence_bins
+
+Floats = NDArray[np.float64]
+
+# How far from its start, 1 / (spread of the logits), the inverse temperature may go either way.
+_REACH = 1e4
+
+
+def apply_temperature(logits: Floats, temperature: float) -> Floats:
+    """Probabilities (n, classes) of logits, or of log-probabilities, divided by `temperature`."""
+    return _softmax(np.asarray(logits, dtype=np.float64) / temperature)
+
+
+def before_temperature(probability: Floats, temperature: float) -> Floats:
+    """The probabilities before `temperature` was applied: raised to its power and normalised."""
+    if temperature == 1.0:
+        return probability
+    with np.errstate(divide="ignore"):
+        return _softmax(np.log(probability) * temperature)
+
+
+def _softmax(logits: Floats) -> Floats:
+    p: Floats = softmax(logits, axis=-1)
+    return p
+
+
+def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None = None) -> float:
+    """The temperature with the least log loss on images that the model did not learn from.
+
+    The log loss is convex in 1 / temperature; Newton's steps inside a shrinking bracket find its
+    minimum. Multiplying the logits by k multiplies the temperature by k. Where every image is
+    classified as labelled the log loss falls for ever with the temperature; then Platt's
+    targets (1999), (n + 1) / (n + 2) for the label, keep it finite.
+
+    Parameters
+    ----------
+    logits
+        (n, classes), or log-probabilities, or their like; finite.
+    label
+        (n,) index of each image's class.
+    weight
+        (n,); None for one each.
+
+    Returns
+    -------
+    Above 1 for a model that is too sure, below 1 for one that is not sure enough; 1 where all
+    logits of each image are equal, so that no temperature changes anything. A model that is worse
+    than guessing gets a very high one: probabilities that are all nearly equal.
+
+    Raises
+    ------
+    PredictionsError
+        Where there is no image, or a logit is not finite.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.ndim != 2 or not len(logits) or not np.isfinite(logits).all():
+        raise PredictionsError(
+            f"Cannot fit a temperature to logits of shape {logits.shape}"
+            + (" that are not all finite." if logits.size else "."),
+            expected="one row of finite logits for each of one or more labelled images",
+            todo="check that the model's loss is finite and that the validation split has images",
+        )
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    weights = np.ones(len(logits)) if weight is None else np.asarray(weight, dtype=np.float64)
+    spread = math.sqrt(float(weights @ np.square(centred).mean(axis=1)) / weights.sum())
+    if spread == 0:
+        return 1.0
+    # In units of the logits' spread, so that the search does not depend on their scale.
+    z = centred / spread
+    return spread / _least_loss(z, _targets(z, label, weights), weights / weights.sum())
+
+
+def _targets(z: Floats, label: NDArray[Any], weights: Floats) -> Floats:
+    """(n, classes) one-hot labels; smoothed where the images are separated without a mistake."""
+    n, classes = z.shape
+    hot = np.zeros((n, classes))
+    hot[np.arange(n), label] = 1.0
+    mistaken = (z.max(axis=1) > z[np.arange(n), label]) & (weights > 0)
+    if mistaken.any():
+        return hot
+    missed = 1 / (weights.sum() + 2)
+    smooth: Floats = hot * (1 - missed) + (1 - hot) * missed / (classes - 1)
+    return smooth
+
+
+def _least_loss(z: Floats, target: Floats, share: Floats) -> float:
+    """The inverse temperature b with the least Σ share · (logsumexp(b z) - b target·z)."""
+    aim = float(share @ (target * z).sum(axis=1))
+
+    def slope(b: float) -> tuple[float, float]:
+        p = _softmax(b * z)
+        mean = (p * z).sum(axis=1)
+        variance = (p * np.square(z)).sum(axis=1) - np.square(mean)
+        return float(share @ mean) - aim, float(share @ variance)
+
+    low, high = 1 / _REACH, _REACH
+    if slope(low)[0] >= 0:
+        return low
+    if slope(high)[0] <= 0:
+        return high
+    b = 1.0
+    for _ in range(200):
+        first, second = slope(b)
+        low, high = (b, high) if first < 0 else (low, b)
+        step = b - first / second if second > 0 else math.inf
+        # A step out of the bracket is replaced by its middle, in the logarithm.
+        new = step if low < step < high else math.sqrt(low * high)
+        if abs(new - b) <= 1e-12 * b:
+            return new
+        b = new
+    return b
+
+
+def reliability(
+    label: NDArray[Any],
+    probability: Floats,
+    *,
+    cluster: NDArray[Any] | None = None,
+    bins: int = 15,
+    confidence: float = 0.95,
+) -> tuple[ReliabilityBin, ...]:
+    """What confidences promised and what came true, in equally wide bins of the top probability.
+
+    The same bins as `metrics.calibration_error`; those without images are left out.
+
+    Parameters
+    ----------
+    label
+        (n,) index of each image's class.
+    probability
+        (n, classes).
+    cluster
+        (n,) the person of each image, for Wilson's interval at the effective sample size of the
+        people in a bin; None: every image counts as another person's.
+    bins, confidence
+        How many bins there are, and the confidence of the intervals.
+    """
+    top = probability.max(axis=1)
+    correct = probability.argmax(axis=1) == label
+    index = confidence_bins(top, bins)
+    edges = np.linspace(0, 1, bins + 1)
+    shown = np.unique(index)
+    inside = index[:, None] == shown
+    came_true = clustered_shares(inside & correct[:, None], inside, cluster, confidence)
+    return tuple(
+        ReliabilityBin(
+            low=float(edges[i]),
+            high=float(edges[i + 1]),
+            n=int(came_true.n[k]),
+            confidence=float(top[inside[:, k]].mean()),
+            accuracy=Estimate(
+                float(came_true.value[k]),
+                float(came_true.low[k]),
+                float(came_true.high[k]),
+                n=int(came_true.n[k]),
+                method="Wilson" if cluster is None else "Wilson, effective size by person",
+                people=None if cluster is None else int(came_true.clusters[k]),
+                confidence=confidence,
+            ),
+        )
+        for k, i in enumerate(shown)
+    )

@@ -1,0 +1,1 @@
+"""Whole files or nothing, by path or URL."""

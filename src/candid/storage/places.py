@@ -1,0 +1,387 @@
+"""Files on this machine and on object stores, by one name: a path, or a URL that fsspec knows.
+
+`s3://bucket/shards`, `gs://…`, `memory://…` need fsspec (the extra `cloud`) and its package for
+that store; paths and `file://…` need nothing. What lies far away is fetched whole, or in ranges of
+known length, so that a connection that breaks is never taken for a file that is cut short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import io
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote
+
+from candid.errors import CandidError, DataError, DependencyError, OutputError
+from candid.storage.files import atomic, open_regular, writing
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter would be a drive
+_FILE = "file://"
+RANGE = 8 << 20  # bytes fetched from a store at a time
+_PAUSES = (0.5, 2.0)  # seconds before another attempt
+# What the stores' listings call a digest of a file, or when it was written.
+_MARKS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file: its name as whoever named its folder would write it, and its state.
+
+    Attributes
+    ----------
+    name
+        A path or a URL.
+    size
+        In bytes.
+    stamp
+        Changes when the file does: its size, with when it was written or the store's digest.
+    """
+
+    name: str
+    size: int
+    stamp: str
+
+
+def is_url(name: str) -> bool:
+    """Whether it is a URL, of whatever store."""
+    return _URL.match(name) is not None
+
+
+def local(name: str) -> Path | None:
+    """The path on this machine; None where it lies on an object store."""
+    if name.startswith(_FILE):
+        return Path(unquote(name.removeprefix(_FILE)))
+    return None if is_url(name) else Path(name)
+
+
+def name_of(path: Path) -> str:
+    """The name that a path was made from: `Path` writes the URL `s3://bucket` as `s3:/bucket`."""
+    scheme, colon, rest = os.fspath(path).partition(":/")
+    if colon and _URL.match(f"{scheme}://") and not os.path.lexists(path):
+        return f"{scheme}://{rest.lstrip('/')}"
+    return os.fspath(path)
+
+
+def join(folder: str, name: str) -> str:
+    """The name of a file in a folder."""
+    return f"{folder.rstrip('/') or '/'}/{name}" if folder != "/" else f"/{name}"
+
+
+def found(word: str) -> list[str]:
+    """What a word names: itself where it is there, or what a glob fits, sorted; else nothing.
+
+    Raises
+    ------
+    DependencyError, DataError
+        Where the store cannot be reached.
+    """
+    path = local(word)
+    if path is not None:
+        if os.path.exists(path):
+            return [word]
+        magic = "\0" not in word and glob.has_magic(word)
+        return sorted(glob.glob(os.fspath(path), recursive=True)) if magic else []
+    fs, inside = _store(word)
+    with _reading(word):
+        if fs.exists(inside):
+            return [word]
+        if not glob.has_magic(word):
+            return []
+        scheme = word.partition("://")[0]
+        return sorted(f"{scheme}://{str(name).lstrip('/')}" for name in fs.glob(inside))
+
+
+def is_folder(name: str) -> bool:
+    """Whether it is a folder, or the beginning of names on a store."""
+    path = local(name)
+    if path is not None:
+        return path.is_dir()
+    fs, inside = _store(name)
+    with _reading(name):
+        return bool(fs.isdir(inside))
+
+
+def entry(name: str) -> Entry:
+    """One file's state.
+
+    Raises
+    ------
+    DataError
+        Where it is not there.
+    """
+    path = local(name)
+    with _reading(name):
+        if path is not None:
+            about = path.stat()
+            return Entry(name, about.st_size, f"{about.st_size} {about.st_mtime_ns}")
+        fs, inside = _store(name)
+        return _entry(name, fs.info(inside))
+
+
+def below(folder: str) -> list[Entry]:
+    """All files in a folder and its folders, by name; hidden ones are passed over.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be listed.
+    """
+    path = local(folder)
+    if path is not None:
+        with _reading(folder):
+            return sorted(_walk(folder, path), key=lambda e: e.name)
+    fs, inside = _store(folder)
+    with _reading(folder):
+        listed: dict[str, Any] = fs.find(inside, detail=True)
+    root = inside.strip("/")
+    entries = []
+    for name, about in listed.items():
+        rest = str(name).strip("/").removeprefix(root).strip("/")
+        if not any(part.startswith(".") for part in rest.split("/")):
+            entries.append(_entry(join(folder, rest), about))
+    return sorted(entries, key=lambda e: e.name)
+
+
+def _walk(folder: str, path: Path) -> Iterator[Entry]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for here, folders, files in os.walk(path, onerror=refuse):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        inner = os.path.relpath(here, path)
+        for file in files:
+            if not file.startswith("."):
+                yield entry(join(folder, file if inner == "." else f"{inner}/{file}"))
+
+
+def _entry(name: str, about: dict[str, Any]) -> Entry:
+    size = int(about.get("size") or 0)
+    mark = next((about[key] for key in _MARKS if about.get(key)), "")
+    return Entry(name, size, f"{size} {mark}")
+
+
+# --- reading and writing -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def near(name: str) -> Iterator[Path]:
+    """The file as a path on this machine: its own, or that of a copy while the block runs.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read or fetched.
+    """
+    path = local(name)
+    if path is not None:
+        with _reading(name), open_regular(path):
+            pass
+        yield path
+        return
+    fs, inside = _store(name)
+    with tempfile.TemporaryDirectory(prefix="candid-") as folder:
+        copy = Path(folder) / (inside.rpartition("/")[2] or "file")
+        with writing(copy), _reading(name):
+            fs.get_file(inside, os.fspath(copy))
+        yield copy
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """The file, to read a little of it wherever it lies.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be opened, or, on a store, read.
+    """
+    path = local(name)
+    with contextlib.ExitStack() as stack:
+        with _reading(name):
+            there: BinaryIO = (
+                io.BufferedReader(Far(name), RANGE) if path is None else open_regular(path)
+            )
+            file = stack.enter_context(there)
+        yield file
+
+
+def part_of(url: str, start: int, size: int) -> bytes:
+    """Bytes of a file on a store; fewer at its end. What fails is tried again a few times.
+
+    Raises
+    ------
+    DataError
+        Where they cannot be fetched.
+    """
+    fs, inside = _store(url)
+    with _reading(url):
+        for pause in _PAUSES:
+            try:
+                return bytes(fs.cat_file(inside, start=start, end=start + size))
+            except (FileNotFoundError, PermissionError):
+                raise
+            except Exception:  # each store's package has its own for a connection that broke
+                time.sleep(pause)
+        return bytes(fs.cat_file(inside, start=start, end=start + size))
+
+
+class Far(io.RawIOBase):
+    """A file on a store that is read in ranges, for a library that wants a file.
+
+    Parameters
+    ----------
+    url
+        Where it lies.
+
+    Raises
+    ------
+    DataError
+        Where it is not there, here or when it is read.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url, self.size, self._place = url, entry(url).size, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As for any file."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
+        self._place = base + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """As for any file."""
+        left = max(0, self.size - self._place)
+        size = min(left, len(buffer))
+        data = part_of(self.url, self._place, size) if size else b""
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
+@contextlib.contextmanager
+def written(name: str) -> Iterator[Path]:
+    """A path to write to; where the block ends well, the file appears under its name, whole.
+
+    On this machine it is moved into place, to a store it is put: both happen or do not.
+
+    Raises
+    ------
+    OutputError
+        Where the place cannot be written to.
+    """
+    path = local(name)
+    if path is not None:
+        with atomic(path) as part:
+            yield part
+        return
+    fs, inside = _store(name)
+    with tempfile.TemporaryDirectory(prefix="candid-") as folder:
+        part = Path(folder) / "file"
+        with writing(part):
+            yield part
+        elsewhere = "check the name and the credentials, or name another place with --out"
+        with _writing("write", name, elsewhere):
+            fs.put_file(os.fspath(part), inside)
+
+
+def remove(name: str) -> None:
+    """Take a file away, where it is there.
+
+    Raises
+    ------
+    OutputError
+        Where it cannot be.
+    """
+    path = local(name)
+    if path is not None:
+        with writing(path):
+            path.unlink(missing_ok=True)
+        return
+    fs, inside = _store(name)
+    with _writing("remove", name, "remove it by hand"), contextlib.suppress(FileNotFoundError):
+        fs.rm_file(inside)
+
+
+def _reading(name: str) -> contextlib.AbstractContextManager[None]:
+    return _as_ours(
+        name,
+        lambda told: DataError(
+            f"Cannot read {name}: {told}.",
+            expected="a file or folder that is there and may be read",
+            todo="check the name, and the credentials where it lies on an object store",
+        ),
+    )
+
+
+def _writing(verb: str, name: str, todo: str) -> contextlib.AbstractContextManager[None]:
+    return _as_ours(
+        name,
+        lambda told: OutputError(
+            f"Cannot {verb} {name}: {told}.",
+            expected="a place on an object store that these credentials may write to",
+            todo=todo,
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _as_ours(name: str, ours: Callable[[str], CandidError]) -> Iterator[None]:
+    """Errors of a disk or a store as ours: every store's package has errors of its own."""
+    try:
+        yield
+    except CandidError:
+        raise
+    except ImportError as error:
+        raise DependencyError(
+            f"{name} needs a library that is not installed: {_told(error)}.",
+            expected="fsspec (the extra 'cloud'), and its package for this store",
+            todo="pip install 'candid[cloud]' with s3fs for s3://, gcsfs for gs://, adlfs for "
+            "abfs://",
+        ) from error
+    except Exception as error:
+        raise ours(_told(error)) from error
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _store(url: str) -> tuple[Any, str]:
+    """The store's file system, and the name inside it."""
+    unknown = _as_ours(  # an unknown store, or credentials that are no credentials
+        url,
+        lambda told: DataError(
+            f"Cannot reach {url}: {told}.",
+            expected="a path, or a URL of a store that fsspec knows: s3://, gs://, abfs://, …",
+            todo="check the URL",
+        ),
+    )
+    with unknown:
+        from fsspec.core import url_to_fs
+
+        opener: Callable[[str], tuple[Any, str]] = url_to_fs
+        fs, inside = opener(url)
+    return fs, str(inside)

@@ -1,0 +1,1 @@
+"""Columns of tables, and anybody's predictions in them."""

@@ -1,0 +1,393 @@
+"""What a stranger's label and prediction columns say, in whatever form they say it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+import candid.tables.columns as columns
+from candid.errors import PredictionsError, did_you_mean
+from candid.tables.labels import MOST_CLASSES, Label, tokens
+
+Floats = NDArray[np.float64]
+Scale = Literal["probability", "percent", "logit"]
+
+# Probabilities that were rounded to two digits do not sum to 1 exactly.
+_ROUNDING = 0.02
+
+# Words in a column's name that say that it is a prediction, and not of which class.
+_GENERIC = frozenset(
+    (
+        *("p", "pr", "prob", "probs", "proba", "probability", "probabilities", "score", "scores"),
+        *("pred", "preds", "predicted", "prediction", "predictions", "model", "output", "of"),
+        *("confidence", "conf", "softmax", "sigmoid", "logit", "logits", "y", "hat", "yhat"),
+        *("class", "is", "percent", "pct", "label", "answer"),
+    )
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """A prediction column: numbers where cells hold numbers, and the words where they do not.
+
+    `value` is NaN where a cell is empty or a word; `word` is −1 except where it is a word.
+    """
+
+    name: str
+    value: Floats
+    word: NDArray[np.int64]
+    words: tuple[str, ...]
+    percent: bool = False
+
+
+def _cells(table: pa.Table, name: str) -> _Cells:
+    array = table[name]
+    kind = array.type
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        value = pc.fill_null(array.cast(pa.float64()), np.nan).to_numpy()
+        return _Cells(name, value, np.full(len(value), -1), ())
+    codes, words = columns.coded(array)
+    signs = {w.endswith("%") for w in words if w is not None}
+    percent = signs == {True}  # where only some bear the sign, those are words among numbers
+    value, word = np.full(len(words) + 1, np.nan), np.full(len(words) + 1, -1)
+    left: list[str] = []
+    for i, text in enumerate(words):
+        if text is None:
+            continue
+        number = _number(text.removesuffix("%") if percent else text)
+        if number is None:
+            word[i] = len(left)
+            left.append(text)
+        else:
+            value[i] = number
+    return _Cells(name, value[codes], word[codes], tuple(left), percent)
+
+
+def _number(word: str) -> float | None:
+    """A cell as a number, None where it is none; a decimal comma will do."""
+    text = word.strip()
+    if re.fullmatch(r"[-+]?\d*,\d+", text):
+        text = text.replace(",", ".")
+    try:
+        return None if "_" in text else float(text)  # Python reads 1_000 as a number
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model said of n images.
+
+    Attributes
+    ----------
+    label
+        The label, with the classes that only the model speaks of.
+    probability
+        (n, classes) float64; rows sum to 1, NaN where the model said nothing.
+    hard
+        Whether they are mere answers.
+    positive
+        The class that a single column of probabilities was taken to be of.
+    """
+
+    label: Label
+    probability: Floats
+    hard: bool = False
+    positive: int | None = None
+
+
+def read_answers(
+    table: pa.Table, label: Label, chosen: Sequence[str], positive: str | None, scale: Scale
+) -> Answers:
+    """The prediction columns of a table, in whatever form they stand there.
+
+    Parameters
+    ----------
+    table
+        n rows.
+    label
+        From `read_label`.
+    chosen
+        The columns: one with answers or with the probability of one class, or one per class.
+    positive, scale
+        As in `read_foreign`.
+
+    Raises
+    ------
+    PredictionsError
+        Where they hold what cannot be, or could mean two things.
+    """
+    cells = [_cells(table, name) for name in chosen]
+    for c in cells:
+        if not c.words and np.isnan(c.value).all():
+            raise PredictionsError(
+                f"The prediction {c.name!r} is empty in every row.",
+                expected="a number or a class in every row",
+                todo="name another column with --prediction",
+            )
+    if len(cells) == 1 and _is_hard(cells[0], label):
+        label, scores = _hard(cells[0], label, positive)
+        return Answers(label, scores, hard=True)
+    for c in cells:
+        _must_be_numbers(c, several=len(cells) > 1)
+    if len(cells) == 1:
+        label, which = _positive_class(cells[0].name, label, positive)
+        p = _single(cells[0], scale)
+        scores = np.stack([1 - p, p] if which else [p, 1 - p], axis=1)
+        return Answers(label, scores, positive=which)
+    label, order = _class_columns(cells, label, positive)
+    return Answers(label, _several([cells[i] for i in order], scale))
+
+
+def _is_hard(cells: _Cells, truth: Label) -> bool:
+    """Whether a single column holds answers: words, or numbers that name classes."""
+    known = cells.value[~np.isnan(cells.value)]
+    distinct = {_plain(x) for x in np.unique(known)[: MOST_CLASSES + 1]}
+    if cells.words:
+        return distinct <= {*truth.classes}
+    if distinct <= {"0", "1"}:
+        return True
+    coded = all(re.fullmatch(r"-?\d+", c) for c in truth.classes) or truth.two_valued
+    names = {"-1", "1"} if truth.two_valued else {*truth.classes}
+    few_codes = len(truth.classes) > 2 and distinct <= {str(i) for i in range(-1, 10)}
+    return coded and (distinct <= names or (few_codes and bool(distinct & names)))
+
+
+def _hard(cells: _Cells, truth: Label, positive: str | None) -> tuple[Label, Floats]:
+    """One-hot probabilities of answers; NaN rows where there is none."""
+    codes, words = cells.word, list(cells.words)
+    if not np.isnan(cells.value).all():
+        numbers, inverse = np.unique(cells.value, return_inverse=True)
+        place = np.where(np.isnan(numbers), -1, len(words) + np.arange(len(numbers)))
+        codes = np.where(codes >= 0, codes, place[inverse])
+        words += [_plain(x) for x in numbers]
+    seen = np.bincount(codes[codes >= 0], minlength=len(words)) > 0
+    used = [w for w, s in zip(words, seen.tolist(), strict=True) if s]
+    if {*used} <= {"0", "1"} and not truth.two_valued and not {*used} <= {*truth.classes}:
+        truth, which = _positive_class(cells.name, truth, positive)
+        means: dict[str, int | None] = {"0": 1 - which, "1": which}
+    else:
+        means = {w: truth.find(w) for w in used}
+        unseen = [w for w, i in means.items() if i is None]
+        if unseen and (truth.two_valued or len(unseen) == len(used)):
+            raise PredictionsError(
+                f"The prediction {cells.name!r} says {_some(used)}, and the label "
+                f"{truth.name!r} {_some([*truth.classes])}.",
+                expected="the same words for the same classes",
+                todo="write both in the same words",
+            )
+        truth = truth.with_classes(unseen)
+        means = {w: truth.find(w) for w in used}
+    to = np.array([-1 if means.get(w) is None else means[w] for w in words] + [-1], dtype=np.intp)
+    answer = to[codes]
+    scores = np.eye(len(truth.classes))[answer]
+    scores[answer < 0] = np.nan
+    return truth, scores
+
+
+def _plain(number: float) -> str:
+    """1.0 as "1", like the words of a column."""
+    return str(int(number)) if float(number).is_integer() else repr(float(number))
+
+
+def _some(words: Sequence[str]) -> str:
+    shown = ", ".join(repr(w) for w in sorted(words)[:4])
+    return shown + (", …" if len(words) > 4 else "")
+
+
+def _must_be_numbers(cells: _Cells, *, several: bool) -> None:
+    if not cells.words:
+        return
+    row = int(np.argmax(cells.word >= 0))
+    bad = int(np.count_nonzero(cells.word >= 0))
+    raise PredictionsError(
+        f"The prediction {cells.name!r} holds {cells.words[cells.word[row]]!r} in row {row + 1}"
+        + (f", and words in {bad:,} rows in all." if bad > 1 else ", which is no number."),
+        expected="a number in every row, empty where there is none"
+        + ("" if several else ", or the label's own words throughout"),
+        todo="mend the cells, or name another column with --prediction",
+    )
+
+
+def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Label, int]:
+    """Which class a single probability is of: as was said, as the column is called, or "yes"."""
+    if len(truth.classes) > 2:
+        raise PredictionsError(
+            f"{name!r} is one probability, and the label {truth.name!r} has "
+            f"{len(truth.classes)} classes: {_some(truth.classes)}.",
+            expected="one probability per class, or a column with the answer",
+            todo="name all of them with --prediction, or with a pattern such as 'p_*'",
+        )
+    said = _specific(name, truth) if positive is None else positive
+    which = None if said == "" else truth.find(said)
+    if which is None and said == "" and truth.two_valued:
+        which = 1
+    if len(truth.classes) == 1 and (which is not None or positive):
+        # One class is absent; only whoever asks can know what it is called.
+        only = truth.classes[0]
+        other = f"not {only}" if which is not None else str(positive)
+        truth = truth.with_classes([other])
+        return truth, truth.classes.index(only if which is not None else other)
+    if which is None:
+        known = " or ".join(repr(c) for c in truth.classes)
+        raise PredictionsError(
+            f"{positive!r} is no class of the label {truth.name!r}."
+            if positive
+            else f"Which class {name!r} is a probability of is not clear.",
+            expected=f"the probability of {known}",
+            todo=did_you_mean(positive, truth.classes)
+            if positive
+            else f"add --positive {_hint(truth)}",
+        )
+    return truth, which
+
+
+def _hint(truth: Label) -> str:
+    return "1 (or 0)" if truth.two_valued else repr(truth.classes[-1])
+
+
+def _specific(name: str, truth: Label) -> str:
+    """What a prediction's name says of a class: "Male" of "p_Male"; "" where it says nothing."""
+    said = tokens(name)
+    for part in (said, said[1:], said[:-1]):
+        if part and (which := truth.find(" ".join(part))) is not None:
+            return truth.classes[which]
+    rest = [t for t in said if t not in _GENERIC]
+    if rest == tokens(truth.name) or not rest:
+        return ""
+    return _as_written(name, rest)
+
+
+def _as_written(name: str, words: list[str]) -> str:
+    """The words in the case in which the name has them."""
+    written = [t for t in re.split(r"[\W_]+", name) if t and t.lower() in words]
+    return " ".join(written)
+
+
+def _class_columns(
+    cells: list[_Cells], truth: Label, positive: str | None
+) -> tuple[Label, list[int]]:
+    """The label with the classes that columns are named after, and the columns in their order."""
+    said = {c.name: _specific(c.name, truth) for c in cells}
+    if positive is not None:
+        raise PredictionsError(
+            f"--positive {positive!r} goes with one probability, and {len(cells)} are named.",
+            expected="one of the two",
+            todo="leave it out, or name one column with --prediction",
+        )
+    found = {name: truth.find(word) if word else None for name, word in said.items()}
+    if all(i is None for i in found.values()) or any(not w for w in said.values()):
+        raise PredictionsError(
+            f"Which class each of {_some([*said])} is a probability of is not clear.",
+            expected="columns named after the classes: " + ", ".join(
+                f"p_{c}" for c in truth.classes[:4]),
+            todo="rename the columns, or the label's classes",
+        )  # fmt: skip
+    unmatched = [n for n, i in found.items() if i is None]
+    free = [i for i in range(len(truth.classes)) if i not in found.values()]
+    if (
+        len(unmatched) == len(free) == 1
+    ):  # "p_Female" beside "p_Male", where the label is Male: 0, 1
+        said[unmatched[0]] = truth.classes[free[0]]
+    elif not truth.two_valued:
+        truth = truth.with_classes([said[n] for n in unmatched])
+    place = {name: truth.find(word) for name, word in said.items()}
+    missing = [c for i, c in enumerate(truth.classes) if i not in place.values()]
+    twice = len({*place.values()}) < len(place)
+    if missing or twice or None in place.values():
+        raise PredictionsError(
+            f"There is no probability for {_some(missing)} of the label {truth.name!r}."
+            if missing
+            else f"The columns {_some([*said])} do not name one class of {truth.name!r} each.",
+            expected=f"one column for each of its {len(truth.classes)} classes",
+            todo="name the others with --prediction too, or a pattern such as 'p_*'",
+        )
+    order = sorted(range(len(cells)), key=lambda i: place[cells[i].name] or 0)
+    return truth, order
+
+
+def _single(cells: _Cells, scale: Scale) -> Floats:
+    value = _scaled(cells, scale)
+    if scale == "logit":
+        sigmoid: Floats = 1 / (1 + np.exp(-value.clip(-700, 700)))  # exp(710) is no float any more
+        return sigmoid
+    _must_be_shares(value, [cells], scale)
+    return np.clip(value, 0.0, 1.0)
+
+
+def _several(cells: list[_Cells], scale: Scale) -> Floats:
+    value = np.stack([_scaled(c, scale) for c in cells], axis=1)
+    if scale == "logit":
+        raised = np.exp(value - value.max(axis=1, keepdims=True))
+        softmax: Floats = raised / raised.sum(axis=1, keepdims=True)
+        return softmax
+    _must_be_shares(value, cells, scale)
+    total = value.sum(axis=1, keepdims=True)
+    off = abs(total[:, 0] - 1) > _ROUNDING
+    if off.any():
+        row = int(np.argmax(off))
+        raise PredictionsError(
+            f"The probabilities of {np.count_nonzero(off):,} of {len(value):,} rows do not sum "
+            f"to 1: those of row {row + 1} sum to {total[row, 0]:.4g}.",
+            expected="one probability per class, together 1",
+            todo="name the columns of all classes; independent scores need a softmax first "
+            "(logits: --scale logit)",
+        )
+    shares: Floats = np.clip(value / total, 0.0, 1.0)
+    return shares
+
+
+def _scaled(cells: _Cells, scale: Scale) -> Floats:
+    """The numbers, percents as shares."""
+    value = cells.value
+    if np.isinf(value).any():
+        row = int(np.argmax(np.isinf(value)))
+        raise PredictionsError(
+            f"The prediction {cells.name!r} is infinite in {np.count_nonzero(np.isinf(value)):,} "
+            f"rows, such as row {row + 1}.",
+            expected="finite numbers",
+            todo="look for the overflow in what wrote them, or leave the cells empty",
+        )
+    return value / 100 if scale == "percent" or cells.percent else value
+
+
+def _must_be_shares(value: Floats, cells: list[_Cells], scale: Scale) -> None:
+    """Everything from 0 to 1, but for a rounding."""
+    value = value.reshape(len(value), -1)
+    with np.errstate(invalid="ignore"):
+        bad = (value < -1e-6) | (value > 1 + 1e-6)
+    if not bad.any():
+        return
+    row, column = (int(i) for i in np.argwhere(bad)[0])
+    least, most, known = np.nanmin(value), np.nanmax(value), np.count_nonzero(~np.isnan(value))
+    if scale == "percent":
+        looks, todo = "", "leave --scale percent out, or mend the rows"
+    elif least < 0 and np.count_nonzero(bad) > 0.02 * known:
+        looks, todo = " They look like logits.", "add --scale logit, or write probabilities"
+    elif least >= 0 and 2 < most <= 100 and np.count_nonzero(bad) > 0.02 * known:
+        looks, todo = " They look like percents.", "add --scale percent, or write shares of 1"
+    else:
+        looks, todo = "", "mend these rows, or name another column with --prediction"
+    raise PredictionsError(
+        f"The prediction {cells[column].name!r} lies outside 0 to 1 in {np.count_nonzero(bad):,} "
+        f"of {known:,} cells: {value[row, column]:g} in row {row + 1}, "
+        f"{least:g} to {most:g} altogether.{looks}",
+        expected="probabilities from 0 to 1",
+        todo=todo,
+    )
+
+
+def is_like_a_prediction(name: str, predictions: Sequence[str], label: Label) -> bool:
+    """Whether a column's name begins like a prediction's, or names a class: "p_Female"."""
+    first, *rest = tokens(name) or [""]
+    if first not in _GENERIC:
+        return False
+    beside = any(tokens(n)[:1] == [first] for n in predictions)
+    return beside or (bool(rest) and label.find(" ".join(rest)) is not None)

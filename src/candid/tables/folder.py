@@ -1,0 +1,259 @@
+"""A folder of Parquet tables that together hold predictions, read batch by batch.
+
+The columns mean what they mean in one table (`candid.tables.foreign`). What a word stands for is
+decided before the rows are read: the label's words, and a model's answers, are looked up in all
+tables first, columns of probabilities and groups in the first rows. Memory does not grow with the
+rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+from numpy.typing import NDArray
+
+import candid.tables.columns as columns
+from candid.errors import PredictionsError
+from candid.predictions import Attribute
+from candid.records import SPLITS
+from candid.tables.answers import Answers, read_answers
+from candid.tables.own import refuse_answers
+
+BATCH = 1 << 17  # rows
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Some rows.
+
+    Attributes
+    ----------
+    split
+        (n,) places in SPLITS.
+    label
+        (n,) int, -1 where nobody annotated the image.
+    probability
+        (n, classes), NaN where the model said nothing.
+    key
+        (n,) int64, the same for the same person; each unknown one differs.
+    attributes
+        By name, (n,) codes into `Folder.words`; -1 unknown.
+    """
+
+    split: NDArray[np.intp]
+    label: NDArray[np.intp]
+    probability: NDArray[np.float64]
+    key: NDArray[np.int64]
+    attributes: Mapping[str, NDArray[np.intp]]
+
+
+@dataclass(eq=False)
+class Folder:
+    """What a folder of tables says, before and after its rows were read.
+
+    Attributes
+    ----------
+    path, files, n
+        The folder, its tables, and how many rows they have.
+    target, classes, hard
+        As in `Predictions`.
+    attributes
+        Those that are audited; their values are known for Candid's own files, else `meaning` tells
+        once the rows were read.
+    by_person
+        Whether a column says who is in the image.
+    notes
+        What was assumed.
+    words
+        By attribute, the words that the codes of the pieces stand for; it grows while rows go by.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    n: int
+    target: str
+    classes: tuple[str, ...]
+    hard: bool
+    attributes: tuple[Attribute, ...]
+    by_person: bool
+    notes: tuple[str, ...]
+    words: dict[str, dict[str, int]] = field(default_factory=dict)
+    _columns: dict[str, Any] = field(default_factory=dict)
+    _said: Answers | None = None
+    _label_words: dict[str, int] = field(default_factory=dict)
+    _rows: int = 0
+
+    def pieces(self) -> Iterator[Piece]:
+        """All rows, table by table.
+
+        Raises
+        ------
+        PredictionsError
+            Where a table holds what cannot be.
+        """
+        dictionaries = [a.name for a in self.attributes] + [self._columns["label"]]
+        form = pads.ParquetFileFormat(
+            read_options=pads.ParquetReadOptions(dictionary_columns=dictionaries)
+        )
+        wanted = [c for c in self._wanted() if c is not None]
+        for file in self.files:
+            table = pads.dataset(file, format=form)
+            scanner = table.scanner(
+                columns=wanted, batch_size=BATCH, batch_readahead=2, use_threads=False
+            )
+            for batch in scanner.to_batches():
+                if len(batch):
+                    try:
+                        yield self._piece(pa.table(batch))
+                    except PredictionsError as error:
+                        raise PredictionsError(
+                            f"{file.name}: {error.what}", expected=error.expected, todo=error.todo
+                        ) from error
+
+    def refuse_answers(self, n: int, wrong: int) -> None:
+        """As `candid.tables.own.refuse_answers` does, of a stranger's tables."""
+        if self._said is not None:
+            refuse_answers(self.target, self._columns["prediction"], n, wrong)
+
+    def meaning(self) -> tuple[tuple[Attribute, ...], dict[str, NDArray[np.intp]]]:
+        """The attributes with their values, and by name the value of each of the pieces' codes.
+
+        A word that counts as empty has the value -1. Attributes have no data.
+        """
+        nothing = np.empty(0, np.int16)
+        attributes, place = [], {}
+        for a in self.attributes:
+            words = list(self.words[a.name])
+            if self._said is None:
+                place[a.name] = np.array([a.values.index(w) for w in words], np.intp)
+                attributes.append(replace(a, data=nothing))
+                continue
+            read = columns.read(a.name, pa.array(words, pa.string()))
+            if isinstance(read, str) or read.kind == "numeric":
+                raise PredictionsError(
+                    f"The column {a.name!r} looked like a group in the first rows and is none: "
+                    f"{read if isinstance(read, str) else 'it holds numbers'}.",
+                    expected="a column with a few words",
+                    todo="name the groups with --group",
+                )
+            place[a.name] = read.data.astype(np.intp)
+            attributes.append(replace(read, data=nothing))
+        return tuple(attributes), place
+
+    # --- one batch ---
+
+    def _wanted(self) -> list[str | None]:
+        c = self._columns
+        return list(
+            dict.fromkeys(
+                [c["label"], *c["prediction"], c["person"], c["split"]]
+                + [a.name for a in self.attributes]
+            )
+        )
+
+    def _piece(self, table: pa.Table) -> Piece:
+        label = self._labels(table)
+        if self._said is None:
+            probability = np.column_stack(
+                [_numbers(table[name]) for name in self._columns["prediction"]]
+            )
+            _possible(probability)
+        else:
+            known = replace(self._said.label, code=label.astype(np.int16))
+            empty = all(table[n].null_count == len(table) for n in self._columns["prediction"])
+            if empty:
+                probability = np.full((len(table), len(self.classes)), np.nan)
+            else:
+                probability = read_answers(
+                    table,
+                    known,
+                    self._columns["prediction"],
+                    self._columns["positive"],
+                    self._columns["scale"],
+                ).probability
+        self._rows += len(table)
+        return Piece(
+            split=self._splits(table),
+            label=label,
+            probability=probability,
+            key=self._keys(table),
+            attributes={a.name: self._codes(table[a.name], a.name) for a in self.attributes},
+        )
+
+    def _labels(self, table: pa.Table) -> NDArray[np.intp]:
+        codes, words = columns.coded(table[self._columns["label"]])
+        place = np.array([-1 if w is None else self._label_words[w] for w in words] + [-1])
+        return place[codes].astype(np.intp)
+
+    def _splits(self, table: pa.Table) -> NDArray[np.intp]:
+        name = self._columns["split"]
+        if name is None:
+            return np.full(len(table), SPLITS.index("test"))
+        codes, words = columns.coded(table[name])
+        known = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
+        place = np.array([-1 if s is None else SPLITS.index(s) for s in known] + [-1])[codes]
+        if (place < 0).any():
+            word = words[codes[int(np.argmax(place < 0))]] if len(words) else None
+            raise PredictionsError(
+                f"The split column {name!r} holds {word!r}.",
+                expected="train, validation or test in every row",
+                todo="fill it or rename the word, or leave the column out",
+            )
+        return place.astype(np.intp)
+
+    def _keys(self, table: pa.Table) -> NDArray[np.int64]:
+        """Numbers for people; rows of unknown people count down from the lowest number."""
+        own = np.iinfo(np.int64).min + self._rows + np.arange(len(table))
+        if self._columns["person"] is None:
+            return own
+        column = table[self._columns["person"]]
+        if pa.types.is_integer(column.type):
+            keys = pc.fill_null(column.cast(pa.int64()), -1).to_numpy()
+        else:
+            codes, words = columns.coded(column)
+            numbers = np.array([-1 if w is None else _number(w) for w in words] + [-1], np.int64)
+            keys = numbers[codes]
+        return np.where(keys == -1, own, keys)
+
+    def _codes(self, column: Any, name: str) -> NDArray[np.intp]:
+        codes, words = columns.coded(column)
+        known = self.words[name]
+        place = [-1 if w is None else known.setdefault(w, len(known)) for w in words]
+        if len(known) > self._columns["most"]:
+            raise PredictionsError(
+                f"The group {name!r} holds more than {self._columns['most']:,} different words.",
+                expected="a column with a few words",
+                todo="name the groups with --group, or raise audit.most_values",
+            )
+        return np.array([*place, -1], np.intp)[codes]
+
+
+def _number(word: str) -> int:
+    """A word as a number that hardly another word has (FNV-1a)."""
+    number = 0xCBF29CE484222325
+    for byte in word.encode("utf-8", "surrogatepass"):
+        number = ((number ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return number - 2**63
+
+
+def _numbers(column: Any) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
+    return numbers
+
+
+def _possible(p: NDArray[np.float64]) -> None:
+    said = p[~np.isnan(p).any(axis=1)]
+    wrong = (said < 0) | (said > 1)
+    if wrong.any() or (abs(said.sum(axis=1) - 1) > 1e-3).any():
+        raise PredictionsError(
+            "there are probabilities below 0, above 1 or that do not sum to 1.",
+            expected="a probability per class that sum to 1",
+            todo="write the table again",
+        )

@@ -1,0 +1,270 @@
+"""Anyone's predictions: a table from another model, read as Predictions.
+
+Nobody's table looks like ours. Here it is decided which column says what, and in what form: the
+label as words or 0 and 1, the prediction as the probability of one class, as one probability per
+class, or as an answer alone. What can be understood in one way only is taken; what could
+mean two things, or nothing possible, is an error that says what to do. What was assumed, and which
+rows were left out, stands in `provenance["notes"]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+import candid.tables.columns as columns
+from candid.errors import ConfigError, PredictionsError
+from candid.predictions import Predictions, described
+from candid.records import SPLITS
+from candid.storage.files import regular
+from candid.tables.answers import Answers, Scale, read_answers
+from candid.tables.choosing import ColumnNames, attributes_of, split_column
+from candid.tables.delimited import read_table
+from candid.tables.labels import read_label
+from candid.tables.own import own_columns, refuse_answers, unnamed
+from candid.tables.spreadsheet import repair
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+
+_IDS = ("id", "image_id", *columns.PATH_COLUMNS)
+_LEAST_TO_DOUBT = 30  # labelled rows on each side before an odd distribution is remarked upon
+
+
+def written_by_candid(path: Path) -> bool:
+    """Whether a file is a Parquet file of predictions that Candid wrote; opens its footer only."""
+    try:
+        return described(pq.read_schema(regular(path))) is not None
+    except (OSError, ValueError):  # Arrow's own are among them, as are JSON's
+        return False
+
+
+def must_name_columns(path: Path) -> ConfigError:
+    """What to say of a table whose columns are not named.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read as a table.
+    """
+    return unnamed(path.name, _read(path).column_names)
+
+
+def read_foreign(
+    path: Path,
+    *,
+    label: str,
+    prediction: str | Sequence[str],
+    groups: Sequence[str] = (),
+    identity: str | None = None,
+    split: str | None = None,
+    ids: str | None = None,
+    positive: str | None = None,
+    scale: Scale = "probability",
+) -> Predictions:
+    """Read a table (CSV, TSV or Parquet) with the predictions of any model.
+
+    Parameters
+    ----------
+    path
+        The table, one row per image. A row without a prediction is left out, and a note says so;
+        one without a label stays, unlabelled.
+    label
+        The column with what was annotated: words, or 0 and 1 (no and yes, false and true).
+    prediction
+        The column with the probability of one of two classes; or the columns with the probability
+        of each class ("p_Female", "p_Male", or a pattern such as "p_*"); or a column with the
+        answer alone. Where there are answers only, `hard` is set on the result.
+    groups
+        Columns to audit, names or patterns. None named: every other column that holds few words
+        or numbers.
+    identity
+        The column that says who is in the image. None: a column with a usual name ("identity",
+        "person_id"), or nobody knows.
+    split
+        The column that says train, validation or test. None: a column with a usual name and these
+        words, or else every row counts as test.
+    ids
+        The column that names the images. None: a column with a usual name ("id", "path", "image"),
+        or else the rows are numbered.
+    positive
+        The class that a single probability is of, where the column's name does not say it.
+    scale
+        "probability" from 0 to 1, "percent" from 0 to 100, or "logit": what goes into a sigmoid
+        (one column) or a softmax (one per class).
+
+    Raises
+    ------
+    DataError
+        Where the file cannot be read as a table.
+    PredictionsError
+        Where a column is missing, or holds what cannot be or could mean two things.
+    """
+    table = _read(Path(path))
+    names = ColumnNames(table.column_names, Path(path).name)
+    label, chosen = names.told(label, _listed(prediction))
+    table, spoilt = repair(table, [n for n in names.names if n not in (label, *chosen)])
+    said = read_answers(table, read_label(table, label), chosen, positive, scale)
+
+    notes = [
+        f"{one} in {one.rows:,} rows: a spreadsheet takes ranges for dates; they were "
+        f"{'read as the ranges' if one.certain else 'left as they are'}."
+        for one in spoilt
+    ]
+    person = names.special(identity, columns.IDENTITY_COLUMNS, "identity", {label, *chosen})
+    if person and identity is None:
+        notes.append(f"People are told apart by {person!r}.")
+    split = split_column(table, names, split, {label, *chosen})
+    key = names.special(ids, _IDS, "id", {label, *chosen, person})
+    used = {n for n in (label, *chosen, person, split, key) if n} | own_columns(names.names)
+    attributes = attributes_of(table, names, groups, used, chosen, said.label, notes)
+    whole = Predictions(
+        target=label,
+        classes=said.label.classes,
+        ids=_ids(table, key, notes),
+        split=_splits(table, split, notes),
+        label=said.label.code,
+        probability=said.probability,
+        identity=columns.people(columns.words_of(table[person])) if person else None,
+        attributes=attributes,
+        hard=said.hard,
+    )
+    found = _usable(_without_duplicates(whole, key, notes), chosen, notes)
+    rows = found[np.flatnonzero(found.label >= 0)]
+    refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.prediction != rows.label)))
+    _doubts(found, said, chosen[0], notes)
+    about = {"data": Path(path).name, "source": "a table of another model's predictions"}
+    if notes:
+        about["notes"] = " ".join(notes)
+    return replace(found, provenance=about)
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> pa.Table:
+    if path.is_dir() or (path.exists() and not path.name.lower().endswith(SUFFIXES)):
+        raise PredictionsError(
+            f"{path} is {'a folder' if path.is_dir() else 'not a table that can be read'}.",
+            expected=f"a file ending in {', '.join(SUFFIXES)}",
+            todo="save the predictions as CSV, TSV or Parquet",
+        )
+    return read_table(path)
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
+    if name is None:
+        notes.append("There is no split column, so every row counts as test.")
+        return np.full(len(table), "test")
+    codes, words = columns.coded(table[name])
+    known = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
+    for code, (word, split) in enumerate(zip(words, known, strict=True)):
+        if split is None and (rows := np.flatnonzero(codes == code)).size:
+            raise PredictionsError(
+                f"The split column {name!r} holds {word!r} in row {rows[0] + 1}.",
+                expected="train, validation or test",
+                todo="rename the word, or leave the column out",
+            )
+    if (codes < 0).any():
+        raise PredictionsError(
+            f"The split column {name!r} is empty in {np.count_nonzero(codes < 0):,} rows, "
+            f"such as row {int(np.argmax(codes < 0)) + 1}.",
+            expected=f"one of {', '.join(SPLITS)} in every row",
+            todo="fill it",
+        )
+    return np.array([s or "" for s in known])[codes]
+
+
+def _ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
+    numbered = [f"row {i}" for i in range(1, len(table) + 1)]
+    if name is None:
+        notes.append("No column names the images, so the rows are numbered.")
+        return np.array(numbered)
+    words = columns.words_of(table[name])
+    empty = sum(w is None for w in words)
+    if empty:
+        notes.append(f"{empty:,} rows have no {name!r}; they go by their number.")
+    return np.array([w or row for w, row in zip(words, numbered, strict=True)])
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def _without_duplicates(p: Predictions, key: str | None, notes: list[str]) -> Predictions:
+    """Rows with the same id and the same contents once; with other contents they are an error."""
+    ids, first, inverse = np.unique(p.ids, return_index=True, return_inverse=True)
+    if len(ids) == len(p):
+        return p
+    to = first[inverse]
+    parts = [p.label, p.split, *p.probability.T, *(a.data for a in p.attributes.values())]
+    if p.identity is not None:
+        parts.append(p.identity)
+    differs = np.zeros(len(p), np.bool_)
+    for part in parts:
+        missing = np.isnan(part) if part.dtype.kind == "f" else np.zeros(len(p), np.bool_)
+        differs |= (part != part[to]) & ~(missing & missing[to])
+    if differs.any():
+        row = int(np.argmax(differs))
+        raise PredictionsError(
+            f"{str(p.ids[row])!r} stands in rows {to[row] + 1} and {row + 1} of {key!r} with "
+            f"different contents; {len(p) - len(ids):,} rows repeat an id.",
+            expected="one row per image",
+            todo="remove the repeated rows, or name a column that tells the images apart with --id",
+        )
+    notes.append(f"{len(p) - len(ids):,} rows repeat another one word for word and were left out.")
+    return p[np.sort(first)]
+
+
+def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
+    """The rows that have a prediction; at least one must also have a label."""
+    complete = np.asarray(~np.isnan(p.probability).any(axis=1))
+    if not complete.all():
+        notes.append(
+            f"{np.count_nonzero(~complete):,} of {len(p):,} rows have no prediction in "
+            f"{', '.join(chosen)} and were left out."
+        )
+        p = p[complete]
+    unlabelled = int(np.count_nonzero(p.label < 0))
+    if unlabelled == len(p):
+        raise PredictionsError(
+            f"No row has both a label in {p.target!r} and a prediction in {', '.join(chosen)}.",
+            expected="at least one",
+            todo="check the names of the columns",
+        )
+    if unlabelled:
+        notes.append(f"{unlabelled:,} of {len(p):,} rows have no label and do not count.")
+    return p
+
+
+def _doubts(p: Predictions, said: Answers, column: str, notes: list[str]) -> None:
+    """Remark on probabilities that are possible and hardly meant so."""
+    if p.hard:
+        notes.append(
+            "There are answers and no probabilities, so areas under curves, losses and calibration "
+            "are undefined."
+        )
+    if p.hard or said.positive is None:
+        return
+    mine = p.label == said.positive
+    other = (p.label >= 0) & ~mine
+    score, name = p.probability[:, said.positive], p.classes[said.positive]
+    notes.append(f"{column!r} was taken for the probability of {name!r}.")
+    if min(np.count_nonzero(mine), np.count_nonzero(other)) < _LEAST_TO_DOUBT:
+        return
+    high, low = float(score[mine].mean()), float(score[other].mean())
+    if high < low:
+        notes.append(
+            f"It is {high:.2f} on average where the label says {name!r} and {low:.2f} elsewhere: "
+            "it may be the probability of the other class."
+        )
+    elif score.min() >= 0.5:
+        notes.append("It is never below 0.5: it may be the confidence in the answer.")

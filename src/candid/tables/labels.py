@@ -1,0 +1,90 @@
+"""What a stranger's label column says, and by which words its classes may be called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+import candid.tables.columns as columns
+from candid.errors import PredictionsError
+from candid.predictions import Attribute
+
+MOST_CLASSES = 200
+
+_POSITIVE = frozenset(("1", "yes", "true", "pos", "positive"))
+_NEGATIVE = frozenset(("0", "-1", "no", "false", "neg", "negative"))
+
+
+@dataclass(frozen=True, eq=False)
+class Label:
+    """The label as it was read, and the words that each class may go by.
+
+    `two_valued` says that it was 0 and 1 or the like, so that the second class is the "yes".
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    code: NDArray[np.int16]
+    two_valued: bool = False
+    also: Mapping[str, int] = field(default_factory=dict)
+
+    def find(self, word: str) -> int | None:
+        """Which class a word means, whatever its case and punctuation; None where it is unclear."""
+        if word in self.classes:
+            return self.classes.index(word)
+        same = [i for i, c in enumerate(self.classes) if tokens(c) == tokens(word)]
+        if len(same) == 1:
+            return same[0]
+        return self.also.get(word.lower())
+
+    def with_classes(self, words: Sequence[str]) -> Label:
+        """The same label with classes that no row bears, in natural order with the others."""
+        if not words:
+            return self
+        new = tuple(sorted({*self.classes, *words}, key=columns.natural))
+        place = np.array([*(new.index(c) for c in self.classes), -1], dtype=np.int16)
+        return replace(self, classes=new, code=place[self.code])
+
+
+def tokens(name: str) -> list[str]:
+    """A name's words in lower case: "p_Male" is "p" and "male", "P(not Male)" has three."""
+    return [t for t in re.split(r"[\W_]+", name.lower()) if t]
+
+
+def read_label(table: pa.Table, name: str) -> Label:
+    """A column as the label, with the classes that its rows bear.
+
+    Raises
+    ------
+    PredictionsError
+        Where it is empty, or holds quantities or free text.
+    """
+    column = columns.read(name, table[name])
+    if isinstance(column, Attribute) and column.kind == "binary":
+        also = dict.fromkeys(_NEGATIVE, 0) | dict.fromkeys(_POSITIVE, 1)
+        return Label(name, columns.class_words(name), column.data, two_valued=True, also=also)
+    codes, words = columns.coded(table[name])
+    present = {w for w in words if w is not None}
+    reason = ""
+    if not present:
+        reason = "is empty in every row"
+    elif len(present) > MOST_CLASSES:
+        reason = f"holds {len(present):,} different values, such as {min(present)!r}"
+    elif isinstance(column, Attribute) and column.kind == "numeric":
+        numbers = column.data[~np.isnan(column.data)]
+        if not np.array_equal(numbers, np.rint(numbers)):
+            reason = f"holds numbers, from {numbers.min():g} to {numbers.max():g}"
+    if reason:
+        raise PredictionsError(
+            f"The label {name!r} {reason}.",
+            expected="the class that an annotator wrote: a few words, or 0 and 1",
+            todo="name another column with --label",
+        )
+    classes = tuple(sorted(present, key=columns.natural))
+    index = np.array([-1 if w is None else classes.index(w) for w in words] + [-1], dtype=np.int16)
+    return Label(name, classes, index[codes])

@@ -1,0 +1,1 @@
+"""From packed images to a trained network."""

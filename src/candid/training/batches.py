@@ -1,0 +1,238 @@
+"""Where training takes its batches from: packed pixels, or a stream of shards.
+
+Both give the same thing, so that there is one loop: the rows of a whole batch, and of its pictures
+those that fall to this process. Both follow from the seed and the step's number alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from candid.cores import own_cores
+from candid.data import decode
+from candid.data.dataset import sharded
+from candid.data.streamed import Streamed
+from candid.data.streaming import Place, Stream
+from candid.errors import DataError, ImageError
+from candid.models.forward import Images
+from candid.progress import say
+from candid.settings import TrainConfig
+from candid.training.distributed import Team
+
+_AHEAD = 4  # batches that are read and decoded while another trains
+_TOLD = 5  # pictures that could not be read and are told of by name
+
+Batch = tuple[NDArray[np.intp], Tensor]
+
+
+class Feed(Protocol):
+    """Gives batches."""
+
+    def batches(self, step: int) -> Generator[Batch]:
+        """Batch `step` (from 0) and all that follow it, without end.
+
+        Yields the rows of the whole batch, and (this process's share of them, 3, side, side)
+        float32 pictures, normalised, on the device.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Batches of packed pixels, in an order that is a full shuffle.
+
+    Attributes
+    ----------
+    images
+        The pixels.
+    rows
+        Those to train on.
+    config
+        Batch size and seed.
+    device, us
+        Where batches are needed, and who shares them.
+    """
+
+    images: Images
+    rows: NDArray[np.intp]
+    config: TrainConfig
+    device: torch.device
+    us: Team
+
+    def batches(self, step: int) -> Generator[Batch]:
+        """As `Feed.batches`."""
+        for rows in orders(self.rows, step, self.config):
+            yield rows, self.images.batch(rows[self.us.share(len(rows))], self.device)
+
+
+def orders(rows: NDArray[np.intp], step: int, config: TrainConfig) -> Iterator[NDArray[np.intp]]:
+    """The rows of batch `step` (from 0) and of all that follow it, without end.
+
+    Every epoch has each row once, in a new order, which the seed and its number decide. Batches are
+    cut from one epoch after the other, so all have the same size and none is padded or dropped: one
+    that begins with the end of an epoch goes on with the beginning of the next. Fewer rows than a
+    batch make one smaller batch per epoch.
+    """
+    size = min(config.batch_size, len(rows))
+    epoch, place = divmod(step * size, len(rows))
+
+    def shuffled() -> NDArray[np.intp]:
+        return np.random.default_rng([config.seed, 0, epoch]).permutation(rows)
+
+    order = shuffled()
+    while True:
+        batch = order[place : place + size]
+        place += size
+        if place >= len(rows):
+            epoch, place = epoch + 1, place - len(rows)
+            order = shuffled()
+            batch = np.concatenate([batch, order[:place]])
+        yield batch
+
+
+@dataclass(eq=False)
+class FromShards:
+    """Batches of a stream: read by one thread and decoded by others while the network trains.
+
+    The stream's order is the same for any number of processes; each reads and decodes its own share
+    of every batch, and no other picture. Batches are cut as `orders` cuts them.
+
+    A picture that cannot be read or decoded is replaced by another of the same share, its label
+    with it, and told of; too many are an error (`data.max_bad_share`).
+
+    Attributes
+    ----------
+    images
+        How pictures are normalised.
+    streamed
+        Where they lie.
+    rows
+        Those to train on.
+    config
+        Batch size and seed.
+    device, us
+        Where batches are needed, and who shares them.
+    quiet
+        Whether nothing is told of bad pictures.
+    """
+
+    images: Images
+    streamed: Streamed
+    rows: NDArray[np.intp]
+    config: TrainConfig
+    device: torch.device
+    us: Team
+    quiet: bool = False
+    _bad: set[int] = field(default_factory=set)
+
+    def batches(self, step: int) -> Generator[Batch]:
+        """As `Feed.batches`."""
+        size = min(self.config.batch_size, len(self.rows))
+        share = self.us.share(size)
+        own = share.stop - share.start
+        encoded = self._encoded(step, size, share)
+        with (
+            ThreadPoolExecutor(1, "candid-read") as reader,
+            ThreadPoolExecutor(self._decoders(), "candid-decode") as decoders,
+        ):
+
+            def read() -> list[tuple[int, Future[NDArray[np.uint8]]]]:
+                some = islice(encoded, own)
+                return [(row, decoders.submit(self._decoded, data)) for row, data in some]
+
+            try:
+                ahead = deque(reader.submit(read) for _ in range(_AHEAD))
+                while True:
+                    coming = ahead.popleft().result()
+                    ahead.append(reader.submit(read))
+                    rows, pixels = self._whole(coming)
+                    if self.us.size > 1:  # others may have replaced pictures, too
+                        rows = self.us.gather(torch.from_numpy(rows), size).numpy()
+                    yield rows, self.images.normalised(torch.from_numpy(pixels).to(self.device))
+            finally:
+                reader.shutdown(cancel_futures=True)
+                decoders.shutdown(cancel_futures=True)
+
+    def _encoded(
+        self, step: int, size: int, share: slice
+    ) -> Iterator[tuple[int, bytes | ImageError]]:
+        """What this process has of the stream, from a batch on, through all epochs."""
+        source = sharded(self.streamed.dataset.source)
+        stream = Stream(
+            source,
+            source.file,
+            seed=self.config.seed,
+            buffer=self.streamed.config.stream_buffer,
+            rows=self.rows,
+        )
+        n = len(stream)
+        epoch, given = divmod(step * size, n)
+        while True:
+            in_batch = (epoch * n + np.arange(n)) % size
+            mine = (share.start <= in_batch) & (in_batch < share.stop)
+            for _, row, data in stream.pictures(Place(epoch, given), mine):
+                yield row, data
+            epoch, given = epoch + 1, 0
+
+    def _decoded(self, data: bytes | ImageError) -> NDArray[np.uint8]:
+        if isinstance(data, ImageError):
+            raise data
+        how = self.streamed.config
+        return decode.decode(data, side=how.side, fit=how.fit, max_pixels=how.max_pixels).pixels
+
+    def _whole(
+        self, coming: list[tuple[int, Future[NDArray[np.uint8]]]]
+    ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+        """Rows and (share, side, side, 3) pixels, with others in the places of bad ones."""
+        side = self.streamed.config.side
+        rows = np.array([row for row, _ in coming], np.intp)
+        pixels = np.empty((len(rows), side, side, 3), np.uint8)
+        good, bad = [], []
+        for place, (row, found) in enumerate(coming):
+            try:
+                pixels[place] = found.result()
+                good.append(place)
+            except ImageError as error:
+                bad.append(place)
+                self._note(row, error)
+        if not good:
+            raise self._too_many(f"none of {len(rows):,} in a row")
+        for k, place in enumerate(bad):
+            rows[place], pixels[place] = rows[good[k % len(good)]], pixels[good[k % len(good)]]
+        return rows, pixels
+
+    def _note(self, row: int, error: ImageError) -> None:
+        if row in self._bad:
+            return
+        self._bad.add(row)
+        dataset, most = self.streamed.dataset, self.streamed.config.max_bad_share
+        if not self.quiet and len(self._bad) <= _TOLD:
+            more = " (more are not told of)" if len(self._bad) == _TOLD else ""
+            say(f"{dataset.ids[row]}: {error.what}; another picture takes its place{more}")
+        if len(self._bad) > most * len(self.rows) / self.us.size:
+            raise self._too_many(
+                f"{dataset.ids[row]}: {error.what}, and {len(self._bad) - 1:,} more"
+            )
+
+    def _too_many(self, which: str) -> DataError:
+        most = self.streamed.config.max_bad_share
+        return DataError(
+            f"Too many training pictures cannot be read: {which}.",
+            expected=f"at most data.max_bad_share = {most:.1%} of all",
+            todo="mend or remove them, or raise data.max_bad_share",
+        )
+
+    def _decoders(self) -> int:
+        if self.streamed.config.workers:
+            return self.streamed.config.workers
+        return own_cores()

@@ -1,0 +1,142 @@
+"""A training state as one safetensors file: whole or absent, and nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from candid.models.model import save_tensors
+from candid.records import HistoryRow
+from candid.storage.files import reading, regular
+from candid.training.state import State
+
+_PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
+
+_COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
+
+
+class Saver:
+    """Saves a state where that is due, and by time, so that who is killed loses little.
+
+    Parameters
+    ----------
+    path
+        Where to; None: nowhere.
+    seconds
+        How long after the start and after each save; 0: only where it is due.
+    """
+
+    def __init__(self, path: Path | None, seconds: float) -> None:
+        self.path, self.seconds = path, seconds or math.inf
+        self.next = time.monotonic() + self.seconds
+
+    def __call__(self, state: State, *, due: bool) -> None:
+        """Save the state where it is due or time is up; the next time comes later if it is slow."""
+        began = time.monotonic()
+        if self.path is None or not (due or began >= self.next):
+            return
+        save(self.path, state)
+        now = time.monotonic()
+        self.next = now + max(self.seconds, _PAUSE * (now - began))
+
+
+def save(path: Path, state: State) -> None:
+    """Write weights, their average, optimiser, best weights, step and history.
+
+    An optimiser's state may hold tensors, numbers, words, None and tuples of them.
+    """
+    optimizer = _flat(state.optimizer)
+    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
+    if state.averaged is not None:
+        tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
+    if state.dro is not None:
+        tensors |= {f"dro.{k}": v for k, v in state.dro.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in state.best.items()}
+    tensors |= {f"optimizer.{k}": v for k, v in optimizer.items() if isinstance(v, Tensor)}
+    rows = [dataclasses.astuple(row) for row in state.history]
+    tensors["history"] = torch.tensor(rows, dtype=torch.float64).reshape(-1, len(_COLUMNS))
+    about = {
+        "step": state.step,
+        "best_step": state.best_step,
+        "best_f1": state.best_f1,
+        "optimizer": {k: v for k, v in optimizer.items() if not isinstance(v, Tensor)},
+        "columns": _COLUMNS,
+    }
+    plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+    save_tensors(path, plain, {"candid": json.dumps(about)})
+
+
+def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What an optimiser keeps per parameter ("state.0.exp_avg") and per group ("group.0.lr")."""
+    kept = optimizer.state_dict()
+    flat = {f"state.{i}.{k}": v for i, slots in kept["state"].items() for k, v in slots.items()}
+    for i, group in enumerate(kept["param_groups"]):
+        flat |= {f"group.{i}.{k}": v for k, v in group.items() if k != "params"}
+    return flat
+
+
+def load(path: Path, state: State) -> None:
+    """Put a saved state into one that was built with the same settings.
+
+    Raises
+    ------
+    RunError
+        Where the file is damaged or belongs to another network.
+    """
+    with reading(
+        path,
+        expected="a checkpoint that this run's settings made",
+        todo="start a new run, or take the settings back that were changed",
+    ):
+        with safe_open(regular(path), "pt") as file:
+            about = json.loads(file.metadata()["candid"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        _restore(state, about, tensors)
+
+
+def _restore(state: State, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+    device = next(state.network.parameters()).device
+    state.network.load_state_dict(below("network."))
+    if state.averaged is not None:
+        state.averaged.load_state_dict(below("averaged."))
+    if state.dro is not None:
+        state.dro.load_state_dict(below("dro."))
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    slots: dict[int, dict[str, Any]] = {}
+    groups = state.optimizer.state_dict()["param_groups"]
+    for name, value in (below("optimizer.") | about["optimizer"]).items():
+        kind, index, key = name.split(".", 2)
+        if isinstance(value, list):
+            value = tuple(value)  # JSON has no tuples, and optimisers no lists
+        if kind == "group":
+            groups[int(index)][key] = value
+            continue
+        like = parameters[int(index)]
+        if isinstance(value, Tensor) and value.dim() > 1 and value.shape == like.shape:
+            # In the parameter's own memory order, as the optimiser had it: other orders round
+            # otherwise.
+            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
+        slots.setdefault(int(index), {})[key] = value
+    state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    state.best = {k: v.to(device) for k, v in below("best.").items()}
+    state.step, state.best_step = about["step"], about["best_step"]
+    state.best_f1 = about["best_f1"]
+    state.history = [
+        HistoryRow(**_typed(dict(zip(about["columns"], row, strict=True))))
+        for row in tensors["history"].tolist()
+    ]
+
+
+def _typed(row: dict[str, float]) -> dict[str, Any]:
+    return row | {"step": int(row["step"]), "images": int(row["images"])}

@@ -1,0 +1,62 @@
+"""Whether a training can fit into memory at all, asked before anything large is made."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from candid.errors import ConfigError
+from candid.models.device import pick_device
+from candid.models.networks import build, describe, options
+from candid.settings import Config
+
+_BUILT = ("plain", "deep", "vit")  # others are not ours to sketch
+_COPIES = 4  # of the weights: themselves, gradients, a moment of the optimiser, the best so far
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def check_fits(config: Config, classes: int) -> None:
+    """Raise a ConfigError where network and batch surely need more memory than there is.
+
+    Counted is the least: weights with what training keeps beside them in float32, and what each
+    layer gives in bfloat16. Weights are counted on a network without memory of its own.
+    """
+    if config.network.name not in _BUILT:
+        return
+    chosen, members = options(config.network), config.network.members
+    if "members" in chosen:
+        chosen["members"] = 1
+    side, images = config.data.side, config.train.batch_size
+    make = partial(build, config.network.name, side=side, classes=classes, **chosen)
+    there = _memory(pick_device(config.train.device))
+    with torch.random.fork_rng():
+        with torch.device("meta"):
+            weights = members * sum(p.numel() for p in make().parameters())
+        needed = 4 * _COPIES * weights
+        if needed <= there:
+            layers, _ = describe(make(), side)
+            needed += 2 * images * sum(math.prod(layer.output_shape) for layer in layers)
+    if needed > there:
+        raise ConfigError(
+            f"This network ({weights:,} weights) and batches of {images:,} images of {side} pixels "
+            f"per side need more than {needed / 1e9:.1f} GB.",
+            expected=f"what fits into the {there / 1e9:.1f} GB of memory here",
+            todo="lower train.batch_size, data.side, or network.width, depth or members",
+        )
+
+
+def _memory(device: torch.device) -> float:
+    """Bytes of the device; of a processor those of the machine, or what its container allows."""
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    there = math.inf
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on every system
+        there = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(ValueError, OSError):  # "max" is no number, and no limit
+        there = min(there, int(_LIMIT.read_text(encoding="utf-8")))
+    return there

@@ -1,0 +1,161 @@
+"""Exported models give what torch gives, alone in ONNX Runtime, and say what int8 costs."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from candid.data.dataset import Dataset
+from candid.errors import CheckFailed, RunError
+from candid.inference import export as exporting
+from candid.inference.classifier import open_classifier
+from candid.inference.export import TOLERANCE, export_float
+from candid.models.onnx_file import onnx_path
+from candid.records import ModelCard, read_record
+from candid.runs import open_run
+from candid.stages.using import export
+from candid.stats.metrics import confusion_matrix, weighted_f1_score
+from inference.tiny import CLASSES, SIDE, pixels, tiny_run
+
+NETWORKS = {
+    "plain": {},
+    "deep": {"width": 8, "depth": 1},
+    "vit": {"width": 32, "depth": 1},
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_gives_the_same_alone_in_onnx_runtime(tmp_path, network):
+    run = tiny_run(tmp_path / "run", network=network, classes=("a", "b", "c"), **NETWORKS[network])
+    card = read_record(run.model, ModelCard)
+    check = export_float(run, card, onnx_path(run), pixels(50))
+    assert (check.images, check.other_labels) == (50, 0)
+    assert 0 < check.largest < TOLERANCE
+    session = onnxruntime.InferenceSession(onnx_path(run))
+    expected = open_classifier(run, engine="torch")
+    for n in (1, 3, 33):  # any number at a time
+        found = session.run(["probabilities"], {"pixels": pixels(n, seed=n)})[0]
+        np.testing.assert_allclose(found, expected.probabilities(pixels(n, seed=n)), atol=1e-5)
+
+
+def test_the_file_is_whole_and_says_no_more_than_it_should(tmp_path):
+    run = tiny_run(tmp_path / "run")
+    export_float(run, read_record(run.model, ModelCard), onnx_path(run), None)
+    model = onnx.load(onnx_path(run))
+    onnx.checker.check_model(model, full_check=True)
+    (given,), (answer,) = model.graph.input, model.graph.output
+    assert given.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    shape = given.type.tensor_type.shape.dim
+    assert shape[0].dim_param
+    assert [d.dim_value for d in shape[1:]] == [SIDE, SIDE, 3]
+    assert answer.name == "probabilities"
+    data = onnx_path(run).read_bytes()
+    assert str(tmp_path).encode() not in data
+    assert b"site-packages" not in data  # where nodes came from in somebody's Python
+    assert [f.name for f in run.path.iterdir() if "onnx" in f.name] == ["model.onnx"]
+
+
+def test_an_export_that_is_wrong_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    run = tiny_run(tmp_path / "run")
+    card = read_record(run.model, ModelCard)
+    sound = exporting.to_onnx
+
+    def wrong(whole, card, made):
+        other = dataclasses.replace(card, temperature=card.temperature * 1.02)
+        return sound(type(whole)(whole.network, other).eval(), card, made)
+
+    monkeypatch.setattr(exporting, "to_onnx", wrong)
+    with pytest.raises(CheckFailed, match="differs from the original by up to"):
+        export_float(run, card, onnx_path(run), pixels(20))
+    assert not onnx_path(run).exists()
+
+
+def test_not_a_number_is_not_the_same(tmp_path, monkeypatch):
+    run = tiny_run(tmp_path / "run")
+    card = read_record(run.model, ModelCard)
+    monkeypatch.setattr(
+        exporting.OnnxEngine, "__call__", lambda self, x: np.full((len(x), 2), np.nan, np.float32)
+    )
+    with pytest.raises(CheckFailed):
+        export_float(run, card, onnx_path(run), pixels(4))
+
+
+# --- with data -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Packed:
+    pixels: np.ndarray
+
+    @property
+    def usable(self):
+        return np.ones(len(self.pixels), np.bool_)
+
+    @property
+    def widths(self):
+        return np.full(len(self.pixels), SIDE)
+
+    heights = widths
+
+
+@dataclasses.dataclass
+class Data:
+    dataset: Dataset
+    store: Packed
+
+
+def data(n=300):
+    pictures = pixels(n)
+    label = (pictures[..., 0].mean((1, 2)) > 127).astype(np.int16)
+    split = np.array(["train", "validation", "test"])[np.arange(n) % 3]
+    ids = np.array([f"{i}.png" for i in range(n)])
+    people = np.arange(n, dtype=np.int64) // 6
+    dataset = Dataset("d", "folder", "Hat", CLASSES, ids, label, split, None, people)
+    return Data(dataset, Packed(pictures))
+
+
+def test_int8_is_smaller_and_its_cost_is_the_paired_difference(tmp_path):
+    run = tiny_run(tmp_path / "run")
+    _, config = open_run(run.path)
+    given = data()
+    done = export(run, config, given, int8=True)
+    assert done.checked == 100
+    assert done.int8_bytes < 0.5 * done.onnx_bytes
+    # The figures by hand, from what each engine says.
+    rows = given.dataset.rows("validation")
+    label = given.dataset.label[rows]
+    f1 = {}
+    for engine in ("onnx", "int8"):
+        said = open_classifier(run, engine=engine).probabilities(given.store.pixels[rows])
+        table = confusion_matrix(label, said.argmax(1), 2)
+        f1[engine] = float(np.squeeze(weighted_f1_score(table)))
+    assert done.f1 == pytest.approx(f1["onnx"], abs=1e-12)
+    assert done.int8_f1 == pytest.approx(f1["int8"], abs=1e-12)
+    change = done.f1_change
+    assert change.value == pytest.approx(f1["int8"] - f1["onnx"], abs=1e-12)
+    assert change.low <= change.value <= change.high
+    assert change.n == 100
+    assert "validation pictures" in done.typical
+    # Of other weights it is not this run's any more.
+    other = tiny_run(tmp_path / "other", seed=1)
+    run.weights.write_bytes(other.weights.read_bytes())
+    with pytest.raises(RunError, match="int8"):
+        open_classifier(run, engine="int8")
+
+
+def test_int8_is_refused_without_data(tmp_path):
+    run = tiny_run(tmp_path / "run")
+    _, config = open_run(run.path)
+    with pytest.raises(RunError, match="without the run's data"):
+        export(run, config, None, int8=True)
+
+
+def test_another_folder(tmp_path):
+    run = tiny_run(tmp_path / "run")
+    _, config = open_run(run.path)
+    done = export(run, config, None, out=tmp_path / "elsewhere")
+    assert done.onnx == str(tmp_path / "elsewhere" / "model.onnx")
+    assert not onnx_path(run).exists()
+    assert done.checked == 0

@@ -1,0 +1,99 @@
+"""The audit's part of the page, and a comparison, in a real browser."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_audit_section import predictions
+from test_browser import OUTSIDE, OVERLAPS
+from test_comparison import mended
+
+from candid.auditing.audit import audit as judge
+from candid.evaluation.compare import compare
+from candid.predictions import Attribute, Predictions
+from candid.reporting.page import render, render_comparison
+from candid.settings import AuditConfig
+from reporting.browser import CHROMIUM, Browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
+
+
+def wide() -> Predictions:
+    """With many attributes of long names, as face data have."""
+    p, rng = predictions("Wearing_Hat"), np.random.default_rng(2)
+    more = {
+        f"High_Attribute_Number_{i}": Attribute(
+            f"High_Attribute_Number_{i}", "binary", ("no", "yes"),
+            (rng.random(len(p)) < 0.3).astype(np.int16),
+        )
+        for i in range(12)
+    }  # fmt: skip
+    return dataclasses.replace(p, attributes=dict(p.attributes) | more)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, plain) -> Path:  # type: ignore[no-untyped-def]
+    p = wide()
+    named = {"Hat": p.attributes["Wearing_Hat"], "Young": p.attributes["Young"]}
+    other = dataclasses.replace(
+        mended(dataclasses.replace(p, attributes=named)), attributes=p.attributes
+    )
+    found = compare(p, other, names=("plain", "balanced"), draws=100)
+    audited = judge(p, AuditConfig(draws=100, slices=0))
+    folder = tmp_path_factory.mktemp("audited")
+    (folder / "compared.html").write_text(render_comparison(found, "1"), encoding="utf-8")
+    path = folder / "report.html"
+    whole = dataclasses.replace(plain, audit=dataclasses.replace(audited, comparison=found))
+    path.write_text(render(whole), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("report", 390), ("report", 1280), ("compared", 390), ("compared", 1280)]
+)
+def test_its_charts_stand_and_nothing_complains_or_overlaps(
+    browser: Browser, page: Path, name: str, width: int
+) -> None:
+    browser.messages.clear()
+    browser.open(page.with_name(f"{name}.html"), width=width)
+    browser.draw(unfold=False)  # unfolded, all pictures of mistakes are higher than any window
+    charts = browser.value("document.querySelectorAll('.chart').length")
+    assert charts >= 2
+    missing = "[...document.querySelectorAll('.chart:not(.drawn)')].map(c => c.parentElement.id)"
+    assert browser.value(missing) == []
+    assert browser.messages == []
+    assert browser.value("document.documentElement.scrollWidth") == width
+    assert browser.value(OVERLAPS) == []
+    assert browser.value(OUTSIDE) == []
+
+
+SHOWN = "[...document.querySelectorAll('#audit-groups tbody tr')].filter(r => !r.hidden).length"
+LINES = (
+    "document.querySelectorAll('#audit-gaps .live svg g.mark-symbol path[aria-label], "
+    "#audit-gaps .live svg g.mark-symbol path').length"
+)
+
+
+def test_what_is_asked_for_decides_what_is_shown(browser: Browser, page: Path) -> None:
+    browser.open(page, width=1280)
+    browser.draw(unfold=False)
+    ask = (
+        "new Promise(done => {{ const f = document.querySelector('[data-chart=audit-gaps]');"
+        "const w = f.querySelector('[type=search]'), c = f.querySelector('[type=checkbox]');"
+        "w.value = {word!r}; c.checked = {only};"
+        "w.dispatchEvent(new Event('input')); setTimeout(() => done(true), 400); }})"
+    )
+    assert browser.value(SHOWN) == 2 * 14 and browser.value(LINES) == 14
+    assert browser.value(ask.format(word="HAT", only="false"))
+    assert browser.value(SHOWN) == 2 and browser.value(LINES) == 1
+    assert browser.value(ask.format(word="", only="true"))
+    found = browser.value(
+        "document.querySelectorAll('#audit-groups tbody tr[data-state=found]').length"
+    )
+    assert browser.value(SHOWN) == found
+    assert 1 <= browser.value(LINES) <= found
+    assert browser.value(ask.format(word="", only="false"))
+    assert browser.value(SHOWN) == 2 * 14 and browser.value(LINES) == 14

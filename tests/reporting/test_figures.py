@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from candid.records import HistoryRow
+from candid.reporting.figures import chart, data, performance, training
+
+values = st.lists(st.floats(-5, 5) | st.just(math.nan), min_size=1, max_size=40)
+
+
+@given(values, st.integers(1, 12))
+def test_moving_mean_is_the_mean_of_the_window(ys: list[float], window: int) -> None:
+    got = training._moving_mean(np.array(ys), window)
+    for i in range(len(ys)):
+        near = ys[max(0, i - (window - 1) // 2) : i + window // 2 + 1]
+        known = [y for y in near if not math.isnan(y)]
+        want = sum(known) / len(known) if known else math.nan
+        assert got[i] == pytest.approx(want, abs=1e-9, nan_ok=True)
+
+
+@given(st.integers(1, 5000))
+def test_thinning_keeps_the_ends_and_the_pairs(n: int) -> None:
+    xs, ys = training._thinned(np.arange(float(n)), np.arange(float(n)) * 2)
+    assert xs[0] == 0 and xs[-1] == n - 1 and len(xs) <= training._MOST_POINTS
+    assert (ys == 2 * xs).all() and (np.diff(xs) > 0).all()
+
+
+def rows(figure: chart.Figure) -> list[dict[str, object]]:
+    """The rows that a figure draws, whichever layer they lie in."""
+    return max(figure.spec["datasets"].values(), key=len)
+
+
+def every(inputs) -> list[chart.Figure]:  # type: ignore[no-untyped-def]
+    from candid.reporting.page import _charts
+
+    return list(_charts(inputs).values())
+
+
+def test_the_confusion_matrix_draws_the_counts(plain) -> None:  # type: ignore[no-untyped-def]
+    split = plain.split("test")
+    figure = performance.confusion(split)
+    names = [c.name for c in split.classes]
+    drawn = {(r["label"], r["prediction"]): r["count"] for r in rows(figure)}
+    assert drawn == {
+        (a, b): split.confusion[i][j] for i, a in enumerate(names) for j, b in enumerate(names)
+    }
+    off = split.n - sum(split.confusion[i][i] for i in range(len(names)))
+    assert f"{off:,} of {split.n:,} images off the diagonal" in figure.caption
+
+
+def test_curves_draw_the_points_of_the_records(plain) -> None:  # type: ignore[no-untyped-def]
+    split = plain.split("validation")
+    drawn = [[r["x"], r["y"]] for r in rows(performance.roc(split))]
+    last = split.roc[-1]
+    assert np.array(drawn) == pytest.approx(np.column_stack([last.x, last.y]), rel=1e-4)
+    assert f"{split.classes[1].roc_auc.value:.3f}" in performance.roc(split).caption
+
+
+def test_scores_never_cut_an_interval(plain) -> None:  # type: ignore[no-untyped-def]
+    figure = performance.scores(plain.evaluation.splits)
+    floor = figure.spec["layer"][0]["encoding"]["x"]["scale"]["domain"][0]
+    assert floor <= min(r["low"] for r in rows(figure))
+
+
+def test_a_bin_without_images_is_not_drawn(plain) -> None:  # type: ignore[no-untyped-def]
+    split = plain.split("test")
+    bins = (*split.reliability_before, *split.reliability)
+    assert len(rows(performance.reliability(split))) == sum(b.n > 0 for b in bins)
+    assert any(b.n == 0 for b in split.reliability)
+
+
+def test_reliability_is_drawn_before_and_after_the_temperature(plain) -> None:  # type: ignore[no-untyped-def]
+    split = plain.split("test")
+    figure = performance.reliability(split)
+    for when, bins in (
+        ("before the temperature", split.reliability_before),
+        ("after it", split.reliability),
+    ):
+        drawn = [[r["confidence"], r["value"]] for r in rows(figure) if r["when"] == when]
+        want = [[b.confidence, b.accuracy.value] for b in bins if b.n]
+        assert np.array(drawn) == pytest.approx(np.array(want), rel=1e-4)
+    marks = [layer["mark"]["type"] for layer in figure.spec["layer"]]
+    assert marks.count("point") == 1 and [(k.number, k.is_open) for k in figure.key] == [
+        (0, True),
+        (1, False),
+    ]
+    assert "before the temperature was fitted" in figure.caption
+    never = performance.reliability(dataclasses.replace(split, reliability_before=()))
+    assert "temperature" not in never.caption and never.key == ()
+    assert "point" not in [layer["mark"]["type"] for layer in never.spec["layer"]]
+
+
+def test_reliability_diagrams_beside_each_other_share_their_axes(plain) -> None:  # type: ignore[no-untyped-def]
+    splits = plain.evaluation.splits
+    starts = []
+    for split in splits:
+        figure = performance.reliability(split, splits)
+        domains = [layer["encoding"]["y"]["scale"]["domain"] for layer in figure.spec["layer"]]
+        assert len({tuple(d) for d in domains}) == 1
+        starts.append(domains[0][0])
+        assert starts[-1] <= min(min(r["value"], r["confidence"]) for r in rows(figure))
+    assert starts[0] == starts[1] > 0
+
+
+def test_the_training_curve_has_each_batch_and_each_measurement(plain) -> None:  # type: ignore[no-untyped-def]
+    drawn = rows(training.loss_curve(plain.history))
+    measured = [h for h in plain.history if math.isfinite(h.validation_loss)]
+    got = [[r["step"], r["value"]] for r in drawn if r["line"] == "validation"]
+    want = np.array([[h.step, h.validation_loss] for h in measured])
+    assert np.array(got) == pytest.approx(want, rel=1e-4)
+    assert sum(r["line"] == "smoothed" for r in drawn) == training._MOST_POINTS < len(plain.history)
+
+
+def test_one_batch_without_validation_still_draws() -> None:
+    figure = training.loss_curve([HistoryRow(1, 8, 0.1, 1e-3, 0.7, math.nan)])
+    assert figure is not None and "No validation" in figure.alt
+    assert training.f1_curve([HistoryRow(1, 8, 0.1, 1e-3, 0.7, math.nan)]) is None
+
+
+def test_what_is_not_there_is_not_drawn(plain) -> None:  # type: ignore[no-untyped-def]
+    empty = dataclasses.replace(
+        plain.split("test"), roc=(), precision_recall=(), reliability=(), confusion=(), classes=()
+    )
+    for kind in (
+        performance.roc,
+        performance.precision_recall,
+        performance.reliability,
+        performance.confusion,
+    ):
+        assert kind(empty) is None
+    assert performance.scores([]) is None
+    assert data.histograms("light", "Light", (), "luma") is None
+    bare = dataclasses.replace(plain.exploration, splits=(), attributes=())
+    assert data.balance(bare) is None and data.attributes(bare, "train") is None
+
+
+def test_attributes_whose_names_begin_alike_stay_apart(plain) -> None:  # type: ignore[no-untyped-def]
+    first, second = plain.exploration.attributes[:2]
+    long = "an attribute with a very long name, number "
+    alike = tuple(
+        dataclasses.replace(a, attribute=long + n, split="train")
+        for a, n in ((first, "one"), (second, "two"))
+    )
+    figure = data.attributes(dataclasses.replace(plain.exploration, attributes=alike), "train")
+    assert len({r["attribute"] for r in rows(figure)}) == 2
+
+
+def test_every_drawing_is_well_formed_and_names_no_other_place(hostile) -> None:  # type: ignore[no-untyped-def]
+    for figure in every(hostile):
+        root = ElementTree.fromstring(figure.svg)
+        tags = {element.tag.rpartition("}")[2] for element in root.iter()}
+        assert not tags & {"script", "foreignObject", "image", "a", "use"}, figure.name
+        assert root.get("width") in {str(chart.WIDE), str(chart.NARROW)}, figure.name
+        assert figure.alt and figure.caption and figure.title
+        assert "$schema" not in figure.spec and figure.spec["width"] == "container"
+
+
+def test_ids_within_drawings_do_not_meet(plain) -> None:  # type: ignore[no-untyped-def]
+    seen: set[str] = set()
+    for figure in every(plain):
+        ids = {e.get("id") for e in ElementTree.fromstring(figure.svg).iter() if e.get("id")}
+        assert not ids & seen
+        seen |= ids
+
+
+def test_more_classes_than_colours_are_told_apart_by_dashes() -> None:
+    key = chart.key_to([str(i) for i in range(12)])
+    assert len({(k.number, k.dashed) for k in key}) == 12

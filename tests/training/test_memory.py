@@ -1,0 +1,47 @@
+"""What cannot fit into memory is refused before it is made."""
+
+import pytest
+import torch
+
+from candid.config import load_config
+from candid.errors import ConfigError
+from candid.models.networks import build
+from candid.training import memory
+from candid.training.memory import check_fits
+
+
+@pytest.mark.parametrize("recipe", ["plain", "deep", "vit", "features", "best"])
+def test_the_recipes_fit_into_two_gigabytes(monkeypatch, recipe):
+    monkeypatch.setattr(memory, "_memory", lambda _: 2e9)
+    before = torch.get_rng_state()
+    check_fits(load_config(recipe=recipe), 2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["network.width=1024", "network.depth=32", "network.members=16", "train.batch_size=16384",
+     "data.side=1024"],
+)  # fmt: skip
+def test_what_surely_does_not_fit_is_refused(monkeypatch, word):
+    monkeypatch.setattr(memory, "_memory", lambda _: 4e8)
+    check_fits(load_config(), 2)
+    with pytest.raises(ConfigError, match="GB") as error:
+        check_fits(load_config(overrides=[word]), 2)
+    assert "weights" in error.value.what and "train.batch_size" in error.value.todo
+
+
+def test_weights_are_those_of_the_network(monkeypatch):
+    monkeypatch.setattr(memory, "_memory", lambda _: 0.0)
+    network = build("deep", side=64, classes=2, width=8, depth=2)
+    with pytest.raises(ConfigError) as error:
+        check_fits(load_config(overrides=["network.width=8", "network.depth=2"]), 2)
+    assert f"({sum(p.numel() for p in network.parameters()):,} weights)" in error.value.what
+
+
+def test_a_container_s_limit_counts(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_LIMIT", tmp_path / "memory.max")
+    whole = memory._memory(torch.device("cpu"))
+    for text, there in (("max\n", whole), ("1000000\n", 1e6)):
+        (tmp_path / "memory.max").write_text(text)
+        assert memory._memory(torch.device("cpu")) == there
