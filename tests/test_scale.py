@@ -27,7 +27,7 @@ SETTINGS = [
     "--set", "data.side=24", "--set", "train.steps=40", "--set", "train.batch_size=31",
     "--set", "train.evaluations=3", "--set", "train.checkpoints=4", "--set", "train.threads=1",
     "--set", "train.precision=float32", "--set", "train.device=cpu", "--set", "data.workers=1",
-    "--set", "train.learning_rate=1e-4", "--recipe", "plain", "--target", "Face", "--quiet",
+    "--set", "train.learning_rate=1e-4", "--recipe", "plain", "--set", "data.target=Face", "--quiet",
 ]  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_without_a_folder_a_restart_would_begin_anew(folder, monkeypatch, capsys
 
 STREAMED = [
     *("--set", "data.stream=always", "--set", "data.stream_sample=64"),
-    *("--set", "data.stream_buffer=40", "--target", "Hat"),
+    *("--set", "data.stream_buffer=40", "--set", "data.target=Hat"),
 ]
 
 

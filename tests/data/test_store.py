@@ -74,7 +74,7 @@ def test_a_bad_image_is_listed_with_its_reason_and_skipped(tmp_path: Path) -> No
         quiet=True,
     )
     assert sorted(store.reasons) == [60, 61, 62, 63] == np.flatnonzero(~store.usable).tolist()
-    assert "no picture" in store.reasons[60]
+    assert store.reasons[60] == "not a picture in a known format, but text"
     assert "empty" in store.reasons[61]
     assert store.reasons[62]
     assert store.reasons[63] == "there is no such file"

@@ -312,14 +312,14 @@ def test_decoding_is_bounded_by_memory_too():
     with running(model(Brightness()), max_memory=100_000_000, decoders=8) as address:
         before = peak(forget=True)
         answer = httpx.post(f"{address}/v1/predict", files=[("a", fits)] * 12, timeout=60)
-        assert {row["label"] for row in answer.json()["results"]} == {"bright"}
+        assert {row["prediction"] for row in answer.json()["results"]} == {"bright"}
         assert peak() - before < 130_000_000
     with running(model(Brightness()), max_memory=40_000_000) as address:
         answer = httpx.post(f"{address}/v1/predict", content=fits, headers=RAW)
         assert "40,000,000" in refused(answer, 413, "too-much-memory").what
         answer = httpx.post(f"{address}/v1/predict", files=[("a", fits), ("b", picture(250))])
         first, second = answer.json()["results"]
-        assert "bytes" in first["error"] and second["label"] == "bright"
+        assert "bytes" in first["error"] and second["prediction"] == "bright"
 
 
 def metrics(address) -> bytes:  # type: ignore[no-untyped-def]

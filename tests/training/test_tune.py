@@ -235,6 +235,7 @@ def slow(config, report):
 base = replace(t.BASE, tune=replace(t.BASE.tune, trials={trials}))
 study = t.opened({path!r}, base, heartbeat=1, grace=90)
 print("open", flush=True)
+sys.stdin.readline()
 t.search(study, slow, quiet=True)
 own = []
 t.repeat_finalists(study, lambda c: own.append(c.train.seed) or t.truth(c), quiet=True)
@@ -249,7 +250,17 @@ print(t.json.dumps({{"own": own, "told": told, "winner": t.winner(study).number}
 def worker(path, *, trials: int, pause: float) -> subprocess.Popen:
     folder = os.path.dirname(__file__)
     code = WORKER.format(folder=folder, path=str(path), trials=trials, pause=pause)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)
+
+
+def go(*workers: subprocess.Popen) -> None:
+    """Let workers begin once all of them have opened the study."""
+    for process in workers:
+        assert process.stdout.readline() == "open\n"
+    for process in workers:
+        process.stdin.write("\n")
+        process.stdin.flush()
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -276,8 +287,8 @@ def test_what_waits_is_begun_once(place):
 
 def test_two_processes_share_a_study_and_repeat_nothing(place):
     first = worker(place, trials=7, pause=0.05)
-    assert first.stdout.readline() == "open\n"
     second = worker(place, trials=7, pause=0.05)
+    go(first, second)
     told = [json.loads(p.communicate(timeout=120)[0].splitlines()[-1]) for p in (first, second)]
     study = opened(place, replace(BASE, tune=replace(BASE.tune, trials=7)))
     trials = made(study)
@@ -295,7 +306,7 @@ def test_two_processes_share_a_study_and_repeat_nothing(place):
 
 def test_a_process_that_is_killed_is_missed(place):
     victim = worker(place, trials=4, pause=0.4)
-    assert victim.stdout.readline() == "open\n"
+    go(victim)
     base = replace(BASE, tune=replace(BASE.tune, trials=4))
     study = opened(place, base, heartbeat=1, grace=2)
     while not any(t.number == 1 and t.intermediate_values for t in study.search.get_trials()):

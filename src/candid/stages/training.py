@@ -132,18 +132,18 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> State
     from candid.training.distributed import team
     from candid.training.train import check_growth, start
 
-    if len(task.train) < 2 * config.network.members:
-        raise ConfigError(
-            f"{len(task.train)} training images are too few for {config.network.members} networks.",
-            expected="two images in a batch for each network",
-            todo="use more images, or lower network.members",
-        )
     if config.network.members > 1 and team().size > 1:
         raise ConfigError(
             f"network.members = {config.network.members} needs one process, and there are "
             f"{team().size}.",
             expected="one process, or one network",
             todo="train without torchrun, or set network.members=1",
+        )
+    if len(task.train) < 2 * config.network.members:
+        raise ConfigError(
+            f"{len(task.train)} training images are too few for {config.network.members} networks.",
+            expected="two images in a batch for each network",
+            todo="use more images, or lower network.members",
         )
     network = _fresh(task, config) if network is None else network
     check_growth(network, config.train, task.images.side)

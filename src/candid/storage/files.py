@@ -99,10 +99,10 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return file
 
 
-def regular(path: Path) -> Path:
+def regular(path: str | os.PathLike[str]) -> Path:
     """The path, for a library that opens it itself; errors as of `open_regular`."""
-    _check(path.stat(), path)
-    return path
+    _check(os.stat(path), path)
+    return Path(path)
 
 
 def _check(about: os.stat_result, path: str | os.PathLike[str]) -> None:
