@@ -27,7 +27,8 @@ SETTINGS = [
     "--set", "data.side=24", "--set", "train.steps=40", "--set", "train.batch_size=31",
     "--set", "train.evaluations=3", "--set", "train.checkpoints=4", "--set", "train.threads=1",
     "--set", "train.precision=float32", "--set", "train.device=cpu", "--set", "data.workers=1",
-    "--set", "train.learning_rate=1e-4", "--recipe", "plain", "--set", "data.target=Face", "--quiet",
+    "--set", "train.learning_rate=1e-4", "--recipe", "plain", "--set", "data.target=Face",
+    "--quiet",
 ]  # fmt: skip
 
 

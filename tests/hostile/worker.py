@@ -102,7 +102,7 @@ def _server(kit: Kit) -> Any:
     """A real server for the kit's model; whatever it logs as an error is heard by `_ask`."""
     from candid.settings import ServeConfig
     from candid.stages.serving import load_served
-    from serving.serving import running
+    from serving.served import running
 
     logging.getLogger().addHandler(_HEARD)
     models = load_served([kit.model], ServeConfig(), None)

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import shards
+from shards import by_hand, job_of, rows_of, tar_shards
 
 from candid.errors import RunError
 from candid.inference import cluster
@@ -16,7 +17,6 @@ from candid.inference.parts import label_shards as label_missing
 from candid.inference.shards import Order, find_shards, fingerprint
 from candid.stages.shards import label_shards
 from commands import candid
-from inference.shards import by_hand, job_of, rows_of, tar_shards
 from inference.tiny import tiny_run
 
 ray = pytest.importorskip("ray", reason="needs the extra 'ray'")

@@ -19,7 +19,7 @@ pytest.importorskip("fastapi")
 from candid.inference.classifier import Rule
 from candid.serving import schema
 from candid.serving.classify import QUICK_BYTES, QUICK_PIXELS
-from serving.serving import Brightness, model, picture, running
+from serving.served import Brightness, model, picture, running
 
 RAW = {"Content-Type": "application/octet-stream"}
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 pytest.importorskip("fastapi")
-from serving.serving import lines_to, running
+from serving.served import lines_to, running
 from serving.test_serve import until
 from serving.test_serve_hostile import HEAD
 

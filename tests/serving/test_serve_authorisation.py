@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 pytest.importorskip("fastapi")
-from serving.serving import model, picture, running
+from serving.served import model, picture, running
 from serving.test_serve import RAW
 
 KEY = "a+b/c=="

@@ -19,7 +19,7 @@ import httpx
 from candid.cli import main
 from candid.records import write_record
 from candid.serving.served import MAPS, names_for
-from serving.serving import picture
+from serving.served import picture
 from serving.test_serve import RAW
 
 # The verb with a model of the tests instead of a run's: what is loaded is tested further below.
@@ -27,7 +27,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import candid.stages.serving as serving
-from serving.serving import Brightness, model
+from serving.served import Brightness, model
 
 class Telling(Brightness):
     def __call__(self, pixels):
@@ -118,7 +118,7 @@ def test_what_cannot_be_served_is_said(tmp_path, capsys, monkeypatch):
 
 def test_a_taken_port_and_a_strange_address_are_said(tmp_path, capsys, monkeypatch):
     import candid.stages.serving as serving
-    from serving.serving import model
+    from serving.served import model
 
     monkeypatch.setattr(serving, "load_served", lambda *_: [model()])
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -162,7 +162,7 @@ def test_runs_are_served_with_their_own_answers(run, served):
     from candid.data.decode import decode
     from candid.models.network import load_whole
     from candid.records import ModelCard, read_record
-    from serving.serving import running
+    from serving.served import running
 
     assert [s.name for s in served] == ["tiny", "tiny-2"]
     whole = load_whole(run.weights, read_record(run.model, ModelCard))
@@ -224,7 +224,7 @@ def test_explain_over_http(served):
     from PIL import Image
 
     from candid.serving import schema
-    from serving.serving import running
+    from serving.served import running
 
     with running(*served, timeout=60.0) as url:
         post = lambda q: httpx.post(  # noqa: E731
@@ -254,7 +254,7 @@ def test_explain_over_http(served):
 def test_without_torch_there_are_no_maps_and_it_is_said(served, monkeypatch):
     from candid.errors import DependencyError
     from candid.serving.served import Served
-    from serving.serving import running
+    from serving.served import running
 
     def missing(self):  # type: ignore[no-untyped-def]
         raise DependencyError("torch is not installed.", expected="torch", todo="install it")
@@ -279,7 +279,7 @@ def test_the_words_of_maps_are_those_of_explain():
 def test_pictures_unlike_the_training_data_get_no_answer(served):
     from dataclasses import replace
 
-    from serving.serving import running
+    from serving.served import running
 
     class Strange:
         """Bright pictures and wide ones are strange to it."""

@@ -13,7 +13,7 @@ pytest.importorskip("fastapi")
 from candid.serving.connections import most_connections, punctual
 from candid.serving.serve import allow_files
 from candid.settings import ServeConfig
-from serving.serving import lines_to, model, picture, running
+from serving.served import lines_to, model, picture, running
 from serving.test_serve import RAW, until
 
 REPORT = b"GET /reports/first HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 pytest.importorskip("fastapi")
-from serving.serving import running
+from serving.served import running
 
 
 def test_answers_are_hardened():

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 from candid.serving.heads import allowed_hosts, host_name
-from serving.serving import lines_to, running
+from serving.served import lines_to, running
 
 
 def test_a_name_that_is_not_the_server_s_is_refused():

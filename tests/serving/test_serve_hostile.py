@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("fastapi")
 from candid.serving import schema
 from peak import peak
-from serving.serving import Brightness, model, picture, running
+from serving.served import Brightness, model, picture, running
 from serving.test_serve import RAW, until, waiting
 
 

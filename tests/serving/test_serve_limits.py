@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 from candid.serving.limits import Limits
-from serving.serving import Brightness, lines_to, model, picture, running
+from serving.served import Brightness, lines_to, model, picture, running
 from serving.test_serve import RAW
 from serving.test_serve_hostile import HEAD
 

@@ -20,7 +20,7 @@ from candid.serving.page import POLICY
 from candid.serving.served import About, Measure, Weakness
 from reporting.browser import CHROMIUM, Browser
 from reporting.conftest import BARE, build, render
-from serving.serving import SIDE, Brightness, model, running, with_maps
+from serving.served import SIDE, Brightness, model, running, with_maps
 
 # A camera that films a test picture, and a person who always lets it be used.
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")

@@ -16,7 +16,7 @@ from schemathesis import checks
 from candid.serving.app import create_app
 from candid.serving.schema import DOT
 from candid.settings import ServeConfig
-from serving.serving import model, running, with_maps
+from serving.served import model, running, with_maps
 
 
 def test_the_document_has_every_address_and_examples_that_work():
