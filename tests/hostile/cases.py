@@ -20,11 +20,7 @@ ALL = range(1200)
 SAMPLE = ALL[::12]  # 100 cases of all families
 
 # Kinds that are not run, as "family/kind", each with the reason.
-SKIPPED: dict[str, str] = {
-    "runs/model-json": "odd options, sizes and numbers of a model are not checked yet",
-    "requests/chunked": "a client that leaves in mid-body is logged with a traceback",
-    "requests/many": "a client that leaves in mid-body is logged with a traceback",
-}
+SKIPPED: dict[str, str] = {}
 
 
 def named(seed: int) -> str:

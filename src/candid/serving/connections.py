@@ -54,6 +54,15 @@ def punctual(config: ServeConfig) -> type[asyncio.Protocol]:
             super().on_response_complete()
             self._look()
 
+        def send_400_response(self, msg: str) -> None:
+            """Refuse what is no request; an answer that is under way ends where it is."""
+            if self.cycle is None or self.cycle.response_complete:
+                super().send_400_response(msg)
+                return
+            self.cycle.disconnected = True  # or the application would answer after the refusal
+            self.cycle.message_event.set()
+            self.abort()
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_waiting()
             super().connection_lost(exc)
