@@ -94,7 +94,9 @@ DESCRIBED = [
     ("deep", {"options": {"width": [8]}}, "network.width = [8]"),
     ("deep", {"options": {"width": 100_000}}, "network.width = 100000 is not possible"),
     ("deep", {"options": {"width": 10**30}}, "model.safetensors"),
+    ("deep", {"options": {"width": 1000}}, "tensors differ"),
     ("deep", {"options": {"width": 8, "depth": HUGE}}, "is not possible"),
+    ("deep", {"options": {"width": 8, "depth": 32, "members": 16}}, "blocks"),
     ("deep", {"options": {"width": 8, "depth": 2, "members": 60}}, "is not possible"),
     ("deep", {"options": {"width": 8, "depth": 1, "drop": 0.1}}, "drop"),
     ("deep", {"network": "vit"}, "model.safetensors"),
@@ -104,6 +106,7 @@ DESCRIBED = [
     ("vit", {"side": 1000}, "tensors differ"),
     ("plain", {"side": 1000}, "tensors differ"),
     ("plain", {"side": 3}, "model.safetensors"),
+    ("plain", {"network": "features", "options": {"components": 6000}}, "eigenfaces"),
     ("plain", {"network": "features", "options": {"components": HUGE}}, "is not possible"),
 ]
 

@@ -167,7 +167,8 @@ def test_what_is_missing_is_said_and_never_zero(pages, make, plain) -> None:  # 
     )
     text = " ".join(Page(render(few)).text.split())
     assert "Weighted F1, test undefined 95% interval undefined n = 5 images" in text
-    assert not re.search(r"(?<!\")\bnan\b", text, re.I)
+    text = text.replace('"N/A", "NaN", "null"', "", 1)  # a word of data.missing, among the settings
+    assert not re.search(r"\bnan\b", text, re.I)
     assert "no picture" in text
 
 

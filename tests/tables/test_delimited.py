@@ -7,7 +7,7 @@ import pytest
 
 from candid.tables.delimited import CsvWriter, read_table
 
-NAMES = ("id", "label", "abstained", "reason", "error")
+NAMES = ("id", "prediction", "abstained", "reason", "error")
 FORMULAS = ("=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@x")
 PLAIN = ("a", "-1", "+2.5", "'a", "a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "", "a=b", "é")
 
@@ -29,7 +29,7 @@ def test_no_cell_of_text_begins_like_a_formula():
 
 def test_it_reads_back_as_it_was(tmp_path):
     (tmp_path / "a.csv").write_bytes(written(*FORMULAS, *PLAIN).encode())
-    found = read_table(tmp_path / "a.csv")["label"].to_pylist()
+    found = read_table(tmp_path / "a.csv")["prediction"].to_pylist()
     assert [word or "" for word in found] == [*FORMULAS, *PLAIN]
 
 

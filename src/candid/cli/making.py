@@ -197,14 +197,13 @@ def train(
 ) -> None:
     """Train a network from scratch; no report."""
     from candid import stages
-    from candid.inference.unfamiliar import typical_path
     from candid.records import to_plain
 
     with stages.together() as speaks:
         run, config, loaded = open_or_start(data, out, resume, cache, quiet, settings)
         with stoppable(resuming("train", run, data)):
             card = stages.train(run, loaded, config, quiet=quiet)
-            if speaks and not typical_path(run).is_file():
+            if speaks and not run.typical.is_file():
                 stages.know_pictures(run, loaded, config)
     if not speaks:
         return

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from candid.records import Estimate
-from candid.runs import RunFolder
 from candid.stats.clusters import wilson
 from candid.storage.files import atomic, open_regular, reading
 
@@ -360,11 +359,6 @@ def _moved(
 
 _NUMBERS = tuple(f for f in Typical.__dataclass_fields__ if f != "weight")
 _WHOLE = ("checked", "caught", "displaced", "smallest")
-
-
-def typical_path(run: RunFolder) -> Path:
-    """Where it lies in a run."""
-    return run.typical
 
 
 def write_typical(path: Path, typical: Typical) -> None:

@@ -84,7 +84,7 @@ def load_served(
         Where a run is not finished or damaged.
     """
     from candid.inference.classifier import Engine, open_classifier
-    from candid.inference.unfamiliar import read_typical, typical_path
+    from candid.inference.unfamiliar import read_typical
     from candid.serving.served import Served, names_for
 
     served = []
@@ -105,7 +105,7 @@ def load_served(
                 weights=run.weights,
                 badges=_badges(run),
                 explain=settings.explain,
-                typical=read_typical(typical_path(run)),
+                typical=read_typical(run.typical),
             )
         )
     return served

@@ -37,7 +37,7 @@ _SQUEEZED = 60  # and those that are tried in several shapes, to see whether the
 
 def know_pictures(run: RunFolder, data: Data, config: Config) -> Typical:
     """Write typical.npz: what tells pictures like the training pictures from others."""
-    from candid.inference.unfamiliar import fit_typical, typical_path, write_typical
+    from candid.inference.unfamiliar import fit_typical, write_typical
 
     dataset, store = data.dataset, data.store
     with step(run, "typical", config):
@@ -50,7 +50,7 @@ def know_pictures(run: RunFolder, data: Data, config: Config) -> Typical:
             false_alarms=config.predict.false_alarms,
             seed=config.train.seed,
         )
-        write_typical(typical_path(run), typical)
+        write_typical(run.typical, typical)
     return typical
 
 
@@ -259,7 +259,7 @@ def labeller(
     from candid.inference.classifier import open_classifier
     from candid.inference.faces import Finder, open_detector
     from candid.inference.predict import Labeller
-    from candid.inference.unfamiliar import read_typical, typical_path
+    from candid.inference.unfamiliar import read_typical
 
     finder = None
     if crop:
@@ -268,7 +268,7 @@ def labeller(
     return Labeller(
         # Every thread runs the model on a block of its own.
         open_classifier(run, engine=engine, threads=1, abstain_below=abstain_below),
-        read_typical(typical_path(run)) if check else None,
+        read_typical(run.typical) if check else None,
         finder,
     )
 

@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from candid.errors import DataError
 from candid.storage.files import open_regular, regular
+from candid.tables.own import own_columns
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _FORMULA = r"^'*[=+\-@\t\r]"  # what was escaped before is escaped once more, so that it reads back
 _NUMBER = r"[+-]?\d+(\.\d+)?"
-_OURS = {"id", "abstained", "reason", "error"}  # columns that only our own tables have together
 
 
 class CsvWriter:
@@ -130,7 +130,7 @@ def read_delimited(path: Path, encoding: str = "") -> pa.Table:
     header = data.split(b"\n", 1)[0]
     delimiter = max(b"\t,;|", key=header.count)
     table = _parse(path, data, chr(delimiter), skip=0)
-    return _unescaped(table) if set(table.column_names) >= _OURS else table
+    return _unescaped(table) if own_columns(table.column_names) else table
 
 
 def read_spaced(path: Path, names: list[str], *, skip: int) -> pa.Table:
