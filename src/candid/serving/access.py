@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +23,10 @@ class Access:
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+        self._app = app
+        # Looked up once for each route and status that there is.
+        self._counter = functools.cache(metrics.requests.labels)
+        self._seconds = functools.cache(metrics.seconds.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, and note its answer."""
@@ -46,8 +50,8 @@ class Access:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope.get("route")
         path = getattr(route, "path", "other")  # what was asked for may be anything
-        self._metrics.requests.labels(path, scope["method"], status).inc()
-        self._metrics.seconds.labels(path).observe(seconds)
+        self._counter(path, scope["method"], status).inc()
+        self._seconds(path).observe(seconds)
         log(
             "request",
             method=scope["method"],
