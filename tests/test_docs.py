@@ -40,8 +40,8 @@ def test_ci_runs_the_readme_s_commands():
     commands = re.findall(r"^```sh\n(.*?)```", readme, re.MULTILINE | re.DOTALL)[:2]
     ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert "candid demo" in commands[0]
-    assert "pip install -e '.[dev]'" in commands[1]
+    assert "pip install -c constraints.txt -e '.[dev]'" in commands[1]
     assert "pytest -n 2" in commands[1]
-    assert "pip install --quiet -e '.[dev]'" in ci
+    assert "pip install --quiet -c constraints.txt -e '.[dev]'" in ci
     assert "pytest -n 2" in ci
     assert "candid demo" in ci

@@ -179,11 +179,15 @@ def _run(run: Path) -> Figures:
 
 
 def tune(folder: Path) -> Figures:
-    """A search of four trials."""
-    candid("demo", "--quiet", "--out", folder / "demo", "--images", 200, *SMALL[:6])
+    """A search of four trials, its two finalists with two seeds each."""
+    candid("demo", "--quiet", "--out", folder / "demo", "--images", 200, *SMALL)
     out = folder / "tune"
     options = ("--trials", 4, "--out", out, "--cache", folder / "demo" / "cache", "--quiet")
-    budget = ("--set", "train.steps=8", "--set", "train.evaluations=2", "--set", "network.width=8")
+    budget = (
+        *("--set", "train.steps=8", "--set", "train.evaluations=2", "--set", "network.width=8"),
+        *("--set", "train.threads=1", "--set", "data.side=48"),
+        *("--set", "tune.finalists=2", "--set", "tune.seeds=2"),
+    )
     faces = folder / "demo" / "synthetic-faces"
     said = candid("tune", faces, "--target", "Face", *options, *budget, "--json")
     return dict(numbers(json.loads(said), "tune"))
@@ -195,7 +199,7 @@ def processes(folder: Path) -> Figures:
 
     if not is_available():
         return {}
-    candid("demo", "--quiet", "--out", folder / "demo", "--images", 200, *SMALL[:6])
+    candid("demo", "--quiet", "--out", folder / "demo", "--images", 200, *SMALL)
     launch = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "candid")
     words = ("train", folder / "demo" / "synthetic-faces", "--target", "Face", "--quiet")
     command = [sys.executable, "-m", *launch, *words, "--out", folder / "run", *SMALL]
