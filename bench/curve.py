@@ -46,14 +46,15 @@ from candid.config import Config, load_config
 from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
 from candid.models.forward import logits
 from candid.stages.training import begun, task_of
-from candid.stats.clusters import clustered_shares, people
+from candid.stats.bootstrap import person_numbers
+from candid.stats.intervals import clustered_shares
 from candid.training.train import Task, train
 
 
 def some_people(
     train: NDArray[np.intp], identity: NDArray[np.int64], images: int, seed: int
 ) -> NDArray[np.intp]:
-    """Rows of as many people, in one order for all sizes, as have about so many images."""
+    """Rows of as many person_numbers, in one order for all sizes, as have about so many images."""
     person = identity[train]
     order = np.random.default_rng(seed).permutation(np.unique(person))
     place = np.empty(order.max() + 1, np.intp)
@@ -105,7 +106,7 @@ def main() -> None:
     data = stages.load(options.data, config, cache=options.cache)
     if data.dataset.identity is None:
         raise SystemExit("These data do not say who is in which picture.")
-    identity = people(data.dataset.identity)
+    identity = person_numbers(data.dataset.identity)
     whole = task_of(data, config)
     before: tuple[int, float] | None = None
     for images in options.images:

@@ -247,3 +247,13 @@ def test_always_is_the_confusion_of_a_constant_answer():
     confusion = metrics.confusion_matrix(label, p.argmax(axis=1), 3, w)
     constant = metrics.confusion_matrix(label, np.full(len(label), 2), 3, w)
     np.testing.assert_array_equal(metrics.always(confusion, 2), constant)
+
+
+def test_weighted_f1_of_answers_is_scikit_learn_s():
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 7):
+        label, prediction = rng.integers(0, classes, (2, 50))
+        expected = sk.f1_score(label, prediction, average="weighted")
+        assert metrics.weighted_f1_of_answers(label, prediction) == pytest.approx(
+            expected, abs=1e-12
+        )

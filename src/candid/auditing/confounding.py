@@ -35,14 +35,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.auditing.held_out import with_bins
 from candid.errors import PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, State
 from candid.records.confounding import AdjustedGap, AdjustedGaps, LeftOut
-from candid.stats.clusters import people, student_quantile, sums_by_cluster
-from candid.stats.proportions import Gaps, gaps, with_bins
+from candid.stats.bootstrap import known_persons
+from candid.stats.differences import Gaps, Side, difference_interval, error_gaps, touching
+from candid.stats.intervals import student_quantile, sums_by_person
+from candid.stats.multiple_testing import benjamini_hochberg
 from candid.stats.regression import Logistic, average_outcome, logistic
-from candid.stats.significance import Side, adjusted, difference_interval, touching
 
 Floats = NDArray[np.float64]
 
@@ -103,8 +105,7 @@ def adjusted_gaps(
     chosen = labelled & (predictions.split == split)
     p = with_bins(predictions)[chosen if chosen.any() else labelled]
     design = _design(p, hold_label)
-    known = p.identity is not None and bool((p.identity >= 0).any())
-    cluster = people(p.identity) if known else None
+    cluster = known_persons(p.identity)
     wrong = p.prediction != p.label
     fitted = logistic(design.columns, wrong, cluster, prior_sd=prior_sd)
     asked = _Asked(cluster, confidence, smallest_people)
@@ -115,7 +116,9 @@ def adjusted_gaps(
         for gap in _of_attribute(p, block, design, fitted, asked)
     ]
     # Values about which too little is known are not asked, so they cost the others nothing.
-    corrected = adjusted(np.array([r.p if r.state == "not found" else math.nan for r in rows]))
+    corrected = benjamini_hochberg(
+        np.array([r.p if r.state == "not found" else math.nan for r in rows])
+    )
     return AdjustedGaps(
         target=p.target,
         split=split if chosen.any() else ", ".join(sorted(set(p.split.tolist()))),
@@ -234,7 +237,7 @@ def _of_attribute(
     wrong = p.prediction != p.label
     inside = block.code[:, None] == np.arange(len(values))
     outside = (block.code < len(values))[:, None] & ~inside
-    raw = gaps(wrong, inside, outside, asked.cluster, asked.confidence)
+    raw = error_gaps(wrong, inside, outside, asked.cluster, asked.confidence)
     held = _adjusted(block, fitted, raw, _counts(wrong, inside), _counts(wrong, outside))
     low, high = difference_interval(
         held.left, held.right, held.correlation, asked.confidence, score=True
@@ -283,7 +286,7 @@ class _Asked:
 class _Held:
     """The two average errors of each of k values, everything else held constant.
 
-    `influence` is (people, k): of each person on their difference.
+    `influence` is (known_persons, k): of each person on their difference.
     """
 
     left: Side
@@ -358,16 +361,16 @@ def _raw_influence(
     outside: NDArray[np.bool_],
     unit: NDArray[np.intp],
 ) -> Floats:
-    """(people, k) the influence of each person on the raw gaps."""
+    """(known_persons, k) the influence of each person on the raw gaps."""
     total = np.zeros(inside.shape)
     for marks, sign in ((inside, 1.0), (outside, -1.0)):
         n = np.maximum(marks.sum(axis=0), 1)
         total += sign * marks * (wrong[:, None] - _counts(wrong, marks) / n) / n
-    return sums_by_cluster(total, unit)
+    return sums_by_person(total, unit)
 
 
 def _spread(influence: Floats) -> float:
-    """Standard error from (people,) influences."""
+    """Standard error from (known_persons,) influences."""
     persons = len(influence)
     if persons < 2 or np.isnan(influence).any():
         return math.nan

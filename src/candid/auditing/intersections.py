@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.figures import Figures
 from candid.auditing.gaps import Contrast, Ledger, contrast, estimates
 from candid.auditing.groups import Plan, blocks, measure
-from candid.auditing.moments import Moments
 from candid.auditing.rows import KNOWN, Key, Rows
 from candid.records import Estimate
 from candid.records.audit import Condition, Grid, Group
-from candid.stats.proportions import shares
-from candid.stats.significance import Side
+from candid.stats.differences import Side
+from candid.stats.intervals import shares
+from candid.stats.moments import Figures, Moments
 
 Pair = tuple[int, int]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records import Convergence, HistoryRow
-from candid.stats.clusters import student_quantile
+from candid.stats.intervals import student_quantile
 
 Floats = NDArray[np.float64]
 

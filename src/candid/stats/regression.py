@@ -22,19 +22,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Logistic:
-    """A fitted logistic regression.
+    """A fitted logistic regression of (n, k) `columns`, by the person (n,) of each row.
 
-    Attributes
-    ----------
-    coefficients
-        (k,) in logits.
-    linear
-        (n,) the linear predictor.
-    influence
-        (people, k): how much each person moved the coefficients, with their leverage undone; the
-        sum of squares over people, times (people - 1) / people, is the CR3 variance.
-    columns, unit
-        (n, k) what it was fitted on, and (n,) the person of each row, 0 to people - 1.
+    `coefficients` (k,) are in logits, `linear` (n,) is the predictor. `influence` (people, k) is
+    how much each person moved the coefficients, with their leverage undone; the sum of squares over
+    people, times (people - 1) / people, is the CR3 variance.
     """
 
     coefficients: Floats
@@ -53,16 +45,7 @@ def logistic(
 ) -> Logistic:
     """Logistic regression by Newton's method, ridge-penalised, with an influence for each person.
 
-    Parameters
-    ----------
-    columns
-        (n, k); the first is the constant, which is not penalised.
-    outcome
-        (n,) what to predict.
-    cluster
-        (n,) the person of each row; None: every row is another person's.
-    prior_sd
-        Of a normal prior on each coefficient but the first; infinity for none.
+    The first of the (n, k) columns is the constant; all others have a normal prior of `prior_sd`.
     """
     n, k = columns.shape
     penalty = np.full(k, 0.0 if math.isinf(prior_sd) else 1 / prior_sd**2)
@@ -134,18 +117,9 @@ def average_outcome(
 ) -> tuple[float, Floats]:
     """How likely the outcome is, on average over all rows, if they bore other values.
 
-    Parameters
-    ----------
-    fitted
-        The regression.
-    columns
-        The attribute's codes and their columns; a code without one has the reference's effect.
-    shares
-        Codes of the values that are set, with weights that sum to 1.
-
-    Returns
-    -------
-    The average, and (people,) the influence of each person on it.
+    `columns` maps the attribute's codes to their columns (a code without one has the reference's
+    effect), `shares` the codes that are set to weights that sum to 1. With it (people,) the
+    influence of each person on the average.
     """
     x, n = fitted.columns, len(fitted.columns)
     own = list(columns.values())
