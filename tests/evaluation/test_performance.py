@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 from candid.errors import PredictionsError
 from candid.evaluation.performance import METRICS, evaluate_predictions, thin
 from candid.predictions import Predictions, read_predictions, write_predictions
-from candid.records import Evaluation, HistoryRow, read_record, write_record
+from candid.records import Evaluation, HistoryRow, frames, read_record, write_record
 from candid.settings import EvaluateConfig
 
 CONFIG = EvaluateConfig(draws=100)
@@ -130,6 +130,35 @@ def test_same_after_a_round_trip(tmp_path):
     assert evaluation == evaluate_predictions(p, CONFIG)
     write_record(tmp_path / "evaluation.json", evaluation)
     assert read_record(tmp_path / "evaluation.json", Evaluation) == evaluation
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_as_a_frame_of_what_is_installed(library, monkeypatch):
+    pytest.importorskip(library)
+    monkeypatch.setattr(frames, "find_spec", lambda name: name == library or None)
+    e = evaluate_predictions(predictions(), EvaluateConfig(draws=50))
+    frame = e.to_frame()
+    assert type(frame).__module__.split(".")[0] == library
+    rows = {"pandas": lambda: frame.to_dict("records"), "polars": lambda: frame.to_dicts()}.get(
+        library, lambda: frame.to_pylist()
+    )()
+    assert len(frame) == len(rows) == len(e.splits) * (len(METRICS) + 2 * 5)
+    first = e.splits[0]
+    of_class = [r for r in rows if r["split"] == first.split and r["class"] == "Male"]
+    assert [r["value"] for r in of_class if r["metric"] == "recall"] == [
+        first.classes[1].recall.value
+    ]
+
+
+def test_as_a_table_in_a_notebook():
+    e = evaluate_predictions(predictions(classes=("<a>", "b")), EvaluateConfig(draws=50))
+    html, accuracy = e._repr_html_(), e.splits[0].metrics["accuracy"]
+    assert "&lt;a&gt;" in html and "<a>" not in html
+    assert f"<td>{accuracy.low:.4g} to {accuracy.high:.4g}</td><td>{accuracy.n}</td>" in html
+    assert html.count("<tr>") == 1 + len(e.splits) * len(METRICS)
+    silent = dataclasses.replace(accuracy, value=math.nan, low=math.nan, high=math.nan)
+    split = dataclasses.replace(e.splits[0], metrics={"accuracy": silent})
+    assert "nan" not in dataclasses.replace(e, splits=(split,))._repr_html_()
 
 
 def test_unlabelled_images_do_not_count():

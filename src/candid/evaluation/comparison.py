@@ -51,20 +51,9 @@ def compare_predictions(
 ) -> Comparison:
     """What changed from A to B for every group of the images that both speak of.
 
-    Parameters
-    ----------
-    a, b
-        Two models' predictions. Images with the same id are the same; others do not count.
-    names
-        What to call the models.
-    split
-        Which images.
-    draws, confidence, seed
-        Of the bootstrap by person (by image where identities are unknown).
-    rate
-        False discovery rate (Benjamini & Hochberg) over all classes and groups.
-    least
-        Groups with fewer people (images, where identities are unknown) are too few to say.
+    Images with the same id are the same; others do not count. `rate` is the false discovery rate
+    (Benjamini & Hochberg) over all classes and groups; groups with fewer people than `least`
+    (images, where identities are unknown) are too few to say.
 
     Raises
     ------
@@ -282,11 +271,8 @@ def _adjusted(changes: Sequence[GroupChange], rate: float, confidence: float) ->
     """The same with adjusted p-values, over the groups that are not too few."""
     p = np.array([math.nan if c.state == "too few to say" else c.p for c in changes])
     threshold = cutoff(p, rate)
-    after = benjamini_hochberg(p)
-    return [
-        _stated(c, float(q), rate, threshold, confidence)
-        for c, q in zip(changes, after, strict=True)
-    ]
+    adjusted = zip(changes, benjamini_hochberg(p), strict=True)
+    return [_stated(c, float(q), rate, threshold, confidence) for c, q in adjusted]
 
 
 def _stated(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.evaluation.convergence import verdict
+from candid.evaluation.convergence import convergence_of
 from candid.predictions import Predictions, require_evaluable
 from candid.records import (
     SPLITS,
@@ -81,7 +81,7 @@ def evaluate_predictions(
         classes=predictions.classes,
         temperature=predictions.temperature,
         splits=tuple(splits),
-        convergence=None if any(row.is_fit for row in history) else verdict(history),
+        convergence=None if any(row.is_fit for row in history) else convergence_of(history),
         notes=tuple(_notes(predictions, splits, history)),
     )
 
@@ -273,49 +273,44 @@ def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ..
 
 def _notes(
     p: Predictions, splits: Sequence[SplitEvaluation], history: Sequence[HistoryRow]
-) -> list[str]:
-    notes = []
+) -> Iterator[str]:
     unlabelled = int(np.count_nonzero(p.label < 0))
     if unlabelled:
-        notes.append(f"{unlabelled:,} of {len(p):,} images have no label and do not count.")
+        yield f"{unlabelled:,} of {len(p):,} images have no label and do not count."
     names = [s.split for s in splits]
     absent = [s for s in SPLITS[1:] if s not in names]
     if absent:
-        notes.append(f"No labelled images with predictions in: {', '.join(absent)}.")
+        yield f"No labelled images with predictions in: {', '.join(absent)}."
     if p.temperature != 1 and "validation" in names:
-        notes.append(
+        yield (
             f"The temperature ({p.temperature:.3g}) was fitted on validation, so log loss, Brier "
             "score and calibration error there are slightly optimistic; those on test are not."
         )
     if "validation" in names and history and p.provenance.get("kept") != "last":
-        notes.append(
+        yield (
             "Where the weights of the best evaluation on validation are kept, figures on "
             "validation are slightly optimistic; no choice was made on test."
         )
-    for s in splits:
-        empty = [c.name for c in s.classes if not c.support]
-        if empty:
-            notes.append(
-                f"No image in {s.split} is labelled {' or '.join(empty)}: "
-                "what needs one is undefined."
-            )
-        notes += _doubts(s)
-    return notes
+    for split in splits:
+        yield from _doubts(split)
 
 
-def _doubts(split: SplitEvaluation) -> list[str]:
-    """What a reader of the split's intervals might not expect of them."""
-    notes = []
+def _doubts(split: SplitEvaluation) -> Iterator[str]:
+    """What a reader of the split's figures might not expect of them."""
+    empty = [c.name for c in split.classes if not c.support]
+    if empty:
+        yield (
+            f"No image in {split.split} is labelled {' or '.join(empty)}: "
+            "what needs one is undefined."
+        )
     if split.people is None:
-        notes.append(
+        yield (
             f"Nobody knows who is in the pictures of {split.split}: its intervals take each for "
             "another person's, and are too narrow where that is wrong."
         )
     lost = max(e.undefined_draws for e in split.metrics.values())
     if lost:
-        draws = split.metrics["accuracy"].draws
-        notes.append(
-            f"In {split.split}, up to {lost:,} of {draws:,} draws left a figure undefined; its "
-            "interval comes from the others."
+        yield (
+            f"In {split.split}, up to {lost:,} of {split.metrics['accuracy'].draws:,} draws left a "
+            "figure undefined; its interval comes from the others."
         )
-    return notes

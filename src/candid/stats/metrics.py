@@ -107,40 +107,21 @@ def always(confusion: Floats, answer: int) -> Floats:
 # --- from ranks ----------------------------------------------------------------------------------
 
 
-def roc_auc_score(
-    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
-) -> Floats:
-    """Area under the ROC curve: the chance that a positive ranks above a negative; ties count half.
-
-    `positive` (n,) says whether the image bears the class; `score` (n,) is higher the more the
-    model thinks so. NaN without a positive or without a negative.
-    """
-    return rank_scores(positive, score, weight)[0]
-
-
-def average_precision_score(
-    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
-) -> Floats:
-    """Area under the precision-recall curve as a sum of steps, Σ (R_k - R_{k-1}) P_k.
-
-    Arguments as in `roc_auc_score`. NaN without a positive.
-    """
-    return rank_scores(positive, score, weight)[1]
-
-
 def rank_scores(
     positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """ROC AUC and average precision together: they share the sorting and summing.
 
+    The one is the chance that a positive ranks above a negative, where ties count half; the other
+    the area under the precision-recall curve as a sum of steps, Σ (R_k - R_{k-1}) P_k. `positive`
+    (n,) says whether the image bears the class, `score` (n,) how much the model thinks so. NaN
+    without a positive, and the first without a negative.
+
     Only where a positive stands does either sum change, so positives are looked up among the
     sorted negatives, once for all rows of weights.
     """
     weights = _weights(weight, len(score))
-    above, below = (
-        _sorted(np.flatnonzero(positive), score),
-        _sorted(np.flatnonzero(~positive), score),
-    )
+    above, below = (_sorted(np.flatnonzero(marks), score) for marks in (positive, ~positive))
     ranked, others = -score[above], -score[below]
     beaten_by = np.searchsorted(others, ranked, side="left")  # negatives with a higher score
     not_above = np.searchsorted(others, ranked, side="right")  # and those that tie

@@ -75,15 +75,10 @@ def logistic(
     weight = mean * (1 - mean)
     curvature = (columns.T * weight) @ columns + np.diag(penalty)
     inverse = np.asarray(np.linalg.pinv(curvature, hermitian=True), np.float64)
-    unit = _units(n, cluster)
+    person = np.arange(n) if cluster is None else cluster
+    unit = np.unique(person, return_inverse=True)[1].reshape(-1)
     scores = _jackknifed(columns, y - mean, weight, inverse, unit)
     return Logistic(beta, columns @ beta, scores @ inverse, columns, unit)
-
-
-def _units(n: int, cluster: NDArray[Any] | None) -> NDArray[np.intp]:
-    if cluster is None:
-        return np.arange(n)
-    return np.unique(cluster, return_inverse=True)[1].reshape(-1)
 
 
 def _jackknifed(
@@ -142,3 +137,14 @@ def average_outcome(
     persons = len(fitted.influence)
     moved = np.bincount(fitted.unit, (means - average) / n, minlength=persons)
     return average, moved + fitted.influence @ gradient
+
+
+def straight_line(x: Floats, y: Floats) -> tuple[float, float, float, float]:
+    """Least squares: its fall from end to end, that fall's error, y's mean, residual deviation."""
+    centred = x - x.mean()
+    squares = float(centred @ centred)
+    slope = float(centred @ y) / squares
+    residual = y - y.mean() - slope * centred
+    scatter = math.sqrt(float(residual @ residual) / (len(x) - 2))
+    span = float(x[-1] - x[0])
+    return -slope * span, scatter / math.sqrt(squares) * span, float(y.mean()), scatter
