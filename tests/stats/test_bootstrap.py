@@ -10,7 +10,7 @@ from scipy import stats
 
 from candid.stats import metrics
 from candid.stats.bootstrap import (
-    Measure,
+    FigureSpec,
     bootstrap,
     estimate,
     resample,
@@ -45,14 +45,14 @@ def test_weights_are_how_often_each_person_was_drawn():
 def test_without_identities_images_are_drawn(identity):
     values = np.arange(50) % 3 == 0
     e = bootstrap(
-        mean_of(values), {"mean": Measure("score", everyone(50))}, resample(50, identity)
+        mean_of(values), {"mean": FigureSpec("score", everyone(50))}, resample(50, identity)
     )["mean"]
     assert e.method == "bootstrap by image" and e.people is None and e.n == 50
 
 
 def test_same_seed_same_result():
     values = np.random.default_rng(0).random(100) < 0.7
-    figures = {"mean": Measure("score", everyone(100))}
+    figures = {"mean": FigureSpec("score", everyone(100))}
     run = lambda seed: bootstrap(mean_of(values), figures, resample(100, None, seed=seed))["mean"]  # noqa: E731
     assert run(3) == run(3)
     assert run(3) != run(4)
@@ -62,7 +62,7 @@ def test_same_seed_same_result():
 def test_share_of_independent_images_has_wilsons_interval():
     """Without clusters the effective sample size is n: the bootstrap must land on Wilson."""
     values = np.arange(400) < 380
-    figures = {"mean": Measure("score", everyone(400))}
+    figures = {"mean": FigureSpec("score", everyone(400))}
     e = bootstrap(mean_of(values), figures, resample(400, None, draws=20_000))["mean"]
     low, high = wilson(380, 400)
     np.testing.assert_allclose([e.low, e.high], [low, high], atol=6e-4)
@@ -77,14 +77,14 @@ def test_spread_equals_the_cluster_formula():
     sums = np.bincount(identity, values - mean)
     se = math.sqrt(200 / 199 * np.sum(sums**2)) / n
     drawing = resample(n, identity, draws=20_000)
-    e = bootstrap(mean_of(values), {"mean": Measure("error", everyone(n))}, drawing)["mean"]
+    e = bootstrap(mean_of(values), {"mean": FigureSpec("error", everyone(n))}, drawing)["mean"]
     np.testing.assert_allclose(math.log(e.high / e.low) / 2 / 1.972, se / mean, rtol=0.03)
     assert se > 1.5 * math.sqrt(mean * (1 - mean) / n)
 
 
 def test_no_mistake_is_not_certainty():
     values, identity = np.ones(90), np.repeat(np.arange(30), 3)
-    figures = {"mean": Measure("score", everyone(90))}
+    figures = {"mean": FigureSpec("score", everyone(90))}
     e = bootstrap(mean_of(values), figures, resample(90, identity))["mean"]
     assert e.value == e.high == 1.0 and e.method == "Wilson by person"
     exact = 0.025 ** (1 / 30)  # Clopper and Pearson's low end for 30 of 30
@@ -94,7 +94,7 @@ def test_no_mistake_is_not_certainty():
 def test_perfect_area_is_limited_by_the_smaller_class():
     score = np.arange(100.0)
     positive = score >= 97
-    figures = {"auc": Measure("score", (positive, ~positive))}
+    figures = {"auc": FigureSpec("score", (positive, ~positive))}
     statistic = lambda w: {"auc": metrics.rank_scores(positive, score, w)[0]}  # noqa: E731
     e = bootstrap(statistic, figures, resample(100, None))["auc"]
     assert e.value == 1.0 and e.low < 0.5  # three positives
@@ -113,7 +113,7 @@ def test_undefined_draws_are_counted():
         )[..., 0]
     }
     drawing = resample(60, None, draws=4000)
-    e = bootstrap(statistic, {"recall": Measure("score", (mine,))}, drawing)["recall"]
+    e = bootstrap(statistic, {"recall": FigureSpec("score", (mine,))}, drawing)["recall"]
     gone = (58 / 60) ** 60
     assert abs(e.undefined_draws / 4000 - gone) < 4 * math.sqrt(gone * (1 - gone) / 4000)
     assert e.value == 0.5 and e.n == 2
@@ -122,20 +122,20 @@ def test_undefined_draws_are_counted():
 def test_undefined_figure_and_nobody_and_one_person():
     nobody = np.zeros(5, dtype=bool)
     nothing = lambda w: {"x": np.full(len(w), np.nan)}  # noqa: E731
-    e = bootstrap(nothing, {"x": Measure("score", (nobody,))}, resample(5, None, draws=60))["x"]
+    e = bootstrap(nothing, {"x": FigureSpec("score", (nobody,))}, resample(5, None, draws=60))["x"]
     assert math.isnan(e.value) and math.isnan(e.low) and math.isnan(e.high)
     assert e.undefined_draws == 60 and e.n == 0
     one = resample(5, np.zeros(5, dtype=np.int64))
     values = np.array([1, 1, 0, 1, 1])
-    e = bootstrap(mean_of(values), {"mean": Measure("score", everyone(5))}, one)["mean"]
+    e = bootstrap(mean_of(values), {"mean": FigureSpec("score", everyone(5))}, one)["mean"]
     assert (e.low, e.value, e.high, e.people) == (0.0, 0.8, 1.0, 1)
-    e = bootstrap(mean_of(values), {"mean": Measure("error", everyone(5))}, one)["mean"]
+    e = bootstrap(mean_of(values), {"mean": FigureSpec("error", everyone(5))}, one)["mean"]
     assert math.isnan(e.low) and math.isnan(e.high)
 
 
 def test_wider_confidence_wider_interval():
     values = np.arange(100) % 10 > 0
-    figures = {"mean": Measure("score", everyone(100))}
+    figures = {"mean": FigureSpec("score", everyone(100))}
     ends = [
         bootstrap(mean_of(values), figures, resample(100, None, confidence=c))["mean"]
         for c in (0.8, 0.95, 0.99)
@@ -147,7 +147,7 @@ def test_wider_confidence_wider_interval():
 def test_deviation_reaches_zero_when_draws_are_only_noise():
     rng = np.random.default_rng(0)
     drawing = resample(100, None)
-    figure = Measure("deviation", everyone(100))
+    figure = FigureSpec("deviation", everyone(100))
     parts = np.array([0.01, -0.01])
     e = estimate(parts, parts + rng.normal(0, 0.02, (1000, 2)), figure, drawing)
     assert e.value == 0.02 and e.low == 0.0 and e.high > 0.04
@@ -187,7 +187,7 @@ def covered(by_person):
                 "f1": metrics.weighted_f1_score(confusion),
             }
 
-        figures = dict.fromkeys(truth, Measure("score", everyone(len(label))))
+        figures = dict.fromkeys(truth, FigureSpec("score", everyone(len(label))))
         drawing = resample(len(label), identity if by_person else None, draws=200, seed=seed)
         for name, e in bootstrap(statistic, figures, drawing).items():
             held[name] += e.low <= truth[name] <= e.high

@@ -49,7 +49,7 @@ from candid.stats.exact import (
     fewest,
     first_rank,
 )
-from candid.stats.intervals import share, share_by_person, shares
+from candid.stats.intervals import share, share_by_person, wilson_shares
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
@@ -362,7 +362,7 @@ def _sets(s: _Setting, group: HeldOutGroup, least: float) -> list[Estimate]:
     held = _label_probability(half.rows) >= least
     single = (half.rows.probability >= least).sum(axis=1) == 1
     of = np.stack([group.mask, group.mask], axis=1)
-    return shares(np.stack([held, single], axis=1), of, half.cluster, s.confidence)
+    return wilson_shares(np.stack([held, single], axis=1), of, half.cluster, s.confidence)
 
 
 def _label_probability(rows: Predictions) -> Floats:
@@ -384,7 +384,7 @@ def _curve(s: _Setting, group: HeldOutGroup, points: int) -> Iterator[RiskCovera
     ranks = np.unique(np.ceil(np.linspace(1 / points, 1, points) * n - 1e-9).astype(int))
     of = np.arange(n)[:, None] < ranks
     cluster = None if half.cluster is None else half.cluster[order]
-    found = shares(half.wrong[order][:, None] & of, of, cluster, s.confidence)
+    found = wilson_shares(half.wrong[order][:, None] & of, of, cluster, s.confidence)
     yield RiskCoverage(
         kind=group.kind,
         attribute=group.attribute,

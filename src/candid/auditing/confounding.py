@@ -13,7 +13,7 @@ by (I - H)⁻¹ for each person, H being the leverage of their images, as the ja
 (CR3; Bell & McCaffrey 2002), because plain sandwich variances are too small where a value is rare.
 The average errors with and without the value get Wilson's interval each, at the effective sample
 size that this variance implies, and the difference gets Newcombe's, like every raw gap
-(`candid.stats.significance`): an error near 0 has no symmetric interval.
+(`candid.stats.differences`): an error near 0 has no symmetric interval.
 
 **Separation.** A value whose images have no mistake has no finite effect in logits. A ridge penalty
 (a normal prior with a standard deviation of 2.5 logits on each effect, none on the constant; le

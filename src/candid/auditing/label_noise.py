@@ -43,7 +43,7 @@ from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate
 from candid.records.noise import GapBounds, LabelNoise, LikelyWrong
 from candid.stats.bootstrap import (
-    Measure,
+    FigureSpec,
     Resample,
     bootstrap,
     known_persons,
@@ -261,8 +261,8 @@ def _rates(p: Predictions, drawing: Resample) -> dict[str, Estimate]:
         rates = {f"class {k}": np.clip(per_class[:, k], 0, 1) for k in range(classes)}
         return rates | {"all": np.clip(1 - right.sum(axis=-1), 0, 1)}
 
-    figures = {f"class {k}": Measure("score", (mine[:, k] > 0,)) for k in range(classes)}
-    figures["all"] = Measure("score", (np.ones(len(p), np.bool_),))
+    figures = {f"class {k}": FigureSpec("score", (mine[:, k] > 0,)) for k in range(classes)}
+    figures["all"] = FigureSpec("score", (np.ones(len(p), np.bool_),))
     return bootstrap(statistic, figures, drawing)
 
 

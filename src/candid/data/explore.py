@@ -28,7 +28,7 @@ from candid.records import (
 )
 from candid.stats.associations import associations
 from candid.stats.bootstrap import person_numbers
-from candid.stats.intervals import shares
+from candid.stats.intervals import wilson_shares
 
 SAMPLES = 12
 _BINS = 32
@@ -209,7 +209,7 @@ def _split(
         n=len(rows),
         people=None if cluster is None else len(np.unique(cluster)),
         counts=tuple(int(c) for c in of_class.sum(0)),
-        shares=tuple(shares(of_class, None, cluster, confidence)),
+        shares=tuple(wilson_shares(of_class, None, cluster, confidence)),
     )
 
 
@@ -246,14 +246,14 @@ def _attributes_of(
     of = np.stack([data >= 0 for data, _ in codes], axis=1)
     label, classes = dataset.label[rows], len(dataset.classes)
     cluster = _clusters(dataset, rows)
-    prevalence = shares(hits, of, cluster, confidence)
+    prevalence = wilson_shares(hits, of, cluster, confidence)
     v = associations(
         hits, of, label, classes, cluster, draws=draws, confidence=confidence, seed=seed
     )
     in_class = []
     for mine in (label == c for c in range(classes)):
         own = None if cluster is None else cluster[mine]
-        in_class.append(shares(hits[mine], of[mine], own, confidence))
+        in_class.append(wilson_shares(hits[mine], of[mine], own, confidence))
     return [
         AttributeSummary(
             attribute=name,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.evaluation.paired import Pair, match, same_classes
+from candid.evaluation.paired import PairedAnswers, match, same_classes
 from candid.predictions import Predictions, binned
 from candid.records import Estimate, Split, State
 from candid.records.compare import Change, Comparison, GroupChange
@@ -101,7 +101,7 @@ class _Group:
     label: str | None = None
 
 
-def _groups(pair: Pair, classes: tuple[str, ...]) -> list[_Group]:
+def _groups(pair: PairedAnswers, classes: tuple[str, ...]) -> list[_Group]:
     """Each class; each value of each attribute that some image bears; each within each label."""
     nobody = np.zeros(len(pair.label), np.bool_)
     found = [_Group("label", c, pair.label == i, nobody) for i, c in enumerate(classes)]
@@ -128,7 +128,11 @@ def _groups(pair: Pair, classes: tuple[str, ...]) -> list[_Group]:
 
 
 def _changes(
-    groups: Sequence[_Group], pair: Pair, classes: tuple[str, ...], drawing: Resample, least: int
+    groups: Sequence[_Group],
+    pair: PairedAnswers,
+    classes: tuple[str, ...],
+    drawing: Resample,
+    least: int,
 ) -> Iterator[GroupChange]:
     """What changed for each group, before p-values are adjusted."""
     count = len(classes)
@@ -166,7 +170,7 @@ def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
 def _change(
     group: _Group,
     figures: dict[str, tuple[Floats, Floats]],
-    pair: Pair,
+    pair: PairedAnswers,
     classes: tuple[str, ...],
     drawing: Resample,
     least: int,
@@ -205,7 +209,7 @@ def _change(
 
 
 def _behind(
-    group: _Group, pair: Pair, classes: tuple[str, ...]
+    group: _Group, pair: PairedAnswers, classes: tuple[str, ...]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """The figures that a group has, and the images behind each: none has errors of other labels."""
     yield from (("accuracy", group.mask), ("weighted_f1", group.mask))
@@ -220,7 +224,7 @@ def _paired(
     b: float,
     sides: Floats,
     masks: Sequence[NDArray[np.bool_]],
-    pair: Pair,
+    pair: PairedAnswers,
     drawing: Resample,
 ) -> Change:
     """How a figure changed, or a gap between two sides; its images and people are of the first.
@@ -306,7 +310,7 @@ def _order(change: GroupChange) -> tuple[int, float]:
 
 
 def _notes(
-    a: Predictions, b: Predictions, names: tuple[str, str], pair: Pair, drawing: Resample
+    a: Predictions, b: Predictions, names: tuple[str, str], pair: PairedAnswers, drawing: Resample
 ) -> Iterator[str]:
     for name, count in ((names[0], pair.only_a), (names[1], pair.only_b)):
         if count:

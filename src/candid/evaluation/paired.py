@@ -14,7 +14,7 @@ from candid.records import Split
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class PairedAnswers:
     """n images with one label and two answers each, as indices into the same classes.
 
     Attributes are of either model's; unknown where the two say different things of an image.
@@ -57,7 +57,7 @@ def same_classes(a: Predictions, b: Predictions) -> tuple[str, ...]:
     return (*a.classes, *(c for c in b.classes if c not in one))
 
 
-def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split) -> Pair:
+def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split) -> PairedAnswers:
     """The images of a split that both speak of and that are labelled the same in both.
 
     Raises
@@ -80,7 +80,7 @@ def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split
             todo=f"check the ids ({ids[0]!r} in one, {ids[1]!r} in the other) and the splits",
         )
     a, b = a[same], b[same]
-    return Pair(
+    return PairedAnswers(
         label=place_a[a.label],
         answer_a=place_a[a.prediction],
         answer_b=place_b[b.prediction],

@@ -23,11 +23,11 @@ from candid.records import (
     Split,
     SplitEvaluation,
 )
-from candid.records.metrics import Metric, metric_named
+from candid.records.metrics import MetricSpec, metric_named
 from candid.settings import EvaluateConfig
 from candid.stats import metrics
 from candid.stats.bootstrap import (
-    Measure,
+    FigureSpec,
     Resample,
     bootstrap,
     resample,
@@ -158,11 +158,11 @@ def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dic
     return bootstrap(statistic, _measures(positive, prediction), drawing)
 
 
-def _table(name: str) -> Metric:
+def _table(name: str) -> MetricSpec:
     return metric_named(name.partition(" of ")[0])
 
 
-def _measures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> dict[str, Measure]:
+def _measures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> dict[str, FigureSpec]:
     """What each figure is, and the images behind it."""
     everyone = (np.ones(len(prediction), dtype=np.bool_),)
     behind = dict.fromkeys(METRICS, everyone) | {
@@ -179,7 +179,7 @@ def _measures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> di
             f"roc_auc of {k}": (mine, ~mine),
             f"average_precision of {k}": (mine, ~mine),
         }
-    return {name: Measure(_table(name).kind, masks) for name, masks in behind.items()}
+    return {name: FigureSpec(_table(name).kind, masks) for name, masks in behind.items()}
 
 
 def _reliability(

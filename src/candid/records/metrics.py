@@ -9,7 +9,7 @@ Kind = Literal["score", "error", "deviation", "mean"]
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricSpec:
     """One figure.
 
     Attributes
@@ -29,22 +29,22 @@ class Metric:
 
 
 # Some are figures of a class; then records call them "error:<class>".
-METRICS: dict[str, Metric] = {
-    **dict.fromkeys(("weighted_f1", "accuracy", "balanced_accuracy"), Metric("score", 1)),
-    **dict.fromkeys(("roc_auc", "average_precision"), Metric("score", 1, True)),
-    **dict.fromkeys(("log_loss", "brier_score"), Metric("error", -1, True)),
+METRICS: dict[str, MetricSpec] = {
+    **dict.fromkeys(("weighted_f1", "accuracy", "balanced_accuracy"), MetricSpec("score", 1)),
+    **dict.fromkeys(("roc_auc", "average_precision"), MetricSpec("score", 1, True)),
+    **dict.fromkeys(("log_loss", "brier_score"), MetricSpec("error", -1, True)),
     **dict.fromkeys(
-        ("calibration_error", "calibration_error_before"), Metric("deviation", -1, True)
+        ("calibration_error", "calibration_error_before"), MetricSpec("deviation", -1, True)
     ),
-    **dict.fromkeys(("majority_f1", "precision", "recall", "f1"), Metric("score", 1)),
-    **dict.fromkeys(("error", "false", "standardised_error"), Metric("score", -1)),
-    "predicted": Metric("score", 0),
-    "confidence": Metric("score", 0, True),
-    "overconfidence": Metric("mean", 0, True),
+    **dict.fromkeys(("majority_f1", "precision", "recall", "f1"), MetricSpec("score", 1)),
+    **dict.fromkeys(("error", "false", "standardised_error"), MetricSpec("score", -1)),
+    "predicted": MetricSpec("score", 0),
+    "confidence": MetricSpec("score", 0, True),
+    "overconfidence": MetricSpec("mean", 0, True),
 }
 
 
-def metric_named(name: str) -> Metric:
+def metric_named(name: str) -> MetricSpec:
     """A figure by the name that records give it: "accuracy", "error:<class>"."""
     return METRICS[name.partition(":")[0]]
 

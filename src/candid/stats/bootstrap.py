@@ -160,7 +160,7 @@ def _joined(blocks: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
 
 
 @dataclass(frozen=True, eq=False)
-class Measure:
+class FigureSpec:
     """What `bootstrap` must know of a figure besides its draws.
 
     `behind` are (n,) masks of its images. More than one where it compares groups (the positives and
@@ -201,7 +201,7 @@ def resample_persons(
 
 
 def bootstrap(
-    statistic: Statistic, measures: Mapping[str, Measure], drawing: Resample
+    statistic: Statistic, measures: Mapping[str, FigureSpec], drawing: Resample
 ) -> dict[str, Estimate]:
     """Each figure with its interval, in the order of `measures`, all from the same draws."""
     values = statistic(np.ones((1, len(drawing.unit))))
@@ -229,11 +229,11 @@ def bootstrap_sums(
         table,
         lambda sums: statistic(dict(zip(cells, np.split(sums, ends, axis=-1), strict=True))),
     )
-    measure = Measure("mean", (behind,))
+    measure = FigureSpec("mean", (behind,))
     return {name: estimate(v, drawn[name], measure, drawing) for name, v in value.items()}
 
 
-def estimate(value: Any, draws: Floats, measure: Measure, drawing: Resample) -> Estimate:
+def estimate(value: Any, draws: Floats, measure: FigureSpec, drawing: Resample) -> Estimate:
     """A figure, or the (k,) parts of a deviation, with its interval from its draws.
 
     Undefined draws (draws,) or (draws, k) are counted and left out.

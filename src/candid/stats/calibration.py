@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from candid.errors import PredictionsError
 from candid.records import ReliabilityBin
-from candid.stats.intervals import shares
+from candid.stats.intervals import wilson_shares
 from candid.stats.metrics import confidence_bins
 
 Floats = NDArray[np.float64]
@@ -128,7 +128,7 @@ def reliability_bins(
     """What confidences promised and what came true, in equally wide bins of the top probability.
 
     The same bins as `metrics.calibration_error`; those without images are left out. `person` as in
-    `intervals.shares`.
+    `intervals.wilson_shares`.
     """
     top = probability.max(axis=1)
     correct = probability.argmax(axis=1) == label
@@ -136,7 +136,7 @@ def reliability_bins(
     edges = np.linspace(0, 1, bins + 1)
     shown = np.unique(index)
     inside = index[:, None] == shown
-    came_true = shares(inside & correct[:, None], inside, person, confidence)
+    came_true = wilson_shares(inside & correct[:, None], inside, person, confidence)
     return tuple(
         ReliabilityBin(
             low=float(edges[i]),

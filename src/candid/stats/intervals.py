@@ -170,7 +170,7 @@ def _shares_of_sums(
     return Shares(p, low, high, n, people)
 
 
-def shares(
+def wilson_shares(
     hits: Marks, of: Marks | None, person: NDArray[Any] | None, confidence: float = 0.95
 ) -> list[Estimate]:
     """`clustered_shares` as records, where hits outside `of` do not count."""
@@ -183,7 +183,7 @@ def share(
     hits: Marks, of: Marks, person: NDArray[Any] | None, confidence: float = 0.95
 ) -> Estimate:
     """The share Σ hits / Σ of for (n,) marks."""
-    return shares(hits[:, None], of[:, None], person, confidence)[0]
+    return wilson_shares(hits[:, None], of[:, None], person, confidence)[0]
 
 
 def share_by_person(
