@@ -286,7 +286,7 @@ class _Asked:
 class _Held:
     """The two average errors of each of k values, everything else held constant.
 
-    `influence` is (known_persons, k): of each person on their difference.
+    `influence` is (people, k): of each person on their difference.
     """
 
     left: Side
@@ -361,7 +361,7 @@ def _raw_influence(
     outside: NDArray[np.bool_],
     unit: NDArray[np.intp],
 ) -> Floats:
-    """(known_persons, k) the influence of each person on the raw gaps."""
+    """(people, k) the influence of each person on the raw gaps."""
     total = np.zeros(inside.shape)
     for marks, sign in ((inside, 1.0), (outside, -1.0)):
         n = np.maximum(marks.sum(axis=0), 1)
@@ -370,7 +370,7 @@ def _raw_influence(
 
 
 def _spread(influence: Floats) -> float:
-    """Standard error from (known_persons,) influences."""
+    """Standard error from (people,) influences."""
     persons = len(influence)
     if persons < 2 or np.isnan(influence).any():
         return math.nan
