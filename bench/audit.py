@@ -42,13 +42,13 @@ from tqdm import tqdm
 
 from candid.auditing.auc import Areas
 from candid.auditing.audit import audit
-from candid.auditing.figures import Figures
 from candid.auditing.gaps import contrast
 from candid.auditing.groups import Plan, blocks, measure
 from candid.auditing.rows import KNOWN, rows_of
 from candid.predictions import Attribute, Predictions
 from candid.settings import AuditConfig
-from candid.stats.intervals import resample
+from candid.stats.bootstrap import resample
+from candid.stats.moments import Figures
 
 CLASSES = ("Female", "Male")
 

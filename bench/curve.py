@@ -3,7 +3,7 @@
 The recipe, with the same batches and passes, on people drawn at random until there are so many
 training images; larger sets hold the smaller ones. Validation is always all of it, and test is not
 looked at. Beside each F1, the share of wrong answers with its interval by person (design-effect
-Wilson, `candid.stats.clusters.clustered_shares`) and the mean log loss of temperature-free
+Wilson, `candid.stats.intervals.clustered_shares`) and the mean log loss of temperature-free
 probabilities, which tells networks apart where F1 counts a few pictures more or less. At the end
 the slope: by what factor twice as many images divide the share of wrong answers.
 
@@ -46,7 +46,8 @@ from candid.config import Config, load_config
 from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
 from candid.models.forward import logits
 from candid.stages.training import begun, task_of
-from candid.stats.clusters import clustered_shares, people
+from candid.stats.bootstrap import person_numbers
+from candid.stats.intervals import clustered_shares
 from candid.training.train import Task, train
 
 
@@ -79,7 +80,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
         )
     seconds = time.process_time() - began
     shares = clustered_shares(
-        output.argmax(1) != task.label[task.validation], cluster=person[task.validation]
+        output.argmax(1) != task.label[task.validation], person=person[task.validation]
     )
     wrong, low, high = (float(x[0]) for x in (shares.value, shares.low, shares.high))
     return wrong, (
@@ -105,7 +106,7 @@ def main() -> None:
     data = stages.load(options.data, config, cache=options.cache)
     if data.dataset.identity is None:
         raise SystemExit("These data do not say who is in which picture.")
-    identity = people(data.dataset.identity)
+    identity = person_numbers(data.dataset.identity)
     whole = task_of(data, config)
     before: tuple[int, float] | None = None
     for images in options.images:

@@ -76,7 +76,6 @@ import torch
 from candid.data.synthetic import FaceWorld, draw_faces
 from candid.explanation.explain import saliency_maps
 from candid.explanation.layers import find_hook
-from candid.explanation.means import rank_correlations
 from candid.explanation.saliency import _masks, _Noise
 from candid.explanation.scoring import log_odds, scoring
 from candid.models.device import memory_kept
@@ -85,6 +84,7 @@ from candid.models.networks import build
 from candid.records import ModelCard, read_record
 from candid.runs import RunFolder
 from candid.settings import ExplainConfig
+from candid.stats.associations import rank_correlations
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -32,7 +32,7 @@ import numpy as np
 from tqdm import tqdm
 
 from candid.stats import metrics
-from candid.stats.intervals import Figure, bootstrap, resample
+from candid.stats.bootstrap import FigureSpec, bootstrap, resample
 
 NAMES = ("accuracy", "weighted_f1", "roc_auc", "average_precision", "log_loss", "brier_score")
 CALIBRATION = "calibration_error"
@@ -81,10 +81,10 @@ def coverage(people: int, distance: float, overconfidence: float, repetitions: i
         identity, label, probability = sample(people, distance, overconfidence, rng)
         everyone = (np.ones(len(label), dtype=bool),)
         both = (label == 1, label == 0)
-        figures = dict.fromkeys(truth, Figure("score", everyone))
-        figures |= dict.fromkeys(("roc_auc", "average_precision"), Figure("score", both))
-        figures |= dict.fromkeys(("log_loss", "brier_score"), Figure("error", everyone))
-        figures[CALIBRATION] = Figure("deviation", everyone)
+        figures = dict.fromkeys(truth, FigureSpec("score", everyone))
+        figures |= dict.fromkeys(("roc_auc", "average_precision"), FigureSpec("score", both))
+        figures |= dict.fromkeys(("log_loss", "brier_score"), FigureSpec("error", everyone))
+        figures[CALIBRATION] = FigureSpec("deviation", everyone)
         drawing = resample(len(label), identity, draws=500, seed=seed)
         statistic = statistic_of(label, probability)
         draws = drawing.drawn(statistic)

@@ -48,7 +48,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from candid.evaluation.compare import compare
+from candid.evaluation.comparison import compare_predictions
+
 from candid.predictions import Predictions, read_predictions
 from candid.records import Evaluation, ModelCard, Split, read_record
 from candid.runs import RunFolder, read_history
@@ -96,7 +97,7 @@ def spread(values: list[float]) -> str:
 
 def difference(ours: Predictions, theirs: Predictions, split: Split) -> str:
     """Ours less theirs on one split's pictures, weighted F1, with its interval."""
-    d = compare(theirs, ours, split=split).overall.metrics["weighted_f1"].difference
+    d = compare_predictions(theirs, ours, split=split).overall.metrics["weighted_f1"].difference
     return f"{d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f})"
 
 

@@ -86,7 +86,7 @@ from candid.auditing import skin_tone
 from candid.auditing.skin_tone import Tone, measure_tone
 from candid.data.synthetic import FaceWorld, draw_faces
 from candid.data.synthetic_cast import skin_lab
-from candid.stats.metrics import roc_auc_score
+from candid.stats.metrics import rank_scores
 
 ORDER = {0: 0, 2: 1, 3: 2, 1: 3}  # UTKFace's codes: White, Asian, Indian, Black
 # The power of the exposure's correction (None: none), and that of a grey world before it.
@@ -179,7 +179,7 @@ def report(
     else:
         two = ok & np.isin(known, [0, -3])
         area = with_interval(
-            lambda x, y: float(roc_auc_score(y == 0, x)), found.ita[two], known[two], draws=draws
+            lambda x, y: float(rank_scores(y == 0, x)[0]), found.ita[two], known[two], draws=draws
         )
         text += f"   {two.sum():5d} {area}"
     sure = found.bin >= 0
@@ -190,7 +190,7 @@ def report_pale(name: str, found: Tone, pale: np.ndarray, draws: int) -> None:
     text = f"    {name:20s}"
     for rows in (~np.isnan(found.ita), found.bin >= 0):
         area = with_interval(
-            lambda x, y: float(roc_auc_score(y, x)), found.ita[rows], pale[rows], draws=draws
+            lambda x, y: float(rank_scores(y, x)[0]), found.ita[rows], pale[rows], draws=draws
         )
         text += f" {rows.sum():5d} {area}  "
     print(f"{text}{np.mean(found.bin >= 0):.0%}", flush=True)

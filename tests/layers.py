@@ -18,7 +18,7 @@ ARROWS: dict[str, set[str]] = {
     "stats": {"errors", "records", "predictions"},
     "data": {*BASE, "tables", "stats"},
     "models": {*BASE, "runs"},
-    "training": {*BASE, "data", "models"},
+    "training": {*BASE, "stats", "data", "models"},
     "evaluation": {*BASE, "stats"},
     "auditing": {*BASE, "stats"},
     "explanation": {*BASE, "stats"},

@@ -21,7 +21,7 @@ from candid.predictions import read_predictions
 from candid.records import Evaluation, from_plain, read_record
 from candid.records.tuning import Finalist, Trial, Tuning
 from candid.runs import RunFolder
-from candid.stages.tuning import over_seeds
+from candid.stats.intervals import mean_over_seeds
 from commands import call
 
 QUICK = [
@@ -309,14 +309,14 @@ def test_python_does_the_same(faces, tmp_path):
     assert (tmp_path / "study" / "report.html").is_file()
 
 
-def test_over_seeds_is_student_s_interval():
+def test_the_mean_over_seeds_has_student_s_interval():
     from scipy.stats import t
 
     values = [0.91, 0.95, 0.94, 0.9]
-    found = over_seeds(values, 100)
+    found = mean_over_seeds(values, 100)
     low, high = t.interval(0.95, 3, loc=0.925, scale=0.02380476 / 2)
     assert (found.value, found.low, found.high) == pytest.approx((0.925, low, high), abs=1e-5)
-    assert over_seeds([0.5], 9).low != over_seeds([0.5], 9).low  # one seed: no interval
+    assert mean_over_seeds([0.5], 9).low != mean_over_seeds([0.5], 9).low  # one seed: no interval
 
 
 def test_names_from_the_data_are_escaped():

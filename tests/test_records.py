@@ -14,6 +14,7 @@ from candid.records import (
     to_plain,
     write_record,
 )
+from candid.records.metrics import METRICS, worse_when
 
 ESTIMATE = Estimate(0.5, 0.4, math.nan, 10, "Wilson", people=None)
 
@@ -50,3 +51,16 @@ def test_damaged_file(tmp_path, text):
     path.write_text(text)
     with pytest.raises(RunError, match="damaged or comes from another version"):
         read_record(path, Finding)
+
+
+def test_every_metric_knows_which_way_is_worse():
+    assert [worse_when(n) for n in ("accuracy", "error:Male", "error:a:b", "confidence")] == [
+        -1,
+        1,
+        1,
+        0,
+    ]
+    for name, metric in METRICS.items():
+        assert worse_when(name) == (1 if "error" in name or metric.better < 0 else -metric.better)
+    with pytest.raises(KeyError):
+        worse_when("acuracy")

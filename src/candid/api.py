@@ -156,7 +156,7 @@ def tune(
 
 def evaluate(predictions: Predictions, config: Config | None = None) -> Evaluation:
     """How well a model does, from its predictions alone; needs no torch."""
-    from candid.evaluation.evaluate import evaluate as judge
+    from candid.evaluation.performance import evaluate_predictions as judge
 
     return judge(predictions, (config or Config()).evaluate)
 

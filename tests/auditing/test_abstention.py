@@ -14,9 +14,8 @@ from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.records import from_plain, to_plain
 from candid.records.abstention import Abstention
-from candid.stats.clusters import clustered_shares
-from candid.stats.proportions import share, share_by_person
-from candid.stats.thresholds import answering_threshold, conformal_least, fewest
+from candid.stats.exact import answering_threshold, conformal_least, fewest
+from candid.stats.intervals import clustered_shares, share, share_by_person
 
 
 def population(rng, n, people=None, hard=0.3):

@@ -9,12 +9,12 @@ import pytest
 from scipy import stats
 
 from auditing.audited import crowd, predictions
-from candid.auditing.figures import Figures
 from candid.auditing.gaps import Ledger, contrast, estimates
 from candid.auditing.groups import Plan, measure
 from candid.auditing.rows import KNOWN, rows_of
 from candid.stats import metrics
-from candid.stats.intervals import Figure, bootstrap, resample
+from candid.stats.bootstrap import FigureSpec, bootstrap, resample
+from candid.stats.moments import Figures
 
 
 def compared(p, *, draws=200, by_person=True):
@@ -45,9 +45,9 @@ def test_figures_of_everyone_have_the_evaluations_intervals():
         }
 
     everyone = (np.ones(len(p), bool),)
-    figures = dict.fromkeys(("accuracy", "weighted_f1"), Figure("score", everyone))
-    figures["error:c1"] = Figure("score", (p.label == 1,))
-    figures["calibration_error"] = Figure("deviation", everyone)
+    figures = dict.fromkeys(("accuracy", "weighted_f1"), FigureSpec("score", everyone))
+    figures["error:c1"] = FigureSpec("score", (p.label == 1,))
+    figures["calibration_error"] = FigureSpec("deviation", everyone)
     theirs = bootstrap(statistic, figures, resample(len(p), p.identity, draws=2000, seed=1))
     for name, e in theirs.items():
         mine = ours[name]

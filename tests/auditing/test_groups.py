@@ -7,11 +7,11 @@ import pytest
 from sklearn import metrics as sk
 
 from auditing.audited import crowd, predictions
-from candid.auditing.figures import Figures
 from candid.auditing.groups import Plan, measure
 from candid.auditing.rows import KNOWN, LABEL, rows_of
 from candid.stats import metrics
-from candid.stats.intervals import resample
+from candid.stats.bootstrap import resample
+from candid.stats.moments import Figures
 
 SHARES = {"hat": 0.3, "glasses": 0.1, "young": 0.7}
 
@@ -160,8 +160,9 @@ def test_random_groups_of_people_keep_the_standard_error(monkeypatch):
 def test_blocks_of_draws_change_nothing(monkeypatch):
     p = crowd(50, SHARES, 6, base=0.2)
     _, one = measured(p, [((0, 1),), ((1, 1),)], draws=100)
-    for name in ("rows._DRAWN", "rows._KEPT", "moments._BLOCK_DRAWN", "groups._ROWS"):
-        monkeypatch.setattr(f"candid.auditing.{name}", 700)
+    blocks = ("stats.bootstrap._DRAWN", "stats.bootstrap._KEPT", "stats.moments._BLOCK_DRAWN")
+    for name in (*blocks, "auditing.groups._ROWS"):
+        monkeypatch.setattr(f"candid.{name}", 700)
     rows, two = measured(p, [((0, 1),), ((1, 1),)], draws=100)
     np.testing.assert_allclose(one.spread, two.spread, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(

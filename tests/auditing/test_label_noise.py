@@ -25,7 +25,7 @@ from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.records import from_plain, to_plain
 from candid.records.noise import LabelNoise
-from candid.stats.proportions import gaps
+from candid.stats.differences import error_gaps
 
 
 def draw(seed, n=600, classes=3, flipped=0.1, people=None, sharp=3.0):
@@ -274,7 +274,7 @@ def test_gaps_by_person_hold_the_truth():
         luck = np.where(rng.random(900) < 0.7, rng.random(150)[person], rng.random(900))
         wrong = luck < base
         for cluster in (person, None):
-            g = gaps(wrong, inside[:, None], ~inside[:, None], cluster)
+            g = error_gaps(wrong, inside[:, None], ~inside[:, None], cluster)
             inside_it = g.low[0] <= 0.07 <= g.high[0]
             if cluster is None:
                 without += inside_it

@@ -12,7 +12,7 @@ from candid.auditing.audit import audit
 from candid.auditing.rows import rows_of
 from candid.auditing.slices import find_slices, slice_scores, values_of
 from candid.settings import AuditConfig
-from candid.stats.intervals import resample
+from candid.stats.bootstrap import resample
 
 
 def rows(p):

@@ -19,7 +19,7 @@ from candid.data.store import Store, pack
 from candid.predictions import Attribute
 from candid.records import Exploration, from_plain, read_record, to_plain, write_record
 from candid.settings import DataConfig
-from candid.stats.clusters import wilson
+from candid.stats.intervals import wilson
 
 SPLITS = ("train", "validation", "test")
 

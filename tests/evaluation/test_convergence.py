@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from candid.evaluation.convergence import RULE, verdict
+from candid.evaluation.convergence import RULE, convergence_of
 from candid.records import HistoryRow
 
 STEPS, SEEDS = 160, 250
@@ -45,7 +45,8 @@ def history(kind, evaluations, noise, seed, *, train="falling"):
 
 def share(code, kind, evaluations, noise, **options):
     said = [
-        verdict(history(kind, evaluations, noise, seed, **options)).code for seed in range(SEEDS)
+        convergence_of(history(kind, evaluations, noise, seed, **options)).code
+        for seed in range(SEEDS)
     ]
     return np.mean([c == code for c in said])
 
@@ -80,7 +81,7 @@ def test_a_rise_of_both_losses_is_not_overfitting():
 
 @pytest.mark.parametrize("evaluations", [1, 2, 7])
 def test_too_short(evaluations):
-    v = verdict(history("falling", evaluations, 0.01, 0))
+    v = convergence_of(history("falling", evaluations, 0.01, 0))
     assert v.code == "too-short" and v.figures["evaluations"] == evaluations
 
 
@@ -88,17 +89,17 @@ def test_too_short(evaluations):
 def test_a_loss_that_is_not_a_number(bad):
     rows = history("falling", 20, 0.01, 0)
     rows[149] = HistoryRow(150, 150 * 256, 60.0, 1e-3, bad, math.nan)
-    assert verdict(rows).code == "unsteady"
+    assert convergence_of(rows).code == "unsteady"
 
 
 def test_nothing_measured_nothing_said():
-    assert verdict([]) is None
-    assert verdict([HistoryRow(1, 256, 0.1, 1e-3, 0.7, 0.5)]) is None
+    assert convergence_of([]) is None
+    assert convergence_of([HistoryRow(1, 256, 0.1, 1e-3, 0.7, 0.5)]) is None
 
 
 def test_figures_are_the_line_of_least_squares():
     rows = history("settled", 20, 0.05, 3)
-    v = verdict(rows)
+    v = convergence_of(rows)
     measured = [r for r in rows if not math.isnan(r.validation_loss)][-7:]
     x = np.array([r.step for r in measured])
     y = np.array([r.validation_loss for r in measured])
@@ -112,7 +113,7 @@ def test_figures_are_the_line_of_least_squares():
 
 @pytest.mark.parametrize(("kind", "code"), [("falling", "still-falling"), ("settled", "settled")])
 def test_a_trend_is_told_with_its_interval_and_number(kind, code):
-    v = verdict(history(kind, 20, 0.01, 1))
+    v = convergence_of(history(kind, 20, 0.01, 1))
     assert v.code == code and "over the last 7 of 20 evaluations" in v.sentence
     ends = [v.figures["fall_low"], v.figures["fall_high"]]
     shown = [f"{x:.0%}" for x in ends] if kind == "falling" else [f"{-x:+.1%}" for x in ends[::-1]]
@@ -126,7 +127,7 @@ def test_scale_and_constant_loss():
                    9 * r.validation_loss)
         for r in rows
     ]  # fmt: skip
-    a, b = verdict(rows), verdict(scaled)
+    a, b = convergence_of(rows), convergence_of(scaled)
     assert a.code == b.code and a.figures == pytest.approx(b.figures)
     flat = [HistoryRow(i, i, i, 1e-3, 0.5, 0.5, 0.5) for i in range(1, 21)]
-    assert verdict(flat).code == "settled"
+    assert convergence_of(flat).code == "settled"

@@ -367,12 +367,12 @@ def test_bad_networks_and_methods_are_named(network):
 def test_rank_correlation_is_scipy_s():
     from scipy.stats import spearmanr
 
-    from candid.explanation.means import _ranks, rank_correlations
+    from candid.stats.associations import mean_ranks, rank_correlations
 
     rng = np.random.default_rng(0)
     a = rng.integers(0, 9, (6, 5, 7)).astype(np.float32)  # many ties
     b = rng.normal(size=(6, 5, 7)).astype(np.float32) + a / 4
-    assert np.array_equal(_ranks(a.reshape(6, -1)), rankdata(a.reshape(6, -1), axis=1) - 1)
+    assert np.array_equal(mean_ranks(a.reshape(6, -1)), rankdata(a.reshape(6, -1), axis=1) - 1)
     expected = [spearmanr(x.ravel(), y.ravel()).statistic for x, y in zip(a, b, strict=True)]
     assert np.allclose(rank_correlations(a, b), expected)
     a[2] = 3

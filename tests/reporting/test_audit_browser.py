@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from candid.evaluation.comparison import compare_predictions
 from test_audit_section import predictions
 from test_browser import OUTSIDE, OVERLAPS
 from test_comparison import mended
 
 from candid.auditing.audit import audit as judge
-from candid.evaluation.compare import compare
 from candid.predictions import Attribute, Predictions
 from candid.reporting.page import render, render_comparison
 from candid.settings import AuditConfig
@@ -41,7 +41,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, plain) -> Path:  # type: igno
     other = dataclasses.replace(
         mended(dataclasses.replace(p, attributes=named)), attributes=p.attributes
     )
-    found = compare(p, other, names=("plain", "balanced"), draws=100)
+    found = compare_predictions(p, other, names=("plain", "balanced"), draws=100)
     audited = judge(p, AuditConfig(draws=100, slices=0))
     folder = tmp_path_factory.mktemp("audited")
     (folder / "compared.html").write_text(render_comparison(found, "1"), encoding="utf-8")

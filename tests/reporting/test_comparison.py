@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from candid.evaluation.comparison import compare_predictions
 from test_audit_section import data_of, predictions
 
 from candid.auditing.audit import audit as judge
-from candid.evaluation.compare import compare
 from candid.predictions import Predictions
 from candid.records.compare import Comparison, GroupChange
 from candid.reporting import comparison as words_of
@@ -38,7 +38,7 @@ def mended(p: Predictions) -> Predictions:
 @pytest.fixture(scope="module")
 def compared() -> Comparison:
     before = predictions()
-    return compare(before, mended(before), names=("plain", "balanced"), draws=200)
+    return compare_predictions(before, mended(before), names=("plain", "balanced"), draws=200)
 
 
 def group(compared: Comparison, value: str) -> GroupChange:
@@ -68,7 +68,7 @@ def test_who_gained_and_who_paid_stand_first(compared: Comparison) -> None:
 
 def test_nothing_found_is_said_with_what_could_not_be_seen(compared: Comparison) -> None:
     before = predictions()
-    same = compare(before, before, draws=50)
+    same = compare_predictions(before, before, draws=50)
     said = words_of.minute(same)
     assert "changed by more than chance explains" in said[0]
     assert "no class and no group" in " ".join(said)
@@ -139,7 +139,7 @@ def test_a_run_tells_of_it_in_its_report_and_card(plain, compared: Comparison) -
 def test_hostile_names_are_shown_as_words() -> None:
     name = "</script><script>alert(1)</script>"
     before = predictions(name)
-    found = compare(before, before, names=(name, "<b>"), draws=20)
+    found = compare_predictions(before, before, names=(name, "<b>"), draws=20)
     page = render_comparison(found, "1")
     assert name not in page and "<b>" not in page
     assert html.escape(name) in page

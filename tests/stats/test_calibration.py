@@ -14,7 +14,7 @@ from candid.stats.calibration import (
     apply_temperature,
     before_temperature,
     fit_temperature,
-    reliability,
+    reliability_bins,
 )
 
 
@@ -133,7 +133,7 @@ def test_reliability_equals_masks():
     logits, label = draw(7)
     p = special.softmax(logits, axis=1)
     confidence, correct = p.max(axis=1), p.argmax(axis=1) == label
-    rows = reliability(label, p, bins=10, confidence=0.9)
+    rows = reliability_bins(label, p, bins=10, confidence=0.9)
     assert sum(row.n for row in rows) == len(label)
     assert [row.low for row in rows] == sorted(row.low for row in rows)
     for row in rows:
@@ -153,14 +153,14 @@ def test_reliability_equals_masks():
 def test_reliability_counts_people_and_not_their_pictures():
     logits, label = draw(8, n=300)
     p = special.softmax(logits, axis=1)
-    alone = reliability(label, p, cluster=np.arange(300))
-    five = reliability(label.repeat(5), p.repeat(5, axis=0), cluster=np.arange(300).repeat(5))
+    alone = reliability_bins(label, p, person=np.arange(300))
+    five = reliability_bins(label.repeat(5), p.repeat(5, axis=0), person=np.arange(300).repeat(5))
     for one, many in zip(alone, five, strict=True):
         assert many.n == many.accuracy.n == 5 * one.n and many.accuracy.people == one.n
         assert many.accuracy.method == "Wilson, effective size by person"
         np.testing.assert_allclose(
             [many.accuracy.low, many.accuracy.high], [one.accuracy.low, one.accuracy.high]
         )
-    blind = reliability(label.repeat(5), p.repeat(5, axis=0))
+    blind = reliability_bins(label.repeat(5), p.repeat(5, axis=0))
     assert blind[-1].accuracy.low > five[-1].accuracy.low
     assert blind[-1].accuracy.people is None and blind[-1].accuracy.method == "Wilson"

@@ -1,203 +1,141 @@
-"""The bootstrap against closed forms, brute force, and its own promise: coverage."""
+"""Intervals are held to SciPy, to closed forms, to simulation and to invariances."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-from scipy import stats
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from candid.stats import metrics
-from candid.stats.clusters import wilson
-from candid.stats.intervals import Figure, bootstrap, estimate, resample
-
-
-def mean_of(values, name="mean"):
-    return lambda weight: {name: metrics.weighted_mean(values, weight)}
-
-
-def everyone(n):
-    return (np.ones(n, dtype=bool),)
+from candid.stats.bootstrap import person_numbers
+from candid.stats.intervals import (
+    clustered_shares,
+    student_quantile,
+    sums_by_person,
+    wilson,
+)
 
 
-def test_weights_are_how_often_each_person_was_drawn():
-    identity = np.array([7, 7, -1, 3, -1, 3, 7])
-    drawing = resample(7, identity, draws=300, seed=1)
-    assert drawing.units == 4  # 7, 3 and two unknown ones, each a person of its own
-    weights = np.concatenate(list(drawing.weights()))
-    assert weights.shape == (300, 7)
-    for same in ([0, 1, 6], [3, 5]):
-        assert (weights[:, same] == weights[:, same[:1]]).all()
-    assert not (weights[:, 2] == weights[:, 4]).all()
-    # As many people as there are, drawn with replacement: multinomial counts.
-    counts = weights[:, [0, 2, 3, 4]]
-    assert (counts.sum(axis=1) == 4).all()
-    np.testing.assert_allclose(counts.var(), 4 * (1 / 4) * (3 / 4), rtol=0.15)
+@given(st.integers(1, 5000), st.data(), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
+def test_wilson_is_scipys(n: int, data: st.DataObject, confidence: float) -> None:
+    k = data.draw(st.integers(0, n))
+    expected = scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
+    low, high = wilson(k, n, confidence)
+    np.testing.assert_allclose([low, high], [expected.low, expected.high], atol=1e-9)
 
 
-@pytest.mark.parametrize("identity", [None, np.full(50, -1)])
-def test_without_identities_images_are_drawn(identity):
-    values = np.arange(50) % 3 == 0
-    e = bootstrap(mean_of(values), {"mean": Figure("score", everyone(50))}, resample(50, identity))[
-        "mean"
-    ]
-    assert e.method == "bootstrap by image" and e.people is None and e.n == 50
+def test_wilson_takes_arrays_and_nothing_is_undefined() -> None:
+    low, high = wilson(np.asarray([0, 5, 10]), np.asarray([0, 10, 10]))
+    assert np.isnan(low[0])
+    assert np.isnan(high[0])
+    assert low[1] + high[1] == pytest.approx(1)
+    assert high[2] == 1
 
 
-def test_same_seed_same_result():
-    values = np.random.default_rng(0).random(100) < 0.7
-    figures = {"mean": Figure("score", everyone(100))}
-    run = lambda seed: bootstrap(mean_of(values), figures, resample(100, None, seed=seed))["mean"]  # noqa: E731
-    assert run(3) == run(3)
-    assert run(3) != run(4)
-    assert run(3).value == run(4).value
+def test_students_quantile_is_scipys() -> None:
+    freedom = np.asarray([*range(1, 40), 100, 1000, 100_000])
+    for confidence in (0.5, 0.8, 0.95, 0.99, 0.999):
+        expected = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
+        np.testing.assert_allclose(student_quantile(confidence, freedom), expected, rtol=1e-12)
+    assert np.isinf(student_quantile(0.95, 0))
+    assert student_quantile(0.95, 3).shape == ()
 
 
-def test_share_of_independent_images_has_wilsons_interval():
-    """Without clusters the effective sample size is n: the bootstrap must land on Wilson."""
-    values = np.arange(400) < 380
-    figures = {"mean": Figure("score", everyone(400))}
-    e = bootstrap(mean_of(values), figures, resample(400, None, draws=20_000))["mean"]
-    low, high = wilson(380, 400)
-    np.testing.assert_allclose([e.low, e.high], [low, high], atol=6e-4)
+# --- shares --------------------------------------------------------------------------------------
 
 
-def test_spread_equals_the_cluster_formula():
-    """The share's linearised variance over people (Cochran 1977, §6.3), not that over images."""
-    rng = np.random.default_rng(5)
-    identity = np.repeat(np.arange(200), rng.integers(1, 8, 200))
-    values = (rng.random(200) < 0.8)[identity].astype(float)  # a person's pictures agree
-    n, mean = len(identity), values.mean()
-    sums = np.bincount(identity, values - mean)
-    se = math.sqrt(200 / 199 * np.sum(sums**2)) / n
-    drawing = resample(n, identity, draws=20_000)
-    e = bootstrap(mean_of(values), {"mean": Figure("error", everyone(n))}, drawing)["mean"]
-    np.testing.assert_allclose(math.log(e.high / e.low) / 2 / 1.972, se / mean, rtol=0.03)
-    assert se > 1.5 * math.sqrt(mean * (1 - mean) / n)
-
-
-def test_no_mistake_is_not_certainty():
-    values, identity = np.ones(90), np.repeat(np.arange(30), 3)
-    figures = {"mean": Figure("score", everyone(90))}
-    e = bootstrap(mean_of(values), figures, resample(90, identity))["mean"]
-    assert e.value == e.high == 1.0 and e.method == "Wilson by person"
-    exact = 0.025 ** (1 / 30)  # Clopper and Pearson's low end for 30 of 30
-    assert 0.85 < e.low < 0.93 and abs(e.low - exact) < 0.03
-
-
-def test_perfect_area_is_limited_by_the_smaller_class():
-    score = np.arange(100.0)
-    positive = score >= 97
-    figures = {"auc": Figure("score", (positive, ~positive))}
-    statistic = lambda w: {"auc": metrics.roc_auc_score(positive, score, w)}  # noqa: E731
-    e = bootstrap(statistic, figures, resample(100, None))["auc"]
-    assert e.value == 1.0 and e.low < 0.5  # three positives
-    assert e.n == 100
-    assert e.undefined_draws > 0  # (97/100)^100 = 5% of the draws have no positive
-
-
-def test_undefined_draws_are_counted():
-    mine = np.zeros(60, dtype=bool)
-    mine[:2] = True
-    right = np.zeros(60)
-    right[0] = 1
-    statistic = lambda w: {  # noqa: E731
-        "recall": metrics.recall_score(
-            metrics.confusion_matrix(1 - mine, 1 - right.astype(int), 2, w)
-        )[..., 0]
-    }
-    drawing = resample(60, None, draws=4000)
-    e = bootstrap(statistic, {"recall": Figure("score", (mine,))}, drawing)["recall"]
-    gone = (58 / 60) ** 60
-    assert abs(e.undefined_draws / 4000 - gone) < 4 * math.sqrt(gone * (1 - gone) / 4000)
-    assert e.value == 0.5 and e.n == 2
-
-
-def test_undefined_figure_and_nobody_and_one_person():
-    nobody = np.zeros(5, dtype=bool)
-    nothing = lambda w: {"x": np.full(len(w), np.nan)}  # noqa: E731
-    e = bootstrap(nothing, {"x": Figure("score", (nobody,))}, resample(5, None, draws=60))["x"]
-    assert math.isnan(e.value) and math.isnan(e.low) and math.isnan(e.high)
-    assert e.undefined_draws == 60 and e.n == 0
-    one = resample(5, np.zeros(5, dtype=np.int64))
-    values = np.array([1, 1, 0, 1, 1])
-    e = bootstrap(mean_of(values), {"mean": Figure("score", everyone(5))}, one)["mean"]
-    assert (e.low, e.value, e.high, e.people) == (0.0, 0.8, 1.0, 1)
-    e = bootstrap(mean_of(values), {"mean": Figure("error", everyone(5))}, one)["mean"]
-    assert math.isnan(e.low) and math.isnan(e.high)
-
-
-def test_wider_confidence_wider_interval():
-    values = np.arange(100) % 10 > 0
-    figures = {"mean": Figure("score", everyone(100))}
-    ends = [
-        bootstrap(mean_of(values), figures, resample(100, None, confidence=c))["mean"]
-        for c in (0.8, 0.95, 0.99)
-    ]
-    assert ends[0].low > ends[1].low > ends[2].low and ends[0].high < ends[1].high < ends[2].high
-    assert [e.confidence for e in ends] == [0.8, 0.95, 0.99]
-
-
-def test_deviation_reaches_zero_when_draws_are_only_noise():
+def test_without_clusters_a_share_has_wilsons_interval_per_column() -> None:
     rng = np.random.default_rng(0)
-    drawing = resample(100, None)
-    figure = Figure("deviation", everyone(100))
-    parts = np.array([0.01, -0.01])
-    e = estimate(parts, parts + rng.normal(0, 0.02, (1000, 2)), figure, drawing)
-    assert e.value == 0.02 and e.low == 0.0 and e.high > 0.04
-    e = estimate(parts, parts + rng.normal(0, 0.001, (1000, 2)), figure, drawing)
-    assert 0.015 < e.low < 0.019
+    hits = rng.random((200, 3)) < [0.1, 0.5, 0.9]
+    of = rng.random((200, 3)) < 0.8
+    got = clustered_shares(hits & of, of)
+    for i in range(3):
+        n, k = int(of[:, i].sum()), int((hits & of)[:, i].sum())
+        assert got.value[i] == k / n
+        np.testing.assert_allclose((got.low[i], got.high[i]), wilson(k, n))
 
 
-# --- coverage ------------------------------------------------------------------------------------
-
-REPETITIONS = 400
-
-
-def faces(people, rng):
-    """Identity, label and prediction: 4 pictures on average, 5% mistakes that go together."""
-    identity = np.repeat(np.arange(people), 1 + rng.poisson(3, people))
-    label = (rng.random(people) < 0.42).astype(int)[identity]
-    wrong = rng.random(len(identity)) < rng.beta(0.075, 1.425, people)[identity]  # 0.4 correlated
-    return identity, label, np.where(wrong, 1 - label, label)
-
-
-def covered(by_person):
-    """How many of 400 intervals hold the true accuracy, and the true weighted F1."""
-    _, label, prediction = faces(300_000, np.random.default_rng(10**6))
-    true = metrics.confusion_matrix(label, prediction, 2)
-    truth = {"accuracy": 0.95, "f1": metrics.weighted_f1_score(true)}
-    held = dict.fromkeys(truth, 0)
-    for seed in range(REPETITIONS):
-        identity, label, prediction = faces(300, np.random.default_rng(seed))
-        # Cells per image once, as the matrix product is all that differs between draws.
-        cells = np.zeros((len(label), 4))
-        cells[np.arange(len(label)), 2 * label + prediction] = 1
-
-        def statistic(weight, cells=cells):
-            confusion = (weight @ cells).reshape(-1, 2, 2)
-            return {
-                "accuracy": metrics.accuracy_score(confusion),
-                "f1": metrics.weighted_f1_score(confusion),
-            }
-
-        figures = dict.fromkeys(truth, Figure("score", everyone(len(label))))
-        drawing = resample(len(label), identity if by_person else None, draws=200, seed=seed)
-        for name, e in bootstrap(statistic, figures, drawing).items():
-            held[name] += e.low <= truth[name] <= e.high
-    return held
+def test_people_who_are_wholly_alike_count_once() -> None:
+    one = np.random.default_rng(1).random(200) < 0.3
+    alike = clustered_shares(np.repeat(one, 5), None, np.repeat(np.arange(200), 5))
+    single = clustered_shares(one, None, np.arange(200))
+    np.testing.assert_allclose(alike.low, single.low, rtol=1e-9)
+    np.testing.assert_allclose(alike.high, single.high, rtol=1e-9)
+    assert alike.n[0] == 1000
+    assert alike.people[0] == 200
+    # And single images are nearly Wilson's (Student's quantile of 199 and n - 1 remain).
+    np.testing.assert_allclose((single.low[0], single.high[0]), wilson(one.sum(), 200), atol=1e-3)
 
 
-def test_95_percent_intervals_by_person_hold_the_truth():
-    # If 93% to 97% of all intervals hold it, 400 fall outside these bounds once in 10,000 tests.
-    low = stats.binom.ppf(5e-5, REPETITIONS, 0.93)
-    high = stats.binom.ppf(1 - 5e-5, REPETITIONS, 0.97)
-    for held in covered(by_person=True).values():
-        assert low <= held <= high
+def test_the_linearised_variance_is_that_of_the_bootstrap_by_person() -> None:
+    rng = np.random.default_rng(2)
+    sizes = rng.integers(1, 9, 400)
+    cluster = np.repeat(np.arange(400), sizes)
+    hits = rng.random(len(cluster)) < rng.beta(1, 2, 400)[cluster]
+    got = clustered_shares(hits, None, cluster)
+    y, m = np.bincount(cluster, hits), np.bincount(cluster)
+    drawn = rng.integers(0, 400, (4000, 400))
+    shares = y[drawn].sum(1) / m[drawn].sum(1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    assert got.low[0] == pytest.approx(low, abs=0.004)
+    assert got.high[0] == pytest.approx(high, abs=0.004)
 
 
-def test_intervals_by_image_would_promise_too_much():
-    """The reason why people are drawn; and the test above would notice if they were not."""
-    for held in covered(by_person=False).values():
-        assert held < stats.binom.ppf(5e-5, REPETITIONS, 0.93)
+def test_intervals_by_person_hold_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(3)
+    worlds, persons = 2000, 150
+    cluster = np.repeat(np.arange(persons), rng.integers(1, 8, persons))
+    truth = rng.beta(0.6, 1.4, (persons, worlds))[cluster]  # mean 0.3, strongly alike within people
+    hits = rng.random(truth.shape) < truth
+    got = clustered_shares(hits, None, cluster)
+    held = np.mean((got.low <= 0.3) & (got.high >= 0.3))
+    naive = clustered_shares(hits)
+    # Four standard deviations of a binomial share around 0.95.
+    assert abs(held - 0.95) < 4 * np.sqrt(0.95 * 0.05 / worlds)
+    assert np.mean((naive.low <= 0.3) & (naive.high >= 0.3)) < 0.85
+
+
+def test_a_share_of_none_or_all_is_as_unsure_as_the_number_of_people() -> None:
+    cluster = np.repeat(np.arange(40), 3)
+    got = clustered_shares(np.zeros(120, np.bool_), None, cluster)
+    assert got.low[0] == 0
+    assert 0.08 < got.high[0] < 0.10  # Wilson's for 0 of 40 is 0.088
+    one = clustered_shares(np.ones(5, np.bool_), None, np.zeros(5, np.int64))
+    assert (one.low[0], one.high[0]) == (0, 1)
+    none = clustered_shares(np.zeros((0, 2), np.bool_), None, np.zeros(0, np.int64))
+    assert np.isnan(none.value).all()
+    assert np.isnan(none.low).all()
+
+
+def test_people_who_are_oddly_unlike_narrow_nothing() -> None:
+    # One hit and one miss for each of 500 people: no variance between people at all.
+    got = clustered_shares(np.arange(1000) % 2 == 0, None, np.repeat(np.arange(500), 2))
+    np.testing.assert_allclose((got.low[0], got.high[0]), wilson(500, 1000), atol=1e-4)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_order_of_rows_and_names_of_people_do_not_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cluster = rng.integers(0, 12, 60)
+    hits = rng.random((60, 2)) < 0.4
+    order, names = rng.permutation(60), rng.permutation(500)
+    a = clustered_shares(hits, None, cluster)
+    b = clustered_shares(hits[order], None, names[cluster][order])
+    np.testing.assert_allclose([a.low, a.high], [b.low, b.high], rtol=1e-9)
+
+
+def test_sums_by_cluster_are_brute_force() -> None:
+    rng = np.random.default_rng(4)
+    values, cluster = rng.random((50, 3)), rng.integers(-3, 9, 50) * 7
+    expected = [values[cluster == c].sum(0) for c in np.unique(cluster)]
+    np.testing.assert_allclose(sums_by_person(values, cluster), expected)
+
+
+def test_unknown_people_are_each_their_own() -> None:
+    got = person_numbers(np.asarray([5, -1, 5, -1, 0]))
+    assert got is not None
+    assert got[0] == got[2]
+    assert len(set(got.tolist())) == 4
+    assert person_numbers(None) is None

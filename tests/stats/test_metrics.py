@@ -101,7 +101,7 @@ def test_auc_is_the_share_of_pairs_in_order(ties):
             pair = w[i] * w[j]
             won += pair * ((score[i] > score[j]) + 0.5 * (score[i] == score[j]))
             total += pair
-    np.testing.assert_allclose(metrics.roc_auc_score(label == 1, score, w), won / total, **TIGHT)
+    np.testing.assert_allclose(metrics.rank_scores(label == 1, score, w)[0], won / total, **TIGHT)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -207,8 +207,8 @@ def test_swapping_two_classes_swaps_their_figures(seed, n):
     for figure in (metrics.accuracy_score, metrics.weighted_f1_score):
         np.testing.assert_allclose(figure(a), figure(b), **TIGHT)
     # Scores upside down: the area is the other one's complement.
-    up = metrics.roc_auc_score(label == 1, p[:, 1], w)
-    down = metrics.roc_auc_score(label == 1, -p[:, 1], w)
+    up = metrics.rank_scores(label == 1, p[:, 1], w)[0]
+    down = metrics.rank_scores(label == 1, -p[:, 1], w)[0]
     np.testing.assert_allclose(up, 1 - down, **TIGHT)
 
 
@@ -247,3 +247,13 @@ def test_always_is_the_confusion_of_a_constant_answer():
     confusion = metrics.confusion_matrix(label, p.argmax(axis=1), 3, w)
     constant = metrics.confusion_matrix(label, np.full(len(label), 2), 3, w)
     np.testing.assert_array_equal(metrics.always(confusion, 2), constant)
+
+
+def test_weighted_f1_of_answers_is_scikit_learn_s():
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 7):
+        label, prediction = rng.integers(0, classes, (2, 50))
+        expected = sk.f1_score(label, prediction, average="weighted")
+        assert metrics.weighted_f1_of_answers(label, prediction) == pytest.approx(
+            expected, abs=1e-12
+        )

@@ -5,7 +5,6 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
@@ -28,7 +27,6 @@ from candid.training.train import (
     side_at,
     start,
     train,
-    weighted_f1,
 )
 from plain import PLAIN
 
@@ -342,14 +340,6 @@ def test_class_weights_are_scikit_learn_s():
     expected = compute_class_weight("balanced", classes=np.arange(2), y=data.label[data.train])
     np.testing.assert_allclose(class_weights(data, FAST), expected, rtol=1e-6)
     assert class_weights(data, TrainConfig(class_weights="none")).tolist() == [1, 1]
-
-
-def test_weighted_f1_is_scikit_learn_s():
-    rng = np.random.default_rng(0)
-    for classes in (2, 3, 7):
-        label, prediction = rng.integers(0, classes, (2, 50))
-        expected = f1_score(label, prediction, average="weighted")
-        assert weighted_f1(label, prediction) == pytest.approx(expected, abs=1e-12)
 
 
 def test_bfloat16_is_near_float32():

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from candid.auditing.held_out import Group, Half, Halves, groups_of, half_of, halves_of
+from candid.auditing.held_out import Half, Halves, HeldOutGroup, groups_of, halves_of, with_bins
 from candid.errors import ConfigError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate, State
@@ -43,8 +43,13 @@ from candid.records.abstention import (
     RiskCoverage,
     TargetAbstention,
 )
-from candid.stats.proportions import share, share_by_person, shares, with_bins
-from candid.stats.thresholds import answering_threshold, conformal_least, fewest, first_rank
+from candid.stats.exact import (
+    answering_threshold,
+    conformal_least,
+    fewest,
+    first_rank,
+)
+from candid.stats.intervals import share, share_by_person, wilson_shares
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
@@ -115,8 +120,8 @@ def abstention(
             )
     require_probabilities(predictions)
     halves = halves_of(with_bins(predictions), seed)
-    calibration = half_of(halves.calibration, seed)
-    verification = half_of(halves.verification, seed)
+    calibration = Half(halves.calibration, seed)
+    verification = Half(halves.verification, seed)
     groups = list(groups_of(verification.rows, calibration.rows))
     setting = _Setting(calibration, verification, confidence, smallest_people)
     return Abstention(
@@ -148,13 +153,13 @@ class _Setting:
 # --- one target ----------------------------------------------------------------------------------
 
 
-def _target(s: _Setting, target: float, groups: Sequence[Group]) -> TargetAbstention:
+def _target(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> TargetAbstention:
     rule = _rule(s, groups[0], target)
     verified = tuple(_verify(s, g, target, rule) for g in groups)
     return TargetAbstention(target, rule, _sentence(target, rule, verified, s), verified)
 
 
-def _rule(s: _Setting, group: Group, target: float) -> AbstentionRule | None:
+def _rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | None:
     half = s.calibration
     rows = half.one_each(group.calibration)
     score, wrong = half.confidence[rows], half.wrong[rows]
@@ -173,7 +178,7 @@ def _rule(s: _Setting, group: Group, target: float) -> AbstentionRule | None:
     )
 
 
-def _guarantee(group: Group, target: float, confidence: float, by_person: bool) -> str:
+def _guarantee(group: HeldOutGroup, target: float, confidence: float, by_person: bool) -> str:
     whom = {
         "all": "",
         "label": f" to images labelled {group.value}",
@@ -192,7 +197,7 @@ def _guarantee(group: Group, target: float, confidence: float, by_person: bool) 
 
 
 def _verify(
-    s: _Setting, group: Group, target: float, rule: AbstentionRule | None
+    s: _Setting, group: HeldOutGroup, target: float, rule: AbstentionRule | None
 ) -> GroupAbstention:
     half, measured = s.verification, len(s.verification.rows) > 0
     coverage, error = _outcome(s, group, rule)
@@ -220,7 +225,9 @@ def _verify(
     )
 
 
-def _outcome(s: _Setting, group: Group, rule: AbstentionRule | None) -> tuple[Estimate, Estimate]:
+def _outcome(
+    s: _Setting, group: HeldOutGroup, rule: AbstentionRule | None
+) -> tuple[Estimate, Estimate]:
     """Coverage and error of a rule in a group of the verification half."""
     half = s.verification
     if rule is None or not len(half.rows):
@@ -304,7 +311,7 @@ def _percent(e: Estimate) -> str:
 # --- prediction sets -----------------------------------------------------------------------------
 
 
-def _conformal(s: _Setting, target: float, groups: Sequence[Group]) -> ConformalSets:
+def _conformal(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> ConformalSets:
     rows, score = s.calibration.rows, _label_probability(s.calibration.rows)
     chosen = s.calibration.one_each(np.ones(len(rows), np.bool_))
     least = conformal_least(score[chosen], target)
@@ -328,7 +335,7 @@ def _conformal(s: _Setting, target: float, groups: Sequence[Group]) -> Conformal
 
 
 def _conformal_group(
-    s: _Setting, group: Group, target: float, least: float, score: Floats
+    s: _Setting, group: HeldOutGroup, target: float, least: float, score: Floats
 ) -> ConformalGroup:
     chosen = s.calibration.one_each(group.calibration)
     own = conformal_least(score[chosen], target)
@@ -349,13 +356,13 @@ def _conformal_group(
     )
 
 
-def _sets(s: _Setting, group: Group, least: float) -> list[Estimate]:
+def _sets(s: _Setting, group: HeldOutGroup, least: float) -> list[Estimate]:
     """The share of sets that hold the label, and that of sets of one class."""
     half = s.verification
     held = _label_probability(half.rows) >= least
     single = (half.rows.probability >= least).sum(axis=1) == 1
     of = np.stack([group.mask, group.mask], axis=1)
-    return shares(np.stack([held, single], axis=1), of, half.cluster, s.confidence)
+    return wilson_shares(np.stack([held, single], axis=1), of, half.cluster, s.confidence)
 
 
 def _label_probability(rows: Predictions) -> Floats:
@@ -366,7 +373,7 @@ def _label_probability(rows: Predictions) -> Floats:
 # --- curves and notes ----------------------------------------------------------------------------
 
 
-def _curve(s: _Setting, group: Group, points: int) -> Iterator[RiskCoverage]:
+def _curve(s: _Setting, group: HeldOutGroup, points: int) -> Iterator[RiskCoverage]:
     """The group's curve, if there are images: error among the surest ⌈c n⌉ for even steps of c."""
     half = s.verification
     rows = np.flatnonzero(group.mask)
@@ -377,7 +384,7 @@ def _curve(s: _Setting, group: Group, points: int) -> Iterator[RiskCoverage]:
     ranks = np.unique(np.ceil(np.linspace(1 / points, 1, points) * n - 1e-9).astype(int))
     of = np.arange(n)[:, None] < ranks
     cluster = None if half.cluster is None else half.cluster[order]
-    found = shares(half.wrong[order][:, None] & of, of, cluster, s.confidence)
+    found = wilson_shares(half.wrong[order][:, None] & of, of, cluster, s.confidence)
     yield RiskCoverage(
         kind=group.kind,
         attribute=group.attribute,

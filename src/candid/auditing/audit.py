@@ -29,7 +29,7 @@ from candid.predictions import Predictions, require_evaluable
 from candid.records import SPLITS, Split
 from candid.records.audit import Audit, Group, SplitAudit
 from candid.settings import AuditConfig
-from candid.stats.intervals import resample
+from candid.stats.bootstrap import resample
 
 _DEFAULTS = AuditConfig()
 

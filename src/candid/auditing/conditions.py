@@ -65,7 +65,10 @@ def parse(words: Iterable[str]) -> tuple[Demand, ...]:
     demands = []
     for word in (part for w in words for part in w.split(",")):
         found = _FORM.match(word)
-        limit = _number(found[3]) if found else math.nan
+        try:
+            limit = float(found[3]) if found else math.nan
+        except ValueError:
+            limit = math.nan
         if not found or math.isnan(limit):
             raise ConfigError(
                 f"{word!r} is no condition.",
@@ -98,13 +101,6 @@ def failures(audit: Audit, demands: Sequence[Demand]) -> list[str]:
     return sentences
 
 
-def _number(word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        return math.nan
-
-
 def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
     """A figure's value on a split, and whom it is about."""
     if name in ("gap", "gap.low"):
@@ -125,21 +121,22 @@ def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
 
 def _widest(split: SplitAudit, *, near: bool) -> tuple[float, str]:
     """The widest gap among the single groups that was found, 0 where none was."""
-    widest, about = 0.0, ""
-    for group in split.groups:
-        for metric, gap in group.gaps.items():
-            size = _disadvantage(metric, gap, near=near)
-            if size > widest:
-                condition = group.conditions[0]
-                among = "" if group.label is None else f", labelled {group.label}"
-                widest, about = size, f"{condition.attribute}: {condition.value}{among}"
-    return widest, about
+    found = [
+        (_disadvantage(metric, gap, near=near), group)
+        for group in split.groups
+        for metric, gap in group.gaps.items()
+        if gap.state == "found"
+    ]
+    size, group = max(found, key=lambda pair: pair[0], default=(0.0, None))
+    if group is None or size <= 0:
+        return 0.0, ""
+    condition = group.conditions[0]
+    among = "" if group.label is None else f", labelled {group.label}"
+    return size, f"{condition.attribute}: {condition.value}{among}"
 
 
 def _disadvantage(metric: str, gap: Gap, *, near: bool) -> float:
-    """How much more often the group is mistaken; 0 where that was not found."""
-    if gap.state != "found":
-        return 0.0
+    """How much more often the group is mistaken."""
     if metric == "accuracy":
         return -(gap.high if near else gap.value)
     return (gap.low if near else gap.value) if metric.startswith("error:") else 0.0

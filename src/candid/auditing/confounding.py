@@ -13,7 +13,7 @@ by (I - H)⁻¹ for each person, H being the leverage of their images, as the ja
 (CR3; Bell & McCaffrey 2002), because plain sandwich variances are too small where a value is rare.
 The average errors with and without the value get Wilson's interval each, at the effective sample
 size that this variance implies, and the difference gets Newcombe's, like every raw gap
-(`candid.stats.significance`): an error near 0 has no symmetric interval.
+(`candid.stats.differences`): an error near 0 has no symmetric interval.
 
 **Separation.** A value whose images have no mistake has no finite effect in logits. A ridge penalty
 (a normal prior with a standard deviation of 2.5 logits on each effect, none on the constant; le
@@ -35,14 +35,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.auditing.held_out import with_bins
 from candid.errors import PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, State
 from candid.records.confounding import AdjustedGap, AdjustedGaps, LeftOut
-from candid.stats.clusters import people, student_quantile, sums_by_cluster
-from candid.stats.proportions import Gaps, gaps, with_bins
+from candid.stats.bootstrap import known_persons
+from candid.stats.differences import Gaps, Side, difference_interval, error_gaps, touching
+from candid.stats.intervals import student_quantile, sums_by_person
+from candid.stats.multiple_testing import benjamini_hochberg
 from candid.stats.regression import Logistic, average_outcome, logistic
-from candid.stats.significance import Side, adjusted, difference_interval, touching
 
 Floats = NDArray[np.float64]
 
@@ -103,8 +105,7 @@ def adjusted_gaps(
     chosen = labelled & (predictions.split == split)
     p = with_bins(predictions)[chosen if chosen.any() else labelled]
     design = _design(p, hold_label)
-    known = p.identity is not None and bool((p.identity >= 0).any())
-    cluster = people(p.identity) if known else None
+    cluster = known_persons(p.identity)
     wrong = p.prediction != p.label
     fitted = logistic(design.columns, wrong, cluster, prior_sd=prior_sd)
     asked = _Asked(cluster, confidence, smallest_people)
@@ -115,7 +116,9 @@ def adjusted_gaps(
         for gap in _of_attribute(p, block, design, fitted, asked)
     ]
     # Values about which too little is known are not asked, so they cost the others nothing.
-    corrected = adjusted(np.array([r.p if r.state == "not found" else math.nan for r in rows]))
+    corrected = benjamini_hochberg(
+        np.array([r.p if r.state == "not found" else math.nan for r in rows])
+    )
     return AdjustedGaps(
         target=p.target,
         split=split if chosen.any() else ", ".join(sorted(set(p.split.tolist()))),
@@ -234,7 +237,7 @@ def _of_attribute(
     wrong = p.prediction != p.label
     inside = block.code[:, None] == np.arange(len(values))
     outside = (block.code < len(values))[:, None] & ~inside
-    raw = gaps(wrong, inside, outside, asked.cluster, asked.confidence)
+    raw = error_gaps(wrong, inside, outside, asked.cluster, asked.confidence)
     held = _adjusted(block, fitted, raw, _counts(wrong, inside), _counts(wrong, outside))
     low, high = difference_interval(
         held.left, held.right, held.correlation, asked.confidence, score=True
@@ -363,7 +366,7 @@ def _raw_influence(
     for marks, sign in ((inside, 1.0), (outside, -1.0)):
         n = np.maximum(marks.sum(axis=0), 1)
         total += sign * marks * (wrong[:, None] - _counts(wrong, marks) / n) / n
-    return sums_by_cluster(total, unit)
+    return sums_by_person(total, unit)
 
 
 def _spread(influence: Floats) -> float:

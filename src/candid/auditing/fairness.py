@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.gaps import bootstrap_name
-from candid.auditing.moments import Moments
 from candid.auditing.rows import Rows
 from candid.records import Estimate
 from candid.records.audit import FairnessFigure
-from candid.stats import significance
-from candid.stats.significance import Side
+from candid.stats import differences
+from candid.stats.differences import Side
+from candid.stats.moments import Moments
 
 Floats = NDArray[np.float64]
 
@@ -136,7 +136,7 @@ class _Judged:
     def worst(self) -> FairnessFigure:
         """The lowest accuracy of any group."""
         side = self.moments.side("accuracy", self.groups.sides)
-        low, high = significance.score_interval(side, self._joint(len(self.groups.values)))
+        low, high = differences.score_interval(side, self._joint(len(self.groups.values)))
         known = ~np.isnan(side.value)
         i = int(np.nanargmin(side.value)) if known.any() else 0
         estimate = self._estimate(
@@ -178,7 +178,7 @@ class _Judged:
         for name, complement in rates:
             left, right = (self._sides(name, complement, k) for k in (one, two))
             correlation = self.moments.correlation[self.moments.row(name)][numbers]
-            bottom, top = significance.difference_interval(
+            bottom, top = differences.difference_interval(
                 left, right, correlation, confidence, score=True
             )
             value.append(left.value - right.value)
@@ -204,7 +204,7 @@ class _Judged:
             left, right = (self._sides(name, complement, k) for k in (one, two))
             swap = left.value > right.value
             less, more = _ordered(left, right, swap)
-            bottom, top = significance.ratio_interval(less, more, confidence)
+            bottom, top = differences.ratio_interval(less, more, confidence)
             with np.errstate(divide="ignore", invalid="ignore"):
                 value.append(np.where(more.value > 0, less.value / more.value, np.nan))
                 # Which of the two is the lower may itself be chance: then 1 is within the limits.

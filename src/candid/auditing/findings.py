@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.cross_fit import Halves, confirmed, slices
-from candid.auditing.gaps import Ledger, worse_when
+from candid.auditing.cross_fit import CrossFit, confirmed, slices
+from candid.auditing.gaps import Ledger
 from candid.auditing.intersections import Intersections, conditions
 from candid.auditing.rows import Rows
 from candid.auditing.shortcuts import CONTRADICTS, Cues, shortcuts
 from candid.auditing.single_groups import Measured, Singles
 from candid.records import Example, Finding, Severity
 from candid.records.audit import AuditFinding, Condition, Gap, Kind
+from candid.records.metrics import worse_when
 
 # The near end of the interval decides: 5 percentage points that are nearly sure are serious.
 _SERIOUS, _WARNING = 0.05, 0.01
@@ -40,7 +41,7 @@ class Teller:
         self,
         singles: Singles,
         pairs: Intersections | None,
-        halves: Halves,
+        halves: CrossFit,
         cues: Cues,
     ) -> list[AuditFinding]:
         """Every finding, the surest first."""
@@ -118,7 +119,7 @@ class Teller:
             found.append(Found(surprise, told))
         return found
 
-    def _slices(self, halves: Halves) -> list[Found]:
+    def _slices(self, halves: CrossFit) -> list[Found]:
         records = slices(halves, self.ledger)
         found = []
         for k in confirmed(halves, self.ledger):

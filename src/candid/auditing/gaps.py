@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.moments import Moments
 from candid.auditing.rows import Rows
 from candid.records import Estimate, State
 from candid.records.audit import Gap
-from candid.stats import significance
-from candid.stats.clusters import student_quantile
-from candid.stats.significance import Side
+from candid.records.metrics import worse_when
+from candid.stats import differences, multiple_testing
+from candid.stats.differences import Side
+from candid.stats.intervals import student_quantile
+from candid.stats.moments import Moments
 
 Floats = NDArray[np.float64]
 
@@ -29,13 +30,6 @@ Floats = NDArray[np.float64]
 _MEANS = ("overconfidence",)
 # Here a few images that happen to be alike must not look like certainty.
 _POOLED = ("confidence", "overconfidence", "roc_auc")
-
-
-def worse_when(metric: str) -> int:
-    """1 where a higher figure is worse, -1 where a lower one is, 0 where neither is."""
-    if metric.startswith(("error", "false", "standardised_error")):
-        return 1
-    return -1 if metric in ("accuracy", "weighted_f1", "roc_auc") else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +90,7 @@ class Contrast:
     def interval(self, confidence: float) -> tuple[Floats, Floats]:
         """Limits of the differences."""
         left, right = self._cautious
-        return significance.difference_interval(
+        return differences.difference_interval(
             left, right, self.correlation, confidence, score=self.score
         )
 
@@ -104,12 +98,12 @@ class Contrast:
     def surprise(self) -> Floats:
         """How many standard deviations from no difference; finer than p where p is tiny."""
         left, right = self._cautious
-        return significance.touching(left, right, self.correlation, score=self.score)
+        return differences.touching(left, right, self.correlation, score=self.score)
 
     def p(self) -> Floats:
         """Two-sided p of no difference."""
         left, right = self._cautious
-        return significance.difference_p(
+        return differences.difference_p(
             left, right, self.correlation, score=self.score, z=self.surprise
         )
 
@@ -121,7 +115,7 @@ class Contrast:
     def visible(self, threshold: float) -> Floats:
         """The smallest difference to the left side's disadvantage that would be seen."""
         way = worse_when(self.metric)
-        return significance.smallest_visible(
+        return differences.smallest_visible(
             self.left, self.right, self.correlation, threshold, way or None
         )
 
@@ -206,8 +200,8 @@ class Ledger:
         counted = np.concatenate([*self._counted, np.empty(0, np.bool_)])
         known = np.where(counted, p, np.nan)
         self.looked_at = int(np.count_nonzero(~np.isnan(known)))
-        self.threshold = significance.cutoff(known, self.rate)
-        adjusted = significance.adjusted(known)
+        self.threshold = multiple_testing.cutoff(known, self.rate)
+        adjusted = multiple_testing.benjamini_hochberg(known)
         self.found = int(np.count_nonzero(adjusted <= self.rate))
         # A mirror image has the adjusted p of a counted gap with its p.
         spare = np.flatnonzero(~counted & ~np.isnan(p))
@@ -303,10 +297,10 @@ def _estimate(moments: Moments, i: int, side: int, rows: Rows) -> Estimate:
     if name == "calibration_error":
         low, high = _deviation(moments, side, here, drawing.confidence)
     elif name in _MEANS:
-        ends = significance.mean_interval(here, drawing.confidence)
+        ends = differences.mean_interval(here, drawing.confidence)
         low, high = (float(e[0]) if np.isfinite(e[0]) else math.nan for e in ends)
     else:
-        ends = significance.score_interval(here, drawing.confidence)
+        ends = differences.score_interval(here, drawing.confidence)
         low, high = float(ends[0][0]), float(ends[1][0])
         if here.spread[0] == 0 and not np.isnan(here.value[0]):
             method = "Wilson by person" if drawing.by_person else "Wilson"
@@ -336,7 +330,7 @@ def _deviation(moments: Moments, side: int, here: Side, confidence: float) -> tu
 
 def side_estimate(side: Side, i: int, images: int, rows: Rows, method: str) -> Estimate:
     """One score of a side that does not come from `measure`, with its interval."""
-    low, high = significance.score_interval(side[np.asarray([i])], rows.drawing.confidence)
+    low, high = differences.score_interval(side[np.asarray([i])], rows.drawing.confidence)
     return Estimate(
         value=float(side.value[i]),
         low=float(low[0]),

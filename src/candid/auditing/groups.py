@@ -14,9 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.figures import Figures
-from candid.auditing.moments import Moments, Sums, moments_of, sides_of
 from candid.auditing.rows import Key, Rows, Singles
+from candid.stats.moments import (
+    Figures,
+    Moments,
+    Sums,
+    moments_of,
+    sides_of,
+)
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +64,7 @@ def measure(rows: Rows, plan: Plan, figures: Figures) -> Moments:
     minus = np.asarray([-1 if less is None else place[less] for _, less in plan.sides], np.intp)
     pairs = np.asarray(plan.pairs, dtype=np.intp).reshape(-1, 2)
 
-    whole, exact = _sums(rows, figures.columns(rows), keys)
+    whole, exact = _sums(rows, figures.columns(rows.predictions), keys)
     units, images = _behind(rows, figures, keys, plus, minus)
     sums = Sums(whole, exact, plus, minus, units, images)
     return moments_of(sums, pairs, figures, rows.counts())
@@ -96,7 +101,7 @@ def _behind(
     minus: NDArray[np.intp],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(figures, sides) units and images."""
-    marks, kinds = figures.behind(rows)
+    marks, kinds = figures.behind(rows.predictions)
     order, starts = rows.by_unit
     units = np.zeros((marks.shape[1], len(plus)), np.int64)
     images = np.zeros_like(units)

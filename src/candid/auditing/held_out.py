@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
-from candid.predictions import Predictions
+from candid.predictions import Predictions, binned
 from candid.records.abstention import GroupKind
-from candid.stats.clusters import people
+from candid.stats.bootstrap import known_persons
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
+
+
+def with_bins(predictions: Predictions) -> Predictions:
+    """The same predictions with every numeric attribute cut at its quartiles."""
+    everything = np.arange(len(predictions))
+    cut = {name: binned(a, everything) for name, a in predictions.attributes.items()}
+    return replace(predictions, attributes=cut)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +63,8 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
             todo="predict more images",
         )
     some = predictions[test]
-    cluster = people(some.identity)
-    names, unit = np.unique(
-        np.arange(len(some)) if cluster is None else cluster, return_inverse=True
-    )
+    person = known_persons(some.identity)
+    names, unit = np.unique(np.arange(len(some)) if person is None else person, return_inverse=True)
     if len(names) < 2:
         raise PredictionsError(
             f"There are labelled images of {len(names)} people; thresholds need two halves.",
@@ -67,32 +73,43 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
         )
     first = np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]
     mine = np.isin(unit.reshape(-1), first)
-    half = f"half of the {'images' if cluster is None else 'people'} in test"
+    half = f"half of the {'images' if person is None else 'people'} in test"
     return Halves(some[mine], some[~mine], half, f"the other {half}")
 
 
 @dataclass(frozen=True, eq=False)
 class Half:
-    """One half of the images with what every figure needs.
-
-    Attributes
-    ----------
-    rows
-        The images.
-    cluster, people
-        (n,) the person of each, and how many there are; None where identities are unknown.
-    confidence, wrong
-        (n,) the highest probability, and whether the answer is wrong.
-    order
-        (n,) a random order: of a person's images in a group, the first in it counts.
-    """
+    """One half of the images with what every figure needs; `seed` decides `order`."""
 
     rows: Predictions
-    cluster: NDArray[np.int64] | None
-    people: int | None
-    confidence: Floats
-    wrong: Marks
-    order: NDArray[np.intp]
+    seed: int
+
+    @cached_property
+    def cluster(self) -> NDArray[np.int64] | None:
+        """(n,) the person of each image; None where identities are unknown."""
+        return known_persons(self.rows.identity)
+
+    @cached_property
+    def people(self) -> int | None:
+        """How many there are; None where identities are unknown."""
+        return None if self.cluster is None else len(np.unique(self.cluster))
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """(n,) the highest probability."""
+        top: Floats = self.rows.probability.max(axis=1)
+        return top
+
+    @cached_property
+    def wrong(self) -> Marks:
+        """(n,) whether the answer is wrong."""
+        wrong: Marks = self.rows.prediction != self.rows.label
+        return wrong
+
+    @cached_property
+    def order(self) -> NDArray[np.intp]:
+        """(n,) a random order: of a person's images in a group, the first in it counts."""
+        return np.random.default_rng(self.seed).permutation(len(self.rows))
 
     def one_each(self, mask: Marks) -> NDArray[np.intp]:
         """Rows of the mask, one for each person; all of them where people are unknown."""
@@ -105,22 +122,8 @@ class Half:
         return chosen
 
 
-def half_of(rows: Predictions, seed: int) -> Half:
-    """The half with the figures that all groups share; the seed draws `order`."""
-    known = rows.identity is not None and bool((rows.identity >= 0).any())
-    cluster = people(rows.identity) if known else None
-    return Half(
-        rows=rows,
-        cluster=cluster,
-        people=None if cluster is None else len(np.unique(cluster)),
-        confidence=rows.probability.max(axis=1),
-        wrong=rows.prediction != rows.label,
-        order=np.random.default_rng(seed).permutation(len(rows)),
-    )
-
-
 @dataclass(frozen=True, eq=False)
-class Group:
+class HeldOutGroup:
     """Images of either half that belong together: `mask` of verification, `calibration`."""
 
     kind: GroupKind
@@ -130,15 +133,16 @@ class Group:
     calibration: Marks
 
 
-def groups_of(verification: Predictions, calibration: Predictions) -> Iterator[Group]:
+def groups_of(verification: Predictions, calibration: Predictions) -> Iterator[HeldOutGroup]:
     """All images, each class as label and as answer, each value of each attribute."""
     both = (verification, calibration)
-    yield Group("all", "", "", *(np.ones(len(p), np.bool_) for p in both))
-    for k, name in enumerate(verification.classes):
-        yield Group("label", verification.target, name, *(p.label == k for p in both))
-    for k, name in enumerate(verification.classes):
-        yield Group("answer", verification.target, name, *(p.prediction == k for p in both))
+    target, classes = verification.target, verification.classes
+    yield HeldOutGroup("all", "", "", *(np.ones(len(p), np.bool_) for p in both))
+    for k, name in enumerate(classes):
+        yield HeldOutGroup("label", target, name, *(p.label == k for p in both))
+    for k, name in enumerate(classes):
+        yield HeldOutGroup("answer", target, name, *(p.prediction == k for p in both))
     for attribute in verification.attributes.values():
         for code, value in enumerate(attribute.values):
             masks = (p.attributes[attribute.name].data == code for p in both)
-            yield Group("group", attribute.name, value, *masks)
+            yield HeldOutGroup("group", attribute.name, value, *masks)

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.figures import Figures
 from candid.auditing.gaps import Contrast, Ledger, contrast, estimates
 from candid.auditing.groups import Plan, blocks, measure
-from candid.auditing.moments import Moments
 from candid.auditing.rows import KNOWN, Key, Rows
 from candid.records import Estimate
 from candid.records.audit import Condition, Grid, Group
-from candid.stats.proportions import shares
-from candid.stats.significance import Side
+from candid.stats.differences import Side
+from candid.stats.intervals import wilson_shares
+from candid.stats.moments import Figures, Moments
 
 Pair = tuple[int, int]
 
@@ -218,7 +217,7 @@ def shares_of(rows: Rows, hits: NDArray[np.bool_], of: NDArray[np.bool_]) -> lis
     hits = hits[:, None] if hits.ndim == 1 else hits
     of = np.broadcast_to(of[:, None], hits.shape)
     drawing = rows.drawing
-    return shares(hits, of, drawing.unit if drawing.by_person else None, drawing.confidence)
+    return wilson_shares(hits, of, drawing.unit if drawing.by_person else None, drawing.confidence)
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:

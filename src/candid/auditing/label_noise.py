@@ -37,13 +37,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.auditing.held_out import with_bins
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate
 from candid.records.noise import GapBounds, LabelNoise, LikelyWrong
-from candid.stats.clusters import people
-from candid.stats.intervals import Figure, Resample, bootstrap, resample
-from candid.stats.proportions import Gaps, gaps, with_bins
+from candid.stats.bootstrap import (
+    FigureSpec,
+    Resample,
+    bootstrap,
+    known_persons,
+    resample,
+)
+from candid.stats.differences import Gaps, error_gaps
 
 Floats = NDArray[np.float64]
 
@@ -255,8 +261,8 @@ def _rates(p: Predictions, drawing: Resample) -> dict[str, Estimate]:
         rates = {f"class {k}": np.clip(per_class[:, k], 0, 1) for k in range(classes)}
         return rates | {"all": np.clip(1 - right.sum(axis=-1), 0, 1)}
 
-    figures = {f"class {k}": Figure("score", (mine[:, k] > 0,)) for k in range(classes)}
-    figures["all"] = Figure("score", (np.ones(len(p), np.bool_),))
+    figures = {f"class {k}": FigureSpec("score", (mine[:, k] > 0,)) for k in range(classes)}
+    figures["all"] = FigureSpec("score", (np.ones(len(p), np.bool_),))
     return bootstrap(statistic, figures, drawing)
 
 
@@ -298,15 +304,15 @@ def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, flo
 
 def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Iterator[GapBounds]:
     """Every value of every attribute against the other known values."""
-    known = p.identity is not None and bool((p.identity >= 0).any())
-    cluster = people(p.identity) if known else None
+    cluster = known_persons(p.identity)
+    known = cluster is not None
     wrong = p.prediction != p.label
     for attribute in p.attributes.values():
         if not attribute.values:
             continue
         inside = attribute.data[:, None] == np.arange(len(attribute.values))
         outside = (attribute.data >= 0)[:, None] & ~inside
-        found = gaps(wrong, inside, outside, cluster, confidence)
+        found = error_gaps(wrong, inside, outside, cluster, confidence)
         for k, value in enumerate(attribute.values):
             sides = [_confusion(p, marks[:, k]) for marks in (inside, outside)]
             yield _bounds(attribute.name, value, found, k, sides, rates, confidence, known)

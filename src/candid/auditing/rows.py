@@ -15,16 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.predictions import Attribute, Predictions, binned
-from candid.stats.clusters import draw_counts
-from candid.stats.intervals import Resample
+from candid.stats.bootstrap import Resample
 
 Singles = NDArray[np.float32]
 Key = tuple[tuple[int, int], ...]
 
 KNOWN, LABEL = -1, -1
 EVERYONE: Key = ()
-
-_DRAWN, _KEPT = 2_000_000, 64_000_000  # counts per block of draws, and counts that are kept
 
 # More units than this are put together at random into so many before they are drawn: the standard
 # error stays right (random groups, Wolter 2007, §2.2) and is known to √(2 / 8000) = 1.6% of
@@ -123,27 +120,9 @@ class Rows:
         order = np.argsort(mine, kind="stable")
         return order, np.searchsorted(mine[order], np.arange(MOST_DRAWN))
 
-    @cached_property
-    def _kept(self) -> list[NDArray[np.uint8]]:
-        return []
-
     def counts(self) -> Iterator[Singles]:
         """Blocks (m, strata) of how often each was drawn; the same ones at every call."""
-        if self._kept:
-            yield from (block.astype(np.float32) for block in self._kept)
-            return
-        rng, draws = np.random.default_rng(self.drawing.seed), self.drawing.draws
-        step = max(1, _DRAWN // max(1, self.strata))
-        fits = self.strata * draws <= _KEPT
-        kept = []
-        for start in range(0, draws if self.strata else 0, step):
-            block = draw_counts(self.strata, min(step, draws - start), rng)
-            fits = fits and block.max() < 256
-            if fits:
-                kept.append(block.astype(np.uint8))
-            yield block
-        if fits:
-            self._kept.extend(kept)
+        return self.drawing.counts(self.strata)
 
 
 def rows_of(

@@ -14,15 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.figures import Figures
 from candid.auditing.gaps import Contrast, Ledger, bootstrap_name, estimates
 from candid.auditing.groups import Plan, measure
-from candid.auditing.moments import Moments
 from candid.auditing.rows import Rows
 from candid.predictions import Attribute
 from candid.records import Estimate
 from candid.records.audit import Shortcut
-from candid.stats.clusters import associations
+from candid.stats.associations import associations
+from candid.stats.moments import Figures, Moments
 
 # Cue codes of the attribute that is made of each cue.
 CONTRADICTS, AGREES = 0, 1
@@ -191,6 +190,7 @@ def _associations(rows: Rows, draws: int) -> list[Estimate]:
         [a.data[:, None] == np.arange(len(a.values)) for a in rows.attributes], axis=1
     )
     of = np.stack([a.data >= 0 for a in rows.attributes], axis=1)[:, owner]
+    mine_of = [np.flatnonzero(owner == k) for k in range(len(rows.attributes))]
     v = associations(
         hits,
         of,
@@ -201,21 +201,5 @@ def _associations(rows: Rows, draws: int) -> list[Estimate]:
         confidence=drawing.confidence,
         seed=drawing.seed,
     )
-    estimates = []
-    for k in range(len(rows.attributes)):
-        mine = np.flatnonzero(owner == k)
-        i = int(mine[np.argmax(np.nan_to_num(v.value[mine], nan=-1.0))]) if len(mine) else 0
-        estimates.append(
-            Estimate(
-                value=float(v.value[i]),
-                low=float(v.low[i]),
-                high=float(v.high[i]),
-                n=int(v.n[i]),
-                method=bootstrap_name(rows),
-                people=int(v.clusters[i]) if drawing.by_person else None,
-                draws=draws,
-                undefined_draws=int(v.undefined_draws[i]),
-                confidence=drawing.confidence,
-            )
-        )
-    return estimates
+    value = np.nan_to_num([e.value for e in v], nan=-1.0)
+    return [v[int(mine[np.argmax(value[mine])]) if len(mine) else 0] for mine in mine_of]

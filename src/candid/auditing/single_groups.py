@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from candid.auditing.auc import Areas
 from candid.auditing.fairness import AttributeGroups, fairness
-from candid.auditing.figures import Figures
 from candid.auditing.gaps import Ledger, contrast, estimates, side_estimate
 from candid.auditing.groups import Plan, blocks, measure
 from candid.auditing.intersections import shares_of
-from candid.auditing.moments import Moments
 from candid.auditing.rows import EVERYONE, KNOWN, LABEL, Rows
 from candid.records import Estimate, State
 from candid.records.audit import Condition, FairnessFigure, Group
-from candid.stats.significance import Side
+from candid.stats.differences import Side
+from candid.stats.moments import Figures, Moments
 
 # Figures that a group within one label has; what compares labels makes no sense there.
 _WITHIN = ("accuracy", "confidence", "overconfidence", "calibration_error")

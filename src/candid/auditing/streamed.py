@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.audit import looked_at, nobody_known, of_singles
-from candid.auditing.figures import Figures
 from candid.auditing.findings import Teller
 from candid.auditing.gaps import Ledger, estimates
-from candid.auditing.moments import Sums, moments_of
 from candid.auditing.rows import Rows
 from candid.auditing.single_groups import Measured, Singles
 from candid.auditing.tally import CELLS, MOST_PEOPLE, STRATA, Tally, people
@@ -28,8 +26,9 @@ from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split
 from candid.records.audit import AuditFinding, Condition, Grid, SplitAudit
 from candid.settings import AuditConfig
-from candid.stats.intervals import Resample
-from candid.stats.significance import Side, score_interval
+from candid.stats.bootstrap import Resample
+from candid.stats.differences import Side, score_interval
+from candid.stats.moments import Figures, Sums, moments_of
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -229,7 +228,7 @@ class _FromSums(Singles):
         per_class = 2 * k if k == 2 else 3 * k
         whole = np.zeros((per_class + 2, STRATA, len(sides)), np.float32)
         exact = np.zeros((per_class + 2, len(sides)))
-        kinds = self.figures.behind(self.rows)[1]
+        kinds = self.figures.behind(self.rows.predictions)[1]
         units = np.zeros((len(kinds), len(sides)), np.int64)
         images = np.zeros_like(units)
         for s, (values, labels) in enumerate(sides):

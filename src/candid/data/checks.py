@@ -25,7 +25,9 @@ from candid.data.repeats import (
 )
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity, State
-from candid.stats.clusters import associations, people, wilson
+from candid.stats.associations import associations
+from candid.stats.bootstrap import person_numbers
+from candid.stats.intervals import wilson
 
 # Below this many images a share's 95% interval is wider than ±18 points, so little can be said.
 FEW = 30
@@ -192,20 +194,19 @@ def _goes_with_label(
 ) -> tuple[bool, str]:
     """Does the mark surely go with the label, and a sentence with how much."""
     rows = np.flatnonzero(store.usable & (dataset.label >= 0))
-    got = associations(
+    (v,) = associations(
         mark[rows, None],
         np.ones((len(rows), 1), np.bool_),
         dataset.label[rows],
         len(dataset.classes),
-        people(None if dataset.identity is None else dataset.identity[rows]),
+        person_numbers(None if dataset.identity is None else dataset.identity[rows]),
         draws=200,
     )
-    v, low, high = (float(end[0]) for end in (got.value, got.low, got.high))
-    if np.isnan(v):
+    if np.isnan(v.value):
         return False, ""
-    telling = low > _TELLING
+    telling = v.low > _TELLING
     verdict = "goes" if telling else "does not surely go"
-    figure = f"Cramér's V {v:.2f} [{low:.2f}, {high:.2f}], n = {got.n[0]:,}"
+    figure = f"Cramér's V {v.value:.2f} [{v.low:.2f}, {v.high:.2f}], n = {v.n:,}"
     return telling, f" Being {name} {verdict} with {dataset.target} ({figure})."
 
 

@@ -21,13 +21,14 @@ from candid.records import (
     SPLITS,
     AttributeSummary,
     Count,
-    Estimate,
     Exploration,
     Histogram,
     Split,
     SplitSummary,
 )
-from candid.stats.clusters import Shares, associations, clustered_shares, people
+from candid.stats.associations import associations
+from candid.stats.bootstrap import person_numbers
+from candid.stats.intervals import wilson_shares
 
 SAMPLES = 12
 _BINS = 32
@@ -194,7 +195,7 @@ def _sizes(store: Store) -> tuple[Count, ...]:
 
 
 def _clusters(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
-    return people(None if dataset.identity is None else dataset.identity[rows])
+    return person_numbers(None if dataset.identity is None else dataset.identity[rows])
 
 
 def _split(
@@ -203,30 +204,13 @@ def _split(
     rows = dataset.rows(split, usable)
     cluster = _clusters(dataset, rows)
     of_class = dataset.label[rows][:, None] == np.arange(len(dataset.classes))
-    shares = clustered_shares(of_class, None, cluster, confidence)
     return SplitSummary(
         split=split,
         n=len(rows),
         people=None if cluster is None else len(np.unique(cluster)),
         counts=tuple(int(c) for c in of_class.sum(0)),
-        shares=tuple(_estimates(shares, cluster is not None, confidence)),
+        shares=tuple(wilson_shares(of_class, None, cluster, confidence)),
     )
-
-
-def _estimates(shares: Shares, by_person: bool, confidence: float) -> list[Estimate]:
-    method = "Wilson, effective size by person" if by_person else "Wilson"
-    return [
-        Estimate(
-            float(shares.value[i]),
-            float(shares.low[i]),
-            float(shares.high[i]),
-            n=int(shares.n[i]),
-            method=method,
-            people=int(shares.clusters[i]) if by_person else None,
-            confidence=confidence,
-        )
-        for i in range(len(shares.value))
-    ]
 
 
 # --- attributes ----------------------------------------------------------------------------------
@@ -262,16 +246,14 @@ def _attributes_of(
     of = np.stack([data >= 0 for data, _ in codes], axis=1)
     label, classes = dataset.label[rows], len(dataset.classes)
     cluster = _clusters(dataset, rows)
-    by_person = cluster is not None
-    prevalence = _estimates(clustered_shares(hits, of, cluster, confidence), by_person, confidence)
+    prevalence = wilson_shares(hits, of, cluster, confidence)
     v = associations(
         hits, of, label, classes, cluster, draws=draws, confidence=confidence, seed=seed
     )
     in_class = []
     for mine in (label == c for c in range(classes)):
         own = None if cluster is None else cluster[mine]
-        found = clustered_shares(hits[mine], of[mine], own, confidence)
-        in_class.append(_estimates(found, by_person, confidence))
+        in_class.append(wilson_shares(hits[mine], of[mine], own, confidence))
     return [
         AttributeSummary(
             attribute=name,
@@ -279,17 +261,7 @@ def _attributes_of(
             split=split,
             prevalence=prevalence[i],
             class_shares=tuple(c[i].value for c in in_class),
-            association=Estimate(
-                float(v.value[i]),
-                float(v.low[i]),
-                float(v.high[i]),
-                n=int(v.n[i]),
-                method="bootstrap by person" if by_person else "bootstrap by image",
-                people=int(v.clusters[i]) if by_person else None,
-                draws=draws,
-                undefined_draws=int(v.undefined_draws[i]),
-                confidence=confidence,
-            ),
+            association=v[i],
             class_estimates=tuple(c[i] for c in in_class),
         )
         for i, (name, value) in enumerate(names)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records import Convergence, HistoryRow
-from candid.stats.clusters import student_quantile
+from candid.stats.intervals import student_quantile
+from candid.stats.regression import straight_line
 
 Floats = NDArray[np.float64]
 
@@ -40,11 +41,9 @@ RULE = (
 )
 
 
-def verdict(history: Sequence[HistoryRow]) -> Convergence | None:
+def convergence_of(history: Sequence[HistoryRow]) -> Convergence | None:
     """Whether the validation loss was still falling, settled, rising or unsteady; `RULE` says how.
 
-    Returns
-    -------
     None without a single evaluation. Figures: `evaluations`; `fall_share`, `fall_low`, `fall_high`
     (how far the line through the last third falls, as a share of its mean loss, with its 95%
     interval); `scatter_share` (residual standard deviation about that line); `rise_share` (last 3
@@ -54,95 +53,71 @@ def verdict(history: Sequence[HistoryRow]) -> Convergence | None:
     if not rows:
         return None
     loss = np.array([row.validation_loss for row in rows])
-    train = np.array([row.train_loss for row in history])
-    if not (np.isfinite(loss).all() and np.isfinite(train).all()):
-        return _convergence(
-            "unsteady",
-            "The loss ceased to be a number: training broke down.",
-            {"evaluations": float(len(rows))},
-        )
-    if len(rows) < _FEWEST:
-        return _convergence(
-            "too-short",
-            f"With {len(rows)} evaluations on validation nothing can be said about a trend.",
-            {"evaluations": float(len(rows))},
-        )
-    steps = np.array([row.step for row in rows], dtype=np.float64)
-    tail = max(5, math.ceil(len(rows) / 3))
-    fall, error, level, scatter = _trend(steps[-tail:], loss[-tail:])
-    rise, best, at = _rise(loss)
-    quantile = float(student_quantile(_CONFIDENCE, tail - 2))
-    figures = {
-        "evaluations": float(len(rows)),
+    figures = {"evaluations": float(len(rows))}
+    if not np.isfinite([*loss, *(row.train_loss for row in history)]).all():
+        code, sentence = "unsteady", "The loss ceased to be a number: training broke down."
+    elif len(rows) < _FEWEST:
+        code = "too-short"
+        sentence = f"With {len(rows)} evaluations on validation nothing can be said about a trend."
+    else:
+        steps = np.array([row.step for row in rows], dtype=np.float64)
+        code, sentence = _judge(steps, loss, history, figures)
+    return Convergence(code=code, sentence=sentence, rule=RULE, figures=figures)
+
+
+def _judge(
+    steps: Floats, loss: Floats, history: Sequence[HistoryRow], figures: dict[str, float]
+) -> tuple[str, str]:
+    """The code and a sentence, by `RULE`; writes down the figures."""
+    n, tail = len(loss), max(5, math.ceil(len(loss) / 3))
+    fall, error, level, scatter = straight_line(steps[-tail:], loss[-tail:])
+    reach = float(student_quantile(_CONFIDENCE, tail - 2)) * error
+    threes = np.convolve(loss, np.full(3, 1 / 3), mode="valid")
+    at = int(np.argmin(threes))
+    rise, best = float(threes[-1] - threes[at]), float(threes[at])
+    low, high = (fall - reach) / level, (fall + reach) / level
+    figures |= {
         "fall_share": fall / level,
-        "fall_low": (fall - quantile * error) / level,
-        "fall_high": (fall + quantile * error) / level,
+        "fall_low": low,
+        "fall_high": high,
         "scatter_share": scatter / level,
         "rise_share": rise / best,
-        "best_step": float(steps[at]),
+        "best_step": float(steps[at + 1]),
     }
     if rise > _RISE * scatter * math.sqrt(2 / 3) and rise > _MATTERS * best:
-        return _rising(history, steps[at], rise / best, figures)
-    if fall > quantile * error and fall > _MATTERS * level:
-        return _convergence(
+        return _rising(history, steps[at + 1], rise / best)
+    if fall > reach and fall > _MATTERS * level:
+        return (
             "still-falling",
-            f"The validation loss still fell by {fall / level:.0%} (95% interval "
-            f"{figures['fall_low']:.0%} to {figures['fall_high']:.0%}) over the last {tail} of "
-            f"{len(rows)} evaluations: longer training would probably help.",
-            figures,
+            f"The validation loss still fell by {fall / level:.0%} (95% interval {low:.0%} to "
+            f"{high:.0%}) over the last {tail} of {n} evaluations: longer training would probably "
+            "help.",
         )
     if scatter > _SCATTER * level:
-        return _convergence(
+        return (
             "unsteady",
             f"The validation loss jumps by {scatter / level:.0%} from one evaluation to the next: "
             "too much to tell a trend.",
-            figures,
         )
-    return _convergence(
+    return (
         "settled",
         f"The validation loss no longer changes by more than its noise over the last {tail} of "
-        f"{len(rows)} evaluations ({-fall / level:+.1%}, 95% interval "
-        f"{-figures['fall_high']:+.1%} to {-figures['fall_low']:+.1%}).",
-        figures,
+        f"{n} evaluations ({-fall / level:+.1%}, 95% interval {-high:+.1%} to {-low:+.1%}).",
     )
 
 
-def _rising(
-    history: Sequence[HistoryRow], best_step: Any, rise: float, figures: dict[str, float]
-) -> Convergence:
+def _rising(history: Sequence[HistoryRow], best_step: Any, rise: float) -> tuple[str, str]:
     """The validation loss rose: on its own (overfitting) or with the training loss (unsteady)."""
     after = np.array([row.train_loss for row in history if row.step >= best_step])
     third = max(1, len(after) // 3)
     if after[-third:].mean() > after[:third].mean() * (1 + _MATTERS):
-        sentence = (
+        return (
+            "unsteady",
             f"Training and validation loss both rose after step {best_step:.0f}: training "
-            "came off its path; a smaller learning rate may help."
+            "came off its path; a smaller learning rate may help.",
         )
-        return _convergence("unsteady", sentence, figures)
-    sentence = (
+    return (
+        "overfitting",
         f"The validation loss ends {rise:.0%} above its best, around step {best_step:.0f}, and the "
-        "training loss did not rise: the network began to learn its training images by heart."
+        "training loss did not rise: the network began to learn its training images by heart.",
     )
-    return _convergence("overfitting", sentence, figures)
-
-
-def _convergence(code: str, sentence: str, figures: dict[str, float]) -> Convergence:
-    return Convergence(code=code, sentence=sentence, rule=RULE, figures=figures)
-
-
-def _trend(x: Floats, y: Floats) -> tuple[float, float, float, float]:
-    """Least squares line: its fall from end to end, that fall's error, mean, residual deviation."""
-    centred = x - x.mean()
-    squares = float(centred @ centred)
-    slope = float(centred @ y) / squares
-    residual = y - y.mean() - slope * centred
-    scatter = math.sqrt(float(residual @ residual) / (len(x) - 2))
-    span = float(x[-1] - x[0])
-    return -slope * span, scatter / math.sqrt(squares) * span, float(y.mean()), scatter
-
-
-def _rise(y: Floats) -> tuple[float, float, int]:
-    """How far the mean of the last 3 lies above the lowest mean of 3; that mean; its middle."""
-    means = np.convolve(y, np.full(3, 1 / 3), mode="valid")
-    at = int(np.argmin(means))
-    return float(means[-1] - means[at]), float(means[at]), at + 1

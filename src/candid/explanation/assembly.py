@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.explanation.means import ratios
 from candid.explanation.regions import Regions
 from candid.explanation.sample import Sample
 from candid.records import Estimate
@@ -21,6 +20,7 @@ from candid.records.explanation import (
     Subset,
     Verdict,
 )
+from candid.stats.intervals import ratios
 
 _NO_REGION = 255
 

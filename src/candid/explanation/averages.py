@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.explanation.means import difference
 from candid.explanation.sample import Sample
 from candid.predictions import Attribute
 from candid.records.explanation import Subset
 from candid.settings import ExplainConfig
-from candid.stats.clusters import cramers_v
+from candid.stats.associations import cramers_v
+from candid.stats.intervals import mean_difference
 
 Mask = NDArray[np.bool_]
 
@@ -131,7 +131,7 @@ def map_differences(
     gaps, halves = np.full(shape, np.nan, np.float16), np.full(shape, np.nan, np.float16)
     marked = []
     for i, (first, second) in enumerate(which):
-        gap, half = difference(
+        gap, half = mean_difference(
             strength, mask_of[first], mask_of[second], sample.cluster, confidence=confidence
         )
         gaps[i], halves[i] = gap.reshape(shape[1:]), half.reshape(shape[1:])

@@ -15,15 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from candid.explanation.means import mean
-from candid.explanation.performance import (
-    Floats,
-    People,
-    balanced_accuracy,
-    confusion,
-    people_of,
-    weighted_f1,
-)
 from candid.explanation.pixels import blurred, shuffled
 from candid.explanation.regions import Regions
 from candid.explanation.saliency import generator_of
@@ -32,8 +23,12 @@ from candid.explanation.scoring import Scorer
 from candid.records import Estimate
 from candid.records.explanation import Masking, Subset, SubsetMasking
 from candid.settings import ExplainConfig
+from candid.stats.bootstrap import Resample, bootstrap_sums, resample
+from candid.stats.intervals import mean
+from candid.stats.metrics import balanced_accuracy_score, confusion_cells, weighted_f1_score
 
 Answers = NDArray[np.intp]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,11 +134,11 @@ def subset_maskings(
     return tuple(found)
 
 
-def _people(sample: Sample, config: ExplainConfig) -> People:
+def _people(sample: Sample, config: ExplainConfig) -> Resample:
     """The same draws for everything that is said of a sample."""
-    return people_of(
+    return resample(
         len(sample),
-        sample.cluster,
+        sample.identity,
         draws=config.draws,
         confidence=config.confidence,
         seed=config.seed,
@@ -158,24 +153,24 @@ def skill(answers: Answers, sample: Sample, classes: int, config: ExplainConfig)
         counts = _square(sums["counts"], classes)
         labelled = (counts.sum(-1) > 0).sum(-1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return {"skill": balanced_accuracy(counts) - 1 / labelled}
+            return {"skill": balanced_accuracy_score(counts) - 1 / labelled}
 
-    cells = {"counts": confusion(sample.label, answers, classes)}
-    return people.estimates(beyond, cells, sample.label >= 0)["skill"]
+    cells = {"counts": confusion_cells(sample.label, answers, classes)}
+    return bootstrap_sums(beyond, cells, sample.label >= 0, people)["skill"]
 
 
 def _masking(
-    masked: Masked, region: str, fill: str, label: NDArray[np.int16], classes: int, people: People
+    masked: Masked, region: str, fill: str, label: NDArray[np.int16], classes: int, people: Resample
 ) -> Masking:
     """One region under one fill."""
     before, after = masked.before, masked.after[region, fill]
     control, shown = masked.control[region, fill], masked.present[region]
     tables = {"before": before, "after": after, "control": control}
-    cells = {name: confusion(label, answers, classes) for name, answers in tables.items()}
+    cells = {name: confusion_cells(label, answers, classes) for name, answers in tables.items()}
     changes = np.column_stack([after != before, control != before, np.ones(len(label))])
 
     def losses(sums: Mapping[str, Floats]) -> dict[str, Floats]:
-        f1 = {name: weighted_f1(_square(sums[name], classes)) for name in tables}
+        f1 = {name: weighted_f1_score(_square(sums[name], classes)) for name in tables}
         return {
             "loss": f1["before"] - f1["after"],
             "control": f1["before"] - f1["control"],
@@ -187,8 +182,8 @@ def _masking(
             share, elsewhere = (sums["changes"][..., i] / sums["changes"][..., 2] for i in (0, 1))
         return {"flips": share, "control": elsewhere, "excess": share - elsewhere}
 
-    f1 = people.estimates(losses, cells, shown & (label >= 0))
-    flip = people.estimates(flips, {"changes": changes}, shown)
+    f1 = bootstrap_sums(losses, cells, shown & (label >= 0), people)
+    flip = bootstrap_sums(flips, {"changes": changes}, shown, people)
     return Masking(
         region=region,
         fill=fill,

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.explanation.layers import Hook, find_hook
-from candid.explanation.means import mean, rank_correlations, ratios, unknown
 from candid.explanation.pixels import blurred, edges
 from candid.explanation.saliency import METHODS, TITLES, generator_of
 from candid.explanation.scoring import Scorer, scoring
 from candid.records import Estimate
 from candid.records.explanation import MapCheck, Verdict
 from candid.settings import ExplainConfig
+from candid.stats.associations import rank_correlations
+from candid.stats.intervals import mean, ratios, unknown
 
 Maps = Mapping[str, NDArray[np.float32]]  # (n, side, side) by method
 

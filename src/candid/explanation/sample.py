@@ -13,7 +13,7 @@ from torch import Tensor
 
 from candid.errors import CandidError
 from candid.predictions import Attribute
-from candid.stats.clusters import people
+from candid.stats.bootstrap import known_persons
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +67,7 @@ class Sample:
     @property
     def cluster(self) -> NDArray[np.int64] | None:
         """(n,) the number of the person; None where nobody is known, so images stand alone."""
-        known = self.identity is not None and bool((self.identity >= 0).any())
-        return people(self.identity) if known else None
+        return known_persons(self.identity)
 
     def tensor(self) -> Tensor:
         """(n, 3, side, side) float32, normalised."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from candid.records import Estimate
-from candid.stats.clusters import wilson
+from candid.stats.intervals import wilson
 from candid.storage.files import atomic, open_regular, reading
 
 UNLIKE = "unlike the training data"

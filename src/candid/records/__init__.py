@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from candid.errors import RunError, go_on_with
+from candid.records.frames import frame_of, html_of
 from candid.storage.files import FORMAT, check_format, read_bytes, reading, write_json
 
 if TYPE_CHECKING:
@@ -284,6 +285,12 @@ class ClassMetrics:
     roc_auc: Estimate
     average_precision: Estimate
 
+    @property
+    def metrics(self) -> dict[str, Estimate]:
+        """The figures by name."""
+        names = ("precision", "recall", "f1", "roc_auc", "average_precision")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
@@ -364,6 +371,49 @@ class Evaluation:
     splits: tuple[SplitEvaluation, ...]
     convergence: Convergence | None
     notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each figure of each split, and of each class in it ("" for all)."""
+        figures = [
+            (split.split, of, name, figure)
+            for split in self.splits
+            for of, named in [("", split.metrics), *((c.name, c.metrics) for c in split.classes)]
+            for name, figure in named.items()
+        ]
+        return [
+            {
+                "split": split,
+                "class": of,
+                "metric": name,
+                "value": e.value,
+                "low": e.low,
+                "high": e.high,
+                "n": e.n,
+                "people": e.people,
+                "method": e.method,
+            }
+            for split, of, name, e in figures
+        ]
+
+    def to_frame(self) -> Any:
+        """`rows` as a data frame: pandas where it is installed, else polars, else Arrow."""
+        return frame_of(self.rows())
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "split": row["split"],
+                "metric": row["metric"],
+                "value": row["value"],
+                "interval": ""
+                if math.isnan(row["low"])
+                else f"{row['low']:.4g} to {row['high']:.4g}",
+                "n": row["n"],
+            }
+            for row in self.rows()
+            if not row["class"]
+        ]
+        return html_of(rows, f"{self.target}: {', '.join(self.classes)}")
 
 
 # --- provenance.json -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from candid.records.abstention import GroupAbstention, TargetAbstention
 from candid.records.audit import Audit, AuditFinding, Condition, Gap, Group, SplitAudit
 from candid.records.confounding import AdjustedGap, AdjustedGaps
+from candid.records.metrics import worse_when
 from candid.reporting import words
 from candid.settings import TrainConfig
 
@@ -100,11 +101,6 @@ def brief(found: AuditFinding) -> str:
 def ends(gap: Gap) -> tuple[float, float]:
     """The interval of a gap, turned so that more is worse for the group."""
     return (gap.low, gap.high) if worse_when(gap.metric) > 0 else (-gap.high, -gap.low)
-
-
-def worse_when(metric: str) -> int:
-    """The sign of a gap that is bad for the group: errors are bad when high, accuracy when low."""
-    return 1 if metric.startswith(("error", "false", "standardised_error")) else -1
 
 
 def _distinct(findings: Sequence[AuditFinding]) -> list[AuditFinding]:

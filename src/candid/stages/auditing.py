@@ -151,12 +151,12 @@ def audit_predictions(
 ) -> Audit:
     """The audit of any predictions, compared with another model's where these are given."""
     from candid.auditing.audit import audit as judge
-    from candid.evaluation.compare import compare
+    from candid.evaluation.comparison import compare_predictions
 
     found = judge(predictions, config, source=source)
     if before is None:
         return found
-    comparison = compare(
+    comparison = compare_predictions(
         before,
         predictions,
         names=names,

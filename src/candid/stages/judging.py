@@ -77,7 +77,7 @@ def predict(
 
 def evaluate(run: RunFolder, config: Config) -> Evaluation:
     """Write evaluation.json from predictions.parquet and history.parquet."""
-    from candid.evaluation.evaluate import evaluate as judge
+    from candid.evaluation.performance import evaluate_predictions as judge
 
     with step(run, "evaluate", config):
         predictions = read_predictions(run.predictions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from candid.settings import Config
 from candid.stages.reporting import everything
 from candid.stages.starting import Data, as_found, begin, needs_torch
 from candid.stages.training import begun, task_of
-from candid.stats.clusters import student_quantile
+from candid.stats.intervals import mean_over_seeds
 from candid.storage.files import write_text, writing
 
 if TYPE_CHECKING:
@@ -283,20 +282,8 @@ def _finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -> Fina
         search_f1=search_f1.get(candidate.number, math.nan),
         seeds=tuple(seeds),
         f1=tuple(f1),
-        mean=_within_bounds(over_seeds(f1, n)),
+        mean=_within_bounds(mean_over_seeds(f1, n)),
     )
-
-
-def over_seeds(values: Sequence[float], n: int) -> Estimate:
-    """The mean, with Student's interval over seeds; `n` images stand behind each value."""
-    if not values:
-        return Estimate(math.nan, math.nan, math.nan, n, "no seed")
-    mean = float(np.mean(values))
-    half = math.nan
-    if len(values) > 1:
-        quantile = float(student_quantile(0.95, len(values) - 1))
-        half = quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return Estimate(mean, mean - half, mean + half, n, f"Student's t over {len(values)} seeds")
 
 
 def _within_bounds(f1: Estimate) -> Estimate:
@@ -310,7 +297,7 @@ def _difference(best: Candidate, start: Candidate, n: int) -> Estimate | None:
     )
     if best is start or not shared:
         return None
-    return over_seeds([best.f1[seed] - start.f1[seed] for seed in shared], n)
+    return mean_over_seeds([best.f1[seed] - start.f1[seed] for seed in shared], n)
 
 
 def _or_least(value: float) -> float:

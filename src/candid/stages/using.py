@@ -171,7 +171,7 @@ def _quantised(
     """Write the quantised model; what is known of it, by the names of `Exported`."""
     import numpy as np
 
-    from candid.evaluation.compare import compare
+    from candid.evaluation.comparison import compare_predictions
     from candid.inference.export import export_int8
     from candid.models.onnx_file import OnnxEngine
 
@@ -181,7 +181,7 @@ def _quantised(
     export_int8(run, card, path, data.store.pixels[few], network)
     both = [_predicted(OnnxEngine(p), card, data) for p in (source, path)]
     settings = config.evaluate
-    change = compare(
+    change = compare_predictions(
         *both,
         names=("float", "int8"),
         split="validation",

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from candid.errors import PredictionsError
-from candid.records import Estimate, ReliabilityBin
-from candid.stats.clusters import clustered_shares
+from candid.records import ReliabilityBin
+from candid.stats.intervals import wilson_shares
 from candid.stats.metrics import confidence_bins
 
 Floats = NDArray[np.float64]
@@ -28,7 +28,8 @@ _REACH = 1e4
 
 def apply_temperature(logits: Floats, temperature: float) -> Floats:
     """Probabilities (n, classes) of logits, or of log-probabilities, divided by `temperature`."""
-    return _softmax(np.asarray(logits, dtype=np.float64) / temperature)
+    p: Floats = softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=-1)
+    return p
 
 
 def before_temperature(probability: Floats, temperature: float) -> Floats:
@@ -36,33 +37,18 @@ def before_temperature(probability: Floats, temperature: float) -> Floats:
     if temperature == 1.0:
         return probability
     with np.errstate(divide="ignore"):
-        return _softmax(np.log(probability) * temperature)
-
-
-def _softmax(logits: Floats) -> Floats:
-    p: Floats = softmax(logits, axis=-1)
-    return p
+        return apply_temperature(np.log(probability), 1 / temperature)
 
 
 def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None = None) -> float:
     """The temperature with the least log loss on images that the model did not learn from.
 
-    The log loss is convex in 1 / temperature; Newton's steps inside a shrinking bracket find its
+    Logits (n, classes), or log-probabilities, or their like; weights (n,), None for one each. The
+    log loss is convex in 1 / temperature; Newton's steps inside a shrinking bracket find its
     minimum. Multiplying the logits by k multiplies the temperature by k. Where every image is
-    classified as labelled the log loss falls for ever with the temperature; then Platt's
-    targets (1999), (n + 1) / (n + 2) for the label, keep it finite.
+    classified as labelled the log loss falls for ever with the temperature; then Platt's targets
+    (1999), (n + 1) / (n + 2) for the label, keep it finite.
 
-    Parameters
-    ----------
-    logits
-        (n, classes), or log-probabilities, or their like; finite.
-    label
-        (n,) index of each image's class.
-    weight
-        (n,); None for one each.
-
-    Returns
-    -------
     Above 1 for a model that is too sure, below 1 for one that is not sure enough; 1 where all
     logits of each image are equal, so that no temperature changes anything. A model that is worse
     than guessing gets a very high one: probabilities that are all nearly equal.
@@ -108,7 +94,7 @@ def _least_loss(z: Floats, target: Floats, share: Floats) -> float:
     aim = float(share @ (target * z).sum(axis=1))
 
     def slope(b: float) -> tuple[float, float]:
-        p = _softmax(b * z)
+        p = softmax(b * z, axis=-1)
         mean = (p * z).sum(axis=1)
         variance = (p * np.square(z)).sum(axis=1) - np.square(mean)
         return float(share @ mean) - aim, float(share @ variance)
@@ -131,29 +117,18 @@ def _least_loss(z: Floats, target: Floats, share: Floats) -> float:
     return b
 
 
-def reliability(
+def reliability_bins(
     label: NDArray[Any],
     probability: Floats,
     *,
-    cluster: NDArray[Any] | None = None,
+    person: NDArray[Any] | None = None,
     bins: int = 15,
     confidence: float = 0.95,
 ) -> tuple[ReliabilityBin, ...]:
     """What confidences promised and what came true, in equally wide bins of the top probability.
 
-    The same bins as `metrics.calibration_error`; those without images are left out.
-
-    Parameters
-    ----------
-    label
-        (n,) index of each image's class.
-    probability
-        (n, classes).
-    cluster
-        (n,) the person of each image, for Wilson's interval at the effective sample size of the
-        people in a bin; None: every image counts as another person's.
-    bins, confidence
-        How many bins there are, and the confidence of the intervals.
+    The same bins as `metrics.calibration_error`; those without images are left out. `person` as in
+    `intervals.wilson_shares`.
     """
     top = probability.max(axis=1)
     correct = probability.argmax(axis=1) == label
@@ -161,22 +136,14 @@ def reliability(
     edges = np.linspace(0, 1, bins + 1)
     shown = np.unique(index)
     inside = index[:, None] == shown
-    came_true = clustered_shares(inside & correct[:, None], inside, cluster, confidence)
+    came_true = wilson_shares(inside & correct[:, None], inside, person, confidence)
     return tuple(
         ReliabilityBin(
             low=float(edges[i]),
             high=float(edges[i + 1]),
-            n=int(came_true.n[k]),
+            n=accuracy.n,
             confidence=float(top[inside[:, k]].mean()),
-            accuracy=Estimate(
-                float(came_true.value[k]),
-                float(came_true.low[k]),
-                float(came_true.high[k]),
-                n=int(came_true.n[k]),
-                method="Wilson" if cluster is None else "Wilson, effective size by person",
-                people=None if cluster is None else int(came_true.clusters[k]),
-                confidence=confidence,
-            ),
+            accuracy=accuracy,
         )
-        for k, i in enumerate(shown)
+        for k, (i, accuracy) in enumerate(zip(shown, came_true, strict=True))
     )

@@ -1,6 +1,7 @@
 """How good predictions are: pure functions of arrays, `*_score` up, `*_error` down.
 
-Every function takes weights `(..., n)` and answers `(...)`: one row of weights is one figure,
+Labels and predictions are (n,) whole numbers from 0, probabilities (n, classes). Every function
+takes weights `(..., n)`, None for one each, and answers `(...)`: one row of weights is one figure,
 a thousand rows are a thousand bootstrap draws at the price of a few matrix products. Counts are
 gathered once into a confusion matrix, and everything that follows from counts takes that matrix.
 
@@ -13,6 +14,7 @@ predicted; in weighted F1 a class without images has no weight.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,29 +26,24 @@ Floats = NDArray[np.float64]
 # --- from counts ---------------------------------------------------------------------------------
 
 
+def confusion_cells(label: NDArray[Any], prediction: NDArray[Any], n_classes: int) -> Floats:
+    """(n, n_classes²): 1 in the cell of each image's label and prediction; 0 without a label."""
+    cells = np.zeros((len(label), n_classes * n_classes))
+    known = np.flatnonzero(label >= 0)
+    cells[known, label[known].astype(np.intp) * n_classes + prediction[known]] = 1.0
+    return cells
+
+
 def confusion_matrix(
-    label: NDArray[Any], prediction: NDArray[Any], classes: int, weight: Floats | None = None
+    label: NDArray[Any], prediction: NDArray[Any], n_classes: int, weight: Floats | None = None
 ) -> Floats:
-    """Count the images labelled i and predicted j.
-
-    Parameters
-    ----------
-    label, prediction
-        (n,) whole numbers from 0 to `classes` - 1.
-    classes
-        How many classes there are, whether or not an image bears them.
-    weight
-        (..., n); None for one each.
-
-    Returns
-    -------
-    (..., classes, classes) sums of weights, labels down and predictions across.
-    """
-    cell = np.asarray(label, dtype=np.intp) * classes + np.asarray(prediction, dtype=np.intp)
-    indicator = np.zeros((len(cell), classes * classes))  # (n, C * C)
-    indicator[np.arange(len(cell)), cell] = 1.0
-    counts = _weights(weight, len(cell)) @ indicator
-    return counts.reshape(*counts.shape[:-1], classes, classes)
+    """(..., n_classes, n_classes) weights of images labelled i (down) and predicted j (across)."""
+    if weight is None:
+        cell = np.asarray(label, dtype=np.intp) * n_classes + prediction
+        counts = np.bincount(cell, minlength=n_classes**2).astype(np.float64)
+    else:
+        counts = weight @ confusion_cells(label, prediction, n_classes)
+    return counts.reshape(*counts.shape[:-1], n_classes, n_classes)
 
 
 def accuracy_score(confusion: Floats) -> Floats:
@@ -72,9 +69,25 @@ def f1_score(confusion: Floats) -> Floats:
 def weighted_f1_score(confusion: Floats) -> Floats:
     """Mean of the classes' F1, each weighted by its share of the labels; to `(...)`."""
     support = confusion.sum(-1)
-    # A class without images weighs nothing, even where its F1 is undefined.
-    f1 = np.where(support > 0, f1_score(confusion), 0.0)
-    return _divide((f1 * support).sum(-1), support.sum(-1))
+    weighted = support_times_f1(_hits(confusion), support, confusion.sum(-2))
+    return _divide(weighted.sum(-1), support.sum(-1))
+
+
+def weighted_f1_of_answers(label: NDArray[Any], prediction: NDArray[Any]) -> float:
+    """Weighted F1 of (n,) predicted classes."""
+    top = int(max(label.max(), prediction.max())) + 1
+    return float(weighted_f1_score(confusion_matrix(label, prediction, top)))
+
+
+def support_times_f1(
+    hits: NDArray[Any], support: NDArray[Any], predicted: NDArray[Any]
+) -> NDArray[Any]:
+    """Each class's F1 times its images; a class without images weighs nothing, even undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weighted: NDArray[Any] = np.where(
+            support > 0, 2 * hits / (support + predicted) * support, 0
+        )
+    return weighted
 
 
 def balanced_accuracy_score(confusion: Floats) -> Floats:
@@ -94,50 +107,21 @@ def always(confusion: Floats, answer: int) -> Floats:
 # --- from ranks ----------------------------------------------------------------------------------
 
 
-def roc_auc_score(
-    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
-) -> Floats:
-    """Area under the ROC curve: the chance that a positive ranks above a negative; ties count half.
-
-    Parameters
-    ----------
-    positive
-        (n,) whether the image bears the class.
-    score
-        (n,) the higher, the more the model thinks so.
-    weight
-        (..., n); None for one each.
-
-    Returns
-    -------
-    (...) areas; NaN without a positive or without a negative.
-    """
-    return rank_scores(positive, score, weight)[0]
-
-
-def average_precision_score(
-    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
-) -> Floats:
-    """Area under the precision-recall curve as a sum of steps, Σ (R_k - R_{k-1}) P_k.
-
-    Arguments as in `roc_auc_score`. NaN without a positive.
-    """
-    return rank_scores(positive, score, weight)[1]
-
-
 def rank_scores(
     positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """ROC AUC and average precision together: they share the sorting and summing.
 
+    The one is the chance that a positive ranks above a negative, where ties count half; the other
+    the area under the precision-recall curve as a sum of steps, Σ (R_k - R_{k-1}) P_k. `positive`
+    (n,) says whether the image bears the class, `score` (n,) how much the model thinks so. NaN
+    without a positive, and the first without a negative.
+
     Only where a positive stands does either sum change, so positives are looked up among the
     sorted negatives, once for all rows of weights.
     """
     weights = _weights(weight, len(score))
-    above, below = (
-        _sorted(np.flatnonzero(positive), score),
-        _sorted(np.flatnonzero(~positive), score),
-    )
+    above, below = (_sorted(np.flatnonzero(marks), score) for marks in (positive, ~positive))
     ranked, others = -score[above], -score[below]
     beaten_by = np.searchsorted(others, ranked, side="left")  # negatives with a higher score
     not_above = np.searchsorted(others, ranked, side="right")  # and those that tie
@@ -159,13 +143,7 @@ def rank_scores(
 def rank_counts(
     positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
 ) -> tuple[Floats, Floats]:
-    """Positives and negatives at or above each distinct score, highest score first.
-
-    Returns
-    -------
-    true, false
-        (..., thresholds) sums of weights; equal scores share a threshold.
-    """
+    """(..., thresholds) positives and negatives at or above each distinct score, highest first."""
     order = _sorted(np.arange(len(score)), score)
     ranked = _weights(weight, len(order))[..., order]
     if not len(order):  # no image: one threshold that nothing reaches
@@ -174,6 +152,32 @@ def rank_counts(
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
     true = _running(ranked * positive[order])[..., ends + 1]
     return true, _running(ranked)[..., ends + 1] - true
+
+
+def roc_auc_influence(
+    above: NDArray[np.bool_], below: NDArray[np.bool_], rank: NDArray[np.intp]
+) -> tuple[float, Floats]:
+    """Area under the ROC curve, and how much each image (n,) moves it (DeLong et al. 1988).
+
+    An image's influence is how its placement among the other class's images differs from the mean.
+    The sum of squares (over images, or over people of each one's sums) is the area's variance.
+    `above` and `below` (n,) are the positives and the negatives; other images do not count. `rank`
+    (n,) holds ranks of the scores from 0, the same for the same score. NaN without a positive or a
+    negative.
+    """
+    influence = np.zeros(len(rank))
+    m, n = int(above.sum()), int(below.sum())
+    if not m or not n:
+        return math.nan, influence
+    top = int(rank.max()) + 1
+    positives = np.bincount(rank[above], minlength=top)
+    negatives = np.bincount(rank[below], minlength=top)
+    beaten = (np.cumsum(negatives) - negatives / 2) / n  # by a positive at each rank; ties half
+    beating = 1 - (np.cumsum(positives) - positives / 2) / m
+    area = float(positives @ beaten) / m
+    influence[above] = (beaten[rank[above]] - area) / m
+    influence[below] = (beating[rank[below]] - area) / n
+    return area, influence
 
 
 def macro(per_class: list[Floats]) -> Floats:
@@ -196,15 +200,8 @@ def log_loss_error(
 ) -> Floats:
     """Mean of -log of the probability given to the label, in nats.
 
-    Parameters
-    ----------
-    label
-        (n,) whole numbers.
-    probability
-        (n, classes), rows sum to 1; clipped to the machine's epsilon as in scikit-learn, so that
-        one certain mistake costs 36 nats and not infinity.
-    weight
-        (..., n); None for one each.
+    Clipped to the machine's epsilon as in scikit-learn, so that one certain mistake costs 36 nats
+    and not infinity.
     """
     eps = np.finfo(np.float64).eps
     given = probability[np.arange(len(label)), label]
@@ -212,7 +209,7 @@ def log_loss_error(
 
 
 def brier_error(label: NDArray[Any], probability: Floats, weight: Floats | None = None) -> Floats:
-    """Mean squared distance between probabilities and what was labelled; arguments as above.
+    """Mean squared distance between probabilities and what was labelled.
 
     For two classes (p - y)² of one class, 0 to 1 (Brier's score as most software gives it); for
     more, summed over the classes, 0 to 2 (Brier 1950). Both are scikit-learn's defaults.
@@ -246,12 +243,7 @@ def calibration_error(
 def bin_excess(
     label: NDArray[Any], probability: Floats, weight: Floats | None = None, *, bins: int = 15
 ) -> Floats:
-    """Each bin's part of the calibration error with its sign: positive where the model is too sure.
-
-    Returns
-    -------
-    (..., bins) sums of weight · (confidence - correct) over the sum of all weights.
-    """
+    """(..., bins) parts of the calibration error: positive where the model is too sure."""
     confidence = probability.max(axis=1)
     excess = confidence - (probability.argmax(axis=1) == label)
     by_bin = np.zeros((len(label), bins))

@@ -22,19 +22,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Logistic:
-    """A fitted logistic regression.
+    """A fitted logistic regression of (n, k) `columns`, by the person (n,) of each row.
 
-    Attributes
-    ----------
-    coefficients
-        (k,) in logits.
-    linear
-        (n,) the linear predictor.
-    influence
-        (people, k): how much each person moved the coefficients, with their leverage undone; the
-        sum of squares over people, times (people - 1) / people, is the CR3 variance.
-    columns, unit
-        (n, k) what it was fitted on, and (n,) the person of each row, 0 to people - 1.
+    `coefficients` (k,) are in logits, `linear` (n,) is the predictor. `influence` (people, k) is
+    how much each person moved the coefficients, with their leverage undone; the sum of squares over
+    people, times (people - 1) / people, is the CR3 variance.
     """
 
     coefficients: Floats
@@ -53,16 +45,7 @@ def logistic(
 ) -> Logistic:
     """Logistic regression by Newton's method, ridge-penalised, with an influence for each person.
 
-    Parameters
-    ----------
-    columns
-        (n, k); the first is the constant, which is not penalised.
-    outcome
-        (n,) what to predict.
-    cluster
-        (n,) the person of each row; None: every row is another person's.
-    prior_sd
-        Of a normal prior on each coefficient but the first; infinity for none.
+    The first of the (n, k) columns is the constant; all others have a normal prior of `prior_sd`.
     """
     n, k = columns.shape
     penalty = np.full(k, 0.0 if math.isinf(prior_sd) else 1 / prior_sd**2)
@@ -92,15 +75,10 @@ def logistic(
     weight = mean * (1 - mean)
     curvature = (columns.T * weight) @ columns + np.diag(penalty)
     inverse = np.asarray(np.linalg.pinv(curvature, hermitian=True), np.float64)
-    unit = _units(n, cluster)
+    person = np.arange(n) if cluster is None else cluster
+    unit = np.unique(person, return_inverse=True)[1].reshape(-1)
     scores = _jackknifed(columns, y - mean, weight, inverse, unit)
     return Logistic(beta, columns @ beta, scores @ inverse, columns, unit)
-
-
-def _units(n: int, cluster: NDArray[Any] | None) -> NDArray[np.intp]:
-    if cluster is None:
-        return np.arange(n)
-    return np.unique(cluster, return_inverse=True)[1].reshape(-1)
 
 
 def _jackknifed(
@@ -134,18 +112,9 @@ def average_outcome(
 ) -> tuple[float, Floats]:
     """How likely the outcome is, on average over all rows, if they bore other values.
 
-    Parameters
-    ----------
-    fitted
-        The regression.
-    columns
-        The attribute's codes and their columns; a code without one has the reference's effect.
-    shares
-        Codes of the values that are set, with weights that sum to 1.
-
-    Returns
-    -------
-    The average, and (people,) the influence of each person on it.
+    `columns` maps the attribute's codes to their columns (a code without one has the reference's
+    effect), `shares` the codes that are set to weights that sum to 1. With it (people,) the
+    influence of each person on the average.
     """
     x, n = fitted.columns, len(fitted.columns)
     own = list(columns.values())
@@ -168,3 +137,14 @@ def average_outcome(
     persons = len(fitted.influence)
     moved = np.bincount(fitted.unit, (means - average) / n, minlength=persons)
     return average, moved + fitted.influence @ gradient
+
+
+def straight_line(x: Floats, y: Floats) -> tuple[float, float, float, float]:
+    """Least squares: its fall from end to end, that fall's error, y's mean, residual deviation."""
+    centred = x - x.mean()
+    squares = float(centred @ centred)
+    slope = float(centred @ y) / squares
+    residual = y - y.mean() - slope * centred
+    scatter = math.sqrt(float(residual @ residual) / (len(x) - 2))
+    span = float(x[-1] - x[0])
+    return -slope * span, scatter / math.sqrt(squares) * span, float(y.mean()), scatter

@@ -22,6 +22,7 @@ from candid.models.forward import Images, logits
 from candid.progress import track
 from candid.records import HistoryRow
 from candid.settings import TrainConfig
+from candid.stats.metrics import weighted_f1_of_answers
 
 if TYPE_CHECKING:
     from candid.training.state import State
@@ -156,7 +157,7 @@ def fit_task(
     DependencyError
         Where scikit-learn is not installed.
     """
-    from candid.training.train import class_weights, weighted_f1
+    from candid.training.train import class_weights
 
     began = time.monotonic()
     device = next(network.parameters()).device
@@ -174,7 +175,8 @@ def fit_task(
         label = task.label[rows].astype(np.int64)
         loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights)
         prediction = output.argmax(1)
-        figures.append((loss.item(), weighted_f1(label, prediction), (prediction == label).mean()))
+        f1 = weighted_f1_of_answers(label, prediction)
+        figures.append((loss.item(), f1, (prediction == label).mean()))
     (train_loss, train_f1, _), (loss_there, f1_there, accuracy_there) = figures
     return HistoryRow(
         step=1,

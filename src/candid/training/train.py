@@ -31,6 +31,7 @@ from candid.models.forward import Images, forward, logits
 from candid.progress import progress
 from candid.records import HistoryRow
 from candid.settings import AugmentConfig, TrainConfig
+from candid.stats.metrics import weighted_f1_of_answers
 from candid.training import checkpoint
 from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells, group_weights
@@ -211,7 +212,7 @@ def train(
                 seconds=time.monotonic() - began,
                 learning_rate=rate,
                 train_loss=loss.item(),
-                train_f1=weighted_f1(task.label[rows], output.argmax(1).cpu().numpy()),
+                train_f1=weighted_f1_of_answers(task.label[rows], output.argmax(1).cpu().numpy()),
             )
             if not math.isfinite(row.train_loss):
                 raise _diverged(row)
@@ -305,16 +306,6 @@ def class_weights(task: Task, config: TrainConfig) -> Tensor:
     return torch.from_numpy(counts.sum() / (task.classes * present)).float()
 
 
-def weighted_f1(label: NDArray[np.integer], prediction: NDArray[np.integer]) -> float:
-    """F1 per class, averaged with the number of labels as weights."""
-    top = int(max(label.max(), prediction.max())) + 1
-    labelled = np.bincount(label, minlength=top)
-    predicted = np.bincount(prediction, minlength=top)
-    right = np.bincount(label[label == prediction], minlength=top)
-    f1 = 2 * right / np.maximum(labelled + predicted, 1)
-    return float(f1 @ labelled / len(label))
-
-
 def _measure(
     task: Task, state: State, row: HistoryRow, weights: Tensor, config: TrainConfig, us: Team
 ) -> HistoryRow:
@@ -335,7 +326,7 @@ def _measure(
     return replace(
         row,
         validation_loss=loss.item(),
-        validation_f1=weighted_f1(label, prediction),
+        validation_f1=weighted_f1_of_answers(label, prediction),
         validation_accuracy=float((prediction == label).mean()),
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.evaluation.convergence import verdict
+from candid.evaluation.convergence import convergence_of
 from candid.predictions import Predictions, require_evaluable
 from candid.records import (
     SPLITS,
@@ -23,29 +23,23 @@ from candid.records import (
     Split,
     SplitEvaluation,
 )
+from candid.records.metrics import MetricSpec, metric_named
 from candid.settings import EvaluateConfig
 from candid.stats import metrics
-from candid.stats.calibration import before_temperature, reliability
-from candid.stats.intervals import Figure, Resample, bootstrap, resample
+from candid.stats.bootstrap import (
+    FigureSpec,
+    Resample,
+    bootstrap,
+    resample,
+)
+from candid.stats.calibration import before_temperature, reliability_bins
 
 Floats = NDArray[np.float64]
 
+# What is measured of every split, in the order of the record, and of every class in it.
 METRICS = (
-    "weighted_f1",
-    "accuracy",
-    "balanced_accuracy",
-    "roc_auc",
-    "average_precision",
-    "log_loss",
-    "brier_score",
-    "calibration_error",
-    "calibration_error_before",
-    "majority_f1",
-)
-# Undefined where a model gave answers and no probabilities.
-_DEGREES = (
-    *("roc_auc", "average_precision", "log_loss", "brier_score"),
-    *("calibration_error", "calibration_error_before"),
+    *("weighted_f1", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"),
+    *("log_loss", "brier_score", "calibration_error", "calibration_error_before", "majority_f1"),
 )
 _PER_CLASS = ("precision", "recall", "f1", "roc_auc", "average_precision")
 
@@ -53,7 +47,7 @@ _PER_CLASS = ("precision", "recall", "f1", "roc_auc", "average_precision")
 _POINTS = 200
 
 
-def evaluate(
+def evaluate_predictions(
     predictions: Predictions, config: EvaluateConfig, *, history: Sequence[HistoryRow] = ()
 ) -> Evaluation:
     """Every figure of every split that has labelled images, and a verdict on the training curve.
@@ -87,7 +81,7 @@ def evaluate(
         classes=predictions.classes,
         temperature=predictions.temperature,
         splits=tuple(splits),
-        convergence=None if any(row.is_fit for row in history) else verdict(history),
+        convergence=None if any(row.is_fit for row in history) else convergence_of(history),
         notes=tuple(_notes(predictions, splits, history)),
     )
 
@@ -106,6 +100,7 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         for k, name in enumerate(p.classes)
     )
     confusion = metrics.confusion_matrix(p.label, p.prediction, len(p.classes))
+    before = before_temperature(p.probability, p.temperature)
     return SplitEvaluation(
         split=split,
         n=len(p),
@@ -113,11 +108,9 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         metrics={name: estimates[name] for name in METRICS},
         classes=classes,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion),
-        reliability=() if p.hard else _reliability(p, p.probability, drawing, config),
+        reliability=() if p.hard else _reliability(p.label, p.probability, drawing, config),
         reliability_before=(
-            _reliability(p, before_temperature(p.probability, p.temperature), drawing, config)
-            if p.temperature != 1
-            else ()
+            _reliability(p.label, before, drawing, config) if p.temperature != 1 else ()
         ),
         roc=() if p.hard else tuple(_roc(p)),
         precision_recall=() if p.hard else tuple(_precision_recall(p)),
@@ -128,11 +121,10 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
 
 def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dict[str, Estimate]:
     """All figures of a split from the same draws; those of class k are called "recall of k"."""
-    count = len(p.classes)
-    label, prediction, bins = p.label.astype(np.intp), p.prediction, config.reliability_bins
-    before = before_temperature(p.probability, p.temperature)
-    commonest = int(np.bincount(label, minlength=count).argmax())
+    label, count, bins = p.label, len(p.classes), config.reliability_bins
+    prediction, before = p.prediction, before_temperature(p.probability, p.temperature)
     positive = [label == k for k in range(count)]
+    commonest = int(np.bincount(label, minlength=count).argmax())
 
     def statistic(weight: Floats) -> dict[str, Floats]:
         confusion = metrics.confusion_matrix(label, prediction, count, weight)
@@ -159,39 +151,44 @@ def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dic
         for k, (auc, ap) in enumerate(areas):
             values |= {f"{name} of {k}": per_class[..., k] for name, per_class in counted.items()}
             values |= {f"roc_auc of {k}": auc, f"average_precision of {k}": ap}
-        if p.hard:  # answers alone: what needs degrees is undefined
-            values |= {n: v * np.nan for n, v in values.items() if n.split(" of ")[0] in _DEGREES}
+        if p.hard:
+            values |= {n: v * np.nan for n, v in values.items() if _table(n).needs_probability}
         return values
 
-    return bootstrap(statistic, _figures(positive, prediction), drawing)
+    return bootstrap(statistic, _measures(positive, prediction), drawing)
 
 
-def _figures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> Mapping[str, Figure]:
+def _table(name: str) -> MetricSpec:
+    return metric_named(name.partition(" of ")[0])
+
+
+def _measures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> dict[str, FigureSpec]:
+    """What each figure is, and the images behind it."""
     everyone = (np.ones(len(prediction), dtype=np.bool_),)
-    per_class = tuple(mine for mine in positive if mine.any())
-    figures = {name: Figure("score", everyone) for name in METRICS}
-    figures["balanced_accuracy"] = Figure("score", per_class)
-    figures["roc_auc"] = figures["average_precision"] = Figure("score", tuple(positive))
-    figures["log_loss"] = figures["brier_score"] = Figure("error", everyone)
-    figures["calibration_error"] = Figure("deviation", everyone)
-    figures["calibration_error_before"] = Figure("deviation", everyone)
+    behind = dict.fromkeys(METRICS, everyone) | {
+        "balanced_accuracy": tuple(mine for mine in positive if mine.any()),
+        "roc_auc": tuple(positive),
+        "average_precision": tuple(positive),
+    }
     for k, mine in enumerate(positive):
         answered = prediction == k
-        figures[f"precision of {k}"] = Figure("score", (answered,))
-        figures[f"recall of {k}"] = Figure("score", (mine,))
-        figures[f"f1 of {k}"] = Figure("score", (mine | answered,))
-        figures[f"roc_auc of {k}"] = Figure("score", (mine, ~mine))
-        figures[f"average_precision of {k}"] = Figure("score", (mine, ~mine))
-    return figures
+        behind |= {
+            f"precision of {k}": (answered,),
+            f"recall of {k}": (mine,),
+            f"f1 of {k}": (mine | answered,),
+            f"roc_auc of {k}": (mine, ~mine),
+            f"average_precision of {k}": (mine, ~mine),
+        }
+    return {name: FigureSpec(_table(name).kind, masks) for name, masks in behind.items()}
 
 
 def _reliability(
-    p: Predictions, probability: Floats, drawing: Resample, config: EvaluateConfig
+    label: NDArray[Any], probability: Floats, drawing: Resample, config: EvaluateConfig
 ) -> tuple[ReliabilityBin, ...]:
-    return reliability(
-        p.label,
+    return reliability_bins(
+        label,
         probability,
-        cluster=drawing.unit if drawing.by_person else None,
+        person=drawing.unit if drawing.by_person else None,
         bins=config.reliability_bins,
         confidence=config.confidence,
     )
@@ -200,29 +197,24 @@ def _reliability(
 # --- curves --------------------------------------------------------------------------------------
 
 
-def _roc(p: Predictions) -> list[Curve]:
+def _roc(p: Predictions) -> Iterator[Curve]:
     """True against false positive rate; for two classes one curve, as the other mirrors it."""
-    curves = []
     for k in range(1 if len(p.classes) == 2 else 0, len(p.classes)):
         true, false = metrics.rank_counts(p.label == k, p.probability[:, k])
         if true[-1] and false[-1]:
-            x = np.append(0.0, false / false[-1])
-            y = np.append(0.0, true / true[-1])
-            curves.append(_curve(p.classes[k], x, y))
-    return curves
+            x, y = (np.append(0.0, counts / counts[-1]) for counts in (false, true))
+            yield _curve(p.classes[k], x, y)
 
 
-def _precision_recall(p: Predictions) -> list[Curve]:
+def _precision_recall(p: Predictions) -> Iterator[Curve]:
     """Precision against recall of each class, from the highest threshold to the lowest."""
-    curves = []
     for k, name in enumerate(p.classes):
         true, false = metrics.rank_counts(p.label == k, p.probability[:, k])
         if true[-1]:
             # Thresholds below the last positive only lower the precision at a recall of 1.
             last = int(np.searchsorted(true, true[-1])) + 1
             true, false = true[:last], false[:last]
-            curves.append(_curve(name, true / true[-1], true / (true + false)))
-    return curves
+            yield _curve(name, true / true[-1], true / (true + false))
 
 
 def _curve(name: str, x: Floats, y: Floats) -> Curve:
@@ -281,49 +273,44 @@ def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ..
 
 def _notes(
     p: Predictions, splits: Sequence[SplitEvaluation], history: Sequence[HistoryRow]
-) -> list[str]:
-    notes = []
+) -> Iterator[str]:
     unlabelled = int(np.count_nonzero(p.label < 0))
     if unlabelled:
-        notes.append(f"{unlabelled:,} of {len(p):,} images have no label and do not count.")
+        yield f"{unlabelled:,} of {len(p):,} images have no label and do not count."
     names = [s.split for s in splits]
     absent = [s for s in SPLITS[1:] if s not in names]
     if absent:
-        notes.append(f"No labelled images with predictions in: {', '.join(absent)}.")
+        yield f"No labelled images with predictions in: {', '.join(absent)}."
     if p.temperature != 1 and "validation" in names:
-        notes.append(
+        yield (
             f"The temperature ({p.temperature:.3g}) was fitted on validation, so log loss, Brier "
             "score and calibration error there are slightly optimistic; those on test are not."
         )
     if "validation" in names and history and p.provenance.get("kept") != "last":
-        notes.append(
+        yield (
             "Where the weights of the best evaluation on validation are kept, figures on "
             "validation are slightly optimistic; no choice was made on test."
         )
-    for s in splits:
-        empty = [c.name for c in s.classes if not c.support]
-        if empty:
-            notes.append(
-                f"No image in {s.split} is labelled {' or '.join(empty)}: "
-                "what needs one is undefined."
-            )
-        notes += _doubts(s)
-    return notes
+    for split in splits:
+        yield from _doubts(split)
 
 
-def _doubts(split: SplitEvaluation) -> list[str]:
-    """What a reader of the split's intervals might not expect of them."""
-    notes = []
+def _doubts(split: SplitEvaluation) -> Iterator[str]:
+    """What a reader of the split's figures might not expect of them."""
+    empty = [c.name for c in split.classes if not c.support]
+    if empty:
+        yield (
+            f"No image in {split.split} is labelled {' or '.join(empty)}: "
+            "what needs one is undefined."
+        )
     if split.people is None:
-        notes.append(
+        yield (
             f"Nobody knows who is in the pictures of {split.split}: its intervals take each for "
             "another person's, and are too narrow where that is wrong."
         )
     lost = max(e.undefined_draws for e in split.metrics.values())
     if lost:
-        draws = split.metrics["accuracy"].draws
-        notes.append(
-            f"In {split.split}, up to {lost:,} of {draws:,} draws left a figure undefined; its "
-            "interval comes from the others."
+        yield (
+            f"In {split.split}, up to {lost:,} of {split.metrics['accuracy'].draws:,} draws left a "
+            "figure undefined; its interval comes from the others."
         )
-    return notes

@@ -19,14 +19,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.evaluation.paired import Pair, match, randomisation_p, same_classes
+from candid.evaluation.paired import PairedAnswers, match, same_classes
 from candid.predictions import Predictions, binned
 from candid.records import Estimate, Split, State
 from candid.records.compare import Change, Comparison, GroupChange
 from candid.stats import metrics
-from candid.stats.clusters import draw_counts, normal_quantile, student_quantile, sums_by_cluster
-from candid.stats.intervals import Resample, resample
-from candid.stats.significance import adjusted, cutoff
+from candid.stats.bootstrap import Resample, resample
+from candid.stats.exact import randomisation_p
+from candid.stats.intervals import normal_quantile, student_quantile
+from candid.stats.multiple_testing import benjamini_hochberg, cutoff
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ _BLOCK = 16_000_000
 _MOST_LABELS = 10
 
 
-def compare(
+def compare_predictions(
     a: Predictions,
     b: Predictions,
     *,
@@ -50,20 +51,9 @@ def compare(
 ) -> Comparison:
     """What changed from A to B for every group of the images that both speak of.
 
-    Parameters
-    ----------
-    a, b
-        Two models' predictions. Images with the same id are the same; others do not count.
-    names
-        What to call the models.
-    split
-        Which images.
-    draws, confidence, seed
-        Of the bootstrap by person (by image where identities are unknown).
-    rate
-        False discovery rate (Benjamini & Hochberg) over all classes and groups.
-    least
-        Groups with fewer people (images, where identities are unknown) are too few to say.
+    Images with the same id are the same; others do not count. `rate` is the false discovery rate
+    (Benjamini & Hochberg) over all classes and groups; groups with fewer people than `least`
+    (images, where identities are unknown) are too few to say.
 
     Raises
     ------
@@ -111,7 +101,7 @@ class _Group:
     label: str | None = None
 
 
-def _groups(pair: Pair, classes: tuple[str, ...]) -> list[_Group]:
+def _groups(pair: PairedAnswers, classes: tuple[str, ...]) -> list[_Group]:
     """Each class; each value of each attribute that some image bears; each within each label."""
     nobody = np.zeros(len(pair.label), np.bool_)
     found = [_Group("label", c, pair.label == i, nobody) for i, c in enumerate(classes)]
@@ -139,7 +129,7 @@ def _groups(pair: Pair, classes: tuple[str, ...]) -> list[_Group]:
 
 def _changes(
     groups: Sequence[_Group],
-    pair: Pair,
+    pair: PairedAnswers,
     classes: tuple[str, ...],
     drawing: Resample,
     least: int,
@@ -147,48 +137,28 @@ def _changes(
     """What changed for each group, before p-values are adjusted."""
     count = len(classes)
     width = max(1, _BLOCK // max(1, len(pair.label) * 4 * count**2))
+    hot = [
+        metrics.confusion_cells(pair.label, answer, count).astype(np.bool_)
+        for answer in (pair.answer_a, pair.answer_b)
+    ]
     for start in range(0, len(groups), width):
         block = groups[start : start + width]
-        many = len(block)
-        cells = np.concatenate(
-            [_cells(pair.label, x, count, block) for x in (pair.answer_a, pair.answer_b)], axis=1
+        # (n, 2 models, groups and then their rests, cells of a confusion matrix)
+        masks = np.stack([*(g.mask for g in block), *(g.rest for g in block)], axis=1)
+        cells = masks[:, None, :, None] & np.stack(hot, axis=1)[:, :, None]
+        shape = (-1, *cells.shape[1:3], count, count)
+        value, drawn = drawing.of_sums(
+            cells.reshape(len(cells), -1),
+            lambda sums, shape=shape: _figures(sums.reshape(shape), classes),  # type: ignore[misc]
         )
-        sums = sums_by_cluster(cells, drawing.unit).astype(np.float32)
-        shape = (2, 2 * len(block), count, count)
-        value = _figures(sums.sum(axis=0, dtype=np.float64).reshape(1, *shape), classes)
-        drawn = [_figures(t.reshape(-1, *shape), classes) for t in _tables(sums, drawing)]
         for i, group in enumerate(block):
-            figures = {
-                name: (both[0, :, i::many], np.concatenate([d[name][:, :, i::many] for d in drawn]))
-                for name, both in value.items()
-            }
+            own = slice(i, None, len(block))
+            figures = {name: (v[:, own], drawn[name][..., own]) for name, v in value.items()}
             yield _change(group, figures, pair, classes, drawing, least)
 
 
-def _cells(
-    label: NDArray[np.intp], answer: NDArray[np.intp], count: int, groups: Sequence[_Group]
-) -> NDArray[np.bool_]:
-    """(n, 2 groups * classes²): in which cell of each group's confusion matrix an image is.
-
-    First the groups, then their rests.
-    """
-    hot = np.zeros((len(label), count * count), np.bool_)
-    hot[np.arange(len(label)), label * count + answer] = True
-    masks = np.stack([*(g.mask for g in groups), *(g.rest for g in groups)], axis=1)
-    return (masks[:, :, None] & hot[:, None, :]).reshape(len(label), -1)
-
-
-def _tables(sums: NDArray[np.float32], drawing: Resample) -> Iterator[Floats]:
-    """Blocks of draws of the cells' sums; the same draws for every block of groups."""
-    rng = np.random.default_rng(drawing.seed)
-    step = max(1, _BLOCK // (4 * max(*sums.shape, 1)))
-    for start in range(0, drawing.draws, step):
-        weights = draw_counts(drawing.units, min(step, drawing.draws - start), rng)
-        yield (weights @ sums).astype(np.float64)
-
-
 def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
-    """Each figure from (m, 2, 2 groups, classes, classes) tables, as (m, 2, 2 groups)."""
+    """Each figure (…) from (…, classes, classes) tables."""
     recall = metrics.recall_score(confusion)
     return {
         "accuracy": metrics.accuracy_score(confusion),
@@ -200,33 +170,31 @@ def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
 def _change(
     group: _Group,
     figures: dict[str, tuple[Floats, Floats]],
-    pair: Pair,
+    pair: PairedAnswers,
     classes: tuple[str, ...],
     drawing: Resample,
     least: int,
 ) -> GroupChange:
-    found = {}
-    for name, (value, drawn) in figures.items():
-        _, _, only = name.partition(":")
-        mask = group.mask & (pair.label == classes.index(only)) if only else group.mask
-        if only and group.attribute == "label" and group.value != only:
-            continue  # a class has no errors of another one
-        if only and group.label is not None and group.label != only:
-            continue
-        value, drawn = value[:, 0], drawn[:, :, 0]
-        found[name] = Change(
-            float(value[0]), float(value[1]), _difference(value, drawn, mask, pair, drawing)
-        )
+    """What changed for a group; `figures` are (2 models, 2 sides), and the same in every draw."""
+    changes = {}
+    for name, mask in _behind(group, pair, classes):
+        value, drawn = figures[name]
+        sides = drawn[:, 1, :1] - drawn[:, 0, :1]
+        changes[name] = _paired(value[0, 0], value[1, 0], sides, [mask], pair, drawing)
+    gap = None
+    if group.rest.any():
+        value, drawn = figures["accuracy"]
+        gaps, sides = value[:, 0] - value[:, 1], drawn[:, 1] - drawn[:, 0]
+        gap = _paired(gaps[0], gaps[1], sides, [group.mask, group.rest], pair, drawing)
     balance = pair.balance[group.mask]
-    unit = drawing.unit[group.mask]
-    by_unit = np.bincount(unit, balance, minlength=1).astype(np.int64)
-    units = len(np.unique(unit))
+    by_unit = np.bincount(drawing.unit[group.mask], balance, minlength=1).astype(np.int64)
+    units = drawing.units_in(group.mask)
     return GroupChange(
         attribute=group.attribute,
         value=group.value,
         n=int(np.count_nonzero(group.mask)),
-        people=units if drawing.by_person else None,
-        metrics=found,
+        people=drawing.people_in(group.mask),
+        metrics=changes,
         lost=int(np.count_nonzero(balance < 0)),
         gained=int(np.count_nonzero(balance > 0)),
         lost_people=int(np.count_nonzero(by_unit < 0)),
@@ -236,76 +204,58 @@ def _change(
         smallest_visible=math.nan,
         state="too few to say" if units < least else "not found",
         label=group.label,
-        gap=_gap(group, *figures["accuracy"], pair, drawing) if group.rest.any() else None,
+        gap=gap,
     )
 
 
-def _gap(group: _Group, value: Floats, drawn: Floats, pair: Pair, drawing: Resample) -> Change:
-    """The gap in accuracy to the rest in either model, and how it changed.
+def _behind(
+    group: _Group, pair: PairedAnswers, classes: tuple[str, ...]
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """The figures that a group has, and the images behind each: none has errors of other labels."""
+    yield from (("accuracy", group.mask), ("weighted_f1", group.mask))
+    only = group.value if group.attribute == "label" else group.label
+    for i, c in enumerate(classes):
+        if only in (None, c):
+            yield f"error:{c}", group.mask & (pair.label == i)
 
-    `value` is (2, 2): A's and B's, of the group and of its rest; `drawn` (draws, 2, 2) as well.
+
+def _paired(
+    a: float,
+    b: float,
+    sides: Floats,
+    masks: Sequence[NDArray[np.bool_]],
+    pair: PairedAnswers,
+    drawing: Resample,
+) -> Change:
+    """How a figure changed, or a gap between two sides; its images and people are of the first.
+
+    `sides` is (draws, k): what changed on each side in each draw.
     """
-    a, b = (float(x) for x in value[:, 0] - value[:, 1])
-    sides = drawn[:, 1] - drawn[:, 0]  # (draws, 2): what changed in the group, and in the rest
-    draws = sides[:, 0] - sides[:, 1]
-    defined = sides[~np.isnan(draws)]
-    masks = (group.mask, group.rest)
-    units = [len(np.unique(drawing.unit[mask])) for mask in masks]
+    draws = sides[:, 0] - sides[:, 1] if len(masks) == 2 else sides[:, 0]
+    defined = ~np.isnan(draws)
+    difference, most = float(b - a), float(len(masks))
+    units = [drawing.units_in(mask) for mask in masks]
     fewer = min(units)
-    low, high = -2.0, 2.0  # one person says nothing about others
-    if fewer > 1 and len(defined) > 1:
-        own = float(np.var(defined[:, 0] - defined[:, 1], ddof=1)) * fewer / (fewer - 1)
+    reach = math.inf  # one person says nothing about others
+    if fewer > 1 and np.count_nonzero(defined) > 1:
+        own = float(np.var(draws[defined], ddof=1)) * fewer / (fewer - 1)
         own += sum(
-            _one_more(defined[:, k], pair.balance[mask], units[k]) for k, mask in enumerate(masks)
+            _one_more(sides[defined, k], pair.balance[mask], units[k])
+            for k, mask in enumerate(masks)
         )
         reach = float(student_quantile(drawing.confidence, fewer - 1)) * math.sqrt(own)
-        low, high = max(b - a - reach, -2.0), min(b - a + reach, 2.0)
-    return Change(a, b, _estimate(b - a, low, high, group.mask, draws, drawing))
-
-
-def _difference(
-    value: Floats, drawn: Floats, mask: NDArray[np.bool_], pair: Pair, drawing: Resample
-) -> Estimate:
-    """B's figure less A's with its interval; `value` is (2,), `drawn` (draws, 2): A's and B's."""
-    units = len(np.unique(drawing.unit[mask]))
-    difference, draws = float(value[1] - value[0]), drawn[:, 1] - drawn[:, 0]
-    defined = draws[~np.isnan(draws)]
-    low = high = math.nan
-    if not math.isnan(difference):
-        low, high = -1.0, 1.0  # one person says nothing about others
-        if units > 1 and len(defined) > 1:
-            spread = _spread(defined, pair.balance[mask], units)
-            reach = float(student_quantile(drawing.confidence, units - 1)) * spread
-            low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)
-    return _estimate(difference, low, high, mask, draws, drawing)
-
-
-def _estimate(
-    value: float,
-    low: float,
-    high: float,
-    mask: NDArray[np.bool_],
-    draws: Floats,
-    drawing: Resample,
-) -> Estimate:
-    """A paired difference; its images and people are those of `mask`."""
-    return Estimate(
-        value=value,
-        low=low,
-        high=high,
-        n=int(np.count_nonzero(mask)),
-        method="bootstrap by person, paired" if drawing.by_person else "bootstrap by image, paired",
-        people=len(np.unique(drawing.unit[mask])) if drawing.by_person else None,
+    estimate = Estimate(
+        value=difference,
+        low=np.clip(difference - reach, -most, most).item(),
+        high=np.clip(difference + reach, -most, most).item(),
+        n=int(np.count_nonzero(masks[0])),
+        method=f"{drawing.method}, paired",
+        people=drawing.people_in(masks[0]),
         draws=drawing.draws,
-        undefined_draws=int(np.count_nonzero(np.isnan(draws))),
+        undefined_draws=int(np.count_nonzero(~defined)),
         confidence=drawing.confidence,
     )
-
-
-def _spread(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
-    """The draws' standard error, and what one flip more of either kind would add to it."""
-    own = float(np.var(draws, ddof=1)) * units / (units - 1)
-    return math.sqrt(own + _one_more(draws, balance, units))
+    return Change(float(a), float(b), estimate)
 
 
 def _one_more(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
@@ -325,11 +275,8 @@ def _adjusted(changes: Sequence[GroupChange], rate: float, confidence: float) ->
     """The same with adjusted p-values, over the groups that are not too few."""
     p = np.array([math.nan if c.state == "too few to say" else c.p for c in changes])
     threshold = cutoff(p, rate)
-    after = adjusted(p)
-    return [
-        _stated(c, float(q), rate, threshold, confidence)
-        for c, q in zip(changes, after, strict=True)
-    ]
+    adjusted = zip(changes, benjamini_hochberg(p), strict=True)
+    return [_stated(c, float(q), rate, threshold, confidence) for c, q in adjusted]
 
 
 def _stated(
@@ -363,7 +310,7 @@ def _order(change: GroupChange) -> tuple[int, float]:
 
 
 def _notes(
-    a: Predictions, b: Predictions, names: tuple[str, str], pair: Pair, drawing: Resample
+    a: Predictions, b: Predictions, names: tuple[str, str], pair: PairedAnswers, drawing: Resample
 ) -> Iterator[str]:
     for name, count in ((names[0], pair.only_a), (names[1], pair.only_b)):
         if count:

@@ -6,8 +6,10 @@ import statsmodels.api as sm
 from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from candid.explanation.means import difference, mean, ratios
-from candid.explanation.performance import balanced_accuracy, confusion, people_of, weighted_f1
+from candid.stats.bootstrap import bootstrap_sums, resample
+from candid.stats.intervals import mean, mean_difference, ratios
+from candid.stats.metrics import balanced_accuracy_score as balanced_accuracy
+from candid.stats.metrics import confusion_cells, weighted_f1_score
 
 
 def test_a_mean_has_the_cluster_robust_interval_of_statsmodels():
@@ -62,13 +64,13 @@ def test_a_difference_is_the_regression_on_a_mark():
     )
     people = len(np.unique(person))
     reach = fit.bse[1] * np.sqrt(people / (people - 1)) * student.ppf(0.975, people - 1)
-    gap, half = difference(y[:, None], mark, ~mark, person)
+    gap, half = mean_difference(y[:, None], mark, ~mark, person)
     assert gap[0] == pytest.approx(fit.params[1], abs=1e-6)
     assert half[0] == pytest.approx(reach, rel=1e-3)
     wide = rng.normal(size=(150, 11)).astype(np.float32)
-    one = difference(wide, mark, ~mark, person)
-    assert np.allclose(one, difference(wide, mark, ~mark, person, block=3))
-    empty = difference(wide, mark, np.zeros(150, bool), person)
+    one = mean_difference(wide, mark, ~mark, person)
+    assert np.allclose(one, mean_difference(wide, mark, ~mark, person, block=3))
+    empty = mean_difference(wide, mark, np.zeros(150, bool), person)
     assert np.isnan(empty).all()
 
 
@@ -76,13 +78,15 @@ def test_scores_from_counts_are_scikit_learn_s():
     rng = np.random.default_rng(3)
     for classes in (2, 4):
         label, answer = rng.integers(0, classes, (2, 60))
-        counts = confusion(label, answer, classes).sum(0).reshape(classes, classes)
-        assert weighted_f1(counts) == pytest.approx(f1_score(label, answer, average="weighted"))
+        counts = confusion_cells(label, answer, classes).sum(0).reshape(classes, classes)
+        assert weighted_f1_score(counts) == pytest.approx(
+            f1_score(label, answer, average="weighted")
+        )
         assert balanced_accuracy(counts) == pytest.approx(balanced_accuracy_score(label, answer))
     label[:10] = -1
-    counts = confusion(label, answer, 4).sum(0)
+    counts = confusion_cells(label, answer, 4).sum(0)
     assert counts.sum() == 50
-    assert np.isnan(weighted_f1(np.zeros((2, 2))))
+    assert np.isnan(weighted_f1_score(np.zeros((2, 2))))
 
 
 def test_paired_draws_know_that_the_same_images_are_behind_both():
@@ -90,14 +94,14 @@ def test_paired_draws_know_that_the_same_images_are_behind_both():
     label = rng.integers(0, 2, 200)
     before = np.where(rng.random(200) < 0.8, label, 1 - label)
     after = np.where(rng.random(200) < 0.05, 1 - before, before)
-    people = people_of(200, np.arange(200) // 2, draws=2000, confidence=0.95, seed=0)
-    cells = {"a": confusion(label, before, 2), "b": confusion(label, after, 2)}
+    people = resample(200, np.arange(200) // 2, draws=2000)
+    cells = {"a": confusion_cells(label, before, 2), "b": confusion_cells(label, after, 2)}
 
     def statistic(sums):
-        f1 = {k: weighted_f1(v.reshape(*v.shape[:-1], 2, 2)) for k, v in sums.items()}
+        f1 = {k: weighted_f1_score(v.reshape(*v.shape[:-1], 2, 2)) for k, v in sums.items()}
         return {"loss": f1["a"] - f1["b"], "f1": f1["a"]}
 
-    found = people.estimates(statistic, cells, np.ones(200, bool))
+    found = bootstrap_sums(statistic, cells, np.ones(200, bool), people)
     f1 = f1_score(label, before, average="weighted")
     loss = f1 - f1_score(label, after, average="weighted")
     assert found["f1"].value == pytest.approx(f1)
@@ -113,6 +117,6 @@ def test_paired_draws_know_that_the_same_images_are_behind_both():
         )
     reach = np.std(drawn) * student.ppf(0.975, 99)
     assert found["loss"].high - found["loss"].value == pytest.approx(reach, rel=0.12)
-    same = people.estimates(statistic, cells | {"b": cells["a"]}, np.ones(200, bool))["loss"]
+    same = bootstrap_sums(statistic, cells | {"b": cells["a"]}, np.ones(200, bool), people)["loss"]
     assert same.value == 0
     assert 0.01 < same.high == -same.low < 0.06  # no change seen is not: no change at all

@@ -1,8 +1,8 @@
-"""Thresholds with a guarantee for finite samples: the arithmetic behind abstention.
+"""What holds exactly in finite samples: thresholds with a guarantee, and a randomisation test.
 
 The threshold whose answers are wrong no more often than asked for, and the limit of
-split-conformal prediction sets. What they promise, and for whom, stands in
-`candid.auditing.abstention`.
+split-conformal prediction sets, are the arithmetic behind abstention. What they promise, and for
+whom, stands in `candid.auditing.abstention`.
 """
 
 from __future__ import annotations
@@ -23,30 +23,22 @@ _STEPS = 50
 # single wrong label among the surest answers does not end it at once.
 _BEARS = 2
 
+# From so many flips on, the sum of the signs is as good as normal (and takes no memory).
+_EXACT = 20_000
+
 
 def answering_threshold(
     score: Floats, wrong: Marks, target_error: float, confidence: float = 0.95
 ) -> float:
     """The lowest threshold whose answers are wrong in at most `target_error`, with a guarantee.
 
-    With the probability `confidence` over draws of independent images, P(wrong | score ≥ threshold)
-    is at most `target_error`, provided that this error does not fall as the threshold does.
-    Candidates are the scores themselves at ranks that depend on n alone. Given the score that comes
-    next below a candidate, the scores above it are independent draws again, so the number of
-    mistakes among them is binomial and its tail an exact p-value.
-
-    Parameters
-    ----------
-    score
-        (n,) how sure each answer is, of images that are independent of each other.
-    wrong
-        (n,) whether it is wrong.
-    target_error, confidence
-        Shares between 0 and 1.
-
-    Returns
-    -------
-    0 where everything may be answered; NaN where nothing can be promised.
+    `score` and `wrong` (n,) are of images that are independent of each other. With the probability
+    `confidence` over draws of them, P(wrong | score ≥ threshold) is at most `target_error`,
+    provided that this error does not fall as the threshold does. Candidates are the scores
+    themselves at ranks that depend on n alone. Given the score that comes next below a candidate,
+    the scores above it are independent draws again, so the number of mistakes among them is
+    binomial and its tail an exact p-value. 0 where everything may be answered; NaN where nothing
+    can be promised.
     """
     n = len(score)
     start = first_rank(n, target_error, confidence)
@@ -70,7 +62,7 @@ def answering_threshold(
 
 def first_rank(n: int, target_error: float, confidence: float) -> int:
     """The rank at which testing begins, from n alone; more than n where nothing can be promised."""
-    least = [fewest(bears, target_error, confidence) for bears in range(_BEARS + 1)]
+    least = (fewest(bears, target_error, confidence) for bears in range(_BEARS + 1))
     possible = [rank for rank in least if rank <= n]
     return max(possible[-1], n // 4) if possible else n + 1
 
@@ -97,20 +89,42 @@ def conformal_least(score: Floats, target_miss: float) -> float:
     """The least probability of a class that belongs in a split-conformal prediction set.
 
     Sets of the classes with at least this probability hold the label in at least 1 - `target_miss`
-    of new images that are exchangeable with these, on average over calibrations: with the misfit
-    1 - score, its ⌈(n + 1)(1 - target_miss)⌉-th smallest is the limit.
-
-    Parameters
-    ----------
-    score
-        (n,) the probability of each image's label.
-    target_miss
-        Share of the sets that may miss.
-
-    Returns
-    -------
-    0 where there are too few images to leave any class out.
+    of new images that are exchangeable with these, on average over calibrations: with the misfit 1
+    - score, (n,) of each label, its ⌈(n + 1)(1 - target_miss)⌉-th smallest is the limit. 0 where
+    there are too few images to leave any class out.
     """
     n = len(score)
     rank = math.ceil((n + 1) * (1 - target_miss) - 1e-9)  # less what floats add to whole numbers
     return 0.0 if rank > n else float(np.sort(score)[n - rank])
+
+
+def randomisation_p(balance: NDArray[np.int64]) -> float:
+    """Two-sided p of the sum of `balance`, if each entry might as well have the other sign.
+
+    So it might where neither of two models is better and an entry is how many of a person's images
+    are gained less lost; McNemar's exact test (1947) where nobody has more than one image. Exact:
+    the distribution of the sum is the convolution of one binomial distribution for each size of an
+    entry. Above 20,000 in all it is the normal approximation.
+    """
+    size = np.abs(balance[balance != 0])
+    reach, total = abs(int(balance.sum())), int(size.sum())
+    if not total:
+        return 1.0
+    if total > _EXACT:
+        return math.erfc(reach / math.sqrt(2 * float(np.sum(size.astype(np.float64) ** 2))))
+    chance = np.ones(1)
+    for entry, times in zip(*np.unique(size, return_counts=True), strict=True):
+        steps = np.zeros(2 * int(entry) * int(times) + 1)
+        steps[:: 2 * int(entry)] = _fair_binomial(int(times))
+        chance = np.convolve(chance, steps)
+    at = np.abs(np.arange(-total, total + 1)) >= reach
+    return float(min(chance[at].sum(), 1.0))
+
+
+def _fair_binomial(n: int) -> Floats:
+    """Chances of 0, …, n heads of a fair coin."""
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    chances: Floats = np.exp(
+        log_factorial[n] - log_factorial - log_factorial[::-1] - n * math.log(2)
+    )
+    return chances

@@ -1,4 +1,4 @@
-"""How surprising a difference would be by chance: intervals, p-values, false discoveries, power.
+"""How surprising a difference would be by chance: intervals, p-values, power.
 
 Everything is vectorised over comparisons and takes the standard errors that a bootstrap (or a
 closed form) gave for either side, and their correlation. The interval's form is Newcombe's (1998)
@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, erfc, ndtri
 
-from candid.stats.clusters import normal_quantile
+from candid.stats.intervals import (
+    linearised,
+    linearised_error,
+    normal_quantile,
+    sums_by_person,
+    wilson_limits,
+)
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -26,19 +32,10 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One side of k comparisons; every field is (k,).
+    """One side of k comparisons: figures (k,), their standard errors, people (or images) behind.
 
-    Attributes
-    ----------
-    value
-        The figure.
-    spread
-        Its standard error.
-    units
-        People (or images, where identities are unknown) behind it.
-    share
-        For a figure that is a share moved by something steadier (overconfidence is the share of
-        mistakes less the doubt that was owned up to): that share. None for others.
+    For a figure that is a share moved by something steadier (overconfidence is the share of
+    mistakes less the doubt that was owned up to), `share` is that share.
     """
 
     value: Floats
@@ -71,7 +68,7 @@ def score_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
 
     For figures from 0 to 1. NaN where undefined, (0, 1) where a single unit stands behind it.
     """
-    return _wilson(side, _student(normal_quantile(confidence), side.units - 1))
+    return _score(side, approximate_student(normal_quantile(confidence), side.units - 1))
 
 
 def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
@@ -80,7 +77,7 @@ def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
     Where the side has a `share`, the ends are as far away as those of the share's score interval:
     what is rare makes the figure skewed, and far from normal where a handful of mistakes decide.
     """
-    return _mean(side, _student(normal_quantile(confidence), side.units - 1))
+    return _mean(side, approximate_student(normal_quantile(confidence), side.units - 1))
 
 
 def difference_interval(
@@ -88,16 +85,8 @@ def difference_interval(
 ) -> tuple[Floats, Floats]:
     """Limits of left - right by MOVER, from each side's own interval.
 
-    Parameters
-    ----------
-    left, right
-        The sides.
-    correlation
-        (k,) of the sides' figures: some people may have pictures in both.
-    confidence
-        Of the interval.
-    score
-        Whether the figures go from 0 to 1; then each side's interval is Wilson's.
+    `correlation` (k,) is that of the sides' figures: some people may have images in both. `score`
+    says that the figures go from 0 to 1; then each side's interval is Wilson's.
     """
     return _mover(left, right, correlation, normal_quantile(confidence), score=score)
 
@@ -124,11 +113,7 @@ def _mover(
 ) -> tuple[Floats, Floats]:
     ends = []
     for side in (left, right):
-        quantile = _student(z, side.units - 1)
-        if score:
-            low, high = _wilson(side, quantile)
-        else:
-            low, high = _mean(side, quantile)
+        low, high = (_score if score else _mean)(side, approximate_student(z, side.units - 1))
         ends.append((side.value - low, high - side.value))
     (below1, above1), (below2, above2) = ends
     difference = left.value - right.value
@@ -148,39 +133,27 @@ def _hypot(a: Floats, b: Floats, r: Floats) -> Floats:
     return np.where(np.isinf(a) | np.isinf(b), np.inf, root)
 
 
-def _wilson(side: Side, quantile: Floats) -> tuple[Floats, Floats]:
-    p, n = side.value, side.effective
-    z2 = np.minimum(quantile, 1e6) ** 2 / n
-    centre = (p + z2 / 2) / (1 + z2)
-    half = np.sqrt(np.maximum(p * (1 - p) * z2 + z2**2 / 4, 0)) / (1 + z2)
-    low = np.where(p <= 0, 0.0, np.maximum(centre - half, 0.0))
-    high = np.where(p >= 1, 1.0, np.minimum(centre + half, 1.0))
-    single = side.units < 2
-    low, high = np.where(single, 0.0, low), np.where(single, 1.0, high)
-    undefined = np.isnan(p) | np.isnan(side.spread) & ~single
-    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+def _score(side: Side, quantile: Floats) -> tuple[Floats, Floats]:
+    undefined = np.isnan(side.spread) & (side.units > 1)
+    value = np.where(undefined, np.nan, side.value)
+    return wilson_limits(value, side.effective, side.units, quantile)
 
 
 def _mean(side: Side, quantile: Floats) -> tuple[Floats, Floats]:
-    reach = _reach(side, quantile)
+    reach: Floats = np.where(side.units < 2, np.inf, quantile * side.spread)
     below = above = reach
     if side.share is not None:
         share = side.share
         inner = (share > 0) & (share < 1)
         # Without a mistake (or a right answer) there is one trial per unit, as for any share.
-        low, high = _wilson(Side(share, np.where(inner, side.spread, 0.0), side.units), quantile)
+        low, high = _score(Side(share, np.where(inner, side.spread, 0.0), side.units), quantile)
         many = side.units > 1
         below = np.where(many & (share > 0), share - low, reach)
         above = np.where(many & (share < 1), high - share, reach)
     return side.value - below, side.value + above
 
 
-def _reach(side: Side, quantile: Floats) -> Floats:
-    reach: Floats = np.where(side.units < 2, np.inf, quantile * side.spread)
-    return reach
-
-
-def _student(z: Any, freedom: Any) -> Floats:
+def approximate_student(z: Any, freedom: Any) -> Floats:
     """Student's quantile where the normal one is `z`, by Wallace's (1959) transformation.
 
     Within 0.6% of the exact one at 95% from 4 degrees of freedom on, too large with fewer.
@@ -201,11 +174,8 @@ def difference_p(
 
     Where the figures are scores, the larger of that and twice the exact tail, because the smaller
     side may hold so few mistakes that no smooth interval is right in its tails. `z` is what
-    `touching` says, where it is known already.
-
-    Returns
-    -------
-    (k,) NaN where a side is undefined or has fewer than two units.
+    `touching` says, where it is known already. NaN where a side is undefined or has under two
+    units.
     """
     z = touching(left, right, correlation, score=score) if z is None else z
     p = _two_sided(z)
@@ -261,31 +231,7 @@ def _two_sided(z: Floats) -> Floats:
     return p
 
 
-# --- many of them --------------------------------------------------------------------------------
-
-
-def adjusted(p: Floats) -> Floats:
-    """Benjamini and Hochberg's (1995) adjusted p-values; NaN stay NaN and do not count."""
-    out = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    if not len(known):
-        return out
-    order = known[np.argsort(p[known], kind="stable")]
-    raised = p[order] * len(order) / np.arange(1, len(order) + 1)
-    out[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
-    return out
-
-
-def cutoff(p: Floats, rate: float) -> float:
-    """The p up to which Benjamini and Hochberg's procedure says "found", at a false discovery rate.
-
-    Where nothing is found: the p that the first one would have needed; NaN without a p-value.
-    """
-    known = p[~np.isnan(p)]
-    if not len(known):
-        return math.nan
-    found = int(np.count_nonzero(adjusted(known) <= rate))
-    return rate * max(found, 1) / len(known)
+# --- power ----------------------------------------------------------------------------------------
 
 
 def smallest_visible(
@@ -297,29 +243,17 @@ def smallest_visible(
     *,
     power: float = 0.8,
 ) -> Floats:
-    """(k,) the size of difference that would be seen at `threshold` with the given power.
+    """(k,) the size of difference that would reach the p `threshold` with the given power.
 
-    Parameters
-    ----------
-    left, right, correlation
-        As in `difference_interval`.
-    threshold
-        The p that a difference has to reach.
-    worse
-        For scores: 1 where a higher score is worse for the left side (an error), -1 where a lower
-        one is; the right side's score plus the difference must stay within 0 and 1, and the
-        spread grows with it. None: any real figure, whose spread stays.
-    power
-        In what share of cases it would be seen.
-
-    Returns
-    -------
-    NaN where even the largest difference would be missed, or a side is undefined.
+    `worse`, for scores: 1 where a higher score is worse for the left side (an error), -1 where a
+    lower one is; the right side's score plus the difference must stay within 0 and 1, and the
+    spread grows with it. None: any real figure, whose spread stays. NaN where even the largest
+    difference would be missed, or a side is undefined.
     """
     if not threshold > 0:
         return np.full(len(left.value), np.nan)
     z_alpha, z_power = normal_quantile(1 - threshold), normal_quantile(2 * power - 1)
-    t = _student(z_alpha, np.minimum(left.units, right.units) - 1)
+    t = approximate_student(z_alpha, np.minimum(left.units, right.units) - 1)
     if worse is None:
         variance = left.spread**2 + right.spread**2 - 2 * correlation * left.spread * right.spread
         return (t + z_power) * np.sqrt(np.maximum(variance, 0))
@@ -347,3 +281,55 @@ def smallest_visible(
             enough = seen(middle)
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return np.where(possible & np.isfinite(base), high, np.nan)
+
+
+# --- differences of errors -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Gaps:
+    """k differences between the error of a group and that of the rest."""
+
+    left: Side
+    right: Side
+    correlation: Floats
+    low: Floats
+    high: Floats
+    n: NDArray[np.int64]
+    rest_n: NDArray[np.int64]
+
+    @property
+    def value(self) -> Floats:
+        """(k,) the differences."""
+        return self.left.value - self.right.value
+
+
+def error_gaps(
+    hits: Bools,
+    inside: Bools,
+    outside: Bools,
+    person: NDArray[Any] | None,
+    confidence: float = 0.95,
+) -> Gaps:
+    """How much more often groups bear something (a mistake) than their rest.
+
+    The standard errors are linearised over people (Cochran 1977, §6.3), the intervals Newcombe's.
+    An image may belong to neither of `inside` and `outside` (n, k).
+    """
+    person = np.arange(len(hits)) if person is None else person
+    wrong = hits[:, None]
+    sides, moves = [], []
+    for marks in (inside, outside):
+        of = sums_by_person(marks, person)  # (people, k)
+        p, moved = linearised(sums_by_person(marks & wrong, person), of)
+        units = np.count_nonzero(of, axis=0)
+        # A share of 0 or 1 has no spread, not one of a rounding.
+        spread = np.where((p == 0) | (p == 1), 0.0, linearised_error(moved, units))
+        sides.append(Side(p, spread, units))
+        moves.append(moved)
+    (left, right), (one, other) = sides, moves
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = np.sqrt(np.sum(one**2, axis=0) * np.sum(other**2, axis=0))
+        correlation = np.where(size > 0, np.sum(one * other, axis=0) / size, 0.0)
+    low, high = difference_interval(left, right, correlation, confidence, score=True)
+    return Gaps(left, right, correlation, low, high, inside.sum(axis=0), outside.sum(axis=0))

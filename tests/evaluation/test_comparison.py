@@ -11,11 +11,11 @@ import pytest
 from sklearn import metrics as sk
 
 from candid.errors import PredictionsError
-from candid.evaluation.compare import compare
-from candid.evaluation.paired import randomisation_p
+from candid.evaluation.comparison import compare_predictions
 from candid.predictions import Attribute, Predictions
 from candid.records import read_record, write_record
 from candid.records.compare import Comparison
+from candid.stats.exact import randomisation_p
 
 CLASSES = ("Female", "Male")
 
@@ -91,7 +91,7 @@ def bearers(change, p):
 @pytest.mark.parametrize("people", [None, 120])
 def test_every_figure_by_masks_and_scikit_learn(classes, people):
     a, b = pair(classes=classes, people=people)
-    found = compare(a, b, draws=20)
+    found = compare_predictions(a, b, draws=20)
     assert (found.n, found.people) == (300, None if people is None else len(set(a.identity)))
     assert len(found.groups) == (2 + 4) * (1 + len(classes))
     assert len(found.classes_changed) == len(classes)
@@ -138,7 +138,7 @@ def test_every_figure_by_masks_and_scikit_learn(classes, people):
 
 def test_the_change_of_a_gap_has_the_spread_of_a_bootstrap_by_hand():
     a, b = pair(600, people=150, worse=0.2)
-    found = compare(a, b, draws=1500)
+    found = compare_predictions(a, b, draws=1500)
     hat = next(g for g in found.groups if (g.attribute, g.value, g.label) == ("Hat", "yes", None))
     gained = (b.prediction == b.label).astype(int) - (a.prediction == a.label)
     bears, others = rows_of(hat, a), rest_of(hat, a)
@@ -159,7 +159,7 @@ def test_mcnemar():
     """Without known people, the p-values are those of McNemar's exact test."""
     contingency = pytest.importorskip("statsmodels.stats.contingency_tables")
     a, b = pair(people=None, worse=0.2)
-    for change in every(compare(a, b, draws=2)):
+    for change in every(compare_predictions(a, b, draws=2)):
         table = [[0, change.lost], [change.gained, 0]]
         expected = contingency.mcnemar(table, exact=True).pvalue
         assert change.p == pytest.approx(expected, abs=1e-12)
@@ -187,7 +187,7 @@ def test_randomisation_with_many_flips():
 def test_false_discovery_and_states():
     scipy_stats = pytest.importorskip("scipy.stats")
     a, b = pair(worse=0.5)
-    found = compare(a, b, draws=50, least=20)
+    found = compare_predictions(a, b, draws=50, least=20)
     tested = [*found.classes_changed, *found.groups]
     adjusted = scipy_stats.false_discovery_control([c.p for c in tested])
     np.testing.assert_allclose([c.adjusted_p for c in tested], adjusted, atol=1e-12)
@@ -196,14 +196,14 @@ def test_false_discovery_and_states():
     for change in tested:
         assert change.state == ("found" if change.adjusted_p <= 0.05 else "not found")
     assert found.overall.adjusted_p == found.overall.p
-    few = compare(a, b, draws=50, least=1000)
+    few = compare_predictions(a, b, draws=50, least=1000)
     assert {c.state for c in every(few)} == {"too few to say"} and few.looked_at == 0
     assert all(math.isnan(c.adjusted_p) for c in few.groups)
 
 
 def test_the_other_way_round():
     a, b = pair(worse=0.2)
-    there, back = compare(a, b, draws=40), compare(b, a, draws=40)
+    there, back = compare_predictions(a, b, draws=40), compare_predictions(b, a, draws=40)
     by_name = {(c.attribute, c.value, c.label): c for c in every(back)}
     for change in every(there):
         other = by_name[change.attribute, change.value, change.label]
@@ -228,8 +228,8 @@ def test_order_and_names_of_rows_and_classes_do_not_matter():
         label=(1 - shuffled.label).astype(np.int16),
         probability=shuffled.probability[:, ::-1],
     )
-    assert compare(a, swapped, draws=20) == compare(a, b, draws=20)
-    assert compare(a, b, draws=20) != compare(a, b, draws=20, seed=1)
+    assert compare_predictions(a, swapped, draws=20) == compare_predictions(a, b, draws=20)
+    assert compare_predictions(a, b, draws=20) != compare_predictions(a, b, draws=20, seed=1)
 
 
 def test_different_images_and_labels_are_told():
@@ -239,7 +239,7 @@ def test_different_images_and_labels_are_told():
     c = dataclasses.replace(c, target="gender")
     unlabelled = dataclasses.replace(a, label=a.label.copy())
     unlabelled.label[20] = -1
-    found = compare(unlabelled[np.arange(5, 300)], c, names=("old", "new"), draws=20)
+    found = compare_predictions(unlabelled[np.arange(5, 300)], c, names=("old", "new"), draws=20)
     assert (found.only_a, found.only_b, found.relabelled) == (10, 6, 2)
     assert found.n == 290 - 5 - 1 - 2
     text = " ".join(found.notes)
@@ -253,7 +253,7 @@ def test_attributes_that_the_two_say_differently_are_unknown():
     other = dataclasses.replace(hat, values=("yes", "no"), data=np.where(hat.data >= 0, 0, -1))
     extra = Attribute("Z", "binary", ("no", "yes"), np.zeros(300, np.int16))
     b = dataclasses.replace(b, attributes={"Hat": other, "Z": extra})
-    groups = compare(a, b, draws=20).groups
+    groups = compare_predictions(a, b, draws=20).groups
     sizes = {(g.attribute, g.value): g.n for g in groups if g.label is None}
     assert ("Hat", "no") not in sizes
     assert sizes["Hat", "yes"] == (hat.data == 1).sum() and sizes["Z", "no"] == 300
@@ -273,7 +273,7 @@ def test_attributes_that_the_two_say_differently_are_unknown():
 def test_what_cannot_be_compared(change):
     a, b = pair()
     with pytest.raises(PredictionsError) as caught:
-        compare(a, change(b))
+        compare_predictions(a, change(b))
     assert caught.value.expected and caught.value.todo
 
 
@@ -284,9 +284,12 @@ def test_a_class_that_only_one_knows():
         classes=(*CLASSES, "Other"),
         probability=np.column_stack([b.probability, np.zeros(len(b))]),
     )
-    found = compare(a, wide, draws=20)
+    found = compare_predictions(a, wide, draws=20)
     assert found.classes == (*CLASSES, "Other")
-    assert found.overall.metrics["accuracy"] == compare(a, b, draws=20).overall.metrics["accuracy"]
+    assert (
+        found.overall.metrics["accuracy"]
+        == compare_predictions(a, b, draws=20).overall.metrics["accuracy"]
+    )
     nothing = found.classes_changed[2]
     assert (nothing.n, nothing.state) == (0, "too few to say")
     assert math.isnan(nothing.metrics["accuracy"].difference.value) and math.isnan(nothing.p)
@@ -296,7 +299,7 @@ def test_a_class_that_only_one_knows():
 @pytest.mark.parametrize("n", [1, 2])
 def test_hardly_an_image(n):
     a, b = pair()
-    found = compare(a[np.arange(n)], b[np.arange(n)], draws=20)
+    found = compare_predictions(a[np.arange(n)], b[np.arange(n)], draws=20)
     e = found.overall.metrics["accuracy"].difference
     assert (e.low, e.high) == (-1, 1) if n == 1 else e.low <= e.value <= e.high
     assert found.overall.state == "too few to say"
@@ -304,7 +307,7 @@ def test_hardly_an_image(n):
 
 def test_no_flip_is_not_certainty():
     a, _ = pair(people=None)
-    e = compare(a, a, draws=20).overall.metrics["accuracy"].difference
+    e = compare_predictions(a, a, draws=20).overall.metrics["accuracy"].difference
     # Where 0 of 300 flipped, Bonett and Price's interval of a paired difference.
     reach = 1.968 * math.sqrt(2 / 302 * 300 / 302 / 300)
     assert e.value == 0 and -e.low == e.high == pytest.approx(reach, rel=0.02)
@@ -337,7 +340,7 @@ def test_intervals_hold_the_truth(people, flips):
                 base, label=label.astype(np.int16), probability=p, identity=identity, attributes={}
             )
 
-        e = compare(model(wrong_a), model(wrong_b), draws=100, seed=seed)
+        e = compare_predictions(model(wrong_a), model(wrong_b), draws=100, seed=seed)
         e = e.overall.metrics["accuracy"].difference
         truth = -flips + (1 - flips) * flips / 2
         held += e.low <= truth <= e.high
@@ -348,7 +351,7 @@ def test_intervals_hold_the_truth(people, flips):
 
 
 def test_round_a_json_file(tmp_path):
-    found = compare(*pair(), draws=20)
+    found = compare_predictions(*pair(), draws=20)
     write_record(tmp_path / "c.json", found)
     assert read_record(tmp_path / "c.json", Comparison) == found
 
@@ -356,6 +359,8 @@ def test_round_a_json_file(tmp_path):
 def test_memory_stays_flat_in_groups(monkeypatch):
     """Groups and draws are taken in blocks: small ones give the same answer."""
     a, b = pair()
-    expected = compare(a, b, draws=30)
-    monkeypatch.setattr("candid.evaluation.compare._BLOCK", 9_000)
-    assert compare(a, b, draws=30) == expected
+    expected = compare_predictions(a, b, draws=30)
+    monkeypatch.setattr("candid.evaluation.comparison._BLOCK", 9_000)
+    for name in ("_DRAWN", "_SUMS"):
+        monkeypatch.setattr(f"candid.stats.bootstrap.{name}", 9_000)
+    assert compare_predictions(a, b, draws=30) == expected

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from candid.stats.clusters import wilson
-from candid.stats.significance import (
+from candid.stats.differences import (
     Side,
-    _student,
-    adjusted,
-    cutoff,
+    approximate_student,
     difference_interval,
     difference_p,
     mean_interval,
@@ -19,6 +16,8 @@ from candid.stats.significance import (
     score_interval,
     smallest_visible,
 )
+from candid.stats.intervals import wilson
+from candid.stats.multiple_testing import benjamini_hochberg, cutoff
 
 MANY = 10**9  # so many units that Student's quantile is the normal one
 
@@ -39,7 +38,7 @@ def test_students_quantile_is_near():
     for freedom in (5, 12, 40, 300):
         for z in (1, 1.96, 3):
             exact = stats.t.ppf(stats.norm.cdf(z), freedom)
-            assert _student(z, freedom) == pytest.approx(exact, rel=0.015)
+            assert approximate_student(z, freedom) == pytest.approx(exact, rel=0.015)
 
 
 def test_score_interval_is_wilsons():
@@ -181,16 +180,18 @@ def test_ratio_interval_holds_the_truth():
 
 def test_adjusted_p_is_benjamini_and_hochbergs():
     p = np.random.default_rng(4).random(200) ** 3
-    np.testing.assert_allclose(adjusted(p), stats.false_discovery_control(p))
+    np.testing.assert_allclose(benjamini_hochberg(p), stats.false_discovery_control(p))
     holes = p.copy()
     holes[::3] = np.nan
     known = ~np.isnan(holes)
-    np.testing.assert_allclose(adjusted(holes)[known], stats.false_discovery_control(p[known]))
-    assert np.isnan(adjusted(holes)[~known]).all()
+    np.testing.assert_allclose(
+        benjamini_hochberg(holes)[known], stats.false_discovery_control(p[known])
+    )
+    assert np.isnan(benjamini_hochberg(holes)[~known]).all()
     for rate in (0.01, 0.05, 0.2):
-        np.testing.assert_array_equal(p <= cutoff(p, rate), adjusted(p) <= rate)
+        np.testing.assert_array_equal(p <= cutoff(p, rate), benjamini_hochberg(p) <= rate)
     assert cutoff(np.full(50, 0.9), 0.05) == 0.001
-    assert np.isnan(cutoff(np.full(3, np.nan), 0.05)) and len(adjusted(np.empty(0))) == 0
+    assert np.isnan(cutoff(np.full(3, np.nan), 0.05)) and len(benjamini_hochberg(np.empty(0))) == 0
 
 
 def test_the_smallest_visible_difference_is_seen_in_80_percent():

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from candid.errors import PredictionsError
-from candid.evaluation.evaluate import METRICS, evaluate, thin
+from candid.evaluation.performance import METRICS, evaluate_predictions, thin
 from candid.predictions import Predictions, read_predictions, write_predictions
-from candid.records import Evaluation, HistoryRow, read_record, write_record
+from candid.records import Evaluation, HistoryRow, frames, read_record, write_record
 from candid.settings import EvaluateConfig
 
 CONFIG = EvaluateConfig(draws=100)
@@ -45,7 +45,7 @@ def predictions(n=400, classes=("Female", "Male"), *, people=100, temperature=1.
 @pytest.mark.parametrize("classes", [("Female", "Male"), ("a", "b", "c", "d")])
 def test_figures_equal_scikit_learn(classes):
     everyone = predictions(classes=classes)
-    evaluation = evaluate(everyone, CONFIG)
+    evaluation = evaluate_predictions(everyone, CONFIG)
     assert [s.split for s in evaluation.splits] == ["validation", "test"]
     for s in evaluation.splits:
         p = everyone[everyone.split == s.split]
@@ -81,7 +81,7 @@ def test_figures_equal_scikit_learn(classes):
 
 
 def test_reliability_bins_add_up_to_the_calibration_error_before_and_after():
-    s = evaluate(predictions(), CONFIG).splits[0]
+    s = evaluate_predictions(predictions(), CONFIG).splits[0]
     for bins, key in (
         (s.reliability, "calibration_error"),
         (s.reliability_before, "calibration_error_before"),
@@ -91,7 +91,7 @@ def test_reliability_bins_add_up_to_the_calibration_error_before_and_after():
         assert sum(b.n for b in bins) == s.n
         assert all(b.accuracy.people <= min(b.n, s.people) for b in bins)
     assert s.reliability_before != s.reliability
-    never = evaluate(predictions(temperature=1.0, people=None), CONFIG).splits[0]
+    never = evaluate_predictions(predictions(temperature=1.0, people=None), CONFIG).splits[0]
     assert never.reliability_before == ()
     assert {b.accuracy.method for b in never.reliability} == {"Wilson"}
 
@@ -126,10 +126,39 @@ def check_classes(s, y, said, q):
 def test_same_after_a_round_trip(tmp_path):
     p = predictions()
     write_predictions(tmp_path / "predictions.parquet", p)
-    evaluation = evaluate(read_predictions(tmp_path / "predictions.parquet"), CONFIG)
-    assert evaluation == evaluate(p, CONFIG)
+    evaluation = evaluate_predictions(read_predictions(tmp_path / "predictions.parquet"), CONFIG)
+    assert evaluation == evaluate_predictions(p, CONFIG)
     write_record(tmp_path / "evaluation.json", evaluation)
     assert read_record(tmp_path / "evaluation.json", Evaluation) == evaluation
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_as_a_frame_of_what_is_installed(library, monkeypatch):
+    pytest.importorskip(library)
+    monkeypatch.setattr(frames, "find_spec", lambda name: name == library or None)
+    e = evaluate_predictions(predictions(), EvaluateConfig(draws=50))
+    frame = e.to_frame()
+    assert type(frame).__module__.split(".")[0] == library
+    rows = {"pandas": lambda: frame.to_dict("records"), "polars": lambda: frame.to_dicts()}.get(
+        library, lambda: frame.to_pylist()
+    )()
+    assert len(frame) == len(rows) == len(e.splits) * (len(METRICS) + 2 * 5)
+    first = e.splits[0]
+    of_class = [r for r in rows if r["split"] == first.split and r["class"] == "Male"]
+    assert [r["value"] for r in of_class if r["metric"] == "recall"] == [
+        first.classes[1].recall.value
+    ]
+
+
+def test_as_a_table_in_a_notebook():
+    e = evaluate_predictions(predictions(classes=("<a>", "b")), EvaluateConfig(draws=50))
+    html, accuracy = e._repr_html_(), e.splits[0].metrics["accuracy"]
+    assert "&lt;a&gt;" in html and "<a>" not in html
+    assert f"<td>{accuracy.low:.4g} to {accuracy.high:.4g}</td><td>{accuracy.n}</td>" in html
+    assert html.count("<tr>") == 1 + len(e.splits) * len(METRICS)
+    silent = dataclasses.replace(accuracy, value=math.nan, low=math.nan, high=math.nan)
+    split = dataclasses.replace(e.splits[0], metrics={"accuracy": silent})
+    assert "nan" not in dataclasses.replace(e, splits=(split,))._repr_html_()
 
 
 def test_unlabelled_images_do_not_count():
@@ -137,7 +166,10 @@ def test_unlabelled_images_do_not_count():
     label = p.label.copy()
     label[:50] = -1
     partial = dataclasses.replace(p, label=label)
-    a, b = evaluate(partial, CONFIG), evaluate(p[np.arange(50, 400)], CONFIG)
+    a, b = (
+        evaluate_predictions(partial, CONFIG),
+        evaluate_predictions(p[np.arange(50, 400)], CONFIG),
+    )
     assert a.splits == b.splits and a.splits[0].n == 175
     assert any("50 of 400 images have no label" in note for note in a.notes)
     assert not any("no label" in note for note in b.notes)
@@ -145,7 +177,7 @@ def test_unlabelled_images_do_not_count():
 
 def test_a_split_without_predictions_is_left_out():
     p = predictions()
-    evaluation = evaluate(p[p.split == "test"], CONFIG)
+    evaluation = evaluate_predictions(p[p.split == "test"], CONFIG)
     assert [s.split for s in evaluation.splits] == ["test"]
     assert any("predictions in: validation" in note for note in evaluation.notes)
 
@@ -154,7 +186,7 @@ def test_notes_on_what_was_chosen_on_validation():
     history = [HistoryRow(i, i, i, 1e-3, 0.5, 0.5, 0.5, 0.9, 0.9) for i in range(1, 21)]
 
     def notes(p, history):
-        return " ".join(evaluate(p, CONFIG, history=history).notes)
+        return " ".join(evaluate_predictions(p, CONFIG, history=history).notes)
 
     assert "temperature (1.5) was fitted on validation" in notes(predictions(), ())
     assert "temperature" not in notes(predictions(temperature=1.0), ())
@@ -164,18 +196,20 @@ def test_notes_on_what_was_chosen_on_validation():
     assert "best evaluation" not in notes(last, history)
     assert "Nobody knows who" in notes(predictions(people=None), ())
     assert "Nobody knows who" not in notes(predictions(), ())
-    assert evaluate(predictions(), CONFIG, history=history).convergence.code == "settled"
-    assert evaluate(predictions(), CONFIG).convergence is None
+    assert (
+        evaluate_predictions(predictions(), CONFIG, history=history).convergence.code == "settled"
+    )
+    assert evaluate_predictions(predictions(), CONFIG).convergence is None
 
 
 def test_without_identities():
-    s = evaluate(predictions(people=None), CONFIG).splits[0]
+    s = evaluate_predictions(predictions(people=None), CONFIG).splits[0]
     assert s.people is None and s.metrics["accuracy"].method == "bootstrap by image"
 
 
 def test_a_class_without_images():
     p = predictions(classes=("a", "b", "c"))
-    evaluation = evaluate(p[(p.label != 2) | (p.split != "test")], CONFIG)
+    evaluation = evaluate_predictions(p[(p.label != 2) | (p.split != "test")], CONFIG)
     test = evaluation.splits[1]
     c = test.classes[2]
     assert c.support == 0 and math.isnan(c.recall.value) and math.isnan(c.roc_auc.value)
@@ -189,17 +223,17 @@ def test_a_class_without_images():
 
 def test_one_image_and_perfect_predictions():
     p = predictions()
-    one = evaluate(p[np.array([0])], CONFIG).splits[0]
+    one = evaluate_predictions(p[np.array([0])], CONFIG).splits[0]
     assert one.n == 1 and (one.metrics["accuracy"].low, one.metrics["accuracy"].high) == (0, 1)
     perfect = dataclasses.replace(p, probability=np.eye(2)[p.label])
-    s = evaluate(perfect, CONFIG).splits[0]
+    s = evaluate_predictions(perfect, CONFIG).splits[0]
     assert s.metrics["weighted_f1"].value == 1.0 and 0.9 < s.metrics["weighted_f1"].low < 1
     assert s.surest_mistakes == ()
 
 
 def test_surest_mistakes_and_least_sure():
     p = predictions()
-    s = evaluate(p, EvaluateConfig(draws=50, examples=5)).splits[0]
+    s = evaluate_predictions(p, EvaluateConfig(draws=50, examples=5)).splits[0]
     rows = [i for i in range(400) if p.split[i] == "validation"]
     top = {str(p.ids[i]): p.probability[i].max() for i in rows}
     row = {str(p.ids[i]): i for i in rows}
@@ -216,7 +250,10 @@ def test_surest_mistakes_and_least_sure():
 def test_order_of_images_does_not_matter():
     p = predictions(people=None)
     order = np.random.default_rng(1).permutation(len(p))
-    a, b = evaluate(p, CONFIG).splits[0], evaluate(p[order], CONFIG).splits[0]
+    a, b = (
+        evaluate_predictions(p, CONFIG).splits[0],
+        evaluate_predictions(p[order], CONFIG).splits[0],
+    )
     assert a.confusion == b.confusion and a.surest_mistakes == b.surest_mistakes
     assert a.roc == b.roc and a.reliability[0].n == b.reliability[0].n
     for name in METRICS:
@@ -226,7 +263,7 @@ def test_order_of_images_does_not_matter():
 @pytest.mark.parametrize("classes", [("Female", "Male"), ("a", "b", "c")])
 def test_curves_are_scikit_learns_thinned(classes):
     p = predictions(2000, classes)
-    s = evaluate(p, CONFIG).splits[0]
+    s = evaluate_predictions(p, CONFIG).splits[0]
     p = p[p.split == "validation"]
     assert [c.name for c in s.roc] == list(classes[1:] if len(classes) == 2 else classes)
     for c in s.roc:
@@ -279,7 +316,7 @@ def test_thinning_a_straight_line_leaves_its_ends():
 def test_impossible_predictions(change):
     p = predictions()
     with pytest.raises(PredictionsError) as caught:
-        evaluate(dataclasses.replace(p, **change(p)), CONFIG)
+        evaluate_predictions(dataclasses.replace(p, **change(p)), CONFIG)
     assert caught.value.what and caught.value.expected and caught.value.todo
 
 
@@ -287,5 +324,5 @@ def test_twenty_thousand_images_in_seconds():
     """Processor time, not wall time, as other programs may run beside; the promise is 10 s."""
     p = predictions(40_000, people=6000)
     start = time.process_time()
-    evaluate(p, EvaluateConfig(draws=250))
+    evaluate_predictions(p, EvaluateConfig(draws=250))
     assert time.process_time() - start < 10 / 4 + 1

@@ -1,0 +1,39 @@
+"""Records as tables: a data frame of whichever library is installed, and a plain table of HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def frame_of(rows: Sequence[Row]) -> Any:
+    """A pandas or polars frame, by what is installed, else a `pyarrow.Table`; a row for each."""
+    if find_spec("pandas"):
+        return import_module("pandas").DataFrame(list(rows))
+    if find_spec("polars"):
+        return import_module("polars").DataFrame(list(rows), infer_schema_length=None)
+    return import_module("pyarrow").Table.from_pylist([dict(row) for row in rows])
+
+
+def html_of(rows: Sequence[Row], title: str = "") -> str:
+    """A small table for notebooks; numbers with four digits, and nothing for what is undefined."""
+    names = list(rows[0]) if rows else []
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_cell(row[name]))}</td>" for name in names) + "</tr>"
+        for row in rows
+    )
+    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

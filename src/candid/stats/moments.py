@@ -1,0 +1,272 @@
+"""Figures of many groups from sums over images, with standard errors from bootstrap draws.
+
+A draw takes each person 0, 1, 2, … times, so the sums of all groups in all draws are products of
+matrices: (draws, people) by (people, groups), once per sum. Only running moments of the figures are
+kept, so memory does not grow with the draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.predictions import Predictions
+from candid.stats.differences import Side
+from candid.stats.metrics import confidence_bins, support_times_f1
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+
+_BLOCK_DRAWN = 1_000_000  # figures are taken of draws × sides × sums in blocks of this (4 MiB)
+_ROUNDING = 2e-6
+
+
+# --- which figures come from which sums ----------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """Which figures come from which sums, for all groups and draws at once.
+
+    `rich`: more than counts is summed: confidence and calibration, precision and predicted shares
+    too. Single attributes have them; intersections do not. `bins` are those of the calibration
+    error, `standard` (classes, sides) the weights of the classes' errors in `standardised_error`,
+    if any.
+    """
+
+    classes: tuple[str, ...]
+    rich: bool
+    bins: int = 15
+    standard: Floats | None = None
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The figures in their order."""
+        per_class = ["error", *(["false"] if len(self.classes) > 2 else [])]
+        names = ["accuracy", "weighted_f1", *(f"{m}:{c}" for m in per_class for c in self.classes)]
+        if self.standard is not None:
+            names.append("standardised_error")
+        if self.rich:
+            names += [f"{m}:{c}" for m in ("precision", "predicted") for c in self.classes]
+            names += ["confidence", "overconfidence", "calibration_error", "calibration_noise"]
+        return tuple(names)
+
+    def columns(self, p: Predictions) -> Floats:
+        """(n, sums) what each image adds: support, hits, answers per class; confidence, excess."""
+        label, answer = self._marks(p.label), self._marks(p.prediction)
+        parts: list[NDArray[Any]] = [
+            label,
+            label & answer,
+            *([answer] if len(self.classes) > 2 else []),
+        ]
+        if self.rich:
+            # What needs degrees is undefined where the model only gave answers.
+            top = p.probability.max(axis=1)
+            confidence = top * (np.nan if p.hard else 1.0)
+            excess = np.zeros((len(p), self.bins))
+            right = p.prediction == p.label
+            excess[np.arange(len(p)), confidence_bins(top, self.bins)] = confidence - right
+            parts += [confidence[:, None], excess]
+        return np.concatenate(parts, axis=1, dtype=np.float64)
+
+    def of(self, sums: NDArray[Any], around: NDArray[Any] | None = None) -> NDArray[Any]:
+        """(figures, ...) from (sums, ...); NaN where undefined.
+
+        `around` holds the sample's own sums: the calibration noise is Σ |drawn part - part|.
+        """
+        count = len(self.classes)
+        support, hit = sums[:count], sums[count : 2 * count]
+        answered = sums[2 * count : 3 * count] if count > 2 else hit + (support - hit)[::-1]
+        n = support.sum(0)
+        # Of a side without images what is summed may be a rounding, and not 0.
+        n = np.where(n > 0, n, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weighted = support_times_f1(hit, support, answered).sum(0) / n
+            error = (support - hit) / support
+            parts = [hit.sum(0)[None] / n, weighted[None], error]
+            if count > 2:
+                parts.append((answered - hit) / (n - support))
+            if self.standard is not None:
+                parts.append(self._standardised(error)[None])
+            if self.rich:
+                first = (3 if count > 2 else 2) * count
+                parts += [hit / answered, answered / n, (sums[first] / n)[None]]
+                excess = sums[first + 1 :] / n
+                there = 0 if around is None else around[first + 1 :] / around[:count].sum(0)
+                noise = 0 if around is None else np.abs(excess - there).sum(0)
+                deviations = (excess.sum(0), np.abs(excess).sum(0), np.where(n > 0, noise, np.nan))
+                parts += [x[None] for x in deviations]
+        figures: NDArray[Any] = np.concatenate(parts)
+        return figures
+
+    def behind(self, p: Predictions) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Which images stand behind each figure: (n, kinds) marks, and each figure's kind."""
+        count, label = len(self.classes), self._marks(p.label)
+        marks, kinds = [np.ones((len(p), 1), np.bool_), label], [0, 0, *range(1, count + 1)]
+        if count > 2:
+            marks.append(~label)
+            kinds += range(count + 1, 2 * count + 1)
+        if self.standard is not None:
+            kinds.append(0)
+        if self.rich:
+            first = sum(m.shape[1] for m in marks)
+            marks.append(self._marks(p.prediction))
+            kinds += [*range(first, first + count), *([0] * (count + 4))]
+        return np.concatenate(marks, axis=1), np.asarray(kinds, dtype=np.intp)
+
+    def _marks(self, codes: NDArray[Any]) -> NDArray[np.bool_]:
+        marks: NDArray[np.bool_] = codes[:, None] == np.arange(len(self.classes))
+        return marks
+
+    def _standardised(self, error: NDArray[Any]) -> NDArray[Any]:
+        """The classes' errors (classes, ..., sides) weighed by `standard`."""
+        assert self.standard is not None
+        shares = self.standard.astype(error.dtype)
+        shares = shares.reshape(len(shares), *[1] * (error.ndim - 2), -1)
+        weighed = np.where(shares > 0, shares * error, 0).sum(0)
+        return np.where(shares.sum(0) > 0, weighed, np.nan)
+
+
+# --- moments over draws --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Figures of k sides with their standard errors, and how c pairs of them go together.
+
+    A side is a group, or what is left of a larger group without it.
+    """
+
+    figures: tuple[str, ...]
+    value: Floats
+    spread: Floats
+    units: NDArray[np.int64]
+    images: NDArray[np.int64]
+    undefined: NDArray[np.int64]
+    mean: Floats
+    pairs: NDArray[np.intp]
+    correlation: Floats
+    lost: NDArray[np.int64]
+
+    def row(self, name: str) -> int:
+        """Where a figure stands."""
+        return self.figures.index(name)
+
+    def side(self, name: str, sides: Any) -> Side:
+        """A figure of some sides, ready to be compared."""
+        i = self.row(name)
+        share = None
+        if name == "overconfidence":  # mean confidence less accuracy
+            share = 1 - self.value[self.row("accuracy")][sides]
+        return Side(self.value[i][sides], self.spread[i][sides], self.units[i][sides], share)
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is summed over k keys, and how s sides are made of them."""
+
+    whole: Singles
+    exact: Floats
+    plus: NDArray[np.intp]
+    minus: NDArray[np.intp]
+    units: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+
+def moments_of(
+    sums: Sums, pairs: NDArray[np.intp], figures: Figures, counts: Iterator[Singles]
+) -> Moments:
+    """Every side's figures with standard errors from all draws, and how pairs of sides go together.
+
+    `counts` gives blocks (m, strata) of how often each stratum was drawn.
+    """
+    whole, plus, minus = sums.whole, sums.plus, sums.minus
+    own = sides_of(sums.exact, plus, minus)
+    value = figures.of(own)
+    running = _Running(value, pairs)
+    around = own.astype(np.float32)[:, None, :]
+    step = max(4, _BLOCK_DRAWN // (len(plus) * len(whole)))
+    for block in counts:
+        for start in range(0, len(block), step):
+            weight = block[start : start + step]
+            drawn = np.stack([weight @ s for s in whole])  # (sums, m, keys)
+            running.add(figures.of(sides_of(drawn, plus, minus), around))
+    return running.moments(figures.names, value, sums.units, sums.images)
+
+
+def sides_of(sums: NDArray[Any], plus: NDArray[np.intp], minus: NDArray[np.intp]) -> NDArray[Any]:
+    """(…, sides) from (…, keys): each side is a key, less another one where `minus` is not -1."""
+    sides: NDArray[Any] = np.take(sums, plus, axis=-1)
+    some = np.flatnonzero(minus >= 0)
+    if len(some):
+        sides[..., some] -= np.take(sums, minus[some], axis=-1)
+    return sides
+
+
+class _Running:
+    """Moments of figures over draws, block by block, around the figures themselves."""
+
+    def __init__(self, value: Floats, pairs: NDArray[np.intp]) -> None:
+        self.value = np.nan_to_num(value).astype(np.float32)[:, None, :]
+        self.pairs, (self.left, self.right) = pairs, pairs.T
+        shape, both = value.shape, (len(value), len(pairs))
+        self.draws = 0
+        self.defined, self.sum, self.square = (np.zeros(shape) for _ in range(3))
+        self.shared, self.cross, self.sum_left, self.sum_right = (np.zeros(both) for _ in range(4))
+
+    def add(self, drawn: NDArray[Any]) -> None:
+        """One block: (figures, draws, sides)."""
+        away = drawn - self.value
+        missing = np.isnan(away)
+        holes = bool(missing.any())
+        if holes:
+            away[missing] = 0
+        self.draws += drawn.shape[1]
+        self.defined += drawn.shape[1] - (missing.sum(1) if holes else 0)
+        self.sum += away.sum(1, dtype=np.float64)
+        self.square += np.einsum("fms,fms->fs", away, away)
+        left, right = away[..., self.left], away[..., self.right]
+        self.shared += drawn.shape[1]
+        if holes:
+            gone = missing[..., self.left] | missing[..., self.right]
+            self.shared -= gone.sum(1)
+            left[gone], right[gone] = 0, 0
+        self.sum_left += left.sum(1, dtype=np.float64)
+        self.sum_right += right.sum(1, dtype=np.float64)
+        self.cross += np.einsum("fmc,fmc->fc", left, right)
+
+    def moments(
+        self,
+        names: tuple[str, ...],
+        value: Floats,
+        units: NDArray[np.int64],
+        images: NDArray[np.int64],
+    ) -> Moments:
+        """What was gathered."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = self.sum / self.defined
+            variance = (self.square - self.defined * mean**2) / (self.defined - 1)
+            spread = np.sqrt(np.maximum(variance, 0))
+            covariance = self.cross / self.shared
+            covariance -= self.sum_left * self.sum_right / self.shared**2
+            correlation = covariance / (spread[:, self.left] * spread[:, self.right])
+            spread = np.where(spread < _ROUNDING, 0.0, spread)  # one rounding is no spread
+            # Drawing units from themselves loses one of those behind the figure.
+            spread = np.where(units > 1, spread * np.sqrt(units / (units - 1)), np.nan)
+        return Moments(
+            figures=names,
+            value=value,
+            spread=spread,
+            units=units,
+            images=images,
+            undefined=(self.draws - self.defined).astype(np.int64),
+            mean=mean + self.value[:, 0, :],
+            pairs=self.pairs,
+            correlation=np.clip(np.nan_to_num(correlation, posinf=0, neginf=0), -1, 1),
+            lost=(self.draws - self.shared).astype(np.int64),
+        )

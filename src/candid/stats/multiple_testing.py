@@ -1,0 +1,34 @@
+"""Many looks at once: how many of the differences that were found may be false."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def benjamini_hochberg(p: Floats) -> Floats:
+    """Benjamini and Hochberg's (1995) adjusted p-values; NaN stay NaN and do not count."""
+    out = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    if not len(known):
+        return out
+    order = known[np.argsort(p[known], kind="stable")]
+    raised = p[order] * len(order) / np.arange(1, len(order) + 1)
+    out[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
+    return out
+
+
+def cutoff(p: Floats, rate: float) -> float:
+    """The p up to which Benjamini and Hochberg's procedure says "found", at a false discovery rate.
+
+    Where nothing is found: the p that the first one would have needed; NaN without a p-value.
+    """
+    known = p[~np.isnan(p)]
+    if not len(known):
+        return math.nan
+    found = int(np.count_nonzero(benjamini_hochberg(known) <= rate))
+    return rate * max(found, 1) / len(known)
