@@ -132,6 +132,7 @@ class Areas:
             rest_images=np.asarray([b[3] for b in right], np.int64),
             lost=np.zeros(len(sides), np.int64),
             method=f"score interval of differences, {self.method}",
+            drawn=False,
         )
 
     def side(self, key: Key, less: Key | None = None) -> tuple[Side, int]:

@@ -1,13 +1,13 @@
 """Gaps: a side's figure less another's, with interval, p, false discoveries and what was visible.
 
 All gaps of a split are written into one `Ledger` first, because whether a gap counts as found
-depends on how many were looked at; `Ledger.settle` decides, and only then are they records.
+depends on how many were looked at; `Ledger.settle` makes the table that everything is read from.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,9 +21,13 @@ from candid.records import Estimate, State
 from candid.records.audit import Gap
 from candid.stats import significance
 from candid.stats.clusters import student_quantile
+from candid.stats.intervals import Resample
 from candid.stats.significance import Side
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Marks = NDArray[np.bool_]
+Places = NDArray[np.intp]
 
 # What may be negative, or above 1; everything else is a score from 0 to 1.
 _MEANS = ("overconfidence",)
@@ -55,32 +59,28 @@ class Contrast:
     lost
         Draws that left one of them undefined.
     method
-        How the interval was made.
+        How the interval was made, in words.
+    drawn
+        Whether the standard errors come from draws.
     """
 
     metric: str
     left: Side
     right: Side
     correlation: Floats
-    images: NDArray[np.int64]
-    rest_images: NDArray[np.int64]
-    lost: NDArray[np.int64]
+    images: Counts
+    rest_images: Counts
+    lost: Counts
     method: str
+    drawn: bool = True
 
     def __len__(self) -> int:
         return len(self.correlation)
 
     def __getitem__(self, index: NDArray[Any]) -> Contrast:
         """Some of the comparisons."""
-        return replace(
-            self,
-            left=self.left[index],
-            right=self.right[index],
-            correlation=self.correlation[index],
-            images=self.images[index],
-            rest_images=self.rest_images[index],
-            lost=self.lost[index],
-        )
+        columns = ("left", "right", "correlation", "images", "rest_images", "lost")
+        return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     @property
     def score(self) -> bool:
@@ -88,9 +88,9 @@ class Contrast:
         return self.metric not in _MEANS
 
     @property
-    def units(self) -> NDArray[np.int64]:
+    def units(self) -> Counts:
         """The fewer units of the two sides."""
-        fewer: NDArray[np.int64] = np.minimum(self.left.units, self.right.units)
+        fewer: Counts = np.minimum(self.left.units, self.right.units)
         return fewer
 
     def interval(self, confidence: float) -> tuple[Floats, Floats]:
@@ -135,53 +135,171 @@ def _at_least_pooled(left: Side, right: Side) -> tuple[Side, Side]:
     return replace(left, spread=one), replace(right, spread=two)
 
 
-def contrast(moments: Moments, metric: str, pairs: NDArray[np.intp], rows: Rows) -> Contrast:
+def contrast(moments: Moments, metric: str, pairs: Places, rows: Rows) -> Contrast:
     """A figure's contrasts for some of the measured pairs of sides."""
     i = moments.row(metric)
     left, right = moments.pairs[pairs, 0], moments.pairs[pairs, 1]
-    images, rest = moments.images[i][left], moments.images[i][right]
     kind = "score interval" if metric not in _MEANS else "moved score interval"
     return Contrast(
         metric=metric,
         left=moments.side(metric, left),
         right=moments.side(metric, right),
         correlation=moments.correlation[i][pairs],
-        images=images,
-        rest_images=rest,
+        images=moments.images[i][left],
+        rest_images=moments.images[i][right],
         lost=moments.lost[i][pairs],
-        method=f"{kind} of differences, {bootstrap_name(rows)}",
+        method=f"{kind} of differences, {bootstrap_name(rows.drawing)}",
     )
 
 
-def bootstrap_name(rows: Rows) -> str:
+def nearest_parent(parents: Contrast, count: int) -> tuple[Contrast, Floats]:
+    """Per group, the contrast with the larger group that it differs least from, and its p.
+
+    "Worse than all of them" is shown by being shown worse than each (an intersection-union test),
+    so the largest p is the one that counts. It is 1 where the group does not do worse.
+
+    Parameters
+    ----------
+    parents
+        For each way to leave one value out, the k groups against the rest of the larger group;
+        (count · k,).
+    count
+        How many ways there are.
+    """
+    signed = np.where(parents.left.value < parents.right.value, 1, -1) * parents.surprise
+    signed = signed.reshape(count, -1)
+    unknown = np.isnan(signed)
+    least = np.argmin(np.where(unknown, -np.inf, signed), axis=0)
+    k = signed.shape[1]
+    chosen = parents[least * k + np.arange(k)]
+    p = np.where(chosen.left.value < chosen.right.value, chosen.p(), 1.0)
+    undefined = unknown.any(0) | (parents.units.reshape(count, k).min(0) < 2)
+    return chosen, np.where(undefined, np.nan, p)
+
+
+def bootstrap_name(drawing: Resample) -> str:
     """How images are drawn, in words."""
-    return "bootstrap by person" if rows.drawing.by_person else "bootstrap by image"
+    return "bootstrap by person" if drawing.by_person else "bootstrap by image"
 
 
 # --- many gaps -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class GapTable:
+    """All gaps of a split; every array is (k,).
+
+    Attributes
+    ----------
+    metric, method, drawn
+        As in `Contrast`.
+    left, right
+        The figure of the group, and of what it is compared with.
+    low, high
+        Of the interval of left - right.
+    p, q
+        NaN where either side is too small; after Benjamini and Hochberg.
+    visible, surprise
+        See `Contrast`.
+    n, rest_n, units, rest_units, lost
+        Images and units of either side; draws that left one of them undefined.
+    looked_at, threshold, rate
+        How many p-values count, the p up to which a gap is found, the false discovery rate.
+    count
+        How many of those that count were found.
+    drawing
+        How images were drawn.
+    """
+
+    metric: NDArray[np.str_]
+    method: NDArray[np.str_]
+    drawn: Marks
+    left: Floats
+    right: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    q: Floats
+    visible: Floats
+    surprise: Floats
+    n: Counts
+    rest_n: Counts
+    units: Counts
+    rest_units: Counts
+    lost: Counts
+    looked_at: int
+    threshold: float
+    rate: float
+    count: int
+    drawing: Resample
+
+    @cached_property
+    def value(self) -> Floats:
+        """(k,) the gaps."""
+        return self.left - self.right
+
+    @cached_property
+    def found(self) -> Marks:
+        """(k,) whether each gap held."""
+        with np.errstate(invalid="ignore"):
+            return self.q <= self.rate
+
+    @cached_property
+    def harm(self) -> Marks:
+        """(k,) whether each gap held and is to the group's disadvantage."""
+        way = {metric: worse_when(metric) for metric in set(self.metric.tolist())}
+        with np.errstate(invalid="ignore"):
+            return self.found & (self.value * [way[metric] for metric in self.metric.tolist()] > 0)
+
+    def states(self, places: Places) -> list[State]:
+        """What can be said of groups with (figures, groups) gaps that tell of a disadvantage."""
+        known, harm = ~np.isnan(self.p[places]), self.harm[places]
+        return [
+            "found" if held else "not found" if said else "too few to say"
+            for held, said in zip(harm.any(0), known.any(0), strict=True)
+        ]
+
+    def gap(self, i: int, *, flipped: bool = False) -> Gap:
+        """The record of one gap; `flipped` tells an error as an accuracy."""
+        value, low, high = float(self.value[i]), float(self.low[i]), float(self.high[i])
+        if flipped:
+            value, low, high = -value, -high, -low
+        known = self.drawing.by_person
+        state: State = "found" if self.found[i] else "not found"
+        return Gap(
+            metric="accuracy" if flipped else str(self.metric[i]),
+            value=value,
+            low=low,
+            high=high,
+            p=float(self.p[i]),
+            adjusted_p=float(self.q[i]),
+            smallest_visible=float(self.visible[i]),
+            state="too few to say" if np.isnan(self.p[i]) else state,
+            n=int(self.n[i]),
+            rest_n=int(self.rest_n[i]),
+            people=int(self.units[i]) if known else None,
+            rest_people=int(self.rest_units[i]) if known else None,
+            method=str(self.method[i]),
+            draws=self.drawing.draws if self.drawn[i] else 0,
+            undefined_draws=int(self.lost[i]),
+            confidence=self.drawing.confidence,
+        )
+
+
 class Ledger:
-    """All gaps of a split, before and after Benjamini and Hochberg."""
+    """Gaps as they are measured; `settle` makes the table."""
 
     def __init__(self, rows: Rows, smallest: int, rate: float) -> None:
-        self.rows, self.smallest, self.rate = rows, smallest, rate
+        self.drawing, self.smallest, self.rate = rows.drawing, smallest, rate
         self._contrasts: list[Contrast] = []
-        self._p: list[Floats] = []
-        self._counted: list[NDArray[np.bool_]] = []
-        self._adjusted: list[Floats] = []
-        self._low: list[Floats] = []
-        self._high: list[Floats] = []
-        self._visible: list[Floats] = []
-        self.looked_at, self.found, self.threshold = 0, 0, math.nan
+        self._p: list[Floats] = [np.empty(0)]
+        self._counted: list[Marks] = [np.empty(0, np.bool_)]
+        self._size = 0
 
     def add(
-        self,
-        contrast: Contrast,
-        counted: NDArray[np.bool_] | None = None,
-        p: Floats | None = None,
-    ) -> int:
-        """Write down some gaps; the number to ask for them by.
+        self, contrast: Contrast, counted: Marks | None = None, p: Floats | None = None
+    ) -> Places:
+        """Write down some gaps; their places in the table.
 
         Parameters
         ----------
@@ -194,155 +312,127 @@ class Ledger:
             (k,) their p-values, where they are not the contrast's own.
         """
         enough = contrast.units >= self.smallest
-        p = np.where(enough, contrast.p() if p is None else p, np.nan)
         self._contrasts.append(contrast)
-        self._p.append(p)
-        self._counted.append(np.ones(len(p), np.bool_) if counted is None else counted)
-        return len(self._p) - 1
+        self._p.append(np.where(enough, contrast.p() if p is None else p, np.nan))
+        self._counted.append(np.ones(len(contrast), np.bool_) if counted is None else counted)
+        self._size += len(contrast)
+        return np.arange(self._size - len(contrast), self._size)
 
-    def settle(self) -> None:
+    def settle(self) -> GapTable:
         """Decide what was found, over everything that was written down."""
-        p = np.concatenate([*self._p, np.empty(0)])
-        counted = np.concatenate([*self._counted, np.empty(0, np.bool_)])
+        p, counted = np.concatenate(self._p), np.concatenate(self._counted)
         known = np.where(counted, p, np.nan)
-        self.looked_at = int(np.count_nonzero(~np.isnan(known)))
-        self.threshold = significance.cutoff(known, self.rate)
-        adjusted = significance.adjusted(known)
-        self.found = int(np.count_nonzero(adjusted <= self.rate))
+        looked_at = int(np.count_nonzero(~np.isnan(known)))
+        threshold = significance.cutoff(known, self.rate)
+        q = significance.adjusted(known)
+        count = int(np.count_nonzero(q <= self.rate))
         # A mirror image has the adjusted p of a counted gap with its p.
         spare = np.flatnonzero(~counted & ~np.isnan(p))
-        if len(spare) and self.looked_at:
-            order = np.argsort(known)[: self.looked_at]
+        if len(spare) and looked_at:
+            order = np.argsort(known)[:looked_at]
             place = np.searchsorted(known[order], p[spare] * (1 - 1e-9))
-            adjusted[spare] = adjusted[order[np.minimum(place, self.looked_at - 1)]]
-        ends = np.cumsum([0, *(len(part) for part in self._p)])
-        self._adjusted = [adjusted[a:b] for a, b in itertools.pairwise(ends)]
-        confidence = self.rows.drawing.confidence
-        for c in self._contrasts:
-            low, high = c.interval(confidence)
-            self._low.append(low)
-            self._high.append(high)
-            self._visible.append(c.visible(self.threshold))
+            q[spare] = q[order[np.minimum(place, looked_at - 1)]]
+        ends = [c.interval(self.drawing.confidence) for c in self._contrasts]
+        lengths = [len(c) for c in self._contrasts]
 
-    def p(self, number: int) -> Floats:
-        """(k,) p-values."""
-        return self._p[number]
+        def column(of: Callable[[Contrast], Any]) -> NDArray[Any]:
+            return np.concatenate([np.empty(0, np.int64), *map(of, self._contrasts)])
 
-    def is_found(self, number: int) -> NDArray[np.bool_]:
-        """(k,) whether each gap held."""
-        with np.errstate(invalid="ignore"):
-            found: NDArray[np.bool_] = self._adjusted[number] <= self.rate
-        return found
-
-    def is_worse(self, number: int) -> NDArray[np.bool_]:
-        """(k,) whether the left side is at a disadvantage."""
-        c = self._contrasts[number]
-        with np.errstate(invalid="ignore"):
-            worse: NDArray[np.bool_] = (c.left.value - c.right.value) * worse_when(c.metric) > 0
-        return worse
-
-    def surprise(self, number: int) -> Floats:
-        """(k,) how many standard deviations from no difference; finer than p where p is tiny."""
-        return np.where(np.isnan(self._p[number]), np.nan, self._contrasts[number].surprise)
-
-    def values(self, number: int, i: int) -> tuple[float, float]:
-        """The figure of the left and that of the right side of one gap."""
-        c = self._contrasts[number]
-        return float(c.left.value[i]), float(c.right.value[i])
-
-    def gap(self, number: int, i: int, *, flipped: bool = False, metric: str = "") -> Gap:
-        """The record of one gap; `flipped` tells an error as an accuracy, under another name."""
-        c = self._contrasts[number]
-        value = float(c.left.value[i] - c.right.value[i])
-        low, high = float(self._low[number][i]), float(self._high[number][i])
-        if flipped:
-            value, low, high = -value, -high, -low
-        drawing = self.rows.drawing
-        return Gap(
-            metric=metric or c.metric,
-            value=value,
-            low=low,
-            high=high,
-            p=float(self._p[number][i]),
-            adjusted_p=float(self._adjusted[number][i]),
-            smallest_visible=float(self._visible[number][i]),
-            state=self._state(number, i),
-            n=int(c.images[i]),
-            rest_n=int(c.rest_images[i]),
-            people=int(c.left.units[i]) if drawing.by_person else None,
-            rest_people=int(c.right.units[i]) if drawing.by_person else None,
-            method=c.method,
-            draws=0 if "DeLong" in c.method else drawing.draws,
-            undefined_draws=int(c.lost[i]),
-            confidence=drawing.confidence,
+        return GapTable(
+            metric=np.repeat([c.metric for c in self._contrasts], lengths).astype(np.str_),
+            method=np.repeat([c.method for c in self._contrasts], lengths).astype(np.str_),
+            drawn=np.repeat([c.drawn for c in self._contrasts], lengths).astype(np.bool_),
+            left=column(lambda c: c.left.value),
+            right=column(lambda c: c.right.value),
+            low=np.concatenate([np.empty(0), *(low for low, _ in ends)]),
+            high=np.concatenate([np.empty(0), *(high for _, high in ends)]),
+            p=p,
+            q=q,
+            visible=column(lambda c: c.visible(threshold)),
+            surprise=column(lambda c: c.surprise),
+            n=column(lambda c: c.images),
+            rest_n=column(lambda c: c.rest_images),
+            units=column(lambda c: c.left.units),
+            rest_units=column(lambda c: c.right.units),
+            lost=column(lambda c: c.lost),
+            looked_at=looked_at,
+            threshold=threshold,
+            rate=self.rate,
+            count=count,
+            drawing=self.drawing,
         )
-
-    def _state(self, number: int, i: int) -> State:
-        if np.isnan(self._p[number][i]):
-            return "too few to say"
-        return "found" if self._adjusted[number][i] <= self.rate else "not found"
 
 
 # --- figures -------------------------------------------------------------------------------------
 
 
-def estimates(moments: Moments, side: int, rows: Rows) -> dict[str, Estimate]:
-    """Every figure of a side with its interval."""
-    return {
-        name: _estimate(moments, i, side, rows)
-        for i, name in enumerate(moments.figures)
-        if name != "calibration_noise"
-    }
+def estimates(
+    moments: Moments, sides: Sequence[int] | Places, rows: Rows, names: Sequence[str] = ()
+) -> list[dict[str, Estimate]]:
+    """Figures of some sides with their intervals; without names every figure."""
+    names = names or [name for name in moments.figures if name != "calibration_noise"]
+    columns = {name: _column(moments, name, np.asarray(sides, np.intp), rows) for name in names}
+    return [{name: column[k] for name, column in columns.items()} for k in range(len(sides))]
 
 
-def _estimate(moments: Moments, i: int, side: int, rows: Rows) -> Estimate:
-    name, drawing = moments.figures[i], rows.drawing
-    one = np.asarray([side])
-    here = moments.side(name, one)
-    method = bootstrap_name(rows)
+def _column(moments: Moments, name: str, sides: Places, rows: Rows) -> list[Estimate]:
+    """One figure of some sides."""
+    i, drawing = moments.row(name), rows.drawing
+    here = moments.side(name, sides)
+    methods = [bootstrap_name(drawing)] * len(sides)
     if name == "calibration_error":
-        low, high = _deviation(moments, side, here, drawing.confidence)
+        low, high = _deviation(moments, sides, here, drawing.confidence)
     elif name in _MEANS:
-        ends = significance.mean_interval(here, drawing.confidence)
-        low, high = (float(e[0]) if np.isfinite(e[0]) else math.nan for e in ends)
+        low, high = significance.mean_interval(here, drawing.confidence)
+        low, high = (np.where(np.isfinite(end), end, math.nan) for end in (low, high))
     else:
-        ends = significance.score_interval(here, drawing.confidence)
-        low, high = float(ends[0][0]), float(ends[1][0])
-        if here.spread[0] == 0 and not np.isnan(here.value[0]):
-            method = "Wilson by person" if drawing.by_person else "Wilson"
-    return Estimate(
-        value=float(here.value[0]),
-        low=low,
-        high=high,
-        n=int(moments.images[i, side]),
-        method=method,
-        people=int(here.units[0]) if drawing.by_person else None,
-        draws=drawing.draws,
-        undefined_draws=int(moments.undefined[i, side]),
-        confidence=drawing.confidence,
-    )
+        low, high = significance.score_interval(here, drawing.confidence)
+        exact = (here.spread == 0) & ~np.isnan(here.value)
+        wilson = "Wilson by person" if drawing.by_person else "Wilson"
+        methods = [wilson if e else m for e, m in zip(exact, methods, strict=True)]
+    return [
+        Estimate(
+            value=float(here.value[k]),
+            low=float(low[k]),
+            high=float(high[k]),
+            n=int(moments.images[i, side]),
+            method=methods[k],
+            people=int(here.units[k]) if drawing.by_person else None,
+            draws=drawing.draws,
+            undefined_draws=int(moments.undefined[i, side]),
+            confidence=drawing.confidence,
+        )
+        for k, side in enumerate(sides)
+    ]
 
 
-def _deviation(moments: Moments, side: int, here: Side, confidence: float) -> tuple[float, float]:
+def _deviation(
+    moments: Moments, sides: Places, here: Side, confidence: float
+) -> tuple[Floats, Floats]:
     """As in `intervals`: low is what remains after the noise that few draws exceed."""
-    value, units = float(here.value[0]), int(here.units[0])
-    if math.isnan(value) or units < 2:
-        return math.nan, math.nan
     noise = moments.row("calibration_noise")
-    quantile = float(student_quantile(confidence, units - 1))
-    chance = moments.mean[noise, side] + quantile * moments.spread[noise, side]
-    return max(0.0, value - float(chance)), value + quantile * float(here.spread[0])
+    quantile = student_quantile(confidence, np.maximum(here.units - 1, 1))
+    chance = moments.mean[noise, sides] + quantile * moments.spread[noise, sides]
+    unknown = np.isnan(here.value) | (here.units < 2)
+    # fmax: what is unknown of the noise is no reason to leave the end open.
+    low, high = np.fmax(0.0, here.value - chance), here.value + quantile * here.spread
+    return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
 
-def side_estimate(side: Side, i: int, images: int, rows: Rows, method: str) -> Estimate:
-    """One score of a side that does not come from `measure`, with its interval."""
-    low, high = significance.score_interval(side[np.asarray([i])], rows.drawing.confidence)
-    return Estimate(
-        value=float(side.value[i]),
-        low=float(low[0]),
-        high=float(high[0]),
-        n=images,
-        method=method,
-        people=int(side.units[i]) if rows.drawing.by_person else None,
-        confidence=rows.drawing.confidence,
-    )
+def score_estimates(
+    side: Side, images: Sequence[int] | Counts, drawing: Resample, method: str
+) -> list[Estimate]:
+    """Scores of sides that do not come from draws, with their intervals."""
+    low, high = significance.score_interval(side, drawing.confidence)
+    return [
+        Estimate(
+            value=float(side.value[i]),
+            low=float(low[i]),
+            high=float(high[i]),
+            n=int(images[i]),
+            method=method,
+            people=int(side.units[i]) if drawing.by_person else None,
+            confidence=drawing.confidence,
+        )
+        for i in range(len(side.value))
+    ]

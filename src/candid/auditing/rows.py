@@ -15,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.predictions import Attribute, Predictions, binned
+from candid.records import Estimate
+from candid.records.audit import Condition
 from candid.stats.clusters import draw_counts
 from candid.stats.intervals import Resample
+from candid.stats.proportions import shares
 
 Singles = NDArray[np.float32]
+Marks = NDArray[np.bool_]
 Key = tuple[tuple[int, int], ...]
 
 KNOWN, LABEL = -1, -1
@@ -72,9 +76,9 @@ class Rows:
         return len(self.predictions.classes)
 
     @cached_property
-    def wrong(self) -> NDArray[np.bool_]:
+    def wrong(self) -> Marks:
         """(n,) whether the image is classified otherwise than labelled."""
-        wrong: NDArray[np.bool_] = self.predictions.prediction != self.predictions.label
+        wrong: Marks = self.predictions.prediction != self.predictions.label
         return wrong
 
     @cached_property
@@ -92,13 +96,28 @@ class Rows:
         }
         return tuple(sorted(kept))
 
-    def mask(self, key: Key) -> NDArray[np.bool_]:
+    def mask(self, key: Key) -> Marks:
         """(n,) which images belong to a group."""
         inside = np.ones(len(self), dtype=np.bool_)
         for a, value in key:
             data = self.predictions.label if a == LABEL else self.attributes[a].data
             inside &= (data >= 0) if value == KNOWN and a != LABEL else (data == value)
         return inside
+
+    def conditions(self, key: Key) -> tuple[Condition, ...]:
+        """A key in words, without labels."""
+        return tuple(
+            Condition(self.attributes[a].name, self.attributes[a].values[v])
+            for a, v in key
+            if a != LABEL
+        )
+
+    def shares(self, hits: Marks, of: Marks) -> list[Estimate]:
+        """Shares of images, (n,) or (n, k) marks, with intervals by person where they are known."""
+        hits = hits[:, None] if hits.ndim == 1 else hits
+        of = np.broadcast_to(of[:, None] if of.ndim == 1 else of, hits.shape)
+        cluster = self.drawing.unit if self.drawing.by_person else None
+        return shares(hits, of, cluster, self.drawing.confidence)
 
     @cached_property
     def by_unit(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
