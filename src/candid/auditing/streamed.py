@@ -9,30 +9,32 @@ says what.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.audit import looked_at, nobody_known, of_singles
+from candid.auditing.audit import of_singles
 from candid.auditing.figures import Figures
-from candid.auditing.findings import Teller
-from candid.auditing.gaps import Ledger, estimates
+from candid.auditing.findings import Held, Seen, group_finding, held_singles, surest_first
+from candid.auditing.gaps import Ledger, estimates, score_estimates
+from candid.auditing.intersections import make_grid
 from candid.auditing.moments import Sums, moments_of
-from candid.auditing.rows import Rows
-from candid.auditing.single_groups import Measured, Singles
-from candid.auditing.tally import CELLS, MOST_PEOPLE, STRATA, Tally, people
+from candid.auditing.rows import LABEL, Rows
+from candid.auditing.single_groups import Measured, Shares, write_down
+from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people
+from candid.auditing.text import looked_at_note, nobody_known
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split
-from candid.records.audit import AuditFinding, Condition, Grid, SplitAudit
+from candid.records.audit import Grid, SplitAudit
 from candid.settings import AuditConfig
 from candid.stats.intervals import Resample
-from candid.stats.significance import Side, score_interval
+from candid.stats.significance import Side
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+Marks = NDArray[np.bool_]
 
 LEFT_OUT = (
     "A folder of tables is summed up row by row, so what needs all images at once is left out: "
@@ -42,330 +44,238 @@ LEFT_OUT = (
 _DRAWN = 2_000_000  # numbers per block of draws
 
 
-def streamed(
-    tally: Tally,
-    classes: tuple[str, ...],
-    attributes: Sequence[Attribute],
-    to: Remap,
-    config: AuditConfig,
-    *,
-    target: str,
-    split: Split,
-    by_person: bool,
-    hard: bool,
-) -> SplitAudit:
-    """The audit of one split from its tally.
+@dataclass(frozen=True, eq=False)
+class Meaning:
+    """What a tally's numbers mean.
 
-    Parameters
+    Attributes
     ----------
-    tally
-        Of all its rows.
-    classes, attributes
-        The label's values; the attributes with their values (and no data).
-    to
-        What the tally's codes mean.
-    config
-        Draws, seed, how small a group may be, false discovery rate.
-    target, split
-        What to call the label, and the split.
+    target, classes
+        What to call the label, and its values.
+    attributes
+        Those that were counted, with their values and no data.
+    values
+        By attribute, (codes,) the place of each code among its values; -1: counts as empty.
     by_person
         Whether identities are known.
     hard
         Whether there are answers and no probabilities.
     """
-    rows = _no_rows(target, classes, attributes, config, by_person, hard)
+
+    target: str
+    classes: tuple[str, ...]
+    attributes: Sequence[Attribute]
+    values: Mapping[str, Codes]
+    by_person: bool
+    hard: bool
+
+    def rows(self, config: AuditConfig) -> Rows:
+        """Names and settings for those who ask for them; the images have gone by."""
+        nothing, words = np.empty(0, np.int16), np.empty(0, np.str_)
+        probability = np.empty((0, len(self.classes)))
+        predictions = Predictions(
+            self.target, self.classes, words, words, nothing, probability, hard=self.hard
+        )
+        drawing = Resample(
+            *(np.empty(0, np.intp), STRATA, self.by_person),
+            *(config.draws, config.seed, config.confidence),
+        )
+        return Rows(predictions, tuple(replace(a, data=nothing) for a in self.attributes), drawing)
+
+
+def streamed(tally: Tally, meaning: Meaning, config: AuditConfig, split: Split) -> SplitAudit:
+    """The audit of one split from its tally of all its rows."""
+    rows = meaning.rows(config)
     ledger = Ledger(rows, config.smallest, config.false_discovery_rate)
-    singles = _FromSums(rows, ledger, tally, to)
-    ledger.settle()
-    groups = singles.groups()
-    found = sorted(Teller(rows, ledger, 0).singles(singles), key=lambda f: -f.surprise)
-    units = singles.everyone["accuracy"].people or 0
-    notes = [LEFT_OUT]
-    if by_person:
-        notes.append(
+    figures = Figures(rows.predictions.classes, rich=True, bins=1)
+    weights = _poisson(rows.drawing)
+    # Of the words of all splits, those that this one has seen.
+    values = {name: meaning.values[name][: len(t.count)] for name, t in tally.tables.items()}
+    counted = [_counted(tally, a, values[a.name]) for a in rows.attributes]
+    parts = [
+        _measure(rows, ledger, figures, weights, tally, a, groups)
+        for a, groups in enumerate(counted)
+    ] or [_measure(rows, ledger, figures, weights, tally, None, None)]
+    everyone = estimates(parts[0].moments, [0], rows, parts[0].names)[0]
+    table = ledger.settle()
+    held = surest_first(table, list(held_singles(table, parts)))[: config.findings]
+    notes = [LEFT_OUT, nobody_known(split)]
+    if meaning.by_person:
+        notes[1] = (
             "People were counted by hashing, within about 1% up to 300,000 of them; "
             f"{MOST_PEOPLE:,} stands for that many or more."
         )
-    else:
-        notes.append(nobody_known(split))
+    people = everyone["accuracy"].people or 0
     return replace(
-        of_singles(singles, groups, split, tally.n, units),
-        findings=tuple(singles.counted(f.finding) for f in found[: config.findings]),
-        notes=(*notes, *looked_at(ledger)),
-        grid=singles.grid() if tally.pairs and attributes else None,
+        of_singles(rows, table, parts, everyone, split, tally.n, people, config),
+        findings=tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held),
+        notes=(*notes, *looked_at_note(table.looked_at, table.threshold, table.rate)),
+        grid=_grid(tally, rows, values) if tally.pairs and rows.attributes else None,
     )
 
 
-class Remap:
-    """What the tally's codes mean.
-
-    Parameters
-    ----------
-    label, answer
-        (codes,) the class of each.
-    values
-        By attribute, (codes,) the place of each among its values.
-    """
-
-    def __init__(
-        self, label: NDArray[Any], answer: NDArray[Any], values: dict[str, NDArray[Any]]
-    ) -> None:
-        self.label, self.answer, self.values = label, answer, values
-
-    def table(self, x: NDArray[Any], name: str, values: int, classes: int) -> NDArray[Any]:
-        """(strata, 1 + values, classes, classes): place 0 is for what is unknown."""
-        out = np.zeros((len(x), 1 + values, classes, classes), x.dtype)
-        place = np.zeros(1, np.intp)
-        if name:
-            place = np.concatenate([place, 1 + np.asarray(self.values[name], np.intp)])
-        used = [
-            (v, i, j)
-            for v in range(min(x.shape[1], len(place)))
-            for i in range(min(x.shape[2], len(self.label)))
-            for j in range(min(x.shape[3], len(self.answer)))
-        ]
-        for v, i, j in used:
-            into = out[:, place[v], self.label[i], self.answer[j]]
-            if x.dtype == np.bool_:
-                into |= x[:, v, i, j]
-            else:
-                into += x[:, v, i, j]
-        return out
+# --- sums ----------------------------------------------------------------------------------------
 
 
-def _no_rows(
-    target: str,
-    classes: tuple[str, ...],
-    attributes: Sequence[Attribute],
-    config: AuditConfig,
-    by_person: bool,
-    hard: bool,
-) -> Rows:
-    """Names and settings for those who ask for them; the images have gone by."""
-    nothing = np.empty(0, np.int16)
-    predictions = Predictions(
-        target=target,
-        classes=classes,
-        ids=np.empty(0, np.str_),
-        split=np.empty(0, np.str_),
-        label=nothing,
-        probability=np.empty((0, len(classes))),
-        hard=hard,
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """The sums of one attribute's values, as in `tally.Cells`; or those of everyone."""
+
+    count: Counts
+    sure: Floats
+    seen: Marks
+
+    def side(self, values: Sequence[int], labels: Sequence[int]) -> tuple[Counts, Floats, Marks]:
+        """(strata, labels, answers), (strata,), (cells, labels, answers) of some of the images."""
+        cells, marks = np.zeros_like(self.count[0]), np.zeros_like(self.seen[0])
+        cells[:, labels] = self.count[values].sum(0)[:, labels]
+        marks[:, labels] = self.seen[values].any(0)[:, labels]
+        return cells, self.sure[values].sum(0)[:, labels].sum((1, 2)), marks
+
+
+def _counted(tally: Tally, attribute: Attribute, values: Codes) -> Counted:
+    """The sums of an attribute by value: several codes may mean the same."""
+    table, known = tally.tables[attribute.name], values >= 0
+    columns = [
+        np.zeros((len(attribute.values), *column.shape[1:]), column.dtype)
+        for column in (table.count, table.sure, table.seen)
+    ]
+    for into, column in zip(columns, (table.count, table.sure, table.seen), strict=True):
+        add = np.logical_or if column.dtype == np.bool_ else np.add
+        add.at(into, values[known], column[known])
+    return Counted(*columns)
+
+
+def _measure(
+    rows: Rows,
+    ledger: Ledger,
+    figures: Figures,
+    weights: Sequence[NDArray[np.uint8]],
+    tally: Tally,
+    a: int | None,
+    groups: Counted | None,
+) -> Measured:
+    """One attribute's sides: everyone, then the groups, their rests, and the groups by label."""
+    everyone = Counted(tally.everyone.count, tally.everyone.sure, tally.everyone.seen)
+    anyone = list(range(rows.classes))
+    sides = [everyone.side([0], anyone)]
+    values = range(0 if groups is None else len(groups.count))
+    if groups is not None:
+        sides += [groups.side([v], anyone) for v in values]
+        sides += [groups.side([w for w in values if w != v], anyone) for v in values]
+        sides += [groups.side([v], [c]) for v in values for c in anyone]
+    group = 1 + np.arange(len(values))
+    between = itertools.combinations(group.tolist(), 2)
+    pairs = np.array([*zip(group, group + len(values), strict=True), *between], np.intp)
+    sums = _sums(rows, figures, sides)
+    drawn = (block.astype(np.float32) for block in weights)
+    moments = moments_of(sums, pairs.reshape(-1, 2), figures, drawn)
+    names = [name for name in figures.names if not name.startswith("calibration")]
+    own = [] if a is None else [(a, v) for v in values]
+    within = 1 + 2 * len(values) + np.arange(len(values) * rows.classes)
+    return Measured(
+        moments=moments,
+        names=tuple(names),  # the calibration error needs a sum per bin
+        values=own,
+        sides=group,
+        within=within.reshape(len(values), rows.classes),
+        between={} if a is None else {a: len(values)},
+        shares=[] if groups is None else [_shares(rows, groups, v) for v in values],
+        areas=[],  # an area needs every probability
+        gaps={} if a is None else write_down(rows, ledger, moments, own, group)[0],
     )
-    empty = tuple(replace(a, data=nothing) for a in attributes)
-    drawing = Resample(
-        np.empty(0, np.intp), STRATA, by_person, config.draws, config.seed, config.confidence
-    )
-    return Rows(predictions, empty, drawing, bins=1)
 
 
-class _FromSums(Singles):
-    """The single groups, from sums instead of rows."""
-
-    def __init__(self, rows: Rows, ledger: Ledger, tally: Tally, to: Remap) -> None:
-        self.rows, self.ledger, self.tally, self.to = rows, ledger, tally, to
-        self.figures = Figures(rows.predictions.classes, rich=True, bins=1)
-        self._weights = _poisson(rows.drawing)
-        self._counts: dict[int, Counts] = {}
-        self._seen: dict[int, NDArray[np.bool_]] = {}
-        self.parts = [self._part(a) for a in range(len(rows.attributes))] or [self._part(None)]
-        self.everyone = self.figures_of(self.parts[0], 0)
-
-    def _part(self, a: int | None) -> Measured:
-        """One attribute's sides: everyone, then per value the group, its rest, its labels."""
-        rows, classes = self.rows, self.rows.classes
-        values = 0 if a is None else len(rows.attributes[a].values)
-        name = "" if a is None else rows.attributes[a].name
-        source = self.tally.everyone if a is None else self.tally.tables[name]
-        count, sure, seen = (
-            self.to.table(x, name, values, classes)
-            for x in (source.count, source.sure, source.seen)
-        )
-        everything, known = list(range(1 + values)), list(range(1, 1 + values))
-        anyone = list(range(classes))
-        # Each side: which values, and which labels.
-        sides: list[tuple[list[int], list[int]]] = [(everything, anyone)]
-        group = [self._side(sides, [v], anyone) for v in known]
-        rest = [self._side(sides, [w for w in known if w != v], anyone) for v in known]
-        within = [[self._side(sides, [v], [c]) for c in anyone] for v in known]
-        between = list(itertools.combinations(range(values), 2))
-        pairs = [*zip(group, rest, strict=True), *((group[i], group[j]) for i, j in between)]
-        moments = moments_of(
-            self._sums(count, sure, seen, sides),
-            np.asarray(pairs, np.intp).reshape(-1, 2),
-            self.figures,
-            (block.astype(np.float32) for block in self._weights),
-        )
-        part = Measured(
-            moments=moments,
-            values=[] if a is None else [(a, v) for v in range(values)],
-            sides=np.asarray(group, np.intp),
-            within=np.asarray(within, np.intp).reshape(values, classes),
-            between=({} if a is None else {a: {ij: values + k for k, ij in enumerate(between)}}),
-            numbers={},
-            area=Side(np.empty(0), np.empty(0), np.empty(0, np.int64)),
-            area_images=np.empty(0, np.int64),
-        )
-        if a is not None:
-            self._counts[a], self._seen[a] = count, seen
-            self.write_down(part)
-        return part
-
-    @staticmethod
-    def _side(
-        sides: list[tuple[list[int], list[int]]], values: list[int], labels: list[int]
-    ) -> int:
-        sides.append((values, labels))
-        return len(sides) - 1
-
-    def _sums(
-        self,
-        count: Counts,
-        sure: Floats,
-        seen: NDArray[np.bool_],
-        sides: Sequence[tuple[list[int], list[int]]],
-    ) -> Sums:
-        k = self.rows.classes
-        per_class = 2 * k if k == 2 else 3 * k
-        whole = np.zeros((per_class + 2, STRATA, len(sides)), np.float32)
-        exact = np.zeros((per_class + 2, len(sides)))
-        kinds = self.figures.behind(self.rows)[1]
-        units = np.zeros((len(kinds), len(sides)), np.int64)
-        images = np.zeros_like(units)
-        for s, (values, labels) in enumerate(sides):
-            cells = np.zeros((STRATA, k, k), np.int64)
-            cells[:, labels] = count[:, values].sum(1)[:, labels]
-            confidence = sure[:, values][:, :, labels].sum((1, 2, 3))
-            if self.rows.predictions.hard:
-                confidence = np.full(STRATA, np.nan)
-            hit = np.diagonal(cells, axis1=1, axis2=2)
-            columns = [cells.sum(2), hit, *([cells.sum(1)] if k > 2 else [])]
-            columns += [confidence[:, None], (confidence - hit.sum(1))[:, None]]
-            sums = np.concatenate(columns, axis=1, dtype=np.float64)
-            whole[:, :, s], exact[:, s] = sums.T, sums.sum(0)
-            marks = np.zeros((CELLS, k, k), np.bool_)
-            marks[:, labels] = _any(seen[:, values], 1)[:, labels]
-            behind, people_behind = _behind(cells.sum(0), marks)
-            images[:, s] = behind[kinds]
-            units[:, s] = people_behind[kinds]
-        units = np.minimum(units, images) if self.rows.drawing.by_person else images
-        place = np.arange(len(sides))
-        return Sums(whole, exact, place, np.full(len(sides), -1, np.intp), units, images)
-
-    # --- what Singles asks for ---
-
-    def figures_of(self, m: Measured, side: int) -> dict[str, Estimate]:
-        """Without the calibration error: it needs a sum per bin."""
-        found = estimates(m.moments, side, self.rows)
-        del found["calibration_error"]
-        return found
-
-    def area_of(self, m: Measured, i: int) -> dict[str, Estimate]:
-        """None: an area needs every probability."""
-        return {}
-
-    def shares_alone(self, a: int, v: int) -> list[Estimate]:
-        """How large a group is, and in what share of it each class is the label."""
-        count, seen = self._counts[a], self._seen[a]
-        mine, known = count[:, 1 + v].sum((1, 2)), count[:, 1:].sum((1, 2, 3))
-        shares = [self._share(mine, known, _any(seen[:, 1:], (1, 2, 3)))]
-        bearers = _any(seen[:, 1 + v], (1, 2))
-        return shares + [
-            self._share(count[:, 1 + v, c].sum(1), mine, bearers) for c in range(self.rows.classes)
-        ]
-
-    def share_within(self, a: int, v: int, c: int) -> Estimate:
-        """How large a group is among the images of one class."""
-        count, seen = self._counts[a], self._seen[a]
-        return self._share(
-            count[:, 1 + v, c].sum(1), count[:, 1:, c].sum((1, 2)), _any(seen[:, 1:, c], (1, 2))
-        )
-
-    def _share(self, hits: Counts, of: Counts, seen: NDArray[np.bool_]) -> Estimate:
-        """Σ hits / Σ of over strata, with Wilson's interval at the effective size."""
-        drawing = self.rows.drawing
-        total, units = int(of.sum()), int(people(np.count_nonzero(seen)))
-        units = min(units, total) if drawing.by_person else total
-        method = "Wilson, effective size by person" if drawing.by_person else "Wilson"
-        with np.errstate(invalid="ignore", divide="ignore"):
-            p = np.float64(hits.sum()) / total
-            strata = max(int(np.count_nonzero(of)), 2)
-            square = float(np.sum((hits - p * of) ** 2)) * strata / (strata - 1)
-            spread = np.sqrt(square) / total if drawing.by_person else np.sqrt(p * (1 - p) / total)
-        side = Side(np.array([p]), np.array([spread]), np.array([units]))
-        low, high = score_interval(side, drawing.confidence)
-        return Estimate(
-            float(p),
-            float(low[0]),
-            float(high[0]),
-            n=total,
-            method=method,
-            people=units if drawing.by_person else None,
-            confidence=drawing.confidence,
-        )
-
-    # --- what the audit asks for ---
-
-    def counted(self, found: AuditFinding) -> AuditFinding:
-        """A finding with the number of mistakes of its group."""
-        (condition,) = found.conditions
-        a = [x.name for x in self.rows.attributes].index(condition.attribute)
-        v = self.rows.attributes[a].values.index(condition.value)
-        cells = self._counts[a][:, 1 + v].sum(0)
-        if found.label is not None:
-            kept = self.rows.predictions.classes.index(found.label)
-            cells = cells * (np.arange(len(cells)) == kept)[:, None]
-        total = int(cells.sum())
-        return replace(
-            found, finding=replace(found.finding, count=total - int(np.trace(cells)), of=total)
-        )
-
-    def grid(self) -> Grid:
-        """All pairs of values: how many images, and how accurate; no interval, nothing found."""
-        names = [(a.name, v) for a in self.rows.attributes for v in range(len(a.values))]
-        place = {name: i for i, name in enumerate(names)}
-        images = np.zeros((len(names), len(names)), np.int64)
-        wrong = np.zeros_like(images)
-        known = {}
-        for one, two in itertools.product(self.rows.attributes, repeat=2):
-            left = [place[one.name, int(v)] for v in self.to.values[one.name]]
-            right = [place[two.name, int(w)] for w in self.to.values[two.name]]
-            both = self.tally.common(one.name, two.name)
-            for x, into in zip(both, (images, wrong), strict=True):
-                np.add.at(into, np.ix_(left, right), x)
-            known[one.name, two.name] = [int(x.sum()) for x in both]
-        n = np.array([[known[a, b][0] for b, _ in names] for a, _ in names])
-        mistakes = np.array([[known[a, b][1] for b, _ in names] for a, _ in names])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            accuracy = 1 - wrong / images
-            gap = accuracy - (1 - (mistakes - wrong) / (n - images))
-        values = {a.name: a.values for a in self.rows.attributes}
-        return Grid(
-            conditions=tuple(Condition(name, values[name][v]) for name, v in names),
-            n=tuple(tuple(map(int, line)) for line in images),
-            accuracy=_rounded(accuracy),
-            gap=_rounded(gap),
-            found=tuple((False,) * len(names) for _ in names),
-        )
+def _sums(rows: Rows, figures: Figures, sides: Sequence[tuple[Counts, Floats, Marks]]) -> Sums:
+    """What `Figures` takes, of sides that are keys of their own."""
+    kinds = figures.behind(rows)[1]
+    whole, exact, images, units = [], [], [], []
+    for cells, confidence, marks in sides:
+        sure = np.full(STRATA, np.nan) if rows.predictions.hard else confidence
+        hit = np.diagonal(cells, axis1=1, axis2=2)
+        answered = [cells.sum(1)] if rows.classes > 2 else []
+        columns = [cells.sum(2), hit, *answered, sure[:, None], (sure - hit.sum(1))[:, None]]
+        sums = np.concatenate(columns, axis=1, dtype=np.float64)
+        whole.append(sums.astype(np.float32).T)
+        exact.append(sums.sum(0))
+        behind, people_behind = _behind(cells.sum(0), marks)
+        images.append(behind[kinds])
+        units.append(people_behind[kinds])
+    n = np.stack(images, axis=1)
+    persons = np.minimum(np.stack(units, axis=1), n) if rows.drawing.by_person else n
+    place = np.arange(len(sides))
+    alone = np.full(len(sides), -1, np.intp)
+    return Sums(np.stack(whole, axis=2), np.stack(exact, axis=1), place, alone, persons, n)
 
 
-def _behind(cells: Counts, seen: NDArray[np.bool_]) -> tuple[Counts, Counts]:
+def _behind(cells: Counts, seen: Marks) -> tuple[Counts, Counts]:
     """Images and people behind each kind of figure, as `Figures.behind` numbers the kinds."""
     k = len(cells)
-    whole = np.ones((k, k), np.bool_)
-    kinds = [whole]
-    kinds += [np.broadcast_to((np.arange(k) == c)[:, None], (k, k)) for c in range(k)]
-    if k > 2:
-        kinds += [~kind for kind in kinds[1:]]
-    kinds += [np.broadcast_to(np.arange(k) == c, (k, k)) for c in range(k)]
-    images = np.array([cells[kind].sum() for kind in kinds])
-    occupied = np.array([np.count_nonzero(seen[:, kind].any(1)) for kind in kinds])
-    return images, people(occupied)
+    own = np.broadcast_to(np.eye(k, dtype=np.bool_)[:, :, None], (k, k, k))
+    kinds = [np.ones((1, k, k), np.bool_), own, *([~own] if k > 2 else []), own.swapaxes(1, 2)]
+    marks = np.concatenate(kinds)
+    occupied = np.array([np.count_nonzero(seen[:, kind].any(1)) for kind in marks])
+    return np.array([cells[kind].sum() for kind in marks]), people(occupied)
 
 
-def _any(marks: NDArray[np.bool_], axis: int | tuple[int, ...]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.any(marks, axis=axis)
-    return found
+def _shares(rows: Rows, groups: Counted, v: int) -> Shares:
+    """As `single_groups.Shares` of one value, by strata."""
+    count, seen, classes = groups.count, groups.seen, range(rows.classes)
+    mine, known = count[v].sum((1, 2)), count.sum((0, 2, 3))
+    bearers, anyone = seen[v].any((1, 2)), seen.any((0, 2, 3))
+    labels = count[v].sum(2)
+    return Shares(
+        _share(rows, mine, known, anyone),
+        [_share(rows, labels[:, c], mine, bearers) for c in classes],
+        [
+            _share(rows, labels[:, c], count[:, :, c].sum((0, 2)), seen[:, :, c].any((0, 2)))
+            for c in classes
+        ],
+    )
+
+
+def _share(rows: Rows, hits: Counts, of: Counts, seen: Marks) -> Estimate:
+    """Σ hits / Σ of over strata, with Wilson's interval at the effective size."""
+    by_person, total = rows.drawing.by_person, int(of.sum())
+    units = min(int(people(np.count_nonzero(seen))), total) if by_person else total
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = np.float64(hits.sum()) / total
+        strata = max(int(np.count_nonzero(of)), 2)
+        square = float(np.sum((hits - p * of) ** 2)) * strata / (strata - 1)
+        spread = np.sqrt(square) / total if by_person else np.sqrt(p * (1 - p) / total)
+    side = Side(np.array([p]), np.array([spread]), np.array([units]))
+    method = "Wilson, effective size by person" if by_person else "Wilson"
+    return score_estimates(side, [total], rows.drawing, method)[0]
+
+
+def _seen(counted: Sequence[Counted], held: Held) -> Seen:
+    """The number of mistakes of a group."""
+    ((a, v),) = (pair for pair in held.key if pair[0] != LABEL)
+    cells = counted[a].count[v].sum(0)
+    for _, label in (pair for pair in held.key if pair[0] == LABEL):
+        cells = cells * (np.arange(len(cells)) == label)[:, None]
+    return Seen(int(cells.sum() - np.trace(cells)), int(cells.sum()))
+
+
+def _grid(tally: Tally, rows: Rows, values: Mapping[str, Codes]) -> Grid:
+    """All pairs of values: how many images, and how accurate; no interval, nothing found."""
+    own = [range(len(a.values)) for a in rows.attributes]
+    start = np.cumsum([0, *map(len, own)])
+    images, wrong, n, mistakes = np.zeros((4, start[-1], start[-1]), np.int64)
+    for i, j in itertools.product(range(len(own)), repeat=2):
+        one, two = (values[rows.attributes[k].name] for k in (i, j))
+        known = np.ix_(np.flatnonzero(one >= 0), np.flatnonzero(two >= 0))
+        left, right = start[i] + one[one >= 0], start[j] + two[two >= 0]
+        block = np.s_[start[i] : start[i + 1], start[j] : start[j + 1]]
+        both = tally.common(rows.attributes[i].name, rows.attributes[j].name)
+        for counts, into, whole in zip(both, (images, wrong), (n, mistakes), strict=True):
+            np.add.at(into, np.ix_(left, right), counts[known])
+            whole[block] = counts[known].sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy = 1 - wrong / images
+        gap = accuracy - (1 - (mistakes - wrong) / (n - images))
+    names = rows.conditions(tuple((a, v) for a, vs in enumerate(own) for v in vs))
+    return make_grid(names, images, accuracy, gap, np.zeros(images.shape, np.bool_))
 
 
 def _poisson(drawing: Resample) -> list[NDArray[np.uint8]]:
@@ -376,7 +286,3 @@ def _poisson(drawing: Resample) -> list[NDArray[np.uint8]]:
         rng.poisson(1.0, (min(step, drawing.draws - start), STRATA)).astype(np.uint8)
         for start in range(0, drawing.draws, step)
     ]
-
-
-def _rounded(values: Floats) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(round(float(x), 5) for x in line) for line in values)
