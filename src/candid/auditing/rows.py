@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from candid.predictions import Attribute, Predictions, binned
 from candid.records import Estimate
 from candid.records.audit import Condition
-from candid.stats.clusters import draw_counts
+from candid.stats.clusters import draw_counts, people
 from candid.stats.intervals import Resample
 from candid.stats.proportions import shares
 
@@ -163,6 +163,12 @@ class Rows:
             yield block
         if fits:
             self._kept.extend(kept)
+
+
+def cluster_of(predictions: Predictions) -> NDArray[np.int64] | None:
+    """(n,) the person of each image; None where no identity is known."""
+    known = predictions.identity is not None and bool((predictions.identity >= 0).any())
+    return people(predictions.identity) if known else None
 
 
 def rows_of(
