@@ -10,9 +10,10 @@ from scipy import stats
 
 from auditing.audited import crowd, predictions
 from candid.auditing.figures import Figures
-from candid.auditing.gaps import Ledger, contrast, estimates
+from candid.auditing.gaps import Ledger, contrast
 from candid.auditing.groups import Plan, measure
 from candid.auditing.rows import KNOWN, rows_of
+from candid.auditing.side_figures import estimates
 from candid.stats import metrics
 from candid.stats.intervals import Figure, bootstrap, resample
 

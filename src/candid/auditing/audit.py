@@ -8,42 +8,23 @@ least 95 of 100 cases, whatever number of groups there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from candid.auditing.abstention import abstention
 from candid.auditing.confounding import adjusted_gaps
-from candid.auditing.cross_fit import Halves, search_and_test, slices
-from candid.auditing.findings import (
-    Held,
-    group_finding,
-    held_cues,
-    held_pairs,
-    held_singles,
-    held_slices,
-    look_at,
-    shortcut_finding,
-    surest_first,
-)
+from candid.auditing.cross_fit import search_and_test, slices
+from candid.auditing.findings import findings
 from candid.auditing.gaps import GapTable, Ledger
-from candid.auditing.intersections import (
-    Intersections,
-    grid_of_pairs,
-    measure_pairs,
-    told_pairs,
-)
+from candid.auditing.intersections import grid_of_pairs, measure_pairs, told_pairs
 from candid.auditing.label_noise import label_noise
 from candid.auditing.rows import Rows, rows_of
-from candid.auditing.shortcuts import Cues, find_cues, told_cues
-from candid.auditing.single_groups import (
-    Measured,
-    fairness_figures,
-    measure_values,
-    single_groups,
-)
+from candid.auditing.shortcuts import find_cues, shortcut
+from candid.auditing.single_groups import Measured, fairness_figures, measure_values, single_groups
 from candid.auditing.text import (
     absent_splits,
     looked_at_note,
@@ -55,7 +36,7 @@ from candid.auditing.text import (
 from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions import Predictions, require_evaluable
 from candid.records import SPLITS, Estimate, Split
-from candid.records.audit import Audit, AuditFinding, Shortcut, SplitAudit
+from candid.records.audit import Audit, SplitAudit
 from candid.settings import AuditConfig
 from candid.stats.intervals import resample
 
@@ -105,29 +86,19 @@ def _parts(
     chosen: Predictions, split: Split, config: AuditConfig, notes: list[str]
 ) -> dict[str, Any]:
     """Abstention, label noise and adjusted gaps; a note where one cannot be computed."""
-    wanted: dict[str, tuple[str, Callable[[], Any]]] = {
-        "abstention": (
-            "No threshold for abstention",
-            lambda: abstention(chosen, confidence=config.confidence, seed=config.seed),
-        ),
-        "noise": (
-            "Label noise was not looked for",
-            lambda: label_noise(chosen, confidence=config.confidence, seed=config.seed),
-        ),
-        "confounding": (
-            "No adjusted gaps",
-            lambda: adjusted_gaps(
-                chosen,
-                split=split,
-                confidence=config.confidence,
-                false_discovery_rate=config.false_discovery_rate,
-            ),
-        ),
-    }
+    drawn: dict[str, Any] = {"confidence": config.confidence, "seed": config.seed}
+    wanted: list[tuple[str, str, Callable[[], Any]]] = []
+    if config.more:
+        wanted = [
+            ("abstention", "No threshold for abstention", lambda: abstention(chosen, **drawn)),
+            ("noise", "Label noise was not looked for", lambda: label_noise(chosen, **drawn)),
+        ]
+    if config.more and chosen.attributes:
+        rate, sure = config.false_discovery_rate, config.confidence
+        held = partial(adjusted_gaps, split=split, confidence=sure, false_discovery_rate=rate)
+        wanted.append(("confounding", "No adjusted gaps", lambda: held(chosen)))
     parts: dict[str, Any] = {}
-    for name, (without, make) in wanted.items():
-        if not config.more or (name == "confounding" and not chosen.attributes):
-            continue
+    for name, without, make in wanted:
         try:
             parts[name] = make()
         except PredictionsError as reason:
@@ -201,53 +172,21 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
     cues = find_cues(rows, ledger, least=config.shortcut_association, draws=config.draws)
     table = ledger.settle()
 
-    shortcuts = told_cues(cues, table)
-    held = _held(rows, table, parts, pairs, halves, cues)
-    findings = tuple(_told(rows, table, h, cues, shortcuts, config.examples) for h in held)
+    found = tuple(findings(rows, table, parts, pairs, halves, cues, config.examples))
     audited = of_singles(rows, table, parts, everyone, split, len(rows), drawing.units, config)
     notes = _notes(rows, audited, table)
-    if len(findings) > config.findings:
-        notes.append(more_findings(len(findings), config.findings))
+    if len(found) > config.findings:
+        notes.append(more_findings(len(found), config.findings))
     return replace(
         audited,
         intersections=tuple(told_pairs(rows, table, pairs, config.intersections)),
         intersections_looked_at=len(pairs.pairs),
         slices=tuple(slices(halves, table)),
-        shortcuts=tuple(shortcuts.values()),
-        findings=findings[: config.findings],
+        shortcuts=tuple(shortcut(cues, table, i) for i in cues.ordered(table)),
+        findings=found[: config.findings],
         notes=tuple(notes),
         grid=grid_of_pairs(rows, table, pairs, parts) if config.pairs else None,
     )
-
-
-def _held(
-    rows: Rows,
-    table: GapTable,
-    parts: Sequence[Measured],
-    pairs: Intersections,
-    halves: Halves,
-    cues: Cues,
-) -> list[Held]:
-    """What held, the surest first; a slice that is a group or a pair as well is told of once."""
-    held = [*held_singles(table, parts), *held_pairs(rows, table, pairs)]
-    told = {frozenset(rows.conditions(h.key)) for h in held}
-    new = [h for h in held_slices(table, halves) if frozenset(rows.conditions(h.key)) not in told]
-    return surest_first(table, [*held, *new, *held_cues(table, cues)])
-
-
-def _told(
-    rows: Rows,
-    table: GapTable,
-    held: Held,
-    cues: Cues,
-    shortcuts: Mapping[int, Shortcut],
-    most: int,
-) -> AuditFinding:
-    """One finding in words, with its surest mistakes."""
-    if held.kind != "shortcut":
-        return group_finding(rows, table, held, look_at(rows, rows.mask(held.key), most))
-    seen = look_at(rows, cues.rows.mask(held.key), most)
-    return shortcut_finding(table, held, shortcuts[held.key[0][0]], seen)
 
 
 def of_singles(
@@ -260,17 +199,7 @@ def of_singles(
     people: int,
     config: AuditConfig,
 ) -> SplitAudit:
-    """The part of a split's audit that comes from single values.
-
-    Parameters
-    ----------
-    rows, table, parts, everyone
-        What was measured, the table of all gaps, the groups and the figures of all images.
-    split, n, people
-        The split, its images, and their people (not told where nobody knows them).
-    config
-        How small a group may be.
-    """
+    """The part of a split's audit that comes from single values."""
     alone, within = single_groups(rows, table, parts)
     return SplitAudit(
         split=split,

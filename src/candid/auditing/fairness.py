@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.gaps import bootstrap_name
 from candid.auditing.moments import Moments
 from candid.auditing.rows import Rows
+from candid.auditing.side_figures import bootstrap_name
 from candid.auditing.text import fairness_sentence
 from candid.predictions import Attribute
 from candid.records import Estimate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from candid.auditing.cross_fit import Halves, confirmed
 from candid.auditing.gaps import GapTable, Marks, Places, worse_when
 from candid.auditing.intersections import Intersections
 from candid.auditing.rows import LABEL, Key, Rows
-from candid.auditing.shortcuts import CONTRADICTS, Cues
+from candid.auditing.shortcuts import CONTRADICTS, Cues, shortcut
 from candid.auditing.single_groups import Measured
 from candid.auditing.text import (
     GROUP_TODO,
@@ -88,7 +88,7 @@ def held_cues(table: GapTable, cues: Cues) -> Iterator[Held]:
             yield Held("shortcut", ((int(i), CONTRADICTS),), int(cues.gap[i]))
 
 
-def surest_first(table: GapTable, held: Sequence[Held]) -> list[Held]:
+def surest_first(table: GapTable, held: Iterable[Held]) -> list[Held]:
     """As sure as the less sure of the two things that each claims."""
 
     def surprise(h: Held) -> float:
@@ -96,6 +96,30 @@ def surest_first(table: GapTable, held: Sequence[Held]) -> list[Held]:
         return first if h.beyond is None else min(first, float(table.surprise[h.beyond]))
 
     return sorted(held, key=lambda h: -surprise(h))
+
+
+def findings(
+    rows: Rows,
+    table: GapTable,
+    parts: Sequence[Measured],
+    pairs: Intersections,
+    halves: Halves,
+    cues: Cues,
+    most: int,
+) -> Iterator[AuditFinding]:
+    """All that held, the surest first, with at most so many mistakes each.
+
+    A slice that is a group or a pair as well is told of once.
+    """
+    held = [*held_singles(table, parts), *held_pairs(rows, table, pairs)]
+    known = {frozenset(rows.conditions(h.key)) for h in held}
+    new = [h for h in held_slices(table, halves) if frozenset(rows.conditions(h.key)) not in known]
+    for h in surest_first(table, [*held, *new, *held_cues(table, cues)]):
+        if h.kind == "shortcut":
+            seen = look_at(rows, cues.rows.mask(h.key), most)
+            yield _shortcut_finding(table, h, shortcut(cues, table, h.key[0][0]), seen)
+        else:
+            yield group_finding(rows, table, h, look_at(rows, rows.mask(h.key), most))
 
 
 # --- in words ------------------------------------------------------------------------------------
@@ -115,8 +139,7 @@ def group_finding(rows: Rows, table: GapTable, held: Held, seen: Seen) -> AuditF
     return _finding(held.kind, words, group, label, gap, seen)
 
 
-def shortcut_finding(table: GapTable, held: Held, record: Shortcut, seen: Seen) -> AuditFinding:
-    """A cue that the model leans on, in words."""
+def _shortcut_finding(table: GapTable, held: Held, record: Shortcut, seen: Seen) -> AuditFinding:
     errors = float(table.left[held.place]), float(table.right[held.place])
     detail = shortcut_detail(record, errors, table.looked_at)
     cue = tuple(Condition(record.attribute, value) for value in record.cue)

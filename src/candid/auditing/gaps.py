@@ -6,8 +6,6 @@ depends on how many were looked at; `Ledger.settle` makes the table that everyth
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,10 +15,10 @@ from numpy.typing import NDArray
 
 from candid.auditing.moments import Moments
 from candid.auditing.rows import Rows
-from candid.records import Estimate, State
+from candid.auditing.side_figures import MEANS, bootstrap_name
+from candid.records import State
 from candid.records.audit import Gap
 from candid.stats import significance
-from candid.stats.clusters import student_quantile
 from candid.stats.intervals import Resample
 from candid.stats.significance import Side
 
@@ -29,8 +27,6 @@ Counts = NDArray[np.int64]
 Marks = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
-# What may be negative, or above 1; everything else is a score from 0 to 1.
-_MEANS = ("overconfidence",)
 # Here a few images that happen to be alike must not look like certainty.
 _POOLED = ("confidence", "overconfidence", "roc_auc")
 
@@ -85,7 +81,7 @@ class Contrast:
     @property
     def score(self) -> bool:
         """Whether the figure goes from 0 to 1."""
-        return self.metric not in _MEANS
+        return self.metric not in MEANS
 
     @property
     def units(self) -> Counts:
@@ -118,12 +114,27 @@ class Contrast:
         sides = self.left, self.right
         return _at_least_pooled(*sides) if self.metric in _POOLED else sides
 
-    def visible(self, threshold: float) -> Floats:
-        """The smallest difference to the left side's disadvantage that would be seen."""
-        way = worse_when(self.metric)
-        return significance.smallest_visible(
-            self.left, self.right, self.correlation, threshold, way or None
-        )
+    def columns(self, confidence: float, threshold: float) -> dict[str, NDArray[Any]]:
+        """The columns of a `GapTable` that do not depend on other gaps, but for the threshold."""
+        low, high = self.interval(confidence)
+        sides = (self.left, self.right, self.correlation)
+        way = worse_when(self.metric) or None
+        return {
+            "metric": np.repeat(self.metric, len(self)),
+            "method": np.repeat(self.method, len(self)),
+            "drawn": np.repeat(self.drawn, len(self)),
+            "left": self.left.value,
+            "right": self.right.value,
+            "low": low,
+            "high": high,
+            "visible": significance.smallest_visible(*sides, threshold, way),
+            "surprise": self.surprise,
+            "n": self.images,
+            "rest_n": self.rest_images,
+            "units": self.left.units,
+            "rest_units": self.right.units,
+            "lost": self.lost,
+        }
 
 
 def _at_least_pooled(left: Side, right: Side) -> tuple[Side, Side]:
@@ -139,7 +150,7 @@ def contrast(moments: Moments, metric: str, pairs: Places, rows: Rows) -> Contra
     """A figure's contrasts for some of the measured pairs of sides."""
     i = moments.row(metric)
     left, right = moments.pairs[pairs, 0], moments.pairs[pairs, 1]
-    kind = "score interval" if metric not in _MEANS else "moved score interval"
+    kind = "score interval" if metric not in MEANS else "moved score interval"
     return Contrast(
         metric=metric,
         left=moments.side(metric, left),
@@ -177,11 +188,6 @@ def nearest_parent(parents: Contrast, count: int) -> tuple[Contrast, Floats]:
     return chosen, np.where(undefined, np.nan, p)
 
 
-def bootstrap_name(drawing: Resample) -> str:
-    """How images are drawn, in words."""
-    return "bootstrap by person" if drawing.by_person else "bootstrap by image"
-
-
 # --- many gaps -----------------------------------------------------------------------------------
 
 
@@ -191,18 +197,16 @@ class GapTable:
 
     Attributes
     ----------
-    metric, method, drawn
+    metric, method, drawn, surprise, lost
         As in `Contrast`.
-    left, right
-        The figure of the group, and of what it is compared with.
+    left, right, n, rest_n, units, rest_units
+        The figure of the group, and of what it is compared with; images and units behind them.
     low, high
         Of the interval of left - right.
     p, q
         NaN where either side is too small; after Benjamini and Hochberg.
-    visible, surprise
-        See `Contrast`.
-    n, rest_n, units, rest_units, lost
-        Images and units of either side; draws that left one of them undefined.
+    visible
+        The smallest difference to the group's disadvantage that would be seen.
     looked_at, threshold, rate
         How many p-values count, the p up to which a gap is found, the false discovery rate.
     count
@@ -332,107 +336,16 @@ class Ledger:
             order = np.argsort(known)[:looked_at]
             place = np.searchsorted(known[order], p[spare] * (1 - 1e-9))
             q[spare] = q[order[np.minimum(place, looked_at - 1)]]
-        ends = [c.interval(self.drawing.confidence) for c in self._contrasts]
-        lengths = [len(c) for c in self._contrasts]
-
-        def column(of: Callable[[Contrast], Any]) -> NDArray[Any]:
-            return np.concatenate([np.empty(0, np.int64), *map(of, self._contrasts)])
-
+        nothing = np.empty(0)
+        none = Contrast("", *[Side(nothing, nothing, nothing)] * 2, *[nothing] * 4, "")
+        parts = [c.columns(self.drawing.confidence, threshold) for c in self._contrasts or [none]]
         return GapTable(
-            metric=np.repeat([c.metric for c in self._contrasts], lengths).astype(np.str_),
-            method=np.repeat([c.method for c in self._contrasts], lengths).astype(np.str_),
-            drawn=np.repeat([c.drawn for c in self._contrasts], lengths).astype(np.bool_),
-            left=column(lambda c: c.left.value),
-            right=column(lambda c: c.right.value),
-            low=np.concatenate([np.empty(0), *(low for low, _ in ends)]),
-            high=np.concatenate([np.empty(0), *(high for _, high in ends)]),
+            **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
             p=p,
             q=q,
-            visible=column(lambda c: c.visible(threshold)),
-            surprise=column(lambda c: c.surprise),
-            n=column(lambda c: c.images),
-            rest_n=column(lambda c: c.rest_images),
-            units=column(lambda c: c.left.units),
-            rest_units=column(lambda c: c.right.units),
-            lost=column(lambda c: c.lost),
             looked_at=looked_at,
             threshold=threshold,
             rate=self.rate,
             count=count,
             drawing=self.drawing,
         )
-
-
-# --- figures -------------------------------------------------------------------------------------
-
-
-def estimates(
-    moments: Moments, sides: Sequence[int] | Places, rows: Rows, names: Sequence[str] = ()
-) -> list[dict[str, Estimate]]:
-    """Figures of some sides with their intervals; without names every figure."""
-    names = names or [name for name in moments.figures if name != "calibration_noise"]
-    columns = {name: _column(moments, name, np.asarray(sides, np.intp), rows) for name in names}
-    return [{name: column[k] for name, column in columns.items()} for k in range(len(sides))]
-
-
-def _column(moments: Moments, name: str, sides: Places, rows: Rows) -> list[Estimate]:
-    """One figure of some sides."""
-    i, drawing = moments.row(name), rows.drawing
-    here = moments.side(name, sides)
-    methods = [bootstrap_name(drawing)] * len(sides)
-    if name == "calibration_error":
-        low, high = _deviation(moments, sides, here, drawing.confidence)
-    elif name in _MEANS:
-        low, high = significance.mean_interval(here, drawing.confidence)
-        low, high = (np.where(np.isfinite(end), end, math.nan) for end in (low, high))
-    else:
-        low, high = significance.score_interval(here, drawing.confidence)
-        exact = (here.spread == 0) & ~np.isnan(here.value)
-        wilson = "Wilson by person" if drawing.by_person else "Wilson"
-        methods = [wilson if e else m for e, m in zip(exact, methods, strict=True)]
-    return [
-        Estimate(
-            value=float(here.value[k]),
-            low=float(low[k]),
-            high=float(high[k]),
-            n=int(moments.images[i, side]),
-            method=methods[k],
-            people=int(here.units[k]) if drawing.by_person else None,
-            draws=drawing.draws,
-            undefined_draws=int(moments.undefined[i, side]),
-            confidence=drawing.confidence,
-        )
-        for k, side in enumerate(sides)
-    ]
-
-
-def _deviation(
-    moments: Moments, sides: Places, here: Side, confidence: float
-) -> tuple[Floats, Floats]:
-    """As in `intervals`: low is what remains after the noise that few draws exceed."""
-    noise = moments.row("calibration_noise")
-    quantile = student_quantile(confidence, np.maximum(here.units - 1, 1))
-    chance = moments.mean[noise, sides] + quantile * moments.spread[noise, sides]
-    unknown = np.isnan(here.value) | (here.units < 2)
-    # fmax: what is unknown of the noise is no reason to leave the end open.
-    low, high = np.fmax(0.0, here.value - chance), here.value + quantile * here.spread
-    return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
-
-
-def score_estimates(
-    side: Side, images: Sequence[int] | Counts, drawing: Resample, method: str
-) -> list[Estimate]:
-    """Scores of sides that do not come from draws, with their intervals."""
-    low, high = significance.score_interval(side, drawing.confidence)
-    return [
-        Estimate(
-            value=float(side.value[i]),
-            low=float(low[i]),
-            high=float(high[i]),
-            n=int(images[i]),
-            method=method,
-            people=int(side.units[i]) if drawing.by_person else None,
-            confidence=drawing.confidence,
-        )
-        for i in range(len(side.value))
-    ]

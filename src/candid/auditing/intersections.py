@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.figures import Figures
-from candid.auditing.gaps import GapTable, Ledger, Places, contrast, estimates, nearest_parent
+from candid.auditing.gaps import GapTable, Ledger, Places, contrast, nearest_parent
 from candid.auditing.groups import Plan, blocks, measure
 from candid.auditing.moments import Moments
 from candid.auditing.rows import KNOWN, Rows
+from candid.auditing.side_figures import estimates
 from candid.auditing.single_groups import Measured
 from candid.records.audit import Condition, Grid, Group
 

@@ -15,18 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.figures import Figures
-from candid.auditing.gaps import (
-    Contrast,
-    GapTable,
-    Ledger,
-    Places,
-    bootstrap_name,
-    contrast,
-    estimates,
-)
+from candid.auditing.gaps import Contrast, GapTable, Ledger, Places, contrast
 from candid.auditing.groups import Plan, measure
 from candid.auditing.moments import Moments
 from candid.auditing.rows import Rows
+from candid.auditing.side_figures import bootstrap_name, estimates
 from candid.predictions import Attribute
 from candid.records import Estimate
 from candid.records.audit import Shortcut
@@ -138,30 +131,21 @@ def _contrast(
     )
 
 
-def told_cues(cues: Cues, table: GapTable) -> dict[int, Shortcut]:
-    """The record of each cue, the widest gap first."""
-    if cues.moments is None:
-        return {}
-    classes, pairs = cues.rows.predictions.classes, cues.moments.pairs
-    against, along = (
-        estimates(cues.moments, pairs[:, k], cues.rows, ["accuracy"]) for k in (CONTRADICTS, AGREES)
+def shortcut(cues: Cues, table: GapTable, i: int) -> Shortcut:
+    """The record of one cue."""
+    assert cues.moments is not None
+    classes, sides = cues.rows.predictions.classes, cues.moments.pairs[i]
+    accuracy = [e["accuracy"] for e in estimates(cues.moments, sides, cues.rows, ["accuracy"])]
+    goes = zip(cues.attributes[i].values, cues.goes_with[i], strict=True)
+    return Shortcut(
+        attribute=cues.attributes[i].name,
+        association=cues.association[i],
+        cue={value: classes[c] for value, c in goes if c >= 0},
+        agrees=accuracy[AGREES],
+        contradicts=accuracy[CONTRADICTS],
+        gap=table.gap(cues.gap[i]),
+        within=tuple(name for name, c in zip(classes, cues.counted[:, i], strict=True) if c),
     )
-    return {
-        i: Shortcut(
-            attribute=cues.attributes[i].name,
-            association=cues.association[i],
-            cue={
-                value: classes[c]
-                for value, c in zip(cues.attributes[i].values, cues.goes_with[i], strict=True)
-                if c >= 0
-            },
-            agrees=along[i]["accuracy"],
-            contradicts=against[i]["accuracy"],
-            gap=table.gap(cues.gap[i]),
-            within=tuple(name for name, c in zip(classes, cues.counted[:, i], strict=True) if c),
-        )
-        for i in cues.ordered(table)
-    }
 
 
 def _table(attribute: Attribute, label: NDArray[np.int16], count: int) -> NDArray[np.int64]:

@@ -12,18 +12,11 @@ from numpy.typing import NDArray
 from candid.auditing.auc import Areas
 from candid.auditing.fairness import Compared, fairness
 from candid.auditing.figures import Figures
-from candid.auditing.gaps import (
-    GapTable,
-    Ledger,
-    Marks,
-    Places,
-    contrast,
-    estimates,
-    score_estimates,
-)
+from candid.auditing.gaps import GapTable, Ledger, Marks, Places, contrast
 from candid.auditing.groups import Plan, blocks, measure
 from candid.auditing.moments import Moments
 from candid.auditing.rows import EVERYONE, KNOWN, LABEL, Rows
+from candid.auditing.side_figures import estimates, score_estimates
 from candid.records import Estimate
 from candid.records.audit import FairnessFigure, Group
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from candid.auditing.audit import of_singles
 from candid.auditing.figures import Figures
 from candid.auditing.findings import Held, Seen, group_finding, held_singles, surest_first
-from candid.auditing.gaps import Ledger, estimates, score_estimates
+from candid.auditing.gaps import Ledger
 from candid.auditing.intersections import make_grid
 from candid.auditing.moments import Sums, moments_of
 from candid.auditing.rows import LABEL, Rows
+from candid.auditing.side_figures import estimates, score_estimates
 from candid.auditing.single_groups import Measured, Shares, write_down
 from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people
 from candid.auditing.text import looked_at_note, nobody_known
