@@ -329,7 +329,8 @@ def _held(block: _Block, fitted: Logistic, raw: Gaps, mistakes: Floats) -> _Held
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.sqrt(np.sum(centred[0] ** 2, axis=0) * np.sum(centred[1] ** 2, axis=0))
         correlation = np.sum(centred[0] * centred[1], axis=0) / size
-    return _Held(*sides, np.clip(correlation, -1, 1), influence[0] - influence[1])
+    left, right = sides
+    return _Held(left, right, np.clip(correlation, -1, 1), influence[0] - influence[1])
 
 
 def _raw_influence(

@@ -14,12 +14,12 @@ from candid.auditing.figures import Figures
 from candid.auditing.gaps import GapTable, Ledger, Places, contrast, nearest_parent
 from candid.auditing.groups import Plan, measure
 from candid.auditing.rows import KNOWN, Key, Rows
-from candid.auditing.slices import Found, find_slices
+from candid.auditing.slices import FoundSlice, find_slices
 from candid.records.audit import Slice
 
 
 @dataclass(frozen=True, eq=False)
-class Halves:
+class CrossFit:
     """The search, and its slices on the other half.
 
     Attributes
@@ -34,14 +34,14 @@ class Halves:
     """
 
     confirm: Rows
-    found: tuple[Found, ...]
+    found: tuple[FoundSlice, ...]
     gap: Places
     beyond: Places
 
 
 def search_and_test(
     rows: Rows, ledger: Ledger, *, most: int, conditions: int, share: float, seed: int
-) -> Halves:
+) -> CrossFit:
     """Search one half of the people and write the gaps on the other half into the ledger."""
     rng = np.random.default_rng([seed, 1])
     first = (rng.permutation(rows.drawing.units) % 2 == 0)[rows.drawing.unit]
@@ -50,7 +50,7 @@ def search_and_test(
     found = find_slices(search, most=most, least=least, conditions=conditions) if most else []
     beyond = np.full(len(found), -1, np.intp)
     if not found or not len(confirm):
-        return Halves(confirm, (), np.empty(0, np.intp), beyond)
+        return CrossFit(confirm, (), np.empty(0, np.intp), beyond)
     plan = Plan()
     for f in found:
         plan.pair(plan.side(f.key), plan.side(confirm.key(*known(f.key)), f.key))
@@ -69,7 +69,7 @@ def search_and_test(
         parents = contrast(moments, "accuracy", np.asarray(pairs), confirm)
         nearest, p = nearest_parent(parents, len(pairs))
         beyond[k] = ledger.add(nearest, p=p)[0]
-    return Halves(confirm, tuple(found), gap, beyond)
+    return CrossFit(confirm, tuple(found), gap, beyond)
 
 
 def known(key: Key) -> list[tuple[int, int]]:
@@ -77,13 +77,13 @@ def known(key: Key) -> list[tuple[int, int]]:
     return [(a, KNOWN) for a, _ in key]
 
 
-def confirmed(halves: Halves, table: GapTable) -> list[int]:
+def confirmed(halves: CrossFit, table: GapTable) -> list[int]:
     """Slices of several values that do worse than the rest, and than all that they are part of."""
     harm = table.harm[halves.gap] & (halves.beyond >= 0)
     return [int(k) for k in np.flatnonzero(harm) if table.harm[halves.beyond[k]]]
 
 
-def slices(halves: Halves, table: GapTable) -> list[Slice]:
+def slices(halves: CrossFit, table: GapTable) -> list[Slice]:
     """The records, best score first."""
     rows, records = halves.confirm, []
     for found, gap, beyond in zip(halves.found, halves.gap, halves.beyond, strict=True):

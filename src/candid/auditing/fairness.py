@@ -104,7 +104,7 @@ def _difference(groups: Compared, rates: Rates) -> tuple[Estimate, int, int]:
     """The largest absolute difference over pairs and rates, and the two groups."""
     left, right = (_side(groups, rates, k) for k in (groups.one, groups.two))
     rows = [groups.moments.row(name) for name, _ in rates]
-    correlation = groups.moments.correlation[np.ix_(rows, groups.pairs)].reshape(-1)
+    correlation = groups.moments.correlation[rows][:, groups.pairs].reshape(-1)
     confidence = _joint(groups, len(left.value))
     bottom, top = difference_interval(left, right, correlation, confidence, score=True)
     value = left.value - right.value
@@ -184,17 +184,19 @@ def _estimate(
 ) -> Estimate:
     m, drawing = groups.moments, groups.rows.drawing
     rows = [m.row(name) for name, _ in rates]
-    here = np.ix_(rows, groups.sides)
+    images, units, undefined = (
+        column[rows][:, groups.sides] for column in (m.images, m.units, m.undefined)
+    )
     value, low, high = (math.nan if np.isnan(c).all() else float(best(c)) for c in columns)
     return Estimate(
         value=value,
         low=low,
         high=high,
-        n=int(m.images[here].sum()),
+        n=int(images.sum()),
         method=f"joint score intervals, {bootstrap_name(drawing)}",
         # People with pictures in several groups would count twice: the most of one group is sure.
-        people=int(m.units[here].max()) if drawing.by_person else None,
+        people=int(units.max()) if drawing.by_person else None,
         draws=drawing.draws,
-        undefined_draws=int(m.undefined[here].max()),
+        undefined_draws=int(undefined.max()),
         confidence=drawing.confidence,
     )

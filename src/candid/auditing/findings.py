@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.auditing.cross_fit import Halves, confirmed
+from candid.auditing.cross_fit import CrossFit, confirmed
 from candid.auditing.gaps import GapTable, Marks, Places, worse_when
 from candid.auditing.intersections import Intersections
 from candid.auditing.rows import LABEL, Key, Rows
@@ -47,7 +47,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Seen:
+class MistakesSeen:
     """The images of a finding: mistakes, of how many, and the surest of them."""
 
     count: int
@@ -75,7 +75,7 @@ def held_pairs(rows: Rows, table: GapTable, pairs: Intersections) -> Iterator[He
         yield Held("intersection", rows.key(*pairs.pairs[i]), gap, beyond)
 
 
-def held_slices(table: GapTable, halves: Halves) -> Iterator[Held]:
+def held_slices(table: GapTable, halves: CrossFit) -> Iterator[Held]:
     """Slices that were confirmed on the other half."""
     for k in confirmed(halves, table):
         yield Held("slice", halves.found[k].key, int(halves.gap[k]), int(halves.beyond[k]))
@@ -103,7 +103,7 @@ def findings(
     table: GapTable,
     parts: Sequence[Measured],
     pairs: Intersections,
-    halves: Halves,
+    halves: CrossFit,
     cues: Cues,
     most: int,
 ) -> Iterator[AuditFinding]:
@@ -125,7 +125,7 @@ def findings(
 # --- in words ------------------------------------------------------------------------------------
 
 
-def group_finding(rows: Rows, table: GapTable, held: Held, seen: Seen) -> AuditFinding:
+def group_finding(rows: Rows, table: GapTable, held: Held, seen: MistakesSeen) -> AuditFinding:
     """A group that does worse, in words."""
     group = rows.conditions(held.key)
     label = next((rows.predictions.classes[v] for a, v in held.key if a == LABEL), None)
@@ -139,7 +139,9 @@ def group_finding(rows: Rows, table: GapTable, held: Held, seen: Seen) -> AuditF
     return _finding(held.kind, words, group, label, gap, seen)
 
 
-def _shortcut_finding(table: GapTable, held: Held, record: Shortcut, seen: Seen) -> AuditFinding:
+def _shortcut_finding(
+    table: GapTable, held: Held, record: Shortcut, seen: MistakesSeen
+) -> AuditFinding:
     errors = float(table.left[held.place]), float(table.right[held.place])
     detail = shortcut_detail(record, errors, table.looked_at)
     cue = tuple(Condition(record.attribute, value) for value in record.cue)
@@ -153,7 +155,7 @@ def _finding(
     group: tuple[Condition, ...],
     label: str | None,
     gap: Gap,
-    seen: Seen,
+    seen: MistakesSeen,
 ) -> AuditFinding:
     code, title, detail, todo = words
     finding = Finding(
@@ -177,7 +179,7 @@ def _severity(gap: Gap) -> Severity:
     return "warning" if near >= _WARNING else "note"
 
 
-def look_at(rows: Rows, mask: Marks, most: int) -> Seen:
+def look_at(rows: Rows, mask: Marks, most: int) -> MistakesSeen:
     """Some images' mistakes: those that the model was surest of, equals in order of their ids."""
     p = rows.predictions
     here: Places = np.flatnonzero(mask & rows.wrong)
@@ -193,4 +195,4 @@ def look_at(rows: Rows, mask: Marks, most: int) -> Seen:
         )
         for i in surest
     )
-    return Seen(len(here), int(np.count_nonzero(mask)), mistakes)
+    return MistakesSeen(len(here), int(np.count_nonzero(mask)), mistakes)

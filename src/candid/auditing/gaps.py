@@ -260,7 +260,7 @@ class GapTable:
         known, harm = ~np.isnan(self.p[places]), self.harm[places]
         return [
             "found" if held else "not found" if said else "too few to say"
-            for held, said in zip(harm.any(0), known.any(0), strict=True)
+            for held, said in zip(harm.sum(0), known.sum(0), strict=True)
         ]
 
     def gap(self, i: int, *, flipped: bool = False) -> Gap:
@@ -336,9 +336,9 @@ class Ledger:
             order = np.argsort(known)[:looked_at]
             place = np.searchsorted(known[order], p[spare] * (1 - 1e-9))
             q[spare] = q[order[np.minimum(place, looked_at - 1)]]
-        nothing = np.empty(0)
-        none = Contrast("", *[Side(nothing, nothing, nothing)] * 2, *[nothing] * 4, "")
-        parts = [c.columns(self.drawing.confidence, threshold) for c in self._contrasts or [none]]
+        side, none = Side(np.empty(0), np.empty(0), np.empty(0, np.int64)), np.empty(0, np.int64)
+        empty = Contrast("", side, side, np.empty(0), none, none, none, "")
+        parts = [c.columns(self.drawing.confidence, threshold) for c in self._contrasts or [empty]]
         return GapTable(
             **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
             p=p,

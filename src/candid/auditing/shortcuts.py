@@ -62,7 +62,8 @@ class Cues:
 
     def ordered(self, table: GapTable) -> list[int]:
         """The cues, the widest gap first."""
-        return np.argsort(-table.value[self.gap], kind="stable").tolist()
+        order: list[int] = np.argsort(-table.value[self.gap], kind="stable").tolist()
+        return order
 
 
 def find_cues(rows: Rows, ledger: Ledger, *, least: float, draws: int) -> Cues:

@@ -181,11 +181,8 @@ def single_groups(
     rows: Rows, table: GapTable, parts: Sequence[Measured]
 ) -> tuple[list[Group], list[Group]]:
     """The record of every value alone, and of every value within each label."""
-    alone, within = [], []
-    for m in parts:
-        alone += _alone(rows, table, m)
-        within += _within(rows, table, m)
-    return alone, within
+    alone = [group for m in parts for group in _alone(rows, table, m)]
+    return alone, [group for m in parts for group in _within(rows, table, m)]
 
 
 def _alone(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from candid.auditing.audit import of_singles
 from candid.auditing.figures import Figures
-from candid.auditing.findings import Held, Seen, group_finding, held_singles, surest_first
+from candid.auditing.findings import Held, MistakesSeen, group_finding, held_singles, surest_first
 from candid.auditing.gaps import Ledger
 from candid.auditing.intersections import make_grid
 from candid.auditing.moments import Sums, moments_of
@@ -130,7 +130,7 @@ class Counted:
         """(strata, labels, answers), (strata,), (cells, labels, answers) of some of the images."""
         cells, marks = np.zeros_like(self.count[0]), np.zeros_like(self.seen[0])
         cells[:, labels] = self.count[values].sum(0)[:, labels]
-        marks[:, labels] = self.seen[values].any(0)[:, labels]
+        marks[:, labels] = np.logical_or.reduce(self.seen[values])[:, labels]
         return cells, self.sure[values].sum(0)[:, labels].sum((1, 2)), marks
 
 
@@ -223,13 +223,13 @@ def _shares(rows: Rows, groups: Counted, v: int) -> Shares:
     """As `single_groups.Shares` of one value, by strata."""
     count, seen, classes = groups.count, groups.seen, range(rows.classes)
     mine, known = count[v].sum((1, 2)), count.sum((0, 2, 3))
-    bearers, anyone = seen[v].any((1, 2)), seen.any((0, 2, 3))
+    bearers, anyone = _any(seen[v], (1, 2)), _any(seen, (0, 2, 3))
     labels = count[v].sum(2)
     return Shares(
         _share(rows, mine, known, anyone),
         [_share(rows, labels[:, c], mine, bearers) for c in classes],
         [
-            _share(rows, labels[:, c], count[:, :, c].sum((0, 2)), seen[:, :, c].any((0, 2)))
+            _share(rows, labels[:, c], count[:, :, c].sum((0, 2)), _any(seen[:, :, c], (0, 2)))
             for c in classes
         ],
     )
@@ -249,13 +249,18 @@ def _share(rows: Rows, hits: Counts, of: Counts, seen: Marks) -> Estimate:
     return score_estimates(side, [total], rows.drawing, method)[0]
 
 
-def _seen(counted: Sequence[Counted], held: Held) -> Seen:
+def _any(marks: Marks, axis: tuple[int, ...]) -> Marks:
+    found: Marks = np.any(marks, axis=axis)
+    return found
+
+
+def _seen(counted: Sequence[Counted], held: Held) -> MistakesSeen:
     """The number of mistakes of a group."""
     ((a, v),) = (pair for pair in held.key if pair[0] != LABEL)
     cells = counted[a].count[v].sum(0)
     for _, label in (pair for pair in held.key if pair[0] == LABEL):
         cells = cells * (np.arange(len(cells)) == label)[:, None]
-    return Seen(int(cells.sum() - np.trace(cells)), int(cells.sum()))
+    return MistakesSeen(int(cells.sum() - np.trace(cells)), int(cells.sum()))
 
 
 def _grid(tally: Tally, rows: Rows, values: Mapping[str, Codes]) -> Grid:

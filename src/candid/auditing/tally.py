@@ -129,12 +129,13 @@ class Tally:
         stratum = (mixed >> np.uint64(51)).astype(np.intp)
         cell = (mixed & np.uint64(CELLS - 1)).astype(np.intp)
         outcome = batch.label * self.everyone.inner[0] + batch.answer
-        rows = (stratum, cell, outcome, batch.confidence)
-        self.everyone.add(np.zeros(len(outcome), np.intp), *rows)
+        sure = batch.confidence
+        self.everyone.add(np.zeros(len(outcome), np.intp), stratum, cell, outcome, sure)
         for name, table in self.tables.items():
             code = batch.attributes[name]
             known = code >= 0
-            table.add(code[known], *(column[known] for column in rows))
+            rows = (code[known], stratum[known], cell[known], outcome[known])
+            table.add(*rows, sure[known])
         if self.pairs:
             self._add_pairs(batch)
 
@@ -165,8 +166,8 @@ class Tally:
 
     def common(self, name: str, other: str) -> tuple[Counts, Counts]:
         """(codes, codes) images and mistakes that codes of two attributes have in common."""
-        here = np.ix_((0, 1), self._columns[name], self._columns[other])
-        images, wrong = self._both[here].astype(np.int64)
+        one, two = self._columns[name], self._columns[other]
+        images, wrong = self._both[:, one[:, None], two].astype(np.int64)
         return images, wrong
 
 
