@@ -11,7 +11,7 @@ from scipy import stats
 from auditing.audited import crowd, predictions
 from candid.auditing.figures import Figures
 from candid.auditing.gaps import Ledger, contrast
-from candid.auditing.groups import Plan, measure
+from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import KNOWN, rows_of
 from candid.auditing.side_figures import estimates
 from candid.stats import metrics
@@ -21,7 +21,7 @@ from candid.stats.intervals import Figure, bootstrap, resample
 def compared(p, *, draws=200, by_person=True):
     """Rows, moments and the contrast of each attribute's "yes" with the rest, by metric."""
     rows = rows_of(p, resample(len(p), p.identity if by_person else None, draws=draws))
-    plan = Plan()
+    plan = SidePlan()
     for a in range(len(rows.attributes)):
         group = rows.key((a, 1))
         plan.pair(plan.side(group), plan.side(rows.key((a, KNOWN)), group))

@@ -13,7 +13,7 @@ import pytest
 
 from auditing.audited import crowd
 from candid.auditing.audit import audit
-from candid.auditing.tally import CELLS, MOST_PEOPLE, Batch, Tally, hashed, people
+from candid.auditing.tally import CELLS, MOST_PEOPLE, Batch, Tally, hash_people, people_behind
 from candid.errors import PredictionsError
 from candid.predictions import write_predictions
 from candid.settings import AuditConfig
@@ -345,19 +345,19 @@ def test_memory_does_not_grow_with_rows_and_words_may_come_late():
 
 @pytest.mark.parametrize("n", [0, 1, 50, 5_000, 200_000])
 def test_people_are_counted_within_a_few_per_cent(n):
-    cells = np.unique(hashed(np.arange(n), 3) & np.uint64(CELLS - 1))
-    assert people(len(cells)) == pytest.approx(n, rel=0.015, abs=1)
-    assert people(CELLS) == MOST_PEOPLE
+    cells = np.unique(hash_people(np.arange(n), 3) & np.uint64(CELLS - 1))
+    assert people_behind(len(cells)) == pytest.approx(n, rel=0.015, abs=1)
+    assert people_behind(CELLS) == MOST_PEOPLE
 
 
 def test_hashes_spread_and_depend_on_the_seed():
-    a, b = hashed(np.arange(80_000), 0), hashed(np.arange(80_000), 1)
+    a, b = hash_people(np.arange(80_000), 0), hash_people(np.arange(80_000), 1)
     for mixed in (a, b):
         strata = np.bincount((mixed >> np.uint64(51)).astype(int), minlength=8192)
         # A Poisson distribution's variance is its mean, 9.77.
         assert strata.var() == pytest.approx(80_000 / 8192, rel=0.1)
     assert abs(np.corrcoef(a.astype(float), b.astype(float))[0, 1]) < 0.02
-    assert hashed(np.array([-1, 5]), 0)[1] == hashed(np.array([5]), 0)[0]
+    assert hash_people(np.array([-1, 5]), 0)[1] == hash_people(np.array([5]), 0)[0]
 
 
 def test_a_run_folder_is_no_folder_of_tables(tmp_path):

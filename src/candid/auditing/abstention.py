@@ -137,9 +137,7 @@ def abstention(
         people=verification.people,
         targets=tuple(_target(setting, t, groups) for t in target_errors),
         conformal=tuple(_conformal(setting, t, groups) for t in target_errors),
-        curves=tuple(
-            curve for g in groups if g.kind != "answer" for curve in _curve(setting, g, points)
-        ),
+        curves=tuple(_curves(setting, groups, points)),
         notes=tuple(_notes(predictions, halves, setting, len(target_errors))),
     )
 
@@ -163,14 +161,13 @@ class _Setting:
 
     def about(self, group: Group) -> dict[str, Any]:
         """Which group, and what stands behind it in the verification half."""
-        half = self.verification
-        known = half.cluster is not None
+        cluster = self.verification.cluster
         return {
             "kind": group.kind,
             "attribute": group.attribute,
             "value": group.value,
             "n": int(group.mask.sum()),
-            "people": len(np.unique(half.cluster[group.mask])) if known else None,
+            "people": None if cluster is None else len(np.unique(cluster[group.mask])),
         }
 
 
@@ -244,7 +241,7 @@ def _verify(
         coverage=coverage,
         error=error,
         error_by_person=by_person,
-        state=_state(s, error, target),
+        state=_state(s, error, target) if rule and measured else "not applicable",
         own=own,
         own_coverage=own_coverage,
         own_error=own_error,
@@ -265,8 +262,6 @@ def _outcome(s: _Setting, group: Group, rule: AbstentionRule | None) -> tuple[Es
 
 
 def _state(s: _Setting, error: Estimate, target: float) -> State:
-    if error.method == "undefined":
-        return "not applicable"
     if (error.n if error.people is None else error.people) < s.smallest_people:
         return "too few to say"
     if error.low > target:
@@ -329,19 +324,23 @@ def _label_probability(rows: Predictions) -> Floats:
 # --- curves and notes ----------------------------------------------------------------------------
 
 
-def _curve(s: _Setting, group: Group, points: int) -> Iterator[RiskCoverage]:
-    """The group's curve, if there are images: error among the surest ⌈c n⌉ for even steps of c."""
+def _curves(s: _Setting, groups: Sequence[Group], points: int) -> Iterator[RiskCoverage]:
+    """Error among the surest ⌈c n⌉ of each group that has images, for even steps of c."""
+    for group in groups:
+        if group.kind != "answer" and group.mask.any():
+            yield _curve(s, group, points)
+
+
+def _curve(s: _Setting, group: Group, points: int) -> RiskCoverage:
     half = s.verification
     rows = np.flatnonzero(group.mask)
     n = len(rows)
-    if not n:
-        return
     order = rows[np.argsort(-half.confidence[rows], kind="stable")]
     ranks = np.unique(np.ceil(np.linspace(1 / points, 1, points) * n - 1e-9).astype(int))
     of = np.arange(n)[:, None] < ranks
     cluster = None if half.cluster is None else half.cluster[order]
     found = shares(half.wrong[order][:, None] & of, of, cluster, s.confidence)
-    yield RiskCoverage(
+    return RiskCoverage(
         **s.about(group),
         coverage=_rounded(ranks / n),
         error=_rounded([e.value for e in found]),

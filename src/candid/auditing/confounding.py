@@ -28,7 +28,7 @@ What is not annotated is not held constant. An adjusted gap is no proof of a cau
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,25 +84,15 @@ def adjusted_gaps(
         Of the ridge penalty, in logits; infinity for none.
     smallest_people
         Values on fewer people (images, where identities are unknown) are "too few to say".
-    confidence
-        Of the intervals.
-    false_discovery_rate
-        At which an adjusted gap counts as found.
+    confidence, false_discovery_rate
+        Of the intervals; at which an adjusted gap counts as found.
 
     Raises
     ------
     PredictionsError
         Where no image has a label.
     """
-    labelled = predictions.label >= 0
-    if not labelled.any():
-        raise PredictionsError(
-            f"None of the {len(predictions)} images has a label.",
-            expected="labelled images, to tell mistakes from right answers",
-            todo="check the file that the predictions came from",
-        )
-    chosen = labelled & (predictions.split == split)
-    p = with_bins(predictions)[chosen if chosen.any() else labelled]
+    p, absent = _chosen(predictions, split)
     design, cluster, wrong = _design(p, hold_label), cluster_of(p), p.prediction != p.label
     fitted = logistic(design.columns, wrong, cluster, prior_sd=prior_sd)
     asked = _Asked(wrong, cluster, confidence, smallest_people)
@@ -112,11 +102,9 @@ def adjusted_gaps(
         if block.told
         for gap in _of_attribute(block, design, fitted, asked)
     ]
-    # Values about which too little is known are not asked, so they cost the others nothing.
-    corrected = adjusted(np.array([r.p if r.state == "not found" else math.nan for r in rows]))
     return AdjustedGaps(
         target=p.target,
-        split=split if chosen.any() else ", ".join(sorted(set(p.split.tolist()))),
+        split=", ".join(sorted(set(p.split.tolist()))) if absent else split,
         n=len(p),
         people=None if cluster is None else len(np.unique(cluster)),
         mistakes=int(wrong.sum()),
@@ -125,16 +113,31 @@ def adjusted_gaps(
         left_out=tuple(design.left_out),
         prior_sd=prior_sd,
         false_discovery_rate=false_discovery_rate,
-        gaps=tuple(
-            replace(
-                row,
-                adjusted_p=float(q),
-                state="found" if q <= false_discovery_rate else row.state,
-            )
-            for row, q in zip(rows, corrected, strict=True)
-        ),
-        notes=tuple(_notes(p, wrong, design, "" if chosen.any() else split, prior_sd)),
+        gaps=tuple(_settled(rows, false_discovery_rate)),
+        notes=tuple(_notes(p, wrong, design, absent, prior_sd)),
     )
+
+
+def _chosen(predictions: Predictions, split: str) -> tuple[Predictions, str]:
+    """The labelled images of the split, or of all where it has none; and then its name."""
+    labelled = predictions.label >= 0
+    if not labelled.any():
+        raise PredictionsError(
+            f"None of the {len(predictions)} images has a label.",
+            expected="labelled images, to tell mistakes from right answers",
+            todo="check the file that the predictions came from",
+        )
+    chosen = labelled & (predictions.split == split)
+    found = bool(chosen.any())
+    return with_bins(predictions)[chosen if found else labelled], "" if found else split
+
+
+def _settled(rows: Sequence[AdjustedGap], rate: float) -> Iterator[AdjustedGap]:
+    """What was found, with p-values after Benjamini and Hochberg."""
+    # Values about which too little is known are not asked, so they cost the others nothing.
+    corrected = adjusted(np.array([r.p if r.state == "not found" else math.nan for r in rows]))
+    for row, q in zip(rows, corrected, strict=True):
+        yield replace(row, adjusted_p=float(q), state="found" if q <= rate else row.state)
 
 
 # --- the columns ---------------------------------------------------------------------------------
@@ -144,18 +147,16 @@ def adjusted_gaps(
 class _Block:
     """The columns of one attribute (or of the label), each a mark for one of its values.
 
-    `columns` maps a code to its column; codes that are missing from it share the reference: the
-    commonest value, rare values, and values that follow from others. `code` is (n,), with one code
-    past the last value for "unknown". `apart` maps a code to what it cannot be told from. `told` is
-    False for the label.
+    Codes without a column share the reference: the commonest value, rare values, and values that
+    follow from others.
     """
 
     name: str
     values: tuple[str, ...]
-    told: bool
-    code: NDArray[np.intp]
-    columns: dict[int, int]
-    apart: dict[int, tuple[str, ...]]
+    told: bool  # False for the label
+    code: NDArray[np.intp]  # (n,), one past the last value for "unknown"
+    columns: dict[int, int]  # code → column
+    apart: dict[int, tuple[str, ...]]  # code → what it cannot be told from
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,15 +290,12 @@ def _of_attribute(
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """The two average errors of each of k values, everything else held constant.
-
-    `influence` is (people, k): of each person on their difference.
-    """
+    """The two average errors of each of k values, everything else held constant."""
 
     left: Side
     right: Side
     correlation: Floats
-    influence: Floats
+    influence: Floats  # (people, k) of each person on their difference
 
 
 def _held(block: _Block, fitted: Logistic, raw: Gaps, mistakes: Floats) -> _Held:

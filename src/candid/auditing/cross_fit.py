@@ -12,7 +12,7 @@ import numpy as np
 
 from candid.auditing.figures import Figures
 from candid.auditing.gaps import GapTable, Ledger, Places, contrast, nearest_parent
-from candid.auditing.groups import Plan, measure
+from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import KNOWN, Key, Rows
 from candid.auditing.slices import FoundSlice, find_slices
 from candid.records.audit import Slice
@@ -51,7 +51,7 @@ def search_and_test(
     beyond = np.full(len(found), -1, np.intp)
     if not found or not len(confirm):
         return CrossFit(confirm, (), np.empty(0, np.intp), beyond)
-    plan = Plan()
+    plan = SidePlan()
     for f in found:
         plan.pair(plan.side(f.key), plan.side(confirm.key(*known(f.key)), f.key))
     inner = {

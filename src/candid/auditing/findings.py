@@ -29,7 +29,7 @@ _SERIOUS, _WARNING = 0.05, 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class HeldGap:
     """A gap that held to a group's disadvantage, not yet in words.
 
     Attributes
@@ -55,7 +55,7 @@ class MistakesSeen:
     mistakes: tuple[Example, ...] = ()
 
 
-def held_singles(table: GapTable, parts: Sequence[Measured]) -> Iterator[Held]:
+def held_singles(table: GapTable, parts: Sequence[Measured]) -> Iterator[HeldGap]:
     """Single groups, alone or within a label, that are worse off: each by its surest gap."""
     for m in parts:
         if not m.values:
@@ -65,33 +65,33 @@ def held_singles(table: GapTable, parts: Sequence[Measured]) -> Iterator[Held]:
         for i in np.flatnonzero(table.harm[places].any(0)):
             k = int(surprise[:, i].argmax())
             within = ((LABEL, k - 1),) if names[k] != "accuracy" else ()
-            yield Held("group", (*within, m.values[i]), int(places[k, i]))
+            yield HeldGap("group", (*within, m.values[i]), int(places[k, i]))
 
 
-def held_pairs(rows: Rows, table: GapTable, pairs: Intersections) -> Iterator[Held]:
+def held_pairs(rows: Rows, table: GapTable, pairs: Intersections) -> Iterator[HeldGap]:
     """Pairs that do worse than the rest, and than the rest of both that they are part of."""
     for i in np.flatnonzero(table.harm[pairs.gap] & table.harm[pairs.beyond]):
         gap, beyond = int(pairs.gap[i]), int(pairs.beyond[i])
-        yield Held("intersection", rows.key(*pairs.pairs[i]), gap, beyond)
+        yield HeldGap("intersection", rows.key(*pairs.pairs[i]), gap, beyond)
 
 
-def held_slices(table: GapTable, halves: CrossFit) -> Iterator[Held]:
+def held_slices(table: GapTable, halves: CrossFit) -> Iterator[HeldGap]:
     """Slices that were confirmed on the other half."""
     for k in confirmed(halves, table):
-        yield Held("slice", halves.found[k].key, int(halves.gap[k]), int(halves.beyond[k]))
+        yield HeldGap("slice", halves.found[k].key, int(halves.gap[k]), int(halves.beyond[k]))
 
 
-def held_cues(table: GapTable, cues: Cues) -> Iterator[Held]:
+def held_cues(table: GapTable, cues: Cues) -> Iterator[HeldGap]:
     """Cues that the model does worse without, the widest gap first."""
     for i in cues.ordered(table):
         if table.harm[cues.gap[i]]:
-            yield Held("shortcut", ((int(i), CONTRADICTS),), int(cues.gap[i]))
+            yield HeldGap("shortcut", ((int(i), CONTRADICTS),), int(cues.gap[i]))
 
 
-def surest_first(table: GapTable, held: Iterable[Held]) -> list[Held]:
+def surest_first(table: GapTable, held: Iterable[HeldGap]) -> list[HeldGap]:
     """As sure as the less sure of the two things that each claims."""
 
-    def surprise(h: Held) -> float:
+    def surprise(h: HeldGap) -> float:
         first = float(table.surprise[h.place])
         return first if h.beyond is None else min(first, float(table.surprise[h.beyond]))
 
@@ -125,7 +125,7 @@ def findings(
 # --- in words ------------------------------------------------------------------------------------
 
 
-def group_finding(rows: Rows, table: GapTable, held: Held, seen: MistakesSeen) -> AuditFinding:
+def group_finding(rows: Rows, table: GapTable, held: HeldGap, seen: MistakesSeen) -> AuditFinding:
     """A group that does worse, in words."""
     group = rows.conditions(held.key)
     label = next((rows.predictions.classes[v] for a, v in held.key if a == LABEL), None)
@@ -140,7 +140,7 @@ def group_finding(rows: Rows, table: GapTable, held: Held, seen: MistakesSeen) -
 
 
 def _shortcut_finding(
-    table: GapTable, held: Held, record: Shortcut, seen: MistakesSeen
+    table: GapTable, held: HeldGap, record: Shortcut, seen: MistakesSeen
 ) -> AuditFinding:
     errors = float(table.left[held.place]), float(table.right[held.place])
     detail = shortcut_detail(record, errors, table.looked_at)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from candid.auditing.figures import Figures
 from candid.auditing.gaps import GapTable, Ledger, Places, contrast, nearest_parent
-from candid.auditing.groups import Plan, blocks, measure
+from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.moments import Moments
 from candid.auditing.rows import KNOWN, Rows
 from candid.auditing.side_figures import estimates
@@ -66,7 +66,7 @@ def measure_pairs(rows: Rows, ledger: Ledger, values: Sequence[Pair]) -> Interse
     """Measure all pairs of some values and write their gaps down."""
     figures = Figures(rows.predictions.classes, rich=False)
     large = _large(rows, values, ledger.smallest)
-    room = max(1, blocks(rows, figures) - 3 * len(values) - 1)
+    room = max(1, groups_at_once(rows, figures) - 3 * len(values) - 1)
     pairs: list[tuple[Pair, Pair]] = []
     gap, beyond = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
     batches = []
@@ -101,7 +101,7 @@ def _measure(
     rows: Rows, pairs: Sequence[tuple[Pair, Pair]], figures: Figures
 ) -> tuple[Moments, Places]:
     """Each pair against its rest, and against the rest of either group that it is part of."""
-    plan, sides = Plan(), []
+    plan, sides = SidePlan(), []
     for one, two in pairs:
         group = rows.key(one, two)
         sides.append(plan.side(group))

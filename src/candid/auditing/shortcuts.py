@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from candid.auditing.figures import Figures
 from candid.auditing.gaps import Contrast, GapTable, Ledger, Places, contrast
-from candid.auditing.groups import Plan, measure
+from candid.auditing.groups import SidePlan, measure
 from candid.auditing.moments import Moments
 from candid.auditing.rows import Rows
 from candid.auditing.side_figures import bootstrap_name, estimates
@@ -93,7 +93,7 @@ def find_cues(rows: Rows, ledger: Ledger, *, least: float, draws: int) -> Cues:
     shares = np.bincount(label, minlength=count)[:, None] * counted
     with np.errstate(invalid="ignore"):
         weights = np.nan_to_num(shares / shares.sum(0))
-    plan = Plan()
+    plan = SidePlan()
     for a in range(len(cues)):
         plan.pair(plan.side(inner.key((a, CONTRADICTS))), plan.side(inner.key((a, AGREES))))
     figures = Figures(rows.predictions.classes, rich=False, standard=np.repeat(weights, 2, axis=1))

@@ -13,7 +13,7 @@ from candid.auditing.auc import Areas
 from candid.auditing.fairness import Compared, fairness
 from candid.auditing.figures import Figures
 from candid.auditing.gaps import GapTable, Ledger, Marks, Places, contrast
-from candid.auditing.groups import Plan, blocks, measure
+from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.moments import Moments
 from candid.auditing.rows import EVERYONE, KNOWN, LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
@@ -26,7 +26,7 @@ _GAPS = ("accuracy", "weighted_f1", "confidence", "overconfidence")
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
+class GroupShares:
     """How large a group is, its share of each label, and its share of each label's images."""
 
     share: Estimate
@@ -64,7 +64,7 @@ class Measured:
     sides: Places
     within: Places
     between: dict[int, int]
-    shares: list[Shares]
+    shares: list[GroupShares]
     areas: list[Estimate]
     gaps: dict[str, Places]
 
@@ -95,7 +95,7 @@ def measure_values(rows: Rows, ledger: Ledger) -> tuple[list[Measured], dict[str
 
 def _batches(rows: Rows, figures: Figures) -> Iterator[list[int]]:
     """Attributes whose groups fit into a plan together; one empty batch for no attribute."""
-    room, batch, used = blocks(rows, figures), list[int](), 0
+    room, batch, used = groups_at_once(rows, figures), list[int](), 0
     for a, attribute in enumerate(rows.attributes):
         needed = (len(attribute.values) + 1) * (1 + rows.classes)
         if batch and used + needed > room:
@@ -109,7 +109,7 @@ def _batches(rows: Rows, figures: Figures) -> Iterator[list[int]]:
 def _measure(
     rows: Rows, ledger: Ledger, figures: Figures, areas: Areas, attributes: list[int]
 ) -> Measured:
-    plan = Plan()
+    plan = SidePlan()
     plan.side(EVERYONE)
     values = [(a, v) for a in attributes for v in range(len(rows.attributes[a].values))]
     keys = {value: rows.key(value) for value in values}
@@ -163,7 +163,7 @@ def write_down(
     return gaps, counted
 
 
-def _shares(rows: Rows, a: int, v: int) -> Shares:
+def _shares(rows: Rows, a: int, v: int) -> GroupShares:
     data, classes = rows.attributes[a].data, rows.classes
     labels = rows.predictions.label[:, None] == np.arange(classes)
     inside, known = (data == v)[:, None], (data >= 0)[:, None]
@@ -171,7 +171,7 @@ def _shares(rows: Rows, a: int, v: int) -> Shares:
     hits = np.concatenate([inside, labels & inside, labels & inside], axis=1)
     of = np.concatenate([known, own, labels & known], axis=1)
     found = rows.shares(hits, of)
-    return Shares(found[0], found[1 : 1 + classes], found[1 + classes :])
+    return GroupShares(found[0], found[1 : 1 + classes], found[1 + classes :])
 
 
 # --- telling -------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ STRATA, CELLS = 1 << 13, 1 << 16
 MOST_PEOPLE = round(CELLS * math.log(CELLS / 8))  # with fewer than 8 empty cells nobody can tell
 
 
-def hashed(key: NDArray[Any], seed: int) -> NDArray[np.uint64]:
+def hash_people(key: NDArray[Any], seed: int) -> NDArray[np.uint64]:
     """(n,) well mixed 64-bit numbers (SplitMix64's finaliser; Steele et al. 2014)."""
     z = key.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -125,7 +125,7 @@ class Tally:
             return
         self._make_room(batch)
         self.n += len(batch.label)
-        mixed = hashed(batch.key, self.seed)
+        mixed = hash_people(batch.key, self.seed)
         stratum = (mixed >> np.uint64(51)).astype(np.intp)
         cell = (mixed & np.uint64(CELLS - 1)).astype(np.intp)
         outcome = batch.label * self.everyone.inner[0] + batch.answer
@@ -171,7 +171,7 @@ class Tally:
         return images, wrong
 
 
-def people(occupied: Any) -> Counts:
+def people_behind(occupied: Any) -> Counts:
     """How many people leave so many of the cells occupied."""
     empty = np.maximum(CELLS - np.asarray(occupied, np.float64), 8.0)
     found: Counts = np.rint(-CELLS * np.log(empty / CELLS)).astype(np.int64)

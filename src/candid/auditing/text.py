@@ -11,7 +11,7 @@ from candid.records.audit import Condition, FairnessFigure, Gap, Kind, Shortcut
 # --- parts of sentences --------------------------------------------------------------------------
 
 
-def named(group: Sequence[Condition]) -> str:
+def group_name(group: Sequence[Condition]) -> str:
     """A group in words: "Eyeglasses: yes and Young: no"."""
     return " and ".join(f"{c.attribute}: {c.value}" for c in group)
 
@@ -57,7 +57,7 @@ SHORTCUT_TODO = (
 
 def group_title(group: Sequence[Condition], label: str | None) -> str:
     """The heading of a group that does worse."""
-    return f"Worse for {named(group)}" + ("" if label is None else f", labelled {label}")
+    return f"Worse for {group_name(group)}" + ("" if label is None else f", labelled {label}")
 
 
 def group_detail(
@@ -74,8 +74,8 @@ def group_detail(
     # What was measured from pixels nobody wrote.
     how = "with" if any("(measured)" in c.attribute for c in group) else "annotated"
     detail = (
-        f"Of the pictures {how} {named(group)}{among[0]}, {_percent(errors[0])} are classified "
-        f"otherwise than labelled; of the others{among[1]}, {_percent(errors[1])}: "
+        f"Of the pictures {how} {group_name(group)}{among[0]}, {_percent(errors[0])} are "
+        f"classified otherwise than labelled; of the others{among[1]}, {_percent(errors[1])}: "
         f"{_difference(gap, looked_at)}."
     )
     if beyond is not None:

@@ -43,7 +43,7 @@ def audit_folder(
     PredictionsError
         Where the tables cannot be read as predictions, or no row has a label and a prediction.
     """
-    from candid.auditing.streamed import Meaning, streamed
+    from candid.auditing.folder import Meaning, audit_tally
 
     if columns.named() and columns.ids is not None:
         raise ConfigError(
@@ -67,7 +67,7 @@ def audit_folder(
     meaning = Meaning(
         folder.target, folder.classes, attributes, values, folder.by_person, folder.hard
     )
-    audited = tuple(streamed(tallies[s], meaning, config, s) for s in SPLITS if s in tallies)
+    audited = tuple(audit_tally(tallies[s], meaning, config, s) for s in SPLITS if s in tallies)
     return Audit(
         target=folder.target,
         classes=folder.classes,

@@ -17,14 +17,20 @@ from numpy.typing import NDArray
 
 from candid.auditing.audit import of_singles
 from candid.auditing.figures import Figures
-from candid.auditing.findings import Held, MistakesSeen, group_finding, held_singles, surest_first
+from candid.auditing.findings import (
+    HeldGap,
+    MistakesSeen,
+    group_finding,
+    held_singles,
+    surest_first,
+)
 from candid.auditing.gaps import Ledger
 from candid.auditing.intersections import make_grid
 from candid.auditing.moments import Sums, moments_of
 from candid.auditing.rows import LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
-from candid.auditing.single_groups import Measured, Shares, write_down
-from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people
+from candid.auditing.single_groups import GroupShares, Measured, write_down
+from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people_behind
 from candid.auditing.text import looked_at_note, nobody_known
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split
@@ -84,7 +90,7 @@ class Meaning:
         return Rows(predictions, tuple(replace(a, data=nothing) for a in self.attributes), drawing)
 
 
-def streamed(tally: Tally, meaning: Meaning, config: AuditConfig, split: Split) -> SplitAudit:
+def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Split) -> SplitAudit:
     """The audit of one split from its tally of all its rows."""
     rows = meaning.rows(config)
     ledger = Ledger(rows, config.smallest, config.false_discovery_rate)
@@ -216,16 +222,16 @@ def _behind(cells: Counts, seen: Marks) -> tuple[Counts, Counts]:
     kinds = [np.ones((1, k, k), np.bool_), own, *([~own] if k > 2 else []), own.swapaxes(1, 2)]
     marks = np.concatenate(kinds)
     occupied = np.array([np.count_nonzero(seen[:, kind].any(1)) for kind in marks])
-    return np.array([cells[kind].sum() for kind in marks]), people(occupied)
+    return np.array([cells[kind].sum() for kind in marks]), people_behind(occupied)
 
 
-def _shares(rows: Rows, groups: Counted, v: int) -> Shares:
-    """As `single_groups.Shares` of one value, by strata."""
+def _shares(rows: Rows, groups: Counted, v: int) -> GroupShares:
+    """As `single_groups.GroupShares` of one value, by strata."""
     count, seen, classes = groups.count, groups.seen, range(rows.classes)
     mine, known = count[v].sum((1, 2)), count.sum((0, 2, 3))
     bearers, anyone = _any(seen[v], (1, 2)), _any(seen, (0, 2, 3))
     labels = count[v].sum(2)
-    return Shares(
+    return GroupShares(
         _share(rows, mine, known, anyone),
         [_share(rows, labels[:, c], mine, bearers) for c in classes],
         [
@@ -238,7 +244,7 @@ def _shares(rows: Rows, groups: Counted, v: int) -> Shares:
 def _share(rows: Rows, hits: Counts, of: Counts, seen: Marks) -> Estimate:
     """Σ hits / Σ of over strata, with Wilson's interval at the effective size."""
     by_person, total = rows.drawing.by_person, int(of.sum())
-    units = min(int(people(np.count_nonzero(seen))), total) if by_person else total
+    units = min(int(people_behind(np.count_nonzero(seen))), total) if by_person else total
     with np.errstate(invalid="ignore", divide="ignore"):
         p = np.float64(hits.sum()) / total
         strata = max(int(np.count_nonzero(of)), 2)
@@ -254,7 +260,7 @@ def _any(marks: Marks, axis: tuple[int, ...]) -> Marks:
     return found
 
 
-def _seen(counted: Sequence[Counted], held: Held) -> MistakesSeen:
+def _seen(counted: Sequence[Counted], held: HeldGap) -> MistakesSeen:
     """The number of mistakes of a group."""
     ((a, v),) = (pair for pair in held.key if pair[0] != LABEL)
     cells = counted[a].count[v].sum(0)
