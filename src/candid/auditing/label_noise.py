@@ -61,9 +61,7 @@ def label_noise(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> LabelNoise:
-    """List the labels that are likely wrong, and bound every group's gap in error.
-
-    Numeric attributes are cut at their quartiles.
+    """List likely wrong labels, and bound every group's gap; numbers are cut at their quartiles.
 
     Parameters
     ----------
@@ -316,7 +314,9 @@ def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Itera
                 error=float(found.left.value[k]),
                 rest_error=float(found.right.value[k]),
                 gap=Estimate(
-                    *(float(end[k]) for end in (found.value, found.low, found.high)),
+                    float(found.value[k]),
+                    float(found.low[k]),
+                    float(found.high[k]),
                     n=int(found.n[k] + found.rest_n[k]),
                     method="Newcombe" if cluster is None else "Newcombe by person",
                     people=None if cluster is None else int(units[:, k].min()),

@@ -188,19 +188,13 @@ def rows_of(
         All the model's predictions, so that every split has the same bins; None: these.
     """
     whole = predictions if of is None else of
-    everything = np.arange(len(whole))
     attributes = []
     for name, attribute in predictions.attributes.items():
         if attribute.kind == "numeric":
-            both = Attribute(
-                name,
-                "numeric",
-                (),
-                np.concatenate([whole.attributes[name].data, attribute.data]),
-            )
-            cut = binned(both, everything)
-            if cut.values:  # without one finite number there are no bins
-                attributes.append(cut[np.arange(len(whole), len(both.data))])
-        else:
-            attributes.append(attribute)
+            data = np.concatenate([whole.attributes[name].data, attribute.data])
+            both = Attribute(name, "numeric", (), data)
+            attribute = binned(both, np.arange(len(whole)))[np.arange(len(whole), len(data))]
+            if not attribute.values:  # without one finite number there are no bins
+                continue
+        attributes.append(attribute)
     return Rows(predictions, tuple(attributes), drawing, bins)
