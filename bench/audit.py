@@ -43,7 +43,7 @@ from tqdm import tqdm
 from candid.auditing.auc import Areas
 from candid.auditing.audit import audit
 from candid.auditing.gaps import contrast
-from candid.auditing.groups import Plan, blocks, measure
+from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import KNOWN, rows_of
 from candid.predictions import Attribute, Predictions
 from candid.settings import AuditConfig
@@ -103,7 +103,7 @@ METRICS = ("accuracy", "weighted_f1", "error:Female", "error:Male", "confidence"
 def gaps_of(p, draws, seed):
     """Contrasts of "yes" against "no" for every attribute, by metric."""
     rows = rows_of(p, resample(len(p), p.identity, draws=draws, seed=seed))
-    plan = Plan()
+    plan = SidePlan()
     sides = []
     for a in range(len(rows.attributes)):
         group, known = rows.key((a, 1)), rows.key((a, KNOWN))
@@ -126,7 +126,7 @@ def true_gaps(planted):
         figures = []
         for base in (share, 0.05):
             p = sample(2_000_000, {}, np.random.default_rng(1), base=base, single=True)
-            rows, plan = rows_of(p, resample(len(p), draws=0)), Plan()
+            rows, plan = rows_of(p, resample(len(p), draws=0)), SidePlan()
             plan.side(())
             moments = measure(rows, plan, Figures(p.classes, rich=True))
             area = Areas(rows).side(())[0].value[0]
@@ -226,10 +226,10 @@ def main_speed(n):
     pairs = [(x, y) for i, x in enumerate(values) for y in values[i + 1 :] if x[0] != y[0]]
     start, groups = time.process_time(), 0
     plain = Figures(p.classes, rich=False)
-    room = blocks(rows, plain) - len(values) - 1
+    room = groups_at_once(rows, plain) - len(values) - 1
     work = [(v,) for v in values] + pairs
     for begin in range(0, len(work), room):
-        plan = Plan()
+        plan = SidePlan()
         for key in work[begin : begin + room]:
             group = rows.key(*key)
             plan.pair(plan.side(group), plan.side((), group))
@@ -248,7 +248,7 @@ def main_speed(n):
     for draws in (200, 2000):
         rows = rows_of(p, resample(len(p), p.identity, draws=draws))
         tracemalloc.start()
-        plan = Plan()
+        plan = SidePlan()
         for key in work[:200]:
             plan.side(rows.key(*key))
         measure(rows, plan, plain)

@@ -49,7 +49,6 @@ import sys
 from pathlib import Path
 
 from candid.evaluation.comparison import compare_predictions
-
 from candid.predictions import Predictions, read_predictions
 from candid.records import Evaluation, ModelCard, Split, read_record
 from candid.runs import RunFolder, read_history

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from candid.predictions import Attribute, Predictions
+from candid.records import Estimate
 
 
 def predictions(label, answer, *, attributes=None, identity=None, classes=None, sure=None, **more):
@@ -61,3 +62,9 @@ def crowd(people, shares, seed, *, base=0.05, planted=None, classes=2):
         classes=[f"c{k}" for k in range(classes)],
         sure=0.5 + 0.5 * rng.random(n),
     )
+
+
+def undefined(n=0, people=None, confidence=0.95):
+    """A figure that cannot be computed."""
+    nan = float("nan")
+    return Estimate(nan, nan, nan, n, "undefined", people=people, confidence=confidence)

@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from auditing.audited import crowd, predictions
-from candid.auditing.gaps import Ledger, contrast, estimates
-from candid.auditing.groups import Plan, measure
+from candid.auditing.gaps import Ledger, contrast
+from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import KNOWN, rows_of
+from candid.auditing.side_figures import estimates
 from candid.stats import metrics
 from candid.stats.bootstrap import FigureSpec, bootstrap, resample
 from candid.stats.moments import Figures
@@ -20,7 +21,7 @@ from candid.stats.moments import Figures
 def compared(p, *, draws=200, by_person=True):
     """Rows, moments and the contrast of each attribute's "yes" with the rest, by metric."""
     rows = rows_of(p, resample(len(p), p.identity if by_person else None, draws=draws))
-    plan = Plan()
+    plan = SidePlan()
     for a in range(len(rows.attributes)):
         group = rows.key((a, 1))
         plan.pair(plan.side(group), plan.side(rows.key((a, KNOWN)), group))
@@ -33,7 +34,7 @@ def test_figures_of_everyone_have_the_evaluations_intervals():
     """The same bootstrap by other means: one matrix product, or weights image by image."""
     p = crowd(200, {"all": 1.0}, 0, base=0.1)
     rows, moments, _ = compared(p, draws=2000)
-    ours = estimates(moments, 0, rows)
+    ours = estimates(moments, [0], rows)[0]
 
     def statistic(weight):
         confusion = metrics.confusion_matrix(p.label, p.prediction, 2, weight)
@@ -74,7 +75,7 @@ def test_no_mistake_is_not_certainty():
     label = np.tile([0, 1], 60)
     p = predictions(label, label, attributes={"a": np.arange(120) < 20})
     rows, moments, found = compared(p)
-    e = estimates(moments, 0, rows)["accuracy"]
+    e = estimates(moments, [0], rows)[0]["accuracy"]
     assert e.value == e.high == 1 and 0.75 < e.low < 0.9 and e.method == "Wilson"
     low, high = found["accuracy"].interval(0.95)
     assert low[0] < -0.1 and 0 < high[0] < 0.1 and found["accuracy"].p()[0] == 1
@@ -100,21 +101,21 @@ def test_a_ledger_counts_each_gap_once():
     ledger = Ledger(rows, smallest=10, rate=0.05)
     first = ledger.add(found["accuracy"])
     mirror = ledger.add(found["weighted_f1"], np.zeros(2, bool))
-    ledger.settle()
-    assert ledger.looked_at == 2
+    table = ledger.settle()
+    assert table.looked_at == 2
     p_values = found["accuracy"].p()
     expected = stats.false_discovery_control(p_values)
-    told = [ledger.gap(first, i) for i in range(2)]
+    told = [table.gap(i) for i in first]
     assert [g.adjusted_p for g in told] == pytest.approx(list(expected))
     assert [g.state for g in told] == ["found" if q <= 0.05 else "not found" for q in expected]
-    assert told[0].state == "found" and ledger.is_worse(first).tolist()[0]
+    assert told[0].state == "found" and table.harm[first[0]]
     # What does not count has the adjusted p of the counted gap that is as surprising.
-    assert ledger.gap(mirror, 0).adjusted_p in [pytest.approx(q) for q in expected]
+    assert table.gap(mirror[0]).adjusted_p in [pytest.approx(q) for q in expected]
     few = Ledger(rows, smallest=10_000, rate=0.05)
-    number = few.add(found["accuracy"])
-    few.settle()
-    assert few.looked_at == 0 and math.isnan(few.gap(number, 0).p)
-    assert few.gap(number, 0).state == "too few to say"
+    place = few.add(found["accuracy"])[0]
+    settled = few.settle()
+    assert settled.looked_at == 0 and math.isnan(settled.gap(place).p)
+    assert settled.gap(place).state == "too few to say"
 
 
 # --- coverage ------------------------------------------------------------------------------------

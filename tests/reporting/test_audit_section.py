@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from auditing.audited import undefined
 from candid.auditing.audit import audit as judge
 from candid.config import with_values
 from candid.predictions import Attribute, Predictions
-from candid.records.audit import Audit, Condition, undefined
+from candid.records.audit import Audit, Condition
 from candid.reporting import audit as words_of
 from candid.reporting import markdown
 from candid.reporting.card import card

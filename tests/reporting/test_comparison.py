@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from candid.evaluation.comparison import compare_predictions
 from test_audit_section import data_of, predictions
 
 from candid.auditing.audit import audit as judge
+from candid.evaluation.comparison import compare_predictions
 from candid.predictions import Predictions
 from candid.records.compare import Comparison, GroupChange
 from candid.reporting import comparison as words_of

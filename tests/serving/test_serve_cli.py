@@ -306,8 +306,9 @@ def test_pictures_unlike_the_training_data_get_no_answer(served):
 
 
 def test_what_an_audit_found_is_said(run):
+    from auditing.audited import undefined
     from candid.records import Finding
-    from candid.records.audit import Audit, AuditFinding, Gap, SplitAudit, undefined
+    from candid.records.audit import Audit, AuditFinding, Gap, SplitAudit
     from candid.stages.serving import _weaknesses
 
     audited, found, note = _weaknesses(run)

@@ -13,7 +13,7 @@ import pytest
 
 from auditing.audited import crowd
 from candid.auditing.audit import audit
-from candid.auditing.tally import CELLS, MOST_PEOPLE, Batch, Tally, hashed, people
+from candid.auditing.tally import CELLS, MOST_PEOPLE, Batch, Tally, hash_people, people_behind
 from candid.errors import PredictionsError
 from candid.predictions import write_predictions
 from candid.settings import AuditConfig
@@ -287,6 +287,23 @@ def test_splits_are_those_that_were_asked_for(tmp_path):
     ]
 
 
+def test_a_word_may_stand_in_one_split_alone(tmp_path):
+    p = planted()
+    train = np.arange(len(p)) % 2 == 0
+    p = replace(p, split=np.where(train, "train", "test"))
+    p.attributes["rare"].data[train] = 0
+    split = audit_folder(shard(p[train], tmp_path, 1), Columns(), CONFIG).splits[0]
+    assert split.split == "train"
+    shard(p, tmp_path, 3)
+    mine = audit_folder(tmp_path, Columns(), replace(CONFIG, splits=("train", "test"))).splits
+    for found in mine:
+        theirs = {
+            (g.conditions, g.label): g.n
+            for g in audit(p, replace(CONFIG, splits=(found.split,))).splits[0].groups
+        }
+        assert {key: g.n for key, g in by_group(found).items()} == theirs
+
+
 # --- the sums ------------------------------------------------------------------------------------
 
 
@@ -306,8 +323,9 @@ def size(tally):
 
 
 def test_memory_does_not_grow_with_rows_and_words_may_come_late():
-    rng, tally = np.random.default_rng(0), Tally(("a",))
-    tally.add(batch(rng, 1000, 100))
+    rng, tally = np.random.default_rng(0), Tally(("a",), 2)
+    first = batch(rng, 1000, 100)
+    tally.add(first)
     before = size(tally)
     parts = [batch(rng, 1000, 10_000) for _ in range(5)]
     for part in parts:
@@ -315,31 +333,31 @@ def test_memory_does_not_grow_with_rows_and_words_may_come_late():
     assert size(tally) == before and tally.n == 6000
     late = batch(rng, 500, 100, values=5)
     tally.add(late)
-    assert tally.tables["a"].count.sum() == tally.n
-    counted = tally.tables["a"].count.sum((0, 2, 3))
-    own = [np.bincount(b.attributes["a"] + 1, minlength=6) for b in (*parts, late)]
-    assert (counted[3:] == np.sum(own, axis=0)[3:]).all()
+    assert tally.everyone.count.sum() == tally.n
+    counted = tally.tables["a"].count.sum((1, 2, 3))
+    own = [np.bincount(b.attributes["a"] + 1, minlength=6)[1:] for b in (first, *parts, late)]
+    assert counted.tolist() == np.sum(own, axis=0).tolist()
     images, wrong = tally.common("a", "a")
-    assert np.trace(images) == images.sum() == counted[1:].sum()
-    mistakes = (tally.tables["a"].count * (1 - np.eye(2, dtype=int))).sum((0, 2, 3))
-    assert (np.diag(wrong) == mistakes[1:]).all()
+    assert np.trace(images) == images.sum() == counted.sum()
+    mistakes = (tally.tables["a"].count * (1 - np.eye(2, dtype=int))).sum((1, 2, 3))
+    assert (np.diag(wrong) == mistakes).all()
 
 
 @pytest.mark.parametrize("n", [0, 1, 50, 5_000, 200_000])
 def test_people_are_counted_within_a_few_per_cent(n):
-    cells = np.unique(hashed(np.arange(n), 3) & np.uint64(CELLS - 1))
-    assert people(len(cells)) == pytest.approx(n, rel=0.015, abs=1)
-    assert people(CELLS) == MOST_PEOPLE
+    cells = np.unique(hash_people(np.arange(n), 3) & np.uint64(CELLS - 1))
+    assert people_behind(len(cells)) == pytest.approx(n, rel=0.015, abs=1)
+    assert people_behind(CELLS) == MOST_PEOPLE
 
 
 def test_hashes_spread_and_depend_on_the_seed():
-    a, b = hashed(np.arange(80_000), 0), hashed(np.arange(80_000), 1)
+    a, b = hash_people(np.arange(80_000), 0), hash_people(np.arange(80_000), 1)
     for mixed in (a, b):
         strata = np.bincount((mixed >> np.uint64(51)).astype(int), minlength=8192)
         # A Poisson distribution's variance is its mean, 9.77.
         assert strata.var() == pytest.approx(80_000 / 8192, rel=0.1)
     assert abs(np.corrcoef(a.astype(float), b.astype(float))[0, 1]) < 0.02
-    assert hashed(np.array([-1, 5]), 0)[1] == hashed(np.array([5]), 0)[0]
+    assert hash_people(np.array([-1, 5]), 0)[1] == hash_people(np.array([5]), 0)[0]
 
 
 def test_a_run_folder_is_no_folder_of_tables(tmp_path):

@@ -26,11 +26,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from candid.auditing.held_out import Half, Halves, HeldOutGroup, groups_of, halves_of, with_bins
+from candid.auditing.text_abstention import (
+    KEPT_BEST,
+    NOT_VERIFIED,
+    abstention_guarantee,
+    conformal_guarantee,
+    each_by_itself,
+    halved_test,
+    no_promise,
+    not_measured,
+    one_of_each,
+    promise_kept,
+)
 from candid.errors import ConfigError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate, State
@@ -111,13 +124,7 @@ def abstention(
     ConfigError
         Where a target error is not between 0 and 1.
     """
-    for target in target_errors:
-        if not 0 < target < 1:
-            raise ConfigError(
-                f"A target error of {target} was asked for.",
-                expected="shares above 0 and below 1, such as 0.01",
-                todo="name other target errors",
-            )
+    _check(target_errors)
     require_probabilities(predictions)
     halves = halves_of(with_bins(predictions), seed)
     calibration = Half(halves.calibration, seed)
@@ -135,11 +142,19 @@ def abstention(
         people=verification.people,
         targets=tuple(_target(setting, t, groups) for t in target_errors),
         conformal=tuple(_conformal(setting, t, groups) for t in target_errors),
-        curves=tuple(
-            curve for g in groups if g.kind != "answer" for curve in _curve(setting, g, points)
-        ),
-        notes=tuple(_notes(predictions, halves, calibration, target_errors, confidence)),
+        curves=tuple(_curves(setting, groups, points)),
+        notes=tuple(_notes(predictions, halves, setting, len(target_errors))),
     )
+
+
+def _check(target_errors: Sequence[float]) -> None:
+    for target in target_errors:
+        if not 0 < target < 1:
+            raise ConfigError(
+                f"A target error of {target} was asked for.",
+                expected="shares above 0 and below 1, such as 0.01",
+                todo="name other target errors",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +164,17 @@ class _Setting:
     confidence: float
     smallest_people: int
 
+    def about(self, group: HeldOutGroup) -> dict[str, Any]:
+        """Which group, and what stands behind it in the verification half."""
+        cluster = self.verification.cluster
+        return {
+            "kind": group.kind,
+            "attribute": group.attribute,
+            "value": group.value,
+            "n": int(group.mask.sum()),
+            "people": None if cluster is None else len(np.unique(cluster[group.mask])),
+        }
+
 
 # --- one target ----------------------------------------------------------------------------------
 
@@ -156,7 +182,30 @@ class _Setting:
 def _target(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> TargetAbstention:
     rule = _rule(s, groups[0], target)
     verified = tuple(_verify(s, g, target, rule) for g in groups)
-    return TargetAbstention(target, rule, _sentence(target, rule, verified, s), verified)
+    everyone = verified[0]
+    if rule is None:
+        start = 0
+        if everyone.calibration_n >= everyone.needed:
+            start = first_rank(everyone.calibration_n, target, s.confidence)
+        known = s.calibration.cluster is not None
+        sentence = no_promise(target, everyone.calibration_n, everyone.needed, start, known)
+    elif not len(s.verification.rows):
+        sentence = not_measured(target, rule.threshold)
+    else:
+        sentence = promise_kept(target, everyone, _least_answered(s, verified))
+    return TargetAbstention(target, rule, sentence, verified)
+
+
+def _least_answered(s: _Setting, groups: Sequence[GroupAbstention]) -> GroupAbstention | None:
+    """Of the groups that are large enough to tell, the one that is answered least, if any is."""
+    least = [
+        g
+        for g in groups
+        if g.kind == "group"
+        and (g.n if g.people is None else g.people) >= s.smallest_people
+        and g.coverage.high < groups[0].coverage.low
+    ]
+    return min(least, key=lambda g: g.coverage.value, default=None)
 
 
 def _rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | None:
@@ -171,28 +220,13 @@ def _rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | N
         threshold=threshold,
         target_error=target,
         confidence=s.confidence,
-        guarantee=_guarantee(group, target, s.confidence, half.cluster is not None),
+        guarantee=abstention_guarantee(
+            *(group.kind, group.attribute, group.value),
+            *(target, s.confidence, half.cluster is not None),
+        ),
         n=int(answered.sum()),
         mistakes=int((answered & wrong).sum()),
         by_person=half.cluster is not None,
-    )
-
-
-def _guarantee(group: HeldOutGroup, target: float, confidence: float, by_person: bool) -> str:
-    whom = {
-        "all": "",
-        "label": f" to images labelled {group.value}",
-        "answer": f" that say {group.value}",
-        "group": f" to images annotated {group.attribute}: {group.value}",
-    }[group.kind]
-    drawn = (
-        "for a new person and one of their images, if people come as those in the calibration did"
-        if by_person
-        else "if images are independent and come as those in the calibration did"
-    )
-    return (
-        f"With a probability of {confidence:.0%}, at most {100 * target:.3g}% of the answers{whom} "
-        f"are wrong, {drawn}, and if less sure answers are wrong no less often."
     )
 
 
@@ -208,15 +242,11 @@ def _verify(
     own = _rule(s, group, target)
     own_coverage, own_error = _outcome(s, group, own) if own and measured else (None, None)
     return GroupAbstention(
-        kind=group.kind,
-        attribute=group.attribute,
-        value=group.value,
-        n=int(group.mask.sum()),
-        people=_people(half, group.mask),
+        **s.about(group),
         coverage=coverage,
         error=error,
         error_by_person=by_person,
-        state=_state(s, error, target),
+        state=_state(s, error, target) if rule and measured else "not applicable",
         own=own,
         own_coverage=own_coverage,
         own_error=own_error,
@@ -239,73 +269,11 @@ def _outcome(
 
 
 def _state(s: _Setting, error: Estimate, target: float) -> State:
-    if error.method == "undefined":
-        return "not applicable"
     if (error.n if error.people is None else error.people) < s.smallest_people:
         return "too few to say"
     if error.low > target:
         return "found"
     return "too few to say" if error.high > 2 * target else "not found"
-
-
-def _people(half: Half, mask: Marks) -> int | None:
-    return None if half.cluster is None else len(np.unique(half.cluster[mask]))
-
-
-def _sentence(
-    target: float,
-    rule: AbstentionRule | None,
-    groups: Sequence[GroupAbstention],
-    s: _Setting,
-) -> str:
-    everyone = groups[0]
-    if rule is None:
-        what = "people" if s.calibration.cluster is not None else "images"
-        if everyone.calibration_n < everyone.needed:
-            return (
-                f"At most {100 * target:.3g}% wrong answers cannot be promised from "
-                f"{everyone.calibration_n:,} {what}: that takes {everyone.needed:,} at the least."
-            )
-        start = first_rank(everyone.calibration_n, target, s.confidence)
-        return (
-            f"At most {100 * target:.3g}% wrong answers cannot be promised: among the surest "
-            f"{start:,} answers to {everyone.calibration_n:,} {what} there are too many mistakes, "
-            f"or there are too few {what} to tell."
-        )
-    if not len(s.verification.rows):
-        return _not_measured(target, rule)
-    said = (
-        f"For at most {100 * target:.3g}% wrong answers it answers {_percent(everyone.coverage)} "
-        f"of the images; of these answers {_percent(everyone.error)} are wrong"
-    )
-    least = [
-        g
-        for g in groups
-        if g.kind == "group"
-        and (g.n if g.people is None else g.people) >= s.smallest_people
-        and g.coverage.high < everyone.coverage.low
-    ]
-    if not least:
-        return said + "."
-    g = min(least, key=lambda g: g.coverage.value)
-    return (
-        f"{said}. Of those annotated {g.attribute}: {g.value} it answers {_percent(g.coverage)}, "
-        "the least of all groups that are large enough to tell."
-    )
-
-
-def _not_measured(target: float, rule: AbstentionRule) -> str:
-    sure = f"where the probability is at least {rule.threshold:.4g}"
-    return (
-        f"For at most {100 * target:.3g}% wrong answers it answers "
-        f"{sure if rule.threshold > 0 else 'every image'}. How many of these answers are wrong was "
-        "not measured: there are no labelled images in test, and the threshold was found on "
-        "validation."
-    )
-
-
-def _percent(e: Estimate) -> str:
-    return f"{100 * e.value:.1f}% ({100 * e.low:.1f} to {100 * e.high:.1f})"
 
 
 # --- prediction sets -----------------------------------------------------------------------------
@@ -316,16 +284,10 @@ def _conformal(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> Co
     chosen = s.calibration.one_each(np.ones(len(rows), np.bool_))
     least = conformal_least(score[chosen], target)
     by_person = s.calibration.cluster is not None
-    drawn = "a new person's" if by_person else "a new"
     return ConformalSets(
         target_miss=target,
         least_probability=least,
-        guarantee=(
-            f"The set holds the label of {drawn} image with a probability of at least "
-            f"{1 - target:.3g}, on average over draws of the calibration images, if "
-            f"{'people' if by_person else 'images'} come as those in the calibration did. This "
-            "says nothing of the error among sets of one class."
-        ),
+        guarantee=conformal_guarantee(target, by_person),
         n=len(chosen),
         by_person=by_person,
         groups=tuple(
@@ -342,11 +304,7 @@ def _conformal_group(
     held, single = _sets(s, group, least)
     own_held, own_single = _sets(s, group, own)
     return ConformalGroup(
-        kind=group.kind,
-        attribute=group.attribute,
-        value=group.value,
-        n=int(group.mask.sum()),
-        people=_people(s.verification, group.mask),
+        **s.about(group),
         held=held,
         single=single,
         calibration_n=len(chosen),
@@ -373,24 +331,24 @@ def _label_probability(rows: Predictions) -> Floats:
 # --- curves and notes ----------------------------------------------------------------------------
 
 
-def _curve(s: _Setting, group: HeldOutGroup, points: int) -> Iterator[RiskCoverage]:
-    """The group's curve, if there are images: error among the surest ⌈c n⌉ for even steps of c."""
+def _curves(s: _Setting, groups: Sequence[HeldOutGroup], points: int) -> Iterator[RiskCoverage]:
+    """Error among the surest ⌈c n⌉ of each group that has images, for even steps of c."""
+    for group in groups:
+        if group.kind != "answer" and group.mask.any():
+            yield _curve(s, group, points)
+
+
+def _curve(s: _Setting, group: HeldOutGroup, points: int) -> RiskCoverage:
     half = s.verification
     rows = np.flatnonzero(group.mask)
     n = len(rows)
-    if not n:
-        return
     order = rows[np.argsort(-half.confidence[rows], kind="stable")]
     ranks = np.unique(np.ceil(np.linspace(1 / points, 1, points) * n - 1e-9).astype(int))
     of = np.arange(n)[:, None] < ranks
     cluster = None if half.cluster is None else half.cluster[order]
     found = wilson_shares(half.wrong[order][:, None] & of, of, cluster, s.confidence)
-    yield RiskCoverage(
-        kind=group.kind,
-        attribute=group.attribute,
-        value=group.value,
-        n=n,
-        people=_people(half, group.mask),
+    return RiskCoverage(
+        **s.about(group),
         coverage=_rounded(ranks / n),
         error=_rounded([e.value for e in found]),
         low=_rounded([e.low for e in found]),
@@ -404,38 +362,14 @@ def _rounded(values: ArrayLike) -> tuple[float, ...]:
     return tuple(np.round(np.asarray(values, np.float64), 6).tolist())
 
 
-def _notes(
-    predictions: Predictions,
-    halves: Halves,
-    calibration: Half,
-    target_errors: Sequence[float],
-    confidence: float,
-) -> Iterator[str]:
+def _notes(p: Predictions, halves: Halves, s: _Setting, promises: int) -> Iterator[str]:
+    """What a reader might not expect."""
     if not halves.verified_on:
-        yield (
-            "There are no labelled images in test, so no promise was measured. Validation chose "
-            "thresholds, weights and temperature, so its own answers are right too often."
-        )
+        yield NOT_VERIFIED
     elif halves.calibrated_on != "validation":
-        yield (
-            f"Thresholds were found on {halves.calibrated_on} and verified on "
-            f"{halves.verified_on}, as there are no labelled images in validation."
-        )
-    elif predictions.provenance.get("kept") == "best":
-        yield (
-            "Validation also chose the weights that were kept, so its answers are right a little "
-            "too often, and the promise is a little too good; test shows by how much."
-        )
-    if calibration.cluster is not None:
-        yield (
-            f"Of the {len(calibration.rows):,} calibration images one of each of "
-            f"{calibration.people:,} people counts, drawn at random: the images of one person are "
-            "not independent."
-        )
-    else:
-        yield "Nobody knows who is in the images: the promises take each for another person's."
-    if len(target_errors) > 1:
-        yield (
-            f"Each promise holds with a probability of {confidence:.0%} by itself, not all of them "
-            "together; so do those of groups."
-        )
+        yield halved_test(halves.calibrated_on, halves.verified_on)
+    elif p.provenance.get("kept") == "best":
+        yield KEPT_BEST
+    yield one_of_each(len(s.calibration.rows), s.calibration.people)
+    if promises > 1:
+        yield each_by_itself(s.confidence)

@@ -89,6 +89,7 @@ class Areas:
             rest_images=np.asarray([b.images for b in right], np.int64),
             lost=np.zeros(len(sides), np.int64),
             method=f"score interval of differences, {self.method}",
+            drawn=False,
         )
 
     def side(self, key: Key, less: Key | None = None) -> tuple[Side, int]:

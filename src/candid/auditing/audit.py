@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,25 @@ import numpy as np
 from candid.auditing.abstention import abstention
 from candid.auditing.confounding import adjusted_gaps
 from candid.auditing.cross_fit import search_and_test, slices
-from candid.auditing.findings import Teller
-from candid.auditing.gaps import Ledger
-from candid.auditing.intersections import Intersections
+from candid.auditing.findings import findings
+from candid.auditing.gaps import GapTable, Ledger
+from candid.auditing.intersections import grid_of_pairs, measure_pairs, told_pairs
 from candid.auditing.label_noise import label_noise
 from candid.auditing.rows import Rows, rows_of
-from candid.auditing.shortcuts import find_cues, shortcuts
-from candid.auditing.single_groups import Singles
+from candid.auditing.shortcuts import find_cues, shortcut
+from candid.auditing.single_groups import Measured, fairness_figures, measure_values, single_groups
+from candid.auditing.text import (
+    absent_splits,
+    looked_at_note,
+    more_findings,
+    no_label,
+    nobody_known,
+    split_instead,
+)
 from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions import Predictions, require_evaluable
-from candid.records import SPLITS, Split
-from candid.records.audit import Audit, Group, SplitAudit
+from candid.records import SPLITS, Estimate, Split
+from candid.records.audit import Audit, SplitAudit
 from candid.settings import AuditConfig
 from candid.stats.bootstrap import resample
 
@@ -57,8 +66,7 @@ def audit(predictions: Predictions, config: AuditConfig = _DEFAULTS, *, source: 
     chosen, notes = _chosen(predictions, config)
     labelled = chosen[np.flatnonzero(chosen.label >= 0)]
     if len(labelled) < len(chosen):
-        missing = len(chosen) - len(labelled)
-        notes.append(f"{missing:,} of {len(chosen):,} images have no label and do not count.")
+        notes.append(no_label(len(chosen) - len(labelled), len(chosen)))
     if "notes" in predictions.provenance:
         notes.append(predictions.provenance["notes"])
     splits = _splits(labelled, config, notes)
@@ -78,29 +86,19 @@ def _parts(
     chosen: Predictions, split: Split, config: AuditConfig, notes: list[str]
 ) -> dict[str, Any]:
     """Abstention, label noise and adjusted gaps; a note where one cannot be computed."""
-    wanted: dict[str, tuple[str, Callable[[], Any]]] = {
-        "abstention": (
-            "No threshold for abstention",
-            lambda: abstention(chosen, confidence=config.confidence, seed=config.seed),
-        ),
-        "noise": (
-            "Label noise was not looked for",
-            lambda: label_noise(chosen, confidence=config.confidence, seed=config.seed),
-        ),
-        "confounding": (
-            "No adjusted gaps",
-            lambda: adjusted_gaps(
-                chosen,
-                split=split,
-                confidence=config.confidence,
-                false_discovery_rate=config.false_discovery_rate,
-            ),
-        ),
-    }
+    drawn: dict[str, Any] = {"confidence": config.confidence, "seed": config.seed}
+    wanted: list[tuple[str, str, Callable[[], Any]]] = []
+    if config.more:
+        wanted = [
+            ("abstention", "No threshold for abstention", lambda: abstention(chosen, **drawn)),
+            ("noise", "Label noise was not looked for", lambda: label_noise(chosen, **drawn)),
+        ]
+    if config.more and chosen.attributes:
+        rate, sure = config.false_discovery_rate, config.confidence
+        held = partial(adjusted_gaps, split=split, confidence=sure, false_discovery_rate=rate)
+        wanted.append(("confounding", "No adjusted gaps", lambda: held(chosen)))
     parts: dict[str, Any] = {}
-    for name, (without, make) in wanted.items():
-        if not config.more or (name == "confounding" and not chosen.attributes):
-            continue
+    for name, without, make in wanted:
         try:
             parts[name] = make()
         except PredictionsError as reason:
@@ -136,12 +134,12 @@ def _chosen(predictions: Predictions, config: AuditConfig) -> tuple[Predictions,
 def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> list[Split]:
     """The splits that were asked for and have labelled images; others where none of them has."""
     present = [s for s in SPLITS if (labelled.split == s).any()]
-    asked = [s for s in config.splits if s in present]
+    asked = [s for word in config.splits for s in present if s == word]
     absent = [s for s in config.splits if s not in present]
     if absent:
-        notes.append(f"No labelled images with predictions in: {', '.join(absent)}.")
+        notes.append(absent_splits(absent))
     if asked:
-        return [s for s in present if s in asked] if len(asked) == 1 else _ordered(asked)
+        return asked
     if not present:
         raise PredictionsError(
             "None of the images has both a label and a split.",
@@ -149,13 +147,8 @@ def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> lis
             todo="check the file that the predictions came from",
         )
     instead = present[-1]
-    notes.append(f"So {instead} was audited instead.")
+    notes.append(split_instead(instead))
     return [instead]
-
-
-def _ordered(asked: Sequence[str]) -> list[Split]:
-    """The splits in the order that was asked for."""
-    return [s for word in asked for s in SPLITS if s == word]
 
 
 def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAudit:
@@ -165,9 +158,9 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
     )
     rows = rows_of(some, drawing, bins=config.reliability_bins, of=labelled)
     ledger = Ledger(rows, config.smallest, config.false_discovery_rate)
-    singles = Singles(rows, ledger)
-    large = [pair for pair, units in singles.units().items() if units >= config.smallest]
-    pairs = Intersections(rows, ledger, large) if config.pairs else None
+    parts, everyone = measure_values(rows, ledger)
+    large = [m.values[i] for m in parts for i in np.flatnonzero(m.units >= config.smallest)]
+    pairs = measure_pairs(rows, ledger, large if config.pairs else [])
     halves = search_and_test(
         rows,
         ledger,
@@ -177,86 +170,61 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
         seed=config.seed,
     )
     cues = find_cues(rows, ledger, least=config.shortcut_association, draws=config.draws)
-    ledger.settle()
+    table = ledger.settle()
 
-    groups = singles.groups()
-    alone = groups[: len(singles.places())]
-    listed = pairs.listed(config.intersections) if pairs is not None else []
-    findings = Teller(rows, ledger, config.examples).all(singles, pairs, halves, cues)
-    notes = _notes(rows, split, alone, ledger)
-    if len(findings) > config.findings:
-        notes.append(
-            f"There are {len(findings):,} findings; the {config.findings:,} surest are told "
-            "(audit.findings). Groups, pairs and slices say what else was found."
-        )
+    found = tuple(findings(rows, table, parts, pairs, halves, cues, config.examples))
+    audited = of_singles(rows, table, parts, everyone, split, len(rows), drawing.units, config)
+    notes = _notes(rows, audited, table)
+    if len(found) > config.findings:
+        notes.append(more_findings(len(found), config.findings))
     return replace(
-        of_singles(singles, groups, split, len(rows), drawing.units),
-        intersections=tuple(pairs.group(b, i) for b, i in listed) if pairs is not None else (),
-        intersections_looked_at=len(pairs) if pairs is not None else 0,
-        slices=tuple(slices(halves, ledger)),
-        shortcuts=tuple(record for _, record in shortcuts(cues, ledger, rows)),
-        findings=tuple(findings[: config.findings]),
+        audited,
+        intersections=tuple(told_pairs(rows, table, pairs, config.intersections)),
+        intersections_looked_at=len(pairs.pairs),
+        slices=tuple(slices(halves, table)),
+        shortcuts=tuple(shortcut(cues, table, i) for i in cues.ordered(table)),
+        findings=found[: config.findings],
         notes=tuple(notes),
-        grid=pairs.grid(_diagonal(pairs, singles, alone)) if pairs is not None else None,
+        grid=grid_of_pairs(rows, table, pairs, parts) if config.pairs else None,
     )
 
 
 def of_singles(
-    singles: Singles, groups: Sequence[Group], split: Split, n: int, people: int
+    rows: Rows,
+    table: GapTable,
+    parts: Sequence[Measured],
+    everyone: dict[str, Estimate],
+    split: Split,
+    n: int,
+    people: int,
+    config: AuditConfig,
 ) -> SplitAudit:
-    """The part of a split's audit that comes from single values, and from what they were told of.
-
-    Parameters
-    ----------
-    singles
-        Settled: its ledger knows which gaps count as found.
-    groups
-        What `singles.groups()` gave.
-    split, n, people
-        The split, its images, and their people (not told where nobody knows them).
-    """
-    ledger = singles.ledger
+    """The part of a split's audit that comes from single values."""
+    alone, within = single_groups(rows, table, parts)
     return SplitAudit(
         split=split,
         n=n,
-        people=people if singles.rows.drawing.by_person else None,
-        metrics=singles.everyone,
-        groups=tuple(groups),
+        people=people if rows.drawing.by_person else None,
+        metrics=everyone,
+        groups=(*alone, *within),
         intersections=(),
         intersections_looked_at=0,
-        fairness=tuple(singles.fairness()),
+        fairness=tuple(fairness_figures(rows, parts, config.smallest)),
         slices=(),
         shortcuts=(),
         findings=(),
-        gaps_looked_at=ledger.looked_at,
-        gaps_found=ledger.found,
-        false_discovery_rate=ledger.rate,
-        threshold=ledger.threshold,
-        too_few=sum(g.state == "too few to say" for g in groups[: len(singles.places())]),
-        smallest_people=ledger.smallest,
-        notes=(),
+        gaps_looked_at=table.looked_at,
+        gaps_found=table.count,
+        false_discovery_rate=table.rate,
+        threshold=table.threshold,
+        too_few=sum(g.state == "too few to say" for g in alone),
+        smallest_people=config.smallest,
     )
 
 
-def _diagonal(
-    pairs: Intersections, singles: Singles, alone: Sequence[Group]
-) -> list[tuple[int, float, float, bool]]:
-    """The single values that the grid of pairs has on its diagonal."""
-    record = {m.values[i]: g for (m, i), g in zip(singles.places(), alone, strict=True)}
-    return [
-        (g.n, g.metrics["accuracy"].value, g.gaps["accuracy"].value, gap_found(g))
-        for g in (record[value] for value in pairs.values)
-    ]
-
-
-def gap_found(group: Group) -> bool:
-    """Whether the group's gap in accuracy was found."""
-    return group.gaps["accuracy"].state == "found"
-
-
-def _notes(rows: Rows, split: Split, alone: Sequence[Group], ledger: Ledger) -> list[str]:
+def _notes(rows: Rows, audited: SplitAudit, table: GapTable) -> list[str]:
     """What a reader might not expect of these figures."""
-    notes, p = [], rows.predictions
+    notes, p, split = [], rows.predictions, audited.split
     if not rows.drawing.by_person:
         notes.append(nobody_known(split))
     empty = [c for k, c in enumerate(p.classes) if not (p.label == k).any()]
@@ -273,30 +241,11 @@ def _notes(rows: Rows, split: Split, alone: Sequence[Group], ledger: Ledger) -> 
     numeric = [name for name, a in p.attributes.items() if a.kind == "numeric"]
     if numeric:
         notes.append(f"Cut at the quartiles of all images: {', '.join(numeric)}.")
-    said = [g for group in alone for g in group.gaps.values() if g.state != "too few to say"]
-    lost = max((g.undefined_draws for g in said), default=0)
+    gaps = [gap for g in audited.groups if g.label is None for gap in g.gaps.values()]
+    lost = max((g.undefined_draws for g in gaps if g.state != "too few to say"), default=0)
     if lost:
         notes.append(
             f"Up to {lost:,} of {rows.drawing.draws:,} draws left a group without images, or a "
             "figure undefined; the interval comes from the others."
         )
-    return notes + looked_at(ledger)
-
-
-def nobody_known(split: Split) -> str:
-    """The note where images have no people."""
-    return (
-        f"Nobody knows who is in the pictures of {split}: the audit takes each for another "
-        "person's, and intervals are too narrow where that is wrong."
-    )
-
-
-def looked_at(ledger: Ledger) -> list[str]:
-    """The note about how many gaps were looked at, where any was."""
-    if not ledger.looked_at:
-        return []
-    return [
-        f"{ledger.looked_at:,} gaps were looked at; one counts as found where its p is at most "
-        f"{ledger.threshold:.2g}, so that at most {100 * ledger.rate:g}% of those found are "
-        "chance. Opposite values of an attribute with two values count once."
-    ]
+    return notes + looked_at_note(table.looked_at, table.threshold, table.rate)

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from candid.auditing.held_out import with_bins
 from candid.errors import PredictionsError
-from candid.predictions import Attribute, Predictions
+from candid.predictions import Predictions
 from candid.records import Estimate, State
 from candid.records.confounding import AdjustedGap, AdjustedGaps, LeftOut
 from candid.stats.bootstrap import known_persons
@@ -85,43 +85,31 @@ def adjusted_gaps(
         Of the ridge penalty, in logits; infinity for none.
     smallest_people
         Values on fewer people (images, where identities are unknown) are "too few to say".
-    confidence
-        Of the intervals.
-    false_discovery_rate
-        At which an adjusted gap counts as found.
+    confidence, false_discovery_rate
+        Of the intervals; at which an adjusted gap counts as found.
 
     Raises
     ------
     PredictionsError
         Where no image has a label.
     """
-    labelled = predictions.label >= 0
-    if not labelled.any():
-        raise PredictionsError(
-            f"None of the {len(predictions)} images has a label.",
-            expected="labelled images, to tell mistakes from right answers",
-            todo="check the file that the predictions came from",
-        )
-    chosen = labelled & (predictions.split == split)
-    p = with_bins(predictions)[chosen if chosen.any() else labelled]
-    design = _design(p, hold_label)
-    cluster = known_persons(p.identity)
-    wrong = p.prediction != p.label
+    p, absent = _chosen(predictions, split)
+    design, cluster, wrong = (
+        _design(p, hold_label),
+        known_persons(p.identity),
+        p.prediction != p.label,
+    )
     fitted = logistic(design.columns, wrong, cluster, prior_sd=prior_sd)
-    asked = _Asked(cluster, confidence, smallest_people)
+    asked = _Asked(wrong, cluster, confidence, smallest_people)
     rows = [
         gap
         for block in design.blocks
-        if block.attribute is not None
-        for gap in _of_attribute(p, block, design, fitted, asked)
+        if block.told
+        for gap in _of_attribute(block, design, fitted, asked)
     ]
-    # Values about which too little is known are not asked, so they cost the others nothing.
-    corrected = benjamini_hochberg(
-        np.array([r.p if r.state == "not found" else math.nan for r in rows])
-    )
     return AdjustedGaps(
         target=p.target,
-        split=split if chosen.any() else ", ".join(sorted(set(p.split.tolist()))),
+        split=", ".join(sorted(set(p.split.tolist()))) if absent else split,
         n=len(p),
         people=None if cluster is None else len(np.unique(cluster)),
         mistakes=int(wrong.sum()),
@@ -130,16 +118,33 @@ def adjusted_gaps(
         left_out=tuple(design.left_out),
         prior_sd=prior_sd,
         false_discovery_rate=false_discovery_rate,
-        gaps=tuple(
-            replace(
-                row,
-                adjusted_p=float(q),
-                state="found" if q <= false_discovery_rate else row.state,
-            )
-            for row, q in zip(rows, corrected, strict=True)
-        ),
-        notes=tuple(_notes(p, wrong, design, split, bool(chosen.any()), prior_sd)),
+        gaps=tuple(_settled(rows, false_discovery_rate)),
+        notes=tuple(_notes(p, wrong, design, absent, prior_sd)),
     )
+
+
+def _chosen(predictions: Predictions, split: str) -> tuple[Predictions, str]:
+    """The labelled images of the split, or of all where it has none; and then its name."""
+    labelled = predictions.label >= 0
+    if not labelled.any():
+        raise PredictionsError(
+            f"None of the {len(predictions)} images has a label.",
+            expected="labelled images, to tell mistakes from right answers",
+            todo="check the file that the predictions came from",
+        )
+    chosen = labelled & (predictions.split == split)
+    found = bool(chosen.any())
+    return with_bins(predictions)[chosen if found else labelled], "" if found else split
+
+
+def _settled(rows: Sequence[AdjustedGap], rate: float) -> Iterator[AdjustedGap]:
+    """What was found, with p-values after Benjamini and Hochberg."""
+    # Values about which too little is known are not asked, so they cost the others nothing.
+    corrected = benjamini_hochberg(
+        np.array([r.p if r.state == "not found" else math.nan for r in rows])
+    )
+    for row, q in zip(rows, corrected, strict=True):
+        yield replace(row, adjusted_p=float(q), state="found" if q <= rate else row.state)
 
 
 # --- the columns ---------------------------------------------------------------------------------
@@ -149,17 +154,16 @@ def adjusted_gaps(
 class _Block:
     """The columns of one attribute (or of the label), each a mark for one of its values.
 
-    `columns` maps a code to its column; codes that are missing from it share the reference: the
-    commonest value, rare values, and values that follow from others. `code` is (n,), with one code
-    past the last value for "unknown".
+    Codes without a column share the reference: the commonest value, rare values, and values that
+    follow from others.
     """
 
     name: str
-    attribute: Attribute | None
-    code: NDArray[np.intp]
-    columns: dict[int, int]
-    reference: int
-    told_apart: dict[int, tuple[str, ...]]  # code → what it cannot be told from
+    values: tuple[str, ...]
+    told: bool  # False for the label
+    code: NDArray[np.intp]  # (n,), one past the last value for "unknown"
+    columns: dict[int, int]  # code → column
+    apart: dict[int, tuple[str, ...]]  # code → what it cannot be told from
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,35 +175,40 @@ class _Design:
 
 def _design(p: Predictions, hold_label: bool) -> _Design:
     """A constant, the label's marks, then those of each attribute, without what follows."""
-    sources: list[tuple[str, Attribute | None, NDArray[Any], tuple[str, ...]]] = []
+    sources: list[tuple[str, tuple[str, ...], bool, NDArray[Any]]] = [
+        (a.name, a.values, True, a.data) for a in p.attributes.values() if a.values
+    ]
     if hold_label:
-        sources.append((p.target, None, p.label, p.classes))
-    sources += [(a.name, a, a.data, a.values) for a in p.attributes.values() if a.values]
-    basis = _Basis(len(p))
-    blocks, left_out = [], []
-    for name, attribute, data, values in sources:
+        sources.insert(0, (p.target, p.classes, False, p.label))
+    basis, blocks, left_out = _Basis(len(p)), list[_Block](), list[LeftOut]()
+    for name, values, told, data in sources:
         code = np.where(data >= 0, data, len(values)).astype(np.intp)
         counts = np.bincount(code, minlength=len(values) + 1)
         reference = int(counts[: len(values)].argmax())
-        columns: dict[int, int] = {}
-        told_apart: dict[int, tuple[str, ...]] = {}
+        block = _Block(name, values, told, code, {}, {})
         for k, value in enumerate((*values, "unknown")):
-            if k == reference or not counts[k]:
-                if attribute is not None and k < len(values) and not counts[k]:
+            if not counts[k]:
+                if told and k < len(values):
                     left_out.append(LeftOut(name, value, "no image bears it"))
-                continue
-            if counts[k] < _RARE:
-                why = f"only {counts[k]} images; they count as {values[reference]}"
-                left_out.append(LeftOut(name, value, why))
-                continue
-            follows = basis.add((code == k).astype(np.float64), f"{name}: {value}")
-            if follows is None:
-                columns[k] = len(basis.kept) - 1
-            else:
-                told_apart[k] = follows
-                left_out.append(LeftOut(name, value, f"follows from {', '.join(follows)}"))
-        blocks.append(_Block(name, attribute, code, columns, reference, told_apart))
+            elif k != reference:
+                why = _mark(basis, block, k, value, int(counts[k]), values[reference])
+                left_out += [LeftOut(name, value, why)] if why else []
+        blocks.append(block)
     return _Design(np.stack(basis.kept, axis=1), blocks, left_out)
+
+
+def _mark(
+    basis: _Basis, block: _Block, k: int, value: str, count: int, reference: str
+) -> str | None:
+    """Add the column of one value to the basis, or say why not."""
+    if count < _RARE:
+        return f"only {count} images; they count as {reference}"
+    follows = basis.add((block.code == k).astype(np.float64), f"{block.name}: {value}")
+    if follows is None:
+        block.columns[k] = len(basis.kept) - 1
+        return None
+    block.apart[k] = follows
+    return f"follows from {', '.join(follows)}"
 
 
 class _Basis:
@@ -229,81 +238,80 @@ class _Basis:
 # --- from coefficients to gaps -------------------------------------------------------------------
 
 
-def _of_attribute(
-    p: Predictions, block: _Block, design: _Design, fitted: Logistic, asked: _Asked
-) -> Iterator[AdjustedGap]:
-    """Every value of one attribute; its `adjusted_p` is filled in once all are known."""
-    values = block.attribute.values if block.attribute is not None else ()
-    wrong = p.prediction != p.label
-    inside = block.code[:, None] == np.arange(len(values))
-    outside = (block.code < len(values))[:, None] & ~inside
-    raw = error_gaps(wrong, inside, outside, asked.cluster, asked.confidence)
-    held = _adjusted(block, fitted, raw, _counts(wrong, inside), _counts(wrong, outside))
-    low, high = difference_interval(
-        held.left, held.right, held.correlation, asked.confidence, score=True
-    )
-    z = touching(held.left, held.right, held.correlation, score=True)
-    moved = _raw_influence(wrong, inside, outside, fitted.unit) - held.influence
-    same = _same_elsewhere(block, design)
-    known = asked.cluster is not None
-    for k, value in enumerate(values):
-        units = [int(side.units[k]) for side in (raw.left, raw.right)]
-        make = _Maker(int(raw.n[k] + raw.rest_n[k]), units if known else None, asked.confidence)
-        effect = float(held.left.value[k] - held.right.value[k])
-        mistakes = [int(_counts(wrong, marks)[k]) for marks in (inside, outside)]
-        explained = make.around(float(raw.value[k]) - effect, moved[:, k], min(units))
-        if min(mistakes) < _FEWEST_MISTAKES:
-            explained = replace(explained, low=math.nan, high=math.nan)
-        yield AdjustedGap(
-            attribute=block.name,
-            value=value,
-            n=int(raw.n[k]),
-            people=units[0] if known else None,
-            mistakes=mistakes[0],
-            rest_n=int(raw.rest_n[k]),
-            rest_people=units[1] if known else None,
-            rest_mistakes=mistakes[1],
-            raw=make.of(float(raw.value[k]), float(raw.low[k]), float(raw.high[k]), "Newcombe"),
-            adjusted=make.of(
-                effect, float(low[k]), float(high[k]), "Newcombe, jackknifed sandwich"
-            ),
-            explained=explained,
-            p=math.erfc(float(z[k]) / math.sqrt(2)),
-            adjusted_p=math.nan,
-            state=_state(math.isnan(effect), units, raw, k, wrong, asked.smallest_people),
-            inseparable_from=block.told_apart.get(k) or same[k],
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Asked:
+    wrong: NDArray[np.bool_]
     cluster: NDArray[np.int64] | None
     confidence: float
     smallest_people: int
 
 
+def _of_attribute(
+    block: _Block, design: _Design, fitted: Logistic, asked: _Asked
+) -> Iterator[AdjustedGap]:
+    """Every value of one attribute; its `adjusted_p` is filled in once all are known."""
+    wrong, known = asked.wrong, asked.cluster is not None
+    inside = block.code[:, None] == np.arange(len(block.values))
+    outside = (block.code < len(block.values))[:, None] & ~inside
+    raw = error_gaps(wrong, inside, outside, asked.cluster, asked.confidence)
+    counts = np.stack([wrong.astype(np.float64) @ inside, wrong.astype(np.float64) @ outside])
+    held = _held(block, fitted, raw, counts)
+    sides = (held.left, held.right, held.correlation)
+    low, high = difference_interval(*sides, asked.confidence, score=True)
+    z, effect = touching(*sides, score=True), held.left.value - held.right.value
+    moved = _raw_influence(wrong, inside, outside, fitted.unit) - held.influence
+    units = np.stack([raw.left.units, raw.right.units])
+    fewest = units.min(0)
+    reach = student_quantile(asked.confidence, np.maximum(fewest - 1, 0)) * _spreads(moved)
+    # What few mistakes decide has no such interval.
+    reach = np.where(counts.min(0) < _FEWEST_MISTAKES, math.nan, reach)
+
+    def estimate(k: int, value: Floats, low: Floats, high: Floats, method: str) -> Estimate:
+        return Estimate(
+            *(float(value[k]), float(low[k]), float(high[k]), int(raw.n[k] + raw.rest_n[k])),
+            method=method + (" by person" if known else ""),
+            people=int(fewest[k]) if known else None,
+            confidence=asked.confidence,
+        )
+
+    sandwich, part = "jackknifed sandwich", raw.value - effect
+    for k, value in enumerate(block.values):
+        yield AdjustedGap(
+            attribute=block.name,
+            value=value,
+            n=int(raw.n[k]),
+            people=int(units[0, k]) if known else None,
+            mistakes=int(counts[0, k]),
+            rest_n=int(raw.rest_n[k]),
+            rest_people=int(units[1, k]) if known else None,
+            rest_mistakes=int(counts[1, k]),
+            raw=estimate(k, raw.value, raw.low, raw.high, "Newcombe"),
+            adjusted=estimate(k, effect, low, high, f"Newcombe, {sandwich}"),
+            explained=estimate(k, part, part - reach, part + reach, f"Student, {sandwich}"),
+            p=math.erfc(float(z[k]) / math.sqrt(2)),
+            adjusted_p=math.nan,
+            state=_state(math.isnan(effect[k]), int(fewest[k]), raw, k, asked),
+            inseparable_from=block.apart.get(k) or _same_elsewhere(block, value, design),
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """The two average errors of each of k values, everything else held constant.
-
-    `influence` is (people, k): of each person on their difference.
-    """
+    """The two average errors of each of k values, everything else held constant."""
 
     left: Side
     right: Side
     correlation: Floats
-    influence: Floats
+    influence: Floats  # (people, k) of each person on their difference
 
 
-def _adjusted(
-    block: _Block, fitted: Logistic, raw: Gaps, mistakes: Floats, rest_mistakes: Floats
-) -> _Held:
+def _held(block: _Block, fitted: Logistic, raw: Gaps, mistakes: Floats) -> _Held:
     """Average errors with a value and with the others; NaN where they cannot be told apart."""
     k = len(raw.n)
     average = np.full((2, k), np.nan)
     influence = np.full((2, len(fitted.influence), k), np.nan)
     for code in range(k):
-        if code in block.told_apart or min(raw.n[code], raw.rest_n[code]) < _RARE:
+        if code in block.apart or min(raw.n[code], raw.rest_n[code]) < _RARE:
             continue
         others = {int(c): float(raw.n[c] / raw.rest_n[code]) for c in range(k) if c != code}
         if code not in block.columns and not any(c in block.columns for c in others):
@@ -313,46 +321,21 @@ def _adjusted(
                 fitted, block.columns, shares
             )
     sides = []
-    for side, (counts, seen, units) in enumerate(
-        ((raw.n, mistakes, raw.left.units), (raw.rest_n, rest_mistakes, raw.right.units))
+    for side, (counts, units) in enumerate(
+        ((raw.n, raw.left.units), (raw.rest_n, raw.right.units))
     ):
-        spread = np.array([_spread(influence[side, :, c]) for c in range(k)])
         # What was held constant cannot make a side worth more images than it has; and where all
         # of them are right, or wrong, their residuals know nothing, so every person is one trial.
-        most = np.where((seen == 0) | (seen == counts), units, counts)
+        same = (mistakes[side] == 0) | (mistakes[side] == counts)
         with np.errstate(invalid="ignore", divide="ignore"):
-            floor = np.sqrt(average[side] * (1 - average[side]) / most)
-        sides.append(Side(average[side], np.maximum(spread, floor), units))
+            floor = np.sqrt(average[side] * (1 - average[side]) / np.where(same, units, counts))
+        sides.append(Side(average[side], np.maximum(_spreads(influence[side]), floor), units))
     centred = influence - influence.mean(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.sqrt(np.sum(centred[0] ** 2, axis=0) * np.sum(centred[1] ** 2, axis=0))
         correlation = np.sum(centred[0] * centred[1], axis=0) / size
     left, right = sides
     return _Held(left, right, np.clip(correlation, -1, 1), influence[0] - influence[1])
-
-
-def _counts(wrong: NDArray[np.bool_], marks: NDArray[np.bool_]) -> Floats:
-    counts: Floats = wrong.astype(np.float64) @ marks
-    return counts
-
-
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    """Estimates of one value, which share what stands behind them."""
-
-    n: int
-    units: Sequence[int] | None
-    confidence: float
-
-    def of(self, value: float, low: float, high: float, method: str) -> Estimate:
-        persons = None if self.units is None else min(self.units)
-        method += "" if self.units is None else " by person"
-        return Estimate(value, low, high, self.n, method, persons, confidence=self.confidence)
-
-    def around(self, value: float, influence: Floats, fewest: int) -> Estimate:
-        """Value ± Student's quantile · standard error, from the influence of each person."""
-        reach = float(student_quantile(self.confidence, max(fewest - 1, 0))) * _spread(influence)
-        return self.of(value, value - reach, value + reach, "Student, jackknifed sandwich")
 
 
 def _raw_influence(
@@ -365,45 +348,33 @@ def _raw_influence(
     total = np.zeros(inside.shape)
     for marks, sign in ((inside, 1.0), (outside, -1.0)):
         n = np.maximum(marks.sum(axis=0), 1)
-        total += sign * marks * (wrong[:, None] - _counts(wrong, marks) / n) / n
+        total += sign * marks * (wrong[:, None] - wrong.astype(np.float64) @ marks / n) / n
     return sums_by_person(total, unit)
 
 
-def _spread(influence: Floats) -> float:
-    """Standard error from (people,) influences."""
-    persons = len(influence)
-    if persons < 2 or np.isnan(influence).any():
-        return math.nan
-    centred = influence - influence.mean()
-    return math.sqrt(float(centred @ centred))
+def _spreads(influence: Floats) -> Floats:
+    """(k,) standard errors from (people, k) influences."""
+    if len(influence) < 2:
+        return np.full(influence.shape[1], math.nan)
+    spreads: Floats = np.sqrt(np.sum((influence - influence.mean(axis=0)) ** 2, axis=0))
+    return spreads
 
 
-def _same_elsewhere(block: _Block, design: _Design) -> list[tuple[str, ...]]:
-    """For each value: those of other attributes that were left out because they follow from it."""
-    values = block.attribute.values if block.attribute is not None else ()
-    return [
-        tuple(
-            f"{o.name}: {o.attribute.values[code]}"
-            for o in design.blocks
-            if o.attribute is not None
-            for code, follows in o.told_apart.items()
-            if f"{block.name}: {value}" in follows and code < len(o.attribute.values)
-        )
-        for value in values
-    ]
+def _same_elsewhere(block: _Block, value: str, design: _Design) -> tuple[str, ...]:
+    """Values of other attributes that were left out because they follow from this one."""
+    return tuple(
+        f"{o.name}: {o.values[code]}"
+        for o in design.blocks
+        if o.told
+        for code, follows in o.apart.items()
+        if f"{block.name}: {value}" in follows and code < len(o.values)
+    )
 
 
-def _state(
-    undefined: bool,
-    units: Sequence[int],
-    raw: Gaps,
-    k: int,
-    wrong: NDArray[np.bool_],
-    smallest_people: int,
-) -> State:
+def _state(undefined: bool, fewest: int, raw: Gaps, k: int, asked: _Asked) -> State:
     """What can be said before p-values are corrected; "not found" is still to be decided."""
-    expected = float(wrong.mean()) * min(int(raw.n[k]), int(raw.rest_n[k]))
-    if min(units) < smallest_people or expected < _FEWEST_MISTAKES:
+    expected = float(asked.wrong.mean()) * min(int(raw.n[k]), int(raw.rest_n[k]))
+    if fewest < asked.smallest_people or expected < _FEWEST_MISTAKES:
         return "too few to say"
     return "not applicable" if undefined else "not found"
 
@@ -412,16 +383,15 @@ def _notes(
     p: Predictions,
     wrong: NDArray[np.bool_],
     design: _Design,
-    split: str,
-    has_split: bool,
+    absent: str,
     prior_sd: float,
 ) -> Iterator[str]:
     yield (
         "Only what was annotated is held constant. An adjusted gap that stays may be due to "
         "something that nobody annotated, and one that vanishes may work through what it goes with."
     )
-    if not has_split:
-        yield f"No labelled image is in {split}, so all {len(p):,} labelled images count."
+    if absent:
+        yield f"No labelled image is in {absent}, so all {len(p):,} labelled images count."
     columns, mistakes = design.columns.shape[1] - 1, int(wrong.sum())
     if columns and min(mistakes, len(p) - mistakes) < 5 * columns:
         yield (

@@ -10,29 +10,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.auditing.gaps import Ledger, contrast
-from candid.auditing.groups import Plan, measure
-from candid.auditing.intersections import conditions, nearest_parent, shares_of
+from candid.auditing.gaps import GapTable, Ledger, Places, contrast, nearest_parent
+from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import KNOWN, Key, Rows
-from candid.auditing.slices import Found, find_slices
+from candid.auditing.slices import FoundSlice, find_slices
 from candid.records.audit import Slice
 from candid.stats.moments import Figures
 
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """The two halves, what the search found (best first), and its slices on the other half.
+    """The search, and its slices on the other half.
 
-    `gap` and `beyond` are entries in the ledger, the latter in the order of `several`: which of the
-    slices have more than one value.
+    Attributes
+    ----------
+    confirm
+        The other half.
+    found
+        What the search found, best first.
+    gap, beyond
+        (k,) places in the table of gaps: to the rest, and to the nearest larger slice; -1 for
+        slices of one value.
     """
 
-    search: Rows
     confirm: Rows
-    found: tuple[Found, ...]
-    gap: int = -1
-    beyond: tuple[int, ...] = ()
-    several: tuple[int, ...] = ()
+    found: tuple[FoundSlice, ...]
+    gap: Places
+    beyond: Places
 
 
 def search_and_test(
@@ -44,32 +48,28 @@ def search_and_test(
     search, confirm = rows[np.flatnonzero(first)], rows[np.flatnonzero(~first)]
     least = max(32, round(share * len(search)))
     found = find_slices(search, most=most, least=least, conditions=conditions) if most else []
+    beyond = np.full(len(found), -1, np.intp)
     if not found or not len(confirm):
-        return CrossFit(search, confirm, ())
-    plan = Plan()
+        return CrossFit(confirm, (), np.empty(0, np.intp), beyond)
+    plan = SidePlan()
     for f in found:
         plan.pair(plan.side(f.key), plan.side(confirm.key(*known(f.key)), f.key))
-    several = tuple(k for k, f in enumerate(found) if len(f.key) > 1)
-    within = [_within_parents(plan, confirm, found[k].key) for k in several]
+    inner = {
+        k: [
+            plan.pair(plan.side(f.key), plan.side(confirm.key(*part, (out[0], KNOWN)), f.key))
+            for out in f.key
+            for part in [tuple(pair for pair in f.key if pair != out)]
+        ]
+        for k, f in enumerate(found)
+        if len(f.key) > 1
+    }
     moments = measure(confirm, plan, Figures(rows.predictions.classes, rich=False))
     gap = ledger.add(contrast(moments, "accuracy", np.arange(len(found)), confirm))
-    beyond = []
-    for pairs in within:
-        parents = [contrast(moments, "accuracy", np.asarray([i]), confirm) for i in pairs]
-        nearest, p = nearest_parent(parents)
-        beyond.append(ledger.add(nearest, p=p))
-    return CrossFit(search, confirm, tuple(found), gap, tuple(beyond), several)
-
-
-def _within_parents(plan: Plan, rows: Rows, key: Key) -> list[int]:
-    """Pairs of a slice and the rest of each larger one that lacks one of its conditions."""
-    return [
-        plan.pair(
-            plan.side(key),
-            plan.side(rows.key(*(pair for pair in key if pair != out), (out[0], KNOWN)), key),
-        )
-        for out in key
-    ]
+    for k, pairs in inner.items():
+        parents = contrast(moments, "accuracy", np.asarray(pairs), confirm)
+        nearest, p = nearest_parent(parents, len(pairs))
+        beyond[k] = ledger.add(nearest, p=p)[0]
+    return CrossFit(confirm, tuple(found), gap, beyond)
 
 
 def known(key: Key) -> list[tuple[int, int]]:
@@ -77,39 +77,29 @@ def known(key: Key) -> list[tuple[int, int]]:
     return [(a, KNOWN) for a, _ in key]
 
 
-def slices(halves: CrossFit, ledger: Ledger) -> list[Slice]:
-    """The records, best score first."""
-    return [_slice(halves, ledger, k) for k in range(len(halves.found))]
-
-
-def confirmed(halves: CrossFit, ledger: Ledger) -> list[int]:
+def confirmed(halves: CrossFit, table: GapTable) -> list[int]:
     """Slices of several values that do worse than the rest, and than all that they are part of."""
-    held = []
-    for number, k in zip(halves.beyond, halves.several, strict=True):
-        worse = all(
-            ledger.is_found(entry)[i] and ledger.is_worse(entry)[i]
-            for entry, i in ((halves.gap, k), (number, 0))
+    harm = table.harm[halves.gap] & (halves.beyond >= 0)
+    return [int(k) for k in np.flatnonzero(harm) if table.harm[halves.beyond[k]]]
+
+
+def slices(halves: CrossFit, table: GapTable) -> list[Slice]:
+    """The records, best score first."""
+    rows, records = halves.confirm, []
+    for found, gap, beyond in zip(halves.found, halves.gap, halves.beyond, strict=True):
+        inside = rows.mask(found.key)
+        error = rows.shares(inside & rows.wrong, inside)[0]
+        records.append(
+            Slice(
+                conditions=rows.conditions(found.key),
+                score=found.score,
+                found_n=found.n,
+                found_error=found.mistakes / found.n,
+                n=error.n,
+                people=error.people,
+                error=error,
+                gap=table.gap(gap),
+                beyond=table.gap(beyond) if beyond >= 0 else None,
+            )
         )
-        if worse:
-            held.append(k)
-    return held
-
-
-def _slice(halves: CrossFit, ledger: Ledger, k: int) -> Slice:
-    found, rows = halves.found[k], halves.confirm
-    inside = rows.mask(found.key)
-    error = shares_of(rows, inside & rows.wrong, inside)[0]
-    beyond = None
-    if k in halves.several:
-        beyond = ledger.gap(halves.beyond[halves.several.index(k)], 0)
-    return Slice(
-        conditions=conditions(rows, found.key),
-        score=found.score,
-        found_n=found.n,
-        found_error=found.mistakes / found.n,
-        n=error.n,
-        people=error.people,
-        error=error,
-        gap=ledger.gap(halves.gap, k),
-        beyond=beyond,
-    )
+    return records

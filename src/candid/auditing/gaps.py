@@ -1,13 +1,11 @@
 """Gaps: a side's figure less another's, with interval, p, false discoveries and what was visible.
 
 All gaps of a split are written into one `Ledger` first, because whether a gap counts as found
-depends on how many were looked at; `Ledger.settle` decides, and only then are they records.
+depends on how many were looked at; `Ledger.settle` makes the table that everything is read from.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,20 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.rows import Rows
-from candid.records import Estimate, State
+from candid.auditing.side_figures import MEANS, bootstrap_name
+from candid.records import State
 from candid.records.audit import Gap
-from candid.records.metrics import worse_when
 from candid.stats import differences, multiple_testing
+from candid.stats.bootstrap import Resample
 from candid.stats.differences import Side
-from candid.stats.intervals import student_quantile
 from candid.stats.moments import Moments
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Marks = NDArray[np.bool_]
+Places = NDArray[np.intp]
 
-# What may be negative, or above 1; everything else is a score from 0 to 1.
-_MEANS = ("overconfidence",)
 # Here a few images that happen to be alike must not look like certainty.
 _POOLED = ("confidence", "overconfidence", "roc_auc")
+
+
+def worse_when(metric: str) -> int:
+    """1 where a higher figure is worse, -1 where a lower one is, 0 where neither is."""
+    if metric.startswith(("error", "false", "standardised_error")):
+        return 1
+    return -1 if metric in ("accuracy", "weighted_f1", "roc_auc") else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,42 +55,38 @@ class Contrast:
     lost
         Draws that left one of them undefined.
     method
-        How the interval was made.
+        How the interval was made, in words.
+    drawn
+        Whether the standard errors come from draws.
     """
 
     metric: str
     left: Side
     right: Side
     correlation: Floats
-    images: NDArray[np.int64]
-    rest_images: NDArray[np.int64]
-    lost: NDArray[np.int64]
+    images: Counts
+    rest_images: Counts
+    lost: Counts
     method: str
+    drawn: bool = True
 
     def __len__(self) -> int:
         return len(self.correlation)
 
     def __getitem__(self, index: NDArray[Any]) -> Contrast:
         """Some of the comparisons."""
-        return replace(
-            self,
-            left=self.left[index],
-            right=self.right[index],
-            correlation=self.correlation[index],
-            images=self.images[index],
-            rest_images=self.rest_images[index],
-            lost=self.lost[index],
-        )
+        columns = ("left", "right", "correlation", "images", "rest_images", "lost")
+        return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     @property
     def score(self) -> bool:
         """Whether the figure goes from 0 to 1."""
-        return self.metric not in _MEANS
+        return self.metric not in MEANS
 
     @property
-    def units(self) -> NDArray[np.int64]:
+    def units(self) -> Counts:
         """The fewer units of the two sides."""
-        fewer: NDArray[np.int64] = np.minimum(self.left.units, self.right.units)
+        fewer: Counts = np.minimum(self.left.units, self.right.units)
         return fewer
 
     def interval(self, confidence: float) -> tuple[Floats, Floats]:
@@ -112,12 +114,27 @@ class Contrast:
         sides = self.left, self.right
         return _at_least_pooled(*sides) if self.metric in _POOLED else sides
 
-    def visible(self, threshold: float) -> Floats:
-        """The smallest difference to the left side's disadvantage that would be seen."""
-        way = worse_when(self.metric)
-        return differences.smallest_visible(
-            self.left, self.right, self.correlation, threshold, way or None
-        )
+    def columns(self, confidence: float, threshold: float) -> dict[str, NDArray[Any]]:
+        """The columns of a `GapTable` that do not depend on other gaps, but for the threshold."""
+        low, high = self.interval(confidence)
+        sides = (self.left, self.right, self.correlation)
+        way = worse_when(self.metric) or None
+        return {
+            "metric": np.repeat(self.metric, len(self)),
+            "method": np.repeat(self.method, len(self)),
+            "drawn": np.repeat(self.drawn, len(self)),
+            "left": self.left.value,
+            "right": self.right.value,
+            "low": low,
+            "high": high,
+            "visible": differences.smallest_visible(*sides, threshold, way),
+            "surprise": self.surprise,
+            "n": self.images,
+            "rest_n": self.rest_images,
+            "units": self.left.units,
+            "rest_units": self.right.units,
+            "lost": self.lost,
+        }
 
 
 def _at_least_pooled(left: Side, right: Side) -> tuple[Side, Side]:
@@ -129,53 +146,164 @@ def _at_least_pooled(left: Side, right: Side) -> tuple[Side, Side]:
     return replace(left, spread=one), replace(right, spread=two)
 
 
-def contrast(moments: Moments, metric: str, pairs: NDArray[np.intp], rows: Rows) -> Contrast:
+def contrast(moments: Moments, metric: str, pairs: Places, rows: Rows) -> Contrast:
     """A figure's contrasts for some of the measured pairs of sides."""
     i = moments.row(metric)
     left, right = moments.pairs[pairs, 0], moments.pairs[pairs, 1]
-    images, rest = moments.images[i][left], moments.images[i][right]
-    kind = "score interval" if metric not in _MEANS else "moved score interval"
+    kind = "score interval" if metric not in MEANS else "moved score interval"
     return Contrast(
         metric=metric,
         left=moments.side(metric, left),
         right=moments.side(metric, right),
         correlation=moments.correlation[i][pairs],
-        images=images,
-        rest_images=rest,
+        images=moments.images[i][left],
+        rest_images=moments.images[i][right],
         lost=moments.lost[i][pairs],
-        method=f"{kind} of differences, {bootstrap_name(rows)}",
+        method=f"{kind} of differences, {bootstrap_name(rows.drawing)}",
     )
 
 
-def bootstrap_name(rows: Rows) -> str:
-    """How images are drawn, in words."""
-    return "bootstrap by person" if rows.drawing.by_person else "bootstrap by image"
+def nearest_parent(parents: Contrast, count: int) -> tuple[Contrast, Floats]:
+    """Per group, the contrast with the larger group that it differs least from, and its p.
+
+    "Worse than all of them" is shown by being shown worse than each (an intersection-union test),
+    so the largest p is the one that counts. It is 1 where the group does not do worse.
+
+    Parameters
+    ----------
+    parents
+        For each way to leave one value out, the k groups against the rest of the larger group;
+        (count · k,).
+    count
+        How many ways there are.
+    """
+    signed = np.where(parents.left.value < parents.right.value, 1, -1) * parents.surprise
+    signed = signed.reshape(count, -1)
+    unknown = np.isnan(signed)
+    least = np.argmin(np.where(unknown, -np.inf, signed), axis=0)
+    k = signed.shape[1]
+    chosen = parents[least * k + np.arange(k)]
+    p = np.where(chosen.left.value < chosen.right.value, chosen.p(), 1.0)
+    undefined = unknown.any(0) | (parents.units.reshape(count, k).min(0) < 2)
+    return chosen, np.where(undefined, np.nan, p)
 
 
 # --- many gaps -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class GapTable:
+    """All gaps of a split; every array is (k,).
+
+    Attributes
+    ----------
+    metric, method, drawn, surprise, lost
+        As in `Contrast`.
+    left, right, n, rest_n, units, rest_units
+        The figure of the group, and of what it is compared with; images and units behind them.
+    low, high
+        Of the interval of left - right.
+    p, q
+        NaN where either side is too small; after Benjamini and Hochberg.
+    visible
+        The smallest difference to the group's disadvantage that would be seen.
+    looked_at, threshold, rate
+        How many p-values count, the p up to which a gap is found, the false discovery rate.
+    count
+        How many of those that count were found.
+    drawing
+        How images were drawn.
+    """
+
+    metric: NDArray[np.str_]
+    method: NDArray[np.str_]
+    drawn: Marks
+    left: Floats
+    right: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    q: Floats
+    visible: Floats
+    surprise: Floats
+    n: Counts
+    rest_n: Counts
+    units: Counts
+    rest_units: Counts
+    lost: Counts
+    looked_at: int
+    threshold: float
+    rate: float
+    count: int
+    drawing: Resample
+
+    @cached_property
+    def value(self) -> Floats:
+        """(k,) the gaps."""
+        return self.left - self.right
+
+    @cached_property
+    def found(self) -> Marks:
+        """(k,) whether each gap held."""
+        with np.errstate(invalid="ignore"):
+            return self.q <= self.rate
+
+    @cached_property
+    def harm(self) -> Marks:
+        """(k,) whether each gap held and is to the group's disadvantage."""
+        way = {metric: worse_when(metric) for metric in set(self.metric.tolist())}
+        with np.errstate(invalid="ignore"):
+            return self.found & (self.value * [way[metric] for metric in self.metric.tolist()] > 0)
+
+    def states(self, places: Places) -> list[State]:
+        """What can be said of groups with (figures, groups) gaps that tell of a disadvantage."""
+        known, harm = ~np.isnan(self.p[places]), self.harm[places]
+        return [
+            "found" if held else "not found" if said else "too few to say"
+            for held, said in zip(harm.sum(0), known.sum(0), strict=True)
+        ]
+
+    def gap(self, i: int, *, flipped: bool = False) -> Gap:
+        """The record of one gap; `flipped` tells an error as an accuracy."""
+        value, low, high = float(self.value[i]), float(self.low[i]), float(self.high[i])
+        if flipped:
+            value, low, high = -value, -high, -low
+        known = self.drawing.by_person
+        state: State = "found" if self.found[i] else "not found"
+        return Gap(
+            metric="accuracy" if flipped else str(self.metric[i]),
+            value=value,
+            low=low,
+            high=high,
+            p=float(self.p[i]),
+            adjusted_p=float(self.q[i]),
+            smallest_visible=float(self.visible[i]),
+            state="too few to say" if np.isnan(self.p[i]) else state,
+            n=int(self.n[i]),
+            rest_n=int(self.rest_n[i]),
+            people=int(self.units[i]) if known else None,
+            rest_people=int(self.rest_units[i]) if known else None,
+            method=str(self.method[i]),
+            draws=self.drawing.draws if self.drawn[i] else 0,
+            undefined_draws=int(self.lost[i]),
+            confidence=self.drawing.confidence,
+        )
+
+
 class Ledger:
-    """All gaps of a split, before and after Benjamini and Hochberg."""
+    """Gaps as they are measured; `settle` makes the table."""
 
     def __init__(self, rows: Rows, smallest: int, rate: float) -> None:
-        self.rows, self.smallest, self.rate = rows, smallest, rate
+        self.drawing, self.smallest, self.rate = rows.drawing, smallest, rate
         self._contrasts: list[Contrast] = []
-        self._p: list[Floats] = []
-        self._counted: list[NDArray[np.bool_]] = []
-        self._adjusted: list[Floats] = []
-        self._low: list[Floats] = []
-        self._high: list[Floats] = []
-        self._visible: list[Floats] = []
-        self.looked_at, self.found, self.threshold = 0, 0, math.nan
+        self._p: list[Floats] = [np.empty(0)]
+        self._counted: list[Marks] = [np.empty(0, np.bool_)]
+        self._size = 0
 
     def add(
-        self,
-        contrast: Contrast,
-        counted: NDArray[np.bool_] | None = None,
-        p: Floats | None = None,
-    ) -> int:
-        """Write down some gaps; the number to ask for them by.
+        self, contrast: Contrast, counted: Marks | None = None, p: Floats | None = None
+    ) -> Places:
+        """Write down some gaps; their places in the table.
 
         Parameters
         ----------
@@ -188,155 +316,36 @@ class Ledger:
             (k,) their p-values, where they are not the contrast's own.
         """
         enough = contrast.units >= self.smallest
-        p = np.where(enough, contrast.p() if p is None else p, np.nan)
         self._contrasts.append(contrast)
-        self._p.append(p)
-        self._counted.append(np.ones(len(p), np.bool_) if counted is None else counted)
-        return len(self._p) - 1
+        self._p.append(np.where(enough, contrast.p() if p is None else p, np.nan))
+        self._counted.append(np.ones(len(contrast), np.bool_) if counted is None else counted)
+        self._size += len(contrast)
+        return np.arange(self._size - len(contrast), self._size)
 
-    def settle(self) -> None:
+    def settle(self) -> GapTable:
         """Decide what was found, over everything that was written down."""
-        p = np.concatenate([*self._p, np.empty(0)])
-        counted = np.concatenate([*self._counted, np.empty(0, np.bool_)])
+        p, counted = np.concatenate(self._p), np.concatenate(self._counted)
         known = np.where(counted, p, np.nan)
-        self.looked_at = int(np.count_nonzero(~np.isnan(known)))
-        self.threshold = multiple_testing.cutoff(known, self.rate)
-        adjusted = multiple_testing.benjamini_hochberg(known)
-        self.found = int(np.count_nonzero(adjusted <= self.rate))
+        looked_at = int(np.count_nonzero(~np.isnan(known)))
+        threshold = multiple_testing.cutoff(known, self.rate)
+        q = multiple_testing.benjamini_hochberg(known)
+        count = int(np.count_nonzero(q <= self.rate))
         # A mirror image has the adjusted p of a counted gap with its p.
         spare = np.flatnonzero(~counted & ~np.isnan(p))
-        if len(spare) and self.looked_at:
-            order = np.argsort(known)[: self.looked_at]
+        if len(spare) and looked_at:
+            order = np.argsort(known)[:looked_at]
             place = np.searchsorted(known[order], p[spare] * (1 - 1e-9))
-            adjusted[spare] = adjusted[order[np.minimum(place, self.looked_at - 1)]]
-        ends = np.cumsum([0, *(len(part) for part in self._p)])
-        self._adjusted = [adjusted[a:b] for a, b in itertools.pairwise(ends)]
-        confidence = self.rows.drawing.confidence
-        for c in self._contrasts:
-            low, high = c.interval(confidence)
-            self._low.append(low)
-            self._high.append(high)
-            self._visible.append(c.visible(self.threshold))
-
-    def p(self, number: int) -> Floats:
-        """(k,) p-values."""
-        return self._p[number]
-
-    def is_found(self, number: int) -> NDArray[np.bool_]:
-        """(k,) whether each gap held."""
-        with np.errstate(invalid="ignore"):
-            found: NDArray[np.bool_] = self._adjusted[number] <= self.rate
-        return found
-
-    def is_worse(self, number: int) -> NDArray[np.bool_]:
-        """(k,) whether the left side is at a disadvantage."""
-        c = self._contrasts[number]
-        with np.errstate(invalid="ignore"):
-            worse: NDArray[np.bool_] = (c.left.value - c.right.value) * worse_when(c.metric) > 0
-        return worse
-
-    def surprise(self, number: int) -> Floats:
-        """(k,) how many standard deviations from no difference; finer than p where p is tiny."""
-        return np.where(np.isnan(self._p[number]), np.nan, self._contrasts[number].surprise)
-
-    def values(self, number: int, i: int) -> tuple[float, float]:
-        """The figure of the left and that of the right side of one gap."""
-        c = self._contrasts[number]
-        return float(c.left.value[i]), float(c.right.value[i])
-
-    def gap(self, number: int, i: int, *, flipped: bool = False, metric: str = "") -> Gap:
-        """The record of one gap; `flipped` tells an error as an accuracy, under another name."""
-        c = self._contrasts[number]
-        value = float(c.left.value[i] - c.right.value[i])
-        low, high = float(self._low[number][i]), float(self._high[number][i])
-        if flipped:
-            value, low, high = -value, -high, -low
-        drawing = self.rows.drawing
-        return Gap(
-            metric=metric or c.metric,
-            value=value,
-            low=low,
-            high=high,
-            p=float(self._p[number][i]),
-            adjusted_p=float(self._adjusted[number][i]),
-            smallest_visible=float(self._visible[number][i]),
-            state=self._state(number, i),
-            n=int(c.images[i]),
-            rest_n=int(c.rest_images[i]),
-            people=int(c.left.units[i]) if drawing.by_person else None,
-            rest_people=int(c.right.units[i]) if drawing.by_person else None,
-            method=c.method,
-            draws=0 if "DeLong" in c.method else drawing.draws,
-            undefined_draws=int(c.lost[i]),
-            confidence=drawing.confidence,
+            q[spare] = q[order[np.minimum(place, looked_at - 1)]]
+        side, none = Side(np.empty(0), np.empty(0), np.empty(0, np.int64)), np.empty(0, np.int64)
+        empty = Contrast("", side, side, np.empty(0), none, none, none, "")
+        parts = [c.columns(self.drawing.confidence, threshold) for c in self._contrasts or [empty]]
+        return GapTable(
+            **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+            p=p,
+            q=q,
+            looked_at=looked_at,
+            threshold=threshold,
+            rate=self.rate,
+            count=count,
+            drawing=self.drawing,
         )
-
-    def _state(self, number: int, i: int) -> State:
-        if np.isnan(self._p[number][i]):
-            return "too few to say"
-        return "found" if self._adjusted[number][i] <= self.rate else "not found"
-
-
-# --- figures -------------------------------------------------------------------------------------
-
-
-def estimates(moments: Moments, side: int, rows: Rows) -> dict[str, Estimate]:
-    """Every figure of a side with its interval."""
-    return {
-        name: _estimate(moments, i, side, rows)
-        for i, name in enumerate(moments.figures)
-        if name != "calibration_noise"
-    }
-
-
-def _estimate(moments: Moments, i: int, side: int, rows: Rows) -> Estimate:
-    name, drawing = moments.figures[i], rows.drawing
-    one = np.asarray([side])
-    here = moments.side(name, one)
-    method = bootstrap_name(rows)
-    if name == "calibration_error":
-        low, high = _deviation(moments, side, here, drawing.confidence)
-    elif name in _MEANS:
-        ends = differences.mean_interval(here, drawing.confidence)
-        low, high = (float(e[0]) if np.isfinite(e[0]) else math.nan for e in ends)
-    else:
-        ends = differences.score_interval(here, drawing.confidence)
-        low, high = float(ends[0][0]), float(ends[1][0])
-        if here.spread[0] == 0 and not np.isnan(here.value[0]):
-            method = "Wilson by person" if drawing.by_person else "Wilson"
-    return Estimate(
-        value=float(here.value[0]),
-        low=low,
-        high=high,
-        n=int(moments.images[i, side]),
-        method=method,
-        people=int(here.units[0]) if drawing.by_person else None,
-        draws=drawing.draws,
-        undefined_draws=int(moments.undefined[i, side]),
-        confidence=drawing.confidence,
-    )
-
-
-def _deviation(moments: Moments, side: int, here: Side, confidence: float) -> tuple[float, float]:
-    """As in `intervals`: low is what remains after the noise that few draws exceed."""
-    value, units = float(here.value[0]), int(here.units[0])
-    if math.isnan(value) or units < 2:
-        return math.nan, math.nan
-    noise = moments.row("calibration_noise")
-    quantile = float(student_quantile(confidence, units - 1))
-    chance = moments.mean[noise, side] + quantile * moments.spread[noise, side]
-    return max(0.0, value - float(chance)), value + quantile * float(here.spread[0])
-
-
-def side_estimate(side: Side, i: int, images: int, rows: Rows, method: str) -> Estimate:
-    """One score of a side that does not come from `measure`, with its interval."""
-    low, high = differences.score_interval(side[np.asarray([i])], rows.drawing.confidence)
-    return Estimate(
-        value=float(side.value[i]),
-        low=float(low[0]),
-        high=float(high[0]),
-        n=images,
-        method=method,
-        people=int(side.units[i]) if rows.drawing.by_person else None,
-        confidence=rows.drawing.confidence,
-    )

@@ -30,7 +30,7 @@ _BLOCK, _ROWS = 32_000_000, 8_000_000
 
 
 @dataclass(eq=False)
-class Plan:
+class SidePlan:
     """Which sides and which pairs of them are wanted; `measure` fills in the figures.
 
     A side is (group, None), or (larger, group): the larger group without the group.
@@ -53,7 +53,7 @@ class Plan:
         return len(self.pairs) - 1
 
 
-def measure(rows: Rows, plan: Plan, figures: Figures) -> Moments:
+def measure(rows: Rows, plan: SidePlan, figures: Figures) -> Moments:
     """Every side's figures with standard errors from all draws, one matrix product per sum.
 
     The sums of all groups of the plan are held at once: `blocks` says how many fit.
@@ -70,7 +70,7 @@ def measure(rows: Rows, plan: Plan, figures: Figures) -> Moments:
     return moments_of(sums, pairs, figures, rows.counts())
 
 
-def blocks(rows: Rows, figures: Figures) -> int:
+def groups_at_once(rows: Rows, figures: Figures) -> int:
     """How many groups a plan may hold so that their sums fit into 128 MiB, and their marks too."""
     sums = 3 * len(figures.classes) + (figures.bins + 1 if figures.rich else 0)
     return max(16, min(_BLOCK // max(1, rows.strata * sums), 4 * _BLOCK // max(1, len(rows))))

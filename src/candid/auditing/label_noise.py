@@ -67,22 +67,18 @@ def label_noise(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> LabelNoise:
-    """List the labels that are likely wrong, and bound every group's gap in error.
-
-    Numeric attributes are cut at their quartiles.
+    """List likely wrong labels, and bound every group's gap; numbers are cut at their quartiles.
 
     Parameters
     ----------
     predictions
         From any model that did not learn from these labels. Images of the training split, and
         images without a label, do not count.
-    flip_rates
-        Shares of wrong labels to bound the gaps for; the estimated one is added.
-    most
-        How many likely wrong labels are listed.
+    flip_rates, most
+        Shares of wrong labels to bound the gaps for (the estimated one is added); how many likely
+        wrong labels are listed.
     draws, confidence, seed
-        Bootstrap draws of people for the estimated rates, the confidence of all intervals, and the
-        draws' seed.
+        Bootstrap draws for the estimated rates, the confidence of intervals, the draws' seed.
 
     Raises
     ------
@@ -94,33 +90,32 @@ def label_noise(
     _check(predictions, flip_rates)
     p = with_bins(predictions)[(predictions.label >= 0) & (predictions.split != "train")]
     thresholds = class_thresholds(p.label, p.probability)
-    sure = sure_class(p.probability, thresholds)
-    counts = confident_joint(p.label, sure, len(p.classes))
+    counts = confident_joint(p.label, sure_class(p.probability, thresholds), len(p.classes))
     drawing = resample(len(p), p.identity, draws=draws, seed=seed, confidence=confidence)
-    rates = _rates(p, drawing)
+    overall, *per_class = _rates(p, drawing)
     suspects = likely_wrong(p.label, p.probability)
-    plausible = rates["all"].value
-    swept = sorted({*flip_rates, *([plausible] if 0 < plausible < 0.5 else [])})
-    here = p[p.split == "test"] if (p.split == "test").any() else p
+    swept = sorted({*flip_rates, *([overall.value] if 0 < overall.value < 0.5 else [])})
+    splits = tuple(sorted(set(p.split.tolist())))
+    here = p[p.split == "test"] if "test" in splits else p
     return LabelNoise(
         target=p.target,
         classes=p.classes,
-        splits=tuple(sorted(set(p.split.tolist()))),
+        splits=splits,
         n=len(p),
         people=drawing.units if drawing.by_person else None,
         thresholds=tuple(thresholds.tolist()),
         confident_joint=tuple(tuple(int(x) for x in row) for row in counts),
         joint=tuple(tuple(row) for row in calibrated_joint(counts, p.label).tolist()),
-        rate=rates["all"],
-        class_rates={name: rates[f"class {k}"] for k, name in enumerate(p.classes)},
+        rate=overall,
+        class_rates=dict(zip(p.classes, per_class, strict=True)),
         found=len(suspects),
         mistakes=int(np.count_nonzero(p.prediction != p.label)),
         listed=min(len(suspects), most),
         likely_wrong=tuple(_suspect(p, row) for row in suspects[:most]),
         flip_rates=tuple(swept),
-        gap_split="test" if (p.split == "test").any() else ", ".join(sorted(set(p.split.tolist()))),
+        gap_split="test" if "test" in splits else ", ".join(splits),
         gaps=tuple(_bounded(here, swept, confidence)),
-        notes=tuple(_notes(p, suspects)),
+        notes=tuple(_notes(p, len(suspects))),
     )
 
 
@@ -244,7 +239,7 @@ def _suspect(p: Predictions, row: int) -> LikelyWrong:
     )
 
 
-def _rates(p: Predictions, drawing: Resample) -> dict[str, Estimate]:
+def _rates(p: Predictions, drawing: Resample) -> list[Estimate]:
     """Estimated shares of wrong labels, overall and by class; thresholds are drawn anew, too."""
     classes = len(p.classes)
     mine = (p.label[:, None] == np.arange(classes)).astype(np.float64)
@@ -257,13 +252,14 @@ def _rates(p: Predictions, drawing: Resample) -> dict[str, Estimate]:
         joint = calibrated_joint(counts, p.label, weight)
         right = np.diagonal(joint, axis1=-2, axis2=-1)
         with np.errstate(invalid="ignore"):
-            per_class = 1 - right / joint.sum(axis=-1)
-        rates = {f"class {k}": np.clip(per_class[:, k], 0, 1) for k in range(classes)}
-        return rates | {"all": np.clip(1 - right.sum(axis=-1), 0, 1)}
+            per_class = np.clip(1 - right / joint.sum(axis=-1), 0, 1)
+        overall = np.clip(1 - right.sum(axis=-1), 0, 1)
+        return {"all": overall} | {f"class {k}": per_class[:, k] for k in range(classes)}
 
-    figures = {f"class {k}": FigureSpec("score", (mine[:, k] > 0,)) for k in range(classes)}
-    figures["all"] = FigureSpec("score", (np.ones(len(p), np.bool_),))
-    return bootstrap(statistic, figures, drawing)
+    figures = {"all": FigureSpec("score", (np.ones(len(p), np.bool_),))}
+    figures |= {f"class {k}": FigureSpec("score", (mine[:, k] > 0,)) for k in range(classes)}
+    rates = bootstrap(statistic, figures, drawing)
+    return [rates[name] for name in figures]
 
 
 # --- bounds of gaps ------------------------------------------------------------------------------
@@ -304,18 +300,38 @@ def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, flo
 
 def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Iterator[GapBounds]:
     """Every value of every attribute against the other known values."""
-    cluster = known_persons(p.identity)
-    known = cluster is not None
-    wrong = p.prediction != p.label
+    cluster, wrong = known_persons(p.identity), p.prediction != p.label
     for attribute in p.attributes.values():
         if not attribute.values:
             continue
         inside = attribute.data[:, None] == np.arange(len(attribute.values))
         outside = (attribute.data >= 0)[:, None] & ~inside
         found = error_gaps(wrong, inside, outside, cluster, confidence)
+        units = np.stack([found.left.units, found.right.units])
         for k, value in enumerate(attribute.values):
-            sides = [_confusion(p, marks[:, k]) for marks in (inside, outside)]
-            yield _bounds(attribute.name, value, found, k, sides, rates, confidence, known)
+            people = (None, None) if cluster is None else (int(units[0, k]), int(units[1, k]))
+            yield GapBounds(
+                attribute=attribute.name,
+                value=value,
+                n=int(found.n[k]),
+                people=people[0],
+                rest_n=int(found.rest_n[k]),
+                rest_people=people[1],
+                error=float(found.left.value[k]),
+                rest_error=float(found.right.value[k]),
+                gap=Estimate(
+                    float(found.value[k]),
+                    float(found.low[k]),
+                    float(found.high[k]),
+                    n=int(found.n[k] + found.rest_n[k]),
+                    method="Newcombe" if cluster is None else "Newcombe by person",
+                    people=None if cluster is None else int(units[:, k].min()),
+                    confidence=confidence,
+                ),
+                **_bounds(
+                    found, k, [_confusion(p, marks[:, k]) for marks in (inside, outside)], rates
+                ),
+            )
 
 
 def _confusion(p: Predictions, mask: NDArray[np.bool_]) -> Floats:
@@ -324,65 +340,37 @@ def _confusion(p: Predictions, mask: NDArray[np.bool_]) -> Floats:
     return np.bincount(cell, minlength=classes**2).reshape(classes, classes).astype(np.float64)
 
 
-def _bounds(
-    attribute: str,
-    value: str,
-    found: Gaps,
-    k: int,
-    sides: Sequence[Floats],
-    rates: Sequence[float],
-    confidence: float,
-    known: bool,
-) -> GapBounds:
+def _bounds(found: Gaps, k: int, sides: Sequence[Floats], rates: Sequence[float]) -> dict[str, Any]:
+    """What wrong labels can make of one gap; `sides` are the confusions of group and rest."""
     gap, low, high = float(found.value[k]), float(found.low[k]), float(found.high[k])
     counts = [(int(c.sum() - np.trace(c)), int(c.sum())) for c in sides]
     worst = [_difference(*(error_bounds(e, n, rate) for e, n in counts)) for rate in rates]
-    two = len(sides[0]) == 2
-    independent = [
-        _difference(*(independent_error_bounds(c, rate) for c in sides))
-        if two
-        else (math.nan, math.nan)
-        for rate in rates
-    ]
+    independent = [(math.nan, math.nan) for _ in rates]
+    if len(sides[0]) == 2:
+        independent = [
+            _difference(*(independent_error_bounds(c, rate) for c in sides)) for rate in rates
+        ]
     nearer = max(low, -high, 0.0) if not math.isnan(low) else math.nan
-    units = [(int(side.units[k]) if known else None) for side in (found.left, found.right)]
-    return GapBounds(
-        attribute=attribute,
-        value=value,
-        n=counts[0][1],
-        people=units[0],
-        rest_n=counts[1][1],
-        rest_people=units[1],
-        error=float(found.left.value[k]),
-        rest_error=float(found.right.value[k]),
-        gap=Estimate(
-            gap,
-            low,
-            high,
-            n=counts[0][1] + counts[1][1],
-            method="Newcombe by person" if known else "Newcombe",
-            people=None if units[0] is None or units[1] is None else min(units[0], units[1]),
-            confidence=confidence,
-        ),
-        low=tuple(a for a, _ in worst),
-        high=tuple(b for _, b in worst),
-        low_sure=tuple(max(-1.0, a - (gap - low)) for a, _ in worst),
-        high_sure=tuple(min(1.0, b + (high - gap)) for _, b in worst),
-        independent_low=tuple(a for a, _ in independent),
-        independent_high=tuple(b for _, b in independent),
-        vanishing_rate=abs(gap) / 2,
-        vanishing_rate_sure=nearer / 2,
-    )
+    return {
+        "low": tuple(a for a, _ in worst),
+        "high": tuple(b for _, b in worst),
+        "low_sure": tuple(max(-1.0, a - (gap - low)) for a, _ in worst),
+        "high_sure": tuple(min(1.0, b + (high - gap)) for _, b in worst),
+        "independent_low": tuple(a for a, _ in independent),
+        "independent_high": tuple(b for _, b in independent),
+        "vanishing_rate": abs(gap) / 2,
+        "vanishing_rate_sure": nearer / 2,
+    }
 
 
 def _difference(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
     return left[0] - right[1], left[1] - right[0]
 
 
-def _notes(p: Predictions, suspects: NDArray[np.intp]) -> Iterator[str]:
+def _notes(p: Predictions, suspects: int) -> Iterator[str]:
     wrong = int(np.count_nonzero(p.prediction != p.label))
     yield (
-        f"{len(suspects):,} of the model's {wrong:,} mistakes are so sure that the label may be "
+        f"{suspects:,} of the model's {wrong:,} mistakes are so sure that the label may be "
         "wrong instead. Only a person who looks can say which; a model that is sure of its "
         "mistakes makes this list long on perfect labels, too."
     )

@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.predictions import Attribute, Predictions, binned
+from candid.records import Estimate
+from candid.records.audit import Condition
 from candid.stats.bootstrap import Resample
+from candid.stats.intervals import wilson_shares
 
 Singles = NDArray[np.float32]
+Marks = NDArray[np.bool_]
 Key = tuple[tuple[int, int], ...]
 
 KNOWN, LABEL = -1, -1
@@ -69,9 +73,9 @@ class Rows:
         return len(self.predictions.classes)
 
     @cached_property
-    def wrong(self) -> NDArray[np.bool_]:
+    def wrong(self) -> Marks:
         """(n,) whether the image is classified otherwise than labelled."""
-        wrong: NDArray[np.bool_] = self.predictions.prediction != self.predictions.label
+        wrong: Marks = self.predictions.prediction != self.predictions.label
         return wrong
 
     @cached_property
@@ -89,13 +93,28 @@ class Rows:
         }
         return tuple(sorted(kept))
 
-    def mask(self, key: Key) -> NDArray[np.bool_]:
+    def mask(self, key: Key) -> Marks:
         """(n,) which images belong to a group."""
         inside = np.ones(len(self), dtype=np.bool_)
         for a, value in key:
             data = self.predictions.label if a == LABEL else self.attributes[a].data
             inside &= (data >= 0) if value == KNOWN and a != LABEL else (data == value)
         return inside
+
+    def conditions(self, key: Key) -> tuple[Condition, ...]:
+        """A key in words, without labels."""
+        return tuple(
+            Condition(self.attributes[a].name, self.attributes[a].values[v])
+            for a, v in key
+            if a != LABEL
+        )
+
+    def shares(self, hits: Marks, of: Marks) -> list[Estimate]:
+        """Shares of images, (n,) or (n, k) marks, with intervals by person where they are known."""
+        hits = hits[:, None] if hits.ndim == 1 else hits
+        of = np.broadcast_to(of[:, None] if of.ndim == 1 else of, hits.shape)
+        cluster = self.drawing.unit if self.drawing.by_person else None
+        return wilson_shares(hits, of, cluster, self.drawing.confidence)
 
     @cached_property
     def by_unit(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -142,19 +161,13 @@ def rows_of(
         All the model's predictions, so that every split has the same bins; None: these.
     """
     whole = predictions if of is None else of
-    everything = np.arange(len(whole))
     attributes = []
     for name, attribute in predictions.attributes.items():
         if attribute.kind == "numeric":
-            both = Attribute(
-                name,
-                "numeric",
-                (),
-                np.concatenate([whole.attributes[name].data, attribute.data]),
-            )
-            cut = binned(both, everything)
-            if cut.values:  # without one finite number there are no bins
-                attributes.append(cut[np.arange(len(whole), len(both.data))])
-        else:
-            attributes.append(attribute)
+            data = np.concatenate([whole.attributes[name].data, attribute.data])
+            both = Attribute(name, "numeric", (), data)
+            attribute = binned(both, np.arange(len(whole)))[np.arange(len(whole), len(data))]
+            if not attribute.values:  # without one finite number there are no bins
+                continue
+        attributes.append(attribute)
     return Rows(predictions, tuple(attributes), drawing, bins)

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.gaps import Contrast, Ledger, bootstrap_name, estimates
-from candid.auditing.groups import Plan, measure
+from candid.auditing.gaps import Contrast, GapTable, Ledger, Places, contrast
+from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import Rows
+from candid.auditing.side_figures import bootstrap_name, estimates
 from candid.predictions import Attribute
 from candid.records import Estimate
 from candid.records.audit import Shortcut
@@ -29,32 +30,39 @@ CONTRADICTS, AGREES = 0, 1
 
 @dataclass(frozen=True, eq=False)
 class Cues:
-    """Attributes that go with the label, what of the images they contradict, and the gaps.
+    """k attributes that go with the label, what of the images they contradict, and the gaps.
 
     Attributes
     ----------
     rows
         The rows, each of whose attributes says whether the cue agrees with the label.
     attributes
-        The number of each cue among the original attributes.
+        The original attributes.
     association
         Cramér's V of each.
     goes_with
         Per cue, the class that each of its values goes with.
     counted
-        (classes, cues) the classes with enough people on both sides, within which the error is
+        (classes, k) the classes with enough people on both sides, within which the error is
         compared.
-    moments, number
-        What was measured, and the gaps' number in the ledger; None where there is no cue.
+    moments
+        What was measured; None where there is no cue.
+    gap
+        (k,) places in the table of gaps.
     """
 
     rows: Rows
-    attributes: tuple[int, ...]
+    attributes: tuple[Attribute, ...]
     association: tuple[Estimate, ...]
     goes_with: tuple[tuple[int, ...], ...]
     counted: NDArray[np.bool_]
     moments: Moments | None
-    number: int | None
+    gap: Places
+
+    def ordered(self, table: GapTable) -> list[int]:
+        """The cues, the widest gap first."""
+        order: list[int] = np.argsort(-table.value[self.gap], kind="stable").tolist()
+        return order
 
 
 def find_cues(rows: Rows, ledger: Ledger, *, least: float, draws: int) -> Cues:
@@ -63,9 +71,8 @@ def find_cues(rows: Rows, ledger: Ledger, *, least: float, draws: int) -> Cues:
     An attribute with more than two values counts by the one that goes most with the label.
     """
     label, count = rows.predictions.label, rows.classes
-    kept, strength, goes, cues = [], [], [], []
-    found = _associations(rows, draws)
-    for a, attribute in enumerate(rows.attributes):
+    kept = []
+    for attribute, strength in zip(rows.attributes, _associations(rows, draws), strict=True):
         table = _table(attribute, label, count)
         if (table.sum(1) > 0).sum() < 2:
             continue
@@ -73,86 +80,71 @@ def find_cues(rows: Rows, ledger: Ledger, *, least: float, draws: int) -> Cues:
         cue = _cue(attribute, label, classes)
         if len(set(classes) - {-1}) < 2 or not (cue.data == CONTRADICTS).any():
             continue
-        if found[a].value >= least and found[a].low > 0:
-            kept.append(a)
-            strength.append(found[a])
-            goes.append(classes)
-            cues.append(cue)
-    inner = Rows(rows.predictions, tuple(cues), rows.drawing, rows.bins)
-    if not cues:
-        return Cues(inner, (), (), (), np.zeros((count, 0), np.bool_), None, None)
-    plan = Plan()
-    for a in range(len(cues)):
-        plan.pair(plan.side(inner.key((a, CONTRADICTS))), plan.side(inner.key((a, AGREES))))
-    units = np.asarray(
-        [
-            [
-                len(np.unique(rows.drawing.unit[(cue.data == k) & (label == c)]))
-                for c in range(count)
-            ]
-            for cue in cues
-            for k in (CONTRADICTS, AGREES)
-        ]
-    ).T  # (classes, sides), in the order of the plan
-    units = units.reshape(count, len(cues), 2)
+        if strength.value >= least and strength.low > 0:
+            kept.append((attribute, strength, classes, cue))
+    if not kept:
+        inner = Rows(rows.predictions, (), rows.drawing, rows.bins)
+        return Cues(inner, (), (), (), np.zeros((count, 0), np.bool_), None, np.empty(0, np.intp))
+    attributes, association, goes, cues = zip(*kept, strict=True)
+    inner = Rows(rows.predictions, cues, rows.drawing, rows.bins)
+    units = _units(inner)
     counted = units.min(2) >= ledger.smallest
     shares = np.bincount(label, minlength=count)[:, None] * counted
     with np.errstate(invalid="ignore"):
         weights = np.nan_to_num(shares / shares.sum(0))
-    standard = np.repeat(weights, 2, axis=1)
-    moments = measure(inner, plan, Figures(rows.predictions.classes, rich=False, standard=standard))
-    number = ledger.add(_contrast(moments, inner, np.where(counted[..., None], units, 10**9)))
-    return Cues(inner, tuple(kept), tuple(strength), tuple(goes), counted, moments, number)
+    plan = SidePlan()
+    for a in range(len(cues)):
+        plan.pair(plan.side(inner.key((a, CONTRADICTS))), plan.side(inner.key((a, AGREES))))
+    figures = Figures(rows.predictions.classes, rich=False, standard=np.repeat(weights, 2, axis=1))
+    moments = measure(inner, plan, figures)
+    gap = ledger.add(_contrast(moments, inner, units, counted))
+    return Cues(inner, attributes, association, goes, counted, moments, gap)
 
 
-def shortcuts(cues: Cues, ledger: Ledger, rows: Rows) -> list[tuple[int, Shortcut]]:
-    """The records, the widest gap first, each with its place in the ledger's entry."""
-    if cues.moments is None or cues.number is None:
-        return []
-    records = []
-    for i, a in enumerate(cues.attributes):
-        attribute = rows.attributes[a]
-        contradicts, agrees = cues.moments.pairs[i]
-        record = Shortcut(
-            attribute=attribute.name,
-            association=cues.association[i],
-            cue={
-                value: rows.predictions.classes[c]
-                for value, c in zip(attribute.values, cues.goes_with[i], strict=True)
-                if c >= 0
-            },
-            agrees=estimates(cues.moments, int(agrees), cues.rows)["accuracy"],
-            contradicts=estimates(cues.moments, int(contradicts), cues.rows)["accuracy"],
-            gap=ledger.gap(cues.number, i),
-            within=tuple(
-                name
-                for name, counts in zip(rows.predictions.classes, cues.counted[:, i], strict=True)
-                if counts
-            ),
-        )
-        records.append((i, record))
-    return sorted(
-        records, key=lambda r: -r[1].gap.value if r[1].gap.value == r[1].gap.value else np.inf
+def _units(inner: Rows) -> NDArray[np.int64]:
+    """(classes, cues, 2) people with a label whose images contradict the cue, and agree with it."""
+    unit, label = inner.drawing.unit, inner.predictions.label
+    return np.asarray(
+        [
+            [
+                [len(np.unique(unit[(cue.data == k) & (label == c)])) for k in (0, 1)]
+                for cue in inner.attributes
+            ]
+            for c in range(inner.classes)
+        ]
     )
 
 
-def _contrast(moments: Moments, rows: Rows, units: NDArray[np.int64]) -> Contrast:
-    """The gaps; `units` (classes, cues, 2) are those of each class that counts."""
-    name = "standardised_error"
-    i = moments.row(name)
-    left, right = moments.pairs[:, 0], moments.pairs[:, 1]
-    # Every class's error has to be known: the class with the fewest people limits it.
-    fewest = units.min(0)
-    fewest = np.where(fewest == 10**9, 0, fewest)
-    return Contrast(
-        metric=name,
-        left=replace(moments.side(name, left), units=fewest[:, 0]),
-        right=replace(moments.side(name, right), units=fewest[:, 1]),
-        correlation=moments.correlation[i],
-        images=moments.images[i][left],
-        rest_images=moments.images[i][right],
-        lost=moments.lost[i],
-        method=f"score interval of differences within classes, {bootstrap_name(rows)}",
+def _contrast(
+    moments: Moments, rows: Rows, units: NDArray[np.int64], counted: NDArray[np.bool_]
+) -> Contrast:
+    """The gaps. Every class's error has to be known: that with the fewest people limits it."""
+    found = contrast(moments, "standardised_error", np.arange(counted.shape[1]), rows)
+    many = np.iinfo(np.int64).max
+    fewest = np.where(counted[..., None], units, many).min(0)
+    fewest = np.where(fewest == many, 0, fewest)
+    return replace(
+        found,
+        left=replace(found.left, units=fewest[:, CONTRADICTS]),
+        right=replace(found.right, units=fewest[:, AGREES]),
+        method=f"score interval of differences within classes, {bootstrap_name(rows.drawing)}",
+    )
+
+
+def shortcut(cues: Cues, table: GapTable, i: int) -> Shortcut:
+    """The record of one cue."""
+    assert cues.moments is not None
+    classes, sides = cues.rows.predictions.classes, cues.moments.pairs[i]
+    accuracy = [e["accuracy"] for e in estimates(cues.moments, sides, cues.rows, ["accuracy"])]
+    goes = zip(cues.attributes[i].values, cues.goes_with[i], strict=True)
+    return Shortcut(
+        attribute=cues.attributes[i].name,
+        association=cues.association[i],
+        cue={value: classes[c] for value, c in goes if c >= 0},
+        agrees=accuracy[AGREES],
+        contradicts=accuracy[CONTRADICTS],
+        gap=table.gap(cues.gap[i]),
+        within=tuple(name for name, c in zip(classes, cues.counted[:, i], strict=True) if c),
     )
 
 
@@ -190,7 +182,6 @@ def _associations(rows: Rows, draws: int) -> list[Estimate]:
         [a.data[:, None] == np.arange(len(a.values)) for a in rows.attributes], axis=1
     )
     of = np.stack([a.data >= 0 for a in rows.attributes], axis=1)[:, owner]
-    mine_of = [np.flatnonzero(owner == k) for k in range(len(rows.attributes))]
     v = associations(
         hits,
         of,
@@ -202,4 +193,5 @@ def _associations(rows: Rows, draws: int) -> list[Estimate]:
         seed=drawing.seed,
     )
     value = np.nan_to_num([e.value for e in v], nan=-1.0)
+    mine_of = [np.flatnonzero(owner == k) for k in range(len(rows.attributes))]
     return [v[int(mine[np.argmax(value[mine])]) if len(mine) else 0] for mine in mine_of]

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.auc import Areas
-from candid.auditing.fairness import AttributeGroups, fairness
-from candid.auditing.gaps import Ledger, contrast, estimates, side_estimate
-from candid.auditing.groups import Plan, blocks, measure
-from candid.auditing.intersections import shares_of
+from candid.auditing.fairness import Compared, fairness
+from candid.auditing.gaps import GapTable, Ledger, Marks, Places, contrast
+from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import EVERYONE, KNOWN, LABEL, Rows
-from candid.records import Estimate, State
-from candid.records.audit import Condition, FairnessFigure, Group
-from candid.stats.differences import Side
+from candid.auditing.side_figures import estimates, score_estimates
+from candid.records import Estimate
+from candid.records.audit import FairnessFigure, Group
 from candid.stats.moments import Figures, Moments
 
 # Figures that a group within one label has; what compares labels makes no sense there.
 _WITHIN = ("accuracy", "confidence", "overconfidence", "calibration_error")
 _GAPS = ("accuracy", "weighted_f1", "confidence", "overconfidence")
+
+
+@dataclass(frozen=True, eq=False)
+class GroupShares:
+    """How large a group is, its share of each label, and its share of each label's images."""
+
+    share: Estimate
+    prevalence: Sequence[Estimate]
+    within: Sequence[Estimate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,219 +41,204 @@ class Measured:
     ----------
     moments
         Their sides; the first side is everyone.
+    names
+        The figures to tell.
     values
-        (attribute, value) of each single group, in order; its pair has the same place.
+        (attribute, value) of each of the k groups, in order.
     sides, within
-        The side of each, and (groups, classes) the sides of the groups within each label.
+        (k,) the side of each, and (k, classes) the sides of the groups within each label.
     between
-        Attribute → (i, j) of its values → the number of the measured pair.
-    numbers
-        Metric → where its gaps stand in the ledger, in the order of `values`.
+        Attribute → the first of its pairs of values among the measured pairs.
+    shares
+        Of each group.
+    areas
+        The area under the curve of each group; empty where there are none.
+    gaps
+        Metric → (k,) places in the table of gaps.
     """
 
     moments: Moments
+    names: tuple[str, ...]
     values: list[tuple[int, int]]
-    sides: NDArray[np.intp]
-    within: NDArray[np.intp]
-    between: dict[int, dict[tuple[int, int], int]]
-    numbers: dict[str, int]
-    area: Side
-    area_images: NDArray[np.int64]
+    sides: Places
+    within: Places
+    between: dict[int, int]
+    shares: list[GroupShares]
+    areas: list[Estimate]
+    gaps: dict[str, Places]
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """(k,) people, or images, of each group."""
+        units: NDArray[np.int64] = self.moments.units[0][self.sides]
+        return units
+
+    def told(self) -> tuple[list[str], Places]:
+        """The metrics whose gaps make a group found, and (metrics, k) their places."""
+        told = [name for name in self.gaps if name == "accuracy" or name.startswith("error:")]
+        return told, np.stack([self.gaps[name] for name in told])
 
 
-class Singles:
-    """All single groups of some rows: measured first, told once the ledger is settled."""
+# --- measuring -----------------------------------------------------------------------------------
 
-    def __init__(self, rows: Rows, ledger: Ledger) -> None:
-        self.rows, self.ledger = rows, ledger
-        self.figures = Figures(rows.predictions.classes, rich=True, bins=rows.bins)
-        self.areas = Areas(rows)
-        self.parts = [self._measure(some) for some in self._batches()]
-        self.everyone = self._everyone()
 
-    # --- measuring ---
+def measure_values(rows: Rows, ledger: Ledger) -> tuple[list[Measured], dict[str, Estimate]]:
+    """All single groups of some rows, their gaps written down; and the figures of everyone."""
+    figures = Figures(rows.predictions.classes, rich=True, bins=rows.bins)
+    areas = Areas(rows)
+    parts = [_measure(rows, ledger, figures, areas, some) for some in _batches(rows, figures)]
+    side, images = areas.side(EVERYONE)
+    area = score_estimates(side, [images], rows.drawing, areas.method)[0]
+    return parts, estimates(parts[0].moments, [0], rows)[0] | {"roc_auc": area}
 
-    def _batches(self) -> Iterator[list[int]]:
-        """Attributes whose groups fit into a plan together; one empty batch for no attribute."""
-        room, batch, used = blocks(self.rows, self.figures), list[int](), 0
-        for a, attribute in enumerate(self.rows.attributes):
-            needed = (len(attribute.values) + 1) * (1 + self.rows.classes)
-            if batch and used + needed > room:
-                yield batch
-                batch, used = [], 0
-            batch.append(a)
-            used += needed
-        yield batch
 
-    def _measure(self, attributes: list[int]) -> Measured:
-        rows, plan = self.rows, Plan()
-        plan.side(EVERYONE)
-        values = [(a, v) for a in attributes for v in range(len(rows.attributes[a].values))]
-        sides, within, areas = [], [], []
-        for a, v in values:
-            group, known = rows.key((a, v)), rows.key((a, KNOWN))
-            sides.append(plan.side(group))
-            plan.pair(sides[-1], plan.side(known, group))
-            areas.append((known, group))
-            within.append([plan.side(rows.key((a, v), (LABEL, c))) for c in range(rows.classes)])
-        between = {a: self._between(plan, a) for a in attributes}
-        moments = measure(rows, plan, self.figures)
-        area = self.areas.contrast(areas)
-        self.areas.forget()
-        measured = Measured(
-            moments=moments,
-            values=values,
-            sides=np.asarray(sides, np.intp),
-            within=np.asarray(within, np.intp).reshape(len(values), rows.classes),
-            between=between,
-            numbers={},
-            area=area.left,
-            area_images=area.images,
-        )
-        mirror = self.write_down(measured)
-        measured.numbers["roc_auc"] = self.ledger.add(area, ~mirror)
-        return measured
+def _batches(rows: Rows, figures: Figures) -> Iterator[list[int]]:
+    """Attributes whose groups fit into a plan together; one empty batch for no attribute."""
+    room, batch, used = groups_at_once(rows, figures), list[int](), 0
+    for a, attribute in enumerate(rows.attributes):
+        needed = (len(attribute.values) + 1) * (1 + rows.classes)
+        if batch and used + needed > room:
+            yield batch
+            batch, used = [], 0
+        batch.append(a)
+        used += needed
+    yield batch
 
-    def write_down(self, measured: Measured) -> NDArray[np.bool_]:
-        """Put the gaps of all figures into the ledger; whether each group is a mirror image."""
-        mirror, here = self.mirrors(measured), np.arange(len(measured.values))
-        per_class = [f for f in self.figures.names if f.startswith(("error:", "false:"))]
-        for metric in (*_GAPS, *per_class):
-            measured.numbers[metric] = self.ledger.add(
-                contrast(measured.moments, metric, here, self.rows), ~mirror
-            )
-        return mirror
 
-    def _between(self, plan: Plan, a: int) -> dict[tuple[int, int], int]:
-        """Every two values of an attribute, for the fairness figures."""
-        keys = [self.rows.key((a, v)) for v in range(len(self.rows.attributes[a].values))]
-        return {
-            (i, j): plan.pair(plan.side(keys[i]), plan.side(keys[j]))
-            for i, j in itertools.combinations(range(len(keys)), 2)
-        }
+def _measure(
+    rows: Rows, ledger: Ledger, figures: Figures, areas: Areas, attributes: list[int]
+) -> Measured:
+    plan = SidePlan()
+    plan.side(EVERYONE)
+    values = [(a, v) for a in attributes for v in range(len(rows.attributes[a].values))]
+    keys = {value: rows.key(value) for value in values}
+    against = [(rows.key((a, KNOWN)), keys[a, v]) for a, v in values]
+    sides, within = [], []
+    for (known, group), (a, v) in zip(against, values, strict=True):
+        sides.append(plan.side(group))
+        plan.pair(sides[-1], plan.side(known, group))
+        within.append([plan.side(rows.key((a, v), (LABEL, c))) for c in range(rows.classes)])
+    between = {}
+    for a in attributes:
+        between[a] = len(plan.pairs)
+        own = [plan.side(keys[a, v]) for v in range(len(rows.attributes[a].values))]
+        for one, two in itertools.combinations(own, 2):
+            plan.pair(one, two)
+    moments = measure(rows, plan, figures)
+    area = areas.contrast(against)
+    areas.forget()
+    gaps, counted = write_down(rows, ledger, moments, values, np.asarray(sides, np.intp))
+    return Measured(
+        moments=moments,
+        names=tuple(name for name in figures.names if name != "calibration_noise"),
+        values=values,
+        sides=np.asarray(sides, np.intp),
+        within=np.asarray(within, np.intp).reshape(len(values), rows.classes),
+        between=between,
+        shares=[_shares(rows, a, v) for a, v in values],
+        areas=score_estimates(area.left, area.images, rows.drawing, areas.method),
+        gaps=gaps | {"roc_auc": ledger.add(area, counted)},
+    )
 
-    def mirrors(self, m: Measured) -> NDArray[np.bool_]:
-        """Whether a group is what is left of the one before: then its gaps are those, turned."""
-        some = m.moments.images[0][m.sides] > 0
-        mirror = np.zeros(len(m.values), np.bool_)
-        for a, block in itertools.groupby(range(len(m.values)), key=lambda i: m.values[i][0]):
-            present = [i for i in block if some[i]]
-            if len(present) == 2 and len(self.rows.attributes[a].values) >= 2:
-                mirror[present[1]] = True
-        return mirror
 
-    def _everyone(self) -> dict[str, Estimate]:
-        metrics = estimates(self.parts[0].moments, 0, self.rows)
-        side, images = self.areas.side(EVERYONE)
-        return metrics | {"roc_auc": side_estimate(side, 0, images, self.rows, self.areas.method)}
+def write_down(
+    rows: Rows, ledger: Ledger, moments: Moments, values: list[tuple[int, int]], sides: Places
+) -> tuple[dict[str, Places], Marks]:
+    """Put the groups' gaps into the ledger: their places by metric, and which gaps count.
 
-    # --- telling ---
+    A group that is what is left of the one before is its mirror image: its gaps are those, turned.
+    """
+    counted, some = np.ones(len(values), np.bool_), moments.images[0][sides] > 0
+    for a, block in itertools.groupby(range(len(values)), key=lambda i: values[i][0]):
+        present = [i for i in block if some[i]]
+        if len(present) == 2 and len(rows.attributes[a].values) >= 2:
+            counted[present[1]] = False
+    per_class = [name for name in moments.figures if name.startswith(("error:", "false:"))]
+    here = np.arange(len(values))
+    gaps = {
+        metric: ledger.add(contrast(moments, metric, here, rows), counted)
+        for metric in (*_GAPS, *per_class)
+    }
+    return gaps, counted
 
-    def units(self) -> dict[tuple[int, int], int]:
-        """(attribute, value) → people, or images."""
-        return {
-            pair: int(m.moments.units[0][side])
-            for m in self.parts
-            for pair, side in zip(m.values, m.sides, strict=True)
-        }
 
-    def groups(self) -> list[Group]:
-        """Every value alone, then every value within each label."""
-        alone, within = [], []
-        for m in self.parts:
-            for i in range(len(m.values)):
-                alone.append(self._alone(m, i))
-                within += [self._within(m, i, c) for c in range(self.rows.classes)]
-        return [*alone, *within]
+def _shares(rows: Rows, a: int, v: int) -> GroupShares:
+    data, classes = rows.attributes[a].data, rows.classes
+    labels = rows.predictions.label[:, None] == np.arange(classes)
+    inside, known = (data == v)[:, None], (data >= 0)[:, None]
+    own = np.broadcast_to(inside, labels.shape)
+    hits = np.concatenate([inside, labels & inside, labels & inside], axis=1)
+    of = np.concatenate([known, own, labels & known], axis=1)
+    found = rows.shares(hits, of)
+    return GroupShares(found[0], found[1 : 1 + classes], found[1 + classes :])
 
-    def places(self) -> list[tuple[Measured, int]]:
-        """Where each group alone was measured, in the order of `groups`."""
-        return [(m, i) for m in self.parts for i in range(len(m.values))]
 
-    def fairness(self) -> list[FairnessFigure]:
-        """The figures of every attribute with at least two groups that are large enough."""
-        figures = []
-        for m in self.parts:
-            for a, between in m.between.items():
-                here = [i for i, pair in enumerate(m.values) if pair[0] == a]
-                units = m.moments.units[0][m.sides[here]]
-                kept = [k for k, n in enumerate(units) if n >= self.ledger.smallest]
-                groups = AttributeGroups(
-                    attribute=self.rows.attributes[a].name,
-                    values=tuple(self.rows.attributes[a].values[k] for k in kept),
-                    sides=m.sides[here][kept],
-                    pairs={
-                        (i, j): between[kept[i], kept[j]]
-                        for i, j in itertools.combinations(range(len(kept)), 2)
-                    },
-                )
-                figures += fairness(groups, m.moments, self.rows)
-        return figures
+# --- telling -------------------------------------------------------------------------------------
 
-    def _alone(self, m: Measured, i: int) -> Group:
-        a, v = m.values[i]
-        metrics = self.figures_of(m, int(m.sides[i])) | self.area_of(m, i)
-        gaps = {metric: self.ledger.gap(number, i) for metric, number in m.numbers.items()}
-        p, attribute = self.rows.predictions, self.rows.attributes[a]
-        share, *prevalence = self.shares_alone(a, v)
-        return Group(
-            conditions=(Condition(attribute.name, attribute.values[v]),),
+
+def single_groups(
+    rows: Rows, table: GapTable, parts: Sequence[Measured]
+) -> tuple[list[Group], list[Group]]:
+    """The record of every value alone, and of every value within each label."""
+    alone = [group for m in parts for group in _alone(rows, table, m)]
+    return alone, [group for m in parts for group in _within(rows, table, m)]
+
+
+def _alone(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
+    figures = estimates(m.moments, m.sides, rows, m.names)
+    states = table.states(m.told()[1])
+    for i, (a, v) in enumerate(m.values):
+        yield Group(
+            conditions=rows.conditions(((a, v),)),
             label=None,
-            n=metrics["accuracy"].n,
-            people=metrics["accuracy"].people,
-            share=share,
-            prevalence=dict(zip(p.classes, prevalence, strict=True)),
-            metrics=metrics,
-            gaps=gaps,
-            state=self._state(m, i, [k for k in gaps if k == "accuracy" or k.startswith("error:")]),
+            n=figures[i]["accuracy"].n,
+            people=figures[i]["accuracy"].people,
+            share=m.shares[i].share,
+            prevalence=dict(zip(rows.predictions.classes, m.shares[i].prevalence, strict=True)),
+            metrics=figures[i] | ({"roc_auc": m.areas[i]} if m.areas else {}),
+            gaps={metric: table.gap(places[i]) for metric, places in m.gaps.items()},
+            state=states[i],
         )
 
-    def _within(self, m: Measured, i: int, c: int) -> Group:
-        a, v = m.values[i]
-        metrics = self.figures_of(m, int(m.within[i, c]))
-        p, attribute = self.rows.predictions, self.rows.attributes[a]
-        error = f"error:{p.classes[c]}"
-        # Accuracy among those labelled so is 1 less their error: the gap is the same one, turned.
-        gap = self.ledger.gap(m.numbers[error], i, flipped=True, metric="accuracy")
-        return Group(
-            conditions=(Condition(attribute.name, attribute.values[v]),),
-            label=p.classes[c],
-            n=metrics["accuracy"].n,
-            people=metrics["accuracy"].people,
-            share=self.share_within(a, v, c),
-            prevalence={},
-            metrics={name: metrics[name] for name in _WITHIN if name in metrics},
-            gaps={"accuracy": gap},
-            state=self._state(m, i, [error]),
-        )
 
-    def _state(self, m: Measured, i: int, metrics: list[str]) -> State:
-        known = [k for k in metrics if not np.isnan(self.ledger.p(m.numbers[k])[i])]
-        if not known:
-            return "too few to say"
-        for metric in known:
-            number = m.numbers[metric]
-            if self.ledger.is_found(number)[i] and self.ledger.is_worse(number)[i]:
-                return "found"
-        return "not found"
+def _within(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
+    classes = rows.predictions.classes
+    names = [name for name in _WITHIN if name in m.names]
+    figures = [estimates(m.moments, m.within[:, c], rows, names) for c in range(rows.classes)]
+    errors = [m.gaps[f"error:{name}"] for name in classes]
+    states = [table.states(places[None]) for places in errors]
+    for i, (a, v) in enumerate(m.values):
+        for c, label in enumerate(classes):
+            yield Group(
+                conditions=rows.conditions(((a, v),)),
+                label=label,
+                n=figures[c][i]["accuracy"].n,
+                people=figures[c][i]["accuracy"].people,
+                share=m.shares[i].within[c],
+                prevalence={},
+                metrics=figures[c][i],
+                # Accuracy among those labelled so is 1 less their error: the same gap, turned.
+                gaps={"accuracy": table.gap(errors[c][i], flipped=True)},
+                state=states[c][i],
+            )
 
-    def figures_of(self, m: Measured, side: int) -> dict[str, Estimate]:
-        """The figures of one measured side."""
-        return estimates(m.moments, side, self.rows)
 
-    def area_of(self, m: Measured, i: int) -> dict[str, Estimate]:
-        """The area under the curve of one group."""
-        images = int(m.area_images[i])
-        return {"roc_auc": side_estimate(m.area, i, images, self.rows, self.areas.method)}
-
-    def shares_alone(self, a: int, v: int) -> list[Estimate]:
-        """How large a group is, and in what share of it each class is the label."""
-        p, data = self.rows.predictions, self.rows.attributes[a].data
-        labels = (data == v)[:, None] & (p.label[:, None] == np.arange(len(p.classes)))
-        share = shares_of(self.rows, data == v, data >= 0)
-        return [*share, *shares_of(self.rows, labels, data == v)]
-
-    def share_within(self, a: int, v: int, c: int) -> Estimate:
-        """How large a group is among the images of one class."""
-        data, labelled = self.rows.attributes[a].data, self.rows.predictions.label == c
-        return shares_of(self.rows, (data == v) & labelled, (data >= 0) & labelled)[0]
+def fairness_figures(
+    rows: Rows, parts: Sequence[Measured], smallest: int
+) -> Iterator[FairnessFigure]:
+    """The figures of every attribute with at least two groups that are large enough."""
+    for m in parts:
+        for a, first in m.between.items():
+            here = np.array([i for i, value in enumerate(m.values) if value[0] == a], np.intp)
+            large = np.flatnonzero(m.units[here] >= smallest)
+            number = np.zeros((len(here), len(here)), np.intp)
+            pairs = np.triu_indices(len(here), 1)
+            number[pairs] = first + np.arange(len(pairs[0]))
+            one, two = np.triu_indices(len(large), 1)
+            attribute = rows.attributes[a]
+            values = tuple(attribute.values[k] for k in large)
+            compared = number[large[one], large[two]]
+            sides = m.sides[here][large]
+            yield from fairness(
+                Compared(rows, m.moments, attribute, values, sides, one, two, compared)
+            )

@@ -12,7 +12,6 @@ everything that it is part of: "Eyeglasses and Young" is no discovery where Eyeg
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSlice:
     """A slice: its key, its score, its images and the mistakes among them."""
 
     key: Key
@@ -51,7 +50,7 @@ def find_slices(
     alpha: float = 0.95,
     overlap: float = 0.5,
     only: list[tuple[int, int]] | None = None,
-) -> list[Found]:
+) -> list[FoundSlice]:
     """The best slices of up to three values, best first.
 
     Parameters
@@ -77,15 +76,13 @@ def find_slices(
     Only slices with a score above 0, and above the scores of all slices that they are part of,
     unless they overlap with a better one.
     """
-    wrong = rows.wrong.astype(np.float32)
-    total, mistakes = len(rows), int(rows.wrong.sum())
-    if not mistakes:
+    if not rows.wrong.any():
         return []
     pairs = only if only is not None else values_of(rows)
     # Enough to choose among, where the best are many ways to say the same.
     deep = most if overlap >= 1 else 30 * most
-    search = _Search(rows, wrong, total, mistakes, least, alpha, deep)
-    search.singles(pairs)
+    search = _Search(rows, pairs, least, alpha, deep)
+    search.singles()
     if conditions > 1:
         search.doubles()
     if conditions > 2:
@@ -93,9 +90,9 @@ def find_slices(
     return _different(rows, search.best(), overlap)[:most]
 
 
-def _different(rows: Rows, found: list[Found], overlap: float) -> list[Found]:
+def _different(rows: Rows, found: list[FoundSlice], overlap: float) -> list[FoundSlice]:
     """Best first, without those whose mistakes are mostly those of a better one."""
-    kept: list[Found] = []
+    kept: list[FoundSlice] = []
     masks: list[NDArray[np.bool_]] = []
     for f in found:
         mistakes = rows.mask(f.key) & rows.wrong
@@ -115,18 +112,17 @@ class _Search:
     """One search; slices of every level by the numbers of their values."""
 
     def __init__(
-        self,
-        rows: Rows,
-        wrong: NDArray[np.float32],
-        total: int,
-        mistakes: int,
-        least: int,
-        alpha: float,
-        most: int,
+        self, rows: Rows, pairs: list[tuple[int, int]], least: int, alpha: float, most: int
     ) -> None:
-        self.rows, self.wrong, self.total, self.mistakes = rows, wrong, total, mistakes
-        self.least, self.alpha, self.most = least, alpha, most
-        self.kept: list[Found] = []
+        self.rows, self.least, self.alpha, self.most = rows, least, alpha, most
+        self.total, self.mistakes = len(rows), int(rows.wrong.sum())
+        masks = [rows.mask(rows.key(pair)) for pair in pairs] or [np.zeros(self.total, np.bool_)]
+        columns = np.stack(masks, axis=1)
+        large = np.flatnonzero(columns.sum(0) >= least)
+        self.pairs = [pairs[i] for i in large] if pairs else []
+        self.basis = columns[:, large].astype(np.float32)  # (n, b)
+        self.bad = self.basis[rows.wrong]  # (wrong, b)
+        self.kept: list[FoundSlice] = []
 
     def score(self, n: Any, mistakes: Any) -> Floats:
         return slice_scores(n, mistakes, self.total, self.mistakes, self.alpha)
@@ -145,61 +141,46 @@ class _Search:
             return 0.0
         return sorted((f.score for f in self.kept), reverse=True)[self.most - 1]
 
-    def keep(self, basis: tuple[int, ...], score: float, n: float, mistakes: float) -> None:
+    def keep(self, basis: Any, score: float, n: float, mistakes: float) -> None:
         key = self.rows.key(*(self.pairs[i] for i in basis))
-        self.kept.append(Found(key, float(score), round(n), round(mistakes)))
+        self.kept.append(FoundSlice(key, float(score), round(n), round(mistakes)))
 
-    def best(self) -> list[Found]:
+    def best(self) -> list[FoundSlice]:
         order = sorted(self.kept, key=lambda f: (-f.score, len(f.key), f.key))
         return order[: self.most]
 
-    def singles(self, pairs: list[tuple[int, int]]) -> None:
-        masks = np.stack(
-            [self.rows.mask(self.rows.key(pair)) for pair in pairs] or [np.zeros(self.total, bool)],
-            axis=1,
-        )
-        large = np.flatnonzero(masks.sum(0) >= self.least)
-        self.pairs = [pairs[i] for i in large] if pairs else []
-        self.basis = masks[:, large].astype(np.float32)  # (n, b)
-        self.attribute = np.asarray([a for a, _ in self.pairs], np.intp)
-        self.n1 = self.basis.sum(0, dtype=np.float64)
-        self.e1 = (self.wrong @ self.basis).astype(np.float64)
-        self.s1 = self.score(self.n1, self.e1)
+    def singles(self) -> None:
+        n, e = self.basis.sum(0, dtype=np.float64), self.bad.sum(0, dtype=np.float64)
+        self.s1 = self.score(n, e)
         for i in np.flatnonzero(self.s1 > 0):
-            self.keep((int(i),), self.s1[i], self.n1[i], self.e1[i])
+            self.keep((i,), self.s1[i], n[i], e[i])
 
     def doubles(self) -> None:
-        b = len(self.pairs)
-        bad = self.basis[self.wrong > 0]
         self.n2 = (self.basis.T @ self.basis).astype(np.float64)
-        self.e2 = (bad.T @ bad).astype(np.float64)
-        possible = self.attribute[:, None] != self.attribute[None]
-        self.s2 = np.where(
-            possible & (self.n2 >= self.least), self.score(self.n2, self.e2), -np.inf
-        )
-        parents = np.maximum(self.s1[:, None], self.s1[None])
-        good = np.triu((self.s2 > 0) & (self.s2 > parents), 1)
-        for i, j in np.argwhere(good) if b else []:
-            self.keep((int(i), int(j)), self.s2[i, j], self.n2[i, j], self.e2[i, j])
+        self.e2 = (self.bad.T @ self.bad).astype(np.float64)
+        attribute = np.asarray([a for a, _ in self.pairs], np.intp)
+        large = (attribute[:, None] != attribute) & (self.n2 >= self.least)
+        self.s2 = np.where(large, self.score(self.n2, self.e2), -np.inf)
+        parents = np.maximum(self.s1[:, None], self.s1)
+        for i, j in np.argwhere(np.triu((self.s2 > 0) & (self.s2 > parents), 1)):
+            self.keep((i, j), self.s2[i, j], self.n2[i, j], self.e2[i, j])
 
     def triples(self) -> None:
-        floor = self.floor()
-        large = np.isfinite(self.s2)
+        floor, large = self.floor(), np.isfinite(self.s2)
         hopeful = np.argwhere(np.triu(large & (self.bound(self.n2, self.e2) > floor), 1))
         for start in range(0, len(hopeful), 256):
             some = hopeful[start : start + 256]
-            both = self.basis[:, some[:, 0]] * self.basis[:, some[:, 1]]  # (n, pairs)
+            first, second = some.T
             # Each triple once: its third value comes after the second.
-            third = np.arange(len(self.pairs))[None] > some[:, 1:2]
-            third &= large[some[:, 0]] & large[some[:, 1]]
-            n = (both.T @ self.basis).astype(np.float64)
-            wrong = self.wrong > 0
-            e = (both[wrong].T @ self.basis[wrong]).astype(np.float64)
+            third = np.arange(len(self.pairs)) > second[:, None]
+            third &= large[first] & large[second]
+            n, e = (
+                ((x[:, first] * x[:, second]).T @ x).astype(np.float64)
+                for x in (self.basis, self.bad)
+            )
             score = np.where(third & (n >= self.least), self.score(n, e), -np.inf)
             for row, k in np.argwhere(score > floor):
                 i, j = some[row]
-                parts = [self.s1[m] for m in (i, j, k)]
-                parts += [self.s2[a, c] for a, c in itertools.combinations((i, j, k), 2)]
+                parts = [*self.s1[[i, j, k]], self.s2[i, j], self.s2[i, k], self.s2[j, k]]
                 if score[row, k] > max(parts):
-                    basis = (int(i), int(j), int(k))
-                    self.keep(basis, score[row, k], n[row, k], e[row, k])
+                    self.keep((i, j, k), score[row, k], n[row, k], e[row, k])

@@ -30,7 +30,7 @@ STRATA, CELLS = 1 << 13, 1 << 16
 MOST_PEOPLE = round(CELLS * math.log(CELLS / 8))  # with fewer than 8 empty cells nobody can tell
 
 
-def hashed(key: NDArray[Any], seed: int) -> NDArray[np.uint64]:
+def hash_people(key: NDArray[Any], seed: int) -> NDArray[np.uint64]:
     """(n,) well mixed 64-bit numbers (SplitMix64's finaliser; Steele et al. 2014)."""
     z = key.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -45,13 +45,13 @@ class Batch:
     Attributes
     ----------
     label, answer
-        (n,) codes, 0 and up.
+        (n,) classes.
     confidence
         (n,) probability of the answer.
     key
         (n,) integers: the same for the same person.
     attributes
-        By name, (n,) codes; -1 unknown.
+        By name, (n,) codes; -1 unknown. A code that is new makes room for itself.
     """
 
     label: Codes
@@ -61,6 +61,39 @@ class Batch:
     attributes: Mapping[str, Codes]
 
 
+class Cells:
+    """Sums of some values by label and answer.
+
+    Attributes
+    ----------
+    count, sure
+        (values, strata, labels, answers): images, and the confidence that went in.
+    seen
+        (values, cells, labels, answers): which cells people fall into.
+    """
+
+    def __init__(self, classes: int, values: int = 0) -> None:
+        self.inner = (classes, classes)
+        self.count: Counts = np.zeros((values, STRATA, *self.inner), np.int64)
+        self.sure: Floats = np.zeros((values, STRATA, *self.inner))
+        self.seen: Marks = np.zeros((values, CELLS, *self.inner), np.bool_)
+
+    def widen(self, values: int) -> None:
+        """Make room for so many values."""
+        more = Cells(self.inner[0], values - len(self.count))
+        for name in ("count", "sure", "seen"):
+            setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
+
+    def add(self, value: Codes, stratum: Codes, cell: Codes, outcome: Codes, sure: Floats) -> None:
+        """Count rows."""
+        inner = math.prod(self.inner)
+        at = (value * STRATA + stratum) * inner + outcome
+        shape, size = self.count.shape, self.count.size
+        self.count += np.bincount(at, minlength=size).reshape(shape)
+        self.sure += np.bincount(at, sure, minlength=size).reshape(shape)
+        self.seen.reshape(-1)[(value * CELLS + cell) * inner + outcome] = True
+
+
 class Tally:
     """The sums of one split; `add` batch by batch, in any order.
 
@@ -68,21 +101,23 @@ class Tally:
     ----------
     attributes
         Names.
+    classes
+        How many the label has.
     seed
         Decides which people share a stratum.
     pairs
         Whether pairs of values are counted too.
     """
 
-    def __init__(self, attributes: tuple[str, ...], *, seed: int = 0, pairs: bool = True) -> None:
-        self.names, self.seed, self.pairs = attributes, seed, pairs
-        self.n = 0
-        self._labels = self._answers = 1
-        self._values = dict.fromkeys(attributes, 1)
-        self.everyone = _Table(1)
-        self.tables = {name: _Table(2) for name in attributes}
+    def __init__(
+        self, attributes: tuple[str, ...], classes: int, *, seed: int = 0, pairs: bool = True
+    ) -> None:
+        self.seed, self.pairs, self.n = seed, pairs, 0
+        self.everyone = Cells(classes, 1)
+        self.tables = {name: Cells(classes) for name in attributes}
+        # Of each attribute's codes, the columns of the table of pairs.
+        self._columns: dict[str, Codes] = {name: np.empty(0, np.intp) for name in attributes}
         self._both: Floats = np.zeros((2, 0, 0))
-        self._at: dict[str, int] = {}
 
     def add(self, batch: Batch) -> None:
         """Count some more rows."""
@@ -90,93 +125,53 @@ class Tally:
             return
         self._make_room(batch)
         self.n += len(batch.label)
-        mixed = hashed(batch.key, self.seed)
+        mixed = hash_people(batch.key, self.seed)
         stratum = (mixed >> np.uint64(51)).astype(np.intp)
         cell = (mixed & np.uint64(CELLS - 1)).astype(np.intp)
-        outcome = batch.label * self._answers + batch.answer
-        self.everyone.add(stratum, cell, np.zeros(len(outcome), np.intp), outcome, batch)
+        outcome = batch.label * self.everyone.inner[0] + batch.answer
+        sure = batch.confidence
+        self.everyone.add(np.zeros(len(outcome), np.intp), stratum, cell, outcome, sure)
         for name, table in self.tables.items():
-            # Place 0 is for what is unknown.
-            table.add(stratum, cell, batch.attributes[name] + 1, outcome, batch)
+            code = batch.attributes[name]
+            known = code >= 0
+            rows = (code[known], stratum[known], cell[known], outcome[known])
+            table.add(*rows, sure[known])
         if self.pairs:
             self._add_pairs(batch)
 
     def _make_room(self, batch: Batch) -> None:
         """Wider tables where a word is new."""
-        labels = max(self._labels, int(batch.label.max()) + 1)
-        answers = max(self._answers, int(batch.answer.max()) + 1)
-        values = {
-            name: max(self._values[name], int(batch.attributes[name].max()) + 1)
-            for name in self.names
-        }
-        if (labels, answers, values) == (self._labels, self._answers, self._values) and self.n:
-            return
-        self._labels, self._answers = labels, answers
-        self.everyone.widen(1, labels, answers)
-        for name, table in self.tables.items():
-            table.widen(values[name] + 1, labels, answers)
-        at, wide = dict[str, int](), 0
-        for name in self.names:
-            at[name] = wide
-            wide += values[name]
-        if self.pairs:
-            both = np.zeros((2, wide, wide))
-            old = np.concatenate(
-                [at[n] + np.arange(self._values[n]) for n in self._at] or [np.empty(0, np.intp)]
-            )
-            if self._both.size:
-                both[:, old[:, None], old] = self._both
-            self._both = both
-        self._at, self._values = at, values
+        wide = sum(map(len, self._columns.values()))
+        start = wide
+        for name, columns in self._columns.items():
+            more = int(batch.attributes[name].max()) + 1 - len(columns)
+            if more > 0:
+                self.tables[name].widen(len(columns) + more)
+                self._columns[name] = np.concatenate([columns, wide + np.arange(more)])
+                wide += more
+        if self.pairs and wide > start:
+            self._both = np.pad(self._both, ((0, 0), (0, wide - start), (0, wide - start)))
 
     def _add_pairs(self, batch: Batch) -> None:
         """How many images, and how many mistakes, every two values have in common."""
         hot = np.zeros((len(batch.label), self._both.shape[1]), np.float32)
         rows = np.arange(len(hot))
-        for name, at in self._at.items():
+        for name, columns in self._columns.items():
             code = batch.attributes[name]
             known = code >= 0
-            hot[rows[known], at + code[known]] = 1
+            hot[rows[known], columns[code[known]]] = 1
         wrong = hot[batch.label != batch.answer]
         self._both[0] += hot.T @ hot
         self._both[1] += wrong.T @ wrong
 
     def common(self, name: str, other: str) -> tuple[Counts, Counts]:
-        """(values, values) images and mistakes that values of two attributes have in common."""
-        one, two = (slice(self._at[x], self._at[x] + self._values[x]) for x in (name, other))
-        images, wrong = self._both[:, one, two].astype(np.int64)
+        """(codes, codes) images and mistakes that codes of two attributes have in common."""
+        one, two = self._columns[name], self._columns[other]
+        images, wrong = self._both[:, one[:, None], two].astype(np.int64)
         return images, wrong
 
 
-class _Table:
-    """Counts by stratum, value, label and answer; and which cells people of each fall into."""
-
-    def __init__(self, values: int) -> None:
-        self.count: Counts = np.zeros((STRATA, values, 1, 1), np.int64)
-        self.sure: Floats = np.zeros((STRATA, values, 1, 1))
-        self.seen: Marks = np.zeros((CELLS, values, 1, 1), np.bool_)
-
-    def widen(self, values: int, labels: int, answers: int) -> None:
-        """At least so many values, labels and answers."""
-        wanted = zip((values, labels, answers), self.count.shape[1:], strict=True)
-        more = [(0, 0), *((0, max(0, want - have)) for want, have in wanted)]
-        if any(extra for _, extra in more):
-            self.count = np.pad(self.count, more)
-            self.sure = np.pad(self.sure, more)
-            self.seen = np.pad(self.seen, more)
-
-    def add(self, stratum: Codes, cell: Codes, value: Codes, outcome: Codes, batch: Batch) -> None:
-        """Count rows."""
-        width = math.prod(self.count.shape[1:])
-        place = value * (self.count.shape[2] * self.count.shape[3]) + outcome
-        at = stratum * width + place
-        shape, size = self.count.shape, self.count.size
-        self.count += np.bincount(at, minlength=size).reshape(shape)
-        self.sure += np.bincount(at, batch.confidence, minlength=size).reshape(shape)
-        self.seen.reshape(-1)[cell * width + place] = True
-
-
-def people(occupied: Any) -> Counts:
+def people_behind(occupied: Any) -> Counts:
     """How many people leave so many of the cells occupied."""
     empty = np.maximum(CELLS - np.asarray(occupied, np.float64), 8.0)
     found: Counts = np.rint(-CELLS * np.log(empty / CELLS)).astype(np.int64)

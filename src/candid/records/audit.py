@@ -3,36 +3,26 @@
 An `Audit` holds one `SplitAudit` per split that was looked at (test, unless more was asked for).
 Undefined figures are NaN here and `null` in JSON. Names of figures, as keys of `metrics`:
 
-`accuracy`
-    Share of images that are classified as labelled.
-`weighted_f1`
-    Mean of the classes' F1 weighted by their shares of the labels.
-`error:<class>`
-    Of the images labelled so, the share that is classified otherwise (false negatives).
-`false:<class>`
-    Of the images labelled otherwise, the share that is classified so (false positives). With two
-    classes it is the error of the other class, and is not listed twice.
-`precision:<class>`
-    Of the images classified so, the share that is labelled so.
-`predicted:<class>`
-    Share of images that are classified so (the selection rate).
-`roc_auc`
-    Area under the ROC curve of the second class; for more classes, the mean of each against the
-    rest.
-`confidence`
-    Mean probability of the predicted class.
-`overconfidence`
-    Mean confidence less accuracy, with its sign.
-`calibration_error`
-    Expected calibration error; biased upwards where images are few, so it has no gap:
-    `overconfidence` has one.
+- `accuracy`: share of images that are classified as labelled.
+- `weighted_f1`: mean of the classes' F1 weighted by their shares of the labels.
+- `error:<class>`: of the images labelled so, the share that is classified otherwise (false
+  negatives).
+- `false:<class>`: of the images labelled otherwise, the share that is classified so (false
+  positives). With two classes it is the error of the other class, and is not listed twice.
+- `precision:<class>`: of the images classified so, the share that is labelled so.
+- `predicted:<class>`: share of images that are classified so (the selection rate).
+- `roc_auc`: area under the ROC curve of the second class; for more classes, the mean of each
+  against the rest.
+- `confidence`: mean probability of the predicted class.
+- `overconfidence`: mean confidence less accuracy, with its sign.
+- `calibration_error`: expected calibration error; biased upwards where images are few, so it has no
+  gap: `overconfidence` has one.
 
 Intersections have those that follow from counts: accuracy, weighted_f1, error, false.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,17 +75,14 @@ class Gap:
         the audit's threshold of p. NaN where even the largest possible would be missed.
     state
         "found", "not found" or "too few to say".
-    n, rest_n
-        Images behind the group's figure and behind that of the rest.
-    people, rest_people
-        People behind them; None where identities are unknown.
-    method
-        How the interval was made.
+    n, rest_n, people, rest_people
+        Images behind the group's figure and behind that of the rest; people behind them, None
+        where identities are unknown.
+    method, confidence
+        Of the interval.
     draws, undefined_draws
         Bootstrap draws, and in how many of them the group or the rest vanished or left the figure
         undefined. They are left out of the interval.
-    confidence
-        Of the interval.
     """
 
     metric: str
@@ -164,12 +151,9 @@ class FairnessFigure:
 
     Attributes
     ----------
-    attribute
-        "Eyeglasses".
-    name
-        demographic_parity_difference, demographic_parity_ratio, equal_opportunity_difference,
-        equal_opportunity_ratio, equalized_odds_difference, equalized_odds_ratio,
-        predictive_parity_difference, predictive_parity_ratio, worst_group_accuracy,
+    attribute, name
+        "Eyeglasses"; demographic_parity, equal_opportunity, equalized_odds and predictive_parity,
+        each _difference and _ratio; worst_group_accuracy,
         accuracy_max_min.
     about
         The class that counts as positive, where one does; else None.
@@ -202,11 +186,9 @@ class Slice:
     ----------
     conditions
         One to three values.
-    score
-        SliceLine's score on the half where it was found (Sagadeeva & Boehm 2021); above 0 is worse
-        than average for its size.
-    found_n, found_error
-        Images and error on that half.
+    score, found_n, found_error
+        On the half where it was found: SliceLine's score (Sagadeeva & Boehm 2021; above 0 is worse
+        than average for its size), images and error.
     n, people, error, gap
         On the other half: images, people, error with its interval, and the gap in accuracy to the
         rest there. `gap.state` says whether it was confirmed.
@@ -253,12 +235,8 @@ class Shortcut:
 
     Attributes
     ----------
-    attribute
-        "Wearing_Lipstick".
-    association
-        Cramér's V with the label, 0 to 1.
-    cue
-        Value → the class that it goes with.
+    attribute, association, cue
+        "Wearing_Lipstick"; Cramér's V with the label, 0 to 1; value → the class that it goes with.
     agrees, contradicts
         Accuracy where the label is the class that the value goes with, and where it is another.
     gap
@@ -285,11 +263,9 @@ class AuditFinding:
 
     Attributes
     ----------
-    kind
-        How it came up.
-    finding
-        Code (GROUP-GAP, INTERSECTION-GAP, SLICE, SHORTCUT), title, state, severity, and a detail
-        with the figures in words. `count` mistakes `of` so many images.
+    kind, finding
+        How it came up; code (GROUP-GAP, INTERSECTION-GAP, SLICE, SHORTCUT), title, state, severity,
+        and a detail with the figures in words. `count` mistakes `of` so many images.
     conditions, label
         The group; for a shortcut one condition per value of the cue.
     gap
@@ -312,12 +288,9 @@ class SplitAudit:
 
     Attributes
     ----------
-    split
-        "test", unless more was asked for.
-    n, people
-        Labelled images, and people behind them (None where identities are unknown).
-    metrics
-        All images together: name → figure.
+    split, n, people, metrics
+        "test", unless more was asked for; labelled images, and people behind them (None where
+        identities are unknown); all images together: name → figure.
     groups
         Every value of every attribute, in the data's order; then every value within each label.
     intersections
@@ -325,28 +298,20 @@ class SplitAudit:
         disadvantages in accuracy first, at most as many as the settings say.
     intersections_looked_at
         How many pairs there were before the list was cut; they all count in `gaps_looked_at`.
-    fairness
-        Figures by their standard names, attribute by attribute.
-    slices
-        What the search found, best score first, whether or not it was confirmed.
-    shortcuts
-        Attributes that go with the label, the widest gap first.
+    fairness, slices, shortcuts
+        Figures by their standard names, attribute by attribute; what the search found, best score
+        first, whether or not it was confirmed; attributes that go with the label, the widest gap
+        first.
     findings
         What was found, the surest first. Empty: nothing was found.
-    gaps_looked_at, gaps_found
-        How many p-values went through Benjamini and Hochberg, and how many of them held.
-    false_discovery_rate
-        At most this share of the gaps found is chance, on average.
-    threshold
-        The p at or below which a gap counted as found.
-    too_few
-        How many single groups are too small to say anything.
-    smallest_people
-        Groups with fewer people (or images, where identities are unknown) are too small.
-    notes
-        What a reader might not expect.
-    grid
-        All pairs of values; None where pairs were not looked at.
+    gaps_looked_at, gaps_found, threshold, false_discovery_rate
+        How many p-values went through Benjamini and Hochberg, and how many of them held; the p at
+        or below which one did. At most this share of the gaps found is chance, on average.
+    too_few, smallest_people
+        How many single groups are too small to say anything: of fewer people (or images, where
+        identities are unknown).
+    notes, grid
+        What a reader might not expect; all pairs of values, None where they were not looked at.
     """
 
     split: Split
@@ -376,22 +341,15 @@ class Audit:
 
     Attributes
     ----------
-    target, classes
-        The label, and its values.
-    source
-        What the predictions are of: the data's name, or the file's.
+    target, classes, source
+        The label, and its values; what the predictions are of: the data's name, or the file's.
     splits
         In the order that was asked for; the first is the one to read.
-    abstention
-        When the model had better not answer, for everyone and for each group.
-    noise
-        Labels that are likely wrong, and how much of each gap they could make.
-    confounding
-        Gaps with all other attributes held constant.
-    tone
-        What was measured of skin, where pictures were looked at.
-    comparison
-        What changed from another model to this one.
+    abstention, noise, confounding
+        When the model had better not answer; labels that are likely wrong, and how much of each
+        gap they could make; gaps with all other attributes held constant.
+    tone, comparison
+        What was measured of skin, where pictures were looked at; what changed from another model.
     notes
         Concern the whole file; among them why something above is None though it was asked for.
     """
@@ -406,13 +364,6 @@ class Audit:
     tone: ToneSummary | None = None
     comparison: Comparison | None = None
     notes: tuple[str, ...] = ()
-
-
-def undefined(n: int = 0, people: int | None = None, confidence: float = 0.95) -> Estimate:
-    """A figure that cannot be computed."""
-    return Estimate(
-        math.nan, math.nan, math.nan, n, "undefined", people=people, confidence=confidence
-    )
 
 
 def plain(audit: Audit) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def audit_folder(
     PredictionsError
         Where the tables cannot be read as predictions, or no row has a label and a prediction.
     """
-    from candid.auditing.streamed import Remap, streamed
+    from candid.auditing.folder import Meaning, audit_tally
 
     if columns.named() and columns.ids is not None:
         raise ConfigError(
@@ -64,22 +64,10 @@ def audit_folder(
     )
     tallies, notes = _summed(folder, config, quiet)
     attributes, values = folder.meaning()
-    own = np.arange(len(folder.classes))
-    audited = tuple(
-        streamed(
-            tallies[s],
-            folder.classes,
-            attributes,
-            Remap(own, own, values),
-            config,
-            target=folder.target,
-            split=s,
-            by_person=folder.by_person,
-            hard=folder.hard,
-        )
-        for s in SPLITS
-        if s in tallies
+    meaning = Meaning(
+        folder.target, folder.classes, attributes, values, folder.by_person, folder.hard
     )
+    audited = tuple(audit_tally(tallies[s], meaning, config, s) for s in SPLITS if s in tallies)
     return Audit(
         target=folder.target,
         classes=folder.classes,
@@ -113,10 +101,11 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
             )
             for place in np.unique(piece.split[usable]):
                 rows = usable & (piece.split == place)
-                tally = tallies.setdefault(
-                    SPLITS[place], Tally(names, seed=config.seed, pairs=config.pairs)
-                )
-                tally.add(_batch(piece, rows))
+                if SPLITS[place] not in tallies:
+                    tallies[SPLITS[place]] = Tally(
+                        names, len(folder.classes), seed=config.seed, pairs=config.pairs
+                    )
+                tallies[SPLITS[place]].add(_batch(piece, rows))
     if not tallies:
         raise PredictionsError(
             "No row has both a label and a prediction.",

@@ -1,0 +1,299 @@
+"""From tallies to an audit: as in `candid.auditing.audit`, for what follows from sums alone.
+
+Groups of one value, alone and within each label, have the same figures, gaps, p-values and
+fairness figures as an audit in memory, from the same formulas; only the draws differ. Pairs of
+values are counted, without intervals. What needs the images themselves is left out, and `LEFT_OUT`
+says what.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.auditing.audit import of_singles
+from candid.auditing.findings import (
+    HeldGap,
+    MistakesSeen,
+    group_finding,
+    held_singles,
+    surest_first,
+)
+from candid.auditing.gaps import Ledger
+from candid.auditing.intersections import make_grid
+from candid.auditing.rows import LABEL, Rows
+from candid.auditing.side_figures import estimates, score_estimates
+from candid.auditing.single_groups import GroupShares, Measured, write_down
+from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people_behind
+from candid.auditing.text import looked_at_note, nobody_known
+from candid.predictions import Attribute, Predictions
+from candid.records import Estimate, Split
+from candid.records.audit import Grid, SplitAudit
+from candid.settings import AuditConfig
+from candid.stats.bootstrap import Resample
+from candid.stats.differences import Side
+from candid.stats.moments import Figures, Sums, moments_of
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Marks = NDArray[np.bool_]
+
+LEFT_OUT = (
+    "A folder of tables is summed up row by row, so what needs all images at once is left out: "
+    "areas under curves, calibration errors, intervals of pairs of values, the search for slices, "
+    "shortcuts, adjusted gaps, abstention, label noise and pictures."
+)
+_DRAWN = 2_000_000  # numbers per block of draws
+
+
+@dataclass(frozen=True, eq=False)
+class Meaning:
+    """What a tally's numbers mean.
+
+    Attributes
+    ----------
+    target, classes
+        What to call the label, and its values.
+    attributes
+        Those that were counted, with their values and no data.
+    values
+        By attribute, (codes,) the place of each code among its values; -1: counts as empty.
+    by_person
+        Whether identities are known.
+    hard
+        Whether there are answers and no probabilities.
+    """
+
+    target: str
+    classes: tuple[str, ...]
+    attributes: Sequence[Attribute]
+    values: Mapping[str, Codes]
+    by_person: bool
+    hard: bool
+
+    def rows(self, config: AuditConfig) -> Rows:
+        """Names and settings for those who ask for them; the images have gone by."""
+        nothing, words = np.empty(0, np.int16), np.empty(0, np.str_)
+        probability = np.empty((0, len(self.classes)))
+        predictions = Predictions(
+            self.target, self.classes, words, words, nothing, probability, hard=self.hard
+        )
+        drawing = Resample(
+            *(np.empty(0, np.intp), STRATA, self.by_person),
+            *(config.draws, config.seed, config.confidence),
+        )
+        return Rows(predictions, tuple(replace(a, data=nothing) for a in self.attributes), drawing)
+
+
+def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Split) -> SplitAudit:
+    """The audit of one split from its tally of all its rows."""
+    rows = meaning.rows(config)
+    ledger = Ledger(rows, config.smallest, config.false_discovery_rate)
+    figures = Figures(rows.predictions.classes, rich=True, bins=1)
+    weights = _poisson(rows.drawing)
+    # Of the words of all splits, those that this one has seen.
+    values = {name: meaning.values[name][: len(t.count)] for name, t in tally.tables.items()}
+    counted = [_counted(tally, a, values[a.name]) for a in rows.attributes]
+    parts = [
+        _measure(rows, ledger, figures, weights, tally, a, groups)
+        for a, groups in enumerate(counted)
+    ] or [_measure(rows, ledger, figures, weights, tally, None, None)]
+    everyone = estimates(parts[0].moments, [0], rows, parts[0].names)[0]
+    table = ledger.settle()
+    held = surest_first(table, list(held_singles(table, parts)))[: config.findings]
+    notes = [LEFT_OUT, nobody_known(split)]
+    if meaning.by_person:
+        notes[1] = (
+            "People were counted by hashing, within about 1% up to 300,000 of them; "
+            f"{MOST_PEOPLE:,} stands for that many or more."
+        )
+    people = everyone["accuracy"].people or 0
+    return replace(
+        of_singles(rows, table, parts, everyone, split, tally.n, people, config),
+        findings=tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held),
+        notes=(*notes, *looked_at_note(table.looked_at, table.threshold, table.rate)),
+        grid=_grid(tally, rows, values) if tally.pairs and rows.attributes else None,
+    )
+
+
+# --- sums ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """The sums of one attribute's values, as in `tally.Cells`; or those of everyone."""
+
+    count: Counts
+    sure: Floats
+    seen: Marks
+
+    def side(self, values: Sequence[int], labels: Sequence[int]) -> tuple[Counts, Floats, Marks]:
+        """(strata, labels, answers), (strata,), (cells, labels, answers) of some of the images."""
+        cells, marks = np.zeros_like(self.count[0]), np.zeros_like(self.seen[0])
+        cells[:, labels] = self.count[values].sum(0)[:, labels]
+        marks[:, labels] = np.logical_or.reduce(self.seen[values])[:, labels]
+        return cells, self.sure[values].sum(0)[:, labels].sum((1, 2)), marks
+
+
+def _counted(tally: Tally, attribute: Attribute, values: Codes) -> Counted:
+    """The sums of an attribute by value: several codes may mean the same."""
+    table, known = tally.tables[attribute.name], values >= 0
+    columns = [
+        np.zeros((len(attribute.values), *column.shape[1:]), column.dtype)
+        for column in (table.count, table.sure, table.seen)
+    ]
+    for into, column in zip(columns, (table.count, table.sure, table.seen), strict=True):
+        add = np.logical_or if column.dtype == np.bool_ else np.add
+        add.at(into, values[known], column[known])
+    return Counted(*columns)
+
+
+def _measure(
+    rows: Rows,
+    ledger: Ledger,
+    figures: Figures,
+    weights: Sequence[NDArray[np.uint8]],
+    tally: Tally,
+    a: int | None,
+    groups: Counted | None,
+) -> Measured:
+    """One attribute's sides: everyone, then the groups, their rests, and the groups by label."""
+    everyone = Counted(tally.everyone.count, tally.everyone.sure, tally.everyone.seen)
+    anyone = list(range(rows.classes))
+    sides = [everyone.side([0], anyone)]
+    values = range(0 if groups is None else len(groups.count))
+    if groups is not None:
+        sides += [groups.side([v], anyone) for v in values]
+        sides += [groups.side([w for w in values if w != v], anyone) for v in values]
+        sides += [groups.side([v], [c]) for v in values for c in anyone]
+    group = 1 + np.arange(len(values))
+    between = itertools.combinations(group.tolist(), 2)
+    pairs = np.array([*zip(group, group + len(values), strict=True), *between], np.intp)
+    sums = _sums(rows, figures, sides)
+    drawn = (block.astype(np.float32) for block in weights)
+    moments = moments_of(sums, pairs.reshape(-1, 2), figures, drawn)
+    names = [name for name in figures.names if not name.startswith("calibration")]
+    own = [] if a is None else [(a, v) for v in values]
+    within = 1 + 2 * len(values) + np.arange(len(values) * rows.classes)
+    return Measured(
+        moments=moments,
+        names=tuple(names),  # the calibration error needs a sum per bin
+        values=own,
+        sides=group,
+        within=within.reshape(len(values), rows.classes),
+        between={} if a is None else {a: len(values)},
+        shares=[] if groups is None else [_shares(rows, groups, v) for v in values],
+        areas=[],  # an area needs every probability
+        gaps={} if a is None else write_down(rows, ledger, moments, own, group)[0],
+    )
+
+
+def _sums(rows: Rows, figures: Figures, sides: Sequence[tuple[Counts, Floats, Marks]]) -> Sums:
+    """What `Figures` takes, of sides that are keys of their own."""
+    kinds = figures.behind(rows.predictions)[1]
+    whole, exact, images, units = [], [], [], []
+    for cells, confidence, marks in sides:
+        sure = np.full(STRATA, np.nan) if rows.predictions.hard else confidence
+        hit = np.diagonal(cells, axis1=1, axis2=2)
+        answered = [cells.sum(1)] if rows.classes > 2 else []
+        columns = [cells.sum(2), hit, *answered, sure[:, None], (sure - hit.sum(1))[:, None]]
+        sums = np.concatenate(columns, axis=1, dtype=np.float64)
+        whole.append(sums.astype(np.float32).T)
+        exact.append(sums.sum(0))
+        behind, people_behind = _behind(cells.sum(0), marks)
+        images.append(behind[kinds])
+        units.append(people_behind[kinds])
+    n = np.stack(images, axis=1)
+    persons = np.minimum(np.stack(units, axis=1), n) if rows.drawing.by_person else n
+    place = np.arange(len(sides))
+    alone = np.full(len(sides), -1, np.intp)
+    return Sums(np.stack(whole, axis=2), np.stack(exact, axis=1), place, alone, persons, n)
+
+
+def _behind(cells: Counts, seen: Marks) -> tuple[Counts, Counts]:
+    """Images and people behind each kind of figure, as `Figures.behind` numbers the kinds."""
+    k = len(cells)
+    own = np.broadcast_to(np.eye(k, dtype=np.bool_)[:, :, None], (k, k, k))
+    kinds = [np.ones((1, k, k), np.bool_), own, *([~own] if k > 2 else []), own.swapaxes(1, 2)]
+    marks = np.concatenate(kinds)
+    occupied = np.array([np.count_nonzero(seen[:, kind].any(1)) for kind in marks])
+    return np.array([cells[kind].sum() for kind in marks]), people_behind(occupied)
+
+
+def _shares(rows: Rows, groups: Counted, v: int) -> GroupShares:
+    """As `single_groups.GroupShares` of one value, by strata."""
+    count, seen, classes = groups.count, groups.seen, range(rows.classes)
+    mine, known = count[v].sum((1, 2)), count.sum((0, 2, 3))
+    bearers, anyone = _any(seen[v], (1, 2)), _any(seen, (0, 2, 3))
+    labels = count[v].sum(2)
+    return GroupShares(
+        _share(rows, mine, known, anyone),
+        [_share(rows, labels[:, c], mine, bearers) for c in classes],
+        [
+            _share(rows, labels[:, c], count[:, :, c].sum((0, 2)), _any(seen[:, :, c], (0, 2)))
+            for c in classes
+        ],
+    )
+
+
+def _share(rows: Rows, hits: Counts, of: Counts, seen: Marks) -> Estimate:
+    """Σ hits / Σ of over strata, with Wilson's interval at the effective size."""
+    by_person, total = rows.drawing.by_person, int(of.sum())
+    units = min(int(people_behind(np.count_nonzero(seen))), total) if by_person else total
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = np.float64(hits.sum()) / total
+        strata = max(int(np.count_nonzero(of)), 2)
+        square = float(np.sum((hits - p * of) ** 2)) * strata / (strata - 1)
+        spread = np.sqrt(square) / total if by_person else np.sqrt(p * (1 - p) / total)
+    side = Side(np.array([p]), np.array([spread]), np.array([units]))
+    method = "Wilson, effective size by person" if by_person else "Wilson"
+    return score_estimates(side, [total], rows.drawing, method)[0]
+
+
+def _any(marks: Marks, axis: tuple[int, ...]) -> Marks:
+    found: Marks = np.any(marks, axis=axis)
+    return found
+
+
+def _seen(counted: Sequence[Counted], held: HeldGap) -> MistakesSeen:
+    """The number of mistakes of a group."""
+    ((a, v),) = (pair for pair in held.key if pair[0] != LABEL)
+    cells = counted[a].count[v].sum(0)
+    for _, label in (pair for pair in held.key if pair[0] == LABEL):
+        cells = cells * (np.arange(len(cells)) == label)[:, None]
+    return MistakesSeen(int(cells.sum() - np.trace(cells)), int(cells.sum()))
+
+
+def _grid(tally: Tally, rows: Rows, values: Mapping[str, Codes]) -> Grid:
+    """All pairs of values: how many images, and how accurate; no interval, nothing found."""
+    own = [range(len(a.values)) for a in rows.attributes]
+    start = np.cumsum([0, *map(len, own)])
+    images, wrong, n, mistakes = np.zeros((4, start[-1], start[-1]), np.int64)
+    for i, j in itertools.product(range(len(own)), repeat=2):
+        one, two = (values[rows.attributes[k].name] for k in (i, j))
+        known = np.ix_(np.flatnonzero(one >= 0), np.flatnonzero(two >= 0))
+        left, right = start[i] + one[one >= 0], start[j] + two[two >= 0]
+        block = np.s_[start[i] : start[i + 1], start[j] : start[j + 1]]
+        both = tally.common(rows.attributes[i].name, rows.attributes[j].name)
+        for counts, into, whole in zip(both, (images, wrong), (n, mistakes), strict=True):
+            np.add.at(into, np.ix_(left, right), counts[known])
+            whole[block] = counts[known].sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy = 1 - wrong / images
+        gap = accuracy - (1 - (mistakes - wrong) / (n - images))
+    names = rows.conditions(tuple((a, v) for a, vs in enumerate(own) for v in vs))
+    return make_grid(names, images, accuracy, gap, np.zeros(images.shape, np.bool_))
+
+
+def _poisson(drawing: Resample) -> list[NDArray[np.uint8]]:
+    """Blocks (m, strata) of how often each stratum is drawn."""
+    rng = np.random.default_rng(drawing.seed)
+    step = _DRAWN // STRATA
+    return [
+        rng.poisson(1.0, (min(step, drawing.draws - start), STRATA)).astype(np.uint8)
+        for start in range(0, drawing.draws, step)
+    ]
