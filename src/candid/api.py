@@ -16,7 +16,7 @@ from candid.records.audit import Audit
 from candid.records.explanation import Explanation
 from candid.records.tuning import Tuning
 from candid.runs import RunFolder, open_run, refuse_full
-from candid.settings import Config, NetworkConfig
+from candid.settings import Config, OwnConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -389,7 +389,7 @@ def _begin(
     stages.needs_torch()
     config = config or Config()
     if network is not None:
-        config = replace(config, network=NetworkConfig(name="own"))
+        config = replace(config, network=OwnConfig())
     path = None if out is None else Path(out)
     if path is not None:
         refuse_full(path)

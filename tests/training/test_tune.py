@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from candid.config import load_config
 from candid.errors import ConfigError, RunError, TrainingError
-from candid.settings import AugmentConfig, Config, NetworkConfig, TrainConfig, TuneConfig
+from candid.settings import NETWORKS, AugmentConfig, Config, DeepConfig, TrainConfig, TuneConfig
 from candid.training.tuning import study as study_module
 from candid.training.tuning.finals import (
     Candidate,
@@ -621,7 +621,7 @@ def test_a_slow_trial_in_a_journal_is_not_given_up(tmp_path):
 
 @pytest.mark.parametrize("name", ["plain", "deep", "vit"])
 def test_the_usual_space_holds_the_start_and_is_possible(name):
-    base = Config(network=NetworkConfig(name=name), train=TrainConfig(batch_size=100, steps=10))
+    base = Config(network=NETWORKS[name](), train=TrainConfig(batch_size=100, steps=10))
     space = default_space(base)
     assert {"train.learning_rate", "train.batch_size", "train.optimizer", "network.width",
             "augment.rotation_degrees", "augment.erase"} <= space.keys()  # fmt: skip
@@ -684,8 +684,9 @@ def test_words_that_are_no_space(word, said):
 
 
 def test_whole_numbers_are_suggested_whole(tmp_path):
-    space = read_space(["network.width=8..128", "train.mirrored=true,false"], BASE)
-    study = opened(tmp_path / "a.log", space=space)
+    base = replace(BASE, network=DeepConfig())
+    space = read_space(["network.width=8..128", "train.mirrored=true,false"], base)
+    study = opened(tmp_path / "a.log", base, space)
     seen = []
     search(study, lambda c, report: seen.append(c) or 0.5, quiet=True)
     assert all(type(c.network.width) is int for c in seen)

@@ -16,7 +16,7 @@ from candid.errors import ConfigError, RunError
 from candid.models.device import placed
 from candid.models.networks import build
 from candid.records import ModelCard
-from candid.settings import Config
+from candid.settings import Config, ensemble_size
 from candid.storage.files import atomic, regular
 
 
@@ -90,8 +90,9 @@ def _built(card: ModelCard, tensors: int) -> nn.Module:
     try:
         chosen = with_values(Config(), {"network": card.options | {"name": card.network}}).network
         # Each block has several tensors, so a file with few is not of a network with many.
-        if chosen.depth * chosen.members > tensors:
-            raise ValueError(f"{chosen.members} × {chosen.depth} blocks in {tensors} tensors")
+        depth, members = getattr(chosen, "depth", 0), ensemble_size(chosen)
+        if depth * members > tensors:
+            raise ValueError(f"{members} × {depth} blocks in {tensors} tensors")
         return build(card.network, side=card.side, classes=len(card.classes), **card.options)
     except ConfigError as error:  # its advice is about a setting
         raise ValueError(error.what) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from math import prod
 from typing import Any
 
@@ -378,24 +379,12 @@ def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
 
 
 def options(config: NetworkConfig) -> dict[str, int | float | str]:
-    """Those of the settings that the network of that name has; a width or depth of 0 is its own."""
-    match config.name:
-        case "deep":
-            chosen: dict[str, int | float | str] = {"width": config.width, "depth": config.depth}
-            if config.members > 1:  # models of one network were saved without this
-                chosen["members"] = config.members
-        case "vit":
-            chosen = {"width": config.width, "depth": config.depth, "drop": config.drop}
-        case "features":
-            chosen = {"features": config.features, "classifier": config.classifier}
-            chosen |= {"components": config.components, "cell": config.cell}
-        case "timm":
-            chosen = {"model": config.model}
-        case _:
-            chosen = {}
-    defaults = inspect.signature(BUILDERS[config.name]).parameters
-    own = {k for k in ("width", "depth") if chosen.get(k) == 0}
-    return chosen | {k: defaults[k].default for k in own}
+    """Those of the settings that the network has; a width or depth of 0 is its own."""
+    chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"}
+    if chosen.get("members") == 1:  # models of one network were saved without this
+        del chosen["members"]
+    own = inspect.signature(BUILDERS[config.name]).parameters
+    return {k: own[k].default if v == 0 and k != "drop" else v for k, v in chosen.items()}
 
 
 def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:

@@ -11,7 +11,7 @@ from candid import runs
 from candid.errors import ConfigError, did_you_mean
 from candid.records import ModelCard, read_record, write_record
 from candid.runs import RunFolder
-from candid.settings import Config
+from candid.settings import Config, ensemble_size
 from candid.stages.starting import Data, needs_torch
 from candid.stages.steps import forget, is_whole, note
 from candid.stages.together import launched
@@ -132,16 +132,16 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> State
     from candid.training.distributed import team
     from candid.training.train import check_growth, start
 
-    if config.network.members > 1 and team().size > 1:
+    members = ensemble_size(config.network)
+    if members > 1 and team().size > 1:
         raise ConfigError(
-            f"network.members = {config.network.members} needs one process, and there are "
-            f"{team().size}.",
+            f"network.members = {members} needs one process, and there are {team().size}.",
             expected="one process, or one network",
             todo="train without torchrun, or set network.members=1",
         )
-    if len(task.train) < 2 * config.network.members:
+    if len(task.train) < 2 * members:
         raise ConfigError(
-            f"{len(task.train)} training images are too few for {config.network.members} networks.",
+            f"{len(task.train)} training images are too few for {members} networks.",
             expected="two images in a batch for each network",
             todo="use more images, or lower network.members",
         )

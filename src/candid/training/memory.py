@@ -13,7 +13,7 @@ import torch
 from candid.errors import ConfigError
 from candid.models.device import pick_device
 from candid.models.networks import build, describe, options
-from candid.settings import Config
+from candid.settings import Config, ensemble_size
 
 _BUILT = ("plain", "deep", "vit")  # others are not ours to sketch
 _COPIES = 4  # of the weights: themselves, gradients, a moment of the optimiser, the best so far
@@ -28,7 +28,7 @@ def check_fits(config: Config, classes: int) -> None:
     """
     if config.network.name not in _BUILT:
         return
-    chosen, members = options(config.network), config.network.members
+    chosen, members = options(config.network), ensemble_size(config.network)
     if "members" in chosen:
         chosen["members"] = 1
     side, images = config.data.side, config.train.batch_size

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from candid.errors import ConfigError, TrainingError
 from candid.progress import Progress, progress, say
 from candid.settings import Config
-from candid.training.tuning.space import Choices, Range, Value, changed, size_of, value_of
+from candid.training.tuning.space import Choices, Range, Value, changed, combinations, value_of
 from candid.training.tuning.study import (
     PATIENCE,
     Study,
@@ -93,7 +93,7 @@ def _spent(study: Study, deadline: float | None, withdrawn: int) -> str:
         if images >= study.tune.images:
             return f"{study.tune.images:,} images went through training"
     tried = {tuple(map(str, t.params.items())) for t in alive(study.search) if t.params}
-    if len(tried) >= size_of(study.space):
+    if len(tried) >= combinations(study.space):
         return "every combination was tried"
     if withdrawn >= _MOST_WITHDRAWN:
         return f"{withdrawn} suggestions in a row had been tried before"
