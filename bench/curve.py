@@ -47,7 +47,8 @@ from candid.models.device import memory_kept, pick_device, threads, uses_bfloat1
 from candid.models.forward import logits
 from candid.stages.training import begun, task_of
 from candid.stats.clusters import clustered_shares, people
-from candid.training.train import Task, train
+from candid.training.loop import train
+from candid.training.state import Task
 
 
 def some_people(

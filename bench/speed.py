@@ -51,7 +51,8 @@ from candid.models.device import memory_kept, uses_bfloat16
 from candid.models.forward import Images, forward, logits
 from candid.models.networks import build, describe, options
 from candid.training.augment import augment
-from candid.training.train import Task, start, train
+from candid.training.loop import start, train
+from candid.training.state import Task
 
 SIDE, CPU = 64, torch.device("cpu")
 

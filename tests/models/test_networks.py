@@ -4,7 +4,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
-from candid.models.networks import BUILDERS, Attend, build, describe, options
+from candid.models.networks import BUILDERS, build, describe, options
+from candid.models.vit import Attend
 from candid.settings.network import DeepConfig, PlainConfig, TimmConfig, ViTConfig
 
 OURS = sorted(set(BUILDERS) - {"timm", "own"})

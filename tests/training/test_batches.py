@@ -20,7 +20,8 @@ from candid.settings import DataConfig
 from candid.training import checkpoint
 from candid.training.batches import FromShards, Packed
 from candid.training.distributed import Team
-from candid.training.train import Task, start, train
+from candid.training.loop import start, train
+from candid.training.state import Task
 from made_shards import KINDS, write_shards
 from plain import PLAIN
 

@@ -33,8 +33,7 @@ from candid.training.tuning.finals import (
     train_last,
     winner,
 )
-from candid.training.tuning.importance import importances
-from candid.training.tuning.search import best_trial, closed, search
+from candid.training.tuning.search import best_trial, closed, importances, search
 from candid.training.tuning.space import (
     Choices,
     Range,

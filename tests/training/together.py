@@ -20,7 +20,8 @@ from candid.models.forward import Images
 from candid.models.networks import build
 from candid.training import checkpoint, distributed
 from candid.training.distributed import team
-from candid.training.train import Task, start, train
+from candid.training.loop import start, train
+from candid.training.state import Task
 
 PLAIN = load_config(recipe="plain")
 BASE = replace(

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.data.dataset import Dataset
-    from candid.training.state import State
-    from candid.training.train import Task
+    from candid.training.state import State, Task
 
 
 def train(
@@ -49,7 +48,7 @@ def train(
     from candid.models.device import memory_kept, threads
     from candid.training import checkpoint
     from candid.training.distributed import team
-    from candid.training.train import train as steps
+    from candid.training.loop import train as steps
 
     us = team()
     quiet = quiet or not us.leads
@@ -130,7 +129,7 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> State
         images for them to divide.
     """
     from candid.training.distributed import team
-    from candid.training.train import check_growth, start
+    from candid.training.loop import check_growth, start
 
     members = ensemble_size(config.network)
     if members > 1 and team().size > 1:
@@ -179,7 +178,7 @@ def task_of(data: Data, config: Config) -> Task:
     import numpy as np
 
     from candid.models.forward import Images, channel_statistics
-    from candid.training.train import Task
+    from candid.training.state import Task
 
     dataset, store, streamed = data.dataset, data.store, data.streamed
     rows = {split: dataset.rows(split, store.usable) for split in ("train", "validation")}
@@ -260,7 +259,7 @@ def augmented(data: Data, config: Config, *, rows: int = 4) -> bytes:
 
 def _augmented(task: Task, config: Config, *, rows: int) -> bytes:
     from candid.data.pictures import png
-    from candid.training.grid import augmented_grid
+    from candid.training.augment import augmented_grid
 
     some = task.images.packed(task.train)[:rows]
     grid = augmented_grid(task.images, some, config.augment, seed=config.train.seed)

@@ -24,7 +24,7 @@ from candid.stats.clusters import student_quantile
 from candid.storage.files import write_text, writing
 
 if TYPE_CHECKING:
-    from candid.training.train import Task
+    from candid.training.state import Task
     from candid.training.tuning.finals import Candidate
     from candid.training.tuning.search import Report
     from candid.training.tuning.study import Study
@@ -158,7 +158,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
 
 def _trial(task: Task, config: Config, report: Report) -> float:
     """Train, reporting every evaluation; the F1 of the weights that would be kept."""
-    from candid.training.train import train as steps
+    from candid.training.loop import train as steps
 
     state = begun(task, config)
     f1 = math.nan
@@ -199,8 +199,7 @@ def _result(
     study: Study, data: Data, task: Task, told: dict[str, Any], *, started: Provenance
 ) -> Tuning:
     from candid.training.tuning.finals import candidates, last_seed, winner
-    from candid.training.tuning.importance import importances
-    from candid.training.tuning.search import closed
+    from candid.training.tuning.search import closed, importances
 
     base = study.base
     trials = _trials(study)
