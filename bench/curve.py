@@ -47,7 +47,7 @@ from candid.models.device import memory_kept, pick_device, threads, uses_bfloat1
 from candid.models.forward import logits
 from candid.stages.training import begun, task_of
 from candid.stats.clusters import clustered_shares, people
-from candid.training.loop import train
+from candid.training.loop import train_in_steps
 from candid.training.state import Task
 
 
@@ -69,7 +69,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
     began = time.process_time()
     with threads(config.train.threads), memory_kept():
         state = begun(task, config)
-        last = list(train(task, state, config.train, config.augment))[-1]
+        last = list(train_in_steps(task, state, config.train, config.augment))[-1]
         output = logits(
             state.measured,
             task.images,

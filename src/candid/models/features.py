@@ -120,25 +120,10 @@ class Features(nn.Module):
     """Fixed features and a linear classifier, with the face of a network.
 
     Until `fit` has filled it, its weights are zeros and every class is as probable as another.
-
-    Parameters
-    ----------
-    side, classes
-        Pixels per side of the images, and how many classes there are.
-    features
-        "hog", "eigenfaces" (the pixels' principal components), or "both" side by side.
-    classifier
-        "logistic": logistic regression. "svm": a linear support vector machine, whose margins
-        Platt's sigmoid makes probabilities.
-    components
-        How many eigenfaces.
-    cell
-        Pixels per side of HOG's cells.
-
-    Raises
-    ------
-    ConfigError
-        For another word, or images too small for the features.
+    Features are "hog", "eigenfaces" (the pixels' principal `components`), or "both" side by side;
+    the classifier is "logistic" regression or "svm", a linear support vector machine whose margins
+    Platt's sigmoid makes probabilities. A ConfigError is raised for another word, or for images too
+    small for the features.
     """
 
     def __init__(

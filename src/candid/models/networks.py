@@ -25,8 +25,7 @@ from candid.settings import NetworkConfig
 class Plain(nn.Module):
     """The description's network: two convolutions, one pooling, two fully connected layers.
 
-    Convolutions are 3×3 without padding, as in the MNIST example of PyTorch's own collection, whose
-    shape the description follows.
+    Convolutions are 3×3 without padding, as in the MNIST example of PyTorch's own collection.
     """
 
     def __init__(self, side: int, classes: int) -> None:
@@ -86,16 +85,7 @@ class Deep(nn.Module):
     Squares of 2×2 pixels become 12 channels at once (space to depth), so no convolution sees the
     full resolution, and the many channels of the later stages keep matrix units busy. Four stages
     of `width` · (1, 2, 4, 8) channels follow, each but the first halving the picture with a
-    stride; the last three have `depth` residual blocks each.
-
-    Parameters
-    ----------
-    side, classes
-        Pixels per side of the images, and how many classes there are.
-    width
-        Channels of the first stage.
-    depth
-        Residual blocks per stage: 1 makes 10 convolutions, 2 make 16.
+    stride; the last three have `depth` residual blocks each: 1 makes 10 convolutions, 2 make 16.
     """
 
     def __init__(self, side: int, classes: int, *, width: int = 32, depth: int = 1) -> None:
@@ -138,13 +128,6 @@ class DeepEnsemble(nn.Module):
     batch is divided among them, and each answers for its share alone. Otherwise their logits are
     averaged. As each ends in a linear layer, the mean of their logits is one linear layer on all
     their maps, so that what explains and exports one network does so for them all.
-
-    Parameters
-    ----------
-    side, classes, width, depth
-        As for `Deep`.
-    members
-        How many networks.
     """
 
     def __init__(
@@ -239,14 +222,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
     """A network with fresh weights for images of `side` × `side` pixels.
 
-    Parameters
-    ----------
-    name
-        A key of `BUILDERS`.
-    side, classes
-        Pixels per side of the images, and how many classes there are.
-    options
-        What the builder of that name takes beside these: width, depth, …
+    `name` is a key of `BUILDERS`, `options` are what its builder takes beside: width, depth, …
 
     Raises
     ------

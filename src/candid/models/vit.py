@@ -76,18 +76,8 @@ class ViT(nn.Module):
     Two strided convolutions after space to depth make one token of 8×8 pixels (Xiao et al., 2021,
     "Early convolutions help transformers see better"); places are learned; four registers
     (Darcet et al., 2024) give attention somewhere to put what belongs to no place. The mean of
-    the image's own tokens is classified.
-
-    Parameters
-    ----------
-    side, classes
-        Pixels per side of the images, and how many classes there are.
-    width
-        Channels of a token; a multiple of 32, one head for each 32.
-    depth
-        Blocks of attention.
-    drop
-        Stochastic depth: how often the last block is passed by; earlier ones less, linearly.
+    the image's own tokens is classified. A token has `width` channels, one head for each 32; `drop`
+    is how often the last of `depth` blocks is passed by; earlier ones less, linearly.
     """
 
     REGISTERS = 4

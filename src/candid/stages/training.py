@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.data.dataset import Dataset
-    from candid.training.state import State, Task
+    from candid.training.state import Task, TrainingState
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     from candid.models.device import memory_kept, threads
     from candid.training import checkpoint
     from candid.training.distributed import team
-    from candid.training.loop import train as steps
+    from candid.training.loop import train_in_steps as steps
 
     us = team()
     quiet = quiet or not us.leads
@@ -64,7 +64,7 @@ def train(
         state = begun(task, config, network)
         with us.copied(run.checkpoint) as saved:
             if saved is not None:
-                checkpoint.load(saved, state)
+                checkpoint.restore(saved, state)
                 # What was spent before it was stopped counts, too.
                 began -= state.history[-1].seconds if state.history else 0.0
         if not _fitted(task, state, config, us.leads, quiet):
@@ -78,7 +78,7 @@ def train(
         return us.told(lambda: _kept(run, state, task, data, config, began))
 
 
-def _fitted(task: Task, state: State, config: Config, leads: bool, quiet: bool) -> bool:
+def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet: bool) -> bool:
     """Whether the network is no such as is trained in steps; then the process that leads fits it.
 
     Raises
@@ -103,7 +103,7 @@ def _fitted(task: Task, state: State, config: Config, leads: bool, quiet: bool) 
 
 
 def _kept(
-    run: RunFolder, state: State, task: Task, data: Data, config: Config, began: float
+    run: RunFolder, state: TrainingState, task: Task, data: Data, config: Config, began: float
 ) -> ModelCard:
     """Write what came of a training that is done; model.json last, as it says so."""
     from candid.models.model import save_weights
@@ -118,7 +118,7 @@ def _kept(
     return card
 
 
-def begun(task: Task, config: Config, network: nn.Module | None = None) -> State:
+def begun(task: Task, config: Config, network: nn.Module | None = None) -> TrainingState:
     """A training about to begin, of the network that the settings name or of the caller's own.
 
     Raises
@@ -216,7 +216,7 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
     return codes
 
 
-def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
+def _card(state: TrainingState, task: Task, data: Data, config: Config) -> ModelCard:
     from candid.models.networks import describe, options
 
     layers, multiply_adds = describe(state.network, task.images.side)

@@ -158,7 +158,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
 
 def _trial(task: Task, config: Config, report: Report) -> float:
     """Train, reporting every evaluation; the F1 of the weights that would be kept."""
-    from candid.training.loop import train as steps
+    from candid.training.loop import train_in_steps as steps
 
     state = begun(task, config)
     f1 = math.nan
@@ -321,7 +321,7 @@ def _estimate(told: dict[str, Any], split: str) -> Estimate | None:
 
 
 def _best_toml(study: Study, result: Tuning) -> str:
-    from candid.training.tuning.space import changed
+    from candid.training.tuning.space import with_changes
 
     best = result.best
     mean = best.mean
@@ -334,7 +334,7 @@ def _best_toml(study: Study, result: Tuning) -> str:
         f"# The best settings of the study {result.study!r} on {result.data!r}:\n"
         f"# {fresh}, after {len(result.trials)} trials.\n"
         "# They were chosen on validation, which flatters that figure.\n\n"
-        + to_toml(changed(study.base, {**best.settings, "train.seed": result.seed}))
+        + to_toml(with_changes(study.base, {**best.settings, "train.seed": result.seed}))
     )
 
 

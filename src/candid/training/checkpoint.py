@@ -16,7 +16,7 @@ from torch import Tensor
 from candid.models.model import save_tensors
 from candid.records import HistoryRow
 from candid.storage.files import reading, regular
-from candid.training.state import State
+from candid.training.state import TrainingState
 
 _PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
 
@@ -38,7 +38,7 @@ class Saver:
         """Whether to save now: it is due, or time is up."""
         return self.path is not None and (due or time.monotonic() >= self.next)
 
-    def __call__(self, state: State) -> None:
+    def __call__(self, state: TrainingState) -> None:
         """Save the state; the next time comes later where that is slow."""
         began = time.monotonic()
         if self.path is not None:
@@ -47,7 +47,7 @@ class Saver:
         self.next = now + max(self.seconds, _PAUSE * (now - began))
 
 
-def save(path: Path, state: State) -> None:
+def save(path: Path, state: TrainingState) -> None:
     """Write weights, their average, optimiser, best weights, step and history.
 
     An optimiser's state may hold tensors, numbers, words, None and tuples of them.
@@ -82,7 +82,7 @@ def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return flat
 
 
-def load(path: Path, state: State) -> None:
+def restore(path: Path, state: TrainingState) -> None:
     """Put a saved state into one that was built with the same settings.
 
     Raises
@@ -101,7 +101,7 @@ def load(path: Path, state: State) -> None:
         _restore(state, about, tensors)
 
 
-def _restore(state: State, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _restore(state: TrainingState, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     def below(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 

@@ -22,7 +22,7 @@ from candid.progress import track
 from candid.records import HistoryRow
 from candid.settings import TrainConfig
 from candid.training.loss import class_weights, measured
-from candid.training.state import State, Task
+from candid.training.state import Task, TrainingState
 
 
 @dataclass(frozen=True)
@@ -64,22 +64,10 @@ def fit(
 ) -> Fitted:
     """Find the eigenfaces and fit the classifier of `network`, in place.
 
-    Parameters
-    ----------
-    network
-        On any device, which then extracts; scikit-learn works on the CPU.
-    images, label
-        The packed pixels, and (n,) indices of classes.
-    train, validation
-        Rows to fit on, and those on which the sigmoids of "svm" are fitted.
-    strength
-        scikit-learn's C, the inverse of the penalty on the weights; 0: `STRENGTH`.
-    balanced
-        Whether every class weighs the same, however many images it has.
-    seed
-        Of the images that the eigenfaces are found on, and of the solvers.
-    quiet
-        No progress bar.
+    The network extracts on the device that it is on; scikit-learn works on the CPU. `train` are the
+    rows to fit on, `validation` those on which the sigmoids of "svm" are fitted. `strength` is
+    scikit-learn's C (0: `STRENGTH`); `balanced` makes every class weigh the same; `seed` is that of
+    the images for the eigenfaces, and of the solvers.
 
     Raises
     ------
@@ -121,7 +109,9 @@ def fit(
     )
 
 
-def fit_state(task: Task, state: State, config: TrainConfig, *, quiet: bool = False) -> None:
+def fit_state(
+    task: Task, state: TrainingState, config: TrainConfig, *, quiet: bool = False
+) -> None:
     """Fit the network of `state`, which is a `Features`, in place of training it step by step.
 
     Raises

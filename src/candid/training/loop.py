@@ -37,12 +37,12 @@ from candid.training.distributed import Team, team
 from candid.training.loss import Loss, measured, weighted_f1
 from candid.training.mixing import mix, unmixed
 from candid.training.optimizers import learning_rate, optimizer_of
-from candid.training.state import State, Task
+from candid.training.state import Task, TrainingState
 
 _MOST_UNREAD = 64  # steps whose losses wait on the device, so that one that diverged ends soon
 
 
-def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> State:
+def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> TrainingState:
     """A network about to be trained, on the device that the settings name.
 
     `task` is needed where groups are followed (`train.balance = "dro"`).
@@ -53,12 +53,12 @@ def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> 
     dro = None
     if config.balance == "dro" and task is not None:
         dro = GroupDRO(group_cells(*task.groups)[1], device=device)
-    return State(network, optimizer_of(network, config), averaged, dro)
+    return TrainingState(network, optimizer_of(network, config), averaged, dro)
 
 
-def train(
+def train_in_steps(
     task: Task,
-    state: State,
+    state: TrainingState,
     config: TrainConfig,
     augmentation: AugmentConfig,
     *,
@@ -68,28 +68,15 @@ def train(
     """Train `state` from where it is to `config.steps`; yield a record at every evaluation.
 
     `state.history` has a row for every step by then. With `save_to`, the state is saved there at
-    regular steps and times; `checkpoint.load` and this function then go on as if nothing had
+    regular steps and times; `checkpoint.restore` and this function then go on as if nothing had
     happened, to the bit on a CPU with the same number of threads. Processes that have joined train
-    together: each calls this function with the same.
-
-    Raises
-    ------
-    TrainingError
-        When the loss is no longer a finite number.
-    ConfigError
-        Where there are fewer images than processes.
-    DataError
-        Where images are streamed, and too many cannot be read or their store cannot be reached.
+    together: each calls this function with the same. Raises a TrainingError when the loss is no
+    longer finite, and a DataError where too many streamed images cannot be read.
     """
     us, device = team(), state.device
-    us.check_enough(
-        images_per_batch=min(config.batch_size, len(task.train)),
-        validation_images=len(task.validation),
-    )
     task = replace(task, images=task.images.resident(device))
     loss_of = BatchLoss(task, state, config, augmentation, us)
-    curve = Curve(task, state)
-    save = checkpoint.Saver(save_to, config.checkpoint_seconds)
+    curve, save = Curve(task, state), checkpoint.Saver(save_to, config.checkpoint_seconds)
     work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
     batches = feed_of(task, config, device, us, quiet).batches(state.step)
     left = 0 if stale(state, config) else max(0, config.steps - state.step)
@@ -119,8 +106,17 @@ class BatchLoss:
     """A batch's way through the network, by all processes together, and its loss."""
 
     def __init__(
-        self, task: Task, state: State, config: TrainConfig, augmentation: AugmentConfig, us: Team
+        self,
+        task: Task,
+        state: TrainingState,
+        config: TrainConfig,
+        augmentation: AugmentConfig,
+        us: Team,
     ) -> None:
+        us.check_enough(
+            images_per_batch=min(config.batch_size, len(task.train)),
+            validation_images=len(task.validation),
+        )
         self.task, self.state, self.config, self.augmentation = task, state, config, augmentation
         self.us, self.device = us, state.device
         self.network = us.shared(state.network)
@@ -159,7 +155,7 @@ class Curve:
     """
 
     task: Task
-    state: State
+    state: TrainingState
     unread: list[tuple[HistoryRow, NDArray[np.intp], Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -221,7 +217,7 @@ class Curve:
         return row
 
 
-def _descend(state: State, loss: Tensor, rate: float) -> None:
+def _descend(state: TrainingState, loss: Tensor, rate: float) -> None:
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
@@ -230,7 +226,7 @@ def _descend(state: State, loss: Tensor, rate: float) -> None:
 
 
 @torch.no_grad()
-def _average(state: State, decay: float) -> None:
+def _average(state: TrainingState, decay: float) -> None:
     """Move the average a little towards the weights: less so the further training is.
 
     At first the decay is (1 + step) / (10 + step), so that the fresh weights are soon forgotten.
@@ -265,7 +261,7 @@ def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:
         network.train(was_training)
 
 
-def stale(state: State, config: TrainConfig) -> bool:
+def stale(state: TrainingState, config: TrainConfig) -> bool:
     """Whether the last `config.patience` evaluations were none better than the best before."""
     evaluated = [row.step for row in state.history if not math.isnan(row.validation_f1)]
     return 0 < config.patience <= sum(step > state.best_step for step in evaluated)

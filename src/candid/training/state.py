@@ -47,7 +47,7 @@ class Task:
 
 
 @dataclass(eq=False)
-class State:
+class TrainingState:
     """All that decides how training goes on: what a checkpoint holds."""
 
     network: nn.Module

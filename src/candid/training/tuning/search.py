@@ -11,12 +11,13 @@ import numpy as np
 from candid.errors import ConfigError, TrainingError
 from candid.progress import Progress, progress, say
 from candid.settings import Config
-from candid.training.tuning.space import Choices, Range, Value, changed, combinations, value_of
+from candid.training.tuning.space import Choices, Range, Value, combinations, value_of, with_changes
 from candid.training.tuning.study import (
     PATIENCE,
     Study,
     Withdrawn,
     alive,
+    complete,
     counts,
     draw_by_number,
     one,
@@ -125,7 +126,7 @@ def _try(study: Study, trial: optuna.Trial, objective: Objective) -> float:
         return optuna.TrialPruned(why)
 
     try:
-        f1 = objective(changed(study.base, values), report)
+        f1 = objective(with_changes(study.base, values), report)
     except (TrainingError, ConfigError) as error:  # it diverged, or settings do not go together
         raise stopped(error.what) from error
     finally:
@@ -180,8 +181,7 @@ def _brief(value: Any) -> str:
 
 def best_trial(study: Study) -> FrozenTrial | None:
     """The finished trial with the highest F1, the first of equals; None before there is one."""
-    finished = [t for t in study.search.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
-    return max(finished, key=lambda t: (t.value or 0.0, -t.number), default=None)
+    return max(complete(study.search), key=lambda t: (t.value or 0.0, -t.number), default=None)
 
 
 def importances(
@@ -196,7 +196,7 @@ def importances(
     """
     import optuna
 
-    finished = [t for t in study.search.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    finished = complete(study.search)
     if len(finished) < least or len({t.value for t in finished}) < 2:
         return {}
     rng = np.random.default_rng(study.tune.seed)

@@ -68,7 +68,7 @@ def value_of(config: Config, name: str) -> Any:
     return getattr(values, key) if hasattr(values, key) else _known()[name].default
 
 
-def changed(base: Config, values: Mapping[str, Value]) -> Config:
+def with_changes(base: Config, values: Mapping[str, Value]) -> Config:
     """The base with these settings, trained on the same number of images.
 
     Where the batch size changes, the number of steps does, so that no trial sees more than another.
@@ -196,7 +196,7 @@ def read_space(words: Iterable[str], base: Config) -> Space:
         for value in (read.low, read.high) if isinstance(read, Range) else read.values:
             whole = isinstance(read, Range) and read.whole
             value = about.checked(name, int(value) if whole else value)
-            changed(base, {name: value})  # whether it goes together with the others
+            with_changes(base, {name: value})  # whether it goes together with the others
         space[name] = read
     return space or default_space(base)
 

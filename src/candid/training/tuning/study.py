@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from candid.training.tuning.journal import Journal
+    from candid.training.tuning.journal import SharedJournal
 
 _HEARTBEAT, _GRACE = 5, 90  # seconds between signs of life, and without one until given up
 _RETRIES = 3
@@ -48,7 +48,7 @@ class Study:
     finals: optuna.Study
     base: Config
     space: Space
-    storage: optuna.storages.RDBStorage | Journal
+    storage: optuna.storages.RDBStorage | SharedJournal
     unborn: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
@@ -86,29 +86,29 @@ def open_study(
 
     def joined() -> Study:
         storage = _storage(url, heartbeat, grace)
+        parts = ((name, _pruner(base)), (f"{name} finals", optuna.pruners.NopPruner()))
         search, finals = (
             optuna.create_study(
                 storage=storage,
-                study_name=study_name,
+                study_name=part,
                 direction="maximize",
                 sampler=optuna.samplers.RandomSampler(),
                 pruner=pruner,
                 load_if_exists=True,
             )
-            for study_name, pruner in (
-                (name, _pruner(base)),
-                (f"{name} finals", optuna.pruners.NopPruner()),
-            )
+            for part, pruner in parts
         )
         study = Study(search, finals, base, space, storage)
         _agree(study, about)
         return study
 
-    failures = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
     try:
         with quietly():
             return _patiently(joined)
-    except (*failures, RuntimeError, OSError, LookupError) as error:
+    except (
+        *(SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError),
+        *(RuntimeError, OSError, LookupError),
+    ) as error:
         raise RunError(
             f"Cannot open the study's storage: {_first_line(error)}",
             expected="an address such as sqlite:///study.db, and a database that answers, or "
@@ -129,16 +129,16 @@ def _patiently(joined: Callable[[], Study]) -> Study:
     return joined()
 
 
-def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage | Journal:
+def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage | SharedJournal:
     import optuna
     from sqlalchemy import Connection, event
 
     again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
     if url.startswith(_JOURNAL):
-        from candid.training.tuning.journal import Journal
+        from candid.training.tuning.journal import SharedJournal
 
         path = Path(url.removeprefix(_JOURNAL))
-        return Journal(path, interval=heartbeat, grace=grace, stale=again)
+        return SharedJournal(path, interval=heartbeat, grace=grace, stale=again)
     is_sqlite = url.startswith("sqlite")
     storage = optuna.storages.RDBStorage(
         url,
@@ -313,6 +313,11 @@ def one(
 def alive(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that wait, run or are finished, in the order of their numbers."""
     return [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
+
+
+def complete(part: optuna.Study) -> list[FrozenTrial]:
+    """The trials that were neither pruned nor given up, in the order of their numbers."""
+    return [t for t in part.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
 
 
 def was_queued(study: optuna.Study, trial: optuna.Trial) -> bool:
