@@ -16,7 +16,7 @@ from candid.models.networks import build
 from candid.settings import TrainConfig
 from candid.training import checkpoint
 from candid.training.batches import orders
-from candid.training.loop import due, seeded, side_at, start, train_in_steps
+from candid.training.loop import Curve, due, seeded, side_at, start, train_in_steps
 from candid.training.loss import Loss, class_weights, weighted_f1
 from candid.training.mixing import Mixture
 from candid.training.optimizers import learning_rate
@@ -301,6 +301,19 @@ def test_a_loss_that_is_not_finite_stops_training():
     config = dataclasses.replace(FAST, learning_rate=1e30)
     with pytest.raises(TrainingError, match="loss of batch"):
         trained(config)
+
+
+def test_nothing_is_read_off_the_device_between_evaluations(monkeypatch):
+    read, steps = Curve.read, []
+
+    def counted(self):
+        steps.append(self.state.step)
+        read(self)
+
+    monkeypatch.setattr(Curve, "read", counted)
+    state, _ = trained()
+    assert steps == [4, 8, 12]
+    assert [row.step for row in state.history] == list(range(1, 13))
 
 
 def test_every_image_once_per_epoch_and_orders_differ():
