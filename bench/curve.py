@@ -3,7 +3,7 @@
 The recipe, with the same batches and passes, on people drawn at random until there are so many
 training images; larger sets hold the smaller ones. Validation is always all of it, and test is not
 looked at. Beside each F1, the share of wrong answers with its interval by person (design-effect
-Wilson, `candid.stats.intervals.clustered_shares`) and the mean log loss of temperature-free
+Wilson, `candid.stats.clusters.clustered_shares`) and the mean log loss of temperature-free
 probabilities, which tells networks apart where F1 counts a few pictures more or less. At the end
 the slope: by what factor twice as many images divide the share of wrong answers.
 
@@ -48,13 +48,14 @@ from candid.models.forward import logits
 from candid.stages.training import begun, task_of
 from candid.stats.bootstrap import person_numbers
 from candid.stats.intervals import clustered_shares
-from candid.training.train import Task, train
+from candid.training.loop import train_in_steps
+from candid.training.state import Task
 
 
 def some_people(
     train: NDArray[np.intp], identity: NDArray[np.int64], images: int, seed: int
 ) -> NDArray[np.intp]:
-    """Rows of as many people, in one order for all sizes, as have about so many images."""
+    """Rows of as many person_numbers, in one order for all sizes, as have about so many images."""
     person = identity[train]
     order = np.random.default_rng(seed).permutation(np.unique(person))
     place = np.empty(order.max() + 1, np.intp)
@@ -69,7 +70,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
     began = time.process_time()
     with threads(config.train.threads), memory_kept():
         state = begun(task, config)
-        last = list(train(task, state, config.train, config.augment))[-1]
+        last = list(train_in_steps(task, state, config.train, config.augment))[-1]
         output = logits(
             state.measured,
             task.images,
@@ -80,7 +81,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
         )
     seconds = time.process_time() - began
     shares = clustered_shares(
-        output.argmax(1) != task.label[task.validation], person=person[task.validation]
+        output.argmax(1) != task.label[task.validation], cluster=person[task.validation]
     )
     wrong, low, high = (float(x[0]) for x in (shares.value, shares.low, shares.high))
     return wrong, (

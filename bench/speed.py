@@ -51,7 +51,8 @@ from candid.models.device import memory_kept, uses_bfloat16
 from candid.models.forward import Images, forward, logits
 from candid.models.networks import build, describe, options
 from candid.training.augment import augment
-from candid.training.train import Task, start, train
+from candid.training.loop import start, train_in_steps
+from candid.training.state import Task
 
 SIDE, CPU = 64, torch.device("cpu")
 
@@ -70,7 +71,7 @@ def loop_seconds(recipe: str, steps: int, seed: int = 0) -> dict[str, float]:
     with memory_kept():
         state = start(network, config.train)
         clock = []
-        for _ in train(task, state, config.train, config.augment, quiet=True):
+        for _ in train_in_steps(task, state, config.train, config.augment, quiet=True):
             clock.append(time.process_time())
         loading = []
         for step in range(10):

@@ -5,12 +5,11 @@ Run it after a change of either: `python docs/make_reference.py`. A test compare
 
 import dataclasses
 from pathlib import Path
-from typing import get_type_hints
 
 import click
 
 from candid.cli import cli
-from candid.config import expected, recipes, toml
+from candid.config import every_setting, recipes, toml
 from candid.settings import Config
 
 HEAD = """# Reference
@@ -30,14 +29,11 @@ def reference() -> str:
         f"Recipes: {', '.join(f'`{r}`' for r in recipes())}.",
     ]
     for section in dataclasses.fields(Config):
-        kind = section.default_factory
-        parts.append(f"### [{section.name}]\n\n{kind.__doc__.splitlines()[0]}")
+        parts.append(f"### [{section.name}]\n\n{section.default_factory.__doc__.splitlines()[0]}")
         rows = ["| setting | default | meaning | takes |", "| --- | --- | --- | --- |"]
-        hints = get_type_hints(kind)
-        for f in dataclasses.fields(kind):
-            takes = expected(hints[f.name], f.metadata)
+        for name, about in every_setting()[section.name].items():
             rows.append(
-                f"| `{f.name}` | `{toml(f.default)}` | {f.metadata['explanation']} | {takes} |"
+                f"| `{name}` | `{toml(about.default)}` | {about.explanation} | {about.expected} |"
             )
         parts.append("\n".join(rows))
     return "\n\n".join(parts) + "\n"

@@ -29,7 +29,7 @@ QUICK = [
     "--set", "train.batch_size=32", "--set", "train.evaluations=3", "--set", "train.threads=1",
     "--set", "data.workers=1", "--set", "evaluate.draws=50", "--set", "train.precision=float32",
     "--set", "tune.finalists=1", "--set", "tune.seeds=2", "--set", "tune.pruner=none",
-    "--set", "network.width=8", "--set", "explain.images=6", "--set", "explain.check_images=0",
+    "--set", "explain.images=6", "--set", "explain.check_images=0",
     "--set", "audit.more=false",
     "--search", "train.learning_rate=1e-4..1e-2", "--search", "train.optimizer=adam,sgd",
 ]  # fmt: skip
@@ -298,7 +298,7 @@ def test_python_does_the_same(faces, tmp_path):
         overrides=["data.side=16", "train.steps=2", "train.batch_size=32", "train.evaluations=1",
                    "train.threads=1", "data.workers=1", "evaluate.draws=50", "tune.trials=2",
                    "tune.seeds=0", "tune.search=[\"train.optimizer=adam,sgd\"]",
-                   "network.width=8", "explain.images=6", "explain.check_images=0",
+                   "explain.images=6", "explain.check_images=0",
                    "audit.more=false"],
     )  # fmt: skip
     dataset = candid.load(faces, target="Face")

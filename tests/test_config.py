@@ -1,15 +1,24 @@
 import dataclasses
 import math
 import tomllib
-from typing import get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from candid.config import differences, load_config, read_config, recipes, to_toml, with_values
+from candid.config import (
+    differences,
+    every_setting,
+    load_config,
+    read_config,
+    recipes,
+    to_toml,
+    toml,
+    with_values,
+)
 from candid.errors import ConfigError
-from candid.settings import Config
+from candid.settings import Config, DeepConfig
+from candid.settings.network import PlainConfig, TimmConfig
 from commands import candid
 
 
@@ -136,32 +145,32 @@ def test_differences_name_both_values():
 # --- bounds --------------------------------------------------------------------------------------
 
 NUMBERS = {
-    f"{section.name}.{f.name}": (kinds[f.name], f.metadata)
-    for section in dataclasses.fields(Config)
-    for kinds in [get_type_hints(section.default_factory)]
-    for f in dataclasses.fields(section.default_factory)
-    if kinds[f.name] in (int, float)
+    f"{section}.{name}": about
+    for section, settings in every_setting().items()
+    for name, about in settings.items()
+    if about.is_number
 }
+WITH = {"network.drop": "vit", "network.components": "features", "network.cell": "features"}
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_has_bounds_and_what_lies_beyond_is_refused_before_data_is_read(
     name, capsys, tmp_path
 ):
-    kind, about = NUMBERS[name]
-    assert math.isfinite(about["low"]) and math.isfinite(about["high"])
-    for beyond in (about["low"] - 1, about["high"] + 1, 10**30):
-        no_data = tmp_path / "there is none"
-        said = candid(capsys, "run", no_data, "--set", f"{name}={kind(beyond)}", code=2).err
+    about, network = NUMBERS[name], WITH.get(name, "deep")
+    assert math.isfinite(about.low) and math.isfinite(about.high)
+    for beyond in (about.low - 1, about.high + 1, 10**30):
+        words = ["--set", f"{name}={about.kind(beyond)}", "--set", f"network.name={network}"]
+        said = candid(capsys, "run", tmp_path / "there is none", *words, code=2).err
         assert f"{name} = " in said and "is not possible" in said
-        assert f"at most {about['high']}" in said
+        assert f"at most {about.high}" in said
         assert "there is none" not in said
 
 
 def test_a_setting_s_own_sentence_says_its_bounds():
     text = to_toml(Config())
     assert "(a whole number at least 2 and at most 65536)\nbatch_size = " in text
-    assert text.count(" and at most ") == len(NUMBERS)
+    assert text.count(" and at most ") == len(NUMBERS.keys() - WITH.keys())
 
 
 @pytest.mark.parametrize(("members", "images", "fits"), [(16, 32, True), (16, 31, False)])
@@ -172,6 +181,34 @@ def test_networks_that_divide_a_batch_need_two_images_each(members, images, fits
     else:
         with pytest.raises(ConfigError, match="divide each batch"):
             load_config(overrides=words)
+
+
+# --- the network's own options -------------------------------------------------------------------
+
+
+def test_an_option_that_the_network_does_not_have_is_refused_with_those_that_it_has():
+    for word, meant in (("depht=1", "depth"), ("drop=0.2", "")):
+        with pytest.raises(ConfigError, match="no setting network") as error:
+            load_config(recipe="deep", overrides=[f"network.{word}"])
+        assert meant in error.value.todo
+    with pytest.raises(ConfigError, match=r"network\.members of the network plain"):
+        load_config(overrides=["network.members=4", "network.name=plain"])
+
+
+def test_another_network_keeps_the_options_that_it_has_too():
+    vit = load_config(recipe="vit")
+    assert load_config(recipe="vit", overrides=["network.name=deep"]).network == DeepConfig(
+        width=vit.network.width
+    )
+    assert load_config(recipe="best", overrides=["network.name=plain"]).network == PlainConfig()
+    assert with_values(vit, {"network": {"name": "timm"}}).network == TimmConfig()
+
+
+def test_a_file_that_holds_every_network_s_defaults_is_read(tmp_path):
+    """As files of runs did before each network had options of its own."""
+    every = "".join(f"{k} = {toml(s.default)}\n" for k, s in every_setting()["network"].items())
+    (tmp_path / "config.toml").write_text("[network]\n" + every.replace('"deep"', '"plain"', 1))
+    assert read_config(tmp_path / "config.toml").network == PlainConfig()
 
 
 def test_brackets_in_brackets_without_end_are_refused(tmp_path):

@@ -26,7 +26,7 @@ from candid.training.distributed import Team
 
 QUICK = (
     "data.side=24", "data.workers=1", "train.steps=8", "train.batch_size=32",
-    "train.evaluations=2", "train.threads=1", "evaluate.draws=100", "network.depth=1",
+    "train.evaluations=2", "train.threads=1", "evaluate.draws=100",
     "audit.draws=100", "audit.more=false", "explain.images=16", "explain.check_images=4",
     "explain.examples=2",
     'explain.methods=["gradient", "grad_cam"]', "explain.curve_steps=3", "explain.draws=60",
@@ -43,7 +43,7 @@ def dataset(tmp_path_factory):
 OPTIONS = {
     "deep": (["network.width=8"], {"width": 8, "depth": 1}),
     "best": (["network.width=8"], {"width": 8, "depth": 1, "members": 4}),
-    "vit": (["network.width=32"], {"width": 32, "depth": 1, "drop": 0.1}),
+    "vit": (["network.width=32", "network.depth=1"], {"width": 32, "depth": 1, "drop": 0.1}),
     "features": (
         ["network.components=20", "train.average=0.99"],  # of which a fit has none
         {"features": "both", "classifier": "logistic", "components": 20, "cell": 8},

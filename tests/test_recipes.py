@@ -10,7 +10,7 @@ from candid.config import load_config, recipes, with_values
 from candid.settings import Config
 
 DEEP = {
-    "network": {"name": "deep", "width": 0, "depth": 0, "members": 1, "drop": 0.1},
+    "network": {"name": "deep", "width": 0, "depth": 0, "members": 1},
     "augment": {
         "flip": 0.5, "rotation_degrees": 5.0, "rotation": 1.0, "perspective_shift": 0.05,
         "perspective": 0.5, "brightness": 0.45, "contrast": 0.3, "saturation": 0.3, "erase": 0.5,

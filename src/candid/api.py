@@ -16,7 +16,7 @@ from candid.records.audit import Audit
 from candid.records.explanation import Explanation
 from candid.records.tuning import Tuning
 from candid.runs import RunFolder, open_run, refuse_full
-from candid.settings import Config, NetworkConfig
+from candid.settings import Config, OwnConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.inference.classifier import Engine
     from candid.inference.parts import Manifest
-    from candid.models.network import Whole
+    from candid.models.model import Whole
     from candid.stages.using import Exported
 
 
@@ -334,7 +334,7 @@ def load_model(path: str | PathLike[str] | RunFolder, *, network: nn.Module | No
         Where a file is missing or damaged, or the two do not belong together.
     """
     stages.needs_torch()
-    from candid.models.network import load_whole
+    from candid.models.model import load_whole
 
     run = path if isinstance(path, RunFolder) else RunFolder(Path(path))
     return load_whole(run.weights, read_record(run.model, ModelCard), network)
@@ -389,7 +389,7 @@ def _begin(
     stages.needs_torch()
     config = config or Config()
     if network is not None:
-        config = replace(config, network=NetworkConfig(name="own"))
+        config = replace(config, network=OwnConfig())
     path = None if out is None else Path(out)
     if path is not None:
         refuse_full(path)

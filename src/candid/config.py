@@ -7,21 +7,95 @@ each later one wins. An unknown key is an error with the nearest known names.
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
-from candid.settings import Config
+from candid.settings import NETWORKS, Config
 from candid.storage.files import FORMAT, check_format, read_bytes
 
 # The best that can be had within the image passes of the description.
 DEFAULT_RECIPE = "deep"
 
-_NUMBERS = (int, float)
+_KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+
+# --- what is known of a setting ------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting's type, default, sentence, and the values that it may take."""
+
+    kind: Any
+    default: Any
+    explanation: str
+    low: float
+    high: float
+    choices: tuple[str, ...]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it has bounds."""
+        return self.kind in (int, float)
+
+    @property
+    def expected(self) -> str:
+        """What it takes, in words."""
+        if self.choices:
+            return "one of: " + ", ".join(self.choices)
+        if get_origin(self.kind) is tuple:
+            return f"a list of {get_args(self.kind)[0].__name__}"
+        bounds = f" at least {self.low} and at most {self.high}" if self.is_number else ""
+        return _KINDS[self.kind] + bounds
+
+    def checked(self, name: str, value: Any) -> Any:
+        """The value as its type has it, or a ConfigError."""
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if get_origin(self.kind) is tuple:
+            possible = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+        elif self.choices:
+            possible = isinstance(value, str) and value in self.choices
+        else:
+            possible = type(value) is self.kind
+        if self.is_number:  # NaN lies within no bounds
+            possible = possible and self.low <= value <= self.high
+        if not possible:
+            raise ConfigError(
+                f"{name} = {value!r} is not possible.", expected=self.expected, todo=f"set {name}"
+            )
+        return tuple(value) if isinstance(value, list) else value
+
+
+def settings_of(section: type[Any]) -> dict[str, Setting]:
+    """The settings of a section's dataclass, by name."""
+    hints, found = get_type_hints(section), {}
+    for f in dataclasses.fields(section):
+        kind: Any = hints[f.name]
+        choices: tuple[str, ...] = ()
+        if get_origin(kind) is Literal:
+            kind, choices = str, get_args(kind)
+        if f.name == "name":
+            choices = tuple(NETWORKS)
+        found[f.name] = Setting(kind, f.default, **{**f.metadata, "choices": choices})
+    return found
+
+
+@functools.cache
+def every_setting() -> dict[str, dict[str, Setting]]:
+    """The settings of each section; of [network], those of all networks."""
+    found = {
+        f.name: settings_of(type(getattr(Config(), f.name))) for f in dataclasses.fields(Config)
+    }
+    for network in NETWORKS.values():
+        for name, about in settings_of(network).items():
+            found["network"].setdefault(name, about)
+    return found
+
 
 # --- from TOML and the command line --------------------------------------------------------------
 
@@ -40,6 +114,9 @@ def load_config(
 ) -> Config:
     """A recipe, changed by a TOML file, changed by `section.key=value` words.
 
+    Where one names another network, what those before it said of the network's options is left out
+    if the other has no such option.
+
     Raises
     ------
     ConfigError
@@ -52,18 +129,26 @@ def load_config(
             todo=did_you_mean(recipe, recipes()),
         )
     text = (resources.files("candid.recipes") / f"{recipe}.toml").read_text(encoding="utf-8")
-    layers = [tomllib.loads(text)]
-    if file is not None:
-        layers.append(_read_toml(file))
-    layers += [_parse_override(word) for word in overrides]
+    words: dict[str, Any] = {}
+    for word in overrides:
+        section, key, value = _parse_override(word)
+        words.setdefault(section, {})[key] = value
     values: dict[str, Any] = {}
-    for layer in layers:
+    for layer in (tomllib.loads(text), {} if file is None else _read_toml(file), words):
         for section, changes in layer.items():
-            before = values.get(section)
-            both = isinstance(before, dict) and isinstance(changes, dict)
-            values[section] = before | changes if both else changes
+            values[section] = _over(section, values.get(section), changes)
     # All at once: settings that hang together may be given in any order.
     return with_values(Config(), values)
+
+
+def _over(section: str, before: Any, changes: Any) -> Any:
+    """A section's changes over those of the layers before."""
+    if not (isinstance(before, dict) and isinstance(changes, dict)):
+        return changes
+    name = changes.get("name")
+    if section == "network" and isinstance(name, str) and name in NETWORKS:
+        before = {key: before[key] for key in before if key in settings_of(NETWORKS[name])}
+    return before | changes
 
 
 def differences(one: Config, other: Config) -> list[str]:
@@ -71,10 +156,10 @@ def differences(one: Config, other: Config) -> list[str]:
     found = []
     for section in dataclasses.fields(one):
         a, b = getattr(one, section.name), getattr(other, section.name)
-        for f in dataclasses.fields(a):
-            x, y = getattr(a, f.name), getattr(b, f.name)
-            if x != y:
-                found.append(f"{section.name}.{f.name} ({toml(x)}, not {toml(y)})")
+        for name in settings_of(type(a)):
+            x, y = getattr(a, name), getattr(b, name, None)
+            if x != y and hasattr(b, name):
+                found.append(f"{section.name}.{name} ({toml(x)}, not {toml(y)})")
     return found
 
 
@@ -84,7 +169,10 @@ def read_config(file: Path) -> Config:
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """The config with some of its settings replaced: `{"train": {"steps": 100}}`."""
+    """The config with some of its settings replaced: `{"train": {"steps": 100}}`.
+
+    Where the network becomes another one, it keeps the options that it has, too.
+    """
     sections = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     for name, changes in values.items():
         if name not in sections:
@@ -103,54 +191,27 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     return Config(**sections)
 
 
-def _replace(section: str, config: Any, changes: Mapping[str, Any]) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(config)}
-    hints = get_type_hints(type(config))
-    checked = {}
-    for key, value in changes.items():
-        if key not in fields:
-            everywhere = {f"{section}.{name}" for name in fields}
+def _replace(section: str, before: Any, changes: Mapping[str, Any]) -> Any:
+    known = settings_of(type(before))
+    if section == "network":
+        kind = NETWORKS[known["name"].checked("network.name", changes.get("name", before.name))]
+        known = settings_of(kind)
+        before = kind(
+            **{k: getattr(before, k) for k in known if k != "name" and hasattr(before, k)}
+        )
+        # What another network has, and what does not differ from its default, means nothing here.
+        others = {k: s.default for k, s in every_setting()["network"].items() if k not in known}
+        changes = {k: v for k, v in changes.items() if k not in others or v != others[k]}
+    for key in changes:
+        if key not in known:
             raise ConfigError(
-                f"There is no setting {section}.{key}.",
+                f"There is no setting {section}.{key}"
+                + (f" of the network {before.name}." if section == "network" else "."),
                 expected=f"a setting of [{section}]",
-                todo=did_you_mean(f"{section}.{key}", everywhere),
+                todo=did_you_mean(f"{section}.{key}", {f"{section}.{name}" for name in known}),
             )
-        checked[key] = _check(f"{section}.{key}", value, hints[key], fields[key].metadata)
-    return dataclasses.replace(config, **checked)
-
-
-def _check(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> Any:
-    wrong = ConfigError(
-        f"{name} = {value!r} is not possible.", expected=expected(kind, about), todo=f"set {name}"
-    )
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            raise wrong
-        return tuple(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
-        raise wrong
-    if about["choices"] and value not in about["choices"]:
-        raise wrong
-    if isinstance(value, int | float) and not about["low"] <= value <= about["high"]:
-        raise wrong  # also NaN
-    return value
-
-
-def expected(kind: Any, about: Mapping[str, Any]) -> str:
-    """What a setting takes, in words."""
-    if about["choices"]:
-        return "one of: " + ", ".join(about["choices"])
-    if get_origin(kind) is tuple:
-        return f"a list of {get_args(kind)[0].__name__}"
-    words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
-    limits = []
-    if about["low"] > -math.inf:
-        limits.append(f"at least {about['low']}")
-    if about["high"] < math.inf:
-        limits.append(f"at most {about['high']}")
-    return " ".join([words[kind], " and ".join(limits)]).strip()
+    checked = {key: known[key].checked(f"{section}.{key}", v) for key, v in changes.items()}
+    return dataclasses.replace(before, **checked)
 
 
 def _example(section: Any) -> str:
@@ -171,7 +232,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     return values
 
 
-def _parse_override(word: str) -> dict[str, Any]:
+def _parse_override(word: str) -> tuple[str, str, Any]:
     name, equals, text = word.partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot and key):
@@ -180,11 +241,15 @@ def _parse_override(word: str) -> dict[str, Any]:
             expected="section.key=value, such as train.learning_rate=3e-4",
             todo="write it so",
         )
+    return section, key, parse_value(text)
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it; a word needs no quotes."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text.strip()}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
-        value = text.strip()  # a word needs no quotes on the command line
-    return {section: {key: value}}
+        return text.strip()
 
 
 # --- to TOML -------------------------------------------------------------------------------------
@@ -194,12 +259,10 @@ def to_toml(config: Config) -> str:
     """Every setting, the defaults written out, each below its explanation."""
     parts = [f"format = {FORMAT}"]
     for section in dataclasses.fields(config):
-        values = getattr(config, section.name)
-        lines, kinds = [f"[{section.name}]"], get_type_hints(type(values))
-        for f in dataclasses.fields(values):
-            takes = f" ({expected(kinds[f.name], f.metadata)})" if kinds[f.name] in _NUMBERS else ""
-            lines.append(f"# {f.metadata['explanation']}{takes}")
-            lines.append(f"{f.name} = {toml(getattr(values, f.name))}")
+        values, lines = getattr(config, section.name), [f"[{section.name}]"]
+        for name, about in settings_of(type(values)).items():
+            takes = f" ({about.expected})" if about.is_number else ""
+            lines += [f"# {about.explanation}{takes}", f"{name} = {toml(getattr(values, name))}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -213,11 +276,8 @@ def toml(value: Any) -> str:
             return repr(value)
         case str():
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return (
-                '"'
-                + "".join(c if " " <= c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped)
-                + '"'
-            )
+            plain = (c if " " <= c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped)
+            return f'"{"".join(plain)}"'
         case tuple():
             return "[" + ", ".join(toml(v) for v in value) + "]"
         case _:

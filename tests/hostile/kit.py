@@ -10,7 +10,7 @@ from inference.tiny import tiny_run
 
 QUICK = (
     *("data.side=16", "train.steps=4", "train.batch_size=16", "train.evaluations=1"),
-    *("network.name=plain", "network.width=4", "evaluate.draws=50", "audit.draws=50"),
+    *("network.name=plain", "evaluate.draws=50", "audit.draws=50"),
     *("audit.slices=0", "audit.more=false", "explain.images=8", "explain.check_images=4"),
     *('explain.methods=["gradient"]', 'explain.fills=["mean"]', "explain.max_groups=0"),
     "explain.draws=50",

@@ -9,7 +9,7 @@ import torch
 
 from candid.inference.cascade import look_again
 from candid.inference.export import export_int8
-from candid.models.network import load_whole
+from candid.models.model import load_whole
 from candid.models.onnx_file import OnnxEngine, int8_path, to_onnx
 from candid.records import ModelCard, read_record
 from inference.tiny import pixels, tiny_run

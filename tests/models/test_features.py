@@ -18,7 +18,7 @@ from candid.models.forward import Images, channel_statistics, logits
 from candid.models.networks import describe
 from candid.settings import TrainConfig
 from candid.training.fitting import fit, fit_task
-from candid.training.train import Task
+from candid.training.state import Task
 
 SIDE = 24
 CPU = torch.device("cpu")

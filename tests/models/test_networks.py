@@ -4,8 +4,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
-from candid.models.networks import BUILDERS, Attend, build, describe, options
-from candid.settings import NetworkConfig
+from candid.models.networks import BUILDERS, build, describe, options
+from candid.models.vit import Attend
+from candid.settings.network import DeepConfig, PlainConfig, TimmConfig, ViTConfig
 
 OURS = sorted(set(BUILDERS) - {"timm", "own"})
 
@@ -181,14 +182,14 @@ def test_the_transformer_refuses_an_odd_width():
 
 
 def test_options_are_those_of_the_network_with_its_own_defaults():
-    assert options(NetworkConfig(name="plain", width=7)) == {}
-    assert options(NetworkConfig(name="deep")) == {"width": 32, "depth": 1}
-    assert options(NetworkConfig(name="deep", width=16, depth=2)) == {"width": 16, "depth": 2}
-    assert options(NetworkConfig(name="deep", members=3))["members"] == 3
-    assert options(NetworkConfig(name="vit", width=64, drop=0.0)) == {
+    assert options(PlainConfig()) == {}
+    assert options(DeepConfig()) == {"width": 32, "depth": 1}
+    assert options(DeepConfig(width=16, depth=2)) == {"width": 16, "depth": 2}
+    assert options(DeepConfig(members=3))["members"] == 3
+    assert options(ViTConfig(width=64, drop=0.0)) == {
         "width": 64, "depth": 6, "drop": 0.0
     }  # fmt: skip
-    assert options(NetworkConfig(name="timm", model="resnet18")) == {"model": "resnet18"}
+    assert options(TimmConfig(model="resnet18")) == {"model": "resnet18"}
 
 
 def test_a_timm_name_builds_that_network_or_says_what_to_install():

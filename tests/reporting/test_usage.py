@@ -27,8 +27,7 @@ def lines_of(text: str) -> list[str]:
 
 def exported(folder, model):
     """The model as files, and its own probabilities for a picture."""
-    from candid.models.model import save_weights
-    from candid.models.network import TorchEngine, Whole
+    from candid.models.model import TorchEngine, Whole, save_weights
     from candid.models.networks import build
     from candid.models.onnx_file import onnx_path, to_onnx
     from candid.records import write_record

@@ -160,7 +160,7 @@ def test_runs_are_served_with_their_own_answers(run, served):
     import torch
 
     from candid.data.decode import decode
-    from candid.models.network import load_whole
+    from candid.models.model import load_whole
     from candid.records import ModelCard, read_record
     from serving.served import running
 

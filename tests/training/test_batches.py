@@ -20,7 +20,8 @@ from candid.settings import DataConfig
 from candid.training import checkpoint
 from candid.training.batches import FromShards, Packed
 from candid.training.distributed import Team
-from candid.training.train import Task, start, train
+from candid.training.loop import start, train_in_steps
+from candid.training.state import Task
 from made_shards import KINDS, write_shards
 from plain import PLAIN
 
@@ -152,17 +153,17 @@ def weights(state):
 def test_stopped_in_the_middle_of_an_epoch_the_weights_are_the_same_bytes(folder, packed, tmp_path):
     stream = stream_of(folder)
     whole = begun(stream, packed)
-    list(train(task(stream, packed), whole, CONFIG, PLAIN.augment, quiet=True))
+    list(train_in_steps(task(stream, packed), whole, CONFIG, PLAIN.augment, quiet=True))
     stopped = begun(stream, packed)
-    rows = train(
+    rows = train_in_steps(
         task(stream, packed), stopped, CONFIG, PLAIN.augment, quiet=True, save_to=tmp_path / "c"
     )
     next(rows)  # half the steps: 10 batches of 32 are 1.4 epochs
     rows.close()
     again = begun(stream, packed)
-    checkpoint.load(tmp_path / "c", again)
+    checkpoint.restore(tmp_path / "c", again)
     assert again.step == 10
-    list(train(task(stream, packed), again, CONFIG, PLAIN.augment, quiet=True))
+    list(train_in_steps(task(stream, packed), again, CONFIG, PLAIN.augment, quiet=True))
     assert all(map(torch.equal, weights(again), weights(whole)))
     assert [r.train_loss for r in again.history] == [r.train_loss for r in whole.history]
     # It learned: pictures with a hat are darker.
@@ -172,11 +173,11 @@ def test_stopped_in_the_middle_of_an_epoch_the_weights_are_the_same_bytes(folder
 def test_the_loss_of_a_stream_is_that_of_packed_pixels_in_its_order(folder, packed, monkeypatch):
     stream = stream_of(folder)
     from_shards, from_pack = begun(stream, packed), begun(stream, packed)
-    list(train(task(stream, packed), from_shards, CONFIG, PLAIN.augment, quiet=True))
+    list(train_in_steps(task(stream, packed), from_shards, CONFIG, PLAIN.augment, quiet=True))
     order = [np.array(rows) for rows, _ in closed(feed(stream), 0, CONFIG.steps)]
     monkeypatch.setattr("candid.training.batches.orders", lambda *_: iter(order))
     plain = replace(task(stream, packed), streamed=None)
-    list(train(plain, from_pack, CONFIG, PLAIN.augment, quiet=True))
+    list(train_in_steps(plain, from_pack, CONFIG, PLAIN.augment, quiet=True))
     assert all(map(torch.equal, weights(from_shards), weights(from_pack)))
 
 

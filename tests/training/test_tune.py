@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from candid.config import load_config
 from candid.errors import ConfigError, RunError, TrainingError
-from candid.settings import AugmentConfig, Config, NetworkConfig, TrainConfig, TuneConfig
+from candid.settings import NETWORKS, AugmentConfig, Config, DeepConfig, TrainConfig, TuneConfig
 from candid.training.tuning import study as study_module
 from candid.training.tuning.finals import (
     Candidate,
@@ -33,15 +33,14 @@ from candid.training.tuning.finals import (
     train_last,
     winner,
 )
-from candid.training.tuning.importance import importances
-from candid.training.tuning.search import best_trial, closed, search
+from candid.training.tuning.search import best_trial, closed, importances, search
 from candid.training.tuning.space import (
     Choices,
     Range,
-    changed,
     default_space,
     read_space,
     value_of,
+    with_changes,
 )
 from candid.training.tuning.study import counts, one, open_study, quietly, was_queued
 
@@ -441,7 +440,7 @@ def test_a_lucky_seed_does_not_win(tmp_path):
         quiet=True,
     )
     assert sorted(seeds) == sorted([1, 2, 3] * 7)  # six and the start; the search's seed is not one
-    by_truth = max(candidates(study), key=lambda c: truth(changed(BASE, c.values)))
+    by_truth = max(candidates(study), key=lambda c: truth(with_changes(BASE, c.values)))
     assert winner(study).number == by_truth.number
     repeat_finalists(study, lambda c: pytest.fail("done before"), quiet=True)
 
@@ -479,7 +478,7 @@ def test_the_last_training_happens_once(tmp_path):
     assert train_last(study, last, quiet=True) == {"test": 0.5}
     (config,) = trained
     best = winner(study)
-    assert config == changed(BASE, {**best.values, "train.seed": last_seed(study, best)})
+    assert config == with_changes(BASE, {**best.values, "train.seed": last_seed(study, best)})
     assert config.train.seed in best.f1
 
 
@@ -546,7 +545,7 @@ def test_the_setting_that_decides_is_the_important_one(tmp_path):
         }
         study.search.add_trial(
             create_trial(
-                params=values, distributions=distributions, value=truth(changed(BASE, values))
+                params=values, distributions=distributions, value=truth(with_changes(BASE, values))
             )
         )
     found = importances(study, draws=3)
@@ -621,7 +620,7 @@ def test_a_slow_trial_in_a_journal_is_not_given_up(tmp_path):
 
 @pytest.mark.parametrize("name", ["plain", "deep", "vit"])
 def test_the_usual_space_holds_the_start_and_is_possible(name):
-    base = Config(network=NetworkConfig(name=name), train=TrainConfig(batch_size=100, steps=10))
+    base = Config(network=NETWORKS[name](), train=TrainConfig(batch_size=100, steps=10))
     space = default_space(base)
     assert {"train.learning_rate", "train.batch_size", "train.optimizer", "network.width",
             "augment.rotation_degrees", "augment.erase"} <= space.keys()  # fmt: skip
@@ -629,14 +628,14 @@ def test_the_usual_space_holds_the_start_and_is_possible(name):
     for setting, kind in space.items():
         assert value_of(base, setting) in kind
         for value in (kind.low, kind.high) if isinstance(kind, Range) else kind.values:
-            changed(base, {setting: value})
+            with_changes(base, {setting: value})
 
 
 def test_every_trial_sees_as_many_images():
     for size in (16, 32, 128, 64):
-        train = changed(BASE, {"train.batch_size": size}).train
+        train = with_changes(BASE, {"train.batch_size": size}).train
         assert train.steps * train.batch_size == 50 * 64
-    assert changed(BASE, {"augment.flip": 0.1}).train == BASE.train
+    assert with_changes(BASE, {"augment.flip": 0.1}).train == BASE.train
 
 
 def test_words_make_a_space():
@@ -684,8 +683,9 @@ def test_words_that_are_no_space(word, said):
 
 
 def test_whole_numbers_are_suggested_whole(tmp_path):
-    space = read_space(["network.width=8..128", "train.mirrored=true,false"], BASE)
-    study = opened(tmp_path / "a.log", space=space)
+    base = replace(BASE, network=DeepConfig())
+    space = read_space(["network.width=8..128", "train.mirrored=true,false"], base)
+    study = opened(tmp_path / "a.log", base, space)
     seen = []
     search(study, lambda c, report: seen.append(c) or 0.5, quiet=True)
     assert all(type(c.network.width) is int for c in seen)

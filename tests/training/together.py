@@ -20,7 +20,8 @@ from candid.models.forward import Images
 from candid.models.networks import build
 from candid.training import checkpoint, distributed
 from candid.training.distributed import team
-from candid.training.train import Task, start, train
+from candid.training.loop import start, train_in_steps
+from candid.training.state import Task
 
 PLAIN = load_config(recipe="plain")
 BASE = replace(
@@ -79,7 +80,7 @@ def network(name):
 
 def trained(name, config, save_to=None):
     state = start(network(name), config, task())
-    list(train(task(), state, config, PLAIN.augment, quiet=True, save_to=save_to))
+    list(train_in_steps(task(), state, config, PLAIN.augment, quiet=True, save_to=save_to))
     return state
 
 
@@ -193,13 +194,13 @@ def resumed(folder):
     path = folder / f"checkpoint-{us.rank}"
     state = start(network(kind), config, task())
     half = replace(config, checkpoints=2)
-    rows = train(task(), state, half, PLAIN.augment, quiet=True, save_to=path)
+    rows = train_in_steps(task(), state, half, PLAIN.augment, quiet=True, save_to=path)
     next(rows)  # the evaluation after half the steps, and with it a checkpoint
     rows.close()
     fresh = start(network(kind), config, task())
     with us.copied(path) as copy:
-        checkpoint.load(copy, fresh)
-    list(train(task(), fresh, config, PLAIN.augment, quiet=True))
+        checkpoint.restore(copy, fresh)
+    list(train_in_steps(task(), fresh, config, PLAIN.augment, quiet=True))
     return {"curves": curves(fresh), "weights": weights(fresh)}
 
 

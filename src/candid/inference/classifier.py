@@ -204,7 +204,7 @@ def _open_engine(run: RunFolder, card: ModelCard, engine: Engine, threads: int) 
             expected="the extra 'onnx' (to run an exported model), or 'train'",
             todo="pip install 'candid[onnx]' or 'candid[train]'",
         )
-    from candid.models.network import TorchEngine, load_whole
+    from candid.models.model import TorchEngine, load_whole
 
     return TorchEngine(load_whole(run.weights, card))
 

@@ -36,7 +36,7 @@ from candid.runs import RunFolder
 if TYPE_CHECKING:
     from torch import nn
 
-    from candid.models.network import Whole
+    from candid.models.model import Whole
 
 TOLERANCE = 1e-4  # of a probability, between torch and ONNX Runtime
 
@@ -89,7 +89,7 @@ def export_float(
         As for `open_onnx`.
     """
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
-    from candid.models.network import load_whole
+    from candid.models.model import load_whole
 
     whole = load_whole(run.weights, card, network)
     data = to_onnx(whole, card, made_from(run, card))
@@ -111,7 +111,7 @@ def compare(
     engine: OnnxEngine, whole: Whole, card: ModelCard, pixels: NDArray[np.uint8] | None
 ) -> Check:
     """How far ONNX Runtime is from torch on some pictures."""
-    from candid.models.network import TorchEngine
+    from candid.models.model import TorchEngine
 
     original = TorchEngine(whole)
     real = 0 if pixels is None else len(pixels)
@@ -167,7 +167,7 @@ def export_int8(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from candid.models.network import load_whole
+    from candid.models.model import load_whole
 
     whole = load_whole(run.weights, card, network)
     whole.mirrored = False

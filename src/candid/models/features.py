@@ -13,20 +13,14 @@ M. Turk and A. Pentland, "Eigenfaces for recognition", 1991.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from candid.config import settings_of
 from candid.errors import ConfigError
-
-Kind = Literal["hog", "eigenfaces", "both"]
-Classifier = Literal["logistic", "svm"]
-
-KINDS: tuple[Kind, ...] = ("hog", "eigenfaces", "both")
-CLASSIFIERS: tuple[Classifier, ...] = ("logistic", "svm")
-
+from candid.settings.network import FeaturesConfig
 
 # --- extraction ----------------------------------------------------------------------------------
 
@@ -126,25 +120,10 @@ class Features(nn.Module):
     """Fixed features and a linear classifier, with the face of a network.
 
     Until `fit` has filled it, its weights are zeros and every class is as probable as another.
-
-    Parameters
-    ----------
-    side, classes
-        Pixels per side of the images, and how many classes there are.
-    features
-        "hog", "eigenfaces" (the pixels' principal components), or "both" side by side.
-    classifier
-        "logistic": logistic regression. "svm": a linear support vector machine, whose margins
-        Platt's sigmoid makes probabilities.
-    components
-        How many eigenfaces.
-    cell
-        Pixels per side of HOG's cells.
-
-    Raises
-    ------
-    ConfigError
-        For another word, or images too small for the features.
+    Features are "hog", "eigenfaces" (the pixels' principal `components`), or "both" side by side;
+    the classifier is "logistic" regression or "svm", a linear support vector machine whose margins
+    Platt's sigmoid makes probabilities. A ConfigError is raised for another word, or for images too
+    small for the features.
     """
 
     def __init__(
@@ -158,8 +137,8 @@ class Features(nn.Module):
         cell: int = 8,
     ) -> None:
         super().__init__()
-        _known("features", features, KINDS)
-        _known("classifier", classifier, CLASSIFIERS)
+        for name, word in (("features", features), ("classifier", classifier)):
+            settings_of(FeaturesConfig)[name].checked(f"network.{name}", word)
         pixels = 3 * side * side
         if features != "hog" and components > pixels:
             raise ConfigError(
@@ -170,9 +149,8 @@ class Features(nn.Module):
         self.classifier = classifier
         self.hog = Hog(side, cell=cell) if features != "eigenfaces" else None
         self.eigenfaces = None if features == "hog" else _zeros(pixels, components)
-        length = (0 if self.hog is None else self.hog.length) + (
-            0 if self.eigenfaces is None else components
-        )
+        length = 0 if self.hog is None else self.hog.length
+        length += 0 if self.eigenfaces is None else components
         self.head = _zeros(length, classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -191,15 +169,6 @@ class Features(nn.Module):
         if self.eigenfaces is not None:
             parts.append(self.eigenfaces(images.flatten(1)))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-
-def _known(name: str, word: str, known: tuple[str, ...]) -> None:
-    if word not in known:
-        raise ConfigError(
-            f"network.{name} = {word!r} is not possible.",
-            expected=f"one of: {', '.join(known)}",
-            todo=f"set network.{name}",
-        )
 
 
 def _zeros(inputs: int, outputs: int) -> nn.Linear:

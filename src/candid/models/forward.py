@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,10 +43,10 @@ class Images:
             if (rows < 0).any():
                 raise IndexError("the pixels of these rows are not packed")
         if isinstance(self.pixels, Tensor):
-            raw = self.pixels[torch.from_numpy(rows).to(self.pixels.device)].to(device)
+            raw = self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
         else:
-            raw = torch.from_numpy(self.pixels[rows]).to(device)
-        return self.normalised(raw)
+            raw = torch.from_numpy(self.pixels[rows])
+        return self.normalised(raw.to(device))
 
     def packed(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Those of the rows whose pixels are there."""
@@ -95,20 +93,15 @@ def channel_statistics(
     counts = np.zeros((3, 256), dtype=np.int64)
     for start in range(0, len(rows), block):
         chunk = pixels[rows[start : start + block]]
-        for channel in range(3):
-            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+        counts += [np.bincount(chunk[..., c].ravel(), minlength=256) for c in range(3)]
     values = np.arange(256) / 255
     share = counts / counts.sum(axis=1, keepdims=True)
     mean = share @ values
     variance = share @ values**2 - mean**2
     # A channel that never changes carries nothing; dividing by 1 keeps it finite.
     std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 0)), 1.0)
-    return _three(mean), _three(std)
-
-
-def _three(values: NDArray[Any]) -> tuple[float, float, float]:
-    red, green, blue = (float(v) for v in values)
-    return red, green, blue
+    (red, green, blue), (of_red, of_green, of_blue) = mean.tolist(), std.tolist()
+    return (red, green, blue), (of_red, of_green, of_blue)
 
 
 @torch.no_grad()
@@ -132,7 +125,7 @@ def logits(
     network.eval()
     try:
         parts = []
-        chunks = list(_chunks(rows, batch_size))
+        chunks = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
         for chunk in track(chunks, title, unit="batches", quiet=quiet):
             batch = images.batch(chunk, device)
             out = forward(network, batch, bfloat16)
@@ -150,8 +143,3 @@ def forward(network: nn.Module, batch: Tensor, bfloat16: bool) -> Tensor:
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
         out: Tensor = network(batch)
     return out.float()
-
-
-def _chunks(rows: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

@@ -6,17 +6,18 @@ Every network takes normalised images (batch, 3, side, side) and gives logits (b
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
-from math import prod
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
 from candid.models.features import Features
+from candid.models.vit import ViT
 from candid.records import Layer
 from candid.settings import NetworkConfig
 
@@ -24,8 +25,7 @@ from candid.settings import NetworkConfig
 class Plain(nn.Module):
     """The description's network: two convolutions, one pooling, two fully connected layers.
 
-    Convolutions are 3×3 without padding, as in the MNIST example of PyTorch's own collection, whose
-    shape the description follows.
+    Convolutions are 3×3 without padding, as in the MNIST example of PyTorch's own collection.
     """
 
     def __init__(self, side: int, classes: int) -> None:
@@ -85,16 +85,7 @@ class Deep(nn.Module):
     Squares of 2×2 pixels become 12 channels at once (space to depth), so no convolution sees the
     full resolution, and the many channels of the later stages keep matrix units busy. Four stages
     of `width` · (1, 2, 4, 8) channels follow, each but the first halving the picture with a
-    stride; the last three have `depth` residual blocks each.
-
-    Parameters
-    ----------
-    side, classes
-        Pixels per side of the images, and how many classes there are.
-    width
-        Channels of the first stage.
-    depth
-        Residual blocks per stage: 1 makes 10 convolutions, 2 make 16.
+    stride; the last three have `depth` residual blocks each: 1 makes 10 convolutions, 2 make 16.
     """
 
     def __init__(self, side: int, classes: int, *, width: int = 32, depth: int = 1) -> None:
@@ -137,13 +128,6 @@ class DeepEnsemble(nn.Module):
     batch is divided among them, and each answers for its share alone. Otherwise their logits are
     averaged. As each ends in a linear layer, the mean of their logits is one linear layer on all
     their maps, so that what explains and exports one network does so for them all.
-
-    Parameters
-    ----------
-    side, classes, width, depth
-        As for `Deep`.
-    members
-        How many networks.
     """
 
     def __init__(
@@ -186,122 +170,6 @@ def deep(
     if members == 1:
         return Deep(side, classes, width=width, depth=depth)
     return DeepEnsemble(side, classes, width=width, depth=depth, members=members)
-
-
-class Attend(nn.Module):
-    """Softmax of queries and keys, times values; no weights of its own."""
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Three times (batch, heads, tokens, channels) → the same shape."""
-        if query.device.type != "cpu" or not torch.is_grad_enabled():
-            return F.scaled_dot_product_attention(query, key, value)
-        # Written out: for few tokens torch's own is several times as slow on the way back.
-        weights = (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).softmax(-1)
-        return weights.to(value.dtype) @ value
-
-
-class Places(nn.Module):
-    """Adds to each token its learned place, and appends the registers."""
-
-    def __init__(self, tokens: int, registers: int, channels: int) -> None:
-        super().__init__()
-        self.place = nn.Parameter(0.02 * torch.randn(1, tokens, channels))
-        self.registers = nn.Parameter(0.02 * torch.randn(1, registers, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, channels) → (batch, tokens + registers, channels)."""
-        return torch.cat([x + self.place, self.registers.expand(len(x), -1, -1)], dim=1)
-
-
-class Attention(nn.Module):
-    """Self-attention of all tokens, then a network for each of them (Vaswani et al., 2017).
-
-    Normalised before each part, and each part dropped for whole images at random while training
-    (stochastic depth: Huang et al., 2016).
-    """
-
-    def __init__(self, channels: int, heads: int, drop: float) -> None:
-        super().__init__()
-        self.heads, self.drop = heads, drop
-        self.norm1 = nn.LayerNorm(channels)
-        self.mix = nn.Linear(channels, 3 * channels)
-        self.attend = Attend()
-        self.out = nn.Linear(channels, channels)
-        self.norm2 = nn.LayerNorm(channels)
-        self.grow = nn.Linear(channels, 4 * channels)
-        self.shrink = nn.Linear(4 * channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, channels) → the same shape."""
-        batch, tokens, channels = x.shape
-        mixed = self.mix(self.norm1(x)).reshape(batch, tokens, 3, self.heads, -1)
-        query, key, value = mixed.permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, ·)
-        seen = self.attend(query, key, value)
-        x = x + self._dropped(self.out(seen.transpose(1, 2).reshape(batch, tokens, channels)))
-        return x + self._dropped(self.shrink(F.gelu(self.grow(self.norm2(x)))))
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        if not self.training or self.drop == 0:
-            return x
-        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
-        return x * kept / (1 - self.drop)
-
-
-class ViT(nn.Module):
-    """A transformer for small images (Dosovitskiy et al., 2021), trained from scratch.
-
-    Two strided convolutions after space to depth make one token of 8×8 pixels (Xiao et al., 2021,
-    "Early convolutions help transformers see better"); places are learned; four registers
-    (Darcet et al., 2024) give attention somewhere to put what belongs to no place. The mean of
-    the image's own tokens is classified.
-
-    Parameters
-    ----------
-    side, classes
-        Pixels per side of the images, and how many classes there are.
-    width
-        Channels of a token; a multiple of 32, one head for each 32.
-    depth
-        Blocks of attention.
-    drop
-        Stochastic depth: how often the last block is passed by; earlier ones less, linearly.
-    """
-
-    REGISTERS = 4
-
-    def __init__(
-        self, side: int, classes: int, *, width: int = 192, depth: int = 6, drop: float = 0.1
-    ) -> None:
-        super().__init__()
-        if width % 32:
-            raise ConfigError(
-                f"The transformer cannot have {width} channels per token.",
-                expected="a multiple of 32: one head for each 32",
-                todo="set network.width",
-            )
-        self.padding = -side % 8
-        self.stem = nn.Sequential(
-            nn.Conv2d(12, width // 2, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(width // 2),
-            nn.ReLU(),
-            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
-        )
-        tokens = ((side + self.padding) // 8) ** 2
-        self.places = Places(tokens, self.REGISTERS, width)
-        drops = [drop * (i + 1) / depth for i in range(depth)]
-        self.blocks = nn.Sequential(*(Attention(width, width // 32, d) for d in drops))
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
-        if self.padding:
-            images = F.pad(images, (0, self.padding, 0, self.padding), mode="replicate")
-        x = self.stem(F.pixel_unshuffle(images, 2))  # (batch, width, side / 8, side / 8)
-        x = self.places(x.flatten(2).transpose(1, 2))
-        x = self.blocks(x)[:, : -self.REGISTERS].mean(dim=1)
-        logits: Tensor = self.head(self.norm(x))
-        return logits
 
 
 def timm_network(side: int, classes: int, *, model: str = "") -> nn.Module:
@@ -354,14 +222,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
     """A network with fresh weights for images of `side` × `side` pixels.
 
-    Parameters
-    ----------
-    name
-        A key of `BUILDERS`.
-    side, classes
-        Pixels per side of the images, and how many classes there are.
-    options
-        What the builder of that name takes beside these: width, depth, …
+    `name` is a key of `BUILDERS`, `options` are what its builder takes beside: width, depth, …
 
     Raises
     ------
@@ -378,50 +239,26 @@ def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
 
 
 def options(config: NetworkConfig) -> dict[str, int | float | str]:
-    """Those of the settings that the network of that name has; a width or depth of 0 is its own."""
-    match config.name:
-        case "deep":
-            chosen: dict[str, int | float | str] = {"width": config.width, "depth": config.depth}
-            if config.members > 1:  # models of one network were saved without this
-                chosen["members"] = config.members
-        case "vit":
-            chosen = {"width": config.width, "depth": config.depth, "drop": config.drop}
-        case "features":
-            chosen = {"features": config.features, "classifier": config.classifier}
-            chosen |= {"components": config.components, "cell": config.cell}
-        case "timm":
-            chosen = {"model": config.model}
-        case _:
-            chosen = {}
-    defaults = inspect.signature(BUILDERS[config.name]).parameters
-    own = {k for k in ("width", "depth") if chosen.get(k) == 0}
-    return chosen | {k: defaults[k].default for k in own}
+    """Those of the settings that the network has; a width or depth of 0 is its own."""
+    chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"}
+    if chosen.get("members") == 1:  # models of one network were saved without this
+        del chosen["members"]
+    own = inspect.signature(BUILDERS[config.name]).parameters
+    return {k: own[k].default if v == 0 and k != "drop" else v for k, v in chosen.items()}
 
 
 def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:
     """The layers in the order in which an image passes them, and the multiply-adds for one image.
 
-    Multiply-adds are those of convolutions, fully connected layers and attention; the rest is
-    small beside them. The network is left in the mode it was in.
+    Multiply-adds are those of convolutions and matrix products; the rest is small beside them. The
+    network is left in the mode it was in.
     """
     layers: list[Layer] = []
-    multiply_adds = 0
 
     def note(name: str, module: nn.Module, output: Tensor) -> None:
-        nonlocal multiply_adds
-        shape = tuple(output.shape[1:])
-        match module:
-            case nn.Conv2d():
-                each = module.in_channels // module.groups * prod(module.kernel_size)
-                multiply_adds += prod(shape) * each
-            case nn.Linear():
-                multiply_adds += prod(shape) * module.in_features
-            case Attend():
-                multiply_adds += 2 * prod(shape) * shape[1]
-            case _:
-                pass
         parameters = sum(p.numel() for p in module.parameters(recurse=False))
-        layers.append(Layer(name, type(module).__name__, shape, parameters, module.extra_repr()))
+        shape, kind = tuple(output.shape[1:]), type(module).__name__
+        layers.append(Layer(name, kind, shape, parameters, module.extra_repr()))
 
     leaves = [(n, m) for n, m in network.named_modules() if not list(m.children())]
     hooks = [
@@ -431,10 +268,11 @@ def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:
     was_training = network.training
     device = next(network.parameters()).device
     try:
-        with torch.no_grad():
+        # With gradients: on a CPU the counter does not know attention without.
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
             network.eval()(torch.zeros(1, 3, side, side, device=device))
     finally:
         network.train(was_training)
         for hook in hooks:
             hook.remove()
-    return tuple(layers), multiply_adds
+    return tuple(layers), counter.get_total_flops() // 2

@@ -13,6 +13,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from candid.runs import RunFolder
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
-    from candid.models.network import Whole
+    from candid.models.model import Whole
 
 INPUT, OUTPUT = "pixels", "probabilities"
 _MADE_FROM = "candid.made_from"
@@ -41,27 +42,19 @@ def onnx_path(run: RunFolder) -> Path:
 
 
 def made_from(run: RunFolder, card: ModelCard) -> str:
-    """A digest of the weights and of all in the card that decides a probability.
-
-    Raises
-    ------
-    RunError
-        Where there are no weights.
-    """
-    digest = hashlib.blake2b(digest_size=16)
+    """A digest of the weights and of all in the card that decides a probability."""
     plain = to_plain(card)
-    digest.update(json.dumps({k: plain.get(k) for k in _DECIDES}, sort_keys=True).encode())
+    about = json.dumps({k: plain.get(k) for k in _DECIDES}, sort_keys=True).encode()
     try:
         with run.weights.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            begun = partial(hashlib.blake2b, about, digest_size=16)
+            return hashlib.file_digest(file, begun).hexdigest()
     except OSError as error:
         raise RunError(
             f"Cannot read the weights in {run.weights}: {error.strerror}.",
             expected="a run whose training was finished",
             todo=f"{go_on_with(run.path)}, or name another run",
         ) from error
-    return digest.hexdigest()
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -156,19 +149,10 @@ def write_onnx(path: Path, data: bytes) -> None:
 
 
 class OnnxEngine:
-    """Runs an exported model in ONNX Runtime; several threads may ask at once.
+    """Runs an exported model, a file or bytes, in ONNX Runtime; several threads may ask at once.
 
-    Parameters
-    ----------
-    model
-        The file, or its bytes.
-    threads
-        Threads inside one call; 0: one per core.
-
-    Raises
-    ------
-    RunError
-        Where it is not a model that takes uint8 pixels and gives probabilities.
+    `threads` are those inside one call; 0: one per core. A RunError is raised where it is not a
+    model that takes uint8 pixels and gives probabilities.
     """
 
     name = "onnx"
@@ -232,7 +216,7 @@ def open_onnx(run: RunFolder, card: ModelCard, *, threads: int = 0) -> OnnxEngin
     if found is not None:
         return found
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
-    from candid.models.network import load_whole
+    from candid.models.model import load_whole
 
     data = to_onnx(load_whole(run.weights, card), card, made_from(run, card))
     engine = OnnxEngine(data, threads=threads)

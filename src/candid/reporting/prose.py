@@ -333,7 +333,7 @@ def changed_settings(config: Config) -> list[Setting]:
     for section in dataclasses.fields(config):
         values, defaults = getattr(config, section.name), getattr(plain, section.name)
         for f in dataclasses.fields(values):
-            value, default = getattr(values, f.name), getattr(defaults, f.name)
+            value, default = getattr(values, f.name), getattr(defaults, f.name, f.default)
             if value != default:
                 name = f"{section.name}.{f.name}"
                 about = str(f.metadata["explanation"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from candid import runs
 from candid.records import (
@@ -83,7 +83,7 @@ def load_served(
     RunError
         Where a run is not finished or damaged.
     """
-    from candid.inference.classifier import Engine, open_classifier
+    from candid.inference.classifier import open_classifier
     from candid.inference.unfamiliar import read_typical
     from candid.serving.served import Served, names_for
 
@@ -92,7 +92,7 @@ def load_served(
         run, settings = runs.open_run(path)
         classifier = open_classifier(
             run,
-            engine=cast("Engine", config.engine),
+            engine=config.engine,
             threads=config.threads,
             abstain_below=abstain_below,
         )

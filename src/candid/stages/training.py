@@ -11,7 +11,7 @@ from candid import runs
 from candid.errors import ConfigError, did_you_mean
 from candid.records import ModelCard, read_record, write_record
 from candid.runs import RunFolder
-from candid.settings import Config
+from candid.settings import Config, ensemble_size
 from candid.stages.starting import Data, needs_torch
 from candid.stages.steps import forget, is_whole, note
 from candid.stages.together import launched
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.data.dataset import Dataset
-    from candid.training.state import State
-    from candid.training.train import Task
+    from candid.training.state import Task, TrainingState
 
 
 def train(
@@ -49,7 +48,7 @@ def train(
     from candid.models.device import memory_kept, threads
     from candid.training import checkpoint
     from candid.training.distributed import team
-    from candid.training.train import train as steps
+    from candid.training.loop import train_in_steps as steps
 
     us = team()
     quiet = quiet or not us.leads
@@ -65,7 +64,7 @@ def train(
         state = begun(task, config, network)
         with us.copied(run.checkpoint) as saved:
             if saved is not None:
-                checkpoint.load(saved, state)
+                checkpoint.restore(saved, state)
                 # What was spent before it was stopped counts, too.
                 began -= state.history[-1].seconds if state.history else 0.0
         if not _fitted(task, state, config, us.leads, quiet):
@@ -79,7 +78,7 @@ def train(
         return us.told(lambda: _kept(run, state, task, data, config, began))
 
 
-def _fitted(task: Task, state: State, config: Config, leads: bool, quiet: bool) -> bool:
+def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet: bool) -> bool:
     """Whether the network is no such as is trained in steps; then the process that leads fits it.
 
     Raises
@@ -104,7 +103,7 @@ def _fitted(task: Task, state: State, config: Config, leads: bool, quiet: bool) 
 
 
 def _kept(
-    run: RunFolder, state: State, task: Task, data: Data, config: Config, began: float
+    run: RunFolder, state: TrainingState, task: Task, data: Data, config: Config, began: float
 ) -> ModelCard:
     """Write what came of a training that is done; model.json last, as it says so."""
     from candid.models.model import save_weights
@@ -119,7 +118,7 @@ def _kept(
     return card
 
 
-def begun(task: Task, config: Config, network: nn.Module | None = None) -> State:
+def begun(task: Task, config: Config, network: nn.Module | None = None) -> TrainingState:
     """A training about to begin, of the network that the settings name or of the caller's own.
 
     Raises
@@ -130,18 +129,18 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> State
         images for them to divide.
     """
     from candid.training.distributed import team
-    from candid.training.train import check_growth, start
+    from candid.training.loop import check_growth, start
 
-    if config.network.members > 1 and team().size > 1:
+    members = ensemble_size(config.network)
+    if members > 1 and team().size > 1:
         raise ConfigError(
-            f"network.members = {config.network.members} needs one process, and there are "
-            f"{team().size}.",
+            f"network.members = {members} needs one process, and there are {team().size}.",
             expected="one process, or one network",
             todo="train without torchrun, or set network.members=1",
         )
-    if len(task.train) < 2 * config.network.members:
+    if len(task.train) < 2 * members:
         raise ConfigError(
-            f"{len(task.train)} training images are too few for {config.network.members} networks.",
+            f"{len(task.train)} training images are too few for {members} networks.",
             expected="two images in a batch for each network",
             todo="use more images, or lower network.members",
         )
@@ -179,7 +178,7 @@ def task_of(data: Data, config: Config) -> Task:
     import numpy as np
 
     from candid.models.forward import Images, channel_statistics
-    from candid.training.train import Task
+    from candid.training.state import Task
 
     dataset, store, streamed = data.dataset, data.store, data.streamed
     rows = {split: dataset.rows(split, store.usable) for split in ("train", "validation")}
@@ -217,7 +216,7 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
     return codes
 
 
-def _card(state: State, task: Task, data: Data, config: Config) -> ModelCard:
+def _card(state: TrainingState, task: Task, data: Data, config: Config) -> ModelCard:
     from candid.models.networks import describe, options
 
     layers, multiply_adds = describe(state.network, task.images.side)
@@ -260,7 +259,7 @@ def augmented(data: Data, config: Config, *, rows: int = 4) -> bytes:
 
 def _augmented(task: Task, config: Config, *, rows: int) -> bytes:
     from candid.data.pictures import png
-    from candid.training.grid import augmented_grid
+    from candid.training.augment import augmented_grid
 
     some = task.images.packed(task.train)[:rows]
     grid = augmented_grid(task.images, some, config.augment, seed=config.train.seed)

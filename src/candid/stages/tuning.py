@@ -23,7 +23,7 @@ from candid.stats.intervals import mean_over_seeds
 from candid.storage.files import write_text, writing
 
 if TYPE_CHECKING:
-    from candid.training.train import Task
+    from candid.training.state import Task
     from candid.training.tuning.finals import Candidate
     from candid.training.tuning.search import Report
     from candid.training.tuning.study import Study
@@ -157,7 +157,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
 
 def _trial(task: Task, config: Config, report: Report) -> float:
     """Train, reporting every evaluation; the F1 of the weights that would be kept."""
-    from candid.training.train import train as steps
+    from candid.training.loop import train_in_steps as steps
 
     state = begun(task, config)
     f1 = math.nan
@@ -198,8 +198,7 @@ def _result(
     study: Study, data: Data, task: Task, told: dict[str, Any], *, started: Provenance
 ) -> Tuning:
     from candid.training.tuning.finals import candidates, last_seed, winner
-    from candid.training.tuning.importance import importances
-    from candid.training.tuning.search import closed
+    from candid.training.tuning.search import closed, importances
 
     base = study.base
     trials = _trials(study)
@@ -309,7 +308,7 @@ def _estimate(told: dict[str, Any], split: str) -> Estimate | None:
 
 
 def _best_toml(study: Study, result: Tuning) -> str:
-    from candid.training.tuning.space import changed
+    from candid.training.tuning.space import with_changes
 
     best = result.best
     mean = best.mean
@@ -322,7 +321,7 @@ def _best_toml(study: Study, result: Tuning) -> str:
         f"# The best settings of the study {result.study!r} on {result.data!r}:\n"
         f"# {fresh}, after {len(result.trials)} trials.\n"
         "# They were chosen on validation, which flatters that figure.\n\n"
-        + to_toml(changed(study.base, {**best.settings, "train.seed": result.seed}))
+        + to_toml(with_changes(study.base, {**best.settings, "train.seed": result.seed}))
     )
 
 

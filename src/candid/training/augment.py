@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from candid.models.forward import Images
 from candid.settings import AugmentConfig
 
 # Aspect ratios of erased patches, from Zhong et al., "Random Erasing Data Augmentation", 2020.
@@ -27,24 +30,11 @@ _ASPECT = (0.3, 1 / 0.3)
 def augment(
     images: Tensor, config: AugmentConfig, generator: torch.Generator, side: int = 0
 ) -> Tensor:
-    """Every image changed anew.
+    """Every image changed anew; (batch, 3, side, side) float → the same device and type.
 
-    Parameters
-    ----------
-    images
-        (batch, 3, side, side) float, normalised so that 0 is the mean colour.
-    config
-        Strengths and probabilities.
-    generator
-        A CPU generator.
-    side
-        Pixels per side of what comes out; 0: as many as went in.
-
-    Returns
-    -------
-    Tensor
-        (batch, 3, side, side), of the same device and type. Places outside the input repeat its
-        edge; erased patches are 0, the mean colour.
+    Images are normalised so that 0 is the mean colour, and `generator` is one of the CPU. What
+    comes out has `side` pixels per side; 0: as many as went in. Places outside the input repeat its
+    edge; erased patches are 0.
     """
     homographies = draw_homographies(len(images), config, generator)
     images = warp(images, homographies.to(images.device), side)
@@ -99,12 +89,8 @@ def square_to_quad(quads: Tensor) -> Tensor:
     """The homographies that take the corners of the square [-1, 1]² to those of `quads`.
 
     Closed form of Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section
-    2.2.3, for the unit square, after a scaling of [-1, 1]² to it.
-
-    Parameters
-    ----------
-    quads
-        (batch, 4, 2): x and y of the corners top left, top right, bottom right, bottom left.
+    2.2.3, for the unit square, after a scaling of [-1, 1]² to it. `quads` are (batch, 4, 2): x and
+    y of the corners top left, top right, bottom right, bottom left.
     """
     p0, p1, p2, p3 = quads.double().unbind(1)  # each (batch, 2)
     total = p0 - p1 + p2 - p3
@@ -125,14 +111,8 @@ def square_to_quad(quads: Tensor) -> Tensor:
 def warp(images: Tensor, homographies: Tensor, side: int = 0) -> Tensor:
     """Read every image once, bilinearly, at the places that its homography names.
 
-    Parameters
-    ----------
-    images
-        (batch, channels, height, width) float.
-    homographies
-        (batch, 3, 3), output to input, in normalised coordinates.
-    side
-        Pixels per side of the output; 0: the shape of the input.
+    `images` are (batch, channels, height, width) float; `homographies` (batch, 3, 3), output to
+    input, in normalised coordinates; `side` the pixels per side of the output, 0: as the input.
     """
     height, width = (side, side) if side else images.shape[2:]
     device = images.device
@@ -205,3 +185,26 @@ def erase(images: Tensor, boxes: Tensor) -> Tensor:
     in_columns = (xs >= left) & (xs < right)  # (batch, patches, width)
     erased = (in_rows[..., :, None] & in_columns[..., None, :]).any(1)  # (batch, height, width)
     return images.masked_fill(erased[:, None], 0.0)
+
+
+def augmented_grid(
+    images: Images,
+    rows: NDArray[np.intp],
+    config: AugmentConfig,
+    *,
+    columns: int = 8,
+    seed: int = 0,
+) -> NDArray[np.uint8]:
+    """One line per image: as it is, then as `columns` - 1 training batches would show it.
+
+    (rows · side, columns · side, 3) uint8.
+    """
+    cpu = torch.device("cpu")
+    batch = images.batch(rows, cpu)
+    generator = torch.Generator().manual_seed(seed)
+    shown = [batch, *(augment(batch, config, generator) for _ in range(columns - 1))]
+    grid = torch.stack(shown, dim=1)  # (rows, columns, 3, side, side)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (images.mean, images.std))
+    pixels = ((grid * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    lines = pixels.permute(0, 3, 1, 4, 2)  # (rows, side, columns, side, 3)
+    return lines.reshape(len(rows) * images.side, columns * images.side, 3).numpy()

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from candid.errors import TrainingError
 
+Codes = NDArray[Any] | Sequence[NDArray[Any]]
 
-def group_cells(
-    label: NDArray[Any], codes: NDArray[Any] | Sequence[NDArray[Any]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+
+def group_cells(label: NDArray[Any], codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which combination of label and attributes each row is in.
 
     Parameters
@@ -46,28 +46,12 @@ def group_cells(
     return cell.reshape(-1).astype(np.int64), counts.astype(np.int64)
 
 
-def group_weights(
-    label: NDArray[Any],
-    codes: NDArray[Any] | Sequence[NDArray[Any]],
-    *,
-    most: float = 20.0,
-) -> NDArray[np.float64]:
-    """Weights under which every combination of label and attribute weighs the same.
+def group_weights(label: NDArray[Any], codes: Codes, *, most: float = 20.0) -> NDArray[np.float64]:
+    """(n,) weights under which every combination of label and attribute weighs the same.
 
-    n / (cells · count): proportional to the chance with which a sampler has to draw a row, or the
-    factor of its loss.
-
-    Parameters
-    ----------
-    label, codes
-        As in `group_cells`.
-    most
-        No row weighs more than so many times the average, or a handful of images would be learned
-        by heart.
-
-    Returns
-    -------
-    (n,) float64, 1 on average.
+    n / (cells · count), 1 on average: proportional to the chance with which a sampler has to draw a
+    row, or the factor of its loss. No row weighs more than `most` times the average, or a handful
+    of images would be learned by heart. `label` and `codes` are as in `group_cells`.
     """
     cell, counts = group_cells(label, codes)
     if not len(cell):
@@ -131,23 +115,14 @@ class GroupDRO:
     def loss(self, losses: Tensor, group: Tensor) -> Tensor:
         """The batch's loss, weighted by groups, after their weights were updated.
 
-        Parameters
-        ----------
-        losses
-            (batch,) loss of each image, with its graph.
-        group
-            (batch,) whole number of its group.
-
-        Returns
-        -------
-        A scalar; its gradient flows through `losses` and not through the weights.
+        `losses` are (batch,) with their graph, `group` (batch,) whole numbers. The gradient flows
+        through the losses and not through the weights.
         """
         groups = len(self.weight)
         count = torch.bincount(group, minlength=groups)
         total = torch.zeros(groups, dtype=losses.dtype, device=losses.device)
         mean = total.index_add(0, group, losses) / count.clamp(min=1)
-        there = count > 0
-        mean = torch.where(there, mean + self.extra.to(losses.dtype), mean)
+        mean = torch.where(count > 0, mean + self.extra.to(losses.dtype), mean)
         with torch.no_grad():
             # In logarithms and from the largest down, so that a large loss does not overflow.
             raised = self.weight.log() + self.step_size * mean.float()
@@ -159,13 +134,7 @@ class GroupDRO:
         return {"weight": self.weight.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up the weights of `state_dict`.
-
-        Raises
-        ------
-        TrainingError
-            Where they are those of other groups.
-        """
+        """Take up the weights of `state_dict`, or raise a TrainingError for those of others."""
         weight = state["weight"]
         if weight.shape != self.weight.shape:
             raise TrainingError(

@@ -28,6 +28,7 @@ from candid.models.forward import Images
 from candid.progress import say
 from candid.settings import TrainConfig
 from candid.training.distributed import Team
+from candid.training.state import Task
 
 _AHEAD = 4  # batches that are read and decoded while another trains
 _TOLD = 5  # pictures that could not be read and are told of by name
@@ -49,19 +50,7 @@ class Feed(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Batches of packed pixels, in an order that is a full shuffle.
-
-    Attributes
-    ----------
-    images
-        The pixels.
-    rows
-        Those to train on.
-    config
-        Batch size and seed.
-    device, us
-        Where batches are needed, and who shares them.
-    """
+    """Batches of packed pixels, in an order that is a full shuffle of the rows to train on."""
 
     images: Images
     rows: NDArray[np.intp]
@@ -109,21 +98,6 @@ class FromShards:
 
     A picture that cannot be read or decoded is replaced by another of the same share, its label
     with it, and told of; too many are an error (`data.max_bad_share`).
-
-    Attributes
-    ----------
-    images
-        How pictures are normalised.
-    streamed
-        Where they lie.
-    rows
-        Those to train on.
-    config
-        Batch size and seed.
-    device, us
-        Where batches are needed, and who shares them.
-    quiet
-        Whether nothing is told of bad pictures.
     """
 
     images: Images
@@ -143,7 +117,9 @@ class FromShards:
         encoded = self._encoded(step, size, share)
         with (
             ThreadPoolExecutor(1, "candid-read") as reader,
-            ThreadPoolExecutor(self._decoders(), "candid-decode") as decoders,
+            ThreadPoolExecutor(
+                self.streamed.config.workers or own_cores(), "candid-decode"
+            ) as decoders,
         ):
 
             def read() -> list[tuple[int, Future[NDArray[np.uint8]]]]:
@@ -194,24 +170,22 @@ class FromShards:
         self, coming: list[tuple[int, Future[NDArray[np.uint8]]]]
     ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
         """Rows and (share, side, side, 3) pixels, with others in the places of bad ones."""
-        side = self.streamed.config.side
         rows = np.array([row for row, _ in coming], np.intp)
-        pixels = np.empty((len(rows), side, side, 3), np.uint8)
-        good, bad = [], []
+        pixels: dict[int, NDArray[np.uint8]] = {}
         for place, (row, found) in enumerate(coming):
             try:
                 pixels[place] = found.result()
-                good.append(place)
             except ImageError as error:
-                bad.append(place)
                 self._note(row, error)
+        good, taken = list(pixels), np.arange(len(rows))
         if not good:
             raise self._too_many(f"none of {len(rows):,} in a row")
-        for k, place in enumerate(bad):
-            rows[place], pixels[place] = rows[good[k % len(good)]], pixels[good[k % len(good)]]
-        return rows, pixels
+        bad = np.setdiff1d(taken, good)
+        taken[bad] = np.resize(good, len(bad))
+        return rows[taken], np.stack([pixels[place] for place in taken.tolist()])
 
     def _note(self, row: int, error: ImageError) -> None:
+        """Tell of a bad picture; raise a DataError where there are too many."""
         if row in self._bad:
             return
         self._bad.add(row)
@@ -232,7 +206,9 @@ class FromShards:
             todo="mend or remove them, or raise data.max_bad_share",
         )
 
-    def _decoders(self) -> int:
-        if self.streamed.config.workers:
-            return self.streamed.config.workers
-        return own_cores()
+
+def feed_of(task: Task, config: TrainConfig, device: torch.device, us: Team, quiet: bool) -> Feed:
+    """Where a task's batches come from: the pack, or the stream where it has one."""
+    if task.streamed is None:
+        return Packed(task.images, task.train, config, device, us)
+    return FromShards(task.images, task.streamed, task.train, config, device, us, quiet)

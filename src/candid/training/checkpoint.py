@@ -16,7 +16,7 @@ from torch import Tensor
 from candid.models.model import save_tensors
 from candid.records import HistoryRow
 from candid.storage.files import reading, regular
-from candid.training.state import State
+from candid.training.state import TrainingState
 
 _PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
 
@@ -26,29 +26,28 @@ _COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
 class Saver:
     """Saves a state where that is due, and by time, so that who is killed loses little.
 
-    Parameters
-    ----------
-    path
-        Where to; None: nowhere.
-    seconds
-        How long after the start and after each save; 0: only where it is due.
+    `path` None saves nowhere. `seconds` is how long after the start and after each save the next
+    one comes by itself; 0: never.
     """
 
     def __init__(self, path: Path | None, seconds: float) -> None:
         self.path, self.seconds = path, seconds or math.inf
         self.next = time.monotonic() + self.seconds
 
-    def __call__(self, state: State, *, due: bool) -> None:
-        """Save the state where it is due or time is up; the next time comes later if it is slow."""
+    def wants(self, *, due: bool) -> bool:
+        """Whether to save now: it is due, or time is up."""
+        return self.path is not None and (due or time.monotonic() >= self.next)
+
+    def __call__(self, state: TrainingState) -> None:
+        """Save the state; the next time comes later where that is slow."""
         began = time.monotonic()
-        if self.path is None or not (due or began >= self.next):
-            return
-        save(self.path, state)
+        if self.path is not None:
+            save(self.path, state)
         now = time.monotonic()
         self.next = now + max(self.seconds, _PAUSE * (now - began))
 
 
-def save(path: Path, state: State) -> None:
+def save(path: Path, state: TrainingState) -> None:
     """Write weights, their average, optimiser, best weights, step and history.
 
     An optimiser's state may hold tensors, numbers, words, None and tuples of them.
@@ -83,7 +82,7 @@ def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return flat
 
 
-def load(path: Path, state: State) -> None:
+def restore(path: Path, state: TrainingState) -> None:
     """Put a saved state into one that was built with the same settings.
 
     Raises
@@ -102,20 +101,33 @@ def load(path: Path, state: State) -> None:
         _restore(state, about, tensors)
 
 
-def _restore(state: State, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _restore(state: TrainingState, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     def below(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-    device = next(state.network.parameters()).device
     state.network.load_state_dict(below("network."))
     if state.averaged is not None:
         state.averaged.load_state_dict(below("averaged."))
     if state.dro is not None:
         state.dro.load_state_dict(below("dro."))
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    _restore_optimizer(state.optimizer, below("optimizer.") | about["optimizer"])
+    state.best = {k: v.to(state.device) for k, v in below("best.").items()}
+    state.step, state.best_step, state.best_f1 = (
+        about[k] for k in ("step", "best_step", "best_f1")
+    )
+    state.history = []
+    for row in tensors["history"].tolist():
+        found = dict(zip(about["columns"], row, strict=True))
+        whole = {k: int(found[k]) for k in ("step", "images")}
+        state.history.append(HistoryRow(**found | whole))
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: dict[str, Any]) -> None:
+    """The inverse of `_flat`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    groups = optimizer.state_dict()["param_groups"]
     slots: dict[int, dict[str, Any]] = {}
-    groups = state.optimizer.state_dict()["param_groups"]
-    for name, value in (below("optimizer.") | about["optimizer"]).items():
+    for name, value in kept.items():
         kind, index, key = name.split(".", 2)
         if isinstance(value, list):
             value = tuple(value)  # JSON has no tuples, and optimisers no lists
@@ -128,15 +140,4 @@ def _restore(state: State, about: dict[str, Any], tensors: dict[str, Tensor]) ->
             # otherwise.
             value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         slots.setdefault(int(index), {})[key] = value
-    state.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-    state.best = {k: v.to(device) for k, v in below("best.").items()}
-    state.step, state.best_step = about["step"], about["best_step"]
-    state.best_f1 = about["best_f1"]
-    state.history = [
-        HistoryRow(**_typed(dict(zip(about["columns"], row, strict=True))))
-        for row in tensors["history"].tolist()
-    ]
-
-
-def _typed(row: dict[str, float]) -> dict[str, Any]:
-    return row | {"step": int(row["step"]), "images": int(row["images"])}
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})

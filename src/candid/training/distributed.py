@@ -29,11 +29,10 @@ from torch import distributed as dist
 from torch.autograd.function import once_differentiable
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
-from torch.overrides import TorchFunctionMode
 
 from candid.errors import CandidError, ConfigError, TrainingError
+from candid.training.whole_batch import WholeBatch
 
 T = TypeVar("T")
 
@@ -43,15 +42,7 @@ _PATIENCE = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Team:
-    """The processes that train together; one alone by default.
-
-    Attributes
-    ----------
-    rank
-        Which one this is, from 0.
-    size
-        How many there are.
-    """
+    """The processes that train together, of which this is number `rank`; one alone by default."""
 
     rank: int = 0
     size: int = 1
@@ -104,7 +95,7 @@ class Team:
         if self.size == 1:
             yield slice(0, n)
             return
-        with _Whole(self.share(n), n):
+        with WholeBatch(self.share(n), n):
             yield self.share(n)
 
     def told(self, make: Callable[[], T]) -> T:
@@ -114,23 +105,19 @@ class Team:
         """
         if self.size == 1:
             return make()
-        said: list[Any] = [None, None]
-        if not self.leads:
-            dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
-            value, exit_code = said
-            if exit_code is not None:
-                sys.exit(exit_code)
-            told: T = value
-            return told
+        said: list[Any] = [None, None]  # the value, or with what code to end
         try:
-            said[0] = make()
+            if self.leads:
+                said[0] = make()
         except BaseException as error:
             said[1] = error.exit_code if isinstance(error, CandidError) else 1
             raise
         finally:
             dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
-        made: T = said[0]
-        return made
+        if said[1] is not None:
+            sys.exit(said[1])
+        value: T = said[0]
+        return value
 
     def wait(self) -> None:
         """Wait until all are here, for as long as it takes while they live."""
@@ -297,145 +284,3 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return gradient[ctx.share], None, None
-
-
-# --- what a network does across a batch ---------------------------------------------------------
-
-_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d)
-
-
-class _Whole(TorchFunctionMode):
-    """Stands in for the functions that must know the whole batch of `n`, of which `share` is here.
-
-    So any network is right, its modules unchanged. Random numbers for all are drawn in each
-    process, from the same seed: they cost little beside what is done with them.
-    """
-
-    def __init__(self, share: slice, n: int) -> None:
-        super().__init__()
-        self.share, self.n, self.own = share, n, share.stop - share.start
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in _DROPOUTS:
-            return self._dropout(func, *args, **kwargs)
-        if func is F.batch_norm:
-            return _batch_norm(*args, **kwargs)
-        if func in (torch.rand, torch.randn):
-            sizes = tuple(args[0]) if args and not isinstance(args[0], int) else args
-            if sizes and sizes[0] == self.own:
-                return func(self.n, *sizes[1:], **kwargs)[self.share]
-        if func is Tensor.bernoulli_ and args[0].dim() and len(args[0]) == self.own:
-            everyone = args[0].new_empty((self.n, *args[0].shape[1:]))
-            return args[0].copy_(func(everyone, *args[1:], **kwargs)[self.share])
-        return func(*args, **kwargs)
-
-    def _dropout(
-        self, func: Any, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-    ) -> Tensor:
-        # Some networks fold other things into the batch: then each image has several rows.
-        each, rest = divmod(len(x), self.own)
-        if not training or rest:
-            dropped: Tensor = func(x, p, training, inplace)
-            return dropped
-        # In the memory order of the share, in which one process alone would draw.
-        is_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-        order = torch.channels_last if is_last else torch.contiguous_format
-        ones = torch.ones((self.n * each, *x.shape[1:]), dtype=x.dtype, device=x.device).contiguous(
-            memory_format=order
-        )
-        kept = func(ones, p, True, False)[self.share.start * each : self.share.stop * each]
-        return x.mul_(kept) if inplace else x * kept
-
-
-def _batch_norm(
-    x: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """`torch.nn.functional.batch_norm` of the batch whose share `x` is.
-
-    `torch.nn.SyncBatchNorm` does this on GPUs only.
-    """
-    if not training:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    mean, var, n = _statistics(x.detach())
-    if running_mean is not None and running_var is not None:
-        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        running_var.lerp_((var * n / (n - 1)).to(running_var.dtype), momentum)
-    out: Tensor = _Normalise.apply(x, mean, var, n, weight, bias, eps)  # type: ignore[no-untyped-call]
-    return out
-
-
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:
-    """(channels,) mean and variance of all shares, and how many values each channel has.
-
-    From each share's own mean and variance (Chan, Golub and LeVeque, 1983), so that nothing cancels
-    where the mean is large.
-    """
-    var, mean = torch.var_mean(_wide(x), dim=_across(x), correction=0)
-    dtype, count = mean.dtype, torch.full_like(mean, x.numel() / x.shape[1])
-    here = team()
-    parts = torch.zeros(here.size, 3, len(mean), dtype=torch.float64, device=x.device)
-    parts[here.rank] = torch.stack([count, mean, var])
-    dist.all_reduce(parts)
-    counts, means, variances = parts.unbind(1)  # each (processes, channels)
-    total = counts.sum(0)
-    mean = (counts * means).sum(0) / total
-    var = (counts * (variances + (means - mean).square())).sum(0) / total
-    return mean.to(dtype), var.to(dtype), float(total[0])
-
-
-def _wide(x: Tensor) -> Tensor:
-    """In float32 where it has fewer digits."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _across(x: Tensor) -> list[int]:
-    return [d for d in range(x.dim()) if d != 1]
-
-
-class _Normalise(torch.autograd.Function):
-    """Batch normalisation with given statistics, through which gradients flow as well."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        mean: Tensor,
-        var: Tensor,
-        n: float,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        eps: float,
-    ) -> Tensor:
-        ctx.save_for_backward(x, mean, (var + eps).rsqrt(), weight)
-        ctx.n = n
-        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, scale, weight = ctx.saved_tensors
-        shape = [1, -1, *[1] * (x.dim() - 2)]
-        mean, scale = mean.view(shape), scale.view(shape)
-        gradient, x = _wide(gradient), (_wide(x) - mean) * scale
-        of_bias, of_weight = gradient.sum(_across(x)), (gradient * x).sum(_across(x))
-        # This share's part of both goes to the parameters, to be summed with all gradients.
-        sums = torch.stack([of_bias, of_weight])
-        dist.all_reduce(sums)
-        shift, tilt = (s.view(shape) / ctx.n for s in sums)
-        factor = scale if weight is None else scale * weight.view(shape)
-        of_x = (gradient - shift - x * tilt) * factor
-        is_plain = weight is None
-        return (
-            of_x, None, None, None, None if is_plain else of_weight, None if is_plain else of_bias,
-            None,
-        )  # fmt: skip

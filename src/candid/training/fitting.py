@@ -8,13 +8,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional as F
 
 from candid.errors import DependencyError
 from candid.models.features import Features
@@ -22,11 +21,8 @@ from candid.models.forward import Images, logits
 from candid.progress import track
 from candid.records import HistoryRow
 from candid.settings import TrainConfig
-from candid.stats.metrics import weighted_f1_of_answers
-
-if TYPE_CHECKING:
-    from candid.training.state import State
-    from candid.training.train import Task
+from candid.training.loss import class_weights, measured
+from candid.training.state import Task, TrainingState
 
 
 @dataclass(frozen=True)
@@ -68,26 +64,10 @@ def fit(
 ) -> Fitted:
     """Find the eigenfaces and fit the classifier of `network`, in place.
 
-    Parameters
-    ----------
-    network
-        On any device, which then extracts; scikit-learn works on the CPU.
-    images
-        The packed pixels and how they are normalised.
-    label
-        (n,) indices of classes.
-    train
-        Rows to fit on.
-    validation
-        Rows on which the sigmoids of "svm" are fitted; "logistic" does without.
-    strength
-        scikit-learn's C, the inverse of the penalty on the weights; 0: `STRENGTH`.
-    balanced
-        Whether every class weighs the same, however many images it has.
-    seed
-        Of the images that the eigenfaces are found on, and of the solvers.
-    quiet
-        No progress bar.
+    The network extracts on the device that it is on; scikit-learn works on the CPU. `train` are the
+    rows to fit on, `validation` those on which the sigmoids of "svm" are fitted. `strength` is
+    scikit-learn's C (0: `STRENGTH`); `balanced` makes every class weigh the same; `seed` is that of
+    the images for the eigenfaces, and of the solvers.
 
     Raises
     ------
@@ -106,28 +86,32 @@ def fit(
         extracted = time.monotonic()
         model = _fitted(network.classifier, found, label[train], strength, balanced, seed)
         del found
-    converged = int(np.max(model.n_iter_)) < model.max_iter
-    if network.classifier == "logistic":
-        rows = (model.coef_, model.intercept_)
-        if len(model.classes_) == 2:  # one row: half of it for and half against
-            rows = _mirrored(0.5 * model.coef_, 0.5 * model.intercept_)
-    else:
-        parts = [
-            (_features(network, images, validation[block]) - mean) * scale
-            for block in _blocks_of(len(validation))
-        ]
-        rows = _with_sigmoids(model, parts, label[validation])
-    _set_head(network.head, model.classes_, rows, mean, scale)
+    weight, offset = model.coef_, model.intercept_
+    two = (
+        len(model.classes_) == 2
+    )  # then scikit-learn has one row, for the second against the first
+    if network.classifier == "svm":
+        blocks = (validation[block] for block in _blocks_of(len(validation)))
+        parts = [(_features(network, images, rows) - mean) * scale for rows in blocks]
+        weight, offset = _with_sigmoids(model, parts, label[validation])
+    elif two:
+        weight, offset = 0.5 * weight, 0.5 * offset
+    if two:
+        weight, offset = np.concatenate([-weight, weight]), np.concatenate([-offset, offset])
+    _set_head(network.head, model.classes_, weight * scale, offset - (weight * scale) @ mean)
+    iterations = int(np.max(model.n_iter_))
     return Fitted(
         images=len(train),
         features=network.head.in_features,
         seconds=(extracted - began, time.monotonic() - extracted),
-        iterations=int(np.max(model.n_iter_)),
-        converged=converged,
+        iterations=iterations,
+        converged=iterations < model.max_iter,
     )
 
 
-def fit_state(task: Task, state: State, config: TrainConfig, *, quiet: bool = False) -> None:
+def fit_state(
+    task: Task, state: TrainingState, config: TrainConfig, *, quiet: bool = False
+) -> None:
     """Fit the network of `state`, which is a `Features`, in place of training it step by step.
 
     Raises
@@ -140,8 +124,8 @@ def fit_state(task: Task, state: State, config: TrainConfig, *, quiet: bool = Fa
         raise TypeError(f"only fixed features are fitted, not a {type(network).__name__}")
     row = fit_task(task, network, config, quiet=quiet)
     state.averaged, state.step, state.history = None, row.step, [row]
-    state.best_f1, state.best_step = row.validation_f1, row.step
-    state.best = {k: v.detach().clone() for k, v in state.network.state_dict().items()}
+    state.best_f1 = -math.inf
+    state.keep_best(row)
 
 
 def fit_task(
@@ -157,37 +141,28 @@ def fit_task(
     DependencyError
         Where scikit-learn is not installed.
     """
-    from candid.training.train import class_weights
-
     began = time.monotonic()
-    device = next(network.parameters()).device
-    balanced = config.class_weights == "inverse"
+    device, weights = next(network.parameters()).device, class_weights(task, config)
     fit(
         network, task.images, task.label, task.train, task.validation,
-        balanced=balanced, seed=config.seed, quiet=quiet,
+        balanced=config.class_weights == "inverse", seed=config.seed, quiet=quiet,
     )  # fmt: skip
-    weights = class_weights(task, config)
-    figures = []
-    for rows in (task.train, task.validation):
+
+    def figures(rows: NDArray[np.intp]) -> tuple[float, float, float]:
         output = logits(
             network, task.images, rows, device=device, bfloat16=False, mirrored=config.mirrored
         )
-        label = task.label[rows].astype(np.int64)
-        loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights)
-        prediction = output.argmax(1)
-        f1 = weighted_f1_of_answers(label, prediction)
-        figures.append((loss.item(), f1, (prediction == label).mean()))
-    (train_loss, train_f1, _), (loss_there, f1_there, accuracy_there) = figures
+        return measured(output, task.label[rows], weights)
+
+    (train_loss, train_f1, _), validation = figures(task.train), figures(task.validation)
     return HistoryRow(
-        step=1,
-        images=len(task.train),
-        seconds=time.monotonic() - began,
-        learning_rate=math.nan,
-        train_loss=train_loss,
-        train_f1=train_f1,
-        validation_loss=loss_there,
-        validation_f1=f1_there,
-        validation_accuracy=float(accuracy_there),
+        1,
+        len(task.train),
+        time.monotonic() - began,
+        math.nan,
+        train_loss,
+        train_f1,
+        *validation,
     )
 
 
@@ -281,20 +256,12 @@ def _fitted(
         return model.fit(features, label)
 
 
-Rows = tuple[NDArray[np.float64], NDArray[np.float64]]  # weights (rows, features), offsets (rows,)
-
-
-def _mirrored(weight: NDArray[np.float64], offset: NDArray[np.float64]) -> Rows:
-    """The row for the second of two classes, and before it its opposite for the first."""
-    return np.concatenate([-weight, weight]), np.concatenate([-offset, offset])
-
-
 def _with_sigmoids(
     model: Any, features: list[NDArray[np.float32]], label: NDArray[np.integer[Any]]
-) -> Rows:
-    """One row per class, whose sigmoid is a probability against the rest (Platt, 1999).
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights and offsets whose sigmoid is a probability against the rest (Platt, 1999).
 
-    As it comes out of the machine where validation lacks a class.
+    As they come out of the machine where validation lacks a class.
     """
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.frozen import FrozenEstimator
@@ -308,19 +275,16 @@ def _with_sigmoids(
         sigmoids = calibrated.calibrated_classifiers_[0].calibrators
         slope = -np.array([s.a_ for s in sigmoids])  # 1 / (1 + exp(a · margin + b))
         weight, offset = slope[:, None] * weight, slope * offset - [s.b_ for s in sigmoids]
-    return _mirrored(weight, offset) if len(model.classes_) == 2 else (weight, offset)
+    return weight, offset
 
 
 def _set_head(
     head: nn.Linear,
     classes: NDArray[np.integer[Any]],
-    rows: Rows,
-    mean: NDArray[np.float32],
-    scale: NDArray[np.float32],
+    weight: NDArray[np.float64],
+    bias: NDArray[np.float64],
 ) -> None:
-    """Put the rows into the layer, with the standardisation in them."""
-    weight = rows[0] * scale
-    bias = rows[1] - weight @ mean
+    """Put the rows of the classes that were seen into the layer."""
     with torch.no_grad():
         head.weight.zero_()
         head.bias.fill_(_NEVER)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ import torch
 from candid.errors import ConfigError
 from candid.models.device import pick_device
 from candid.models.networks import build, describe, options
-from candid.settings import Config
+from candid.settings import Config, ensemble_size
 
 _BUILT = ("plain", "deep", "vit")  # others are not ours to sketch
 _COPIES = 4  # of the weights: themselves, gradients, a moment of the optimiser, the best so far
@@ -24,22 +23,19 @@ def check_fits(config: Config, classes: int) -> None:
     """Raise a ConfigError where network and batch surely need more memory than there is.
 
     Counted is the least: weights with what training keeps beside them in float32, and what each
-    layer gives in bfloat16. Weights are counted on a network without memory of its own.
+    layer gives in bfloat16; both on a network without memory of its own.
     """
-    if config.network.name not in _BUILT:
+    name, side, images = config.network.name, config.data.side, config.train.batch_size
+    if name not in _BUILT:
         return
-    chosen, members = options(config.network), config.network.members
-    if "members" in chosen:
-        chosen["members"] = 1
-    side, images = config.data.side, config.train.batch_size
-    make = partial(build, config.network.name, side=side, classes=classes, **chosen)
+    one = {k: v for k, v in options(config.network).items() if k != "members"}
     there = _memory(pick_device(config.train.device))
-    with torch.random.fork_rng():
-        with torch.device("meta"):
-            weights = members * sum(p.numel() for p in make().parameters())
+    with torch.random.fork_rng(), torch.device("meta"):
+        network = build(name, side=side, classes=classes, **one)
+        weights = ensemble_size(config.network) * sum(p.numel() for p in network.parameters())
         needed = 4 * _COPIES * weights
         if needed <= there:
-            layers, _ = describe(make(), side)
+            layers, _ = describe(network, side)
             needed += 2 * images * sum(math.prod(layer.output_shape) for layer in layers)
     if needed > there:
         raise ConfigError(

@@ -32,18 +32,8 @@ def mix(
 
     Mixup (Zhang et al., 2018) blends two images; cutmix (Yun et al., 2019) lays a patch of one on
     the other. Where both are asked for, each batch has one of them, by the toss of a coin. Shares
-    are drawn per image from a beta distribution.
-
-    Parameters
-    ----------
-    images
-        (batch, channels, height, width).
-    labels
-        (batch,) classes.
-    config
-        Its `mixup` and `cutmix`.
-    generator
-        A CPU generator: the same state mixes the same.
+    are drawn per image from a beta distribution. `images` are (batch, channels, height, width),
+    `labels` (batch,) classes; the same state of `generator`, one of the CPU, mixes the same.
     """
     batch = len(images)
     if not (config.mixup or config.cutmix):

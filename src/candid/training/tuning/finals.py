@@ -14,12 +14,13 @@ from candid.errors import TrainingError
 from candid.progress import progress
 from candid.settings import Config
 from candid.training.tuning.search import best_trial
-from candid.training.tuning.space import Value, changed, value_of
+from candid.training.tuning.space import Value, value_of, with_changes
 from candid.training.tuning.study import (
     PATIENCE,
     Study,
     Withdrawn,
     alive,
+    complete,
     counts,
     one,
     quietly,
@@ -54,14 +55,13 @@ class Candidate:
 
 def candidates(study: Study) -> list[Candidate]:
     """The best trials of the search, and the settings that it began with, with what is done."""
-    finished = [t for t in study.search.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
-    finished.sort(key=lambda t: (-(t.value or 0.0), t.number))
+    finished = sorted(complete(study.search), key=lambda t: (-(t.value or 0.0), t.number))
     base = {name: value_of(study.base, name) for name in study.space}
     own = next((t.number for t in finished if t.params == base), BASELINE)
     chosen = [t for t in finished if t.number != own][: study.tune.finalists]
     found = [Candidate(t.number, dict(t.params), is_baseline=False) for t in chosen]
     found.append(Candidate(own, base, is_baseline=True))
-    done = [t for t in study.finals.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    done = complete(study.finals)
     for candidate in found:
         for trial in done:
             if trial.params["candidate"] == candidate.number and not trial.params["last"]:
@@ -130,9 +130,7 @@ def train_last(
     job = {"candidate": best.number, "seed": last_seed(study, best), "last": True}
     _queue(study, [job], work, "best", quiet)
     told: dict[str, Any] = next(
-        t.user_attrs["told"]
-        for t in study.finals.get_trials(deepcopy=False)
-        if t.state.name == "COMPLETE" and t.params["last"]
+        t.user_attrs["told"] for t in complete(study.finals) if t.params["last"]
     )
     return told
 
@@ -157,7 +155,9 @@ def _queue(
         }
         if any(_job_of(t) == job for t in alive(study.finals) if t.number < trial.number):
             raise Withdrawn("it is done")
-        config = changed(study.base, {**by_number[job["candidate"]], "train.seed": job["seed"]})
+        config = with_changes(
+            study.base, {**by_number[job["candidate"]], "train.seed": job["seed"]}
+        )
         value, told = work(config)
         trial.set_user_attr("told", told)
         return value
@@ -169,7 +169,7 @@ def _queue(
                 study.finals.enqueue_trial(dict(job))
         while True:
             now = counts(study, study.finals)
-            done = [_job_of(t) for t in alive(study.finals) if t.state.name == "COMPLETE"]
+            done = [_job_of(t) for t in complete(study.finals)]
             bar.update(sum(job in done for job in jobs) - bar.n)
             if now["waiting"]:
                 one(study, study.finals, do)

@@ -22,27 +22,14 @@ from optuna.trial import FrozenTrial, TrialState
 _BEAT = "candid:beat"
 
 
-class Journal(optuna.storages.JournalStorage, BaseHeartbeat):
+class SharedJournal(optuna.storages.JournalStorage, BaseHeartbeat):
     """Optuna's journal in a file, with signs of life as its databases have them.
 
     A running trial's sign of life is a number that its process raises. Whoever looks measures by
     its own clock for how long it did not change, so that clocks need not agree.
-
-    Parameters
-    ----------
-    path
-        The file, which is made where it is not there.
-    interval, grace
-        Seconds between signs of life, and without one until a trial is given up.
-    stale
-        Called with the study and a trial that was given up.
-
-    Raises
-    ------
-    OSError
-        Where the file cannot be read or made.
-    ValueError
-        Where it is another kind of file.
+    `interval` and `grace` are seconds between signs of life, and without one until a trial is given
+    up: then `stale` is called with the study and the trial. Raises an OSError where the file cannot
+    be read or made, and a ValueError where it is another kind of file.
     """
 
     def __init__(
@@ -87,15 +74,11 @@ class Journal(optuna.storages.JournalStorage, BaseHeartbeat):
 
 def _refuse_others(path: Path) -> None:
     """Raise a ValueError where the file holds something else: Optuna would append to it."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        line = file.readline()
-    if not line:
-        return
-    try:
-        is_journal = "op_code" in json.loads(line)
-    except (ValueError, TypeError):
-        is_journal = False
-    if not is_journal:
-        raise ValueError(f"{path} is no journal of Optuna's")
+    line = b""
+    if path.exists():
+        with path.open("rb") as file:
+            line = file.readline()
+    with contextlib.suppress(ValueError, TypeError):
+        if not line or "op_code" in json.loads(line):
+            return
+    raise ValueError(f"{path} is no journal of Optuna's")

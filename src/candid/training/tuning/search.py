@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from candid.errors import ConfigError, TrainingError
 from candid.progress import Progress, progress, say
 from candid.settings import Config
-from candid.training.tuning.space import Choices, Range, Value, changed, size_of, value_of
+from candid.training.tuning.space import Choices, Range, Value, combinations, value_of, with_changes
 from candid.training.tuning.study import (
     PATIENCE,
     Study,
     Withdrawn,
     alive,
+    complete,
     counts,
+    draw_by_number,
     one,
     quietly,
     was_queued,
@@ -47,9 +51,8 @@ def search(study: Study, objective: Objective, *, quiet: bool = False) -> None:
             if reason := _spent(study, deadline, withdrawn):
                 close(study, reason)
             is_closed = closed(study) != ""
-            now = counts(
-                study, study.search
-            )  # after closing: who begins later sees that it is closed
+            # After closing: who begins later sees that it is closed.
+            now = counts(study, study.search)
             bar.update(min(now["finished"], study.tune.trials) - bar.n)
             if now["waiting"] or (now["taken"] < study.tune.trials and not is_closed):
                 tried = one(study, study.search, lambda trial: _try(study, trial, objective))
@@ -93,7 +96,7 @@ def _spent(study: Study, deadline: float | None, withdrawn: int) -> str:
         if images >= study.tune.images:
             return f"{study.tune.images:,} images went through training"
     tried = {tuple(map(str, t.params.items())) for t in alive(study.search) if t.params}
-    if len(tried) >= size_of(study.space):
+    if len(tried) >= combinations(study.space):
         return "every combination was tried"
     if withdrawn >= _MOST_WITHDRAWN:
         return f"{withdrawn} suggestions in a row had been tried before"
@@ -104,6 +107,7 @@ def _try(study: Study, trial: optuna.Trial, objective: Objective) -> float:
     """Suggest settings, train, report; what comes of it."""
     import optuna
 
+    draw_by_number(study, trial)
     values = {name: _suggest(trial, name, kind) for name, kind in study.space.items()}
     _withdraw_where_superfluous(study, trial)
     began = time.monotonic()
@@ -122,7 +126,7 @@ def _try(study: Study, trial: optuna.Trial, objective: Objective) -> float:
         return optuna.TrialPruned(why)
 
     try:
-        f1 = objective(changed(study.base, values), report)
+        f1 = objective(with_changes(study.base, values), report)
     except (TrainingError, ConfigError) as error:  # it diverged, or settings do not go together
         raise stopped(error.what) from error
     finally:
@@ -177,5 +181,42 @@ def _brief(value: Any) -> str:
 
 def best_trial(study: Study) -> FrozenTrial | None:
     """The finished trial with the highest F1, the first of equals; None before there is one."""
-    finished = [t for t in study.search.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
-    return max(finished, key=lambda t: (t.value or 0.0, -t.number), default=None)
+    return max(complete(study.search), key=lambda t: (t.value or 0.0, -t.number), default=None)
+
+
+def importances(
+    study: Study, *, draws: int = 12, least: int = 12
+) -> dict[str, tuple[float, float, float]]:
+    """Each setting's share of the variance of F1: value, and the range over resampled trials.
+
+    Functional analysis of variance on a random forest (Hutter, Hoos and Leyton-Brown, 2014), over
+    finished trials; pruned ones have no final F1. The range is that of the middle nine tenths of
+    bootstrap samples of the trials. Empty with fewer than `least` finished trials, or where all
+    have the same F1.
+    """
+    import optuna
+
+    finished = complete(study.search)
+    if len(finished) < least or len({t.value for t in finished}) < 2:
+        return {}
+    rng = np.random.default_rng(study.tune.seed)
+
+    def shares(trials: Sequence[FrozenTrial], seed: int) -> dict[str, float]:
+        copy = optuna.create_study(direction="maximize")
+        copy.add_trials(trials)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=seed)
+        return optuna.importance.get_param_importances(copy, evaluator=evaluator)
+
+    with quietly():
+        value = shares(finished, study.tune.seed)
+        drawn = []
+        for draw in range(draws):
+            some = [finished[i] for i in rng.integers(0, len(finished), len(finished))]
+            if len({t.value for t in some}) > 1:
+                drawn.append(shares(some, draw))
+    found = {}
+    for name, share in value.items():
+        among = [d.get(name, 0.0) for d in drawn] or [float("nan")]
+        low, high = np.quantile(among, [0.05, 0.95])
+        found[name] = (float(share), min(float(low), share), max(float(high), share))
+    return found

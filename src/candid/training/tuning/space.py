@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
-from candid.config import with_values
+from candid.config import Setting, every_setting, parse_value, settings_of, with_values
 from candid.errors import ConfigError, did_you_mean
-from candid.settings import Config
+from candid.settings import NETWORKS, Config
 
 Value = int | float | str | bool
 
@@ -63,33 +62,37 @@ Space = dict[str, Range | Choices]
 
 
 def value_of(config: Config, name: str) -> Any:
-    """The value of the setting "section.key"."""
+    """The value of the setting "section.key"; the default of an option of another network."""
     section, _, key = name.partition(".")
-    return getattr(getattr(config, section), key)
+    values = getattr(config, section)
+    return getattr(values, key) if hasattr(values, key) else _known()[name].default
 
 
-def changed(base: Config, values: Mapping[str, Value]) -> Config:
+def with_changes(base: Config, values: Mapping[str, Value]) -> Config:
     """The base with these settings, trained on the same number of images.
 
     Where the batch size changes, the number of steps does, so that no trial sees more than another.
+    Options that the network does not have are left out.
 
     Raises
     ------
     ConfigError
         For settings that do not go together.
     """
-    sections: dict[str, dict[str, Any]] = {}
+    sections: dict[str, dict[str, Any]] = {"network": {}, "train": {}}
     for name, value in values.items():
         section, _, key = name.partition(".")
         sections.setdefault(section, {})[key] = value
-    size = sections.get("train", {}).get("batch_size", base.train.batch_size)
+    network, train = sections["network"], sections["train"]
+    if kind := NETWORKS.get(network.get("name", base.network.name)):
+        sections["network"] = {k: v for k, v in network.items() if k in settings_of(kind)}
+    size = train.get("batch_size", base.train.batch_size)
     if size != base.train.batch_size:
-        steps = max(1, round(base.train.steps * base.train.batch_size / size))
-        sections["train"]["steps"] = steps
+        train["steps"] = max(1, round(base.train.steps * base.train.batch_size / size))
     return with_values(base, sections)
 
 
-def size_of(space: Space) -> float:
+def combinations(space: Space) -> float:
     """How many combinations there are; infinite where a number is not whole."""
     sizes = (
         len(kind.values)
@@ -125,8 +128,8 @@ def default_space(base: Config) -> Space:
     space: Space = {
         "train.learning_rate": Range(1e-4, 2e-2, log=True),
         "train.batch_size": Choices((64, 128, 256, 512)),
-        "train.optimizer": Choices(_choices(base, "train.optimizer")),
-        "train.schedule": Choices(_choices(base, "train.schedule")),
+        "train.optimizer": Choices(_known()["train.optimizer"].choices),
+        "train.schedule": Choices(_known()["train.schedule"].choices),
         "augment.rotation_degrees": Range(0.0, 15.0),
         "augment.perspective_shift": Range(0.0, 0.15),
         "augment.erase": Range(0.0, 1.0),
@@ -145,11 +148,9 @@ _WIDTHS: dict[str, tuple[int, ...]] = {
 }
 
 
-def _choices(config: Config, name: str) -> tuple[str, ...]:
-    section, _, key = name.partition(".")
-    fields = {f.name: f for f in dataclasses.fields(getattr(config, section))}
-    choices: tuple[str, ...] = fields[key].metadata["choices"]
-    return choices
+def _known() -> dict[str, Setting]:
+    every = every_setting()
+    return {f"{s}.{name}": about for s in _SECTIONS for name, about in every[s].items()}
 
 
 def _with(kind: Range | Choices, value: Any) -> Range | Choices:
@@ -183,58 +184,40 @@ def read_space(words: Iterable[str], base: Config) -> Space:
         name, equals, text = (part.strip() for part in word.partition("="))
         if not (equals and text):
             raise _unreadable(word)
-        kind = _kind_of(name, base)
-        space[name] = _range(name, text, kind, word) if ".." in text else _listed(text, kind)
-        ends = space[name]
-        for value in (ends.low, ends.high) if isinstance(ends, Range) else ends.values:
-            whole = isinstance(ends, Range) and ends.whole
-            changed(base, {name: int(value) if whole else value})  # it is checked there
+        if name not in _known() or name in _FIXED:
+            raise ConfigError(
+                f"{name} cannot be searched.",
+                expected=f"a setting of {', '.join(f'[{s}]' for s in _SECTIONS)} that changes what "
+                "is learned from the same number of images",
+                todo=did_you_mean(name, _known().keys() - _FIXED),
+            )
+        about = _known()[name]
+        read = _range(text, about.kind, word) if ".." in text else _listed(text, about.kind)
+        for value in (read.low, read.high) if isinstance(read, Range) else read.values:
+            whole = isinstance(read, Range) and read.whole
+            value = about.checked(name, int(value) if whole else value)
+            with_changes(base, {name: value})  # whether it goes together with the others
+        space[name] = read
     return space or default_space(base)
 
 
-def _kind_of(name: str, base: Config) -> type:
-    known = {
-        f"{s}.{f.name}": get_type_hints(type(getattr(base, s)))[f.name]
-        for s in _SECTIONS
-        for f in dataclasses.fields(getattr(base, s))
-    }
-    if name not in known or name in _FIXED:
-        raise ConfigError(
-            f"{name} cannot be searched.",
-            expected=f"a setting of {', '.join(f'[{s}]' for s in _SECTIONS)} that changes what is "
-            "learned from the same number of images",
-            todo=did_you_mean(name, set(known) - _FIXED),
-        )
-    kind: type = known[name]
-    return kind
-
-
-def _range(name: str, text: str, kind: type, word: str) -> Range:
-    low, _, high = text.partition("..")
-    ends = [_parsed(low), _parsed(high)]
-    if kind not in (int, float) or not all(_is_number(end) for end in ends):
+def _range(text: str, kind: type, word: str) -> Range:
+    low, high = (parse_value(end) for end in text.split("..", 1))
+    is_possible = kind in (int, float) and _is_number(low) and _is_number(high) and low < high
+    if not is_possible or (kind is int and not (type(low) is type(high) is int)):
         raise _unreadable(word)
-    if (kind is int and not all(isinstance(end, int) for end in ends)) or ends[0] >= ends[1]:
-        raise _unreadable(word)
-    log = ends[0] > 0 and ends[1] >= _LOGARITHMIC_FROM * ends[0]
-    return Range(kind(ends[0]), kind(ends[1]), log=log, whole=kind is int)
+    log = low > 0 and high >= _LOGARITHMIC_FROM * low
+    return Range(kind(low), kind(high), log=log, whole=kind is int)
 
 
 def _listed(text: str, kind: type) -> Choices:
-    values = [_parsed(part) for part in text.strip("[]").split(",")]
+    values = [parse_value(part) for part in text.strip("[]").split(",")]
     found = [float(v) if kind is float and _is_number(v) else v for v in values]
     return Choices(tuple(dict.fromkeys(found)))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()  # a word
 
 
 def _unreadable(word: str) -> ConfigError:

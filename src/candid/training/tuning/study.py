@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,9 @@ from candid.training.tuning.space import Space
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-    from candid.training.tuning.journal import Journal
+    from candid.training.tuning.journal import SharedJournal
 
 _HEARTBEAT, _GRACE = 5, 90  # seconds between signs of life, and without one until given up
 _RETRIES = 3
@@ -39,27 +38,17 @@ class Withdrawn(Exception):
 class Study:
     """Where the processes meet.
 
-    Attributes
-    ----------
-    search
-        The trials of the search.
-    finals
-        Repetitions of the finalists with fresh seeds, and the last training.
-    base
-        The settings that the search starts from; `base.tune` holds budget and method.
-    space
-        What is searched.
-    storage
-        What both lie in.
-    unborn
-        Trials that were seen to run without a first sign of life, and since when.
+    `search` holds the trials of the search, `finals` repetitions of the finalists with fresh seeds
+    and the last training; both lie in `storage`. The search starts from `base` (`base.tune` has
+    budget and method) and goes through `space`. `unborn` are trials that were seen to run without
+    a first sign of life, and since when.
     """
 
     search: optuna.Study
     finals: optuna.Study
     base: Config
     space: Space
-    storage: optuna.storages.RDBStorage | Journal
+    storage: optuna.storages.RDBStorage | SharedJournal
     unborn: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
@@ -80,19 +69,10 @@ def open_study(
 ) -> Study:
     """Begin a study, or join the one of that name.
 
-    Parameters
-    ----------
-    url
-        SQLAlchemy's address of a database: "sqlite:///study.db", "postgresql://…"; or a file in a
-        folder that all share: "journal:/shared/study.log".
-    name
-        Of the study, among others in the same database.
-    base, space
-        What is searched, and around which settings.
-    about
-        The data's fingerprint: who joins must have the same.
-    heartbeat, grace
-        Seconds between signs of life, and without one until a trial is given up.
+    `url` is SQLAlchemy's address of a database ("sqlite:///study.db", "postgresql://…"), or a file
+    in a folder that all share ("journal:/shared/study.log"); `name` is the study's among others
+    there. `about` is the data's fingerprint: who joins must have the same. `heartbeat` and `grace`
+    are seconds between signs of life, and without one until a trial is given up.
 
     Raises
     ------
@@ -106,29 +86,29 @@ def open_study(
 
     def joined() -> Study:
         storage = _storage(url, heartbeat, grace)
-        studies = [
+        parts = ((name, _pruner(base)), (f"{name} finals", optuna.pruners.NopPruner()))
+        search, finals = (
             optuna.create_study(
                 storage=storage,
-                study_name=study_name,
+                study_name=part,
                 direction="maximize",
-                sampler=sampler,
+                sampler=optuna.samplers.RandomSampler(),
                 pruner=pruner,
                 load_if_exists=True,
             )
-            for study_name, sampler, pruner in (
-                (name, _sampler(base.tune, space), _pruner(base)),
-                (f"{name} finals", optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()),
-            )
-        ]
-        study = Study(studies[0], studies[1], base, space, storage)
+            for part, pruner in parts
+        )
+        study = Study(search, finals, base, space, storage)
         _agree(study, about)
         return study
 
-    failures = (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError)
     try:
         with quietly():
             return _patiently(joined)
-    except (*failures, RuntimeError, OSError, LookupError) as error:
+    except (
+        *(SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError),
+        *(RuntimeError, OSError, LookupError),
+    ) as error:
         raise RunError(
             f"Cannot open the study's storage: {_first_line(error)}",
             expected="an address such as sqlite:///study.db, and a database that answers, or "
@@ -149,31 +129,26 @@ def _patiently(joined: Callable[[], Study]) -> Study:
     return joined()
 
 
-def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage | Journal:
-    import optuna
-
-    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
-    if url.startswith(_JOURNAL):
-        from candid.training.tuning.journal import Journal
-
-        path = Path(url.removeprefix(_JOURNAL))
-        return Journal(path, interval=heartbeat, grace=grace, stale=again)
-    return _database(url, heartbeat, grace, again)
-
-
-def _database(url: str, heartbeat: int, grace: int, again: Any) -> optuna.storages.RDBStorage:
+def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage | SharedJournal:
     import optuna
     from sqlalchemy import Connection, event
 
+    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
+    if url.startswith(_JOURNAL):
+        from candid.training.tuning.journal import SharedJournal
+
+        path = Path(url.removeprefix(_JOURNAL))
+        return SharedJournal(path, interval=heartbeat, grace=grace, stale=again)
+    is_sqlite = url.startswith("sqlite")
     storage = optuna.storages.RDBStorage(
         url,
         # Several processes write to one file: each waits for its turn.
-        engine_kwargs={"connect_args": {"timeout": 120}} if _is_sqlite(url) else None,
+        engine_kwargs={"connect_args": {"timeout": 120}} if is_sqlite else None,
         heartbeat_interval=heartbeat,
         grace_period=grace,
         heartbeat_stale_trial_callback=again,
     )
-    if _is_sqlite(url):
+    if is_sqlite:
         # SQLite locks nothing when a row is only read, so two processes could both read that a
         # trial waits, and both begin it. This way each transaction has the file for itself.
         @event.listens_for(storage.engine, "begin")
@@ -209,10 +184,6 @@ def quietly() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def _is_sqlite(url: str) -> bool:
-    return url.startswith("sqlite")
 
 
 def _first_line(error: BaseException) -> str:
@@ -256,56 +227,17 @@ def _pruner(base: Config) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _sampler(config: TuneConfig, space: Space) -> optuna.samplers.BaseSampler:
-    """A sampler whose draws depend on the seed and the trial's number alone."""
+def draw_by_number(study: Study, trial: optuna.Trial) -> None:
+    """Let what is suggested for a trial depend on the study's seed and the trial's number alone."""
     import optuna
 
-    class ByNumber(optuna.samplers.BaseSampler):
-        """Optuna's, made anew for every trial."""
-
-        inner: optuna.samplers.BaseSampler
-
-        def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-            words = np.random.SeedSequence([config.seed, trial.number])
-            seed = int(words.generate_state(1)[0])
-            if config.sampler == "random":
-                self.inner = optuna.samplers.RandomSampler(seed)
-            else:
-                self.inner = optuna.samplers.TPESampler(n_startup_trials=config.startup, seed=seed)
-            self.inner.before_trial(study, trial)
-
-        def infer_relative_search_space(
-            self, study: optuna.Study, trial: FrozenTrial
-        ) -> dict[str, BaseDistribution]:
-            return self.inner.infer_relative_search_space(study, trial)
-
-        def sample_relative(
-            self,
-            study: optuna.Study,
-            trial: FrozenTrial,
-            search_space: dict[str, BaseDistribution],
-        ) -> dict[str, Any]:
-            return self.inner.sample_relative(study, trial, search_space)
-
-        def sample_independent(
-            self,
-            study: optuna.Study,
-            trial: FrozenTrial,
-            param_name: str,
-            param_distribution: BaseDistribution,
-        ) -> Any:
-            return self.inner.sample_independent(study, trial, param_name, param_distribution)
-
-        def after_trial(
-            self,
-            study: optuna.Study,
-            trial: FrozenTrial,
-            state: optuna.trial.TrialState,
-            values: Sequence[float] | None,
-        ) -> None:
-            self.inner.after_trial(study, trial, state, values)
-
-    return ByNumber()
+    words = np.random.SeedSequence([study.tune.seed, trial.number])
+    seed = int(words.generate_state(1)[0])
+    study.search.sampler = (
+        optuna.samplers.RandomSampler(seed)
+        if study.tune.sampler == "random"
+        else optuna.samplers.TPESampler(n_startup_trials=study.tune.startup, seed=seed)
+    )
 
 
 # --- trials -------------------------------------------------------------------------------------
@@ -381,6 +313,11 @@ def one(
 def alive(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that wait, run or are finished, in the order of their numbers."""
     return [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
+
+
+def complete(part: optuna.Study) -> list[FrozenTrial]:
+    """The trials that were neither pruned nor given up, in the order of their numbers."""
+    return [t for t in part.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
 
 
 def was_queued(study: optuna.Study, trial: optuna.Trial) -> bool:

@@ -5,6 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
@@ -13,21 +14,14 @@ from candid.models.device import placed
 from candid.models.forward import Images, forward, logits
 from candid.models.networks import build
 from candid.settings import TrainConfig
+from candid.stats.metrics import weighted_f1_of_answers as weighted_f1
 from candid.training import checkpoint
 from candid.training.batches import orders
+from candid.training.loop import Curve, due, seeded, side_at, start, train_in_steps
+from candid.training.loss import Loss, class_weights
 from candid.training.mixing import Mixture
 from candid.training.optimizers import learning_rate
-from candid.training.state import State
-from candid.training.train import (
-    Loss,
-    Task,
-    class_weights,
-    due,
-    seeded,
-    side_at,
-    start,
-    train,
-)
+from candid.training.state import Task, TrainingState
 from plain import PLAIN
 
 STILL = dataclasses.replace(PLAIN.augment, flip=0, rotation=0, perspective=0, erase=0)
@@ -60,7 +54,7 @@ def network(seed=0, side=12):
 
 def trained(config=FAST, augmentation=CHANGED, **more):
     state = start(network(config.seed), config)
-    rows = list(train(task(), state, config, augmentation, quiet=True, **more))
+    rows = list(train_in_steps(task(), state, config, augmentation, quiet=True, **more))
     return state, rows
 
 
@@ -122,12 +116,12 @@ def test_going_on_from_a_checkpoint_is_exact(tmp_path, stop):
     whole, whole_rows = trained(config)
     path = tmp_path / "state.safetensors"
     killed = start(network(config.seed), config)
-    for row in train(task(), killed, config, PLAIN.augment, save_to=path, quiet=True):
+    for row in train_in_steps(task(), killed, config, PLAIN.augment, save_to=path, quiet=True):
         if row.step >= stop:
             break
     again = start(network(99), config)  # its fresh weights must not matter
-    checkpoint.load(path, again)
-    rows = list(train(task(), again, config, PLAIN.augment, quiet=True))
+    checkpoint.restore(path, again)
+    rows = list(train_in_steps(task(), again, config, PLAIN.augment, quiet=True))
     assert same(whole, again)
     assert all(torch.equal(whole.best[k], again.best[k]) for k in whole.best)
     assert (whole.best_step, whole.best_f1) == (again.best_step, again.best_f1)
@@ -143,12 +137,14 @@ def test_going_on_from_a_checkpoint_is_exact(tmp_path, stop):
 def test_a_checkpoint_comes_by_time_before_it_comes_by_batches(tmp_path):
     config = dataclasses.replace(FAST, checkpoints=1, evaluations=12, checkpoint_seconds=1e-9)
     path = tmp_path / "state.safetensors"
-    for _ in train(task(), start(network(), config), config, CHANGED, save_to=path, quiet=True):
+    for _ in train_in_steps(
+        task(), start(network(), config), config, CHANGED, save_to=path, quiet=True
+    ):
         break
     again, (whole, _) = start(network(99), config), trained(config)
-    checkpoint.load(path, again)
+    checkpoint.restore(path, again)
     assert again.step == 1
-    list(train(task(), again, config, CHANGED, quiet=True))
+    list(train_in_steps(task(), again, config, CHANGED, quiet=True))
     assert same(whole, again)
 
 
@@ -173,8 +169,9 @@ def test_the_time_of_a_checkpoint(monkeypatch, seconds, slow, saved):
     saver, silent = checkpoint.Saver("here", seconds), checkpoint.Saver(None, seconds)
     while now < 120:
         was = now
-        saver(None, due=now == 75)
-        silent(None, due=True)
+        if saver.wants(due=now == 75):
+            saver(None)
+        assert not silent.wants(due=True)
         now += now == was
     assert found == saved
 
@@ -224,17 +221,17 @@ def test_going_on_is_exact_for_other_optimisers_and_for_buffers(tmp_path, optimi
                 torch.nn.Linear(800, 2),
             )
         net = placed(net, torch.device("cpu"))
-        return State(net, optimizer(net.parameters()))
+        return TrainingState(net, optimizer(net.parameters()))
 
     whole = fresh(0)
-    list(train(task(), whole, config, CHANGED, quiet=True))
+    list(train_in_steps(task(), whole, config, CHANGED, quiet=True))
     path = tmp_path / "state.safetensors"
-    for row in train(task(), fresh(0), config, CHANGED, save_to=path, quiet=True):
+    for row in train_in_steps(task(), fresh(0), config, CHANGED, save_to=path, quiet=True):
         if row.step == 5:
             break
     again = fresh(99)
-    checkpoint.load(path, again)
-    list(train(task(), again, config, CHANGED, quiet=True))
+    checkpoint.restore(path, again)
+    list(train_in_steps(task(), again, config, CHANGED, quiet=True))
     assert same(whole, again)  # the running means of the batch norm among them
     assert whole.network[1].num_batches_tracked == 12
     kept, theirs = checkpoint._flat(whole.optimizer), checkpoint._flat(again.optimizer)
@@ -245,7 +242,10 @@ def test_going_on_is_exact_for_other_optimisers_and_for_buffers(tmp_path, optimi
 
 def test_a_finished_training_has_nothing_left_to_do():
     state, _ = trained(dataclasses.replace(FAST, steps=3))
-    assert list(train(task(), state, dataclasses.replace(FAST, steps=2), STILL, quiet=True)) == []
+    assert (
+        list(train_in_steps(task(), state, dataclasses.replace(FAST, steps=2), STILL, quiet=True))
+        == []
+    )
 
 
 def test_only_the_own_device_is_seeded(monkeypatch):
@@ -270,7 +270,7 @@ def test_checkpoint_of_another_network_is_refused(tmp_path):
     state, _ = trained(dataclasses.replace(FAST, steps=1))
     checkpoint.save(path, state)
     with pytest.raises(RunError, match=r"state\.safetensors is damaged or comes from another"):
-        checkpoint.load(path, start(network(side=16), FAST))
+        checkpoint.restore(path, start(network(side=16), FAST))
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x80\x04." * 10])
@@ -278,7 +278,7 @@ def test_damaged_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "state.safetensors"
     path.write_bytes(content)
     with pytest.raises(RunError, match=r"state\.safetensors is damaged or comes from another"):
-        checkpoint.load(path, start(network(), FAST))
+        checkpoint.restore(path, start(network(), FAST))
 
 
 def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(tmp_path):
@@ -302,6 +302,19 @@ def test_a_loss_that_is_not_finite_stops_training():
     config = dataclasses.replace(FAST, learning_rate=1e30)
     with pytest.raises(TrainingError, match="loss of batch"):
         trained(config)
+
+
+def test_nothing_is_read_off_the_device_between_evaluations(monkeypatch):
+    read, steps = Curve.read, []
+
+    def counted(self):
+        steps.append(self.state.step)
+        read(self)
+
+    monkeypatch.setattr(Curve, "read", counted)
+    state, _ = trained()
+    assert steps == [4, 8, 12]
+    assert [row.step for row in state.history] == list(range(1, 13))
 
 
 def test_every_image_once_per_epoch_and_orders_differ():
@@ -342,6 +355,14 @@ def test_class_weights_are_scikit_learn_s():
     assert class_weights(data, TrainConfig(class_weights="none")).tolist() == [1, 1]
 
 
+def test_weighted_f1_is_scikit_learn_s():
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 7):
+        label, prediction = rng.integers(0, classes, (2, 50))
+        expected = f1_score(label, prediction, average="weighted")
+        assert weighted_f1(label, prediction) == pytest.approx(expected, abs=1e-12)
+
+
 def test_bfloat16_is_near_float32():
     net, data = network().eval(), task()
     batch = data.images.batch(np.arange(10), torch.device("cpu"))
@@ -378,15 +399,15 @@ def deep(seed=0):
 
 def test_going_on_with_everything_is_exact(tmp_path):
     whole = start(deep(), EVERYTHING)
-    list(train(task(side=16), whole, EVERYTHING, CHANGED, quiet=True))
+    list(train_in_steps(task(side=16), whole, EVERYTHING, CHANGED, quiet=True))
     path = tmp_path / "state.safetensors"
     killed = start(deep(), EVERYTHING)
-    for row in train(task(side=16), killed, EVERYTHING, CHANGED, save_to=path, quiet=True):
+    for row in train_in_steps(task(side=16), killed, EVERYTHING, CHANGED, save_to=path, quiet=True):
         if row.step == 5:
             break
     again = start(deep(99), EVERYTHING)
-    checkpoint.load(path, again)
-    list(train(task(side=16), again, EVERYTHING, CHANGED, quiet=True))
+    checkpoint.restore(path, again)
+    list(train_in_steps(task(side=16), again, EVERYTHING, CHANGED, quiet=True))
     assert same(whole, again)
     ours, theirs = again.averaged.state_dict(), whole.averaged.state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
@@ -402,7 +423,7 @@ def test_the_average_is_that_of_torch():
         use_buffers=True,
     )
     theirs.n_averaged += 1  # the fresh weights are the first of the average
-    for _ in train(
+    for _ in train_in_steps(
         task(side=16), state, dataclasses.replace(config, evaluations=12), STILL, quiet=True
     ):
         theirs.update_parameters(state.network)
@@ -419,7 +440,7 @@ def test_the_average_is_what_is_measured_and_kept():
     config = dataclasses.replace(FAST, average=0.5)
     state = start(network(), config)
     data = task()
-    rows = list(train(data, state, config, STILL, quiet=True))
+    rows = list(train_in_steps(data, state, config, STILL, quiet=True))
     output = logits(
         state.averaged, data.images, data.validation, device=torch.device("cpu"), bfloat16=False
     )
@@ -451,8 +472,8 @@ def test_training_stops_when_patience_ends(tmp_path):
     assert state.best_step == 1  # nothing is ever better than the first
     assert [r.step for r in rows] == [1, 2, 3, 4]
     again = start(network(), config)
-    checkpoint.load(tmp_path / "state.safetensors", again)
-    assert list(train(task(), again, config, CHANGED, quiet=True)) == []
+    checkpoint.restore(tmp_path / "state.safetensors", again)
+    assert list(train_in_steps(task(), again, config, CHANGED, quiet=True)) == []
 
 
 @pytest.mark.parametrize("full", [64, 50, 40])
@@ -471,7 +492,7 @@ def test_small_images_are_what_the_network_gets():
     net = deep()
     net.register_forward_pre_hook(lambda m, x: seen.append(x[0].shape[-1]) if m.training else None)
     config = dataclasses.replace(FAST, first_side=8, grown=0.5)
-    list(train(task(side=16), start(net, config), config, CHANGED, quiet=True))
+    list(train_in_steps(task(side=16), start(net, config), config, CHANGED, quiet=True))
     assert seen == [8] * 6 + [16] * 6
 
 
@@ -504,7 +525,7 @@ def test_the_first_loss_weighs_every_group_the_same():
     config = dataclasses.replace(BALANCED, steps=1, batch_size=160, evaluations=1)
     state = start(network(), config, data)
     before = {k: v.clone() for k, v in state.network.state_dict().items()}
-    list(train(data, state, config, STILL, quiet=True))
+    list(train_in_steps(data, state, config, STILL, quiet=True))
     net = network()
     net.load_state_dict(before)
     rows = next(orders(data.train, 0, config))
@@ -526,14 +547,14 @@ def test_going_on_with_balance_is_exact(tmp_path, balance):
     config = dataclasses.replace(BALANCED, balance=balance)
     data, path = grouped(), tmp_path / "state.safetensors"
     whole = start(network(), config, data)
-    list(train(data, whole, config, CHANGED, quiet=True))
+    list(train_in_steps(data, whole, config, CHANGED, quiet=True))
     killed = start(network(), config, data)
-    for row in train(data, killed, config, CHANGED, save_to=path, quiet=True):
+    for row in train_in_steps(data, killed, config, CHANGED, save_to=path, quiet=True):
         if row.step == 5:
             break
     again = start(network(99), config, data)
-    checkpoint.load(path, again)
-    list(train(data, again, config, CHANGED, quiet=True))
+    checkpoint.restore(path, again)
+    list(train_in_steps(data, again, config, CHANGED, quiet=True))
     assert same(whole, again)
     if balance == "dro":
         assert torch.equal(whole.dro.weight, again.dro.weight)

@@ -1,0 +1,50 @@
+"""Every setting, its default, and the sentence that explains it: one frozen dataclass per stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from candid.errors import ConfigError
+from candid.settings.bounds import setting as setting
+from candid.settings.making import AugmentConfig as AugmentConfig
+from candid.settings.making import DataConfig as DataConfig
+from candid.settings.making import TrainConfig as TrainConfig
+from candid.settings.measuring import MAP_METHODS as MAP_METHODS
+from candid.settings.measuring import MASK_FILLS as MASK_FILLS
+from candid.settings.measuring import AuditConfig as AuditConfig
+from candid.settings.measuring import EvaluateConfig as EvaluateConfig
+from candid.settings.measuring import ExplainConfig as ExplainConfig
+from candid.settings.network import NETWORKS as NETWORKS
+from candid.settings.network import DeepConfig as DeepConfig
+from candid.settings.network import NetworkConfig as NetworkConfig
+from candid.settings.network import OwnConfig as OwnConfig
+from candid.settings.network import ensemble_size as ensemble_size
+from candid.settings.using import PredictConfig as PredictConfig
+from candid.settings.using import ServeConfig as ServeConfig
+from candid.settings.using import TuneConfig as TuneConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of a run; the defaults are those of the recipe `deep`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=DeepConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
+
+    def __post_init__(self) -> None:
+        members = ensemble_size(self.network)
+        if self.train.batch_size < 2 * members:
+            raise ConfigError(
+                f"train.batch_size = {self.train.batch_size} is too few for network.members = "
+                f"{members}, which divide each batch.",
+                expected="two images for each network",
+                todo="raise train.batch_size or lower network.members",
+            )

@@ -1,0 +1,27 @@
+"""How a setting is written: a default, the sentence that explains it, and its bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import field
+from typing import Any
+
+MOST_PIXELS = 10**9  # 3 GB once decoded
+LARGEST_SEED = 2**32 - 1  # what every generator of random numbers takes
+
+
+def setting(
+    default: Any,
+    explanation: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with its explanation and the values that it may take.
+
+    Every number has both bounds: what lies beyond is refused before any data is read. `choices`
+    are for words that no `Literal` names.
+    """
+    about = {"explanation": explanation, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=about)

@@ -1,0 +1,237 @@
+"""Settings of the data and of training."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from candid.errors import ConfigError
+from candid.settings.bounds import LARGEST_SEED, MOST_PIXELS, setting
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which images, and how they become an array."""
+
+    target: str = setting("", "the label to learn; empty: the layout's own")
+    layout: str = setting("", "how the data lies on disk; empty: recognised")
+    side: int = setting(64, "pixels per side of the square that the network sees", 8, 1024)
+    fit: Literal["stretch", "crop", "pad"] = setting(
+        "stretch",
+        "how a picture becomes a square: stretch it, crop its centre, or pad it with its mean",
+    )
+    attributes: tuple[str, ...] = setting((), "the attributes to audit; empty: every other column")
+    image_folder: str = setting(
+        "", "table, celeba, fairface: where the pictures lie; empty: beside their labels"
+    )
+    encoding: str = setting(
+        "", "how a table is encoded, such as latin-1; empty: UTF-8, or UTF-16 by its mark"
+    )
+    missing: tuple[str, ...] = setting(
+        ("NA", "N/A", "NaN", "null", "#N/A", "<NA>"),
+        "table: the words for a missing value, in any case; an empty cell always is one",
+    )
+    class_names: tuple[str, ...] = setting(
+        (), 'names for the classes: ["0=Female", "1=Male"]; two with one name become one'
+    )
+    exclude_classes: tuple[str, ...] = setting((), "classes whose images are left out")
+    path_column: str = setting("", "table: the column with the paths; empty: recognised")
+    split_column: str = setting("", "table: the column with the splits; empty: recognised")
+    identity_column: str = setting("", "table: the column that says who it is; empty: recognised")
+    validation_share: float = setting(
+        0.1, "share of the images for validation, where the data has no split", 0, 0.9
+    )
+    test_share: float = setting(
+        0.1, "share of the images for test, where the data has no split", 0, 0.9
+    )
+    max_bad_share: float = setting(
+        0.05, "more unreadable images than this share of all is an error", 0, 1
+    )
+    max_pixels: int = setting(
+        100_000_000, "an image that claims more pixels than this is listed as bad", 1, MOST_PIXELS
+    )
+    workers: int = setting(0, "processes that decode images; 0: one per core", 0, 1024)
+    stream: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "shards: train from a stream of them, without a pack; auto: where a pack would not fit on "
+        "the disk",
+    )
+    stream_buffer: int = setting(
+        8192, "encoded pictures in memory, from which a stream draws at random", 1, 10**7
+    )
+    stream_sample: int = setting(
+        20_000,
+        "training pictures of a stream that are packed all the same, to normalise by and to look "
+        "at",
+        1,
+        10**8,
+    )
+
+    def __post_init__(self) -> None:
+        if self.image_folder:  # a run that goes on elsewhere must find the same folder
+            absolute = os.path.abspath(os.path.expanduser(self.image_folder))
+            object.__setattr__(self, "image_folder", absolute)
+        try:
+            "".encode(self.encoding or "utf-8")
+        except LookupError as error:
+            raise ConfigError(
+                f"data.encoding = {self.encoding!r} is not possible: {error}.",
+                expected="an encoding that Python knows, such as latin-1, cp1252 or utf-16",
+                todo="set data.encoding",
+            ) from error
+        for word in self.class_names:
+            if not all(word.partition("=")):
+                raise ConfigError(
+                    f"data.class_names holds {word!r}.",
+                    expected="class=name, such as 0=Female",
+                    todo="set data.class_names",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """What happens to every image of every training batch anew."""
+
+    flip: float = setting(0.5, "probability of a horizontal flip", 0, 1)
+    rotation_degrees: float = setting(5.0, "largest rotation either way", 0, 180)
+    rotation: float = setting(1.0, "probability of a rotation", 0, 1)
+    perspective_shift: float = setting(
+        0.05, "largest move of a corner, as a share of half the side", 0, 0.9
+    )
+    perspective: float = setting(0.5, "probability of a perspective change", 0, 1)
+    brightness: float = setting(
+        0.45, "most that is added to or taken from every channel, in standard deviations", 0, 10
+    )
+    contrast: float = setting(
+        0.3, "most that contrast rises or falls, as a share of what it is", 0, 1
+    )
+    saturation: float = setting(
+        0.3, "most that saturation rises or falls, as a share of what it is", 0, 1
+    )
+    erase: float = setting(0.5, "probability that each patch is erased", 0, 1)
+    erase_patches: int = setting(1, "patches per image", 0, 64)
+    erase_smallest: float = setting(0.02, "smallest patch, as a share of the image", 0, 1)
+    erase_largest: float = setting(0.05, "largest patch, as a share of the image", 0, 1)
+
+    def __post_init__(self) -> None:
+        if self.erase_smallest > self.erase_largest:
+            raise ConfigError(
+                f"augment.erase_smallest = {self.erase_smallest} is above "
+                f"augment.erase_largest = {self.erase_largest}.",
+                expected="the smallest patch no larger than the largest",
+                todo="set both",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """The training loop."""
+
+    steps: int = setting(635, "batches to train on", 1, 10**8)
+    batch_size: int = setting(256, "images per batch; one has no spread to normalise by", 2, 65_536)
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = setting(
+        "muon", "the optimiser; sgd is with Nesterov's momentum"
+    )
+    learning_rate: float = setting(4e-3, "learning rate, the highest of the schedule", 0, 100)
+    schedule: Literal["constant", "cosine"] = setting(
+        "cosine",
+        "the learning rate after the warm-up: constant, or falling to 0 along half a cosine",
+    )
+    warmup: float = setting(
+        0.15, "share of the steps in which the learning rate rises from 0", 0, 0.9
+    )
+    weight_decay: float = setting(
+        0.02, "decay of weights (adamw, sgd, muon); scales and offsets are left alone", 0, 100
+    )
+    average: float = setting(
+        0.99,
+        "decay of the moving average of the weights that is measured and kept; 0: no average",
+        0,
+        0.99999,
+    )
+    label_smoothing: float = setting(
+        0.1, "share of each label that is spread over all classes", 0, 0.9
+    )
+    mixup: float = setting(
+        0.0, "alpha of the beta distribution that two images are mixed by; 0: none", 0, 100
+    )
+    cutmix: float = setting(
+        0.0, "alpha of the beta distribution of a patch from another image; 0: none", 0, 100
+    )
+    first_side: int = setting(
+        0,
+        "pixels per side of the images at the start, growing to all of them; 0: all from the start",
+        0,
+        1024,
+    )
+    grown: float = setting(
+        0.6, "share of the steps after which images have their full size", 0.05, 1
+    )
+    patience: int = setting(
+        0, "stop after so many evaluations without a better one; 0: never", 0, 10**6
+    )
+    mirrored: bool = setting(
+        True, "average the logits of a picture and its mirror image wherever the model predicts"
+    )
+    class_weights: Literal["inverse", "none"] = setting(
+        "none", "weights of the loss: inverse class frequency in train, or none"
+    )
+    balance: Literal["none", "group", "dro"] = setting(
+        "none",
+        "what groups that are few weigh: group makes every combination of label and "
+        "balance_attributes weigh the same, dro follows the group with the highest loss; either "
+        "takes the place of class_weights",
+    )
+    balance_attributes: tuple[str, ...] = setting(
+        (), "the attributes whose combinations with the label are balanced"
+    )
+    evaluations: int = setting(
+        10, "how often, evenly spread, the whole validation set is measured", 1, 10**6
+    )
+    checkpoints: int = setting(20, "how often, evenly spread, the state is saved", 0, 10**6)
+    checkpoint_seconds: float = setting(
+        30.0,
+        "and so long after it was saved last, or 20 times as long as saving takes, whichever is "
+        "more; 0: never",
+        0,
+        86_400,
+    )
+    keep: Literal["best", "last"] = setting(
+        "last", "which weights the model has: of the best validation F1, or the last"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto",
+        "arithmetic: float32, bfloat16 with float32 weights, or auto: bfloat16 where the "
+        "processor has instructions for it",
+    )
+    compile: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "let torch.compile capture the step of one process: always, never, or auto: on a GPU, "
+        "where a small network would wait for its launches",
+    )
+    device: str = setting("auto", "auto, cpu, cuda, or one of several: cuda:1")
+    threads: int = setting(
+        0,
+        "processor threads, at most one per core; 0: as many as other programs leave cores idle "
+        "when the run begins; other numbers give other last digits, so a run keeps its own",
+        0,
+        1024,
+    )
+    seed: int = setting(0, "the same seed gives the same result", 0, LARGEST_SEED)
+
+    def __post_init__(self) -> None:
+        if self.balance == "none":
+            return
+        if not self.balance_attributes:
+            raise ConfigError(
+                f"train.balance = {self.balance!r} does not say between which groups.",
+                expected="the attributes that make the groups",
+                todo='set train.balance_attributes=["Eyeglasses"], for example',
+            )
+        if self.mixup or self.cutmix:
+            raise ConfigError(
+                f"train.balance = {self.balance!r} goes together with no mixtures of images.",
+                expected="train.mixup = 0 and train.cutmix = 0: a mixture belongs to two groups",
+                todo="set both to 0, or train.balance=none",
+            )

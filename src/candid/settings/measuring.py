@@ -1,0 +1,156 @@
+"""Settings of what is measured: evaluation, explanation and audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from candid.errors import ConfigError, did_you_mean
+from candid.settings.bounds import LARGEST_SEED, setting
+
+MAP_METHODS = (
+    *("gradient", "smoothgrad", "integrated_gradients"),
+    *("grad_cam", "occlusion", "rise"),
+)
+MASK_FILLS = ("mean", "blur", "noise", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """Figures and their intervals."""
+
+    draws: int = setting(1000, "bootstrap draws", 50, 100_000)
+    confidence: float = setting(0.95, "confidence of every interval", 0.5, 0.999)
+    reliability_bins: int = setting(15, "bins of the reliability diagram", 2, 100)
+    examples: int = setting(24, "surest mistakes and least sure images to keep", 0, 500)
+    seed: int = setting(0, "seed of the draws", 0, LARGEST_SEED)
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainConfig:
+    """What the network looks at, and how far the maps can be trusted."""
+
+    methods: tuple[str, ...] = setting(MAP_METHODS, "which maps to make")
+    images: int = setting(300, "images of the split to explain, drawn at random; 0: all", 0, 10**8)
+    split: Literal["train", "validation", "test"] = setting("validation", "whose images")
+    explained: Literal["prediction", "label"] = setting(
+        "prediction", "the class that a map speaks for: the network's answer, or the label"
+    )
+    groups: tuple[str, ...] = setting(
+        (), "attributes whose groups get a mean map each; empty: those that go most with the label"
+    )
+    max_groups: int = setting(12, "how many such attributes, where none are named", 0, 1000)
+    min_group: int = setting(30, "images that a group needs for a mean map", 2, 10**8)
+    examples: int = setting(12, "images whose own maps are kept", 0, 500)
+    regions: str = setting(
+        "auto",
+        "where the parts of the face are: auto, none, celeba, a file with masks or points (.npz), "
+        "or five points in shares of width and height: eyes, nose, corners of the mouth",
+    )
+    smoothgrad_samples: int = setting(12, "SmoothGrad: noisy copies per image", 1, 1000)
+    smoothgrad_noise: float = setting(
+        0.15, "SmoothGrad: standard deviation, as a share of the image's range", 0, 2
+    )
+    integration_steps: int = setting(16, "integrated gradients: steps of the path", 1, 1000)
+    occlusion_window: float = setting(
+        0.25, "occlusion: the patch's side, as a share of the image's", 0.01, 0.9
+    )
+    occlusion_stride: float = setting(
+        0.125, "occlusion: the step between patches, as a share of the image's side", 0.01, 1
+    )
+    rise_masks: int = setting(100, "RISE: random masks", 2, 100_000)
+    rise_cells: int = setting(5, "RISE: cells of a mask per side", 2, 64)
+    rise_kept: float = setting(0.5, "RISE: share of cells that are kept", 0.05, 0.95)
+    check_images: int = setting(
+        64, "images on which the maps are checked; 0: no checks, no badges", 0, 10**6
+    )
+    curve_steps: int = setting(10, "steps of the deletion and insertion curves", 2, 200)
+    max_similarity: float = setting(
+        0.5,
+        "highest rank correlation with the maps of randomised weights at which a method passes",
+        0,
+        1,
+    )
+    min_stability: float = setting(
+        0.5, "lowest rank correlation with the maps of slightly noisy images", 0, 1
+    )
+    max_gap: float = setting(
+        0.05,
+        "integrated gradients: largest gap of completeness, as a share of the difference",
+        0,
+        10,
+    )
+    fills: tuple[str, ...] = setting(
+        ("mean", "blur", "other"), f"what a masked region is filled with: {', '.join(MASK_FILLS)}"
+    )
+    batch_size: int = setting(
+        0, "images and their copies per pass of the network; 0: what suits the device", 0, 65_536
+    )
+    draws: int = setting(1000, "bootstrap draws", 50, 100_000)
+    confidence: float = setting(0.95, "confidence of every interval", 0.5, 0.999)
+    seed: int = setting(0, "the same seed gives the same maps", 0, LARGEST_SEED)
+
+    def __post_init__(self) -> None:
+        for name, given, known in (
+            ("methods", self.methods, MAP_METHODS),
+            ("fills", self.fills, MASK_FILLS),
+        ):
+            strange = [word for word in given if word not in known]
+            if strange or len(set(given)) < len(given):
+                raise ConfigError(
+                    f"explain.{name} = {list(given)} is not possible.",
+                    expected=f"some of, each once: {', '.join(known)}",
+                    todo=did_you_mean(strange[0], known) if strange else f"set explain.{name}",
+                )
+        if not self.methods:
+            raise ConfigError(
+                "explain.methods is empty.",
+                expected=f"at least one of: {', '.join(MAP_METHODS)}",
+                todo="set explain.methods",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """For whom the model fails."""
+
+    splits: tuple[str, ...] = setting(
+        ("test",), "which splits to audit: train, validation, test; the first is the one to read"
+    )
+    attributes: tuple[str, ...] = setting((), "which attributes to audit; empty: all")
+    smallest: int = setting(
+        10, "people (or images, where nobody knows who is who) that a group needs", 2, 10**8
+    )
+    most_values: int = setting(
+        50, "attributes with more values than this are left out: they look like names", 2, 10_000
+    )
+    false_discovery_rate: float = setting(
+        0.05, "share of the gaps found that may be chance", 0.0001, 0.5
+    )
+    pairs: bool = setting(True, "look at every pair of values of two attributes")
+    intersections: int = setting(200, "pairs of values to list at most", 0, 100_000)
+    slices: int = setting(10, "slices to search for; 0: no search", 0, 100)
+    slice_conditions: int = setting(3, "values that make a slice at most", 1, 3)
+    slice_share: float = setting(
+        0.01, "smallest slice, as a share of the images (and at least 32)", 0, 0.5
+    )
+    shortcut_association: float = setting(
+        0.2, "an attribute may be a shortcut from this association with the label on", 0, 1
+    )
+    findings: int = setting(40, "findings to tell of at most, the surest first", 1, 10_000)
+    examples: int = setting(12, "surest mistakes to keep per finding", 0, 100)
+    more: bool = setting(True, "abstention, label noise and adjusted gaps, too")
+    reliability_bins: int = setting(15, "bins of the calibration error", 2, 100)
+    draws: int = setting(1000, "bootstrap draws", 50, 100_000)
+    confidence: float = setting(0.95, "confidence of every interval", 0.5, 0.999)
+    seed: int = setting(0, "seed of the draws", 0, LARGEST_SEED)
+
+    def __post_init__(self) -> None:
+        known = ("train", "validation", "test")
+        strange = [word for word in self.splits if word not in known]
+        if strange or not self.splits or len(set(self.splits)) < len(self.splits):
+            raise ConfigError(
+                f"audit.splits = {list(self.splits)} is not possible.",
+                expected=f"one or more of, each once: {', '.join(known)}",
+                todo=did_you_mean(strange[0], known) if strange else "set audit.splits",
+            )

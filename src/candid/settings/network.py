@@ -1,0 +1,91 @@
+"""Settings of the network: a small dataclass for each, told apart by their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from candid.settings.bounds import setting
+
+
+def _name(name: str) -> Any:
+    return setting(name, "which network; own: a module that Python handed in")
+
+
+def _width() -> Any:
+    about = "deep, vit: channels of the first stage, or of a token; 0: the network's own"
+    return setting(0, about, 0, 1024)
+
+
+def _depth() -> Any:
+    about = "deep, vit: residual blocks per stage, or of attention; 0: the network's own"
+    return setting(0, about, 0, 32)
+
+
+@dataclass(frozen=True)
+class PlainConfig:
+    """The network."""
+
+    name: Literal["plain"] = _name("plain")
+
+
+@dataclass(frozen=True)
+class DeepConfig:
+    """The network."""
+
+    name: Literal["deep"] = _name("deep")
+    width: int = _width()
+    depth: int = _depth()
+    members: int = setting(1, "deep: networks that share each batch and answer together", 1, 16)
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """The network."""
+
+    name: Literal["vit"] = _name("vit")
+    width: int = _width()
+    depth: int = _depth()
+    drop: float = setting(0.1, "vit: how often the last block is passed by", 0, 0.9)
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """The network."""
+
+    name: Literal["features"] = _name("features")
+    features: Literal["hog", "eigenfaces", "both"] = setting(
+        "both", "features: histograms of oriented gradients, eigenfaces, or both side by side"
+    )
+    classifier: Literal["logistic", "svm"] = setting(
+        "logistic", "features: logistic regression, or a linear support vector machine"
+    )
+    components: int = setting(400, "features: how many eigenfaces", 1, 6000)
+    cell: int = setting(8, "features: pixels per side of the cells of gradients", 2, 512)
+
+
+@dataclass(frozen=True)
+class TimmConfig:
+    """The network."""
+
+    name: Literal["timm"] = _name("timm")
+    model: str = setting("", "timm: the name of the model in that library")
+
+
+@dataclass(frozen=True)
+class OwnConfig:
+    """The network."""
+
+    name: Literal["own"] = _name("own")
+
+
+NetworkConfig = PlainConfig | DeepConfig | ViTConfig | FeaturesConfig | TimmConfig | OwnConfig
+NETWORKS: dict[str, type[NetworkConfig]] = {
+    kind().name: kind
+    for kind in (PlainConfig, DeepConfig, ViTConfig, FeaturesConfig, TimmConfig, OwnConfig)
+}
+
+
+def ensemble_size(network: NetworkConfig) -> int:
+    """How many networks share each batch and answer together."""
+    return network.members if isinstance(network, DeepConfig) else 1

@@ -1,0 +1,296 @@
+"""The training loop, readable from top to bottom.
+
+Everything random in a step comes from the seed and the step's number alone, so a run that was
+killed and goes on from a checkpoint draws what it would have drawn: the same batches, the same
+changes of every image, the same dropout. So do several processes that train together: each takes
+its share of every batch, and all have the same loss (`distributed`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from candid.errors import ConfigError, TrainingError
+from candid.models.device import captured, pick_device, placed, uses_bfloat16
+from candid.models.forward import forward, logits
+from candid.progress import progress
+from candid.records import HistoryRow
+from candid.settings import AugmentConfig, TrainConfig
+from candid.stats.metrics import weighted_f1_of_answers
+from candid.training import checkpoint
+from candid.training.augment import augment
+from candid.training.balance import GroupDRO, group_cells
+from candid.training.batches import feed_of
+from candid.training.distributed import Team, team
+from candid.training.loss import Loss, measured
+from candid.training.mixing import mix, unmixed
+from candid.training.optimizers import learning_rate, optimizer_of
+from candid.training.state import Task, TrainingState
+
+_MOST_UNREAD = 64  # steps whose losses wait on the device, so that one that diverged ends soon
+
+
+def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> TrainingState:
+    """A network about to be trained, on the device that the settings name.
+
+    `task` is needed where groups are followed (`train.balance = "dro"`).
+    """
+    device = pick_device(config.device)
+    network = placed(network, device)
+    averaged = copy.deepcopy(network).requires_grad_(False).eval() if config.average else None
+    dro = None
+    if config.balance == "dro" and task is not None:
+        dro = GroupDRO(group_cells(*task.groups)[1], device=device)
+    return TrainingState(network, optimizer_of(network, config), averaged, dro)
+
+
+def train_in_steps(
+    task: Task,
+    state: TrainingState,
+    config: TrainConfig,
+    augmentation: AugmentConfig,
+    *,
+    save_to: Path | None = None,
+    quiet: bool = False,
+) -> Iterator[HistoryRow]:
+    """Train `state` from where it is to `config.steps`; yield a record at every evaluation.
+
+    `state.history` has a row for every step by then. With `save_to`, the state is saved there at
+    regular steps and times; `checkpoint.restore` and this function then go on as if nothing had
+    happened, to the bit on a CPU with the same number of threads. Processes that have joined train
+    together: each calls this function with the same. Raises a TrainingError when the loss is no
+    longer finite, and a DataError where too many streamed images cannot be read.
+    """
+    us, device = team(), state.device
+    task = replace(task, images=task.images.resident(device))
+    loss_of = BatchLoss(task, state, config, augmentation, us)
+    curve, save = Curve(task, state), checkpoint.Saver(save_to, config.checkpoint_seconds)
+    work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
+    batches = feed_of(task, config, device, us, quiet).batches(state.step)
+    left = 0 if stale(state, config) else max(0, config.steps - state.step)
+    with work as bar, contextlib.closing(batches):
+        for rows, batch in islice(batches, left):
+            rate = learning_rate(state.step, config)
+            loss, output = loss_of(batch, rows)
+            _descend(state, loss, rate)
+            _average(state, config.average)
+            state.step += 1
+            curve.add(rows, rate, loss, output)
+            evaluated = due(state.step, config.steps, config.evaluations)
+            if evaluated:
+                row = curve.evaluate(loss_of.balance.classes, config, us)
+                bar.note(f"loss {row.train_loss:.3f}, F1 {row.validation_f1:.4f}")
+            bar.update()
+            if save.wants(due=due(state.step, config.steps, config.checkpoints)):
+                curve.read()
+                save(state)
+            if evaluated:
+                yield row
+                if stale(state, config):
+                    return
+
+
+class BatchLoss:
+    """A batch's way through the network, by all processes together, and its loss."""
+
+    def __init__(
+        self,
+        task: Task,
+        state: TrainingState,
+        config: TrainConfig,
+        augmentation: AugmentConfig,
+        us: Team,
+    ) -> None:
+        us.check_enough(
+            images_per_batch=min(config.batch_size, len(task.train)),
+            validation_images=len(task.validation),
+        )
+        self.task, self.state, self.config, self.augmentation = task, state, config, augmentation
+        self.us, self.device = us, state.device
+        self.network = us.shared(state.network)
+        if us.size == 1:  # a process among several replaces functions while it computes
+            self.network = captured(self.network, config.compile, self.device)
+        self.bfloat16 = uses_bfloat16(config.precision, self.device)
+        self.balance = Loss(task, config, state.dro, self.device)
+
+    def __call__(self, batch: Tensor, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """The loss of a whole batch with its graph, and (rows, classes) logits.
+
+        `batch` is this process's share of its images, `rows` are those of all.
+        """
+        config, us, step, n = self.config, self.us, self.state.step, len(rows)
+        labels = torch.from_numpy(self.task.label[rows].astype(np.int64)).to(self.device)
+        own = [self.device] if self.device.type == "cuda" else []
+        # The caller's random numbers stay as they were: dropout draws inside the fork.
+        with torch.random.fork_rng(devices=own), us.whole(n) as mine:
+            generator = seeded(config.seed, step, self.device)
+            side = side_at(step, config, self.task.images.side)
+            batch, mixture = augment(batch, self.augmentation, generator, side), unmixed(labels)
+            if config.mixup or config.cutmix:  # with images of other processes, too
+                batch, mixture = mix(us.gather(batch, n), labels, config, generator)
+                batch = batch[mine]
+            self.state.network.train()
+            output = us.gather(forward(self.network, batch, self.bfloat16), n)
+        return self.balance(output, mixture, rows), output
+
+
+@dataclass(eq=False)
+class Curve:
+    """The history of a training: a row for every step.
+
+    Loss and answers of a step stay on the device until somebody asks: to read them in every step
+    would be to wait for it in every step.
+    """
+
+    task: Task
+    state: TrainingState
+    unread: list[tuple[HistoryRow, NDArray[np.intp], Tensor, Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        history = self.state.history
+        self.began = time.monotonic() - (history[-1].seconds if history else 0.0)
+
+    def add(self, rows: NDArray[np.intp], rate: float, loss: Tensor, output: Tensor) -> None:
+        """Note a step that is done."""
+        row = HistoryRow(
+            step=self.state.step,
+            images=self.state.step * len(rows),  # every batch has the same size
+            seconds=time.monotonic() - self.began,
+            learning_rate=rate,
+            train_loss=math.nan,
+            train_f1=math.nan,
+        )
+        self.unread.append((row, rows, loss.detach(), output.detach().argmax(1)))
+        if len(self.unread) == _MOST_UNREAD:
+            self.read()
+
+    def read(self) -> None:
+        """Bring the history up to date; raise a TrainingError where a loss is not finite."""
+        if not self.unread:
+            return
+        rows, images, losses, answers = zip(*self.unread, strict=True)
+        self.unread = []
+        predictions = torch.stack(answers).cpu().numpy()
+        for row, some, loss, prediction in zip(
+            rows, images, torch.stack(losses).tolist(), predictions, strict=True
+        ):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"The loss of batch {row.step} is {loss}.",
+                    expected="a finite number",
+                    todo="lower train.learning_rate, or set train.precision=float32",
+                )
+            f1 = weighted_f1_of_answers(self.task.label[some], prediction)
+            self.state.history.append(replace(row, train_loss=loss, train_f1=f1))
+
+    def evaluate(self, weights: Tensor, config: TrainConfig, us: Team) -> HistoryRow:
+        """The last step's row, with what all validation images say; the best weights are kept."""
+        self.read()
+        state, rows = self.state, self.task.validation
+        own = logits(
+            state.measured,
+            self.task.images,
+            rows[us.share(len(rows))],
+            device=state.device,
+            bfloat16=uses_bfloat16(config.precision, state.device),
+            mirrored=config.mirrored,
+        )
+        output = us.gather(torch.from_numpy(own).to(state.device), len(rows)).cpu().numpy()
+        loss, f1, accuracy = measured(output, self.task.label[rows], weights)
+        row = replace(
+            state.history[-1], validation_loss=loss, validation_f1=f1, validation_accuracy=accuracy
+        )
+        state.history[-1] = row
+        state.keep_best(row)
+        return row
+
+
+def _descend(state: TrainingState, loss: Tensor, rate: float) -> None:
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    state.optimizer.step()
+
+
+@torch.no_grad()
+def _average(state: TrainingState, decay: float) -> None:
+    """Move the average a little towards the weights: less so the further training is.
+
+    At first the decay is (1 + step) / (10 + step), so that the fresh weights are soon forgotten.
+    """
+    if state.averaged is None:
+        return
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    tensors = (state.averaged.state_dict().values(), state.network.state_dict().values())
+    pairs = list(zip(*tensors, strict=True))
+    averages, now = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    get_ema_multi_avg_fn(decay)(averages, now, None)  # type: ignore[no-untyped-call]
+    for count, value in pairs:
+        if not count.is_floating_point():  # of batches
+            count.copy_(value)
+
+
+def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:
+    """Raise a ConfigError where images are to grow and the network takes but one size."""
+    if side_at(0, config, full) == full:
+        return
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, config.first_side, config.first_side))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"This network cannot begin with images of {config.first_side} pixels per side.",
+            expected="a network for any size, such as deep, or images of one size",
+            todo="set train.first_side=0",
+        ) from error
+    finally:
+        network.train(was_training)
+
+
+def stale(state: TrainingState, config: TrainConfig) -> bool:
+    """Whether the last `config.patience` evaluations were none better than the best before."""
+    evaluated = [row.step for row in state.history if not math.isnan(row.validation_f1)]
+    return 0 < config.patience <= sum(step > state.best_step for step in evaluated)
+
+
+def side_at(step: int, config: TrainConfig, full: int) -> int:
+    """Pixels per side of the training images at a step: grows in steps of 8 to the full size."""
+    grown = config.grown * config.steps
+    if not config.first_side or config.first_side >= full or step >= grown:
+        return full
+    return min(full, config.first_side + int((full - config.first_side) * step / grown) // 8 * 8)
+
+
+def due(step: int, steps: int, times: int) -> bool:
+    """Whether something done `times` times, evenly spread over `steps`, is due after `step`."""
+    return step * times // steps > (step - 1) * times // steps
+
+
+def seeded(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """Seed the device's own generator for this step; return another for the augmentation.
+
+    No other device's generator is touched, as `torch.manual_seed` would: the caller's random
+    numbers there are not forked.
+    """
+    dropout, augmentation = np.random.SeedSequence([seed, 1, step]).generate_state(2, np.uint64)
+    if device.type == "cuda":
+        own = torch.cuda.default_generators[device.index]
+    else:
+        own = torch.default_generator
+    own.manual_seed(int(dropout >> 1))
+    return torch.Generator().manual_seed(int(augmentation >> 1))

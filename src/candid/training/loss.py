@@ -1,0 +1,81 @@
+"""The loss of a batch, by class or balanced between groups, and what a validation set says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from candid.errors import TrainingError
+from candid.settings import TrainConfig
+from candid.stats.metrics import weighted_f1_of_answers
+from candid.training.balance import GroupDRO, group_cells, group_weights
+from candid.training.mixing import Mixture, mixture_loss
+from candid.training.state import Task
+
+_CPU = torch.device("cpu")
+
+
+class Loss:
+    """The loss of a batch.
+
+    Without balance it is the weighted cross-entropy of `mixture_loss`. With `group`, each image's
+    loss is weighted by its group and averaged over the weights; with `dro`, `GroupDRO` weighs.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        dro: GroupDRO | None,
+        device: torch.device = _CPU,
+    ) -> None:
+        if config.balance == "dro" and dro is None:
+            raise TrainingError(
+                "There are groups to follow and nothing that follows them.",
+                expected="a state that start(network, config, task) made",
+                todo="give start the task",
+            )
+        self.smoothing, self.dro = config.label_smoothing, dro
+        self.classes = class_weights(task, config).to(device)
+        self.row: NDArray[Any] | None = None  # of each row: its weight, or its group for `dro`
+        if dro is not None:
+            self.row = task.on_rows(group_cells(*task.groups)[0])
+        elif config.balance == "group":
+            self.row = task.on_rows(group_weights(*task.groups))
+
+    def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
+        """A scalar with its graph."""
+        if self.row is None:
+            return mixture_loss(output, mixture, self.classes, self.smoothing)
+        each = F.cross_entropy(
+            output, mixture.first, label_smoothing=self.smoothing, reduction="none"
+        )
+        known = torch.from_numpy(self.row[rows]).to(each.device)
+        if self.dro is not None:
+            return self.dro.loss(each, known)
+        weight = known.to(each.dtype)
+        return (each * weight).sum() / weight.sum()
+
+
+def class_weights(task: Task, config: TrainConfig) -> Tensor:
+    """(classes,) weights of the loss: n / (classes · count), so that they average 1 over images."""
+    counts = np.bincount(task.label[task.train], minlength=task.classes)
+    if config.class_weights == "none" or config.balance != "none":
+        return torch.ones(task.classes)
+    present = np.maximum(counts, 1)  # a class without images is never weighted
+    return torch.from_numpy(counts.sum() / (task.classes * present)).float()
+
+
+def measured(
+    output: NDArray[np.float32], label: NDArray[Any], weights: Tensor
+) -> tuple[float, float, float]:
+    """Weighted cross-entropy, weighted F1 and accuracy of (n, classes) logits."""
+    label, prediction = label.astype(np.int64), output.argmax(1)
+    loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights.cpu())
+    right = float((prediction == label).mean())
+    return loss.item(), weighted_f1_of_answers(label, prediction), right
