@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy.stats import t as student
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn import metrics
+from sklearn.metrics import f1_score
 
 from candid.explanation.means import difference, mean, ratios
-from candid.explanation.performance import balanced_accuracy, confusion, people_of, weighted_f1
+from candid.explanation.performance import confusion_cells, people_of
+from candid.stats.metrics import balanced_accuracy_score as balanced_accuracy
+from candid.stats.metrics import weighted_f1_score as weighted_f1
 
 
 def test_a_mean_has_the_cluster_robust_interval_of_statsmodels():
@@ -76,11 +79,13 @@ def test_scores_from_counts_are_scikit_learn_s():
     rng = np.random.default_rng(3)
     for classes in (2, 4):
         label, answer = rng.integers(0, classes, (2, 60))
-        counts = confusion(label, answer, classes).sum(0).reshape(classes, classes)
+        counts = confusion_cells(label, answer, classes).sum(0).reshape(classes, classes)
         assert weighted_f1(counts) == pytest.approx(f1_score(label, answer, average="weighted"))
-        assert balanced_accuracy(counts) == pytest.approx(balanced_accuracy_score(label, answer))
+        assert balanced_accuracy(counts) == pytest.approx(
+            metrics.balanced_accuracy_score(label, answer)
+        )
     label[:10] = -1
-    counts = confusion(label, answer, 4).sum(0)
+    counts = confusion_cells(label, answer, 4).sum(0)
     assert counts.sum() == 50
     assert np.isnan(weighted_f1(np.zeros((2, 2))))
 
@@ -91,7 +96,7 @@ def test_paired_draws_know_that_the_same_images_are_behind_both():
     before = np.where(rng.random(200) < 0.8, label, 1 - label)
     after = np.where(rng.random(200) < 0.05, 1 - before, before)
     people = people_of(200, np.arange(200) // 2, draws=2000, confidence=0.95, seed=0)
-    cells = {"a": confusion(label, before, 2), "b": confusion(label, after, 2)}
+    cells = {"a": confusion_cells(label, before, 2), "b": confusion_cells(label, after, 2)}
 
     def statistic(sums):
         f1 = {k: weighted_f1(v.reshape(*v.shape[:-1], 2, 2)) for k, v in sums.items()}

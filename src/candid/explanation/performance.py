@@ -1,4 +1,4 @@
-"""What answers are worth, from counts: weighted F1 and balanced accuracy under a bootstrap.
+"""Figures of counted answers, such as weighted F1, under a bootstrap by person.
 
 Figures that depend on the same images, such as F1 before and after a mask, come from the same
 draws of people, so that their difference has the interval that it deserves.
@@ -19,34 +19,12 @@ from candid.stats.clusters import draw_counts, student_quantile, sums_by_cluster
 Floats = NDArray[np.float64]
 
 
-def confusion(label: NDArray[Any], answer: NDArray[Any], classes: int) -> Floats:
+def confusion_cells(label: NDArray[Any], answer: NDArray[Any], classes: int) -> Floats:
     """(n, classes · classes): 1 in the cell of each image's label and answer; 0 without a label."""
     cells = np.zeros((len(label), classes * classes))
     known = np.flatnonzero(label >= 0)
     cells[known, label[known].astype(np.intp) * classes + answer[known]] = 1
     return cells
-
-
-def weighted_f1(counts: NDArray[Any]) -> Floats:
-    """F1 weighted by support, from (…, classes, classes) counts [label, answer]; NaN without any.
-
-    A class that is neither labelled nor answered has no weight; one without a hit has F1 0.
-    """
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    labelled, answered = counts.sum(-1), counts.sum(-2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        f1 = np.where(hits > 0, 2 * hits / (labelled + answered), 0.0)
-        total: Floats = (f1 * labelled).sum(-1) / labelled.sum(-1)
-    return total
-
-
-def balanced_accuracy(counts: NDArray[Any]) -> Floats:
-    """The mean recall of the classes that are labelled, from (…, classes, classes) counts."""
-    hits, labelled = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        recall = np.where(labelled > 0, hits / labelled, 0.0)
-        mean: Floats = recall.sum(-1) / (labelled > 0).sum(-1)
-    return mean
 
 
 @dataclass(frozen=True, eq=False)
