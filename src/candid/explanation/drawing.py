@@ -35,16 +35,10 @@ class ExplainedPicture:
 def laid_over(
     pixels: NDArray[np.uint8], shades: NDArray[np.float32], strength: float
 ) -> Image.Image:
-    """The picture with its map laid over it.
+    """A picture (side, side, 3) with its map (side, side) laid over it.
 
-    Parameters
-    ----------
-    pixels
-        (side, side, 3).
-    shades
-        (side, side): above 0 is blue, below 0 orange, the largest the least transparent.
-    strength
-        How opaque the strongest place is, 0 to 1.
+    Above 0 is blue, below 0 orange, the largest value the least transparent: as opaque as
+    `strength`.
     """
     side = max(_SMALLEST, len(pixels))
     picture = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
@@ -97,10 +91,7 @@ def read_pictures(
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """The name of each file, and its pixels (side, side, 3) as a network wants them.
 
-    Raises
-    ------
-    ImageError
-        Where a file is not a picture.
+    An ImageError where a file is no picture.
     """
     pictures = []
     for file in files:

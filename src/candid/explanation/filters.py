@@ -52,21 +52,10 @@ def first_filters(
     A convolution, the patch embedding of a transformer, and either of them behind a rearrangement
     of pixels give weighted sums of the picture. Their weights are the gradient of one unit with
     respect to the picture, so one way serves all of them, in whatever order the layer holds them.
+    `shape` is that of one input (channels, height, width); the `most` longest are kept.
 
-    Parameters
-    ----------
-    network
-        Any module.
-    shape
-        (channels, height, width) of one input.
-    most
-        How many filters, the longest first.
-
-    Returns
-    -------
-    tuple or None
-        The record, and (filters, channels, height, width) weights. None where the first layer is
-        no fully connected layer or convolution, or what it computes is no weighted sum of pixels.
+    Returns the record, and (filters, channels, height, width) weights; None where the first layer
+    is no fully connected layer or convolution, or what it computes is no weighted sum of pixels.
     """
     found = _first_layer(network, shape)
     if found is None:
@@ -180,21 +169,8 @@ def pixel_weights(weight: Floats, components: Floats, side: int) -> Floats:
     """(classes, 3, side, side): how far each class's score rises with each pixel. Exact.
 
     The score of features (pixels - mean) @ components.T is weight @ components @ pixels, but for a
-    constant.
-
-    Parameters
-    ----------
-    weight
-        (classes, k), of the components.
-    components
-        (k, 3 · side · side), such as scikit-learn's `PCA.components_`; colours before rows.
-    side
-        Pixels per side.
-
-    Raises
-    ------
-    DataError
-        Where the shapes do not go together.
+    constant: `weight` (classes, k) of `components` (k, 3 · side · side), such as scikit-learn's
+    `PCA.components_`, colours before rows. A DataError where the shapes do not go together.
     """
     if weight.ndim != 2 or components.shape != (weight.shape[1], 3 * side * side):
         raise _mismatch(
@@ -209,21 +185,9 @@ def cell_weights(weight: Floats, side: int, *, cell: int, block: int, orientatio
 
     A cell is in up to `block`² blocks and has a weight in each; what it adds to the score is the
     sum over them, were each block's normalisation the same. That is the approximation: it is exact
-    where neighbouring blocks hold as much contrast as each other.
-
-    Parameters
-    ----------
-    weight
-        (classes, blocks² · block² · orientations), in the order of `skimage.feature.hog`.
-    side
-        Pixels per side of the images.
-    cell, block, orientations
-        Pixels per side of a cell, cells per side of a block, parts of 180 degrees.
-
-    Raises
-    ------
-    DataError
-        Where the shapes do not go together.
+    where neighbouring blocks hold as much contrast as each other. `weight` (classes, blocks² ·
+    block² · orientations) is in the order of `skimage.feature.hog`; `cell` is in pixels, `block` in
+    cells per side. A DataError where the shapes do not go together.
     """
     cells = side // cell
     blocks = cells - block + 1
@@ -244,14 +208,8 @@ def strokes(cells: Floats, side: int) -> Floats:
     """(classes, side, side): in each cell the edges of each direction, as bright as their weight.
 
     An edge is drawn along itself, at right angles to its gradient: the picture that speaks most for
-    the class, where it is positive, and against it, where it is negative.
-
-    Parameters
-    ----------
-    cells
-        (classes, cells, cells, orientations) from `cell_weights`.
-    side
-        Pixels per side; pixels beyond the last whole cell stay 0.
+    the class, where it is positive, and against it, where it is negative. Pixels beyond the last
+    whole cell stay 0.
     """
     classes, count, _, orientations = cells.shape
     size = side // count

@@ -50,26 +50,13 @@ class Layers:
 
 
 def layers_of(network: nn.Module, batch: Tensor, units: str = "") -> Layers:
-    """The classifier, and the layer to look into.
+    """The classifier, and the layer to look into; `batch` passes the network to see its order.
 
     The classifier is the last fully connected layer or convolution that an image passes. Without a
     name, the units are those of the last hidden layer, that is, of what goes into the classifier.
     Where that is a ReLU of the layer before, they are read before it, which would make everything
-    below zero alike.
-
-    Parameters
-    ----------
-    network
-        Any module; its order is read off while `batch` passes it.
-    batch
-        (images, …) as the network takes them; a few will do.
-    units
-        The name of a layer, as `network.named_modules()` has it.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no such layer, or no layer that could be the classifier.
+    below zero alike. A ConfigError where there is no such layer, or none that could be the
+    classifier.
     """
     named = named_layers(network, units)
     passed: list[tuple[str, Any, Any]] = []  # (name, input, output), in the order of the way

@@ -52,21 +52,10 @@ class Hook:
 
 
 def find_hook(scorer: Scorer, image: Tensor, name: str = "") -> Hook | None:
-    """The layer for Grad-CAM; None where the network has none.
+    """The layer for Grad-CAM, by name or picked (sending one image through); None where there is
+    none.
 
-    Parameters
-    ----------
-    scorer
-        Whose network.
-    image
-        (1, 3, height, width): sent through to see what each layer gives.
-    name
-        A layer's name, as `network.named_modules()` has it; empty: picked.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no layer of that name, or it gives neither maps nor tokens.
+    A ConfigError where there is no layer of that name, or it gives neither maps nor tokens.
     """
     named = named_layers(scorer.network, name)
     chosen = {name: named[name]} if name else named

@@ -30,12 +30,8 @@ def regions_of(
 ) -> tuple[Regions | None, str]:
     """The regions of these rows, and what a reader must know about them.
 
-    Raises
-    ------
-    ConfigError
-        Where `explain.regions` is impossible, or names a file that does not hold these images.
-    DataError
-        Where CelebA's landmarks lie beside the labels and are damaged.
+    A ConfigError where `explain.regions` is impossible or names a file that does not hold these
+    images; a DataError where CelebA's landmarks lie beside the labels and are damaged.
     """
     said, fit = config.explain.regions.strip(), config.data.fit
 
@@ -164,17 +160,9 @@ def find_landmarks(folder: Path) -> Path | None:
 def read_landmarks(file: Path, ids: NDArray[np.str_]) -> NDArray[np.float64]:
     """(n, 5, 2) x, y in shares of width and height: both eyes, the nose, the mouth's corners.
 
-    Parameters
-    ----------
-    file
-        As CelebA has it: a count, the columns' names, a line per picture; or as CSV, from Kaggle.
-    ids
-        (n,) paths or names of pictures; their folders and endings do not matter.
-
-    Raises
-    ------
-    DataError
-        Where the file is damaged, or a picture is missing from it.
+    The file is as CelebA has it (a count, the columns' names, a line per picture), or CSV, from
+    Kaggle; folders and endings of `ids` do not matter. A DataError where it is damaged, or lacks a
+    picture.
     """
     if file.suffix == ".csv":
         table = read_delimited(file)

@@ -83,21 +83,9 @@ class Regions:
 def from_points(points: Points, side: int, *, source: str = "landmarks") -> Regions:
     """The template's parts in n pictures, carried there by five points each.
 
-    Parameters
-    ----------
-    points
-        (n, 5, 2) or (5, 2) x, y in shares of the picture's width and height: the eye on the left of
-        the picture, the one on the right, the tip of the nose, the left and right corner of the
-        mouth.
-    side
-        Pixels per side.
-    source
-        What to call where they come from.
-
-    Raises
-    ------
-    ConfigError
-        Where the points are not those of a face: eyes and mouth in one line, or the eyes swapped.
+    `points` are (n, 5, 2) or (5, 2) x, y in shares of the picture's width and height: the eye on
+    the left of the picture, the one on the right, the tip of the nose, the left and right corner of
+    the mouth. A ConfigError where they are not those of a face: in one line, or the eyes swapped.
     """
     points = np.asarray(points, np.float64)
     if points.shape[-2:] != (5, 2) or points.ndim > 3 or not np.isfinite(points).all():
@@ -132,19 +120,8 @@ def from_points(points: Points, side: int, *, source: str = "landmarks") -> Regi
 def from_masks(names: tuple[str, ...], masks: NDArray[np.uint8], side: int) -> Regions:
     """Masks that somebody drew, brought to the size of the maps without mixing parts.
 
-    Parameters
-    ----------
-    names
-        What the numbers mean.
-    masks
-        (n, height, width) index into `names`.
-    side
-        Pixels per side of the maps.
-
-    Raises
-    ------
-    ConfigError
-        Where they are of another form, or hold a number without a name.
+    `masks` are (n, height, width) indices into `names`; a ConfigError where they are something
+    else.
     """
     masks = np.asarray(masks)
     if masks.ndim != 3 or masks.dtype.kind not in "ui" or not masks.size:
@@ -167,17 +144,7 @@ def from_masks(names: tuple[str, ...], masks: NDArray[np.uint8], side: int) -> R
 
 
 def fitted(points: Points, width: int, height: int, fit: str) -> Points:
-    """Points in shares of a picture, in shares of the square that is made of it.
-
-    Parameters
-    ----------
-    points
-        (…, 2) x, y in shares of width and height.
-    width, height
-        Of the picture.
-    fit
-        "stretch", "crop" (the centre) or "pad", as `data.fit`.
-    """
+    """Points (…, 2) in shares of a picture, in shares of the square that `data.fit` makes of it."""
     if fit == "stretch":
         return points
     side = (min if fit == "crop" else max)(width, height)

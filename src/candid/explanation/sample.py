@@ -80,11 +80,8 @@ def sample_of(
 ) -> Sample:
     """Whatever somebody has, in the one form.
 
-    Raises
-    ------
-    CandidError
-        Where shapes do not fit each other, pixels are not finite, or uint8 images come without what
-        normalises them.
+    A CandidError where shapes do not fit each other, pixels are not finite, or uint8 images come
+    without what normalises them.
     """
     array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
     _check_pixels(array, mean, std)

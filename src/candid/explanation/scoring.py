@@ -107,7 +107,7 @@ Note = Callable[[str, Any, Any], Any]
 
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; then each part is in the mode that it was in."""
+    """Evaluation mode for a while; then each part is in its own again: some may be frozen."""
     modes = [(module, module.training) for module in network.modules()]
     try:
         network.eval()
@@ -145,17 +145,8 @@ def scoring(
 ) -> Iterator[Scorer]:
     """The network as a scorer; afterwards, also after an exception, it is as it was found.
 
-    Meanwhile it is in evaluation mode and its weights take no gradient, which is also quicker.
-    Modes are restored part by part: a network may keep some of its parts frozen.
-
-    Parameters
-    ----------
-    network
-        Any module; it stays on its device.
-    batch_size
-        Images per pass; 0: 128 on a CPU, else 512.
-    bfloat16, mirrored
-        As `Scorer` has them.
+    Meanwhile it is in evaluation mode and its weights take no gradient, which is also quicker. It
+    stays on its device. `batch_size` 0 is 128 on a CPU, else 512.
     """
     tensors = [*network.parameters(), *network.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")

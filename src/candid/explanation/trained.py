@@ -42,10 +42,7 @@ def explain_dataset(
 ) -> tuple[Explanation, ExplanationArrays]:
     """What a network looks at in `explain.images` images of `explain.split`, drawn at random.
 
-    Raises
-    ------
-    DataError
-        Where the split holds no labelled images.
+    A DataError where the split holds no labelled images.
     """
     how = config.explain
     rows = dataset.rows(how.split, store.usable)

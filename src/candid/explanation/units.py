@@ -33,6 +33,7 @@ from candid.records.inside import (
     FACES_ARRAY,
     FILTERS_ARRAY,
     Activation,
+    Filters,
     Inside,
     Neighbour,
     Resemblance,
@@ -90,32 +91,14 @@ def look_inside(
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
     """Look into a network: its filters, its units, and whom its mistakes resemble.
 
-    One pass over `faces` and, where there are mistakes, one over `training`. Memory does not grow
-    with their number. The same call gives the same record, and the arrays that
-    `candid.records.inside` names.
-
-    Parameters
-    ----------
-    network, prepare
-        Any module that takes what `prepare` makes of pixels, and gives logits (batch, classes).
-    faces, training
-        Images that it was not trained on, to look at; those that it was, to compare mistakes with.
-    classes, temperature
-        The names of the logits; what divides them before they become probabilities.
-    probabilities
-        (faces, classes) where the model's answer is more than one pass; None: from the logits.
-    layer, units
-        The layer to look into, empty: the last hidden one; which of its units, None: those that
-        move the answer most.
-    most_units, most_faces, most_mistakes, neighbours, most_filters, batch_size, quiet
-        How much is shown of each; images at a time; no progress bar.
-
-    Raises
-    ------
-    ConfigError
-        For a layer, unit or label that there is not, or where there is nothing to look at.
-    CandidError
-        Where the network gives numbers that are not finite.
+    One pass over `faces`, images that it was not trained on, and, where there are mistakes, one
+    over `training`, images that it was; memory does not grow with their number. `network` is any
+    module that takes what `prepare` makes of pixels, and gives logits (batch, classes), which
+    `temperature` divides before they become probabilities. `probabilities` (faces, classes) say
+    what the model answers where that is more than one pass. `layer` is the one whose units are
+    shown, empty: the last hidden one; `units` are which of them, None: those that move the answer
+    most. Gives the record, and the arrays that `candid.records.inside` names; a CandidError for a
+    layer, unit or label that there is not, for no image, or for numbers that are not finite.
     """
     _refuse_nothing(faces, most_units, most_faces, most_mistakes, neighbours, batch_size)
     first = prepare(faces.pixels[faces.rows[:4]])
@@ -127,28 +110,25 @@ def look_inside(
             seen = look(batch)
             excitement.add(start, seen)
             mistakes.add(start, seen)
-        nearest = Nearest(mistakes.hidden, neighbours)
+        alike = Nearest(mistakes.hidden, neighbours)
         if mistakes.count:
             stream = training.batches(prepare, batch_size, title="nearest faces", quiet=quiet)
             for start, batch in stream:
-                nearest.add(start, look(batch).hidden)
-    filters = first_filters(network, first.shape[1:], most=most_filters)
-    pull = _pull(network, layers, len(excitement.hidden.mean))
+                alike.add(start, look(batch).hidden)
     record = Inside(
-        filters=None if filters is None else filters[0],
+        filters=None,
         layer=layers.title,
         units_in_layer=len(excitement.units.mean),
-        units=excitement.shown(faces.ids, pull, most_units, units),
+        units=excitement.shown(faces.ids, _pull(network, layers), most_units, units),
         n=len(faces.rows),
         hidden_size=len(excitement.hidden.mean),
         mistakes=mistakes.count,
-        resemblances=tuple(_resemblances(mistakes, nearest, faces, training, classes)),
+        resemblances=tuple(_resemblances(mistakes, alike, faces, training, classes)),
         training_n=len(training.rows) if mistakes.count else 0,
         faces=(),
     )
-    record, pictures = _with_faces(record, faces, training)
-    drawn = {} if filters is None else {FILTERS_ARRAY: on_grey(filters[1])}
-    return record, {FACES_ARRAY: pictures, **drawn}
+    filters = first_filters(network, first.shape[1:], most=most_filters)
+    return _with_pictures(record, filters, faces, training)
 
 
 def _refuse_nothing(faces: Faces, *counts: int) -> None:
@@ -166,8 +146,13 @@ def _refuse_nothing(faces: Faces, *counts: int) -> None:
         )
 
 
-def _with_faces(record: Inside, faces: Faces, training: Faces) -> tuple[Inside, NDArray[np.uint8]]:
-    """The record with every id that stands in it, and their pixels."""
+def _with_pictures(
+    record: Inside,
+    filters: tuple[Filters, NDArray[np.float32]] | None,
+    faces: Faces,
+    training: Faces,
+) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
+    """The record with its filters and every id that stands in it, and the pixels of all."""
     seen = [a.id for u in record.units for a in (*u.most, *u.least)]
     seen += [r.id for r in record.resemblances]
     taught = [n.id for r in record.resemblances for n in r.neighbours]
@@ -176,7 +161,11 @@ def _with_faces(record: Inside, faces: Faces, training: Faces) -> tuple[Inside, 
     where = {id: (training, row) for id, row in known if id in wanted}
     where |= {id: (faces, row) for id, row in zip(faces.ids, faces.rows, strict=True)}
     ids = tuple(dict.fromkeys([*seen, *taught]))
-    return replace(record, faces=ids), np.stack([where[i][0].pixels[where[i][1]] for i in ids])
+    arrays = {FACES_ARRAY: np.stack([where[i][0].pixels[where[i][1]] for i in ids])}
+    if filters is None:
+        return replace(record, faces=ids), arrays
+    arrays[FILTERS_ARRAY] = on_grey(filters[1])
+    return replace(record, filters=filters[0], faces=ids), arrays
 
 
 # --- units ---------------------------------------------------------------------------------------
@@ -203,7 +192,9 @@ class _Excitement:
     ) -> tuple[Unit, ...]:
         """The named units, or those that move the answer most, or else those that vary most."""
         sd, width = self.units.sd, len(self.units.sd)
-        weight = torch.full_like(sd, math.nan) if pull is None else self.hidden.sd * pull.to(sd)
+        weight = torch.full_like(sd, math.nan)
+        if pull is not None and len(pull) == len(self.hidden.mean):
+            weight = self.hidden.sd * pull.to(sd)
         by = sd if bool(weight.isnan().any()) else weight
         order = by.argsort(descending=True, stable=True)[:count].tolist()
         for number in named or ():
@@ -236,17 +227,18 @@ class _Excitement:
         )
 
 
-def _pull(network: nn.Module, layers: Layers, size: int) -> Tensor | None:
+def _pull(network: nn.Module, layers: Layers) -> Tensor | None:
     """(hidden size,): how far one more of each hidden number moves the logits apart.
 
     The length of its column of weights, less what it adds to every class alike. None where units
-    and hidden numbers are not the same, or one hidden number has several weights per class.
+    and hidden numbers are not the same. (Of another length, where one has several weights.)
     """
     weight = dict(network.named_modules())[layers.classifier].weight
     if not layers.feeds or not isinstance(weight, Tensor):
         return None
     matrix = weight.detach().double().flatten(1)  # (classes, hidden size)
-    return (matrix - matrix.mean(0)).norm(dim=0) if matrix.shape[1] == size else None
+    pull: Tensor = (matrix - matrix.mean(0)).norm(dim=0)
+    return pull
 
 
 # --- mistakes, and whom they resemble ------------------------------------------------------------

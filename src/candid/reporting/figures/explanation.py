@@ -41,7 +41,8 @@ def region_shares(e: Explanation) -> Figure | None:
     shown = _shown(e)
     methods = [m for m in e.methods if any(s.method == m.name for s in found)]
     failed = [m.title for m in methods if m.state != "passed"]
-    chart = alt.layer(_area_bars(e, shown), *_share_marks(methods, found, failed, shown))
+    marks = _share_marks(methods, found, failed, shown)
+    chart: alt.LayerChart = _area_bars(e, shown) + marks[0] + marks[1]
     return figure(
         "region-shares",
         "Where the maps lie",
@@ -206,12 +207,13 @@ def _loss_marks(
     inside = alt.datum.what == "the region"
     here, elsewhere = base.transform_filter(inside), base.transform_filter(~inside)
     ticks = elsewhere.mark_tick(thickness=2, height=8, color="var(--ink)")
-    return (
+    layers: alt.LayerChart = (
         zero.encode(x=again(x, "value:Q"))
         + ticks.encode(x=x, color=alt.value("var(--ink)"))
         + _whiskers(here, x)
         + here.mark_circle(size=46, opacity=1).encode(x=x)
     )
+    return layers
 
 
 # --- what both have ------------------------------------------------------------------------------
@@ -253,6 +255,6 @@ def _tips(*columns: str | tuple[str, str, str | None]) -> list[alt.Tooltip]:
     made = []
     for column in columns:
         field, *named = (column,) if isinstance(column, str) else column
-        known = zip(("title", "format"), named, strict=False)
-        made.append(alt.Tooltip(field, **{key: value for key, value in known if value}))
+        known: dict[str, Any] = dict(zip(("title", "format"), named, strict=False))
+        made.append(alt.Tooltip(field, **{key: value for key, value in known.items() if value}))
     return made
