@@ -42,7 +42,7 @@ def region_shares(e: Explanation) -> Figure | None:
     methods = [m for m in e.methods if any(s.method == m.name for s in found)]
     failed = [m.title for m in methods if m.state != "passed"]
     marks = _share_marks(methods, found, failed, shown)
-    chart: alt.LayerChart = _area_bars(e, shown) + marks[0] + marks[1]
+    chart: Any = _area_bars(e, shown) + marks[0] + marks[1]
     return figure(
         "region-shares",
         "Where the maps lie",
