@@ -2,7 +2,7 @@
 
 The peer is what a script would do: the network in float32 as it comes, one image after another,
 Captum's classes with their defaults (Captum has no RISE: there the peer is the loop of the paper,
-one mask after the other). Ours are `candid.explain.saliency_maps` on the same network and the same
+one mask after the other). Ours are `candid.saliency_maps` on the same network and the same
 images with the same numbers of steps, windows, noises and masks. "float32" shows that the maps are
 the same: the largest difference, as a share of the largest value of the map. "bfloat16" is what
 `candid explain` uses where the processor has instructions for it: its maps' mean rank correlation
@@ -74,9 +74,8 @@ import numpy as np
 import torch
 
 from candid.data.synthetic import FaceWorld, draw_faces
-from candid.explanation.explain import saliency_maps
+from candid.explanation.attribution import Noise, random_masks, saliency_maps
 from candid.explanation.layers import find_hook
-from candid.explanation.saliency import _masks, _Noise
 from candid.explanation.scoring import log_odds, scoring
 from candid.models.device import memory_kept
 from candid.models.model import load_network
@@ -114,7 +113,7 @@ def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[st
 
     def smoothgrad(x, c):
         # Captum's NoiseTunnel draws its own noise; the same noise is given to its Saliency here.
-        noise = _Noise(x, config.seed).drawn(config.smoothgrad_samples)[0]
+        noise = Noise(x, config.seed).drawn(config.smoothgrad_samples)[0]
         noisy = x + noise * config.smoothgrad_noise * (x.max() - x.min())
         return (
             Saliency(odds)
@@ -128,7 +127,7 @@ def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[st
         total, scores, kept = config.rise_masks, [], []
         with torch.no_grad():
             for i in range(total):
-                mask = _masks(x[0], config, x.shape[-2:], slice(i, i + 1))
+                mask = random_masks(x[0], config, x.shape[-2:], slice(i, i + 1))
                 scores.append(odds(x * mask)[0, c])
                 kept.append(mask[0])
         centred = torch.stack(scores) - torch.stack(scores).mean()

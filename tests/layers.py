@@ -21,7 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "training": {*BASE, "stats", "data", "models"},
     "evaluation": {*BASE, "stats"},
     "auditing": {*BASE, "stats"},
-    "explanation": {*BASE, "stats"},
+    "explanation": {*BASE, "tables", "stats", "data", "models"},
     "inference": {*BASE, "", "runs", "tables", "stats", "data", "models"},
     "serving": {*BASE, "", "data", "models", "explanation", "inference"},
     "reporting": {"errors", "settings", "config", "records"},

@@ -183,8 +183,9 @@ def test_masks_of_other_images_are_refused(trained, capsys, tmp_path):
 
 def test_masks_are_found_by_id(trained, tmp_path):
     from candid import stages
+    from candid.config import with_values
+    from candid.explanation.region_sources import regions_of
     from candid.runs import open_run
-    from candid.stages.explaining import _masks
 
     run, faces, cache = trained
     _, config = open_run(run.path)
@@ -194,7 +195,16 @@ def test_masks_are_found_by_id(trained, tmp_path):
     order = np.random.default_rng(0).permutation(len(masks))
     ids = np.array([f"images/{i:06d}.jpg" for i in order])
     np.savez(tmp_path / "m.npz", regions=masks[order], names=names, ids=ids)
-    by_id, by_row = _masks(tmp_path / "m.npz", data), _masks(faces / "regions.npz", data)
+    rows = np.arange(len(data.dataset))
+    by_id, by_row = (
+        regions_of(
+            data.dataset,
+            data.store,
+            rows,
+            with_values(config, {"explain": {"regions": str(file)}}),
+        )[0]
+        for file in (tmp_path / "m.npz", faces / "regions.npz")
+    )
     assert np.array_equal(by_id.masks, by_row.masks)
 
 

@@ -22,7 +22,7 @@ _WHERE = {
     "application": "candid.api",
     "audit": "candid.api",
     "evaluate": "candid.api",
-    "explain_network": "candid.explanation.explain",
+    "explain_network": "candid.explanation.assembly",
     "explain_run": "candid.api",
     "explore": "candid.api",
     "export": "candid.api",
@@ -34,7 +34,7 @@ _WHERE = {
     "read_foreign": "candid.tables.foreign",
     "read_predictions": "candid.predictions",
     "run": "candid.api",
-    "saliency_maps": "candid.explanation.explain",
+    "saliency_maps": "candid.explanation.attribution",
     "serve": "candid.api",
     "train": "candid.api",
     "tune": "candid.api",
@@ -84,7 +84,8 @@ if TYPE_CHECKING:
     )
     from candid.config import load_config
     from candid.data.dataset import Dataset
-    from candid.explanation.explain import explain_network, saliency_maps
+    from candid.explanation.assembly import explain_network
+    from candid.explanation.attribution import saliency_maps
     from candid.predictions import Predictions, read_predictions
     from candid.settings import Config
     from candid.tables.foreign import read_foreign

@@ -10,9 +10,10 @@ from sklearn.metrics import f1_score
 
 from candid.data.synthetic import REGIONS, FaceWorld, Plant, draw_faces
 from candid.errors import CandidError, ConfigError
-from candid.explanation import assembly, causal
+from candid.explanation import masking
+from candid.explanation.assembly import claims_of, explain_network
+from candid.explanation.attribution import saliency_maps
 from candid.explanation.averages import normalised
-from candid.explanation.explain import explain_network, saliency_maps
 from candid.explanation.regions import Regions, from_masks
 from candid.explanation.sample import sample_of
 from candid.explanation.scoring import scoring
@@ -241,15 +242,12 @@ def test_normalised_maps_have_a_mean_of_one():
 
 def test_masks_and_controls_are_those_of_a_loop(given):
     network = window(0, 8, 8)
-    sample = sample_of(
-        given["images"], label=given["label"], identity=None, ids=None, attributes={},
-        mean=None, std=None,
-    )  # fmt: skip
+    sample = sample_of(given["images"], label=given["label"])
     config = replace(CONFIG, fills=("mean", "other"), batch_size=7)
     with scoring(network, batch_size=7) as scorer:
-        masked = causal.masked_answers(scorer, sample, QUARTERS, config)
+        masked = masking.masked_answers(scorer, sample, QUARTERS, config)
     images = torch.from_numpy(given["images"])
-    partners = causal._partners(sample, config.seed)
+    partners = masking.partners(sample, config.seed)
     assert sorted(partners) == list(range(80))
     assert not (partners == np.arange(80)).any()
     for i, region in enumerate("abcd"):
@@ -258,7 +256,7 @@ def test_masks_and_controls_are_those_of_a_loop(given):
             after, control = images.clone(), images.clone()
             after[:, :, inside] = source[:, :, inside]
             for row in range(80):
-                moved = inside.roll(causal._shift(images[row], config.seed), (0, 1))
+                moved = inside.roll(masking.random_shift(images[row], config.seed), (0, 1))
                 assert moved.sum() == inside.sum()
                 control[row][:, moved] = source[row][:, moved]
             assert np.array_equal(masked.after[region, fill], network(after).argmax(1))
@@ -267,7 +265,7 @@ def test_masks_and_controls_are_those_of_a_loop(given):
     def f1(answers):
         return f1_score(given["label"], answers, average="weighted")
 
-    for m in causal.maskings(masked, sample, 2, config):
+    for m in masking.maskings(masked, sample, 2, config):
         after, control = (answers[m.region, m.fill] for answers in (masked.after, masked.control))
         assert m.f1_loss.value == pytest.approx(f1(masked.before) - f1(after))
         assert m.control_f1_loss.value == pytest.approx(f1(masked.before) - f1(control))
@@ -282,12 +280,10 @@ def test_maskings_of_classes_and_groups_are_those_of_a_loop(given):
     masks = np.where(shows_a[:, None, None], CORNERS, np.where(CORNERS == 0, 3, CORNERS))
     regions = Regions(("a", "b", "c", "d"), masks.astype(np.uint8), "masks")
     record, _ = explain_network(window(0, 8, 8), **given | {"regions": regions})
-    sample = sample_of(
-        given["images"], label=given["label"], identity=given["identity"], ids=None,
-        attributes=given["attributes"], mean=None, std=None,
-    )  # fmt: skip
+    who = {"identity": given["identity"], "attributes": given["attributes"]}
+    sample = sample_of(given["images"], label=given["label"], **who)
     with scoring(window(0, 8, 8)) as scorer:
-        masked = causal.masked_answers(scorer, sample, regions, CONFIG)
+        masked = masking.masked_answers(scorer, sample, regions, CONFIG)
     label, hat = given["label"], given["attributes"]["Hat"].data
     sets = {"class:dark": label == 0, "class:bright": label == 1}
     sets |= {"group:Hat=no": hat == 0, "group:Hat=yes": hat == 1}
@@ -324,7 +320,7 @@ def test_a_claim_needs_all_of_its_parts(explained):
     good = next(m for m in record.methods if m.state == "passed")
 
     def claim(methods=(good,), shares=record.shares, maskings=record.maskings, skill=record.skill):
-        made = assembly.claims(methods, shares, maskings, skill)
+        made = claims_of(methods, shares, maskings, skill)
         return next(c.state for c in made if c.region == "b")
 
     assert claim() == "passed"

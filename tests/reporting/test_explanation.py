@@ -173,7 +173,7 @@ def test_maps_of_another_explanation_are_refused(plain: Any) -> None:
 
 def test_the_lead_says_what_the_record_says() -> None:
     e = made.explanation()
-    said = " ".join(words.lead(e))
+    said = " ".join(words.explanation_lead(e))
     assert "400 validation images of 120 people were explained with 6 methods" in said
     assert "SmoothGrad, Integrated gradients, Grad-CAM and Occlusion passed" in said
     assert "Gradient failed at least one" in said
@@ -191,13 +191,13 @@ def test_the_lead_does_not_flatter() -> None:
     e = made.explanation(methods=bad, people=None, masked=False)
     e = dataclasses.replace(e, claims=tuple(dataclasses.replace(c, state="failed")
                                             for c in e.claims))  # fmt: skip
-    said = " ".join(words.lead(e))
+    said = " ".join(words.explanation_lead(e))
     assert "No method passed its checks" in said and "people" not in said
     assert "painting" not in said
     assert "On no region do maps with a passing badge and masking agree." in said
     assert not any("Masking" in text for text in words.cannot(e))
     one = made.explanation(methods=made.METHODS[3:4])
-    assert "with 1 method:" in " ".join(words.lead(one))
+    assert "with 1 method:" in " ".join(words.explanation_lead(one))
 
 
 def test_undefined_losses_come_last_and_are_not_zero() -> None:
@@ -212,8 +212,8 @@ def test_undefined_losses_come_last_and_are_not_zero() -> None:
     e = dataclasses.replace(e, maskings=maskings)
     assert words.by_cost(e, [r.name for r in e.regions])[0] == "jaw"
     assert words.by_cost(e, [r.name for r in e.regions])[-1] == "background"
-    assert words.points(nothing) == "undefined"
-    assert words.points(dataclasses.replace(nothing, value=0.012)) == "1.2 (undefined)"
+    assert words.points_lost(nothing) == "undefined"
+    assert words.points_lost(dataclasses.replace(nothing, value=0.012)) == "1.2 (undefined)"
 
 
 def test_every_class_and_group_has_its_row_of_maskings() -> None:
@@ -230,9 +230,11 @@ def test_every_class_and_group_has_its_row_of_maskings() -> None:
 
 def test_the_reason_of_a_badge_is_what_failed() -> None:
     methods = {m.name: m for m in made.explanation().methods}
-    assert words.reason(methods["gradient"]) == "randomised weights 0.83 (to lie below 0.50)"
-    assert words.reason(methods["smoothgrad"]).endswith("0.12 (to lie below 0.50); 2 more passed")
-    assert words.reason(methods["rise"]) == "no check says anything about it"
+    assert words.badge_reason(methods["gradient"]) == "randomised weights 0.83 (to lie below 0.50)"
+    assert words.badge_reason(methods["smoothgrad"]).endswith(
+        "0.12 (to lie below 0.50); 2 more passed"
+    )
+    assert words.badge_reason(methods["rise"]) == "no check says anything about it"
 
 
 # --- the page ------------------------------------------------------------------------------------

@@ -268,12 +268,15 @@ def test_without_torch_there_are_no_maps_and_it_is_said(served, monkeypatch):
 
 def test_the_words_of_maps_are_those_of_explain():
     pytest.importorskip("torch")
-    from candid.explanation import saliency
+    from candid.explanation.attribution import METHODS
 
-    assert {k: v.title for k, v in MAPS.items()} == saliency.TITLES
-    assert {k: v.about for k, v in MAPS.items()} == saliency.ABOUT
-    assert [k for k, v in MAPS.items() if v.signed] == list(saliency.SIGNED)
-    assert list(MAPS) == list(saliency.METHODS)
+    assert list(MAPS) == list(METHODS)
+    for k, v in MAPS.items():
+        assert (v.title, v.about, v.signed) == (
+            METHODS[k].title,
+            METHODS[k].about,
+            METHODS[k].signed,
+        )
 
 
 def test_pictures_unlike_the_training_data_get_no_answer(served):

@@ -11,9 +11,9 @@ from candid.cli.options import FOLDER, cache_option, data_option, output_options
 from candid.cli.saying import print_json
 
 if TYPE_CHECKING:
+    from candid.explanation.drawing import ExplainedPicture
     from candid.records.explanation import Explanation
     from candid.runs import RunFolder
-    from candid.stages.explaining import ExplainedPicture
 
 
 @click.command()

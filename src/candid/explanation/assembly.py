@@ -1,73 +1,306 @@
-"""From maps, checks and masks to the record: shares of regions, claims, examples, pictures."""
+"""What a network looks at, and whether the maps are worth anything: everything, in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from candid.explanation.regions import Regions
-from candid.explanation.sample import Sample
+from candid.errors import ConfigError
+from candid.explanation import averages, masking, sanity
+from candid.explanation.attribution import METHODS, Attributor
+from candid.explanation.layers import find_hook
+from candid.explanation.regions import Regions, commonest, map_shares, masks_of, regions_seen
+from candid.explanation.sample import (
+    FEWEST,
+    ImageSet,
+    Sample,
+    compared,
+    image_sets,
+    sample_of,
+)
+from candid.explanation.scoring import Scorer, scoring
+from candid.predictions import Attribute
+from candid.progress import progress
 from candid.records import Estimate
 from candid.records.explanation import (
     Claim,
-    ExplainedImage,
+    Explanation,
+    ExplanationArrays,
+    MapCheck,
+    MapDifference,
     Masking,
     Method,
-    Region,
     RegionShare,
-    Subset,
+    SubsetMasking,
     Verdict,
 )
-from candid.stats.intervals import ratios
-
-_NO_REGION = 255
+from candid.settings import ExplainConfig
 
 
-def shares(
-    method: str,
-    maps: NDArray[np.float32],
-    regions: Regions,
-    found: Sequence[tuple[Subset, NDArray[np.bool_]]],
-    sample: Sample,
-    confidence: float,
-) -> list[RegionShare]:
-    """How much of the maps lies in each region, per subset, beside its share of the area.
+def explain_network(
+    network: nn.Module,
+    images: NDArray[Any] | Tensor,
+    *,
+    classes: Sequence[str],
+    label: NDArray[Any] | None = None,
+    identity: NDArray[Any] | None = None,
+    ids: NDArray[Any] | None = None,
+    attributes: Mapping[str, Attribute] | None = None,
+    regions: Regions | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    config: ExplainConfig | None = None,
+    target: str = "label",
+    layer: str = "",
+    bfloat16: bool = False,
+    mirrored: bool = False,
+    quiet: bool = True,
+) -> tuple[Explanation, ExplanationArrays]:
+    """Explain any network's answers: maps, their means, regions, masking, and badges.
 
-    Of the (n, side, side) maps only the absolute values count; a map of zeros has no shares.
+    Parameters
+    ----------
+    network
+        Takes normalised images (batch, 3, side, side) and gives logits (batch, classes), or one
+        logit per image. It is left as it was found, also after an exception.
+    images
+        (n, side, side, 3) uint8, or normalised floats (n, 3, side, side).
+    mean, std
+        Per channel of pixels scaled to 0…1. The mean colour is the baseline, "nothing to see".
+    classes, target
+        The label's values in the order of the logits, and its name.
+    label, identity, ids
+        (n,) index of the annotated class, -1 unknown (without labels nothing is claimed); the same
+        number for the same person, for intervals by person; what to call the images.
+    attributes, regions
+        Annotations by name, for groups; the parts of the faces (`candid.explanation.regions`).
+    config, layer, quiet
+        How methods are computed; the layer for Grad-CAM, empty: picked; show no progress bar.
+    bfloat16, mirrored
+        Compute products in bfloat16, quicker and less exact; average an image and its mirror image.
+
+    Raises
+    ------
+    CandidError
+        Where shapes do not fit each other, or the network gives no finite logits.
     """
-    strength = np.abs(maps)
-    total = strength.sum(axis=(1, 2), dtype=np.float64)[:, None]
-    share = np.divide(
-        regions.sums(strength), total, out=np.full((len(maps), len(regions.names)), np.nan),
-        where=total > 0,
-    )  # fmt: skip
-    area = regions.areas(len(maps))
-    share = np.where(area > 0, share, np.nan)
-    cluster, made = sample.cluster, []
-    for subset, mask in found:
-        who = None if cluster is None else cluster[mask]
-        each = ratios(share[mask], None, who, confidence=confidence)
-        dense = ratios(share[mask], area[mask], who, confidence=confidence)
-        for i, region in enumerate(regions.names):
-            mine = area[mask, i][area[mask, i] > 0]
-            mean_area = float(mine.mean()) if len(mine) else float("nan")
-            made.append(RegionShare(method, subset.key, region, each[i], mean_area, dense[i]))
-    return made
+    how = config or ExplainConfig()
+    sample = sample_of(
+        images, label=label, identity=identity, ids=ids, attributes=attributes, mean=mean, std=std
+    )
+    _check_sample(sample, classes, regions)
+    with scoring(
+        network, batch_size=how.batch_size, bfloat16=bfloat16, mirrored=mirrored
+    ) as scorer:
+        job = _begun(scorer, sample, tuple(classes), regions, how, layer, quiet)
+        return _explained(job, target)
 
 
-def region_records(regions: Regions, n: int) -> tuple[Region, ...]:
-    """How often each region is to be seen, and how large it is there."""
-    areas = regions.areas(n)
-    made = []
-    for i, name in enumerate(regions.names):
-        mine = areas[:, i][areas[:, i] > 0]
-        made.append(Region(name, len(mine), float(mine.mean()) if len(mine) else float("nan")))
-    return tuple(made)
+# --- all of it -----------------------------------------------------------------------------------
 
 
-def claims(
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What every step needs."""
+
+    by: Attributor
+    sample: Sample
+    classes: tuple[str, ...]
+    regions: Regions | None
+    tensor: Tensor  # the normalised images
+    probability: NDArray[np.float64]
+    explained: NDArray[np.int64]  # the class that each map speaks for
+    sets: list[ImageSet]
+    pairs: list[tuple[ImageSet, ImageSet]]  # the sets that are compared
+    shown: NDArray[np.intp]  # rows of the examples
+    tested: NDArray[np.intp]  # rows on which maps are checked
+    quiet: bool
+
+    def classes_of(self, rows: NDArray[np.intp] | slice) -> Tensor:
+        """The class that the maps of some images speak for."""
+        return torch.from_numpy(self.explained[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped:
+    """What one method's maps of the whole sample come to."""
+
+    seconds: float
+    tested: NDArray[np.float32]  # the maps that are checked
+    marked: list[float]
+    shares: list[RegionShare]
+    arrays: dict[str, NDArray[np.float16]]
+
+
+def _begun(
+    scorer: Scorer,
+    sample: Sample,
+    classes: tuple[str, ...],
+    regions: Regions | None,
+    config: ExplainConfig,
+    layer: str,
+    quiet: bool,
+) -> _Job:
+    """What the network answers, and what is to be explained."""
+    tensor = sample.tensor()
+    logits = scorer.all_logits(tensor).double().cpu()
+    if logits.shape[1] != len(classes):
+        raise ConfigError(
+            f"The network gives {logits.shape[1]} logits, and there are {len(classes)} classes.",
+            expected="a class for every logit (two for a single one)",
+            todo="pass classes= in the order of the logits",
+        )
+    probability = logits.softmax(1).numpy()
+    answers = probability.argmax(1)
+    labelled = (config.explained == "label") & (sample.label >= 0)
+    sets = image_sets(sample, answers, classes, config)
+    hook = find_hook(scorer, tensor[:1], layer) if "grad_cam" in config.methods else None
+    return _Job(
+        by=Attributor(scorer, config, hook),
+        sample=sample,
+        classes=classes,
+        regions=regions,
+        tensor=tensor,
+        probability=probability,
+        explained=np.where(labelled, sample.label, answers).astype(np.int64),
+        sets=sets,
+        pairs=compared(sets),
+        shown=averages.example_rows(sample, probability, config.examples),
+        tested=np.random.default_rng(config.seed).permutation(len(sample))[: config.check_images],
+        quiet=quiet,
+    )
+
+
+def _explained(job: _Job, target: str) -> tuple[Explanation, ExplanationArrays]:
+    """The steps, one after the other: maps, checks, masking, record."""
+    config, sample, regions, by = job.by.config, job.sample, job.regions, job.by
+    names = [n for n in config.methods if n != "grad_cam" or by.hook is not None]
+    with progress("maps", len(sample) * len(names), quiet=job.quiet) as bar:
+        mapped = {name: _mapped(job, name, bar.update) for name in names}
+    checks = _checks(job, {name: m.tested for name, m in mapped.items()})
+    maskings, of_subsets = _maskings(job)
+    skill = masking.skill(job.probability.argmax(1), sample, len(job.classes), config)
+    methods = tuple(_method(job, name, mapped[name].seconds, checks[name]) for name in names)
+    shares = tuple(share for m in mapped.values() for share in m.shares)
+    seen = () if regions is None else regions_seen(regions.names, regions.areas(len(sample)))
+    record = Explanation(
+        target=target,
+        classes=job.classes,
+        split="",
+        n=len(sample),
+        people=job.sets[0].about.people,
+        side=sample.side,
+        explained=config.explained,
+        template="" if regions is None else regions.source,
+        skill=skill,
+        methods=methods,
+        subsets=tuple(s.about for s in job.sets),
+        differences=tuple(
+            MapDifference(a.about.key, b.about.key, {n: m.marked[i] for n, m in mapped.items()})
+            for i, (a, b) in enumerate(job.pairs)
+        ),
+        examples=tuple(
+            averages.examples(sample, job.classes, job.probability, job.explained, job.shown)
+        ),
+        regions=tuple(seen),
+        shares=shares,
+        maskings=maskings,
+        claims=claims_of(methods, shares, maskings, skill),
+        confidence=config.confidence,
+        seed=config.seed,
+        notes=tuple(_notes(job)),
+        subset_maskings=of_subsets,
+    )
+    return record, _arrays(job, [m.arrays for m in mapped.values()])
+
+
+def _mapped(job: _Job, name: str, advance: Callable[[int], object]) -> _Mapped:
+    """One method's maps, and everything that is made of them; the maps themselves are let go."""
+    sample, size = job.sample, job.by.scorer.batch_size
+    confidence = job.by.config.confidence
+    began = time.monotonic()
+    maps = np.empty((len(sample), *job.tensor.shape[2:]), np.float32)
+    for start in range(0, len(sample), size):
+        rows = slice(start, start + size)
+        maps[rows] = job.by.maps(name, job.tensor[rows], job.classes_of(rows))
+        advance(len(maps[rows]))
+    seconds = time.monotonic() - began
+    tested = maps[job.tested]
+    maps = averages.normalised(maps)
+    means, strengths = averages.mean_maps(maps, job.sets)
+    gaps, halves, marked = averages.map_differences(maps, job.pairs, sample, confidence)
+    shares: list[RegionShare] = []
+    if job.regions is not None:
+        shares = map_shares(name, maps, job.regions, job.sets, sample, confidence)
+    arrays = {
+        "means": means,
+        "strengths": strengths,
+        "differences": gaps,
+        "half_widths": halves,
+        "examples": maps[job.shown].astype(np.float16),
+    }
+    return _Mapped(seconds, tested, marked, shares, arrays)
+
+
+def _checks(job: _Job, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tuple[MapCheck, ...]]:
+    """Every method's checks; none where there are no images to check on."""
+    rows = job.tested
+    if not len(rows):
+        return dict.fromkeys(maps, ())
+    person, confidence = job.sample.persons(rows), job.by.config.confidence
+    probe = sanity.Probe(job.tensor[rows], job.classes_of(rows), maps, person, confidence)
+    with progress("checks", sanity.STEPS, quiet=job.quiet) as bar:
+        return sanity.map_checks(job.by, probe, bar.update)
+
+
+def _maskings(job: _Job) -> tuple[tuple[Masking, ...], tuple[SubsetMasking, ...]]:
+    """What painting over the regions costs: all images, and each class and group."""
+    config, sample = job.by.config, job.sample
+    if job.regions is None or not config.fills:
+        return (), ()
+    with progress("masking", len(sample), quiet=job.quiet) as bar:
+        masked = masking.masked_answers(job.by.scorer, sample, job.regions, config, bar.update)
+    sets = [s for s in job.sets if s.about.kind in ("class", "group") and not s.too_few]
+    return (
+        masking.maskings(masked, sample, len(job.classes), config),
+        masking.subset_maskings(masked, sample, sets, config.confidence),
+    )
+
+
+def _method(job: _Job, name: str, seconds: float, checks: tuple[MapCheck, ...]) -> Method:
+    about, hook = METHODS[name], job.by.hook
+    return Method(
+        name=name,
+        title=about.title,
+        about=about.about,
+        signed=about.signed,
+        layer=hook.name if hook is not None and name == "grad_cam" else "",
+        state=sanity.badge(checks),
+        checks=checks,
+        seconds=round(seconds, 3),
+    )
+
+
+def _arrays(job: _Job, of_methods: list[dict[str, NDArray[np.float16]]]) -> ExplanationArrays:
+    """The pictures that go with the record."""
+    pictures, side = job.sample.pictures(), job.sample.side
+    return ExplanationArrays(
+        **{key: np.stack([arrays[key] for arrays in of_methods]) for key in of_methods[0]},
+        example_images=pictures[job.shown],
+        example_regions=masks_of(job.regions, job.shown, side),
+        mean_images=averages.mean_images(pictures, job.sets),
+        template=commonest(job.regions, side),
+    )
+
+
+def claims_of(
     methods: Sequence[Method],
     shares: Sequence[RegionShare],
     maskings: Sequence[Masking],
@@ -89,92 +322,47 @@ def claims(
     return tuple(Claim(m.name, region, state(m, region)) for m in methods for region in names)
 
 
-# --- examples ------------------------------------------------------------------------------------
-
-
-def example_rows(sample: Sample, probability: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """Rows of the images whose maps are kept: a third each right, wrong and unsure.
-
-    Right answers come evenly from the labels, the surest first; mistakes the surest first. Where
-    there are too few of a kind, others take their place.
-    """
-    answers, sure = probability.argmax(1), probability.max(1)
-    label = sample.label
-    order = np.argsort(-sure, kind="stable")
-    right = _in_turns([r for r in order if label[r] == answers[r]], label)
-    wrong = [int(r) for r in order if label[r] >= 0 and label[r] != answers[r]]
-    unsure = [int(r) for r in order[::-1]]
-    kinds = [right, wrong, unsure, right, unsure]
-    taken: list[int] = []
-    for i, kind in enumerate(kinds):
-        room = count - len(taken) if i > 2 else -(-(count - len(taken)) // (3 - i))
-        taken += [r for r in kind if r not in set(taken)][: max(0, room)]
-    return np.array(taken[:count], np.intp)
-
-
-def _in_turns(rows: Sequence[np.intp], label: NDArray[np.int16]) -> list[int]:
-    """The rows, one of each label after the other."""
-    queues = [[int(r) for r in rows if label[r] == c] for c in np.unique(label)]
-    longest = max((len(q) for q in queues), default=0)
-    return [q[i] for i in range(longest) for q in queues if i < len(q)]
-
-
-def examples(
-    sample: Sample,
-    classes: tuple[str, ...],
-    probability: NDArray[np.float64],
-    chosen: NDArray[np.intp],
-    rows: NDArray[np.intp],
-) -> tuple[ExplainedImage, ...]:
-    """What is known of the images whose maps are kept."""
-    made = []
-    for row in rows:
-        label, answer = int(sample.label[row]), int(probability[row].argmax())
-        kind = "wrong" if label not in (-1, answer) else "right" if label == answer else "unsure"
-        if probability[row].max() < 0.75:
-            kind = "unsure"
-        made.append(
-            ExplainedImage(
-                id=str(sample.ids[row]),
-                label=classes[label] if label >= 0 else "",
-                prediction=classes[answer],
-                probability=float(probability[row, answer]),
-                explained=classes[int(chosen[row])],
-                kind=kind,
-            )
+def _notes(job: _Job) -> Iterator[str]:
+    """What a reader must know."""
+    config = job.by.config
+    if "grad_cam" in config.methods and job.by.hook is None:
+        yield "Grad-CAM is left out: the network has no layer that still knows where things are."
+    if job.regions is None:
+        yield "There are no regions: nothing says where the parts of the faces are."
+    elif len(job.regions.masks) == 1:
+        yield (
+            "The regions are those of an average face, laid over every image alike. Hair, neck and "
+            "background are the least certain of them."
         )
-    return tuple(made)
+    if not (job.sample.label >= 0).any():
+        yield "There are no labels, so no F1 to lose, and nothing is claimed."
+    few = [s.about for s in job.sets if s.about.kind in ("class", "outcome") and s.too_few]
+    if few:  # there are none of these kinds without labels
+        told = ", ".join(f"{s.title} ({s.n})" for s in few)
+        yield (
+            f"Too few to say how their mean maps differ, below {FEWEST} people or images: {told}."
+        )
+    if not len(job.tested):
+        yield "Nothing was checked, so no method bears a badge."
+    unknown = [name for name in config.groups if name not in job.sample.attributes]
+    if unknown:
+        yield f"There is no attribute called {', '.join(unknown)}."
 
 
-# --- pictures ------------------------------------------------------------------------------------
-
-
-def mean_images(
-    pictures: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]
-) -> NDArray[np.uint8]:
-    """(S, side, side, 3): the mean picture of each subset; grey where it is empty."""
-    made = np.full((len(masks), *pictures.shape[1:]), 128, np.uint8)
-    for i, mask in enumerate(masks):
-        if mask.any():
-            made[i] = pictures[mask].mean(axis=0).round()
-    return made
-
-
-def example_regions(
-    regions: Regions | None, rows: NDArray[np.intp], side: int
-) -> NDArray[np.uint8]:
-    """(E, side, side) index of the region at each pixel, 255 where there are none."""
-    made = np.full((len(rows), side, side), _NO_REGION, np.uint8)
-    for i, row in enumerate(rows):
-        if regions is not None:
-            made[i] = regions.of(int(row))
-    return made
-
-
-def commonest(regions: Regions | None, side: int) -> NDArray[np.uint8]:
-    """(side, side) index of the region that most images have at each pixel; 255: none."""
+def _check_sample(sample: Sample, classes: Sequence[str], regions: Regions | None) -> None:
+    """Raise a ConfigError where labels or regions do not fit."""
+    if len(classes) < 2 or int(sample.label.max()) >= len(classes):
+        raise ConfigError(
+            f"There are {len(classes)} classes, and labels up to {int(sample.label.max())}.",
+            expected="at least two classes, and labels that index them (-1 for unknown)",
+            todo="pass classes= in the order of the logits",
+        )
     if regions is None:
-        return np.full((side, side), _NO_REGION, np.uint8)
-    counts = np.stack([(regions.masks == i).sum(0) for i in range(len(regions.names))])
-    most: NDArray[np.uint8] = counts.argmax(0).astype(np.uint8)
-    return most
+        return
+    n, side = len(regions.masks), regions.masks.shape[1]
+    if n not in (1, len(sample)) or side != sample.side:
+        raise ConfigError(
+            f"The regions are {n} masks of {side} pixels per side.",
+            expected=f"one for all, or {len(sample)}, of {sample.side} pixels per side",
+            todo="make them with candid.explanation.regions for these images",
+        )

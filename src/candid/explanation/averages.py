@@ -1,27 +1,22 @@
-"""Mean maps: faces are aligned, so the mean of a map over many of them means something.
+"""What is kept of the maps: their means over sets of images, and a few images' own.
 
-Per class, for right and wrong answers, for groups; and the difference of two, with an interval for
-every pixel. A mean map of a group mixes everything that goes with the group: more of one class,
-for example.
+Faces are aligned, so the mean of a map over many of them means something: per class, for right and
+wrong answers, for groups; and the difference of two, with an interval for every pixel. A mean map
+of a group mixes everything that goes with the group: more of one class, for example.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.explanation.sample import Sample
-from candid.predictions import Attribute
-from candid.records.explanation import Subset
-from candid.settings import ExplainConfig
-from candid.stats.associations import cramers_v
+from candid.explanation.sample import ImageSet, Sample
+from candid.records.explanation import ExplainedImage
 from candid.stats.intervals import mean_difference
 
-Mask = NDArray[np.bool_]
-
-FEWEST = 10  # people that a mean map must stand on to be compared with another, pixel by pixel
+Half = NDArray[np.float16]
 
 
 def normalised(maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -31,124 +26,92 @@ def normalised(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return scaled
 
 
-def subsets(
-    sample: Sample, answers: NDArray[np.intp], classes: Sequence[str], config: ExplainConfig
-) -> list[tuple[Subset, Mask]]:
-    """Which images a mean map is made of: all, classes, right and wrong, both, groups."""
-    label, everyone = sample.label, np.ones(len(sample), np.bool_)
-    known = label >= 0
-    outcomes = {"right": known & (answers == label), "wrong": known & (answers != label)}
-    found = [_subset(sample, "all", "all", "all images", everyone)]
-    if known.any():
-        for c, name in enumerate(classes):
-            title = f"labelled {name}"
-            found.append(_subset(sample, f"class:{name}", "class", title, label == c))
-        for word, mask in outcomes.items():
-            found.append(_subset(sample, word, "outcome", f"answered {word}ly", mask))
-        for c, name in enumerate(classes):
-            for word, mask in outcomes.items():
-                title = f"labelled {name}, answered {word}ly"
-                key = f"class:{name},{word}"
-                found.append(_subset(sample, key, "class and outcome", title, mask & (label == c)))
-    for attribute in groups(sample, len(classes), config):
-        for code, value in enumerate(attribute.values):
-            mask = attribute.data == code
-            if int(mask.sum()) >= config.min_group:
-                name = attribute.name
-                key, title = f"group:{name}={value}", f"annotated {name}: {value}"
-                found.append(_subset(sample, key, "group", title, mask, name, value))
-    return found
-
-
-def groups(sample: Sample, classes: int, config: ExplainConfig) -> list[Attribute]:
-    """The attributes whose groups get a mean map: those named, or those nearest to the label.
-
-    Numbers have no groups. Without names, an attribute needs two groups of `min_group` images.
-    """
-    coded = {n: a for n, a in sample.attributes.items() if a.kind != "numeric"}
-    if config.groups:
-        return [coded[name] for name in config.groups if name in coded]
-    near = {}
-    for name, a in coded.items():
-        sizes = np.bincount(a.data[a.data >= 0], minlength=len(a.values))
-        if np.count_nonzero(sizes >= config.min_group) < 2:
-            continue
-        table = np.zeros((len(a.values), classes))
-        both = (a.data >= 0) & (sample.label >= 0)
-        np.add.at(table, (a.data[both], sample.label[both]), 1)
-        v = float(cramers_v(table))
-        near[name] = v if np.isfinite(v) else -1.0
-    order = sorted(near, key=lambda name: (-near[name], name))
-    return [coded[name] for name in order[: config.max_groups]]
-
-
-def too_few(subset: Subset) -> bool:
-    """Whether it has too few people (or images, where nobody knows who is who) to compare."""
-    return (subset.n if subset.people is None else subset.people) < FEWEST
-
-
-def pairs(found: Sequence[tuple[Subset, Mask]]) -> list[tuple[str, str]]:
-    """Which subsets are compared: classes, wrong and right, the groups of an attribute.
-
-    Those with too few people are not: an interval per pixel from two of them says nothing.
-    """
-    some = [s for s, _ in found if not too_few(s)]
-    by_kind = [[s.key for s in some if s.kind == "class"]]
-    wrong = [s.key for s in some if s.key in ("right", "wrong")]
-    by_kind.append(wrong[::-1])
-    names = dict.fromkeys(s.attribute for s in some if s.kind == "group")
-    by_kind += [[s.key for s in some if s.kind == "group" and s.attribute == n] for n in names]
-    return [(b, a) for keys in by_kind for i, a in enumerate(keys) for b in keys[i + 1 :]]
-
-
-def mean_maps(
-    maps: NDArray[np.float32], found: Sequence[tuple[Subset, Mask]]
-) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+def mean_maps(maps: NDArray[np.float32], sets: Sequence[ImageSet]) -> tuple[Half, Half]:
     """(S, side, side) means of (n, side, side) normalised maps, and of their absolute values."""
-    side = maps.shape[1:]
-    means, strengths = (np.full((len(found), *side), np.nan, np.float16) for _ in range(2))
-    for i, (_, mask) in enumerate(found):
-        if mask.any():
-            means[i] = maps[mask].mean(0)
-            strengths[i] = np.abs(maps[mask]).mean(0)
+    means, strengths = (np.full((len(sets), *maps.shape[1:]), np.nan, np.float16) for _ in range(2))
+    for i, each in enumerate(sets):
+        if each.about.n:
+            means[i] = maps[each.mask].mean(0)
+            strengths[i] = np.abs(maps[each.mask]).mean(0)
     return means, strengths
 
 
 def map_differences(
     maps: NDArray[np.float32],
-    found: Sequence[tuple[Subset, Mask]],
-    which: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[ImageSet, ImageSet]],
     sample: Sample,
     confidence: float,
-) -> tuple[NDArray[np.float16], NDArray[np.float16], list[float]]:
+) -> tuple[Half, Half, list[float]]:
     """(D, side, side) differences of mean strengths and half their intervals, by person.
 
     The third is the share of pixels whose interval leaves out 0; NaN where none is defined.
     """
-    mask_of = {s.key: mask for s, mask in found}
     strength = np.abs(maps).reshape(len(maps), -1)
-    shape = (len(which), *maps.shape[1:])
-    gaps, halves = np.full(shape, np.nan, np.float16), np.full(shape, np.nan, np.float16)
+    gaps, halves = np.full((2, len(pairs), *maps.shape[1:]), np.nan, np.float16)
     marked = []
-    for i, (first, second) in enumerate(which):
-        gap, half = mean_difference(
-            strength, mask_of[first], mask_of[second], sample.cluster, confidence=confidence
-        )
-        gaps[i], halves[i] = gap.reshape(shape[1:]), half.reshape(shape[1:])
-        defined = np.isfinite(half)
-        marked.append(float(np.mean(np.abs(gap) > half)) if defined.all() else float("nan"))
+    for i, (a, b) in enumerate(pairs):
+        gap, half = mean_difference(strength, a.mask, b.mask, sample.person, confidence=confidence)
+        gaps[i], halves[i] = gap.reshape(maps.shape[1:]), half.reshape(maps.shape[1:])
+        defined = np.isfinite(half).all()
+        marked.append(float(np.mean(np.abs(gap) > half)) if defined else float("nan"))
     return gaps, halves, marked
 
 
-def _subset(
+def mean_images(pictures: NDArray[np.uint8], sets: Sequence[ImageSet]) -> NDArray[np.uint8]:
+    """(S, side, side, 3): the mean picture of each set; grey where it is empty."""
+    made = np.full((len(sets), *pictures.shape[1:]), 128, np.uint8)
+    for i, each in enumerate(sets):
+        if each.about.n:
+            made[i] = pictures[each.mask].mean(axis=0).round()
+    return made
+
+
+# --- examples ------------------------------------------------------------------------------------
+
+
+def example_rows(sample: Sample, probability: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Rows of the images whose maps are kept: a third each right, wrong and unsure.
+
+    Right answers come evenly from the labels, the surest first; mistakes the surest first. Where
+    there are too few of a kind, others take their place.
+    """
+    answers, sure = probability.argmax(1), probability.max(1)
+    label = sample.label
+    order = np.argsort(-sure, kind="stable")
+    right = _in_turns([r for r in order if label[r] == answers[r]], label)
+    wrong = [int(r) for r in order if label[r] >= 0 and label[r] != answers[r]]
+    unsure = [int(r) for r in order[::-1]]
+    taken: list[int] = []
+    for i, kind in enumerate([right, wrong, unsure, right, unsure]):
+        room = count - len(taken) if i > 2 else -(-(count - len(taken)) // (3 - i))
+        taken += [r for r in kind if r not in set(taken)][: max(0, room)]
+    return np.array(taken[:count], np.intp)
+
+
+def _in_turns(rows: Sequence[np.intp], label: NDArray[np.int16]) -> list[int]:
+    """The rows, one of each label after the other."""
+    queues = [[int(r) for r in rows if label[r] == c] for c in np.unique(label)]
+    longest = max((len(q) for q in queues), default=0)
+    return [q[i] for i in range(longest) for q in queues if i < len(q)]
+
+
+def examples(
     sample: Sample,
-    key: str,
-    kind: str,
-    title: str,
-    mask: Mask,
-    attribute: str = "",
-    value: str = "",
-) -> tuple[Subset, Mask]:
-    cluster = sample.cluster
-    people = None if cluster is None else len(np.unique(cluster[mask]))
-    return Subset(key, kind, title, attribute, value, int(mask.sum()), people), mask  # type: ignore[arg-type]
+    classes: tuple[str, ...],
+    probability: NDArray[np.float64],
+    explained: NDArray[np.intp],
+    rows: NDArray[np.intp],
+) -> Iterator[ExplainedImage]:
+    """What is known of the images whose maps are kept."""
+    for row in rows:
+        label, answer = int(sample.label[row]), int(probability[row].argmax())
+        sure = float(probability[row, answer])
+        unsure = sure < 0.75 or label < 0
+        yield ExplainedImage(
+            id=str(sample.ids[row]),
+            label=classes[label] if label >= 0 else "",
+            prediction=classes[answer],
+            probability=sure,
+            explained=classes[int(explained[row])],
+            kind="unsure" if unsure else "right" if label == answer else "wrong",
+        )

@@ -19,25 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from candid.errors import ConfigError, did_you_mean
-from candid.explanation.scoring import Scorer
+from candid.explanation.scoring import Scorer, watching
 
 
 @dataclass(frozen=True, eq=False)
 class Hook:
-    """A layer, and how what it gives becomes a map.
-
-    Attributes
-    ----------
-    name, module
-        The layer.
-    tokens
-        For a layer of tokens, the number of the first that belongs to a place, and how many rows
-        and columns of tokens there are; None for a convolution.
-    """
+    """A layer, and how what it gives becomes a map."""
 
     name: str
     module: nn.Module
-    tokens: tuple[int, int] | None = None
+    tokens: tuple[int, int] | None = None  # the first that belongs to a place, rows of tokens
 
     def as_map(self, output: Tensor) -> Tensor:
         """(batch, channels, rows, columns) float32 from what the layer gives."""
@@ -52,41 +43,21 @@ class Hook:
         """What the layer gives meanwhile; the hook is gone afterwards, also after an exception."""
         seen: list[Tensor] = []
 
-        def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        def keep(_: str, __: Any, output: Tensor) -> Tensor:
             seen.append(output)
             return output.clone()  # what comes next may write over it
 
-        handle = self.module.register_forward_hook(keep)
-        try:
+        with watching({self.name: self.module}, keep):
             yield seen
-        finally:
-            handle.remove()
 
 
 def find_hook(scorer: Scorer, image: Tensor, name: str = "") -> Hook | None:
-    """The layer for Grad-CAM; None where the network has none.
+    """The layer for Grad-CAM, by name or picked (sending one image through); None where there is
+    none.
 
-    Parameters
-    ----------
-    scorer
-        Whose network.
-    image
-        (1, 3, height, width): sent through to see what each layer gives.
-    name
-        A layer's name, as `network.named_modules()` has it; empty: picked.
-
-    Raises
-    ------
-    ConfigError
-        Where there is no layer of that name, or it gives neither maps nor tokens.
+    A ConfigError where there is no layer of that name, or it gives neither maps nor tokens.
     """
-    named = dict(scorer.network.named_modules())
-    if name and name not in named:
-        raise ConfigError(
-            f"There is no layer {name!r} in {type(scorer.network).__name__}.",
-            expected="a name in network.named_modules()",
-            todo=did_you_mean(name, [n for n in named if n]),
-        )
+    named = named_layers(scorer.network, name)
     chosen = {name: named[name]} if name else named
     order = _outputs(scorer, image, chosen)
     tokens = [(n, out) for n, out in order if out.ndim == 3 and _grid(out) is not None]
@@ -108,20 +79,29 @@ def find_hook(scorer: Scorer, image: Tensor, name: str = "") -> Hook | None:
     return None
 
 
+def named_layers(network: nn.Module, wanted: str = "") -> dict[str, nn.Module]:
+    """Every part of a network by name; a ConfigError where the one that is wanted is missing."""
+    named = dict(network.named_modules())
+    if wanted and wanted not in named:
+        raise ConfigError(
+            f"There is no layer {wanted!r} in {type(network).__name__}.",
+            expected="a name in network.named_modules()",
+            todo=did_you_mean(wanted, [n for n in named if n]),
+        )
+    return named
+
+
 def _outputs(
     scorer: Scorer, image: Tensor, modules: dict[str, nn.Module]
 ) -> list[tuple[str, Tensor]]:
     """What each module gives for an image, in the order in which they finish."""
     order: list[tuple[str, Tensor]] = []
 
-    def note(name: str, output: Any) -> None:
+    def note(name: str, _: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             order.append((name, output.detach()))
 
-    with contextlib.ExitStack() as stack, torch.enable_grad():
-        for name, module in modules.items():
-            handle = module.register_forward_hook(lambda m, _, out, name=name: note(name, out))
-            stack.callback(handle.remove)
+    with watching(modules, note), torch.enable_grad():
         # With a gradient: some layers take a short cut past their parts when none is wanted.
         scorer.logits(image.detach().to(scorer.device).requires_grad_())
     return order
@@ -134,8 +114,8 @@ def _grid(output: Tensor) -> int | None:
 
 
 def _later(order: list[tuple[str, Tensor]], one: str, other: str) -> bool:
-    places = {name: i for i, (name, _) in enumerate(order)}
-    return places[one] > places[other]
+    place = {name: i for i, (name, _) in enumerate(order)}
+    return place[one] > place[other]
 
 
 def _innermost(layers: list[tuple[str, Tensor]]) -> str:
@@ -190,15 +170,14 @@ def _first_token(scorer: Scorer, image: Tensor, tokens: int) -> tuple[int, int] 
     far[..., -corner:, -corner:] += 1
     taken: list[Tensor] = []
 
-    def note(module: nn.Module, given: tuple[Any, ...]) -> None:
+    def note(_: str, given: tuple[Any, ...], __: None) -> None:
         if not taken and given and isinstance(given[0], Tensor):
             value = given[0]
             if value.ndim == 3 and value.shape[:2] == (3, tokens):
                 taken.append(value.detach().float())
 
-    with contextlib.ExitStack() as stack, torch.no_grad():
-        for module in scorer.network.modules():
-            stack.callback(module.register_forward_pre_hook(note).remove)
+    everything = dict(scorer.network.named_modules())
+    with watching(everything, note, before=True), torch.no_grad():
         scorer.logits(torch.cat([image, near, far]))
     if not taken:
         return None

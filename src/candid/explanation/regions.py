@@ -11,18 +11,24 @@ long hair lies where it likes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError
+from candid.explanation.sample import ImageSet, Sample
+from candid.records.explanation import Region, RegionShare
+from candid.stats.intervals import ratios
 
 # In the order in which the template names them.
 PARTS = (
     *("background", "hair", "forehead", "brows", "eyes"),
     *("nose", "cheeks", "mouth", "jaw", "neck"),
 )
+
+_NO_REGION = 255
 
 Points = NDArray[np.float64]  # (…, 5, 2): x, y in shares of width and height
 
@@ -34,21 +40,11 @@ CELEBA: Points = np.array(
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Which part every pixel of n images belongs to.
+    """Which part every pixel of n images belongs to."""
 
-    Attributes
-    ----------
-    names
-        The parts.
-    masks
-        (n, side, side) uint8 index into `names`, or (1, side, side) where all images share it.
-    source
-        Where they come from: "masks", "landmarks", "celeba", …
-    """
-
-    names: tuple[str, ...]
-    masks: NDArray[np.uint8]
-    source: str
+    names: tuple[str, ...]  # of the parts
+    masks: NDArray[np.uint8]  # (n, side, side) index into `names`; (1, side, side) shared by all
+    source: str  # where they come from: "masks", "landmarks", "celeba", …
 
     def __getitem__(self, rows: NDArray[np.intp]) -> Regions:
         """The same for some of the images."""
@@ -81,24 +77,15 @@ class Regions:
         return each
 
 
+# --- from points and masks -----------------------------------------------------------------------
+
+
 def from_points(points: Points, side: int, *, source: str = "landmarks") -> Regions:
     """The template's parts in n pictures, carried there by five points each.
 
-    Parameters
-    ----------
-    points
-        (n, 5, 2) or (5, 2) x, y in shares of the picture's width and height: the eye on the left of
-        the picture, the one on the right, the tip of the nose, the left and right corner of the
-        mouth.
-    side
-        Pixels per side.
-    source
-        What to call where they come from.
-
-    Raises
-    ------
-    ConfigError
-        Where the points are not those of a face: eyes and mouth in one line, or the eyes swapped.
+    `points` are (n, 5, 2) or (5, 2) x, y in shares of the picture's width and height: the eye on
+    the left of the picture, the one on the right, the tip of the nose, the left and right corner of
+    the mouth. A ConfigError where they are not those of a face: in one line, or the eyes swapped.
     """
     points = np.asarray(points, np.float64)
     if points.shape[-2:] != (5, 2) or points.ndim > 3 or not np.isfinite(points).all():
@@ -133,19 +120,8 @@ def from_points(points: Points, side: int, *, source: str = "landmarks") -> Regi
 def from_masks(names: tuple[str, ...], masks: NDArray[np.uint8], side: int) -> Regions:
     """Masks that somebody drew, brought to the size of the maps without mixing parts.
 
-    Parameters
-    ----------
-    names
-        What the numbers mean.
-    masks
-        (n, height, width) index into `names`.
-    side
-        Pixels per side of the maps.
-
-    Raises
-    ------
-    ConfigError
-        Where they are of another form, or hold a number without a name.
+    `masks` are (n, height, width) indices into `names`; a ConfigError where they are something
+    else.
     """
     masks = np.asarray(masks)
     if masks.ndim != 3 or masks.dtype.kind not in "ui" or not masks.size:
@@ -168,17 +144,7 @@ def from_masks(names: tuple[str, ...], masks: NDArray[np.uint8], side: int) -> R
 
 
 def fitted(points: Points, width: int, height: int, fit: str) -> Points:
-    """Points in shares of a picture, in shares of the square that is made of it.
-
-    Parameters
-    ----------
-    points
-        (…, 2) x, y in shares of width and height.
-    width, height
-        Of the picture.
-    fit
-        "stretch", "crop" (the centre) or "pad", as `data.fit`.
-    """
+    """Points (…, 2) in shares of a picture, in shares of the square that `data.fit` makes of it."""
     if fit == "stretch":
         return points
     side = (min if fit == "crop" else max)(width, height)
@@ -212,3 +178,61 @@ def _parts(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.uint8]:
     for name, inside in layers.items():
         parts[inside] = PARTS.index(name)
     return parts
+
+
+# --- what lies in them ---------------------------------------------------------------------------
+
+
+def map_shares(
+    method: str,
+    maps: NDArray[np.float32],
+    regions: Regions,
+    sets: Sequence[ImageSet],
+    sample: Sample,
+    confidence: float,
+) -> list[RegionShare]:
+    """How much of the maps lies in each region, per set of images, beside its share of the area.
+
+    Of the (n, side, side) maps only the absolute values count; a map of zeros has no shares.
+    """
+    strength = np.abs(maps)
+    total = strength.sum(axis=(1, 2), dtype=np.float64)[:, None]
+    area = regions.areas(len(maps))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where((total > 0) & (area > 0), regions.sums(strength) / total, np.nan)
+    made = []
+    for each in sets:
+        rows, who = each.mask, sample.persons(each.mask)
+        shares = ratios(share[rows], None, who, confidence=confidence)
+        dense = ratios(share[rows], area[rows], who, confidence=confidence)
+        seen = regions_seen(regions.names, area[rows])
+        for region, part, density in zip(seen, shares, dense, strict=True):
+            key = each.about.key
+            made.append(RegionShare(method, key, region.name, part, region.area, density))
+    return made
+
+
+def regions_seen(names: Sequence[str], areas: NDArray[np.float64]) -> list[Region]:
+    """In how many of (n, parts) images each region is to be seen, and how large it is there."""
+    mine = [column[column > 0] for column in areas.T]
+    return [
+        Region(name, len(a), float(a.mean()) if len(a) else float("nan"))
+        for name, a in zip(names, mine, strict=True)
+    ]
+
+
+def masks_of(regions: Regions | None, rows: NDArray[np.intp], side: int) -> NDArray[np.uint8]:
+    """(rows, side, side) index of the region at each pixel, 255 where there are none."""
+    made = np.full((len(rows), side, side), _NO_REGION, np.uint8)
+    if regions is not None:
+        made[:] = regions[rows].masks
+    return made
+
+
+def commonest(regions: Regions | None, side: int) -> NDArray[np.uint8]:
+    """(side, side) index of the region that most images have at each pixel; 255: none."""
+    if regions is None:
+        return np.full((side, side), _NO_REGION, np.uint8)
+    counts = np.stack([(regions.masks == i).sum(0) for i in range(len(regions.names))])
+    most: NDArray[np.uint8] = counts.argmax(0).astype(np.uint8)
+    return most

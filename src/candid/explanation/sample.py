@@ -1,9 +1,10 @@
-"""The images that are explained, and what was written about them."""
+"""The images that are explained, what was written about them, and the sets that they fall into."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,70 +13,52 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from candid.errors import CandidError
+from candid.models.forward import Images
 from candid.predictions import Attribute
-from candid.stats.bootstrap import known_persons
+from candid.records.explanation import Subset, SubsetKind
+from candid.settings import ExplainConfig
+from candid.stats.associations import cramers_v
+from candid.stats.bootstrap import person_numbers
+
+FEWEST = 10  # people that a mean map must stand on to be compared with another, pixel by pixel
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """n images and their annotations.
+    """n images and their annotations."""
 
-    Attributes
-    ----------
-    images
-        (n, side, side, 3) uint8, or (n, 3, side, side) floats that are normalised already.
-    mean, std
-        Per channel, of pixels scaled to 0…1: how uint8 images are normalised.
-    ids
-        (n,) str.
-    label
-        (n,) index of the class; -1 where nobody annotated the image.
-    identity
-        (n,) the same number for the same person, -1 unknown; None where nobody knows.
-    attributes
-        By name.
-    """
-
-    images: NDArray[Any]
-    mean: tuple[float, float, float]
+    images: NDArray[Any]  # (n, side, side, 3) uint8, or (n, 3, side, side) normalised floats
+    mean: tuple[float, float, float]  # per channel, of pixels scaled to 0…1
     std: tuple[float, float, float]
     ids: NDArray[np.str_]
-    label: NDArray[np.int16]
-    identity: NDArray[np.int64] | None = None
+    label: NDArray[np.int16]  # index of the class; -1 where nobody annotated the image
+    identity: NDArray[np.int64] | None = None  # the same for the same person, -1 unknown
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def __getitem__(self, rows: NDArray[Any]) -> Sample:
-        """The same for some of the images."""
-        return Sample(
-            self.images[rows],
-            self.mean,
-            self.std,
-            self.ids[rows],
-            self.label[rows],
-            None if self.identity is None else self.identity[rows],
-            {name: a[rows] for name, a in self.attributes.items()},
-        )
 
     @property
     def side(self) -> int:
         """Pixels per side."""
         return int(self.images.shape[2])
 
-    @property
-    def cluster(self) -> NDArray[np.int64] | None:
+    @cached_property
+    def person(self) -> NDArray[np.int64] | None:
         """(n,) the number of the person; None where nobody is known, so images stand alone."""
-        return known_persons(self.identity)
+        known = self.identity is not None and bool((self.identity >= 0).any())
+        return person_numbers(self.identity) if known else None
 
-    def tensor(self) -> Tensor:
-        """(n, 3, side, side) float32, normalised."""
-        if self.images.dtype != np.uint8:
-            return torch.from_numpy(np.ascontiguousarray(self.images, dtype=np.float32))
-        planes = torch.from_numpy(np.ascontiguousarray(self.images.transpose(0, 3, 1, 2))).float()
-        mean, std = (torch.tensor(v)[:, None, None] for v in (self.mean, self.std))
-        return planes.mul_(1 / (255 * std)).sub_(mean / std)
+    def persons(self, rows: NDArray[Any]) -> NDArray[np.int64] | None:
+        """The number of the person on each of some images."""
+        return None if self.person is None else self.person[rows]
+
+    def tensor(self, rows: NDArray[Any] | slice = slice(None)) -> Tensor:
+        """(rows, 3, side, side) float32, normalised."""
+        images = np.ascontiguousarray(self.images[rows])
+        if images.dtype != np.uint8:
+            return torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
+        return Images(images, self.mean, self.std).normalised(torch.from_numpy(images))
 
     def pictures(self) -> NDArray[np.uint8]:
         """(n, side, side, 3) uint8, to be looked at."""
@@ -89,22 +72,43 @@ class Sample:
 def sample_of(
     images: NDArray[Any] | Tensor,
     *,
-    label: NDArray[Any] | None,
-    identity: NDArray[Any] | None,
-    ids: NDArray[Any] | None,
-    attributes: Mapping[str, Attribute],
-    mean: tuple[float, float, float] | None,
-    std: tuple[float, float, float] | None,
+    label: NDArray[Any] | None = None,
+    identity: NDArray[Any] | None = None,
+    ids: NDArray[Any] | None = None,
+    attributes: Mapping[str, Attribute] | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
 ) -> Sample:
     """Whatever somebody has, in the one form.
 
-    Raises
-    ------
-    CandidError
-        Where shapes do not fit each other, pixels are not finite, or uint8 images come without what
-        normalises them.
+    A CandidError where shapes do not fit each other, pixels are not finite, or uint8 images come
+    without what normalises them.
     """
     array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    _check_pixels(array, mean, std)
+    n, attributes = len(array), attributes or {}
+    given = {"label": label, "identity": identity, "ids": ids}
+    given |= {name: a.data for name, a in attributes.items()}
+    for name, values in given.items():
+        if values is not None and np.shape(values) != (n,):
+            raise CandidError(
+                f"{name} has the shape {np.shape(values)}, and there are {n} images.",
+                expected="one value per image",
+                todo=f"pass {name} in the order of the images",
+            )
+    return Sample(
+        array,
+        mean or (0.5, 0.5, 0.5),
+        std or (0.25, 0.25, 0.25),
+        np.arange(n).astype(np.str_) if ids is None else np.asarray(ids, np.str_),
+        np.full(n, -1, np.int16) if label is None else np.asarray(label, np.int16),
+        None if identity is None else np.asarray(identity, np.int64),
+        attributes,
+    )
+
+
+def _check_pixels(array: NDArray[Any], mean: object, std: object) -> None:
+    """Raise a CandidError where an array holds no images, or none that can be normalised."""
     raw = array.dtype == np.uint8
     channels = array.shape[-1] if raw and array.ndim == 4 else (array.shape[1:2] or (0,))[0]
     square = array.ndim == 4 and array.shape[2] == array.shape[1 if raw else 3]
@@ -125,22 +129,89 @@ def sample_of(
         raise CandidError(
             "Some pixels are not finite.", expected="finite numbers", todo="check the images"
         )
-    n = len(array)
-    given = {"label": label, "identity": identity, "ids": ids}
-    given |= {name: a.data for name, a in attributes.items()}
-    for name, values in given.items():
-        if values is not None and np.shape(values) != (n,):
-            raise CandidError(
-                f"{name} has the shape {np.shape(values)}, and there are {n} images.",
-                expected="one value per image",
-                todo=f"pass {name} in the order of the images",
-            )
-    return Sample(
-        array,
-        mean or (0.5, 0.5, 0.5),
-        std or (0.25, 0.25, 0.25),
-        np.arange(n).astype(np.str_) if ids is None else np.asarray(ids, np.str_),
-        np.full(n, -1, np.int16) if label is None else np.asarray(label, np.int16),
-        None if identity is None else np.asarray(identity, np.int64),
-        attributes,
-    )
+
+
+# --- sets of images ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Some of the images, as the record has them, and (n,) which they are."""
+
+    about: Subset
+    mask: NDArray[np.bool_]
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there are too few people (images, where nobody is known) to compare."""
+        return (self.about.n if self.about.people is None else self.about.people) < FEWEST
+
+
+def image_sets(
+    sample: Sample, answers: NDArray[np.intp], classes: Sequence[str], config: ExplainConfig
+) -> list[ImageSet]:
+    """Which images a mean map is made of: all, classes, right and wrong, both, groups."""
+    label, everyone = sample.label, np.ones(len(sample), np.bool_)
+    found: list[ImageSet] = []
+
+    def add(key: str, kind: SubsetKind, title: str, mask: NDArray[np.bool_], *group: str) -> None:
+        who = sample.persons(mask)
+        n_people = None if who is None else len(np.unique(who))
+        attribute, value = group or ("", "")
+        subset = Subset(key, kind, title, attribute, value, int(mask.sum()), n_people)
+        found.append(ImageSet(subset, mask))
+
+    add("all", "all", "all images", everyone)
+    known = label >= 0
+    if known.any():
+        of_class = {name: label == c for c, name in enumerate(classes)}
+        outcomes = {"right": known & (answers == label), "wrong": known & (answers != label)}
+        for name, mask in of_class.items():
+            add(f"class:{name}", "class", f"labelled {name}", mask)
+        for word, mask in outcomes.items():
+            add(word, "outcome", f"answered {word}ly", mask)
+        for name, mask in of_class.items():
+            for word, such in outcomes.items():
+                title = f"labelled {name}, answered {word}ly"
+                add(f"class:{name},{word}", "class and outcome", title, such & mask)
+    for a in _grouping(sample, len(classes), config):
+        for code, value in enumerate(a.values):
+            mask = a.data == code
+            if int(mask.sum()) >= config.min_group:
+                title = f"annotated {a.name}: {value}"
+                add(f"group:{a.name}={value}", "group", title, mask, a.name, value)
+    return found
+
+
+def _grouping(sample: Sample, n_classes: int, config: ExplainConfig) -> list[Attribute]:
+    """The attributes whose groups get a mean map: those named, or those nearest to the label.
+
+    Numbers have no groups. Without names, an attribute needs two groups of `min_group` images.
+    """
+    coded = {n: a for n, a in sample.attributes.items() if a.kind != "numeric"}
+    if config.groups:
+        return [coded[name] for name in config.groups if name in coded]
+    near = {}
+    for name, a in coded.items():
+        sizes = np.bincount(a.data[a.data >= 0], minlength=len(a.values))
+        if np.count_nonzero(sizes >= config.min_group) < 2:
+            continue
+        table = np.zeros((len(a.values), n_classes))
+        both = (a.data >= 0) & (sample.label >= 0)
+        np.add.at(table, (a.data[both], sample.label[both]), 1)
+        near[name] = float(np.nan_to_num(cramers_v(table), nan=-1.0))
+    order = sorted(near, key=lambda name: (-near[name], name))
+    return [coded[name] for name in order[: config.max_groups]]
+
+
+def compared(sets: Sequence[ImageSet]) -> list[tuple[ImageSet, ImageSet]]:
+    """Which sets are compared: classes, wrong and right, the groups of an attribute.
+
+    Those with too few people are not: an interval per pixel from two of them says nothing.
+    """
+    some = [s for s in sets if not s.too_few]
+    families = [[s for s in some if s.about.kind == "class"]]
+    families.append([s for s in some if s.about.kind == "outcome"][::-1])
+    attributes = dict.fromkeys(s.about.attribute for s in some if s.about.kind == "group")
+    families += [[s for s in some if s.about.attribute == name] for name in attributes]
+    return [(b, a) for family in families for i, a in enumerate(family) for b in family[i + 1 :]]

@@ -8,43 +8,31 @@ maps of it and no answer.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from candid.errors import CandidError
 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """A network in evaluation mode, fed in passes of limited size.
+    """A network in evaluation mode that takes no more than `batch_size` images at a time.
 
-    Attributes
-    ----------
-    network
-        Takes normalised images (batch, 3, side, side), gives logits (batch, classes), or one logit
-        per image where there are two classes.
-    device
-        Where its weights are.
-    dtype
-        Of its weights.
-    batch_size
-        Images per pass: what bounds the memory.
-    bfloat16
-        Whether products are computed in bfloat16.
-    mirrored
-        Whether the logits are the mean of those of an image and of its mirror image, which go
-        through the network one after the other.
+    It takes normalised images (batch, 3, side, side) and gives logits (batch, classes), or one
+    logit per image where there are two classes.
     """
 
     network: nn.Module
     device: torch.device
-    dtype: torch.dtype
+    dtype: torch.dtype  # of the weights
     batch_size: int
-    bfloat16: bool = False
-    mirrored: bool = False
+    bfloat16: bool = False  # whether products are computed so
+    mirrored: bool = False  # whether logits are the mean of an image's and its mirror image's
 
     def logits(self, images: Tensor) -> Tensor:
         """(batch, classes) float32 logits in one pass; differentiable.
@@ -112,43 +100,64 @@ def log_odds(logits: Tensor, explained: Tensor) -> Tensor:
     return own[:, 0] - others.logsumexp(dim=1)
 
 
+# --- the module left as it was found -------------------------------------------------------------
+
+Note = Callable[[str, Any, Any], Any]
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; then each part is in its own again: some may be frozen."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def watching(
+    modules: Mapping[str, nn.Module], note: Note, *, before: bool = False
+) -> Iterator[None]:
+    """Call note(name, what it was given, what it gave) whenever one of the modules is used.
+
+    What `note` returns, unless it is None, takes the place of what the module gave. `before`: of
+    what it was given, and without what it gave. The hooks are gone afterwards, also after an
+    exception.
+    """
+
+    def hook(name: str, module: nn.Module) -> RemovableHandle:
+        if before:
+            return module.register_forward_pre_hook(lambda _, given: note(name, given, None))
+        return module.register_forward_hook(lambda _, given, gave: note(name, given, gave))
+
+    with contextlib.ExitStack() as stack:
+        for name, module in modules.items():
+            stack.callback(hook(name, module).remove)
+        yield
+
+
 @contextlib.contextmanager
 def scoring(
-    network: nn.Module,
-    *,
-    batch_size: int = 0,
-    bfloat16: bool = False,
-    mirrored: bool = False,
+    network: nn.Module, *, batch_size: int = 0, bfloat16: bool = False, mirrored: bool = False
 ) -> Iterator[Scorer]:
     """The network as a scorer; afterwards, also after an exception, it is as it was found.
 
-    Meanwhile it is in evaluation mode and its weights take no gradient, which is also quicker.
-    Modes are restored part by part: a network may keep some of its parts frozen.
-
-    Parameters
-    ----------
-    network
-        Any module; it stays on its device.
-    batch_size
-        Images per pass; 0: 128 on a CPU, else 512.
-    bfloat16
-        Whether products are computed in bfloat16.
-    mirrored
-        Whether the answer is the mean of those to an image and to its mirror image.
+    Meanwhile it is in evaluation mode and its weights take no gradient, which is also quicker. It
+    stays on its device. `batch_size` 0 is 128 on a CPU, else 512.
     """
     tensors = [*network.parameters(), *network.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
-    modes = [(module, module.training) for module in network.modules()]
     learns = [(weight, weight.requires_grad) for weight in network.parameters()]
     size = batch_size or (128 if device.type == "cpu" else 512)
-    try:
-        network.eval()
-        for weight, _ in learns:
-            weight.requires_grad_(False)
-        yield Scorer(network, device, dtype, size, bfloat16, mirrored)
-    finally:
-        for module, training in modes:
-            module.training = training
-        for weight, wanted in learns:
-            weight.requires_grad_(wanted)
+    with evaluating(network):
+        try:
+            for weight, _ in learns:
+                weight.requires_grad_(False)
+            yield Scorer(network, device, dtype, size, bfloat16, mirrored)
+        finally:
+            for weight, wanted in learns:
+                weight.requires_grad_(wanted)

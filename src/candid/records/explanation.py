@@ -6,9 +6,11 @@ by order: `arrays.means[m, s]` is the mean map of `record.methods[m]` over `reco
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,181 +26,92 @@ SubsetKind = Literal["all", "class", "outcome", "class and outcome", "group"]
 class MapCheck:
     """One test of whether a method's maps are worth anything.
 
-    Attributes
-    ----------
-    code
-        "RANDOMISATION", "DELETION", "INSERTION", "COMPLETENESS", "STABILITY" or "AGREEMENT".
-    title
-        A few words for a heading.
-    state
-        "not applicable" where the test says nothing about this method (completeness of anything
-        but integrated gradients; agreement where there is only one method).
-    figure
-        What was measured, with its interval.
-    threshold
-        What the figure was held against.
-    direction
-        Whether the whole interval must lie above or below the threshold to pass.
-    detail
-        What was seen, in one or two sentences with its figures.
-    parts
-        What the figure is made of, for a chart: the similarity after each layer that was
-        randomised, the advantage over each baseline, the agreement with each other method.
+    "not applicable" where it says nothing about the method (completeness of anything but integrated
+    gradients; agreement where there is only one method).
     """
 
-    code: str
+    code: str  # RANDOMISATION, DELETION, INSERTION, COMPLETENESS, STABILITY or AGREEMENT
     title: str
     state: Verdict
     figure: Estimate
     threshold: float
-    direction: Literal["above", "below"]
-    detail: str
+    direction: Literal["above", "below"]  # of the threshold must the whole interval lie to pass
+    detail: str  # what was seen, in one or two sentences with its figures
+    # What the figure is made of, for a chart: the similarity after each layer that was randomised,
+    # the advantage over each baseline, the agreement with each other method.
     parts: dict[str, Estimate]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to make a map, and its badge.
+    """One way to make a map, and its badge."""
 
-    Attributes
-    ----------
-    name, title
-        "integrated_gradients", "Integrated gradients".
-    about
-        One sentence: how the map is made.
-    signed
-        Whether a map says for (above 0) and against (below 0) the explained class, or only how
-        much (0 or above).
-    layer
-        Where Grad-CAM hooks in; "" for the others.
-    state
-        The badge: "failed" where any check failed, "passed" where some passed and none failed.
-    checks
-        Every check, in a fixed order.
-    seconds
-        How long the maps of the whole sample took.
-    """
-
-    name: str
+    name: str  # "integrated_gradients"
     title: str
-    about: str
-    signed: bool
-    layer: str
-    state: Verdict
-    checks: tuple[MapCheck, ...]
-    seconds: float
+    about: str  # one sentence: how the map is made
+    signed: bool  # says for (above 0) and against (below 0) the explained class, or only how much
+    layer: str  # where Grad-CAM hooks in; "" for the others
+    state: Verdict  # the badge: "failed" where any check failed, "passed" where some passed
+    checks: tuple[MapCheck, ...]  # in a fixed order
+    seconds: float  # that the maps of the whole sample took
 
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """Some of the explained images: a class, the mistakes, the pictures annotated so.
+    """Some of the explained images: a class, the mistakes, the pictures annotated so."""
 
-    Attributes
-    ----------
-    key
-        Unique: "all", "class:Male", "right", "class:Male,wrong", "group:Eyeglasses=yes".
-    kind
-        "class" is what the annotator wrote; "outcome" whether the answer was right.
-    title
-        For a reader: "labelled Male, answered wrongly".
-    attribute, value
-        Of a group: "Eyeglasses", "yes"; "" otherwise.
-    n, people
-        How many images, and of how many people (None where identities are unknown).
-    """
-
-    key: str
-    kind: SubsetKind
-    title: str
-    attribute: str
+    key: str  # unique: "all", "class:Male", "right", "class:Male,wrong", "group:Eyeglasses=yes"
+    kind: SubsetKind  # "class" is what the annotator wrote; "outcome" whether the answer was right
+    title: str  # for a reader: "labelled Male, answered wrongly"
+    attribute: str  # of a group; "" otherwise
     value: str
     n: int
-    people: int | None
+    people: int | None  # None where identities are unknown
 
 
 @dataclass(frozen=True, slots=True)
 class MapDifference:
-    """The mean map of one subset less that of another, pixel by pixel.
-
-    Attributes
-    ----------
-    first, second
-        Keys of the subsets.
-    marked
-        By method: the share of pixels whose interval leaves out 0. Chance alone marks
-        1 - confidence of them.
-    """
+    """The mean map of one subset less that of another (their keys), pixel by pixel."""
 
     first: str
     second: str
+    # By method: the share of pixels whose interval leaves out 0; chance marks 1 - confidence.
     marked: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One part of the face.
+    """One part of the face."""
 
-    Attributes
-    ----------
-    name
-        "mouth".
-    n
-        The explained images in which it is to be seen.
-    area
-        Its mean share of the image's area, among these.
-    """
-
-    name: str
-    n: int
-    area: float
+    name: str  # "mouth"
+    n: int  # the explained images in which it is to be seen
+    area: float  # its mean share of the image's area, among these
 
 
 @dataclass(frozen=True, slots=True)
 class RegionShare:
-    """How much of a method's maps lies in a region, over the images of a subset that show it.
-
-    Attributes
-    ----------
-    method, subset, region
-        Names and a subset's key.
-    share
-        The region's share of the sum of the map's absolute values.
-    area
-        Its share of the area in the same images.
-    density
-        Share over area: 1 where the map is spread evenly.
-    """
+    """How much of a method's maps lies in a region, over the images of a subset that show it."""
 
     method: str
-    subset: str
+    subset: str  # its key
     region: str
-    share: Estimate
-    area: float
-    density: Estimate
+    share: Estimate  # of the sum of the map's absolute values
+    area: float  # the region's share of the area in the same images
+    density: Estimate  # share over area: 1 where the map is spread evenly
 
 
 @dataclass(frozen=True, slots=True)
 class Masking:
     """What happens when a region is painted over with one fill.
 
-    Attributes
-    ----------
-    region, fill
-        "mouth"; "mean", "blur", "noise" or "other" (the same pixels of another image).
-    f1_loss
-        Weighted F1 of the untouched images less that of the masked ones; NaN without labels.
-    flips
-        The share of images whose answer changes.
-    control_f1_loss, control_flips
-        The same for the region's shape moved to a random place: the same area, elsewhere.
-    excess_f1_loss, excess_flips
-        The region's loss (flips) less the control's, from the same images and draws.
+    The control is the region's shape moved to a random place: the same area, elsewhere. The excess
+    is the region's less the control's, from the same images and draws.
     """
 
-    region: str
-    fill: str
-    f1_loss: Estimate
-    flips: Estimate
+    region: str  # "mouth"
+    fill: str  # "mean", "blur", "noise" or "other" (the same pixels of another image)
+    f1_loss: Estimate  # weighted F1 untouched less masked; NaN without labels
+    flips: Estimate  # the share of images whose answer changes
     control_f1_loss: Estimate
     control_flips: Estimate
     excess_f1_loss: Estimate
@@ -211,37 +124,24 @@ class SubsetMasking:
 
     Means over the fills, less the same at the shape's random places (the control), of the images
     that show the region.
-
-    Attributes
-    ----------
-    region, subset
-        "mouth"; the key of a class or a group: "class:Male", "group:Eyeglasses=yes".
-    right_loss
-        The share of images answered rightly before, but not after; less that of the other way
-        round. NaN without labels. (Within one class there is no F1 to lose.)
-    flips
-        The share of images whose answer changes.
     """
 
-    region: str
-    subset: str
+    region: str  # "mouth"
+    subset: str  # the key of a class or a group
+    # The share of images answered rightly before, but not after; less that of the other way round.
+    # NaN without labels. (Within one class there is no F1 to lose.)
     right_loss: Estimate
-    flips: Estimate
+    flips: Estimate  # the share of images whose answer changes
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """That the answers rest on a region: what a method says, and what masking says.
 
-    Attributes
-    ----------
-    method, region
-        Names.
-    state
-        "passed": the method bears a passing badge, its density lies above 1, and under every fill
-        the loss of F1 is above that of the control (each with its whole interval). "failed": one of
-        them does not hold. "not applicable": the badge failed or could not be had, the network does
-        not beat guessing, or nothing was masked.
+    "passed": the method bears a passing badge, its density lies above 1, and under every fill the
+    loss of F1 is above that of the control (each with its whole interval). "failed": one of them
+    does not hold. "not applicable": the badge failed or could not be had, the network does not beat
+    guessing, or nothing was masked.
     """
 
     method: str
@@ -251,72 +151,43 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedImage:
-    """One image whose maps are kept, in the order of the arrays.
-
-    `explained` is the class that the maps speak for or against; `kind` says why it was chosen:
-    "right", "wrong" or "unsure".
-    """
+    """One image whose maps are kept, in the order of the arrays."""
 
     id: str
     label: str
     prediction: str
     probability: float
-    explained: str
-    kind: str
+    explained: str  # the class that the maps speak for or against
+    kind: str  # why it was chosen: "right", "wrong" or "unsure"
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What a network looks at, and how far its maps can be trusted (`explanation.json`).
 
-    Attributes
-    ----------
-    target, classes
-        The label's name and values.
-    split
-        Where the images come from.
-    n, people
-        How many were explained, and how many people they show.
-    side
-        Pixels per side of a map.
-    explained
-        Which class each map speaks for: "prediction" or "label".
-    template
-        Where the regions come from: "masks", "landmarks", "celeba", …; "" where there are none.
-    skill
-        Balanced accuracy on these images less that of guessing (1 / classes).
-    methods, subsets, differences, examples
-        In the order of the arrays.
-    regions, shares, maskings, claims
-        Empty where there are no regions.
-    confidence, seed
-        Of all intervals; of everything random.
-    notes
-        What a reader must know: a smaller sample, a method left out and why.
-    subset_maskings
-        What painting over each region does for each class and group; see `SubsetMasking`.
+    Methods, subsets, differences and examples are in the order of the arrays.
     """
 
     target: str
     classes: tuple[str, ...]
-    split: str
+    split: str  # where the images come from
     n: int
-    people: int | None
-    side: int
-    explained: str
-    template: str
-    skill: Estimate
+    people: int | None  # whom they show
+    side: int  # pixels per side of a map
+    explained: str  # which class each map speaks for: "prediction" or "label"
+    template: str  # where the regions come from: "masks", "landmarks", "celeba", …; "" without
+    skill: Estimate  # balanced accuracy on these images less that of guessing (1 / classes)
     methods: tuple[Method, ...]
     subsets: tuple[Subset, ...]
     differences: tuple[MapDifference, ...]
     examples: tuple[ExplainedImage, ...]
-    regions: tuple[Region, ...]
+    regions: tuple[Region, ...]  # these and the next three are empty where there are no regions
     shares: tuple[RegionShare, ...]
     maskings: tuple[Masking, ...]
     claims: tuple[Claim, ...]
     confidence: float
     seed: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what a reader must know: a smaller sample, a method left out
     subset_maskings: tuple[SubsetMasking, ...] = ()
 
 
@@ -326,45 +197,22 @@ class ExplanationArrays:
 
     Every image's map is divided by its mean absolute value first, so that 1 is the average pixel
     and an image with large gradients counts no more than another.
-
-    Attributes
-    ----------
-    means
-        (M, S, H, H) float16: mean map per subset, with its sign; NaN where the subset is empty.
-    strengths
-        (M, S, H, H) float16: mean of the absolute maps: where the method looks, for or against.
-    differences
-        (M, D, H, H) float16: strength of the first subset less that of the second.
-    half_widths
-        (M, D, H, H) float16: half the per-pixel interval of the difference, by person.
-    examples
-        (M, E, H, H) float16: the examples' maps, with their sign.
-    example_images
-        (E, H, H, 3) uint8: the images as the network saw them.
-    example_regions
-        (E, H, H) uint8: index into `Explanation.regions`; 255 where there are none.
-    mean_images
-        (S, H, H, 3) uint8: the mean image of each subset, to lay maps over.
-    template
-        (H, H) uint8: the commonest region at each pixel, index into `Explanation.regions`; 255
-        where there are none.
     """
 
-    means: NDArray[np.float16]
-    strengths: NDArray[np.float16]
-    differences: NDArray[np.float16]
-    half_widths: NDArray[np.float16]
-    examples: NDArray[np.float16]
-    example_images: NDArray[np.uint8]
-    example_regions: NDArray[np.uint8]
-    mean_images: NDArray[np.uint8]
-    template: NDArray[np.uint8]
+    means: NDArray[np.float16]  # (M, S, H, H) with their sign; NaN where the subset is empty
+    strengths: NDArray[np.float16]  # (M, S, H, H) means of absolute maps: for or against
+    differences: NDArray[np.float16]  # (M, D, H, H) strength of the first less that of the second
+    half_widths: NDArray[np.float16]  # (M, D, H, H) half the per-pixel interval, by person
+    examples: NDArray[np.float16]  # (M, E, H, H) with their sign
+    example_images: NDArray[np.uint8]  # (E, H, H, 3) as the network saw them
+    example_regions: NDArray[np.uint8]  # (E, H, H) index into `regions`; 255 where there are none
+    mean_images: NDArray[np.uint8]  # (S, H, H, 3) of each subset, to lay maps over
+    template: NDArray[np.uint8]  # (H, H) the commonest region at each pixel; 255: none
 
 
 def write_explanation_arrays(path: Path, arrays: ExplanationArrays) -> None:
     """Write `explanation.npz`, whole or not at all; the same arrays give the same bytes."""
-    with atomic(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **{f.name: getattr(arrays, f.name) for f in fields(arrays)})
+    write_archive(path, {f.name: getattr(arrays, f.name) for f in fields(arrays)})
 
 
 def read_explanation_arrays(path: Path) -> ExplanationArrays:
@@ -375,13 +223,27 @@ def read_explanation_arrays(path: Path) -> ExplanationArrays:
     RunError
         Where the file is missing, damaged, or holds something else.
     """
+    with reading_archive(path, "maps") as found:
+        return ExplanationArrays(**{f.name: found[f.name] for f in fields(ExplanationArrays)})
+
+
+def write_archive(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write arrays by name, whole or not at all; the same arrays give the same bytes."""
+    with atomic(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def reading_archive(path: Path, what: str) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The arrays in a file of a run; whatever goes wrong with them inside becomes a RunError."""
     with (
         reading(
             path,
-            expected="the maps that candid explain wrote",
+            expected=f"the {what} that candid explain wrote",
             todo=f"candid explain {path.parent}",
         ),
+        # Opened here: of a file that is no archive, NumPy would leave its own open.
         open_regular(path) as file,
         np.load(file, allow_pickle=False) as found,
     ):
-        return ExplanationArrays(**{f.name: found[f.name] for f in fields(ExplanationArrays)})
+        yield found

@@ -28,84 +28,75 @@ TEMPLATES = {
 }
 
 
-def lead(e: Explanation) -> list[str]:
+def explanation_lead(e: Explanation) -> list[str]:
     """The whole section in a minute."""
-    who = "" if e.people is None else f" of {words.people(e.people)}"
     speaks = (
         "the class that the network answered"
         if e.explained == "prediction"
         else "the class that the image is labelled with"
     )
-    sentences = [
-        f"{words.count(e.n)} {e.split} images{who} were explained with {_methods(e.methods)}: each "
+    who = "" if e.people is None else f" of {words.people(e.people)}"
+    methods = "1 method" if len(e.methods) == 1 else f"{words.count(len(e.methods))} methods"
+    said = [
+        f"{words.count(e.n)} {e.split} images{who} were explained with {methods}: each "
         f"map marks where the picture speaks for {speaks}."
     ]
-    badges = {
-        state: [m.title for m in e.methods if m.state == state]
-        for state in ("passed", "failed", "not applicable")
-    }
-    if badges["passed"]:
-        sentences.append(f"{words.listed(badges['passed'])} passed every check that applies.")
+    passed, failed = (
+        [m.title for m in e.methods if m.state == state] for state in ("passed", "failed")
+    )
+    if passed:
+        said.append(f"{words.listed(passed)} passed every check that applies.")
     elif e.methods:
-        sentences.append("No method passed its checks: the maps below are not to be relied on.")
-    if badges["failed"]:
-        sentences.append(f"{words.listed(badges['failed'])} failed at least one.")
-    return [*sentences, *costliest(e), *claims(e)]
-
-
-def _methods(methods: tuple[Method, ...]) -> str:
-    return "1 method" if len(methods) == 1 else f"{words.count(len(methods))} methods"
+        said.append("No method passed its checks: the maps below are not to be relied on.")
+    if failed:
+        said.append(f"{words.listed(failed)} failed at least one.")
+    return [*said, *costliest(e), *claimed(e)]
 
 
 def costliest(e: Explanation) -> list[str]:
     """Which region costs most when it is painted over, and how much it costs elsewhere."""
-    worst = [(loss(e, r.name), r.name) for r in e.regions]
-    worst = sorted((w for w in worst if math.isfinite(w[0])), reverse=True)
-    if not worst:
+    losses = [(mean_loss(e, r.name), r.name) for r in e.regions]
+    worst, first = max((x for x in losses if math.isfinite(x[0])), default=(math.nan, ""))
+    if math.isnan(worst):
         return []
-    name = worst[0][1]
+    maskings = [m for m in e.maskings if m.region == first]
     told = [
-        f"{points(m.f1_loss)} with {FILLS.get(m.fill, m.fill)}"
-        for m in e.maskings
-        if m.region == name and math.isfinite(m.f1_loss.value)
-    ]
-    controls = [
-        m.control_f1_loss.value
-        for m in e.maskings
-        if m.region == name and math.isfinite(m.control_f1_loss.value)
+        f"{points_lost(m.f1_loss)} with {FILLS.get(m.fill, m.fill)}"
+        for m in maskings
+        if math.isfinite(m.f1_loss.value)
     ]
     text = (
-        f"Of all regions, painting over the {name} costs most. Weighted F1 falls by "
-        f"{words.listed(told)} (in points, with {_confidence(e)} intervals)"
+        f"Of all regions, painting over the {first} costs most. Weighted F1 falls by "
+        f"{words.listed(told)} (in points, with {100 * e.confidence:g}% intervals)"
     )
-    if controls:
+    controls = [m.control_f1_loss.value for m in maskings]
+    if controls := [value for value in controls if math.isfinite(value)]:
         low, high = (words.number(100 * end, 1) for end in (min(controls), max(controls)))
         span = low if low == high else f"{low} to {high}"
         text += f"; the same shape at random places costs {span}"
     return [text + "."]
 
 
-def loss(e: Explanation, region: str) -> float:
+def mean_loss(e: Explanation, region: str) -> float:
     """The mean loss of weighted F1 over all fills; NaN where nothing was measured."""
     found = [m.f1_loss.value for m in e.maskings if m.region == region]
     found = [value for value in found if math.isfinite(value)]
     return sum(found) / len(found) if found else math.nan
 
 
-def points(estimate: Estimate, *, ends: bool = False) -> str:
+def points_lost(estimate: Estimate, *, ends: bool = False) -> str:
     """A share of 1 in hundredths, "4.0 (3.1 to 4.9)", or only the ends of its interval."""
-    between = [estimate.low, estimate.high]
-    told = (
-        " to ".join(words.number(100 * end, 1) for end in between)
-        if all(math.isfinite(end) for end in between)
-        else words.UNDEFINED
-    )
-    if ends or not math.isfinite(estimate.value):
-        return told if ends else words.UNDEFINED
-    return f"{words.number(100 * estimate.value, 1)} ({told})"
+    between = (estimate.low, estimate.high)
+    told = words.UNDEFINED
+    if all(math.isfinite(end) for end in between):
+        told = " to ".join(words.number(100 * end, 1) for end in between)
+    if ends:
+        return told
+    value = estimate.value
+    return f"{words.number(100 * value, 1)} ({told})" if math.isfinite(value) else words.UNDEFINED
 
 
-def claims(e: Explanation) -> list[str]:
+def claimed(e: Explanation) -> list[str]:
     """Regions on which maps and masking agree that the answers rest."""
     found: dict[str, list[str]] = {}
     titles = {m.name: m.title for m in e.methods}
@@ -122,38 +113,36 @@ def claims(e: Explanation) -> list[str]:
 
 def cannot(e: Explanation) -> list[str]:
     """What maps can show, and what they cannot."""
-    texts = [
+    masking = (
+        "Masking is the stronger evidence: something is taken away and the loss is measured. But a "
+        "masked face is no natural face, so every region is filled in several ways and held "
+        "against the same shape at random places. Where two regions tell the same, the network can "
+        "do without either, and both look unimportant."
+    )
+    return [
         "A map shows where the network’s answer is sensitive. It does not show what it made of "
         "that place: a bright mouth can be about lipstick, a beard or a smile.",
         "A map can look right and say nothing about the network. That is why each method bears a "
         "badge: a method whose map stays the same when the weights are randomised draws the edges "
         "of the picture, not the network’s reasons (Adebayo et al. 2018).",
-        "Masking is the stronger evidence: something is taken away and the loss is measured. But a "
-        "masked face is no natural face, so every region is filled in several ways and held "
-        "against the same shape at random places. Where two regions tell the same, the network can "
-        "do without either, and both look unimportant.",
+        *([masking] if e.maskings else []),
         "An average over aligned faces says what is common, not what decided about one face.",
         "None of this says why annotators chose a label, nor what is true of the people in the "
         "pictures.",
     ]
-    return texts if e.maskings else [t for t in texts if not t.startswith("Masking")]
 
 
-def _confidence(e: Explanation) -> str:
-    return f"{100 * e.confidence:g}%"
-
-
-def support(subset: Subset) -> str:
+def subset_support(subset: Subset) -> str:
     """What stands behind a mean: "1,200 images of 400 people"."""
     text = f"{words.count(subset.n)} {'image' if subset.n == 1 else 'images'}"
     return text if subset.people is None else f"{text} of {words.people(subset.people)}"
 
 
-def reason(method: Method) -> str:
+def badge_reason(method: Method) -> str:
     """The figures behind a badge, on one line: of what failed, or of the first that passed."""
     failed = [c for c in method.checks if c.state == "failed"]
     passed = [c for c in method.checks if c.state == "passed"]
-    told = [figure(c) for c in failed or passed[:1]]
+    told = [check_figure(c) for c in failed or passed[:1]]
     if not told:
         return "no check says anything about it"
     more = len(passed) - 1
@@ -162,7 +151,7 @@ def reason(method: Method) -> str:
     return "; ".join(told)
 
 
-def figure(check: MapCheck) -> str:
+def check_figure(check: MapCheck) -> str:
     """A check's figure beside what it was held against: "stability 0.88 (to lie above 0.50)"."""
     return (
         f"{check.title[:1].lower()}{check.title[1:]} {words.number(check.figure.value, 2)} (to lie "
@@ -194,7 +183,7 @@ def subset_masking_table(e: Explanation) -> list[tuple[Subset, list[SubsetMaskin
 
 def by_cost(e: Explanation, regions: Iterable[str]) -> list[str]:
     """Regions, the costliest first; without maskings as they come."""
-    costs = {name: loss(e, name) for name in regions}
+    costs = {name: mean_loss(e, name) for name in regions}
     return sorted(costs, key=lambda n: -costs[n] if math.isfinite(costs[n]) else math.inf)
 
 

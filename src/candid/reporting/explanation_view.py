@@ -6,11 +6,8 @@ Figures come from the record, pictures from its arrays. Texts are plain: the tem
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from numpy.typing import NDArray
 
 from candid.errors import RunError
 from candid.records.explanation import (
@@ -23,34 +20,22 @@ from candid.records.explanation import (
 )
 from candid.records.inside import FACES_ARRAY, FILTERS_ARRAY, WEIGHTS_ARRAY, Inside
 from candid.reporting import maps, words
-from candid.reporting.explanation import support
+from candid.reporting.explanation import subset_support
 from candid.reporting.inputs import ReportInput
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """A map over a face.
+    """A map over a face."""
 
-    Attributes
-    ----------
-    title
-        What stands below it.
-    about
-        What it shows, for those who cannot see it.
-    picture
-        Data URI.
-    backdrop
-        The CSS variable that holds what it lies over.
-    """
-
-    title: str
-    about: str
-    picture: str
-    backdrop: str
+    title: str  # stands below it
+    about: str  # what it shows, for those who cannot see it
+    picture: str  # data URI
+    backdrop: str  # the CSS variable that holds what it lies over
 
 
 @dataclass(frozen=True)
-class Face:
+class ExplainedFace:
     """One explained image, with a map by each method in their order."""
 
     about: str
@@ -60,7 +45,7 @@ class Face:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SideBySide:
     """Two subsets' mean maps, and where they differ by more than chance."""
 
     title: str
@@ -75,8 +60,8 @@ class MeanMaps:
     method: Method
     overlays: tuple[Overlay, ...]
     signed: tuple[Overlay, ...]
-    pairs: tuple[Pair, ...]
-    groups: tuple[Pair, ...]
+    pairs: tuple[SideBySide, ...]
+    groups: tuple[SideBySide, ...]
     other_groups: tuple[Overlay, ...]
 
 
@@ -95,30 +80,22 @@ class Legend:
     name: str
     colour: str
     area: float
-    n: int
 
 
 @dataclass(frozen=True)
 class View:
-    """Everything that the section shows.
-
-    Attributes
-    ----------
-    columns
-        Every check that was made of any method: its code, its title, and what its figure is held
-        against.
-    backdrops
-        CSS variable → data URI: what maps lie over, each once in the file.
-    """
+    """Everything that the section shows."""
 
     record: Explanation
-    columns: tuple[tuple[str, str, str], ...]
+    columns: tuple[
+        tuple[str, str, str], ...
+    ]  # of every check: code, title, what it is held against
     tables: tuple[RegionTable, ...]
     legend: tuple[Legend, ...]
-    faces: tuple[Face, ...] = ()
+    faces: tuple[ExplainedFace, ...] = ()
     means: tuple[MeanMaps, ...] = ()
     template: Overlay | None = None
-    backdrops: tuple[tuple[str, str], ...] = ()
+    backdrops: tuple[tuple[str, str], ...] = ()  # CSS variable and data URI: each once in the file
 
     @property
     def first(self) -> int:
@@ -140,45 +117,34 @@ def view(inputs: ReportInput) -> View | None:
     RunError
         Where the maps are not those of the record.
     """
-    record, arrays = inputs.explanation, inputs.maps
+    record = inputs.explanation
     if record is None:
         return None
-    pictures = None if arrays is None else _Pictures(record, arrays)
+    colours = maps.REGION_COLOURS
+    checks = {c.code: c for method in record.methods for c in method.checks}
     return View(
         record=record,
-        columns=tuple(_columns(record)),
+        columns=tuple(
+            (code, c.title, f"to lie {c.direction} {words.number(c.threshold, 2)}")
+            for code, c in checks.items()
+        ),
         tables=_tables(record),
         legend=tuple(
-            Legend(r.name, maps.REGION_COLOURS[i % len(maps.REGION_COLOURS)], r.area, r.n)
-            for i, r in enumerate(record.regions)
+            Legend(r.name, colours[i % len(colours)], r.area) for i, r in enumerate(record.regions)
         ),
-        faces=pictures.faces() if pictures else (),
-        means=tuple(pictures.means(m) for m in range(len(record.methods))) if pictures else (),
-        template=pictures.template() if pictures else None,
-        backdrops=pictures.backdrops() if pictures else (),
+        **({} if inputs.maps is None else _Pictures(record, inputs.maps).shown()),
     )
-
-
-def _columns(record: Explanation) -> Iterator[tuple[str, str, str]]:
-    """Every check that was made of any method, once."""
-    checks = {c.code: c for method in record.methods for c in method.checks}
-    for code, c in checks.items():
-        yield code, c.title, f"to lie {c.direction} {words.number(c.threshold, 2)}"
 
 
 def _tables(record: Explanation) -> tuple[RegionTable, ...]:
     """Every subset's shares by every method that has any."""
     found = {(s.method, s.subset, s.region): s for s in record.shares}
+    names = [r.name for r in record.regions]
     tables = []
     for method in record.methods:
-        rows = [
-            (subset, tuple(found.get((method.name, subset.key, r.name)) for r in record.regions))
-            for subset in record.subsets
-        ]
-        some = tuple(row for row in rows if any(row[1]))
-        if some:
-            tables.append(RegionTable(method, some))
-    return tuple(tables)
+        each = {s: tuple(found.get((method.name, s.key, r)) for r in names) for s in record.subsets}
+        tables.append(RegionTable(method, tuple(row for row in each.items() if any(row[1]))))
+    return tuple(table for table in tables if table.rows)
 
 
 class _Pictures:
@@ -189,18 +155,18 @@ class _Pictures:
         self.number = {s.key: i for i, s in enumerate(record.subsets)}
         m, s = len(record.methods), len(record.subsets)
         d, e = len(record.differences), len(record.examples)
-        square = arrays.template.shape
-        wanted = {
-            "means": (m, s, *square),
-            "strengths": (m, s, *square),
-            "differences": (m, d, *square),
-            "half_widths": (m, d, *square),
-            "examples": (m, e, *square),
-            "example_images": (e, *square, 3),
-            "mean_images": (s, *square, 3),
+        counts = {
+            "means": (m, s),
+            "strengths": (m, s),
+            "differences": (m, d),
+            "half_widths": (m, d),
+            "examples": (m, e),
+            "example_images": (e,),
+            "mean_images": (s,),
         }
-        for name, shape in wanted.items():
+        for name, of in counts.items():
             found = getattr(arrays, name).shape
+            shape = (*of, *arrays.template.shape, *((3,) if len(of) == 1 else ()))
             if found != shape:
                 raise RunError(
                     f"The maps are not those of the explanation: {name} has the shape {found}.",
@@ -208,56 +174,57 @@ class _Pictures:
                     todo="run candid explain again, which writes both",
                 )
 
-    def backdrops(self) -> tuple[tuple[str, str], ...]:
+    def shown(self) -> dict[str, Any]:
+        """What a `View` shows of them."""
+        return {
+            "faces": tuple(self._face(e) for e in range(len(self.record.examples))),
+            "means": tuple(self._means(m) for m in range(len(self.record.methods))),
+            "template": self._template(),
+            "backdrops": self._backdrops(),
+        }
+
+    def _backdrops(self) -> tuple[tuple[str, str], ...]:
         """Each example, and the mean image of each subset."""
         examples = [(f"--e{i}", maps.photo(p)) for i, p in enumerate(self.arrays.example_images)]
-        means = [
-            (f"--s{i}", maps.photo(self.arrays.mean_images[i]))
-            for i, subset in enumerate(self.record.subsets)
-            if subset.n
-        ]
-        return (*examples, *means)
+        means = zip(self.record.subsets, self.arrays.mean_images, strict=True)
+        of_subsets = [(f"--s{i}", maps.photo(p)) for i, (s, p) in enumerate(means) if s.n]
+        return (*examples, *of_subsets)
 
-    def template(self) -> Overlay | None:
+    def _template(self) -> Overlay | None:
         """Where the regions lie, over the mean of all images."""
         regions = [r.name for r in self.record.regions]
-        if not regions or not any(s.n for s in self.record.subsets):
+        first = next((i for i, s in enumerate(self.record.subsets) if s.n), None)
+        if not regions or first is None:
             return None
-        first = next(i for i, s in enumerate(self.record.subsets) if s.n)
         picture = maps.regions(self.arrays.template, len(regions))
         about = f"Where the regions lie over the mean image: {', '.join(regions)}"
         return Overlay("", about, picture, f"--s{first}")
 
-    def faces(self) -> tuple[Face, ...]:
-        """Each example with a map by each method."""
-        found = []
-        for e, x in enumerate(self.record.examples):
-            about = f"image {x.id}, labelled {x.label}, predicted {x.prediction}"
-            sentence = (
-                f"Image {x.id}: labelled “{x.label}”, predicted “{x.prediction}” with a "
-                f"probability of {words.percent(x.probability)}. The maps show what speaks for "
-                f"“{x.explained}”."
-            )
-            overlays = [
-                self._overlay(
-                    self.arrays.examples[m, e],
-                    maps.full_strength(self.arrays.examples[m, e]),
-                    method.title,
-                    f"{method.title} for {x.explained} over {about}",
-                    f"--e{e}",
-                )
-                for m, method in enumerate(self.record.methods)
-            ]
-            found.append(Face(about, sentence, f"--e{e}", tuple(overlays)))
-        return tuple(found)
+    def _face(self, e: int) -> ExplainedFace:
+        """One example with a map by each method, each on its own scale."""
+        x = self.record.examples[e]
+        about = f"image {x.id}, labelled {x.label}, predicted {x.prediction}"
+        sentence = (
+            f"Image {x.id}: labelled “{x.label}”, predicted “{x.prediction}” with a "
+            f"probability of {words.percent(x.probability)}. The maps show what speaks for "
+            f"“{x.explained}”."
+        )
+        overlays = []
+        for method, drawn in zip(self.record.methods, self.arrays.examples[:, e], strict=True):
+            picture = maps.overlay(drawn, maps.full_strength(drawn))
+            told = f"{method.title} for {x.explained} over {about}"
+            overlays.append(Overlay(method.title, told, picture, f"--e{e}"))
+        return ExplainedFace(about, sentence, f"--e{e}", tuple(overlays))
 
-    def means(self, m: int) -> MeanMaps:
+    def _means(self, m: int) -> MeanMaps:
         """One method's mean maps, on one scale, so that they can be held against each other."""
-        method = self.record.methods[m]
-        plain = [s for s in self.record.subsets if s.n and s.kind != "group"]
-        pairs = [(d, self._pair(m, i)) for i, d in enumerate(self.record.differences)]
+        method, some = self.record.methods[m], [s for s in self.record.subsets if s.n]
+        plain, grouped = (
+            [s for s in some if (s.kind == "group") is is_it] for is_it in (False, True)
+        )
         groups = {s.key for s in self.record.subsets if s.kind == "group"}
-        paired = {k for d, _ in pairs for k in (d.first, d.second)}
+        pairs = [(d, self._pair(m, i)) for i, d in enumerate(self.record.differences)]
+        paired = {key for d, _ in pairs for key in (d.first, d.second)}
         return MeanMaps(
             method=method,
             overlays=tuple(self._strength(m, s) for s in plain),
@@ -266,69 +233,51 @@ class _Pictures:
             ),
             pairs=tuple(p for d, p in pairs if p and d.first not in groups),
             groups=tuple(p for d, p in pairs if p and d.first in groups),
-            other_groups=tuple(
-                self._strength(m, s)
-                for s in self.record.subsets
-                if s.n and s.kind == "group" and s.key not in paired
-            ),
+            other_groups=tuple(self._strength(m, s) for s in grouped if s.key not in paired),
         )
+
+    def _mean(self, m: int, subset: Subset, array: str, title: str, about: str) -> Overlay:
+        """One of a method's means, on the scale of all of them."""
+        s, drawn = self.number[subset.key], getattr(self.arrays, array)[m]
+        picture = maps.overlay(drawn[s], maps.full_strength(drawn))
+        return Overlay(f"{subset.title}, {title}", f"{about}: {subset.title}", picture, f"--s{s}")
 
     def _strength(self, m: int, subset: Subset) -> Overlay:
-        s = self.number[subset.key]
-        return self._overlay(
-            self.arrays.strengths[m, s],
-            maps.full_strength(self.arrays.strengths[m]),
-            f"{subset.title}, {support(subset)}",
-            f"Mean strength of {self.record.methods[m].title}: {subset.title}",
-            f"--s{s}",
-        )
+        about = f"Mean strength of {self.record.methods[m].title}"
+        return self._mean(m, subset, "strengths", subset_support(subset), about)
 
     def _both_ways(self, m: int, subset: Subset) -> Overlay:
-        s = self.number[subset.key]
-        return self._overlay(
-            self.arrays.means[m, s],
-            maps.full_strength(self.arrays.means[m]),
-            f"{subset.title}, for and against",
-            f"Mean of {self.record.methods[m].title} with its sign: {subset.title}",
-            f"--s{s}",
-        )
+        about = f"Mean of {self.record.methods[m].title} with its sign"
+        return self._mean(m, subset, "means", "for and against", about)
 
-    def _pair(self, m: int, d: int) -> Pair | None:
-        difference = self.record.differences[d]
-        both = [self.number.get(k) for k in (difference.first, difference.second)]
-        if None in both:
+    def _pair(self, m: int, d: int) -> SideBySide | None:
+        """Two subsets' strengths, and where they differ; None where one of them is not shown."""
+        difference, method = self.record.differences[d], self.record.methods[m]
+        keys = (difference.first, difference.second)
+        both = [self.record.subsets[self.number[k]] for k in keys if k in self.number]
+        if len(both) < 2 or not all(s.n for s in both):
             return None
-        first, second = (self.record.subsets[s] for s in both if s is not None)
-        if not (first.n and second.n):
-            return None
-        method = self.record.methods[m]
+        first, second = both
         values = self.arrays.differences[m, d].astype(float)
-        half = self.arrays.half_widths[m, d].astype(float)
-        marked = difference.marked.get(method.name, math.nan)
         # An undefined half-width is no evidence: NaN compares as False.
-        sure = abs(values) > half
-        overlay = self._overlay(
-            values * sure,
-            maps.full_strength(self.arrays.differences[m]),
+        sure = abs(values) > self.arrays.half_widths[m, d].astype(float)
+        overlay = Overlay(
             "where they differ: blue, more in the first; orange, more in the second",
             f"Difference of {method.title}: {first.title} less {second.title}",
+            maps.overlay(values * sure, maps.full_strength(self.arrays.differences[m])),
             f"--s{self.number[first.key]}",
         )
+        marked = difference.marked.get(method.name, math.nan)
+        at, coloured = f"At {words.percent(marked)} of the pixels", ""
+        if math.isnan(marked):
+            at, coloured = "Where", ", the third map is coloured"
         confidence = self.record.confidence
-        at = "Where" if math.isnan(marked) else f"At {words.percent(marked)} of the pixels"
-        return Pair(
+        return SideBySide(
             f"{first.title} beside {second.title}",
-            f"{at} the {100 * confidence:g}% interval of the difference leaves out 0"
-            + (", the third map is coloured" if math.isnan(marked) else "")
-            + f". Were there no difference, chance would mark {words.percent(1 - confidence)}.",
+            f"{at} the {100 * confidence:g}% interval of the difference leaves out 0{coloured}. "
+            f"Were there no difference, chance would mark {words.percent(1 - confidence)}.",
             (self._strength(m, first), self._strength(m, second), overlay),
         )
-
-    @staticmethod
-    def _overlay(
-        values: NDArray[Any], full: float, title: str, about: str, backdrop: str
-    ) -> Overlay:
-        return Overlay(title, about, maps.overlay(values, full), backdrop)
 
 
 # --- seen from inside ----------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 
 import candid
+from candid.explanation.drawing import overlay_png
 from candid.records import to_plain
 from candid.serving import authorisation, schema
 from candid.serving.access import Access
@@ -25,7 +26,6 @@ from candid.serving.headers import SecurityHeaders
 from candid.serving.heads import Heads, allowed_hosts
 from candid.serving.limits import Limits
 from candid.serving.metrics import CONTENT_TYPE
-from candid.serving.overlay import overlay
 from candid.serving.page import REPORT_POLICY, add_page
 from candid.serving.refusals import Refusal, client_gone, stopping
 from candid.serving.served import Served
@@ -242,7 +242,7 @@ def _add_api(app: FastAPI, service: Service, guard: list[Any]) -> None:
             pixels = answer.pop("pixels")
             answer["map"] = [[round(float(v), 5) for v in row] for row in answer["map"]]
             return JSONResponse(answer | {"picture": png(pixels)})
-        data = await asyncio.to_thread(overlay, answer["pixels"], answer["map"], strength)
+        data = await asyncio.to_thread(overlay_png, answer["pixels"], answer["map"], strength)
         return Response(data, media_type="image/png")
 
 

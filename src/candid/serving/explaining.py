@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError
-from candid.explanation.explain import saliency_maps
+from candid.explanation.attribution import saliency_maps
 from candid.models.model import load_network
 from candid.records import ModelCard
 from candid.settings import ExplainConfig

@@ -26,7 +26,7 @@ class MapWords:
     signed: bool
 
 
-# As `candid.explanation.saliency` has them, which loads torch: too slow for a first look at a page.
+# As `candid.explanation.attribution` has them; it loads torch, too slow for a first look at a page.
 MAPS = {
     "gradient": MapWords(
         "Gradient", "How much the score changes when a pixel changes a little.", False

@@ -6,13 +6,14 @@ Both list the regions in the same order and at the same height, so that they rea
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from candid.records.explanation import Explanation
+from candid.records.explanation import Explanation, Masking, Method, RegionShare
 from candid.reporting import words
-from candid.reporting.explanation import FILLS, by_cost, points
+from candid.reporting.explanation import FILLS, by_cost, points_lost, subset_support
 from candid.reporting.figures.chart import (
     COLOURS,
     Figure,
@@ -32,17 +33,63 @@ _LEAST = 4  # lines per region, at least
 def region_shares(e: Explanation) -> Figure | None:
     """How much of each method's maps lies in each region, beside its share of the area."""
     subset = next((s for s in e.subsets if s.kind == "all"), next(iter(e.subsets), None))
-    order = by_cost(e, [r.name for r in e.regions])
-    found = [
-        s
-        for s in e.shares
-        if subset is not None and s.subset == subset.key and math.isfinite(s.share.value)
-    ]
-    if not found or subset is None:
+    if subset is None:
         return None
-    shown = dict(zip(order, distinct(order), strict=True))
+    found = [s for s in e.shares if s.subset == subset.key and math.isfinite(s.share.value)]
+    if not found:
+        return None
+    shown = _shown(e)
     methods = [m for m in e.methods if any(s.method == m.name for s in found)]
+    failed = [m.title for m in methods if m.state != "passed"]
+    marks = _share_marks(methods, found, failed, shown)
+    chart: Any = _area_bars(e, shown) + marks[0] + marks[1]
+    return figure(
+        "region-shares",
+        "Where the maps lie",
+        f"The share of each map’s strength in each region, over {subset_support(subset)}, with "
+        f"intervals ({words.method(found[0].share)}); the grey bar is the region’s share of the "
+        "area. A dot right of the bar: more than its area would get by chance. Hollow: the method "
+        "bears no passing badge.",
+        f"Shares of the maps by region. {_shares_told(e, methods, found, shown)}.",
+        chart.properties(height=_height(e, len(methods))),
+        key=(
+            Key("share of the area", 0),
+            *(
+                Key(m.title, i % len(COLOURS) + 1, is_open=m.title in failed)
+                for i, m in enumerate(methods)
+            ),
+        ),
+        wide=False,
+    )
+
+
+_SHARE_AXIS = alt.X("value:Q", title="share of the map", axis=percent_axis())
+
+
+def _area_bars(e: Explanation, shown: dict[str, str]) -> alt.Chart:
+    """Each region's share of the area, as a grey bar."""
+    areas = [{"region": shown[r.name], "area": r.area} for r in e.regions if math.isfinite(r.area)]
+    bars: alt.Chart = (
+        alt.Chart(data_of(areas))
+        .mark_bar(color="var(--rule)", stroke="var(--faint)", height={"band": 0.84})
+        .encode(
+            x=again(_SHARE_AXIS, "area:Q"),
+            y=_regions_axis(shown),
+            tooltip=_tips("region:N", ("area:Q", "share of the area", ".1%")),
+        )
+    )
+    return bars
+
+
+def _share_marks(
+    methods: Sequence[Method],
+    found: Sequence[RegionShare],
+    failed: list[str],
+    shown: dict[str, str],
+) -> tuple[alt.Chart, alt.Chart]:
+    """Each method's share of each region: a dot with its interval."""
     titles = {m.name: m.title for m in methods}
+    names = list(titles.values())
     rows: list[dict[str, Any]] = [
         {
             "region": shown[s.region],
@@ -55,134 +102,55 @@ def region_shares(e: Explanation) -> Figure | None:
         for s in found
         if s.method in titles and s.region in shown
     ]
-    areas = [{"region": shown[r.name], "area": r.area} for r in e.regions if math.isfinite(r.area)]
-    height = _height(e, len(methods))
-    x = alt.X("value:Q", title="share of the map", axis=percent_axis())
-    y = _regions_axis(list(shown.values()))
-    area = (
-        alt.Chart(data_of(areas))
-        .mark_bar(color="var(--rule)", stroke="var(--faint)", height={"band": 0.84})
-        .encode(x=again(x, "area:Q"), y=y, tooltip=_area_tip())
-    )
     base = alt.Chart(data_of(rows)).encode(
-        y=y,
-        yOffset=_lines([m.title for m in methods]),
-        color=alt.Color(
+        y=_regions_axis(shown),
+        yOffset=alt.YOffset("method:N", sort=names, scale=alt.Scale(domain=names)),
+        color=alt.Color("method:N", scale=_colours(names), legend=None),
+        tooltip=_tips(
+            "region:N",
             "method:N",
-            scale=alt.Scale(
-                domain=[m.title for m in methods],
-                range=[COLOURS[i % len(COLOURS)] for i in range(len(methods))],
-            ),
-            legend=None,
+            ("value:Q", "share of the map", ".1%"),
+            ("low:Q", "from", ".1%"),
+            ("high:Q", "to", ".1%"),
+            ("area:Q", "share of the area", ".1%"),
+            ("density:Q", "share over area", ".2f"),
+            ("images:Q", "images", ","),
         ),
-        tooltip=[
-            alt.Tooltip("region:N"),
-            alt.Tooltip("method:N"),
-            alt.Tooltip("value:Q", title="share of the map", format=".1%"),
-            alt.Tooltip("low:Q", title="from", format=".1%"),
-            alt.Tooltip("high:Q", title="to", format=".1%"),
-            alt.Tooltip("area:Q", title="share of the area", format=".1%"),
-            alt.Tooltip("density:Q", title="share over area", format=".2f"),
-            alt.Tooltip("images:Q", title="images", format=","),
-        ],
     )
-    whiskers = base.mark_rule(strokeWidth=1.5).encode(x=again(x, "low:Q"), x2="high:Q")
-    failed = [m.title for m in methods if m.state != "passed"]
-    dots = base.mark_point(size=34, strokeWidth=1.5).encode(x=x, fill=_fill(methods, failed))
-    told = "; ".join(
-        f"{r}: {words.percent(area)} of the area, "
-        + ", ".join(
-            f"{titles[s.method]} {words.percent(s.share.value)}" for s in found if s.region == r
-        )
-        for r in order
-        for area in [next(x.area for x in e.regions if x.name == r)]
-    )
-    who = f"{words.count(subset.n)} images"
-    who += "" if subset.people is None else f" of {words.people(subset.people)}"
-    return figure(
-        "region-shares",
-        "Where the maps lie",
-        f"The share of each map’s strength in each region, over {who}, with intervals "
-        f"({words.method(found[0].share)}); the grey bar is the region’s share of the area. A dot "
-        "right of the bar: more than its area would get by chance. Hollow: the method bears no "
-        "passing badge.",
-        f"Shares of the maps by region. {told}.",
-        (area + whiskers + dots).properties(height=height),
-        key=(
-            Key("share of the area", 0),
-            *(
-                Key(m.title, i % len(COLOURS) + 1, is_open=m.title in failed)
-                for i, m in enumerate(methods)
-            ),
-        ),
-        wide=False,
+    fill = alt.Fill("method:N", scale=_colours(names, hollow=failed), legend=None)
+    dots = base.mark_point(size=34, strokeWidth=1.5).encode(x=_SHARE_AXIS, fill=fill)
+    return _whiskers(base, _SHARE_AXIS), dots
+
+
+def _shares_told(
+    e: Explanation, methods: Sequence[Method], found: Sequence[RegionShare], shown: dict[str, str]
+) -> str:
+    """The chart in words, for those who cannot see it."""
+    titles, area = {m.name: m.title for m in methods}, {r.name: r.area for r in e.regions}
+    shares = {
+        name: [
+            f"{titles[s.method]} {words.percent(s.share.value)}" for s in found if s.region == name
+        ]
+        for name in shown
+    }
+    return "; ".join(
+        f"{name}: {words.percent(area[name])} of the area, {', '.join(shares[name])}"
+        for name in shown
     )
 
 
 def region_masking(e: Explanation) -> Figure | None:
     """What painting a region over costs, beside the same shape at random places."""
-    order = by_cost(e, [r.name for r in e.regions])
-    found = [m for m in e.maskings if m.region in order and math.isfinite(m.f1_loss.value)]
+    shown = _shown(e)
+    found = [m for m in e.maskings if m.region in shown and math.isfinite(m.f1_loss.value)]
     if not found:
         return None
-    shown = dict(zip(order, distinct(order), strict=True))
     fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in found))
-    rows: list[dict[str, Any]] = []
-    for m in found:
-        both = (("region", m.f1_loss, m.flips), ("control", m.control_f1_loss, m.control_flips))
-        for what, lost, flips in both:
-            rows.append(
-                {
-                    "region": shown[m.region],
-                    "fill": FILLS.get(m.fill, m.fill),
-                    "what": "the region" if what == "region" else "the same shape, elsewhere",
-                    "flips": flips.value,
-                    "images": lost.n,
-                    **{key: 100 * value for key, value in ends(lost).items()},
-                }
-            )
-    x = alt.X("value:Q", title="points of weighted F1 lost", axis=alt.Axis(tickCount=5))
-    base = alt.Chart(data_of(rows)).encode(
-        y=_regions_axis(list(shown.values())),
-        yOffset=alt.YOffset("fill:N", sort=fills),
-        color=alt.Color(
-            "fill:N",
-            scale=alt.Scale(domain=fills, range=[COLOURS[i] for i in range(len(fills))]),
-            legend=None,
-        ),
-        tooltip=[
-            alt.Tooltip("region:N"),
-            alt.Tooltip("what:N", title="painted over"),
-            alt.Tooltip("fill:N", title="with"),
-            alt.Tooltip("value:Q", title="points of F1 lost", format=".1f"),
-            alt.Tooltip("low:Q", title="from", format=".1f"),
-            alt.Tooltip("high:Q", title="to", format=".1f"),
-            alt.Tooltip("flips:Q", title="answers that change", format=".1%"),
-            alt.Tooltip("images:Q", title="images", format=","),
-        ],
-    )
-    inside = alt.datum.what == "the region"
-    zero = (
-        alt.Chart(data_of([{"value": 0.0}]))
-        .mark_rule(color="var(--rule-strong)")
-        .encode(x=again(x, "value:Q"))
-    )
-    whiskers = (
-        base.transform_filter(inside)
-        .mark_rule(strokeWidth=1.5)
-        .encode(x=again(x, "low:Q"), x2="high:Q")
-    )
-    dots = base.transform_filter(inside).mark_circle(size=46, opacity=1).encode(x=x)
-    elsewhere = (
-        base.transform_filter(~inside)
-        .mark_tick(thickness=2, height=8, color="var(--ink)")
-        .encode(x=x, color=alt.value("var(--ink)"))
-    )
     told = "; ".join(
-        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {points(m.f1_loss)} points lost, "
+        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {points_lost(m.f1_loss)} points lost, "
         f"{words.percent(m.flips.value)} of the answers change, elsewhere "
-        f"{points(m.control_f1_loss)}"
-        for name in order
+        f"{points_lost(m.control_f1_loss)}"
+        for name in shown
         for m in found
         if m.region == name
     )
@@ -194,10 +162,67 @@ def region_masking(e: Explanation) -> Figure | None:
         f"({words.method(found[0].f1_loss)}). The short line is the loss when the same shape is "
         "painted over at random places instead: what lies right of it, the region itself costs.",
         f"Loss of weighted F1 by region and fill. {told}.",
-        (zero + elsewhere + whiskers + dots).properties(height=_height(e, len(fills))),
+        _loss_marks(found, fills, shown).properties(height=_height(e, len(fills))),
         key=tuple(Key(fill, i + 1) for i, fill in enumerate(fills)),
         wide=False,
     )
+
+
+def _loss_marks(
+    found: Sequence[Masking], fills: list[str], shown: dict[str, str]
+) -> alt.LayerChart:
+    """Each fill's loss in each region: a dot with its interval, and a tick for the control's."""
+    rows = [
+        {
+            "region": shown[m.region],
+            "fill": FILLS.get(m.fill, m.fill),
+            "what": what,
+            "flips": flips.value,
+            "images": lost.n,
+            **{key: 100 * value for key, value in ends(lost).items()},
+        }
+        for m in found
+        for what, lost, flips in (
+            ("the region", m.f1_loss, m.flips),
+            ("the same shape, elsewhere", m.control_f1_loss, m.control_flips),
+        )
+    ]
+    base = alt.Chart(data_of(rows)).encode(
+        y=_regions_axis(shown),
+        yOffset=alt.YOffset("fill:N", sort=fills),
+        color=alt.Color("fill:N", scale=_colours(fills), legend=None),
+        tooltip=_tips(
+            "region:N",
+            ("what:N", "painted over", None),
+            ("fill:N", "with", None),
+            ("value:Q", "points of F1 lost", ".1f"),
+            ("low:Q", "from", ".1f"),
+            ("high:Q", "to", ".1f"),
+            ("flips:Q", "answers that change", ".1%"),
+            ("images:Q", "images", ","),
+        ),
+    )
+    x = alt.X("value:Q", title="points of weighted F1 lost", axis=alt.Axis(tickCount=5))
+    zero = alt.Chart(data_of([{"value": 0.0}])).mark_rule(color="var(--rule-strong)")
+    inside = alt.datum.what == "the region"
+    here, elsewhere = base.transform_filter(inside), base.transform_filter(~inside)
+    ticks = elsewhere.mark_tick(thickness=2, height=8, color="var(--ink)")
+    layers: alt.LayerChart = (
+        zero.encode(x=again(x, "value:Q"))
+        + ticks.encode(x=x, color=alt.value("var(--ink)"))
+        + _whiskers(here, x)
+        + here.mark_circle(size=46, opacity=1).encode(x=x)
+    )
+    return layers
+
+
+# --- what both have ------------------------------------------------------------------------------
+
+
+def _shown(e: Explanation) -> dict[str, str]:
+    """The regions, the costliest first, each as it stands on the axis."""
+    order = by_cost(e, [r.name for r in e.regions])
+    return dict(zip(order, distinct(order), strict=True))
 
 
 def _height(e: Explanation, lines: int) -> int:
@@ -206,26 +231,30 @@ def _height(e: Explanation, lines: int) -> int:
     return len(e.regions) * (most * _STEP + 6)
 
 
-def _regions_axis(order: list[str]) -> alt.Y:
+def _regions_axis(shown: dict[str, str]) -> alt.Y:
+    order = list(shown.values())
     axis = alt.Axis(labelLimit=110, grid=True, tickBand="extent")
     return alt.Y("region:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=axis)
 
 
-def _lines(titles: list[str]) -> alt.YOffset:
-    return alt.YOffset("method:N", sort=titles, scale=alt.Scale(domain=titles))
-
-
-def _fill(methods: list[Any], failed: list[str]) -> alt.Fill:
-    titles = [m.title for m in methods]
+def _colours(names: list[str], hollow: Sequence[str] = ()) -> alt.Scale:
     colours = [
-        "var(--paper)" if title in failed else COLOURS[i % len(COLOURS)]
-        for i, title in enumerate(titles)
+        "var(--paper)" if name in hollow else COLOURS[i % len(COLOURS)]
+        for i, name in enumerate(names)
     ]
-    return alt.Fill("method:N", scale=alt.Scale(domain=titles, range=colours), legend=None)
+    return alt.Scale(domain=names, range=colours)
 
 
-def _area_tip() -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("region:N"),
-        alt.Tooltip("area:Q", title="share of the area", format=".1%"),
-    ]
+def _whiskers(base: alt.Chart, x: alt.X) -> alt.Chart:
+    lines: alt.Chart = base.mark_rule(strokeWidth=1.5).encode(x=again(x, "low:Q"), x2="high:Q")
+    return lines
+
+
+def _tips(*columns: str | tuple[str, str, str | None]) -> list[alt.Tooltip]:
+    """Tooltips: a field, or a field with its title and format."""
+    made = []
+    for column in columns:
+        field, *named = (column,) if isinstance(column, str) else column
+        known: dict[str, Any] = dict(zip(("title", "format"), named, strict=False))
+        made.append(alt.Tooltip(field, **{key: value for key, value in known.items() if value}))
+    return made

@@ -11,9 +11,14 @@ from scipy.stats import rankdata
 from torch import nn
 
 from candid.errors import CandidError, ConfigError
-from candid.explanation.explain import saliency_maps
+from candid.explanation.attribution import (
+    METHODS,
+    Attributor,
+    patches_of,
+    random_masks,
+    saliency_maps,
+)
 from candid.explanation.layers import find_hook
-from candid.explanation.saliency import METHODS, _masks, _patches
 from candid.explanation.scoring import log_odds, scoring
 from candid.settings import MAP_METHODS, ExplainConfig
 from explanation.small_networks import Linear, OneLogit, Small, Tokens
@@ -111,13 +116,13 @@ def test_occlusion_is_captum_s(network, window, stride):
 
 
 def test_smoothgrad_is_the_mean_of_captum_s_gradients(network):
-    from candid.explanation.saliency import _Noise
+    from candid.explanation.attribution import Noise
 
     config = replace(CONFIG, smoothgrad_samples=5)
     x = images()
     ours = saliency_maps(network, x, CHOSEN, method="smoothgrad", config=config)
     spread = 0.15 * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))
-    noise = _Noise(x, config.seed).drawn(5)
+    noise = Noise(x, config.seed).drawn(5)
     assert abs(float(noise.mean())) < 0.03
     assert float(noise.std()) == pytest.approx(1, abs=0.03)
     slopes = [
@@ -162,7 +167,7 @@ def test_rise_of_a_linear_network_is_the_masks_covariance(plain):
     config = replace(CONFIG, rise_masks=400)
     ours = saliency_maps(network, x, torch.ones(2, dtype=torch.int64), method="rise", config=config)
     for row in range(2):
-        masks = _masks(x[row], config, x.shape[-2:], slice(0, 400)).double()
+        masks = random_masks(x[row], config, x.shape[-2:], slice(0, 400)).double()
         part = (x[row] * weight).sum(0).double()
         flat = masks.flatten(1)
         together = (flat - flat.mean(0)).T @ (flat - flat.mean(0)) / 400
@@ -173,12 +178,12 @@ def test_rise_of_a_linear_network_is_the_masks_covariance(plain):
 @pytest.mark.parametrize("kept", [0.5, 0.2])
 def test_rise_masks_keep_what_they_should(kept):
     config = replace(CONFIG, rise_masks=4001, rise_kept=kept, rise_cells=5)
-    masks = _masks(images(1)[0], config, torch.Size((12, 20)), slice(0, 4001))
+    masks = random_masks(images(1)[0], config, torch.Size((12, 20)), slice(0, 4001))
     assert masks.shape == (4001, 12, 20)
     assert float(masks.min()) >= 0 <= 1 >= float(masks.max()) - 1e-6
     assert float(masks.mean()) == pytest.approx(kept, abs=0.01)
     assert masks.mean(0).sub(kept).abs().max() < 0.04  # everywhere alike
-    some = _masks(images(1)[0], config, torch.Size((12, 20)), slice(100, 117))
+    some = random_masks(images(1)[0], config, torch.Size((12, 20)), slice(100, 117))
     assert torch.equal(some, masks[100:117])
 
 
@@ -186,7 +191,7 @@ def test_patches_reach_every_pixel():
     for side in (8, 13, 64):
         for window in (0.1, 0.25, 0.9):
             config = replace(CONFIG, occlusion_window=window, occlusion_stride=0.7)
-            assert (_patches(side, side, config).sum(0) >= 1).all()
+            assert (patches_of(side, side, config).sum(0) >= 1).all()
 
 
 def test_log_odds_are_those_of_the_class():
@@ -301,10 +306,10 @@ def test_a_mirrored_answer_has_a_mirrored_map(network, method):
 
     with scoring(network, mirrored=True) as scorer:
         hook = find_hook(scorer, x[:1])
-        ours = METHODS[method](scorer, x, chosen, FEW, hook).numpy()
+        ours = Attributor(scorer, FEW, hook).maps(method, x, chosen)
         even = (x + x.flip(3)) / 2
         if method not in ("smoothgrad", "rise"):
-            own = METHODS[method](scorer, even, chosen, FEW, hook).numpy()
+            own = Attributor(scorer, FEW, hook).maps(method, even, chosen)
             assert np.abs(own - own[..., ::-1]).max() <= 1e-4 * np.abs(own).max()
     if method != "grad_cam":
         expected = saliency_maps(Both(), x, chosen, method=method, config=FEW)

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from candid.explanation import checks
-from candid.explanation.pixels import blurred, edges, shuffled
-from candid.explanation.saliency import METHODS
+from candid.explanation import sanity
+from candid.explanation.attribution import Attributor
+from candid.explanation.masking import blurred, shuffled
+from candid.explanation.sanity import Probe, edges
 from candid.explanation.scoring import scoring
 from candid.records import Estimate
 from candid.settings import ExplainConfig
@@ -31,8 +32,8 @@ def checked(network, maps, x=None, config=CONFIG, cluster=None):
     x = images() if x is None else x
     with scoring(network) as scorer:
         answers = scorer.all_logits(x).argmax(1)
-        trial = checks.Trial(x, answers, maps, cluster, None)
-        found = checks.check(scorer, trial, config)
+        probe = Probe(x, answers, maps, cluster, config.confidence)
+        found = sanity.map_checks(Attributor(scorer, config), probe)
     return {name: {c.code: c for c in tests} for name, tests in found.items()}
 
 
@@ -40,7 +41,7 @@ def true_maps(network, name, x=None):
     x = images() if x is None else x
     with scoring(network) as scorer:
         answers = scorer.all_logits(x).argmax(1)
-        return METHODS[name](scorer, x, answers, CONFIG, None).numpy()
+        return Attributor(scorer, CONFIG).maps(name, x, answers)
 
 
 def rubbish(n=16, seed=9):
@@ -86,7 +87,7 @@ def test_who_finds_the_pattern_needs_little_of_it():
 )
 def test_the_whole_interval_decides(low, value, high, direction, state):
     figure = Estimate(value, low, high, 5, "made up")
-    assert checks._judged("X", "", figure, 0.5, direction, "", {}).state == state
+    assert sanity.verdict_of(figure, 0.5, direction) == state
 
 
 def test_the_order_of_a_baseline_has_no_advantage_over_it():
@@ -102,9 +103,9 @@ def test_areas_are_those_of_a_loop():
     maps = rubbish(4)
     answers = network(x).argmax(1)
     with scoring(network) as scorer:
-        trial = checks.Trial(x, answers, {}, None, None)
-        rank = checks._cell_ranks(torch.from_numpy(maps))
-        ours = checks._area(scorer, trial, rank, x, torch.zeros_like(x), CONFIG)
+        probe = Probe(x, answers, {}, None, 0.95)
+        rank = sanity.cell_ranks(torch.from_numpy(maps))
+        ours = sanity.area_under(Attributor(scorer, CONFIG), probe, rank, x, torch.zeros_like(x))
     for row in range(4):
         order = np.argsort(-maps[row].ravel(), kind="stable")  # a cell is a pixel at 16 × 16
         heights = []
@@ -155,7 +156,7 @@ def test_a_map_that_is_made_of_the_weights_passes():
 def test_weights_are_randomised_from_the_last_layer_on():
     network = Small().eval()
     with scoring(network) as scorer:
-        layers = checks._weighted(scorer, images(1), network)
+        layers = sanity.weighted_layers(scorer, images(1), network)
     assert layers == [network.head, network.conv2, network.norm, network.conv1]
     found = checked(network, {"gradient": true_maps(network, "gradient")})["gradient"]
     assert list(found["RANDOMISATION"].parts) == [f"last {i} of 4 layers" for i in (1, 2, 3, 4)]
@@ -213,9 +214,9 @@ def test_the_badge_is_the_worst_of_the_checks():
     passed = next(c for c in some if c.state == "passed")
     nothing = next(c for c in some if c.state == "not applicable")
     failed = replace(passed, state="failed")
-    assert checks.verdict((passed, nothing)) == "passed"
-    assert checks.verdict((passed, failed)) == "failed"
-    assert checks.verdict((nothing,)) == checks.verdict(()) == "not applicable"
+    assert sanity.badge((passed, nothing)) == "passed"
+    assert sanity.badge((passed, failed)) == "failed"
+    assert sanity.badge((nothing,)) == sanity.badge(()) == "not applicable"
 
 
 def test_people_make_intervals_wider():

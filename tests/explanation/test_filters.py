@@ -6,7 +6,7 @@ from skimage.feature import hog
 from sklearn.decomposition import PCA
 
 from candid.errors import DataError
-from candid.explanation.linear import cell_weights, pixel_weights, strokes
+from candid.explanation.filters import cell_weights, pixel_weights, strokes
 
 SIDE, CELL, BLOCK, PARTS = 32, 8, 2, 9
 SIZES = {"cell": CELL, "block": BLOCK, "orientations": PARTS}

@@ -14,10 +14,9 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 
 from candid.errors import CandidError, ConfigError, RunError
-from candid.explanation.inside import Faces, _Nearest, look_inside
-from candid.explanation.inside_filters import filter_pictures, first_filters
-from candid.explanation.inside_layers import layers_of, watched
-from candid.explanation.inside_streams import Moments, Ranking
+from candid.explanation.filters import first_filters, on_grey
+from candid.explanation.hidden import Ranking, RunningMoments, layers_of, watched
+from candid.explanation.units import Faces, Nearest, look_inside
 from candid.records import from_plain, to_plain
 from candid.records.inside import Inside, read_inside_arrays, write_inside_arrays
 
@@ -117,7 +116,7 @@ def test_a_ranking_of_a_stream_is_that_of_the_whole(size: int, least: bool) -> N
 
 def test_moments_of_a_stream_are_those_of_the_whole() -> None:
     values = np.random.default_rng(1).normal(1e4, 1, (101, 4))
-    moments = Moments()
+    moments = RunningMoments()
     for start in range(0, 101, 8):
         moments.add(torch.from_numpy(values[start : start + 8]))
     np.testing.assert_allclose(moments.mean.numpy(), values.mean(0), rtol=1e-12)
@@ -200,13 +199,13 @@ def test_filter_pictures_are_grey_where_the_weight_is_zero() -> None:
     weights = np.zeros((3, 3, 2, 2), np.float32)
     weights[0, 0, 0, 0], weights[0, 1, 1, 1] = 2.0, -1.0
     weights[1, 2, 0, 1] = -0.001
-    pictures = filter_pictures(weights)
+    pictures = on_grey(weights)
     assert pictures.shape == (3, 2, 2, 3) and pictures.dtype == np.uint8
     assert pictures[0, 0, 0].tolist() == [255, 128, 128]
     assert pictures[0, 1, 1].tolist() == [128, 64, 128]
     assert pictures[1, 0, 1].tolist() == [128, 128, 0]  # each filter by its own largest weight
     assert (pictures[2] == 128).all()
-    one = filter_pictures(np.array([[[[1.0, -1.0]]]], np.float32))
+    one = on_grey(np.array([[[[1.0, -1.0]]]], np.float32))
     assert one.tolist() == [[[[255, 255, 255], [0, 0, 0]]]]
 
 
@@ -328,7 +327,7 @@ def test_cosines_keep_their_order_where_the_network_is_rounded(network: nn.Modul
 
 
 def test_no_direction_is_near_none_and_none_is_near_it() -> None:
-    nearest = _Nearest(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), 3)
+    nearest = Nearest(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), 3)
     nearest.add(0, torch.tensor([[0.0, 0.0], [-1.0, 0.0], [1.0, 1.0]]))
     training = Faces(np.zeros((3, 2, 2, 3), np.uint8), np.arange(3), ["a", "b", "c"], ["no"] * 3)
     assert nearest.of(0, training) == ()

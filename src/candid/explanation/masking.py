@@ -1,0 +1,218 @@
+"""Cause, not only colour: paint over one region, and see what it does to the answers.
+
+A fill is a change of its own (a grey patch is not an absent mouth), so there are several fills, and
+a control: the same shape, at the same images, moved to a random place. What a region is needed for
+is what it costs beyond the control, under every fill.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from candid.explanation.attribution import generator_of
+from candid.explanation.regions import Regions
+from candid.explanation.sample import ImageSet, Sample
+from candid.explanation.scoring import Scorer
+from candid.records import Estimate
+from candid.records.explanation import Masking, SubsetMasking
+from candid.settings import ExplainConfig
+from candid.stats.bootstrap import Resample, bootstrap_sums, resample
+from candid.stats.intervals import mean
+from candid.stats.metrics import balanced_accuracy_score, confusion_cells, weighted_f1_score
+
+Floats = NDArray[np.float64]
+Answers = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """Answers before and after masking."""
+
+    before: Answers  # (n,) the class that the network answers
+    after: Mapping[tuple[str, str], Answers]  # by region and fill, with the region painted over
+    control: Mapping[tuple[str, str], Answers]  # the same with its shape painted elsewhere
+    present: Mapping[str, NDArray[np.bool_]]  # by region: (n,) which images show it
+
+
+def masked_answers(
+    scorer: Scorer,
+    sample: Sample,
+    regions: Regions,
+    config: ExplainConfig,
+    advance: Callable[[int], object] = lambda images: None,
+) -> Masked:
+    """The network's answers to every image with every region painted over.
+
+    `advance` is called with a number of images after each block.
+    """
+    n, fills = len(sample), config.fills
+    before = np.empty(n, np.intp)
+    keys = [(region, fill) for region in regions.names for fill in fills]
+    after, control = ({key: np.empty(n, np.intp) for key in keys} for _ in range(2))
+    present = {name: regions.areas(n)[:, i] > 0 for i, name in enumerate(regions.names)}
+    other = partners(sample, config.seed)
+    for start in range(0, n, scorer.batch_size):
+        rows = np.arange(start, min(start + scorer.batch_size, n))
+        images = sample.tensor(rows)
+        before[rows] = _answers(scorer, images)
+        painted = {fill: _fill(fill, images, sample, other[rows], config.seed) for fill in fills}
+        shifts = [random_shift(image, config.seed) for image in images]
+        for i, region in enumerate(regions.names):
+            here = [torch.from_numpy(regions.of(int(row)) == i) for row in rows]
+            there = [m.roll(s, (0, 1)) for m, s in zip(here, shifts, strict=True)]
+            for fill in fills:
+                for answers, masks in ((after, here), (control, there)):
+                    mask = torch.stack(masks)[:, None]
+                    covered = torch.where(mask, painted[fill], images)
+                    answers[region, fill][rows] = _answers(scorer, covered)
+        advance(len(rows))
+    return Masked(before, after, control, present)
+
+
+def maskings(
+    masked: Masked, sample: Sample, n_classes: int, config: ExplainConfig
+) -> tuple[Masking, ...]:
+    """What every region and fill cost, with intervals by person from the same draws."""
+    people = _people(sample, config)
+    return tuple(_masking(masked, key, sample.label, n_classes, people) for key in masked.after)
+
+
+def _masking(
+    masked: Masked, key: tuple[str, str], label: NDArray[np.int16], n_classes: int, people: Resample
+) -> Masking:
+    """One region under one fill."""
+    before, after, control = masked.before, masked.after[key], masked.control[key]
+    tables = {"before": before, "after": after, "control": control}
+    cells = {name: confusion_cells(label, a, n_classes) for name, a in tables.items()}
+    changes = np.column_stack([after != before, control != before, np.ones(len(label))])
+
+    def losses(sums: Mapping[str, Floats]) -> dict[str, Floats]:
+        f1 = {name: weighted_f1_score(_square(sums[name], n_classes)) for name in tables}
+        return {
+            "f1_loss": f1["before"] - f1["after"],
+            "control_f1_loss": f1["before"] - f1["control"],
+            "excess_f1_loss": f1["control"] - f1["after"],
+        }
+
+    def flips(sums: Mapping[str, Floats]) -> dict[str, Floats]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share, elsewhere = (sums["changes"][..., i] / sums["changes"][..., 2] for i in (0, 1))
+        return {"flips": share, "control_flips": elsewhere, "excess_flips": share - elsewhere}
+
+    shown = masked.present[key[0]]
+    found = bootstrap_sums(losses, cells, shown & (label >= 0), people)
+    found |= bootstrap_sums(flips, {"changes": changes}, shown, people)
+    region, fill = key
+    return Masking(region=region, fill=fill, **found)
+
+
+def subset_maskings(
+    masked: Masked, sample: Sample, sets: Sequence[ImageSet], confidence: float
+) -> tuple[SubsetMasking, ...]:
+    """What every region costs each of some sets of images, beyond the control, over all fills."""
+    label, before = sample.label, masked.before
+    found = []
+    for region, present in masked.present.items():
+        keys = [key for key in masked.after if key[0] == region]
+        flips, lost = np.zeros((2, len(sample)))
+        for key in keys:
+            after, control = masked.after[key], masked.control[key]
+            flips += ((after != before).astype(float) - (control != before)) / len(keys)
+            lost += ((control == label).astype(float) - (after == label)) / len(keys)
+        lost[label < 0] = np.nan
+        for each in sets:
+            rows = each.mask & present
+            who = sample.persons(rows)
+            both = (mean(v[rows], who, confidence=confidence) for v in (lost, flips))
+            found.append(SubsetMasking(region, each.about.key, *both))
+    return tuple(found)
+
+
+def skill(answers: Answers, sample: Sample, n_classes: int, config: ExplainConfig) -> Estimate:
+    """Balanced accuracy less that of guessing; NaN without labels."""
+
+    def beyond(sums: Mapping[str, Floats]) -> dict[str, Floats]:
+        counts = _square(sums["counts"], n_classes)
+        with np.errstate(divide="ignore"):
+            guessing = 1 / (counts.sum(-1) > 0).sum(-1)
+        return {"skill": balanced_accuracy_score(counts) - guessing}
+
+    cells = {"counts": confusion_cells(sample.label, answers, n_classes)}
+    return bootstrap_sums(beyond, cells, sample.label >= 0, _people(sample, config))["skill"]
+
+
+def _people(sample: Sample, config: ExplainConfig) -> Resample:
+    """The same draws for everything that is said of a sample."""
+    how = {"draws": config.draws, "seed": config.seed}
+    return resample(len(sample), sample.identity, confidence=config.confidence, **how)
+
+
+def _square(cells: Floats, n_classes: int) -> Floats:
+    return cells.reshape(*cells.shape[:-1], n_classes, n_classes)
+
+
+def _answers(scorer: Scorer, images: Tensor) -> Answers:
+    return scorer.all_logits(images).argmax(1).cpu().numpy()
+
+
+# --- what shows instead, and where ---------------------------------------------------------------
+
+
+def _fill(fill: str, images: Tensor, sample: Sample, other: NDArray[np.intp], seed: int) -> Tensor:
+    """(n, 3, side, side): what shows where a region is painted over."""
+    match fill:
+        case "mean":  # of the training images, which is 0
+            return torch.zeros_like(images)
+        case "blur":
+            return blurred(images, images.shape[-1] / 8)
+        case "noise":
+            return torch.stack([shuffled(i, generator_of(i, seed + 3)) for i in images])
+        case _:
+            return sample.tensor(other)
+
+
+def partners(sample: Sample, seed: int) -> NDArray[np.intp]:
+    """(n,) another image for each, everyone once; of another person but by bad luck."""
+    n = len(sample)
+    order = np.random.default_rng(seed).permutation(n)
+    partner = np.empty(n, np.intp)
+    partner[order] = np.roll(order, 1)
+    return partner
+
+
+def random_shift(image: Tensor, seed: int) -> tuple[int, int]:
+    """How far the control's shape moves, down and to the right, around the edges."""
+    generator = generator_of(image, seed + 5)
+    height, width = image.shape[-2:]
+    # Not all the way round, which would be no move at all.
+    down = int(torch.randint(0, height, (1,), generator=generator))
+    right = int(torch.randint(1, width, (1,), generator=generator))
+    return down, right
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """(n, 3, height, width) after a Gaussian blur; borders are mirrored."""
+    radius = max(1, math.ceil(2.5 * sigma))
+    radius = min(radius, images.shape[-1] - 1, images.shape[-2] - 1)
+    place = torch.arange(-radius, radius + 1, device=images.device)
+    kernel = torch.exp(-(place**2) / (2 * sigma**2)).to(images.dtype)
+    kernel = kernel / kernel.sum()
+    planes = images.flatten(0, 1)[:, None]
+    planes = F.pad(planes, (radius, radius, radius, radius), mode="reflect")
+    planes = F.conv2d(planes, kernel[None, None, :, None])
+    planes = F.conv2d(planes, kernel[None, None, None, :])
+    return planes.reshape(images.shape)
+
+
+def shuffled(image: Tensor, generator: torch.Generator) -> Tensor:
+    """(3, height, width): the image's own pixels in another order, so its colours and no shapes."""
+    order = torch.randperm(image[0].numel(), generator=generator).to(image.device)
+    return image.flatten(1)[:, order].reshape(image.shape)

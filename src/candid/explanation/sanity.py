@@ -1,0 +1,363 @@
+"""Is a map worth anything? Six tests, each with a figure, its interval and a threshold.
+
+A method passes a test when the whole interval lies on the right side of the threshold. A map that
+fails is shown as failed: it may look convincing, which is the danger.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from candid.explanation.attribution import METHODS, Attributor, generator_of
+from candid.explanation.hidden import holds_weights
+from candid.explanation.layers import find_hook
+from candid.explanation.masking import blurred
+from candid.explanation.scoring import Scorer, scoring, watching
+from candid.records import Estimate
+from candid.records.explanation import MapCheck, Verdict
+from candid.settings import ExplainConfig
+from candid.stats.associations import rank_correlations
+from candid.stats.intervals import mean, ratios, unknown
+
+Maps = Mapping[str, NDArray[np.float32]]  # (n, side, side) by method
+Parts = dict[str, Estimate]
+
+_CELLS = 16  # the curves remove cells of 1/16 of the side: single pixels act as noise
+_AGREEMENT_CELLS = 8  # methods are compared at the resolution of the coarsest
+_FEW = 24  # images for the tests that need every map anew
+_STAGES = 4  # how far down weights are randomised, in as many steps
+_NOISE = 0.01  # standard deviation of the small noise, as a share of the image's range
+
+STEPS = _STAGES + 2  # calls of `advance` by `map_checks`
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The images on which maps are checked."""
+
+    images: Tensor  # (n, 3, side, side), normalised
+    explained: Tensor  # (n,) the class that each map speaks for
+    maps: Maps  # what is checked
+    person: NDArray[Any] | None  # (n,) None: every image stands for itself
+    confidence: float
+
+    def first(self, n: int) -> Probe:
+        """The same for the first n images."""
+        return Probe(
+            self.images[:n],
+            self.explained[:n],
+            {name: maps[:n] for name, maps in self.maps.items()},
+            None if self.person is None else self.person[:n],
+            self.confidence,
+        )
+
+    def mean(self, values: NDArray[Any]) -> Estimate:
+        """The mean over the images, with its interval by person."""
+        return mean(values, self.person, confidence=self.confidence)
+
+    def alike(self, maps: NDArray[Any], others: NDArray[Any]) -> Estimate:
+        """The mean rank correlation of where two methods' maps look."""
+        return self.mean(rank_correlations(np.abs(maps), np.abs(others)))
+
+
+def map_checks(
+    by: Attributor, probe: Probe, advance: Callable[[], object] = lambda: None
+) -> dict[str, tuple[MapCheck, ...]]:
+    """Every check of every method, in a fixed order; `advance` is called `STEPS` times."""
+    few = probe.first(_FEW)
+    randomised = _randomised(by, few, advance)
+    deletion, insertion = _curves(by, probe)
+    advance()
+    stable = _noisy(by, few)
+    advance()
+    agreed, gap = agreement(probe), _completeness(by.scorer, probe)
+    config = by.config
+    return {
+        name: (
+            _randomisation_check(randomised[name], config),
+            _curve_check("DELETION", deletion[name]),
+            _curve_check("INSERTION", insertion[name]),
+            _completeness_check(name, gap, config),
+            _judged(
+                "STABILITY",
+                stable[name],
+                config.min_stability,
+                f"Noise of {_NOISE:.0%} of the image's range leaves maps that correlate at "
+                f"{_told(stable[name])} with those of the image itself.",
+            ),
+            _agreement_check(agreed[name], config),
+        )
+        for name in probe.maps
+    }
+
+
+def badge(checks: tuple[MapCheck, ...]) -> Verdict:
+    """One failure fails, and without a single test there is nothing to say."""
+    states = [c.state for c in checks]
+    if "failed" in states:
+        return "failed"
+    return "passed" if "passed" in states else "not applicable"
+
+
+# --- randomised weights --------------------------------------------------------------------------
+
+
+def _randomised(by: Attributor, probe: Probe, advance: Callable[[], object]) -> dict[str, Parts]:
+    """By method and stage: how like the maps of a network with fresh weights are to the real ones.
+
+    The last layers get fresh weights first, then the earlier ones, too: cascading randomisation
+    (Adebayo et al. 2018). The figure is the rank correlation of the absolute maps.
+    """
+    known, network = by.scorer, copy.deepcopy(by.scorer.network)
+    how = {"bfloat16": known.bfloat16, "mirrored": known.mirrored}
+    image = probe.images[:1]
+    layers = weighted_layers(known, image, network)
+    found: dict[str, Parts] = {name: {} for name in probe.maps}
+    done = 0
+    for stage in range(1, _STAGES + 1):
+        upto = max(done + 1, round(len(layers) * stage / _STAGES))
+        if upto <= len(layers):
+            for module in layers[done:upto]:
+                _fresh(module, by.config.seed, done)
+                done += 1
+            title = f"last {done} of {len(layers)} layers"
+            with scoring(network, batch_size=known.batch_size, **how) as scorer:
+                hook = by.hook and find_hook(scorer, image, by.hook.name)
+                fresh = replace(by, scorer=scorer, hook=hook)
+                for name, maps in probe.maps.items():
+                    anew = fresh.maps(name, probe.images, probe.explained)
+                    found[name][title] = probe.alike(maps, anew)
+        advance()
+    return found
+
+
+def weighted_layers(scorer: Scorer, image: Tensor, network: nn.Module) -> list[nn.Module]:
+    """The parts of a copied network that have weights of their own, the last used first."""
+    copied = {name: m for name, m in network.named_modules() if holds_weights(m)}
+    original = {name: m for name, m in scorer.network.named_modules() if name in copied}
+    order: list[str] = []
+    with watching(original, lambda name, *_: order.append(name)), torch.no_grad():
+        scorer.logits(image)
+    last = {name: i for i, name in enumerate(order)}
+    # What holds weights of its own besides parts (places of tokens) is used before its parts.
+    own = {n: -1 if any(m.children()) else last.get(n, -1) for n, m in copied.items()}
+    return [copied[n] for n in sorted(copied, key=lambda n: -own[n])]
+
+
+def _fresh(module: nn.Module, seed: int, number: int) -> None:
+    """Give a layer new weights, as before training."""
+    reset = getattr(module, "reset_parameters", None)
+    devices = [p.device for p in module.parameters(recurse=False) if p.is_cuda]
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed((seed + 1) * 1_000_003 + number)
+        if callable(reset):
+            reset()
+            return
+        for weight in module.parameters(recurse=False):
+            spread = float(weight.float().std()) if weight.numel() > 1 else 1.0
+            weight.normal_(0.0, spread)
+
+
+def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
+    figure = list(stages.values())[-1] if stages else unknown(config.confidence)
+    return _judged(
+        "RANDOMISATION",
+        figure,
+        config.max_similarity,
+        f"With every weight randomised, maps still correlate at {_told(figure)} with those of the "
+        f"trained network; above {config.max_similarity:g} a map shows the picture, not the "
+        "network.",
+        stages,
+    )
+
+
+# --- deletion and insertion ----------------------------------------------------------------------
+
+
+def _curves(by: Attributor, probe: Probe) -> tuple[dict[str, Parts], dict[str, Parts]]:
+    """By method and baseline: how much sooner the answer falls (rises) than in that order."""
+    images = probe.images
+    baselines = _baselines(images, by.config.seed)
+    orders = baselines | {name: torch.from_numpy(m) for name, m in probe.maps.items()}
+    nothing = torch.zeros_like(images)
+    # A blurred picture, not a grey one: what is inserted should not be told by its outline.
+    smooth = blurred(images, images.shape[-1] / 8)
+    fall: dict[str, NDArray[np.float64]] = {}
+    rise: dict[str, NDArray[np.float64]] = {}
+    for name, order in orders.items():
+        rank = cell_ranks(order)
+        fall[name] = area_under(by, probe, rank, images, nothing)
+        rise[name] = area_under(by, probe, rank, smooth, images)
+    sooner = {n: {b: probe.mean(fall[b] - fall[n]) for b in baselines} for n in probe.maps}
+    faster = {n: {b: probe.mean(rise[n] - rise[b]) for b in baselines} for n in probe.maps}
+    return sooner, faster
+
+
+def _baselines(images: Tensor, seed: int) -> dict[str, Tensor]:
+    """Orders that know nothing of the network: at random, by edges, from the centre outwards."""
+    n, _, height, width = images.shape
+    y = (torch.arange(height) - (height - 1) / 2)[:, None]
+    x = (torch.arange(width) - (width - 1) / 2)[None, :]
+    chance = [
+        torch.rand(height, width, generator=generator_of(image, seed + 7)) for image in images
+    ]
+    centre = -((y / height) ** 2 + (x / width) ** 2)
+    return {
+        "random": torch.stack(chance),
+        "edges": edges(images),
+        "centre": centre.expand(n, -1, -1),
+    }
+
+
+def edges(images: Tensor) -> Tensor:
+    """(n, height, width): how steep the brightness is at each pixel (Sobel's operator)."""
+    across = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
+    kernels = torch.stack([across, across.T])[:, None].to(images.device)
+    grey = F.pad(images.float().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    steep: Tensor = torch.linalg.vector_norm(F.conv2d(grey, kernels), dim=1)
+    return steep
+
+
+def cell_ranks(maps: Tensor) -> Tensor:
+    """(n, cells, cells): 0 for the cell with the highest mean, then 1, and so on."""
+    cells = min(_CELLS, maps.shape[-1])
+    mean_of_cells = F.adaptive_avg_pool2d(maps.float()[:, None], cells)[:, 0]
+    order = mean_of_cells.flatten(1).argsort(dim=1, descending=True, stable=True)
+    return order.argsort(dim=1).reshape(mean_of_cells.shape)
+
+
+def area_under(
+    by: Attributor, probe: Probe, rank: Tensor, start: Tensor, end: Tensor
+) -> NDArray[np.float64]:
+    """(n,) area under the probability of the explained class while `start` becomes `end`."""
+    cells, steps = rank[0].numel(), by.config.curve_steps
+    heights = []
+    for step in range(steps + 1):
+        changed = (rank < round(cells * step / steps)).float()[:, None]
+        mask = F.interpolate(changed, probe.images.shape[-2:], mode="nearest")
+        logits = by.scorer.all_logits(start + (end - start) * mask)
+        chosen = probe.explained.to(logits.device)[:, None]
+        heights.append(logits.softmax(1).gather(1, chosen)[:, 0].double().cpu().numpy())
+    curve = np.stack(heights)
+    return np.asarray((curve[1:] + curve[:-1]).mean(0) / 2, np.float64)
+
+
+def _curve_check(kind: Literal["DELETION", "INSERTION"], gains: Parts) -> MapCheck:
+    against = min(gains, key=lambda name: np.nan_to_num(gains[name].low, nan=-np.inf))
+    done, moves = ("Removing", "falls") if kind == "DELETION" else ("Adding", "rises")
+    return _judged(
+        kind,
+        gains[against],
+        0.0,
+        f"{done} what the map ranks first, the answer's probability {moves} faster than in the "
+        f"order of the best of three baselines ({', '.join(gains)}) by an area of "
+        f"{_told(gains[against])}: that is {against!r}.",
+        gains,
+    )
+
+
+# --- completeness, stability, agreement ----------------------------------------------------------
+
+
+def _completeness(scorer: Scorer, probe: Probe) -> Estimate:
+    """How far the sums of integrated gradients miss the difference that they should make up."""
+    if "integrated_gradients" not in probe.maps:
+        return unknown(probe.confidence)
+    whole = scorer.all_scores(probe.images, probe.explained)
+    empty = scorer.all_scores(torch.zeros_like(probe.images), probe.explained)
+    real = (whole - empty).double().cpu().numpy()
+    sums = probe.maps["integrated_gradients"].sum((1, 2), dtype=np.float64)
+    gap, size = np.abs(sums - real)[:, None], np.abs(real)[:, None]
+    return ratios(gap, size, probe.person, confidence=probe.confidence)[0]
+
+
+def _completeness_check(name: str, gap: Estimate, config: ExplainConfig) -> MapCheck:
+    applies = name == "integrated_gradients"
+    return _judged(
+        "COMPLETENESS",
+        gap if applies else unknown(config.confidence),
+        config.max_gap,
+        f"The sums of the maps miss the change of the score by {_told(gap)} of it."
+        if applies
+        else "Only integrated gradients promise that a map's sum is the change of the score.",
+    )
+
+
+def _noisy(by: Attributor, probe: Probe) -> Parts:
+    """By method: the rank correlation of |map| with that of the image with a little noise."""
+    x = probe.images
+    spread = _NOISE * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
+    noise = [torch.randn(i.shape, generator=generator_of(i, by.config.seed + 11)) for i in x]
+    noisy = x + spread * torch.stack(noise)
+    return {
+        name: probe.alike(maps, by.maps(name, noisy, probe.explained))
+        for name, maps in probe.maps.items()
+    }
+
+
+def agreement(probe: Probe) -> dict[str, Parts]:
+    """By method and other method: the rank correlation of where they look, in 8 × 8 cells."""
+    cells = {}
+    for name, maps in probe.maps.items():
+        strength = torch.from_numpy(np.abs(maps))[:, None]
+        coarse = F.adaptive_avg_pool2d(strength, min(_AGREEMENT_CELLS, maps.shape[-1]))
+        cells[name] = coarse[:, 0].numpy()
+    return {
+        name: {other: probe.alike(own, cells[other]) for other in cells if other != name}
+        for name, own in cells.items()
+    }
+
+
+def _agreement_check(others: Parts, config: ExplainConfig) -> MapCheck:
+    figure, detail = unknown(config.confidence), "There is no other method to compare with."
+    if others:
+        ranked = sorted(others, key=lambda name: np.nan_to_num(others[name].value, nan=-np.inf))
+        middle = ranked[(len(ranked) - 1) // 2]
+        figure = others[middle]
+        detail = (
+            f"In coarse cells, where it looks correlates at {_told(figure)} with "
+            f"{METHODS[middle].title}, the middle one of {len(others)} other methods."
+        )
+    return _judged("AGREEMENT", figure, 0.0, detail, others)
+
+
+# --- a figure against its threshold --------------------------------------------------------------
+
+# The title of each check, and on which side of its threshold the figure must lie.
+CHECKS: dict[str, tuple[str, Literal["above", "below"]]] = {
+    "RANDOMISATION": ("Depends on what was learned", "below"),
+    "DELETION": ("Finds what the answer needs", "above"),
+    "INSERTION": ("Finds what is enough", "above"),
+    "COMPLETENESS": ("Adds up", "below"),
+    "STABILITY": ("Stays the same under noise", "above"),
+    "AGREEMENT": ("Other methods say the same", "above"),
+}
+
+
+def _judged(
+    code: str, figure: Estimate, threshold: float, detail: str, parts: Parts | None = None
+) -> MapCheck:
+    title, direction = CHECKS[code]
+    state = verdict_of(figure, threshold, direction)
+    return MapCheck(code, title, state, figure, threshold, direction, detail, parts or {})
+
+
+def verdict_of(figure: Estimate, threshold: float, direction: Literal["above", "below"]) -> Verdict:
+    """Passed where the whole interval lies on the right side of the threshold."""
+    if figure.n == 0 or np.isnan(figure.low):
+        return "not applicable"
+    passed = figure.low > threshold if direction == "above" else figure.high < threshold
+    return "passed" if passed else "failed"
+
+
+def _told(figure: Estimate) -> str:
+    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"

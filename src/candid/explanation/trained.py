@@ -1,0 +1,170 @@
+"""A trained model explained: over a data set, in single pictures, and from inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from candid.data.dataset import Dataset
+from candid.data.store import Store
+from candid.errors import DataError
+from candid.explanation.assembly import explain_network
+from candid.explanation.attribution import saliency_maps
+from candid.explanation.drawing import ExplainedPicture
+from candid.explanation.filters import weight_pictures
+from candid.explanation.region_sources import regions_of
+from candid.explanation.sample import sample_of
+from candid.explanation.scoring import scoring
+from candid.explanation.units import Faces
+from candid.explanation.units import look_inside as look
+from candid.models.forward import Images
+from candid.predictions import Predictions
+from candid.records import ModelCard, Split
+from candid.records.explanation import Explanation, ExplanationArrays
+from candid.records.inside import WEIGHTS_ARRAY, Inside
+from candid.settings import Config, ExplainConfig
+
+
+def explain_dataset(
+    network: nn.Module,
+    card: ModelCard,
+    dataset: Dataset,
+    store: Store,
+    config: Config,
+    *,
+    bfloat16: bool = False,
+    quiet: bool = True,
+) -> tuple[Explanation, ExplanationArrays]:
+    """What a network looks at in `explain.images` images of `explain.split`, drawn at random.
+
+    A DataError where the split holds no labelled images.
+    """
+    how = config.explain
+    rows = dataset.rows(how.split, store.usable)
+    if not len(rows):
+        raise DataError(
+            f"The split {how.split!r} of {dataset.name} holds no labelled images.",
+            expected="images to explain",
+            todo="set explain.split",
+        )
+    rows = _some(rows, how.images, how.seed)
+    regions, note = regions_of(dataset, store, rows, config)
+    record, arrays = explain_network(
+        network,
+        store.pixels[rows],
+        classes=card.classes,
+        label=dataset.label[rows],
+        identity=None if dataset.identity is None else dataset.identity[rows],
+        ids=dataset.ids[rows],
+        attributes={name: a[rows] for name, a in dataset.attributes.items()},
+        regions=regions,
+        mean=card.mean,
+        std=card.std,
+        config=how,
+        target=card.target,
+        bfloat16=bfloat16,
+        mirrored=card.mirrored,
+        quiet=quiet,
+    )
+    notes = (note, *record.notes) if note else record.notes
+    return replace(record, split=how.split, notes=notes), arrays
+
+
+def _some(rows: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
+    """At most so many of the rows, drawn at random, in their order; 0: all."""
+    if not 0 < most < len(rows):
+        return rows
+    chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
+    return rows[np.sort(chosen)]
+
+
+def explained_pictures(
+    network: nn.Module,
+    card: ModelCard,
+    pictures: Sequence[tuple[str, NDArray[np.uint8]]],
+    config: ExplainConfig,
+    badges: dict[str, str],
+) -> list[ExplainedPicture]:
+    """The answer to each of some named pictures (side, side, 3), and its maps by every method."""
+    pixels = np.stack([each for _, each in pictures])
+    images = sample_of(pixels, mean=card.mean, std=card.std).tensor()
+    with scoring(network, mirrored=card.mirrored) as scorer:
+        logits = scorer.all_logits(images).double().cpu()
+    probability = (logits / card.temperature).softmax(1).numpy()
+    answers = probability.argmax(1)
+    maps = {
+        method: saliency_maps(
+            network, images, answers, method=method, config=config, mirrored=card.mirrored
+        )
+        for method in config.methods
+    }
+    return [
+        ExplainedPicture(
+            name=name,
+            pixels=each,
+            prediction=card.classes[answers[i]],
+            probability=float(probability[i, answers[i]]),
+            maps={method: made[i] for method, made in maps.items()},
+            badges={method: badges.get(method, "") for method in maps},
+        )
+        for i, (name, each) in enumerate(pictures)
+    ]
+
+
+def look_into(
+    network: nn.Module,
+    card: ModelCard,
+    dataset: Dataset,
+    store: Store,
+    known: Predictions | None,
+    *,
+    split: Split = "validation",
+    most_training: int = 10_000,
+    bfloat16: bool = False,
+    quiet: bool = True,
+) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
+    """Look into a network over a split: units, and mistakes beside `most_training` training images.
+
+    Mistakes are what the `known` predictions call so, where they have the whole split.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+
+    def faces(name: Split, most: int = 0) -> Faces:
+        rows = _some(dataset.rows(name, store.usable), most, 0)
+        labels = [dataset.classes[i] for i in dataset.label[rows]]
+        return Faces(store.pixels, rows, [str(id) for id in dataset.ids[rows]], labels)
+
+    def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        batch = Images(pixels, card.mean, card.std).batch(np.arange(len(pixels)), device)
+        return batch.contiguous(memory_format=torch.channels_last)  # as the weights are
+
+    shown = faces(split)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        record, arrays = look(
+            network,
+            shown,
+            faces("train", most_training),
+            prepare,
+            classes=dataset.classes,
+            temperature=card.temperature,
+            probabilities=None if known is None else _probabilities(known, shown.ids),
+            batch_size=128,
+            quiet=quiet,
+        )
+        titles, pictures = weight_pictures(network, dataset.classes, card.side)
+    if titles:
+        return replace(record, weights=titles), arrays | {WEIGHTS_ARRAY: pictures}
+    return record, arrays
+
+
+def _probabilities(known: Predictions, ids: Sequence[str]) -> NDArray[np.float64] | None:
+    """What is known of these images; None where nothing is of some of them."""
+    place = {id: i for i, id in enumerate(known.ids.tolist())}
+    if not all(id in place for id in ids):
+        return None
+    return known.probability[[place[id] for id in ids]]
