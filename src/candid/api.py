@@ -214,7 +214,7 @@ def predict(
     ------
     A dict by the names of the table's columns; None where undefined.
     """
-    from candid.inference.predict import label
+    from candid.inference.classify import label
     from candid.inference.sources import items, resolve
     from candid.stages.using import labeller, one_thread_each
 

@@ -12,9 +12,9 @@ from shards import by_hand, job_of, rows_of, tar_shards
 
 from candid.errors import RunError
 from candid.inference import cluster
-from candid.inference.parts import label_here, read_manifest
-from candid.inference.parts import label_shards as label_missing
-from candid.inference.shards import Order, find_shards, fingerprint
+from candid.inference.jobs import job_digest
+from candid.inference.parts import label_here, label_missing, read_manifest
+from candid.inference.shards import Order, find_shards
 from candid.stages.shards import label_shards
 from commands import candid
 from inference.tiny import tiny_run
@@ -60,7 +60,7 @@ def orders(out, **how):
     # Workers that are still there keep the model of a job that they know.
     of = partial(job_of, test=str(out))
     order = Order(str(out), of(by_hand()), {"target": "Hat"})
-    return order, cluster.Model({}, partial(by_hand, **how), order.job, of)
+    return order, cluster.PackedModel({}, partial(by_hand, **how), order.job, of)
 
 
 def on_cluster(tmp_path, **how):
@@ -177,7 +177,7 @@ def test_an_error_that_all_would_have_stops_the_job(here, tmp_path, tars):
 
 def test_workers_hold_their_model_to_that_of_the_beginning(tmp_path):
     order, model = orders(tmp_path)
-    key = fingerprint(order.job)
+    key = job_digest(order.job)
     assert model.job_of(cluster._open(model, key)) == order.job
     with pytest.raises(RunError, match=r"has Candid .* and the one that began has 9"):
         cluster._open(replace(model, version="9"), key)

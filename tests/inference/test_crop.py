@@ -9,15 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from candid.errors import DataError, DependencyError, RunError
-from candid.inference.faces import (
-    CELEBA,
-    Box,
-    Face,
-    Finder,
-    Frame,
-    measure_frame,
-    open_detector,
-)
+from candid.inference.detectors import Box, DetectedFace, open_detector
+from candid.inference.faces import CELEBA, Finder, Frame, measure_frame
 from candid.stages.using import frame as frame_of
 from inference.tiny import tiny_run
 
@@ -64,7 +57,7 @@ def placed(picture, scale, degrees, middle=800, size=(1600, 1600)):
     centre = complex(x, y) + turn * side * complex(*FRAME.box[:2])
     edge = scale * side * FRAME.box[2]
     box = Box(centre.real - edge / 2, centre.imag - edge / 2, edge, edge, 1.0)
-    return photo, Face(box, tuple((e.real, e.imag) for e in eyes))
+    return photo, DetectedFace(box, tuple((e.real, e.imag) for e in eyes))
 
 
 @pytest.mark.parametrize("degrees", [0, 20, -35, 180])
@@ -97,7 +90,7 @@ def test_pictures_that_are_not_square_are_squared_as_in_training(fit, aspect):
 
     tall = cv2.resize(training_picture(), (240, round(240 * aspect)))
     frame = Frame(aspect, (0.3, 0.4, 0.7, 0.4), (0.5, 0.5, 0.6), 30, "made up", 1.0)
-    face = Face(Box(0, 0, 1, 1, 1.0), ((0.3 * 240, 0.4 * 240), (0.7 * 240, 0.4 * 240)))
+    face = DetectedFace(Box(0, 0, 1, 1, 1.0), ((0.3 * 240, 0.4 * 240), (0.7 * 240, 0.4 * 240)))
     crop = Finder(Found([]), frame).crop(tall, face, side=SIDE, fit=fit)
     expected = decode(encoded(tall), side=SIDE, fit=fit, max_pixels=10**7).pixels
     difference = np.abs(crop.astype(int) - expected.astype(int))
@@ -107,7 +100,7 @@ def test_pictures_that_are_not_square_are_squared_as_in_training(fit, aspect):
 
 def test_what_lies_outside_of_the_photograph_is_its_edge():
     photo = np.full((100, 100, 3), 50, np.uint8)
-    face = Face(Box(80, 80, 60, 60, 1.0))
+    face = DetectedFace(Box(80, 80, 60, 60, 1.0))
     crop = Finder(Found([]), FRAME).crop(photo, face, side=SIDE, fit="stretch")
     assert (crop == 50).all()
 
@@ -115,13 +108,13 @@ def test_what_lies_outside_of_the_photograph_is_its_edge():
 def test_a_large_face_is_made_small_without_moiré():
     photo = np.zeros((1400, 1400, 3), np.uint8)
     photo[:, ::2] = 255  # lines of one pixel
-    face = Face(Box(350, 350, 700, 700, 1.0))
+    face = DetectedFace(Box(350, 350, 700, 700, 1.0))
     crop = Finder(Found([]), FRAME).crop(photo, face, side=SIDE, fit="stretch")
     assert np.abs(crop.astype(int) - 127).max() < 12
 
 
 def test_the_largest_face_comes_first():
-    few = [Face(Box(0, 0, e, e, 1.0)) for e in (10, 30, 20)]
+    few = [DetectedFace(Box(0, 0, e, e, 1.0)) for e in (10, 30, 20)]
     assert [f.box.width for f in Finder(Found(few), FRAME).find(None)] == [30, 20, 10]
 
 
@@ -132,8 +125,8 @@ def test_the_frame_is_the_median_over_pictures_with_one_face():
     rng = np.random.default_rng(0)
     moves = rng.normal(0, 2, 60)
     answers = iter(
-        [[Face(Box(20 + m, 30, 50, 54, 1.0), ((30 + m, 50), (60 + m, 52)))] for m in moves]
-        + [[], 2 * [Face(Box(0, 0, 1, 1, 1.0))]]
+        [[DetectedFace(Box(20 + m, 30, 50, 54, 1.0), ((30 + m, 50), (60 + m, 52)))] for m in moves]
+        + [[], 2 * [DetectedFace(Box(0, 0, 1, 1, 1.0))]]
     )
     detector = Found([])
     detector.__class__ = type("Next", (Found,), {"__call__": lambda self, p: next(answers)})
@@ -166,7 +159,7 @@ class FaceInTheMiddle:
 
     def __call__(self, pixels):
         height, width = pixels.shape[:2]
-        return [Face(Box(width / 4, height / 2 - width / 4, width / 2, width / 2, 1.0))]
+        return [DetectedFace(Box(width / 4, height / 2 - width / 4, width / 2, width / 2, 1.0))]
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
@@ -185,7 +178,7 @@ def test_what_was_squeezed_in_training_is_cut_out_tall_and_squeezed(fit):
 def test_a_kept_frame_that_knows_no_squeeze_is_measured_anew(tmp_path, monkeypatch):
     import json
 
-    from candid.inference import faces, squeeze
+    from candid.inference import faces
     from candid.stages import using
 
     run = tiny_run(tmp_path / "run")
@@ -193,7 +186,7 @@ def test_a_kept_frame_that_knows_no_squeeze_is_measured_anew(tmp_path, monkeypat
     (run.path / "frame.json").write_text(json.dumps(plain))
     monkeypatch.setattr(using, "reload", lambda *_: None)
     monkeypatch.setattr(using, "_training_pictures", lambda *_: iter(()))
-    monkeypatch.setattr(squeeze, "measure_squeeze", lambda _: 1.2)
+    monkeypatch.setattr(faces, "measure_squeeze", lambda _: 1.2)
     found = replace(FRAME, squeeze=1.2)
     monkeypatch.setattr(faces, "measure_frame", lambda *_, squeeze: replace(FRAME, squeeze=squeeze))
     assert frame_of(run, Found([])) == found

@@ -11,7 +11,7 @@ import pytest
 
 from candid.errors import DataError, OutputError
 from candid.inference import parts, shards
-from candid.inference.parts import label_here, label_shards, read_manifest
+from candid.inference.parts import label_here, label_missing, read_manifest
 from candid.inference.shards import Order, find_shards, label_shard, read_part
 from candid.stages.using import labeller, model_of
 from commands import candid
@@ -50,7 +50,7 @@ def do(ready, words, out, **options):
         return here(todo)
 
     found = find_shards([str(w) for w in words], str(out))
-    return label_shards(found, order, work, **options), now
+    return label_missing(found, order, work, **options), now
 
 
 # --- which ---------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_a_part_of_a_shard_that_fails_now_does_not_stay(ready, tmp_path, tars):
     found = find_shards([str(t) for t in tars[1:]], "")
     gone = shards.Shard(str(tars[0]), "part-faces-000.parquet", "1 1")
     order = order_of(ready, tmp_path / "out")
-    manifest = label_shards([gone, *found], order, label_here(ready, order, workers=1))
+    manifest = label_missing([gone, *found], order, label_here(ready, order, workers=1))
     assert [f.shard for f in manifest.failed] == [str(tars[0])]
     assert not (tmp_path / "out" / "part-faces-000.parquet").exists()
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from candid.errors import DataError, ImageError
-from candid.inference.sources import count, items, resolve
+from candid.inference.sources import count_images, items, resolve
 from inference.tiny import encoded, pixels, write_tar
 
 
@@ -49,7 +49,7 @@ def test_a_folder_goes_by_name_and_downwards(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     assert ids("a") == ["a/a.PNG", "a/b.jpg", "a/z/c.webp"]
-    assert count(["a"]) == 3
+    assert count_images(["a"]) == 3
 
 
 def test_words_keep_their_order(tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_a_list_on_standard_input(tmp_path, monkeypatch):
         ("\\xe9.jpg", "the file is missing"),
     ]
     listed.seek(0)
-    assert count(["-"], listed) == 6
+    assert count_images(["-"], listed) == 6
     assert listed.tell() == 0
 
 
@@ -124,11 +124,11 @@ def test_tar_in_its_own_order(tmp_path):
     members = {"2.jpg": b"two", "dir/1.PNG": b"one", "2.cls": b"0", "dir/._1.png": b"mac"}
     path = write_tar(tmp_path / "a.tar", members)
     assert outcomes(path) == [(f"{path}/2.jpg", b"two"), (f"{path}/dir/1.PNG", b"one")]
-    assert count([str(path)]) == 2
+    assert count_images([str(path)]) == 2
     packed = tmp_path / "a.tar.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert [data for _, data in outcomes(packed)] == [b"two", b"one"]
-    assert count([str(packed)]) is None
+    assert count_images([str(packed)]) is None
 
 
 def test_names_in_a_tar_are_names_and_nothing_else(tmp_path):
@@ -227,7 +227,7 @@ def test_parquet_as_datasets_writes_it(tmp_path):
         (f"{path}/2", "the row holds no image"),
         (f"{path}/3", b"four"),
     ]
-    assert count([str(path)]) == 4
+    assert count_images([str(path)]) == 4
 
 
 def test_parquet_columns(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from candid.data.synthetic import demo_world, draw_faces
-from candid.inference import squeeze
-from candid.inference.squeeze import measure_squeeze
+from candid.inference import faces
+from candid.inference.faces import measure_squeeze
 
 cv2 = pytest.importorskip("cv2")
 pytestmark = pytest.mark.skipif(
@@ -24,10 +24,10 @@ def squeezed(pictures, times):
 
 @pytest.mark.slow
 def test_drawn_faces():
-    faces = list(draw_faces(demo_world(60)).images[:30])
-    assert measure_squeeze(faces) == 1.0
-    assert measure_squeeze(squeezed(faces, 1.3)) == pytest.approx(1.3, rel=0.1)
-    assert measure_squeeze(squeezed(faces, 0.75)) == pytest.approx(0.75, rel=0.1)
+    drawn = list(draw_faces(demo_world(60)).images[:30])
+    assert measure_squeeze(drawn) == 1.0
+    assert measure_squeeze(squeezed(drawn, 1.3)) == pytest.approx(1.3, rel=0.1)
+    assert measure_squeeze(squeezed(drawn, 0.75)) == pytest.approx(0.75, rel=0.1)
 
 
 @pytest.mark.slow
@@ -61,8 +61,8 @@ def test_where_no_face_is_nothing_is_told():
 )
 def test_the_top_of_a_parabola(top, noise, found):
     rng = np.random.default_rng(0)
-    off = squeeze._STRETCHES - top - squeeze._PREFERRED
+    off = faces._STRETCHES - top - faces._PREFERRED
     counts = 50 - 40 * off**2 + noise * rng.normal(size=(30, 11))
-    assert squeeze._peak(counts) == pytest.approx(found, rel=0.05)
-    assert squeeze._peak(counts[:10]) == 1.0
-    assert squeeze._peak(np.ones((30, 11))) == 1.0
+    assert faces._peak(counts) == pytest.approx(found, rel=0.05)
+    assert faces._peak(counts[:10]) == 1.0
+    assert faces._peak(np.ones((30, 11))) == 1.0

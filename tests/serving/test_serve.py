@@ -18,7 +18,7 @@ from PIL import Image
 pytest.importorskip("fastapi")
 from candid.inference.classifier import Rule
 from candid.serving import schema
-from candid.serving.classify import QUICK_BYTES, QUICK_PIXELS
+from candid.serving.service import QUICK_BYTES, QUICK_PIXELS
 from serving.served import Brightness, model, picture, running
 
 RAW = {"Content-Type": "application/octet-stream"}

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 pytest.importorskip("fastapi")
-from candid.serving.heads import allowed_hosts, host_name
+from candid.serving.middleware import allowed_hosts, host_name
 from serving.served import lines_to, running
 
 

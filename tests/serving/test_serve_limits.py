@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 pytest.importorskip("fastapi")
-from candid.serving.limits import Limits
+from candid.serving.middleware import Limits
 from serving.served import Brightness, lines_to, model, picture, running
 from serving.test_serve import RAW
 from serving.test_serve_hostile import HEAD

@@ -17,7 +17,7 @@ pytest.importorskip("fastapi")
 from candid.inference.classifier import Rule
 from candid.records import Estimate
 from candid.serving.page import POLICY
-from candid.serving.served import About, Measure, Weakness
+from candid.serving.schema import About, Measure, Weakness
 from reporting.browser import CHROMIUM, Browser
 from reporting.conftest import BARE, build, render
 from serving.served import SIDE, Brightness, model, running, with_maps
@@ -27,16 +27,18 @@ CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"
 WEB = resources.files("candid.serving") / "web"
 HOSTILE = "<img src=x onerror=alert(1)>"
 ABOUT = About(
-    summary=("From a picture the model estimates the label.",),
-    not_for=("It is not for deciding anything about a person.",),
-    limits=("Only grey squares.",),
+    summary=["From a picture the model estimates the label."],
+    not_for=["It is not for deciding anything about a person."],
+    limits=["Only grey squares."],
     data_name="grey",
-    trained_on=("1,000 pictures of 100 people, from “grey”.",),
-    picture_size=(16, 16),
+    trained_on=["1,000 pictures of 100 people, from “grey”."],
+    picture_size=[16, 16],
     split="test",
-    measures=(Measure("Answers as the label says", Estimate(0.9, 0.8, 0.95, 100, "Wilson", 50)),),
+    measures=[Measure.of("Answers as the label says", Estimate(0.9, 0.8, 0.95, 100, "Wilson", 50))],
     audited=True,
-    weaknesses=(Weakness("Worse on hats " + HOSTILE, "85% instead of 95%.", "serious"),),
+    weaknesses=[
+        Weakness(title="Worse on hats " + HOSTILE, detail="85% instead of 95%.", severity="serious")
+    ],
     weakness_note="The audit compared 80 figures.",
 )
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from candid.inference.predict import Labeller, Tally
+    from candid.inference.classify import Labeller
+    from candid.inference.rows import Outcome
 
 
 def this_command() -> str:
@@ -41,7 +42,7 @@ def ready_labeller(
     return ready
 
 
-def say_tally(tally: Tally, out: str, ready: Labeller) -> None:
+def say_tally(tally: Outcome, out: str, ready: Labeller) -> None:
     """Tell what became of the pictures."""
     c = ready.classifier
     faces = f", {tally.rows:,} rows" if tally.rows != tally.pictures else ""

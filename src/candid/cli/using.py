@@ -16,7 +16,7 @@ from candid.cli.saying import print_json
 from candid.cli.sharding import into_folder, predict_shards
 
 if TYPE_CHECKING:
-    from candid.inference.predict import Labeller
+    from candid.inference.classify import Labeller
     from candid.stages.using import Exported
 
 _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray:torch")
@@ -148,10 +148,10 @@ def _bar(
     inputs: list[str], listed: BinaryIO | None, quiet: bool
 ) -> Iterator[Callable[[int], object]]:
     """Rate and time left, where somebody watches."""
-    from candid.inference.sources import count
+    from candid.inference.sources import count_images
     from candid.progress import progress
 
-    total = None if quiet else count(inputs, listed)  # counting costs a little
+    total = None if quiet else count_images(inputs, listed)  # counting costs a little
     with progress("predict", total, unit="pictures", quiet=quiet) as bar:
         yield bar.update
 
@@ -165,7 +165,7 @@ def _print_rows(
     workers: int,
     bar: Callable[[int], object],
 ) -> None:
-    from candid.inference.predict import label, no_pictures
+    from candid.inference.classify import label, no_pictures
     from candid.inference.rows import open_writer
     from candid.inference.sources import items
 

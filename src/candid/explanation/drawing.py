@@ -53,10 +53,10 @@ def laid_over(
     return Image.fromarray(mixed)
 
 
-def overlay_png(pixels: NDArray[np.uint8], shades: NDArray[np.float32], strength: float) -> bytes:
-    """The picture with its map laid over it, as a PNG; see `laid_over`."""
+def png_bytes(image: Image.Image | NDArray[np.uint8]) -> bytes:
+    """An image, or its pixels, as a PNG."""
     out = io.BytesIO()
-    laid_over(pixels, shades, strength).save(out, "PNG")
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(out, "PNG")
     return out.getvalue()
 
 

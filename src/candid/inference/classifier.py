@@ -40,18 +40,10 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When the model does not answer: where its highest probability is below `threshold`.
-
-    Attributes
-    ----------
-    threshold
-        Of the highest probability, 0 to 1.
-    sentence
-        Where the threshold comes from and what it promises, for a reader.
-    """
+    """When the model does not answer: where its highest probability is below `threshold`."""
 
     threshold: float
-    sentence: str
+    sentence: str  # where the threshold comes from and what it promises, for a reader
 
     def abstains(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(n,) of probabilities (n, classes)."""
@@ -61,28 +53,14 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A model that is ready to answer; safe to use from several threads.
+    """A model that is ready to answer; safe to use from several threads."""
 
-    Attributes
-    ----------
-    card
-        What the model is (`model.json`).
-    fit
-        How a picture became a square when the model was trained: for `candid.data.decode`.
-    max_pixels
-        A picture that claims more is not decoded.
-    rule
-        When it abstains; None: it always answers.
-    made_from
-        A digest of its weights and of all else that decides its probabilities.
-    """
-
-    card: ModelCard
-    fit: str
-    max_pixels: int
-    rule: Rule | None
+    card: ModelCard  # what the model is (`model.json`)
+    fit: str  # how an image became a square in training: for `candid.data.decode`
+    max_pixels: int  # an image that claims more is not decoded
+    rule: Rule | None  # when it abstains; None: it always answers
     _engine: Runs
-    made_from: str = ""
+    made_from: str = ""  # a digest of its weights and of all else that decides its probabilities
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -190,15 +168,14 @@ def _open_engine(run: RunFolder, card: ModelCard, engine: Engine, threads: int) 
     from candid.models.onnx_file import is_exported, open_int8, open_onnx
 
     if engine == "auto":
-        engine = "onnx" if _installed("onnxruntime") else "torch"
-        makes = _installed("onnx") and _installed("onnxscript")
-        if engine == "onnx" and not makes and not is_exported(run, card):
-            engine = "torch"
+        makes = _installed("onnx", "onnxscript")
+        onnx = _installed("onnxruntime") and (makes or is_exported(run, card))
+        engine = "onnx" if onnx else "torch"
     if engine == "int8":
         return open_int8(run, card, threads=threads)
     if engine == "onnx":
         return open_onnx(run, card, threads=threads)
-    if not (_installed("torch") and _installed("safetensors")):
+    if not _installed("torch", "safetensors"):
         raise DependencyError(
             "Neither ONNX Runtime with an exported model nor torch is installed.",
             expected="the extra 'onnx' (to run an exported model), or 'train'",
@@ -209,8 +186,8 @@ def _open_engine(run: RunFolder, card: ModelCard, engine: Engine, threads: int) 
     return TorchEngine(load_whole(run.weights, card))
 
 
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+def _installed(*modules: str) -> bool:
+    return all(importlib.util.find_spec(module) for module in modules)
 
 
 def _rule(run: RunFolder, abstain_below: float | None, target_error: float) -> Rule | None:

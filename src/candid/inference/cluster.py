@@ -13,7 +13,9 @@ machine needs is Candid in the same version, and to reach the shards and the fol
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
+import logging
 import os
 import sys
 import tempfile
@@ -25,8 +27,9 @@ from typing import Any
 import candid
 from candid.cores import cores
 from candid.errors import CandidError, DependencyError, RunError
+from candid.inference.classify import Labeller
+from candid.inference.jobs import Job, job_digest
 from candid.inference.parts import Work
-from candid.inference.predict import Labeller
 from candid.inference.shards import Failed, Order, Part, Shard, label_shard
 
 # Lost machines are common in clusters of cheap ones; a shard that kills its process every time is
@@ -37,34 +40,18 @@ _OBJECT_STORE = 256 << 20  # bytes on a machine of our own: nothing but the mode
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """A run's model, on its way.
+class PackedModel:
+    """A run's model, on its way."""
 
-    Attributes
-    ----------
-    files
-        The run's files that a labeller reads, by name.
-    opened
-        Makes the labeller from a folder with these files.
-    job
-        All that decides the rows; a labeller there must come out the same.
-    job_of
-        Gives that of a labeller.
-    version
-        Candid's.
-    """
-
-    files: dict[str, bytes]
-    opened: Callable[[Path], Labeller]
-    job: dict[str, Any]
-    job_of: Callable[[Labeller], dict[str, Any]]
+    files: dict[str, bytes]  # of the run, which a labeller reads, by name
+    opened: Callable[[Path], Labeller]  # makes the labeller from a folder with these files
+    job: Job  # all that decides the rows; a labeller there must come out the same
+    job_of: Callable[[Labeller], Job]  # gives that of a labeller
     version: str = candid.__version__
 
 
 def needs_ray() -> None:
     """Raise a DependencyError where Ray is not installed."""
-    import importlib.util
-
     if importlib.util.find_spec("ray") is None:
         raise DependencyError(
             "The engine ray needs a library that is not installed: ray.",
@@ -73,20 +60,15 @@ def needs_ray() -> None:
         )
 
 
-def label_on_cluster(model: Model, order: Order, *, workers: int = 0, quiet: bool = False) -> Work:
-    """The work of `candid.inference.parts.label_shards`, done by tasks of Ray.
+def label_on_cluster(
+    model: PackedModel, order: Order, *, workers: int = 0, quiet: bool = False
+) -> Work:
+    """The work of `candid.inference.parts.label_missing`, done by tasks of Ray.
 
     Ray is taken as it is where the caller has started it; else the cluster that $RAY_ADDRESS or
-    `ray start` tells of; else one of this machine alone, for as long as the work lasts.
-
-    Parameters
-    ----------
-    model, order
-        What every task needs.
-    workers
-        Tasks at a time, one core each; 0: as many as the cluster has cores.
-    quiet
-        Whether Ray keeps what it and the tasks print to itself.
+    `ray start` tells of; else one of this machine alone, for as long as the work lasts. `workers`
+    tasks run at a time, one core each (0: as many as the cluster has cores); `quiet`: Ray keeps
+    what it and the tasks print to itself.
     """
     needs_ray()
 
@@ -109,8 +91,6 @@ def label_on_cluster(model: Model, order: Order, *, workers: int = 0, quiet: boo
 @contextlib.contextmanager
 def _connected(workers: int, quiet: bool) -> Iterator[int]:
     """Ray while the block runs, and how many tasks to ask for at most; 0: as it sees fit."""
-    import logging
-
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
     import ray
 
@@ -146,7 +126,7 @@ def _connected(workers: int, quiet: bool) -> Iterator[int]:
 
 
 def _finished(
-    todo: Sequence[Shard], model: Model, order: Order, most: int
+    todo: Sequence[Shard], model: PackedModel, order: Order, most: int
 ) -> Generator[Part | Failed]:
     """What became of each shard, as they are done."""
     import ray
@@ -173,7 +153,7 @@ def _finished(
             try:
                 yield ray.get(ready)
             except RayTaskError as error:
-                raise _told(error.cause) from error
+                raise _meaning(error.cause) from error
             except RayError as error:
                 reason = " ".join(str(error).split())[:300]
                 yield Failed(shard.name, f"its worker died {_RETRIES + 1} times: {reason}")
@@ -182,7 +162,7 @@ def _finished(
             ray.cancel(ref, force=True)
 
 
-def _told(cause: Exception) -> CandidError:
+def _meaning(cause: Exception) -> CandidError:
     """What an error of a task means: a shard's own come back as a result, so it is not that."""
     if isinstance(cause, CandidError):
         return cause
@@ -201,9 +181,7 @@ _ready: dict[str, Labeller] = {}  # of this process: tasks that follow find the 
 
 def _label(there: list[Any], shard: Shard, order: Order) -> Part | Failed:
     """One task."""
-    from candid.inference.shards import fingerprint
-
-    key = fingerprint(order.job)
+    key = job_digest(order.job)
     if key not in _ready:
         import ray
 
@@ -212,9 +190,7 @@ def _label(there: list[Any], shard: Shard, order: Order) -> Part | Failed:
     return label_shard(_ready[key], shard, order, workers=1)
 
 
-def _open(model: Model, key: str) -> Labeller:
-    from candid.inference.shards import fingerprint
-
+def _open(model: PackedModel, key: str) -> Labeller:
     if model.version != candid.__version__:
         raise RunError(
             f"A machine of the cluster has Candid {candid.__version__}, and the one that began "
@@ -233,7 +209,7 @@ def _open(model: Model, key: str) -> Labeller:
 
         torch.set_num_threads(1)
     found = model.job_of(labeller)
-    if fingerprint(found) != key:
+    if job_digest(found) != key:
         changed = sorted(k for k in model.job if model.job[k] != found.get(k))
         raise RunError(
             f"On a machine of the cluster the model came out otherwise: {', '.join(changed)}.",

@@ -1,104 +1,48 @@
-"""Faces in photographs, cut out as the training pictures were.
+"""Faces in photographs, cut out as the training images were.
 
-A detector finds boxes, and eyes where it can. How the training pictures lie around a face is
-measured with the same detector on them (`measure_frame`), so that its habits cancel; each found
-face is then turned, scaled and moved to lie in the crop as the faces in training did.
-
-OpenCV before version 5 brings a detector in its package (Viola & Jones 2001: a cascade for faces
-and one for eyes). From version 5 on it brings none; a model for its `FaceDetectorYN` (YuNet, Wu et
-al. 2023) is then named by path.
+How the training images lie around a face is measured with the detector on them (`measure_frame`),
+so that its habits cancel; each found face is then turned, scaled and moved to lie in the crop as
+the faces in training did. Training images that were squeezed are told by their faces
+(`measure_squeeze`).
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import DataError, DependencyError
+from candid.errors import DataError
+from candid.inference.detectors import (
+    FACE_CASCADE,
+    DetectedFace,
+    Detector,
+    Pixels,
+    Point,
+    cascades,
+    load_cv2,
+)
 
-Pixels = NDArray[np.uint8]
-Point = tuple[float, float]
-
-_LONGEST = 1600  # photographs are made this small: a face of 40 pixels still is one of 20
-_FEWEST = 20  # training pictures with one face each, to measure how they lie
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle in pixels, and how sure the detector is, in its own units."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-    score: float
-
-    def scaled(self, factor: float) -> Box:
-        """The same in a picture that is larger by this factor."""
-        left, top, width, height = (
-            round(factor * v, 1) for v in (self.left, self.top, self.width, self.height)
-        )
-        return Box(left, top, width, height, self.score)
-
-    def values(self) -> dict[str, float]:
-        """By the names of a table's columns."""
-        edges = ("left", "top", "width", "height")
-        return {f"box_{e}": float(getattr(self, e)) for e in edges} | {
-            "box_score": round(self.score, 4)
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """A face that was found: its box, and its eyes, the one on the picture's left first."""
-
-    box: Box
-    eyes: tuple[Point, Point] | None = None
-
-
-class Detector(Protocol):
-    """Finds faces; safe to use from several threads."""
-
-    name: str
-
-    def __call__(self, pixels: Pixels) -> list[Face]:
-        """The faces in a picture (height, width, 3)."""
-        ...
+_FEWEST = 20  # training images with one face each, to measure how they lie
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How a face lies in the training pictures, in units of their width.
+    """How a face lies in the training images, in units of their width."""
 
-    Attributes
-    ----------
-    aspect
-        Height / width of the training pictures, as faces are in the world.
-    eyes
-        x and y of the eye on the picture's left, then of the other; NaN where too few were found.
-    box
-        x and y of the centre of the detector's box, and the mean of its edges.
-    n
-        Training pictures that it was measured on; 0 where it is a usual value.
-    detector
-        With which detector.
-    squeeze
-        How many times taller faces are in the world than in the training pictures' files.
-    """
-
-    aspect: float
+    aspect: float  # height / width of the training images, as faces are in the world
+    # x and y of the eye on the image's left, then of the other; NaN where too few were found.
     eyes: tuple[float, float, float, float]
-    box: tuple[float, float, float]
-    n: int
-    detector: str
-    squeeze: float
+    box: tuple[
+        float, float, float
+    ]  # x and y of the centre of the detector's box, mean of its edges
+    n: int  # training images that it was measured on; 0 where it is a usual value
+    detector: str  # with which detector
+    squeeze: float  # how many times taller faces are in the world than in the training images
 
 
 # CelebA's aligned pictures, by the means of its list of landmarks in pictures of 178 × 218.
@@ -114,30 +58,20 @@ CELEBA = Frame(
 
 @dataclass(frozen=True, eq=False)
 class Finder:
-    """Finds faces and cuts them out as the training pictures were cut.
-
-    Attributes
-    ----------
-    detector
-        What finds them.
-    frame
-        How they lie in the training pictures.
-    longest
-        Photographs with a longer edge are made smaller before.
-    """
+    """Finds faces and cuts them out as the training images were cut."""
 
     detector: Detector
     frame: Frame
-    longest: int = _LONGEST
+    longest: int = 1600  # photographs are made this small: a face of 40 pixels still is one of 20
 
-    def find(self, pixels: Pixels) -> list[Face]:
+    def find(self, pixels: Pixels) -> list[DetectedFace]:
         """The faces in a picture (height, width, 3), the largest first."""
         return sorted(
             self.detector(pixels),
             key=lambda f: (-f.box.width * f.box.height, f.box.top, f.box.left),
         )
 
-    def crop(self, pixels: Pixels, face: Face, *, side: int, fit: str) -> Pixels:
+    def crop(self, pixels: Pixels, face: DetectedFace, *, side: int, fit: str) -> Pixels:
         """The face as a training picture, squared as training pictures are: (side, side, 3).
 
         What lies outside of the photograph is its nearest edge.
@@ -160,7 +94,7 @@ class Finder:
         return out
 
     def _cut(
-        self, pixels: Pixels, face: Face, start: Point, extent: Point, size: tuple[int, int]
+        self, pixels: Pixels, face: DetectedFace, start: Point, extent: Point, size: tuple[int, int]
     ) -> Pixels:
         """A rectangle of a training picture's file, found around a face, at a size (width, height).
 
@@ -193,7 +127,7 @@ class Finder:
         out: Pixels = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
         return out
 
-    def _placed(self, face: Face) -> NDArray[np.float64]:
+    def _placed(self, face: DetectedFace) -> NDArray[np.float64]:
         """(3, 3) similarity from places in a training picture to pixels of the photograph."""
         eyes = self.frame.eyes
         if face.eyes is not None and not math.isnan(eyes[0]):
@@ -215,16 +149,7 @@ class Finder:
 
 
 def measure_frame(pictures: Iterable[Pixels], detector: Detector, *, squeeze: float = 1.0) -> Frame:
-    """How faces lie in training pictures (each of any size), by the medians over those with one.
-
-    Parameters
-    ----------
-    pictures
-        As they are in their files.
-    detector
-        The one that will find faces in photographs.
-    squeeze
-        From `candid.inference.squeeze.measure_squeeze`.
+    """How faces lie in training images, each as in its file, by the medians over those with one.
 
     Raises
     ------
@@ -255,191 +180,73 @@ def measure_frame(pictures: Iterable[Pixels], detector: Detector, *, squeeze: fl
             todo="crop the photographs by another tool, or name a better --detector",
         )
     nowhere = [math.nan] * 4
-    e = np.median(eyes, axis=0).tolist() if len(eyes) >= _FEWEST else nowhere
+    e, f, g, h = np.median(eyes, axis=0).tolist() if len(eyes) >= _FEWEST else nowhere
     x, y, size = np.median(boxes, axis=0).tolist()
     aspect = float(np.median(aspects))
-    placed = (e[0], e[1], e[2], e[3])
-    return Frame(aspect, placed, (x, y, size), len(boxes), detector.name, squeeze)
+    return Frame(aspect, (e, f, g, h), (x, y, size), len(boxes), detector.name, squeeze)
 
 
-# --- detectors -----------------------------------------------------------------------------------
+# --- whether they lie squeezed -------------------------------------------------------------------
+
+# Data sets are handed around with every image made square, whatever its shape was. Nothing in the
+# files says so, and a detector still finds square boxes in them. But OpenCV's cascade of faces was
+# trained on faces as they are, and looks at a face in many windows: the nearer its proportions come
+# to those, the more windows hold a face. So images are stretched by several factors, and a parabola
+# through the highest mean counts says at which one most would be found.
+#
+# Measured on 60 images each, before what the cascade itself prefers is taken off: CelebA squeezed
+# to squares 1.25 (218 / 178 = 1.22 is true), UTKFace 1.02, FairFace 1.05, drawn faces 1.07 (1 is
+# true of all three), standard errors 0.02 to 0.03; the same after each was squeezed by 0.64 to
+# 1.35.
+_STRETCHES = np.linspace(-0.75, 0.75, 11)  # logarithms: 0.47 to 2.1 times as tall
+_AROUND = 2  # stretches on either side of the best that the parabola goes through
+_PREFERRED = 0.03  # the stretch at which the cascade sees most in faces that are not squeezed
+_EDGE = 96  # pixels per side, by area
+_LEAST = math.log(1.1)  # what is nearer to 1 counts as not squeezed
+_ERRORS = 3  # standard errors from 1 at least
 
 
-def open_detector(model: Path | None = None) -> Detector:
-    """OpenCV's own detector, or its `FaceDetectorYN` with a model from a file.
+def measure_squeeze(pictures: Iterable[Pixels]) -> float:
+    """How many times taller faces are in the world than in pictures (each of any size).
 
-    Raises
-    ------
-    DependencyError
-        Where OpenCV is not installed, or brings no detector and none is named.
-    DataError
-        Where the file is not such a model.
+    1.0 where they are as tall, where too little speaks for another factor, and where OpenCV brings
+    no cascade (from version 5 on).
     """
-    cv2 = load_cv2()
-    if model is not None:
-        return YuNet(model)
     folder = cascades()
     if folder is None:
-        raise DependencyError(
-            f"OpenCV {cv2.__version__} brings no face detector.",
-            expected="OpenCV 4, whose package has one, or a model for its FaceDetectorYN",
-            todo="name a YuNet model with --detector face_detection_yunet.onnx (from OpenCV's "
-            "collection of models), or pip install 'opencv-python-headless<5'",
-        )
-    return Cascade(folder)
+        return 1.0
+    cascade = load_cv2().CascadeClassifier(str(folder / FACE_CASCADE))
+    counts = [[_windows(cascade, picture, s) for s in _STRETCHES] for picture in pictures]
+    return _peak(np.array(counts, np.float64))
 
 
-def cascades() -> Path | None:
-    """The folder of the cascades in OpenCV's package; None where it has none."""
+def _windows(cascade: Any, picture: Pixels, stretch: float) -> int:
+    """In how many windows the cascade sees a face, in a picture made exp(stretch) times taller."""
     cv2 = load_cv2()
-    folder = Path(getattr(cv2.data, "haarcascades", ""))
-    known = hasattr(cv2, "CascadeClassifier") and (folder / FACE_CASCADE).is_file()
-    return folder if known else None
+    height, width = picture.shape[:2]
+    tall = math.exp(stretch / 2)
+    scale = _EDGE / math.sqrt(height * width)
+    size = (max(1, round(width * scale / tall)), max(1, round(height * scale * tall)))
+    if max(size) > 8 * _EDGE:
+        return 0
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=method)
+    border = _EDGE // 4  # the face may reach to the edges
+    grey = cv2.copyMakeBorder(grey, *4 * (border,), cv2.BORDER_REPLICATE)
+    return len(cascade.detectMultiScale(grey, 1.1, 0, minSize=(border, border)))
 
 
-FACE_CASCADE, _EYE_CASCADE = "haarcascade_frontalface_default.xml", "haarcascade_eye.xml"
-_SMALL = 256  # pixels; smaller pictures are enlarged, for the cascade has seen faces of 24 and more
-_ENLARGED = 4096  # pixels at most along the longer edge: a sliver of any length holds no face
-
-
-def _growth(pixels: Pixels) -> float:
-    """By what a picture is enlarged before faces are looked for."""
-    height, width = map(int, pixels.shape[:2])
-    return max(1.0, min(_SMALL / min(height, width), _ENLARGED / max(height, width)))
-
-
-class Cascade:
-    """The cascades of faces and eyes in OpenCV's package."""
-
-    name = "OpenCV's cascade"
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._mine = threading.local()  # a cascade keeps what it works on inside
-
-    def __call__(self, pixels: Pixels) -> list[Face]:
-        """The faces in a picture (height, width, 3)."""
-        cv2 = load_cv2()
-        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-        grow = _growth(pixels)
-        edge = 0
-        if grow > 1:  # a crop: the face may reach to its edges
-            grey = cv2.resize(grey, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC)
-            edge = min(grey.shape) // 4
-            grey = cv2.copyMakeBorder(grey, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
-        least = max(24, min(grey.shape) // 24)
-        boxes, _, scores = self._cascade(FACE_CASCADE).detectMultiScale3(
-            grey, 1.1, 5, minSize=(least, least), outputRejectLevels=True
-        )
-        back = _Back(grow, edge)
-        found = []
-        for (x, y, w, h), score in zip(boxes, np.ravel(scores), strict=True):
-            left, top = back.point(float(x), float(y))
-            box = Box(left, top, float(w) / grow, float(h) / grow, float(score))
-            eyes = self._eyes(grey[y : y + h, x : x + w])
-            placed = None
-            if eyes is not None:
-                a, b = (back.point(x + u, y + v) for u, v in eyes)
-                placed = (a, b)
-            found.append(Face(box, placed))
-        return found
-
-    def _eyes(self, face: NDArray[np.uint8]) -> tuple[Point, Point] | None:
-        """One eye in each upper half of a face, level enough to be a pair; None without."""
-        height, width = face.shape
-        upper = face[: int(0.6 * height)]
-        least, most = max(8, width // 8), width // 2
-        found = self._cascade(_EYE_CASCADE).detectMultiScale(
-            upper, 1.05, 4, minSize=(least, least), maxSize=(most, most)
-        )
-        centres = [(float(x + w / 2), float(y + h / 2)) for x, y, w, h in found]
-        left = [c for c in centres if c[0] < width / 2]
-        right = [c for c in centres if c[0] >= width / 2]
-        if len(left) != 1 or len(right) != 1:
-            return None
-        (ax, ay), (bx, by) = left[0], right[0]
-        if not 0.25 * width < bx - ax < 0.6 * width or abs(by - ay) > 0.35 * (bx - ax):
-            return None
-        return left[0], right[0]
-
-    def _cascade(self, name: str) -> Any:
-        mine = self._mine.__dict__
-        if name not in mine:
-            mine[name] = load_cv2().CascadeClassifier(str(self._folder / name))
-        return mine[name]
-
-
-@dataclass(frozen=True, slots=True)
-class _Back:
-    """From an enlarged picture with a border to the picture."""
-
-    grow: float
-    edge: int
-
-    def point(self, x: float, y: float) -> Point:
-        return (x - self.edge) / self.grow, (y - self.edge) / self.grow
-
-
-class YuNet:
-    """A model for OpenCV's FaceDetectorYN: boxes, eyes, noses and corners of mouths.
-
-    Parameters
-    ----------
-    model
-        The ONNX file.
-
-    Raises
-    ------
-    DataError
-        Where it is not such a model.
-    """
-
-    def __init__(self, model: Path) -> None:
-        self._model = str(model)
-        self.name = f"FaceDetectorYN with {model.name}"
-        self._mine = threading.local()  # it keeps the size of its pictures inside
-        if not model.is_file():
-            raise DataError(
-                f"There is no detector {model}.",
-                expected="the ONNX file of a YuNet face detector",
-                todo="check the path",
-            )
-        self(np.zeros((64, 64, 3), np.uint8))
-
-    def __call__(self, pixels: Pixels) -> list[Face]:
-        """The faces in a picture (height, width, 3)."""
-        cv2 = load_cv2()
-        grow = _growth(pixels)
-        bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        if grow > 1:
-            bgr = cv2.resize(bgr, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC)
-        height, width = bgr.shape[:2]
-        try:
-            if "net" not in self._mine.__dict__:
-                self._mine.net = cv2.FaceDetectorYN.create(self._model, "", (width, height), 0.7)
-            self._mine.net.setInputSize((width, height))
-            _, rows = self._mine.net.detect(bgr)
-        except cv2.error as error:
-            raise DataError(
-                f"OpenCV cannot use {self._model}: {' '.join(str(error).split())[:200]}",
-                expected="the ONNX file of a YuNet face detector, for OpenCV's FaceDetectorYN",
-                todo="name another with --detector",
-            ) from error
-        found = []
-        for row in [] if rows is None else np.asarray(rows, np.float64):
-            x, y, w, h, ax, ay, bx, by = (float(v) for v in row[:8] / grow)
-            found.append(Face(Box(x, y, w, h, float(row[14])), ((ax, ay), (bx, by))))
-        return found
-
-
-def load_cv2() -> Any:
-    """OpenCV, where it is installed."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise DependencyError(
-            f"Finding faces needs a library that is not installed: {error.name}.",
-            expected="the extra 'crop'",
-            todo="pip install 'candid[crop]'",
-        ) from error
-    return cv2
+def _peak(counts: NDArray[np.float64]) -> float:
+    """Where the parabola through the mean of counts (pictures, stretches) is highest."""
+    if len(counts) < _FEWEST:
+        return 1.0
+    best = min(max(int(counts.mean(0).argmax()), _AROUND), len(_STRETCHES) - 1 - _AROUND)
+    near = slice(best - _AROUND, best + _AROUND + 1)
+    around = _STRETCHES[near] - _STRETCHES[best]
+    bend, slope, _ = np.polyfit(around, counts[:, near].T, 2)  # each (pictures,)
+    if bend.mean() > -1e-6:
+        return 1.0
+    top = float(slope.mean() / (-2 * bend.mean()))
+    error = float(slope.std(ddof=1) / math.sqrt(len(counts)) / (-2 * bend.mean()))
+    stretch = float(_STRETCHES[best]) + min(max(top, around[0]), around[-1]) - _PREFERRED
+    return math.exp(stretch) if abs(stretch) >= max(_LEAST, _ERRORS * error) else 1.0

@@ -1,7 +1,7 @@
 """All shards of a job: what is done already, what is missing, and the manifest that tells of it.
 
-The parts themselves are the journal: each says which job and which state of its shard it was made
-from, so a job that was stopped in any way goes on by reading their ends.
+The parts themselves are the job's journal: each says which job and which state of its shard it was
+made from, so a job that was stopped in any way goes on by reading their ends.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import candid
 from candid.errors import DataError, OutputError
-from candid.inference.journal import locked
-from candid.inference.predict import Labeller, Tally
+from candid.inference.classify import Labeller
+from candid.inference.jobs import Job, alone, plain_job
+from candid.inference.rows import Outcome
 from candid.inference.shards import Failed, Order, Part, Shard, label_shard, read_part
 from candid.records import from_plain, to_plain
 from candid.storage import places
-from candid.storage.files import writing
 
 MANIFEST = "manifest.json"
 _FORMAT = 2
@@ -36,34 +36,16 @@ Work = Callable[[Sequence[Shard]], contextlib.AbstractContextManager[Iterator[Pa
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What lies in a folder of labels.
+    """What lies in a folder of labels."""
 
-    Attributes
-    ----------
-    finished
-        Whether the job came to its end; what failed is started again with it.
-    job, fingerprint
-        All that decides the rows of a shard, and a digest of it.
-    about
-        The model, in words.
-    engine
-        What did the work: "local" or "ray".
-    versions
-        Of the libraries that this job was started with.
-    tally
-        Of all parts; `resumed` counts the pictures of those that were there before.
-    parts, failed
-        In the order of the shards.
-    """
-
-    finished: bool
-    job: dict[str, Any]
-    fingerprint: str
-    about: dict[str, Any]
-    engine: str
-    versions: dict[str, str]
-    tally: Tally
-    parts: tuple[Part, ...]
+    finished: bool  # whether the job came to its end; what failed is started again with it
+    job: Job  # all that decides the rows of a shard
+    fingerprint: str  # a digest of it
+    about: dict[str, Any]  # the model, in words
+    engine: str  # what did the work: "local" or "ray"
+    versions: dict[str, str]  # of the libraries that this job was started with
+    tally: Outcome  # of all parts; `resumed` counts the images of those that were there before
+    parts: tuple[Part, ...]  # in the order of the shards
     failed: tuple[Failed, ...]
     format: int = _FORMAT
 
@@ -73,7 +55,7 @@ class Manifest:
         return tuple(part for part in self.parts if part.damaged)
 
 
-def label_shards(
+def label_missing(
     shards: Sequence[Shard],
     order: Order,
     work: Work,
@@ -86,14 +68,10 @@ def label_shards(
 
     Parameters
     ----------
-    shards
-        All of them.
-    order
-        What is the same for each.
-    work
-        Does the shards that it is given, in any order: a context that gives what became of each.
-    engine
-        What to call it.
+    shards, order
+        All of them, and what is the same for each.
+    work, engine
+        What does them, and what to call it.
     force
         Replace parts of another model or other settings.
     done
@@ -105,24 +83,22 @@ def label_shards(
         Where the folder holds other labels, or cannot be written to.
     """
     with _alone(order.out):
-        there = {entry.name for entry in _listed(order.out)}
-        kept = _kept(shards, order, there, force)
-        todo = [shard for shard in shards if shard.name not in kept]
-        parts = {shard.name: places.join(order.out, shard.part) for shard in shards}
+        kept = _kept(shards, order, force)
         results: dict[str, Part | Failed] = dict(kept)
+        parts = {shard.name: places.join(order.out, shard.part) for shard in shards}
+        manifest = functools.partial(_manifest, shards, order, engine, results, kept)
         done(len(kept))
-        told = functools.partial(_manifest, shards, order, engine, results, kept)
-        _write(order.out, told(finished=False))
-        with work(todo) as finished:
+        _write(order.out, manifest(finished=False))
+        with work([shard for shard in shards if shard.name not in kept]) as finished:
             for result in finished:
                 results[result.shard] = result
                 if isinstance(result, Failed):  # an older part would be taken for its rows
                     places.remove(parts[result.shard])
                 done(1)
-        manifest = told(finished=True)
-        _write(order.out, manifest)
+        whole = manifest(finished=True)
+        _write(order.out, whole)
         _sweep(order.out, shards)
-    return manifest
+    return whole
 
 
 def label_here(labeller: Labeller, order: Order, *, workers: int = 0) -> Work:
@@ -135,31 +111,16 @@ def label_here(labeller: Labeller, order: Order, *, workers: int = 0) -> Work:
     return work
 
 
-@contextlib.contextmanager
-def _alone(out: str) -> Iterator[None]:
+def _alone(out: str) -> contextlib.AbstractContextManager[Any]:
     """One job at a time in a folder of this machine; on a store there are no locks."""
     path = places.local(out)
     if path is None:
-        yield
-        return
-    with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("a+b")
-    with lock:
-        if not locked(lock.fileno()):
-            raise OutputError(
-                f"Another process is writing to {out}.",
-                expected="one job per folder",
-                todo="wait for it, or name another folder with --out",
-            )
-        yield
+        return contextlib.nullcontext()
+    todo = "wait for it, or name another folder with --out"
+    return alone(path / ".lock", output=out, expected="one job per folder", todo=todo)
 
 
-def _listed(out: str) -> list[places.Entry]:
-    return places.below(out) if places.is_folder(out) else []
-
-
-def _kept(shards: Sequence[Shard], order: Order, there: set[str], force: bool) -> dict[str, Part]:
+def _kept(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, Part]:
     """The parts that are as they should be, by shard.
 
     Raises
@@ -167,6 +128,8 @@ def _kept(shards: Sequence[Shard], order: Order, there: set[str], force: bool) -
     OutputError
         Where there are labels of other shards, or, without `force`, of another job.
     """
+    listed = places.below(order.out) if places.is_folder(order.out) else []
+    there = {entry.name for entry in listed}
     expected = {places.join(order.out, shard.part): shard for shard in shards}
     strays = sorted(n for n in there if n.endswith(".parquet") and n not in expected)
     if strays:
@@ -209,28 +172,18 @@ def _manifest(
     parts = tuple(result for result in ordered if isinstance(result, Part))
     return Manifest(
         finished=finished,
-        job=json.loads(json.dumps(order.job, default=str), parse_constant=str),
+        job=plain_job(order.job),
         fingerprint=order.fingerprint,
         about=order.about,
         engine=engine,
         versions=_versions(),
-        tally=_sum(parts, sum(part.tally.pictures for part in kept.values())),
+        tally=Outcome.sum(
+            [part.tally for part in parts],
+            resumed=sum(part.tally.pictures for part in kept.values()),
+        ),
         parts=parts,
         failed=tuple(result for result in ordered if isinstance(result, Failed)),
     )
-
-
-def _sum(parts: Sequence[Part], resumed: int) -> Tally:
-    """The tallies of all parts together."""
-    total: dict[str, Any] = {}
-    for field in fields(Tally):
-        values = [getattr(part.tally, field.name) for part in parts]
-        if field.name in ("reasons", "predictions"):
-            words = sorted({word for value in values for word in value})
-            total[field.name] = {w: sum(value.get(w, 0) for value in values) for w in words}
-        else:
-            total[field.name] = sum(values)
-    return Tally(**(total | {"resumed": resumed}))
 
 
 def _versions() -> dict[str, str]:

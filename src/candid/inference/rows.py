@@ -1,12 +1,14 @@
-"""One row per picture (or per face found in one), and tables of them: CSV, JSON lines, Parquet."""
+"""One row per image (or per face in it), what became of them, and tables of them."""
 
 from __future__ import annotations
 
+import collections
 import json
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, Self
+from typing import IO, Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,34 +52,19 @@ def format_of(path: Path, named: str | None) -> Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """What the rows of a job hold, in order.
+class RowColumns:
+    """What the rows of a job hold, in order."""
 
-    Attributes
-    ----------
-    classes
-        Of the model: one column p_<class> each.
-    faces
-        Whether a row is a face with its box.
-    """
-
-    classes: tuple[str, ...]
-    faces: bool
+    classes: tuple[str, ...]  # one column p_<class> each
+    faces: bool  # whether a row is a face with its box
 
     def schema(self) -> pa.Schema:
         """Names and types, in order."""
-        face = [
-            ("face", pa.int32()),
-            ("box_left", pa.float64()),
-            ("box_top", pa.float64()),
-            ("box_width", pa.float64()),
-            ("box_height", pa.float64()),
-            ("box_score", pa.float64()),
-        ]
+        box = [(f"box_{n}", pa.float64()) for n in ("left", "top", "width", "height", "score")]
         return pa.schema(
             [
                 ("id", pa.string()),
-                *(face if self.faces else []),
+                *([("face", pa.int32()), *box] if self.faces else []),
                 ("prediction", pa.string()),
                 *((f"p_{name}", pa.float64()) for name in self.classes),
                 ("abstained", pa.bool_()),
@@ -94,89 +81,135 @@ class Columns:
         return [[one.get(name) for name in names] for one in values]
 
 
-class Writer(Protocol):
+# --- what became of them -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the images of a job."""
+
+    pictures: int
+    rows: int  # with faces looked for, as many as faces
+    answered: int  # rows with a prediction
+    abstained: int  # rows without one, and with a reason
+    errors: int  # images that could not be read
+    reasons: dict[str, int]  # how often each reason to abstain came, without its figures
+    predictions: dict[str, int]  # how often each class was predicted
+    resumed: int  # images that had been done before this start
+
+    @classmethod
+    def sum(cls, tallies: Sequence[Outcome], *, resumed: int) -> Outcome:
+        """The tallies of several jobs together."""
+        total: dict[str, Any] = {
+            name: sum(getattr(t, name) for t in tallies)
+            for name in ("pictures", "rows", "answered", "abstained", "errors")
+        }
+        for name in ("reasons", "predictions"):
+            words = collections.Counter[str]()
+            for tally in tallies:
+                words.update(getattr(tally, name))
+            total[name] = dict(sorted(words.items()))
+        return cls(**total, resumed=resumed)
+
+
+class Counter:
+    """Counts rows as they pass."""
+
+    def __init__(self, columns: RowColumns) -> None:
+        names = columns.schema().names
+        self._prediction, self._why = names.index("prediction"), names.index("reason")
+        self._error = names.index("error")
+        self.pictures = self.resumed = self._rows = self._errors = 0
+        self._reasons = collections.Counter[str]()
+        self._predictions = collections.Counter[str]()
+
+    def add(self, pictures: int, rows: Sequence[Row]) -> None:
+        """Count so many images and their rows."""
+        self.pictures += pictures
+        self._rows += len(rows)
+        for row in rows:
+            if row[self._error] is not None:
+                self._errors += 1
+            elif (said := row[self._prediction]) is not None:
+                self._predictions[said] += 1
+            else:
+                self._reasons[row[self._why].partition(":")[0]] += 1
+
+    def tally(self) -> Outcome:
+        """The counts."""
+        return Outcome(
+            pictures=self.pictures,
+            rows=self._rows,
+            answered=self._predictions.total(),
+            abstained=self._reasons.total(),
+            errors=self._errors,
+            reasons=dict(sorted(self._reasons.items())),
+            predictions=dict(sorted(self._predictions.items())),
+            resumed=self.resumed,
+        )
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+class Writer(ABC):
     """Writes rows as they come; a context manager, so that what is open is closed."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: object) -> None: ...
+    @abstractmethod
+    def __exit__(self, *error: object) -> None: ...
 
+    @abstractmethod
     def write(self, rows: Iterable[Row]) -> None:
         """Add rows."""
-        ...
-
-
-class ParquetWriter(Writer, Protocol):
-    """A writer to Parquet, which can say more of the file once all rows are known."""
-
-    def note(self, key: str, value: dict[str, Any]) -> None:
-        """Keep plain values in the file's metadata."""
-        ...
-
-
-def open_parquet(path: Path, schema: pa.Schema, about: dict[str, Any]) -> ParquetWriter:
-    """As `open_writer` for Parquet."""
-    return _ParquetWriter(path, schema, about)
 
 
 def open_writer(
     out: IO[str] | Path, kind: Format, schema: pa.Schema, about: dict[str, Any]
 ) -> Writer:
     """A writer to a stream of text or to a file; `about` goes into a Parquet file's metadata."""
-    if kind == "parquet":
-        if not isinstance(out, Path):
-            raise OutputError(
-                "Parquet cannot be written to standard output.",
-                expected="a file, or CSV or JSON lines",
-                todo="name a file with --out",
-            )
-        return _ParquetWriter(out, schema, about)
-    text = _CsvText if kind == "csv" else _JsonText
-    return text(out, schema.names)
+    if kind != "parquet":
+        return _TextWriter(out, schema.names, kind)
+    if not isinstance(out, Path):
+        raise OutputError(
+            "Parquet cannot be written to standard output.",
+            expected="a file, or CSV or JSON lines",
+            todo="name a file with --out",
+        )
+    return ParquetWriter(out, schema, about)
 
 
-class _Text:
-    """Lines of text in UTF-8, into a file or a stream that stays open."""
+class _TextWriter(Writer):
+    """Lines of CSV or JSON in UTF-8, into a file or a stream that stays open."""
 
-    def __init__(self, out: IO[str] | Path, names: list[str]) -> None:
+    def __init__(self, out: IO[str] | Path, names: list[str], kind: Format) -> None:
         self._own = isinstance(out, Path)
         self._file: IO[str] = (
             out.open("w", encoding="utf-8", newline="") if isinstance(out, Path) else out
         )
         self._names = names
-        self._begin()
+        self._csv = CsvWriter(self._file) if kind == "csv" else None
+        if self._csv is not None:
+            self._csv.row(names)
 
-    def _begin(self) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._own:
             self._file.close()
         else:
             self._file.flush()
 
-
-class _CsvText(_Text):
-    def _begin(self) -> None:
-        self._csv = CsvWriter(self._file)
-        self._csv.row(self._names)
-
     def write(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            self._csv.row(row)
+            if self._csv is not None:
+                self._csv.row(row)
+            else:
+                plain = dict(zip(self._names, row, strict=True))
+                self._file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-class _JsonText(_Text):
-    def write(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            plain = dict(zip(self._names, row, strict=True))
-            self._file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-class _ParquetWriter:
+class ParquetWriter(Writer):
     """Row groups of one size, however the rows come, so that equal rows make an equal file."""
 
     def __init__(self, path: Path, schema: pa.Schema, about: dict[str, Any]) -> None:
@@ -184,18 +217,17 @@ class _ParquetWriter:
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._waiting: list[Row] = []
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *error: object) -> None:
         if error[0] is None:
             self._flush()
         self._writer.close()
 
     def note(self, key: str, value: dict[str, Any]) -> None:
+        """Keep plain values in the file's metadata."""
         self._writer.add_key_value_metadata({key: json.dumps(value)})
 
     def write(self, rows: Iterable[Row]) -> None:
+        """Add rows."""
         for row in rows:
             self._waiting.append(row)
             if len(self._waiting) == _ROW_GROUP:

@@ -1,16 +1,14 @@
 """Shards in, one Parquet file for each out: work that is cut so that any part can be lost.
 
-A shard is a tar or Parquet file with pictures, on this machine or on an object store. Its rows
-become `part-<shard>.parquet`, whole or not at all, and the part itself says which job and which
-state of the shard it was made from. So whoever starts the same job again, wherever, does only what
-is missing; and whoever does the rest (threads here, or `candid.inference.cluster`) makes equal
-rows, for there is one function that labels a shard.
+A shard is a tar or Parquet file with images, on this machine or on an object store. Its rows become
+`part-<shard>.parquet`, whole or not at all, and the part itself says which job and which state of
+the shard it was made from. Whoever does it (threads here, or `candid.inference.cluster`) makes
+equal rows, for there is one function that labels a shard.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +18,9 @@ import pyarrow.parquet as pq
 
 from candid.errors import DataError, DependencyError, OutputError, RunError
 from candid.inference import sources
-from candid.inference.predict import Counter, Labeller, Tally, label
-from candid.inference.rows import open_parquet
+from candid.inference.classify import Labeller, label
+from candid.inference.jobs import Job, job_digest
+from candid.inference.rows import Counter, Outcome, ParquetWriter
 from candid.records import from_plain, to_plain
 from candid.storage import places
 
@@ -30,42 +29,22 @@ _NOTE = "candid.part"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One container of pictures that is not read yet.
+    """One container of images that is not read yet."""
 
-    Attributes
-    ----------
-    name
-        Its path or URL, as the ids of its rows begin.
-    part
-        The name of the file with its rows.
-    stamp
-        Changes when it does.
-    """
-
-    name: str
-    part: str
-    stamp: str
+    name: str  # its path or URL, as the ids of its rows begin
+    part: str  # the name of the file with its rows
+    stamp: str  # changes when it does
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A shard that was labelled.
-
-    Attributes
-    ----------
-    shard, part, stamp
-        As in `Shard`.
-    damaged
-        Why no more pictures came from the shard; "" where all of it was read.
-    tally
-        What became of its pictures.
-    """
+    """A shard that was labelled; `shard`, `part` and `stamp` are those of `Shard`."""
 
     shard: str
     part: str
     stamp: str
-    damaged: str
-    tally: Tally
+    damaged: str  # why no more images came from the shard; "" where all of it was read
+    tally: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +59,7 @@ class Failed:
 
 
 def find_shards(words: Sequence[str], out: str) -> list[Shard]:
-    """The tar and Parquet files that are named, or lie in named folders, in order.
-
-    Parameters
-    ----------
-    words
-        What `candid.inference.sources.resolve` gave: files and folders, paths and URLs.
-    out
-        The folder of the parts, in which no shard is looked for.
+    """The tar and Parquet files that are `resolve`'s words, or lie in them but not in `out`.
 
     Raises
     ------
@@ -148,35 +120,17 @@ def _no_shards(what: str) -> DataError:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is the same for every shard of a job; plain values, for it travels.
+    """What is the same for every shard of a job; plain values, for it travels."""
 
-    Attributes
-    ----------
-    out
-        The folder of the parts: a path or a URL.
-    job
-        All that decides the rows of a shard.
-    about
-        What a part says of its model.
-    column
-        Parquet: the column with the pictures; "": recognised.
-    """
-
-    out: str
-    job: dict[str, Any]
-    about: dict[str, Any]
-    column: str = ""
+    out: str  # the folder of the parts: a path or a URL
+    job: Job  # all that decides the rows of a shard
+    about: dict[str, Any]  # what a part says of its model
+    column: str = ""  # Parquet: the column with the images; "": recognised
 
     @property
     def fingerprint(self) -> str:
         """A digest of the job."""
-        return fingerprint(self.job)
-
-
-def fingerprint(job: dict[str, Any]) -> str:
-    """A digest of all that decides the rows of a shard."""
-    text = json.dumps(job, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return job_digest(self.job)
 
 
 def label_shard(
@@ -197,7 +151,7 @@ def label_shard(
         Where the model or a library fails, as it would for the others.
     """
     try:
-        return _label_shard(labeller, shard, order, workers, bar)
+        return _written(labeller, shard, order, workers, bar)
     except (OutputError, RunError, DependencyError):
         raise
     except DataError as error:
@@ -206,12 +160,8 @@ def label_shard(
         return Failed(shard.name, " ".join(f"{type(error).__name__}: {error}".split())[:500])
 
 
-def _label_shard(
-    labeller: Labeller,
-    shard: Shard,
-    order: Order,
-    workers: int,
-    bar: Callable[[int], object],
+def _written(
+    labeller: Labeller, shard: Shard, order: Order, workers: int, bar: Callable[[int], object]
 ) -> Part:
     counter = Counter(labeller.columns)
     schema = labeller.columns.schema()
@@ -219,14 +169,13 @@ def _label_shard(
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(places.near(shard.name))
         file = stack.enter_context(places.written(places.join(order.out, shard.part)))
-        writer = stack.enter_context(open_parquet(file, schema, order.about))
-        pictures = sources.inside(str(path), shard.name, order.column)
+        writer = stack.enter_context(ParquetWriter(file, schema, order.about))
+        images = sources.inside(str(path), shard.name, order.column)
         whole = sources.printable(shard.name)
-        for block in stack.enter_context(
-            contextlib.closing(label(labeller, pictures, workers=workers, bar=bar))
-        ):
+        blocks = contextlib.closing(label(labeller, images, workers=workers, bar=bar))
+        for block in stack.enter_context(blocks):
             writer.write(block.rows)
-            counter.add(block)
+            counter.add(block.items, block.rows)
             for row in block.rows:
                 if row[0] == whole:  # a row of the shard itself tells why it ends there
                     damaged = row[error]

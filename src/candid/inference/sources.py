@@ -36,22 +36,13 @@ _DEPTH = 40  # folders in folders; deeper is a circle of mounts
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture that is not read yet.
+    """One image that is not read yet."""
 
-    Attributes
-    ----------
-    id
-        What its row is called: the path as the user wrote it; inside a container, that of the
-        container, a slash, and the member's name or the row's number.
-    read
-        Gives the encoded bytes, or raises an ImageError.
-    ordered
-        Whether items of its kind must be read one after the other, by one thread.
-    """
-
+    # What its row is called: the path as the user wrote it; inside a container, that of the
+    # container, a slash, and the member's name or the row's number.
     id: str
-    read: Callable[[], bytes]
-    ordered: bool = False
+    read: Callable[[], bytes]  # gives the encoded bytes, or raises an ImageError
+    ordered: bool = False  # whether items of its kind must be read one by one, by one thread
 
 
 def resolve(words: Sequence[str]) -> list[str]:
@@ -110,17 +101,11 @@ def _missing(word: str) -> DataError:
 def items(
     inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
 ) -> Iterator[Item]:
-    """The pictures that `resolve`'s words stand for.
+    """The images that `resolve`'s words stand for.
 
-    Parameters
-    ----------
-    inputs
-        What `resolve` gave.
-    listed
-        Standard input, for "-": one path per line, in bytes. A path that leads nowhere becomes an
-        item whose reading fails, because others follow.
-    column
-        The column of a Parquet file with the pictures; "": recognised.
+    `listed` is standard input, for "-": one path per line, in bytes; a path that leads nowhere
+    becomes an item whose reading fails, because others follow. `column` is that of a Parquet file
+    with the images; "": recognised.
     """
     for word in inputs:
         if word != LIST:
@@ -184,29 +169,21 @@ def _fetch(url: str) -> bytes:
         raise ImageError(error.what) from error
 
 
-def count(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
-    """How many pictures there are, to say how long it takes; None where counting costs too much."""
+def count_images(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
+    """How many images there are, to say how long it takes; None where counting costs too much."""
     total = 0
     for word in inputs:
-        lower = word.lower()
-        if places.is_url(word):
-            return None  # all of it would have to be fetched
-        if word == LIST:
-            if listed is None or not listed.seekable():
-                return None
+        compressed = word.lower().endswith(_TAR) and not word.lower().endswith(".tar")
+        if places.is_url(word) or (compressed and not os.path.isdir(word)):
+            return None  # all of it would have to be fetched, or decompressed
+        if word != LIST:
+            total += sum(1 for _ in _of(word, ""))
+        elif listed is None or not listed.seekable():
+            return None
+        else:
             start = listed.tell()
             total += sum(1 for line in listed if line.strip())
             listed.seek(start)
-        elif os.path.isdir(word):
-            total += sum(1 for _ in _below(word, 0))
-        elif lower.endswith(".tar"):
-            total += sum(1 for _ in _members(word, word))
-        elif lower.endswith(_TAR):
-            return None  # the whole would have to be decompressed
-        elif lower.endswith(_PARQUET):
-            total += sum(1 for _ in _rows(word, word, ""))
-        else:
-            total += 1
     return total
 
 

@@ -43,39 +43,22 @@ _MARGIN = 1.1  # shapes may leave the training pictures' by this factor
 
 @dataclass(frozen=True, eq=False)
 class Typical:
-    """What tells pictures like the training pictures from others.
+    """What tells images like the training images from others."""
 
-    Attributes
-    ----------
-    weight
-        (features,) of the discriminant; larger is farther.
-    limit
-        Distances above it are flagged; infinite where too few pictures are there to set it.
-    false_alarms
-        The share of pictures like the validation pictures that may be flagged.
-    checked
-        Validation pictures that the limit was set on.
-    caught, displaced
-        Of how many displaced validation pictures how many lie above the limit.
-    narrowest, widest
-        Width / height of the training pictures, with a margin.
-    smallest
-        Pictures whose shorter edge has fewer pixels are flagged, unless it has as many as the model
-        sees: half of what the training pictures have, or of what the model sees of them.
-    faintest
-        Pictures whose green channel has a smaller standard deviation are flagged: where nothing is
-        to be seen, there are no gradients to judge by.
-    """
-
-    weight: NDArray[np.float32] = field(repr=False)
+    weight: NDArray[np.float32] = field(repr=False)  # (features,) of the discriminant
+    # Distances above it are flagged; infinite where too few images are there to set it.
     limit: float
-    false_alarms: float
-    checked: int
-    caught: int
+    false_alarms: float  # the share of images like the validation images that may be flagged
+    checked: int  # validation images that the limit was set on
+    caught: int  # of so many displaced validation images so many lie above the limit
     displaced: int
-    narrowest: float
+    narrowest: float  # width / height of the training images, with a margin
     widest: float
+    # Images whose shorter edge has fewer pixels are flagged, unless it has as many as the model
+    # sees: half of what the training images have, or of what the model sees of them.
     smallest: int
+    # Images whose green channel has a smaller standard deviation are flagged: where nothing is to
+    # be seen, there are no gradients to judge by.
     faintest: float
 
     def distances(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -91,16 +74,10 @@ class Typical:
         *,
         cut: bool = False,
     ) -> list[str]:
-        """Why each picture does not look like the training pictures, "" where it does.
+        """Why each image does not look like the training images, "" where it does.
 
-        Parameters
-        ----------
-        pixels
-            (n, side, side, 3) as the model sees them.
-        widths, heights
-            (n,) of the pictures in their files, or of what was cut out of them.
-        cut
-            Whether the pictures were cut to shape, so that only their size can be odd.
+        `pixels` (n, side, side, 3) is what the model sees, `widths` and `heights` (n,) are those of
+        the images in their files, or of what was `cut` out of them, whose shape cannot be odd.
         """
         kind = np.where(
             self.distances(pixels) > self.limit, f"{UNLIKE}: another kind of picture", ""
@@ -155,7 +132,7 @@ def fit_typical(
     most: int = 8000,
     seed: int = 0,
 ) -> Typical:
-    """Learn what training pictures look like, and set the limit on validation pictures.
+    """Learn what training images look like, and set the limit on validation images.
 
     Parameters
     ----------
@@ -164,13 +141,12 @@ def fit_typical(
     train, validation
         Their rows.
     widths, heights
-        (n,) of the pictures in their files.
-    false_alarms
-        The share of pictures like the validation pictures that may be flagged.
-    most
-        Pictures of each split that are used at most.
+        (n,) of the images in their files.
+    false_alarms, most
+        The share of images like the validation images that may be flagged, and how many of each
+        split are used at most.
     seed
-        Of the drawing and of the ways in which pictures are moved.
+        Of the drawing and of the ways in which images are moved.
     """
     rng = np.random.default_rng(seed)
     train, validation = _some(train, most, rng), _some(validation, most, rng)
@@ -281,9 +257,8 @@ def _averaging(length: int, parts: int) -> NDArray[np.float64]:
 
 
 def displace(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Each picture (n, side, side, 3) as it must not be, in one of seven ways, drawn at random."""
-    ways = (_turned, _zoomed, _shifted, _all_at_once, _cut_up, _flipped_or_blurred, _spoilt)
-    return np.stack([ways[rng.integers(len(ways))](picture, rng) for picture in pixels])
+    """Each image (n, side, side, 3) as it must not be, in one of seven ways, drawn at random."""
+    return np.stack([_WAYS[rng.integers(len(_WAYS))](image, rng) for image in pixels])
 
 
 def _turned(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -331,6 +306,9 @@ def _spoilt(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
         return 255 - a
     noise = rng.normal(0, rng.uniform(40, 120), a.shape)
     return np.clip(a + noise, 0, 255).astype(np.uint8)
+
+
+_WAYS = (_turned, _zoomed, _shifted, _all_at_once, _cut_up, _flipped_or_blurred, _spoilt)
 
 
 def _moved(

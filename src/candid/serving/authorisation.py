@@ -19,12 +19,7 @@ _PROBLEM = "candid.unauthorised"  # of a scope: why, or ""
 class Authorisation:
     """Middleware that finds out who may ask; `require` refuses, at the addresses that need it.
 
-    Parameters
-    ----------
-    app
-        What comes behind it.
-    key
-        What clients carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "": all may ask.
+    Clients carry `key` as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "": all may ask.
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:
@@ -65,14 +60,7 @@ def require(scope: Scope) -> None:
     """
     problem = scope.get(_PROBLEM)
     if problem:
-        raise Refusal(
-            401,
-            problem,
-            "The request carries no key." if problem == "no-key" else
-            "The key is not the right one.",
-            expected="Authorization: Bearer KEY, or X-API-Key: KEY",
-            todo="ask whoever runs the server",
-        )  # fmt: skip
+        raise Refusal(problem)
 
 
 def keep(response: Response, scope: Scope, key: str) -> None:

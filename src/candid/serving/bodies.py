@@ -11,18 +11,21 @@ import base64
 import binascii
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from candid.serving.refusals import Refusal, client_gone, too_busy
+from candid.serving.refusals import Refusal
 from candid.settings import ServeConfig
 
 FORM, JSON, RAW = "multipart/form-data", "application/json", "application/octet-stream"
-_QUICK = 1 << 18  # bytes that are taken apart right here; more would hold up all other requests
+_QUICK = 1 << 18  # bytes that are taken apart in the thread that answers all requests
+
+Grow = Callable[[int], None]  # told how many bytes a request holds in all
 
 
 class Memory:
@@ -33,32 +36,26 @@ class Memory:
         self.held = 0
 
     @contextlib.contextmanager
-    def holding(self) -> Iterator[Holding]:
-        """What one request holds, given back at its end."""
-        mine = Holding(self, self._limit)
+    def holding(self) -> Iterator[Callable[[int], None]]:
+        """A function that says how many bytes a request holds; they are given back at the end."""
+        mine = 0
+
+        def grow(size: int) -> None:
+            nonlocal mine
+            more = max(0, size - mine)
+            if self.held + more > self._limit:
+                why = "the requests at work fill the memory that they may fill"
+                raise Refusal("too-busy", why=why, retry_after=1)
+            self.held += more
+            mine += more
+
         try:
-            yield mine
+            yield grow
         finally:
-            self.held -= mine.size
+            self.held -= mine
 
 
-class Holding:
-    """What one request holds."""
-
-    def __init__(self, memory: Memory, limit: int) -> None:
-        self._memory, self._limit = memory, limit
-        self.size = 0
-
-    def grow(self, size: int) -> None:
-        """Hold so many bytes in all from now on."""
-        more = max(0, size - self.size)
-        if self._memory.held + more > self._limit:
-            raise too_busy("the requests at work fill the memory that they may fill", 1)
-        self._memory.held += more
-        self.size += more
-
-
-async def read_pictures(request: Request, config: ServeConfig, holding: Holding) -> list[bytes]:
+async def read_body(request: Request, config: ServeConfig, grow: Grow) -> list[bytes]:
     """The encoded pictures of a request, in their order.
 
     Raises
@@ -72,48 +69,47 @@ async def read_pictures(request: Request, config: ServeConfig, holding: Holding)
     media = kind.decode("latin-1")
     is_raw = media == RAW or media.startswith("image/")
     if not is_raw and media not in (FORM, JSON):
-        raise _unknown_type(media)
-    body = await _read(request, config, holding)
+        missing = "The request has no Content-Type."
+        unknown = "The Content-Type says nothing that the server can read."
+        raise Refusal("unknown-type", what=unknown if media else missing)
+    body = await _read(request, config, grow)
     if is_raw:
-        if not body:
-            raise _nothing()
-        return [body]
-    take = _take_json if media == JSON else _take_form
-    boundary = options.get(b"boundary", b"")
-    if len(body) <= _QUICK:
-        pictures = take(body, boundary, config.max_images)
+        pictures = [body] if body else []
     else:
-        pictures = await asyncio.to_thread(take, body, boundary, config.max_images)
+        take = _take_json if media == JSON else _take_form
+        work = partial(take, body, options.get(b"boundary", b""), config.max_images)
+        # Longer bodies, taken apart right here, would hold up all other requests.
+        pictures = work() if len(body) <= _QUICK else await asyncio.to_thread(work)
     if not pictures:
-        raise _nothing()
+        raise Refusal("no-images")
     return pictures
 
 
-async def _read(request: Request, config: ServeConfig, holding: Holding) -> bytes:
+async def _read(request: Request, config: ServeConfig, grow: Grow) -> bytes:
     claimed = request.headers.get("content-length", "")
+    parts: list[bytes] = []
+
+    def hold(size: int) -> None:
+        if size > config.max_bytes:
+            raise Refusal("too-many-bytes", most=config.max_bytes)
+        grow(size)
+
     if claimed.isdigit():
-        if int(claimed) > config.max_bytes:
-            raise _too_large(config)
-        holding.grow(int(claimed))
-    parts, size = [], 0
+        hold(int(claimed))
+    size, more = 0, True
     try:
         async with asyncio.timeout(config.timeout):
-            async for chunk in request.stream():
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise Refusal("gone")
+                chunk = message.get("body", b"")
+                more = message.get("more_body", False)
                 size += len(chunk)
-                if size > config.max_bytes:
-                    raise _too_large(config)
-                holding.grow(size)
+                hold(size)
                 parts.append(chunk)
     except TimeoutError:
-        raise Refusal(
-            408,
-            "too-slow",
-            f"The request was not whole within {config.timeout:g} s.",
-            expected="a request that arrives within serve.timeout",
-            todo="send smaller pictures, or fewer at a time",
-        ) from None
-    except ClientDisconnect:
-        raise client_gone() from None
+        raise Refusal("too-slow", seconds=config.timeout) from None
     return b"".join(parts)
 
 
@@ -127,7 +123,7 @@ def _take_form(body: bytes, boundary: bytes, most: int) -> list[bytes]:
 
     def begin() -> None:
         if len(parts) == most:
-            raise too_many(most)
+            raise Refusal("too-many-images", most=most)
         parts.append(bytearray())
 
     def data(chunk: bytes, start: int, end: int) -> None:
@@ -137,7 +133,7 @@ def _take_form(body: bytes, boundary: bytes, most: int) -> list[bytes]:
         ended.append(True)
 
     if not boundary:
-        raise _malformed("The form has no boundary.")
+        raise Refusal("malformed", what="The form has no boundary.")
     try:
         parser = MultipartParser(
             boundary, {"on_part_begin": begin, "on_part_data": data, "on_end": end}
@@ -145,9 +141,9 @@ def _take_form(body: bytes, boundary: bytes, most: int) -> list[bytes]:
         parser.write(body)
         parser.finalize()
     except FormParserError:
-        raise _malformed("The form is damaged.") from None
+        raise Refusal("malformed", what="The form is damaged.") from None
     if not ended and body:
-        raise _malformed("The form is cut short.")
+        raise Refusal("malformed", what="The form is cut short.")
     return [bytes(part) for part in parts]
 
 
@@ -156,12 +152,12 @@ def _take_json(body: bytes, _: bytes, most: int) -> list[bytes]:
     try:
         plain = json.loads(body)
     except (ValueError, RecursionError):
-        raise _malformed("The body is not JSON.") from None
+        raise Refusal("malformed", what="The body is not JSON.") from None
     images: Any = plain.get("images") if isinstance(plain, dict) else None
     if not isinstance(images, list) or not all(isinstance(i, str) for i in images):
-        raise _malformed("The JSON holds no list of strings called “images”.")
+        raise Refusal("malformed", what="The JSON holds no list of strings called “images”.")
     if len(images) > most:
-        raise too_many(most)
+        raise Refusal("too-many-images", most=most)
     return [_unwrapped(text, number) for number, text in enumerate(images, 1)]
 
 
@@ -171,59 +167,4 @@ def _unwrapped(text: str, number: int) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
-        raise _malformed(f"Picture {number} in “images” is not base64.") from None
-
-
-# --- refusals ------------------------------------------------------------------------------------
-
-
-def too_many(most: int) -> Refusal:
-    """More pictures than a request may hold."""
-    return Refusal(
-        413,
-        "too-many-images",
-        f"The request holds more than {most} pictures.",
-        expected=f"at most {most}",
-        todo="send several requests",
-    )
-
-
-def _too_large(config: ServeConfig) -> Refusal:
-    return Refusal(
-        413,
-        "too-many-bytes",
-        f"The request is larger than {config.max_bytes:,} bytes.",
-        expected=f"at most {config.max_bytes:,} bytes",
-        todo="send smaller pictures, or fewer at a time",
-    )
-
-
-def _unknown_type(media: str) -> Refusal:
-    return Refusal(
-        415,
-        "unknown-type",
-        "The Content-Type says nothing that the server can read." if media else
-        "The request has no Content-Type.",
-        expected=f"image/… or {RAW} (one picture), {FORM}, or {JSON}",
-        todo="set Content-Type: with curl, -H 'Content-Type: image/jpeg' or -F images=@face.jpg",
-    )  # fmt: skip
-
-
-def _malformed(what: str) -> Refusal:
-    return Refusal(
-        422,
-        "malformed",
-        what,
-        expected='a form of files, or {"images": ["<base64>", …]}',
-        todo="see /openapi.json for examples",
-    )
-
-
-def _nothing() -> Refusal:
-    return Refusal(
-        422,
-        "no-images",
-        "The request holds no picture.",
-        expected="at least one picture",
-        todo="send the bytes of a JPEG, PNG or WebP file",
-    )
+        raise Refusal("malformed", what=f"Picture {number} in “images” is not base64.") from None

@@ -25,85 +25,100 @@ def most_connections(config: ServeConfig) -> int:
     return 2 * config.connections
 
 
-def punctual(config: ServeConfig) -> type[asyncio.Protocol]:
-    """Uvicorn's protocol, for one server, that waits for `config.timeout` seconds and no longer."""
-    seconds, most = config.timeout, most_connections(config)
-    waiting: dict[Punctual, None] = {}  # the longest first
+class Punctual(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """Uvicorn's protocol that waits for its client so many seconds and no longer.
 
-    class Punctual(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        def connection_made(self, transport: Any) -> None:
-            self._patience: asyncio.TimerHandle | None = None
-            super().connection_made(transport)
-            if len(self.connections) > most:
-                _first_to_go(waiting, self).abort()
-            self._look()
+    One server's connections are of one subclass, as `punctual` makes it.
+    """
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._look()
+    seconds: float
+    most: int
+    waiting: dict[Punctual, None]  # of this server, the longest first
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._look()
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait; past `most` connections one of those that wait has to go."""
+        self._patience: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            _first_to_go(self.waiting, self).abort()
+        self._look()
 
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._look()
+    def data_received(self, data: bytes) -> None:
+        """See whether a request is whole now."""
+        super().data_received(data)
+        self._look()
 
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._look()
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read."""
+        super().pause_writing()
+        self._look()
 
-        def send_400_response(self, msg: str) -> None:
-            """Refuse what is no request; an answer that is under way ends where it is."""
-            if self.cycle is None or self.cycle.response_complete:
-                super().send_400_response(msg)
-                return
-            self.cycle.disconnected = True  # or the application would answer after the refusal
-            self.cycle.message_event.set()
+    def resume_writing(self) -> None:
+        """See whether all is read now."""
+        super().resume_writing()
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._look()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request; an answer that is under way ends where it is."""
+        if self.cycle is None or self.cycle.response_complete:
+            super().send_400_response(msg)
+            return
+        self.cycle.disconnected = True  # or the application would answer after the refusal
+        self.cycle.message_event.set()
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Close at once, whatever is still to be sent."""
+        self._stop_waiting()
+        self.transport.abort()
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether its last request might not ask."""
+        return self.cycle is not None and not is_authorised(self.cycle.scope)
+
+    def _look(self) -> None:
+        """Start the clock where the client has to do something, stop it where it has."""
+        waits = self.flow.write_paused or self.cycle is None or self.cycle.response_complete
+        if len(getattr(self, "pipeline", ())) > _PIPELINED:  # of httptools; h11 keeps none
             self.abort()
-
-        def connection_lost(self, exc: Exception | None) -> None:
+        elif not waits:
             self._stop_waiting()
-            super().connection_lost(exc)
+        elif self._patience is None:
+            self.waiting[self] = None
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(self.seconds, self._hang_up)
 
-        def abort(self) -> None:
-            """Close at once, whatever is still to be sent."""
-            self._stop_waiting()
+    def _stop_waiting(self) -> None:
+        self.waiting.pop(self, None)
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _hang_up(self) -> None:
+        closes = self.transport.is_closing()
+        self._stop_waiting()
+        if self.flow.write_paused or closes:
             self.transport.abort()
+        else:
+            self.transport.close()  # waits for its reader, too: so look again
+            self._look()
 
-        @property
-        def is_stranger(self) -> bool:
-            """Whether its last request might not ask."""
-            return self.cycle is not None and not is_authorised(self.cycle.scope)
 
-        def _look(self) -> None:
-            """Start the clock where the client has to do something, stop it where it has."""
-            waits = self.flow.write_paused or self.cycle is None or self.cycle.response_complete
-            if len(getattr(self, "pipeline", ())) > _PIPELINED:  # of httptools; h11 keeps none
-                self.abort()
-            elif not waits:
-                self._stop_waiting()
-            elif self._patience is None:
-                waiting[self] = None
-                self._patience = asyncio.get_running_loop().call_later(seconds, self._hang_up)
-
-        def _stop_waiting(self) -> None:
-            waiting.pop(self, None)
-            if self._patience is not None:
-                self._patience.cancel()
-                self._patience = None
-
-        def _hang_up(self) -> None:
-            closes = self.transport.is_closing()
-            self._stop_waiting()
-            if self.flow.write_paused or closes:
-                self.transport.abort()
-            else:
-                self.transport.close()  # waits for its reader, too: so look again
-                self._look()
-
-    return Punctual
+def punctual(config: ServeConfig) -> type[asyncio.Protocol]:
+    """The protocol of one server, which waits for `config.timeout` seconds and no longer."""
+    limits = {"seconds": config.timeout, "most": most_connections(config), "waiting": {}}
+    return type("Punctual", (Punctual,), limits)
 
 
 def _first_to_go(waiting: dict[Any, None], new: Any) -> Any:

@@ -17,17 +17,7 @@ from candid.settings import ExplainConfig
 
 
 class Explainer:
-    """Makes maps of one model; calls follow one another, for a network is changed meanwhile.
-
-    Parameters
-    ----------
-    weights
-        `model.safetensors` of a run.
-    card
-        What they belong to.
-    config
-        How maps are made.
-    """
+    """Makes maps of one model; calls follow one another, for a network is changed meanwhile."""
 
     def __init__(self, weights: Path, card: ModelCard, config: ExplainConfig) -> None:
         self._network = load_network(weights, card, torch.device("cpu")).eval()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from candid.records import Estimate, to_plain
 
 
-class Row(BaseModel):
+class ImageRow(BaseModel):
     """What the model says of one picture."""
 
     prediction: str | None = Field(
@@ -30,7 +32,7 @@ class Answer(BaseModel):
     model: str
     target: str = Field(description="The label that is predicted: what annotators wrote.")
     classes: list[str]
-    results: list[Row]
+    results: list[ImageRow]
 
 
 class MapAnswer(BaseModel):
@@ -45,10 +47,10 @@ class MapAnswer(BaseModel):
         description="Rows of numbers from -1 to 1, divided by the largest size."
     )
     picture: str = Field(description="The picture as the model saw it: a PNG in base64.")
-    result: Row
+    result: ImageRow
 
 
-class Method(BaseModel):
+class MapMethod(BaseModel):
     """One way to make a map."""
 
     name: str
@@ -60,7 +62,7 @@ class Method(BaseModel):
     )
 
 
-class Figure(BaseModel):
+class Measure(BaseModel):
     """A figure with its interval, and what it was computed from."""
 
     name: str
@@ -71,6 +73,11 @@ class Figure(BaseModel):
     people: int | None
     confidence: float
     method: str
+
+    @classmethod
+    def of(cls, name: str, estimate: Estimate) -> Measure:
+        """An estimate under a name."""
+        return cls(name=name, **to_plain(estimate))
 
 
 class Weakness(BaseModel):
@@ -84,31 +91,34 @@ class Weakness(BaseModel):
 class About(BaseModel):
     """What is known of a model, in sentences."""
 
-    summary: list[str]
-    uses: list[str]
-    not_for: list[str]
-    limits: list[str]
-    data_name: str
-    trained_on: list[str]
+    # All is in every answer; whoever makes one says what there is.
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True, frozen=True)
+
+    summary: list[str] = []
+    uses: list[str] = []
+    not_for: list[str] = []
+    limits: list[str] = []
+    data_name: str = ""
+    trained_on: list[str] = []
     picture_size: list[int] | None = Field(
-        description="Width and height that most of the training pictures have."
+        default=None, description="Width and height that most of the training pictures have."
     )
-    split: str
-    measures: list[Figure]
-    audited: bool
-    weaknesses: list[Weakness]
-    weakness_note: str
-    is_drawn: bool
+    split: str = ""  # the one that the measures come from
+    measures: list[Measure] = []
+    audited: bool = False
+    weaknesses: list[Weakness] = []  # the worst first
+    weakness_note: str = ""  # how much was looked at; or that nobody looked
+    is_drawn: bool = False
 
 
-class Rule(BaseModel):
+class RuleDescription(BaseModel):
     """When a model abstains."""
 
     threshold: float
     sentence: str
 
 
-class Model(BaseModel):
+class ModelDescription(BaseModel):
     """One model that the server answers for."""
 
     name: str
@@ -119,12 +129,12 @@ class Model(BaseModel):
     network: str
     parameters: int
     engine: str
-    rule: Rule | None = Field(description="When it abstains; null: it always answers.")
+    rule: RuleDescription | None = Field(description="When it abstains; null: it always answers.")
     unlike: str | None = Field(
         description="What the check does by which pictures unlike the training pictures get no "
         "answer; null: there is none."
     )
-    methods: list[Method] = Field(description="The maps that /v1/explain can make of it.")
+    methods: list[MapMethod] = Field(description="The maps that /v1/explain can make of it.")
     about: About
     report: str | None = Field(description="Where its report is served.")
 
@@ -132,7 +142,7 @@ class Model(BaseModel):
 class Models(BaseModel):
     """All models; requests that name none mean the first."""
 
-    models: list[Model]
+    models: list[ModelDescription]
     limits: dict[str, int]
 
 
@@ -151,7 +161,7 @@ class Error(BaseModel):
     error: ErrorParts
 
 
-class State(BaseModel):
+class ServerState(BaseModel):
     """How the server is."""
 
     status: str
@@ -166,15 +176,7 @@ _ROW = {
     "height": 218,
     "error": None,
 }
-_NOT_READ = {
-    "prediction": None,
-    "probabilities": None,
-    "abstained": False,
-    "reason": None,
-    "width": None,
-    "height": None,
-    "error": "empty file (0 bytes)",
-}
+_NOT_READ = dict.fromkeys(_ROW) | {"abstained": False, "error": "empty file (0 bytes)"}
 EXAMPLE = {
     "model": "first",
     "target": "Male",
@@ -190,8 +192,14 @@ _PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 def request_body(several: bool) -> dict[str, Any]:
     """The body of a request, in its three forms."""
-    most = {} if several else {"maxItems": 1}
     one = "One or several pictures" if several else "One picture"
+
+    def images(format: str) -> dict[str, Any]:
+        several_or_one = {} if several else {"maxItems": 1}
+        items = {"type": "string", "format": format}
+        array = {"type": "array", "minItems": 1, **several_or_one, "items": items}
+        return {"type": "object", "required": ["images"], "properties": {"images": array}}
+
     return {
         "requestBody": {
             "required": True,
@@ -200,36 +208,10 @@ def request_body(several: bool) -> dict[str, Any]:
                 "image/jpeg": _PICTURE,
                 "image/png": _PICTURE,
                 "application/octet-stream": _PICTURE,
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["images"],
-                        "properties": {
-                            "images": {
-                                "type": "array",
-                                "minItems": 1,
-                                **most,
-                                "items": {"type": "string", "format": "binary"},
-                            }
-                        },
-                    }
-                },
+                "multipart/form-data": {"schema": images("binary")},
                 "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["images"],
-                        "properties": {
-                            "images": {
-                                "type": "array",
-                                "minItems": 1,
-                                **most,
-                                "items": {"type": "string", "format": "byte"},
-                            }
-                        },
-                    },
-                    "examples": {
-                        "one grey pixel": {"value": {"images": [DOT]}},
-                    },
+                    "schema": images("byte"),
+                    "examples": {"one grey pixel": {"value": {"images": [DOT]}}},
                 },
             },
         }

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from candid.errors import ConfigError, DependencyError
-from candid.serving.served import Served
 from candid.settings import ServeConfig
+
+if TYPE_CHECKING:
+    from candid.serving.served import Served  # needs the extra "serve"
 
 KEY_VARIABLE = "CANDID_API_KEY"
 
@@ -50,7 +54,7 @@ def serve(
 
     from candid.serving.app import create_app
     from candid.serving.connections import most_connections, punctual
-    from candid.serving.logs import log, start_logging
+    from candid.serving.telemetry import log, start_logging
 
     key = read_key(config)
     with contextlib.closing(listen(config.host, config.port)) as listening:
@@ -81,10 +85,8 @@ def serve(
 def needs_server() -> None:
     """Raise a DependencyError where a library of the server is not installed."""
     try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
+        for library in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
+            importlib.import_module(library)
     except ModuleNotFoundError as error:
         raise DependencyError(
             f"The server needs {error.name}, which is not installed.",

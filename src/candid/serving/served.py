@@ -8,140 +8,50 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from candid.errors import DependencyError, RunError
 from candid.inference.classifier import Classifier
 from candid.records import Estimate
+from candid.serving.schema import About, MapMethod, ModelDescription, RuleDescription
 from candid.settings import ExplainConfig
 
 if TYPE_CHECKING:
     from candid.inference.unfamiliar import Typical
     from candid.serving.explaining import Explainer
 
-
-@dataclass(frozen=True, slots=True)
-class MapWords:
-    """What a kind of map is called and does; `signed`: it says for and against."""
-
-    title: str
-    about: str
-    signed: bool
-
-
-# As `candid.explanation.attribution` has them; it loads torch, too slow for a first look at a page.
+# As `candid.explanation.attribution` has them, which loads torch: too slow for a first look at a page.
 MAPS = {
-    "gradient": MapWords(
-        "Gradient", "How much the score changes when a pixel changes a little.", False
-    ),
-    "smoothgrad": MapWords(
-        "SmoothGrad", "The gradient, averaged over noisy copies of the image.", False
-    ),
-    "integrated_gradients": MapWords(
-        "Integrated gradients",
-        "The gradient, collected on the way from a grey image to this one.",
-        True,
-    ),
-    "grad_cam": MapWords(
-        "Grad-CAM", "Where a late layer's units answer that the class depends on.", True
-    ),
-    "occlusion": MapWords(
-        "Occlusion", "How far the score falls when a patch is painted over.", True
-    ),
-    "rise": MapWords("RISE", "How the score goes with what random masks leave to see.", True),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A figure and what it means: "Labelled Male: answered so", 0.96 with its interval."""
-
-    name: str
-    estimate: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class Weakness:
-    """Pictures that the model does worse on, as the audit found, or that nobody could say."""
-
-    title: str
-    detail: str
-    severity: str
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What is known of a model, in sentences for a reader.
-
-    Attributes
-    ----------
-    summary, uses, not_for, limits
-        The words of the report.
-    data_name
-        What it was trained on.
-    trained_on
-        How many pictures of whom.
-    picture_size
-        Width and height that most of them have; None where unknown.
-    split
-        The split that the measures come from; "" where nothing was measured.
-    measures
-        How well it does there.
-    audited
-        Whether an audit looked for groups that it does worse on.
-    weaknesses
-        What the audit found, the worst first.
-    weakness_note
-        How much was looked at; or that nobody looked.
-    is_drawn
-        Whether a program drew the faces that it was trained on.
-    """
-
-    summary: tuple[str, ...] = ()
-    uses: tuple[str, ...] = ()
-    not_for: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
-    data_name: str = ""
-    trained_on: tuple[str, ...] = ()
-    picture_size: tuple[int, int] | None = None
-    split: str = ""
-    measures: tuple[Measure, ...] = ()
-    audited: bool = False
-    weaknesses: tuple[Weakness, ...] = ()
-    weakness_note: str = ""
-    is_drawn: bool = False
+    name: MapMethod(name=name, title=title, about=about, signed=signed, badge=None)
+    for name, title, signed, about in (
+        ("gradient", "Gradient", False,
+         "How much the score changes when a pixel changes a little."),
+        ("smoothgrad", "SmoothGrad", False,
+         "The gradient, averaged over noisy copies of the image."),
+        ("integrated_gradients", "Integrated gradients", True,
+         "The gradient, collected on the way from a grey image to this one."),
+        ("grad_cam", "Grad-CAM", True,
+         "Where a late layer's units answer that the class depends on."),
+        ("occlusion", "Occlusion", True,
+         "How far the score falls when a patch is painted over."),
+        ("rise", "RISE", True,
+         "How the score goes with what random masks leave to see."),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """One model that the server answers for.
+    """One model that the server answers for."""
 
-    Attributes
-    ----------
-    name
-        What requests call it by: letters, digits, dots, dashes.
-    classifier
-        What answers.
-    about
-        What is known of it.
-    report
-        The report's file; None where there is none.
-    weights
-        Where its weights lie, for maps; None: no maps.
-    badges
-        Method → whether its maps passed their checks on this model ("passed", "failed",
-        "not applicable"); empty where nobody checked.
-    explain
-        How maps are made.
-    typical
-        What tells pictures like the training pictures from others, which get no answer; None:
-        nobody looks.
-    """
-
-    name: str
-    classifier: Classifier
-    about: About = field(default_factory=About)
-    report: Path | None = None
-    weights: Path | None = None
+    name: str  # what requests call it by: letters, digits, dots, dashes
+    classifier: Classifier  # what answers
+    about: About = field(default_factory=About)  # what is known of it
+    report: Path | None = None  # the report's file; None where there is none
+    weights: Path | None = None  # where its weights lie, for maps; None: no maps
+    # Method → whether its maps passed their checks on this model ("passed", "failed", "not
+    # applicable"); empty where nobody checked.
     badges: dict[str, str] = field(default_factory=dict)
-    explain: ExplainConfig = field(default_factory=ExplainConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)  # how maps are made
+    # Tells images like the training images from others, which get no answer; None: nobody looks.
     typical: Typical | None = None
 
     def explainer(self) -> Explainer:
@@ -152,8 +62,6 @@ class Served:
         DependencyError
             Where torch is not installed.
         """
-        from candid.errors import DependencyError, RunError
-
         if self.weights is None:
             raise RunError(
                 "The server knows no weights of this model.",
@@ -169,6 +77,26 @@ class Served:
                 todo="pip install 'candid[train]'",
             ) from error
         return Explainer(self.weights, self.classifier.card, self.explain)
+
+    def describe(self, *, maps: bool) -> ModelDescription:
+        """What /v1/models says of it; `maps`: whether any are made."""
+        model, rule, known = self.classifier, self.classifier.rule, self.badges.get
+        return ModelDescription(
+            name=self.name,
+            target=model.target,
+            classes=list(model.classes),
+            side=model.side,
+            fit=model.fit,
+            network=model.card.network,
+            parameters=model.card.parameters,
+            engine=model.engine,
+            rule=None if rule is None else
+            RuleDescription(threshold=rule.threshold, sentence=rule.sentence),
+            unlike=None if self.typical is None else self.typical.told(),
+            methods=[m.model_copy(update={"badge": known(m.name)}) for m in MAPS.values() if maps],
+            about=self.about,
+            report=None if self.report is None else f"/reports/{self.name}",
+        )  # fmt: skip
 
 
 def names_for(paths: Sequence[Path]) -> list[str]:

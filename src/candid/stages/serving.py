@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from candid.reporting.inputs import ReportInput
     from candid.runs import RunFolder
-    from candid.serving.served import About, Measure, Served, Weakness
+    from candid.serving.schema import About, Measure, Weakness
+    from candid.serving.served import Served
     from candid.settings import Config
 
 _MOST_WEAKNESSES = 8
@@ -115,7 +116,7 @@ def about(run: RunFolder, config: Config, card: ModelCard) -> About:
     """What a run's records say about its model, in the words of its report."""
     from candid.reporting import prose
     from candid.reporting.inputs import ReportInput
-    from candid.serving.served import About
+    from candid.serving.schema import About
 
     exploration = read_record(run.data, Exploration) if run.data.is_file() else None
     if not (run.evaluation.is_file() and run.provenance.is_file()):
@@ -134,18 +135,18 @@ def about(run: RunFolder, config: Config, card: ModelCard) -> About:
     audited, weaknesses, note = _weaknesses(run)
     split = inputs.headline
     return About(
-        summary=tuple(prose.summary(inputs)[:2]),
-        uses=tuple(prose.uses(inputs)),
-        not_for=tuple(prose.not_for(inputs)),
+        summary=prose.summary(inputs)[:2],
+        uses=prose.uses(inputs),
+        not_for=prose.not_for(inputs),
         # That nobody audited is said beside the weaknesses; here it would contradict an audit.
-        limits=tuple(t for t in prose.limits(inputs) if "audit" not in t),
+        limits=[t for t in prose.limits(inputs) if "audit" not in t],
         data_name=inputs.data_name,
-        trained_on=tuple(_trained_on(exploration)),
+        trained_on=_trained_on(exploration),
         picture_size=_picture_size(exploration),
         split="" if split is None else split.split,
-        measures=tuple(_measures(inputs)),
+        measures=_measures(inputs),
         audited=audited,
-        weaknesses=tuple(weaknesses),
+        weaknesses=weaknesses,
         weakness_note=note,
         is_drawn=inputs.is_drawn,
     )
@@ -166,17 +167,18 @@ def _trained_on(exploration: Exploration | None) -> list[str]:
     return sentences + [f"{f.title}: {f.detail}" for f in serious]
 
 
-def _picture_size(exploration: Exploration | None) -> tuple[int, int] | None:
+def _picture_size(exploration: Exploration | None) -> list[int] | None:
     # The last entry may count sizes that are too rare to be listed.
     listed = [] if exploration is None else [s for s in exploration.sizes if "×" in s.value]
     if not listed:
         return None
     width, height = max(listed, key=lambda size: size.count).value.split("×")
-    return int(width), int(height)
+    return [int(width), int(height)]
 
 
 def _measures(inputs: ReportInput) -> list[Measure]:
-    from candid.serving.served import Measure, is_defined
+    from candid.serving.schema import Measure
+    from candid.serving.served import is_defined
 
     split = inputs.headline
     if split is None:
@@ -185,13 +187,13 @@ def _measures(inputs: ReportInput) -> list[Measure]:
         ("Answers as the label says, of all pictures", split.metrics.get("accuracy")),
         *((f"Answers {c.name}, of those labelled {c.name}", c.recall) for c in split.classes),
     ]
-    return [Measure(name, e) for name, e in figures if e is not None and is_defined(e)]
+    return [Measure.of(name, e) for name, e in figures if e is not None and is_defined(e)]
 
 
 def _weaknesses(run: RunFolder) -> tuple[bool, list[Weakness], str]:
     """Whether an audit was made, what it found, and how much it looked at."""
     from candid.records.audit import Audit
-    from candid.serving.served import Weakness
+    from candid.serving.schema import Weakness
 
     path = run.audit
     if not path.is_file():
@@ -204,7 +206,7 @@ def _weaknesses(run: RunFolder) -> tuple[bool, list[Weakness], str]:
         return False, [], "The audit had no pictures to look at."
     split = audit.splits[0]
     found = [
-        Weakness(f.finding.title, f.finding.detail, f.finding.severity)
+        Weakness(title=f.finding.title, detail=f.finding.detail, severity=f.finding.severity)
         for f in split.findings
         if f.finding.state == "found"
     ]

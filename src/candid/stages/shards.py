@@ -16,8 +16,8 @@ from candid.stages.using import about_model, labeller, model_of, one_thread_each
 
 if TYPE_CHECKING:
     from candid.inference.classifier import Engine
+    from candid.inference.classify import Labeller
     from candid.inference.parts import Manifest, Work
-    from candid.inference.predict import Labeller
     from candid.inference.shards import Order
 
 # What a labeller reads in a run.
@@ -82,8 +82,7 @@ def label_shards(
     RunError, DependencyError
         Where the run is not finished, or Ray is not installed or not to be reached.
     """
-    from candid.inference.parts import label_here
-    from candid.inference.parts import label_shards as label_missing
+    from candid.inference.parts import label_here, label_missing
     from candid.inference.shards import Order, find_shards
 
     shards = find_shards(inputs, out)
@@ -117,7 +116,7 @@ def _on_cluster(
     quiet: bool,
 ) -> Work:
     """The model packed up, so that the run need lie on this machine alone."""
-    from candid.inference.cluster import Model, label_on_cluster
+    from candid.inference.cluster import PackedModel, label_on_cluster
 
     files = {n: (run.path / n).read_bytes() for n in _RUN_FILES if (run.path / n).is_file()}
     engine = ready.classifier.engine
@@ -129,7 +128,7 @@ def _on_cluster(
         files[f"{_DETECTOR}/{detector.name}"] = detector.read_bytes()
     opened = partial(_opened, engine=engine, crop=ready.finder is not None, **how)
     job_of = partial(_job_with, column=order.column)
-    model = Model(files, opened, order.job, job_of)
+    model = PackedModel(files, opened, order.job, job_of)
     return label_on_cluster(model, order, workers=workers, quiet=quiet)
 
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.inference.classifier import Engine
-    from candid.inference.export import Check
-    from candid.inference.faces import Detector, Frame
-    from candid.inference.predict import Labeller, Tally
-    from candid.inference.rows import Format
+    from candid.inference.classify import Labeller
+    from candid.inference.detectors import Detector
+    from candid.inference.exporting import Check
+    from candid.inference.faces import Frame
+    from candid.inference.rows import Format, Outcome
     from candid.inference.unfamiliar import Typical
 
 _CHECKED = 4096  # pictures that an export is held to the original on
@@ -123,7 +124,7 @@ def export(
         Where the run is not finished, or a library is missing.
     """
     needs_torch()
-    from candid.inference.export import export_float
+    from candid.inference.exporting import export_float
     from candid.models.onnx_file import int8_path, onnx_path
 
     card = read_record(run.model, ModelCard)
@@ -172,7 +173,7 @@ def _quantised(
     import numpy as np
 
     from candid.evaluation.comparison import compare_predictions
-    from candid.inference.export import export_int8
+    from candid.inference.exporting import export_int8
     from candid.models.onnx_file import OnnxEngine
 
     rng = np.random.default_rng(config.train.seed)
@@ -257,8 +258,9 @@ def labeller(
         faces are looked for once.
     """
     from candid.inference.classifier import open_classifier
-    from candid.inference.faces import Finder, open_detector
-    from candid.inference.predict import Labeller
+    from candid.inference.classify import Labeller
+    from candid.inference.detectors import open_detector
+    from candid.inference.faces import Finder
     from candid.inference.unfamiliar import read_typical
 
     finder = None
@@ -292,8 +294,7 @@ def frame(
     DataError
         Where the detector finds too few faces in the training pictures.
     """
-    from candid.inference.faces import CELEBA, Frame, measure_frame
-    from candid.inference.squeeze import measure_squeeze
+    from candid.inference.faces import CELEBA, Frame, measure_frame, measure_squeeze
 
     path = run.path / "frame.json"
     with contextlib.suppress(RunError):  # none, or one that did not look for a squeeze
@@ -339,8 +340,8 @@ def label_pictures(
     force: bool = False,
     workers: int = 0,
     bar: Callable[[int], object] = lambda _: None,
-) -> Tally:
-    """Write a row per picture; see `candid.inference.predict.label_to_file`.
+) -> Outcome:
+    """Write a row per picture; see `candid.inference.classify.label_to_file`.
 
     Parameters
     ----------
@@ -353,7 +354,7 @@ def label_pictures(
     listed, column
         As for `candid.inference.sources.items`.
     """
-    from candid.inference.predict import label_to_file
+    from candid.inference.classify import label_to_file
     from candid.inference.sources import items
 
     return label_to_file(

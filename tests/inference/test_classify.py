@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from candid.errors import DataError, ImageError, OutputError
-from candid.inference import predict
+from candid.inference import classify
 from candid.inference.classifier import BATCH, Classifier, Rule
-from candid.inference.faces import Box, Face, Finder, Frame, open_detector
-from candid.inference.journal import Block, open_journal
-from candid.inference.predict import Labeller, journal_path, label, label_to_file
-from candid.inference.rows import Columns, format_of
+from candid.inference.classify import Labeller, journal_path, label, label_to_file
+from candid.inference.detectors import Box, DetectedFace, open_detector
+from candid.inference.faces import Finder, Frame
+from candid.inference.jobs import Block, open_journal
+from candid.inference.rows import RowColumns, format_of
 from candid.inference.sources import Item, items
 from candid.inference.unfamiliar import Typical
 from candid.records import ModelCard
@@ -156,7 +157,7 @@ def test_what_is_cut_out_counts_as_it_is_cut_and_not_as_its_box():
     frame = Frame(1.0, (math.nan,) * 4, (0.5, 0.5, 0.5), 0, "by hand", 1.0)
     typical = Typical(np.zeros(448, np.float32), 0.5, 0.01, 100, 0, 0, 0.5, 2.0, 8, 1.0)
     for edge, reason in ((6, None), (3, "unlike the training data: too small (6 × 6)")):
-        finder = Finder(lambda _, edge=edge: [Face(Box(9, 9, edge, edge, 1.0))], frame)
+        finder = Finder(lambda _, edge=edge: [DetectedFace(Box(9, 9, edge, edge, 1.0))], frame)
         labeller = replace(by_hand(typical=typical), finder=finder)
         noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         (row,) = rows(labeller, of([noise]))
@@ -194,7 +195,7 @@ def test_reading_runs_no_further_ahead_than_a_few_blocks():
 
 
 def test_large_pictures_from_an_archive_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr(predict, "_BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(classify, "_BLOCK_BYTES", 100_000)
     held, most, lock = 0, 0, threading.Lock()
 
     class Weighed(bytes):
@@ -266,7 +267,7 @@ def test_the_three_formats_hold_the_same(tmp_path, ending):
     tally = label_to_file(by_hand(), given, out, format_of(out, None), {"job": 1})
     found = written(out)
     assert [r["id"] for r in found] == ODD
-    assert list(found[0]) == Columns(CLASSES, faces=False).schema().names
+    assert list(found[0]) == RowColumns(CLASSES, faces=False).schema().names
     red = np.stack(pictures[:-1])[..., 0].mean((1, 2)) / 255
     np.testing.assert_allclose([float(r["p_yes"]) for r in found[:-1]], red, atol=1e-6)
     undefined = "" if ending == "csv" else None
@@ -457,8 +458,8 @@ def test_the_same_pictures_by_file_and_by_tar(tmp_path):
 def test_a_job_may_hold_a_threshold_that_nothing_reaches(tmp_path):
     path, job = tmp_path / "out.partial", {"threshold": math.inf, "limit": math.nan}
     with open_journal(path, job) as journal:
-        journal.add(Block(1, "digest", [{"id": "a"}]))
+        journal.add(vars(Block(1, "digest", [{"id": "a"}])))
     with open_journal(path, job) as journal:
-        assert [block.names for block in journal.blocks()] == ["digest"]
+        assert [part["names"] for part in journal.parts()] == ["digest"]
     with pytest.raises(OutputError, match="threshold"), open_journal(path, job | {"threshold": 1}):
         pass

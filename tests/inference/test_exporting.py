@@ -9,9 +9,9 @@ import pytest
 
 from candid.data.dataset import Dataset
 from candid.errors import CheckFailed, RunError
-from candid.inference import export as exporting
+from candid.inference import exporting
 from candid.inference.classifier import open_classifier
-from candid.inference.export import TOLERANCE, export_float
+from candid.inference.exporting import TOLERANCE, export_float
 from candid.models.onnx_file import onnx_path
 from candid.records import ModelCard, read_record
 from candid.runs import open_run

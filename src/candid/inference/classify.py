@@ -1,0 +1,351 @@
+"""From the bytes of images to rows: decode, find faces, tell the unfamiliar, classify, abstain.
+
+`Labeller` is the one way there is: for tables, for Python, for shards on a cluster, and for the
+server, which decodes and answers in calls of its own. `label` does a stream of images side by side,
+in order and in flat memory. With threads, not processes: a thread decodes a block and runs the
+model on it, and both let other threads run meanwhile, so nothing is copied between processes.
+Blocks are cut by the images alone, so the same images make the same rows however often the job was
+stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.cores import cores
+from candid.data.decode import decode, decode_whole
+from candid.data.encoded import Budget
+from candid.errors import DataError, ImageError, OutputError
+from candid.inference.classifier import BATCH, Classifier
+from candid.inference.detectors import Box
+from candid.inference.faces import Finder
+from candid.inference.jobs import Block, Job, PartsJournal, names_digest, open_journal
+from candid.inference.rows import Counter, Format, Outcome, Row, RowColumns, open_writer
+from candid.inference.sources import Item
+from candid.inference.unfamiliar import Typical
+from candid.storage.files import atomic
+
+_BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
+_DIGITS = 7  # what float32 carries
+
+# An item, and its bytes where they had to be read in order.
+_Read = tuple[Item, "bytes | ImageError | None"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Crop:
+    """What the model sees of an image: the image as a square, or a face that was found in it."""
+
+    pixels: NDArray[np.uint8] | None  # (side, side, 3); None: a face was looked for and not found
+    width: int  # of the image in its file
+    height: int
+    face: int | None = None  # its number in the image
+    box: Box | None = None  # in pixels of the image in its file
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prediction:
+    """What the model says of a crop; where it abstains, `unlike` or `unsure` says why."""
+
+    crop: Crop
+    prediction: str  # the most probable class
+    probability: dict[str, float]  # calibrated, of every class
+    unlike: str = ""  # why it does not look like the training images
+    unsure: str = ""  # why the model is not sure enough
+
+    @property
+    def abstains(self) -> bool:
+        """Whether there is no prediction."""
+        return bool(self.unlike or self.unsure)
+
+
+@dataclass(frozen=True, eq=False)
+class Labeller:
+    """All that makes rows of images; safe to use from several threads.
+
+    Attributes
+    ----------
+    classifier
+        The model.
+    typical
+        Tells images that the model was not made for; None: nobody looks.
+    finder
+        Finds and aligns the faces in an image; None: the image is the crop.
+    max_pixels
+        An image that claims more is not decoded; None: as the model says.
+    budget
+        Of the memory that decoding takes; None: the process's.
+    """
+
+    classifier: Classifier
+    typical: Typical | None = None
+    finder: Finder | None = None
+    max_pixels: int | None = field(default=None, kw_only=True)
+    budget: Budget | None = field(default=None, kw_only=True)
+
+    @property
+    def columns(self) -> RowColumns:
+        """What the rows hold."""
+        return RowColumns(self.classifier.classes, faces=self.finder is not None)
+
+    def crops(self, encoded: bytes) -> list[Crop]:
+        """What there is to classify in an image: with faces looked for, each of them.
+
+        Raises
+        ------
+        ImageError
+            Where it cannot be decoded.
+        """
+        c = self.classifier
+        most = c.max_pixels if self.max_pixels is None else self.max_pixels
+        if self.finder is not None:
+            return self._faces(self.finder, encoded, most)
+        budget: dict[str, Any] = {} if self.budget is None else {"budget": self.budget}
+        image = decode(encoded, side=c.side, fit=c.fit, max_pixels=most, **budget)
+        return [Crop(image.pixels, image.width, image.height)]
+
+    def _faces(self, finder: Finder, encoded: bytes, most: int) -> list[Crop]:
+        image = decode_whole(encoded, longest=finder.longest, max_pixels=most)
+        scale = image.width / image.pixels.shape[1]
+        side, fit = self.classifier.side, self.classifier.fit
+        found = [
+            Crop(finder.crop(image.pixels, face, side=side, fit=fit), image.width, image.height,
+                 number, face.box.scaled(scale))
+            for number, face in enumerate(finder.find(image.pixels))
+        ]  # fmt: skip
+        return found or [Crop(None, image.width, image.height)]
+
+    def answers(self, crops: Sequence[Crop]) -> list[Prediction]:
+        """What the model says of crops, each with pixels."""
+        if not crops:
+            return []
+        c = self.classifier
+        pixels: NDArray[np.uint8] = np.stack([crop.pixels for crop in crops])  # type: ignore[misc]
+        probability = c.probabilities(pixels)
+        unlike, unsure = self._unlike(pixels, crops), [""] * len(crops)
+        if c.rule is not None:
+            why = f"the highest probability is below {c.rule.threshold:.4g}"
+            unsure = [why if below else "" for below in c.rule.abstains(probability)]
+        best = probability.argmax(axis=1).tolist()
+        named = [dict(zip(c.classes, p, strict=True)) for p in probability.tolist()]
+        return [
+            Prediction(crop, c.classes[b], p, odd, doubt)
+            for crop, b, p, odd, doubt in zip(crops, best, named, unlike, unsure, strict=True)
+        ]
+
+    def _unlike(self, pixels: NDArray[np.uint8], crops: Sequence[Crop]) -> list[str]:
+        if self.typical is None:
+            return [""] * len(crops)
+        boxes = [crop.box or crop for crop in crops]
+        shapes = np.array([(box.width, box.height) for box in boxes], np.float64)
+        if self.finder is not None:  # what was cut out is larger than the box
+            shapes = shapes / self.finder.frame.box[2]
+        return self.typical.unlike(pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None)
+
+    def rows(self, images: Iterable[_Read]) -> list[Row]:
+        """The rows of some images, in order; without bytes, an item is read here."""
+        found = [one for item, data in images for one in self._seen(item, data)]
+        seen = [crop for _, crop in found if isinstance(crop, Crop) and crop.pixels is not None]
+        answers = iter(self.answers(seen))
+        return self.columns.rows(
+            {"id": name} | (_values(crop, answers) if isinstance(crop, Crop) else {"error": crop})
+            for name, crop in found
+        )
+
+    def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
+        """The item's name with each of its crops, or with why there is none."""
+        try:
+            if isinstance(data, ImageError):
+                raise data
+            return [(item.id, crop) for crop in self.crops(item.read() if data is None else data)]
+        except ImageError as error:
+            return [(item.id, " ".join(error.what.split()))]
+
+
+def _values(crop: Crop, answers: Iterator[Prediction]) -> dict[str, Any]:
+    """A crop's row by the names of the columns; the next of the answers is its own."""
+    values: dict[str, Any] = {"width": crop.width, "height": crop.height}
+    if crop.pixels is None:
+        return values | {"abstained": True, "reason": "no face found"}
+    if crop.box is not None:
+        values |= {"face": crop.face} | crop.box.values()
+    answer = next(answers)
+    values |= {
+        "prediction": None if answer.abstains else answer.prediction,
+        "abstained": answer.abstains,
+        "reason": answer.unlike or (f"not sure: {answer.unsure}" if answer.unsure else None),
+    }
+    return values | {f"p_{name}": round(p, _DIGITS) for name, p in answer.probability.items()}
+
+
+# --- a stream of images --------------------------------------------------------------------------
+
+
+def label(
+    labeller: Labeller,
+    items: Iterable[Item],
+    *,
+    workers: int = 0,
+    bar: Callable[[int], object] = lambda _: None,
+) -> Generator[Block]:
+    """The rows of all items, block by block, in order.
+
+    Parameters
+    ----------
+    labeller
+        What makes the rows.
+    items
+        The images; read no further ahead than a few blocks.
+    workers
+        Threads; 0: one per core.
+    bar
+        Called with the number of images of each block.
+    """
+    count = workers or cores()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="candid-label")
+    waiting: deque[tuple[list[Item], int, Future[list[Row]]]] = deque()
+
+    def next_done() -> Block:
+        items, _, future = waiting.popleft()
+        rows = future.result()
+        bar(len(items))
+        return Block(len(items), names_digest(item.id for item in items), rows)
+
+    try:
+        for block, size in _blocks(items):
+            # Enough that no thread is idle while this one reads, and no more.
+            while len(waiting) >= 2 * count + 2 or (
+                waiting and sum(held for _, held, _ in waiting) + size > 4 * _BLOCK_BYTES
+            ):
+                yield next_done()
+            waiting.append(([item for item, _ in block], size, pool.submit(labeller.rows, block)))
+        while waiting:
+            yield next_done()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _blocks(items: Iterable[Item]) -> Iterator[tuple[list[_Read], int]]:
+    """Items in blocks that the model takes at once, and the bytes that they hold."""
+    block: list[_Read] = []
+    size = 0
+    for item in items:
+        data: bytes | ImageError | None = None
+        if item.ordered:
+            try:
+                data = item.read()
+                size += len(data)
+            except ImageError as error:
+                data = error
+        block.append((item, data))
+        if len(block) == BATCH or size >= _BLOCK_BYTES:
+            yield block, size
+            block, size = [], 0
+    if block:
+        yield block, size
+
+
+def no_pictures() -> DataError:
+    """What to say where nothing was found to label."""
+    return DataError(
+        "There is not one picture in what was named.",
+        expected="files that end like pictures (.jpg, .png, .webp, …), or tar or Parquet files "
+        "with some",
+        todo="check the paths; a folder's hidden files are passed over",
+    )
+
+
+# --- into a table, safe from kills ---------------------------------------------------------------
+
+
+def journal_path(out: Path) -> Path:
+    """Where the journal of a table lies."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def label_to_file(
+    labeller: Labeller,
+    items: Iterable[Item],
+    out: Path,
+    kind: Format,
+    job: Job,
+    *,
+    about: dict[str, Any] | None = None,
+    force: bool = False,
+    workers: int = 0,
+    bar: Callable[[int], object] = lambda _: None,
+) -> Outcome:
+    """Write a row per image to `out`, whole or not at all; a killed job goes on where it was.
+
+    Parameters
+    ----------
+    labeller, items, workers, bar
+        As for `label`.
+    out, kind
+        The table.
+    job
+        All that decides the rows: a journal of another job is not gone on with.
+    about
+        What a Parquet file says of itself.
+    force
+        Replace a table that is there, and the journal of another job.
+
+    Raises
+    ------
+    OutputError
+        Where `out` exists, or another job's journal lies beside it, or it cannot be written.
+    DataError
+        Where the images are not those that the journal tells of, or there are none at all.
+    """
+    path = journal_path(out)
+    if out.is_dir() or (out.exists() and not force and not path.exists()):
+        raise OutputError(
+            f"{out} exists already.",
+            expected="a file that is not there yet",
+            todo="name another place with --out, or replace it with --force",
+        )
+    counter = Counter(labeller.columns)
+    with open_journal(path, job, replace=force) as journal:
+        rest = _skip_done(iter(items), journal, counter, bar)
+        with contextlib.closing(label(labeller, rest, workers=workers, bar=bar)) as blocks:
+            for block in blocks:
+                journal.add(vars(block))
+                counter.add(block.items, block.rows)
+        if not counter.pictures:
+            journal.remove()
+            raise no_pictures()
+        schema = labeller.columns.schema()
+        with atomic(out) as part, open_writer(part, kind, schema, about or {}) as writer:
+            for plain in journal.parts():
+                writer.write(plain["rows"])
+        journal.remove()
+    return counter.tally()
+
+
+def _skip_done(
+    items: Iterator[Item], journal: PartsJournal, counter: Counter, bar: Callable[[int], object]
+) -> Iterator[Item]:
+    """The items after those that the journal holds, which must be the same as then."""
+    for block in (Block(**plain) for plain in journal.parts()):
+        names = [item.id for item in islice(items, block.items)]
+        if len(names) != block.items or names_digest(names) != block.names:
+            raise DataError(
+                f"The pictures are not those that {journal.path} tells of "
+                f"(after {counter.pictures:,} that are).",
+                expected="the same pictures in the same order as when the job was stopped",
+                todo="put them back, or begin anew with --force",
+            )
+        counter.add(block.items, block.rows)
+        bar(block.items)
+    counter.resumed = counter.pictures
+    return items

@@ -1,0 +1,276 @@
+"""A run's model as ONNX files, held to the original; and with whole numbers of eight bits.
+
+The float file must give the same probabilities as torch on real images. The int8 file cannot; what
+it costs is measured on validation, with an interval. A model that averages over mirror images does
+so, in int8, where the first look leaves doubt: averaging costs twice the arithmetic, and changes
+the label of hardly any image of which the first look is sure. All of it lies in the ONNX file:
+plain ONNX Runtime runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import CheckFailed
+from candid.inference.classifier import BATCH
+from candid.models.onnx_file import (
+    INPUT,
+    OUTPUT,
+    OnnxEngine,
+    hushed,
+    made_from,
+    mark,
+    needs_onnx,
+    to_onnx,
+    write_onnx,
+)
+from candid.records import ModelCard
+from candid.runs import RunFolder
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+    from torch import nn
+
+    from candid.models.model import Whole
+
+TOLERANCE = 1e-4  # of a probability, between torch and ONNX Runtime
+
+# A calibrated probability. Answers below it are looked at twice. On CelebA one validation image in
+# nine is, and no label differs from that of two looks at every image (bench/predict.py).
+SURE = 0.98
+
+_AGAIN, _OURS = "again_", "doubt_"  # what names begin with: the second look's, and those between
+_BEFORE_THE_FIRST = np.iinfo(np.int64).min  # where Slice ends that goes backwards to the start
+
+_Maker = Callable[..., "NodeProto"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How far an exported model is from torch."""
+
+    images: int  # that both were shown; 0 where there were none and noise was shown
+    largest: float  # the largest difference of a probability
+    other_labels: int  # images that they answer differently
+
+
+def export_float(
+    run: RunFolder,
+    card: ModelCard,
+    path: Path,
+    pixels: NDArray[np.uint8] | None,
+    network: nn.Module | None = None,
+) -> Check:
+    """Write the model as ONNX at `path`, once it gives what torch gives.
+
+    They are compared on `pixels` (n, side, side, 3), real images, or on noise where there are none;
+    `network` is the module where it cannot be built by name.
+
+    Raises
+    ------
+    CheckFailed
+        Where a probability differs by more than 1e-4, or a picture is answered differently; nothing
+        is written then.
+    RunError, DependencyError
+        As for `open_onnx`.
+    """
+    needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
+    from candid.models.model import load_whole
+
+    whole = load_whole(run.weights, card, network)
+    data = to_onnx(whole, card, made_from(run, card))
+    engine = OnnxEngine(data)
+    found = _compare(engine, whole, card, pixels)
+    if not (found.largest <= TOLERANCE and found.other_labels == 0):
+        raise CheckFailed(
+            f"The exported model differs from the original by up to {found.largest:.2g} in "
+            f"probability, and answers {found.other_labels:,} pictures differently.",
+            expected=f"at most {TOLERANCE:g} and the same answers",
+            todo="use --engine torch with this model, and report the network and the versions of "
+            "torch, onnx and onnxruntime",
+        )
+    write_onnx(path, data)
+    return found
+
+
+def _compare(
+    engine: OnnxEngine, whole: Whole, card: ModelCard, pixels: NDArray[np.uint8] | None
+) -> Check:
+    """How far ONNX Runtime is from torch on some pictures."""
+    from candid.models.model import TorchEngine
+
+    original = TorchEngine(whole)
+    real = 0 if pixels is None else len(pixels)
+    if pixels is None or not real:
+        noise = np.random.default_rng(0)
+        pixels = noise.integers(0, 256, (BATCH, card.side, card.side, 3), dtype=np.uint8)
+    largest, other = 0.0, 0
+    for batch in _batches(pixels):
+        a, b = engine(batch), original(batch)
+        # Not Python's max, which would pass over a difference that is not a number.
+        largest = float(np.maximum(largest, np.abs(a.astype(np.float64) - b).max()))
+        # Where two classes are as probable to within the tolerance, either answer is the same.
+        top = np.sort(b, axis=1)
+        clear = top[:, -1] - top[:, -2] > 2 * TOLERANCE if b.shape[1] > 1 else np.True_
+        other += int(np.count_nonzero((a.argmax(1) != b.argmax(1)) & clear))
+    return Check(real, largest, other)
+
+
+def _batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(pixels), BATCH):
+        yield np.ascontiguousarray(pixels[start : start + BATCH])
+
+
+# --- int8 ----------------------------------------------------------------------------------------
+
+
+def export_int8(
+    run: RunFolder,
+    card: ModelCard,
+    path: Path,
+    calibration: NDArray[np.uint8],
+    network: nn.Module | None = None,
+) -> None:
+    """Write a model whose convolutions and products use whole numbers of eight bits.
+
+    Weights are scaled per output channel, activations by what the calibration images (n, side,
+    side, 3), a few hundred like those to come, bring forth (static quantisation; Jacob et al.
+    2018). The first steps (normalisation) and the last (softmax) stay as they are. A model that
+    averages over mirror images looks at these only where the first look leaves doubt.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from candid.models.model import load_whole
+
+    whole = load_whole(run.weights, card, network)
+    whole.mirrored = False
+    once = to_onnx(whole, card, made_from(run, card))
+    with tempfile.TemporaryDirectory() as folder, hushed():
+        source, ready, done = (Path(folder, f"{n}.onnx") for n in ("float", "ready", "int8"))
+        source.write_bytes(once)
+        quant_pre_process(os.fspath(source), os.fspath(ready), skip_symbolic_shape=True)
+        quantize_static(
+            os.fspath(ready),
+            os.fspath(done),
+            _Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "MaxPool", "Relu"],
+        )
+        model = onnx.load(done)
+        if card.mirrored:
+            look_again(model, pixels=INPUT, probabilities=OUTPUT)
+        mark(model, {p.key: p.value for p in onnx.load(source).metadata_props})
+        write_onnx(path, model.SerializeToString())
+
+
+class _Reader:
+    """Calibration pictures in the form that onnxruntime asks for."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self._batches = _batches(pixels)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next batch; None at the end."""
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}
+
+
+# --- a second look -------------------------------------------------------------------------------
+
+
+def look_again(model: ModelProto, *, pixels: str, probabilities: str, sure: float = SURE) -> None:
+    """Make a model that looks once look again where its highest probability is below `sure`.
+
+    From its input `pixels` (n, height, width, 3) it makes its output `probabilities`, the softmax
+    of logits that are divided by the temperature already. It is changed in place; weights are held
+    once. `sure` goes from 0 (never look again) to above 1 (look twice at every image).
+
+    Raises
+    ------
+    ValueError
+        Where the output is not a softmax.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    first = [node for node in graph.node if probabilities not in node.output]
+    last = [node for node in graph.node if probabilities in node.output]
+    if [node.op_type for node in last] != ["Softmax"]:
+        raise ValueError(f"{probabilities!r} is not the output of a softmax")
+    names = {name: _AGAIN + name for node in first for name in node.output}
+    names[pixels] = _OURS + "mirrored"
+    again = [_copy(node, names) for node in first]
+    logits = last[0].input[0]
+    last[0].output[0] = _OURS + "first"
+
+    constants = {
+        "sure": np.float32(sure),
+        "column": np.array([1], np.int64),
+        "line": np.array([-1], np.int64),
+        "across": np.array([2], np.int64),
+        "half": np.float32(0.5),
+        "right": np.array([-1], np.int64),
+        "left": np.array([_BEFORE_THE_FIRST], np.int64),
+    }
+    for name, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), _OURS + name))
+
+    def node(kind: str, output: str, *inputs: str, **how: Any) -> NodeProto:
+        return helper.make_node(kind, list(inputs), [output], name=_OURS + output, **how)
+
+    graph.node.extend(_doubtful(node, pixels))
+    graph.node.extend(again)
+    graph.node.extend(_averaged(node, logits, names[logits], probabilities))
+    del graph.value_info[:]  # shapes of the first look; the second has as many rows as are in doubt
+
+
+def _copy(node: NodeProto, names: dict[str, str]) -> NodeProto:
+    """The same operation on the second look's tensors; weights keep their names."""
+    from onnx import NodeProto
+
+    found = NodeProto()
+    found.CopyFrom(node)
+    found.name = _AGAIN + node.name
+    found.input[:] = [names.get(name, name) for name in node.input]
+    found.output[:] = [names[name] for name in node.output]
+    return found
+
+
+def _doubtful(node: _Maker, pixels: str) -> list[NodeProto]:
+    """Which rows are in doubt, and the mirror images of their pictures."""
+    a = partial(str.__add__, _OURS)
+    return [
+        node("ReduceMax", a("highest"), a("first"), a("column"), keepdims=0),
+        node("Less", a("doubt"), a("highest"), a("sure")),
+        node("NonZero", a("places"), a("doubt")),
+        node("Reshape", a("rows"), a("places"), a("line")),
+        node("Gather", a("pictures"), pixels, a("rows"), axis=0),
+        node("Slice", a("mirrored"), a("pictures"), a("right"), a("left"), a("across"), a("right")),
+    ]
+
+
+def _averaged(node: _Maker, logits: str, others: str, probabilities: str) -> list[NodeProto]:
+    """The mean of both looks' logits where there are two, and the probabilities of all."""
+    a = partial(str.__add__, _OURS)
+    return [
+        node("Gather", a("own"), logits, a("rows"), axis=0),
+        node("Add", a("sum"), a("own"), others),
+        node("Mul", a("mean"), a("sum"), a("half")),
+        node("Unsqueeze", a("indices"), a("rows"), a("column")),
+        node("ScatterND", a("logits"), logits, a("indices"), a("mean")),
+        node("Softmax", probabilities, a("logits"), axis=-1),
+    ]
