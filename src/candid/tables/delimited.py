@@ -22,11 +22,20 @@ import pyarrow.parquet as pq
 
 from candid.errors import DataError
 from candid.storage.files import open_regular, regular
-from candid.tables.own import own_columns
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _FORMULA = r"^'*[=+\-@\t\r]"  # what was escaped before is escaped once more, so that it reads back
 _NUMBER = r"[+-]?\d+(\.\d+)?"
+
+# What `candid predict` writes beside the probabilities; of faces, more.
+_ALWAYS = frozenset(("prediction", "abstained", "reason", "error"))
+_FACES = frozenset(("face", "box_left", "box_top", "box_width", "box_height", "box_score"))
+
+
+def own_columns(names: Iterable[str]) -> frozenset[str]:
+    """The columns that `candid predict` added to a table; none where it wrote another."""
+    there = frozenset(names)
+    return there & (_ALWAYS | _FACES) if there >= _ALWAYS else frozenset()
 
 
 class CsvWriter:

@@ -14,9 +14,9 @@ from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import Pictures
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
-from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
 
 _EXAMPLES = 5
 _RESERVED = ("id", "split", "label", "identity")  # columns of every predictions file

@@ -20,9 +20,9 @@ from candid.data.layouts.assembly import Rows, assemble, finding, join
 from candid.data.layouts.pictures import Pictures, folders_in, scan
 from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError, TargetError
-from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
 from candid.tables.delimited import first_lines, read_delimited, read_spaced
 
 _ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")

@@ -12,9 +12,9 @@ from candid.data.layouts.assembly import Rows, assemble, finding, without_label
 from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
 from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError, TargetError
-from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
 from candid.tables.columns import as_label, natural
 
 _TARGET = "class"  # what the label is called

@@ -23,9 +23,9 @@ from candid.data.layouts.assembly import Rows, assemble, without_image, without_
 from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
 from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError
-from candid.predictions import Attribute
 from candid.settings import DataConfig
 from candid.storage.files import read_bytes
+from candid.tables.attributes import Attribute
 from candid.tables.delimited import (
     first_lines,
     header_of,

@@ -18,8 +18,8 @@ from candid.data.layouts.assembly import Rows, assemble, finding
 from candid.data.layouts.pictures import glance, scan
 from candid.data.sources import FileSource
 from candid.errors import LayoutError
-from candid.predictions import Attribute
 from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
 
 GENDERS = ("Female", "Male")  # in the order of CelebA's classes, not of UTKFace's codes
 RACES = ("White", "Black", "Asian", "Indian", "Other")

@@ -1,4 +1,4 @@
-"""What a stranger's label and prediction columns say, in whatever form they say it."""
+"""What the label and prediction columns of a table say, in whatever form they say it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.errors import PredictionsError, did_you_mean
-from candid.tables.labels import MOST_CLASSES, Label, tokens
+from candid.predictions.labels import MOST_CLASSES, Label, tokens
 
 Floats = NDArray[np.float64]
 Scale = Literal["probability", "percent", "logit"]
@@ -117,7 +117,7 @@ def read_answers(
     chosen
         The columns: one with answers or with the probability of one class, or one per class.
     positive, scale
-        As in `read_foreign`.
+        As in `Predictions.from_table`.
 
     Raises
     ------
