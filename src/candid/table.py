@@ -76,7 +76,7 @@ class Table(PerImage):
         Other labels to be learned beside it: names of attributes.
     """
 
-    PER_IMAGE = ("ids", "split", "label", "identity", "attributes")
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ("ids", "split", "label", "identity", "attributes")
 
     target: str
     classes: tuple[str, ...]

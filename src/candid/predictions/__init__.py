@@ -112,14 +112,8 @@ class Predictions(Table):
         """
         values = per_image_values(y_true, target, classes, groups, person, ids, split)
         probability = _probabilities(y_prob, len(values["ids"]), values["classes"])
-        predictions = cls(**values, probability=probability)
-        if wrong := _impossible(predictions):
-            raise PredictionsError(
-                f"{wrong[0][0].upper()}{wrong[0][1:]}",
-                expected=wrong[1],
-                todo="pass what the model says, one row per image",
-            )
-        return predictions
+        todo = "pass what the model says, one row per image"
+        return _possible(cls(**values, probability=probability), "", todo)
 
     @classmethod
     def from_table(
@@ -323,12 +317,16 @@ def read_predictions(path: Path) -> Predictions:
         Where the file is missing, is not Parquet, was not written by Candid, or holds values that
         cannot be.
     """
-    predictions = _read(path)
+    todo = "write the file again; name --label and --prediction for another model's table"
+    return _possible(_read(path), f"{path}: ", todo)
+
+
+def _possible(predictions: Predictions, where: str, todo: str) -> Predictions:
+    """The predictions, where nothing in them is impossible."""
     if wrong := _impossible(predictions):
+        what = f"{where}{wrong[0]}"
         raise PredictionsError(
-            f"{path}: {wrong[0]}",
-            expected=wrong[1],
-            todo="write the file again; name --label and --prediction for another model's table",
+            what[0].upper() + what[1:] if not where else what, expected=wrong[1], todo=todo
         )
     return predictions
 
@@ -373,8 +371,8 @@ def _read(path: Path) -> Predictions:
             ids=_strings(table, "id"),
             split=_strings(table, "split"),
             label=_codes(table, "label", classes),
-            probability=np.column_stack(
-                [table[f"p_{name}"].to_numpy().astype(np.float64) for name in classes]
+            probability=np.column_stack([table[f"p_{c}"].to_numpy() for c in classes]).astype(
+                np.float64
             ),
             temperature=float(metadata["temperature"]),
             identity=(
@@ -402,20 +400,12 @@ def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
 
 
 def _codes(table: pa.Table, name: str, values: tuple[str, ...]) -> NDArray[np.int16]:
-    code = {word: i for i, word in enumerate(values)}
-    return np.asarray(
-        [-1 if w is None else code[w] for w in table[name].to_pylist()], dtype=np.int16
-    )
+    code: dict[str | None, int] = {None: -1} | {word: i for i, word in enumerate(values)}
+    return np.asarray([code[w] for w in table[name].to_pylist()], dtype=np.int16)
 
 
-def _attribute(
-    table: pa.Table,
-    name: str,
-    kind: Kind,
-    values: tuple[str, ...],
-) -> Attribute:
-    if kind == "numeric":
-        data: NDArray[Any] = table[name].fill_null(float("nan")).to_numpy().astype(np.float64)
-    else:
-        data = _codes(table, name, values)
-    return Attribute(name, kind, values, data)
+def _attribute(table: pa.Table, name: str, kind: Kind, values: tuple[str, ...]) -> Attribute:
+    if kind != "numeric":
+        return Attribute(name, kind, values, _codes(table, name, values))
+    numbers = table[name].fill_null(float("nan")).to_numpy().astype(np.float64)
+    return Attribute(name, kind, values, numbers)

@@ -8,9 +8,8 @@ import numpy as np
 
 from candid.data import splits
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, finding, without_label
+from candid.data.layouts.assembly import Rows, assemble, files_of, finding, without_label
 from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
-from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError, TargetError
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -79,7 +78,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         path,
         "folder",
         rows,
-        lambda keep: FileSource(path, [ids[i] for i in keep]),
+        files_of(path, ids),
         config,
         findings,
     )

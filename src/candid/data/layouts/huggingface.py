@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import posixpath
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -21,8 +20,8 @@ import pyarrow.parquet as pq
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import files_in, folders_in
-from candid.data.layouts.shards import PARQUET, each, is_parquet
-from candid.data.layouts.table import LABELS, from_columns
+from candid.data.layouts.shards import PARQUET, each, is_parquet, refuse_odd, split_of
+from candid.data.layouts.table import LABELS, from_columns, with_split
 from candid.data.sources import ArrowSource, ParquetSource, open_arrow, open_parquet
 from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
@@ -30,7 +29,6 @@ from candid.storage import places
 from candid.storage.files import read_bytes, regular
 from candid.tables.columns import words_of
 
-_SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
 _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "bytes")
 
 
@@ -186,15 +184,6 @@ def _refuse_several(path: Path, folders: Sequence[Sequence[str]]) -> None:
         )
 
 
-def split_of(file: PurePath) -> str | None:
-    """The split that a shard's name or folder says, if any."""
-    match = _SHARD.fullmatch(file.stem)
-    for word in (match[1] if match else "", file.parent.name):
-        if word.lower() in splits.WORDS:
-            return splits.WORDS[word.lower()]
-    return None
-
-
 # --- what is in them -----------------------------------------------------------------------------
 
 
@@ -274,22 +263,10 @@ def _annotations(
     tables, file, row = [], [], []
     read = each(lambda number: _one(shards[number].name, image, saved), [s.name for s in shards])
     for index, (shard, table) in enumerate(zip(shards, read, strict=True)):
-        if shard.split is not None:
-            if "split" in table.column_names:
-                table = table.drop_columns(["split"])
-            table = table.append_column(
-                "split", pa.array([shard.split] * table.num_rows, pa.string())
-            )
-        tables.append(table)
+        tables.append(table if shard.split is None else with_split(table, shard.split))
         file.append(np.full(table.num_rows, index, dtype=np.int64))
         row.append(np.arange(table.num_rows, dtype=np.int64))
-    if len({shard.split is None for shard in shards}) > 1:
-        odd = next(shard.path.name for shard in shards if shard.split is None)
-        raise DataError(
-            f"The name of {odd} does not say its split, and other names do.",
-            expected="names such as train-00000-of-00001.parquet for every file",
-            todo="rename it, or move it away",
-        )
+    refuse_odd([(s.path.name, s.split) for s in shards], "train-00000-of-00001.parquet", "file")
     try:
         joined = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:

@@ -55,17 +55,9 @@ class Pictures:
     ) -> list[str | None]:
         """The path of the picture that each name means, None where there is none.
 
-        Names may be relative to the folder or to one folder in it, absolute but inside it, with
-        back slashes, or without a suffix.
-
-        Parameters
-        ----------
-        names
-            As written in a label file.
-        where
-            What to call a row of it in an error: "labels.csv".
-        anywhere
-            Whether a name may lead out of the folder, by .. or an absolute path; a link may not.
+        Names, as written in a label file that is called `where`, may be relative to the folder or
+        to one folder in it, absolute but inside it, with back slashes, or without a suffix; with
+        `anywhere` they may lead out of it, by .. or an absolute path, which a link may not.
 
         Raises
         ------

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
-from candid.data.layouts.assembly import Rows, assemble, join
+from candid.data.layouts.assembly import Rows, assemble, files_of, join
 from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
-from candid.data.sources import FileSource
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -51,7 +50,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         "table",
         table.drop_columns([path_column]).take(pa.array(kept)),
         paths,
-        lambda keep: FileSource(root, [paths[i] for i in keep], anywhere=True),
+        files_of(root, paths, anywhere=True),
         target,
         config,
         where=where,
@@ -87,30 +86,9 @@ def from_columns(
 ) -> Dataset:
     """A Dataset from annotation columns: find split, identity and target; the rest are attributes.
 
-    Parameters
-    ----------
-    path, layout
-        For the name.
-    table
-        n rows, without the column of the pictures.
-    ids
-        (n,) the pictures.
-    source
-        Makes the source of some of the rows.
-    target
-        The label's column, or None.
-    config
-        May name the columns for split and identity.
-    where
-        What to call the table in an error.
-    rows
-        (n,) where the rows stand in it, where some were left out.
-    class_names
-        What the numbers of a column stand for.
-    usual
-        Targets to try where none is named.
-    findings
-        What was seen so far.
+    `table` has n rows without the column of the pictures, which `ids` names and `source` makes the
+    source of; `rows` are their places in the file, which is called `where` in an error;
+    `class_names` say what numbers stand for, `usual` which column is the label where none is named.
     """
     split = _split_column(table, config, target, where)
     person = _special(
@@ -154,6 +132,13 @@ def from_columns(
         config,
         (*findings, *(_dates(one, table.num_rows) for one in spoilt)),
     )
+
+
+def with_split(table: pa.Table, split: str) -> pa.Table:
+    """The table with one split for all rows, whatever it said of it before."""
+    if "split" in table.column_names:
+        table = table.drop_columns(["split"])
+    return table.append_column("split", pa.array([split] * table.num_rows, pa.string()))
 
 
 def _dates(spoilt: Spoilt, n: int) -> Finding:
@@ -221,9 +206,7 @@ def _joined(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
         name = _path_column(table, config, str(file))
         paths = [f"{folder}/{p}" if p else None for p in columns.words_of(table[name])]
         table = table.set_column(table.column_names.index(name), name, pa.array(paths, pa.string()))
-        if "split" not in table.column_names:
-            table = table.append_column("split", pa.array([folder] * len(paths), pa.string()))
-        tables.append(table)
+        tables.append(table if "split" in table.column_names else with_split(table, folder))
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
@@ -276,5 +259,4 @@ def _special(
                 todo=did_you_mean(named, names),
             )
         return named
-    lower = {name.lower().strip(): name for name in reversed(names)}
-    return next((lower[w] for w in usual if w in lower and lower[w] != target), None)
+    return columns.first_usual((n for n in names if n != target), usual)
