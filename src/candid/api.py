@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid import stages
-from candid.predictions.judged import as_predictions
+from candid.predictions.arrays import as_predictions
 from candid.records import Evaluation, Exploration, ModelCard, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation

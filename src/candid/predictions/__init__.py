@@ -110,8 +110,10 @@ class Predictions(Table):
         DataError, PredictionsError
             Where values are missing or impossible, or shapes do not fit each other.
         """
+        from candid.predictions.arrays import probabilities_of
+
         values = per_image_values(y_true, target, classes, groups, person, ids, split)
-        probability = _probabilities(y_prob, len(values["ids"]), values["classes"])
+        probability = probabilities_of(y_prob, len(values["ids"]), values["classes"])
         todo = "pass what the model says, one row per image"
         return _possible(cls(**values, probability=probability), "", todo)
 
@@ -178,31 +180,6 @@ class Predictions(Table):
         chosen = (prediction,) if isinstance(prediction, str) else tuple(prediction)
         columns = Columns(label, chosen, tuple(groups), identity, split, ids, positive, scale)
         return predictions_from(table, columns)
-
-
-def _probabilities(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.float64]:
-    """(n, classes), whichever way they were given."""
-    try:
-        p = np.asarray(y_prob, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PredictionsError(
-            f"The probabilities are no numbers: {error}.",
-            expected="a probability per image, or one per image and class",
-            todo="pass what predict_proba gives",
-        ) from error
-    if p.ndim == 2 and p.shape[1] == 1:
-        p = p[:, 0]
-    if p.ndim == 1 and len(classes) == 2:
-        p = np.stack([1 - p, p], axis=1)
-    if p.shape != (n, len(classes)):
-        names = ", ".join(map(repr, classes))
-        raise PredictionsError(
-            f"The probabilities have the shape {np.shape(y_prob)} for {n:,} labels and "
-            f"{len(classes)} classes ({names}).",
-            expected="(n,) for the second of two classes, or (n, classes)",
-            todo="pass classes= where the labels do not hold every class",
-        )
-    return p
 
 
 def require_probabilities(predictions: Predictions) -> None:

@@ -1,4 +1,4 @@
-"""What somebody wants judged, whatever form it has, as `Predictions`."""
+"""Whatever somebody has to be judged, as `Predictions`; and probabilities in the one form."""
 
 from __future__ import annotations
 
@@ -6,8 +6,36 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid.errors import PredictionsError
 from candid.predictions import Predictions, read_predictions
+
+
+def probabilities_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.float64]:
+    """(n, classes), whichever way they were given."""
+    try:
+        p = np.asarray(y_prob, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PredictionsError(
+            f"The probabilities are no numbers: {error}.",
+            expected="a probability per image, or one per image and class",
+            todo="pass what predict_proba gives",
+        ) from error
+    if p.ndim == 2 and p.shape[1] == 1:
+        p = p[:, 0]
+    if p.ndim == 1 and len(classes) == 2:
+        p = np.stack([1 - p, p], axis=1)
+    if p.shape != (n, len(classes)):
+        names = ", ".join(map(repr, classes))
+        raise PredictionsError(
+            f"The probabilities have the shape {np.shape(y_prob)} for {n:,} labels and "
+            f"{len(classes)} classes ({names}).",
+            expected="(n,) for the second of two classes, or (n, classes)",
+            todo="pass classes= where the labels do not hold every class",
+        )
+    return p
 
 
 def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions:
