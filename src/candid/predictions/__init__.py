@@ -133,10 +133,9 @@ class Predictions(Table):
     ) -> Predictions:
         """Any model's predictions, from a table with a row per image.
 
-        The label is given as words or 0 and 1, the prediction as the probability of one class, as
-        one probability per class, or as an answer alone. What can be understood in one way only is
-        taken; what could mean two things, or nothing possible, is an error that says what to do.
-        What was assumed, and which rows were left out, stands in `provenance["notes"]`.
+        What can be understood in one way only is taken; what could mean two things, or nothing
+        possible, is an error that says what to do. What was assumed, and which rows were left out,
+        stands in `provenance["notes"]`.
 
         Parameters
         ----------
@@ -153,8 +152,7 @@ class Predictions(Table):
             Columns to audit, names or patterns. None named: every other column that holds few words
             or numbers.
         identity
-            The column that says who is in the image. None: a column with a usual name ("identity",
-            "person_id"), or nobody knows.
+            Who is in the image. None: a column with a usual name ("person_id"), or nobody knows.
         split
             The column that says train, validation or test. None: a column with a usual name and
             these words, or else every row counts as test.

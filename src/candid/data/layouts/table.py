@@ -91,17 +91,13 @@ def from_columns(
     `class_names` say what numbers stand for, `usual` which column is the label where none is named.
     """
     split = _split_column(table, config, target, where)
-    person = _special(
-        table, "identity_column", config.identity_column, columns.IDENTITY_COLUMNS, target, where
-    )
+    person = _special(table, config, "identity_column", columns.IDENTITY_COLUMNS, target, where)
     rest = [name for name in table.column_names if name not in (split, person)]
     target = columns.choose_target(target, rest, tuple(usual))
     table, spoilt = repair(table, rest, config.missing)
     named, missing = class_names or {}, config.missing
-    read_columns = {
-        name: columns.read(name, table[name], named.get(name, ()), missing) for name in rest
-    }
-    chosen = read_columns.pop(target)
+    read = {n: columns.read(n, table[n], named.get(n, ()), missing) for n in rest}
+    chosen = read.pop(target)
     if config.class_names:  # by what stands in the table, which for a ClassLabel is its number
         absent = (*missing, "-1") if target in named else missing
         chosen = columns.read_words(target, table[target], absent)
@@ -112,26 +108,19 @@ def from_columns(
             todo="name another target",
         )
     classes, label = columns.as_label(chosen)
-    parts = (
-        splits.read_words(columns.words_of(table[split]), where=where, rows=rows) if split else None
+    words = columns.words_of(table[split]) if split else None
+    made = Rows(
+        ids=ids,
+        target=target,
+        classes=classes,
+        label=label,
+        split=None if words is None else splits.read_words(words, where=where, rows=rows),
+        person=columns.words_of(table[person], missing) if person else None,
+        attributes={n: a for n, a in read.items() if not isinstance(a, str)},
+        left_out={n: why for n, why in read.items() if isinstance(why, str)},
     )
-    return assemble(
-        path,
-        layout,
-        Rows(
-            ids=ids,
-            target=target,
-            classes=classes,
-            label=label,
-            split=parts,
-            person=columns.words_of(table[person], config.missing) if person else None,
-            attributes={n: a for n, a in read_columns.items() if not isinstance(a, str)},
-            left_out={n: why for n, why in read_columns.items() if isinstance(why, str)},
-        ),
-        source,
-        config,
-        (*findings, *(_dates(one, table.num_rows) for one in spoilt)),
-    )
+    dates = [_dates(one, table.num_rows) for one in spoilt]
+    return assemble(path, layout, made, source, config, (*findings, *dates))
 
 
 def with_split(table: pa.Table, split: str) -> pa.Table:
@@ -218,7 +207,7 @@ def _joined(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
 
 
 def _path_column(table: pa.Table, config: DataConfig, where: str) -> str:
-    name = _special(table, "path_column", config.path_column, columns.PATH_COLUMNS, None, where)
+    name = _special(table, config, "path_column", columns.PATH_COLUMNS, None, where)
     if name is None:
         raise LayoutError(
             f"No column of {where} is known to hold paths (columns: "
@@ -233,9 +222,7 @@ def _split_column(
     table: pa.Table, config: DataConfig, target: str | None, where: str
 ) -> str | None:
     """The column with the splits; one that only sounds like it (a number of folds) is not it."""
-    name = _special(
-        table, "split_column", config.split_column, columns.SPLIT_COLUMNS, target, where
-    )
+    name = _special(table, config, "split_column", columns.SPLIT_COLUMNS, target, where)
     if name and (config.split_column or splits.are_words(columns.distinct_words(table[name]))):
         return name
     return None
@@ -243,20 +230,20 @@ def _split_column(
 
 def _special(
     table: pa.Table,
+    config: DataConfig,
     setting: str,
-    named: str,
     usual: tuple[str, ...],
     target: str | None,
     where: str,
 ) -> str | None:
     """The column that a setting names, or else the first of the usual ones but for the target."""
-    names = table.column_names
-    if named:
-        if named not in names:
-            raise ConfigError(
-                f"data.{setting} is {named!r}, which is no column of {where}.",
-                expected="one of the table's columns",
-                todo=did_you_mean(named, names),
-            )
-        return named
-    return columns.first_usual((n for n in names if n != target), usual)
+    names, named = table.column_names, str(getattr(config, setting))
+    if not named:
+        return columns.first_usual((n for n in names if n != target), usual)
+    if named not in names:
+        raise ConfigError(
+            f"data.{setting} is {named!r}, which is no column of {where}.",
+            expected="one of the table's columns",
+            todo=did_you_mean(named, names),
+        )
+    return named
