@@ -67,8 +67,8 @@ def words(codes, values):
 
 def audit(folder):
     """Rows, seconds, the most memory of this process, and whether the planted group came first."""
+    from candid.predictions.choosing import Columns
     from candid.settings import AuditConfig
-    from candid.stages.auditing import Columns
     from candid.stages.summing import audit_folder
 
     columns = Columns(label="gender", prediction=("p_Male",), identity="person")

@@ -19,6 +19,7 @@ _WHERE = {
     "Config": "candid.settings",
     "Dataset": "candid.data.dataset",
     "Predictions": "candid.predictions",
+    "Table": "candid.table",
     "application": "candid.api",
     "audit": "candid.api",
     "evaluate": "candid.api",
@@ -31,7 +32,6 @@ _WHERE = {
     "load_model": "candid.api",
     "predict": "candid.api",
     "predict_shards": "candid.api",
-    "read_foreign": "candid.tables.foreign",
     "read_predictions": "candid.predictions",
     "run": "candid.api",
     "saliency_maps": "candid.explanation.attribution",
@@ -44,6 +44,7 @@ __all__ = [
     "Config",
     "Dataset",
     "Predictions",
+    "Table",
     "application",
     "audit",
     "evaluate",
@@ -56,7 +57,6 @@ __all__ = [
     "load_model",
     "predict",
     "predict_shards",
-    "read_foreign",
     "read_predictions",
     "run",
     "saliency_maps",
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from candid.explanation.attribution import saliency_maps
     from candid.predictions import Predictions, read_predictions
     from candid.settings import Config
-    from candid.tables.foreign import read_foreign
+    from candid.table import Table
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from os import PathLike, fspath
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid import stages
-from candid.predictions import Predictions
+from candid.predictions.arrays import as_predictions
 from candid.records import Evaluation, Exploration, ModelCard, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation
@@ -154,11 +154,45 @@ def tune(
     return stages.tune(folder, data, config, storage=storage, name=study, quiet=quiet)
 
 
-def evaluate(predictions: Predictions, config: Config | None = None) -> Evaluation:
-    """How well a model does, from its predictions alone; needs no torch."""
+def evaluate(
+    y_true: Any,
+    y_prob: Any = None,
+    config: Config | None = None,
+    *,
+    classes: Sequence[Any] | None = None,
+    person: Any = None,
+    groups: Any = None,
+    split: Any = None,
+) -> Evaluation:
+    """How well a model does, from its predictions alone; needs no torch.
+
+    Parameters
+    ----------
+    y_true
+        Labels, beside `y_prob`; or a run, its folder, a file of predictions, or `Predictions`.
+    y_prob
+        The probability of the second class, (n,), or of every class, (n, classes).
+    config
+        Its `evaluate` section says how; None: the defaults.
+    classes, person, groups, split
+        As in `Predictions.from_arrays`.
+    """
     from candid.evaluation.performance import evaluate_predictions as judge
 
-    return judge(predictions, (config or Config()).evaluate)
+    y_prob, config = _settings_last(y_prob, config)
+    judged = as_predictions(
+        _file_of(y_true), y_prob, classes=classes, person=person, groups=groups, split=split
+    )
+    return judge(judged, config.evaluate)
+
+
+def _settings_last(y_prob: Any, config: Config | None) -> tuple[Any, Config]:
+    """Of (predictions, settings) the settings stand where those of (labels, …) have theirs not."""
+    return (None, y_prob) if isinstance(y_prob, Config) else (y_prob, config or Config())
+
+
+def _file_of(judged: Any) -> Any:
+    return judged.predictions if isinstance(judged, RunFolder) else judged
 
 
 def explain_run(
@@ -341,14 +375,41 @@ def load_model(path: str | PathLike[str] | RunFolder, *, network: nn.Module | No
 
 
 def audit(
-    predictions: Predictions, config: Config | None = None, *, before: Predictions | None = None
+    y_true: Any,
+    y_prob: Any = None,
+    config: Config | None = None,
+    *,
+    groups: Any = None,
+    person: Any = None,
+    classes: Sequence[Any] | None = None,
+    split: Any = None,
+    before: Any = None,
 ) -> Audit:
     """For whom a model fails, and how sure that is, from its predictions alone; needs no torch.
 
-    `before` are another model's predictions for the same images: then the audit says what changed
-    for whom, too.
+    >>> candid.audit(y_true, y_prob, groups=frame[["age", "race"]], person=frame["person"])
+
+    Parameters
+    ----------
+    y_true
+        Labels, beside `y_prob`; or a run, its folder, a file of predictions, or `Predictions`.
+    y_prob
+        The probability of the second class, (n,), or of every class, (n, classes).
+    config
+        Its `audit` section says how; None: the defaults.
+    groups, person, classes, split
+        As in `Predictions.from_arrays`.
+    before
+        Another model's predictions for the same images, as a run, its folder, a file or
+        `Predictions`; beside labels, its probabilities. Then the audit says what changed for whom.
     """
-    return stages.audit_predictions(predictions, (config or Config()).audit, before=before)
+    y_prob, config = _settings_last(y_prob, config)
+    named = {"groups": groups, "person": person, "classes": classes, "split": split}
+    judged = as_predictions(_file_of(y_true), y_prob, **named)
+    if before is not None:
+        two = (_file_of(before),) if y_prob is None else (y_true, before)
+        before = as_predictions(*two, **({} if y_prob is None else named))
+    return stages.audit_predictions(judged, config.audit, before=before)
 
 
 def serve(

@@ -149,8 +149,11 @@ def test_fairface_without_pictures(tmp_path: Path) -> None:
         (tmp_path / row[0]).unlink()
     with pytest.raises(DataError, match="None of the 5 pictures"):
         load(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "notes.txt").write_text("no table")
     with pytest.raises(LayoutError, match=r"no fairface_label_train\.csv"):
-        load(tmp_path.parent, layout="fairface")
+        load(elsewhere, layout="fairface")
 
 
 # --- LFW -----------------------------------------------------------------------------------------

@@ -577,7 +577,7 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
     label = rng.integers(0, 2, n).astype(np.int16)
     label[3] = -1  # nobody wrote what it shows
     ids = np.array([f"{i:03d}.jpg" for i in range(n)])
-    dataset = Dataset("made", "table", "Male", CLASSES, ids, label, split, source=None)  # type: ignore[arg-type]
+    dataset = Dataset("Male", CLASSES, ids, split, label, "made", "table", source=None)  # type: ignore[arg-type]
     store = SimpleNamespace(
         pixels=rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8), usable=np.arange(n) != 31
     )

@@ -112,7 +112,7 @@ def data(n=300):
     split = np.array(["train", "validation", "test"])[np.arange(n) % 3]
     ids = np.array([f"{i}.png" for i in range(n)])
     people = np.arange(n, dtype=np.int64) // 6
-    dataset = Dataset("d", "folder", "Hat", CLASSES, ids, label, split, None, people)
+    dataset = Dataset("Hat", CLASSES, ids, split, label, "d", "folder", None, identity=people)
     return Data(dataset, Packed(pictures))
 
 

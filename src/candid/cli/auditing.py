@@ -128,10 +128,11 @@ def _audited(
     """The audit of the last path, compared with the first where there are two."""
     from candid import stages
     from candid.config import load_config
+    from candid.predictions.choosing import Columns
+    from candid.predictions.opening import tables_in
     from candid.runs import open_run, refuse_untrained
-    from candid.stages.auditing import Columns, audit_predictions, read_any
+    from candid.stages.auditing import audit_predictions, read_any
     from candid.stages.summing import audit_folder
-    from candid.tables.opening import tables_in
 
     named = Columns(
         label=columns["label"],
@@ -183,8 +184,9 @@ def _audited(
 
 def _before(path: Path, columns: Any) -> Any:
     """The first of two models; the columns that are named hold for a table alone."""
-    from candid.stages.auditing import Columns, read_any
-    from candid.tables.foreign import written_by_candid
+    from candid.predictions.choosing import Columns
+    from candid.predictions.from_table import written_by_candid
+    from candid.stages.auditing import read_any
 
     ours = path.is_dir() or (path.is_file() and written_by_candid(path))
     return read_any(path, Columns() if ours else columns)

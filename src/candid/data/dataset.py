@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError
-from candid.predictions import Attribute
 from candid.records import Finding
+from candid.table import Table
 
 
 class Source(Protocol):
@@ -72,8 +71,8 @@ def sharded(source: Source) -> Sharded:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
-    """n images with a label each.
+class Dataset(Table):
+    """The n images of a table, whose fields are described there, and where they lie.
 
     Attributes
     ----------
@@ -81,23 +80,9 @@ class Dataset:
         What to call it in a report: the folder's name.
     layout
         The layout that read it: "celeba", "folder", …
-    target
-        The label's name: "Male".
-    classes
-        The label's values in the data's own words, in a fixed order; for a two-valued target, the
-        negative one first: ("Female", "Male").
-    ids
-        (n,) str, unique: the path inside the data folder, or a row's key.
-    label
-        (n,) int16 index into `classes`; -1 where missing.
-    split
-        (n,) str: "train", "validation" or "test".
     source
-        Where the encoded images lie; row i is image i.
-    identity
-        (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
-    attributes
-        Every other annotation, by name.
+        Where the encoded images lie; row i is image i, whose id is the path inside the data folder,
+        or a row's key.
     findings
         What the layout saw while it read: rows without a picture, contradictory labels, …
     origin
@@ -107,48 +92,24 @@ class Dataset:
         data says it itself, None where it does so everywhere. Packing keeps copies together then.
     """
 
+    PER_IMAGE = (*Table.PER_IMAGE, "split_hash")
+
     name: str
     layout: str
-    target: str
-    classes: tuple[str, ...]
-    ids: NDArray[np.str_]
-    label: NDArray[np.int16]
-    split: NDArray[np.str_]
     source: Source
-    identity: NDArray[np.int64] | None = None
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     origin: str = ""
     split_hash: NDArray[np.uint64] | None = None
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    def __getitem__(self, rows: NDArray[Any]) -> Dataset:
+        """Some of the images, where the source is in shards."""
+        return replace(super().__getitem__(rows), source=sharded(self.source).take(rows))
 
     def __repr__(self) -> str:
         return (
             f"Dataset({self.name!r}, {len(self)} images, target={self.target!r}, "
             f"classes={self.classes}, {len(self.attributes)} attributes, layout={self.layout!r})"
         )
-
-    def take(self, rows: NDArray[np.intp]) -> Dataset:
-        """Some of the images, where the source is in shards."""
-        return replace(
-            self,
-            ids=self.ids[rows],
-            label=self.label[rows],
-            split=self.split[rows],
-            source=sharded(self.source).take(rows),
-            identity=None if self.identity is None else self.identity[rows],
-            attributes={name: a[rows] for name, a in self.attributes.items()},
-            split_hash=None if self.split_hash is None else self.split_hash[rows],
-        )
-
-    def rows(self, split: str, usable: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
-        """The labelled rows of one split, ascending; only those that `usable` marks, if given."""
-        keep = (self.split == split) & (self.label >= 0)
-        if usable is not None:
-            keep &= usable
-        return np.flatnonzero(keep)
 
 
 def codes(words: list[Any]) -> tuple[tuple[str, ...], NDArray[np.int16]]:

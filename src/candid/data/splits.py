@@ -152,14 +152,7 @@ def read_words(
 ) -> NDArray[np.str_]:
     """(n,) the data's own words for its splits, in Candid's words.
 
-    Parameters
-    ----------
-    words
-        (n,) as written.
-    where
-        What to call the file in an error.
-    rows
-        (n,) the rows' places in that file, from 0, where some were left out.
+    `where` names the file in an error; `rows` are the places there, where some were left out.
 
     Raises
     ------
@@ -201,23 +194,11 @@ def complete(
     """Fill in what the data does not say about its split, and tell so in findings.
 
     No split at all, or train alone: validation and test are chosen. Train and test alone:
-    validation is taken out of train. No test beside validation: it stays so.
+    validation is taken out of train. No test beside validation: it stays so. Of (n,) images, `keys`
+    say who it is where that is known, otherwise the image's name; `label` is -1 where unknown.
 
-    Parameters
-    ----------
-    split
-        (n,) "train", "validation" or "test", or None where the data has no split.
-    keys
-        (n,) who it is where that is known, otherwise the image's name.
-    label
-        (n,) class, -1 unknown.
-    config
-        Its shares.
-
-    Returns
-    -------
-    The (n,) split; for `keep_together`, the (n,) hashes by which it was chosen (0 where the data
-    says it itself), or None where the data says it everywhere; and the findings.
+    Returns the (n,) split; for `keep_together`, the (n,) hashes by which it was chosen (0 where the
+    data says it itself), or None where the data says it everywhere; and the findings.
     """
     n = len(keys)
     present = set() if split is None else set(np.unique(split).tolist())

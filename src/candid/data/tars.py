@@ -1,7 +1,7 @@
 """Tar files: their members one after the other, and pictures in them that are read in any order.
 
 From a file by its place, from an object store in ranges that span many pictures. Which pictures
-there are, `candid.data.layouts.samples` finds once.
+there are, `candid.data.layouts.webdataset` finds once.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ Intersections have those that follow from counts: accuracy, weighted_f1, error, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from candid.records import Estimate, Example, Finding, Split, State, to_plain
 from candid.records.abstention import Abstention
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
+from candid.records.frames import frame_of, html_of
 from candid.records.noise import LabelNoise
 from candid.records.tone import ToneSummary
 from candid.storage.files import FORMAT, write_json
@@ -40,6 +42,14 @@ _DIGITS = 6  # far below any standard error: that of a million images is in the 
 # image that it comes from.
 _EXACT = {"threshold", "least_probability", "own_least_probability"}
 _NO_DRAWS = ("draws", "undefined_draws")  # 0 where they are not written
+
+# Of a gap, the columns of a frame, and those that a notebook shows.
+_GAP_COLUMNS = (
+    *("metric", "value", "low", "high", "p", "adjusted_p", "smallest_visible", "state"),
+    *("n", "rest_n", "people", "rest_people"),
+)
+_SHOWN = ("split", "group", "label", "metric", "value", "low", "high", "adjusted_p", "n")
+_MOST_SHOWN = 20
 
 # How a finding came up: a group of one attribute, a group of several that is worse than each of the
 # groups that it is part of, a slice that a search found, a cue that the model leans on.
@@ -334,6 +344,15 @@ class SplitAudit:
     notes: tuple[str, ...] = ()
     grid: Grid | None = None
 
+    def gaps(self) -> Iterator[tuple[Kind, Group | Slice, str | None, Gap]]:
+        """Every gap to the rest: how it came up, of whom, within which label."""
+        for kind, groups in (("group", self.groups), ("intersection", self.intersections)):
+            for group in groups:
+                for gap in group.gaps.values():
+                    yield kind, group, group.label, gap  # type: ignore[misc]
+        for found in self.slices:
+            yield "slice", found, None, found.gap
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -364,6 +383,32 @@ class Audit:
     tone: ToneSummary | None = None
     comparison: Comparison | None = None
     notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per gap of the groups, intersections and slices of every split."""
+        return [
+            {
+                "split": split.split,
+                "kind": kind,
+                "group": ", ".join(f"{c.attribute}: {c.value}" for c in found.conditions),
+                "label": label,
+                **{name: getattr(gap, name) for name in _GAP_COLUMNS},
+            }
+            for split in self.splits
+            for kind, found, label, gap in split.gaps()
+        ]
+
+    def to_frame(self) -> Any:
+        """The rows as a data frame: of pandas, or else of polars, or else an Arrow table."""
+        return frame_of(self.rows())
+
+    def _repr_html_(self) -> str:
+        rows = self.rows()
+        found = [row for row in rows if row["state"] == "found"]
+        found.sort(key=lambda row: (row["p"], -abs(row["value"])))
+        shown = [{name: row[name] for name in _SHOWN} for row in found[:_MOST_SHOWN]]
+        caption = f"{self.target}: {len(found):,} of {len(rows):,} gaps were found"
+        return html_of(shown, caption)
 
 
 def plain(audit: Audit) -> dict[str, Any]:

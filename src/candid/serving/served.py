@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from candid.inference.unfamiliar import Typical
     from candid.serving.explaining import Explainer
 
-# As `candid.explanation.attribution` has them, which loads torch: too slow for a first look at a page.
+# As `candid.explanation.attribution` has them; it loads torch, too slow for a first look at a page.
 MAPS = {
     name: MapMethod(name=name, title=title, about=about, signed=signed, badge=None)
     for name, title, signed, about in (

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from candid import runs
 from candid.errors import ConfigError, RunError, go_on_with
 from candid.predictions import Predictions, read_predictions
+from candid.predictions.choosing import Columns
+from candid.predictions.from_table import must_name_columns, predictions_from, written_by_candid
 from candid.records.audit import Audit, write_audit
 from candid.runs import RunFolder
 from candid.settings import AuditConfig, Config
 from candid.stages.starting import Data
 from candid.stages.steps import forget, step
 from candid.storage.files import write_text
-from candid.tables.foreign import must_name_columns, read_foreign, written_by_candid
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
     from candid.records.tone import ToneSummary
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns of a stranger's table hold what; see `foreign.read_foreign`."""
-
-    label: str | None = None
-    prediction: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    identity: str | None = None
-    split: str | None = None
-    ids: str | None = None
-    positive: str | None = None
-    scale: Literal["probability", "percent", "logit"] | None = None
-
-    def named(self) -> bool:
-        """Whether any column is named."""
-        return self != Columns()
-
-
 def read_any(path: Path, columns: Columns) -> Predictions:
-    """Predictions from a run folder, from a file that Candid wrote, or from a stranger's table.
+    """Predictions from a run folder, from a file that Candid wrote, or from a table of any model's.
 
     Raises
     ------
@@ -76,17 +59,7 @@ def read_any(path: Path, columns: Columns) -> Predictions:
         return read_predictions(path)
     if columns.label is None or not columns.prediction:
         raise must_name_columns(path)
-    return read_foreign(
-        path,
-        label=columns.label,
-        prediction=columns.prediction,
-        groups=columns.groups,
-        identity=columns.identity,
-        split=columns.split,
-        ids=columns.ids,
-        positive=columns.positive,
-        scale=columns.scale or "probability",
-    )
+    return predictions_from(path, columns)
 
 
 def audit(

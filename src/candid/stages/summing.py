@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from candid.errors import ConfigError, PredictionsError
+from candid.predictions.choosing import Columns
+from candid.predictions.folder import Folder, Piece
+from candid.predictions.opening import open_folder
 from candid.progress import progress
 from candid.records import SPLITS
 from candid.records.audit import Audit
 from candid.settings import AuditConfig
-from candid.tables.folder import Folder, Piece
-from candid.tables.opening import open_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.auditing.tally import Batch, Tally
-    from candid.stages.auditing import Columns
 
 
 def audit_folder(
@@ -51,17 +52,8 @@ def audit_folder(
             expected="one row per image, which is not checked over a folder",
             todo="leave it out",
         )
-    folder = open_folder(
-        path,
-        label=columns.label,
-        prediction=columns.prediction,
-        groups=columns.groups or config.attributes,
-        identity=columns.identity,
-        split=columns.split,
-        positive=columns.positive,
-        scale=columns.scale or "probability",
-        most_values=config.most_values,
-    )
+    asked = replace(columns, groups=columns.groups or config.attributes)
+    folder = open_folder(path, asked, most_values=config.most_values)
     tallies, notes = _summed(folder, config, quiet)
     attributes, values = folder.meaning()
     meaning = Meaning(

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
-from candid.predictions import Attribute
 from candid.records import Split
+from candid.tables.attributes import Attribute
 
 NO_YES = ("no", "yes")
 MOST_WORDS = 1000  # more distinct words than this are names or free text, not groups
@@ -116,13 +116,15 @@ def words_of(array: Any, missing: Sequence[str] = MISSING) -> list[str | None]:
     return [words[code] for code in codes.tolist()]
 
 
-def coded(array: Any) -> tuple[NDArray[np.int64], list[str | None]]:
+def coded(
+    array: Any, missing: Sequence[str] = MISSING
+) -> tuple[NDArray[np.int64], list[str | None]]:
     """A column as codes into its different words: (n,) codes, −1 where empty, and the words.
 
     A word is None where its cells count as empty ("NA"); two codes may stand for one word.
     """
     codes, distinct = _distinct(array)
-    return codes, _normal(distinct)
+    return codes, _normal(distinct, missing)
 
 
 def distinct_words(array: Any) -> set[str]:
@@ -210,17 +212,20 @@ def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[st
             expected=f"one of the {len(known)} columns with annotations",
             todo=did_you_mean(target, known),
         )
-    lower = {name.lower(): name for name in reversed(known)}
-    for name in usual:
-        if name.lower() in lower:
-            return lower[name.lower()]
-    if len(known) == 1:
-        return known[0]
+    found = first_usual(known, usual) or (known[0] if len(known) == 1 else None)
+    if found is not None:
+        return found
     raise TargetError(
         "Which column is the label is not clear.",
         expected="a target; " + (did_you_mean("", known) if known else "there are no columns"),
         todo="name it with --target",
     )
+
+
+def first_usual(names: Iterable[str], usual: Sequence[str]) -> str | None:
+    """The column with the first of some usual names, in any case; None where there is none."""
+    lower = {name.lower().strip(): name for name in reversed([*names])}
+    return next((lower[u.lower()] for u in usual if u.lower() in lower), None)
 
 
 def narrow(attributes: Mapping[str, Attribute], wanted: Sequence[str], target: str) -> list[str]:
@@ -296,20 +301,21 @@ def _distinct(array: Any) -> tuple[NDArray[np.int64], list[Any]]:
 
 def _normal(values: Iterable[Any], missing: Sequence[str] = MISSING) -> list[str | None]:
     """Cells as words, None where they are missing; 1.0 becomes 1."""
-    nothing = {"", *(word.strip().lower() for word in missing)}
-    words = [_word(value) for value in values]
-    return [None if word.lower() in nothing else word for word in words]
+    nothing = {"", *(w.strip().lower() for w in missing)}
+    words = [word(value) for value in values]
+    return [None if w.lower() in nothing else w for w in words]
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A value as a word; "" where it is missing, and 1 for 1.0."""
     if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    word = str(value).strip()
-    if word.endswith(".0") and word[:-2].lstrip("-").isdigit():
-        return word[:-2]  # a table with empty cells turns codes into decimals
-    return word
+    text = str(value).strip()
+    if text.endswith(".0") and text[:-2].lstrip("-").isdigit():
+        return text[:-2]  # a table with empty cells turns codes into decimals
+    return text
 
 
 def _number(word: str | None) -> float | None:

@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,11 +23,20 @@ import pyarrow.parquet as pq
 
 from candid.errors import DataError
 from candid.storage.files import open_regular, regular
-from candid.tables.own import own_columns
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _FORMULA = r"^'*[=+\-@\t\r]"  # what was escaped before is escaped once more, so that it reads back
 _NUMBER = r"[+-]?\d+(\.\d+)?"
+
+# What `candid predict` writes beside the probabilities; of faces, more.
+_ALWAYS = frozenset(("prediction", "abstained", "reason", "error"))
+_FACES = frozenset(("face", "box_left", "box_top", "box_width", "box_height", "box_score"))
+
+
+def own_columns(names: Iterable[str]) -> frozenset[str]:
+    """The columns that `candid predict` added to a table; none where it wrote another."""
+    there = frozenset(names)
+    return there & (_ALWAYS | _FACES) if there >= _ALWAYS else frozenset()
 
 
 class CsvWriter:
@@ -127,35 +137,43 @@ def read_delimited(path: Path, encoding: str = "") -> pa.Table:
         short or too long, or a column twice.
     """
     data = _bytes(path, encoding)
-    header = data.split(b"\n", 1)[0]
-    delimiter = max(b"\t,;|", key=header.count)
-    table = _parse(path, data, chr(delimiter), skip=0)
-    return _unescaped(table) if own_columns(table.column_names) else table
+    header = data.split(b"\n", 1)[0].decode("utf-8").rstrip("\r")
+    try:
+        delimiter, names = _header(header)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line 1: {error}.",
+            expected="a header that names each column once",
+            todo="mend the line, or save the table again as CSV",
+        ) from error
+    # An unnamed column, as a table with an index has, gets the number that it stands at.
+    names = [name or f"column {i}" for i, name in enumerate(names, start=1)]
+    table = _Text(path, data, delimiter, names, 1).parsed()
+    return _unescaped(table) if own_columns(names) else table
+
+
+def _header(line: str) -> tuple[str, list[str]]:
+    """A first line's commonest delimiter, and the names that it sets apart."""
+    delimiter = max("\t,;|", key=line.count)
+    return delimiter, [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
 
 
 def read_spaced(path: Path, names: list[str], *, skip: int) -> pa.Table:
     """A text file whose columns stand apart by any number of spaces, as a table of words.
 
-    Parameters
-    ----------
-    path
-        The file.
-    names
-        The columns' names.
-    skip
-        Lines before the first row.
+    `names` are the columns', `skip` says how many lines come before the first row.
     """
     data = _bytes(path).replace(b"\t", b" ")
     while b"  " in data:
         data = data.replace(b"  ", b" ")
     data = data.replace(b" \r\n", b"\n").replace(b"\r\n", b"\n").replace(b" \n", b"\n")
     data = data.replace(b"\n ", b"\n").strip(b" ")
-    return _parse(path, data, " ", skip=skip, names=names)
+    return _Text(path, data, " ", names, skip).parsed()
 
 
 def read_tabbed(path: Path, names: list[str], *, skip: int) -> pa.Table:
     """A text file whose columns stand apart by single tabs; see `read_spaced`."""
-    return _parse(path, _bytes(path), "\t", skip=skip, names=names)
+    return _Text(path, _bytes(path), "\t", names, skip).parsed()
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -217,10 +235,7 @@ def first_lines(path: Path, most: int, encoding: str = "") -> list[str]:
 def header_of(path: Path, encoding: str = "") -> list[str]:
     """The column names in a CSV or TSV file's first line; [] where it cannot be read."""
     lines = first_lines(path, 1, encoding)
-    if not lines:
-        return []
-    delimiter = max("\t,;|", key=lines[0].count)
-    return [name.strip() for name in next(csv.reader(lines, delimiter=delimiter))]
+    return _header(lines[0])[1] if lines else []
 
 
 def _codec(data: bytes, encoding: str) -> str:
@@ -267,89 +282,83 @@ def _bytes(path: Path, encoding: str = "") -> bytes:
     return data
 
 
-def _parse(
-    path: Path, data: bytes, delimiter: str, *, skip: int, names: list[str] | None = None
-) -> pa.Table:
-    quote: Any = False if delimiter == " " else '"'
-    if names is None:
-        names = _header(path, data, delimiter)
-        skip += 1
-    elif not names or len(set(names)) < len(names):
-        raise _twice(path, names)
-    try:
-        table = pv.read_csv(
-            pa.BufferReader(data),
-            read_options=pv.ReadOptions(column_names=names, skip_rows=skip),
-            parse_options=pv.ParseOptions(
-                delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote)
-            ),
-            convert_options=pv.ConvertOptions(
-                column_types=dict.fromkeys(names, _WORD), strings_can_be_null=True, null_values=[""]
-            ),
+@dataclass(frozen=True)
+class _Text:
+    """A text file in UTF-8 whose rows begin after some lines, and its columns' names."""
+
+    path: Path
+    data: bytes
+    delimiter: str
+    names: list[str]
+    skip: int
+
+    @property
+    def quote(self) -> Any:
+        """What stands around a field that holds the delimiter, or False."""
+        return False if self.delimiter == " " else '"'
+
+    def parsed(self) -> pa.Table:
+        """The rows, all of them words."""
+        names = self.names
+        if not names or len(set(names)) < len(names):
+            double = next((n for n in names if names.count(n) > 1), "")
+            what = f"has two columns called {double!r}" if double else "names no columns"
+            raise DataError(
+                f"{self.path} {what}.",
+                expected="a header that names each column once",
+                todo="rename one of them",
+            )
+        try:
+            table = pv.read_csv(
+                pa.BufferReader(self.data),
+                read_options=pv.ReadOptions(column_names=names, skip_rows=self.skip),
+                parse_options=pv.ParseOptions(
+                    delimiter=self.delimiter,
+                    quote_char=self.quote,
+                    newlines_in_values=bool(self.quote),
+                ),
+                convert_options=pv.ConvertOptions(
+                    column_types=dict.fromkeys(names, _WORD),
+                    strings_can_be_null=True,
+                    null_values=[""],
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise self.bad_row(str(error)) from error
+        if not table.num_rows:
+            raise DataError(
+                f"{self.path} has a header and no rows.",
+                expected="one row per picture",
+                todo="fetch it again",
+            )
+        return table
+
+    def bad_row(self, reason: str) -> DataError:
+        """Arrow says that a row is bad; look for its line, slowly but surely."""
+        names = self.names
+        reader = csv.reader(
+            io.StringIO(self.data.decode("utf-8"), newline=""),
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
         )
-    except pa.ArrowInvalid as error:
-        raise _bad_row(path, data, delimiter, skip, names, str(error)) from error
-    if not table.num_rows:
-        raise DataError(
-            f"{path} has a header and no rows.",
-            expected="one row per picture",
-            todo="fetch it again",
+        for _ in range(self.skip):
+            next(reader, None)
+        start = reader.line_num + 1
+        try:
+            for cells in reader:
+                if cells and len(cells) != len(names):
+                    return DataError(
+                        f"{self.path}, line {start}: {len(cells)} fields, beginning "
+                        f"{' '.join(cells[:3])[:60]!r}.",
+                        expected=f"{len(names)} fields: {', '.join(names[:4])}"
+                        + (", …" if len(names) > 4 else ""),
+                        todo="mend or remove the line; if it is the last one, fetch the file again",
+                    )
+                start = reader.line_num + 1
+        except csv.Error as error:
+            reason = str(error)
+        return DataError(
+            f"Cannot read {self.path}: {reason}",
+            expected=f"rows of {len(names)} fields",
+            todo="mend the file, or fetch it again",
         )
-    return table
-
-
-def _header(path: Path, data: bytes, delimiter: str) -> list[str]:
-    first = data.split(b"\n", 1)[0].decode("utf-8").rstrip("\r")
-    try:
-        names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line 1: {error}.",
-            expected="a header that names each column once",
-            todo="mend the line, or save the table again as CSV",
-        ) from error
-    # An unnamed column, as a table with an index has, gets the number that it stands at.
-    names = [name or f"column {i}" for i, name in enumerate(names, start=1)]
-    if not names or len(set(names)) < len(names):
-        raise _twice(path, names)
-    return names
-
-
-def _twice(path: Path, names: list[str]) -> DataError:
-    double = next((n for n in names if names.count(n) > 1), "")
-    return DataError(
-        f"{path} has two columns called {double!r}." if double else f"{path} names no columns.",
-        expected="a header that names each column once",
-        todo="rename one of them",
-    )
-
-
-def _bad_row(
-    path: Path, data: bytes, delimiter: str, skip: int, names: list[str], reason: str
-) -> DataError:
-    """Arrow says that a row is bad; look for its line, slowly but surely."""
-    text = io.StringIO(data.decode("utf-8"), newline="")
-    reader = csv.reader(
-        text, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == " " else csv.QUOTE_MINIMAL
-    )
-    for _ in range(skip):
-        next(reader, None)
-    start = reader.line_num + 1
-    try:
-        for cells in reader:
-            if cells and len(cells) != len(names):
-                return DataError(
-                    f"{path}, line {start}: {len(cells)} fields, beginning "
-                    f"{' '.join(cells[:3])[:60]!r}.",
-                    expected=f"{len(names)} fields: {', '.join(names[:4])}"
-                    + (", …" if len(names) > 4 else ""),
-                    todo="mend or remove the line; if it is the last one, fetch the file again",
-                )
-            start = reader.line_num + 1
-    except csv.Error as error:
-        reason = str(error)
-    return DataError(
-        f"Cannot read {path}: {reason}",
-        expected=f"rows of {len(names)} fields",
-        todo="mend the file, or fetch it again",
-    )

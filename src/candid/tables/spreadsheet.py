@@ -22,18 +22,9 @@ _MOST_VALUES = 1000  # a column with more different ones holds no groups
 
 @dataclass(frozen=True)
 class Spoilt:
-    """A column with values that look like dates and were ranges.
+    """A column with values that look like dates and were `ranges`, and how many rows have one.
 
-    Attributes
-    ----------
-    column
-        Its name.
-    ranges
-        Each such value, and the range that it was.
-    rows
-        How many rows have one.
-    certain
-        Whether the column's other values are ranges, too, and none overlaps: then it was repaired.
+    It is certain, and was repaired, where its other values are ranges, too, and none overlaps.
     """
 
     column: str
@@ -51,12 +42,7 @@ def repair(
 ) -> tuple[pa.Table, list[Spoilt]]:
     """The table with the ranges that it surely had, and every column that holds such dates.
 
-    Parameters
-    ----------
-    table, names
-        The columns to look at.
-    missing
-        Words for a missing value, which say nothing about a column's other values.
+    `missing` are words for a missing value, which say nothing about a column's other values.
     """
     found = []
     nothing = {"", *(word.lower() for word in missing)}

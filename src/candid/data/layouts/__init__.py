@@ -7,9 +7,9 @@ whether a folder is laid out so, `read(path, target, config)` reads it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from candid.data.dataset import Dataset
 from candid.data.layouts import (
@@ -29,31 +29,25 @@ from candid.settings import DataConfig
 from candid.storage import places
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How to recognise a data set that is laid out so, and how to read it.
+class Layout(Protocol):
+    """What a layout's module has."""
 
-    Attributes
-    ----------
-    recognise
-        Whether a path looks like it; quick, and never an error.
-    read
-        The Dataset at a path, for a target (None: the layout's own) and settings.
-    """
+    def recognise(self, path: Path) -> bool:
+        """Whether a path looks like it; quick, and never an error."""
 
-    recognise: Callable[[Path], bool]
-    read: Callable[[Path, str | None, DataConfig], Dataset]
+    def read(self, path: Path, target: str | None, config: DataConfig) -> Dataset:
+        """The Dataset at a path, for a target (None: the layout's own) and settings."""
 
 
 LAYOUTS: dict[str, Layout] = {  # the specific before the general
-    "celeba": Layout(celeba.recognise, celeba.read),
-    "fairface": Layout(fairface.recognise, fairface.read),
-    "lfw": Layout(lfw.recognise, lfw.read),
-    "utkface": Layout(utkface.recognise, utkface.read),
-    "huggingface": Layout(huggingface.recognise, huggingface.read),
-    "webdataset": Layout(webdataset.recognise, webdataset.read),
-    "table": Layout(table.recognise, table.read),
-    "folder": Layout(folder.recognise, folder.read),
+    "celeba": celeba,
+    "fairface": fairface,
+    "lfw": lfw,
+    "utkface": utkface,
+    "huggingface": huggingface,
+    "webdataset": webdataset,
+    "table": table,
+    "folder": folder,
 }
 _ELSEWHERE = ("celeba", "fairface", "table")  # whose pictures may lie in data.image_folder
 
@@ -223,8 +217,8 @@ def _seen(path: Path) -> str:
     folders = sorted(f.name for f in entries if f.is_dir())
     suffixes = Counter(f.suffix.lower() or "no suffix" for f in entries if not f.is_dir())
     names = ", ".join(folders[:4]) + (", …" if len(folders) > 4 else "")
-    parts = [f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"]
-    parts = parts if folders else []
+    some = f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"
+    parts = [some] if folders else []
     for suffix, n in suffixes.most_common(4):
         parts.append(f"{n:,} {'file' if n == 1 else 'files'} with {suffix}")
     return f"Seen: {'; '.join(parts)}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,46 +14,54 @@ import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import Pictures
+from candid.data.sources import FileSource
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
-from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.table import PerImage
+from candid.tables.attributes import Attribute
 
 _EXAMPLES = 5
 _RESERVED = ("id", "split", "label", "identity")  # columns of every predictions file
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """What a layout read: one row per annotation, each with its picture.
+class Rows(PerImage):
+    """What a layout read: one row per annotation, each with its picture; named as in `Dataset`.
 
-    Attributes
-    ----------
-    ids
-        (n,) the path inside the data folder or a row's key; may repeat.
-    target, classes, label
-        As in `Dataset`.
-    split
-        (n,) or None where the data has none.
-    person
-        (n,) words for who it is, None where unknown; None where nobody knows.
-    keys
-        (n,) what the hash of a split falls back on; None: the ids.
-    attributes
-        Every other annotation.
-    left_out
-        Columns that cannot be an attribute, and why.
+    An id may repeat. `person` are words for who it is, `keys` what the hash of a split falls back
+    on instead of the ids, `left_out` the columns that cannot be an attribute, and why.
     """
 
-    ids: Sequence[str]
+    PER_IMAGE = ("ids", "label", "split", "person", "keys", "attributes")
+
+    ids: list[str]
     target: str
     classes: tuple[str, ...]
     label: NDArray[np.int16]
     split: NDArray[np.str_] | None = None
-    person: Sequence[str | None] | None = None
-    keys: Sequence[str] | None = None
+    person: list[str | None] | None = None
+    keys: list[str] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def choose_label(
+    attributes: Mapping[str, Attribute], target: str | None, usual: Sequence[str]
+) -> dict[str, Any]:
+    """The fields of `Rows` that follow from the target: its name, classes, codes, and the rest."""
+    target = columns.choose_target(target, attributes, usual)
+    two = ("Female", "Male") if target == "Male" else None
+    classes, label = columns.as_label(attributes[target], two)
+    rest = {name: a for name, a in attributes.items() if name != target}
+    return {"target": target, "classes": classes, "label": label, "attributes": rest}
+
+
+def files_of(
+    root: Path, paths: Sequence[str], *, anywhere: bool = False
+) -> Callable[[NDArray[np.intp]], Source]:
+    """What makes the source of some of the pictures in a folder."""
+    return lambda keep: FileSource(root, [paths[i] for i in keep], anywhere=anywhere)
 
 
 def assemble(
@@ -65,62 +74,34 @@ def assemble(
 ) -> Dataset:
     """Drop repeated rows, complete the split, choose the attributes, and check that it can be used.
 
-    Parameters
-    ----------
-    path
-        The data folder or file; it gives the name.
-    layout
-        The layout's name.
-    rows
-        What was read.
-    source
-        Makes the source of the rows that are kept.
-    config
-        Shares of a split that is missing; attributes.
-    findings
-        What was seen so far.
-
-    Raises
-    ------
-    DataError
-        Where there is no image, or train or validation has no labelled image.
-    TargetError
-        Where training would see one class only.
+    `source` makes the source of the rows that are kept; `findings` are those so far.
     """
-    if not len(rows.ids):
+    if not rows.ids:
         raise DataError(
             f"No picture in {path} has an annotation.",
             expected="pictures and the rows that describe them, under the same names",
             todo="look at the first names on both sides, or name a layout with --layout",
         )
-    rows, kept, excluded = _with_classes(rows, config)
-    keep, label, repeated = _once(rows)
-    seen = [*findings, *excluded, *repeated]
-    attributes, more = _attributes(rows, config)
-    person = None if rows.person is None else [rows.person[i] for i in keep]
-    fallback = rows.ids if rows.keys is None else rows.keys
-    keys = np.array(
-        [
-            f"image {fallback[i]}"
-            if person is None or person[row] is None
-            else f"person {person[row]}"
-            for row, i in enumerate(keep.tolist())
-        ]
-    )
-    own = None if rows.split is None else rows.split[keep]
-    split, split_hash, told = splits.complete(own, keys, label, config)
+    place = np.arange(len(rows.ids))
+    rows, place, excluded = _with_classes(rows, place, config)
+    rows, place, repeated = _once(rows, place)
+    attributes, left_out = _attributes(rows, config)
+    own = rows.ids if rows.keys is None else rows.keys
+    who = rows.person or [None] * len(own)
+    keys = [f"image {k}" if w is None else f"person {w}" for k, w in zip(own, who, strict=True)]
+    split, split_hash, told = splits.complete(rows.split, np.array(keys), rows.label, config)
     dataset = Dataset(
         name=path.resolve().name,
         layout=layout,
         target=rows.target,
         classes=rows.classes,
-        ids=np.asarray(rows.ids, dtype=np.str_)[keep],
-        label=label,
+        ids=np.array(rows.ids, dtype=np.str_),
+        label=rows.label,
         split=split,
-        source=source(kept[keep]),
-        identity=None if person is None else columns.people(person),
-        attributes={a.name: a[keep] for a in attributes},
-        findings=(*seen, *more, *told),
+        source=source(place),
+        identity=None if rows.person is None else columns.people(rows.person),
+        attributes={a.name: a for a in attributes},
+        findings=(*findings, *excluded, *repeated, *left_out, *told),
         split_hash=split_hash,
     )
     check_learnable(dataset)
@@ -128,11 +109,11 @@ def assemble(
 
 
 def _with_classes(
-    rows: Rows, config: DataConfig
+    rows: Rows, place: NDArray[np.intp], config: DataConfig
 ) -> tuple[Rows, NDArray[np.intp], tuple[Finding, ...]]:
     """The rows with the classes that the settings name and exclude, which remain, and findings."""
     if not config.class_names and not config.exclude_classes:
-        return rows, np.arange(len(rows.ids)), ()
+        return rows, place, ()
     names = dict(word.split("=", 1) for word in config.class_names)
     named = [names.get(c, c) for c in rows.classes]
     for setting, wanted, known in (
@@ -147,36 +128,25 @@ def _with_classes(
             )
     classes = [c for c in dict.fromkeys(named) if c not in config.exclude_classes]
     code = np.array([classes.index(c) if c in classes else -2 for c in named] + [-1], np.int16)
-    label = code[rows.label]
-    keep = np.flatnonzero(label > -2)
+    rows = replace(rows, classes=tuple(classes), label=code[rows.label])
     excluded = finding(
         "CLASSES-EXCLUDED",
         "Images of classes to leave out",
         "{count} of {of} rows are of a class that data.exclude_classes names; they are left out.",
-        [rows.ids[i] for i in np.flatnonzero(label == -2).tolist()],
-        len(label),
+        rows[rows.label == -2].ids,
+        len(rows.ids),
     )
-    return _take(replace(rows, classes=tuple(classes), label=label), keep), keep, (excluded,)
+    keep = np.flatnonzero(rows.label > -2)
+    return rows[keep], place[keep], (excluded,)
 
 
-def _take(rows: Rows, keep: NDArray[np.intp]) -> Rows:
-    kept = keep.tolist()
-    return replace(
-        rows,
-        ids=[rows.ids[i] for i in kept],
-        label=rows.label[keep],
-        split=None if rows.split is None else rows.split[keep],
-        person=None if rows.person is None else [rows.person[i] for i in kept],
-        keys=None if rows.keys is None else [rows.keys[i] for i in kept],
-        attributes={name: a[keep] for name, a in rows.attributes.items()},
-    )
-
-
-def _once(rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.int16], tuple[Finding, ...]]:
-    """Each id's first row, its label (−1 where its rows contradict each other), and findings."""
+def _once(
+    rows: Rows, place: NDArray[np.intp]
+) -> tuple[Rows, NDArray[np.intp], tuple[Finding, ...]]:
+    """Each id's first row, unlabelled where its rows contradict each other; and findings."""
     ids = np.asarray(rows.ids, dtype=np.str_)
     unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    n, labelled = len(ids), rows.label >= 0
+    labelled = rows.label >= 0
     low = np.full(len(unique), np.iinfo(np.int16).max, dtype=np.int16)
     high = np.full(len(unique), -1, dtype=np.int16)
     np.minimum.at(low, inverse[labelled], rows.label[labelled])
@@ -204,9 +174,9 @@ def _once(rows: Rows) -> tuple[NDArray[np.intp], NDArray[np.int16], tuple[Findin
             todo="Look at them and keep the right row.",
         ),
     )
-    if len(unique) == n:
-        return np.arange(n), rows.label.astype(np.int16), findings
-    return first[order], label[order], findings
+    if len(unique) == len(ids):
+        return rows, place, findings
+    return replace(rows[first[order]], label=label[order]), place[first[order]], findings
 
 
 def _attributes(rows: Rows, config: DataConfig) -> tuple[list[Attribute], tuple[Finding, ...]]:
@@ -243,12 +213,7 @@ def _attributes(rows: Rows, config: DataConfig) -> tuple[list[Attribute], tuple[
 def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -> None:
     """Raise where there is nothing to train on, to validate on, or to tell apart.
 
-    Parameters
-    ----------
-    dataset
-        The labels.
-    usable
-        (n,) which images can be read, where that is known.
+    `usable` says of (n,) images which can be read, where that is known.
 
     Raises
     ------
@@ -315,21 +280,7 @@ def join(
 ) -> tuple[NDArray[np.intp], list[str], list[Finding]]:
     """The rows of a label file whose picture is there, those pictures, and what is left over.
 
-    Parameters
-    ----------
-    pictures
-        What lies in the data folder.
-    names
-        (n,) the picture that each row names.
-    where
-        What to call the file in an error.
-    anywhere
-        Whether names may lead out of the data folder.
-
-    Raises
-    ------
-    DataError
-        Where a name leads out of the data folder and may not, or no picture is there.
+    `names` are (n,), `where` is what to call the file; see `Pictures.locate`.
     """
     found = pictures.locate(names, where, anywhere=anywhere)
     rows = np.array([row for row, path in enumerate(found) if path is not None], dtype=np.intp)
@@ -344,8 +295,14 @@ def join(
             "column with --set data.path_column=…)",
         )
     extra = sorted(set(pictures.paths).difference(paths))
-    findings = [without_image(missing, len(names)), without_label(extra, len(pictures.paths))]
-    return rows, paths, findings
+    return rows, paths, left_over(missing, len(names), extra, len(pictures.paths))
+
+
+def left_over(
+    missing: Sequence[str], rows: int, extra: Sequence[str], pictures: int
+) -> list[Finding]:
+    """The findings about rows whose picture is not there, and pictures that no row describes."""
+    return [without_image(missing, rows), without_label(extra, pictures)]
 
 
 def without_image(missing: Sequence[str], of: int) -> Finding:

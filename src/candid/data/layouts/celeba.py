@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, finding, join
+from candid.data.layouts.assembly import Rows, assemble, choose_label, files_of, finding, join
 from candid.data.layouts.pictures import Pictures, folders_in, scan
-from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError, TargetError
-from candid.predictions import Attribute
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
 from candid.tables.delimited import first_lines, read_delimited, read_spaced
 
 _ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
@@ -55,24 +54,17 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     rows, paths, left_over = join(images, bare, file.name)
     kept = table.take(pa.array(rows))
     attributes = {n: _attribute(n, kept[n], rows, file) for n in table.column_names[1:]}
-    target = columns.choose_target(target, attributes, ("Male",))
-    chosen = attributes.pop(target)
-    two = ("Female", "Male") if target == "Male" else None
-    classes, label = columns.as_label(chosen, two)
     keys = [names[i] for i in rows]
     return assemble(
         path,
         "celeba",
         Rows(
             ids=paths,
-            target=target,
-            classes=classes,
-            label=label,
             split=_partition(path, keys),
             person=_by_name(_find(path, _IDENTITY), keys),
-            attributes=attributes,
+            **choose_label(attributes, target, ("Male",)),
         ),
-        lambda keep: FileSource(images.root, [paths[i] for i in keep]),
+        files_of(images.root, paths),
         config,
         [*findings, *left_over],
     )

@@ -12,10 +12,9 @@ import pyarrow as pa
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import without_image, without_label
+from candid.data.layouts.assembly import files_of, left_over
 from candid.data.layouts.pictures import files_in, folders_in, scan
-from candid.data.layouts.table import from_columns
-from candid.data.sources import FileSource
+from candid.data.layouts.table import from_columns, with_split
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
 from candid.tables.delimited import header_of, read_delimited
@@ -42,7 +41,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             todo="name the folder that holds them, or another layout with --layout",
         )
     pictures = scan(Path(config.image_folder or path))
-    tables, paths, missing = [], [], []
+    tables, paths, missing = [], list[str](), list[str]()
     for split, file in files.items():
         table = read_delimited(file, config.encoding)
         names = [word or "" for word in columns.words_of(table["file"])]
@@ -50,9 +49,8 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         kept = [row for row, name in enumerate(found) if name is not None]
         paths += [name for name in found if name is not None]
         missing += [name for name, at in zip(names, found, strict=True) if at is None]
-        words = pa.array([split] * len(kept), pa.string())
-        tables.append(table.drop_columns(["file"]).take(pa.array(kept, pa.int64())))
-        tables[-1] = tables[-1].append_column("split", words)
+        rows = table.drop_columns(["file"]).take(pa.array(kept, pa.int64()))
+        tables.append(with_split(rows, split))
     if not paths:
         raise DataError(
             f"None of the {len(missing):,} pictures that FairFace's label files name is in "
@@ -60,19 +58,22 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             expected="train/1.jpg, … and val/1.jpg, …, in the folder or in one folder in it",
             todo="unpack the pictures there, or name their folder with --image-folder",
         )
-    rows = len(paths) + len(missing)
-    extra = sorted(set(pictures.paths).difference(paths))
     return from_columns(
         path,
         "fairface",
         pa.concat_tables(tables, promote_options="permissive"),
         paths,
-        lambda keep: FileSource(pictures.root, [paths[i] for i in keep]),
+        files_of(pictures.root, paths),
         target,
         config,
         where="FairFace's label files",
         usual=("gender",),
-        findings=[without_image(missing, rows), without_label(extra, len(pictures.paths))],
+        findings=left_over(
+            missing,
+            len(paths) + len(missing),
+            sorted(set(pictures.paths).difference(paths)),
+            len(pictures.paths),
+        ),
     )
 
 

@@ -8,14 +8,19 @@ import numpy as np
 
 from candid.data import splits
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, finding, without_label
-from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
-from candid.data.sources import FileSource
+from candid.data.layouts.assembly import (
+    Rows,
+    assemble,
+    choose_label,
+    files_of,
+    finding,
+    without_label,
+)
+from candid.data.layouts.pictures import folders_in, glance, scan
 from candid.errors import DataError, LayoutError, TargetError
-from candid.predictions import Attribute
-from candid.records import Finding
 from candid.settings import DataConfig
-from candid.tables.columns import as_label, natural
+from candid.tables.attributes import Attribute
+from candid.tables.columns import natural
 
 _TARGET = "class"  # what the label is called
 
@@ -39,25 +44,13 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     pictures = scan(path)
     pictures.refuse_outside()
     by_split = any(f.name.lower() in splits.WORDS for f in folders_in(path))
-    ids: list[str] = []
-    classes: list[str] = []
-    split: list[str] = []
-    unlabelled: list[str] = []
-    for picture in pictures.paths:
-        parts = picture.split("/")
-        part = splits.WORDS.get(parts[0].lower()) if by_split else None
-        depth = 1 if by_split else 0
-        if (by_split and part is None) or len(parts) < depth + 2:
-            unlabelled.append(picture)
-            continue
-        ids.append(picture)
-        classes.append(parts[depth])
-        split.append(part or "")
+    depth = int(by_split)  # of the folder that names the class
+    parts = {p: p.split("/") for p in pictures.paths}
+    split = {p: splits.WORDS.get(parts[p][0].lower(), "") for p in parts if by_split}
+    ids = [p for p, part in parts.items() if len(part) > depth + 1 and (not by_split or split[p])]
     if not ids:
         raise _no_classes(path, by_split, len(pictures.paths))
-    values = tuple(sorted(set(classes), key=natural))
-    index = {name: i for i, name in enumerate(values)}
-    codes = np.array([index[c] for c in classes], dtype=np.int16)
+    values = tuple(sorted({parts[p][depth] for p in ids}, key=natural))
     if target not in (None, _TARGET):
         raise TargetError(
             f"There is no label called {target!r} in {path}: the folders' names are the label.",
@@ -65,34 +58,25 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             + (", …)" if len(values) > 4 else ")"),
             todo="leave --target out, or name a table with such a column instead",
         )
-    named = Attribute(_TARGET, "categorical", values, codes)
-    words, label = as_label(named)
+    index = {name: i for i, name in enumerate(values)}
+    codes = np.array([index[parts[p][depth]] for p in ids], dtype=np.int16)
+    named = {_TARGET: Attribute(_TARGET, "categorical", values, codes)}
     rows = Rows(
         ids=ids,
-        target=named.name,
-        classes=words,
-        label=label,
-        split=np.array(split, dtype="<U10") if by_split else None,
+        split=np.array([split[p] for p in ids], dtype="<U10") if by_split else None,
+        **choose_label(named, _TARGET, ()),
     )
-    findings = [without_label(unlabelled, len(pictures.paths)), _others(pictures)]
-    return assemble(
-        path,
-        "folder",
-        rows,
-        lambda keep: FileSource(path, [ids[i] for i in keep]),
-        config,
-        findings,
-    )
-
-
-def _others(pictures: Pictures) -> Finding:
-    return finding(
+    known = set(ids)
+    unlabelled = [p for p in pictures.paths if p not in known]
+    others = finding(
         "FILES-LEFT-OUT",
         "Files that are no pictures",
         "{count} of {of} files do not end like a picture and were left out.",
         pictures.others,
         len(pictures.others) + len(pictures.paths),
     )
+    findings = [without_label(unlabelled, len(pictures.paths)), others]
+    return assemble(path, "folder", rows, files_of(path, ids), config, findings)
 
 
 def _no_classes(path: Path, by_split: bool, n: int) -> LayoutError | DataError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import posixpath
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -21,16 +20,15 @@ import pyarrow.parquet as pq
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import files_in, folders_in
-from candid.data.layouts.shards import PARQUET, each, is_parquet
-from candid.data.layouts.table import LABELS, from_columns
+from candid.data.layouts.shards import PARQUET, each, is_parquet, refuse_odd, split_of
+from candid.data.layouts.table import LABELS, from_columns, with_split
 from candid.data.sources import ArrowSource, ParquetSource, open_arrow, open_parquet
 from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
 from candid.storage import places
 from candid.storage.files import read_bytes, regular
-from candid.tables.columns import words_of
+from candid.tables.columns import first_usual, words_of
 
-_SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
 _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "bytes")
 
 
@@ -51,18 +49,20 @@ def recognise(path: Path) -> bool:
     """Whether `datasets` saved this folder, or there is Parquet with an image column."""
     if path.is_file():
         return is_parquet(path.name) and _has_images(path)
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+    if _is_saved(path):
         return True
     found = [f for folder in _shard_folders(path) for f in files_in(folder, *PARQUET)[:1]]
     return any(_has_images(f) for f in found[:3])
 
 
+def _is_saved(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
 def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read embedded images; without a target: label, class or target, or the only ClassLabel."""
-    saved = path.is_dir() and bool(
-        (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
-    )
-    return _read(path, _saved_shards(path) if saved else _parquet_shards(path), target, config)
+    shards = _saved_shards(path) if _is_saved(path) else _parquet_shards(path)
+    return _read(path, shards, target, config)
 
 
 def read_shards(
@@ -80,17 +80,21 @@ def _read(path: Path, shards: Sequence[Shard], target: str | None, config: DataC
     features = _features(schema, shards[0].name)
     image = _image_column(schema, features, path)
     table, file, row = _annotations(shards, image, saved)
-    names, table = _names(table, image)
+    names: list[str | None] = [None] * table.num_rows
+    if image in table.column_names:  # the images' own names, which are no annotation
+        names, table = words_of(table[image]), table.drop_columns([image])
     ids = _ids(names, shards, file, row)
     made = ArrowSource if saved else ParquetSource
     files = [shard.name for shard in shards]
     _try_some(made(files, image, file, row), path)
     class_names = {n: tuple(f["names"]) for n, f in features.items() if _is_class_label(f)}
-    only = [*class_names][:1] if len(class_names) == 1 else []
+    only = class_names if len(class_names) == 1 else ()
+    while any(pa.types.is_struct(f.type) for f in table.schema):
+        table = table.flatten()  # one column per field, `attributes.Male`, to be an attribute each
     return from_columns(
         path,
         "huggingface",
-        _flat(table),
+        table,
         ids,
         lambda keep: made(files, image, file[keep], row[keep]),
         target,
@@ -186,15 +190,6 @@ def _refuse_several(path: Path, folders: Sequence[Sequence[str]]) -> None:
         )
 
 
-def split_of(file: PurePath) -> str | None:
-    """The split that a shard's name or folder says, if any."""
-    match = _SHARD.fullmatch(file.stem)
-    for word in (match[1] if match else "", file.parent.name):
-        if word.lower() in splits.WORDS:
-            return splits.WORDS[word.lower()]
-    return None
-
-
 # --- what is in them -----------------------------------------------------------------------------
 
 
@@ -254,12 +249,9 @@ def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], path: 
     images = [f.name for f in schema if _holds_images(f)]
     told = [name for name in images if features.get(name, {}).get("_type") == "Image"]
     images = told or images
-    for word in _IMAGE_WORDS:
-        for name in images:
-            if name.lower() == word:
-                return str(name)
-    if images:
-        return str(images[0])
+    found = first_usual(images, _IMAGE_WORDS) or next(iter(images), None)
+    if found is not None:
+        return found
     raise LayoutError(
         f"No column of {path} holds images (columns: {', '.join(schema.names[:12])}).",
         expected="a column of embedded images, with their bytes",
@@ -271,30 +263,18 @@ def _annotations(
     shards: Sequence[Shard], image: str, saved: bool
 ) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
     """Every column but the images' bytes, with the split; and each row's file and place there."""
-    tables, file, row = [], [], []
     read = each(lambda number: _one(shards[number].name, image, saved), [s.name for s in shards])
-    for index, (shard, table) in enumerate(zip(shards, read, strict=True)):
-        if shard.split is not None:
-            if "split" in table.column_names:
-                table = table.drop_columns(["split"])
-            table = table.append_column(
-                "split", pa.array([shard.split] * table.num_rows, pa.string())
-            )
-        tables.append(table)
-        file.append(np.full(table.num_rows, index, dtype=np.int64))
-        row.append(np.arange(table.num_rows, dtype=np.int64))
-    if len({shard.split is None for shard in shards}) > 1:
-        odd = next(shard.path.name for shard in shards if shard.split is None)
-        raise DataError(
-            f"The name of {odd} does not say its split, and other names do.",
-            expected="names such as train-00000-of-00001.parquet for every file",
-            todo="rename it, or move it away",
-        )
+    sizes = [table.num_rows for table in read]
+    tables = [
+        t if s.split is None else with_split(t, s.split) for s, t in zip(shards, read, strict=True)
+    ]
+    refuse_odd([(s.path.name, s.split) for s in shards], "train-00000-of-00001.parquet", "file")
     try:
         joined = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise _damaged(shards[0].path.parent, f"its files do not fit together: {error}") from error
-    return joined, np.concatenate(file), np.concatenate(row)
+    file = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
+    return joined, file, np.concatenate([np.arange(n, dtype=np.int64) for n in sizes])
 
 
 def _one(file: str, image: str, saved: bool) -> pa.Table:
@@ -334,13 +314,6 @@ def _try_some(source: Source, path: Path) -> None:
     )
 
 
-def _names(table: pa.Table, image: str) -> tuple[list[str | None], pa.Table]:
-    """The images' own names, which are no annotation."""
-    if image not in table.column_names:
-        return [None] * table.num_rows, table
-    return words_of(table[image]), table.drop_columns([image])
-
-
 def _ids(
     names: Sequence[str | None],
     shards: Sequence[Shard],
@@ -353,13 +326,6 @@ def _ids(
         return clean
     stems = [f"{s.path.parent.name}/{s.path.stem}" for s in shards]
     return [f"{stems[f]}#{r}" for f, r in zip(file, row, strict=True)]
-
-
-def _flat(table: pa.Table) -> pa.Table:
-    """Structs as one column per field, `attributes.Male`, so that each can be an attribute."""
-    while any(pa.types.is_struct(f.type) for f in table.schema):
-        table = table.flatten()
-    return table
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -19,13 +19,12 @@ import pyarrow as pa
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, without_image, without_label
+from candid.data.layouts.assembly import Rows, assemble, choose_label, files_of, left_over
 from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
-from candid.data.sources import FileSource
 from candid.errors import DataError, LayoutError
-from candid.predictions import Attribute
 from candid.settings import DataConfig
 from candid.storage.files import read_bytes
+from candid.tables.attributes import Attribute
 from candid.tables.delimited import (
     first_lines,
     header_of,
@@ -74,9 +73,6 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             todo="fetch it again",
         )
     attributes = {name: attribute[kept] for name, attribute in attributes.items()}
-    target = columns.choose_target(target, attributes, ("Male", "gender", "sex"))
-    two = ("Female", "Male") if target == "Male" else None
-    classes, label = columns.as_label(attributes.pop(target), two)
     missing = [f"{person} {number}" for person, number in keys if (person, number) not in faces]
     extra = sorted(set(pictures.paths).difference(paths))
     return assemble(
@@ -84,15 +80,12 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         "lfw",
         Rows(
             ids=paths,
-            target=target,
-            classes=classes,
-            label=label,
             person=[keys[i][0] for i in kept],
-            attributes=attributes,
+            **choose_label(attributes, target, ("Male", "gender", "sex")),
         ),
-        lambda keep: FileSource(path, [paths[i] for i in keep]),
+        files_of(path, paths),
         config,
-        [without_image(missing, len(keys)), without_label(extra, len(pictures.paths))],
+        left_over(missing, len(keys), extra, len(pictures.paths)),
     )
 
 

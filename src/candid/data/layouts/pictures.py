@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -40,10 +40,11 @@ class Pictures:
     outside: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
-    def sort(self) -> None:
-        """Put all in order."""
+    def sort(self) -> Pictures:
+        """All in order."""
         for names in (self.paths, self.outside, self.others):
             names.sort()
+        return self
 
     def refuse_outside(self) -> None:
         """Raise a DataError where a link among the pictures leaves the folder."""
@@ -55,17 +56,9 @@ class Pictures:
     ) -> list[str | None]:
         """The path of the picture that each name means, None where there is none.
 
-        Names may be relative to the folder or to one folder in it, absolute but inside it, with
-        back slashes, or without a suffix.
-
-        Parameters
-        ----------
-        names
-            As written in a label file.
-        where
-            What to call a row of it in an error: "labels.csv".
-        anywhere
-            Whether a name may lead out of the folder, by .. or an absolute path; a link may not.
+        Names, as written in a label file that is called `where`, may be relative to the folder or
+        to one folder in it, absolute but inside it, with back slashes, or without a suffix; with
+        `anywhere` they may lead out of it, by .. or an absolute path, which a link may not.
 
         Raises
         ------
@@ -181,8 +174,7 @@ def scan(root: Path) -> Pictures:
     """
     pictures = Pictures(root)
     _scan(os.fspath(root), "", os.path.realpath(root), pictures, 0)
-    pictures.sort()
-    return pictures
+    return pictures.sort()
 
 
 def scan_named(root: Path, names: Iterable[str]) -> Pictures:
@@ -197,8 +189,7 @@ def scan_named(root: Path, names: Iterable[str]) -> Pictures:
             pictures.outside.append(folder)
         elif os.path.isdir(real):
             _scan(place, f"{folder}/" if folder else "", real_root, pictures, _DEPTH)
-    pictures.sort()
-    return pictures
+    return pictures.sort()
 
 
 def _scan(folder: str, prefix: str, real_root: str, pictures: Pictures, depth: int) -> None:
@@ -207,7 +198,7 @@ def _scan(folder: str, prefix: str, real_root: str, pictures: Pictures, depth: i
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
-                if name.startswith(".") or name == "__MACOSX":
+                if _is_hidden(name):
                     continue
                 if not _is_text(name):  # no table of results could hold it
                     pictures.others.append(prefix + ascii(name))
@@ -238,13 +229,7 @@ def _scan(folder: str, prefix: str, real_root: str, pictures: Pictures, depth: i
 
 
 def _is_text(name: str) -> bool:
-    if name.isascii():
-        return True
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return name.isascii() or not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def is_picture(name: str) -> bool:
@@ -262,7 +247,7 @@ def _glance(folder: str, depth: int) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                if _is_hidden(entry.name):
                     continue
                 if entry.is_dir():
                     inner.append(entry.path)
@@ -277,32 +262,25 @@ def _glance(folder: str, depth: int) -> Iterator[str]:
 
 def folders_in(folder: Path) -> list[Path]:
     """The folders directly in a folder, sorted; hidden ones and those out of reach passed over."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                e.name
-                for e in entries
-                if not e.name.startswith(".") and e.name != "__MACOSX" and e.is_dir()
-            )
-    except OSError:
-        return []
-    return [folder / name for name in names]
+    return _listed(folder, lambda entry: entry.is_dir())
 
 
 def files_in(folder: Path, *suffixes: str) -> list[Path]:
     """The files directly in a folder whose names end so (any case), sorted; hidden ones not."""
+    return _listed(folder, lambda e: e.name.lower().endswith(suffixes) and not e.is_dir())
+
+
+def _listed(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            names = sorted(
-                e.name
-                for e in entries
-                if not e.name.startswith(".")
-                and e.name.lower().endswith(suffixes)
-                and not e.is_dir()
-            )
+            names = sorted(e.name for e in entries if not _is_hidden(e.name) and wanted(e))
     except OSError:
         return []
     return [folder / name for name in names]
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _ancestry(path: str) -> Iterator[str]:

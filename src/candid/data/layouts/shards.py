@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
 from typing import TypeVar
 
+from candid.data import splits
 from candid.errors import DataError, LayoutError
 from candid.storage import places
 
@@ -14,6 +17,7 @@ T = TypeVar("T")
 
 TAR = (".tar",)
 PARQUET = (".parquet", ".pq")
+_SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
 _READERS = 16  # shards on a store whose annotations are read at a time
 
 
@@ -73,6 +77,26 @@ def is_tar(name: str) -> bool:
 def is_parquet(name: str) -> bool:
     """Whether a file's name says so."""
     return name.lower().endswith(PARQUET)
+
+
+def split_of(file: PurePath) -> str | None:
+    """The split that a shard's name or folder says, if any."""
+    match = _SHARD.fullmatch(file.stem)
+    for word in (match[1] if match else "", file.parent.name):
+        if word.lower() in splits.WORDS:
+            return splits.WORDS[word.lower()]
+    return None
+
+
+def refuse_odd(named: Sequence[tuple[str, str | None]], example: str, what: str) -> None:
+    """Raise a DataError where some shards' names say their split and others do not."""
+    if len({split is None for _, split in named}) > 1:
+        odd = next(name for name, split in named if split is None)
+        raise DataError(
+            f"The name of {odd} does not say its split, and other names do.",
+            expected=f"names such as {example} for every {what}",
+            todo="rename it, or move it away",
+        )
 
 
 def each(read: Callable[[int], T], shards: Sequence[str]) -> list[T]:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
-from candid.data.layouts.assembly import Rows, assemble, join
+from candid.data.layouts.assembly import Rows, assemble, files_of, join
 from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
-from candid.data.sources import FileSource
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -51,7 +50,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         "table",
         table.drop_columns([path_column]).take(pa.array(kept)),
         paths,
-        lambda keep: FileSource(root, [paths[i] for i in keep], anywhere=True),
+        files_of(root, paths, anywhere=True),
         target,
         config,
         where=where,
@@ -87,43 +86,18 @@ def from_columns(
 ) -> Dataset:
     """A Dataset from annotation columns: find split, identity and target; the rest are attributes.
 
-    Parameters
-    ----------
-    path, layout
-        For the name.
-    table
-        n rows, without the column of the pictures.
-    ids
-        (n,) the pictures.
-    source
-        Makes the source of some of the rows.
-    target
-        The label's column, or None.
-    config
-        May name the columns for split and identity.
-    where
-        What to call the table in an error.
-    rows
-        (n,) where the rows stand in it, where some were left out.
-    class_names
-        What the numbers of a column stand for.
-    usual
-        Targets to try where none is named.
-    findings
-        What was seen so far.
+    `table` has n rows without the column of the pictures, which `ids` names and `source` makes the
+    source of; `rows` are their places in the file, which is called `where` in an error;
+    `class_names` say what numbers stand for, `usual` which column is the label where none is named.
     """
     split = _split_column(table, config, target, where)
-    person = _special(
-        table, "identity_column", config.identity_column, columns.IDENTITY_COLUMNS, target, where
-    )
+    person = _special(table, config, "identity_column", columns.IDENTITY_COLUMNS, target, where)
     rest = [name for name in table.column_names if name not in (split, person)]
     target = columns.choose_target(target, rest, tuple(usual))
     table, spoilt = repair(table, rest, config.missing)
     named, missing = class_names or {}, config.missing
-    read_columns = {
-        name: columns.read(name, table[name], named.get(name, ()), missing) for name in rest
-    }
-    chosen = read_columns.pop(target)
+    read = {n: columns.read(n, table[n], named.get(n, ()), missing) for n in rest}
+    chosen = read.pop(target)
     if config.class_names:  # by what stands in the table, which for a ClassLabel is its number
         absent = (*missing, "-1") if target in named else missing
         chosen = columns.read_words(target, table[target], absent)
@@ -134,26 +108,26 @@ def from_columns(
             todo="name another target",
         )
     classes, label = columns.as_label(chosen)
-    parts = (
-        splits.read_words(columns.words_of(table[split]), where=where, rows=rows) if split else None
+    words = columns.words_of(table[split]) if split else None
+    made = Rows(
+        ids=ids,
+        target=target,
+        classes=classes,
+        label=label,
+        split=None if words is None else splits.read_words(words, where=where, rows=rows),
+        person=columns.words_of(table[person], missing) if person else None,
+        attributes={n: a for n, a in read.items() if not isinstance(a, str)},
+        left_out={n: why for n, why in read.items() if isinstance(why, str)},
     )
-    return assemble(
-        path,
-        layout,
-        Rows(
-            ids=ids,
-            target=target,
-            classes=classes,
-            label=label,
-            split=parts,
-            person=columns.words_of(table[person], config.missing) if person else None,
-            attributes={n: a for n, a in read_columns.items() if not isinstance(a, str)},
-            left_out={n: why for n, why in read_columns.items() if isinstance(why, str)},
-        ),
-        source,
-        config,
-        (*findings, *(_dates(one, table.num_rows) for one in spoilt)),
-    )
+    dates = [_dates(one, table.num_rows) for one in spoilt]
+    return assemble(path, layout, made, source, config, (*findings, *dates))
+
+
+def with_split(table: pa.Table, split: str) -> pa.Table:
+    """The table with one split for all rows, whatever it said of it before."""
+    if "split" in table.column_names:
+        table = table.drop_columns(["split"])
+    return table.append_column("split", pa.array([split] * table.num_rows, pa.string()))
 
 
 def _dates(spoilt: Spoilt, n: int) -> Finding:
@@ -221,9 +195,7 @@ def _joined(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
         name = _path_column(table, config, str(file))
         paths = [f"{folder}/{p}" if p else None for p in columns.words_of(table[name])]
         table = table.set_column(table.column_names.index(name), name, pa.array(paths, pa.string()))
-        if "split" not in table.column_names:
-            table = table.append_column("split", pa.array([folder] * len(paths), pa.string()))
-        tables.append(table)
+        tables.append(table if "split" in table.column_names else with_split(table, folder))
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
@@ -235,7 +207,7 @@ def _joined(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
 
 
 def _path_column(table: pa.Table, config: DataConfig, where: str) -> str:
-    name = _special(table, "path_column", config.path_column, columns.PATH_COLUMNS, None, where)
+    name = _special(table, config, "path_column", columns.PATH_COLUMNS, None, where)
     if name is None:
         raise LayoutError(
             f"No column of {where} is known to hold paths (columns: "
@@ -250,9 +222,7 @@ def _split_column(
     table: pa.Table, config: DataConfig, target: str | None, where: str
 ) -> str | None:
     """The column with the splits; one that only sounds like it (a number of folds) is not it."""
-    name = _special(
-        table, "split_column", config.split_column, columns.SPLIT_COLUMNS, target, where
-    )
+    name = _special(table, config, "split_column", columns.SPLIT_COLUMNS, target, where)
     if name and (config.split_column or splits.are_words(columns.distinct_words(table[name]))):
         return name
     return None
@@ -260,21 +230,20 @@ def _split_column(
 
 def _special(
     table: pa.Table,
+    config: DataConfig,
     setting: str,
-    named: str,
     usual: tuple[str, ...],
     target: str | None,
     where: str,
 ) -> str | None:
     """The column that a setting names, or else the first of the usual ones but for the target."""
-    names = table.column_names
-    if named:
-        if named not in names:
-            raise ConfigError(
-                f"data.{setting} is {named!r}, which is no column of {where}.",
-                expected="one of the table's columns",
-                todo=did_you_mean(named, names),
-            )
-        return named
-    lower = {name.lower().strip(): name for name in reversed(names)}
-    return next((lower[w] for w in usual if w in lower and lower[w] != target), None)
+    names, named = table.column_names, str(getattr(config, setting))
+    if not named:
+        return columns.first_usual((n for n in names if n != target), usual)
+    if named not in names:
+        raise ConfigError(
+            f"data.{setting} is {named!r}, which is no column of {where}.",
+            expected="one of the table's columns",
+            todo=did_you_mean(named, names),
+        )
+    return named

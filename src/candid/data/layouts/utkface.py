@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, finding
+from candid.data.layouts.assembly import Rows, assemble, choose_label, files_of, finding
 from candid.data.layouts.pictures import glance, scan
-from candid.data.sources import FileSource
 from candid.errors import LayoutError
-from candid.predictions import Attribute
 from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
 
 GENDERS = ("Female", "Male")  # in the order of CelebA's classes, not of UTKFace's codes
 RACES = ("White", "Black", "Asian", "Indian", "Other")
@@ -57,8 +55,6 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         "gender": Attribute("gender", "categorical", GENDERS, (1 - gender).astype(np.int16)),
         "race": Attribute("race", "categorical", RACES, race),
     }
-    target = columns.choose_target(target, attributes, ("gender",))
-    classes, label = columns.as_label(attributes.pop(target))
     ids = [p for p, _ in read_names]
     unread = finding(
         "NAMES-NOT-READ",
@@ -74,13 +70,10 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         "utkface",
         Rows(
             ids=ids,
-            target=target,
-            classes=classes,
-            label=label,
             keys=["_".join(m.groups()) for _, m in read_names],
-            attributes=attributes,
+            **choose_label(attributes, target, ("gender",)),
         ),
-        lambda keep: FileSource(path, [ids[i] for i in keep]),
+        files_of(path, ids),
         config,
         [unread],
     )

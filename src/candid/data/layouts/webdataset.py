@@ -2,14 +2,22 @@
 
 The target is the number in `.cls` (called class), or a value in `.json`; every other value is an
 attribute. A shard's name (`train-000.tar`) or its folder's says the split, or a value `split` does.
+
+Neighbours with one key are one sample: `000017.jpg` beside `000017.json` and `000017.cls` is one
+picture with its annotations (Aizman, Maltby and Breuel 2019, "High performance I/O for large scale
+deep learning"). Of the pictures, only where they lie is kept (`candid.data.tars` reads them).
 """
 
 from __future__ import annotations
 
+import json
+import tarfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,19 +25,19 @@ from numpy.typing import NDArray
 
 from candid.data import splits
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import without_image, without_label
-from candid.data.layouts.huggingface import split_of
-from candid.data.layouts.pictures import files_in, folders_in
-from candid.data.layouts.samples import Sample, samples
-from candid.data.layouts.shards import TAR, each, is_tar
-from candid.data.layouts.table import from_columns
-from candid.data.tars import TarSource
-from candid.errors import DataError, LayoutError
+from candid.data.layouts.assembly import left_over
+from candid.data.layouts.pictures import files_in, folders_in, is_picture
+from candid.data.layouts.shards import TAR, each, is_tar, refuse_odd, split_of
+from candid.data.layouts.table import from_columns, with_split
+from candid.data.tars import Member, TarSource, members
+from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
 from candid.storage import places
-from candid.tables.delimited import from_rows
+from candid.tables.delimited import flat, from_rows
 
 _GLANCE = 8  # members of a shard that are looked at to recognise the layout
+_ANNOTATION = 1 << 20  # bytes of one sample's annotations
+CLASS = "class"  # what the number in a .cls file is called
 
 
 def recognise(path: Path) -> bool:
@@ -60,31 +68,16 @@ def read_shards(
             todo="name the folder that holds them, or another layout with --layout",
         )
     named = {shard: split_of(PurePosixPath(shard)) for shard in shards}
-    if len({split is None for split in named.values()}) > 1:
-        odd = next(shard for shard, split in named.items() if split is None)
-        raise DataError(
-            f"The name of {odd} does not say its split, and other names do.",
-            expected="names such as train-000.tar for every shard",
-            todo="rename it, or move it away",
-        )
+    refuse_odd([*named.items()], "train-000.tar", "shard")
     seen = each(lambda number: _one(shards[number], number, named[shards[number]]), shards)
     return _dataset(path, name, shards, seen, target, config)
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What is in one shard.
+    """One shard: (n,) names of pictures with their (n, 3) shard, offset and size, and n rows.
 
-    Attributes
-    ----------
-    names
-        (n,) of the pictures that are described.
-    places
-        (n, 3) shard, offset and size.
-    table
-        n rows of annotations.
-    bare, without
-        Pictures that nothing describes, and keys without a picture.
+    `bare` are pictures that nothing describes, `without` keys without a picture.
     """
 
     names: list[str]
@@ -106,10 +99,7 @@ def _one(shard: str, number: int, split: str | None) -> _Seen:
         else:
             kept.append(sample)
     table = from_rows([sample.annotations for sample in kept])
-    if split is not None:
-        if "split" in table.column_names:
-            table = table.drop_columns(["split"])
-        table = table.append_column("split", pa.array([split] * len(kept), pa.string()))
+    table = table if split is None else with_split(table, split)
     where = [(number, sample.offset, sample.size) for sample in kept]
     return _Seen(
         [sample.name for sample in kept],
@@ -147,7 +137,7 @@ def _dataset(
         target,
         config,
         where=PurePosixPath(name).name,
-        findings=(without_image(without, n + len(without)), without_label(bare, n + len(bare))),
+        findings=left_over(without, n + len(without), bare, n + len(bare)),
     )
 
 
@@ -198,3 +188,87 @@ def _near_shards(path: Path) -> list[str]:
         return [str(path)] if is_tar(path.name) else []
     inner = [f for f in folders_in(path) if f.name.lower() in splits.WORDS]
     return [str(file) for folder in (path, *inner) for file in files_in(folder, *TAR)]
+
+
+# --- one shard -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Sample:
+    """One picture in a shard: its member's name ("" where there is none), where its bytes lie.
+
+    A value inside a value of its annotations is called `outer.inner`.
+    """
+
+    key: str
+    name: str = ""
+    offset: int = 0
+    size: int = 0
+    annotations: dict[str, Any] = field(default_factory=dict)
+
+
+def samples(shard: str, most: int | None = None) -> Iterator[Sample]:
+    """The samples of a shard in order; at most so many members are read, if that is given.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read, is damaged, or holds annotations that are none.
+    """
+    sample: Sample | None = None
+    with places.opened(shard) as file:
+        try:
+            for member in islice(members(file, "r:", to_the_end=False), most):
+                key, ending = _split_name(member.name)
+                if sample is None or sample.key != key:
+                    if sample is not None:
+                        yield sample
+                    sample = Sample(key)
+                _add(sample, member, ending, shard)
+        except tarfile.ReadError as error:
+            raise _damaged(shard, str(error)) from error
+    if sample is not None:
+        yield sample
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """A member's key and ending: all up to the first dot of its last part, and the rest."""
+    folder, slash, base = name.removeprefix("./").rpartition("/")
+    stem, _, ending = base.partition(".")
+    return folder + slash + stem, ending.lower()
+
+
+def _add(sample: Sample, member: Member, ending: str, shard: str) -> None:
+    if is_picture(f".{ending}"):
+        if not sample.name:
+            sample.name = member.name.removeprefix("./")
+            sample.offset, sample.size = member.offset, member.size
+    elif ending in ("json", "cls"):
+        text = _text(member, shard)
+        if ending == "cls":
+            sample.annotations[CLASS] = text.strip()
+            return
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(shard, f"{member.name} is no JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise _damaged(shard, f"{member.name} holds no object")
+        sample.annotations |= flat(value)
+
+
+def _text(member: Member, shard: str) -> str:
+    try:
+        return member.read(_ANNOTATION).decode()
+    except ImageError as error:
+        raise _damaged(shard, f"{member.name}: {error.what}") from error
+    except UnicodeDecodeError as error:
+        raise _damaged(shard, f"{member.name} is not UTF-8") from error
+
+
+def _damaged(shard: str, reason: str) -> DataError:
+    return DataError(
+        f"Cannot read {shard}: {reason}.",
+        expected="a whole tar file, not compressed, with pictures beside their .json or .cls",
+        todo="fetch or pack it again; unpack .tar.gz to .tar",
+    )

@@ -11,7 +11,7 @@ import pytest
 
 from candid.errors import CandidError, PredictionsError
 from candid.predictions import Attribute, Predictions, read_predictions, write_predictions
-from candid.tables.foreign import read_foreign, written_by_candid
+from candid.predictions.from_table import written_by_candid
 
 pd = pytest.importorskip("pandas")
 
@@ -43,7 +43,7 @@ def write(table, path, **how):
 def read(table, path, **how):
     how.setdefault("label", "gender")
     how.setdefault("prediction", "p_Male")
-    return read_foreign(write(table, path), **how)
+    return Predictions.from_table(write(table, path), **how)
 
 
 def refused(table, path, *words, **how):
@@ -77,7 +77,7 @@ def test_a_plain_table(tmp_path, ending):
     table = truth()
     path = tmp_path / f"preds.{ending}"
     how = {"sep": "\t"} if ending == "tsv" else {}
-    p = read_foreign(
+    p = Predictions.from_table(
         write(table, path, **how),
         label="gender",
         prediction="p_Male",
@@ -98,7 +98,9 @@ def test_a_table_of_a_spreadsheet(csv):
     ages = np.array(["3-9", "10-19", "20-29"])[np.arange(len(table)) % 3]
     spoilt = pd.Series(ages).replace({"3-9": "03-Sep", "10-19": "Oct-19"}).to_numpy()
     csv.write_bytes(table.assign(years=spoilt).to_csv(index=False).encode("utf-16"))
-    p = read_foreign(csv, label="gender", prediction="p_Male", groups=["years"], ids="image")
+    p = Predictions.from_table(
+        csv, label="gender", prediction="p_Male", groups=["years"], ids="image"
+    )
     same(p, table)
     assert p.attributes["years"].values == ("3-9", "10-19", "20-29")
     assert p.attributes["years"].words() == ages.tolist()
@@ -432,7 +434,7 @@ def test_names_that_do_not_exist(csv, tmp_path):
         if path.suffix == ".xlsx":
             path.write_bytes(b"PK")
         with pytest.raises(CandidError):
-            read_foreign(path, label="gender", prediction="p_Male")
+            Predictions.from_table(path, label="gender", prediction="p_Male")
 
 
 @pytest.mark.parametrize(
@@ -451,7 +453,7 @@ def test_names_that_do_not_exist(csv, tmp_path):
 def test_broken_files(csv, content):
     csv.write_bytes(content)
     with pytest.raises(CandidError) as caught:
-        read_foreign(csv, label="gender", prediction="p_Male")
+        Predictions.from_table(csv, label="gender", prediction="p_Male")
     assert caught.value.expected and caught.value.todo
 
 
@@ -468,7 +470,7 @@ def test_forms_of_the_file(csv):
         table.to_csv().encode(),  # with pandas' index
     ):
         csv.write_bytes(form)
-        p = read_foreign(csv, label="gender", prediction="p_Male")
+        p = Predictions.from_table(csv, label="gender", prediction="p_Male")
         same(p, table)
         assert list(p.attributes) == ["race", "age"]
         np.testing.assert_array_equal(p.identity, table["person"])  # a usual name
@@ -510,7 +512,7 @@ def test_a_million_rows(tmp_path):
     path = tmp_path / "p.csv"
     pacsv.write_csv(table, path)
     began = time.process_time()
-    p = read_foreign(path, label="gender", prediction="p_Male", identity="person")
+    p = Predictions.from_table(path, label="gender", prediction="p_Male", identity="person")
     assert time.process_time() - began < 60
     np.testing.assert_allclose(p.probability[:, 1], table["p_Male"], atol=1e-12)
 

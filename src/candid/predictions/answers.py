@@ -1,4 +1,4 @@
-"""What a stranger's label and prediction columns say, in whatever form they say it."""
+"""What the label and prediction columns of a table say, in whatever form they say it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.errors import PredictionsError, did_you_mean
-from candid.tables.labels import MOST_CLASSES, Label, tokens
+from candid.predictions.labels import MOST_CLASSES, Label, tokens
 
 Floats = NDArray[np.float64]
 Scale = Literal["probability", "percent", "logit"]
@@ -85,16 +85,9 @@ def _number(word: str) -> float | None:
 class Answers:
     """What a model said of n images.
 
-    Attributes
-    ----------
-    label
-        The label, with the classes that only the model speaks of.
-    probability
-        (n, classes) float64; rows sum to 1, NaN where the model said nothing.
-    hard
-        Whether they are mere answers.
-    positive
-        The class that a single column of probabilities was taken to be of.
+    `label` has the classes that only the model speaks of, too. `probability` is (n, classes); rows
+    sum to 1, NaN where the model said nothing. `hard` says that they are mere answers, `positive`
+    which class a single column of probabilities was taken to be of.
     """
 
     label: Label
@@ -108,16 +101,8 @@ def read_answers(
 ) -> Answers:
     """The prediction columns of a table, in whatever form they stand there.
 
-    Parameters
-    ----------
-    table
-        n rows.
-    label
-        From `read_label`.
-    chosen
-        The columns: one with answers or with the probability of one class, or one per class.
-    positive, scale
-        As in `read_foreign`.
+    `chosen` are a column with answers or with the probability of one class, or one column per
+    class; `positive` and `scale` as in `Predictions.from_table`.
 
     Raises
     ------
@@ -137,13 +122,13 @@ def read_answers(
         return Answers(label, scores, hard=True)
     for c in cells:
         _must_be_numbers(c, several=len(cells) > 1)
-    if len(cells) == 1:
-        label, which = _positive_class(cells[0].name, label, positive)
-        p = _single(cells[0], scale)
-        scores = np.stack([1 - p, p] if which else [p, 1 - p], axis=1)
-        return Answers(label, scores, positive=which)
-    label, order = _class_columns(cells, label, positive)
-    return Answers(label, _several([cells[i] for i in order], scale))
+    if len(cells) > 1:
+        label, order = _class_columns(cells, label, positive)
+        return Answers(label, _shares([cells[i] for i in order], scale))
+    label, which = _positive_class(cells[0].name, label, positive)
+    p = _shares(cells, scale)[:, 0]
+    scores = np.stack([1 - p, p] if which else [p, 1 - p], axis=1)
+    return Answers(label, scores, positive=which)
 
 
 def _is_hard(cells: _Cells, truth: Label) -> bool:
@@ -237,20 +222,15 @@ def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Labe
         return truth, truth.classes.index(only if which is not None else other)
     if which is None:
         known = " or ".join(repr(c) for c in truth.classes)
+        hint = "1 (or 0)" if truth.two_valued else repr(truth.classes[-1])
         raise PredictionsError(
             f"{positive!r} is no class of the label {truth.name!r}."
             if positive
             else f"Which class {name!r} is a probability of is not clear.",
             expected=f"the probability of {known}",
-            todo=did_you_mean(positive, truth.classes)
-            if positive
-            else f"add --positive {_hint(truth)}",
+            todo=did_you_mean(positive, truth.classes) if positive else f"add --positive {hint}",
         )
     return truth, which
-
-
-def _hint(truth: Label) -> str:
-    return "1 (or 0)" if truth.two_valued else repr(truth.classes[-1])
 
 
 def _specific(name: str, truth: Label) -> str:
@@ -262,13 +242,8 @@ def _specific(name: str, truth: Label) -> str:
     rest = [t for t in said if t not in _GENERIC]
     if rest == tokens(truth.name) or not rest:
         return ""
-    return _as_written(name, rest)
-
-
-def _as_written(name: str, words: list[str]) -> str:
-    """The words in the case in which the name has them."""
-    written = [t for t in re.split(r"[\W_]+", name) if t and t.lower() in words]
-    return " ".join(written)
+    # The words in the case in which the name has them.
+    return " ".join(t for t in re.split(r"[\W_]+", name) if t and t.lower() in rest)
 
 
 def _class_columns(
@@ -292,9 +267,8 @@ def _class_columns(
         )  # fmt: skip
     unmatched = [n for n, i in found.items() if i is None]
     free = [i for i in range(len(truth.classes)) if i not in found.values()]
-    if (
-        len(unmatched) == len(free) == 1
-    ):  # "p_Female" beside "p_Male", where the label is Male: 0, 1
+    # "p_Female" beside "p_Male", where the label is Male: 0, 1
+    if len(unmatched) == len(free) == 1:
         said[unmatched[0]] = truth.classes[free[0]]
     elif not truth.two_valued:
         truth = truth.with_classes([said[n] for n in unmatched])
@@ -313,24 +287,20 @@ def _class_columns(
     return truth, order
 
 
-def _single(cells: _Cells, scale: Scale) -> Floats:
-    value = _scaled(cells, scale)
-    if scale == "logit":
+def _shares(cells: list[_Cells], scale: Scale) -> Floats:
+    """(n, columns) the numbers as probabilities; those of several columns sum to 1."""
+    value = np.stack([_finite(c) for c in cells], axis=1)
+    if scale == "logit" and len(cells) == 1:
         sigmoid: Floats = 1 / (1 + np.exp(-value.clip(-700, 700)))  # exp(710) is no float any more
         return sigmoid
-    _must_be_shares(value, [cells], scale)
-    return np.clip(value, 0.0, 1.0)
-
-
-def _several(cells: list[_Cells], scale: Scale) -> Floats:
-    value = np.stack([_scaled(c, scale) for c in cells], axis=1)
     if scale == "logit":
         raised = np.exp(value - value.max(axis=1, keepdims=True))
         softmax: Floats = raised / raised.sum(axis=1, keepdims=True)
         return softmax
+    value = value / np.array([100 if scale == "percent" or c.percent else 1 for c in cells])
     _must_be_shares(value, cells, scale)
-    total = value.sum(axis=1, keepdims=True)
-    off = abs(total[:, 0] - 1) > _ROUNDING
+    total = value.sum(axis=1, keepdims=True) if len(cells) > 1 else np.ones(1)
+    off = (abs(total - 1) > _ROUNDING).ravel()
     if off.any():
         row = int(np.argmax(off))
         raise PredictionsError(
@@ -344,37 +314,34 @@ def _several(cells: list[_Cells], scale: Scale) -> Floats:
     return shares
 
 
-def _scaled(cells: _Cells, scale: Scale) -> Floats:
-    """The numbers, percents as shares."""
-    value = cells.value
-    if np.isinf(value).any():
-        row = int(np.argmax(np.isinf(value)))
+def _finite(cells: _Cells) -> Floats:
+    infinite = np.isinf(cells.value)
+    if infinite.any():
         raise PredictionsError(
-            f"The prediction {cells.name!r} is infinite in {np.count_nonzero(np.isinf(value)):,} "
-            f"rows, such as row {row + 1}.",
+            f"The prediction {cells.name!r} is infinite in {np.count_nonzero(infinite):,} "
+            f"rows, such as row {int(np.argmax(infinite)) + 1}.",
             expected="finite numbers",
             todo="look for the overflow in what wrote them, or leave the cells empty",
         )
-    return value / 100 if scale == "percent" or cells.percent else value
+    return cells.value
 
 
 def _must_be_shares(value: Floats, cells: list[_Cells], scale: Scale) -> None:
     """Everything from 0 to 1, but for a rounding."""
-    value = value.reshape(len(value), -1)
     with np.errstate(invalid="ignore"):
         bad = (value < -1e-6) | (value > 1 + 1e-6)
     if not bad.any():
         return
     row, column = (int(i) for i in np.argwhere(bad)[0])
     least, most, known = np.nanmin(value), np.nanmax(value), np.count_nonzero(~np.isnan(value))
+    many = np.count_nonzero(bad) > 0.02 * known
+    looks, todo = "", "mend these rows, or name another column with --prediction"
     if scale == "percent":
-        looks, todo = "", "leave --scale percent out, or mend the rows"
-    elif least < 0 and np.count_nonzero(bad) > 0.02 * known:
+        todo = "leave --scale percent out, or mend the rows"
+    elif least < 0 and many:
         looks, todo = " They look like logits.", "add --scale logit, or write probabilities"
-    elif least >= 0 and 2 < most <= 100 and np.count_nonzero(bad) > 0.02 * known:
+    elif least >= 0 and 2 < most <= 100 and many:
         looks, todo = " They look like percents.", "add --scale percent, or write shares of 1"
-    else:
-        looks, todo = "", "mend these rows, or name another column with --prediction"
     raise PredictionsError(
         f"The prediction {cells[column].name!r} lies outside 0 to 1 in {np.count_nonzero(bad):,} "
         f"of {known:,} cells: {value[row, column]:g} in row {row + 1}, "

@@ -1,4 +1,4 @@
-"""What a stranger's label column says, and by which words its classes may be called."""
+"""What a table's label column says, and by which words its classes may be called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.errors import PredictionsError
-from candid.predictions import Attribute
+from candid.tables.attributes import Attribute
 
 MOST_CLASSES = 200
 

@@ -7,7 +7,7 @@ the last of them alone; columns of probabilities and groups are known from the f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.errors import PredictionsError
-from candid.predictions import Attribute, described
+from candid.predictions import described
+from candid.predictions.answers import Answers, read_answers
+from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed
+from candid.predictions.folder import BATCH, Folder
+from candid.predictions.labels import Label, read_label
 from candid.storage.files import regular
-from candid.tables.answers import Answers, Scale, read_answers
-from candid.tables.choosing import ColumnNames, attributes_of, split_column
-from candid.tables.folder import BATCH, Folder
-from candid.tables.labels import Label, read_label
-from candid.tables.own import own_columns, unnamed
+from candid.tables.attributes import Attribute
+from candid.tables.delimited import own_columns
 
 _FIRST = 20_000  # rows that decide what the columns are
 
@@ -36,26 +38,15 @@ def tables_in(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq")))
 
 
-def open_folder(
-    path: Path,
-    *,
-    label: str | None,
-    prediction: Sequence[str] = (),
-    groups: Sequence[str] = (),
-    identity: str | None = None,
-    split: str | None = None,
-    positive: str | None = None,
-    scale: Scale = "probability",
-    most_values: int = 100,
-) -> Folder:
+def open_folder(path: Path, asked: Columns, *, most_values: int = 100) -> Folder:
     """What a folder of Parquet tables holds; its rows are read by `Folder.pieces`.
 
     Parameters
     ----------
     path
         The folder; tables may lie in folders below it.
-    label, prediction, groups, identity, split, positive, scale
-        As in `read_foreign`; not named for files that Candid wrote.
+    asked
+        The columns; not named for files that Candid wrote.
     most_values
         A group may hold so many words.
 
@@ -73,12 +64,15 @@ def open_folder(
         )
     schema, n = _schema(files)
     own = described(schema)
-    if own is not None:
-        return _ours(path, files, n, schema, own, most_values)
-    if label is None or not prediction:
-        raise unnamed(path.name, schema.names)
-    asked = _Asked(label, prediction, groups, identity, split, positive, scale)
-    return _theirs(path, files, n, schema, asked, most_values)
+    if own is None and (asked.label is None or not asked.prediction):
+        raise columns_unnamed(path.name, schema.names)
+    found = (
+        _theirs(path, files, schema, asked, most_values)
+        if own is None
+        else _ours(schema, own, most_values)
+    )
+    words = {a.name: dict[str, int]() for a in found["attributes"]}
+    return Folder(path=path, files=files, n=n, words=words, **found)
 
 
 def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
@@ -96,8 +90,7 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
                 todo="remove it, or write it again",
             ) from error
         rows += footer.num_rows
-        if first is None:
-            first = schema
+        first = schema if first is None else first
         differs = {*first.names} ^ {*schema.names}
         if differs:
             raise PredictionsError(
@@ -106,8 +99,7 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
                 expected="tables with the same columns",
                 todo="put other tables elsewhere",
             )
-        ours = [described(s) for s in (first, schema)]
-        if ours[0] is not None and _core(ours[0]) != _core(ours[1] or {}):
+        if described(first) is not None and _core(first) != _core(schema):
             raise PredictionsError(
                 f"{file.name} has other classes or attributes than {files[0].name}.",
                 expected="predictions of one model",
@@ -120,19 +112,13 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
     return first, rows
 
 
-def _core(about: dict[str, Any]) -> Any:
-    return {name: about.get(name) for name in ("target", "classes", "attributes", "hard")}
+def _core(schema: pa.Schema) -> list[Any]:
+    about = described(schema) or {}
+    return [about.get(name) for name in ("target", "classes", "attributes", "hard")]
 
 
-def _ours(
-    path: Path,
-    files: tuple[Path, ...],
-    n: int,
-    schema: pa.Schema,
-    about: dict[str, Any],
-    most: int,
-) -> Folder:
-    nothing = np.empty(0, np.int16)
+def _ours(schema: pa.Schema, about: dict[str, Any], most: int) -> dict[str, Any]:
+    """What tables of Candid's own hold, as fields of a `Folder`."""
     notes, kept = list[str](), []
     for name, a in about["attributes"].items():
         if a["kind"] == "numeric" or len(a["values"]) > most:
@@ -141,89 +127,67 @@ def _ours(
                 f"{most} of them."
             )
         else:
-            kept.append(Attribute(name, a["kind"], tuple(a["values"]), nothing))
+            kept.append(Attribute(name, a["kind"], tuple(a["values"]), np.empty(0, np.int16)))
     classes = tuple(about["classes"])
-    return Folder(
-        path=path,
-        files=files,
-        n=n,
-        target=about["target"],
-        classes=classes,
-        hard=bool(about.get("hard", False)),
-        attributes=tuple(kept),
-        by_person="identity" in schema.names,
-        notes=tuple(notes),
-        words={a.name: {} for a in kept},
-        _columns={
+    person = "identity" if "identity" in schema.names else None
+    return {
+        "target": about["target"],
+        "classes": classes,
+        "hard": bool(about.get("hard", False)),
+        "attributes": tuple(kept),
+        "by_person": person is not None,
+        "notes": tuple(notes),
+        "_columns": {
             "label": "label",
             "prediction": [f"p_{c}" for c in classes],
-            "person": "identity" if "identity" in schema.names else None,
+            "person": person,
             "split": "split",
             "most": most,
         },
-        _label_words={c: i for i, c in enumerate(classes)},
-    )
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The columns that were named, and what was said about them: see `open_folder`."""
-
-    label: str
-    prediction: Sequence[str]
-    groups: Sequence[str]
-    identity: str | None
-    split: str | None
-    positive: str | None
-    scale: Scale
+        "_label_words": {c: i for i, c in enumerate(classes)},
+    }
 
 
 def _theirs(
-    path: Path, files: tuple[Path, ...], n: int, schema: pa.Schema, asked: _Asked, most: int
-) -> Folder:
+    path: Path, files: Sequence[Path], schema: pa.Schema, asked: Columns, most: int
+) -> dict[str, Any]:
+    """What tables of any model hold, as fields of a `Folder`."""
     names = ColumnNames(schema.names, path.name)
-    label, chosen = names.told(asked.label, list(asked.prediction))
+    label, chosen = names.label_and_prediction(asked)
     first = _first_rows(files)
     said, words = _meaning(files, schema, first, label, chosen, asked)
-    notes: list[str] = []
-    person = names.special(asked.identity, columns.IDENTITY_COLUMNS, "identity", {label, *chosen})
-    if person and asked.identity is None:
-        notes.append(f"People are told apart by {person!r}.")
-    by_split = split_column(first, names, asked.split, {label, *chosen})
-    if by_split is None:
-        notes.append("There is no split column, so every row counts as test.")
-    used = {x for x in (label, *chosen, person, by_split) if x} | own_columns(names.names)
-    found = attributes_of(first, names, asked.groups, used, chosen, said.label, notes)
+    person = names.person(asked.identity, [label, *chosen])
+    split = names.split(first, asked.split, [label, *chosen])
+    if split is None:
+        names.notes.append("There is no split column, so every row counts as test.")
+    used = {x for x in (label, *chosen, person, split) if x} | own_columns(names.names)
+    found = names.attributes(first, asked.groups, used, chosen, said.label)
     kept = [a for a in found.values() if a.kind != "numeric" and len(a.values) <= most]
     out = [a.name for a in found.values() if a not in kept]
     if out:
-        notes.append(
+        names.notes.append(
             f"Left out, because a folder of tables is audited by words alone, at most {most}: "
             f"{', '.join(out)}."
         )
-    return Folder(
-        path=path,
-        files=files,
-        n=n,
-        target=label,
-        classes=said.label.classes,
-        hard=said.hard,
-        attributes=tuple(kept),
-        by_person=person is not None,
-        notes=tuple(notes),
-        words={a.name: {} for a in kept},
-        _columns={
+    return {
+        "target": label,
+        "classes": said.label.classes,
+        "hard": said.hard,
+        "attributes": tuple(kept),
+        "by_person": person is not None,
+        "notes": tuple(names.notes),
+        "_columns": {
             "label": label,
             "prediction": chosen,
             "person": person,
-            "split": by_split,
+            "split": split,
             "positive": asked.positive,
-            "scale": asked.scale,
+            "scale": asked.scale or "probability",
             "most": most,
         },
-        _said=said,
-        _label_words=words,
-    )
+        "_said": said,
+        "_label_words": words,
+    }
 
 
 def _meaning(
@@ -232,20 +196,21 @@ def _meaning(
     first: pa.Table,
     label: str,
     chosen: list[str],
-    asked: _Asked,
+    asked: Columns,
 ) -> tuple[Answers, dict[str, int]]:
     """What the prediction's columns say, and each word of the label as a class."""
     answers = len(chosen) == 1 and not pa.types.is_floating(schema.field(chosen[0]).type)
     looked_up = _distinct(files, [label, *chosen] if answers else [label])
-    read = read_label(looked_up, label)
-    said = read_answers(
-        looked_up if answers else first,
-        read if answers else _coded(read, looked_up[label], first[label]),
-        chosen,
-        asked.positive,
-        asked.scale,
-    )
-    whole = said.label if answers else _as(read, said.label.classes)
+    whole = read_label(looked_up, label)
+    place = _places(whole, looked_up[label])
+    table, read = looked_up, whole
+    if not answers:
+        table, read = first, replace(whole, code=_codes(place, first[label]))
+    said = read_answers(table, read, chosen, asked.positive, asked.scale or "probability")
+    if answers:
+        whole = said.label
+    elif said.label.classes != whole.classes:  # the predictions brought classes with them
+        whole = whole.with_classes(said.label.classes)
     return said, _places(whole, looked_up[label])
 
 
@@ -276,19 +241,11 @@ def _distinct(files: Sequence[Path], names: list[str]) -> pa.Table:
 
 def _places(label: Label, column: Any) -> dict[str, int]:
     """Each word's class; `column` holds the rows that `label` has the codes of."""
+    words = columns.words_of(column)
+    return {w: int(k) for w, k in zip(words, label.code, strict=True) if w is not None}
+
+
+def _codes(place: dict[str, int], column: Any) -> NDArray[np.int16]:
+    """Each row's class."""
     codes, words = columns.coded(column)
-    said = [words[c] if c >= 0 else None for c in codes]
-    return {w: int(k) for w, k in zip(said, label.code, strict=True) if w is not None}
-
-
-def _coded(read: Label, looked_up: Any, column: Any) -> Label:
-    """The label of other rows, whose words were all looked up."""
-    place = _places(read, looked_up)
-    codes, words = columns.coded(column)
-    index = np.array([-1 if w is None else place[w] for w in words] + [-1], dtype=np.int16)
-    return replace(read, code=index[codes])
-
-
-def _as(read: Label, classes: tuple[str, ...]) -> Label:
-    """The label with the classes that the predictions brought with them."""
-    return read if read.classes == classes else read.with_classes(classes)
+    return np.array([-1 if w is None else place[w] for w in words] + [-1], dtype=np.int16)[codes]

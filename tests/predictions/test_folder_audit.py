@@ -16,10 +16,10 @@ from candid.auditing.audit import audit
 from candid.auditing.tally import CELLS, MOST_PEOPLE, Batch, Tally, hash_people, people_behind
 from candid.errors import PredictionsError
 from candid.predictions import write_predictions
+from candid.predictions.choosing import Columns
+from candid.predictions.opening import open_folder, tables_in
 from candid.settings import AuditConfig
-from candid.stages.auditing import Columns
 from candid.stages.summing import audit_folder
-from candid.tables.opening import open_folder, tables_in
 from commands import call
 
 SHARES = {"hat": 0.2, "smile": 0.5, "rare": 0.03}
@@ -366,7 +366,7 @@ def test_a_run_folder_is_no_folder_of_tables(tmp_path):
     (tmp_path / "config.toml").write_text("")
     assert tables_in(tmp_path) == ()
     with pytest.raises(Exception, match="no Parquet file"):
-        open_folder(tmp_path, label="a", prediction=("b",))
+        open_folder(tmp_path, Columns(label="a", prediction=("b",)))
 
 
 def test_labels_that_are_the_models_own_answers_are_refused(tmp_path):

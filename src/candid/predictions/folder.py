@@ -1,6 +1,6 @@
 """A folder of Parquet tables that together hold predictions, read batch by batch.
 
-The columns mean what they mean in one table (`candid.tables.foreign`). What a word stands for is
+The columns mean what they mean in one table (`Predictions.from_table`). What a word stands for is
 decided before the rows are read: the label's words, and a model's answers, are looked up in all
 tables first, columns of probabilities and groups in the first rows. Memory does not grow with the
 rows.
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.errors import PredictionsError
-from candid.predictions import Attribute
+from candid.predictions.answers import Answers, read_answers
+from candid.predictions.choosing import refuse_answers
 from candid.records import SPLITS
-from candid.tables.answers import Answers, read_answers
-from candid.tables.own import refuse_answers
+from candid.tables.attributes import Attribute
 
 BATCH = 1 << 17  # rows
 
@@ -118,7 +118,7 @@ class Folder:
                         ) from error
 
     def refuse_answers(self, n: int, wrong: int) -> None:
-        """As `candid.tables.own.refuse_answers` does, of a stranger's tables."""
+        """As `candid.predictions.choosing.refuse_answers` does, of a stranger's tables."""
         if self._said is not None:
             refuse_answers(self.target, self._columns["prediction"], n, wrong)
 

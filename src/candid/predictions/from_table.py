@@ -1,17 +1,11 @@
-"""Anyone's predictions: a table from another model, read as Predictions.
-
-Nobody's table looks like ours. Here it is decided which column says what, and in what form: the
-label as words or 0 and 1, the prediction as the probability of one class, as one probability per
-class, or as an answer alone. What can be understood in one way only is taken; what could
-mean two things, or nothing possible, is an error that says what to do. What was assumed, and which
-rows were left out, stands in `provenance["notes"]`.
-"""
+"""Anybody's table as predictions; see `Predictions.from_table`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +15,13 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, described
+from candid.predictions.answers import Answers, read_answers
+from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed, refuse_answers
+from candid.predictions.labels import read_label
 from candid.records import SPLITS
 from candid.storage.files import regular
-from candid.tables.answers import Answers, Scale, read_answers
-from candid.tables.choosing import ColumnNames, attributes_of, split_column
-from candid.tables.delimited import read_table
-from candid.tables.labels import read_label
-from candid.tables.own import own_columns, refuse_answers, unnamed
+from candid.table import arrow_table
+from candid.tables.delimited import own_columns, read_table
 from candid.tables.spreadsheet import repair
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
@@ -52,78 +46,32 @@ def must_name_columns(path: Path) -> ConfigError:
     DataError
         Where it cannot be read as a table.
     """
-    return unnamed(path.name, _read(path).column_names)
+    return columns_unnamed(path.name, _read(path).column_names)
 
 
-def read_foreign(
-    path: Path,
-    *,
-    label: str,
-    prediction: str | Sequence[str],
-    groups: Sequence[str] = (),
-    identity: str | None = None,
-    split: str | None = None,
-    ids: str | None = None,
-    positive: str | None = None,
-    scale: Scale = "probability",
-) -> Predictions:
-    """Read a table (CSV, TSV or Parquet) with the predictions of any model.
-
-    Parameters
-    ----------
-    path
-        The table, one row per image. A row without a prediction is left out, and a note says so;
-        one without a label stays, unlabelled.
-    label
-        The column with what was annotated: words, or 0 and 1 (no and yes, false and true).
-    prediction
-        The column with the probability of one of two classes; or the columns with the probability
-        of each class ("p_Female", "p_Male", or a pattern such as "p_*"); or a column with the
-        answer alone. Where there are answers only, `hard` is set on the result.
-    groups
-        Columns to audit, names or patterns. None named: every other column that holds few words
-        or numbers.
-    identity
-        The column that says who is in the image. None: a column with a usual name ("identity",
-        "person_id"), or nobody knows.
-    split
-        The column that says train, validation or test. None: a column with a usual name and these
-        words, or else every row counts as test.
-    ids
-        The column that names the images. None: a column with a usual name ("id", "path", "image"),
-        or else the rows are numbered.
-    positive
-        The class that a single probability is of, where the column's name does not say it.
-    scale
-        "probability" from 0 to 1, "percent" from 0 to 100, or "logit": what goes into a sigmoid
-        (one column) or a softmax (one per class).
-
-    Raises
-    ------
-    DataError
-        Where the file cannot be read as a table.
-    PredictionsError
-        Where a column is missing, or holds what cannot be or could mean two things.
-    """
-    table = _read(Path(path))
-    names = ColumnNames(table.column_names, Path(path).name)
-    label, chosen = names.told(label, _listed(prediction))
+def predictions_from(table: Any, asked: Columns) -> Predictions:
+    """Read a file or a data frame; see `Predictions.from_table`."""
+    is_file = isinstance(table, str | Path)
+    where = Path(table).name if is_file else "the table"
+    table = _read(Path(table)) if is_file else arrow_table(table)
+    names = ColumnNames(table.column_names, where)
+    label, chosen = names.label_and_prediction(asked)
     table, spoilt = repair(table, [n for n in names.names if n not in (label, *chosen)])
-    said = read_answers(table, read_label(table, label), chosen, positive, scale)
+    scale = asked.scale or "probability"
+    said = read_answers(table, read_label(table, label), chosen, asked.positive, scale)
 
-    notes = [
+    notes = names.notes
+    notes += [
         f"{one} in {one.rows:,} rows: a spreadsheet takes ranges for dates; they were "
         f"{'read as the ranges' if one.certain else 'left as they are'}."
         for one in spoilt
     ]
-    person = names.special(identity, columns.IDENTITY_COLUMNS, "identity", {label, *chosen})
-    if person and identity is None:
-        notes.append(f"People are told apart by {person!r}.")
-    split = split_column(table, names, split, {label, *chosen})
-    key = names.special(ids, _IDS, "id", {label, *chosen, person})
+    person = names.person(asked.identity, [label, *chosen])
+    split = names.split(table, asked.split, [label, *chosen])
+    key = names.special(asked.ids, _IDS, "id", [label, *chosen, person])
     used = {n for n in (label, *chosen, person, split, key) if n} | own_columns(names.names)
-    attributes = attributes_of(table, names, groups, used, chosen, said.label, notes)
-    whole = Predictions(
+    attributes = names.attributes(table, asked.groups, used, chosen, said.label)
+    found = Predictions(
         target=label,
         classes=said.label.classes,
         ids=_ids(table, key, notes),
@@ -134,14 +82,12 @@ def read_foreign(
         attributes=attributes,
         hard=said.hard,
     )
-    found = _usable(_without_duplicates(whole, key, notes), chosen, notes)
+    found = _usable(_without_duplicates(found, key, notes), chosen, notes)
     rows = found[np.flatnonzero(found.label >= 0)]
     refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.prediction != rows.label)))
-    _doubts(found, said, chosen[0], notes)
-    about = {"data": Path(path).name, "source": "a table of another model's predictions"}
-    if notes:
-        about["notes"] = " ".join(notes)
-    return replace(found, provenance=about)
+    notes += _doubts(found, said, chosen[0])
+    about = {"data": where, "source": "a table of another model's predictions"}
+    return replace(found, provenance=about | ({"notes": " ".join(notes)} if notes else {}))
 
 
 # --- columns -------------------------------------------------------------------------------------
@@ -155,10 +101,6 @@ def _read(path: Path) -> pa.Table:
             todo="save the predictions as CSV, TSV or Parquet",
         )
     return read_table(path)
-
-
-def _listed(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
@@ -190,8 +132,7 @@ def _ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_
         notes.append("No column names the images, so the rows are numbered.")
         return np.array(numbered)
     words = columns.words_of(table[name])
-    empty = sum(w is None for w in words)
-    if empty:
+    if empty := words.count(None):
         notes.append(f"{empty:,} rows have no {name!r}; they go by their number.")
     return np.array([w or row for w, row in zip(words, numbered, strict=True)])
 
@@ -206,12 +147,10 @@ def _without_duplicates(p: Predictions, key: str | None, notes: list[str]) -> Pr
         return p
     to = first[inverse]
     parts = [p.label, p.split, *p.probability.T, *(a.data for a in p.attributes.values())]
-    if p.identity is not None:
-        parts.append(p.identity)
+    parts += [] if p.identity is None else [p.identity]
     differs = np.zeros(len(p), np.bool_)
-    for part in parts:
-        missing = np.isnan(part) if part.dtype.kind == "f" else np.zeros(len(p), np.bool_)
-        differs |= (part != part[to]) & ~(missing & missing[to])
+    for part in parts:  # what is not equal to itself is missing
+        differs |= (part != part[to]) & ((part == part) | (part[to] == part[to]))
     if differs.any():
         row = int(np.argmax(differs))
         raise PredictionsError(
@@ -245,10 +184,10 @@ def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
     return p
 
 
-def _doubts(p: Predictions, said: Answers, column: str, notes: list[str]) -> None:
-    """Remark on probabilities that are possible and hardly meant so."""
+def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:
+    """Remarks on probabilities that are possible and hardly meant so."""
     if p.hard:
-        notes.append(
+        yield (
             "There are answers and no probabilities, so areas under curves, losses and calibration "
             "are undefined."
         )
@@ -257,14 +196,14 @@ def _doubts(p: Predictions, said: Answers, column: str, notes: list[str]) -> Non
     mine = p.label == said.positive
     other = (p.label >= 0) & ~mine
     score, name = p.probability[:, said.positive], p.classes[said.positive]
-    notes.append(f"{column!r} was taken for the probability of {name!r}.")
+    yield f"{column!r} was taken for the probability of {name!r}."
     if min(np.count_nonzero(mine), np.count_nonzero(other)) < _LEAST_TO_DOUBT:
         return
     high, low = float(score[mine].mean()), float(score[other].mean())
     if high < low:
-        notes.append(
+        yield (
             f"It is {high:.2f} on average where the label says {name!r} and {low:.2f} elsewhere: "
             "it may be the probability of the other class."
         )
     elif score.min() >= 0.5:
-        notes.append("It is never below 0.5: it may be the confidence in the answer.")
+        yield "It is never below 0.5: it may be the confidence in the answer."

@@ -6,10 +6,9 @@ machine without torch.
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,122 +20,36 @@ from numpy.typing import NDArray
 from candid.errors import PredictionsError
 from candid.records import SPLITS
 from candid.storage.files import atomic, regular
+from candid.table import Attribute, Table, binned, per_image_values
+from candid.tables.attributes import Kind
 
-METADATA_KEY = b"candid"
+__all__ = [
+    "Attribute",
+    "Predictions",
+    "binned",
+    "described",
+    "read_predictions",
+    "require_evaluable",
+    "require_probabilities",
+    "write_predictions",
+]
+
+_KEY = b"candid"
 _SUM_TOLERANCE = 1e-3  # of a row of probabilities
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of another shape
 
 
 @dataclass(frozen=True, eq=False)
-class Attribute:
-    """Any annotation other than the label, for n images.
+class Predictions(Table):
+    """What a model says about the n images of a table, whose fields are described there.
 
     Attributes
     ----------
-    name
-        The data's own word.
-    kind
-        "binary" and "categorical" hold codes into `values`, "numeric" holds the numbers.
-    values
-        The words that codes stand for; a binary attribute's are ("no", "yes"), in this order,
-        unless the data has words of its own. Empty for numeric.
-    data
-        (n,) int16 codes with -1 where missing, or float64 with NaN where missing.
-    """
-
-    name: str
-    kind: Literal["binary", "categorical", "numeric"]
-    values: tuple[str, ...]
-    data: NDArray[Any]
-
-    def __getitem__(self, rows: NDArray[Any]) -> Attribute:
-        """The same attribute for some of the rows."""
-        return replace(self, data=self.data[rows])
-
-    def words(self) -> list[str | None]:
-        """Each image's value as a word, None where missing; numbers in full."""
-        if self.kind == "numeric":
-            return [None if np.isnan(x) else repr(float(x)) for x in self.data]
-        return [self.values[code] if code >= 0 else None for code in self.data]
-
-
-def binned(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
-    """A numeric attribute cut at the quartiles of some rows; others as they are.
-
-    A bin holds its lower edge and not its upper one; whole numbers are named by what a bin holds
-    ("20 to 34"), others by their edges in three digits, or as many as tell the edges apart.
-    Numbers with at most four values keep a bin for each.
-    """
-    if attribute.kind != "numeric":
-        return attribute
-    everything = attribute.data[~np.isnan(attribute.data)]
-    known = attribute.data[rows]
-    known = known[~np.isnan(known)] if np.any(~np.isnan(known)) else everything
-    distinct = np.unique(everything)
-    if len(distinct) <= 4:
-        edges, names = distinct[1:], [f"{x:g}" for x in distinct]
-    else:
-        whole = bool(np.all(everything == np.rint(everything)))
-        edges = np.quantile(known, [0.25, 0.5, 0.75])
-        edges = np.unique(np.ceil(edges) if whole else edges)
-        # Where a value is so common that it is a quartile and the least, no bin lies below it.
-        edges = edges[edges > known.min()] if edges[-1] > known.min() else distinct[1:2]
-        names = _bin_names(edges, whole=whole)
-    codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)
-    codes[np.isnan(attribute.data)] = -1
-    return Attribute(attribute.name, "categorical", tuple(names), codes)
-
-
-def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
-    if whole:
-        starts = np.ceil(edges)
-        middle = [
-            f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}" for a, b in itertools.pairwise(starts)
-        ]
-        return [f"up to {starts[0] - 1:g}", *middle, f"{starts[-1]:g} and above"]
-    words = _short(edges)
-    middle = [f"{a} to {b}" for a, b in itertools.pairwise(words)]
-    return [f"below {words[0]}", *middle, f"{words[-1]} and above"]
-
-
-def _short(edges: NDArray[np.float64]) -> list[str]:
-    """Different numbers as different words, in as few digits as tell them apart, but three.
-
-    Digits before the point are kept: 1234.5 is 1234, and not 1.23e+03.
-    """
-    before = max(len(f"{abs(x):.0f}") for x in edges)
-    for digits in range(max(3, min(before, 6)), 18):
-        words = [f"{x:.{digits}g}" for x in edges]
-        if len(set(words)) == len(words):
-            break
-    return words
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """What a model says about n images.
-
-    Attributes
-    ----------
-    target
-        The name of the label: "Male".
-    classes
-        The label's values, in the order of the columns of `probability`.
-    ids
-        (n,) str, one per image, unique.
-    split
-        (n,) str: "train", "validation" or "test".
-    label
-        (n,) int16 index into `classes`; -1 where nobody annotated the image.
     probability
         (n, classes) float64; rows sum to 1. Calibrated with `temperature`: raising to that power
         and normalising gives the probabilities before calibration.
     temperature
         1.0 where the probabilities were never calibrated.
-    identity
-        (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
-    attributes
-        By name.
     provenance
         Where the file came from; free text by key.
     hard
@@ -144,38 +57,127 @@ class Predictions:
         and what needs degrees (areas under curves, losses, calibration) is undefined.
     """
 
-    target: str
-    classes: tuple[str, ...]
-    ids: NDArray[np.str_]
-    split: NDArray[np.str_]
-    label: NDArray[np.int16]
+    PER_IMAGE = (*Table.PER_IMAGE, "probability")
+
     probability: NDArray[np.float64]
     temperature: float = 1.0
-    identity: NDArray[np.int64] | None = None
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     hard: bool = False
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, rows: NDArray[Any]) -> Predictions:
-        """The same model's predictions for some of the rows (a mask or indices)."""
-        return replace(
-            self,
-            ids=self.ids[rows],
-            split=self.split[rows],
-            label=self.label[rows],
-            probability=self.probability[rows],
-            identity=None if self.identity is None else self.identity[rows],
-            attributes={name: a[rows] for name, a in self.attributes.items()},
-        )
 
     @property
     def prediction(self) -> NDArray[np.intp]:
         """(n,) index of the most probable class; the first of equals."""
         best: NDArray[np.intp] = np.argmax(self.probability, axis=1)
         return best
+
+    @classmethod
+    def from_arrays(  # type: ignore[override]
+        cls,
+        y_true: Any,
+        y_prob: Any,
+        *,
+        groups: Any = None,
+        person: Any = None,
+        classes: Sequence[Any] | None = None,
+        ids: Any = None,
+        split: Any = None,
+        target: str = "label",
+    ) -> Predictions:
+        """Any model's predictions, from arrays, lists or a data frame's columns.
+
+        Parameters
+        ----------
+        y_true
+            (n,) the labels: words, numbers or booleans.
+        y_prob
+            (n,) the probability of the second class, or (n, classes) one per class.
+        groups
+            What to audit by: a data frame, a mapping of names to (n,) values, or one column.
+        person
+            (n,) who is in the image; without it every image counts as another person.
+        classes
+            The label's values in the order of the columns of `y_prob`; None: those that occur,
+            sorted, as scikit-learn orders them.
+        ids
+            (n,) names of the images, each once; None: they are numbered.
+        split
+            (n,) train, validation or test; None: all are test.
+        target
+            What the label is called.
+
+        Raises
+        ------
+        DataError, PredictionsError
+            Where values are missing or impossible, or shapes do not fit each other.
+        """
+        from candid.predictions.arrays import probabilities_of
+
+        values = per_image_values(y_true, target, classes, groups, person, ids, split)
+        probability = probabilities_of(y_prob, len(values["ids"]), values["classes"])
+        todo = "pass what the model says, one row per image"
+        return _possible(cls(**values, probability=probability), "", todo)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        *,
+        label: str,
+        prediction: str | Sequence[str],
+        groups: Sequence[str] = (),
+        identity: str | None = None,
+        split: str | None = None,
+        ids: str | None = None,
+        positive: str | None = None,
+        scale: Literal["probability", "percent", "logit"] = "probability",
+    ) -> Predictions:
+        """Any model's predictions, from a table with a row per image.
+
+        What can be understood in one way only is taken; what could mean two things, or nothing
+        possible, is an error that says what to do. What was assumed, and which rows were left out,
+        stands in `provenance["notes"]`.
+
+        Parameters
+        ----------
+        table
+            A CSV, TSV or Parquet file, or a data frame. A row without a prediction is left out, and
+            a note says so; one without a label stays, unlabelled.
+        label
+            The column with what was annotated: words, or 0 and 1 (no and yes, false and true).
+        prediction
+            The column with the probability of one of two classes; or the columns with the
+            probability of each class ("p_Female", "p_Male", or a pattern such as "p_*"); or a
+            column with the answer alone. Where there are answers only, `hard` is set on the result.
+        groups
+            Columns to audit, names or patterns. None named: every other column that holds few words
+            or numbers.
+        identity
+            Who is in the image. None: a column with a usual name ("person_id"), or nobody knows.
+        split
+            The column that says train, validation or test. None: a column with a usual name and
+            these words, or else every row counts as test.
+        ids
+            The column that names the images. None: a column with a usual name ("id", "path",
+            "image"), or else the rows are numbered.
+        positive
+            The class that a single probability is of, where the column's name does not say it.
+        scale
+            "probability" from 0 to 1, "percent" from 0 to 100, or "logit": what goes into a sigmoid
+            (one column) or a softmax (one per class).
+
+        Raises
+        ------
+        DataError
+            Where the file cannot be read as a table.
+        PredictionsError
+            Where a column is missing, or holds what cannot be or could mean two things.
+        """
+        from candid.predictions.choosing import Columns
+        from candid.predictions.from_table import predictions_from
+
+        chosen = (prediction,) if isinstance(prediction, str) else tuple(prediction)
+        columns = Columns(label, chosen, tuple(groups), identity, split, ids, positive, scale)
+        return predictions_from(table, columns)
 
 
 def require_probabilities(predictions: Predictions) -> None:
@@ -237,7 +239,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         "provenance": dict(predictions.provenance),
         "hard": predictions.hard,
     }
-    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
+    table = table.replace_schema_metadata({_KEY: json.dumps(metadata)})
     with atomic(path) as part:
         pq.write_table(table, part, compression="zstd")
 
@@ -247,7 +249,7 @@ def described(schema: pa.Schema) -> dict[str, Any] | None:
 
     The tables of `candid predict`, which hold no labels to judge by, are none.
     """
-    about: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    about: dict[str, Any] = json.loads((schema.metadata or {}).get(_KEY, b"{}"))
     return about if "attributes" in about else None
 
 
@@ -290,12 +292,16 @@ def read_predictions(path: Path) -> Predictions:
         Where the file is missing, is not Parquet, was not written by Candid, or holds values that
         cannot be.
     """
-    predictions = _read(path)
+    todo = "write the file again; name --label and --prediction for another model's table"
+    return _possible(_read(path), f"{path}: ", todo)
+
+
+def _possible(predictions: Predictions, where: str, todo: str) -> Predictions:
+    """The predictions, where nothing in them is impossible."""
     if wrong := _impossible(predictions):
+        what = f"{where}{wrong[0]}"
         raise PredictionsError(
-            f"{path}: {wrong[0]}",
-            expected=wrong[1],
-            todo="write the file again; name --label and --prediction for another model's table",
+            what[0].upper() + what[1:] if not where else what, expected=wrong[1], todo=todo
         )
     return predictions
 
@@ -332,7 +338,7 @@ def _impossible(p: Predictions) -> tuple[str, str] | None:
 def _read(path: Path) -> Predictions:
     try:
         table = pq.read_table(regular(path))
-        metadata = json.loads(table.schema.metadata[METADATA_KEY])
+        metadata = json.loads(table.schema.metadata[_KEY])
         classes = tuple(metadata["classes"])
         return Predictions(
             target=metadata["target"],
@@ -340,8 +346,8 @@ def _read(path: Path) -> Predictions:
             ids=_strings(table, "id"),
             split=_strings(table, "split"),
             label=_codes(table, "label", classes),
-            probability=np.column_stack(
-                [table[f"p_{name}"].to_numpy().astype(np.float64) for name in classes]
+            probability=np.column_stack([table[f"p_{c}"].to_numpy() for c in classes]).astype(
+                np.float64
             ),
             temperature=float(metadata["temperature"]),
             identity=(
@@ -369,20 +375,12 @@ def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
 
 
 def _codes(table: pa.Table, name: str, values: tuple[str, ...]) -> NDArray[np.int16]:
-    code = {word: i for i, word in enumerate(values)}
-    return np.asarray(
-        [-1 if w is None else code[w] for w in table[name].to_pylist()], dtype=np.int16
-    )
+    code: dict[str | None, int] = {None: -1} | {word: i for i, word in enumerate(values)}
+    return np.asarray([code[w] for w in table[name].to_pylist()], dtype=np.int16)
 
 
-def _attribute(
-    table: pa.Table,
-    name: str,
-    kind: Literal["binary", "categorical", "numeric"],
-    values: tuple[str, ...],
-) -> Attribute:
-    if kind == "numeric":
-        data: NDArray[Any] = table[name].fill_null(float("nan")).to_numpy().astype(np.float64)
-    else:
-        data = _codes(table, name, values)
-    return Attribute(name, kind, values, data)
+def _attribute(table: pa.Table, name: str, kind: Kind, values: tuple[str, ...]) -> Attribute:
+    if kind != "numeric":
+        return Attribute(name, kind, values, _codes(table, name, values))
+    numbers = table[name].fill_null(float("nan")).to_numpy().astype(np.float64)
+    return Attribute(name, kind, values, numbers)

@@ -1,0 +1,214 @@
+"""Which columns of a table of any model's predictions hold what.
+
+A column is named, as it stands in the file or by a pattern, or it is known by a usual name; without
+names, every column with few words or numbers is a group.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+import candid.tables.columns as columns
+from candid.errors import ConfigError, PredictionsError, did_you_mean
+from candid.predictions.answers import Scale, is_like_a_prediction
+from candid.predictions.labels import Label
+from candid.tables.attributes import Attribute
+from candid.tables.delimited import own_columns
+
+_LEAST_TO_REFUSE = 100  # rows: by chance a very good model is right about fewer
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that somebody names, and what is said of them; see `Predictions.from_table`."""
+
+    label: str | None = None
+    prediction: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    identity: str | None = None
+    split: str | None = None
+    ids: str | None = None
+    positive: str | None = None
+    scale: Scale | None = None
+
+    def named(self) -> bool:
+        """Whether any column is named."""
+        return self != Columns()
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """A table's columns, by the names that are asked for; `notes` says what was assumed."""
+
+    names: list[str]
+    where: str
+    notes: list[str] = field(default_factory=list)
+
+    def one(self, name: str, role: str) -> str:
+        """The column called so, as it stands in the file."""
+        if name in self.names:
+            return name
+        raise PredictionsError(
+            f"{self.where} has no column called {name!r} for the {role}.",
+            expected=f"one of its {len(self.names)} columns",
+            todo=did_you_mean(name, self.names),
+        )
+
+    def expand(self, wanted: Sequence[str], role: str) -> list[str]:
+        """Names and patterns as names, each once, patterns in the file's order."""
+        found: list[str] = []
+        for name in wanted:
+            matching = [n for n in self.names if fnmatch.fnmatchcase(n, name)]
+            if name in self.names or not any(c in name for c in "*?["):
+                matching = [self.one(name, role)]
+            elif not matching:
+                raise PredictionsError(
+                    f"No column of {self.where} fits the pattern {name!r} for the {role}.",
+                    expected="the beginning of some columns' names and a star",
+                    todo=did_you_mean(name.strip("*"), self.names),
+                )
+            found += matching
+        if not found:
+            raise PredictionsError(
+                f"No {role} is named.",
+                expected="the name of a column",
+                todo=f"name one with --{role}; " + did_you_mean(role, self.names),
+            )
+        return list(dict.fromkeys(found))
+
+    def label_and_prediction(self, asked: Columns) -> tuple[str, list[str]]:
+        """The columns of the label and of the prediction, which are not the same.
+
+        Raises
+        ------
+        PredictionsError
+            Where one is missing, or both are one.
+        """
+        label = self.one(asked.label or "", "label")
+        chosen = self.expand(asked.prediction, "prediction")
+        if label in chosen or label in own_columns(self.names):
+            raise PredictionsError(
+                f"The column {label!r} is named as the label and as the prediction."
+                if label in chosen
+                else f"{label!r} is no label: candid predict wrote it, from the model's answers.",
+                expected="what an annotator wrote, and what a model said",
+                todo="name another column with --prediction"
+                if label in chosen
+                else "join the annotators' column to the table by id, and name that with --label",
+            )
+        return label, chosen
+
+    def special(
+        self, name: str | None, usual: Sequence[str], role: str, taken: Iterable[str | None]
+    ) -> str | None:
+        """The column that was named, or else the first with a usual name, or else None."""
+        if name is not None:
+            return self.one(name, role)
+        return columns.first_usual((n for n in self.names if n not in taken), usual)
+
+    def person(self, name: str | None, taken: Iterable[str | None]) -> str | None:
+        """The column that says who is in the image, if there is one."""
+        found = self.special(name, columns.IDENTITY_COLUMNS, "identity", taken)
+        if found and name is None:
+            self.notes.append(f"People are told apart by {found!r}.")
+        return found
+
+    def split(self, table: pa.Table, name: str | None, taken: Iterable[str | None]) -> str | None:
+        """The column that was named, or one with a usual name that holds no other words."""
+        found = self.special(name, columns.SPLIT_COLUMNS, "split", taken)
+        if found is None or name is not None:
+            return found
+        words = {w.lower() for w in columns.distinct_words(table[found])}
+        return found if words and words <= columns.SPLIT_WORDS.keys() else None
+
+    def attributes(
+        self, table: pa.Table, groups: Sequence[str], used: set[str], chosen: list[str], said: Label
+    ) -> dict[str, Attribute]:
+        """The groups that were named, or every other column that can be one.
+
+        Parameters
+        ----------
+        table
+            The table, or its first rows.
+        groups
+            Names and patterns; none: every column but those in `used` and those that cannot be one.
+        used
+            The columns that hold something else.
+        chosen, said
+            The prediction's columns and the label that was read: what looks like them is no group.
+
+        Raises
+        ------
+        PredictionsError
+            Where a column that was named is missing or cannot be a group.
+        """
+        rest = [n for n in self.names if n not in used]
+        wanted = self.expand(groups, "group") if groups else rest
+        read = {n: columns.read(n, table[n]) for n in wanted}
+        found = {n: a for n, a in read.items() if isinstance(a, Attribute)}
+        if groups:
+            for name in (n for n in wanted if n not in found):
+                raise PredictionsError(
+                    f"The column {name!r} cannot be a group: {read[name]}.",
+                    expected="a column with a few words, or numbers",
+                    todo="name another one with --group",
+                )
+            return found
+        for name in [*found]:
+            if _is_counter(found[name]) or is_like_a_prediction(name, chosen, said):
+                del found[name]
+        out = [n for n in wanted if n not in found]
+        if wanted:
+            taken = ", ".join(found) or "none"
+            self.notes.append(f"No group was named, so every column that can be one is: {taken}.")
+        if out:
+            self.notes.append(f"Columns that are no groups: {', '.join(out)}.")
+        return found
+
+
+def _is_counter(attribute: Attribute) -> bool:
+    """Whether a column just numbers the rows, as an index does."""
+    data = attribute.data
+    return attribute.kind == "numeric" and len(data) > 1 and bool(np.all(np.diff(data) == 1))
+
+
+def columns_unnamed(name: str, there: Iterable[str]) -> ConfigError:
+    """What to say of a table (or a folder of tables) whose columns are not named."""
+    what, first, prediction = (
+        f"{name} holds no predictions of a run, so its columns must be named",
+        "",
+        "p_Male",
+    )
+    if own_columns(there):
+        what, first, prediction = (
+            f"{name} was written by candid predict: predictions alone",
+            "join them by id: ",
+            "'p_*'",
+        )
+    return ConfigError(
+        f"{what}.",
+        expected="the labels of annotators beside them, and --label and --prediction",
+        todo=f"{first}candid audit {name} --label gender --prediction {prediction} --group race "
+        "--identity person",
+    )
+
+
+def refuse_answers(label: str, prediction: Sequence[str], n: int, wrong: int) -> None:
+    """Raise a PredictionsError where a label agrees with the likeliest class in every row.
+
+    `n` rows have a label and a prediction, and in `wrong` of them the two differ.
+    """
+    if wrong or n < _LEAST_TO_REFUSE:
+        return
+    raise PredictionsError(
+        f"The label {label!r} is the likeliest class of {', '.join(prediction)} in each of {n:,} "
+        "rows, so it seems to be the model's own answer.",
+        expected="what an annotator wrote, about which a model is wrong now and then",
+        todo="name the annotators' column with --label; where it is theirs, no mistake is to be "
+        "audited",
+    )

@@ -1,0 +1,323 @@
+"""A table: one row per image, with who is in it and what was written about it.
+
+Data sets and predictions are a `Table` and something more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+import candid.tables.columns as columns
+from candid.errors import DataError, did_you_mean
+from candid.records import SPLITS
+from candid.tables.attributes import Attribute, binned
+from candid.tables.delimited import read_table
+
+__all__ = ["Attribute", "PerImage", "Table", "arrow_table", "binned", "per_image_values"]
+
+
+class PerImage:
+    """What a frozen dataclass inherits to give some of its rows, by a mask or by indices.
+
+    `PER_IMAGE` names its fields with a value per image: arrays, lists, attributes, or None.
+    """
+
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ()
+
+    def __getitem__(self, rows: NDArray[Any]) -> Self:
+        """The same for some of the images."""
+        some = {name: _some(getattr(self, name), rows) for name in self.PER_IMAGE}
+        return replace(self, **some)  # type: ignore[type-var]
+
+
+def _some(value: Any, rows: NDArray[Any]) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return {name: _some(inner, rows) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_some(inner, rows) for inner in value)
+    if isinstance(value, list):
+        return [value[i] for i in np.arange(len(value))[rows].tolist()]
+    return value[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Table(PerImage):
+    """n images with their labels and annotations.
+
+    Attributes
+    ----------
+    target
+        The name of the label: "Male".
+    classes
+        The label's values in the data's own words, in a fixed order; for a two-valued target, the
+        negative one first: ("Female", "Male").
+    ids
+        (n,) str, one per image, unique.
+    split
+        (n,) str: "train", "validation" or "test".
+    label
+        (n,) int16 index into `classes`; -1 where nobody annotated the image.
+    identity
+        (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
+    attributes
+        Every other annotation, by name.
+    further_targets
+        Other labels to be learned beside it: names of attributes.
+    """
+
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ("ids", "split", "label", "identity", "attributes")
+
+    target: str
+    classes: tuple[str, ...]
+    ids: NDArray[np.str_]
+    split: NDArray[np.str_]
+    label: NDArray[np.int16]
+    identity: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict, kw_only=True)
+    further_targets: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of all labels, the one that is judged first."""
+        return self.target, *self.further_targets
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, split: str, usable: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
+        """The labelled rows of one split, ascending; only those that `usable` marks, if given."""
+        keep = (self.split == split) & (self.label >= 0)
+        return np.flatnonzero(keep if usable is None else keep & usable)
+
+    def take(self, rows: NDArray[Any]) -> Self:
+        """The same for some of the images; as `table[rows]`."""
+        return self[rows]
+
+    @classmethod
+    def from_arrays(
+        cls,
+        label: Any,
+        *,
+        target: str = "label",
+        classes: Sequence[Any] | None = None,
+        columns: Any = None,
+        person: Any = None,
+        ids: Any = None,
+        split: Any = None,
+    ) -> Table:
+        """A table of values that lie in memory, as lists, arrays or columns of any data frame.
+
+        Parameters
+        ----------
+        label
+            (n,) words, numbers or booleans.
+        target
+            What the label is called.
+        classes
+            The label's values in the wanted order; None: those that occur, sorted.
+        columns
+            Other annotations: a data frame, a mapping of names to (n,) values, or one column.
+        person
+            (n,) who is in the image.
+        ids
+            (n,) names of the images; None: they are numbered.
+        split
+            (n,) train, validation or test; None: all are test.
+
+        Raises
+        ------
+        DataError
+            Where values are missing, lengths differ, or a value is not possible.
+        """
+        return Table(**per_image_values(label, target, classes, columns, person, ids, split))
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        target: str,
+        classes: Sequence[Any] | None = None,
+        person: str | None = None,
+        ids: str | None = None,
+        split: str | None = None,
+    ) -> Table:
+        """A table from a data frame (pandas, polars, Arrow), with columns by their names.
+
+        A column that holds neither a few words nor numbers is no annotation and is left out.
+        """
+        table = arrow_table(frame)
+        for name in (target, person, ids, split):
+            if name is not None and name not in table.column_names:
+                raise DataError(
+                    f"The table has no column called {name!r}.",
+                    expected=f"one of its {len(table.column_names)} columns",
+                    todo=did_you_mean(name, table.column_names),
+                )
+        rest = [n for n in table.column_names if n not in (target, person, ids, split)]
+        read = {n: columns.read(n, table[n]) for n in rest}
+        return cls.from_arrays(
+            table[target],
+            target=target,
+            classes=classes,
+            columns={n: table[n] for n, a in read.items() if isinstance(a, Attribute)},
+            person=None if person is None else table[person],
+            ids=None if ids is None else table[ids],
+            split=None if split is None else table[split],
+        )
+
+    @classmethod
+    def read(cls, path: str | PathLike[str], **named: Any) -> Table:
+        """A table from a CSV, TSV, JSON lines or Parquet file; see `from_frame`."""
+        return cls.from_frame(read_table(Path(path)), **named)
+
+
+def per_image_values(
+    label: Any,
+    target: str,
+    classes: Sequence[Any] | None,
+    annotations: Any,
+    person: Any,
+    ids: Any,
+    split: Any,
+) -> dict[str, Any]:
+    """The fields of a `Table` from whatever somebody has; see `Table.from_arrays`."""
+    values = _arrow(label, "the label")
+    n = len(values)
+    names, code = _coded(values, classes)
+    known = attributes_from(annotations)
+    given = {"person": person, "ids": ids, "split": split}
+    arrays = {k: _arrow(v, k) for k, v in given.items() if v is not None}
+    sizes = {k: len(a) for k, a in arrays.items()} | {k: len(a.data) for k, a in known.items()}
+    for name, size in sizes.items():
+        if size != n:
+            raise DataError(
+                f"There are {n:,} labels and {size:,} values of {name}.",
+                expected="one value per image, in the same order",
+                todo="pass columns of one table",
+            )
+    words = {k: columns.words_of(a) for k, a in arrays.items()}
+    for name in ("ids", "split"):
+        if None in words.get(name, ()):
+            raise DataError(
+                f"{name} has no value for row {words[name].index(None) + 1}.",
+                expected="a value for every image",
+                todo="fill it, or leave these rows out",
+            )
+    return {
+        "target": target,
+        "classes": names,
+        "ids": np.array(words.get("ids") or [f"row {i}" for i in range(1, n + 1)], np.str_),
+        "split": _splits(words.get("split") or ["test"] * n),
+        "label": code,
+        "identity": columns.people(words["person"]) if person is not None else None,
+        "attributes": known,
+    }
+
+
+def _coded(
+    values: pa.Array, classes: Sequence[Any] | None
+) -> tuple[tuple[str, ...], NDArray[np.int16]]:
+    """The classes as words, and each label's index among them."""
+    codes, words = columns.coded(values, missing=())
+    if (codes < 0).any() or None in words:
+        row = int(np.argmax(np.isin(codes, [-1, *(i for i, w in enumerate(words) if w is None)])))
+        raise DataError(
+            f"The label of row {row + 1} is missing.",
+            expected="a label for every image",
+            todo="leave out the rows without one",
+        )
+    distinct = [v for v in pc.unique(values).to_pylist() if v is not None]
+    names = tuple(columns.word(c) for c in (sorted(distinct) if classes is None else classes))
+    strange = [w for w in words if w not in names]
+    if strange or len(set(names)) < len(names):
+        raise DataError(
+            f"The label {strange[0]!r} is not among the classes {', '.join(map(repr, names))}."
+            if strange
+            else f"The classes are {', '.join(map(repr, names))}.",
+            expected="each of the label's values once",
+            todo="pass classes= with all of them, in the order of the probabilities' columns",
+        )
+    place = np.array([names.index(w) for w in words if w is not None], np.int16)
+    return names, place[codes]
+
+
+def _splits(words: Sequence[str | None]) -> NDArray[np.str_]:
+    known = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
+    if None in known:
+        raise DataError(
+            f"There is a split called {words[known.index(None)]!r}.",
+            expected=f"one of {', '.join(SPLITS)}",
+            todo="rename it",
+        )
+    return np.array(known, np.str_)
+
+
+def attributes_from(annotations: Any) -> dict[str, Attribute]:
+    """The columns of a data frame or of a mapping, or one column, as attributes.
+
+    Raises
+    ------
+    DataError
+        Where a column holds neither a few words nor numbers.
+    """
+    table = arrow_table({} if annotations is None else annotations)
+    read = {name: columns.read(name, table[name]) for name in table.column_names}
+    for name, attribute in read.items():
+        if isinstance(attribute, str):
+            raise DataError(
+                f"The column {name!r} cannot be a group: {attribute}.",
+                expected="a few words, or numbers",
+                todo="leave it out, or turn it into groups",
+            )
+    return {name: a for name, a in read.items() if isinstance(a, Attribute)}
+
+
+def arrow_table(frame: Any) -> pa.Table:
+    """A data frame of any library, a mapping of columns or one column as an Arrow table."""
+    import narwhals.stable.v2 as nw
+
+    if isinstance(frame, Mapping):
+        arrays = {str(name): _arrow(values, str(name)) for name, values in frame.items()}
+        if len({len(a) for a in arrays.values()}) > 1:
+            sizes = ", ".join(f"{name} {len(a):,}" for name, a in arrays.items())
+            raise DataError(
+                f"The columns have different lengths: {sizes}.",
+                expected="one value per image in each",
+                todo="pass columns of one table",
+            )
+        return pa.table(arrays)
+    known = nw.from_native(frame, eager_only=True, allow_series=True, pass_through=True)
+    if not isinstance(known, nw.DataFrame):
+        return arrow_table({getattr(frame, "name", None) or "group": frame})
+    table: pa.Table = known.to_arrow()
+    return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
+
+
+def _arrow(values: Any, what: str) -> pa.Array:
+    """One value per image from a list, an array or a data frame's column; null where missing."""
+    import narwhals.stable.v2 as nw
+
+    series = nw.from_native(values, series_only=True, pass_through=True)
+    try:
+        array = series.to_arrow() if isinstance(series, nw.Series) else values
+        if not isinstance(array, pa.Array | pa.ChunkedArray):
+            array = pa.array(np.squeeze(np.asarray(array)), from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(
+            f"The values of {what} cannot be read as a column: {error}.",
+            expected="one word, number or boolean per image",
+            todo="pass a list, an array or a column of a data frame",
+        ) from error
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -1,0 +1,97 @@
+"""An annotation of n images: codes into words, or numbers; and numbers cut into bins."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["binary", "categorical", "numeric"]
+
+
+@dataclass(frozen=True, eq=False)
+class Attribute:
+    """Any annotation other than the label, for n images.
+
+    Attributes
+    ----------
+    name
+        The data's own word.
+    kind
+        "binary" and "categorical" hold codes into `values`, "numeric" holds the numbers.
+    values
+        The words that codes stand for; a binary attribute's are ("no", "yes"), in this order,
+        unless the data has words of its own. Empty for numeric.
+    data
+        (n,) int16 codes with -1 where missing, or float64 with NaN where missing.
+    """
+
+    name: str
+    kind: Kind
+    values: tuple[str, ...]
+    data: NDArray[Any]
+
+    def __getitem__(self, rows: NDArray[Any]) -> Attribute:
+        """The same attribute for some of the rows."""
+        return replace(self, data=self.data[rows])
+
+    def words(self) -> list[str | None]:
+        """Each image's value as a word, None where missing; numbers in full."""
+        if self.kind == "numeric":
+            return [None if np.isnan(x) else repr(float(x)) for x in self.data]
+        return [self.values[code] if code >= 0 else None for code in self.data]
+
+
+def binned(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
+    """A numeric attribute cut at the quartiles of some rows; others as they are.
+
+    A bin holds its lower edge and not its upper one; whole numbers are named by what a bin holds
+    ("20 to 34"), others by their edges in three digits, or as many as tell the edges apart.
+    Numbers with at most four values keep a bin for each.
+    """
+    if attribute.kind != "numeric":
+        return attribute
+    everything = attribute.data[~np.isnan(attribute.data)]
+    known = attribute.data[rows]
+    known = known[~np.isnan(known)] if np.any(~np.isnan(known)) else everything
+    distinct = np.unique(everything)
+    if len(distinct) <= 4:
+        edges, names = distinct[1:], [f"{x:g}" for x in distinct]
+    else:
+        whole = bool(np.all(everything == np.rint(everything)))
+        edges = np.quantile(known, [0.25, 0.5, 0.75])
+        edges = np.unique(np.ceil(edges) if whole else edges)
+        # Where a value is so common that it is a quartile and the least, no bin lies below it.
+        edges = edges[edges > known.min()] if edges[-1] > known.min() else distinct[1:2]
+        names = _bin_names(edges, whole=whole)
+    codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)
+    codes[np.isnan(attribute.data)] = -1
+    return Attribute(attribute.name, "categorical", tuple(names), codes)
+
+
+def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
+    if whole:
+        starts = np.ceil(edges)
+        middle = [
+            f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}" for a, b in itertools.pairwise(starts)
+        ]
+        return [f"up to {starts[0] - 1:g}", *middle, f"{starts[-1]:g} and above"]
+    words = _short(edges)
+    middle = [f"{a} to {b}" for a, b in itertools.pairwise(words)]
+    return [f"below {words[0]}", *middle, f"{words[-1]} and above"]
+
+
+def _short(edges: NDArray[np.float64]) -> list[str]:
+    """Different numbers as different words, in as few digits as tell them apart, but three.
+
+    Digits before the point are kept: 1234.5 is 1234, and not 1.23e+03.
+    """
+    before = max(len(f"{abs(x):.0f}") for x in edges)
+    for digits in range(max(3, min(before, 6)), 18):
+        words = [f"{x:.{digits}g}" for x in edges]
+        if len(set(words)) == len(words):
+            break
+    return words

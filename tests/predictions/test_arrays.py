@@ -1,0 +1,206 @@
+"""Arrays, frames and files into `Table`, `Predictions`, `candid.audit` and `candid.evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import candid
+from candid.errors import DataError, PredictionsError
+from candid.predictions import Predictions, write_predictions
+from candid.records import frames
+from candid.runs import RunFolder
+from candid.settings import AuditConfig, Config
+from candid.table import Table, arrow_table
+
+CONFIG = Config(audit=AuditConfig(draws=100, more=False, slices=0))
+
+
+def pandas(columns):
+    pd = pytest.importorskip("pandas")
+    return pd.DataFrame(columns, index=range(5, 5 + len(next(iter(columns.values())))))
+
+
+def polars(columns):
+    return pytest.importorskip("polars").DataFrame(columns)
+
+
+LIBRARIES = [dict, pa.table, pandas, polars]
+
+
+def people(n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    label = rng.choice(["no", "yes"], n)
+    hat = rng.random(n) < 0.4
+    wrong = rng.random(n) < np.where(hat, 0.4, 0.05)
+    p = np.where((label == "yes") ^ wrong, 0.9, 0.1)
+    return label, p, {"hat": hat.tolist(), "town": ["a", "b", None, "c"] * (n // 4)}, np.arange(n)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_library_says_the_same(library):
+    label, p, groups, who = people(8)
+    found = Predictions.from_arrays(label, p, groups=library(groups), person=who)
+    assert found.attributes["hat"].kind == "binary"
+    assert found.attributes["town"].words() == ["a", "b", None, "c"] * 2
+    assert found.attributes["hat"].words() == ["yes" if h else "no" for h in groups["hat"]]
+    assert found.identity.tolist() == who.tolist()
+    assert found.split.tolist() == ["test"] * 8
+    np.testing.assert_array_equal(found.probability, np.stack([1 - p, p], 1))
+    assert arrow_table(library(groups)).column_names == ["hat", "town"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([True, False, True], ("False", "True")),
+        ([10, 9, 10], ("9", "10")),
+        ([1.0, 0.0, 0.0], ("0", "1")),
+        (["b", "NA", "b"], ("NA", "b")),
+        (np.array([["x"], ["y"], ["x"]]), ("x", "y")),
+        (pa.array(["q", "p", "q"]), ("p", "q")),
+    ],
+)
+def test_labels_of_any_type_are_sorted_as_scikit_learn_does(labels, classes):
+    found = Predictions.from_arrays(labels, [0.1, 0.6, 0.7])
+    assert found.classes == classes
+    plain = np.asarray(labels).ravel()
+    assert found.label.tolist() == np.unique(plain, return_inverse=True)[1].tolist()
+
+
+def test_a_probability_per_class_stands_in_the_order_of_the_classes():
+    p = [[0.2, 0.3, 0.5], [1, 0, 0]]
+    found = Predictions.from_arrays(["z", "x"], p, classes=["z", "y", "x"], ids=["i", "j"])
+    assert found.classes == ("z", "y", "x")
+    assert (found.label.tolist(), found.ids.tolist()) == ([0, 2], ["i", "j"])
+    assert found.prediction.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"y_prob": [0.1, np.nan, 0.3]}, "impossible"),
+        ({"y_prob": [0.1, 1.2, 0.3]}, "from 0 to 1"),
+        ({"y_prob": [[0.5, 0.4]] * 3}, "sum to 1"),
+        ({"y_prob": [0.1, 0.2]}, "shape (2,) for 3 labels"),
+        ({"y_prob": [[0.2, 0.3, 0.5]] * 3}, "2 classes ('a', 'b')"),
+        ({"y_prob": ["x", "y", "z"]}, "no numbers"),
+        ({"y_true": ["a", None, "b"]}, "row 2 is missing"),
+        ({"y_true": [1.0, np.nan, 0.0]}, "row 2 is missing"),
+        ({"y_true": ["a", 1, None]}, "cannot be read as a column"),
+        ({"y_true": [["a", "b"]] * 3}, "cannot be read as a column"),
+        ({"classes": ["a", "c"]}, "'b' is not among the classes 'a', 'c'"),
+        ({"classes": ["a", "b", "b"]}, "each of the label's values once"),
+        ({"groups": {"hat": ["x", "y"]}}, "3 labels and 2 values of hat"),
+        ({"groups": {"hat": [["x"], ["y"]], "age": [1, 2, 3]}}, "different lengths"),
+        ({"groups": {"hat": [None, None, None]}}, "every row is empty"),
+        ({"person": [1, 2]}, "2 values of person"),
+        ({"ids": ["i", "i", "j"]}, "more than once"),
+        ({"ids": ["i", None, "j"]}, "no value for row 2"),
+        ({"split": ["test", "train", "other"]}, "called 'other'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, words):
+    given = {"y_true": ["a", "b", "a"], "y_prob": [0.1, 0.2, 0.3]} | change
+    with pytest.raises((DataError, PredictionsError)) as caught:
+        Predictions.from_arrays(given.pop("y_true"), given.pop("y_prob"), **given)
+    assert words in str(caught.value)
+    assert caught.value.expected and caught.value.todo
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_table_from_a_frame_and_from_a_file(library, tmp_path):
+    columns = {
+        "image": ["1.jpg", "2.jpg", "3.jpg"],
+        "mood": ["glad", "sad", "glad"],
+        "who": ["ann", "bob", "ann"],
+        "part": ["train", "val", "test"],
+        "age": [31.5, 22.0, 40.0],
+    }
+    named = {"target": "mood", "ids": "image", "person": "who", "split": "part"}
+    found = Table.from_frame(library(columns), **named)
+    assert found.targets == ("mood",)
+    assert (found.classes, found.label.tolist()) == (("glad", "sad"), [0, 1, 0])
+    assert found.split.tolist() == ["train", "validation", "test"]
+    assert found.identity.tolist() == [0, 1, 0]
+    assert [*found.attributes] == ["age"]
+    assert found.take(np.array([2, 0])).ids.tolist() == ["3.jpg", "1.jpg"]
+    assert found.rows("train").tolist() == [0]
+    (tmp_path / "t.csv").write_text(
+        "\n".join(
+            ",".join(map(str, row)) for row in ([*columns], *zip(*columns.values(), strict=True))
+        )
+    )
+    again = Table.read(tmp_path / "t.csv", **named)
+    assert again.label.tolist() == [0, 1, 0]
+    assert again.attributes["age"].data.tolist() == columns["age"]
+    with pytest.raises(DataError, match="no column called 'mod'"):
+        Table.from_frame(library(columns), target="mod")
+
+
+@pytest.mark.parametrize("library", LIBRARIES[1:])
+def test_predictions_of_a_frame_with_named_columns(library):
+    label, p, groups, who = people()
+    frame = library({"label": label.tolist(), "p_yes": p.tolist(), "who": who.tolist(), **groups})
+    found = Predictions.from_table(frame, label="label", prediction="p_yes", groups=["hat"])
+    np.testing.assert_array_equal(found.probability[:, 1], p)
+    assert [*found.attributes] == ["hat"]
+
+
+def test_the_same_audit_from_arrays_predictions_a_file_and_a_run(tmp_path):
+    label, p, groups, who = people()
+    mine = candid.audit(label, p, CONFIG, groups=groups, person=who)
+    whole = Predictions.from_arrays(label, p, groups=groups, person=who)
+    write_predictions(tmp_path / "predictions.parquet", whole)
+    for given in (whole, tmp_path / "predictions.parquet", str(tmp_path), RunFolder(tmp_path)):
+        assert candid.audit(given, CONFIG).rows() == mine.rows()
+    gap = next(r for r in mine.rows() if (r["group"], r["metric"]) == ("hat: yes", "accuracy"))
+    right = (p > 0.5) == (label == "yes")
+    hat = np.array(groups["hat"])
+    assert gap["value"] == pytest.approx(right[hat].mean() - right[~hat].mean())
+    assert gap["state"] == "found"
+    compared = candid.audit(label, p, CONFIG, groups=groups, before=np.full(len(p), 0.6))
+    assert compared.comparison.n == len(p)
+
+
+def test_the_same_evaluation_from_arrays_and_predictions():
+    label, p, _, who = people()
+    mine = candid.evaluate(label, p, person=who)
+    assert mine == candid.evaluate(Predictions.from_arrays(label, p, person=who))
+
+
+def test_half_of_what_is_needed_is_refused():
+    label, p, _, _ = people(8)
+    whole = Predictions.from_arrays(label, p)
+    for given in ((label,), (whole, p)):
+        with pytest.raises(PredictionsError):
+            candid.audit(*given)
+    with pytest.raises(PredictionsError, match="beside them, groups"):
+        candid.audit(whole, groups={"hat": [1] * 8})
+
+
+def test_an_audit_is_a_frame_and_a_table_to_look_at():
+    label, p, groups, who = people()
+    audit = candid.audit(label, p, CONFIG, groups=groups, person=who)
+    frame = arrow_table(audit.to_frame())
+    assert frame.num_rows == len(audit.rows()) > 0
+    assert {"split", "kind", "group", "metric", "value", "low", "high", "state"} <= {
+        *frame.column_names
+    }
+    page = audit._repr_html_()
+    assert "gaps were found" in page and "hat: yes" in page and page.count("<tr>") > 1
+
+
+def test_frames_without_pandas_and_polars(monkeypatch):
+    monkeypatch.setattr(frames, "find_spec", lambda name: None)
+    assert isinstance(frames.frame_of([{"a": 1, "b": None}]), pa.Table)
+    assert "&lt;b&gt;" in frames.html_of([{"<b>": 0.12345}], "c") != ""
+
+
+def test_several_targets_are_possible():
+    table = Table.from_arrays(["a", "b"], columns={"hat": ["x", "y"]})
+    table = replace(table, further_targets=("hat",))
+    assert table[np.array([1])].targets == ("label", "hat")
