@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from candid.data.dataset import Dataset
 from candid.data.duplicates import find_copies
-from candid.data.repeats import pairs_by_code
+from candid.data.repeats import find_links
 from candid.data.store import Store
 from candid.records import Finding
 from candid.storage.files import atomic
@@ -47,14 +47,13 @@ def write_findings(path: Path, dataset: Dataset, store: Store, findings: Sequenc
     OutputError
         Where the file cannot be written.
     """
-    pairs = pairs_by_code(dataset, find_copies(store))
+    links = find_links(dataset, find_copies(store))
     reasons = {str(dataset.ids[row]): reason for row, reason in store.reasons.items()}
 
     def rows(finding: Finding) -> Iterator[tuple[str, str, str | None, str]]:
-        if finding.code in pairs:
-            first, second, detail = pairs[finding.code]
-            ids, partners = dataset.ids[first].tolist(), dataset.ids[second].tolist()
-            yield from zip(repeat(finding.code), ids, partners, detail, strict=False)
+        if link := links.get(finding.code):
+            ids, partners = (dataset.ids[rows].tolist() for rows in (link.first, link.second))
+            yield from zip(repeat(finding.code), ids, partners, link.words(dataset), strict=False)
         else:
             told = reasons if finding.code == "UNREADABLE-FILES" else {}
             for i in finding.examples:

@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 from candid.data.dataset import Dataset
 from candid.data.duplicates import blocks, find_copies, luma
 from candid.data.findings import example_ids, finding, listed, not_applicable
-from candid.data.repeats import (
-    contradictory_labels,
-    exact_across,
-    exact_within,
-    near_across,
-    near_contradictory_labels,
-    near_within,
-    people_across,
-)
+from candid.data.repeats import repeat_checks
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity, State
 from candid.stats.clusters import associations, people, wilson
@@ -39,16 +31,8 @@ _BLANK = 2.0
 
 def check(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
     """Every check, the gravest first among those that found something, then the others."""
-    copies = find_copies(store, quiet=quiet)
-    groups, pairs = copies.groups, copies.pairs
     findings = (
-        exact_within(dataset, store, groups),
-        exact_across(dataset, store, groups),
-        near_within(dataset, store, pairs),
-        near_across(dataset, store, pairs),
-        contradictory_labels(dataset, groups),
-        near_contradictory_labels(dataset, pairs),
-        people_across(dataset),
+        *repeat_checks(dataset, store, find_copies(store, quiet=quiet)),
         unreadable_files(dataset, store),
         missing_labels(dataset),
         alike_values(dataset),
@@ -278,19 +262,13 @@ def class_imbalance(dataset: Dataset, store: Store) -> Finding:
 
 def tiny_classes(dataset: Dataset, store: Store) -> Finding:
     """TINY-CLASSES: classes with so few images in a split that little can be said of them."""
-    tiny, total = [], 0
-    for split, counts in _counts_by_split(dataset, store):
-        total += len(counts)
-        tiny += [
-            f"{name} in {split} ({count})"
-            for name, count in zip(dataset.classes, counts, strict=True)
-            if 0 < count < FEW
-        ]
+    counts = _class_counts(dataset, store)
+    tiny = [f"{name} in {split} ({count})" for name, split, count in counts if 0 < count < FEW]
     return finding(
         "TINY-CLASSES",
         f"Classes with fewer than {FEW} images in a split",
         count=len(tiny),
-        of=total,
+        of=len(counts),
         severity="warning",
         found=f"Fewer than {FEW} images: {listed(tiny)}.",
         absent=f"Every class has at least {FEW} images in every split that has it.",
@@ -300,19 +278,13 @@ def tiny_classes(dataset: Dataset, store: Store) -> Finding:
 
 def absent_classes(dataset: Dataset, store: Store) -> Finding:
     """LABEL-ABSENT-IN-SPLIT: a class that a split does not have at all."""
-    absent, total = [], 0
-    for split, counts in _counts_by_split(dataset, store):
-        total += len(counts)
-        absent += [
-            f"no {name} in {split}"
-            for name, count in zip(dataset.classes, counts, strict=True)
-            if count == 0
-        ]
+    counts = _class_counts(dataset, store)
+    absent = [f"no {name} in {split}" for name, split, count in counts if count == 0]
     return finding(
         "LABEL-ABSENT-IN-SPLIT",
         "A class that a split lacks",
         count=len(absent),
-        of=total,
+        of=len(counts),
         severity="serious",
         found=f"There is {listed(absent)}.",
         absent="Every split has every class.",
@@ -326,25 +298,20 @@ def tiny_groups(dataset: Dataset, store: Store) -> Finding:
     coded = [a for a in dataset.attributes.values() if a.kind != "numeric"]
     if not coded:
         return not_applicable(code, title, "There are no attributes with values to count.")
-    tiny, total = [], 0
-    for split in SPLITS:
-        rows = dataset.rows(split, store.usable)
-        for attribute in coded if len(rows) else ():
-            codes = attribute.data[rows]
-            counts = np.bincount(codes[codes >= 0], minlength=len(attribute.values))
-            total += len(counts)
-            tiny += [
-                f"{attribute.name} {value} in {split} ({count})"
-                for value, count in zip(attribute.values, counts, strict=True)
-                if count < FEW
-            ]
+    counts = [
+        (f"{a.name} {value}", split, count)
+        for split, rows in _rows_by_split(dataset, store)
+        for a in coded
+        for value, count in zip(a.values, _count(a.data[rows], len(a.values)), strict=True)
+    ]
+    tiny = [f"{name} in {split} ({count})" for name, split, count in counts if count < FEW]
     return finding(
         code,
         title,
         count=len(tiny),
-        of=total,
+        of=len(counts),
         severity="note",
-        found=f"{len(tiny):,} of {total:,} groups have fewer than {FEW} images in a split: "
+        found=f"{len(tiny):,} of {len(counts):,} groups have fewer than {FEW} images in a split: "
         f"{listed(tiny)}.",
         absent=f"Every attribute's value has at least {FEW} images in every split.",
         todo="expect an audit to say nothing of them",
@@ -375,9 +342,23 @@ def constant_attributes(dataset: Dataset, store: Store) -> Finding:
     )
 
 
-def _counts_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArray[np.intp]]]:
-    """Images per class of each split that has any."""
-    for split in SPLITS:
-        rows = dataset.rows(split, store.usable)
-        if len(rows):
-            yield split, np.bincount(dataset.label[rows], minlength=len(dataset.classes))
+def _rows_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArray[np.intp]]]:
+    """Each split that has usable, labelled images, and their rows."""
+    by_split = ((split, dataset.rows(split, store.usable)) for split in SPLITS)
+    return ((split, rows) for split, rows in by_split if len(rows))
+
+
+def _count(codes: NDArray[np.generic], values: int) -> list[int]:
+    """How often each of so many codes stands there, -1 aside."""
+    return np.bincount(codes[codes >= 0], minlength=values).tolist()  # type: ignore[no-any-return]
+
+
+def _class_counts(dataset: Dataset, store: Store) -> list[tuple[str, str, int]]:
+    """Class, split and number of images, of every class in every split that has any."""
+    return [
+        (name, split, count)
+        for split, rows in _rows_by_split(dataset, store)
+        for name, count in zip(
+            dataset.classes, _count(dataset.label[rows], len(dataset.classes)), strict=True
+        )
+    ]
