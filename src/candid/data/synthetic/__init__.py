@@ -13,12 +13,10 @@ import dataclasses
 import errno
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from candid.data.processes import shielded
+from candid.data.processes import in_processes
 from candid.data.synthetic.canvas import REGIONS
 from candid.data.synthetic.face import Face
 from candid.data.synthetic.light import draw_face
@@ -162,9 +160,10 @@ class _Drawer:
     folder: Path | None
 
     def __call__(
-        self, start: int, faces: Sequence[Face]
+        self, job: tuple[int, Sequence[Face]]
     ) -> tuple[int, NDArray[np.uint8], NDArray[np.uint8]]:
         """The first picture's number, the pictures (none where they are files), their regions."""
+        start, faces = job
         drawn = [draw_face(face, self.side) for face in faces]
         pictures, regions = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
         if self.folder is None:
@@ -192,19 +191,11 @@ def _draw_all(
     images = np.empty((world.n if folder is None else 0, *shape[1:], 3), np.uint8)
     regions = np.empty(shape, np.uint8)
     draw = _Drawer(world.side, world.jpeg_quality, folder)
-    starts = range(0, world.n, _CHUNK)
-    jobs = (starts, [truth.faces[i : i + _CHUNK] for i in starts])
-    workers = min(workers or os.cpu_count() or 1, len(starts))
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(progress("drawing faces", world.n, unit="faces", quiet=quiet))
-        done = map(draw, *jobs)
-        if workers > 1 and world.n >= _FEW:
-            # Spawned, not forked: the caller may have threads.
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            with shielded():
-                done = pool.map(draw, *jobs)
+    jobs = [(i, truth.faces[i : i + _CHUNK]) for i in range(0, world.n, _CHUNK)]
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    alone = workers == 1 or world.n < _FEW
+    with progress("drawing faces", world.n, unit="faces", quiet=quiet) as bar:
+        done = map(draw, jobs) if alone else in_processes(draw, jobs, workers)
         for start, pictures, masks in done:
             images[start : start + len(pictures)] = pictures
             regions[start : start + len(masks)] = masks
