@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data import decode
-from candid.data.affected import shortened, write_findings
 from candid.data.checks import check, luma_statistics
 from candid.data.dataset import Dataset
-from candid.data.duplicates import blocks
+from candid.data.duplicates import blocks, find_copies
+from candid.data.findings import shortened, write_findings
+from candid.data.repeats import find_links
 from candid.data.store import Store
 from candid.predictions import Attribute, binned
 from candid.records import (
@@ -115,7 +116,8 @@ def explore(
     brightness, contrast = luma_statistics(store, used)
     seen = (*dataset.findings, *check(dataset, store, quiet=quiet))
     if findings is not None:
-        write_findings(findings, dataset, store, seen)
+        links = find_links(dataset, find_copies(store))
+        write_findings(findings, dataset, seen, links, store.reasons)
     exploration = Exploration(
         name=dataset.name,
         layout=dataset.layout,

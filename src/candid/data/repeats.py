@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
 from candid.data.duplicates import Copies, Pairs
-from candid.data.findings import by_split, example_ids, finding, not_applicable
+from candid.data.findings import Links, by_split, example_ids, finding, not_applicable
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity
 
@@ -176,44 +176,6 @@ def _byte_identical(store: Store, rows: NDArray[np.intp]) -> str:
 
 
 # --- image beside image --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Links:
-    """Images that go together, each beside one other.
-
-    Attributes
-    ----------
-    first, second
-        (n,) rows; of exact copies and of people, each image that is affected is a first.
-    key
-        (n,) what the two have in common, as a number; of near duplicates, the pair's own.
-    correlation
-        (n,) of near duplicates, else None.
-    """
-
-    first: NDArray[np.intp]
-    second: NDArray[np.intp]
-    key: NDArray[Any]
-    correlation: NDArray[np.float32] | None = None
-
-    def examples(self) -> NDArray[np.intp]:
-        """All rows: what goes together side by side, of near duplicates the most alike first."""
-        if self.correlation is None:
-            return self.first
-        order = np.argsort(-self.correlation, kind="stable")
-        rows: NDArray[np.intp] = np.stack([self.first, self.second], axis=1)[order].ravel()
-        return rows
-
-    def words(self, dataset: Dataset) -> list[str]:
-        """Where the two images stand, and how they are labelled."""
-        labels = np.array([*dataset.classes, "unlabelled"])[dataset.label]  # -1 is the last
-        a, b = self.first, self.second
-        columns = (c.tolist() for c in (dataset.split[a], dataset.split[b], labels[a], labels[b]))
-        both = [f"{s} and {t}: {x} and {y}" for s, t, x, y in zip(*columns, strict=True)]
-        if self.correlation is None:
-            return both
-        return [f"{w}, correlation {c:.3f}" for w, c in zip(both, self.correlation, strict=True)]
 
 
 def find_links(dataset: Dataset, copies: Copies) -> dict[str, Links]:

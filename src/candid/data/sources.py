@@ -76,14 +76,7 @@ class FileSource:
         return len(self.names)
 
     def read(self, row: int) -> bytes:
-        """The bytes of one file.
-
-        Raises
-        ------
-        ImageError
-            Where it is missing, empty, too large, not a regular file, not readable, or lies outside
-            the folder.
-        """
+        """The bytes of one file."""
         name = str(self.names[row])
         return read_file(self._path(name))
 
@@ -143,15 +136,7 @@ class _Embedded(ABC):
         return len(self.row)
 
     def read(self, row: int) -> bytes:
-        """The bytes of one embedded image.
-
-        Raises
-        ------
-        ImageError
-            Where the cell is empty, holds only a path, or its file cannot be read.
-        DataError
-            Where a store cannot be reached.
-        """
+        """The bytes of one embedded image."""
         file = self.files[self.file[row]]
         try:
             cell = self._cell(file, int(self.row[row]))

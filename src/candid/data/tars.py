@@ -187,15 +187,7 @@ class TarSource:
         return TarSource(self.files, self.file[rows], self.offset[rows], self.size[rows])
 
     def read(self, row: int) -> bytes:
-        """The bytes of one picture.
-
-        Raises
-        ------
-        ImageError
-            Where it is empty, too large, or its shard cannot be read there.
-        DataError
-            Where a store cannot be reached.
-        """
+        """The bytes of one picture."""
         name = self.files[self.file[row]]
         start, size = int(self.offset[row]), int(self.size[row])
         if size == 0:
