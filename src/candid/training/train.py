@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candid.data.streamed import Streamed
+from candid.data.streaming import Streamed
 from candid.errors import ConfigError, TrainingError
 from candid.models.device import captured, pick_device, placed, uses_bfloat16
 from candid.models.forward import Images, forward, logits
