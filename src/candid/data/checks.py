@@ -7,6 +7,7 @@ applicable" (it could not be looked for) or "too few to say".
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -348,9 +349,10 @@ def _rows_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArra
     return ((split, rows) for split, rows in by_split if len(rows))
 
 
-def _count(codes: NDArray[np.generic], values: int) -> list[int]:
+def _count(codes: NDArray[Any], values: int) -> list[int]:
     """How often each of so many codes stands there, -1 aside."""
-    return np.bincount(codes[codes >= 0], minlength=values).tolist()  # type: ignore[no-any-return]
+    counts: list[int] = np.bincount(codes[codes >= 0], minlength=values).tolist()
+    return counts
 
 
 def _class_counts(dataset: Dataset, store: Store) -> list[tuple[str, str, int]]:

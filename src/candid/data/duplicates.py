@@ -141,9 +141,9 @@ def find_copies(store: Store, *, quiet: bool = True) -> Copies:
     file = store.folder / COPIES
     damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
     with contextlib.suppress(*damaged), np.load(file, allow_pickle=False) as kept:
-        pairs = {f.name: kept[f.name] for f in fields(Pairs)}
-        plain = {name: value.item() for name, value in pairs.items() if value.ndim == 0}
-        return Copies(kept["groups"], Pairs(**(pairs | plain)))
+        columns = {f.name: kept[f.name] for f in fields(Pairs)}
+        plain = {name: value.item() for name, value in columns.items() if value.ndim == 0}
+        return Copies(kept["groups"], Pairs(**(columns | plain)))
     groups = exact_groups(store)
     one_each = np.unique(groups, return_index=True)[1]
     pairs = near_pairs(store, one_each[groups[one_each] >= 0], quiet=quiet)

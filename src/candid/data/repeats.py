@@ -137,7 +137,8 @@ def repeat_checks(dataset: Dataset, store: Store, copies: Copies) -> tuple[Findi
             "surplus": len(images) - len(np.unique(link.key)),
         }
         words = {
-            **(facts | figures),
+            **facts,
+            **figures,
             "of": of[code],
             "by_split": by_split(dataset, images),
             "same_bytes": _byte_identical(store, images),

@@ -12,10 +12,11 @@ import stat
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -107,7 +108,32 @@ class FileSource:
         return digest.hexdigest()
 
 
-class _Embedded(ABC):
+class InShards(ABC):
+    """Images in a few large files: `file` says which holds each, the other arrays where in it.
+
+    What is open or fetched does not travel to other processes.
+    """
+
+    files: tuple[str, ...]
+    file: NDArray[np.int64]
+    arrays: ClassVar[tuple[str, ...]]  # the names of the (n,) arrays
+    held: ClassVar[tuple[str, ...]]  # the names of what is `Held`
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {name: Held() for name in self.held}
+
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """The source of some of the images."""
+        some = copy(self)
+        for name in self.arrays:
+            setattr(some, name, getattr(self, name)[rows])
+        return some
+
+
+class _Embedded(InShards):
     """Images in one column of some files.
 
     Parameters
@@ -120,6 +146,9 @@ class _Embedded(ABC):
         (n,) the file that holds each image, as an index into `files`, and its row there.
     """
 
+    arrays = ("file", "row")
+    held = ("_open",)
+
     def __init__(
         self,
         files: Sequence[str | os.PathLike[str]],
@@ -131,9 +160,7 @@ class _Embedded(ABC):
         self.column = column
         self.file = np.asarray(file, dtype=np.int64)
         self.row = np.asarray(row, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self.row)
+        self._open: Held[Any] = Held()
 
     def read(self, row: int) -> bytes:
         """The bytes of one embedded image."""
@@ -146,10 +173,6 @@ class _Embedded(ABC):
 
     @abstractmethod
     def _cell(self, file: str, row: int) -> pa.Scalar: ...
-
-    def take(self, rows: NDArray[np.intp]) -> Self:
-        """The source of some of the images."""
-        return type(self)(self.files, self.column, self.file[rows], self.row[rows])
 
     def stamp(self) -> str:
         """A digest of the files' names, sizes and modification times, and of which rows count."""
@@ -168,20 +191,11 @@ class ParquetSource(_Embedded):
     Memory holds the page in hand (as Arrow writes them, up to 1,024 images) and no more of a file.
     """
 
-    _cursors: Held[_ParquetCursor]
-
-    def __init__(self, *what: Any) -> None:
-        super().__init__(*what)
-        self._cursors = Held()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cursors": Held()}  # an open file does not travel
-
     def _cell(self, file: str, row: int) -> pa.Scalar:
-        cursor = self._cursors.get(file, lambda: _ParquetCursor(file, self.column))
-        self._cursors.forget(file)  # where reading fails, it is opened anew
+        cursor: _ParquetCursor = self._open.get(file, lambda: _ParquetCursor(file, self.column))
+        self._open.forget(file)  # where reading fails, it is opened anew
         cell = cursor.cell(row)
-        self._cursors.get(file, lambda: cursor)
+        self._open.get(file, lambda: cursor)
         return cell
 
 
@@ -237,15 +251,9 @@ def open_parquet(name: str) -> pq.ParquetFile:
 class ArrowSource(_Embedded):
     """Images embedded in Arrow IPC files (as `datasets` saves them), read through a memory map."""
 
-    _open: tuple[str, pa.ChunkedArray] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": None}  # an open map does not travel
-
     def _cell(self, file: str, row: int) -> pa.Scalar:
-        if self._open is None or self._open[0] != file:
-            self._open = file, open_arrow(file)[self.column]
-        return self._open[1][row]
+        column = self._open.get(file, lambda: open_arrow(file)[self.column])
+        return column[row]
 
 
 def open_arrow(path: str | os.PathLike[str]) -> pa.Table:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import IO, Any, BinaryIO, Literal, Self, TypeVar
+from typing import IO, BinaryIO, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.data.sources import Held
+from candid.data.sources import Held, InShards
 from candid.errors import DataError, ImageError
 from candid.storage import places
 
@@ -153,7 +153,7 @@ class _Opened:
             close(self.handle)
 
 
-class TarSource:
+class TarSource(InShards):
     """Pictures that lie in tar files, by their places there: a `dataset.Source`.
 
     Parameters
@@ -163,6 +163,9 @@ class TarSource:
     file, offset, size
         (n,) which shard holds each picture, as an index into `files`, and where in it.
     """
+
+    arrays = ("file", "offset", "size")
+    held = ("_open", "_ranges")
 
     def __init__(
         self,
@@ -175,16 +178,6 @@ class TarSource:
         self.file, self.offset, self.size = file, offset, size
         self._open: Held[_Opened] = Held()  # files on this machine
         self._ranges: Held[tuple[int, bytes]] = Held()  # what was fetched last of those on stores
-
-    def __len__(self) -> int:
-        return len(self.file)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": Held(), "_ranges": Held()}  # neither travels
-
-    def take(self, rows: NDArray[np.intp]) -> TarSource:
-        """The source of some of the pictures."""
-        return TarSource(self.files, self.file[rows], self.offset[rows], self.size[rows])
 
     def read(self, row: int) -> bytes:
         """The bytes of one picture."""

@@ -169,7 +169,7 @@ class _Drawer:
         if self.folder is None:
             return start, pictures, regions
         # Without chroma subsampling: at 64 pixels it would smear lips and irises.
-        how = {"quality": self.quality, "subsampling": 0} if self.quality else {}
+        how: dict[str, Any] = {"quality": self.quality, "subsampling": 0} if self.quality else {}
         for i, picture in enumerate(pictures, start):
             path = self.folder / _name(i, self.quality)
             with writing(path):
