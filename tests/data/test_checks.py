@@ -183,7 +183,7 @@ def test_alike_values() -> None:
     assert got.severity == "warning"
     assert "hair: 'Red' and 'red', " in got.detail
     assert ": 'Male' and 'male'" in got.detail
-    assert "ALIKE-VALUES" in {f.code for f in checks.check(data, many(4)[1])}
+    assert "ALIKE-VALUES" in {f.code for f in checks.check_data(data, many(4)[1])}
     absent(checks.alike_values(many(4)[0]))
 
 
@@ -294,7 +294,7 @@ def test_constant_attributes() -> None:
 def test_all_checks_run_and_the_gravest_comes_first() -> None:
     split = ["train", "train", "test", "validation"]
     data, packed, _ = copied([A, A, A, B], split=split, label=[0, 1, 0, 1])
-    got = checks.check(data, packed, quiet=True)
+    got = checks.check_data(data, packed, quiet=True)
     codes = [f.code for f in got]
     assert len(codes) == len(set(codes)) == 19
     assert all(code == code.upper() and " " not in code for code in codes)
@@ -311,9 +311,9 @@ def test_all_checks_run_and_the_gravest_comes_first() -> None:
 @pytest.mark.parametrize("n", [1, 2])
 def test_hardly_any_data_breaks_no_check(n: int) -> None:
     data, packed, _ = copied([A, B][:n], attributes={"Hat": [-1, 0][:n]})
-    assert len(checks.check(data, packed, quiet=True)) == 19
+    assert len(checks.check_data(data, packed, quiet=True)) == 19
     nothing = replace(packed, usable=np.zeros(n, np.bool_), reasons=dict.fromkeys(range(n), "bad"))
-    assert len(checks.check(data, nothing, quiet=True)) == 19
+    assert len(checks.check_data(data, nothing, quiet=True)) == 19
 
 
 def test_order_of_the_rows_does_not_matter() -> None:
@@ -324,13 +324,15 @@ def test_order_of_the_rows_does_not_matter() -> None:
         "label": rng.integers(-1, 2, 24).tolist(),
         "identity": rng.integers(-1, 9, 24).tolist(),
     }
-    straight = {f.code: (f.state, f.count, f.of) for f in checks.check(*_all(pictures, columns))}
+    straight = {
+        f.code: (f.state, f.count, f.of) for f in checks.check_data(*_all(pictures, columns))
+    }
     order = rng.permutation(24)
     turned = _all(
         [pictures[k] for k in order],
         {name: [values[k] for k in order] for name, values in columns.items()},
     )
-    assert {f.code: (f.state, f.count, f.of) for f in checks.check(*turned)} == straight
+    assert {f.code: (f.state, f.count, f.of) for f in checks.check_data(*turned)} == straight
 
 
 def _all(pictures: list[np.ndarray], columns: dict[str, list[object]]) -> tuple[Dataset, Store]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
-from candid.data.duplicates import blocks, find_copies, luma
-from candid.data.findings import example_ids, finding, listed, not_applicable
+from candid.data.duplicates import find_copies, luma, row_blocks
+from candid.data.findings import example_ids, first_few, make_finding, not_applicable
 from candid.data.repeats import repeat_checks
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity, State
@@ -30,7 +30,7 @@ _TELLING = 0.05
 _BLANK = 2.0
 
 
-def check(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
+def check_data(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
     """Every check, the gravest first among those that found something, then the others."""
     findings = (
         *repeat_checks(dataset, store, find_copies(store, quiet=quiet)),
@@ -67,7 +67,7 @@ def unreadable_files(dataset: Dataset, store: Store) -> Finding:
         reason = store.reasons[int(row)].split(" (")[0]
         reasons[reason] = reasons.get(reason, 0) + 1
     common = sorted(reasons.items(), key=lambda item: -item[1])[:4]
-    return finding(
+    return make_finding(
         "UNREADABLE-FILES",
         "Files that cannot be read",
         count=len(rows),
@@ -85,7 +85,7 @@ def unreadable_files(dataset: Dataset, store: Store) -> Finding:
 def missing_labels(dataset: Dataset) -> Finding:
     """MISSING-LABELS: images that nobody labelled."""
     rows = np.flatnonzero(dataset.label < 0)
-    return finding(
+    return make_finding(
         "MISSING-LABELS",
         "Images without a label",
         count=len(rows),
@@ -109,13 +109,13 @@ def alike_values(dataset: Dataset) -> Finding:
         for word in words:
             spellings.setdefault(word.casefold(), []).append(repr(word))
         alike += [f"{name}: {' and '.join(s)}" for s in spellings.values() if len(s) > 1]
-    return finding(
+    return make_finding(
         "ALIKE-VALUES",
         "Values that differ in case only",
         count=len(alike),
         of=sum(map(len, values.values())),
         severity="warning",
-        found=f"Values that differ in case only count as different ones: {listed(alike)}.",
+        found=f"Values that differ in case only count as different ones: {first_few(alike)}.",
         absent="No two values of the label or an attribute differ in case only.",
         examples=tuple(alike[:6]),
         todo="write them alike; of the label, data.class_names makes one class of them",
@@ -156,8 +156,8 @@ def _mixed(
     telling, sentence = (
         _goes_with_label(dataset, store, words == common, common) if len(others) else (False, "")
     )
-    named = listed([f"{values[i]} ({counts[i]:,})" for i in order], most=4)
-    return finding(
+    named = first_few([f"{values[i]} ({counts[i]:,})" for i in order], most=4)
+    return make_finding(
         code,
         title,
         count=len(others),
@@ -199,7 +199,7 @@ def blank_images(dataset: Dataset, store: Store) -> Finding:
     rows = np.flatnonzero(store.usable)
     _, deviation = luma_statistics(store, rows)
     blank = rows[deviation * 255 < _BLANK]
-    return finding(
+    return make_finding(
         "BLANK-IMAGES",
         "Pictures of one colour",
         count=len(blank),
@@ -219,7 +219,7 @@ def luma_statistics(
     """Mean and standard deviation of luma within each of the rows' images, 0 to 1."""
     mean, deviation = np.empty(len(rows)), np.empty(len(rows))
     at = 0
-    for some in blocks(rows):
+    for some in row_blocks(rows):
         grey = luma(store.pixels[some]).reshape(len(some), -1) / np.float32(255)
         mean[at : at + len(some)] = grey.mean(1)
         deviation[at : at + len(some)] = grey.std(1)
@@ -246,7 +246,7 @@ def class_imbalance(dataset: Dataset, store: Store) -> Finding:
     listed = ", ".join(
         f"{name} {count / n:.1%}" for name, count in zip(dataset.classes, counts, strict=True)
     )
-    return finding(
+    return make_finding(
         code,
         title,
         count=int(counts[rare].sum()) if rare.any() else 0,
@@ -265,13 +265,13 @@ def tiny_classes(dataset: Dataset, store: Store) -> Finding:
     """TINY-CLASSES: classes with so few images in a split that little can be said of them."""
     counts = _class_counts(dataset, store)
     tiny = [f"{name} in {split} ({count})" for name, split, count in counts if 0 < count < FEW]
-    return finding(
+    return make_finding(
         "TINY-CLASSES",
         f"Classes with fewer than {FEW} images in a split",
         count=len(tiny),
         of=len(counts),
         severity="warning",
-        found=f"Fewer than {FEW} images: {listed(tiny)}.",
+        found=f"Fewer than {FEW} images: {first_few(tiny)}.",
         absent=f"Every class has at least {FEW} images in every split that has it.",
         todo="read their intervals, not their figures; collect more",
     )
@@ -281,13 +281,13 @@ def absent_classes(dataset: Dataset, store: Store) -> Finding:
     """LABEL-ABSENT-IN-SPLIT: a class that a split does not have at all."""
     counts = _class_counts(dataset, store)
     absent = [f"no {name} in {split}" for name, split, count in counts if count == 0]
-    return finding(
+    return make_finding(
         "LABEL-ABSENT-IN-SPLIT",
         "A class that a split lacks",
         count=len(absent),
         of=len(counts),
         severity="serious",
-        found=f"There is {listed(absent)}.",
+        found=f"There is {first_few(absent)}.",
         absent="Every split has every class.",
         todo="split anew, so that every class stands in every split",
     )
@@ -306,14 +306,14 @@ def tiny_groups(dataset: Dataset, store: Store) -> Finding:
         for value, count in zip(a.values, _count(a.data[rows], len(a.values)), strict=True)
     ]
     tiny = [f"{name} in {split} ({count})" for name, split, count in counts if count < FEW]
-    return finding(
+    return make_finding(
         code,
         title,
         count=len(tiny),
         of=len(counts),
         severity="note",
         found=f"{len(tiny):,} of {len(counts):,} groups have fewer than {FEW} images in a split: "
-        f"{listed(tiny)}.",
+        f"{first_few(tiny)}.",
         absent=f"Every attribute's value has at least {FEW} images in every split.",
         todo="expect an audit to say nothing of them",
     )
@@ -331,13 +331,13 @@ def constant_attributes(dataset: Dataset, store: Store) -> Finding:
         known = data[~np.isnan(data)] if attribute.kind == "numeric" else data[data >= 0]
         if len(np.unique(known)) < 2:
             constant.append(attribute.name if len(known) else f"{attribute.name} (never known)")
-    return finding(
+    return make_finding(
         code,
         title,
         count=len(constant),
         of=len(dataset.attributes),
         severity="note",
-        found=f"{listed(constant)}: the same for every image, so nothing can be compared by it.",
+        found=f"{first_few(constant)}: the same for every image, so nothing can be compared by it.",
         absent="Every attribute has at least two values.",
         todo="leave them out with data.attributes",
     )

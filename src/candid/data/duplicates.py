@@ -49,7 +49,7 @@ _DECOYS = 4096  # rows whose mirrored pairs are counted
 _LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np.intp]]:
+def row_blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np.intp]]:
     """The rows in runs of `size`, so that memory stays flat over a large store."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
@@ -167,7 +167,7 @@ def near_pairs(
     """
     rows = np.sort(rows)
     features = np.concatenate(
-        [detail(store.pixels[some]) for some in blocks(rows)] or [np.zeros((0, 1), np.float32)]
+        [detail(store.pixels[some]) for some in row_blocks(rows)] or [np.zeros((0, 1), np.float32)]
     )
     nothing = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)
     found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = [nothing]
@@ -203,7 +203,7 @@ def _decoys(
     mirrored = features * np.where(x % 2, -1, 1).astype(np.float32)
     some = np.random.default_rng(0).permutation(count)[:_DECOYS]
     reached = []
-    for rows in blocks(some):
+    for rows in row_blocks(some):
         products = features[rows] @ mirrored.T
         products[np.arange(len(rows)), rows] = -2  # a face and its own mirror image are no pair
         reached.append(products[products >= threshold])

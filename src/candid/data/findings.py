@@ -21,7 +21,7 @@ _MOST = 6  # examples in a record
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("code", "id", "partner", "detail")])
 
 
-def finding(
+def make_finding(
     code: str,
     title: str,
     *,
@@ -57,7 +57,7 @@ def by_split(dataset: Dataset, rows: NDArray[np.intp]) -> str:
     return ", ".join(f"{count:,} in {split}" for split, count in counts if count)
 
 
-def listed(words: Sequence[str], most: int = 6) -> str:
+def first_few(words: Sequence[str], most: int = 6) -> str:
     """The first few words, and how many more there are."""
     more = f" and {len(words) - most:,} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
 from candid.data.duplicates import Copies, Pairs
-from candid.data.findings import Links, by_split, example_ids, finding, not_applicable
+from candid.data.findings import Links, by_split, example_ids, make_finding, not_applicable
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity
 
@@ -143,7 +143,7 @@ def repeat_checks(dataset: Dataset, store: Store, copies: Copies) -> tuple[Findi
             "by_split": by_split(dataset, images),
             "same_bytes": _byte_identical(store, images),
         }
-        return finding(
+        return make_finding(
             code,
             check.title,
             count=figures[check.counts],

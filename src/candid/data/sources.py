@@ -302,7 +302,10 @@ def read_file(path: str) -> bytes:
     except OSError as error:
         raise ImageError(_REASONS.get(error.errno or 0, f"cannot be opened: {error}")) from error
     try:
-        _check_file(os.fstat(handle))
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise ImageError("not a regular file")
+        check_size(about.st_size)
         with open(handle, "rb", closefd=False) as file:
             return file.read()
     except OSError as error:
@@ -311,13 +314,12 @@ def read_file(path: str) -> bytes:
         os.close(handle)
 
 
-def _check_file(about: os.stat_result) -> None:
-    if not stat.S_ISREG(about.st_mode):
-        raise ImageError("not a regular file")
-    if about.st_size == 0:
+def check_size(size: int) -> None:
+    """Refuse the bytes of a picture that are none, or more than any picture has."""
+    if size == 0:
         raise ImageError("the file is empty")
-    if about.st_size > _LARGEST:
-        raise ImageError(f"the file is too large ({about.st_size:,} bytes)")
+    if size > _LARGEST:
+        raise ImageError(f"the file is too large ({size:,} bytes)")
 
 
 @lru_cache(maxsize=65_536)

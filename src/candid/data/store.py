@@ -161,7 +161,7 @@ def fingerprint(dataset: Dataset, config: DataConfig) -> str:
     return digest.hexdigest()
 
 
-def size_of(n: int, side: int) -> int:
+def pack_size(n: int, side: int) -> int:
     """Bytes that a pack of so many pictures takes."""
     return n * side * side * 3
 

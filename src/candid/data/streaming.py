@@ -247,7 +247,7 @@ def streamed(
     elif not isinstance(dataset.source, Sharded) or not len(dataset):
         return None
     else:
-        size, free = store.size_of(len(dataset), config.side), _free(cache)
+        size, free = store.pack_size(len(dataset), config.side), _free(cache)
         if size <= _ROOM * free or store.is_begun(dataset, config, cache=cache):
             return None
         say(

@@ -17,13 +17,12 @@ from typing import IO, BinaryIO, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.data.sources import Held, InShards
+from candid.data.sources import Held, InShards, check_size
 from candid.errors import DataError, ImageError
 from candid.storage import places
 
 T = TypeVar("T")
 
-_LARGEST = 1 << 30  # bytes of one picture
 _MOST_SAID = 1 << 20  # bytes of a header that says more of the next member: a long name, attributes
 _SAYS_MORE = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -183,10 +182,7 @@ class TarSource(InShards):
         """The bytes of one picture."""
         name = self.files[self.file[row]]
         start, size = int(self.offset[row]), int(self.size[row])
-        if size == 0:
-            raise ImageError("the file is empty")
-        if size > _LARGEST:
-            raise ImageError(f"the file is too large ({size:,} bytes)")
+        check_size(size)
         data = (
             self._far(name, start, size)
             if places.local(name) is None

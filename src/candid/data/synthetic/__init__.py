@@ -29,7 +29,7 @@ from candid.data.processes import in_processes
 from candid.data.synthetic.canvas import REGIONS
 from candid.data.synthetic.face import Face
 from candid.data.synthetic.light import draw_face
-from candid.data.synthetic.world import TARGET, FaceWorld, Plan, Plant, demo_world, plan
+from candid.data.synthetic.world import TARGET, FacePlan, FaceWorld, Plant, demo_world, plan
 from candid.errors import ConfigError, OutputError
 from candid.progress import progress
 from candid.storage.files import atomic, read_bytes, write_json, write_text, writing
@@ -38,8 +38,8 @@ __all__ = [
     "REGIONS",
     "TARGET",
     "Face",
+    "FacePlan",
     "FaceWorld",
-    "Plan",
     "Plant",
     "SyntheticFaces",
     "demo_world",
@@ -74,7 +74,7 @@ class SyntheticFaces:
     world: FaceWorld
     images: NDArray[np.uint8]
     regions: NDArray[np.uint8]
-    truth: Plan
+    truth: FacePlan
 
 
 def draw_faces(world: FaceWorld, *, workers: int = 1, quiet: bool = True) -> SyntheticFaces:
@@ -178,7 +178,7 @@ class _Drawer:
 
 
 def _draw_all(
-    world: FaceWorld, truth: Plan, folder: Path | None, workers: int, quiet: bool
+    world: FaceWorld, truth: FacePlan, folder: Path | None, workers: int, quiet: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """All pictures, none where they become files in a folder, and their regions."""
     if workers < 0:
@@ -210,7 +210,7 @@ def _name(number: int, quality: int) -> str:
     return f"images/{number:06d}.{'jpg' if quality else 'png'}"
 
 
-def _table(world: FaceWorld, truth: Plan) -> str:
+def _table(world: FaceWorld, truth: FacePlan) -> str:
     """The label file: what an annotator wrote, one row per picture."""
     columns: dict[str, list[Any]] = {
         "path": [_name(i, world.jpeg_quality) for i in range(world.n)],

@@ -158,7 +158,7 @@ def demo_world(n: int = 3000, *, side: int = 64, seed: int = 0) -> FaceWorld:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class FacePlan:
     """n faces to draw and the truth about them.
 
     Attributes
@@ -189,7 +189,7 @@ class Plan:
     attributes: Mapping[str, Attribute]
 
 
-def plan(world: FaceWorld) -> Plan:
+def plan(world: FaceWorld) -> FacePlan:
     """Decide everything about every picture of a world, pixels aside."""
     people = [draw_person(_stream(world, 0, p), world) for p in range(world.head_count)]
     kind, size, identity, split = _people_and_splits(world)
@@ -219,7 +219,7 @@ def plan(world: FaceWorld) -> Plan:
                 if chance < plant.strength:
                     cue[i] = math.copysign(cue[i], coin - 0.5)
     faces = [_with_cue(world, face, c) for face, c in zip(faces, cue, strict=True)]
-    return Plan(
+    return FacePlan(
         faces=tuple(faces),
         label=label.astype(np.int16),
         clean_label=clean.astype(np.int16),
