@@ -93,7 +93,7 @@ def measured(mode: str, shards: Path, buffer: int, cache: Path) -> dict[str, flo
 
     from candid.data import decode, layouts, store
     from candid.data.dataset import Dataset
-    from candid.data.streamed import Streamed
+    from candid.data.streaming import Streamed
     from candid.models.forward import Images
     from candid.settings import DataConfig, TrainConfig
     from candid.training.batches import FromShards, Packed

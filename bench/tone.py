@@ -85,7 +85,7 @@ from PIL import Image
 from candid.auditing import skin_tone
 from candid.auditing.skin_tone import Tone, measure_tone
 from candid.data.synthetic import FaceWorld, draw_faces
-from candid.data.synthetic_cast import skin_lab
+from candid.data.synthetic.face import skin_lab
 from candid.stats.metrics import rank_scores
 
 ORDER = {0: 0, 2: 1, 3: 2, 1: 3}  # UTKFace's codes: White, Asian, Indian, Black

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from candid.data import streamed
+from candid.data import streaming
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions import read_predictions
 from candid.runs import RunFolder, read_history
@@ -233,17 +233,17 @@ def test_auto_streams_what_would_not_fit_and_keeps_to_it(folder, shards, monkeyp
     command = ["--cache", folder / "other", *SETTINGS, "--target", "Hat", "--set", "train.steps=2"]
     command.remove("--quiet")
     sample = ["--set", "data.stream_sample=64"]
-    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda _: usage(320 * 24 * 24 * 3))
+    monkeypatch.setattr(streaming.shutil, "disk_usage", lambda _: usage(320 * 24 * 24 * 3))
     assert call("train", shards, "--out", folder / "full", *command, *sample) == 0
     said = capsys.readouterr().err
     assert "A pack of 320 pictures would take 553 kB of the 553 kB that are free" in said
     assert 'stream = "always"' in (folder / "full/config.toml").read_text()
-    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda _: usage(10 * 320 * 24 * 24 * 3))
+    monkeypatch.setattr(streaming.shutil, "disk_usage", lambda _: usage(10 * 320 * 24 * 24 * 3))
     assert call("train", shards, "--out", folder / "roomy", *command, *sample) == 0
     assert "would take" not in capsys.readouterr().err
     assert 'stream = "never"' in (folder / "roomy/config.toml").read_text()
     # What is packed stays packed, however full the disk is then; and what was streamed, streamed.
-    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda _: usage(0))
+    monkeypatch.setattr(streaming.shutil, "disk_usage", lambda _: usage(0))
     assert call("train", shards, "--out", folder / "again", *command, *sample) == 0
     assert 'stream = "never"' in (folder / "again/config.toml").read_text()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from candid.auditing.skin_tone import BINS, HUE, ITA, TONE, Tone, measure_tone, srgb_to_lab
-from candid.data.synthetic_cast import SKIN_BINS, skin_rgb
+from candid.data.synthetic.face import SKIN_BINS, skin_rgb
 from candid.errors import DataError
 from candid.records import read_record, write_record
 from candid.records.tone import ToneSummary

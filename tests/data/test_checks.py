@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from by_hand import dataset, store, texture
 
-from candid.data import checks, repeats
+from candid.data import checks
 from candid.data.dataset import Dataset
-from candid.data.duplicates import Pairs, exact_groups, near_pairs
+from candid.data.duplicates import Copies, exact_groups, near_pairs
+from candid.data.repeats import repeat_checks
 from candid.data.store import Store
 from candid.predictions import Attribute
 from candid.records import Finding
@@ -18,14 +19,21 @@ from candid.records import Finding
 THREE = ("train", "validation", "test")
 
 
-def pair_of(
-    pixels: list[np.ndarray], **columns: object
-) -> tuple[Dataset, Store, np.ndarray, Pairs]:
+def copied(pixels: list[np.ndarray], **columns: object) -> tuple[Dataset, Store, Copies]:
     data = dataset([b""] * len(pixels), **columns)  # type: ignore[arg-type]
     packed = store(np.stack(pixels))
     groups = exact_groups(packed)
     one_each = np.unique(groups, return_index=True)[1]
-    return data, packed, groups, near_pairs(packed, one_each)
+    return data, packed, Copies(groups, near_pairs(packed, one_each))
+
+
+def repeated(code: str, data: Dataset, packed: Store, copies: Copies) -> Finding:
+    return {f.code: f for f in repeat_checks(data, packed, copies)}[code]
+
+
+def people(**columns: object) -> Finding:
+    data, packed, copies = copied([A, B, C, D, E, F], **columns)
+    return repeated("PEOPLE-ACROSS-SPLITS", data, packed, copies)
 
 
 def many(n: int, **columns: object) -> tuple[Dataset, Store]:
@@ -55,76 +63,79 @@ def found(finding: Finding, count: int, of: int) -> None:
 
 # --- the same picture more than once -------------------------------------------------------------
 
-A, B, C, D = (texture(i) for i in range(4))
+A, B, C, D, E, F = (texture(i) for i in range(6))
 
 
 def test_duplicates_within_splits() -> None:
     split = ["train", "train", "train", "test", "test", "train"]
-    data, packed, groups, _ = pair_of([A, B, A, A, C, A], split=split)
-    got = repeats.exact_within(data, packed, groups)
+    data, packed, copies = copied([A, B, A, A, C, A], split=split)
+    got = repeated("DUPLICATES-WITHIN-SPLITS", data, packed, copies)
     found(got, 3, 6)
     assert "2 of them are surplus" in got.detail
     assert got.examples == ("00000.png", "00002.png", "00005.png")
-    data, packed, groups, _ = pair_of([A, B, C, A], split=["train"] * 3 + ["test"])
-    absent(repeats.exact_within(data, packed, groups))
+    data, packed, copies = copied([A, B, C, A], split=["train"] * 3 + ["test"])
+    absent(repeated("DUPLICATES-WITHIN-SPLITS", data, packed, copies))
 
 
 def test_duplicates_across_splits() -> None:
     split = ["train", "train", "test", "test", "validation"]
-    data, packed, groups, _ = pair_of([A, B, A, C, A], split=split)
-    got = repeats.exact_across(data, packed, groups)
+    data, packed, copies = copied([A, B, A, C, A], split=split)
+    got = repeated("DUPLICATES-ACROSS-SPLITS", data, packed, copies)
     found(got, 3, 5)
     assert "1 in train, 1 in validation, 1 in test" in got.detail
     assert got.severity == "serious"
     packed = replace(packed, digests=np.asarray(["x", "y", "x", "z", "w"]))
-    assert "2 are copies byte for byte" in repeats.exact_across(data, packed, groups).detail
-    data, packed, groups, _ = pair_of([A, A, B, C], split=["train", "train", "test", "test"])
-    absent(repeats.exact_across(data, packed, groups))
-    data, packed, groups, _ = pair_of([A, A])
-    assert repeats.exact_across(data, packed, groups).state == "not applicable"
+    assert (
+        "2 are copies byte for byte"
+        in repeated("DUPLICATES-ACROSS-SPLITS", data, packed, copies).detail
+    )
+    data, packed, copies = copied([A, A, B, C], split=["train", "train", "test", "test"])
+    absent(repeated("DUPLICATES-ACROSS-SPLITS", data, packed, copies))
+    data, packed, copies = copied([A, A])
+    assert repeated("DUPLICATES-ACROSS-SPLITS", data, packed, copies).state == "not applicable"
 
 
 def test_near_duplicates_within_splits() -> None:
     split = ["train", "train", "train", "test"]
-    data, packed, _, pairs = pair_of([A, almost(A), B, almost(B)], split=split)
-    got = repeats.near_within(data, packed, pairs)
+    data, packed, copies = copied([A, almost(A), B, almost(B)], split=split)
+    got = repeated("NEAR-DUPLICATES-WITHIN-SPLITS", data, packed, copies)
     found(got, 2, 4)
     assert got.examples == ("00000.png", "00001.png")
-    data, packed, _, pairs = pair_of([A, B, C, almost(A)], split=split)
-    absent(repeats.near_within(data, packed, pairs))
+    data, packed, copies = copied([A, B, C, almost(A)], split=split)
+    absent(repeated("NEAR-DUPLICATES-WITHIN-SPLITS", data, packed, copies))
 
 
 def test_near_duplicates_across_splits() -> None:
     split = ["train", "train", "train", "test"]
-    data, packed, _, pairs = pair_of([A, almost(A), B, almost(B)], split=split)
-    found(repeats.near_across(data, packed, pairs), 2, 4)
-    data, packed, _, pairs = pair_of([A, almost(A), B, C], split=split)
-    absent(repeats.near_across(data, packed, pairs))
-    data, packed, _, pairs = pair_of([A, almost(A)])
-    assert repeats.near_across(data, packed, pairs).state == "not applicable"
-    data, packed, _, pairs = pair_of([A])
-    assert repeats.near_within(data, packed, pairs).state == "not applicable"
+    data, packed, copies = copied([A, almost(A), B, almost(B)], split=split)
+    found(repeated("NEAR-DUPLICATES-ACROSS-SPLITS", data, packed, copies), 2, 4)
+    data, packed, copies = copied([A, almost(A), B, C], split=split)
+    absent(repeated("NEAR-DUPLICATES-ACROSS-SPLITS", data, packed, copies))
+    data, packed, copies = copied([A, almost(A)])
+    assert repeated("NEAR-DUPLICATES-ACROSS-SPLITS", data, packed, copies).state == "not applicable"
+    data, packed, copies = copied([A])
+    assert repeated("NEAR-DUPLICATES-WITHIN-SPLITS", data, packed, copies).state == "not applicable"
 
 
 def test_identical_copies_are_not_near_duplicates_too() -> None:
-    data, packed, _, pairs = pair_of([A, A, B, B])
-    absent(repeats.near_within(data, packed, pairs))
+    data, packed, copies = copied([A, A, B, B])
+    absent(repeated("NEAR-DUPLICATES-WITHIN-SPLITS", data, packed, copies))
 
 
 def test_contradictory_labels() -> None:
-    data, _, groups, _ = pair_of([A, A, B, B, C, C, C], label=[0, 1, 1, 1, -1, 0, 0])
-    got = repeats.contradictory_labels(data, groups)
+    data, packed, copies = copied([A, A, B, B, C, C, C], label=[0, 1, 1, 1, -1, 0, 0])
+    got = repeated("CONTRADICTORY-LABELS", data, packed, copies)
     found(got, 2, 6)
     assert got.examples == ("00000.png", "00001.png")
-    data, _, groups, _ = pair_of([A, A, B, B, C], label=[0, 0, 1, -1, 0])
-    absent(repeats.contradictory_labels(data, groups))
+    data, packed, copies = copied([A, A, B, B, C], label=[0, 0, 1, -1, 0])
+    absent(repeated("CONTRADICTORY-LABELS", data, packed, copies))
 
 
 def test_near_duplicates_labelled_differently() -> None:
-    data, _, _, pairs = pair_of([A, almost(A), B, almost(B)], label=[0, 1, 0, 0])
-    found(repeats.near_contradictory_labels(data, pairs), 1, 2)
-    data, _, _, pairs = pair_of([A, almost(A), B, almost(B)], label=[0, 0, 0, -1])
-    absent(repeats.near_contradictory_labels(data, pairs))
+    data, packed, copies = copied([A, almost(A), B, almost(B)], label=[0, 1, 0, 0])
+    found(repeated("NEAR-DUPLICATES-LABELLED-DIFFERENTLY", data, packed, copies), 1, 2)
+    data, packed, copies = copied([A, almost(A), B, almost(B)], label=[0, 0, 0, -1])
+    absent(repeated("NEAR-DUPLICATES-LABELLED-DIFFERENTLY", data, packed, copies))
 
 
 # --- people --------------------------------------------------------------------------------------
@@ -132,18 +143,14 @@ def test_near_duplicates_labelled_differently() -> None:
 
 def test_people_across_splits() -> None:
     split = ["train", "train", "validation", "test", "test", "train"]
-    data, _ = many(6, split=split, identity=[7, 8, 7, 9, -1, -1])
-    got = repeats.people_across(data)
+    got = people(split=split, identity=[7, 8, 7, 9, -1, -1])
     found(got, 1, 3)
     assert got.examples == ("00000.png", "00002.png")
     assert "2 images of unknown people aside" in got.detail
-    data, _ = many(6, split=split, identity=[7, 7, 8, 9, -1, -1])
-    absent(repeats.people_across(data))
+    absent(people(split=split, identity=[7, 7, 8, 9, -1, -1]))
     for identity in (None, [-1] * 6):
-        assert repeats.people_across(many(6, split=split, identity=identity)[0]).state == (
-            "not applicable"
-        )
-    assert repeats.people_across(many(2, identity=[1, 2])[0]).state == "not applicable"
+        assert people(split=split, identity=identity).state == "not applicable"
+    assert people(identity=[1, 2, 3, 4, 5, 6]).state == "not applicable"
 
 
 # --- files and labels ----------------------------------------------------------------------------
@@ -176,7 +183,7 @@ def test_alike_values() -> None:
     assert got.severity == "warning"
     assert "hair: 'Red' and 'red', " in got.detail
     assert ": 'Male' and 'male'" in got.detail
-    assert "ALIKE-VALUES" in {f.code for f in checks.check(data, many(4)[1])}
+    assert "ALIKE-VALUES" in {f.code for f in checks.check_data(data, many(4)[1])}
     absent(checks.alike_values(many(4)[0]))
 
 
@@ -286,8 +293,8 @@ def test_constant_attributes() -> None:
 
 def test_all_checks_run_and_the_gravest_comes_first() -> None:
     split = ["train", "train", "test", "validation"]
-    data, packed, _, _ = pair_of([A, A, A, B], split=split, label=[0, 1, 0, 1])
-    got = checks.check(data, packed, quiet=True)
+    data, packed, _ = copied([A, A, A, B], split=split, label=[0, 1, 0, 1])
+    got = checks.check_data(data, packed, quiet=True)
     codes = [f.code for f in got]
     assert len(codes) == len(set(codes)) == 19
     assert all(code == code.upper() and " " not in code for code in codes)
@@ -303,10 +310,10 @@ def test_all_checks_run_and_the_gravest_comes_first() -> None:
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_hardly_any_data_breaks_no_check(n: int) -> None:
-    data, packed, _, _ = pair_of([A, B][:n], attributes={"Hat": [-1, 0][:n]})
-    assert len(checks.check(data, packed, quiet=True)) == 19
+    data, packed, _ = copied([A, B][:n], attributes={"Hat": [-1, 0][:n]})
+    assert len(checks.check_data(data, packed, quiet=True)) == 19
     nothing = replace(packed, usable=np.zeros(n, np.bool_), reasons=dict.fromkeys(range(n), "bad"))
-    assert len(checks.check(data, nothing, quiet=True)) == 19
+    assert len(checks.check_data(data, nothing, quiet=True)) == 19
 
 
 def test_order_of_the_rows_does_not_matter() -> None:
@@ -317,15 +324,16 @@ def test_order_of_the_rows_does_not_matter() -> None:
         "label": rng.integers(-1, 2, 24).tolist(),
         "identity": rng.integers(-1, 9, 24).tolist(),
     }
-    straight = {f.code: (f.state, f.count, f.of) for f in checks.check(*_all(pictures, columns))}
+    straight = {
+        f.code: (f.state, f.count, f.of) for f in checks.check_data(*_all(pictures, columns))
+    }
     order = rng.permutation(24)
     turned = _all(
         [pictures[k] for k in order],
         {name: [values[k] for k in order] for name, values in columns.items()},
     )
-    assert {f.code: (f.state, f.count, f.of) for f in checks.check(*turned)} == straight
+    assert {f.code: (f.state, f.count, f.of) for f in checks.check_data(*turned)} == straight
 
 
 def _all(pictures: list[np.ndarray], columns: dict[str, list[object]]) -> tuple[Dataset, Store]:
-    data, packed, _, _ = pair_of(pictures, **columns)
-    return data, packed
+    return copied(pictures, **columns)[:2]

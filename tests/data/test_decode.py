@@ -391,13 +391,11 @@ def test_threads_decode_side_by_side_and_leave_warnings_as_they_were():
 
     def warned(data):
         # All three are inside a decoder at once: none waits for another.
-        def work():
+        with decoding._guarded(data):
             inside.wait()
             warnings.warn("odd EXIF", UserWarning, stacklevel=1)
             gate.wait(20)
-            return decoding._decode(data, 9, "stretch", 10_000, decoding._SHARED)
-
-        return decoding._guarded(data, work)
+            return decode(data, side=9, max_pixels=10_000)
 
     before = list(warnings.filters)
     with ThreadPoolExecutor(3) as pool:

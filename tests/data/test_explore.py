@@ -183,7 +183,7 @@ def test_sizes_are_counted_the_commonest_first_and_the_rest_together() -> None:
 def test_memory_stays_flat_and_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     data, packed = world()
     whole = explore(data, packed, draws=50, quiet=True)
-    monkeypatch.setattr("candid.data.duplicates.blocks.__defaults__", (7,))
+    monkeypatch.setattr("candid.data.duplicates.row_blocks.__defaults__", (7,))
     small = explore(data, packed, draws=50, quiet=True)
     np.testing.assert_allclose(whole[1].mean, small[1].mean, atol=1e-3)
     assert whole[0].brightness == small[0].brightness

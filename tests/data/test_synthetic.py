@@ -24,8 +24,8 @@ from candid.data.synthetic import (
     plan,
     write_faces,
 )
-from candid.data.synthetic_cast import SKIN_BINS, skin_lab, skin_rgb, skin_tone_bin
-from candid.data.synthetic_world import CUES
+from candid.data.synthetic.face import SKIN_BINS, skin_lab, skin_rgb, skin_tone_bin
+from candid.data.synthetic.world import CUES
 from candid.errors import ConfigError, OutputError
 
 MANY = FaceWorld(n=4000, people=1000)

@@ -12,7 +12,7 @@ import torch
 
 from candid.data.layouts import load
 from candid.data.store import pack
-from candid.data.streamed import streamed
+from candid.data.streaming import streamed
 from candid.errors import DataError
 from candid.models.forward import Images
 from candid.models.networks import build

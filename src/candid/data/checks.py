@@ -7,22 +7,15 @@ applicable" (it could not be looked for) or "too few to say".
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
-from candid.data.duplicates import blocks, find_copies, luma
-from candid.data.findings import example_ids, finding, listed, not_applicable
-from candid.data.repeats import (
-    contradictory_labels,
-    exact_across,
-    exact_within,
-    near_across,
-    near_contradictory_labels,
-    near_within,
-    people_across,
-)
+from candid.data.duplicates import find_copies, luma, row_blocks
+from candid.data.findings import example_ids, first_few, make_finding, not_applicable
+from candid.data.repeats import repeat_checks
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity, State
 from candid.stats.associations import associations
@@ -39,18 +32,10 @@ _TELLING = 0.05
 _BLANK = 2.0
 
 
-def check(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
+def check_data(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
     """Every check, the gravest first among those that found something, then the others."""
-    copies = find_copies(store, quiet=quiet)
-    groups, pairs = copies.groups, copies.pairs
     findings = (
-        exact_within(dataset, store, groups),
-        exact_across(dataset, store, groups),
-        near_within(dataset, store, pairs),
-        near_across(dataset, store, pairs),
-        contradictory_labels(dataset, groups),
-        near_contradictory_labels(dataset, pairs),
-        people_across(dataset),
+        *repeat_checks(dataset, store, find_copies(store, quiet=quiet)),
         unreadable_files(dataset, store),
         missing_labels(dataset),
         alike_values(dataset),
@@ -84,7 +69,7 @@ def unreadable_files(dataset: Dataset, store: Store) -> Finding:
         reason = store.reasons[int(row)].split(" (")[0]
         reasons[reason] = reasons.get(reason, 0) + 1
     common = sorted(reasons.items(), key=lambda item: -item[1])[:4]
-    return finding(
+    return make_finding(
         "UNREADABLE-FILES",
         "Files that cannot be read",
         count=len(rows),
@@ -102,7 +87,7 @@ def unreadable_files(dataset: Dataset, store: Store) -> Finding:
 def missing_labels(dataset: Dataset) -> Finding:
     """MISSING-LABELS: images that nobody labelled."""
     rows = np.flatnonzero(dataset.label < 0)
-    return finding(
+    return make_finding(
         "MISSING-LABELS",
         "Images without a label",
         count=len(rows),
@@ -126,13 +111,13 @@ def alike_values(dataset: Dataset) -> Finding:
         for word in words:
             spellings.setdefault(word.casefold(), []).append(repr(word))
         alike += [f"{name}: {' and '.join(s)}" for s in spellings.values() if len(s) > 1]
-    return finding(
+    return make_finding(
         "ALIKE-VALUES",
         "Values that differ in case only",
         count=len(alike),
         of=sum(map(len, values.values())),
         severity="warning",
-        found=f"Values that differ in case only count as different ones: {listed(alike)}.",
+        found=f"Values that differ in case only count as different ones: {first_few(alike)}.",
         absent="No two values of the label or an attribute differ in case only.",
         examples=tuple(alike[:6]),
         todo="write them alike; of the label, data.class_names makes one class of them",
@@ -173,8 +158,8 @@ def _mixed(
     telling, sentence = (
         _goes_with_label(dataset, store, words == common, common) if len(others) else (False, "")
     )
-    named = listed([f"{values[i]} ({counts[i]:,})" for i in order], most=4)
-    return finding(
+    named = first_few([f"{values[i]} ({counts[i]:,})" for i in order], most=4)
+    return make_finding(
         code,
         title,
         count=len(others),
@@ -215,7 +200,7 @@ def blank_images(dataset: Dataset, store: Store) -> Finding:
     rows = np.flatnonzero(store.usable)
     _, deviation = luma_statistics(store, rows)
     blank = rows[deviation * 255 < _BLANK]
-    return finding(
+    return make_finding(
         "BLANK-IMAGES",
         "Pictures of one colour",
         count=len(blank),
@@ -235,7 +220,7 @@ def luma_statistics(
     """Mean and standard deviation of luma within each of the rows' images, 0 to 1."""
     mean, deviation = np.empty(len(rows)), np.empty(len(rows))
     at = 0
-    for some in blocks(rows):
+    for some in row_blocks(rows):
         grey = luma(store.pixels[some]).reshape(len(some), -1) / np.float32(255)
         mean[at : at + len(some)] = grey.mean(1)
         deviation[at : at + len(some)] = grey.std(1)
@@ -262,7 +247,7 @@ def class_imbalance(dataset: Dataset, store: Store) -> Finding:
     listed = ", ".join(
         f"{name} {count / n:.1%}" for name, count in zip(dataset.classes, counts, strict=True)
     )
-    return finding(
+    return make_finding(
         code,
         title,
         count=int(counts[rare].sum()) if rare.any() else 0,
@@ -279,21 +264,15 @@ def class_imbalance(dataset: Dataset, store: Store) -> Finding:
 
 def tiny_classes(dataset: Dataset, store: Store) -> Finding:
     """TINY-CLASSES: classes with so few images in a split that little can be said of them."""
-    tiny, total = [], 0
-    for split, counts in _counts_by_split(dataset, store):
-        total += len(counts)
-        tiny += [
-            f"{name} in {split} ({count})"
-            for name, count in zip(dataset.classes, counts, strict=True)
-            if 0 < count < FEW
-        ]
-    return finding(
+    counts = _class_counts(dataset, store)
+    tiny = [f"{name} in {split} ({count})" for name, split, count in counts if 0 < count < FEW]
+    return make_finding(
         "TINY-CLASSES",
         f"Classes with fewer than {FEW} images in a split",
         count=len(tiny),
-        of=total,
+        of=len(counts),
         severity="warning",
-        found=f"Fewer than {FEW} images: {listed(tiny)}.",
+        found=f"Fewer than {FEW} images: {first_few(tiny)}.",
         absent=f"Every class has at least {FEW} images in every split that has it.",
         todo="read their intervals, not their figures; collect more",
     )
@@ -301,21 +280,15 @@ def tiny_classes(dataset: Dataset, store: Store) -> Finding:
 
 def absent_classes(dataset: Dataset, store: Store) -> Finding:
     """LABEL-ABSENT-IN-SPLIT: a class that a split does not have at all."""
-    absent, total = [], 0
-    for split, counts in _counts_by_split(dataset, store):
-        total += len(counts)
-        absent += [
-            f"no {name} in {split}"
-            for name, count in zip(dataset.classes, counts, strict=True)
-            if count == 0
-        ]
-    return finding(
+    counts = _class_counts(dataset, store)
+    absent = [f"no {name} in {split}" for name, split, count in counts if count == 0]
+    return make_finding(
         "LABEL-ABSENT-IN-SPLIT",
         "A class that a split lacks",
         count=len(absent),
-        of=total,
+        of=len(counts),
         severity="serious",
-        found=f"There is {listed(absent)}.",
+        found=f"There is {first_few(absent)}.",
         absent="Every split has every class.",
         todo="split anew, so that every class stands in every split",
     )
@@ -327,26 +300,21 @@ def tiny_groups(dataset: Dataset, store: Store) -> Finding:
     coded = [a for a in dataset.attributes.values() if a.kind != "numeric"]
     if not coded:
         return not_applicable(code, title, "There are no attributes with values to count.")
-    tiny, total = [], 0
-    for split in SPLITS:
-        rows = dataset.rows(split, store.usable)
-        for attribute in coded if len(rows) else ():
-            codes = attribute.data[rows]
-            counts = np.bincount(codes[codes >= 0], minlength=len(attribute.values))
-            total += len(counts)
-            tiny += [
-                f"{attribute.name} {value} in {split} ({count})"
-                for value, count in zip(attribute.values, counts, strict=True)
-                if count < FEW
-            ]
-    return finding(
+    counts = [
+        (f"{a.name} {value}", split, count)
+        for split, rows in _rows_by_split(dataset, store)
+        for a in coded
+        for value, count in zip(a.values, _count(a.data[rows], len(a.values)), strict=True)
+    ]
+    tiny = [f"{name} in {split} ({count})" for name, split, count in counts if count < FEW]
+    return make_finding(
         code,
         title,
         count=len(tiny),
-        of=total,
+        of=len(counts),
         severity="note",
-        found=f"{len(tiny):,} of {total:,} groups have fewer than {FEW} images in a split: "
-        f"{listed(tiny)}.",
+        found=f"{len(tiny):,} of {len(counts):,} groups have fewer than {FEW} images in a split: "
+        f"{first_few(tiny)}.",
         absent=f"Every attribute's value has at least {FEW} images in every split.",
         todo="expect an audit to say nothing of them",
     )
@@ -364,21 +332,36 @@ def constant_attributes(dataset: Dataset, store: Store) -> Finding:
         known = data[~np.isnan(data)] if attribute.kind == "numeric" else data[data >= 0]
         if len(np.unique(known)) < 2:
             constant.append(attribute.name if len(known) else f"{attribute.name} (never known)")
-    return finding(
+    return make_finding(
         code,
         title,
         count=len(constant),
         of=len(dataset.attributes),
         severity="note",
-        found=f"{listed(constant)}: the same for every image, so nothing can be compared by it.",
+        found=f"{first_few(constant)}: the same for every image, so nothing can be compared by it.",
         absent="Every attribute has at least two values.",
         todo="leave them out with data.attributes",
     )
 
 
-def _counts_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArray[np.intp]]]:
-    """Images per class of each split that has any."""
-    for split in SPLITS:
-        rows = dataset.rows(split, store.usable)
-        if len(rows):
-            yield split, np.bincount(dataset.label[rows], minlength=len(dataset.classes))
+def _rows_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArray[np.intp]]]:
+    """Each split that has usable, labelled images, and their rows."""
+    by_split = ((split, dataset.rows(split, store.usable)) for split in SPLITS)
+    return ((split, rows) for split, rows in by_split if len(rows))
+
+
+def _count(codes: NDArray[Any], values: int) -> list[int]:
+    """How often each of so many codes stands there, -1 aside."""
+    counts: list[int] = np.bincount(codes[codes >= 0], minlength=values).tolist()
+    return counts
+
+
+def _class_counts(dataset: Dataset, store: Store) -> list[tuple[str, str, int]]:
+    """Class, split and number of images, of every class in every split that has any."""
+    return [
+        (name, split, count)
+        for split, rows in _rows_by_split(dataset, store)
+        for name, count in zip(
+            dataset.classes, _count(dataset.label[rows], len(dataset.classes)), strict=True
+        )
+    ]

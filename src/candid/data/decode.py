@@ -93,46 +93,51 @@ def decode(
     ImageError
         Where the bytes are not a picture, are not all there, or claim too many pixels.
     """
-    return _guarded(data, lambda: _decode(data, side, fit, max_pixels, budget))
+
+    def drafted(width: int, height: int) -> tuple[int, int] | None:
+        if max(width, height) <= 2 * side:
+            return None
+        # As if for a square of twice the size, so that the resampling still has a choice.
+        fitted = _fitted(width, height, side, fit)
+        return 2 * fitted[0], 2 * fitted[1]
+
+    with _guarded(data):
+        return _opened(data, max_pixels, budget, drafted, lambda image: _square(image, side, fit))
 
 
 def decode_whole(data: bytes, *, longest: int, max_pixels: int) -> Decoded:
-    """Decode a picture as it is, as `decode` does but for the square.
+    """Decode a picture as `decode` does, not to a square but to at most `longest` pixels a side."""
 
-    Parameters
-    ----------
-    data
-        The encoded file.
-    longest
-        A picture with a longer edge is made smaller, to at most this many pixels.
-    max_pixels
-        A picture whose header claims more is refused before anything is decoded.
+    def within(width: int, height: int) -> tuple[int, int] | None:
+        scale = longest / max(width, height)
+        return (max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else None
 
-    Raises
-    ------
-    ImageError
-        Where the bytes are not a picture, are not all there, or claim too many pixels.
-    """
-    return _guarded(data, lambda: _decode_whole(data, longest, max_pixels))
+    def shrunk(image: Image.Image) -> Image.Image:
+        size = within(*image.size)
+        return image if size is None else _resize(image, size, (0, 0, *image.size))
+
+    with _guarded(data):
+        return _opened(data, max_pixels, _SHARED, within, shrunk)
 
 
-def _guarded(data: bytes, work: Callable[[], Decoded]) -> Decoded:
+@contextlib.contextmanager
+def _guarded(data: bytes) -> Iterator[None]:
     """Whatever goes wrong inside a decoder, as an ImageError with a reason that can be listed."""
     if not data:
         raise unreadable("empty file (0 bytes)")
-    with _hushed():
-        try:
-            return work()
-        except ImageError:
-            raise
-        except UnidentifiedImageError:
-            raise unreadable(f"not a picture in a known format{_opening(data)}") from None
-        except Image.DecompressionBombError as error:
-            raise unreadable(f"too many pixels: {error}", code=TOO_MANY_PIXELS) from None
-        except MemoryError:
-            raise unreadable("decoding it needs more memory than there is") from None
-        except Exception as error:  # a damaged file can raise anything inside a decoder
-            raise unreadable(f"damaged or cut short ({_short(error)})") from error
+    try:
+        with _hushed():
+            yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise unreadable(f"not a picture in a known format{_opening(data)}") from None
+    except Image.DecompressionBombError as error:
+        raise unreadable(f"too many pixels: {error}", code=TOO_MANY_PIXELS) from None
+    except MemoryError:
+        raise unreadable("decoding it needs more memory than there is") from None
+    except Exception as error:  # a damaged file can raise anything inside a decoder
+        raise unreadable(f"damaged or cut short ({_short(error)})") from error
 
 
 @contextlib.contextmanager
@@ -183,29 +188,6 @@ def _short(error: Exception) -> str:
     """Kind and words of an error, without bytes of the file, which decoders quote."""
     words = re.split(r"b?['\"]", str(error), maxsplit=1)[0].strip()
     return f"{type(error).__name__}: {words}"[:120] if words else type(error).__name__
-
-
-def _decode(data: bytes, side: int, fit: str, max_pixels: int, budget: Budget) -> Decoded:
-    def drafted(width: int, height: int) -> tuple[int, int] | None:
-        if max(width, height) <= 2 * side:
-            return None
-        # As if for a square of twice the size, so that the resampling still has a choice.
-        fitted = _fitted(width, height, side, fit)
-        return 2 * fitted[0], 2 * fitted[1]
-
-    return _opened(data, max_pixels, budget, drafted, lambda image: _square(image, side, fit))
-
-
-def _decode_whole(data: bytes, longest: int, max_pixels: int) -> Decoded:
-    def within(width: int, height: int) -> tuple[int, int] | None:
-        scale = longest / max(width, height)
-        return (max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else None
-
-    def shrunk(image: Image.Image) -> Image.Image:
-        size = within(*image.size)
-        return image if size is None else _resize(image, size, (0, 0, *image.size))
-
-    return _opened(data, max_pixels, _SHARED, within, shrunk)
 
 
 def _opened(

@@ -24,7 +24,8 @@ import hashlib
 import math
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from candid.data.packing import COPIES
 from candid.data.store import Store
 from candid.errors import OutputError
-from candid.progress import progress
+from candid.progress import track
 from candid.storage.files import atomic
 
 NEAR = 0.77
@@ -48,7 +49,7 @@ _DECOYS = 4096  # rows whose mirrored pairs are counted
 _LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np.intp]]:
+def row_blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np.intp]]:
     """The rows in runs of `size`, so that memory stays flat over a large store."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
@@ -66,16 +67,15 @@ def exact_groups(store: Store) -> NDArray[np.intp]:
     Files with the same bytes have the same pixels, so they are in one group too.
     """
     rows = np.flatnonzero(store.usable)
-    digests = np.empty(len(rows), "V16")
+    digests = np.empty((len(rows), 2), np.uint64)
     for at, row in enumerate(rows):
         pixels = np.ascontiguousarray(store.pixels[row])
-        digests[at] = hashlib.blake2b(pixels.data, digest_size=16).digest()
+        digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
+        digests[at] = np.frombuffer(digest, np.uint64)
     groups = np.full(len(store), -1, np.intp)
-    if len(rows):
-        halves = digests.view(np.uint64).reshape(-1, 2)
-        order = np.lexsort((halves[:, 1], halves[:, 0]))
-        fresh = np.any(np.diff(halves[order], axis=0, prepend=~halves[order[:1]]), axis=1)
-        groups[rows[order]] = np.cumsum(fresh) - 1
+    order = np.lexsort(digests.T[::-1])
+    fresh = np.any(np.diff(digests[order], axis=0, prepend=~digests[order[:1]]), axis=1)
+    groups[rows[order]] = np.cumsum(fresh) - 1
     return groups
 
 
@@ -141,17 +141,9 @@ def find_copies(store: Store, *, quiet: bool = True) -> Copies:
     file = store.folder / COPIES
     damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
     with contextlib.suppress(*damaged), np.load(file, allow_pickle=False) as kept:
-        return Copies(
-            kept["groups"],
-            Pairs(
-                kept["first"],
-                kept["second"],
-                kept["correlation"],
-                bool(kept["complete"]),
-                float(kept["threshold"]),
-                float(kept["by_chance"]),
-            ),
-        )
+        columns = {f.name: kept[f.name] for f in fields(Pairs)}
+        plain = {name: value.item() for name, value in columns.items() if value.ndim == 0}
+        return Copies(kept["groups"], Pairs(**(columns | plain)))
     groups = exact_groups(store)
     one_each = np.unique(groups, return_index=True)[1]
     pairs = near_pairs(store, one_each[groups[one_each] >= 0], quiet=quiet)
@@ -175,23 +167,17 @@ def near_pairs(
     """
     rows = np.sort(rows)
     features = np.concatenate(
-        [detail(store.pixels[some]) for some in blocks(rows)] or [np.zeros((0, 1), np.float32)]
+        [detail(store.pixels[some]) for some in row_blocks(rows)] or [np.zeros((0, 1), np.float32)]
     )
-    starts = range(0, len(rows), _ROWS)
     nothing = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)
     found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = [nothing]
     total = 0
-    pairs = len(starts) * (len(starts) + 1) // 2
-    with progress("near duplicates", pairs, unit="blocks", quiet=quiet) as bar:
-        for a in starts:
-            for b in range(a, len(rows), _ROWS):
-                found.append(_above(features, a, b, threshold))
-                total += len(found[-1][0])
-                bar.update()
-                if total > _MOST_PAIRS:
-                    break
-            if total > _MOST_PAIRS:
-                break
+    blocks_of_pairs = list(combinations_with_replacement(range(0, len(rows), _ROWS), 2))
+    for a, b in track(blocks_of_pairs, "near duplicates", unit="blocks", quiet=quiet):
+        found.append(_above(features, a, b, threshold))
+        total += len(found[-1][0])
+        if total > _MOST_PAIRS:
+            break
     first, second, correlation = (np.concatenate([f[i] for f in found]) for i in range(3))
     if total > _MOST_PAIRS:
         return Pairs(rows[first], rows[second], correlation, complete=False)
@@ -217,7 +203,7 @@ def _decoys(
     mirrored = features * np.where(x % 2, -1, 1).astype(np.float32)
     some = np.random.default_rng(0).permutation(count)[:_DECOYS]
     reached = []
-    for rows in blocks(some):
+    for rows in row_blocks(some):
         products = features[rows] @ mirrored.T
         products[np.arange(len(rows)), rows] = -2  # a face and its own mirror image are no pair
         reached.append(products[products >= threshold])

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data import decode
-from candid.data.affected import shortened, write_findings
-from candid.data.checks import check, luma_statistics
+from candid.data.checks import check_data, luma_statistics
 from candid.data.dataset import Dataset
-from candid.data.duplicates import blocks
+from candid.data.duplicates import find_copies, row_blocks
+from candid.data.findings import shortened, write_findings
+from candid.data.repeats import find_links
 from candid.data.store import Store
 from candid.predictions import Attribute, binned
 from candid.records import (
@@ -114,9 +115,10 @@ def explore(
     summaries = [_split(counted, usable, split, confidence) for split in SPLITS]
     used = np.flatnonzero(store.usable & (dataset.label >= 0))
     brightness, contrast = luma_statistics(store, used)
-    seen = (*dataset.findings, *check(dataset, store, quiet=quiet))
+    seen = (*dataset.findings, *check_data(dataset, store, quiet=quiet))
     if findings is not None:
-        write_findings(findings, dataset, store, seen)
+        links = find_links(dataset, find_copies(store))
+        write_findings(findings, dataset, seen, links, store.reasons)
     exploration = Exploration(
         name=dataset.name,
         layout=dataset.layout,
@@ -294,7 +296,7 @@ def _images(dataset: Dataset, store: Store, seed: int) -> ExplorationImages:
     rows = dataset.rows("train", store.usable)
     classes, side = len(dataset.classes), store.side
     total = np.zeros((classes, side * side * 3))
-    for some in blocks(rows):
+    for some in row_blocks(rows):
         of_class = dataset.label[some][None] == np.arange(classes)[:, None]  # (classes, block)
         total += of_class.astype(np.float32) @ store.pixels[some].reshape(len(some), -1)
     counts = np.bincount(dataset.label[rows], minlength=classes)

@@ -1,17 +1,27 @@
-"""Pieces that every check puts its finding together from."""
+"""Findings about the data: how each is put together, and every image behind them as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
 from candid.records import SPLITS, Finding, Severity, State
+from candid.storage.files import atomic
+
+_MOST = 6  # examples in a record
+_SCHEMA = pa.schema([(name, pa.string()) for name in ("code", "id", "partner", "detail")])
 
 
-def finding(
+def make_finding(
     code: str,
     title: str,
     *,
@@ -37,7 +47,7 @@ def not_applicable(code: str, title: str, why: str) -> Finding:
 
 
 def example_ids(dataset: Dataset, rows: NDArray[np.intp]) -> tuple[str, ...]:
-    """The ids of the rows: all of them, as `affected` shortens a finding once it is written."""
+    """The ids of the rows: all of them, as a finding is `shortened` once it is written."""
     return tuple(dataset.ids[rows].tolist())
 
 
@@ -47,7 +57,110 @@ def by_split(dataset: Dataset, rows: NDArray[np.intp]) -> str:
     return ", ".join(f"{count:,} in {split}" for split, count in counts if count)
 
 
-def listed(words: Sequence[str], most: int = 6) -> str:
+def first_few(words: Sequence[str], most: int = 6) -> str:
     """The first few words, and how many more there are."""
     more = f" and {len(words) - most:,} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more
+
+
+# --- image beside image --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """Images that go together, each beside one other.
+
+    Attributes
+    ----------
+    first, second
+        (n,) rows; of exact copies and of people, each image that is affected is a first.
+    key
+        (n,) what the two have in common, as a number; of near duplicates, the pair's own.
+    correlation
+        (n,) of near duplicates, else None.
+    """
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    key: NDArray[Any]
+    correlation: NDArray[np.float32] | None = None
+
+    def examples(self) -> NDArray[np.intp]:
+        """All rows: what goes together side by side, of near duplicates the most alike first."""
+        if self.correlation is None:
+            return self.first
+        order = np.argsort(-self.correlation, kind="stable")
+        rows: NDArray[np.intp] = np.stack([self.first, self.second], axis=1)[order].ravel()
+        return rows
+
+    def words(self, dataset: Dataset) -> list[str]:
+        """Where the two images stand, and how they are labelled."""
+        labels = np.array([*dataset.classes, "unlabelled"])[dataset.label]  # -1 is the last
+        a, b = self.first, self.second
+        columns = (c.tolist() for c in (dataset.split[a], dataset.split[b], labels[a], labels[b]))
+        both = [f"{s} and {t}: {x} and {y}" for s, t, x, y in zip(*columns, strict=True)]
+        if self.correlation is None:
+            return both
+        return [f"{w}, correlation {c:.3f}" for w, c in zip(both, self.correlation, strict=True)]
+
+
+# --- findings.parquet ----------------------------------------------------------------------------
+
+
+def shortened(finding: Finding) -> Finding:
+    """The finding with a few of its examples."""
+    return replace(finding, examples=finding.examples[:_MOST])
+
+
+def write_findings(
+    path: Path,
+    dataset: Dataset,
+    findings: Sequence[Finding],
+    links: Mapping[str, Links],
+    reasons: Mapping[int, str],
+) -> None:
+    """Write a row for every image of every finding, as Parquet.
+
+    The columns are words: `code`, `id`; `partner`, the other image where a finding is about two
+    (else null); and `detail`. Each copy stands beside one other of its copies, and near copies
+    stand pair by pair.
+
+    Parameters
+    ----------
+    path
+        The file; it is replaced.
+    dataset
+        What the findings are about.
+    findings
+        With all of their examples.
+    links
+        The images that go together, by the code of their finding.
+    reasons
+        Why the images in these rows cannot be read.
+
+    Raises
+    ------
+    OutputError
+        Where the file cannot be written.
+    """
+    unreadable = {str(dataset.ids[row]): reason for row, reason in reasons.items()}
+
+    def rows(finding: Finding) -> Iterator[tuple[str, str, str | None, str]]:
+        if link := links.get(finding.code):
+            ids, partners = (dataset.ids[rows].tolist() for rows in (link.first, link.second))
+            yield from zip(repeat(finding.code), ids, partners, link.words(dataset), strict=False)
+        else:
+            told = unreadable if finding.code == "UNREADABLE-FILES" else {}
+            for i in finding.examples:
+                yield finding.code, i, None, told.get(i, finding.title)
+
+    found = [row for f in findings if f.state == "found" for row in rows(f)]
+    columns = [[_printable(word) for word in column] for column in zip(*found, strict=True)]
+    table = pa.table(columns or [[]] * len(_SCHEMA), schema=_SCHEMA)
+    with atomic(path) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def _printable(word: str | None) -> str | None:
+    """Names of files need not be UTF-8, and Parquet holds nothing else."""
+    return None if word is None else word.encode("utf-8", "backslashreplace").decode()

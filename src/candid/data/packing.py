@@ -7,15 +7,9 @@ import errno
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
-import pickle
-import signal
-import tempfile
-import threading
 import time
-from collections.abc import Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Generator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from io import BytesIO
@@ -29,8 +23,7 @@ from numpy.typing import NDArray
 from candid.cores import cores
 from candid.data import decode
 from candid.data.dataset import Dataset, Sharded, Source
-from candid.data.locking import unguarded
-from candid.data.processes import shielded
+from candid.data.processes import dead_worker, in_processes
 from candid.errors import ImageError
 from candid.progress import progress
 from candid.settings import DataConfig
@@ -142,16 +135,10 @@ def _chunks(
     begins = np.zeros(n, np.bool_)  # a shard
     if shard is not None:
         begins[1:] = shard[1:] != shard[:-1]
-    chunks: list[tuple[int, int]] = []
-    for row in range(n):
-        if row in done:
-            continue
-        goes_on = chunks and chunks[-1][1] == row and not begins[row]
-        if goes_on and row - chunks[-1][0] < most:
-            chunks[-1] = (chunks[-1][0], row + 1)
-        else:
-            chunks.append((row, row + 1))
-    return chunks
+    todo = np.setdiff1d(np.arange(n), np.fromiter(done, np.intp, len(done)))
+    breaks = np.flatnonzero((np.diff(todo) > 1) | begins[todo[1:]]) + 1
+    runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(todo, breaks) if len(run)]
+    return [(at, min(at + most, stop)) for start, stop in runs for at in range(start, stop, most)]
 
 
 _Span = tuple[int, int]  # rows from … to before …
@@ -174,8 +161,8 @@ class _Chunk:
         return (json.dumps(plain, separators=(",", ":")) + "\n").encode()
 
 
-def _checksum(block: bytes | memoryview) -> str:
-    return hashlib.blake2b(block, digest_size=16).hexdigest()
+def _digest(data: bytes | memoryview) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _read_journal(
@@ -203,7 +190,7 @@ def _read_journal(
             whole += len(line)
             file.seek(offset + start * size)
             fresh = start not in seen and 0 <= start <= n - len(rows)
-            if fresh and _checksum(file.read(len(rows) * size)) == checksum:
+            if fresh and _digest(file.read(len(rows) * size)) == checksum:
                 seen.update(range(start, start + len(rows)))
                 done.append((start, rows))
         log.truncate(whole)
@@ -212,17 +199,9 @@ def _read_journal(
 
 def _finish(folder: Path, dataset: Dataset, done: list[tuple[int, list[_Row]]]) -> None:
     """Flush the pixels, then write the index: from here on the pack is whole."""
-    rows: list[_Row] = [row for _, some in sorted(done, key=lambda c: c[0]) for row in some]
-    reason, width, height, mode, kind, digest = map(list, zip(*rows, strict=True))
-    columns = {
-        "usable": [word == "" for word in reason],
-        "reason": reason,
-        "width": width,
-        "height": height,
-        "mode": mode,
-        "format": kind,
-        "digest": digest,
-    }
+    rows = [row for _, some in sorted(done, key=lambda chunk: chunk[0]) for row in some]
+    columns = dict(zip(list(INDEX)[1:], map(list, zip(*rows, strict=True)), strict=True))
+    columns["usable"] = [word == "" for word in columns["reason"]]
     table = pa.table(
         {
             "id": pa.array([_printable(str(i)) for i in dataset.ids]),
@@ -254,7 +233,10 @@ class _Packer:
     pixels: str
     offset: int
 
-    def __call__(self, start: int, stop: int) -> _Chunk:
+    def __call__(self, chunks: list[_Span]) -> list[_Chunk]:
+        return [self.chunk(start, stop) for start, stop in chunks]
+
+    def chunk(self, start: int, stop: int) -> _Chunk:
         side = self.config.side
         block = np.zeros((stop - start, side, side, 3), np.uint8)
         rows = [self._row(row, block[row - start]) for row in range(start, stop)]
@@ -262,22 +244,23 @@ class _Packer:
         with writing(Path(self.pixels)), open(self.pixels, "r+b") as file:
             file.seek(self.offset + start * side * side * 3)
             file.write(block.data)
-        return _Chunk(start, rows, _checksum(block.data))
+        return _Chunk(start, rows, _digest(block.data))
 
     def _row(self, row: int, out: NDArray[np.uint8]) -> _Row:
-        digest = ""
+        digest, config = "", self.config
         try:
             data = self.source.read(row)
-            digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-            config = self.config
+            digest = _digest(data)
             image = decode.decode(
                 data, side=config.side, fit=config.fit, max_pixels=config.max_pixels
             )
-        except ImageError as error:
-            return (_printable(error.what), 0, 0, "", "", digest)
-        except OSError as error:
-            reason = _printable(f"cannot be read: {error.strerror or error}")
-            return (reason, 0, 0, "", "", digest)
+        except (ImageError, OSError) as error:
+            reason = (
+                error.what
+                if isinstance(error, ImageError)
+                else f"cannot be read: {error.strerror or error}"
+            )
+            return (_printable(reason), 0, 0, "", "", digest)
         out[:] = image.pixels
         return ("", image.width, image.height, image.mode, image.format, digest)
 
@@ -290,16 +273,20 @@ def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generato
         probe = min(stop, start + 16)
         todo = [(start, probe), *([(probe, stop)] if probe < stop else []), *todo[1:]]
         began = time.perf_counter()
-        yield packer(*todo.pop(0))
+        yield packer.chunk(*todo.pop(0))
         each = (time.perf_counter() - began) / (probe - start)
         left = sum(b - a for a, b in todo) * each
         workers = cores() if left > _WORTH_PROCESSES_SECONDS else 1
     tasks = _tasks(packer.source, todo, workers)
     if workers <= 1 or len(tasks) <= 1:
         for chunk in todo:
-            yield packer(*chunk)
+            yield packer.chunk(*chunk)
         return
-    yield from _run_in_processes(packer, tasks, min(workers, len(tasks)))
+    try:
+        for chunks in in_processes(packer, tasks, min(workers, len(tasks))):
+            yield from chunks
+    except BrokenProcessPool as error:
+        raise dead_worker() from error
 
 
 def _tasks(source: Source, todo: list[tuple[int, int]], workers: int) -> list[list[_Span]]:
@@ -312,53 +299,3 @@ def _tasks(source: Source, todo: list[tuple[int, int]], workers: int) -> list[li
     shard = source.file
     tasks = [list(some) for _, some in itertools.groupby(todo, lambda chunk: shard[chunk[0]])]
     return tasks if len(tasks) >= workers else [[chunk] for chunk in todo]
-
-
-def _run_in_processes(packer: _Packer, tasks: list[list[_Span]], workers: int) -> Iterator[_Chunk]:
-    # Not as an argument: a worker that dies before it has read a long one leaves this process
-    # waiting for ever. The file is fresh, and only this user can write to it.
-    with writing(Path(tempfile.gettempdir())):
-        handle, name = tempfile.mkstemp(prefix="candid-", suffix=".pickle")
-        with open(handle, "wb") as file:
-            pickle.dump(packer, file)
-    pool = ProcessPoolExecutor(
-        workers,
-        # The same start everywhere; a fork would also copy threads' locks and keep ours.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(name,),
-    )
-    try:
-        with shielded():
-            waiting = [pool.submit(_work, chunks) for chunks in tasks]
-        for done in as_completed(waiting):
-            yield from done.result()
-    except BrokenProcessPool as error:
-        raise unguarded() from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        Path(name).unlink(missing_ok=True)
-
-
-_worker: _Packer | None = None  # set once in each process that decodes
-
-
-def _start_worker(order: str) -> None:
-    global _worker
-    _worker = pickle.loads(Path(order).read_bytes())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `shielded` can do nothing
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot tell its workers to stop."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(chunks: list[_Span]) -> list[_Chunk]:
-    if _worker is None:
-        raise RuntimeError("a worker was asked to work before it was started")
-    return [_worker(start, stop) for start, stop in chunks]

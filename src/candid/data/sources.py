@@ -12,10 +12,11 @@ import stat
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -76,14 +77,7 @@ class FileSource:
         return len(self.names)
 
     def read(self, row: int) -> bytes:
-        """The bytes of one file.
-
-        Raises
-        ------
-        ImageError
-            Where it is missing, empty, too large, not a regular file, not readable, or lies outside
-            the folder.
-        """
+        """The bytes of one file."""
         name = str(self.names[row])
         return read_file(self._path(name))
 
@@ -114,7 +108,32 @@ class FileSource:
         return digest.hexdigest()
 
 
-class _Embedded(ABC):
+class InShards(ABC):
+    """Images in a few large files: `file` says which holds each, the other arrays where in it.
+
+    What is open or fetched does not travel to other processes.
+    """
+
+    files: tuple[str, ...]
+    file: NDArray[np.int64]
+    arrays: ClassVar[tuple[str, ...]]  # the names of the (n,) arrays
+    held: ClassVar[tuple[str, ...]]  # the names of what is `Held`
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {name: Held() for name in self.held}
+
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """The source of some of the images."""
+        some = copy(self)
+        for name in self.arrays:
+            setattr(some, name, getattr(self, name)[rows])
+        return some
+
+
+class _Embedded(InShards):
     """Images in one column of some files.
 
     Parameters
@@ -127,6 +146,9 @@ class _Embedded(ABC):
         (n,) the file that holds each image, as an index into `files`, and its row there.
     """
 
+    arrays = ("file", "row")
+    held = ("_open",)
+
     def __init__(
         self,
         files: Sequence[str | os.PathLike[str]],
@@ -138,20 +160,10 @@ class _Embedded(ABC):
         self.column = column
         self.file = np.asarray(file, dtype=np.int64)
         self.row = np.asarray(row, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self.row)
+        self._open: Held[Any] = Held()
 
     def read(self, row: int) -> bytes:
-        """The bytes of one embedded image.
-
-        Raises
-        ------
-        ImageError
-            Where the cell is empty, holds only a path, or its file cannot be read.
-        DataError
-            Where a store cannot be reached.
-        """
+        """The bytes of one embedded image."""
         file = self.files[self.file[row]]
         try:
             cell = self._cell(file, int(self.row[row]))
@@ -161,10 +173,6 @@ class _Embedded(ABC):
 
     @abstractmethod
     def _cell(self, file: str, row: int) -> pa.Scalar: ...
-
-    def take(self, rows: NDArray[np.intp]) -> Self:
-        """The source of some of the images."""
-        return type(self)(self.files, self.column, self.file[rows], self.row[rows])
 
     def stamp(self) -> str:
         """A digest of the files' names, sizes and modification times, and of which rows count."""
@@ -183,20 +191,11 @@ class ParquetSource(_Embedded):
     Memory holds the page in hand (as Arrow writes them, up to 1,024 images) and no more of a file.
     """
 
-    _cursors: Held[_ParquetCursor]
-
-    def __init__(self, *what: Any) -> None:
-        super().__init__(*what)
-        self._cursors = Held()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cursors": Held()}  # an open file does not travel
-
     def _cell(self, file: str, row: int) -> pa.Scalar:
-        cursor = self._cursors.get(file, lambda: _ParquetCursor(file, self.column))
-        self._cursors.forget(file)  # where reading fails, it is opened anew
+        cursor: _ParquetCursor = self._open.get(file, lambda: _ParquetCursor(file, self.column))
+        self._open.forget(file)  # where reading fails, it is opened anew
         cell = cursor.cell(row)
-        self._cursors.get(file, lambda: cursor)
+        self._open.get(file, lambda: cursor)
         return cell
 
 
@@ -252,15 +251,9 @@ def open_parquet(name: str) -> pq.ParquetFile:
 class ArrowSource(_Embedded):
     """Images embedded in Arrow IPC files (as `datasets` saves them), read through a memory map."""
 
-    _open: tuple[str, pa.ChunkedArray] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": None}  # an open map does not travel
-
     def _cell(self, file: str, row: int) -> pa.Scalar:
-        if self._open is None or self._open[0] != file:
-            self._open = file, open_arrow(file)[self.column]
-        return self._open[1][row]
+        column = self._open.get(file, lambda: open_arrow(file)[self.column])
+        return column[row]
 
 
 def open_arrow(path: str | os.PathLike[str]) -> pa.Table:
@@ -309,7 +302,10 @@ def read_file(path: str) -> bytes:
     except OSError as error:
         raise ImageError(_REASONS.get(error.errno or 0, f"cannot be opened: {error}")) from error
     try:
-        _check_file(os.fstat(handle))
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise ImageError("not a regular file")
+        check_size(about.st_size)
         with open(handle, "rb", closefd=False) as file:
             return file.read()
     except OSError as error:
@@ -318,13 +314,12 @@ def read_file(path: str) -> bytes:
         os.close(handle)
 
 
-def _check_file(about: os.stat_result) -> None:
-    if not stat.S_ISREG(about.st_mode):
-        raise ImageError("not a regular file")
-    if about.st_size == 0:
+def check_size(size: int) -> None:
+    """Refuse the bytes of a picture that are none, or more than any picture has."""
+    if size == 0:
         raise ImageError("the file is empty")
-    if about.st_size > _LARGEST:
-        raise ImageError(f"the file is too large ({about.st_size:,} bytes)")
+    if size > _LARGEST:
+        raise ImageError(f"the file is too large ({size:,} bytes)")
 
 
 @lru_cache(maxsize=65_536)

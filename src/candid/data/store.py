@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from candid.data import decode
 from candid.data.dataset import Dataset
-from candid.data.locking import locked
 from candid.data.packing import INDEX, fill
+from candid.data.processes import locked_folder
 from candid.errors import DataError, OutputError
 from candid.settings import DataConfig
 from candid.storage.files import writing
@@ -134,7 +134,7 @@ def pack(
     if store is None:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, quiet=quiet):
+        with locked_folder(folder, quiet=quiet):
             # Whoever held the lock before may have done the work.
             store = _open(folder, len(dataset), mark, config.side)
             if store is None:
@@ -161,7 +161,7 @@ def fingerprint(dataset: Dataset, config: DataConfig) -> str:
     return digest.hexdigest()
 
 
-def size_of(n: int, side: int) -> int:
+def pack_size(n: int, side: int) -> int:
     """Bytes that a pack of so many pictures takes."""
     return n * side * side * 3
 

@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import IO, Any, BinaryIO, Literal, Self, TypeVar
+from typing import IO, BinaryIO, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.data.sources import Held
+from candid.data.sources import Held, InShards, check_size
 from candid.errors import DataError, ImageError
 from candid.storage import places
 
 T = TypeVar("T")
 
-_LARGEST = 1 << 30  # bytes of one picture
 _MOST_SAID = 1 << 20  # bytes of a header that says more of the next member: a long name, attributes
 _SAYS_MORE = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -153,7 +152,7 @@ class _Opened:
             close(self.handle)
 
 
-class TarSource:
+class TarSource(InShards):
     """Pictures that lie in tar files, by their places there: a `dataset.Source`.
 
     Parameters
@@ -163,6 +162,9 @@ class TarSource:
     file, offset, size
         (n,) which shard holds each picture, as an index into `files`, and where in it.
     """
+
+    arrays = ("file", "offset", "size")
+    held = ("_open", "_ranges")
 
     def __init__(
         self,
@@ -176,32 +178,11 @@ class TarSource:
         self._open: Held[_Opened] = Held()  # files on this machine
         self._ranges: Held[tuple[int, bytes]] = Held()  # what was fetched last of those on stores
 
-    def __len__(self) -> int:
-        return len(self.file)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": Held(), "_ranges": Held()}  # neither travels
-
-    def take(self, rows: NDArray[np.intp]) -> TarSource:
-        """The source of some of the pictures."""
-        return TarSource(self.files, self.file[rows], self.offset[rows], self.size[rows])
-
     def read(self, row: int) -> bytes:
-        """The bytes of one picture.
-
-        Raises
-        ------
-        ImageError
-            Where it is empty, too large, or its shard cannot be read there.
-        DataError
-            Where a store cannot be reached.
-        """
+        """The bytes of one picture."""
         name = self.files[self.file[row]]
         start, size = int(self.offset[row]), int(self.size[row])
-        if size == 0:
-            raise ImageError("the file is empty")
-        if size > _LARGEST:
-            raise ImageError(f"the file is too large ({size:,} bytes)")
+        check_size(size)
         data = (
             self._far(name, start, size)
             if places.local(name) is None

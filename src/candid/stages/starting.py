@@ -18,7 +18,7 @@ from candid.storage.files import write_text
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.data.store import Store
-    from candid.data.streamed import Streamed
+    from candid.data.streaming import Streamed
 
 
 Section = TypeVar("Section", DataConfig, TrainConfig)
@@ -74,7 +74,7 @@ def pack(
     from candid.data import store
     from candid.data.duplicates import find_copies
     from candid.data.splits import keep_together
-    from candid.data.streamed import streamed
+    from candid.data.streaming import streamed
 
     stream = streamed(dataset, config.data, cache=cache, quiet=quiet)
     part = dataset if stream is None else stream.part()

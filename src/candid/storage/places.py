@@ -3,6 +3,9 @@
 `s3://bucket/shards`, `gs://…`, `memory://…` need fsspec (the extra `cloud`) and its package for
 that store; paths and `file://…` need nothing. What lies far away is fetched whole, or in ranges of
 known length, so that a connection that breaks is never taken for a file that is cut short.
+
+What cannot be read raises a DataError, what cannot be written or removed an OutputError, and a
+store without its library a DependencyError, whatever the store's own package raises.
 """
 
 from __future__ import annotations
@@ -76,13 +79,7 @@ def join(folder: str, name: str) -> str:
 
 
 def found(word: str) -> list[str]:
-    """What a word names: itself where it is there, or what a glob fits, sorted; else nothing.
-
-    Raises
-    ------
-    DependencyError, DataError
-        Where the store cannot be reached.
-    """
+    """What a word names: itself where it is there, or what a glob fits, sorted; else nothing."""
     path = local(word)
     if path is not None:
         if os.path.exists(path):
@@ -110,13 +107,7 @@ def is_folder(name: str) -> bool:
 
 
 def entry(name: str) -> Entry:
-    """One file's state.
-
-    Raises
-    ------
-    DataError
-        Where it is not there.
-    """
+    """One file's state."""
     path = local(name)
     with _reading(name):
         if path is not None:
@@ -127,13 +118,7 @@ def entry(name: str) -> Entry:
 
 
 def below(folder: str) -> list[Entry]:
-    """All files in a folder and its folders, by name; hidden ones are passed over.
-
-    Raises
-    ------
-    DataError
-        Where it cannot be listed.
-    """
+    """All files in a folder and its folders, by name; hidden ones are passed over."""
     path = local(folder)
     if path is not None:
         with _reading(folder):
@@ -173,13 +158,7 @@ def _entry(name: str, about: dict[str, Any]) -> Entry:
 
 @contextlib.contextmanager
 def near(name: str) -> Iterator[Path]:
-    """The file as a path on this machine: its own, or that of a copy while the block runs.
-
-    Raises
-    ------
-    DataError
-        Where it cannot be read or fetched.
-    """
+    """The file as a path on this machine: its own, or that of a copy while the block runs."""
     path = local(name)
     if path is not None:
         with _reading(name), open_regular(path):
@@ -196,13 +175,7 @@ def near(name: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
-    """The file, to read a little of it wherever it lies.
-
-    Raises
-    ------
-    DataError
-        Where it cannot be opened, or, on a store, read.
-    """
+    """The file, to read a little of it wherever it lies."""
     path = local(name)
     with contextlib.ExitStack() as stack:
         with _reading(name):
@@ -214,13 +187,7 @@ def opened(name: str) -> Iterator[BinaryIO]:
 
 
 def part_of(url: str, start: int, size: int) -> bytes:
-    """Bytes of a file on a store; fewer at its end. What fails is tried again a few times.
-
-    Raises
-    ------
-    DataError
-        Where they cannot be fetched.
-    """
+    """Bytes of a file on a store; fewer at its end. What fails is tried again a few times."""
     fs, inside = _store(url)
     with _reading(url):
         for pause in _PAUSES:
@@ -240,11 +207,6 @@ class Far(io.RawIOBase):
     ----------
     url
         Where it lies.
-
-    Raises
-    ------
-    DataError
-        Where it is not there, here or when it is read.
     """
 
     def __init__(self, url: str) -> None:
@@ -284,11 +246,6 @@ def written(name: str) -> Iterator[Path]:
     """A path to write to; where the block ends well, the file appears under its name, whole.
 
     On this machine it is moved into place, to a store it is put: both happen or do not.
-
-    Raises
-    ------
-    OutputError
-        Where the place cannot be written to.
     """
     path = local(name)
     if path is not None:
@@ -306,13 +263,7 @@ def written(name: str) -> Iterator[Path]:
 
 
 def remove(name: str) -> None:
-    """Take a file away, where it is there.
-
-    Raises
-    ------
-    OutputError
-        Where it cannot be.
-    """
+    """Take a file away, where it is there."""
     path = local(name)
     if path is not None:
         with writing(path):

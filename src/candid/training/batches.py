@@ -21,8 +21,7 @@ from torch import Tensor
 from candid.cores import own_cores
 from candid.data import decode
 from candid.data.dataset import sharded
-from candid.data.streamed import Streamed
-from candid.data.streaming import Place, Stream
+from candid.data.streaming import Place, Stream, Streamed
 from candid.errors import DataError, ImageError
 from candid.models.forward import Images
 from candid.progress import say

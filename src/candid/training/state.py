@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from candid.data.streamed import Streamed
+from candid.data.streaming import Streamed
 from candid.models.forward import Images
 from candid.records import HistoryRow
 from candid.training.balance import GroupDRO

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from candid.data.synthetic_canvas import Canvas, Points, circle, mirrored, spline
-from candid.data.synthetic_cast import Face
+from candid.data.synthetic.canvas import Canvas, Points, circle, mirrored, spline
+from candid.data.synthetic.face import Face
 
 
 def paint(canvas: Canvas, face: Face) -> None:
@@ -44,16 +44,21 @@ def _outline(face: Face) -> list[tuple[float, float]]:
     ]
 
 
+def _band(u: Points, top: Points, bottom: Points) -> Points:
+    """The polygon between two curves over the same `u`."""
+    return np.vstack([np.column_stack([u, top]), np.column_stack([u, bottom])[::-1]])
+
+
 def _draw_behind(canvas: Canvas, face: Face) -> None:
     w, full = face.head_width, 0.0 if face.hat else face.volume
     if face.hair_style == "Long":
-        canvas.fill(spline(*mirrored((0.0, -0.68), (w, -0.45), (w + 0.12, 0.1),
-                                       (w + 0.15 + 0.08 * face.volume, 0.7), (w + 0.05, 1.0),
-                                       (0.0, 1.05))), "hair back", -0.1)  # fmt: skip
+        points = [(0.0, -0.68), (w, -0.45), (w + 0.12, 0.1), (w + 0.15 + 0.08 * face.volume, 0.7),
+                  (w + 0.05, 1.0), (0.0, 1.05)]  # fmt: skip
+        canvas.blob(points, "hair back", -0.1)
     elif face.hair_style == "Bob":
-        canvas.fill(spline(*mirrored((0.0, -0.68), (w, -0.45), (w + 0.13, 0.05),
-                                       (w + 0.12 + 0.05 * face.volume, 0.42), (w - 0.08, 0.52),
-                                       (0.0, 0.45))), "hair back", -0.1)  # fmt: skip
+        points = [(0.0, -0.68), (w, -0.45), (w + 0.13, 0.05),
+                  (w + 0.12 + 0.05 * face.volume, 0.42), (w - 0.08, 0.52), (0.0, 0.45)]  # fmt: skip
+        canvas.blob(points, "hair back", -0.1)
     elif face.hair_style == "Curly":
         _draw_curls(canvas, face)
     elif face.hair_style == "Bun" and not face.hat:
@@ -92,7 +97,7 @@ def _draw_head(canvas: Canvas, face: Face) -> None:
         ear = (0.06 * face.ears, 0.11 * face.ears)
         canvas.disc(d * (w + 0.015), 0.03, ear, "ear", -0.05)
         canvas.disc(d * (w + 0.022), 0.035, (0.55 * ear[0], 0.6 * ear[1]), "ear shade", -0.05)
-    canvas.fill(spline(*mirrored(*_outline(face))), "skin")
+    canvas.blob(_outline(face), "skin")
     if face.freckles:
         for k in range(14):
             d = 1 if k % 2 else -1
@@ -131,8 +136,8 @@ def _draw_eyes(canvas: Canvas, face: Face) -> None:
     ball = circle(22)
     for d in (-1, 1):
         eye = np.array([d * face.eye_gap, -0.02])
-        lid, floor = np.column_stack([half * x, upper]), np.column_stack([half * x, lower])
-        canvas.fill(eye + np.vstack([lid, floor[::-1]]), "eye white", 0.02)
+        lid = np.column_stack([half * x, upper])
+        canvas.fill(eye + _band(half * x, upper, lower), "eye white", 0.02)
         middle = np.array([0.022 * face.gaze, -0.008])
         for radius, paint in ((0.068, "iris"), (0.053, "iris light"), (0.033, "pupil")):
             disc = middle + radius * face.eye_size * ball
@@ -154,9 +159,7 @@ def _draw_brows(canvas: Canvas, face: Face) -> None:
     v = -0.165 - arch * np.sin(np.pi * s**0.85 * 0.92) - 0.012 * straight * np.sin(np.pi * s)
     thick = (0.017 + 0.019 * straight) * (1 - 0.62 * s**2)
     for d in (-1, 1):
-        top = np.column_stack([d * u, v - thick])
-        bottom = np.column_stack([d * u, v + thick])
-        canvas.fill(np.vstack([top, bottom[::-1]]), "brow", 0.03)
+        canvas.fill(_band(d * u, v - thick, v + thick), "brow", 0.03)
 
 
 def _draw_mouth(canvas: Canvas, face: Face) -> None:
@@ -171,11 +174,7 @@ def _draw_mouth(canvas: Canvas, face: Face) -> None:
     lower = line + gap + 0.05 * full * bow
 
     def between(a: Points, b: Points, paint: str, narrow: float = 1.0) -> None:
-        top, bottom = (
-            np.column_stack([half * x * narrow, a]),
-            np.column_stack([half * x * narrow, b]),
-        )
-        canvas.fill(np.vstack([top, bottom[::-1]]), paint, 0.03)
+        canvas.fill(_band(half * x * narrow, a, b), paint, 0.03)
 
     if face.moustache:
         tip = spline((0.0, 0.292), (0.07, 0.272), (0.17, 0.335), (0.2, 0.385), (0.1, 0.352),
@@ -235,11 +234,12 @@ def _draw_hat(canvas: Canvas, face: Face) -> None:
     w = face.head_width + 0.05
     if face.hat_style == "Beanie":
         canvas.disc(0, -0.9, 0.1, "hat light")
-        canvas.fill(spline(*mirrored((0.0, -0.86), (0.6 * w, -0.8), (0.95 * w, -0.58),
-                                       (w, -0.36), (0.0, -0.4))), "hat")  # fmt: skip
+        points = [(0.0, -0.86), (0.6 * w, -0.8), (0.95 * w, -0.58), (w, -0.36),
+                  (0.0, -0.4)]  # fmt: skip
+        canvas.blob(points, "hat")
         cuff = [(0.0, -0.48), (0.7 * w, -0.45), (1.02 * w, -0.37), (1.02 * w, -0.23),
                 (0.7 * w, -0.29), (0.0, -0.32)]  # fmt: skip
-        canvas.fill(spline(*mirrored(*cuff)), "hat band", 0.04)
+        canvas.blob(cuff, "hat band", 0.04)
         for k in range(-4, 5):
             u = 0.22 * k * w
             rib = np.array([(u, -0.465 + 0.004 * k * k), (u, -0.335 + 0.005 * k * k)])
@@ -247,17 +247,18 @@ def _draw_hat(canvas: Canvas, face: Face) -> None:
     elif face.hat_style == "Cap":
         dome = [(0.0, -0.8), (0.6 * w, -0.74), (0.96 * w, -0.52), (w, -0.3), (0.5 * w, -0.38),
                 (0.0, -0.4)]  # fmt: skip
-        canvas.fill(spline(*mirrored(*dome)), "hat")
+        canvas.blob(dome, "hat")
         canvas.stroke(spline((0.0, -0.8), (0.0, -0.55), closed=False), 0.012, "hat band")
         canvas.disc(0, -0.8, (0.04, 0.022), "hat band")
         visor = [(0.0, -0.44), (0.55 * w, -0.42), (0.93 * w, -0.34), (1.0 * w, -0.26),
                  (0.62 * w, -0.29), (0.0, -0.32)]  # fmt: skip
-        canvas.fill(spline(*mirrored(*visor)), "hat band", 0.1)
+        canvas.blob(visor, "hat band", 0.1)
     else:
-        canvas.fill(spline(*mirrored((0.0, -0.87), (0.5 * w, -0.86), (0.74 * w, -0.7),
-                                       (0.84 * w, -0.38), (0.0, -0.36))), "hat")  # fmt: skip
+        points = [(0.0, -0.87), (0.5 * w, -0.86), (0.74 * w, -0.7), (0.84 * w, -0.38),
+                  (0.0, -0.36)]  # fmt: skip
+        canvas.blob(points, "hat")
         ribbon = [(0.0, -0.52), (0.6 * w, -0.5), (0.85 * w, -0.46), (0.87 * w, -0.36), (0.0, -0.38)]
-        canvas.fill(spline(*mirrored(*ribbon)), "hat band", 0.02)
+        canvas.blob(ribbon, "hat band", 0.02)
         canvas.fill(np.array([0, -0.385]) + circle(40) * (0.86, 0.085), "hat", 0.0)
         canvas.stroke(np.array([0, -0.375]) + circle(40)[2:19] * (0.8, 0.07), 0.014, "hat light")
 

@@ -11,9 +11,9 @@ from by_hand import dataset, store, texture
 from drawn import put
 
 import candid
-from candid.data.affected import write_findings
 from candid.data.dataset import Dataset
 from candid.data.explore import explore
+from candid.data.findings import write_findings
 from candid.data.store import Store
 from candid.settings import Config, DataConfig
 from commands import call
@@ -110,8 +110,8 @@ def test_what_cannot_be_read_comes_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_nothing_found_is_a_table_without_rows(tmp_path: Path) -> None:
-    data, packed, _ = world()
-    write_findings(tmp_path / "f.parquet", data, packed, [])
+    data, _, _ = world()
+    write_findings(tmp_path / "f.parquet", data, [], {}, {})
     assert read(tmp_path / "f.parquet") == {}
 
 

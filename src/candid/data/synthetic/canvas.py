@@ -8,77 +8,41 @@ head.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from candid.data.synthetic_cast import Face
+from candid.data.synthetic.face import Face
 
 Points = NDArray[np.float64]
 Field = NDArray[np.float32]
 
-REGIONS = (
-    "background",
-    "hair",
-    "forehead",
-    "brows",
-    "eyes",
-    "nose",
-    "cheeks",
-    "mouth",
-    "jaw",
-    "ears",
-    "neck",
-    "clothes",
-    "hat",
-    "glasses",
-)
-
-# What is painted, and the region that it belongs to. Skin is divided by place, not by paint.
-MATERIALS = {
-    "background": "background",
-    "skin": "cheeks",
-    "skin mark": "cheeks",
-    "nose shade": "nose",
-    "nose light": "nose",
-    "nostril": "nose",
-    "ear": "ears",
-    "ear shade": "ears",
-    "earring": "ears",
-    "neck": "neck",
-    "neck shade": "neck",
-    "clothes": "clothes",
-    "collar": "clothes",
-    "hair back": "hair",
-    "hair": "hair",
-    "hair light": "hair",
-    "brow": "brows",
-    "crease": "eyes",
-    "eye white": "eyes",
-    "iris": "eyes",
-    "iris light": "eyes",
-    "pupil": "eyes",
-    "glint": "eyes",
-    "lash": "eyes",
-    "beard": "jaw",
-    "moustache": "mouth",
-    "lip": "mouth",
-    "lip light": "mouth",
-    "mouth inside": "mouth",
-    "teeth": "mouth",
-    "tongue": "mouth",
-    "hat": "hat",
-    "hat band": "hat",
-    "hat light": "hat",
-    "frame": "glasses",
-    "lens": "glasses",
-    "lens light": "glasses",
+# What is painted of each region. Skin is divided by place, not by paint.
+_PAINTS_OF = {
+    "background": ("background",),
+    "hair": ("hair back", "hair", "hair light"),
+    "forehead": (),
+    "brows": ("brow",),
+    "eyes": ("crease", "eye white", "iris", "iris light", "pupil", "glint", "lash"),
+    "nose": ("nose shade", "nose light", "nostril"),
+    "cheeks": ("skin", "skin mark"),
+    "mouth": ("moustache", "lip", "lip light", "mouth inside", "teeth", "tongue"),
+    "jaw": ("beard",),
+    "ears": ("ear", "ear shade", "earring"),
+    "neck": ("neck", "neck shade"),
+    "clothes": ("clothes", "collar"),
+    "hat": ("hat", "hat band", "hat light"),
+    "glasses": ("frame", "lens", "lens light"),
 }
-NUMBER = {name: i for i, name in enumerate(MATERIALS)}
-REGION_OF = np.array([REGIONS.index(r) for r in MATERIALS.values()], np.uint8)
-PAINTS = tuple(MATERIALS)[1:]
+REGIONS = tuple(_PAINTS_OF)
+_MATERIALS = [(paint, region) for region, paints in _PAINTS_OF.items() for paint in paints]
+NUMBER = {paint: i for i, (paint, _) in enumerate(_MATERIALS)}
+REGION_OF = np.array([REGIONS.index(region) for _, region in _MATERIALS], np.uint8)
+PAINTS = tuple(NUMBER)[1:]
+_INVERSE_RADII = np.array([1 / 0.6**2, 1 / 0.8**2])
 _SKIN = {"skin", "skin mark", "nose shade", "nose light", "ear", "neck"}
 _ABOVE = {"hair", "hair light", "hat", "hat band"}  # what throws a shadow on the forehead
 # A palette whose three channels say: is it skin, does it lie above skin, is it anything at all.
@@ -97,18 +61,18 @@ class Canvas:
         self.scale = face.zoom * size / 2
         self.middle = size / 2 * np.array([1 + face.shift_x, 1.04 + face.shift_y])
         tilt, yaw, pitch = (math.radians(x) for x in (face.tilt, face.yaw, face.pitch))
-        self.turn = np.array(
-            [[math.cos(tilt), math.sin(tilt)], [-math.sin(tilt), math.cos(tilt)]]
-        )  # row vectors
+        c, s = math.cos(tilt), math.sin(tilt)
+        self.turn = np.array([[c, s], [-s, c]])  # row vectors
         self.slide = np.array([math.sin(yaw), math.sin(pitch)])
 
     def place(self, points: Points, lift: float = 0.0, *, body: bool = False) -> list[float]:
         """Pixels of points on the head, `lift` above its surface; or of points on the body."""
-        if body:
-            return _flat(points * self.scale + self.middle)
-        depth = _depth(points) + lift
-        moved = (points + depth[:, None] * self.slide) @ self.turn
-        return _flat(moved * self.scale + self.middle)
+        if not body:
+            # How far the head's surface stands out towards the viewer.
+            depth = 0.4 * np.sqrt(np.maximum(0, 1 - points**2 @ _INVERSE_RADII)) + lift
+            points = (points + depth[:, None] * self.slide) @ self.turn
+        pixels: list[float] = (points * self.scale + self.middle).ravel().tolist()
+        return pixels
 
     def fill(self, points: Points, paint: str, lift: float = 0.0, *, body: bool = False) -> None:
         """Paint the polygon through (m, 2) points."""
@@ -119,13 +83,12 @@ class Canvas:
         pixels = max(1, round(width * self.scale))
         self.draw.line(self.place(points, lift), fill=NUMBER[paint], width=pixels, joint="curve")
 
+    def blob(self, right: Sequence[tuple[float, float]], paint: str, lift: float = 0.0) -> None:
+        """Paint a smooth shape and its mirror image, by the points of its right half."""
+        self.fill(spline(*mirrored(*right)), paint, lift)
+
     def disc(
-        self,
-        u: float,
-        v: float,
-        radius: float | tuple[float, float],
-        paint: str,
-        lift: float = 0.0,
+        self, u: float, v: float, radius: float | tuple[float, float], paint: str, lift: float = 0.0
     ) -> None:
         """Paint a circle, or an ellipse with two radii."""
         self.fill(np.array([u, v]) + circle(20) * radius, paint, lift)
@@ -151,21 +114,6 @@ class Canvas:
         return np.asarray(self.image.convert("RGB").reduce(self.fine), np.float32)
 
 
-def _depth(points: Points) -> Points:
-    """How far the head's surface stands out towards the viewer, for (m, 2) points."""
-    inside = 1 - points**2 @ _INVERSE_RADII
-    depth: Points = 0.4 * np.sqrt(np.maximum(0, inside))
-    return depth
-
-
-_INVERSE_RADII = np.array([1 / 0.6**2, 1 / 0.8**2])
-
-
-def _flat(points: Points) -> list[float]:
-    flat: list[float] = points.ravel().tolist()
-    return flat
-
-
 @cache
 def circle(n: int) -> Points:
     """(n, 2) points on the unit circle."""
@@ -177,14 +125,9 @@ def circle(n: int) -> Points:
 def _spline_basis(n: int, steps: int, closed: bool) -> Points:
     """(m, n) weights of a Catmull–Rom spline through n points."""
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
-    weights = np.hstack(
-        [
-            -0.5 * t + t**2 - 0.5 * t**3,
-            1 - 2.5 * t**2 + 1.5 * t**3,
-            0.5 * t + 2 * t**2 - 1.5 * t**3,
-            -0.5 * t**2 + 0.5 * t**3,
-        ]
-    )
+    before, here = -0.5 * t + t**2 - 0.5 * t**3, 1 - 2.5 * t**2 + 1.5 * t**3
+    after, beyond = 0.5 * t + 2 * t**2 - 1.5 * t**3, -0.5 * t**2 + 0.5 * t**3
+    weights = np.hstack([before, here, after, beyond])
     pieces = []
     for i in range(n if closed else n - 1):
         piece = np.zeros((steps, n))

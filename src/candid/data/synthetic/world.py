@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.data.synthetic_cast import (
+from candid.data.synthetic.face import (
     BINARY,
     CATEGORICAL,
     Face,
     attribute_word,
+    draw_person,
+    draw_picture,
     face_attributes,
-    person_fields,
-    picture_fields,
 )
 from candid.errors import ConfigError, did_you_mean
 from candid.predictions import Attribute
@@ -131,9 +132,8 @@ class FaceWorld:
             )
         for plant in self.planted:
             _check_plant(plant, self)
-        planted_on = [p.attribute for p in self.planted]
-        for name in planted_on:
-            if planted_on.count(name) > 1:
+        for name, times in Counter(p.attribute for p in self.planted).items():
+            if times > 1:
                 raise ConfigError(
                     f"Two biases are planted on {name}.",
                     expected="one per attribute, so that each effect is known",
@@ -158,7 +158,7 @@ def demo_world(n: int = 3000, *, side: int = 64, seed: int = 0) -> FaceWorld:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class FacePlan:
     """n faces to draw and the truth about them.
 
     Attributes
@@ -189,12 +189,15 @@ class Plan:
     attributes: Mapping[str, Attribute]
 
 
-def plan(world: FaceWorld) -> Plan:
+def plan(world: FaceWorld) -> FacePlan:
     """Decide everything about every picture of a world, pixels aside."""
-    people = [_person(world, p) for p in range(world.head_count)]
+    people = [draw_person(_stream(world, 0, p), world) for p in range(world.head_count)]
     kind, size, identity, split = _people_and_splits(world)
     clean = kind[identity]
-    faces = [_picture(world, i, people[p]) for i, p in enumerate(identity)]
+    faces = [
+        Face(**people[p], **draw_picture(_stream(world, 1, i), world))
+        for i, p in enumerate(identity)
+    ]
     luck = np.array([_stream(world, 2, i).random(3) for i in range(world.n)])
 
     wrong = np.full(world.n, world.label_noise)
@@ -204,7 +207,10 @@ def plan(world: FaceWorld) -> Plan:
     label = clean ^ (luck[:, 0] < wrong)
     for k, plant in enumerate(world.planted):
         if plant.effect == "shortcut":
-            _take_shortcut(world, k, plant, faces, label, split)
+            for i in np.flatnonzero(_standing(plant, split)).tolist():
+                if _stream(world, 3, k, i).random() < plant.strength:
+                    value: Any = bool(label[i]) == (plant.value == "yes")
+                    faces[i] = replace(faces[i], **{BINARY[plant.attribute]: value})
     cue = np.where(clean, 1, -1) * size[identity]
     for k, plant in enumerate(world.planted):
         if plant.effect == "weak cue":
@@ -213,7 +219,7 @@ def plan(world: FaceWorld) -> Plan:
                 if chance < plant.strength:
                     cue[i] = math.copysign(cue[i], coin - 0.5)
     faces = [_with_cue(world, face, c) for face, c in zip(faces, cue, strict=True)]
-    return Plan(
+    return FacePlan(
         faces=tuple(faces),
         label=label.astype(np.int16),
         clean_label=clean.astype(np.int16),
@@ -230,35 +236,11 @@ def _stream(world: FaceWorld, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(world.seed, spawn_key=key))
 
 
-def _person(world: FaceWorld, number: int) -> dict[str, Any]:
-    rng = _stream(world, 0, number)
-    fields = person_fields(rng)
-    fields["beard"] = bool(rng.random() < world.beards)
-    fields["moustache"] = bool(rng.random() < world.moustaches)
-    return fields
-
-
-def _picture(world: FaceWorld, number: int, person: Mapping[str, Any]) -> Face:
-    rng = _stream(world, 1, number)
-    fields = picture_fields(rng, blur=world.blur, noise=world.noise)
-    fields["light"] *= world.light
-    shares = {
-        "hat": world.hats,
-        "glasses": world.glasses,
-        "smiling": world.smiles,
-        "mouth_open": world.open_mouths,
-        "earrings": world.earrings,
-    }
-    fields |= {name: bool(rng.random() < share) for name, share in shares.items()}
-    return Face(**person, **fields)
-
-
 def _people_and_splits(
     world: FaceWorld,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64], NDArray[np.str_]]:
     """Each person's kind and the size of their cue; each picture's person and split."""
-    rng = _stream(world, 4)
-    heads = world.head_count
+    rng, heads = _stream(world, 4), world.head_count
     kind = rng.permutation(heads) < round(world.positive_share * heads)
     size = world.cue_strength * rng.uniform(0.4, 1, heads)
     identity = np.concatenate([np.arange(heads), rng.integers(heads, size=world.n - heads)])
@@ -283,29 +265,19 @@ def _with_cue(world: FaceWorld, face: Face, cue: float) -> Face:
         case "hat":
             return replace(face, hat=bool(cue > 0))
         case part:
-            changed: dict[str, Any] = {part: cue}
-            return replace(face, **changed)
+            value: Any = cue
+            return replace(face, **{part: value})
 
 
-def _take_shortcut(
-    world: FaceWorld,
-    number: int,
-    plant: Plant,
-    faces: list[Face],
-    label: NDArray[np.bool_],
-    split: NDArray[np.str_],
-) -> None:
-    for i in np.flatnonzero((split == plant.split) | (plant.split == "all")).tolist():
-        if _stream(world, 3, number, i).random() < plant.strength:
-            switch: dict[str, Any] = {
-                BINARY[plant.attribute]: bool(label[i]) == (plant.value == "yes")
-            }
-            faces[i] = replace(faces[i], **switch)
+def _standing(plant: Plant, split: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Which pictures stand in the plant's split."""
+    there: NDArray[np.bool_] = (split == plant.split) | (plant.split == "all")
+    return there
 
 
 def _group(plant: Plant, faces: list[Face], split: NDArray[np.str_]) -> NDArray[np.bool_]:
     inside = np.array([attribute_word(face, plant.attribute) == plant.value for face in faces])
-    return inside if plant.split == "all" else inside & (split == plant.split)
+    return inside & _standing(plant, split)
 
 
 def _check(f: dataclasses.Field[Any], value: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from candid.data.synthetic_canvas import (
+from candid.data.synthetic.canvas import (
     COVER,
     NUMBER,
     PAINTS,
@@ -21,8 +21,8 @@ from candid.data.synthetic_canvas import (
     Canvas,
     Field,
 )
-from candid.data.synthetic_cast import RGB, Face, skin_rgb
-from candid.data.synthetic_shapes import paint
+from candid.data.synthetic.face import RGB, Face, skin_rgb
+from candid.data.synthetic.shapes import paint
 
 
 def draw_face(face: Face, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

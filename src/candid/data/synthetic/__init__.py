@@ -13,12 +13,10 @@ import dataclasses
 import errno
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from candid.data.processes import shielded
-from candid.data.synthetic_canvas import REGIONS
-from candid.data.synthetic_cast import Face
-from candid.data.synthetic_draw import draw_face
-from candid.data.synthetic_world import TARGET, FaceWorld, Plan, Plant, demo_world, plan
+from candid.data.processes import in_processes
+from candid.data.synthetic.canvas import REGIONS
+from candid.data.synthetic.face import Face
+from candid.data.synthetic.light import draw_face
+from candid.data.synthetic.world import TARGET, FacePlan, FaceWorld, Plant, demo_world, plan
 from candid.errors import ConfigError, OutputError
 from candid.progress import progress
 from candid.storage.files import atomic, read_bytes, write_json, write_text, writing
@@ -40,8 +38,8 @@ __all__ = [
     "REGIONS",
     "TARGET",
     "Face",
+    "FacePlan",
     "FaceWorld",
-    "Plan",
     "Plant",
     "SyntheticFaces",
     "demo_world",
@@ -76,7 +74,7 @@ class SyntheticFaces:
     world: FaceWorld
     images: NDArray[np.uint8]
     regions: NDArray[np.uint8]
-    truth: Plan
+    truth: FacePlan
 
 
 def draw_faces(world: FaceWorld, *, workers: int = 1, quiet: bool = True) -> SyntheticFaces:
@@ -92,12 +90,7 @@ def draw_faces(world: FaceWorld, *, workers: int = 1, quiet: bool = True) -> Syn
         Show no progress bar.
     """
     truth = plan(world)
-    shape = (world.n, world.side, world.side)
-    images, regions = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
-    jobs = _jobs(world, truth, folder=None)
-    for start, pictures, masks in _work(jobs, workers, world.n, quiet):
-        images[start : start + len(masks)] = pictures
-        regions[start : start + len(masks)] = masks
+    images, regions = _draw_all(world, truth, None, workers, quiet)
     return SyntheticFaces(world, images, regions, truth)
 
 
@@ -130,23 +123,26 @@ def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool
         Where the folder holds something else or cannot be written to.
     """
     folder = Path(folder)
-    settings = _settings(world)
+    settings = {
+        "drawing": _DRAWING,
+        "target": TARGET,
+        "classes": list(world.classes),
+        **dataclasses.asdict(world),
+        "planted": [dataclasses.asdict(plant) for plant in world.planted],
+    }
     if _holds(folder, settings):
         return folder
     truth = plan(world)
+    known = {name: getattr(truth, name) for name in ("clean_label", "cue", "cue_agrees")}
     with _whole_folder(folder) as part:
         (part / "images").mkdir()
-        regions = np.empty((world.n, world.side, world.side), np.uint8)
-        jobs = _jobs(world, truth, folder=part)
-        for start, _, masks in _work(jobs, workers, world.n, quiet):
-            regions[start : start + len(masks)] = masks
-        _write_arrays(part / "regions.npz", regions=regions, names=np.array(REGIONS))
-        _write_arrays(
-            part / "truth.npz",
-            clean_label=truth.clean_label,
-            cue=truth.cue,
-            cue_agrees=truth.cue_agrees,
-        )
+        _, regions = _draw_all(world, truth, part, workers, quiet)
+        for name, arrays in (
+            ("regions.npz", {"regions": regions, "names": np.array(REGIONS)}),
+            ("truth.npz", known),
+        ):
+            with atomic(part / name) as path, path.open("wb") as file:
+                np.savez_compressed(file, **arrays)
         write_text(part / "labels.csv", _table(world, truth))
         write_json(part / "world.json", settings)
     return folder
@@ -154,68 +150,57 @@ def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool
 
 # --- drawing, in one process or several ----------------------------------------------------------
 
-# The first picture's number, the pictures (none where they went into files), their regions.
-Drawn = tuple[int, NDArray[np.uint8], NDArray[np.uint8]]
-
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """Some pictures that one process draws, into files where a folder is given."""
+class _Drawer:
+    """Draws some of a world's pictures, into files where a folder is given; picklable."""
 
-    start: int
-    faces: tuple[Face, ...]
     side: int
-    folder: Path | None
     quality: int
+    folder: Path | None
+
+    def __call__(
+        self, job: tuple[int, Sequence[Face]]
+    ) -> tuple[int, NDArray[np.uint8], NDArray[np.uint8]]:
+        """The first picture's number, the pictures (none where they are files), their regions."""
+        start, faces = job
+        drawn = [draw_face(face, self.side) for face in faces]
+        pictures, regions = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
+        if self.folder is None:
+            return start, pictures, regions
+        # Without chroma subsampling: at 64 pixels it would smear lips and irises.
+        how: dict[str, Any] = {"quality": self.quality, "subsampling": 0} if self.quality else {}
+        for i, picture in enumerate(pictures, start):
+            path = self.folder / _name(i, self.quality)
+            with writing(path):
+                Image.fromarray(picture).save(path, **how)
+        return start, pictures[:0], regions
 
 
-def _jobs(world: FaceWorld, truth: Plan, folder: Path | None) -> list[_Job]:
-    return [
-        _Job(i, truth.faces[i : i + _CHUNK], world.side, folder, world.jpeg_quality)
-        for i in range(0, world.n, _CHUNK)
-    ]
-
-
-def _draw(job: _Job) -> Drawn:
-    pictures, masks = [], []
-    for i, face in enumerate(job.faces, job.start):
-        picture, regions = draw_face(face, job.side)
-        masks.append(regions)
-        if job.folder is None:
-            pictures.append(picture)
-            continue
-        path = job.folder / _name(i, job.quality)
-        with writing(path):
-            if job.quality:
-                # Without chroma subsampling: at 64 pixels it would smear lips and irises.
-                Image.fromarray(picture).save(path, quality=job.quality, subsampling=0)
-            else:
-                Image.fromarray(picture).save(path)
-    return job.start, np.array(pictures, np.uint8), np.stack(masks)
-
-
-def _work(jobs: list[_Job], workers: int, n: int, quiet: bool) -> Iterator[Drawn]:
-    """What `_draw` makes of each job, in the jobs' order."""
+def _draw_all(
+    world: FaceWorld, truth: FacePlan, folder: Path | None, workers: int, quiet: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """All pictures, none where they become files in a folder, and their regions."""
     if workers < 0:
         raise ConfigError(
             f"workers = {workers} is not possible.",
             expected="a number of processes, 0 for one per core",
             todo="set workers",
         )
+    shape = (world.n, world.side, world.side)
+    images = np.empty((world.n if folder is None else 0, *shape[1:], 3), np.uint8)
+    regions = np.empty(shape, np.uint8)
+    draw = _Drawer(world.side, world.jpeg_quality, folder)
+    jobs = [(i, truth.faces[i : i + _CHUNK]) for i in range(0, world.n, _CHUNK)]
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(progress("drawing faces", n, unit="faces", quiet=quiet))
-        done: Iterator[Drawn] = map(_draw, jobs)
-        if workers > 1 and n >= _FEW:
-            # Spawned, not forked: the caller may have threads.
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            with shielded():
-                done = pool.map(_draw, jobs)
-        for drawn in done:
-            bar.update(len(drawn[2]))
-            yield drawn
+    alone = workers == 1 or world.n < _FEW
+    with progress("drawing faces", world.n, unit="faces", quiet=quiet) as bar:
+        done = map(draw, jobs) if alone else in_processes(draw, jobs, workers)
+        for start, pictures, masks in done:
+            images[start : start + len(pictures)] = pictures
+            regions[start : start + len(masks)] = masks
+            bar.update(len(masks))
+    return images, regions
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -225,7 +210,7 @@ def _name(number: int, quality: int) -> str:
     return f"images/{number:06d}.{'jpg' if quality else 'png'}"
 
 
-def _table(world: FaceWorld, truth: Plan) -> str:
+def _table(world: FaceWorld, truth: FacePlan) -> str:
     """The label file: what an annotator wrote, one row per picture."""
     columns: dict[str, list[Any]] = {
         "path": [_name(i, world.jpeg_quality) for i in range(world.n)],
@@ -239,12 +224,6 @@ def _table(world: FaceWorld, truth: Plan) -> str:
     rows.writerow(columns)
     rows.writerows(zip(*columns.values(), strict=True))
     return text.getvalue()
-
-
-def _settings(world: FaceWorld) -> dict[str, Any]:
-    settings = dataclasses.asdict(world)
-    settings["planted"] = [dataclasses.asdict(p) for p in world.planted]
-    return {"drawing": _DRAWING, "target": TARGET, "classes": list(world.classes), **settings}
 
 
 def is_synthetic(origin: str) -> bool:
@@ -295,8 +274,3 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
                 ) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
-
-
-def _write_arrays(path: Path, **arrays: Any) -> None:
-    with atomic(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
