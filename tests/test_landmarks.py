@@ -9,8 +9,8 @@ import pytest
 from candid.config import load_config, with_values
 from candid.errors import ConfigError, DataError
 from candid.explanation.regions import CELEBA, PARTS, from_points
-from candid.stages.explaining import _regions
-from candid.stages.landmarks import find_landmarks, read_landmarks
+from candid.pipeline.explaining import _regions
+from candid.pipeline.landmarks import find_landmarks, read_landmarks
 
 NAMES = [
     f"{part}_{axis}"

@@ -15,37 +15,32 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "Config": "candid.settings",
-    "Dataset": "candid.data.dataset",
-    "Predictions": "candid.predictions",
-    "application": "candid.api",
-    "audit": "candid.api",
-    "evaluate": "candid.api",
-    "explain_network": "candid.explanation.explain",
-    "explain_run": "candid.api",
-    "explore": "candid.api",
-    "export": "candid.api",
-    "load": "candid.api",
-    "load_config": "candid.config",
-    "load_model": "candid.api",
-    "predict": "candid.api",
-    "predict_shards": "candid.api",
-    "read_foreign": "candid.tables.foreign",
-    "read_predictions": "candid.predictions",
-    "run": "candid.api",
-    "saliency_maps": "candid.explanation.explain",
-    "serve": "candid.api",
-    "train": "candid.api",
-    "tune": "candid.api",
+_NAMES = {
+    "candid.config": ("load_config",),
+    "candid.data.dataset": ("Dataset",),
+    "candid.explanation.explain": ("explain_network", "saliency_maps"),
+    "candid.pipeline": ("demo", "explore", "load", "run", "train", "tune"),
+    "candid.pipeline.auditing": ("Columns",),
+    "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
+    "candid.pipeline.using": (
+        *("application", "export", "load_model", "predict", "predict_shards", "serve"),
+    ),
+    "candid.predictions": ("Predictions", "read_predictions"),
+    "candid.runs": ("Run", "open_run"),
+    "candid.settings": ("Config",),
+    "candid.tables.foreign": ("read_foreign",),
 }
+_WHERE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "Columns",
     "Config",
     "Dataset",
     "Predictions",
+    "Run",
     "application",
     "audit",
+    "demo",
     "evaluate",
     "explain_network",
     "explain_run",
@@ -54,10 +49,12 @@ __all__ = [
     "load",
     "load_config",
     "load_model",
+    "open_run",
     "predict",
     "predict_shards",
     "read_foreign",
     "read_predictions",
+    "report",
     "run",
     "saliency_maps",
     "serve",
@@ -66,26 +63,22 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from candid.api import (
-        application,
-        audit,
-        evaluate,
-        explain_run,
-        explore,
-        export,
-        load,
-        load_model,
-        predict,
-        predict_shards,
-        run,
-        serve,
-        train,
-        tune,
-    )
     from candid.config import load_config
     from candid.data.dataset import Dataset
     from candid.explanation.explain import explain_network, saliency_maps
+    from candid.pipeline import demo, explore, load, run, train, tune
+    from candid.pipeline.auditing import Columns
+    from candid.pipeline.judging import audit, evaluate, explain_run, report
+    from candid.pipeline.using import (
+        application,
+        export,
+        load_model,
+        predict,
+        predict_shards,
+        serve,
+    )
     from candid.predictions import Predictions, read_predictions
+    from candid.runs import Run, open_run
     from candid.settings import Config
     from candid.tables.foreign import read_foreign
 

@@ -15,7 +15,7 @@ from candid.inference import cluster
 from candid.inference.parts import label_here, read_manifest
 from candid.inference.parts import label_shards as label_missing
 from candid.inference.shards import Order, find_shards, fingerprint
-from candid.stages.shards import label_shards
+from candid.pipeline.shards import label_shards
 from commands import candid
 from inference.tiny import tiny_run
 

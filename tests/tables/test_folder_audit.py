@@ -15,10 +15,10 @@ from auditing.audited import crowd
 from candid.auditing.audit import audit
 from candid.auditing.tally import CELLS, MOST_PEOPLE, Batch, Tally, hashed, people
 from candid.errors import PredictionsError
+from candid.pipeline.auditing import Columns
+from candid.pipeline.summing import audit_folder
 from candid.predictions import write_predictions
 from candid.settings import AuditConfig
-from candid.stages.auditing import Columns
-from candid.stages.summing import audit_folder
 from candid.tables.opening import open_folder, tables_in
 from commands import call
 

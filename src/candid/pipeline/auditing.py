@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from candid import runs
 from candid.errors import ConfigError, RunError, go_on_with
+from candid.pipeline.opening import Data
 from candid.predictions import Predictions, read_predictions
-from candid.records.audit import Audit, write_audit
-from candid.runs import RunFolder
-from candid.settings import AuditConfig, Config
-from candid.stages.starting import Data
-from candid.stages.steps import forget, step
+from candid.records.audit import Audit
+from candid.runs import open_run
+from candid.settings import AuditConfig
 from candid.storage.files import write_text
 from candid.tables.foreign import must_name_columns, read_foreign, written_by_candid
 
@@ -64,7 +62,7 @@ def read_any(path: Path, columns: Columns) -> Predictions:
             todo="leave them out; --set audit.attributes=[...] picks the groups",
         )
     if path.is_dir():
-        run, _ = runs.open_run(path)
+        run = open_run(path)
         if not run.predictions.is_file():
             raise RunError(
                 f"There is no {run.predictions.name} in {path}.",
@@ -87,50 +85,6 @@ def read_any(path: Path, columns: Columns) -> Predictions:
         positive=columns.positive,
         scale=columns.scale or "probability",
     )
-
-
-def audit(
-    run: RunFolder,
-    config: Config,
-    data: Data | None = None,
-    *,
-    before: Predictions | None = None,
-    names: tuple[str, str] = ("A", "B"),
-    quiet: bool = False,
-) -> Audit:
-    """Write audit.json from predictions.parquet, and comparison.html beside another model.
-
-    Parameters
-    ----------
-    run, config
-        The run, and settings whose `audit` section counts.
-    data
-        Its pictures: where they are given, skin tone is measured and audited as well.
-    before, names
-        Another model's predictions to compare with, and what to call the two.
-    quiet
-        Show no progress bar.
-
-    Raises
-    ------
-    PredictionsError
-        Where the predictions cannot be audited.
-    """
-    with step(run, "audit", config):
-        predictions = read_predictions(run.predictions)
-        tone = None
-        if data is not None:
-            predictions, tone = with_tone(predictions, data, quiet=quiet)
-        found = audit_predictions(
-            predictions, config.audit, source=run.path.name, before=before, names=names
-        )
-        found = replace(found, tone=tone)
-        write_audit(run.audit, found)
-        if found.comparison is not None:
-            write_comparison(run.comparison, found.comparison)
-    if data is None or before is not None:
-        forget(run, "audit")  # the main job's is with skin tone, and of this model alone
-    return found
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:

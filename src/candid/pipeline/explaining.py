@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.errors import ConfigError, DataError, ImageError
+from candid.pipeline.loading import loaded
+from candid.pipeline.opening import Data, needs_torch
 from candid.records import ModelCard, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
-from candid.runs import RunFolder, refuse_untrained
+from candid.runs import Run, refuse_untrained
 from candid.settings import Config
-from candid.stages.loading import loaded
-from candid.stages.starting import Data, needs_torch
-from candid.stages.steps import step
 from candid.storage.files import atomic, open_regular, read_bytes
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    run: RunFolder,
+    run: Run,
     data: Data,
     config: Config,
     *,
@@ -47,7 +46,7 @@ def explain(
     """
     needs_torch()
     refuse_untrained(run)
-    with loaded(run, config, network) as model, step(run, "explain", config):
+    with loaded(run, config, network) as model:
         from candid.explanation.explain import explain_network
 
         dataset, store, about = data.dataset, data.store, config.explain
@@ -117,7 +116,7 @@ class ExplainedPicture:
 
 
 def explain_pictures(
-    run: RunFolder,
+    run: Run,
     files: Sequence[Path],
     config: Config,
     *,
@@ -215,7 +214,7 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
 # --- the run's network ---------------------------------------------------------------------------
 
 
-def _decoded(run: RunFolder, files: Sequence[Path], config: Config) -> list[NDArray[np.uint8]]:
+def _decoded(run: Run, files: Sequence[Path], config: Config) -> list[NDArray[np.uint8]]:
     """(side, side, 3) of each file, as the network wants them."""
     from candid.data.decode import decode
 
@@ -249,7 +248,7 @@ def _decoded(run: RunFolder, files: Sequence[Path], config: Config) -> list[NDAr
 def _regions(data: Data, rows: NDArray[np.intp], config: Config) -> tuple[Regions | None, str]:
     """The regions of these rows, and what a reader must know about them."""
     from candid.explanation.regions import CELEBA, fitted, from_points
-    from candid.stages.landmarks import find_landmarks, read_landmarks
+    from candid.pipeline.landmarks import find_landmarks, read_landmarks
 
     said = config.explain.regions.strip()
     side, store = data.store.side, data.store

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.auditing.tally import Batch, Tally
-    from candid.stages.auditing import Columns
+    from candid.pipeline.auditing import Columns
 
 
 def audit_folder(

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.pipeline.loading import loaded
+from candid.pipeline.opening import Data, needs_torch
 from candid.predictions import read_predictions
 from candid.records import Split, write_record
 from candid.records.inside import WEIGHTS_ARRAY, Inside, write_inside_arrays
-from candid.runs import RunFolder
+from candid.runs import Run
 from candid.settings import Config
-from candid.stages.loading import loaded
-from candid.stages.starting import Data, needs_torch
-from candid.stages.steps import step
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def look_inside(
-    run: RunFolder,
+    run: Run,
     data: Data,
     config: Config,
     *,
@@ -62,7 +61,6 @@ def look_inside(
         return Faces(store.pixels, rows, ids, labels)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(step(run, "inside", config))
         model = stack.enter_context(loaded(run, config, network))
         card, device = model.card, model.device
         stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=model.bfloat16))
@@ -122,7 +120,7 @@ def _weights(
     return tuple(titles), np.concatenate(pictures)
 
 
-def _predicted(run: RunFolder, ids: Sequence[str]) -> NDArray[np.float64] | None:
+def _predicted(run: Run, ids: Sequence[str]) -> NDArray[np.float64] | None:
     """What the run says about these images; None where it says nothing about some of them."""
     if not run.predictions.is_file():
         return None
