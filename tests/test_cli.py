@@ -1,5 +1,6 @@
 """The main job from the outside: what a user types, what lies in the folder, how it fails."""
 
+import functools
 import hashlib
 import json
 import os
@@ -22,6 +23,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 import candid
 from candid import pipeline, runs
 from candid.cli import cli
+from candid.cli.options import RECIPE
+from candid.config import DEFAULT_RECIPE
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.pipeline import opening
 from candid.predictions import read_predictions
@@ -732,6 +735,54 @@ def test_interrupted_before_there_is_a_run(faces, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert "interrupted" in error
     assert "--resume" not in error
+
+
+def test_run_goes_on_where_a_run_is_and_does_what_reads_a_changed_setting(
+    finished, faces, tmp_path, capsys
+):
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
+    where = ["--target", "Face", "--out", run.path, "--cache", tmp_path / "cache", *QUICK]
+    assert call("run", faces, *where, "--set", "explain.images=8") == 0
+    done = set(re.findall(r"^(\w+) \(\d+ of 10\)$", capsys.readouterr().err, re.MULTILINE))
+    assert done == {"explain", "report"}
+    assert open_run(run.path).settings.explain.images == 8
+    assert run.weights.read_bytes() == finished.weights.read_bytes()
+    assert call("run", "--resume", run.path) == 0
+    assert "nothing was done again" in capsys.readouterr().out
+    refused(capsys, r"other settings: train.steps \(25, not 24\)\.", "run", faces, *where,
+            "--set", "train.steps=25", "--set", "explain.images=4")  # fmt: skip
+    assert open_run(run.path).settings.explain.images == 8
+
+
+def test_the_way_to_the_loop_and_to_the_audit_is_short(faces, tmp_path, monkeypatch):
+    """At most seven of our own calls deep."""
+    source, deep = Path(candid.__file__).parent, {}
+
+    def counting(name, function):
+        @functools.wraps(function)
+        def counted(*arguments, **named):
+            frame, found = sys._getframe(1), 1
+            while frame is not None:
+                found += Path(frame.f_code.co_filename).is_relative_to(source)
+                frame = frame.f_back
+            deep.setdefault(name, found)
+            return function(*arguments, **named)
+
+        return counted
+
+    import candid.auditing.audit as auditing
+    import candid.training.train as training
+
+    monkeypatch.setattr(training, "train", counting("train", training.train))
+    monkeypatch.setattr(auditing, "audit", counting("audit", auditing.audit))
+    where = ["--out", tmp_path / "run", "--cache", tmp_path / "cache", "--quiet", *BRIEF]
+    assert call("run", faces, "--target", "Face", *where) == 0
+    assert set(deep) == {"train", "audit"}
+    assert max(deep.values()) <= 7, deep
+
+
+def test_the_recipe_of_the_help_is_the_default():
+    assert RECIPE == DEFAULT_RECIPE
 
 
 @pytest.mark.parametrize("verb", ["run", "train"])

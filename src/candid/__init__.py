@@ -10,8 +10,7 @@ Names are loaded when they are first used, so importing the package loads nothin
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as type checkers read it; importing typing would take longer than the rest
 
 __version__ = "0.1.0"
 
@@ -63,6 +62,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from candid.config import load_config
     from candid.data.dataset import Dataset
     from candid.explanation.explain import explain_network, saliency_maps
@@ -85,6 +86,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
+        import importlib
+
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'candid' has no attribute {name!r}")
 

@@ -13,7 +13,7 @@ from candid.inference import export as exporting
 from candid.inference.classifier import open_classifier
 from candid.inference.export import TOLERANCE, export_float
 from candid.models.onnx_file import onnx_path
-from candid.pipeline.exporting import write_onnx
+from candid.pipeline.exporting import export_run
 from candid.records import ModelCard, read_record
 from candid.runs import open_run
 from candid.stats.metrics import confusion_matrix, weighted_f1_score
@@ -119,7 +119,7 @@ def data(n=300):
 def test_int8_is_smaller_and_its_cost_is_the_paired_difference(tmp_path):
     run = tiny_run(tmp_path / "run")
     given = data()
-    done = write_onnx(open_run(run.path), given, int8=True)
+    done = export_run(open_run(run.path), given, int8=True)
     assert done.checked == 100
     assert done.int8_bytes < 0.5 * done.onnx_bytes
     # The figures by hand, from what each engine says.
@@ -147,12 +147,12 @@ def test_int8_is_smaller_and_its_cost_is_the_paired_difference(tmp_path):
 def test_int8_is_refused_without_data(tmp_path):
     run = tiny_run(tmp_path / "run")
     with pytest.raises(RunError, match="without the run's data"):
-        write_onnx(run, None, int8=True)
+        export_run(run, None, int8=True)
 
 
 def test_another_folder(tmp_path):
     run = tiny_run(tmp_path / "run")
-    done = write_onnx(run, None, out=tmp_path / "elsewhere")
+    done = export_run(run, None, out=tmp_path / "elsewhere")
     assert done.onnx == str(tmp_path / "elsewhere" / "model.onnx")
     assert not onnx_path(run).exists()
     assert done.checked == 0

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
-
-from candid.config import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from candid.records import Estimate, Evaluation
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 FOLDER = click.Path(path_type=Path)
+RECIPE = "deep"  # candid.config.DEFAULT_RECIPE, without what importing that takes
 
 
 def option(
@@ -76,7 +74,7 @@ settings_options = _all(
     option("--layout", "NAME", "How the data lies; else recognised.", **_KEPT),
     path_option("--image-folder", "FOLDER", "Where the pictures of a table lie; else beside it.",
                 **_KEPT),
-    option("--recipe", "NAME", "Settings that belong together.", default=DEFAULT_RECIPE,
+    option("--recipe", "NAME", "Settings that belong together.", default=RECIPE,
            show_default=True, **_KEPT),
     path_option("--config", "FILE", "A TOML file with settings, such as a run's config.toml.",
                 "config_file", **_KEPT),
@@ -99,9 +97,8 @@ def config_of_options() -> Config:
 
 def how_to_begin(data: Path | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
     """What `candid.run` and `candid.train` are to do, after checks of the command line."""
-    from candid.pipeline.opening import launched, needs_torch
+    from candid.pipeline.opening import launched
 
-    needs_torch()
     config = None
     if resume is not None:
         source = click.get_current_context().get_parameter_source
@@ -157,6 +154,8 @@ def show(
     result: Any, lines: Iterable[str] = (), *, plain: Callable[[Any], Any] | None = None
 ) -> None:
     """Print a result as --json or --quiet say, or these lines; undefined figures are null."""
+    import json
+
     from candid.records import to_plain
 
     if is_json():  # in ASCII, so that any terminal can show it

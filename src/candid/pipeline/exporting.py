@@ -56,7 +56,7 @@ class Exported:
     typical: str = ""
 
 
-def write_onnx(
+def export_run(
     run: Run, data: Data | None, *, out: Path | None = None, int8: bool = False
 ) -> Exported:
     """Write model.onnx, checked against torch, and on request model-int8.onnx.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid.pipeline.auditing import Columns, audit_predictions, read_any
-from candid.pipeline.opening import Data, Place, needs_torch, opened, path_of, reload
+from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.pipeline.steps import (
     audit_run,
     evaluate_run,
@@ -42,7 +42,7 @@ def evaluate(
         from candid.evaluation.evaluate import evaluate as measure
 
         return measure(predictions, (config or Config()).evaluate)
-    run = opened(predictions, config, quiet)
+    run = run_at(predictions, config, quiet)
     _predicted(run, data, cache)
     with run.doing("evaluate"):
         evaluate_run(run)
@@ -96,7 +96,7 @@ def audit(
     if not path.is_dir():
         about = (config or Config()).audit
         return audit_predictions(read_any(path, named), about, source=path.name, **how)
-    run = opened(path, config, quiet)
+    run = run_at(path, config, quiet)
     if named.named():
         read_any(path, named)  # says why columns cannot be named for a run
     loaded = _predicted(run, data, cache, always=tone)
@@ -122,7 +122,7 @@ def explain_run(
     network that is not a run's, and for images in memory, see `explain_network`.
     """
     needs_torch()
-    folder = opened(run, config, quiet)
+    folder = run_at(run, config, quiet)
     refuse_untrained(folder)
     loaded = reload(folder, None if data is None else Path(data), cache=cache)
     with folder.doing("explain"):
@@ -134,7 +134,7 @@ def explain_run(
 
 def report(run: Run | Place) -> Path:
     """Write the report and the model card again, from a run's files; the report's path."""
-    folder = opened(run)
+    folder = run_at(run)
     with folder.doing("report"):
         write_report(folder)
     return folder.report

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from candid.errors import OutputError, RunError
-from candid.pipeline.opening import Data, opened, reload
+from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
 from candid.runs import Run
 from candid.settings import Config
@@ -79,7 +79,7 @@ def frame(
         kept = read_record(path, Frame)
         if kept.detector == detector.name:
             return kept
-    run = opened(run, quiet=quiet)
+    run = run_at(run, quiet=quiet)
     config = run.settings
     try:
         loaded = reload(run, data, cache=cache)

@@ -162,7 +162,7 @@ def path_of(run: Run | Place) -> Path:
     return run.path if isinstance(run, Run) else Path(run)
 
 
-def opened(run: Run | Place, config: Config | None = None, quiet: bool = True) -> Run:
+def run_at(run: Run | Place, config: Config | None = None, quiet: bool = True) -> Run:
     """A run with its own settings or others."""
     found = open_run(path_of(run))
     network = run.network if isinstance(run, Run) else None

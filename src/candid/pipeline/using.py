@@ -9,7 +9,7 @@ from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candid.pipeline.opening import Place, needs_torch, opened, path_of, reload
+from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
 from candid.runs import Run, refuse_untrained
 from candid.settings import Config
@@ -163,11 +163,11 @@ def export(
     """
     from candid.errors import DataError, RunError
     from candid.models.onnx_file import needs_onnx
-    from candid.pipeline.exporting import write_onnx
+    from candid.pipeline.exporting import export_run
 
     needs_torch()
     needs_onnx("onnx", "onnxscript", "onnxruntime")
-    folder = opened(run, quiet=quiet)
+    folder = run_at(run, quiet=quiet)
     folder = folder if network is None else replace(folder, network=network)
     refuse_untrained(folder)
     loaded = None
@@ -177,7 +177,7 @@ def export(
         if int8 or without_data is None:
             raise
         without_data(error)
-    return write_onnx(folder, loaded, out=out, int8=int8)
+    return export_run(folder, loaded, out=out, int8=int8)
 
 
 def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:
