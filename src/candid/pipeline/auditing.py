@@ -104,12 +104,22 @@ def audit_predictions(
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
     """The audit of any predictions, compared with another model's where these are given."""
-    from candid.auditing.audit import audit as judge
+    from candid.auditing.audit import audit
+
+    found = audit(predictions, config, source=source)
+    return found if before is None else compared(found, predictions, config, before, names)
+
+
+def compared(
+    found: Audit,
+    predictions: Predictions,
+    config: AuditConfig,
+    before: Predictions,
+    names: tuple[str, str] = ("A", "B"),
+) -> Audit:
+    """The audit of these predictions with what changed from another model's."""
     from candid.evaluation.compare import compare
 
-    found = judge(predictions, config, source=source)
-    if before is None:
-        return found
     comparison = compare(
         before,
         predictions,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from candid import runs
 from candid.errors import ConfigError
-from candid.pipeline.auditing import audit_predictions, with_tone, write_comparison
+from candid.pipeline.auditing import compared, with_tone, write_comparison
 from candid.pipeline.explaining import explain
 from candid.pipeline.inside import look_inside
 from candid.pipeline.loading import loaded
@@ -155,16 +155,25 @@ def evaluate_run(run: Run) -> None:
     write_record(run.evaluation, evaluate(predictions, run.settings.evaluate, history=history))
 
 
-def audit_run(run: Run, data: Data | None = None, **before: Any) -> Audit:
+def audit_run(
+    run: Run,
+    data: Data | None = None,
+    *,
+    before: Predictions | None = None,
+    names: tuple[str, str] = ("A", "B"),
+) -> Audit:
     """Write audit.json from predictions.parquet, and comparison.html beside another model.
 
-    Where the data are given, skin tone is measured and audited as well. `before` is as for
-    `audit_predictions`.
+    Where the data are given, skin tone is measured and audited as well.
     """
+    from candid.auditing.audit import audit
+
     predictions, tone = read_predictions(run.predictions), None
     if data is not None:
         predictions, tone = with_tone(predictions, data, quiet=run.quiet)
-    found = audit_predictions(predictions, run.settings.audit, source=run.path.name, **before)
+    found = audit(predictions, run.settings.audit, source=run.path.name)
+    if before is not None:
+        found = compared(found, predictions, run.settings.audit, before, names)
     found = replace(found, tone=tone)
     write_audit(run.audit, found)
     if found.comparison is not None:
