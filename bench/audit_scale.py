@@ -67,9 +67,9 @@ def words(codes, values):
 
 def audit(folder):
     """Rows, seconds, the most memory of this process, and whether the planted group came first."""
+    from candid.pipeline.summing import audit_folder
     from candid.predictions.choosing import Columns
     from candid.settings import AuditConfig
-    from candid.stages.summing import audit_folder
 
     columns = Columns(label="gender", prediction=("p_Male",), identity="person")
     start = time.perf_counter()

@@ -41,15 +41,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from candid import stages
 from candid.config import Config, load_config
 from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
 from candid.models.forward import logits
-from candid.stages.training import begun, task_of
+from candid.pipeline.opening import load_packed
+from candid.pipeline.training import begun, task_of
 from candid.stats.bootstrap import person_numbers
 from candid.stats.intervals import clustered_shares
 from candid.training.loop import train_in_steps
-from candid.training.state import Task
 
 
 def some_people(
@@ -104,7 +103,7 @@ def main() -> None:
     overrides = ["data.target=Male", f"train.seed={options.seed}", "train.evaluations=1"]
     overrides += ["train.keep=last", *options.overrides]
     config = load_config(recipe=options.recipe, overrides=overrides)
-    data = stages.load(options.data, config, cache=options.cache)
+    data = load_packed(options.data, config, cache=options.cache)
     if data.dataset.identity is None:
         raise SystemExit("These data do not say who is in which picture.")
     identity = person_numbers(data.dataset.identity)
@@ -121,7 +120,7 @@ def main() -> None:
         before = len(some), wrong
     for side in options.sides:
         smaller = load_config(recipe=options.recipe, overrides=[*overrides, f"data.side={side}"])
-        task = task_of(stages.load(options.data, smaller, cache=options.cache), smaller)
+        task = task_of(load_packed(options.data, smaller, cache=options.cache), smaller)
         print(f"{side} pixels per side: {measured(task, identity, smaller)[1]}", flush=True)
 
 

@@ -41,7 +41,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from candid.records import HistoryRow
-from candid.runs import RunFolder, read_history
+from candid.runs import Run, read_history
 
 Trained = tuple[list[HistoryRow], dict[str, np.ndarray]]  # history, weights after the last batch
 
@@ -82,7 +82,7 @@ TOGETHER = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 def trained(common: list[str], out: Path, launcher: list[str], kill: bool = False) -> Trained:
     """What comes of a training, one of whose workers is killed where asked."""
     words = [*launcher, "-m", "candid"] if launcher else ["candid"]
-    run = RunFolder(out)
+    run = Run(out)
     process = subprocess.Popen(
         [sys.executable, "-m", *words, *common, "--out", str(out)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},

@@ -81,7 +81,7 @@ from candid.models.device import memory_kept
 from candid.models.model import load_network
 from candid.models.networks import build
 from candid.records import ModelCard, read_record
-from candid.runs import RunFolder
+from candid.runs import Run
 from candid.settings import ExplainConfig
 from candid.stats.associations import rank_correlations
 
@@ -159,7 +159,7 @@ def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[st
 
 def trained(path: Path) -> tuple[torch.nn.Module, tuple, tuple]:
     """The network of a run, and what normalises its images."""
-    run = RunFolder(path)
+    run = Run(path)
     card = read_record(run.model, ModelCard)
     return load_network(run.weights, card, torch.device("cpu")), card.mean, card.std
 

@@ -162,10 +162,10 @@ def _decode(run: Path) -> Callable[[list[Path]], None]:
 
 def _candid(engine: str, run: Path) -> Callable[[list[Path]], None]:
     from candid.inference.sources import resolve
-    from candid.runs import RunFolder
-    from candid.stages.using import label_pictures, labeller, one_thread_each
+    from candid.pipeline.labelling import label_pictures, labeller, one_thread_each
+    from candid.runs import Run
 
-    ready = labeller(RunFolder(run), engine=engine)  # type: ignore[arg-type]
+    ready = labeller(Run(run), engine=engine)  # type: ignore[arg-type]
 
     def label(files: list[Path]) -> None:
         with tempfile.TemporaryDirectory() as folder, one_thread_each(engine):

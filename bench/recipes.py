@@ -51,12 +51,12 @@ from pathlib import Path
 from candid.evaluation.comparison import compare_predictions
 from candid.predictions import Predictions, read_predictions
 from candid.records import Evaluation, ModelCard, Split, read_record
-from candid.runs import RunFolder, read_history
+from candid.runs import Run, read_history
 
 MARK = 0.9627  # a straightforward script of the description, one seed, on the same images
 
 
-def trained(data: Path, run: RunFolder, recipe: str, seed: int, overrides: list[str]) -> float:
+def trained(data: Path, run: Run, recipe: str, seed: int, overrides: list[str]) -> float:
     """Seconds of the processor that training took; noted beside the run for the next time."""
     note = run.path / "bench.json"
     if not note.is_file():
@@ -76,7 +76,7 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def to_mark(run: RunFolder, seconds: float) -> tuple[float, int]:
+def to_mark(run: Run, seconds: float) -> tuple[float, int]:
     """Processor seconds and image passes until validation F1 first reaches `MARK`; NaN, 0: never.
 
     The clock of the history shares the processor's seconds out.
@@ -114,7 +114,7 @@ def main() -> None:
         f1: dict[str, list[float]] = {"validation": [], "test": []}
         costs = []
         for seed in options.seeds:
-            run = RunFolder(options.out / f"{recipe}-{seed}")
+            run = Run(options.out / f"{recipe}-{seed}")
             seconds = trained(options.data, run, recipe, seed, overrides)
             mark, images = to_mark(run, seconds)
             costs.append((seconds, mark, images))
@@ -125,7 +125,7 @@ def main() -> None:
                     f"  {recipe} seed {seed}, {split.split}: {estimate.value:.4f} "
                     f"({estimate.low:.4f} to {estimate.high:.4f}, n = {estimate.n})"
                 )
-        run = RunFolder(options.out / f"{recipe}-{options.seeds[0]}")
+        run = Run(options.out / f"{recipe}-{options.seeds[0]}")
         card, predictions = read_record(run.model, ModelCard), read_predictions(run.predictions)
         seconds, mark, images = (statistics.mean(c) for c in zip(*costs, strict=True))
         print(

@@ -30,7 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "serving": {*BASE, "", "data", "models", "explanation", "inference"},
     "reporting": {"errors", "settings", "config", "records"},
 }
-TOP = {"", "stages", "api", "cli", "__main__"}  # may import everything below them
+TOP = {"", "pipeline", "cli", "__main__"}  # may import everything below them
 
 # Libraries that take long to load, and the only modules that may load them when imported.
 HEAVY = {

@@ -1,5 +1,6 @@
 """The main job from the outside: what a user types, what lies in the folder, how it fails."""
 
+import functools
 import hashlib
 import json
 import os
@@ -20,12 +21,15 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 import candid
-from candid import runs, stages
+from candid import pipeline, runs
 from candid.cli import cli
+from candid.cli.options import RECIPE
+from candid.config import DEFAULT_RECIPE
 from candid.data.synthetic import FaceWorld, write_faces
+from candid.pipeline import opening
 from candid.predictions import read_predictions
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
-from candid.runs import RunFolder, open_run, read_history, read_pictures
+from candid.runs import Run, open_run, read_history, read_pictures
 from commands import call
 
 QUICK = [
@@ -56,17 +60,17 @@ def faces(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(faces, tmp_path_factory) -> RunFolder:
+def finished(faces, tmp_path_factory) -> Run:
     """A run of the main job on a few synthetic faces."""
     folder = tmp_path_factory.mktemp("runs")
     out, cache = folder / "run", folder / "cache"
     code = call("run", faces, "--target", "Face", "--out", out, "--cache", cache, "--quiet", *QUICK)
     assert code == 0
-    return RunFolder(out)
+    return Run(out)
 
 
 @pytest.fixture(scope="session")
-def again(faces, tmp_path_factory) -> RunFolder:
+def again(faces, tmp_path_factory) -> Run:
     """The same from Python."""
     folder = tmp_path_factory.mktemp("again")
     config = candid.load_config(overrides=[w for w in QUICK if w != "--set"])
@@ -113,7 +117,7 @@ def test_files_agree_with_each_other(finished, faces):
     predictions = read_predictions(finished.predictions)
     exploration = read_record(finished.data, Exploration)
     history = read_history(finished)
-    _, config = open_run(finished.path)
+    config = open_run(finished.path).settings
     assert evaluation.temperature == model.temperature == predictions.temperature
     assert evaluation.classes == model.classes == predictions.classes == exploration.classes
     assert predictions.provenance["data_fingerprint"] == provenance.data_fingerprint
@@ -215,7 +219,7 @@ def test_a_run_s_settings_make_the_run_again(finished, faces, tmp_path):
     out = tmp_path / "again"
     arguments = ["--config", finished.config, "--out", out, "--cache", tmp_path / "cache"]
     assert call("train", faces, *arguments, "--quiet") == 0
-    assert RunFolder(out).weights.read_bytes() == finished.weights.read_bytes()
+    assert Run(out).weights.read_bytes() == finished.weights.read_bytes()
 
 
 def test_explore_draws_what_augmentation_does(faces, tmp_path):
@@ -238,7 +242,7 @@ def demo(tmp_path_factory) -> list[object]:
 
 
 def test_demo(demo):
-    run = RunFolder(demo[2] / "run")
+    run = Run(demo[2] / "run")
     assert run.report.stat().st_size > 100_000
     first = run.weights.stat().st_mtime_ns
     assert call(*demo, "--quiet") == 0
@@ -250,7 +254,7 @@ def test_demo_does_not_pass_off_a_run_with_other_settings(demo, capsys):
 
 
 def test_python_face(faces, again, tmp_path):
-    _, config = open_run(again.path)
+    config = open_run(again.path).settings
     dataset = candid.load(faces, target="Face")
     assert candid.explore(dataset, config, cache=tmp_path).n == len(dataset) == 240
     predictions = candid.read_predictions(again.predictions)
@@ -269,9 +273,9 @@ def digest(path: Path) -> str:
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, tmp_path):
     settings = [*QUICK, "--set", "train.steps=90", "--set", "train.checkpoints=45"]
     common = ["--cache", tmp_path / "cache", "--quiet"]
-    whole = RunFolder(tmp_path / "whole")
+    whole = Run(tmp_path / "whole")
     assert call("train", faces, "--target", "Face", *settings, "--out", whole.path, *common) == 0
-    killed = RunFolder(tmp_path / "killed")
+    killed = Run(tmp_path / "killed")
     begin = command("train", faces, "--target", "Face", *settings, "--out", killed.path, *common)
     go_on = command("train", "--resume", killed.path, *common)
     chance = random.Random(0)
@@ -297,16 +301,16 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, tmp_path):
 
 def test_resume_of_a_finished_run_does_nothing_and_says_so(finished, tmp_path, monkeypatch, capsys):
     """Without the data, and without torch."""
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(stages, "reload", interrupt)
+    monkeypatch.setattr(opening, "load_packed", interrupt)
     assert call("run", "--resume", run.path) == 0
     assert "is finished: nothing was done again" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
 
 
-def done_again(run: RunFolder, tmp_path: Path, capsys) -> set[str]:
+def done_again(run: Run, tmp_path: Path, capsys) -> set[str]:
     """The steps that --resume does again."""
     assert call("run", "--resume", run.path, "--cache", tmp_path / "cache") == 0
     told = capsys.readouterr().err
@@ -330,7 +334,7 @@ def done_again(run: RunFolder, tmp_path: Path, capsys) -> set[str]:
 def test_resume_does_what_is_missing_again_and_what_reads_it(
     lost, again, finished, tmp_path, capsys
 ):
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     shown = set(read_pictures(run))
     getattr(run, lost).unlink()
     assert done_again(run, tmp_path, capsys) == again
@@ -342,7 +346,7 @@ def test_resume_does_what_is_missing_again_and_what_reads_it(
 
 
 def test_resume_follows_the_settings_and_the_files(finished, tmp_path, capsys):
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     text = run.config.read_text("utf-8")
     assert text.count("images = 16") == 1
     run.config.write_text(text.replace("images = 16", "images = 12"), "utf-8")
@@ -359,7 +363,7 @@ def test_resume_follows_the_settings_and_the_files(finished, tmp_path, capsys):
 
 
 def test_a_verb_with_other_settings_does_not_pass_for_the_run_s_own(finished, tmp_path, capsys):
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     cache = ["--cache", tmp_path / "cache", "--quiet"]
     assert call("explain", run.path, "--set", "explain.images=10", *cache) == 0
     assert call("audit", run.path, *cache) == 0  # without skin tone
@@ -370,7 +374,7 @@ def test_a_verb_with_other_settings_does_not_pass_for_the_run_s_own(finished, tm
     "verb", ["evaluate", "report", "audit", "explain", "export", "predict", "serve"]
 )
 def test_half_finished_runs_get_the_command_that_goes_on(verb, finished, faces, tmp_path, capsys):
-    run = RunFolder(tmp_path / "half")
+    run = Run(tmp_path / "half")
     run.path.mkdir()
     for file in (finished.config, finished.provenance, finished.data):
         shutil.copy(file, run.path)
@@ -383,14 +387,14 @@ def test_half_finished_runs_get_the_command_that_goes_on(verb, finished, faces, 
 
 def test_train_leaves_a_finished_run_as_it_is(finished, tmp_path, capsys):
     """The temperature in model.json is that of the predictions."""
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     before = run.model.read_bytes()
     assert call("train", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
     assert run.model.read_bytes() == before
 
 
 def test_time_before_a_stop_counts(finished, tmp_path):
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     run.model.unlink()
     seconds = read_history(run)[-1].seconds
     assert seconds > 0
@@ -402,7 +406,7 @@ def test_resume_goes_on_with_copied_data_and_says_where_they_are_gone(
     finished, faces, tmp_path, capsys
 ):
     other = shutil.copytree(faces, tmp_path / "faces", copy_function=shutil.copyfile)
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     text = run.provenance.read_text().replace(str(faces.resolve()), str(other))
     run.provenance.write_text(text)
     resume = ["run", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet"]
@@ -420,10 +424,10 @@ def test_a_table_whose_pictures_lie_elsewhere(faces, tmp_path, monkeypatch, caps
     (tmp_path / "pictures").symlink_to(faces)
     common = ["--cache", tmp_path / "cache", "--quiet"]
     monkeypatch.chdir(tmp_path)
-    run = RunFolder(tmp_path / "run")
+    run = Run(tmp_path / "run")
     named = ["tables/theirs.csv", "--image-folder", "pictures", "--target", "Face"]
     assert call("train", *named, "--out", run.path, *common, *BRIEF) == 0
-    assert open_run(run.path)[1].data.image_folder == str(tmp_path / "pictures")
+    assert open_run(run.path).settings.data.image_folder == str(tmp_path / "pictures")
     about = read_record(run.provenance, Provenance)
     assert about.data == str(tmp_path / "tables" / "theirs.csv")
     run.model.unlink()
@@ -445,16 +449,16 @@ def test_exploring_that_was_stopped_is_done_again(faces, tmp_path, monkeypatch):
         patch.setattr(runs, "write_pictures", interrupt)
         assert call("run", faces, "--target", "Face", "--out", out, *common, *BRIEF) == 130
     assert call("run", "--resume", out, *common) == 0
-    names = {kind: {n for k, n in read_pictures(RunFolder(out)) if k == kind}
+    names = {kind: {n for k, n in read_pictures(Run(out)) if k == kind}
              for kind in ("picture", "thumbnail")}  # fmt: skip
     assert {"mean-Round", "mean-Square", "difference", "augmented"} == names["picture"]
-    shown = read_record(RunFolder(out).data, Exploration).samples
+    shown = read_record(Run(out).data, Exploration).samples
     assert names["thumbnail"] >= {i for ids in shown.values() for i in ids}
 
 
 def test_resume_refuses_other_data(finished, faces, tmp_path, capsys):
     other = shutil.copytree(faces, tmp_path / "faces")
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     text = run.provenance.read_text().replace(str(faces.resolve()), str(other))
     run.provenance.write_text(text)
     table = other / "labels.csv"
@@ -681,7 +685,7 @@ def test_output_below_a_file(faces, tmp_path, capsys):
     refused(capsys, "Cannot write", "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
 
 
-@pytest.mark.parametrize("verb", ["run", "train", "explore"])
+@pytest.mark.parametrize("verb", ["train", "explore"])
 def test_output_that_holds_something(verb, faces, tmp_path, capsys, finished):
     where = ["--out", finished.path, "--cache", tmp_path / "cache"]
     refused(capsys, "--resume", verb, faces, "--target", "Face", *where, "--quiet", *QUICK)
@@ -699,7 +703,7 @@ def test_other_mistakes(faces, tmp_path, capsys, finished):
 
 
 def test_a_damaged_run(finished, tmp_path, capsys):
-    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     run.predictions.write_bytes(run.predictions.read_bytes()[:100])
     refused(capsys, "Cannot read .* as predictions", "evaluate", run.path)
     shutil.copy(finished.predictions, run.predictions)
@@ -726,11 +730,60 @@ def interrupt(*_, **__):
 
 
 def test_interrupted_before_there_is_a_run(faces, monkeypatch, capsys):
-    monkeypatch.setattr(stages, "load", interrupt)
+    monkeypatch.setattr(opening, "load_packed", interrupt)
     assert call("run", faces, "--target", "Face") == 130
     error = capsys.readouterr().err
     assert "interrupted" in error
     assert "--resume" not in error
+
+
+def test_run_goes_on_where_a_run_is_and_does_what_reads_a_changed_setting(
+    finished, faces, tmp_path, capsys
+):
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
+    where = ["--target", "Face", "--out", run.path, "--cache", tmp_path / "cache", *QUICK]
+    assert call("run", faces, *where, "--set", "explain.images=8") == 0
+    done = set(re.findall(r"^(\w+) \(\d+ of 10\)$", capsys.readouterr().err, re.MULTILINE))
+    assert done == {"explain", "report"}
+    assert open_run(run.path).settings.explain.images == 8
+    assert run.weights.read_bytes() == finished.weights.read_bytes()
+    assert call("run", "--resume", run.path) == 0
+    assert "nothing was done again" in capsys.readouterr().out
+    refused(capsys, r"other settings: train.steps \(25, not 24\)\.", "run", faces, *where,
+            "--set", "train.steps=25", "--set", "explain.images=4")  # fmt: skip
+    assert open_run(run.path).settings.explain.images == 8
+
+
+def test_the_way_to_the_loop_and_to_the_audit_is_short(faces, tmp_path, monkeypatch):
+    """At most seven of our own calls deep."""
+    source, deep = Path(candid.__file__).parent, {}
+
+    def counting(name, function):
+        @functools.wraps(function)
+        def counted(*arguments, **named):
+            frame, found = sys._getframe(1), 1
+            while frame is not None:
+                found += Path(frame.f_code.co_filename).is_relative_to(source)
+                frame = frame.f_back
+            deep.setdefault(name, found)
+            return function(*arguments, **named)
+
+        return counted
+
+    import candid.training.train as training
+
+    import candid.auditing.audit as auditing
+
+    monkeypatch.setattr(training, "train", counting("train", training.train))
+    monkeypatch.setattr(auditing, "audit", counting("audit", auditing.audit))
+    where = ["--out", tmp_path / "run", "--cache", tmp_path / "cache", "--quiet", *BRIEF]
+    assert call("run", faces, "--target", "Face", *where) == 0
+    assert set(deep) == {"train", "audit"}
+    assert max(deep.values()) <= 7, deep
+
+
+def test_the_recipe_of_the_help_is_the_default():
+    assert RECIPE == DEFAULT_RECIPE
 
 
 @pytest.mark.parametrize("verb", ["run", "train"])
@@ -738,12 +791,11 @@ def test_interrupted_it_names_the_command_that_goes_on(verb, faces, tmp_path, mo
     out = tmp_path / "a run"
     where = ["--out", out, "--cache", tmp_path / "cache", "--quiet", *BRIEF]
     with monkeypatch.context() as patch:
-        for where_it_is_called in (stages, stages.reporting):
-            patch.setattr(where_it_is_called, "train", interrupt)
+        patch.setattr(pipeline, "train_network", interrupt)
         assert call(verb, faces, "--target", "Face", *where) == 130
     told = re.search(r"to go on: candid (.*)", capsys.readouterr().err)
     assert call(*shlex.split(told[1]), "--cache", tmp_path / "cache", "--quiet") == 0
-    assert RunFolder(out).weights.is_file()
+    assert Run(out).weights.is_file()
 
 
 def test_what_the_system_refuses_is_no_traceback(faces, tmp_path, capsys):
@@ -766,7 +818,7 @@ def test_names_that_the_terminal_cannot_show(encoding, copy, tmp_path):
 
     assert json.loads(said("--json"))["name"] == data.name
     assert said("--out", tmp_path / "run").startswith(b"faces-caf")
-    assert read_record(RunFolder(tmp_path / "run").provenance, Provenance).data == str(data)
+    assert read_record(Run(tmp_path / "run").provenance, Provenance).data == str(data)
 
 
 # --- real images ---------------------------------------------------------------------------------
@@ -785,10 +837,10 @@ def test_celeba(real_data, tmp_path):
     where = ["--out", out, "--cache", tmp_path / "cache"]
     data = real_data / "celeba64"
     assert call("run", data, "--target", "Male", *where, "--quiet", *settings) == 0
-    exploration = read_record(RunFolder(out).data, Exploration)
+    exploration = read_record(Run(out).data, Exploration)
     assert {s.split: s.n for s in exploration.splits} == {
         "train": 24_152, "validation": 2_945, "test": 2_903
     }  # fmt: skip
     assert exploration.classes == ("Female", "Male")
-    evaluation = read_record(RunFolder(out).evaluation, Evaluation)
+    evaluation = read_record(Run(out).evaluation, Evaluation)
     assert evaluation.splits[1].metrics["weighted_f1"].people > 500

@@ -14,14 +14,15 @@ import pytest
 
 import candid
 from auditing.audited import crowd, predictions
-from candid import runs, stages
+from candid import runs
 from candid.errors import RunError
+from candid.pipeline.auditing import audit_predictions, with_tone
+from candid.pipeline.provenance import provenance_now
 from candid.predictions import write_predictions
 from candid.records import read_record
 from candid.records.audit import Audit, plain
-from candid.runs import RunFolder
+from candid.runs import Run
 from candid.settings import Config
-from candid.stages.auditing import with_tone
 from commands import call
 
 SHARES = {"hat": 0.2, "smile": 0.5}
@@ -51,7 +52,7 @@ COLUMNS = ["--label", "gender", "--prediction", "p_c1", "--identity", "Who?"]
 def run(tmp_path_factory) -> Path:
     """A run folder that has predictions and nothing else."""
     path = tmp_path_factory.mktemp("audited") / "run"
-    runs.create(path, Config(), runs.provenance(seed=0, data="none", data_fingerprint="none"))
+    runs.create(path, Config(), provenance_now(seed=0, data="none", data_fingerprint="none"))
     write_predictions(path / "predictions.parquet", planted())
     return path
 
@@ -63,7 +64,7 @@ def test_a_run(run, capsys):
     assert "500 people" in said and "gaps were looked at" in said
     found = read_record(run / "audit.json", Audit)
     assert found.splits[0].findings[0].conditions[0].attribute == "hat"
-    assert "audit" in read_record(RunFolder(run).provenance, candid.records.Provenance).seconds
+    assert "audit" in read_record(Run(run).provenance, candid.records.Provenance).seconds
 
 
 def test_a_promise_is_not_measured_on_what_it_was_made_on(tmp_path, capsys):
@@ -103,9 +104,7 @@ def test_a_strangers_table_has_the_same_gaps(run, tmp_path, capsys):
         call("audit", file, *COLUMNS, "--group", "hat", "--group", "smile", "--json", *QUICK) == 0
     )
     theirs = json.loads(capsys.readouterr().out)
-    ours = plain(
-        stages.audit_predictions(p, candid.load_config(overrides=tuple(QUICK[1::2])).audit)
-    )
+    ours = plain(audit_predictions(p, candid.load_config(overrides=tuple(QUICK[1::2])).audit))
 
     def gaps(found):
         return {
@@ -202,7 +201,7 @@ def test_skin_tone_is_measured_from_the_pictures_and_audited(tmp_path):
     measured = toned.attributes["Skin ITA (measured)"].data
     assert np.nanmax(measured[dark == 1]) < np.nanmin(measured[dark == 0])
     config = candid.load_config(overrides=tuple(QUICK[1::2]))
-    first = stages.audit_predictions(toned, config.audit).splits[0].findings[0]
+    first = audit_predictions(toned, config.audit).splits[0].findings[0]
     assert "(measured)" in first.finding.title and "annotated" not in first.finding.detail
     gone = SimpleNamespace(dataset=SimpleNamespace(ids=p.ids[:5]), store=data.store)
     with pytest.raises(RunError, match="not in the data"):

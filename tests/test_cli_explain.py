@@ -11,7 +11,7 @@ from PIL import Image
 from candid.data.synthetic import REGIONS, FaceWorld, write_faces
 from candid.records import Provenance, read_record
 from candid.records.explanation import Explanation, read_explanation_arrays
-from candid.runs import RunFolder
+from candid.runs import Run
 from commands import call
 
 QUICK = [
@@ -23,7 +23,7 @@ QUICK = [
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[RunFolder, Path, Path]:
+def trained(tmp_path_factory) -> tuple[Run, Path, Path]:
     """A run that was trained, its data and its cache."""
     folder = tmp_path_factory.mktemp("explain")
     world = FaceWorld(n=240, people=60, side=24, validation_share=0.2, test_share=0.2)
@@ -35,7 +35,7 @@ def trained(tmp_path_factory) -> tuple[RunFolder, Path, Path]:
         "--set", "data.workers=1", "--set", "train.precision=float32", "--recipe", "plain",
     )  # fmt: skip
     assert code == 0
-    return RunFolder(folder / "run"), faces, folder / "cache"
+    return Run(folder / "run"), faces, folder / "cache"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_explaining_twice_gives_the_same_bytes(explained, trained, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(run.path, again)
     assert call("explain", again, "--cache", cache, "--quiet", *QUICK) == 0
-    other = RunFolder(again)
+    other = Run(again)
     for name in ("means", "examples", "half_widths"):
         one = getattr(read_explanation_arrays(run.explanation_arrays), name)
         assert np.array_equal(
@@ -182,14 +182,14 @@ def test_masks_of_other_images_are_refused(trained, capsys, tmp_path):
 
 
 def test_masks_are_found_by_id(trained, tmp_path):
-    from candid import stages
     from candid.config import with_values
     from candid.explanation.region_sources import regions_of
+    from candid.pipeline.opening import reload
     from candid.runs import open_run
 
     run, faces, cache = trained
-    _, config = open_run(run.path)
-    data = stages.reload(run, config, cache, True)
+    opened = open_run(run.path)
+    data = reload(opened, cache=cache)
     with np.load(faces / "regions.npz") as found:
         masks, names = found["regions"], found["names"]
     order = np.random.default_rng(0).permutation(len(masks))
@@ -201,7 +201,7 @@ def test_masks_are_found_by_id(trained, tmp_path):
             data.dataset,
             data.store,
             rows,
-            with_values(config, {"explain": {"regions": str(file)}}),
+            with_values(opened.settings, {"explain": {"regions": str(file)}}),
         )[0]
         for file in (tmp_path / "m.npz", faces / "regions.npz")
     )

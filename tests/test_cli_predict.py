@@ -162,10 +162,10 @@ def test_pictures_by_the_thousand_pixels(capsys, run, tmp_path):
 
 def test_python_gives_the_same_rows(capsys, run, faces):
     import candid
-    from candid.runs import RunFolder
+    from candid.runs import Run
 
     told = rows(predict(capsys, run, faces).out)
-    found = list(candid.predict(RunFolder(run), [faces], engine="torch"))
+    found = list(candid.predict(Run(run), [faces], engine="torch"))
     assert list(told[0]) == list(found[0])
     assert [r["id"] for r in found] == [r["id"] for r in told]
     assert [repr(r["p_yes"]) for r in found] == [r["p_yes"] for r in told]

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from candid import stages
 from candid.config import differences, load_config
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.inference.unfamiliar import read_typical
 from candid.models import device
-from candid.runs import RunFolder, open_run
+from candid.pipeline.opening import begin_or_resume
+from candid.runs import Run, open_run
 from commands import call, candid
 
 QUICK = [
@@ -48,7 +48,7 @@ def test_threads_are_chosen_once_and_kept_by_the_run(words, tmp_path, monkeypatc
         monkeypatch.setattr(device, "idle_cores", lambda most: 1)
         assert call(*go_on) == 0
         chosen = 3 if verb == "train" else 2
-        assert open_run(out)[1].train.threads == chosen
+        assert open_run(out).settings.train.threads == chosen
         assert used[::2] == [chosen] * len(used[::2])  # each other one sets the old number back
 
 
@@ -67,15 +67,15 @@ def test_the_same_command_finds_its_run_whatever_the_load(faces, tmp_path, monke
     monkeypatch.setattr(device, "own_cores", lambda: 4)
     monkeypatch.setattr(device, "idle_cores", lambda most: 3)
     how = {"cache": tmp_path / "cache", "quiet": True}
-    _, first, _ = stages.open_or_begin(tmp_path / "run", config, faces, **how)
+    first = begin_or_resume(faces, config, tmp_path / "run", **how)[0].settings
     monkeypatch.setattr(device, "idle_cores", lambda most: 1)
-    _, second, _ = stages.open_or_begin(tmp_path / "run", config, faces, **how)
+    second = begin_or_resume(faces, config, tmp_path / "run", **how)[0].settings
     assert differences(first, second) == []
     assert second.train.threads == 3
 
 
 def test_a_trained_model_knows_its_pictures(words, tmp_path, capsys):
-    run = RunFolder(tmp_path / "run")
+    run = Run(tmp_path / "run")
     assert call("train", *words, "--out", run.path) == 0
     assert read_typical(run.typical) is not None
     before = run.typical.stat().st_mtime_ns

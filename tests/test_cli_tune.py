@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 import candid
-from candid import stages
 from candid.config import differences, load_config, read_config
 from candid.data.synthetic import FaceWorld, write_faces
+from candid.pipeline import tuning
+from candid.pipeline.opening import load_packed
 from candid.predictions import read_predictions
 from candid.records import Evaluation, from_plain, read_record
 from candid.records.tuning import Finalist, Trial, Tuning
-from candid.runs import RunFolder
+from candid.runs import Run
 from candid.stats.intervals import mean_over_seeds
 from commands import call
 
@@ -69,7 +70,7 @@ def test_every_file_is_there_and_agrees(study):
     means = {f.number: sum(f.f1) / 2 for f in tuning.finalists}
     assert means[tuning.winner] == max(means.values()) == tuning.best.mean.value
     # The last training is a run like any other, with the settings of best.toml.
-    run = RunFolder(study / "best")
+    run = Run(study / "best")
     evaluation = read_record(run.evaluation, Evaluation)
     by_split = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
     assert tuning.test == by_split["test"]
@@ -186,7 +187,7 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def data(command):
     config = load_config(recipe="plain", overrides=["data.target=Face", "data.workers=1"])
-    return config, stages.load(Path(str(command[1])), config, cache=command[5], quiet=True)
+    return config, load_packed(Path(str(command[1])), config, cache=command[5], quiet=True)
 
 
 @pytest.mark.parametrize("when", ["study.toml", "provenance.json", "study.db"])
@@ -202,11 +203,11 @@ def test_a_folder_is_a_study_wherever_its_making_was_killed(data, tmp_path, monk
 
     with monkeypatch.context() as context, suppress(Killed):
         context.setattr(Path, "replace", die)
-        stages.tuning._folder(out, config, loaded)
+        tuning._folder(out, config, loaded)
     for side in ("", "-journal", "-wal", "-shm") if when == "study.db" else ():
         (out / f"study.db{side}").write_text("")
-    known = stages.tuning._folder(out, config, loaded)
-    assert known == stages.tuning._folder(out, config, loaded)
+    known = tuning._folder(out, config, loaded)
+    assert known == tuning._folder(out, config, loaded)
     assert read_config(out / "study.toml") == known
     assert (out / "provenance.json").is_file()
 
@@ -218,12 +219,12 @@ def test_a_study_that_another_process_begins_just_now_is_joined(data, tmp_path, 
 
     def listed(folder: Path) -> list[Path]:
         monkeypatch.setattr(Path, "iterdir", entries)
-        stages.tuning._folder(folder, config, loaded)
+        tuning._folder(folder, config, loaded)
         (folder / "study.db-journal").write_text("")
         return list(entries(folder))
 
     monkeypatch.setattr(Path, "iterdir", listed)
-    assert stages.tuning._folder(tmp_path, config, loaded).data.target == "Face"
+    assert tuning._folder(tmp_path, config, loaded).data.target == "Face"
 
 
 def test_a_search_that_was_killed_goes_on(command, tmp_path, monkeypatch):
@@ -281,14 +282,14 @@ def test_without_optuna_it_says_what_to_install(command, tmp_path, capsys, monke
 def test_a_last_training_that_was_killed_goes_on(study, command, tmp_path):
     """As it lies on the disk when it was killed before it had written its settings, or after."""
     config = read_config(study / "best" / "config.toml")
-    data = stages.load(Path(str(command[1])), config, quiet=True)
+    data = load_packed(Path(str(command[1])), config, quiet=True)
     left = tmp_path / "best"
     left.mkdir()
     (left / "provenance.json").write_bytes((study / "best" / "provenance.json").read_bytes())
     (left / ".config.toml.x.part").write_text("[data")
-    first, _ = stages.tuning._last(left, config, data, quiet=True)
+    first, _ = tuning._last(left, config, data, quiet=True)
     (left / "evaluation.json").unlink()
-    again, told = stages.tuning._last(left, config, data, quiet=True)
+    again, told = tuning._last(left, config, data, quiet=True)
     assert first == again == told["validation"]["value"]
 
 

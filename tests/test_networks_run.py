@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from candid.data.synthetic import FaceWorld, write_faces
 from candid.errors import ConfigError, DataError
 from candid.models.forward import Images, logits
 from candid.models.model import load_network
+from candid.pipeline.opening import reload
+from candid.pipeline.steps import predict_splits
+from candid.pipeline.training import begun
 from candid.predictions import read_predictions
 from candid.records import ModelCard, read_record
 from candid.records.inside import Inside, read_inside_arrays
-from candid.stages import predict, reload
-from candid.stages.training import begun
 from candid.training.distributed import Team
 
 QUICK = (
@@ -75,7 +77,7 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, ca
     assert card.network == ("deep" if recipe == "best" else recipe)
     assert card.options == options
     network = load_network(run.weights, card, torch.device("cpu"))
-    data = reload(run, candid.runs.open_run(run.path)[1], cache, True)
+    data = reload(candid.open_run(run.path), cache=cache)
     found = read_predictions(run.predictions)
     row = {str(name): i for i, name in enumerate(data.dataset.ids)}
     raw = logits(
@@ -120,7 +122,7 @@ def test_a_loaded_model_gives_the_predictions(finished, cache):
     """The mirror image, the normalising and the temperature are inside; floats do as well."""
     run = finished("deep")
     found = read_predictions(run.predictions)
-    store = reload(run, candid.runs.open_run(run.path)[1], cache, True)
+    store = reload(candid.open_run(run.path), cache=cache)
     row = {str(name): i for i, name in enumerate(store.dataset.ids)}
     pixels = torch.from_numpy(store.store.pixels[[row[str(i)] for i in found.ids]])
     model = candid.load_model(run.path)
@@ -177,14 +179,14 @@ def test_a_module_of_one_s_own_is_trained_and_judged_the_same_way(dataset, cache
     assert [layer.kind for layer in card.layers] == ["Dropout", "Linear"]
     assert run.report.is_file()
     before = run.predictions.read_bytes()
-    _, config = candid.runs.open_run(run.path)
-    data = reload(run, config, cache, True)
-    predict(run, data, config, network=Own(), quiet=True)  # filled with the run's weights
+    again = candid.open_run(run.path)
+    data = reload(again, cache=cache)
+    predict_splits(replace(again, network=Own()), data)  # filled with the run's weights
     assert run.predictions.read_bytes() == before
     pixels = torch.from_numpy(data.store.pixels[:4].copy())
     assert candid.load_model(run, network=Own())(pixels).shape == (4, 2)
     with pytest.raises(ConfigError, match=r"one of your own, .*\.Own,"):
-        predict(run, data, config, quiet=True)
+        predict_splits(again, data)
 
 
 def test_a_network_of_fixed_size_cannot_begin_with_small_images(dataset, tmp_path):

@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from candid.errors import OutputError, RunError
+from candid.pipeline.provenance import provenance_now
 from candid.records import HistoryRow, Provenance, read_record
 from candid.runs import (
-    RunFolder,
+    Run,
     claim,
     create,
     open_run,
-    provenance,
     read_history,
     read_pictures,
     refuse_full,
@@ -38,12 +38,12 @@ def test_no_folder_can_be_claimed_below_a_file(tmp_path):
 
 
 def about():
-    return provenance(seed=0, data="/data", data_fingerprint="f")
+    return provenance_now(seed=0, data="/data", data_fingerprint="f")
 
 
 def test_a_new_run_is_opened_as_it_was_made(tmp_path):
     run = create(claim(tmp_path, "plain"), Config(), about())
-    assert open_run(run.path) == (run, Config())
+    assert open_run(run.path) == run
     with pytest.raises(OutputError, match=r"is not empty") as caught:
         refuse_full(run.path)
     assert f"--resume {run.path}" in caught.value.todo
@@ -100,7 +100,7 @@ def test_an_unknown_setting_names_the_file_and_the_version_that_wrote_it(tmp_pat
 @pytest.mark.parametrize("number", [0, 2, "one"])
 def test_another_format_is_refused(tmp_path, number):
     run = create(tmp_path / "run", Config(), about())
-    assert open_run(run.path)[1] == Config()
+    assert open_run(run.path).settings == Config()
     for file, text in ((run.config, "format = 1"), (run.provenance, '"format": 1')):
         whole = file.read_text()
         assert text in whole
@@ -115,12 +115,12 @@ def test_files_without_a_number_are_read(tmp_path):
     run = create(tmp_path / "run", Config(), about())
     run.config.write_text(run.config.read_text().replace("format = 1", ""))
     run.provenance.write_text(run.provenance.read_text().replace('"format": 1,', ""))
-    assert open_run(run.path)[1] == Config()
+    assert open_run(run.path).settings == Config()
     assert read_record(run.provenance, Provenance).data == "/data"
 
 
 def test_history_and_pictures_are_read_as_written(tmp_path):
-    run = RunFolder(tmp_path)
+    run = Run(tmp_path)
     assert read_history(run) == []
     assert read_pictures(run) == {}
     row = HistoryRow(1, 32, 0.5, 1e-3, 0.7, 0.4, 0.6, 0.5, 0.5)
@@ -132,7 +132,7 @@ def test_history_and_pictures_are_read_as_written(tmp_path):
 
 @pytest.mark.parametrize("swapped", [True, False])
 def test_damaged_history_and_pictures_say_so(tmp_path, swapped):
-    run = RunFolder(tmp_path)
+    run = Run(tmp_path)
     write_history(run, [HistoryRow(1, 32, 0.5, 1e-3, 0.7, 0.4)])
     write_pictures(run, {("mean", "a"): b"png"})
     history, pictures = run.history.read_bytes(), run.pictures.read_bytes()

@@ -18,7 +18,7 @@ import pytest
 from candid.data import streaming
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions import read_predictions
-from candid.runs import RunFolder, read_history
+from candid.runs import Run, read_history
 from commands import call
 from made_shards import write_shards
 
@@ -80,7 +80,7 @@ def workers(parent: int) -> dict[int, dict[str, str]]:
     return {pid: env for pid, env in found.items() if "RANK" in env}
 
 
-def killed_with_a_checkpoint(run: RunFolder, process: subprocess.Popen, log: Path, pid=None):
+def killed_with_a_checkpoint(run: Run, process: subprocess.Popen, log: Path, pid=None):
     """SIGKILL for a process, or a worker of it, as soon as there is a checkpoint."""
     while not run.checkpoint.is_file():
         time.sleep(0.01)
@@ -94,7 +94,7 @@ def second_of(process: subprocess.Popen) -> int:
     return second
 
 
-def same(one: RunFolder, two: RunFolder) -> None:
+def same(one: Run, two: Run) -> None:
     a, b = read_history(one), read_history(two)
     assert [r.step for r in a] == [r.step for r in b]
     for name in ("train_loss", "train_f1", "validation_loss", "validation_f1"):
@@ -104,7 +104,7 @@ def same(one: RunFolder, two: RunFolder) -> None:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
 def test_a_worker_is_killed_and_the_result_is_the_same(folder):
-    run = RunFolder(folder / "killed")
+    run = Run(folder / "killed")
     command = documented("torchrun --standalone", folder, "killed")
     process = started(command, folder / "killed.log")
     try:
@@ -116,7 +116,7 @@ def test_a_worker_is_killed_and_the_result_is_the_same(folder):
         process.wait()
     log = (folder / "killed.log").read_text()
     assert "Signal 9" in log or "SIGKILL" in log or "exitcode: -9" in log
-    same(run, RunFolder(folder / "alone"))
+    same(run, Run(folder / "alone"))
 
 
 def test_two_hosts_as_the_docs_say(folder):
@@ -135,7 +135,7 @@ def test_two_hosts_as_the_docs_say(folder):
         for host in hosts:
             host.terminate()
             host.wait()
-    same(RunFolder(folder / "hosts"), RunFolder(folder / "alone"))
+    same(Run(folder / "hosts"), Run(folder / "alone"))
 
 
 def test_one_process_tells_what_is_wrong(folder):
@@ -177,13 +177,13 @@ def settings(folder: Path) -> list[object]:
 
 def test_a_stream_that_was_killed_goes_on_to_the_same_bytes(folder, shards):
     """40 batches of 31 are five epochs of 240 pictures; checkpoints lie in the middle of them."""
-    run, log = RunFolder(folder / "stopped"), folder / "stopped.log"
+    run, log = Run(folder / "stopped"), folder / "stopped.log"
     command = ["train", shards, "--out", run.path, *settings(folder)]
     process = started([sys.executable, "-m", "candid", *map(str, command)], log)
     killed_with_a_checkpoint(run, process, log)
     process.wait()
     assert call("train", "--resume", run.path, "--cache", folder / "cache", "--quiet") == 0
-    whole = RunFolder(folder / "streamed")
+    whole = Run(folder / "streamed")
     assert run.weights.read_bytes() == whole.weights.read_bytes()
     losses = ([row.train_loss for row in read_history(r)] for r in (run, whole))
     assert next(losses) == next(losses)
@@ -191,7 +191,7 @@ def test_a_stream_that_was_killed_goes_on_to_the_same_bytes(folder, shards):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
 def test_two_processes_share_a_stream_and_one_is_killed(folder, shards):
-    run, log = RunFolder(folder / "shared"), folder / "shared.log"
+    run, log = Run(folder / "shared"), folder / "shared.log"
     command = documented("torchrun --standalone", folder, "shared")
     command[command.index(str(folder / "faces"))] = str(shards)
     process = started([*command, *STREAMED], log)
@@ -201,7 +201,7 @@ def test_two_processes_share_a_stream_and_one_is_killed(folder, shards):
     finally:
         process.terminate()
         process.wait()
-    same(run, RunFolder(folder / "streamed"))
+    same(run, Run(folder / "streamed"))
 
 
 def test_from_a_store_a_stream_is_that_of_the_disk_and_every_stage_works(folder, shards):
@@ -215,7 +215,7 @@ def test_from_a_store_a_stream_is_that_of_the_disk_and_every_stage_works(folder,
         assert call("report", out, "--quiet") == 0
     finally:
         fs.rm("/scale", recursive=True)
-    run, whole = RunFolder(out), RunFolder(folder / "streamed")
+    run, whole = Run(out), Run(folder / "streamed")
     assert run.weights.read_bytes() == whole.weights.read_bytes()
     exploration = json.loads(run.data.read_text())
     sizes = {s["split"]: s["n"] for s in exploration["splits"]}

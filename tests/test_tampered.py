@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import candid as package
-from candid import stages
 from candid.errors import RunError
+from candid.pipeline.opening import reload
 from candid.records import Provenance, read_record
-from candid.runs import RunFolder, open_run
+from candid.runs import Run, open_run
 from candid.storage import places
 from commands import candid
 from inference.tiny import encoded, pixels, tiny_run
@@ -39,7 +39,7 @@ def picture(tmp_path):
 
 
 def copy(run, path):
-    return RunFolder(Path(shutil.copytree(run.path, path)))
+    return Run(Path(shutil.copytree(run.path, path)))
 
 
 def refused(capsys, run, picture, *words):
@@ -166,9 +166,9 @@ def test_a_url_in_a_run_is_followed_only_where_the_user_names_it(
         assert f"--data {places.name_of(Path(place))}" in said
     said = candid(capsys, "export", run.path, "--int8", code=2).err
     assert "is not followed unasked" in said and not asked
-    folder, config = open_run(run.path)
+    folder = open_run(run.path)
     with pytest.raises(ZeroDivisionError):
-        stages.reload(folder, config, None, True, Path(place))
+        reload(folder, Path(place))
     assert asked == [places.name_of(Path(place))]
 
 

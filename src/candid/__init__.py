@@ -10,43 +10,38 @@ Names are loaded when they are first used, so importing the package loads nothin
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as type checkers read it; importing typing would take longer than the rest
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "Config": "candid.settings",
-    "Dataset": "candid.data.dataset",
-    "Predictions": "candid.predictions",
-    "Table": "candid.table",
-    "application": "candid.api",
-    "audit": "candid.api",
-    "evaluate": "candid.api",
-    "explain_network": "candid.explanation.assembly",
-    "explain_run": "candid.api",
-    "explore": "candid.api",
-    "export": "candid.api",
-    "load": "candid.api",
-    "load_config": "candid.config",
-    "load_model": "candid.api",
-    "predict": "candid.api",
-    "predict_shards": "candid.api",
-    "read_predictions": "candid.predictions",
-    "run": "candid.api",
-    "saliency_maps": "candid.explanation.attribution",
-    "serve": "candid.api",
-    "train": "candid.api",
-    "tune": "candid.api",
+_NAMES = {
+    "candid.config": ("load_config",),
+    "candid.data.dataset": ("Dataset",),
+    "candid.explanation.assembly": ("explain_network",),
+    "candid.explanation.attribution": ("saliency_maps",),
+    "candid.pipeline": ("demo", "explore", "load", "run", "train", "tune"),
+    "candid.predictions.choosing": ("Columns",),
+    "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
+    "candid.pipeline.using": (
+        *("application", "export", "load_model", "predict", "predict_shards", "serve"),
+    ),
+    "candid.predictions": ("Predictions", "read_predictions"),
+    "candid.runs": ("Run", "open_run"),
+    "candid.settings": ("Config",),
+    "candid.table": ("Table",),
 }
+_WHERE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "Columns",
     "Config",
     "Dataset",
     "Predictions",
+    "Run",
     "Table",
     "application",
     "audit",
+    "demo",
     "evaluate",
     "explain_network",
     "explain_run",
@@ -55,9 +50,11 @@ __all__ = [
     "load",
     "load_config",
     "load_model",
+    "open_run",
     "predict",
     "predict_shards",
     "read_predictions",
+    "report",
     "run",
     "saliency_maps",
     "serve",
@@ -66,33 +63,33 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from candid.api import (
-        application,
-        audit,
-        evaluate,
-        explain_run,
-        explore,
-        export,
-        load,
-        load_model,
-        predict,
-        predict_shards,
-        run,
-        serve,
-        train,
-        tune,
-    )
+    from typing import Any
+
     from candid.config import load_config
     from candid.data.dataset import Dataset
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
+    from candid.pipeline import demo, explore, load, run, train, tune
+    from candid.pipeline.judging import audit, evaluate, explain_run, report
+    from candid.pipeline.using import (
+        application,
+        export,
+        load_model,
+        predict,
+        predict_shards,
+        serve,
+    )
     from candid.predictions import Predictions, read_predictions
+    from candid.predictions.choosing import Columns
+    from candid.runs import Run, open_run
     from candid.settings import Config
     from candid.table import Table
 
 
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
+        import importlib
+
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'candid' has no attribute {name!r}")
 

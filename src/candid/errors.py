@@ -20,7 +20,6 @@ Every message has three parts: what came, what was expected, what to do.
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Iterable
 
@@ -123,6 +122,8 @@ def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
     """A hint with the known words nearest to `word`, or with all of them where there are few."""
     words = sorted(set(known))
     folded = {w.lower(): w for w in words}
+    import difflib
+
     near = [folded[w] for w in difflib.get_close_matches(word.lower(), folded, n=most, cutoff=0.5)]
     if near:
         return "did you mean " + " or ".join(repr(w) for w in near) + "?"

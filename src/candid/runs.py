@@ -1,21 +1,19 @@
-"""The run folder: where each file lies, and where the run came from."""
+"""The run: its folder's files, its steps, and where it came from."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import datetime
-import importlib.metadata
+import hashlib
 import json
-import os
-import platform
-import shlex
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,118 +21,203 @@ import pyarrow.parquet as pq
 import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError, go_on_with
-from candid.records import HistoryRow, Provenance, write_record
+from candid.records import HistoryRow, Provenance, read_record, write_record
 from candid.settings import Config
 from candid.storage.files import atomic, reading, regular, write_text, writing
 
-_LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Shown(Protocol):
+    """Who is told which step of a job is done, such as `candid.progress.Stages`."""
+
+    def begin(self, name: str) -> AbstractContextManager[None]:
+        """A step that is done inside."""
+
+    def skip(self, name: str) -> None:
+        """A step that was done before."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunFolder:
-    """One run's folder of plain files, each written by one stage."""
+class Step:
+    """A step of the main job.
+
+    Attributes
+    ----------
+    settings
+        What it reads of the settings: sections, or single ones such as "train.seed".
+    inputs, outputs
+        The files that it reads and writes, as `Run` calls them. Every step but the report
+        may read the data, too, which have one fingerprint.
+    resumes
+        Whether it goes on from a checkpoint. Then it is whole where its files are, as the
+        checkpoint belongs to the settings that it began with; and it writes down itself what it
+        took, with what it took before it was stopped.
+    """
+
+    settings: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    resumes: bool = False
+
+
+_DEVICE = ("train.device", "train.precision")
+_MADE = ("data", "history", "model", "evaluation", "audit", "pictures")
+_EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
+
+# In their order: each may change what those below it read.
+STEPS = {
+    "explore": Step(("data", "evaluate"), (), ("data", "findings", "pictures")),
+    "train": Step(("data", "network", "augment", "train"), (), ("weights", "model"), resumes=True),
+    "predict": Step(("data", *_DEVICE), ("weights",), ("predictions", "model")),
+    "evaluate": Step(("evaluate",), ("predictions", "history"), ("evaluation",)),
+    "audit": Step(("audit",), ("predictions",), ("audit",)),
+    "pictures": Step(
+        ("data", "augment", "train.seed"), ("data", "evaluation", "audit"), ("pictures",)
+    ),
+    "explain": Step(
+        ("data", "explain", *_DEVICE),
+        ("weights", "model"),
+        ("explanation", "explanation_arrays"),
+    ),
+    "inside": Step(
+        ("data", *_DEVICE), ("weights", "model", "predictions"), ("inside", "inside_arrays")
+    ),
+    "typical": Step(("data", "predict", "train.seed"), (), ("typical",)),
+    "report": Step(
+        tuple(f.name for f in fields(Config)),
+        ("provenance", *_MADE, *_EXPLAINED),
+        ("report", "card"),
+    ),
+}
+
+
+class _File:
+    """A file's place in the folder of a run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: Run | None, owner: type | None = None) -> Path:
+        return Path(self.name) if run is None else run.path / self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A folder of plain files, each written by one step, and the settings to work on it with.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    settings
+        All settings: those in `config.toml` where `open_run` gave the run.
+    network
+        A module of the caller's own, for `network.name = "own"`.
+    quiet
+        Whether its steps show no progress bars.
+    """
 
     path: Path
+    settings: Config = field(default_factory=Config)
+    network: nn.Module | None = field(default=None, compare=False, repr=False)
+    quiet: bool = field(default=False, compare=False, repr=False)
 
-    @property
-    def config(self) -> Path:
-        """Every setting."""
-        return self.path / "config.toml"
+    config = _File("config.toml")  # every setting
+    provenance = _File("provenance.json")  # versions, seed, commit, command, machine, data
+    data = _File("data.json")  # what explore found
+    findings = _File("findings.parquet")  # every image behind it
+    history = _File("history.parquet")  # loss and metrics per step
+    checkpoint = _File("checkpoint/state.safetensors")  # to go on from; last and best weights
+    weights = _File("model.safetensors")
+    model = _File("model.json")  # what the weights belong to, and how to feed it
+    predictions = _File("predictions.parquet")  # for validation and test
+    evaluation = _File("evaluation.json")  # how well it does
+    explanation = _File("explanation.json")  # what it looks at
+    explanation_arrays = _File("explanation.npz")  # the maps
+    inside = _File("inside.json")  # what the network looks like from inside
+    inside_arrays = _File("inside.npz")  # the faces and filters that belong to it
+    audit = _File("audit.json")  # for whom it fails
+    comparison = _File("comparison.html")  # what changed from another model to this one
+    pictures = _File("pictures.parquet")  # what the report shows, by kind and name
+    typical = _File("typical.npz")  # tells pictures like the training pictures from others
+    report = _File("report.html")
+    card = _File("README.md")  # the model card
 
-    @property
-    def provenance(self) -> Path:
-        """Versions, seed, commit, command, machine, data."""
-        return self.path / "provenance.json"
+    def step(
+        self, name: str, function: Callable[..., object], *inputs: Any, shown: Shown | None = None
+    ) -> None:
+        """Do a step, `function(run, *inputs)`, unless it is whole."""
+        if self.is_whole(name):
+            if shown is not None:
+                shown.skip(name)
+            return
+        with nullcontext() if shown is None else shown.begin(name), self.doing(name):
+            function(self, *inputs)
 
-    @property
-    def data(self) -> Path:
-        """What explore found."""
-        return self.path / "data.json"
+    @contextlib.contextmanager
+    def doing(self, name: str) -> Iterator[None]:
+        """Do a step inside, whole or not; it is written down where it ends well."""
+        if STEPS[name].resumes:
+            yield
+            return
+        self.forget(name)
+        began = time.monotonic()
+        yield
+        # The report shows all seconds: its own would make it stale the moment that it is written.
+        self.note(name, None if name == "report" else time.monotonic() - began)
 
-    @property
-    def findings(self) -> Path:
-        """Every image behind what explore found."""
-        return self.path / "findings.parquet"
+    def is_whole(self, name: str) -> bool:
+        """Whether a step need not be done again: it read what there is now, and its files exist."""
+        if STEPS[name].resumes:
+            return all(getattr(self, file).is_file() for file in STEPS[name].outputs)
+        about = read_record(self.provenance, Provenance)
+        return about.digests.get(name) == self._digest(name, about)
 
-    @property
-    def history(self) -> Path:
-        """Loss and metrics per step."""
-        return self.path / "history.parquet"
+    def all_whole(self) -> bool:
+        """Whether nothing is left to do for the main job."""
+        return all(self.is_whole(name) for name in STEPS)
 
-    @property
-    def checkpoint(self) -> Path:
-        """The latest state to go on from; it holds the last and the best weights."""
-        return self.path / "checkpoint" / "state.safetensors"
+    def forget(self, name: str) -> None:
+        """A step begins: it is no longer whole, nor is what adds to the same files after it."""
+        names, written = list(STEPS), {*STEPS[name].outputs}
+        later = names[names.index(name) + 1 :]
+        gone = {name, *(other for other in later if written & {*STEPS[other].outputs})}
+        about = read_record(self.provenance, Provenance)
+        kept = {step: digest for step, digest in about.digests.items() if step not in gone}
+        if kept != about.digests:
+            write_record(self.provenance, replace(about, digests=kept))
 
-    @property
-    def weights(self) -> Path:
-        """The model's weights."""
-        return self.path / "model.safetensors"
+    def note(self, name: str, seconds: float | None = None) -> None:
+        """A step is done: write down what it read and, where it is given, how long it took."""
+        about = read_record(self.provenance, Provenance)
+        if seconds is not None:
+            about = replace(about, seconds=about.seconds | {name: round(seconds, 3)})
+        digests = about.digests | {name: self._digest(name, about)}
+        write_record(self.provenance, replace(about, digests=digests))
 
-    @property
-    def model(self) -> Path:
-        """What the weights belong to, and how to feed it."""
-        return self.path / "model.json"
+    def _digest(self, name: str, about: Provenance) -> str:
+        """Of the data, the settings and files that a step reads, and which of its files exist."""
+        read = STEPS[name]
+        plain = [
+            about.data_fingerprint,
+            {setting: repr(attrgetter(setting)(self.settings)) for setting in read.settings},
+            {file: _hashed(getattr(self, file)) for file in read.inputs if file != "provenance"},
+            about.seconds if "provenance" in read.inputs else None,
+            [file for file in read.outputs if getattr(self, file).is_file()],
+        ]
+        return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
 
-    @property
-    def predictions(self) -> Path:
-        """What the model says about validation and test."""
-        return self.path / "predictions.parquet"
 
-    @property
-    def evaluation(self) -> Path:
-        """How well it does."""
-        return self.path / "evaluation.json"
+def _hashed(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
-    @property
-    def explanation(self) -> Path:
-        """What the model looks at."""
-        return self.path / "explanation.json"
 
-    @property
-    def explanation_arrays(self) -> Path:
-        """The maps."""
-        return self.path / "explanation.npz"
-
-    @property
-    def inside(self) -> Path:
-        """What the network looks like from inside."""
-        return self.path / "inside.json"
-
-    @property
-    def inside_arrays(self) -> Path:
-        """The faces and filters that belong to it."""
-        return self.path / "inside.npz"
-
-    @property
-    def audit(self) -> Path:
-        """For whom it fails."""
-        return self.path / "audit.json"
-
-    @property
-    def comparison(self) -> Path:
-        """What changed from another model to this one, and for whom."""
-        return self.path / "comparison.html"
-
-    @property
-    def pictures(self) -> Path:
-        """The pictures that the report shows, by kind and name."""
-        return self.path / "pictures.parquet"
-
-    @property
-    def typical(self) -> Path:
-        """What tells pictures like the training pictures from others."""
-        return self.path / "typical.npz"
-
-    @property
-    def report(self) -> Path:
-        """The report."""
-        return self.path / "report.html"
-
-    @property
-    def card(self) -> Path:
-        """The model card."""
-        return self.path / "README.md"
+# --- to begin, and to open -----------------------------------------------------------------------
 
 
 def claim(root: Path, name: str) -> Path:
@@ -177,7 +260,7 @@ def refuse_full(path: Path) -> None:
 
 def _leftovers(path: Path) -> list[Path]:
     """What a start that was killed left in a folder that did not become a run."""
-    run = RunFolder(path)
+    run = Run(path)
     if run.config.exists():
         return []
     whole = [run.provenance] if _written_by(run) else []
@@ -187,7 +270,7 @@ def _leftovers(path: Path) -> list[Path]:
     ]
 
 
-def create(path: Path, config: Config, provenance: Provenance) -> RunFolder:
+def create(path: Path, config: Config, provenance: Provenance) -> Run:
     """Make a run folder and write down its settings and where it comes from.
 
     Raises
@@ -200,21 +283,21 @@ def create(path: Path, config: Config, provenance: Provenance) -> RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         for leftover in _leftovers(path):
             leftover.unlink(missing_ok=True)
-    run = RunFolder(path)
+    run = Run(path, config)
     write_record(run.provenance, provenance)
     write_text(run.config, to_toml(config))  # the last: it makes the folder a run
     return run
 
 
-def open_run(path: Path) -> tuple[RunFolder, Config]:
-    """An existing run and its settings.
+def open_run(path: Path) -> Run:
+    """An existing run, with its settings.
 
     Raises
     ------
     RunError
         Where there is no run.
     """
-    run = RunFolder(path)
+    run = Run(path)
     if not run.config.is_file():
         raise RunError(
             f"{path} is not a run: it has no config.toml.",
@@ -222,7 +305,7 @@ def open_run(path: Path) -> tuple[RunFolder, Config]:
             todo=f"begin anew with --out {path}" if _leftovers(path) else "check the path",
         )
     try:
-        return run, read_config(run.config)
+        return Run(path, read_config(run.config))
     except ConfigError as error:
         version = _written_by(run) or "of an unknown version"
         other = "" if version == candid.__version__ else f"use Candid {version} for this run; or "
@@ -233,7 +316,7 @@ def open_run(path: Path) -> tuple[RunFolder, Config]:
         ) from error
 
 
-def _written_by(run: RunFolder) -> str:
+def _written_by(run: Run) -> str:
     """The version of Candid that began a run, whatever else it wrote; empty where unknown."""
     try:
         return str(json.loads(run.provenance.read_text(encoding="utf-8"))["candid"])
@@ -241,7 +324,7 @@ def _written_by(run: RunFolder) -> str:
         return ""
 
 
-def refuse_untrained(run: RunFolder) -> None:
+def refuse_untrained(run: Run) -> None:
     """Raise a RunError, with the command that goes on, where a run's training is not finished."""
     if not run.model.is_file():
         raise RunError(
@@ -254,7 +337,7 @@ def refuse_untrained(run: RunFolder) -> None:
 # --- history -------------------------------------------------------------------------------------
 
 
-def write_history(run: RunFolder, rows: Sequence[HistoryRow]) -> None:
+def write_history(run: Run, rows: Sequence[HistoryRow]) -> None:
     """Write one row per training step."""
     columns = {
         f.name: [getattr(row, f.name) for row in rows] for f in dataclasses.fields(HistoryRow)
@@ -263,7 +346,7 @@ def write_history(run: RunFolder, rows: Sequence[HistoryRow]) -> None:
         pq.write_table(pa.table(columns), part, compression="zstd")
 
 
-def read_history(run: RunFolder) -> list[HistoryRow]:
+def read_history(run: Run) -> list[HistoryRow]:
     """The rows that were written; none where nothing was trained.
 
     Raises
@@ -278,7 +361,7 @@ def read_history(run: RunFolder) -> list[HistoryRow]:
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def write_pictures(run: RunFolder, pictures: Mapping[tuple[str, str], bytes]) -> None:
+def write_pictures(run: Run, pictures: Mapping[tuple[str, str], bytes]) -> None:
     """Write encoded pictures by (kind, name): ("mean", "Male"), ("thumbnail", "000123.jpg")."""
     table = pa.table(
         {
@@ -291,7 +374,7 @@ def write_pictures(run: RunFolder, pictures: Mapping[tuple[str, str], bytes]) ->
         pq.write_table(table, part)
 
 
-def read_pictures(run: RunFolder) -> dict[tuple[str, str], bytes]:
+def read_pictures(run: Run) -> dict[tuple[str, str], bytes]:
     """The pictures that were written; none where the stage did not run.
 
     Raises
@@ -314,63 +397,3 @@ def _damage(file: Path) -> contextlib.AbstractContextManager[None]:
         expected="a file that this version of Candid wrote",
         todo="run the stage that writes it again, or start a new run",
     )
-
-
-# --- provenance ----------------------------------------------------------------------------------
-
-
-def provenance(*, seed: int, data: str, data_fingerprint: str) -> Provenance:
-    """Where a run that starts now comes from."""
-    return Provenance(
-        candid=candid.__version__,
-        command=shlex.join(["candid", *sys.argv[1:]]),
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        seconds={},
-        seed=seed,
-        commit=_commit(),
-        versions={"python": platform.python_version()} | _versions(),
-        machine=_machine(),
-        data=data,
-        data_fingerprint=data_fingerprint,
-    )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _machine() -> dict[str, str]:
-    about = {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": str(os.cpu_count() or "unknown"),
-    }
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        about["processor"] = next(x.split(":")[1].strip() for x in lines if "model name" in x)
-    except (OSError, StopIteration):
-        about["processor"] = platform.processor() or "unknown"
-    return about
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that Candid itself runs from; None when it was installed."""
-    source = Path(candid.__file__).resolve().parent
-    git = ["git", "-C", str(source)]
-    try:
-        tracked = subprocess.run(
-            [*git, "ls-files", "--error-unmatch", "__init__.py"], capture_output=True, timeout=10
-        )
-        if tracked.returncode:
-            return None
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, timeout=10)
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    commit = head.stdout.decode().strip()
-    return (commit + ("+changes" if dirty.stdout.strip() else "")) or None

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from candid import stages
 from candid.data import splits
 from candid.data.dataset import Dataset
 from candid.data.duplicates import Copies, Pairs, find_copies
 from candid.errors import ConfigError, DataError
+from candid.pipeline.opening import load_packed
+from candid.pipeline.steps import what_is_in
 from candid.settings import Config, DataConfig
 
 KEYS = [f"image {i}" for i in range(20_000)]
@@ -249,18 +250,18 @@ def test_a_folder_without_a_split_gets_one_in_which_copies_are_together(tmp_path
     for i in range(120):
         put(tmp_path / "faces" / f"c{i % 2}" / f"{i}.jpg", seed=i % 40 if i < 80 else i)
     config = Config(data=DataConfig(side=16, workers=1))
-    data = stages.load(tmp_path / "faces", config, cache=tmp_path / "cache", quiet=True)
-    exploration, _ = stages.look(data, config, quiet=True)
+    data = load_packed(tmp_path / "faces", config, cache=tmp_path / "cache", quiet=True)
+    exploration, _ = what_is_in(data, config, quiet=True)
     state = {f.code: f.state for f in exploration.findings}
     assert state["DUPLICATES-ACROSS-SPLITS"] == "not found"
     assert state["DUPLICATES-WITHIN-SPLITS"] == "found"
-    again = stages.load(tmp_path / "faces", config, cache=tmp_path / "cache", quiet=True)
+    again = load_packed(tmp_path / "faces", config, cache=tmp_path / "cache", quiet=True)
     assert again.fingerprint == data.fingerprint
 
 
 def test_copies_in_utkface_are_on_one_side(tmp_path: Path) -> None:
     config = Config(data=DataConfig(workers=1))
-    data = stages.load(real("utkface"), config, cache=tmp_path, quiet=True)
+    data = load_packed(real("utkface"), config, cache=tmp_path, quiet=True)
     found = find_copies(data.store)
     first, second = found.links()
     assert len(first) > 60

@@ -566,10 +566,11 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
     from candid.data.dataset import Dataset
     from candid.models.model import save_weights
     from candid.models.networks import build
+    from candid.pipeline.inside import look_inside as stage
+    from candid.pipeline.provenance import provenance_now
     from candid.predictions import Predictions, write_predictions
     from candid.records import ModelCard, read_record, write_record
     from candid.settings import Config
-    from candid.stages.inside import look_inside as stage
 
     rng = np.random.default_rng(0)
     n, side = 60, 16
@@ -585,7 +586,7 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
     network = build("plain", side=side, classes=2)
     config = Config()
     run = runs.create(
-        tmp_path / "run", config, runs.provenance(seed=0, data="made", data_fingerprint="x")
+        tmp_path / "run", config, provenance_now(seed=0, data="made", data_fingerprint="x")
     )
     save_weights(run.weights, network.state_dict())
     third = (0.5, 0.5, 0.5)

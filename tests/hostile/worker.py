@@ -100,8 +100,8 @@ def _call(words: list[str]) -> list[str]:
 @contextlib.contextmanager
 def _server(kit: Kit) -> Any:
     """A real server for the kit's model; whatever it logs as an error is heard by `_ask`."""
+    from candid.pipeline.serving import load_served
     from candid.settings import ServeConfig
-    from candid.stages.serving import load_served
     from serving.served import running
 
     logging.getLogger().addHandler(_HEARD)

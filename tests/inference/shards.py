@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from candid.errors import RunError
 from candid.inference.classifier import Classifier, Rule
 from candid.inference.classify import Labeller
+from candid.pipeline.labelling import model_of
 from candid.records import ModelCard
-from candid.stages.using import model_of
 from inference.tiny import encoded, pixels, write_tar
 
 

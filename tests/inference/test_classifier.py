@@ -15,7 +15,7 @@ from candid.models.forward import Images, logits
 from candid.models.model import load_network
 from candid.models.onnx_file import onnx_path
 from candid.records import ModelCard, read_record
-from candid.runs import RunFolder
+from candid.runs import Run
 from inference.tiny import SIDE, pixels, tiny_run
 
 ENGINES = ("onnx", "torch")
@@ -32,7 +32,7 @@ def once(tmp_path_factory):
 @pytest.fixture
 def exported(once, tmp_path):
     shutil.copytree(once.path, tmp_path / "copy")
-    return RunFolder(tmp_path / "copy")
+    return Run(tmp_path / "copy")
 
 
 def truth(run, pictures):

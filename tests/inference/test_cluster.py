@@ -15,7 +15,7 @@ from candid.inference import cluster
 from candid.inference.jobs import job_digest
 from candid.inference.parts import label_here, label_missing, read_manifest
 from candid.inference.shards import Order, find_shards
-from candid.stages.shards import label_shards
+from candid.pipeline.shards import label_shards
 from commands import candid
 from inference.tiny import tiny_run
 

@@ -13,9 +13,9 @@ from candid.inference import exporting
 from candid.inference.classifier import open_classifier
 from candid.inference.exporting import TOLERANCE, export_float
 from candid.models.onnx_file import onnx_path
+from candid.pipeline.exporting import export_run
 from candid.records import ModelCard, read_record
 from candid.runs import open_run
-from candid.stages.using import export
 from candid.stats.metrics import confusion_matrix, weighted_f1_score
 from inference.tiny import CLASSES, SIDE, pixels, tiny_run
 
@@ -118,9 +118,8 @@ def data(n=300):
 
 def test_int8_is_smaller_and_its_cost_is_the_paired_difference(tmp_path):
     run = tiny_run(tmp_path / "run")
-    _, config = open_run(run.path)
     given = data()
-    done = export(run, config, given, int8=True)
+    done = export_run(open_run(run.path), given, int8=True)
     assert done.checked == 100
     assert done.int8_bytes < 0.5 * done.onnx_bytes
     # The figures by hand, from what each engine says.
@@ -147,15 +146,13 @@ def test_int8_is_smaller_and_its_cost_is_the_paired_difference(tmp_path):
 
 def test_int8_is_refused_without_data(tmp_path):
     run = tiny_run(tmp_path / "run")
-    _, config = open_run(run.path)
     with pytest.raises(RunError, match="without the run's data"):
-        export(run, config, None, int8=True)
+        export_run(run, None, int8=True)
 
 
 def test_another_folder(tmp_path):
     run = tiny_run(tmp_path / "run")
-    _, config = open_run(run.path)
-    done = export(run, config, None, out=tmp_path / "elsewhere")
+    done = export_run(run, None, out=tmp_path / "elsewhere")
     assert done.onnx == str(tmp_path / "elsewhere" / "model.onnx")
     assert not onnx_path(run).exists()
     assert done.checked == 0

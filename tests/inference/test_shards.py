@@ -13,7 +13,7 @@ from candid.errors import DataError, OutputError
 from candid.inference import parts, shards
 from candid.inference.parts import label_here, label_missing, read_manifest
 from candid.inference.shards import Order, find_shards, label_shard, read_part
-from candid.stages.using import labeller, model_of
+from candid.pipeline.labelling import labeller, model_of
 from commands import candid
 from inference.shards import faces, parquet_shard, rows_of, tar_shards
 from inference.tiny import encoded, pixels, tiny_run, write_tar

@@ -15,7 +15,7 @@ from candid.config import load_config
 from candid.models.model import save_weights
 from candid.models.networks import build
 from candid.records import ModelCard, Provenance, write_record
-from candid.runs import RunFolder, create
+from candid.runs import Run, create
 
 SIDE = 16
 CLASSES = ("no", "yes")
@@ -31,7 +31,7 @@ def tiny_run(
     seed: int = 0,
     data: str = "",
     **options: int,
-) -> RunFolder:
+) -> Run:
     """A run whose model answers something for every picture, and neither always the same."""
     config = load_config()
     config = replace(config, data=replace(config.data, side=SIDE, target="Hat", layout="folder"))

@@ -12,7 +12,6 @@ import candid
 from candid.errors import DataError, PredictionsError
 from candid.predictions import Predictions, write_predictions
 from candid.records import frames
-from candid.runs import RunFolder
 from candid.settings import AuditConfig, Config
 from candid.table import Table, arrow_table
 
@@ -150,12 +149,12 @@ def test_predictions_of_a_frame_with_named_columns(library):
     assert [*found.attributes] == ["hat"]
 
 
-def test_the_same_audit_from_arrays_predictions_a_file_and_a_run(tmp_path):
+def test_the_same_audit_from_arrays_predictions_and_a_file(tmp_path):
     label, p, groups, who = people()
     mine = candid.audit(label, p, CONFIG, groups=groups, person=who)
     whole = Predictions.from_arrays(label, p, groups=groups, person=who)
     write_predictions(tmp_path / "predictions.parquet", whole)
-    for given in (whole, tmp_path / "predictions.parquet", str(tmp_path), RunFolder(tmp_path)):
+    for given in (whole, tmp_path / "predictions.parquet", str(tmp_path / "predictions.parquet")):
         assert candid.audit(given, CONFIG).rows() == mine.rows()
     gap = next(r for r in mine.rows() if (r["group"], r["metric"]) == ("hat: yes", "accuracy"))
     right = (p > 0.5) == (label == "yes")

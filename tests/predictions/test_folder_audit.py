@@ -15,11 +15,11 @@ from auditing.audited import crowd
 from candid.auditing.audit import audit
 from candid.auditing.tally import CELLS, MOST_PEOPLE, Batch, Tally, hash_people, people_behind
 from candid.errors import PredictionsError
+from candid.pipeline.summing import audit_folder
 from candid.predictions import write_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.opening import open_folder, tables_in
 from candid.settings import AuditConfig
-from candid.stages.summing import audit_folder
 from commands import call
 
 SHARES = {"hat": 0.2, "smile": 0.5, "rare": 0.03}

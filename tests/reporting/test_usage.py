@@ -31,9 +31,9 @@ def exported(folder, model):
     from candid.models.networks import build
     from candid.models.onnx_file import onnx_path, to_onnx
     from candid.records import write_record
-    from candid.runs import RunFolder
+    from candid.runs import Run
 
-    run = RunFolder(folder)
+    run = Run(folder)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = build("deep", side=SIDE, classes=len(model.classes), **model.options)

@@ -26,7 +26,7 @@ from serving.test_serve import RAW
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
-import candid.stages.serving as serving
+import candid.pipeline.serving as serving
 from serving.served import Brightness, model
 
 class Telling(Brightness):
@@ -117,7 +117,7 @@ def test_what_cannot_be_served_is_said(tmp_path, capsys, monkeypatch):
 
 
 def test_a_taken_port_and_a_strange_address_are_said(tmp_path, capsys, monkeypatch):
-    import candid.stages.serving as serving
+    import candid.pipeline.serving as serving
     from serving.served import model
 
     monkeypatch.setattr(serving, "load_served", lambda *_: [model()])
@@ -150,8 +150,8 @@ def run(tmp_path_factory):  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="module")
 def served(run):  # type: ignore[no-untyped-def]
+    from candid.pipeline.serving import load_served
     from candid.settings import ServeConfig
-    from candid.stages import load_served
 
     return load_served([run.path, run.path], ServeConfig(engine="torch"))
 
@@ -310,9 +310,9 @@ def test_pictures_unlike_the_training_data_get_no_answer(served):
 
 def test_what_an_audit_found_is_said(run):
     from auditing.audited import undefined
+    from candid.pipeline.serving import _weaknesses
     from candid.records import Finding
     from candid.records.audit import Audit, AuditFinding, Gap, SplitAudit
-    from candid.stages.serving import _weaknesses
 
     audited, found, note = _weaknesses(run)
     assert (audited, found) == (False, [])

@@ -9,13 +9,12 @@ from typing import NoReturn
 import click
 
 import candid
-from candid.cli.auditing import audit
-from candid.cli.explaining import explain
-from candid.cli.judging import evaluate, report
-from candid.cli.making import demo, explore, run_verb, train
-from candid.cli.serving import serve
-from candid.cli.tuning import tune
-from candid.cli.using import export, predict
+from candid.cli.auditing import audit_command, evaluate_command, report_command
+from candid.cli.explaining import explain_command
+from candid.cli.making import demo_command, explore_command, run_command, train_command
+from candid.cli.serving import serve_command
+from candid.cli.tuning import tune_command
+from candid.cli.using import export_command, predict_command
 from candid.errors import CandidError
 
 __all__ = ["cli", "main"]
@@ -27,21 +26,21 @@ def cli() -> None:
     """Labelled face images in; a classifier and the whole truth about it out."""
 
 
-for _verb in (
-    demo,
-    run_verb,
-    explore,
-    train,
-    evaluate,
-    audit,
-    explain,
-    report,
-    serve,
-    predict,
-    export,
-    tune,
+for _command in (
+    demo_command,
+    run_command,
+    explore_command,
+    train_command,
+    evaluate_command,
+    audit_command,
+    explain_command,
+    report_command,
+    serve_command,
+    predict_command,
+    export_command,
+    tune_command,
 ):
-    cli.add_command(_verb)
+    cli.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -55,7 +54,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
+        for note in getattr(stop.__cause__ or stop, "__notes__", ()):  # how to go on
+            click.echo(f"candid: {note}", err=True)
         click.echo("candid: interrupted; images that were packed are kept", err=True)
         sys.exit(130)
     except CandidError as error:

@@ -1,40 +1,58 @@
-"""Options that verbs share, and what they mean."""
+"""Options that verbs share, and what a verb prints when it is done."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from candid.config import DEFAULT_RECIPE
-
 if TYPE_CHECKING:
-    from candid.runs import RunFolder
+    from candid.records import Estimate, Evaluation
+    from candid.runs import Run
     from candid.settings import Config
-    from candid.stages import Data
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 FOLDER = click.Path(path_type=Path)
+RECIPE = "deep"  # candid.config.DEFAULT_RECIPE, without what importing that takes
 
 
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="One setting; may be repeated.",
-)
+def option(
+    name: str, metavar: str, help: str, variable: str = "", **how: Any
+) -> Callable[[Verb], Verb]:
+    """An option with a value."""
+    names = (name, variable) if variable else (name,)
+    return click.option(*names, metavar=metavar, help=help, **how)
 
 
-def _one_target(_context: Any, _option: Any, names: tuple[str, ...]) -> str | None:
+def path_option(
+    name: str, metavar: str, help: str, variable: str = "", **how: Any
+) -> Callable[[Verb], Verb]:
+    """An option whose value is a path."""
+    return option(name, metavar, help, variable, type=FOLDER, **how)
+
+
+def _keep(context: click.Context, of: click.Parameter, value: Any) -> None:
+    context.meta[f"candid.{of.name}"] = value
+
+
+def _kept(name: str) -> Any:
+    return click.get_current_context().meta[f"candid.{name}"]
+
+
+def _all(*options: Any) -> Callable[[Verb], Verb]:
+    """Several options as one, in this order."""
+    return lambda verb: functools.reduce(lambda f, one: one(f), reversed(options), verb)
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def _one_target(context: click.Context, of: click.Parameter, names: tuple[str, ...]) -> None:
     from candid.errors import ConfigError
 
     if len(names) > 1:
@@ -43,136 +61,131 @@ def _one_target(_context: Any, _option: Any, names: tuple[str, ...]) -> str | No
             expected="one label to learn; the other columns are attributes to audit",
             todo="name one, and make a run for each",
         )
-    return names[0] if names else None
+    _keep(context, of, names[0] if names else None)
 
 
-def settings_options(verb: Callable[P, R]) -> Callable[P, R]:
-    """The options that decide the settings of a new run."""
-    options = (
-        click.option("--target", metavar="NAME", multiple=True, callback=_one_target,
-                     help="The label to learn: a column's name."),
-        click.option("--layout", metavar="NAME", help="How the data lies; else recognised."),
-        click.option("--image-folder", type=FOLDER, metavar="FOLDER",
-                     help="Where the pictures of a table lie; else beside it."),
-        click.option("--recipe", metavar="NAME", default=DEFAULT_RECIPE, show_default=True,
-                     help="Settings that belong together."),
-        click.option("--config", "config_file", type=FOLDER, metavar="FILE",
-                     help="A TOML file with settings, such as a run's config.toml."),
-        set_option,
-        click.option("--seed", type=int, metavar="N", help="Short for --set train.seed=N."),
-    )  # fmt: skip
-    return functools.reduce(lambda f, option: option(f), reversed(options), verb)
+_KEPT: dict[str, Any] = {"callback": _keep, "expose_value": False}
+_SETTING = ("SECTION.KEY=VALUE", "One setting; may be repeated.", "overrides")
+
+set_option = option("--set", *_SETTING, multiple=True)
+settings_options = _all(
+    option("--target", "NAME", "The label to learn: a column's name.", multiple=True,
+           callback=_one_target, expose_value=False),
+    option("--layout", "NAME", "How the data lies; else recognised.", **_KEPT),
+    path_option("--image-folder", "FOLDER", "Where the pictures of a table lie; else beside it.",
+                **_KEPT),
+    option("--recipe", "NAME", "Settings that belong together.", default=RECIPE,
+           show_default=True, **_KEPT),
+    path_option("--config", "FILE", "A TOML file with settings, such as a run's config.toml.",
+                "config_file", **_KEPT),
+    option("--set", *_SETTING, multiple=True, **_KEPT),
+    option("--seed", "N", "Short for --set train.seed=N.", type=int, **_KEPT),
+)  # fmt: skip
+_SETTINGS = ("target", "layout", "image_folder", "recipe", "config_file", "overrides", "seed")
 
 
-def output_options(verb: Callable[P, R]) -> Callable[P, R]:
-    """--quiet and --json."""
-    options = (
-        click.option("--quiet", is_flag=True, help="No progress and no summary."),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-    )
-    return functools.reduce(lambda f, option: option(f), reversed(options), verb)
-
-
-out_option = click.option(
-    "--out",
-    type=FOLDER,
-    metavar="FOLDER",
-    help="Where the run goes; default: runs/<date>-<recipe>-<n>.",
-)
-cache_option = click.option(
-    "--cache",
-    type=FOLDER,
-    metavar="FOLDER",
-    help="Where packed images are kept; default: $CANDID_CACHE, or the user's cache folder.",
-)
-data_option = click.option(
-    "--data",
-    type=FOLDER,
-    metavar="PLACE",
-    help="Where RUN's data lie now; default: where they lay, unless that is a URL.",
-)
-resume_option = click.option(
-    "--resume", type=FOLDER, metavar="RUN", help="Go on with a run that was stopped."
-)
-
-
-def config_of(
-    target: str | None,
-    layout: str | None,
-    image_folder: Path | None,
-    recipe: str,
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    seed: int | None,
-) -> Config:
-    """The settings that these options make."""
+def config_of_options() -> Config:
+    """The settings that the options of `settings_options` make."""
     from candid.config import load_config, with_values
 
-    config = load_config(recipe=recipe, file=config_file, overrides=overrides)
-    folder = image_folder and str(image_folder)
-    data = {"target": target, "layout": layout, "image_folder": folder}
+    target, layout, folder, recipe, file, overrides, seed = map(_kept, _SETTINGS)
+    config = load_config(recipe=recipe, file=file, overrides=overrides)
+    data = {"target": target, "layout": layout, "image_folder": folder and str(folder)}
     named = {"data": {k: v for k, v in data.items() if v}}
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
 
 
-def refuse_settings(settings: dict[str, Any]) -> None:
-    """Raise a UsageError where settings are given for a run that has its own."""
-    source = click.get_current_context().get_parameter_source
-    if any(source(name) is ParameterSource.COMMANDLINE for name in ("out", *settings)):
-        raise click.UsageError("--resume takes settings from the run: give no others.")
+def how_to_begin(data: Path | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
+    """What `candid.run` and `candid.train` are to do, after checks of the command line."""
+    from candid.pipeline.opening import launched
 
-
-def open_or_start(
-    data: Path | None,
-    out: Path | None,
-    resume: Path | None,
-    cache: Path | None,
-    quiet: bool,
-    settings: dict[str, Any],
-) -> tuple[RunFolder, Config, Data]:
-    """A new run on `data`, or the one to go on with, and its data, which may lie there now.
-
-    Where torchrun started this process, --out goes on with a run that is there.
-    """
-    from candid import stages
-    from candid.runs import refuse_full
-
-    stages.needs_torch()
-    together = functools.partial(stages.open_together, cache=cache, quiet=quiet)
+    config = None
     if resume is not None:
-        refuse_settings(settings)
-        if stages.launched():
-            return together(resume, None, data)
-        run, config = stages.reopen(resume)
-        return run, config, stages.reload(run, config, cache, quiet, data)
-    if data is None:
+        source = click.get_current_context().get_parameter_source
+        if any(source(name) is ParameterSource.COMMANDLINE for name in ("out", *_SETTINGS)):
+            raise click.UsageError("--resume takes settings from the run: give no others.")
+    elif data is None:
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")
-    config = config_of(**settings)
-    if stages.launched():
-        if out is None:
+    else:
+        config = config_of_options()
+        if out is None and launched():
             raise click.UsageError("With torchrun, name the run's folder with --out or --resume.")
-        return together(out, config, data)
-    if out is not None:
-        refuse_full(out)
-    loaded = stages.load(data, config, cache=cache, quiet=quiet)
-    run, config = stages.begin_training(out, config, loaded, name=settings["recipe"])
-    return run, config, loaded
+    begin = {"dataset": data, "config": config, "out": out, "resume": resume}
+    return begin | {"name": _kept("recipe"), "quiet": is_quiet()}
 
 
-def resuming(verb: str, run: RunFolder, data: Path | None) -> str:
-    """What to type to go on with a run; a URL is followed only where it is named."""
-    from candid.storage import places
+# --- places --------------------------------------------------------------------------------------
 
-    name = "" if data is None else places.name_of(data)
-    far = [name] if places.is_url(name) else []
-    return shlex.join(["candid", verb, *far, "--resume", str(run.path)])
+out_option = path_option(
+    "--out", "FOLDER", "Where the run goes; default: runs/<date>-<recipe>-<n>."
+)
+cache_option = path_option(
+    "--cache",
+    "FOLDER",
+    "Where packed images are kept; default: $CANDID_CACHE, or the user's cache folder.",
+)
+data_option = path_option(
+    "--data",
+    "PLACE",
+    "Where RUN's data lie now; default: where they lay, unless that is a URL.",
+)
+resume_option = path_option("--resume", "RUN", "Go on with a run that was stopped.")
 
 
-@contextlib.contextmanager
-def stoppable(go_on: str) -> Iterator[None]:
-    """Whoever stops the work here is told how it goes on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(f"\ncandid: to go on: {go_on}", err=True)
-        raise
+# --- what is printed -----------------------------------------------------------------------------
+
+output_options = _all(
+    click.option("--quiet", is_flag=True, help="No progress and no summary.", **_KEPT),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.", **_KEPT),
+)
+
+
+def is_quiet() -> bool:
+    """Whether --quiet was given."""
+    return bool(_kept("quiet"))
+
+
+def is_json() -> bool:
+    """Whether --json was given."""
+    return bool(_kept("as_json"))
+
+
+def show(
+    result: Any, lines: Iterable[str] = (), *, plain: Callable[[Any], Any] | None = None
+) -> None:
+    """Print a result as --json or --quiet say, or these lines; undefined figures are null."""
+    import json
+
+    from candid.records import to_plain
+
+    if is_json():  # in ASCII, so that any terminal can show it
+        click.echo(json.dumps((plain or to_plain)(result), allow_nan=False))
+    elif not is_quiet():
+        for line in lines:
+            click.echo(line)
+
+
+def show_evaluation(run: Run) -> None:
+    """Print the weighted F1 of each split, and where the report lies."""
+    from candid.records import Evaluation, read_record
+
+    evaluation = read_record(run.evaluation, Evaluation)
+    f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
+    result = {"run": str(run.path), "report": str(run.report), "weighted_f1": f1}
+    show(result, evaluation_lines(evaluation, run))
+
+
+def evaluation_lines(evaluation: Evaluation, run: Run) -> Iterator[str]:
+    """The weighted F1 of each split, and where the report lies."""
+    for split in evaluation.splits:
+        yield f"weighted F1 on {split.split}: {with_interval(split.metrics['weighted_f1'])}"
+    yield f"report: {run.report}" if run.report.is_file() else f"run: {run.path}"
+
+
+def with_interval(estimate: Estimate) -> str:
+    """A figure with its interval, and what it was computed from."""
+    people = "" if estimate.people is None else f" of {estimate.people:,} people"
+    return (
+        f"{estimate.value:.4f} ({100 * estimate.confidence:g}% interval {estimate.low:.4f} to "
+        f"{estimate.high:.4f}; {estimate.n:,} images{people}; {estimate.method})"
+    )

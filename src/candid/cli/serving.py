@@ -7,56 +7,64 @@ from typing import Any
 
 import click
 
-from candid.cli.options import FOLDER, output_options, set_option
-from candid.cli.saying import print_json
+import candid
+from candid.cli.options import (
+    FOLDER,
+    is_json,
+    is_quiet,
+    option,
+    output_options,
+    path_option,
+    set_option,
+    show,
+)
 
 
-@click.command()
+@click.command("serve")
 @click.argument("runs", metavar="RUN [RUN]...", nargs=-1, required=True, type=FOLDER)
-@click.option("--host", metavar="ADDRESS", help="Where to listen; default: this machine alone.")
-@click.option("--port", type=int, metavar="N", help="Default: 8000; 0: any that is free.")
-@click.option(
+@option("--host", "ADDRESS", "Where to listen; default: this machine alone.")
+@option("--port", "N", "Default: 8000; 0: any that is free.", type=int)
+@option(
     "--abstain-below",
+    "P",
+    "Give no answer below this probability; default: the rule that the audit found.",
     type=float,
-    metavar="P",
-    help="Give no answer below this probability; default: the rule that the audit found.",
 )
-@click.option(
-    "--config", "config_file", type=FOLDER, metavar="FILE", help="A TOML file with settings."
-)
+@path_option("--config", "FILE", "A TOML file with settings.", "config_file")
 @set_option
 @output_options
-def serve(
+def serve_command(
     runs: tuple[Path, ...],
     host: str | None,
     port: int | None,
     abstain_below: float | None,
     config_file: Path | None,
     overrides: tuple[str, ...],
-    quiet: bool,
-    as_json: bool,
 ) -> None:
     """Answer over HTTP, and show a page, for the models of some runs.
 
     The first RUN answers requests that name no model. Ctrl+C stops it, after it has answered what
     it took in.
     """
-    from candid import stages
-    from candid.config import load_config, with_values
+    from candid.config import with_values
 
-    config = load_config(file=config_file, overrides=overrides)
+    config = candid.load_config(file=config_file, overrides=overrides)
     named: dict[str, Any] = {"host": host, "port": port}
     config = with_values(config, {"serve": {k: v for k, v in named.items() if v is not None}})
+    quiet, as_json = is_quiet(), is_json()
 
     def started(url: str) -> None:
-        if as_json:
-            print_json({"url": url, "runs": [str(run) for run in runs]})
-        elif not quiet:
-            several = "models" if len(runs) > 1 else "a model"
-            click.echo(f"serving {several} at {url} (Ctrl+C stops it)")
-            if config.serve.host not in ("127.0.0.1", "localhost", "::1"):
-                click.echo("everyone who reaches this machine can use it", err=True)
+        several = "models" if len(runs) > 1 else "a model"
+        result = {"url": url, "runs": [str(run) for run in runs]}
+        show(result, (f"serving {several} at {url} (Ctrl+C stops it)",))
+        mine = config.serve.host in ("127.0.0.1", "localhost", "::1")
+        if not (mine or quiet or as_json):
+            click.echo("everyone who reaches this machine can use it", err=True)
 
-    stages.serve(
-        runs, config.serve, abstain_below=abstain_below, quiet=quiet or as_json, started=started
+    candid.serve(
+        *runs,
+        config=config,
+        abstain_below=abstain_below,
+        quiet=quiet or as_json,
+        started=started,
     )

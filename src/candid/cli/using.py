@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,54 +11,61 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from candid.cli.labelling import ready_labeller, say_tally, this_command
-from candid.cli.options import FOLDER, cache_option, data_option, output_options, stoppable
-from candid.cli.saying import print_json
-from candid.cli.sharding import into_folder, predict_shards
+import candid
+from candid.cli.options import (
+    FOLDER,
+    cache_option,
+    data_option,
+    is_json,
+    is_quiet,
+    option,
+    output_options,
+    path_option,
+    show,
+)
 
 if TYPE_CHECKING:
     from candid.inference.classify import Labeller
-    from candid.stages.using import Exported
+    from candid.inference.parts import Manifest
+    from candid.inference.rows import Outcome
+    from candid.pipeline.exporting import Exported
+    from candid.runs import Run
 
 _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray:torch")
+_SHOWN = 5
 
 
-@click.command()
+@click.command("predict")
 @click.argument("run", type=FOLDER)
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURES...")
-@click.option(
+@option(
     "--out",
-    metavar="FILE|FOLDER/",
-    help="The table, or a folder or URL for one Parquet file per shard; without: standard output.",
+    "FILE|FOLDER/",
+    "The table, or a folder or URL for one Parquet file per shard; without: standard output.",
 )
+@option("--format", "NAME", "csv, jsonl or parquet; else by the ending of --out.", "kind")
 @click.option(
-    "--format",
-    "kind",
-    metavar="NAME",
-    help="csv, jsonl or parquet; else by the ending of --out.",
-)
-@click.option(
-    "--engine", type=click.Choice(_ENGINES), default="auto", show_default=True,
+    "--engine",
+    type=click.Choice(_ENGINES),
+    default="auto",
+    show_default=True,
     help="What computes; auto: ONNX Runtime where it is installed. ray: on a cluster of Ray.",
-)  # fmt: skip
-@click.option(
+)
+@option(
     "--abstain-below",
-    type=click.FloatRange(0, 1),
-    metavar="P",
-    help="No prediction where the highest probability is below P; 0: always one; without: as the "
+    "P",
+    "No prediction where the highest probability is below P; 0: always one; without: as the "
     "audit found.",
+    type=click.FloatRange(0, 1),
 )
 @click.option(
     "--no-check", is_flag=True, help="Do not flag pictures that are unlike the training data."
 )
 @click.option("--crop", is_flag=True, help="Find the faces in photographs; one row per face.")
-@click.option(
-    "--detector",
-    type=FOLDER,
-    metavar="ONNX",
-    help="A YuNet model to find them with, instead of OpenCV's own detector.",
+@path_option(
+    "--detector", "ONNX", "A YuNet model to find them with, instead of OpenCV's own detector."
 )
-@click.option("--column", default="", metavar="NAME", help="Parquet: the column with the pictures.")
+@option("--column", "NAME", "Parquet: the column with the pictures.", default="")
 @click.option(
     "--workers",
     type=click.IntRange(0, 1024),
@@ -68,14 +76,15 @@ _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray
 @data_option
 @cache_option
 @output_options
-def predict(
+def predict_command(
     run: Path,
     pictures: tuple[str, ...],
     out: str | None,
     kind: str | None,
     engine: str,
-    quiet: bool,
-    as_json: bool,
+    column: str,
+    workers: int,
+    force: bool,
     **how: Any,
 ) -> None:
     """Label pictures: files, folders, globs, URLs, tar or Parquet files, or - for a list of paths.
@@ -86,164 +95,250 @@ def predict(
     """
     from candid.inference.rows import format_of
     from candid.inference.sources import resolve
-    from candid.runs import open_run, refuse_untrained
+    from candid.runs import refuse_untrained
 
     ray, inner = engine.startswith("ray"), engine.removeprefix("ray").lstrip(":") or "auto"
-    shards = into_folder(out, kind, ray=ray)
-    form = None if shards else format_of(Path(out or f"-.{'jsonl' if as_json else 'csv'}"), kind)
+    shards = _folder_for_shards(out, kind, ray=ray)
+    form = None if shards else format_of(Path(out or f"-.{'jsonl' if is_json() else 'csv'}"), kind)
     inputs = resolve(pictures)
-    folder, _ = open_run(run)
+    folder = candid.open_run(run)
     refuse_untrained(folder)
+    how |= {"engine": inner, "check": not how.pop("no_check"), "quiet": is_quiet()}
+    job: dict[str, Any] = {"column": column, "workers": workers}
     if shards is not None:
-        predict_shards(folder, inputs, shards, ray=ray, engine=inner, quiet=quiet,
-                       as_json=as_json, **how)  # fmt: skip
-        return
-    table = None if out is None else Path(out)
-    _predict_table(folder, inputs, table, form, engine=inner, quiet=quiet, as_json=as_json, **how)
+        _predict_shards(folder, inputs, shards, how, ray=ray, force=force, **job)
+    elif out is None:
+        _predict_rows(folder, inputs, form, how, **job)
+    else:
+        _predict_table(folder, inputs, Path(out), form, how, force=force, **job)
 
 
 def _predict_table(
-    folder: Any,
-    inputs: list[str],
-    out: Path | None,
-    form: Any,
-    *,
-    column: str,
-    workers: int,
-    force: bool,
-    quiet: bool,
-    as_json: bool,
-    **how: Any,
+    run: Run, inputs: list[str], out: Path, form: Any, how: dict[str, Any], **job: Any
 ) -> None:
-    from candid.inference.sources import LIST
-    from candid.records import to_plain
-    from candid.stages.using import label_pictures, one_thread_each
+    from candid.pipeline.labelling import label_pictures
+    from candid.pipeline.opening import stoppable
 
-    ready = ready_labeller(folder, quiet=quiet, **how)
-    listed = sys.stdin.buffer if LIST in inputs else None
-    with one_thread_each(ready.classifier.engine), _bar(inputs, listed, quiet) as bar:
-        if out is None:
-            _print_rows(ready, inputs, listed, column, form, workers, bar)
-            return
-        with stoppable(this_command()):
-            tally = label_pictures(
-                ready,
-                inputs,
-                out,
-                form,
-                listed=listed,
-                column=column,
-                force=force,
-                workers=workers,
-                bar=bar,
-            )
-    if as_json:
-        print_json({"out": str(out), "unlike_checked": ready.typical is not None} | to_plain(tally))
-    elif not quiet:
-        say_tally(tally, str(out), ready)
+    ready = _labeller(run, how)
+    with _working(ready, inputs) as (listed, bar), stoppable(_this_command()):
+        tally = label_pictures(ready, inputs, out, form, listed=listed, bar=bar, **job)
+    show(
+        tally,
+        _tally_lines(tally, str(out), ready),
+        plain=lambda tally: _checked(ready, tally, out=str(out)),
+    )
 
 
-@contextlib.contextmanager
-def _bar(
-    inputs: list[str], listed: BinaryIO | None, quiet: bool
-) -> Iterator[Callable[[int], object]]:
-    """Rate and time left, where somebody watches."""
-    from candid.inference.sources import count_images
-    from candid.progress import progress
-
-    total = None if quiet else count_images(inputs, listed)  # counting costs a little
-    with progress("predict", total, unit="pictures", quiet=quiet) as bar:
-        yield bar.update
-
-
-def _print_rows(
-    ready: Labeller,
-    inputs: list[str],
-    listed: BinaryIO | None,
-    column: str,
-    form: Any,
-    workers: int,
-    bar: Callable[[int], object],
+def _predict_rows(
+    run: Run, inputs: list[str], form: Any, how: dict[str, Any], *, column: str, workers: int
 ) -> None:
+    """Write a row per picture to standard output."""
     from candid.inference.classify import label, no_pictures
     from candid.inference.rows import open_writer
     from candid.inference.sources import items
 
-    rows = label(ready, items(inputs, listed, column=column), workers=workers, bar=bar)
-    with contextlib.closing(rows) as blocks:
-        first = next(blocks, None)
-        if first is None:
-            raise no_pictures()
-        with open_writer(sys.stdout, form, ready.columns.schema(), {}) as writer:
-            writer.write(first.rows)
-            for block in blocks:
-                writer.write(block.rows)
+    ready = _labeller(run, how)
+    with _working(ready, inputs) as (listed, bar):
+        rows = label(ready, items(inputs, listed, column=column), workers=workers, bar=bar)
+        with contextlib.closing(rows) as blocks:
+            first = next(blocks, None)
+            if first is None:
+                raise no_pictures()
+            with open_writer(sys.stdout, form, ready.columns.schema(), {}) as writer:
+                writer.write(first.rows)
+                for block in blocks:
+                    writer.write(block.rows)
+
+
+def _predict_shards(
+    run: Run, inputs: list[str], out: str, how: dict[str, Any], *, ray: bool, **job: Any
+) -> None:
+    """Label shards; a shard that could not be read is exit code 1."""
+    from candid.inference.cluster import needs_ray
+    from candid.pipeline.opening import stoppable
+    from candid.pipeline.shards import label_shards
+    from candid.progress import progress
+
+    if ray:
+        needs_ray()
+    ready = _labeller(run, how)
+    with (
+        progress("predict", unit="shards", quiet=is_quiet()) as bar,
+        stoppable(_this_command()),
+    ):
+
+        def step(done: int, of: int) -> None:
+            bar.expect(of)
+            bar.update(done)
+
+        manifest = label_shards(run, inputs, out, ray=ray, ready=ready, bar=step, **how, **job)
+    show(
+        manifest,
+        (
+            *_tally_lines(manifest.tally, out, ready),
+            f"  in {len(manifest.parts):,} parts; what became of each: manifest.json",
+        ),
+        plain=lambda manifest: _checked(ready, manifest.tally, out=out, **_parts(manifest)),
+    )
+    _refuse_incomplete(manifest, out)
+
+
+# --- what these have in common -------------------------------------------------------------------
+
+
+def _this_command() -> str:
+    """What to type to do the same again."""
+    return shlex.join(sys.argv) if sys.argv[0].endswith("candid") else "the same command again"
+
+
+def _labeller(run: Run, how: dict[str, Any]) -> Labeller:
+    """What labels pictures, as the options say; one that cannot tell odd ones is told of."""
+    from candid.pipeline.labelling import labeller
+
+    ready = labeller(run, **how | {"crop": how["crop"] or how["detector"] is not None})
+    if ready.typical is None and how["check"]:  # also with --quiet: it is no progress, but a lack
+        click.echo(
+            "candid: this run does not know its training pictures by their look, so pictures of "
+            f"another kind are not flagged; candid export {run.path} teaches it",
+            err=True,
+        )
+    return ready
+
+
+@contextlib.contextmanager
+def _working(
+    ready: Labeller, inputs: list[str]
+) -> Iterator[tuple[BinaryIO | None, Callable[[int], object]]]:
+    """Standard input where it is an input, and what to tell of progress; one thread per call."""
+    from candid.inference.sources import LIST, count_images
+    from candid.pipeline.labelling import one_thread_each
+    from candid.progress import progress
+
+    listed = sys.stdin.buffer if LIST in inputs else None
+    total = None if is_quiet() else count_images(inputs, listed)  # counting costs a little
+    with (
+        one_thread_each(ready.classifier.engine),
+        progress("predict", total, unit="pictures", quiet=is_quiet()) as bar,
+    ):
+        yield listed, bar.update
+
+
+def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
+    """What became of the pictures."""
+    c = ready.classifier
+    faces = f", {tally.rows:,} rows" if tally.rows != tally.pictures else ""
+    resumed = f" ({tally.resumed:,} of them before)" if tally.resumed else ""
+    yield f"{out}: {tally.pictures:,} pictures{resumed}{faces}"
+    for name, number in tally.predictions.items():
+        yield f"  {c.target} = {name}: {number:,}"
+    for reason, number in tally.reasons.items():
+        yield f"  no prediction, {reason}: {number:,}"
+    if tally.errors:
+        yield f"  could not be read: {tally.errors:,}"
+    if c.rule is not None:
+        yield f"  it abstains below {c.rule.threshold:.4g}. {c.rule.sentence}"
+
+
+def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[str, Any]:
+    """A result as plain values."""
+    from candid.records import to_plain
+
+    return {"out": out, "unlike_checked": ready.typical is not None, **to_plain(tally), **more}
+
+
+def _parts(manifest: Manifest) -> dict[str, Any]:
+    from candid.records import to_plain
+
+    return {
+        "parts": len(manifest.parts),
+        "failed": to_plain(manifest.failed),
+        "damaged": [{"shard": part.shard, "reason": part.damaged} for part in manifest.damaged],
+    }
+
+
+def _folder_for_shards(out: str | None, kind: str | None, *, ray: bool) -> str | None:
+    """The folder where shards become one table each; None: all becomes one table."""
+    from candid.errors import OutputError
+    from candid.inference.rows import FORMATS
+    from candid.storage import places
+
+    is_folder = out is not None and (out.endswith("/") or Path(out).is_dir())
+    if not (ray or is_folder or (out is not None and places.is_url(out))):
+        return None
+    if out is None or (not is_folder and Path(out).suffix.removeprefix(".").lower() in FORMATS):
+        raise OutputError(
+            "No folder for the labels is named." if out is None else f"{out} is one table.",
+            expected="a folder or URL, for one Parquet file per shard",
+            todo="name one, such as --out labels/",
+        )
+    if kind is not None and FORMATS.get(kind.lower()) != "parquet":
+        raise OutputError(
+            f"Shards are not labelled as {kind!r}.",
+            expected="Parquet, where each shard becomes a table in a folder",
+            todo="leave --format out, or write one table: --out labels.csv",
+        )
+    return out.rstrip("/") or "/"
+
+
+def _refuse_incomplete(manifest: Manifest, out: str) -> None:
+    from candid.errors import CheckFailed
+
+    failed = [f"{f.shard}: {f.reason}" for f in manifest.failed]
+    damaged = [f"{part.shard}: {part.damaged}" for part in manifest.damaged]
+    if not failed and not damaged:
+        return
+    of = len(manifest.parts) + len(failed)
+    named = "\n".join(f"    {line}" for line in (failed + damaged)[:_SHOWN])
+    more = len(failed) + len(damaged) - _SHOWN
+    raise CheckFailed(
+        f"Of {of:,} shards {len(failed):,} could not be read, and {len(damaged):,} not to the "
+        f"end:\n{named}" + (f"\n    … and {more:,} more" if more > 0 else ""),
+        expected="shards that can be read whole",
+        todo=f"mend or fetch them again, then give the same command: it does these alone "
+        f"({out}/manifest.json names all)",
+    )
 
 
 # --- export --------------------------------------------------------------------------------------
 
 
-@click.command()
+@click.command("export")
 @click.argument("run", type=FOLDER)
-@click.option("--out", type=FOLDER, metavar="FOLDER", help="Where the files go; default: the run.")
+@path_option("--out", "FOLDER", "Where the files go; default: the run.")
 @click.option("--int8", is_flag=True, help="A quantised model, too: smaller and quicker.")
 @data_option
 @cache_option
 @output_options
-def export(
-    run: Path,
-    out: Path | None,
-    int8: bool,
-    data: Path | None,
-    cache: Path | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def export_command(run: Path, out: Path | None, int8: bool, **places: Any) -> None:
     """Write a run's model as ONNX: uint8 RGB in, calibrated probabilities out.
 
     It is held to the original on validation pictures; a difference is an error.
     """
-    from candid import stages
-    from candid.errors import DataError, RunError
-    from candid.models.onnx_file import needs_onnx
-    from candid.records import to_plain
-    from candid.runs import open_run, refuse_untrained
-    from candid.stages.using import export as write
+    quiet = is_quiet()
 
-    stages.needs_torch()
-    needs_onnx("onnx", "onnxscript", "onnxruntime")
-    folder, config = open_run(run)
-    refuse_untrained(folder)
-    loaded = None
-    try:
-        loaded = stages.reload(folder, config, cache, quiet, data)
-    except (RunError, DataError) as error:
-        if int8:
-            raise
+    def without_data(error: Exception) -> None:
         if not quiet:
             click.echo(f"candid: checked on noise alone. {error}", err=True)
-    done = write(folder, config, loaded, out=out, int8=int8)
-    if as_json:
-        print_json(to_plain(done))
-    elif not quiet:
-        _say_exported(done)
+
+    done = candid.export(run, out=out, int8=int8, quiet=quiet, without_data=without_data, **places)
+    show(done, _export_lines(done))
 
 
-def _say_exported(done: Exported) -> None:
+def _export_lines(done: Exported) -> Iterator[str]:
     on = f"{done.checked:,} validation pictures" if done.checked else "noise"
-    click.echo(f"{done.onnx}: {done.onnx_bytes / 1e6:.1f} MB")
-    click.echo(
+    yield f"{done.onnx}: {done.onnx_bytes / 1e6:.1f} MB"
+    yield (
         f"  the same labels as torch on {on}, "
         f"and probabilities within {done.largest_difference:.1g}"
     )
     if done.int8 is not None and done.f1_change is not None:
         e = done.f1_change
         people = "" if e.people is None else f" of {e.people:,} people"
-        click.echo(f"{done.int8}: {done.int8_bytes / 1e6:.1f} MB")
-        click.echo(
+        yield f"{done.int8}: {done.int8_bytes / 1e6:.1f} MB"
+        yield (
             f"  weighted F1 on validation {done.int8_f1:.4f} instead of {done.f1:.4f}: "
             f"{e.value:+.4f} ({100 * e.confidence:g}% interval {e.low:+.4f} to {e.high:+.4f}; "
             f"{e.n:,} images{people}; {e.method})"
         )
     if done.typical:
-        click.echo(f"pictures unlike the training data: predict {done.typical}")
+        yield f"pictures unlike the training data: predict {done.typical}"

@@ -1,6 +1,6 @@
 """A run's model as one function: uint8 pixels in, calibrated probabilities out.
 
->>> classifier = open_classifier(RunFolder(Path("runs/first")))
+>>> classifier = open_classifier(Run(Path("runs/first")))
 >>> classifier.probabilities(pixels)  # (n, side, side, 3) uint8 → (n, classes) float64
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from candid.errors import DataError, DependencyError, RunError
 from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention
-from candid.runs import RunFolder, open_run, refuse_untrained
+from candid.runs import Run, open_run, refuse_untrained
 from candid.storage.files import read_bytes
 
 Engine = Literal["auto", "onnx", "int8", "torch"]
@@ -118,7 +118,7 @@ class Classifier:
 
 
 def open_classifier(
-    run: RunFolder,
+    run: Run,
     *,
     engine: Engine = "auto",
     threads: int = 0,
@@ -149,7 +149,7 @@ def open_classifier(
     """
     from candid.models.onnx_file import made_from
 
-    _, config = open_run(run.path)
+    config = open_run(run.path).settings
     refuse_untrained(run)
     card = read_record(run.model, ModelCard)
     found = Classifier(
@@ -164,7 +164,7 @@ def open_classifier(
     return found
 
 
-def _open_engine(run: RunFolder, card: ModelCard, engine: Engine, threads: int) -> Runs:
+def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Runs:
     from candid.models.onnx_file import is_exported, open_int8, open_onnx
 
     if engine == "auto":
@@ -190,7 +190,7 @@ def _installed(*modules: str) -> bool:
     return all(importlib.util.find_spec(module) for module in modules)
 
 
-def _rule(run: RunFolder, abstain_below: float | None, target_error: float) -> Rule | None:
+def _rule(run: Run, abstain_below: float | None, target_error: float) -> Rule | None:
     if abstain_below is None:
         return _audited(run, target_error) if target_error else None
     if not (math.isfinite(abstain_below) and 0 <= abstain_below <= 1):
@@ -204,7 +204,7 @@ def _rule(run: RunFolder, abstain_below: float | None, target_error: float) -> R
     return Rule(abstain_below, f"Chosen by the user: no answer below {abstain_below:g}.")
 
 
-def _audited(run: RunFolder, target_error: float) -> Rule | None:
+def _audited(run: Run, target_error: float) -> Rule | None:
     """The audit's rule for a share of wrong answers; None where it found none."""
     path = run.path / "audit.json"
     if not path.is_file():

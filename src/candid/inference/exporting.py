@@ -34,7 +34,7 @@ from candid.models.onnx_file import (
     write_onnx,
 )
 from candid.records import ModelCard
-from candid.runs import RunFolder
+from candid.runs import Run
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -64,7 +64,7 @@ class Check:
 
 
 def export_float(
-    run: RunFolder,
+    run: Run,
     card: ModelCard,
     path: Path,
     pixels: NDArray[np.uint8] | None,
@@ -134,7 +134,7 @@ def _batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 
 
 def export_int8(
-    run: RunFolder,
+    run: Run,
     card: ModelCard,
     path: Path,
     calibration: NDArray[np.uint8],

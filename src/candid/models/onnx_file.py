@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from candid.errors import DependencyError, OutputError, RunError, go_on_with
 from candid.records import ModelCard, to_plain
-from candid.runs import RunFolder
+from candid.runs import Run
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ _ABOUT = "candid.model"
 _DECIDES = ("network", "options", "classes", "side", "mean", "std", "temperature", "mirrored")
 
 
-def onnx_path(run: RunFolder) -> Path:
+def onnx_path(run: Run) -> Path:
     """Where the exported model of a run lies."""
     return run.path / "model.onnx"
 
 
-def made_from(run: RunFolder, card: ModelCard) -> str:
+def made_from(run: Run, card: ModelCard) -> str:
     """A digest of the weights and of all in the card that decides a probability."""
     plain = to_plain(card)
     about = json.dumps({k: plain.get(k) for k in _DECIDES}, sort_keys=True).encode()
@@ -199,7 +199,7 @@ def _damaged(model: Path | bytes, reason: str) -> RunError:
     )
 
 
-def open_onnx(run: RunFolder, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
+def open_onnx(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
     """The run's exported model; exported first where there is none of these weights.
 
     A run in a folder that cannot be written to is exported anew every time, in memory.
@@ -225,12 +225,12 @@ def open_onnx(run: RunFolder, card: ModelCard, *, threads: int = 0) -> OnnxEngin
     return engine
 
 
-def int8_path(run: RunFolder) -> Path:
+def int8_path(run: Run) -> Path:
     """Where the quantised model of a run lies."""
     return run.path / "model-int8.onnx"
 
 
-def open_int8(run: RunFolder, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
+def open_int8(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
     """The run's quantised model.
 
     Raises
@@ -250,12 +250,12 @@ def open_int8(run: RunFolder, card: ModelCard, *, threads: int = 0) -> OnnxEngin
     return engine
 
 
-def is_exported(run: RunFolder, card: ModelCard) -> bool:
+def is_exported(run: Run, card: ModelCard) -> bool:
     """Whether there is an exported model of the run's weights as they are."""
     return _open_fresh(onnx_path(run), run, card, 1) is not None
 
 
-def _open_fresh(path: Path, run: RunFolder, card: ModelCard, threads: int) -> OnnxEngine | None:
+def _open_fresh(path: Path, run: Run, card: ModelCard, threads: int) -> OnnxEngine | None:
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The stage that trains."""
+"""The step that trains: what is to be learned, the network, what comes of it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from candid import runs
 from candid.errors import ConfigError, did_you_mean
+from candid.pipeline.opening import Data, launched, needs_torch
 from candid.records import ModelCard, read_record, write_record
-from candid.runs import RunFolder
+from candid.runs import Run
 from candid.settings import Config, ensemble_size
-from candid.stages.starting import Data, needs_torch
-from candid.stages.steps import forget, is_whole, note
-from candid.stages.together import launched
+from candid.storage.files import atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,23 +24,14 @@ if TYPE_CHECKING:
     from candid.training.state import Task, TrainingState
 
 
-def train(
-    run: RunFolder,
-    data: Data,
-    config: Config,
-    *,
-    network: nn.Module | None = None,
-    quiet: bool = False,
-) -> ModelCard:
+def train_network(run: Run, data: Data) -> ModelCard:
     """Train from the run's checkpoint, or from the start where there is none.
-
-    `network` is a module of the caller's own, for `network.name = "own"`.
 
     Writes checkpoint/, history.parquet, model.safetensors and model.json. Where these two are
     there, training is finished and nothing is done. Of several processes that train together, one
     writes.
     """
-    if not launched() and is_whole(run, "train", config):
+    if not launched() and run.is_whole("train"):
         return read_record(run.model, ModelCard)
     needs_torch()
     from candid.data.layouts.assembly import check_learnable
@@ -50,18 +40,16 @@ def train(
     from candid.training.distributed import team
     from candid.training.loop import train_in_steps as steps
 
-    us = team()
-    quiet = quiet or not us.leads
-    done = us.told(
-        lambda: read_record(run.model, ModelCard) if is_whole(run, "train", config) else None
-    )
+    us, config = team(), run.settings
+    quiet = run.quiet or not us.leads
+    done = us.told(lambda: read_record(run.model, ModelCard) if run.is_whole("train") else None)
     if done is not None:
         return done
     check_learnable(data.dataset, data.store.usable)
     began = time.monotonic()
     with threads(config.train.threads), memory_kept():
         task = task_of(data, config)
-        state = begun(task, config, network)
+        state = begun(task, config, run.network)
         with us.copied(run.checkpoint) as saved:
             if saved is not None:
                 checkpoint.restore(saved, state)
@@ -73,19 +61,13 @@ def train(
                 if us.leads:
                     runs.write_history(run, state.history)
             if us.leads:
-                augmented = {("picture", "augmented"): _augmented(task, config, rows=4)}
+                augmented = {("picture", "augmented"): augmented_png(task, config, rows=4)}
                 runs.write_pictures(run, runs.read_pictures(run) | augmented)
-        return us.told(lambda: _kept(run, state, task, data, config, began))
+        return us.told(lambda: _kept(run, state, task, data, began))
 
 
 def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet: bool) -> bool:
-    """Whether the network is no such as is trained in steps; then the process that leads fits it.
-
-    Raises
-    ------
-    ConfigError
-        Where its images are streamed: it looks at all of them at once.
-    """
+    """Fit a network that is not trained in steps; whether it is one."""
     from candid.models.features import Features
     from candid.training.fitting import fit_state
 
@@ -102,32 +84,23 @@ def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet
     return True
 
 
-def _kept(
-    run: RunFolder, state: TrainingState, task: Task, data: Data, config: Config, began: float
-) -> ModelCard:
+def _kept(run: Run, state: TrainingState, task: Task, data: Data, began: float) -> ModelCard:
     """Write what came of a training that is done; model.json last, as it says so."""
     from candid.models.model import save_weights
 
-    forget(run, "train")
+    config = run.settings
+    run.forget("train")
     runs.write_history(run, state.history)
     card = _card(state, task, data, config)
     kept = state.best if config.train.keep == "best" else state.measured.state_dict()
     save_weights(run.weights, kept)
-    note(run, "train", config, time.monotonic() - began)
+    run.note("train", time.monotonic() - began)
     write_record(run.model, card)
     return card
 
 
 def begun(task: Task, config: Config, network: nn.Module | None = None) -> TrainingState:
-    """A training about to begin, of the network that the settings name or of the caller's own.
-
-    Raises
-    ------
-    ConfigError
-        Where the network cannot be built, images are to grow and it takes but one size, several
-        networks are to divide batches of which each process has but a part, or there are too few
-        images for them to divide.
-    """
+    """A training about to begin, of the network that the settings name or of the caller's own."""
     from candid.training.distributed import team
     from candid.training.loop import check_growth, start
 
@@ -168,13 +141,7 @@ def _fresh(task: Task, config: Config) -> nn.Module:
 
 
 def task_of(data: Data, config: Config) -> Task:
-    """What is to be learned from the data.
-
-    Raises
-    ------
-    ConfigError
-        Where the data lack an attribute to balance, or it is a number.
-    """
+    """What is to be learned from the data."""
     import numpy as np
 
     from candid.models.forward import Images, channel_statistics
@@ -220,10 +187,11 @@ def _card(state: TrainingState, task: Task, data: Data, config: Config) -> Model
     from candid.models.networks import describe, options
 
     layers, multiply_adds = describe(state.network, task.images.side)
-    best = config.train.keep == "best"
+    best, module = config.train.keep == "best", type(state.network)
+    named: dict[str, int | float | str] = {"module": f"{module.__module__}.{module.__qualname__}"}
     return ModelCard(
         network=config.network.name,
-        options=options(config.network) if config.network.name != "own" else _named(state.network),
+        options=named if config.network.name == "own" else options(config.network),
         target=data.dataset.target,
         classes=data.dataset.classes,
         side=task.images.side,
@@ -239,28 +207,17 @@ def _card(state: TrainingState, task: Task, data: Data, config: Config) -> Model
     )
 
 
-def _named(network: nn.Module) -> dict[str, int | float | str]:
-    return {"module": f"{type(network).__module__}.{type(network).__qualname__}"}
-
-
 def draw_augmented(path: Path, data: Data, config: Config) -> None:
     """Write a PNG that shows what augmentation makes of a few training images."""
     needs_torch()
-    from candid.storage.files import atomic
-
     with atomic(path) as part:
-        part.write_bytes(augmented(data, config, rows=8))
+        part.write_bytes(augmented_png(task_of(data, config), config, rows=8))
 
 
-def augmented(data: Data, config: Config, *, rows: int = 4) -> bytes:
-    """A PNG of that."""
-    return _augmented(task_of(data, config), config, rows=rows)
-
-
-def _augmented(task: Task, config: Config, *, rows: int) -> bytes:
+def augmented_png(task: Task, config: Config, *, rows: int) -> bytes:
+    """What augmentation makes of so many training images, as a PNG."""
     from candid.data.pictures import png
     from candid.training.augment import augmented_grid
 
     some = task.images.packed(task.train)[:rows]
-    grid = augmented_grid(task.images, some, config.augment, seed=config.train.seed)
-    return png(grid)
+    return png(augmented_grid(task.images, some, config.augment, seed=config.train.seed))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from candid import runs
 from candid.records import (
     Estimate,
     Evaluation,
@@ -15,82 +14,28 @@ from candid.records import (
     Provenance,
     read_record,
 )
+from candid.runs import Run, open_run
 from candid.settings import ServeConfig
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from candid.reporting.inputs import ReportInput
-    from candid.runs import RunFolder
     from candid.serving.schema import About, Measure, Weakness
     from candid.serving.served import Served
-    from candid.settings import Config
 
 _MOST_WEAKNESSES = 8
-
-
-def serve(
-    paths: Sequence[Path],
-    config: ServeConfig,
-    *,
-    abstain_below: float | None = None,
-    quiet: bool = False,
-    started: Callable[[str], None] = lambda url: None,
-) -> None:
-    """Answer over HTTP for the models of some runs until it is stopped.
-
-    Parameters
-    ----------
-    paths
-        Folders of finished runs; the first answers requests that name no model.
-    config
-        Where to listen, how to batch, what to take in at most.
-    abstain_below
-        See `candid.inference.classifier.open_classifier`.
-    quiet
-        Log only what is wrong.
-    started
-        Told the address once the server listens.
-    """
-    from candid.serving.serve import needs_server, read_key
-    from candid.serving.serve import serve as answer
-
-    needs_server()
-    read_key(config)  # before models are loaded: what cannot go well is said at once
-    answer(load_served(paths, config, abstain_below), config, quiet=quiet, started=started)
-
-
-def application(
-    paths: Sequence[Path], config: ServeConfig, abstain_below: float | None = None
-) -> FastAPI:
-    """What `serve` serves, as an ASGI application."""
-    from candid.serving.serve import needs_server, read_key
-
-    needs_server()
-    key = read_key(config)
-    models = load_served(paths, config, abstain_below)
-    from candid.serving.app import create_app
-
-    return create_app(models, config, key=key)
 
 
 def load_served(
     paths: Sequence[Path], config: ServeConfig, abstain_below: float | None = None
 ) -> list[Served]:
-    """The models of some runs, ready to answer, with what is known of each.
-
-    Raises
-    ------
-    RunError
-        Where a run is not finished or damaged.
-    """
+    """The models of some runs, ready to answer, with what is known of each."""
     from candid.inference.classifier import open_classifier
     from candid.inference.unfamiliar import read_typical
     from candid.serving.served import Served, names_for
 
     served = []
     for name, path in zip(names_for(paths), paths, strict=True):
-        run, settings = runs.open_run(path)
+        run = open_run(path)
         classifier = open_classifier(
             run,
             engine=config.engine,
@@ -101,18 +46,18 @@ def load_served(
             Served(
                 name=name,
                 classifier=classifier,
-                about=about(run, settings, classifier.card),
+                about=_about(run, classifier.card),
                 report=run.report if run.report.is_file() else None,
                 weights=run.weights,
                 badges=_badges(run),
-                explain=settings.explain,
+                explain=run.settings.explain,
                 typical=read_typical(run.typical),
             )
         )
     return served
 
 
-def about(run: RunFolder, config: Config, card: ModelCard) -> About:
+def _about(run: Run, card: ModelCard) -> About:
     """What a run's records say about its model, in the words of its report."""
     from candid.reporting import prose
     from candid.reporting.inputs import ReportInput
@@ -126,7 +71,7 @@ def about(run: RunFolder, config: Config, card: ModelCard) -> About:
             "candid evaluate RUN",
         )
     inputs = ReportInput(
-        config=config,
+        config=run.settings,
         provenance=read_record(run.provenance, Provenance),
         evaluation=read_record(run.evaluation, Evaluation),
         exploration=exploration,
@@ -190,7 +135,7 @@ def _measures(inputs: ReportInput) -> list[Measure]:
     return [Measure.of(name, e) for name, e in figures if e is not None and is_defined(e)]
 
 
-def _weaknesses(run: RunFolder) -> tuple[bool, list[Weakness], str]:
+def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
     """Whether an audit was made, what it found, and how much it looked at."""
     from candid.records.audit import Audit
     from candid.serving.schema import Weakness
@@ -225,7 +170,7 @@ def _weaknesses(run: RunFolder) -> tuple[bool, list[Weakness], str]:
     return True, found[:_MOST_WEAKNESSES], note
 
 
-def _badges(run: RunFolder) -> dict[str, str]:
+def _badges(run: Run) -> dict[str, str]:
     """Which maps passed their checks on this model, where somebody checked."""
     if not run.explanation.is_file():
         return {}

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from candid.pipeline.opening import needs_torch
 from candid.records import ModelCard, read_record
-from candid.runs import RunFolder
+from candid.runs import Run
 from candid.settings import Config
-from candid.stages.starting import needs_torch
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ class Loaded:
 
 
 @contextmanager
-def loaded(run: RunFolder, config: Config, network: nn.Module | None = None) -> Iterator[Loaded]:
+def loaded(run: Run, config: Config, network: nn.Module | None = None) -> Iterator[Loaded]:
     """The run's trained network, with the threads and memory that its settings ask for.
 
     `network` is a module of the caller's own, for `network.name = "own"`.

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from candid.pipeline.loading import loaded
+from candid.pipeline.opening import Data, needs_torch
 from candid.records import ModelCard, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
-from candid.runs import RunFolder, refuse_untrained
+from candid.runs import Run, refuse_untrained
 from candid.settings import Config
-from candid.stages.loading import loaded
-from candid.stages.starting import Data, needs_torch
-from candid.stages.steps import step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    run: RunFolder,
+    run: Run,
     data: Data,
     config: Config,
     *,
@@ -42,7 +41,7 @@ def explain(
     """
     needs_torch()
     refuse_untrained(run)
-    with loaded(run, config, network) as model, step(run, "explain", config):
+    with loaded(run, config, network) as model:
         from candid.explanation.trained import explain_dataset
 
         record, arrays = explain_dataset(
@@ -60,7 +59,7 @@ def explain(
 
 
 def explain_pictures(
-    run: RunFolder,
+    run: Run,
     files: Sequence[Path],
     config: Config,
     *,

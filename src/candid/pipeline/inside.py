@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from candid.pipeline.loading import loaded
+from candid.pipeline.opening import Data, needs_torch
 from candid.predictions import read_predictions
 from candid.records import Split, write_record
 from candid.records.inside import Inside, write_inside_arrays
-from candid.runs import RunFolder
+from candid.runs import Run
 from candid.settings import Config
-from candid.stages.loading import loaded
-from candid.stages.starting import Data, needs_torch
-from candid.stages.steps import step
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def look_inside(
-    run: RunFolder,
+    run: Run,
     data: Data,
     config: Config,
     *,
@@ -41,7 +40,7 @@ def look_inside(
     needs_torch()
     from candid.explanation.trained import look_into
 
-    with step(run, "inside", config), loaded(run, config, network) as model:
+    with loaded(run, config, network) as model:
         record, arrays = look_into(
             model.network,
             model.card,

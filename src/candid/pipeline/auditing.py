@@ -6,16 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from candid import runs
 from candid.errors import ConfigError, RunError, go_on_with
+from candid.pipeline.opening import Data
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import must_name_columns, predictions_from, written_by_candid
-from candid.records.audit import Audit, write_audit
-from candid.runs import RunFolder
-from candid.settings import AuditConfig, Config
-from candid.stages.starting import Data
-from candid.stages.steps import forget, step
+from candid.records.audit import Audit
+from candid.runs import open_run
+from candid.settings import AuditConfig
 from candid.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def read_any(path: Path, columns: Columns) -> Predictions:
-    """Predictions from a run folder, from a file that Candid wrote, or from a table of any model's.
+    """Predictions from a run folder, from a file that Candid wrote, or from a stranger's table.
 
     Raises
     ------
@@ -47,7 +45,7 @@ def read_any(path: Path, columns: Columns) -> Predictions:
             todo="leave them out; --set audit.attributes=[...] picks the groups",
         )
     if path.is_dir():
-        run, _ = runs.open_run(path)
+        run = open_run(path)
         if not run.predictions.is_file():
             raise RunError(
                 f"There is no {run.predictions.name} in {path}.",
@@ -60,50 +58,6 @@ def read_any(path: Path, columns: Columns) -> Predictions:
     if columns.label is None or not columns.prediction:
         raise must_name_columns(path)
     return predictions_from(path, columns)
-
-
-def audit(
-    run: RunFolder,
-    config: Config,
-    data: Data | None = None,
-    *,
-    before: Predictions | None = None,
-    names: tuple[str, str] = ("A", "B"),
-    quiet: bool = False,
-) -> Audit:
-    """Write audit.json from predictions.parquet, and comparison.html beside another model.
-
-    Parameters
-    ----------
-    run, config
-        The run, and settings whose `audit` section counts.
-    data
-        Its pictures: where they are given, skin tone is measured and audited as well.
-    before, names
-        Another model's predictions to compare with, and what to call the two.
-    quiet
-        Show no progress bar.
-
-    Raises
-    ------
-    PredictionsError
-        Where the predictions cannot be audited.
-    """
-    with step(run, "audit", config):
-        predictions = read_predictions(run.predictions)
-        tone = None
-        if data is not None:
-            predictions, tone = with_tone(predictions, data, quiet=quiet)
-        found = audit_predictions(
-            predictions, config.audit, source=run.path.name, before=before, names=names
-        )
-        found = replace(found, tone=tone)
-        write_audit(run.audit, found)
-        if found.comparison is not None:
-            write_comparison(run.comparison, found.comparison)
-    if data is None or before is not None:
-        forget(run, "audit")  # the main job's is with skin tone, and of this model alone
-    return found
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
@@ -123,12 +77,22 @@ def audit_predictions(
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
     """The audit of any predictions, compared with another model's where these are given."""
-    from candid.auditing.audit import audit as judge
+    from candid.auditing.audit import audit
+
+    found = audit(predictions, config, source=source)
+    return found if before is None else compared(found, predictions, config, before, names)
+
+
+def compared(
+    found: Audit,
+    predictions: Predictions,
+    config: AuditConfig,
+    before: Predictions,
+    names: tuple[str, str] = ("A", "B"),
+) -> Audit:
+    """The audit of these predictions with what changed from another model's."""
     from candid.evaluation.comparison import compare_predictions
 
-    found = judge(predictions, config, source=source)
-    if before is None:
-        return found
     comparison = compare_predictions(
         before,
         predictions,

@@ -1,4 +1,4 @@
-"""The stage that searches settings."""
+"""The search of settings: its folder, its trainings, what came of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candid import runs
 from candid.config import differences, read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError
-from candid.records import Estimate, Provenance, from_plain, read_record, to_plain, write_record
+from candid.pipeline.opening import Data, begin_or_resume, needs_torch
+from candid.pipeline.provenance import provenance_now
+from candid.pipeline.training import begun, task_of
+from candid.records import (
+    Estimate,
+    Evaluation,
+    Provenance,
+    from_plain,
+    read_record,
+    to_plain,
+    write_record,
+)
 from candid.records.tuning import Finalist, Trial, Tuning
-from candid.runs import RunFolder
+from candid.runs import Run, claim
 from candid.settings import Config
-from candid.stages.reporting import everything
-from candid.stages.starting import Data, as_found, begin, needs_torch
-from candid.stages.training import begun, task_of
 from candid.stats.intervals import mean_over_seeds
 from candid.storage.files import write_text, writing
 
@@ -35,7 +42,7 @@ MARK = "study.toml"
 
 def study_folder(path: Path | None) -> Path:
     """The folder that is named, or the next free one below runs/."""
-    return runs.claim(Path("runs"), "tune") if path is None else path
+    return claim(Path("runs"), "tune") if path is None else path
 
 
 def needs_optuna() -> None:
@@ -46,7 +53,7 @@ def needs_optuna() -> None:
     load_optuna()
 
 
-def tune(
+def search_settings(
     out: Path,
     data: Data,
     config: Config,
@@ -60,17 +67,8 @@ def tune(
     Where `out` or the storage holds the study already, it goes on, beside whoever else works on
     it; where it is finished, its result is written again.
 
-    Parameters
-    ----------
-    out
-        The folder for study.toml, study.db (unless there is a `storage`), tuning.json, best.toml,
-        report.html and the run `best`.
-    data, config
-        What is learned, and the settings to start from.
-    storage, name
-        A database's address or "journal:" and a file, and the study's name in it.
-    quiet
-        No progress bars and no lines.
+    `data` and `config` are what is learned, and the settings to start from; `storage` and `name` a
+    database's address (or "journal:" and a file) and the study's name in it.
 
     Raises
     ------
@@ -122,7 +120,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
     """Make the study's folder, or join the one there; the full settings."""
     found = replace(config.data, target=data.dataset.target, layout=data.dataset.layout)
     config = replace(config, data=found)
-    mark, about = out / MARK, RunFolder(out).provenance
+    mark, about = out / MARK, Run(out).provenance
     # A name with a dot in front is what a process left that was killed while it wrote.
     strange = [p.name for p in out.iterdir() if p.name[0] != "."] if out.is_dir() else []
     if mark.is_file():  # after the folder was listed: another process may begin just now
@@ -143,7 +141,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
     else:
         write_text(mark, to_toml(config))
     if not about.is_file():
-        came = runs.provenance(
+        came = provenance_now(
             seed=config.tune.seed,
             data=data.dataset.origin or data.dataset.name,
             data_fingerprint=data.fingerprint,
@@ -173,20 +171,14 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
     """The run of the winner, from where it was left; its figures, as plain data."""
     import torch
 
-    run = RunFolder(path)
-    if run.config.is_file():
-        run, found = runs.open_run(path)
-        config = replace(config, train=as_found(config.train, found.train, "threads"))
-        if other := differences(config, found):
-            raise RunError(
-                f"{path} holds a run with other settings: {', '.join(other)}.",
-                expected="no run, or that of the study's winner",
-                todo=f"remove {path}, then give the same command again",
-            )
-    else:
+    from candid.pipeline import everything
+
+    if not Run(path).config.is_file():
         train = replace(config.train, threads=torch.get_num_threads())
-        run, config = begin(path, replace(config, train=train), data)
-    evaluation = everything(run, data, config, quiet=quiet)
+        config = replace(config, train=train)
+    run, data = begin_or_resume(data, config, path, quiet=quiet)
+    everything(run, data)
+    evaluation = read_record(run.evaluation, Evaluation)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits if s.n}
     return f1["validation"].value, {split: to_plain(estimate) for split, estimate in f1.items()}
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.errors import ConfigError, PredictionsError
-from candid.predictions.choosing import Columns
 from candid.predictions.folder import Folder, Piece
 from candid.predictions.opening import open_folder
 from candid.progress import progress
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.auditing.tally import Batch, Tally
+    from candid.predictions.choosing import Columns
 
 
 def audit_folder(

@@ -1,4 +1,4 @@
-"""The stage that labels shards: here or on a cluster, into one table for each."""
+"""Shards labelled here or on a cluster, into one table for each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candid.pipeline.labelling import about_model, labeller, model_of, one_thread_each
 from candid.records import ModelCard, read_record, to_plain
-from candid.runs import RunFolder
-from candid.stages.using import about_model, labeller, model_of, one_thread_each
+from candid.runs import Run
 
 if TYPE_CHECKING:
     from candid.inference.classifier import Engine
@@ -28,7 +28,7 @@ _RUN_FILES = (
 
 
 def label_shards(
-    run: RunFolder,
+    run: Run,
     inputs: Sequence[str],
     out: str,
     *,
@@ -49,38 +49,9 @@ def label_shards(
 ) -> Manifest:
     """Label shards into a folder of one Parquet file each; only those that are missing.
 
-    Parameters
-    ----------
-    run
-        A run whose training was finished.
-    inputs
-        Tar and Parquet files, folders and URLs with some: what `candid.inference.sources.resolve`
-        gave.
-    out
-        The folder of the parts: a path or a URL. On a cluster, one that every machine reaches.
-    ray
-        Whether tasks of Ray do it (see `candid.inference.cluster.label_on_cluster`), else threads.
-    engine, abstain_below, check, crop, detector, data, cache, quiet
-        As for `labeller`.
-    column
-        Parquet: the column with the pictures; "": recognised.
-    force
-        Replace parts of another model or other settings.
-    workers
-        Threads, or tasks at a time; 0: as many as there are cores.
-    ready
-        What `labeller` gave for these options, if it has been called.
-    bar
-        Called with the shards that were just done, and how many there are.
-
-    Raises
-    ------
-    DataError
-        Where no shard is named.
-    OutputError
-        Where the folder holds other labels, or cannot be written to.
-    RunError, DependencyError
-        Where the run is not finished, or Ray is not installed or not to be reached.
+    `inputs` is what `candid.inference.sources.resolve` gave; `ready` what `labeller` gave for these
+    options, if it has been called; `bar` is told of the shards just done, and of how many there
+    are. The rest is as for `candid.predict_shards` and `labeller`.
     """
     from candid.inference.parts import label_here, label_missing
     from candid.inference.shards import Order, find_shards
@@ -107,7 +78,7 @@ def label_shards(
 
 
 def _on_cluster(
-    run: RunFolder,
+    run: Run,
     ready: Labeller,
     order: Order,
     how: dict[str, Any],
@@ -142,7 +113,7 @@ def _job_with(labeller: Labeller, column: str) -> dict[str, Any]:
 def _opened(folder: Path, **how: Any) -> Labeller:
     """The labeller of a model that came in a folder."""
     detector = next((folder / _DETECTOR).glob("*"), None)
-    return labeller(RunFolder(folder), detector=detector, **how)
+    return labeller(Run(folder), detector=detector, **how)
 
 
 def _exported(files: dict[str, bytes]) -> bytes:
@@ -150,7 +121,7 @@ def _exported(files: dict[str, bytes]) -> bytes:
     from candid.models.onnx_file import onnx_path, open_onnx
 
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:
-        run = RunFolder(Path(folder))
+        run = Run(Path(folder))
         for name, data in files.items():
             (run.path / name).write_bytes(data)
         open_onnx(run, read_record(run.model, ModelCard))

@@ -1,0 +1,301 @@
+"""The verbs: what `import candid` offers, and what each command is a thin shell round.
+
+Here the main job, ten steps, each done again only where what it reads has changed; and the verbs
+that make a run. Those that look at one are in `judging`, those that put a model to use in `using`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candid.pipeline.opening import (
+    Data,
+    Place,
+    begin,
+    begin_or_resume,
+    launched,
+    leads,
+    load_packed,
+    needs_torch,
+    resuming,
+    stoppable,
+    together,
+)
+from candid.pipeline.steps import (
+    audit_run,
+    evaluate_run,
+    explain_images,
+    explore_data,
+    fit_unfamiliar,
+    predict_splits,
+    show_inside,
+    show_pictures,
+    what_is_in,
+    write_report,
+)
+from candid.pipeline.training import draw_augmented, train_network
+from candid.progress import stages
+from candid.records import Exploration, read_record
+from candid.runs import STEPS, Run, open_run, refuse_full
+from candid.settings import Config, OwnConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from candid.data.dataset import Dataset
+    from candid.records.tuning import Tuning
+
+
+def everything(run: Run, data: Data) -> None:
+    """The main job: what `candid run` does once a run and its data are there."""
+    with stages(tuple(STEPS), quiet=run.quiet) as shown:
+        step = partial(run.step, shown=shown)
+        step("explore", explore_data, data)
+        step("train", train_network, data)
+        step("predict", predict_splits, data)
+        step("evaluate", evaluate_run)
+        step("audit", audit_run, data)
+        step("pictures", show_pictures, data)
+        step("explain", explain_images, data)
+        step("inside", show_inside, data)
+        step("typical", fit_unfamiliar, data)
+        step("report", write_report)
+
+
+# --- make a run ----------------------------------------------------------------------------------
+
+
+def load(
+    path: Place,
+    *,
+    target: str | None = None,
+    layout: str | None = None,
+    config: Config | None = None,
+) -> Dataset:
+    """Read the labels at a path; no image is opened yet.
+
+    Parameters
+    ----------
+    path
+        A data folder, or a table (CSV, TSV, Parquet).
+    target
+        The annotation to learn: "Male". None: the settings', else the layout's own.
+    layout
+        "celeba", "folder", "table", …; None: the settings', else recognised.
+    config
+        Its `data` section says how columns and splits are found; None: the defaults.
+
+    Raises
+    ------
+    DataError
+        Where the path does not hold labelled images, or the target cannot be learned.
+    """
+    from candid.data import layouts
+
+    about = (config or Config()).data
+    target, layout = target or about.target or None, layout or about.layout or None
+    return layouts.load(Path(path), target=target, layout=layout, config=about)
+
+
+def explore(
+    dataset: Dataset | Place,
+    config: Config | None = None,
+    *,
+    out: Place | None = None,
+    findings: Place | None = None,
+    augmented: Place | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Exploration:
+    """What is in the data: sizes, balance, people, duplicates, attributes, findings.
+
+    Parameters
+    ----------
+    dataset
+        What `candid.load` returned, or where the data lie.
+    config, cache, quiet
+        As for `train`.
+    out
+        A new run folder for what is found, with pictures; `run` and `train` go on with it.
+    findings
+        A Parquet file to write every image behind the findings to: `code`, `id`, `partner` (of
+        copies, the other one) and `detail`. `out` gets one, too.
+    augmented
+        A PNG file that is to show what augmentation makes of some images.
+    """
+    config = config or Config()
+    if out is not None:
+        refuse_full(Path(out))
+    if augmented is not None:
+        needs_torch()
+    data = load_packed(_labels(dataset), config, cache=cache, quiet=quiet)
+    if augmented is not None:
+        draw_augmented(Path(augmented), data, config)
+    if out is None:
+        file = None if findings is None else Path(findings)
+        return what_is_in(data, config, findings=file, quiet=quiet)[0]
+    run = replace(begin(Path(out), config, data), quiet=quiet)
+    with run.doing("explore"):
+        explore_data(run, data)
+    return read_record(run.data, Exploration)
+
+
+def train(
+    dataset: Dataset | Place | None = None,
+    config: Config | None = None,
+    *,
+    network: nn.Module | None = None,
+    out: Place | None = None,
+    resume: Place | None = None,
+    predictions: bool = True,
+    name: str = "",
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Run:
+    """Train a network from scratch into a new run folder: weights, history, predictions.
+
+    Parameters
+    ----------
+    dataset
+        What `candid.load` returned, or where the data lie; None: where those of `resume` lay.
+    config
+        All settings; None: the recipe that `candid run` uses. Not with `resume`.
+    network
+        Any module that takes normalised images (batch, 3, side, side) and gives logits (batch,
+        classes); None: the one that the settings name. Reading its run from the command line
+        is possible as far as nothing has to be predicted anew: Candid cannot build it by name.
+    out
+        The run's folder, new or empty; None: the next free one below runs/.
+    resume
+        A run that was stopped, to go on with.
+    predictions
+        Whether to predict validation and test, too.
+    name
+        What a folder below runs/ is called after; "": the network.
+    cache
+        Where packed images are kept.
+    quiet
+        No progress bars.
+    """
+    if out is not None and resume is None and not launched():
+        refuse_full(Path(out))
+    with together():
+        run, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
+        with stoppable(resuming("train", run, dataset)):
+            train_network(run, data)
+            if leads() and predictions:
+                run.step("predict", predict_splits, data)
+            if leads() and not run.typical.is_file():
+                run.step("typical", fit_unfamiliar, data)
+    return run
+
+
+def run(
+    dataset: Dataset | Place | None = None,
+    config: Config | None = None,
+    *,
+    network: nn.Module | None = None,
+    out: Place | None = None,
+    resume: Place | None = None,
+    name: str = "",
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Run:
+    """Explore, train, evaluate, audit, explain and report: `candid run` from Python.
+
+    Where `out` holds a run on these data, it goes on: a step is done again only where its inputs or
+    the settings that it reads have changed. Those that training reads must be the run's own. Else
+    the parameters are those of `train`.
+    """
+    if resume is not None and not launched():
+        there = replace(open_run(Path(resume)), quiet=quiet)
+        if there.all_whole():
+            return there
+    with together():
+        folder, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
+        with stoppable(resuming("run", folder, dataset)):
+            if launched():  # what is left after training is done by one process
+                train_network(folder, data)
+    if leads():
+        with stoppable(resuming("run", folder, dataset)):
+            everything(folder, data)
+    return folder
+
+
+def demo(
+    out: Place = "candid-demo",
+    *,
+    images: int = 3000,
+    seed: int = 0,
+    config: Config | None = None,
+    quiet: bool = True,
+) -> Run:
+    """Draw synthetic faces and run everything on them: `candid demo` from Python."""
+    needs_torch()
+    from candid.data.synthetic import demo_world, write_faces
+
+    config, folder = config or Config(), Path(out)
+    world = demo_world(images, side=config.data.side, seed=seed)
+    faces = write_faces(folder / "synthetic-faces", world, quiet=quiet)
+    return run(faces, config, out=folder / "run", cache=folder / "cache", quiet=quiet)
+
+
+def tune(
+    dataset: Dataset | Place,
+    config: Config | None = None,
+    *,
+    out: Place | None = None,
+    storage: str = "",
+    study: str = "candid",
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Tuning:
+    """Search for better settings than those of `config`: `candid tune` from Python.
+
+    Its `tune` section holds budget and method. `out` gets the study, `best.toml` and a report;
+    the same call again goes on with it. `storage` is a database's address for several machines.
+    """
+    from candid.pipeline.tuning import needs_optuna, search_settings, study_folder
+
+    needs_optuna()
+    config = config or Config()
+    data = load_packed(_labels(dataset), config, cache=cache, quiet=quiet)
+    folder = study_folder(None if out is None else Path(out))
+    return search_settings(folder, data, config, storage=storage, name=study, quiet=quiet)
+
+
+def _labels(dataset: Dataset | Place) -> Dataset | Path:
+    return Path(dataset) if isinstance(dataset, str | PathLike) else dataset
+
+
+def _begin(
+    dataset: Dataset | Place | None,
+    config: Config | None,
+    network: nn.Module | None,
+    out: Place | None,
+    resume: Place | None,
+    name: str,
+    cache: Path | None,
+    quiet: bool,
+) -> tuple[Run, Data]:
+    """The run to train in; what cannot go well is said before images are packed."""
+    needs_torch()
+    asked = None if resume is not None else config or Config()
+    if network is not None and asked is not None:
+        asked = replace(asked, network=OwnConfig())
+        if out is not None:
+            refuse_full(Path(out))  # no settings tell one module from another
+    place = out if resume is None else resume
+    return begin_or_resume(
+        None if dataset is None else _labels(dataset),
+        asked,
+        None if place is None else Path(place),
+        name=name,
+        network=network,
+        cache=cache,
+        quiet=quiet,
+    )

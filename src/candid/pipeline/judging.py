@@ -1,0 +1,221 @@
+"""The verbs that look at a run, or at anybody's predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candid.pipeline.auditing import audit_predictions, read_any
+from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
+from candid.pipeline.steps import (
+    audit_run,
+    evaluate_run,
+    explain_images,
+    predict_splits,
+    show_inside,
+    write_report,
+)
+from candid.predictions import Predictions
+from candid.predictions.arrays import as_predictions
+from candid.predictions.choosing import Columns
+from candid.records import Evaluation, read_record
+from candid.records.explanation import Explanation
+from candid.runs import Run, refuse_untrained
+from candid.settings import Config
+
+if TYPE_CHECKING:
+    from candid.records.audit import Audit
+
+
+def evaluate(
+    y_true: Any,
+    y_prob: Any = None,
+    config: Config | None = None,
+    *,
+    classes: Sequence[Any] | None = None,
+    person: Any = None,
+    groups: Any = None,
+    split: Any = None,
+    data: Place | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Evaluation:
+    """How well a model does, from its predictions alone; needs no torch.
+
+    Of a run, or a run's folder, `evaluation.json` is written, and predictions are made where there
+    are none; then `data` is where its data lie now.
+
+    Parameters
+    ----------
+    y_true
+        Labels, beside `y_prob`; or a run, its folder, a file of predictions, or `Predictions`.
+    y_prob
+        The probability of the second class, (n,), or of every class, (n, classes).
+    config
+        Its `evaluate` section says how; None: the run's own, else the defaults.
+    classes, person, groups, split
+        As in `Predictions.from_arrays`.
+    data, cache, quiet
+        Of a run: where its data lie now, where packed images are kept, and no progress bars.
+    """
+    from candid.evaluation.performance import evaluate_predictions
+
+    y_prob, config = _settings_last(y_prob, config)
+    named = {"classes": classes, "person": person, "groups": groups, "split": split}
+    if not _is_run(y_true, y_prob, named):
+        judged = as_predictions(y_true, y_prob, **named)
+        return evaluate_predictions(judged, (config or Config()).evaluate)
+    run = run_at(y_true, config, quiet)
+    _predicted(run, data, cache)
+    with run.doing("evaluate"):
+        evaluate_run(run)
+    return read_record(run.evaluation, Evaluation)
+
+
+def audit(
+    y_true: Any,
+    y_prob: Any = None,
+    config: Config | None = None,
+    *,
+    classes: Sequence[Any] | None = None,
+    person: Any = None,
+    groups: Any = None,
+    split: Any = None,
+    before: Any = None,
+    columns: Columns | None = None,
+    tone: bool = False,
+    data: Place | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Audit:
+    """For whom a model fails, and how sure that is, from its predictions alone; needs no torch.
+
+    Parameters
+    ----------
+    y_true
+        Labels, beside `y_prob`; or `Predictions`; or where they lie: a run, whose `audit.json` is
+        then written; a table of anybody's (CSV, TSV, Parquet); a folder of Parquet tables, which
+        are summed up in flat memory.
+    y_prob
+        The probability of the second class, (n,), or of every class, (n, classes).
+    config
+        None: the run's own, else the defaults.
+    classes, person, groups, split
+        As in `Predictions.from_arrays`.
+    before
+        Another model's predictions for the same images, as a run, its folder, a file or
+        `Predictions`; beside labels, its probabilities. Then the audit says what changed for whom.
+    columns
+        What the columns of somebody's table hold.
+    tone
+        Of a run: whether to measure skin tone from the images, and to audit it.
+    data, cache, quiet
+        Of a run: where its data lie now, where packed images are kept, and no progress bars.
+    """
+    from candid.predictions.opening import tables_in
+
+    y_prob, config = _settings_last(y_prob, config)
+    about, named = (config or Config()).audit, columns or Columns()
+    arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
+    if _is_arrays(y_true, y_prob, arrays):
+        judged = as_predictions(y_true, y_prob, **arrays)
+        if before is not None:
+            given = isinstance(before, Predictions | Run | str | PathLike)
+            before = _read(before, named) if given else as_predictions(y_true, before, **arrays)
+        return audit_predictions(judged, about, before=before)
+    path = path_of(y_true)
+    if before is None and tables_in(path):
+        from candid.pipeline.summing import audit_folder
+
+        return audit_folder(path, named, about, quiet=quiet)
+    how: dict[str, Any] = {}
+    if before is not None:
+        name = "A" if isinstance(before, Predictions) else path_of(before).name
+        how = {"before": _read(before, named), "names": (name, path.name)}
+    if not path.is_dir():
+        return audit_predictions(read_any(path, named), about, source=path.name, **how)
+    run = run_at(path, config, quiet)
+    if named.named():
+        read_any(path, named)  # says why columns cannot be named for a run
+    loaded = _predicted(run, data, cache, always=tone)
+    with run.doing("audit"):
+        found_gaps = audit_run(run, loaded if tone else None, **how)
+    if not tone or before is not None:
+        run.forget("audit")  # the main job's is with skin tone, and of this model alone
+    return found_gaps
+
+
+def _settings_last(y_prob: Any, config: Config | None) -> tuple[Any, Config | None]:
+    """Of (predictions, settings) the settings stand where those of (labels, …) have theirs not."""
+    return (None, y_prob) if isinstance(y_prob, Config) else (y_prob, config)
+
+
+def _is_arrays(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
+    """Whether it is no place: `Predictions`, or labels beside probabilities."""
+    place = isinstance(judged, Run | str | PathLike)
+    return not place or y_prob is not None or any(v is not None for v in named.values())
+
+
+def _is_run(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
+    return not _is_arrays(judged, y_prob, named) and not path_of(judged).is_file()
+
+
+def explain_run(
+    run: Run | Place,
+    config: Config | None = None,
+    *,
+    data: Place | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Explanation:
+    """What a run's network looks at, into the run's folder: `candid explain RUN` from Python.
+
+    `config` is the run's own unless given; its `explain` section says how. `data` is where the
+    run's data lie now; a URL that a run names is not followed unless it is given here. For a
+    network that is not a run's, and for images in memory, see `explain_network`.
+    """
+    needs_torch()
+    folder = run_at(run, config, quiet)
+    refuse_untrained(folder)
+    loaded = reload(folder, None if data is None else Path(data), cache=cache)
+    with folder.doing("explain"):
+        explain_images(folder, loaded)
+    with folder.doing("inside"):
+        show_inside(folder, loaded)
+    return read_record(folder.explanation, Explanation)
+
+
+def report(run: Run | Place) -> Path:
+    """Write the report and the model card again, from a run's files; the report's path."""
+    folder = run_at(run)
+    with folder.doing("report"):
+        write_report(folder)
+    return folder.report
+
+
+def _predicted(
+    run: Run, where: Place | None, cache: Path | None, *, always: bool = False
+) -> Data | None:
+    """Predict where the run has not; its data, where that needs them or they are always wanted."""
+    missing = not run.predictions.is_file()
+    if missing:
+        refuse_untrained(run)
+    if not missing and not always:
+        return None
+    data = reload(run, None if where is None else Path(where), cache=cache)
+    if missing:
+        run.step("predict", predict_splits, data)
+    return data
+
+
+def _read(before: Predictions | Run | Place, columns: Columns) -> Predictions:
+    """The first of two models; the columns that are named hold for a table alone."""
+    from candid.predictions.from_table import written_by_candid
+
+    if isinstance(before, Predictions):
+        return before
+    path = path_of(before)
+    ours = path.is_dir() or (path.is_file() and written_by_candid(path))
+    return read_any(path, Columns() if ours else columns)

@@ -1,0 +1,177 @@
+"""What labels pictures as a run's model does: here, or in tasks of a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from candid.errors import OutputError, RunError
+from candid.pipeline.opening import Data, reload, run_at
+from candid.records import read_record, to_plain, write_record
+from candid.runs import Run
+from candid.settings import Config
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from candid.inference.classifier import Engine
+    from candid.inference.classify import Labeller
+    from candid.inference.detectors import Detector
+    from candid.inference.faces import Frame
+    from candid.inference.rows import Format, Outcome
+
+_FRAMES = 200  # training pictures in which faces are looked for, to see how they lie
+_SQUEEZED = 60  # and those that are tried in several shapes, to see whether they are squeezed
+
+
+def labeller(
+    run: Run,
+    *,
+    engine: Engine = "auto",
+    abstain_below: float | None = None,
+    check: bool = True,
+    crop: bool = False,
+    detector: Path | None = None,
+    data: Path | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Labeller:
+    """What labels pictures as a run's model does; see `candid.predict`.
+
+    `data`, `cache` and `quiet` are for the training pictures in which faces are looked for once.
+    """
+    from candid.inference.classifier import open_classifier
+    from candid.inference.classify import Labeller
+    from candid.inference.detectors import open_detector
+    from candid.inference.faces import Finder
+    from candid.inference.unfamiliar import read_typical
+
+    finder = None
+    if crop:
+        found = open_detector(detector)
+        finder = Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
+    return Labeller(
+        # Every thread runs the model on a block of its own.
+        open_classifier(run, engine=engine, threads=1, abstain_below=abstain_below),
+        read_typical(run.typical) if check else None,
+        finder,
+    )
+
+
+def frame(
+    run: Run,
+    detector: Detector,
+    *,
+    data: Path | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Frame:
+    """How faces lie in a run's training pictures; measured once, then kept in frame.json.
+
+    Where the data are gone, CelebA's usual values serve for runs on CelebA.
+    """
+    from candid.inference.faces import CELEBA, Frame, measure_frame, measure_squeeze
+
+    path = run.path / "frame.json"
+    with contextlib.suppress(RunError):  # none, or one that did not look for a squeeze
+        kept = read_record(path, Frame)
+        if kept.detector == detector.name:
+            return kept
+    run = run_at(run, quiet=quiet)
+    config = run.settings
+    try:
+        loaded = reload(run, data, cache=cache)
+    except RunError:
+        if config.data.layout == "celeba":
+            return CELEBA
+        raise
+    squeeze = measure_squeeze(_training_pictures(loaded, config, _SQUEEZED))
+    pictures = _training_pictures(loaded, config, _FRAMES)
+    measured = measure_frame(pictures, detector, squeeze=squeeze)
+    with contextlib.suppress(OutputError):  # a run in a read-only place is measured anew each time
+        write_record(path, measured)
+    return measured
+
+
+def _training_pictures(data: Data, config: Config, most: int) -> Generator[NDArray[np.uint8]]:
+    """Some training pictures as they are in their files."""
+    import numpy as np
+
+    from candid.data.decode import decode_whole
+
+    rows = data.dataset.rows("train", data.store.usable)
+    rng = np.random.default_rng(config.train.seed)
+    for row in rng.choice(rows, min(most, len(rows)), replace=False):
+        encoded = data.dataset.source.read(int(row))
+        yield decode_whole(encoded, longest=512, max_pixels=config.data.max_pixels).pixels
+
+
+def label_pictures(
+    labeller: Labeller,
+    inputs: Sequence[str],
+    out: Path,
+    kind: Format,
+    *,
+    listed: BinaryIO | None = None,
+    column: str = "",
+    force: bool = False,
+    workers: int = 0,
+    bar: Callable[[int], object] = lambda _: None,
+) -> Outcome:
+    """Write a row per picture; see `candid.inference.classify.label_to_file`.
+
+    `inputs` is what `candid.inference.sources.resolve` gave; `listed` and `column` are as for its
+    `items`.
+    """
+    from candid.inference.classify import label_to_file
+    from candid.inference.sources import items
+
+    return label_to_file(
+        labeller,
+        items(inputs, listed, column=column),
+        out,
+        kind,
+        model_of(labeller) | {"pictures": list(inputs), "column": column},
+        about=about_model(labeller),
+        force=force,
+        workers=workers,
+        bar=bar,
+    )
+
+
+def about_model(labeller: Labeller) -> dict[str, Any]:
+    """What a table of labels says of its model."""
+    c = labeller.classifier
+    return {
+        "target": c.target,
+        "classes": list(c.classes),
+        "temperature": c.card.temperature,
+        "engine": c.engine,
+        "abstains": c.rule.sentence if c.rule else "never",
+    }
+
+
+def model_of(labeller: Labeller) -> dict[str, Any]:
+    """All of a labeller that decides the row of a picture, as plain values."""
+    c = labeller.classifier
+    typical, finder = labeller.typical, labeller.finder
+    return {
+        "model": c.made_from,
+        "engine": c.engine,
+        "fit": c.fit,
+        "abstains below": c.rule.threshold if c.rule else None,
+        "unlike": None if typical is None else [typical.limit, typical.narrowest, typical.smallest],
+        "faces": None if finder is None else to_plain(finder.frame),
+    }
+
+
+def one_thread_each(engine: str) -> contextlib.AbstractContextManager[None]:
+    """Torch on one thread per call while the block runs: the calls come from many threads."""
+    if engine != "torch":
+        return contextlib.nullcontext()
+    from candid.models.device import threads
+
+    return threads(1)

@@ -1,0 +1,370 @@
+"""How a run begins or goes on: its data, its folder, its settings, in one process or several.
+
+torchrun starts the same command several times, and again where a process was killed. So there the
+same command goes on with a run that is there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from candid.config import differences, to_toml
+from candid.errors import ConfigError, DependencyError, RunError
+from candid.pipeline.provenance import provenance_now
+from candid.records import Provenance, read_record
+from candid.runs import STEPS, Run, claim, create, open_run, refuse_full
+from candid.settings import Config, DataConfig, TrainConfig
+from candid.storage.files import write_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from candid.data.dataset import Dataset
+    from candid.data.store import Store
+    from candid.data.streaming import Streamed
+
+Place = str | PathLike[str]
+Section = TypeVar("Section", DataConfig, TrainConfig)
+
+
+def needs_torch() -> None:
+    """Raise a DependencyError where the libraries that train and predict are not installed."""
+    try:
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(
+            f"Training and prediction need a library that is not installed: {error.name}.",
+            expected="the extra 'train'",
+            todo="pip install 'candid[train]'",
+        ) from error
+
+
+# --- the data ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set and its packed pixels.
+
+    Attributes
+    ----------
+    dataset, store
+        What is packed.
+    streamed
+        Of which larger data set that is a part, where training streams it; else None.
+    """
+
+    dataset: Dataset
+    store: Store
+    streamed: Streamed | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The same where pixels and annotations are."""
+        from candid.data.explore import data_fingerprint, streamed_fingerprint
+
+        packed = data_fingerprint(self.dataset, self.store)
+        if self.streamed is None:
+            return packed
+        return streamed_fingerprint(self.streamed.dataset, packed)
+
+
+def load_packed(
+    where: Dataset | Data | Path, config: Config, *, cache: Path | None = None, quiet: bool = False
+) -> Data:
+    """The labels at a path or of a data set, and its images, packed unless that was done before.
+
+    Of a stream, a part is packed. Where all are and the data has no split of its own, copies of a
+    picture go to one side.
+    """
+    from candid.data import layouts, store
+    from candid.data.duplicates import find_copies
+    from candid.data.splits import keep_together
+    from candid.data.streaming import streamed
+
+    if isinstance(where, Data):
+        return where
+    about = config.data
+    if isinstance(where, Path):
+        where = layouts.load(
+            where, target=about.target or None, layout=about.layout or None, config=about
+        )
+    stream = streamed(where, about, cache=cache, quiet=quiet)
+    part = where if stream is None else stream.part()
+    packed = store.pack(part, about, cache=cache, quiet=quiet)
+    if stream is None and part.split_hash is not None:
+        copies = find_copies(packed, quiet=quiet)
+        part = keep_together(part, packed.usable, copies, about)
+    return Data(part, packed, stream)
+
+
+def reload(run: Run, where: Path | None = None, *, cache: Path | None = None) -> Data:
+    """The data of an existing run, from where they lay when it began or where they lie now.
+
+    A URL in a run is not followed unless it is named: a stranger may have written it.
+
+    Raises
+    ------
+    RunError
+        Where they are gone or have changed since, or are a URL that was not named.
+    """
+    about = read_record(run.provenance, Provenance)
+    where = _place(run, about, where)
+    data = load_packed(where, run.settings, cache=cache, quiet=run.quiet)
+    _refuse_other(run, about, where, data)
+    return data
+
+
+def _place(run: Run, about: Provenance, where: Path | None) -> Path:
+    """Where a run's data lie on this machine, or where the user says that they lie."""
+    from candid.storage import places
+
+    named, where = where is not None, where or Path(about.data)
+    # As `load` will take it, which knows a URL again that was a path.
+    name = places.name_of(where)
+    if not named and places.local(name) is None:
+        raise RunError(
+            f"The run {run.path} says that its data lie at {name}, which is not followed unasked: "
+            "a stranger may have written it.",
+            expected="data on this machine, or their place named by you",
+            todo=f"add --data {shlex.quote(name)} if you trust it (to go on with a run: as DATA)",
+        )
+    if not places.found(name):
+        raise RunError(
+            f"The data that the run {run.path} began with are gone: there is no {where}.",
+            expected="the same images and labels in the same place",
+            todo="put them back (a link will do), say where they lie now with --data (to go on "
+            "with a run: as DATA), or start a new run",
+        )
+    return where
+
+
+def _refuse_other(run: Run, about: Provenance, where: object, data: Data) -> None:
+    if about.data_fingerprint != data.fingerprint:
+        place = where if isinstance(where, Path) else data.dataset.name
+        raise RunError(
+            f"The data in {place} are not those that the run {run.path} began with.",
+            expected=f"images and labels with the fingerprint {about.data_fingerprint}",
+            todo="put the data back, or start a new run",
+        )
+
+
+def path_of(run: Run | Place) -> Path:
+    """A run's folder."""
+    return run.path if isinstance(run, Run) else Path(run)
+
+
+def run_at(run: Run | Place, config: Config | None = None, quiet: bool = True) -> Run:
+    """A run with its own settings or others."""
+    found = open_run(path_of(run))
+    network = run.network if isinstance(run, Run) else None
+    return replace(found, settings=config or found.settings, network=network, quiet=quiet)
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+def launched() -> bool:
+    """Whether torchrun, or whoever sets the same environment, started this process."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    return "RANK" in os.environ and (several or "TORCHELASTIC_RUN_ID" in os.environ)
+
+
+def leads() -> bool:
+    """Whether this process writes files and speaks: it is alone, or the first of several."""
+    return not launched() or os.environ["RANK"] == "0"
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Meet the other processes where torchrun started several."""
+    if not launched():
+        yield
+        return
+    needs_torch()
+    from candid.training.distributed import joined
+
+    with joined():
+        yield
+
+
+@contextmanager
+def stoppable(command: str) -> Iterator[None]:
+    """Whoever stops the work here is told the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"to go on: {command}")
+        raise
+
+
+def resuming(verb: str, run: Run, data: object) -> str:
+    """What to type to go on with a run; a URL is followed only where it is named."""
+    from candid.storage import places
+
+    name = places.name_of(data) if isinstance(data, Path) else ""
+    far = [name] if places.is_url(name) else []
+    return shlex.join(["candid", verb, *far, "--resume", str(run.path)])
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+def begin_or_resume(
+    data: Dataset | Data | Path | None,
+    config: Config | None,
+    path: Path | None,
+    *,
+    name: str = "",
+    network: nn.Module | None = None,
+    cache: Path | None = None,
+    quiet: bool = False,
+) -> tuple[Run, Data]:
+    """The run to train in, new or to go on with, and its data.
+
+    Of several processes, the one that leads reads and writes the folder; the others may be on
+    machines that do not have it. Each reads and packs the images; those on one machine wait for
+    the first of them.
+
+    `data` is where they lie, or what was loaded; None: where they lay when the run began. Without
+    `config` there must be a run at `path`, which has its own settings. Without `path`, a new run
+    takes the next free folder below runs/ with `name` in it.
+
+    Raises
+    ------
+    RunError
+        Where the run there was trained with other settings, or on other data.
+    ConfigError
+        Where the processes have different data, more threads are asked for than there are cores, or
+        network and batch surely do not fit into memory.
+    DataError
+        Where too few of the images can be read to train and to validate.
+    """
+    needs_torch()
+    from candid.training.distributed import team
+
+    us = team()
+    quiet = quiet or not us.leads
+    found, about, where = us.told(lambda: _found(path, config, data))
+    place = where if data is None else data
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # on its machine
+    loaded = load_packed(place, found, cache=cache, quiet=quiet) if first else None
+    us.wait()
+    loaded = loaded or load_packed(place, found, cache=cache, quiet=quiet)
+    us.check_agreed("data.stream", "never" if loaded.streamed is None else "always")
+    us.check_agreed("data", loaded.fingerprint)
+
+    def written() -> tuple[Path, Config]:
+        if about is None or path is None:
+            run = _begin_training(path, found, loaded, name=name)
+        else:
+            run = _go_on(Run(path, found), about, place, loaded)
+        return run.path, run.settings
+
+    folder, settings = us.told(written)
+    return Run(folder, settings, network, quiet), loaded
+
+
+def _found(
+    path: Path | None, config: Config | None, data: object
+) -> tuple[Config, Provenance | None, Path]:
+    """Settings, provenance and place of the data of the run that is there or is to be."""
+    nowhere = Path()
+    if config is not None and (path is None or not Run(path).config.is_file()):
+        if path is not None:
+            refuse_full(path)
+        return config, None, nowhere
+    run = open_run(path or nowhere)
+    about = read_record(run.provenance, Provenance)
+    settings = run.settings if config is None else _changed(run, config)
+    if data is None or isinstance(data, Path):
+        return settings, about, _place(run, about, data if isinstance(data, Path) else None)
+    return settings, about, nowhere
+
+
+def _changed(run: Run, config: Config) -> Config:
+    """The settings that are asked for, where those that training reads are the run's own."""
+    found = run.settings
+    data = as_found(config.data, found.data, "layout", "target", "stream")
+    train = as_found(config.train, found.train, "threads")
+    asked = replace(config, data=data, train=train)
+    trained = STEPS["train"].settings
+    later = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in trained}
+    if changed := differences(replace(asked, **later), found):
+        raise RunError(
+            f"{run.path} holds a run with other settings: {', '.join(changed)}.",
+            expected="the settings that it began with, or a new folder",
+            todo="name another folder with --out, or remove this one",
+        )
+    return asked
+
+
+def as_found(section: Section, found: Section, *names: str) -> Section:
+    """Settings in which what was left open is as it was found when the run began."""
+    unsaid = type(section)()
+    left = [name for name in names if getattr(section, name) == getattr(unsaid, name)]
+    return replace(section, **{name: getattr(found, name) for name in left})
+
+
+def begin(path: Path, config: Config, data: Data) -> Run:
+    """A new run folder at `path`, with its full settings."""
+    from candid.data.dataset import Sharded
+
+    dataset = data.dataset
+    found = replace(config.data, target=dataset.target, layout=dataset.layout)
+    if isinstance(dataset.source, Sharded):
+        # The disk may be fuller when the run goes on, and training must not change then.
+        found = replace(found, stream="never" if data.streamed is None else "always")
+    about = provenance_now(
+        seed=config.train.seed,
+        data=dataset.origin or dataset.name,
+        data_fingerprint=data.fingerprint,
+    )
+    return create(path, replace(config, data=found), about)
+
+
+def _begin_training(path: Path | None, config: Config, data: Data, *, name: str) -> Run:
+    from candid.data.layouts.assembly import check_learnable
+    from candid.training.memory import check_fits
+
+    check_learnable(data.dataset, data.store.usable)
+    check_fits(config, len(data.dataset.classes))
+    config = _with_threads(config)
+    name = name or config.network.name
+    return begin(claim(Path("runs"), name) if path is None else path, config, data)
+
+
+def _go_on(run: Run, about: Provenance, where: object, data: Data) -> Run:
+    """The run that is there, with settings that are complete and written down."""
+    _refuse_other(run, about, where, data)
+    settings = run.settings if run.settings.train.threads else _with_threads(run.settings)
+    if settings != open_run(run.path).settings:
+        write_text(run.config, to_toml(settings))
+    return replace(run, settings=settings)
+
+
+def _with_threads(config: Config) -> Config:
+    """The settings with the number of processor threads that they leave open.
+
+    It is part of what makes a run's figures the same to the last digit: whoever goes on with the
+    run uses as many.
+    """
+    from candid.models.device import pick_threads
+
+    asked = config.train.threads
+    count = pick_threads(asked)
+    if count < asked:
+        raise ConfigError(
+            f"train.threads = {asked} is more than the processor cores that this process may use.",
+            expected=f"at most {count}, or 0: as many as others leave idle",
+            todo="set train.threads",
+        )
+    return replace(config, train=replace(config.train, threads=count))

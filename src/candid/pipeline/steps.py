@@ -1,0 +1,264 @@
+"""The steps of the main job: each reads files of the run's folder and writes its own.
+
+This is where the wings meet: only here do data, training, evaluation and report know of each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from candid import runs
+from candid.errors import ConfigError
+from candid.pipeline.auditing import compared, with_tone, write_comparison
+from candid.pipeline.explaining import explain
+from candid.pipeline.inside import look_inside
+from candid.pipeline.loading import loaded
+from candid.pipeline.opening import Data, needs_torch
+from candid.pipeline.training import augmented_png, task_of
+from candid.predictions import Predictions, read_predictions, write_predictions
+from candid.records import (
+    Evaluation,
+    Exploration,
+    ModelCard,
+    Provenance,
+    read_record,
+    write_record,
+)
+from candid.records.audit import Audit, write_audit
+from candid.records.explanation import Explanation, read_explanation_arrays
+from candid.records.inside import Inside, read_inside_arrays
+from candid.runs import Run
+from candid.settings import Config
+from candid.storage.files import write_text
+
+if TYPE_CHECKING:
+    from candid.data.explore import ExplorationImages
+    from candid.inference.unfamiliar import Typical
+
+Record = TypeVar("Record")
+
+_THUMBNAIL = 96  # pixels per side
+_LIKELY_WRONG = 40  # labels that the report shows with their pictures
+
+
+def what_is_in(
+    data: Data, config: Config, *, findings: Path | None = None, quiet: bool = False
+) -> tuple[Exploration, ExplorationImages]:
+    """What is in the data; writes nothing but `findings`, all images behind them, if named."""
+    from candid.data.explore import explore
+    from candid.data.synthetic import is_synthetic
+
+    exploration, images = explore(
+        data.dataset,
+        data.store,
+        whole=None if data.streamed is None else data.streamed.dataset,
+        findings=findings,
+        confidence=config.evaluate.confidence,
+        draws=config.evaluate.draws,
+        seed=config.evaluate.seed,
+        quiet=quiet,
+    )
+    samples = {c: tuple(data.dataset.ids[list(r)].tolist()) for c, r in images.samples.items()}
+    drawn = is_synthetic(data.dataset.origin)
+    return replace(exploration, samples=samples, synthetic=drawn), images
+
+
+def explore_data(run: Run, data: Data) -> None:
+    """Write data.json, findings.parquet, and the pictures that go with them."""
+    from candid.data.pictures import png
+
+    found, images = what_is_in(data, run.settings, findings=run.findings, quiet=run.quiet)
+    shown = [i for ids in found.samples.values() for i in ids]
+    pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}
+    pictures |= _thumbnails(data, run.settings, shown)
+    runs.write_pictures(run, runs.read_pictures(run) | pictures)
+    write_record(run.data, found)  # the last: it says that exploring is done
+
+
+def _thumbnails(data: Data, config: Config, ids: list[str]) -> dict[tuple[str, str], bytes]:
+    """Small pictures of some images by ("thumbnail", id)."""
+    from candid.data.pictures import thumbnail
+
+    row = {str(data.dataset.ids[i]): i for i in range(len(data.dataset))} if ids else {}
+    return {
+        ("thumbnail", i): thumbnail(
+            data.dataset, row[i], side=_THUMBNAIL, max_pixels=config.data.max_pixels
+        )
+        for i in ids
+    }
+
+
+def predict_splits(run: Run, data: Data) -> None:
+    """Fit the temperature on validation, and write predictions.parquet for validation and test."""
+    needs_torch()
+    import numpy as np
+
+    from candid.models.forward import Images, logits
+    from candid.stats.calibration import apply_temperature, fit_temperature
+
+    with loaded(run, run.settings, run.network) as model:
+        card, dataset, store = model.card, data.dataset, data.store
+        rows = np.concatenate(
+            [dataset.rows(split, store.usable) for split in ("validation", "test")]
+        )
+        raw = logits(
+            model.network,
+            Images(store.pixels, card.mean, card.std),
+            rows,
+            device=model.device,
+            bfloat16=model.bfloat16,
+            mirrored=card.mirrored,
+            title="predict",
+            quiet=run.quiet,
+        ).astype(np.float64)
+    fitted_on = dataset.split[rows] == "validation"
+    temperature = fit_temperature(raw[fitted_on], dataset.label[rows][fitted_on])
+    write_record(run.model, replace(card, temperature=temperature))
+    probability = apply_temperature(raw, temperature)
+    predictions = replace(
+        predictions_of(data, rows, probability),
+        temperature=temperature,
+        attributes={name: a[rows] for name, a in dataset.attributes.items()},
+        provenance={
+            "data": dataset.name,
+            "data_fingerprint": data.fingerprint,
+            "network": card.network,
+            "kept": card.kept,
+        },
+    )
+    write_predictions(run.predictions, predictions)
+
+
+def predictions_of(data: Data, rows: Any, probability: Any) -> Predictions:
+    """What a model says about some rows of a data set, without their attributes."""
+    dataset = data.dataset
+    return Predictions(
+        target=dataset.target,
+        classes=dataset.classes,
+        ids=dataset.ids[rows],
+        split=dataset.split[rows],
+        label=dataset.label[rows],
+        probability=probability,
+        identity=None if dataset.identity is None else dataset.identity[rows],
+    )
+
+
+def evaluate_run(run: Run) -> None:
+    """Write evaluation.json from predictions.parquet and history.parquet."""
+    from candid.evaluation.performance import evaluate_predictions
+
+    predictions = read_predictions(run.predictions)
+    history = runs.read_history(run)
+    write_record(
+        run.evaluation, evaluate_predictions(predictions, run.settings.evaluate, history=history)
+    )
+
+
+def audit_run(
+    run: Run,
+    data: Data | None = None,
+    *,
+    before: Predictions | None = None,
+    names: tuple[str, str] = ("A", "B"),
+) -> Audit:
+    """Write audit.json from predictions.parquet, and comparison.html beside another model.
+
+    Where the data are given, skin tone is measured and audited as well.
+    """
+    from candid.auditing.audit import audit
+
+    predictions, tone = read_predictions(run.predictions), None
+    if data is not None:
+        predictions, tone = with_tone(predictions, data, quiet=run.quiet)
+    found = audit(predictions, run.settings.audit, source=run.path.name)
+    if before is not None:
+        found = compared(found, predictions, run.settings.audit, before, names)
+    found = replace(found, tone=tone)
+    write_audit(run.audit, found)
+    if found.comparison is not None:
+        write_comparison(run.comparison, found.comparison)
+    return found
+
+
+def show_pictures(run: Run, data: Data) -> None:
+    """Add to the run's pictures what the report shows: mistakes, doubtful labels, augmentation."""
+    config = run.settings
+    evaluation = read_record(run.evaluation, Evaluation)
+    found = read_record(run.audit, Audit)
+    shown = [e.id for s in evaluation.splits for e in (*s.surest_mistakes, *s.least_sure)]
+    shown += [e.id for s in found.splits for f in s.findings for e in f.mistakes]
+    if found.noise is not None:
+        shown += [w.id for w in found.noise.likely_wrong[:_LIKELY_WRONG]]
+    pictures = runs.read_pictures(run)
+    fresh = [i for i in dict.fromkeys(shown) if ("thumbnail", i) not in pictures]
+    pictures |= _thumbnails(data, config, fresh)
+    if config.network.name != "features" and ("picture", "augmented") not in pictures:
+        pictures["picture", "augmented"] = augmented_png(task_of(data, config), config, rows=4)
+    runs.write_pictures(run, pictures)
+
+
+def explain_images(run: Run, data: Data) -> None:
+    """Write explanation.json and explanation.npz."""
+    explain(run, data, run.settings, network=run.network, quiet=run.quiet)
+
+
+def show_inside(run: Run, data: Data) -> None:
+    """Write inside.json and inside.npz, unless the network is of a single layer."""
+    with contextlib.suppress(ConfigError):  # a network of a single layer has no inside
+        look_inside(run, data, run.settings, network=run.network, quiet=run.quiet)
+
+
+def fit_unfamiliar(run: Run, data: Data) -> Typical:
+    """Write typical.npz: what tells pictures like the training pictures from others."""
+    from candid.inference.unfamiliar import fit_typical, write_typical
+
+    dataset, store = data.dataset, data.store
+    typical = fit_typical(
+        store.pixels,
+        dataset.rows("train", store.usable),
+        dataset.rows("validation", store.usable),
+        store.widths,
+        store.heights,
+        false_alarms=run.settings.predict.false_alarms,
+        seed=run.settings.train.seed,
+    )
+    write_typical(run.typical, typical)
+    return typical
+
+
+def write_report(run: Run) -> None:
+    """Write report.html and the model card from the files of the run."""
+    from candid.reporting.card import card
+    from candid.reporting.inputs import ReportInput
+    from candid.reporting.page import render
+
+    pictures = runs.read_pictures(run)
+    exploration = _read(run.data, Exploration)
+    explanation, inside = _read(run.explanation, Explanation), _read(run.inside, Inside)
+    inputs = ReportInput(
+        config=run.settings,
+        provenance=read_record(run.provenance, Provenance),
+        evaluation=read_record(run.evaluation, Evaluation),
+        exploration=exploration,
+        history=runs.read_history(run),
+        model=_read(run.model, ModelCard),
+        thumbnails={name: png for (kind, name), png in pictures.items() if kind == "thumbnail"},
+        pictures={name: png for (kind, name), png in pictures.items() if kind == "picture"},
+        samples=exploration.samples if exploration else {},
+        audit=_read(run.audit, Audit),
+        explanation=explanation,
+        inside=inside,
+    )
+    if explanation is not None and run.explanation_arrays.is_file():
+        inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))
+    if inside is not None and run.inside_arrays.is_file():
+        inputs = replace(inputs, inside_pictures=read_inside_arrays(run.inside_arrays))
+    write_text(run.report, render(inputs))
+    write_text(run.card, card(inputs))
+
+
+def _read(file: Path, kind: type[Record]) -> Record | None:
+    return read_record(file, kind) if file.is_file() else None

@@ -1,0 +1,254 @@
+"""The verbs that put a run's model to use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from os import fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
+from candid.records import ModelCard, read_record
+from candid.runs import Run, refuse_untrained
+from candid.settings import Config
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from torch import nn
+
+    from candid.inference.classifier import Engine
+    from candid.inference.parts import Manifest
+    from candid.models.model import Whole
+    from candid.pipeline.exporting import Exported
+
+
+def predict(
+    run: Run | Place,
+    pictures: Iterable[Place],
+    *,
+    engine: Engine = "auto",
+    abstain_below: float | None = None,
+    check: bool = True,
+    crop: bool = False,
+    detector: Path | None = None,
+    workers: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """A row per picture (with `crop`, per face), as they are done: `candid predict` from Python.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    pictures
+        Files, folders, globs, tar or Parquet files.
+    engine, abstain_below
+        See `candid.inference.classifier.open_classifier`.
+    check
+        Whether to flag pictures unlike the training data.
+    crop, detector
+        Whether to find faces first, and a model for OpenCV's FaceDetectorYN to do it with.
+    workers
+        Threads; 0: one per core.
+
+    Yields
+    ------
+    A dict by the names of the table's columns; None where undefined.
+    """
+    from candid.inference.classify import label
+    from candid.inference.sources import items, resolve
+    from candid.pipeline.labelling import labeller, one_thread_each
+
+    inputs = resolve([fspath(picture) for picture in pictures])
+    ready = labeller(
+        Run(path_of(run)),
+        engine=engine,
+        abstain_below=abstain_below,
+        check=check,
+        crop=crop,
+        detector=detector,
+    )
+    names = ready.columns.schema().names
+    with (
+        one_thread_each(ready.classifier.engine),
+        closing(label(ready, items(inputs), workers=workers)) as blocks,
+    ):
+        for block in blocks:
+            yield from (dict(zip(names, row, strict=True)) for row in block.rows)
+
+
+def predict_shards(
+    run: Run | Place,
+    shards: Iterable[Place],
+    out: Place,
+    *,
+    ray: bool = False,
+    engine: Engine = "auto",
+    abstain_below: float | None = None,
+    check: bool = True,
+    force: bool = False,
+    workers: int = 0,
+) -> Manifest:
+    """Label tar or Parquet files into a folder, a table for each: `candid predict --out FOLDER/`.
+
+    Only parts that are missing are made. What could not be read stands in the manifest.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    shards
+        Tar and Parquet files, folders, globs and URLs with some.
+    out
+        A folder or a URL.
+    ray
+        Whether tasks of Ray do it, on the cluster that Ray is connected to or finds.
+    engine, abstain_below, check
+        As for `predict`.
+    force
+        Replace parts of another model or other settings.
+    workers
+        Threads, or tasks at a time; 0: one per core.
+    """
+    from candid.inference.sources import resolve
+    from candid.pipeline.shards import label_shards
+
+    return label_shards(
+        Run(path_of(run)),
+        resolve([fspath(shard) for shard in shards]),
+        fspath(out),
+        ray=ray,
+        engine=engine,
+        abstain_below=abstain_below,
+        check=check,
+        force=force,
+        workers=workers,
+    )
+
+
+def export(
+    run: Run | Place,
+    *,
+    network: nn.Module | None = None,
+    out: Path | None = None,
+    int8: bool = False,
+    data: Place | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+    without_data: Callable[[Exception], object] | None = None,
+) -> Exported:
+    """Write a run's model as ONNX, checked against torch: `candid export RUN` from Python.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    network
+        The module itself where it is one of your own, which no name can build.
+    out
+        A folder for the files; None: the run's own.
+    int8
+        Whether to quantise, too: with training images to calibrate on.
+    data, cache, quiet
+        As for `explain_run`.
+    without_data
+        Called with the error where the data are gone: then the check is on noise. None: it is
+        raised, as it always is for `int8`.
+
+    Raises
+    ------
+    CheckFailed
+        Where the exported model does not give what torch gives.
+    """
+    from candid.errors import DataError, RunError
+    from candid.models.onnx_file import needs_onnx
+    from candid.pipeline.exporting import export_run
+
+    needs_torch()
+    needs_onnx("onnx", "onnxscript", "onnxruntime")
+    folder = run_at(run, quiet=quiet)
+    folder = folder if network is None else replace(folder, network=network)
+    refuse_untrained(folder)
+    loaded = None
+    try:
+        loaded = reload(folder, None if data is None else Path(data), cache=cache)
+    except (RunError, DataError) as error:
+        if int8 or without_data is None:
+            raise
+        without_data(error)
+    return export_run(folder, loaded, out=out, int8=int8)
+
+
+def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:
+    """A run's model as a PyTorch module, with everything inside: pixels in, probabilities out.
+
+    It normalises, averages with the mirror image where the model was made so, and divides by the
+    temperature: what it gives is what `predictions.parquet` holds. It comes in evaluation mode on
+    the CPU; `.to("cuda")` moves it.
+
+    Parameters
+    ----------
+    path
+        A run, its folder, or any folder with its `model.json` and `model.safetensors`.
+    network
+        The module itself where it is one of your own, which no name can build.
+
+    Returns
+    -------
+    A module that takes RGB pixels, uint8 (n, side, side, 3) or floating point from 0 to 1
+    (n, 3, side, side), and gives calibrated probabilities (n, classes) in the order of its
+    `classes`.
+
+    Raises
+    ------
+    RunError
+        Where a file is missing or damaged, or the two do not belong together.
+    """
+    needs_torch()
+    from candid.models.model import load_whole
+
+    run = Run(path_of(path))
+    return load_whole(run.weights, read_record(run.model, ModelCard), network)
+
+
+def serve(
+    *runs: Place,
+    config: Config | None = None,
+    abstain_below: float | None = None,
+    quiet: bool = True,
+    started: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Answer over HTTP, and show a page, for the models of some runs until it is interrupted.
+
+    `config.serve` says where to listen and what to take in at most; `started` is told the address.
+    """
+    from candid.pipeline.serving import load_served
+    from candid.serving.serve import needs_server, read_key
+    from candid.serving.serve import serve as answer
+
+    about = (config or Config()).serve
+    needs_server()
+    read_key(about)  # before models are loaded: what cannot go well is said at once
+    models = load_served([Path(run) for run in runs], about, abstain_below)
+    answer(models, about, quiet=quiet, started=started)
+
+
+def application(
+    *runs: Place, config: Config | None = None, abstain_below: float | None = None
+) -> FastAPI:
+    """What `serve` serves as an ASGI application, for another server or to mount in one's own.
+
+    The key that requests must carry comes from `config.serve.key_file` or `CANDID_API_KEY`, as for
+    `serve`. Where it is mounted below another application, that one must run its lifespan.
+    """
+    from candid.pipeline.serving import load_served
+    from candid.serving.serve import needs_server, read_key
+
+    about = (config or Config()).serve
+    needs_server()
+    key = read_key(about)
+    models = load_served([Path(run) for run in runs], about, abstain_below)
+    from candid.serving.app import create_app
+
+    return create_app(models, about, key=key)
