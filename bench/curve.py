@@ -49,6 +49,7 @@ from candid.pipeline.training import begun, task_of
 from candid.stats.bootstrap import person_numbers
 from candid.stats.intervals import clustered_shares
 from candid.training.loop import train_in_steps
+from candid.training.state import Task
 
 
 def some_people(

@@ -88,7 +88,7 @@ def records(run: Path, *names: str) -> Figures:
 def table(file: Path) -> Figures:
     """The cells of a Parquet table."""
     return {
-        f"{file.stem}/{name}/{i}": cell if isinstance(cell, str) else float(cell)
+        f"{file.stem}/{name}/{i}": Path(cell).name if isinstance(cell, str) else float(cell)
         for name, column in pq.read_table(file).to_pydict().items()
         for i, cell in enumerate(column)
         if isinstance(cell, str | float | int | bool)

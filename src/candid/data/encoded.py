@@ -194,8 +194,9 @@ def _load_over(image: Image.Image, ink: int) -> tuple[bytes, bool]:
 def _ends_flat(image: Image.Image) -> bool:
     """Whether the last eight pixels are equal, as where a JPEG decoder has nothing to decode."""
     width, height = image.size
-    end = image.crop((max(0, width - 8), height - 1, width, height))
-    return end.getcolors(1) is not None
+    last = image.getpixel((width - 1, height - 1))
+    columns = range(width - 2, max(0, width - 8) - 1, -1)
+    return all(image.getpixel((x, height - 1)) == last for x in columns)  # mostly ends at the first
 
 
 def _is_whole(image: Image.Image, data: bytes, opened: Callable[[bytes], Image.Image]) -> bool:
