@@ -92,8 +92,7 @@ def explore(
 ) -> tuple[Exploration, ExplorationImages]:
     """Count, compare and check; everything that a reader should know before any training.
 
-    Only usable, labelled images are counted in splits, classes and attributes. Intervals are by
-    person where people are known.
+    Splits, classes and attributes count usable, labelled images; intervals are by known people.
 
     Parameters
     ----------

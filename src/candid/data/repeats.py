@@ -116,46 +116,57 @@ def repeat_checks(dataset: Dataset, store: Store, copies: Copies) -> tuple[Findi
         "search": _search(copies.pairs),
         "aside": f" {unknown:,} images of unknown people aside." if unknown else "",
     }
-    impossible = {} if everyone else {"PEOPLE-ACROSS-SPLITS": "Nobody says who is in the pictures."}
+    impossible, links = _impossible(dataset, usable, everyone), find_links(dataset, copies)
+    return tuple(
+        not_applicable(code, check.title, impossible[code])
+        if code in impossible
+        else _look(dataset, store, code, links[code], of[code], facts)
+        for code, check in _CHECKS.items()
+    )
+
+
+def _impossible(dataset: Dataset, usable: int, people: int) -> dict[str, str]:
+    """By its code, why a check cannot be made; the last reason given is the one that counts."""
+    why: dict[str, str] = {}
+    if usable < 2:
+        why |= dict.fromkeys(_NEAR_SPLITS, "There are fewer than two usable images.")
     if len(np.unique(dataset.split)) < 2:
         across = [code for code, check in _CHECKS.items() if check.across]
-        impossible = dict.fromkeys(across, "There is only one split.") | impossible
-    if usable < 2:
-        few = "There are fewer than two usable images."
-        impossible = dict.fromkeys(_NEAR_SPLITS, few) | impossible
-    links = find_links(dataset, copies)
+        why |= dict.fromkeys(across, "There is only one split.")
+    if not people:
+        why["PEOPLE-ACROSS-SPLITS"] = "Nobody says who is in the pictures."
+    return why
 
-    def look(code: str, check: _Check) -> Finding:
-        if code in impossible:
-            return not_applicable(code, check.title, impossible[code])
-        link = links[code]
-        images = np.unique([link.first, link.second])
-        figures = {
-            "images": len(images),
-            "pairs": len(link.first),
-            "people": len(np.unique(person[images])),
-            "surplus": len(images) - len(np.unique(link.key)),
-        }
-        words = {
-            **facts,
-            **figures,
-            "of": of[code],
-            "by_split": by_split(dataset, images),
-            "same_bytes": _byte_identical(store, images),
-        }
-        return make_finding(
-            code,
-            check.title,
-            count=figures[check.counts],
-            of=of[code],
-            severity=check.severity,
-            found=check.found.format(**words),
-            absent=check.absent.format(**words),
-            examples=example_ids(dataset, link.examples()),
-            todo=check.todo,
-        )
 
-    return tuple(look(code, check) for code, check in _CHECKS.items())
+def _look(
+    dataset: Dataset, store: Store, code: str, link: Links, of: int, facts: dict[str, str]
+) -> Finding:
+    """What one check has to say of the images that go together."""
+    check, images = _CHECKS[code], np.unique([link.first, link.second])
+    figures = {
+        "images": len(images),
+        "pairs": len(link.first),
+        "people": len(np.unique(_people(dataset)[images])),
+        "surplus": len(images) - len(np.unique(link.key)),
+    }
+    words: dict[str, Any] = {
+        **facts,
+        **figures,
+        "of": of,
+        "by_split": by_split(dataset, images),
+        "same_bytes": _byte_identical(store, images),
+    }
+    return make_finding(
+        code,
+        check.title,
+        count=figures[check.counts],
+        of=of,
+        severity=check.severity,
+        found=check.found.format(**words),
+        absent=check.absent.format(**words),
+        examples=example_ids(dataset, link.examples()),
+        todo=check.todo,
+    )
 
 
 def _search(pairs: Pairs) -> str:
