@@ -770,11 +770,11 @@ def test_the_way_to_the_loop_and_to_the_audit_is_short(faces, tmp_path, monkeypa
 
         return counted
 
-    import candid.training.train as training
-
     import candid.auditing.audit as auditing
+    import candid.training.loop as training
 
-    monkeypatch.setattr(training, "train", counting("train", training.train))
+    steps = counting("train", training.train_in_steps)
+    monkeypatch.setattr(training, "train_in_steps", steps)
     monkeypatch.setattr(auditing, "audit", counting("audit", auditing.audit))
     where = ["--out", tmp_path / "run", "--cache", tmp_path / "cache", "--quiet", *BRIEF]
     assert call("run", faces, "--target", "Face", *where) == 0
