@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -566,7 +567,7 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
     from candid.data.dataset import Dataset
     from candid.models.model import save_weights
     from candid.models.networks import build
-    from candid.pipeline.inside import look_inside as stage
+    from candid.pipeline.explaining import show_inside
     from candid.pipeline.provenance import provenance_now
     from candid.predictions import Predictions, write_predictions
     from candid.records import ModelCard, read_record, write_record
@@ -599,7 +600,8 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
         Predictions("Male", CLASSES, ids[kept], split[kept], label[kept], p[kept]),
     )
     data = SimpleNamespace(dataset=dataset, store=store)
-    record = stage(run, data, config, most_training=12, quiet=True)  # type: ignore[arg-type]
+    record = show_inside(replace(run, quiet=True), data, most_training=12)  # type: ignore[arg-type]
+    assert record is not None
     rows = np.flatnonzero((split == "validation") & store.usable)
     wrong = rows[p[rows].argmax(1) != label[rows]]
     assert record.n == len(rows) == 19 and record.mistakes == len(wrong)

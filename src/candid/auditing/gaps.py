@@ -17,6 +17,7 @@ from candid.auditing.rows import Rows
 from candid.auditing.side_figures import MEANS, bootstrap_name
 from candid.records import State
 from candid.records.audit import Gap
+from candid.records.metrics import worse_when
 from candid.stats import differences, multiple_testing
 from candid.stats.bootstrap import Resample
 from candid.stats.differences import Side
@@ -29,13 +30,6 @@ Places = NDArray[np.intp]
 
 # Here a few images that happen to be alike must not look like certainty.
 _POOLED = ("confidence", "overconfidence", "roc_auc")
-
-
-def worse_when(metric: str) -> int:
-    """1 where a higher figure is worse, -1 where a lower one is, 0 where neither is."""
-    if metric.startswith(("error", "false", "standardised_error")):
-        return 1
-    return -1 if metric in ("accuracy", "weighted_f1", "roc_auc") else 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from candid.cli.options import (
 
 if TYPE_CHECKING:
     from candid.records.explanation import Explanation
-    from candid.settings import Config
 
 
 @click.command("explain")
@@ -70,7 +70,7 @@ def explain_command(
         config = with_values(config, {"explain": {"methods": list(methods)}})
     if pictures:
         path = out or Path(f"{pictures[0].stem}-explained.png")
-        _explain_pictures(folder, pictures, path, config)
+        _explain_pictures(replace(folder, settings=config), pictures, path)
         return
     if out is not None:
         raise click.UsageError("--out is for pictures: the maps of a run lie in its folder.")
@@ -78,13 +78,11 @@ def explain_command(
     show(found, _explanation_lines(found, folder.explanation))
 
 
-def _explain_pictures(
-    run: candid.Run, pictures: tuple[Path, ...], path: Path, config: Config
-) -> None:
+def _explain_pictures(run: candid.Run, pictures: tuple[Path, ...], path: Path) -> None:
     from candid.pipeline.explaining import draw_explained, explain_pictures
 
     _refuse_input(path, pictures)
-    explained = explain_pictures(run, pictures, config)
+    explained = explain_pictures(run, pictures)
     draw_explained(path, explained)
     rows = [
         {

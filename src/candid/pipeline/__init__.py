@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import (
     Data,
     Place,
@@ -28,11 +29,9 @@ from candid.pipeline.opening import (
 from candid.pipeline.steps import (
     audit_run,
     evaluate_run,
-    explain_images,
     explore_data,
     fit_unfamiliar,
     predict_splits,
-    show_inside,
     show_pictures,
     what_is_in,
     write_report,

@@ -1,36 +1,27 @@
-"""The stages that explain: a whole run, or some pictures."""
+"""What a run's network looks at, in its images or some pictures, and what it is like inside."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from candid.errors import ConfigError
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, needs_torch
-from candid.records import ModelCard, read_record, write_record
+from candid.predictions import read_predictions
+from candid.records import ModelCard, Split, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
+from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import Run, refuse_untrained
-from candid.settings import Config
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from candid.explanation.drawing import ExplainedPicture
 
 
-def explain(
-    run: Run,
-    data: Data,
-    config: Config,
-    *,
-    network: nn.Module | None = None,
-    quiet: bool = False,
-) -> Explanation:
-    """What the run's network looks at: writes explanation.json and explanation.npz.
-
-    `network` is a module of the caller's own, for `network.name = "own"`.
+def explain_images(run: Run, data: Data) -> None:
+    """Write explanation.json and explanation.npz.
 
     Raises
     ------
@@ -39,9 +30,7 @@ def explain(
     DataError
         Where the split holds no labelled images.
     """
-    needs_torch()
-    refuse_untrained(run)
-    with loaded(run, config, network) as model:
+    with loaded(run) as model:
         from candid.explanation.trained import explain_dataset
 
         record, arrays = explain_dataset(
@@ -49,23 +38,49 @@ def explain(
             model.card,
             data.dataset,
             data.store,
-            config,
+            run.settings,
             bfloat16=model.bfloat16,
-            quiet=quiet,
+            quiet=run.quiet,
         )
         write_explanation_arrays(run.explanation_arrays, arrays)
         write_record(run.explanation, record)  # the last: it says that the stage was finished
-    return record
 
 
-def explain_pictures(
-    run: Run,
-    files: Sequence[Path],
-    config: Config,
-    *,
-    methods: Sequence[str] = (),
-    network: nn.Module | None = None,
-) -> list[ExplainedPicture]:
+def show_inside(
+    run: Run, data: Data, *, split: Split = "validation", most_training: int = 10_000
+) -> Inside | None:
+    """Write inside.json and inside.npz; nothing of a network of a single layer.
+
+    Units and mistakes are those of one split; mistakes are what `predictions.parquet` calls so,
+    where it has the split. They are compared with `most_training` training images, drawn at
+    random; 0: with all.
+
+    Raises
+    ------
+    RunError
+        Where the run holds no trained network.
+    """
+    with contextlib.suppress(ConfigError), loaded(run) as model:
+        from candid.explanation.trained import look_into
+
+        record, arrays = look_into(
+            model.network,
+            model.card,
+            data.dataset,
+            data.store,
+            read_predictions(run.predictions) if run.predictions.is_file() else None,
+            split=split,
+            most_training=most_training,
+            bfloat16=model.bfloat16,
+            quiet=run.quiet,
+        )
+        write_inside_arrays(run.inside_arrays, arrays)
+        write_record(run.inside, record)  # the last: it says that the stage was finished
+        return record
+    return None
+
+
+def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     """What the run's network looks at in some pictures; writes nothing, needs no data.
 
     Raises
@@ -77,6 +92,7 @@ def explain_pictures(
     """
     from candid.explanation.drawing import read_pictures
 
+    config = run.settings
     side = read_record(run.model, ModelCard).side if run.model.is_file() else config.data.side
     pictures = read_pictures(files, side, config.data)
     needs_torch()
@@ -84,11 +100,10 @@ def explain_pictures(
     badges: dict[str, str] = {}
     if run.explanation.is_file():
         badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}
-    how = replace(config.explain, methods=tuple(methods) or config.explain.methods)
-    with loaded(run, config, network) as model:
+    with loaded(run) as model:
         from candid.explanation.trained import explained_pictures
 
-        return explained_pictures(model.network, model.card, pictures, how, badges)
+        return explained_pictures(model.network, model.card, pictures, config.explain, badges)
 
 
 def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid.pipeline.auditing import audit_predictions, read_any
+from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.pipeline.steps import (
     audit_run,
     evaluate_run,
-    explain_images,
     predict_splits,
-    show_inside,
     write_report,
 )
 from candid.predictions import Predictions
@@ -141,10 +140,10 @@ def audit(
         read_any(path, named)  # says why columns cannot be named for a run
     loaded = _predicted(run, data, cache, always=tone)
     with run.doing("audit"):
-        found_gaps = audit_run(run, loaded if tone else None, **how)
+        found = audit_run(run, loaded if tone else None, **how)
     if not tone or before is not None:
         run.forget("audit")  # the main job's is with skin tone, and of this model alone
-    return found_gaps
+    return found
 
 
 def _settings_last(y_prob: Any, config: Config | None) -> tuple[Any, Config | None]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from candid.pipeline.opening import needs_torch
 from candid.records import ModelCard, read_record
 from candid.runs import Run
-from candid.settings import Config
 
 if TYPE_CHECKING:
     import torch
@@ -28,10 +27,8 @@ class Loaded:
 
 
 @contextmanager
-def loaded(run: Run, config: Config, network: nn.Module | None = None) -> Iterator[Loaded]:
+def loaded(run: Run) -> Iterator[Loaded]:
     """The run's trained network, with the threads and memory that its settings ask for.
-
-    `network` is a module of the caller's own, for `network.name = "own"`.
 
     Raises
     ------
@@ -42,8 +39,9 @@ def loaded(run: Run, config: Config, network: nn.Module | None = None) -> Iterat
     from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
     from candid.models.model import load_network
 
-    with threads(config.train.threads), memory_kept():
+    config = run.settings.train
+    with threads(config.threads), memory_kept():
         card = read_record(run.model, ModelCard)
-        device = pick_device(config.train.device)
-        filled = load_network(run.weights, card, device, network)
-        yield Loaded(filled, card, device, uses_bfloat16(config.train.precision, device))
+        device = pick_device(config.device)
+        filled = load_network(run.weights, card, device, run.network)
+        yield Loaded(filled, card, device, uses_bfloat16(config.precision, device))

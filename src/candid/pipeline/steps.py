@@ -5,16 +5,12 @@ This is where the wings meet: only here do data, training, evaluation and report
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from candid import runs
-from candid.errors import ConfigError
 from candid.pipeline.auditing import compared, with_tone, write_comparison
-from candid.pipeline.explaining import explain
-from candid.pipeline.inside import look_inside
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, needs_torch
 from candid.pipeline.training import augmented_png, task_of
@@ -99,7 +95,7 @@ def predict_splits(run: Run, data: Data) -> None:
     from candid.models.forward import Images, logits
     from candid.stats.calibration import apply_temperature, fit_temperature
 
-    with loaded(run, run.settings, run.network) as model:
+    with loaded(run) as model:
         card, dataset, store = model.card, data.dataset, data.store
         rows = np.concatenate(
             [dataset.rows(split, store.usable) for split in ("validation", "test")]
@@ -198,17 +194,6 @@ def show_pictures(run: Run, data: Data) -> None:
     if config.network.name != "features" and ("picture", "augmented") not in pictures:
         pictures["picture", "augmented"] = augmented_png(task_of(data, config), config, rows=4)
     runs.write_pictures(run, pictures)
-
-
-def explain_images(run: Run, data: Data) -> None:
-    """Write explanation.json and explanation.npz."""
-    explain(run, data, run.settings, network=run.network, quiet=run.quiet)
-
-
-def show_inside(run: Run, data: Data) -> None:
-    """Write inside.json and inside.npz, unless the network is of a single layer."""
-    with contextlib.suppress(ConfigError):  # a network of a single layer has no inside
-        look_inside(run, data, run.settings, network=run.network, quiet=run.quiet)
 
 
 def fit_unfamiliar(run: Run, data: Data) -> Typical:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from candid.auditing.text import absent_splits, no_label, split_instead
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions.folder import Folder, Piece
 from candid.predictions.opening import open_folder
@@ -109,14 +110,14 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
     if silent:
         notes.append(f"{silent:,} of {folder.n:,} rows have no prediction and were left out.")
     if unlabelled:
-        notes.append(f"{unlabelled:,} of {folder.n:,} images have no label and do not count.")
+        notes.append(no_label(unlabelled, folder.n))
     asked = {s: t for s, t in tallies.items() if s in config.splits}
     absent = [s for s in config.splits if s not in tallies]
     if absent:
-        notes.append(f"No labelled images with predictions in: {', '.join(absent)}.")
+        notes.append(absent_splits(absent))
     if not asked:
         instead = [s for s in SPLITS if s in tallies][-1]
-        notes.append(f"So {instead} was audited instead.")
+        notes.append(split_instead(instead))
         asked = {instead: tallies[instead]}
     return asked, notes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from os import fspath
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
 from candid.runs import Run, refuse_untrained
-from candid.settings import Config
+from candid.settings import Config, ServeConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from candid.inference.parts import Manifest
     from candid.models.model import Whole
     from candid.pipeline.exporting import Exported
+    from candid.serving.served import Served
 
 
 def predict(
@@ -223,14 +224,10 @@ def serve(
 
     `config.serve` says where to listen and what to take in at most; `started` is told the address.
     """
-    from candid.pipeline.serving import load_served
-    from candid.serving.serve import needs_server, read_key
     from candid.serving.serve import serve as answer
 
     about = (config or Config()).serve
-    needs_server()
-    read_key(about)  # before models are loaded: what cannot go well is said at once
-    models = load_served([Path(run) for run in runs], about, abstain_below)
+    _, models = _served(runs, about, abstain_below)
     answer(models, about, quiet=quiet, started=started)
 
 
@@ -242,13 +239,20 @@ def application(
     The key that requests must carry comes from `config.serve.key_file` or `CANDID_API_KEY`, as for
     `serve`. Where it is mounted below another application, that one must run its lifespan.
     """
-    from candid.pipeline.serving import load_served
-    from candid.serving.serve import needs_server, read_key
-
     about = (config or Config()).serve
-    needs_server()
-    key = read_key(about)
-    models = load_served([Path(run) for run in runs], about, abstain_below)
+    key, models = _served(runs, about, abstain_below)
     from candid.serving.app import create_app
 
     return create_app(models, about, key=key)
+
+
+def _served(
+    runs: Sequence[Place], config: ServeConfig, abstain_below: float | None
+) -> tuple[str, list[Served]]:
+    """The key and the models; what cannot go well is said before models are loaded."""
+    from candid.pipeline.serving import load_served
+    from candid.serving.serve import needs_server, read_key
+
+    needs_server()
+    key = read_key(config)
+    return key, load_served([Path(run) for run in runs], config, abstain_below)
