@@ -63,14 +63,16 @@ class Step:
 
 
 _DEVICE = ("train.device", "train.precision")
-_MADE = ("data", "history", "model", "evaluation", "audit", "pictures")
+_FRAMED = ("framing", "framing_weights")
+_MADE = ("framing", "data", "history", "model", "evaluation", "audit", "pictures")
 _EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
 
 # In their order: each may change what those below it read.
 STEPS = {
     "explore": Step(("data", "evaluate"), (), ("data", "findings", "pictures")),
     "train": Step(("data", "network", "augment", "train"), (), ("weights", "model"), resumes=True),
-    "predict": Step(("data", *_DEVICE), ("weights",), ("predictions", "model")),
+    "frame": Step(("data", "framing", "train"), (), ("framing", "framing_weights")),
+    "predict": Step(("data", *_DEVICE), ("weights", *_FRAMED), ("predictions", "model")),
     "evaluate": Step(("evaluate",), ("predictions", "history"), ("evaluation",)),
     "audit": Step(("audit",), ("predictions",), ("audit",)),
     "pictures": Step(
@@ -84,7 +86,7 @@ STEPS = {
     "inside": Step(
         ("data", *_DEVICE), ("weights", "model", "predictions"), ("inside", "inside_arrays")
     ),
-    "typical": Step(("data", "predict", "train.seed"), (), ("typical",)),
+    "typical": Step(("data", "predict", "train.seed"), _FRAMED, ("typical",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
         ("provenance", *_MADE, *_EXPLAINED),
@@ -132,6 +134,9 @@ class Run:
     checkpoint = _File("checkpoint/state.safetensors")  # to go on from; last and best weights
     weights = _File("model.safetensors")
     model = _File("model.json")  # what the weights belong to, and how to feed it
+    framing = _File("framing.json")  # how well pictures are brought to the training pictures' frame
+    framing_weights = _File("framing.safetensors")  # what does so
+    framing_checkpoint = _File("checkpoint/framing.safetensors")  # its training, to go on from
     predictions = _File("predictions.parquet")  # for validation and test
     evaluation = _File("evaluation.json")  # how well it does
     explanation = _File("explanation.json")  # what it looks at

@@ -65,7 +65,13 @@ _SHARED = Budget(1 << 28)  # of this process
 
 
 def decode(
-    data: bytes, *, side: int, fit: str = "stretch", max_pixels: int, budget: Budget = _SHARED
+    data: bytes,
+    *,
+    side: int,
+    fit: str = "stretch",
+    max_pixels: int,
+    budget: Budget = _SHARED,
+    detail: int = 1,
 ) -> Decoded:
     """Decode a picture and make it a square of RGB pixels.
 
@@ -87,6 +93,10 @@ def decode(
         A picture whose header claims more is refused before anything is decoded.
     budget
         Of the memory that decoding takes; by default one that the whole process shares.
+    detail
+        The square has so many times `side` pixels per side, and the mean of each block of `detail`
+        × `detail` of them is the pixel that it would have at `side`, but for what cannot be
+        brighter than white or darker than black.
 
     Raises
     ------
@@ -102,7 +112,9 @@ def decode(
         return 2 * fitted[0], 2 * fitted[1]
 
     with _guarded(data):
-        return _opened(data, max_pixels, budget, drafted, lambda image: _square(image, side, fit))
+        return _opened(
+            data, max_pixels, budget, drafted, lambda image: _detailed(image, side, fit, detail)
+        )
 
 
 def decode_whole(data: bytes, *, longest: int, max_pixels: int) -> Decoded:
@@ -235,6 +247,28 @@ def _fitted(width: int, height: int, side: int, fit: str) -> tuple[int, int]:
         return side, side
     scale = side / (min if fit == "crop" else max)(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _detailed(image: Image.Image, side: int, fit: str, detail: int) -> Image.Image:
+    """The square of `side` pixels with as much more detail as the picture has."""
+    small = _square(image, side, fit)
+    if detail == 1:
+        return small
+    coarse = np.asarray(small, np.int32)
+    if min(image.size) <= side:
+        large = coarse.repeat(detail, 0).repeat(detail, 1)
+    else:
+        fine = np.asarray(_square(image, detail * side, fit), np.int32)
+        blocks = fine.reshape(side, detail, side, detail, 3).swapaxes(1, 2)
+        blocks = blocks.reshape(side, side, detail**2, 3)
+        lack = detail**2 * coarse - blocks.sum(2)
+        # What no pixel can be given alone goes to the first of the block, one level each.
+        each, rest = np.divmod(lack, detail**2)
+        blocks = blocks + each[:, :, None]
+        blocks += np.arange(detail**2)[:, None] < rest[:, :, None]
+        large = blocks.reshape(side, side, detail, detail, 3).swapaxes(1, 2)
+        large = large.reshape(detail * side, detail * side, 3)
+    return Image.fromarray(np.clip(large, 0, 255).astype(np.uint8))
 
 
 def _square(image: Image.Image, side: int, fit: str) -> Image.Image:

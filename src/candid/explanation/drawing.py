@@ -87,9 +87,9 @@ def draw_explained(
 
 
 def read_pictures(
-    files: Sequence[Path], side: int, config: DataConfig
+    files: Sequence[Path], side: int, config: DataConfig, *, detail: int = 1
 ) -> list[tuple[str, NDArray[np.uint8]]]:
-    """The name of each file, and its pixels (side, side, 3) as a network wants them.
+    """The name of each file, and its pixels (detail · side, detail · side, 3) for a network.
 
     An ImageError where a file is no picture.
     """
@@ -97,7 +97,9 @@ def read_pictures(
     for file in files:
         try:
             encoded = read_bytes(file)
-            decoded = decode(encoded, side=side, fit=config.fit, max_pixels=config.max_pixels)
+            decoded = decode(
+                encoded, side=side, fit=config.fit, max_pixels=config.max_pixels, detail=detail
+            )
         except OSError as error:
             raise ImageError(
                 f"Cannot read {file}: {error.strerror or error}.",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from candid.errors import DataError, DependencyError, RunError
 from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention
+from candid.records.framing import DETAIL, FramingCard
 from candid.runs import Run, open_run, refuse_untrained
 from candid.storage.files import read_bytes
 
@@ -36,6 +37,38 @@ class Runs(Protocol):
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of pixels (n, side, side, 3)."""
         ...
+
+
+class Frames(Protocol):
+    """What brings pictures to the training pictures' frame. Safe to call from several threads."""
+
+    @property
+    def rest_limit(self) -> float:
+        """What is left at most of nearly all warped pictures after the last look but one."""
+        ...
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """As `candid.models.framing.Framing.forward`, on arrays."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Framed:
+    """Pictures in the frame of the training pictures.
+
+    Attributes
+    ----------
+    pixels
+        (n, side, side, 3) uint8: what the model sees.
+    frames
+        (n, 3, 3), from the frame's square to the picture's; the identity where nothing was done.
+    settled
+        (n,) whether the last look found hardly more to do.
+    """
+
+    pixels: NDArray[np.uint8]
+    frames: NDArray[np.float32]
+    settled: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +93,7 @@ class Classifier:
     max_pixels: int  # an image that claims more is not decoded
     rule: Rule | None  # when it abstains; None: it always answers
     _engine: Runs
+    framer: Frames | None = None  # frames pictures before the model looks; None: as they come
     made_from: str = ""  # a digest of its weights and of all else that decides its probabilities
 
     @property
@@ -76,6 +110,23 @@ class Classifier:
     def side(self) -> int:
         """Pixels per side of the square that the model sees."""
         return self.card.side
+
+    @property
+    def detail(self) -> int:
+        """How many times `side` a picture should have per side, for `framed`."""
+        return 1 if self.framer is None else DETAIL
+
+    def framed(self, pixels: NDArray[np.uint8]) -> Framed:
+        """Pictures (n, detail · side, detail · side, 3) as the model sees them."""
+        if self.framer is None or not len(pixels):
+            same = np.broadcast_to(np.eye(3, dtype=np.float32), (len(pixels), 3, 3))
+            return Framed(pixels, same, np.ones(len(pixels), np.bool_))
+        parts = [
+            self.framer(np.ascontiguousarray(pixels[start : start + BATCH]))
+            for start in range(0, len(pixels), BATCH)
+        ]
+        seen, frames, rest = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Framed(seen, frames, rest <= self.framer.rest_limit)
 
     @property
     def engine(self) -> str:
@@ -148,6 +199,7 @@ def open_classifier(
         Where the engine is not installed.
     """
     from candid.models.onnx_file import made_from
+    from candid.models.onnx_framing import weights_digest
 
     config = open_run(run.path).settings
     refuse_untrained(run)
@@ -158,8 +210,13 @@ def open_classifier(
         max_pixels=config.data.max_pixels,
         rule=_rule(run, abstain_below, config.predict.target_error),
         _engine=_open_engine(run, card, engine, threads),
+        framer=_open_framer(run, engine, threads),
         made_from=made_from(run, card) if run.weights.is_file() else "an exported model alone",
     )
+    if found.framer is not None:
+        found = replace(found, made_from=f"{found.made_from}, framed: {weights_digest(run)}")
+        side = found.detail * card.side
+        found.framed(np.zeros((1, side, side, 3), np.uint8))
     found.probabilities(np.zeros((1, card.side, card.side, 3), np.uint8))  # raises if it cannot
     return found
 
@@ -184,6 +241,19 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
     from candid.models.model import TorchEngine, load_whole
 
     return TorchEngine(load_whole(run.weights, card))
+
+
+def _open_framer(run: Run, engine: Engine, threads: int) -> Frames | None:
+    if not run.framing.is_file() or not read_record(run.framing, FramingCard).used:
+        return None
+    if engine != "torch" and _installed("onnxruntime"):
+        from candid.models.onnx_framing import framing_path, open_onnx_framer
+
+        if _installed("onnx", "onnxscript", "torch") or framing_path(run).is_file():
+            return open_onnx_framer(run, threads=threads)
+    from candid.models.framing import TorchFramer, load_framing
+
+    return TorchFramer(load_framing(run.framing_weights))
 
 
 def _installed(*modules: str) -> bool:

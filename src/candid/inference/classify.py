@@ -14,7 +14,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ from candid.cores import cores
 from candid.data.decode import decode, decode_whole
 from candid.data.encoded import Budget
 from candid.errors import DataError, ImageError, OutputError
-from candid.inference.classifier import BATCH, Classifier
+from candid.inference.classifier import BATCH, Classifier, Framed
 from candid.inference.detectors import Box
 from candid.inference.faces import Finder
 from candid.inference.jobs import Block, Job, PartsJournal, names_digest, open_journal
 from candid.inference.rows import Counter, Format, Outcome, Row, RowColumns, open_writer
 from candid.inference.sources import Item
-from candid.inference.unfamiliar import Typical
+from candid.inference.unfamiliar import UNLIKE, Typical
 from candid.storage.files import atomic
 
 _BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
@@ -111,13 +111,13 @@ class Labeller:
         if self.finder is not None:
             return self._faces(self.finder, encoded, most)
         budget: dict[str, Any] = {} if self.budget is None else {"budget": self.budget}
-        image = decode(encoded, side=c.side, fit=c.fit, max_pixels=most, **budget)
+        image = decode(encoded, side=c.side, fit=c.fit, detail=c.detail, max_pixels=most, **budget)
         return [Crop(image.pixels, image.width, image.height)]
 
     def _faces(self, finder: Finder, encoded: bytes, most: int) -> list[Crop]:
         image = decode_whole(encoded, longest=finder.longest, max_pixels=most)
         scale = image.width / image.pixels.shape[1]
-        side, fit = self.classifier.side, self.classifier.fit
+        side, fit = self.classifier.side * self.classifier.detail, self.classifier.fit
         found = [
             Crop(finder.crop(image.pixels, face, side=side, fit=fit), image.width, image.height,
                  number, face.box.scaled(scale))
@@ -130,9 +130,10 @@ class Labeller:
         if not crops:
             return []
         c = self.classifier
-        pixels: NDArray[np.uint8] = np.stack([crop.pixels for crop in crops])  # type: ignore[misc]
-        probability = c.probabilities(pixels)
-        unlike, unsure = self._unlike(pixels, crops), [""] * len(crops)
+        framed = c.framed(np.stack([crop.pixels for crop in crops]))  # type: ignore[misc]
+        probability = c.probabilities(framed.pixels)
+        unlike, unsure = self._unlike(framed, crops), [""] * len(crops)
+        crops = [replace(crop, pixels=p) for crop, p in zip(crops, framed.pixels, strict=True)]
         if c.rule is not None:
             why = f"the highest probability is below {c.rule.threshold:.4g}"
             unsure = [why if below else "" for below in c.rule.abstains(probability)]
@@ -143,14 +144,20 @@ class Labeller:
             for crop, b, p, odd, doubt in zip(crops, best, named, unlike, unsure, strict=True)
         ]
 
-    def _unlike(self, pixels: NDArray[np.uint8], crops: Sequence[Crop]) -> list[str]:
+    def _unlike(self, framed: Framed, crops: Sequence[Crop]) -> list[str]:
         if self.typical is None:
             return [""] * len(crops)
         boxes = [crop.box or crop for crop in crops]
         shapes = np.array([(box.width, box.height) for box in boxes], np.float64)
         if self.finder is not None:  # what was cut out is larger than the box
             shapes = shapes / self.finder.frame.box[2]
-        return self.typical.unlike(pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None)
+        found = self.typical.unlike(
+            framed.pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None
+        )
+        return [
+            why or ("" if settled else f"{UNLIKE}: no frame found in which it looks like it")
+            for why, settled in zip(found, framed.settled.tolist(), strict=True)
+        ]
 
     def rows(self, images: Iterable[_Read]) -> list[Row]:
         """The rows of some images, in order; without bytes, an item is read here."""

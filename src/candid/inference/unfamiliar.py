@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,8 @@ _SMALLEST_GRADIENT = 1e-3  # of 255; keeps a direction defined
 _FLAT = 2.0  # gradients below this count as none
 _RIDGE = 1e-3  # of the mean variance
 _MARGIN = 1.1  # shapes may leave the training pictures' by this factor
+
+_Way = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +134,8 @@ def fit_typical(
     false_alarms: float = 0.01,
     most: int = 8000,
     seed: int = 0,
+    framed: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+    stretch: float = 1.0,
 ) -> Typical:
     """Learn what training images look like, and set the limit on validation images.
 
@@ -147,14 +152,26 @@ def fit_typical(
         split are used at most.
     seed
         Of the drawing and of the ways in which images are moved.
+    framed
+        What brings images to the training images' frame before they are looked at; images that are
+        merely zoomed or shifted are then none that should be told.
+    stretch
+        By so much more may the shapes of images differ from the training images'.
     """
+    ways = _WAYS if framed is None else _UNFRAMED
+
+    def displaced(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        moved = displace(block, rng, ways)
+        return moved if framed is None else framed(moved)
+
     rng = np.random.default_rng(seed)
     train, validation = _some(train, most, rng), _some(validation, most, rng)
     inside = np.concatenate([features(b) for b in _blocks(pixels, train)])
-    outside = np.concatenate([features(displace(b, rng)) for b in _blocks(pixels, train)])
+    outside = np.concatenate([features(displaced(b)) for b in _blocks(pixels, train)])
     weight = _discriminant(inside, outside)
-    near = [features(b) @ weight for b in _blocks(pixels, validation)]
-    far = [features(displace(b, rng)) @ weight for b in _blocks(pixels, validation)]
+    blocks = _blocks(pixels, validation)
+    near = [features(b if framed is None else framed(b)) @ weight for b in blocks]
+    far = [features(displaced(b)) @ weight for b in _blocks(pixels, validation)]
     limit = _limit(np.concatenate(near) if near else np.zeros(0), false_alarms)
     caught = sum(int(np.count_nonzero(f.astype(np.float64) > limit)) for f in far)
     faint = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
@@ -167,8 +184,8 @@ def fit_typical(
         checked=len(validation),
         caught=caught,
         displaced=len(validation),
-        narrowest=float(np.exp(np.quantile(shape, false_alarms / 2)) / _MARGIN),
-        widest=float(np.exp(np.quantile(shape, 1 - false_alarms / 2)) * _MARGIN),
+        narrowest=float(np.exp(np.quantile(shape, false_alarms / 2)) / (_MARGIN * stretch)),
+        widest=float(np.exp(np.quantile(shape, 1 - false_alarms / 2)) * _MARGIN * stretch),
         smallest=int(np.quantile(shortest, false_alarms) / 2),
         faintest=float(np.quantile(faint, false_alarms) / 2),
     )
@@ -256,9 +273,12 @@ def _averaging(length: int, parts: int) -> NDArray[np.float64]:
 # --- pictures that are not like them -------------------------------------------------------------
 
 
-def displace(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Each image (n, side, side, 3) as it must not be, in one of seven ways, drawn at random."""
-    return np.stack([_WAYS[rng.integers(len(_WAYS))](image, rng) for image in pixels])
+def displace(
+    pixels: NDArray[np.uint8], rng: np.random.Generator, ways: tuple[_Way, ...] | None = None
+) -> NDArray[np.uint8]:
+    """Each image (n, side, side, 3) as it must not be, in one of some ways, drawn at random."""
+    ways = _WAYS if ways is None else ways
+    return np.stack([ways[rng.integers(len(ways))](image, rng) for image in pixels])
 
 
 def _turned(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -309,6 +329,7 @@ def _spoilt(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
 
 
 _WAYS = (_turned, _zoomed, _shifted, _all_at_once, _cut_up, _flipped_or_blurred, _spoilt)
+_UNFRAMED = (_turned, _cut_up, _flipped_or_blurred, _spoilt)  # what no frame undoes
 
 
 def _moved(

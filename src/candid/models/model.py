@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from candid.models.networks import build
 from candid.records import ModelCard
 from candid.settings import Config, ensemble_size
 from candid.storage.files import atomic, regular
+
+if TYPE_CHECKING:
+    from candid.models.framing import Framing
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
@@ -123,9 +127,10 @@ def _compare(described: dict[str, tuple[int, ...]], there: dict[str, tuple[int, 
 class Whole(nn.Module):
     """A network with all that stands around it, as `candid.load_model` gives it and as exported.
 
-    Normalisation, the average with the mirrored picture where the model was made so, the
-    temperature and the softmax are inside. RGB pixels go in, as uint8 (n, side, side, 3) or as
-    floating point from 0 to 1 (n, 3, side, side); calibrated probabilities (n, classes) come out.
+    Framing where the run has it, normalisation, the average with the mirrored picture where the
+    model was made so, the temperature and the softmax are inside. RGB pixels go in, as uint8 (n,
+    side, side, 3) or as floating point from 0 to 1 (n, 3, side, side); calibrated probabilities
+    (n, classes) come out.
 
     Attributes
     ----------
@@ -133,14 +138,18 @@ class Whole(nn.Module):
         The label's values, in the order of the probabilities.
     side
         Pixels per side of the square that it sees.
+    input_side
+        Pixels per side that a picture best comes with; twice `side` where it is framed first. Then
+        `side` is possible, too.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: nn.Module, card: ModelCard) -> None:
+    def __init__(self, network: nn.Module, card: ModelCard, framing: Framing | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.framing = network, framing
+        self.input_side = card.side if framing is None else framing.input_side
         self.classes, self.side = card.classes, card.side
         self.mirrored = card.mirrored
         self.temperature = card.temperature
@@ -157,20 +166,22 @@ class Whole(nn.Module):
             For pixels of another shape or type.
         """
         if pixels.dtype == torch.uint8:
-            self._check(pixels, (self.side, self.side, 3))
+            self._check(pixels, {(side, side, 3) for side in (self.side, self.input_side)})
             planes = pixels.permute(0, 3, 1, 2)
         else:
-            self._check(pixels, (3, self.side, self.side))
+            self._check(pixels, {(3, side, side) for side in (self.side, self.input_side)})
             planes = 255 * pixels
+        if self.framing is not None:
+            planes = self.framing.frame(planes.to(torch.float32))[0].round()
         images = planes.to(torch.float32) * self.scale - self.shift
         logits: Tensor = self.network(images)
         if self.mirrored:
             logits = (logits + self.network(images.flip(3))) / 2
         return torch.softmax(logits / self.temperature, dim=1)
 
-    def _check(self, pixels: Tensor, shape: tuple[int, int, int]) -> None:
-        what = ""
-        if pixels.dim() != 4 or pixels.shape[1:] != shape:
+    def _check(self, pixels: Tensor, shapes: set[tuple[int, int, int]]) -> None:
+        what, side = "", self.input_side
+        if pixels.dim() != 4 or tuple(pixels.shape[1:]) not in shapes:
             what = f"have the shape {tuple(pixels.shape)} and the type {pixels.dtype}"
         elif pixels.dtype != torch.uint8 and not (abs(pixels - 0.5) <= 1).all():
             # A resampled picture overshoots a little; a normalised one, or one to 255, far.
@@ -178,23 +189,30 @@ class Whole(nn.Module):
         if what:
             raise DataError(
                 f"The pixels {what}.",
-                expected=f"uint8 (n, {self.side}, {self.side}, 3), or floating point from 0 to 1 "
-                f"(n, 3, {self.side}, {self.side}), in the order RGB",
+                expected=f"uint8 (n, {side}, {side}, 3), or floating point from 0 to 1 "
+                f"(n, 3, {side}, {side}), in the order RGB",
                 todo="resize the picture, and do not normalise it: the model does",
             )
 
 
-def load_whole(weights: Path, card: ModelCard, network: nn.Module | None = None) -> Whole:
+def load_whole(
+    weights: Path,
+    card: ModelCard,
+    network: nn.Module | None = None,
+    framing: Framing | None = None,
+) -> Whole:
     """The network that `card` describes with the weights of a file, on the processor.
 
     `network` is filled where it is given: a network of the user's own cannot be built by name.
+    `framing` brings pictures to the frame of the training pictures first.
 
     Raises
     ------
     RunError
         Where the file is missing, damaged, or belongs to another network.
     """
-    return Whole(load_network(weights, card, torch.device("cpu"), network), card).eval()
+    filled = load_network(weights, card, torch.device("cpu"), network)
+    return Whole(filled, card, framing).eval()
 
 
 class TorchEngine:

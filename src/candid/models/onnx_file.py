@@ -26,10 +26,12 @@ from candid.runs import Run
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from candid.models.model import Whole
 
 INPUT, OUTPUT = "pixels", "probabilities"
-_MADE_FROM = "candid.made_from"
+MADE_FROM = "candid.made_from"
 _ABOUT = "candid.model"
 
 # What decides a card's probabilities; steps and layers are for readers.
@@ -68,23 +70,35 @@ def to_onnx(whole: Whole, card: ModelCard, made: str) -> bytes:
     DependencyError
         Where a library for it is not installed.
     """
+    about = {"target": card.target, "classes": list(card.classes), "side": card.side}
+    what = f"The network {card.network!r}"
+    marks = {MADE_FROM: made, _ABOUT: json.dumps(about)}
+    return exported(whole, card.side, (OUTPUT,), marks, what)
+
+
+def exported(
+    module: nn.Module, side: int, outputs: tuple[str, ...], about: dict[str, str], what: str
+) -> bytes:
+    """A module that takes pixels (n, side, side, 3) as an ONNX file with a dynamic batch.
+
+    `about` is what the file says of itself, `what` names the module where it cannot be exported.
+    """
     import torch
 
     needs_onnx("onnx", "onnxscript")
     with hushed():
         program = torch.onnx.export(
-            _traced(whole, card),
+            _traced(module, side, what),
             dynamo=True,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=list(outputs),
             external_data=False,
             verbose=False,
         )
     if program is None:
         raise RuntimeError("the exporter gave nothing")
     model = program.model_proto
-    about = {"target": card.target, "classes": list(card.classes), "side": card.side}
-    mark(model, {_MADE_FROM: made, _ABOUT: json.dumps(about)})
+    mark(model, about)
     model.producer_name, model.producer_version = "candid", ""
     for node in model.graph.node:  # where each node stood in the source, with paths of this machine
         del node.metadata_props[:]
@@ -93,23 +107,23 @@ def to_onnx(whole: Whole, card: ModelCard, made: str) -> bytes:
     return data
 
 
-def _traced(whole: Whole, card: ModelCard) -> Any:
+def _traced(module: nn.Module, side: int, what: str) -> Any:
     """The module's operations for any number of pictures, as torch's `ExportedProgram`."""
     import torch
 
     # Two, because an axis of length one is taken for one that never changes.
-    example = torch.zeros(2, card.side, card.side, 3, dtype=torch.uint8)
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     reason: Exception | None = None
     # Reading the code keeps `len(x)` a variable, where running it would make it a number; but not
     # all code can be read.
     for strict in (True, False):
         shapes = {"pixels": {0: torch.export.Dim("n")}}
         try:
-            return torch.export.export(whole, (example,), dynamic_shapes=shapes, strict=strict)
+            return torch.export.export(module, (example,), dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # torch raises what the module's code happens to
             reason = reason or error
     raise RunError(
-        f"The network {card.network!r} cannot be exported: {' '.join(str(reason).split())[:300]}",
+        f"{what} cannot be exported: {' '.join(str(reason).split())[:300]}",
         expected="a module that torch.export can follow, for any number of pictures",
         todo="use --engine torch",
     ) from reason
@@ -148,14 +162,14 @@ def write_onnx(path: Path, data: bytes) -> None:
 # --- running -------------------------------------------------------------------------------------
 
 
-class OnnxEngine:
-    """Runs an exported model, a file or bytes, in ONNX Runtime; several threads may ask at once.
+class OnnxModel:
+    """An exported model, a file or bytes, in ONNX Runtime; several threads may ask at once.
 
     `threads` are those inside one call; 0: one per core. A RunError is raised where it is not a
-    model that takes uint8 pixels and gives probabilities.
+    model that takes uint8 pixels and gives the `outputs` of its class.
     """
 
-    name = "onnx"
+    outputs: tuple[str, ...]
 
     def __init__(self, model: Path | bytes, *, threads: int = 0) -> None:
         needs_onnx("onnxruntime")
@@ -176,17 +190,28 @@ class OnnxEngine:
             raise _damaged(model, f"{type(error).__name__}: {error}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         found = [(i.name, i.type) for i in inputs], [o.name for o in outputs]
-        if found != ([(INPUT, "tensor(uint8)")], [OUTPUT]):
+        if found != ([(INPUT, "tensor(uint8)")], list(self.outputs)):
             raise _damaged(model, f"inputs and outputs are {found}")
         about: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.made_from = about.get(_MADE_FROM)
+        self.made_from, self.about = about.get(MADE_FROM), about
+
+    def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """All outputs for some pixels."""
+        try:
+            return tuple(self._session.run(list(self.outputs), {INPUT: pixels}))
+        except Exception as error:  # a class of its own per kind, as above
+            raise _damaged(b"", f"{type(error).__name__}: {error}") from error
+
+
+class OnnxEngine(OnnxModel):
+    """An exported model that gives probabilities."""
+
+    name = "onnx"
+    outputs = (OUTPUT,)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of pixels (n, side, side, 3)."""
-        try:
-            out: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: pixels})[0]
-        except Exception as error:  # a class of its own per kind, as above
-            raise _damaged(b"", f"{type(error).__name__}: {error}") from error
+        out: NDArray[np.float32] = self.run(pixels)[0]
         return out
 
 
@@ -194,7 +219,7 @@ def _damaged(model: Path | bytes, reason: str) -> RunError:
     where = "The exported model" if isinstance(model, bytes) else str(model)
     return RunError(
         f"{where} cannot be run: {reason[:300]}",
-        expected=f"an ONNX model with the input {INPUT!r} and the output {OUTPUT!r}",
+        expected=f"an ONNX model with the input {INPUT!r} that Candid exported",
         todo="export it again with candid export, or use --engine torch",
     )
 

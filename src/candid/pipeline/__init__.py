@@ -36,7 +36,7 @@ from candid.pipeline.steps import (
     what_is_in,
     write_report,
 )
-from candid.pipeline.training import draw_augmented, train_network
+from candid.pipeline.training import draw_augmented, train_framer, train_network
 from candid.progress import stages
 from candid.records import Exploration, read_record
 from candid.runs import STEPS, Run, open_run, refuse_full
@@ -55,6 +55,7 @@ def everything(run: Run, data: Data) -> None:
         step = partial(run.step, shown=shown)
         step("explore", explore_data, data)
         step("train", train_network, data)
+        step("frame", train_framer, data)
         step("predict", predict_splits, data)
         step("evaluate", evaluate_run)
         step("audit", audit_run, data)
@@ -186,6 +187,8 @@ def train(
         run, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
         with stoppable(resuming("train", run, dataset)):
             train_network(run, data)
+            if leads():
+                run.step("frame", train_framer, data)
             if leads() and predictions:
                 run.step("predict", predict_splits, data)
             if leads() and not run.typical.is_file():

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from candid.errors import ConfigError
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, needs_torch
+from candid.pipeline.steps import framer_of
 from candid.predictions import read_predictions
 from candid.records import ModelCard, Split, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
+from candid.records.framing import DETAIL, FramingCard
 from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import Run, refuse_untrained
 
@@ -94,9 +96,12 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
 
     config = run.settings
     side = read_record(run.model, ModelCard).side if run.model.is_file() else config.data.side
-    pictures = read_pictures(files, side, config.data)
+    framed = run.framing.is_file() and read_record(run.framing, FramingCard).used
+    pictures = read_pictures(files, side, config.data, detail=DETAIL if framed else 1)
     needs_torch()
     refuse_untrained(run)
+    if (framer := framer_of(run)) is not None:
+        pictures = [(name, framer(pixels[None])[0]) for name, pixels in pictures]
     badges: dict[str, str] = {}
     if run.explanation.is_file():
         badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}

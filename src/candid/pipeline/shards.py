@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _RUN_FILES = (
     *("config.toml", "model.json", "model.safetensors", "model.onnx", "model-int8.onnx"),
     *("audit.json", "typical.npz", "frame.json"),
+    *("framing.json", "framing.safetensors", "framing.onnx"),
 )
 
 

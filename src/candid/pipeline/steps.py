@@ -5,6 +5,7 @@ This is where the wings meet: only here do data, training, evaluation and report
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,11 @@ from candid.settings import Config
 from candid.storage.files import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from candid.data.explore import ExplorationImages
     from candid.inference.unfamiliar import Typical
 
@@ -102,7 +108,7 @@ def predict_splits(run: Run, data: Data) -> None:
         )
         raw = logits(
             model.network,
-            Images(store.pixels, card.mean, card.std),
+            Images(store.pixels, card.mean, card.std, framing=model.framing),
             rows,
             device=model.device,
             bfloat16=model.bfloat16,
@@ -196,11 +202,27 @@ def show_pictures(run: Run, data: Data) -> None:
     runs.write_pictures(run, pictures)
 
 
+def framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
+    """What brings pixels to the training pictures' frame; None where the run has none."""
+    if not run.framing.is_file():  # so that torch is loaded only where there may be one
+        return None
+    from candid.models.framing import TorchFramer, framing_of
+
+    framing = framing_of(run)
+    if framing is None:
+        return None
+    framer = TorchFramer(framing)
+    return lambda pixels: framer(pixels)[0]
+
+
 def fit_unfamiliar(run: Run, data: Data) -> Typical:
     """Write typical.npz: what tells pictures like the training pictures from others."""
     from candid.inference.unfamiliar import fit_typical, write_typical
 
-    dataset, store = data.dataset, data.store
+    dataset, store, framer = data.dataset, data.store, framer_of(run)
+    how: dict[str, Any] = {}
+    if framer is not None:
+        how = {"framed": framer, "stretch": math.exp(2 * run.settings.framing.aspect)}
     typical = fit_typical(
         store.pixels,
         dataset.rows("train", store.usable),
@@ -209,6 +231,7 @@ def fit_unfamiliar(run: Run, data: Data) -> Typical:
         store.heights,
         false_alarms=run.settings.predict.false_alarms,
         seed=run.settings.train.seed,
+        **how,
     )
     write_typical(run.typical, typical)
     return typical

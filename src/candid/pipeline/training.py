@@ -66,6 +66,35 @@ def train_network(run: Run, data: Data) -> ModelCard:
         return us.told(lambda: _kept(run, state, task, data, began))
 
 
+def train_framer(run: Run, data: Data) -> None:
+    """Write framing.safetensors and framing.json; nothing where `framing.steps` is 0."""
+    run.framing.unlink(missing_ok=True)
+    config = run.settings
+    if not config.framing.steps:
+        run.framing_weights.unlink(missing_ok=True)
+        return
+    needs_torch()
+    from candid.models.device import memory_kept, pick_device, threads
+    from candid.models.framing import save_framing
+    from candid.training.framing import train_framing
+
+    with threads(config.train.threads), memory_kept():
+        task = task_of(data, config)
+        framing, card = train_framing(
+            task.images,
+            task.train,
+            task.validation,
+            config.framing,
+            config.train,
+            device=pick_device(config.train.device),
+            save_to=run.framing_checkpoint,
+            quiet=run.quiet,
+        )
+    save_framing(run.framing_weights, framing)
+    write_record(run.framing, card)
+    run.framing_checkpoint.unlink(missing_ok=True)
+
+
 def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet: bool) -> bool:
     """Fit a network that is not trained in steps; whether it is one."""
     from candid.models.features import Features

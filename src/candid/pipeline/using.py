@@ -184,9 +184,9 @@ def export(
 def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:
     """A run's model as a PyTorch module, with everything inside: pixels in, probabilities out.
 
-    It normalises, averages with the mirror image where the model was made so, and divides by the
-    temperature: what it gives is what `predictions.parquet` holds. It comes in evaluation mode on
-    the CPU; `.to("cuda")` moves it.
+    It frames where the run has a framing network, normalises, averages with the mirror image where
+    the model was made so, and divides by the temperature: what it gives is what
+    `predictions.parquet` holds. It comes in evaluation mode on the CPU; `.to("cuda")` moves it.
 
     Parameters
     ----------
@@ -207,10 +207,12 @@ def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:
         Where a file is missing or damaged, or the two do not belong together.
     """
     needs_torch()
+    from candid.models.framing import framing_of
     from candid.models.model import load_whole
 
     run = Run(path_of(path))
-    return load_whole(run.weights, read_record(run.model, ModelCard), network)
+    card = read_record(run.model, ModelCard)
+    return load_whole(run.weights, card, network, framing_of(run))
 
 
 def serve(

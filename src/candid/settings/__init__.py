@@ -8,6 +8,7 @@ from candid.errors import ConfigError
 from candid.settings.bounds import setting as setting
 from candid.settings.making import AugmentConfig as AugmentConfig
 from candid.settings.making import DataConfig as DataConfig
+from candid.settings.making import FramingConfig as FramingConfig
 from candid.settings.making import TrainConfig as TrainConfig
 from candid.settings.measuring import MAP_METHODS as MAP_METHODS
 from candid.settings.measuring import MASK_FILLS as MASK_FILLS
@@ -32,6 +33,7 @@ class Config:
     network: NetworkConfig = field(default_factory=DeepConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    framing: FramingConfig = field(default_factory=FramingConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)

@@ -100,6 +100,16 @@ class AugmentConfig:
         0.05, "largest move of a corner, as a share of half the side", 0, 0.9
     )
     perspective: float = setting(0.5, "probability of a perspective change", 0, 1)
+    zoom: float = setting(
+        0.0, "largest change of scale: by a factor from e^-zoom to e^zoom, uniform in its log", 0, 2
+    )
+    aspect: float = setting(
+        0.0, "largest stretch: width by e^aspect and height by its inverse, or the other way", 0, 1
+    )
+    shift: float = setting(0.0, "largest move either way, as a share of the side", 0, 1)
+    outside: Literal["border", "reflection"] = setting(
+        "border", "what stands where a change reaches outside the image: its edge, or its mirror"
+    )
     brightness: float = setting(
         0.45, "most that is added to or taken from every channel, in standard deviations", 0, 10
     )
@@ -122,6 +132,40 @@ class AugmentConfig:
                 expected="the smallest patch no larger than the largest",
                 todo="set both",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class FramingConfig:
+    """The network that brings pictures to the frame of the training pictures."""
+
+    steps: int = setting(
+        -1,
+        "batches that it is trained on; -1: as many as train.steps, at most 800; 0: no such "
+        "network, and pictures are taken as they come",
+        -1,
+        10**7,
+    )
+    batch_size: int = setting(256, "images per batch", 2, 65_536)
+    learning_rate: float = setting(4e-3, "learning rate, the highest of the schedule", 0, 100)
+    width: int = setting(16, "channels of its first stage", 1, 256)
+    scale: float = setting(
+        0.95, "largest change of scale that it learns to undo: a factor from e^-scale to e^scale",
+        0, 2,
+    )  # fmt: skip
+    aspect: float = setting(0.35, "largest stretch that it learns to undo, as a logarithm", 0, 1)
+    shift: float = setting(
+        0.4, "largest move that it learns to undo, as a share of the smaller of picture and frame",
+        0, 1,
+    )  # fmt: skip
+    rotation_degrees: float = setting(20.0, "largest rotation that it learns to undo", 0, 180)
+    looks: int = setting(2, "how often it looks: each look undoes what the last one left", 1, 5)
+    untouched: float = setting(
+        0.99,
+        "share of the validation pictures whose frame counts as the training pictures' own: such "
+        "a picture is left as it is",
+        0.5,
+        0.9999,
+    )
 
 
 @dataclass(frozen=True, slots=True)

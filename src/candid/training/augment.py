@@ -1,13 +1,11 @@
 """Augmentation of a whole batch at once: one homography and one change of colour per image.
 
-Flip, rotation and perspective compose to one 3×3 matrix per image, so that an image is resampled
-once, whatever happens to it; brightness, contrast and saturation compose to one 3×3 matrix and an
-offset. Erased patches come last. Parameters are drawn on the CPU from a generator of the caller, so
-the same seed gives the same augmentation on every device.
+Flip, rotation, perspective and framing compose to one 3×3 matrix per image, so that an image is
+resampled once, whatever happens to it; brightness, contrast and saturation compose to one 3×3
+matrix and an offset. Erased patches come last. Parameters are drawn on the CPU from a generator of
+the caller, so the same seed gives the same augmentation on every device.
 
-Coordinates are normalised as in `torch.nn.functional.grid_sample` with `align_corners=False`: -1
-and 1 are the outer edges of the image, x to the right, y down. A homography maps a place in the
-*output* to the place in the *input* that is read there.
+Homographies and their coordinates are those of `candid.models.warping`.
 """
 
 from __future__ import annotations
@@ -18,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from candid.models.forward import Images
+from candid.models.warping import frame_matrices, warp
 from candid.settings import AugmentConfig
 
 # Aspect ratios of erased patches, from Zhong et al., "Random Erasing Data Augmentation", 2020.
@@ -37,7 +35,7 @@ def augment(
     edge; erased patches are 0.
     """
     homographies = draw_homographies(len(images), config, generator)
-    images = warp(images, homographies.to(images.device), side)
+    images = warp(images, homographies.to(images.device), side, config.outside)
     batch, _, height, width = images.shape
     if config.brightness > 0 or config.contrast > 0 or config.saturation > 0:
         images = recolour(images, *draw_colours(batch, config, generator))
@@ -48,7 +46,7 @@ def augment(
 
 
 def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """(batch, 3, 3) float32: perspective after rotation after flip, from output to input."""
+    """(batch, 3, 3) float32: framing, perspective, rotation and flip, from output to input."""
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(batch, *shape, generator=generator)
@@ -63,7 +61,13 @@ def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Genera
     angles = torch.where(happens(config.rotation), angles, 0.0)
     shifts = (2 * uniform(4, 2) - 1) * config.perspective_shift
     shifts = torch.where(happens(config.perspective)[:, None, None], shifts, 0.0)
-    return square_to_quad(_CORNERS + shifts) @ rotation(angles) @ horizontal_flip(flips)
+    matrices = square_to_quad(_CORNERS + shifts) @ rotation(angles) @ horizontal_flip(flips)
+    if not (config.zoom or config.aspect or config.shift):  # the only ones drawn on demand
+        return matrices
+    zooms, aspects = (2 * uniform(2) - 1).mul(torch.tensor([config.zoom, config.aspect])).unbind(1)
+    x, y = (2 * uniform(2) - 1).mul(2 * config.shift).unbind(1)
+    framed = torch.stack([zooms, aspects, x, y, torch.zeros(batch)], dim=1)
+    return frame_matrices(framed) @ matrices
 
 
 _CORNERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
@@ -106,26 +110,6 @@ def square_to_quad(quads: Tensor) -> Tensor:
     to_unit = torch.tensor([[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
     matrix = unit @ to_unit
     return (matrix / matrix[:, 2:, 2:]).float()
-
-
-def warp(images: Tensor, homographies: Tensor, side: int = 0) -> Tensor:
-    """Read every image once, bilinearly, at the places that its homography names.
-
-    `images` are (batch, channels, height, width) float; `homographies` (batch, 3, 3), output to
-    input, in normalised coordinates; `side` the pixels per side of the output, 0: as the input.
-    """
-    height, width = (side, side) if side else images.shape[2:]
-    device = images.device
-    ys = (torch.arange(height, device=device, dtype=torch.float32) * 2 + 1) / height - 1
-    xs = (torch.arange(width, device=device, dtype=torch.float32) * 2 + 1) / width - 1
-    places = torch.stack(
-        [xs.repeat(height), ys.repeat_interleave(width), torch.ones(height * width, device=device)]
-    )  # (3, height · width)
-    mapped = homographies @ places  # (batch, 3, height · width)
-    grid = (mapped[:, :2] / mapped[:, 2:]).reshape(-1, 2, height, width).permute(0, 2, 3, 1)
-    return F.grid_sample(
-        images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False
-    )
 
 
 def draw_colours(

@@ -85,8 +85,8 @@ def train_in_steps(
         for rows, batch in islice(batches, left):
             rate = learning_rate(state.step, config)
             loss, output = loss_of(batch, rows)
-            _descend(state, loss, rate)
-            _average(state, config.average)
+            descend(state, loss, rate)
+            average_weights(state, config.average)
             state.step += 1
             curve.add(rows, rate, loss, output)
             evaluated = due(state.step, config.steps, config.evaluations)
@@ -218,7 +218,8 @@ class Curve:
         return row
 
 
-def _descend(state: TrainingState, loss: Tensor, rate: float) -> None:
+def descend(state: TrainingState, loss: Tensor, rate: float) -> None:
+    """One step of the optimiser at a learning rate."""
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)
@@ -227,7 +228,7 @@ def _descend(state: TrainingState, loss: Tensor, rate: float) -> None:
 
 
 @torch.no_grad()
-def _average(state: TrainingState, decay: float) -> None:
+def average_weights(state: TrainingState, decay: float) -> None:
     """Move the average a little towards the weights: less so the further training is.
 
     At first the decay is (1 + step) / (10 + step), so that the fresh weights are soon forgotten.

@@ -1,0 +1,181 @@
+"""A network that frames for itself: it finds how a face lies in a picture, and undoes it.
+
+Pictures from elsewhere show more of a person or less, stretched, shifted or turned. `Framing` looks
+at a picture, estimates the frame (scale, aspect, shift, rotation) in which it would lie as the
+training pictures do, reads the picture in that frame, and looks again at what is left. It learns
+this from the training pictures alone, for who warps them knows the truth (`training.framing`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from candid.models.model import save_tensors
+from candid.models.networks import Deep, to_depth
+from candid.models.warping import frame_matrices, shrunk_warp
+from candid.records import read_record
+from candid.records.framing import DETAIL, FramingCard
+from candid.runs import Run
+from candid.storage.files import reading, regular
+
+SIDE = 48  # pixels per side at which it looks, at most
+PARAMETERS = ("scale", "aspect", "x", "y", "rotation")
+
+# About how far each parameter of a frame varies in training; its outputs are in these units.
+_UNITS = (0.5, 0.2, 0.4, 0.4, 0.15)
+
+
+class Framing(nn.Module):
+    """Brings pictures to the frame of the training pictures.
+
+    Attributes
+    ----------
+    side
+        Pixels per side of what comes out: of what the classifier sees.
+    input_side
+        Pixels per side of what should go in.
+    """
+
+    units: Tensor
+    centre: Tensor
+    precision: Tensor
+    limit: Tensor
+    rest_limit: Tensor
+
+    def __init__(self, side: int, *, width: int = 16, looks: int = 2) -> None:
+        super().__init__()
+        self.side, self.input_side, self.width, self.looks = side, DETAIL * side, width, looks
+        self.look_side = min(SIDE, side)
+        self.padding = self.look_side % 2
+        self.body = Deep(self.look_side, 1, width=width).body
+        with torch.no_grad():
+            size = self.body.eval()(torch.zeros(1, 12, *2 * [(self.look_side + 1) // 2]))[0].numel()
+        self.body.train()
+        self.head = nn.Linear(size, len(PARAMETERS))
+        self.register_buffer("units", torch.tensor(_UNITS))
+        # What frames the training pictures' own validation pictures are estimated to have; a
+        # picture whose distance from that is at most `limit` is left as it is.
+        self.register_buffer("centre", torch.zeros(len(PARAMETERS)))
+        self.register_buffer("precision", torch.eye(len(PARAMETERS)))
+        self.register_buffer("limit", torch.tensor(0.0))
+        # What is left at most after the last look but one, of nearly all warped pictures.
+        self.register_buffer("rest_limit", torch.tensor(torch.inf))
+
+    def estimate(self, seen: Tensor) -> Tensor:
+        """(n, 5) frames of normalised images (n, 3, look_side, look_side), as `frame_matrices`."""
+        found: Tensor = self.head(self.body(to_depth(seen, self.padding)).flatten(1))
+        return found * self.units
+
+    def see(self, planes: Tensor, matrices: Tensor) -> Tensor:
+        """What `estimate` is shown of planes (n, 3, h, h) from 0 to 255, in some frames."""
+        seen = shrunk_warp(planes, matrices, self.look_side, "reflection")
+        return seen * (4 / 255) - 2
+
+    def distance(self, frames: Tensor) -> Tensor:
+        """(n,) Mahalanobis distances of frames (n, 5) from the training pictures' own."""
+        off = frames - self.centre
+        return ((off @ self.precision) * off).sum(1).clamp(min=0).sqrt()
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures in the frame of the training pictures, those frames, and what was left.
+
+        Parameters
+        ----------
+        pixels
+            (n, h, h, 3) uint8, RGB; h is `side` or a multiple of it, best `input_side`.
+
+        Returns
+        -------
+        Pixels (n, side, side, 3) uint8; matrices (n, 3, 3) from the frame to the picture, the
+        identity where the picture was left as it is; distances (n,) of what the last look found.
+        """
+        framed, frames, rest = self.frame(pixels.permute(0, 3, 1, 2).to(torch.float32))
+        rounded = framed.round().clamp(0, 255).to(torch.uint8)
+        return rounded.permute(0, 2, 3, 1), frames, rest
+
+    def frame(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`forward` for planes (n, 3, h, h) from 0 to 255, without rounding."""
+        times = planes.shape[2] // self.side
+        home = F.avg_pool2d(planes, times) if times > 1 else planes
+        same = torch.eye(3, device=planes.device).expand(len(planes), 3, 3)
+        found = self.estimate(self.see(planes, same))
+        rest = self.distance(found)
+        settled = rest <= self.limit
+        frames = frame_matrices(found - self.centre)
+        for _ in range(self.looks - 1):
+            found = self.estimate(self.see(planes, frames))
+            rest = self.distance(found)
+            frames = frames @ frame_matrices(found - self.centre)
+        left = settled[:, None, None]
+        moved = shrunk_warp(planes, frames, self.side, "reflection")
+        framed = torch.where(left[..., None], home, moved)
+        return framed, torch.where(left, same, frames), torch.where(settled, 0.0, rest)
+
+
+class TorchFramer:
+    """Runs a framing network as it is; several threads may ask at once."""
+
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
+        self.rest_limit = float(framing.rest_limit)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """As `Framing.forward`, on arrays."""
+        with torch.inference_mode():
+            found = self._framing(torch.from_numpy(np.array(pixels, np.uint8)))
+        return tuple(part.numpy() for part in found)
+
+
+# --- as a file -----------------------------------------------------------------------------------
+
+
+def framing_of(run: Run) -> Framing | None:
+    """The framing network of a run; None where it has none, or none that is used.
+
+    Raises
+    ------
+    RunError
+        Where its files are damaged.
+    """
+    if not run.framing.is_file() or not read_record(run.framing, FramingCard).used:
+        return None
+    return load_framing(run.framing_weights)
+
+
+def save_framing(path: Path, framing: Framing) -> None:
+    """Write weights, limits and options, whole or not at all."""
+    about = {"side": framing.side, "width": framing.width, "looks": framing.looks}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in framing.state_dict().items()}
+    save_tensors(path, tensors, {"candid": json.dumps(about)})
+
+
+def load_framing(path: Path) -> Framing:
+    """What was written, in evaluation mode on the processor.
+
+    Raises
+    ------
+    RunError
+        Where the file is missing, damaged, or holds NaN.
+    """
+    with reading(path, expected="the framing network of this run", todo="train it again"):
+        with safe_open(regular(path), "pt") as file:
+            about = json.loads(file.metadata()["candid"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if not 1 <= about["side"] <= 4096 or not 1 <= about["looks"] <= 10:
+            raise ValueError(f"impossible options: {about}")
+        if about["width"] != tensors["body.0.weight"].shape[0]:
+            raise ValueError(f"a width of {about['width']} does not fit the weights")
+        framing = Framing(**about)
+        framing.load_state_dict(tensors)
+        if any(v.isnan().any() for v in tensors.values() if v.is_floating_point()):
+            raise ValueError("weights that are not numbers")
+    return framing.eval()

@@ -1,0 +1,87 @@
+"""A run's framing network as an ONNX file, beside that of the model; run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import OutputError, RunError
+from candid.models.onnx_file import MADE_FROM, OnnxModel, exported, needs_onnx, write_onnx
+from candid.runs import Run
+
+_LIMIT = "candid.rest_limit"
+
+
+class OnnxFramer(OnnxModel):
+    """A framing network: as `candid.models.framing.Framing.forward`, on arrays."""
+
+    outputs = ("framed", "frames", "rest")
+
+    @property
+    def rest_limit(self) -> float:
+        """What is left at most of nearly all warped pictures after the last look but one."""
+        return float(self.about.get(_LIMIT, "inf"))
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """Framed pixels, frames and rests of pixels (n, input_side, input_side, 3)."""
+        return self.run(pixels)
+
+
+def framing_path(run: Run) -> Path:
+    """Where the exported framing network of a run lies."""
+    return run.path / "framing.onnx"
+
+
+def open_onnx_framer(run: Run, *, threads: int = 0) -> OnnxFramer:
+    """The run's exported framing network; exported first where there is none of these weights.
+
+    Raises
+    ------
+    RunError
+        Where there are neither weights nor an export.
+    DependencyError
+        Where a library for it is not installed.
+    """
+    path, made = framing_path(run), weights_digest(run)
+    if path.is_file():
+        with contextlib.suppress(RunError):
+            found = OnnxFramer(path, threads=threads)
+            # Where only the export was carried to this machine, there is nothing to hold it to.
+            if made is None or found.made_from == made:
+                return found
+    data = framing_to_onnx(run)
+    with contextlib.suppress(OutputError):
+        write_onnx(path, data)
+    return OnnxFramer(data, threads=threads)
+
+
+def framing_to_onnx(run: Run) -> bytes:
+    """The run's framing network as an ONNX file.
+
+    Raises
+    ------
+    RunError
+        Where the run has no weights of it, or they are damaged.
+    DependencyError
+        Where a library for it is not installed.
+    """
+    needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
+    from candid.models.framing import load_framing
+
+    framing = load_framing(run.framing_weights)
+    about = {MADE_FROM: weights_digest(run) or "", _LIMIT: repr(float(framing.rest_limit))}
+    side, outputs = framing.input_side, OnnxFramer.outputs
+    return exported(framing, side, outputs, about, "The framing network")
+
+
+def weights_digest(run: Run) -> str | None:
+    """Of the weights; None where they are not there."""
+    if not run.framing_weights.is_file():
+        return None
+    with run.framing_weights.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

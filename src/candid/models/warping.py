@@ -1,0 +1,70 @@
+"""Planes of pixels read at other places: what augmentation draws and framing undoes.
+
+Coordinates are normalised as in `torch.nn.functional.grid_sample` with `align_corners=False`: -1
+and 1 are the outer edges of the image, x to the right, y down. A homography maps a place in the
+*output* to the place in the *input* that is read there.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# What stands outside the image: its edge repeated, or the image mirrored at its edge.
+Padding = Literal["border", "reflection"]
+
+
+def warp(
+    images: Tensor, homographies: Tensor, side: int = 0, padding: Padding = "border"
+) -> Tensor:
+    """Read every image once, bilinearly, at the places that its homography names.
+
+    `images` are (batch, channels, height, width) float; `homographies` (batch, 3, 3), output to
+    input, in normalised coordinates; `side` the pixels per side of the output, 0: as the input.
+    """
+    height, width = (side, side) if side else images.shape[2:]
+    grid = _places(homographies, height, width).to(images.dtype)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def reached(homographies: Tensor, side: int) -> Tensor:
+    """(batch, 1, side, side) bool: which places of the output are read inside the input."""
+    return (_places(homographies, side, side).abs() <= 1).all(3)[:, None]
+
+
+def _places(homographies: Tensor, height: int, width: int) -> Tensor:
+    """(batch, height, width, 2): where each pixel of the output is read."""
+    device = homographies.device
+    ys = (torch.arange(height, device=device, dtype=torch.float32) * 2 + 1) / height - 1
+    xs = (torch.arange(width, device=device, dtype=torch.float32) * 2 + 1) / width - 1
+    places = torch.stack(
+        [xs.repeat(height), ys.repeat_interleave(width), torch.ones(height * width, device=device)]
+    )  # (3, height · width)
+    mapped = homographies @ places  # (batch, 3, height · width)
+    return (mapped[:, :2] / mapped[:, 2:]).reshape(-1, 2, height, width).permute(0, 2, 3, 1)
+
+
+def shrunk_warp(images: Tensor, homographies: Tensor, side: int, padding: Padding) -> Tensor:
+    """`warp` to twice the pixels per side and the mean of each 2×2: less aliasing where it shrinks.
+
+    (batch, channels, height, width) → (batch, channels, side, side).
+    """
+    return F.avg_pool2d(warp(images, homographies, 2 * side, padding), 2)
+
+
+def frame_matrices(frames: Tensor) -> Tensor:
+    """(batch, 5) → (batch, 3, 3): each frame as a map from its own square to the image's.
+
+    A frame is log scale, log aspect, x and y of its centre, and its angle in radians: the square
+    [-1, 1]² becomes e^(scale ± aspect) times as wide and high, turned, and moved. A scale above 0
+    makes it reach beyond the image.
+    """
+    scale, aspect, x, y, angle = frames.unbind(1)
+    cos, sin = angle.cos(), angle.sin()
+    wide, high = (scale + aspect).exp(), (scale - aspect).exp()
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    rows = (cos * wide, -sin * high, x, sin * wide, cos * high, y, zero, zero, one)
+    return torch.stack(rows, dim=1).reshape(-1, 3, 3)

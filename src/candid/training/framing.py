@@ -1,0 +1,257 @@
+"""Training of the network that frames: pictures are warped, and how is what it has to say."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from candid.models.device import uses_bfloat16
+from candid.models.forward import Images
+from candid.models.framing import PARAMETERS, Framing
+from candid.models.warping import frame_matrices, reached, shrunk_warp, warp
+from candid.progress import progress
+from candid.records import Estimate
+from candid.records.framing import FramingCard
+from candid.settings import AugmentConfig, FramingConfig, TrainConfig
+from candid.stats.intervals import wilson
+from candid.training import checkpoint
+from candid.training.augment import draw_colours, recolour
+from candid.training.loop import average_weights, descend, seeded
+from candid.training.optimizers import learning_rate, optimizer_of
+from candid.training.state import TrainingState
+
+MOST_STEPS = 800  # where as many are asked for as the classifier is trained on
+_AGAIN = 0.4  # share of the images that are shown as a second look finds them
+_SMALL = 0.25  # of the full range: what a first look leaves
+_COLOURS = AugmentConfig(brightness=0.5, contrast=0.35, saturation=0.5)
+_BLURRED = 0.2  # share of the images that have half the detail
+_KNOT = 0.1  # where the loss turns from square to absolute, in units of the outputs
+_BLOCK = 250  # pictures at a time
+_MEASURED = 2000  # validation pictures that limits are set on, at most
+# Pictures must lie this much nearer to their frame than they came, or nothing is learned.
+_MUST_UNDO = 0.5
+
+
+def train_framing(
+    images: Images,
+    train: NDArray[np.intp],
+    validation: NDArray[np.intp],
+    config: FramingConfig,
+    recipe: TrainConfig,
+    *,
+    device: torch.device,
+    save_to: Path | None = None,
+    quiet: bool = True,
+) -> tuple[Framing, FramingCard]:
+    """Train on some rows, set the limits on others, and say how far warps are undone.
+
+    Everything random comes from the seed and the step, so that a training which goes on from
+    `save_to` ends as one that was never stopped. `recipe` is that of the classifier, of which
+    seed, optimiser and precision are used.
+    """
+    steps = min(recipe.steps, MOST_STEPS) if config.steps < 0 else config.steps
+    plan = replace(
+        recipe,
+        steps=steps,
+        learning_rate=config.learning_rate,
+        average=min(0.99, 1 - 2 / max(3, steps)),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        network = Framing(images.side, width=config.width, looks=config.looks)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(network).requires_grad_(False).eval()
+    state = TrainingState(network, optimizer_of(network, plan), averaged)
+    save = checkpoint.Saver(save_to, recipe.checkpoint_seconds)
+    if save_to is not None and save_to.is_file():
+        checkpoint.restore(save_to, state)
+    batches = _Batches(images, train, config, recipe.seed, device)
+    bfloat16 = uses_bfloat16(recipe.precision, device)
+    with progress("frame", steps, unit="batches", done=state.step, quiet=quiet) as bar:
+        while state.step < steps:
+            seen, frames = batches(state.step, network.look_side)
+            network.train()
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                found = network.estimate(seen.contiguous(memory_format=torch.channels_last))
+            off = (found.float() - frames) / network.units
+            loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=_KNOT)
+            descend(state, loss, learning_rate(state.step, plan))
+            average_weights(state, plan.average)
+            state.step += 1
+            bar.update()
+            if save.wants(due=False):
+                save(state)
+    framing = averaged.to("cpu")
+    return framing, _measured(framing, images, validation, config, recipe.seed, steps)
+
+
+class _Batches:
+    """Warped pictures and the frames that undo their warps, step by step."""
+
+    def __init__(
+        self,
+        images: Images,
+        rows: NDArray[np.intp],
+        config: FramingConfig,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.images, self.rows, self.config, self.seed = images, images.packed(rows), config, seed
+        self.device = device
+
+    def __call__(self, step: int, side: int) -> tuple[Tensor, Tensor]:
+        """(n, 3, side, side) as `Framing.estimate` is shown them, and (n, 5) frames."""
+        rng = np.random.default_rng([self.seed, 2, step])
+        generator = seeded(self.seed, step, self.device)
+        size = min(self.config.batch_size, len(self.rows))
+        batch = self.images.batch(rng.choice(self.rows, size, replace=False), self.device)
+        flips = torch.rand(size, generator=generator) < 0.5
+        batch = torch.where(flips[:, None, None, None].to(batch.device), batch.flip(3), batch)
+        frames = draw_frames(size, self.config, generator)
+        # The first images are shown as a second look finds them: nearly in their frame, and where
+        # the picture ends, with its mirror image, as the picture was cut and not as it once was.
+        again = round(_AGAIN * size)
+        left = _SMALL * draw_frames(again, self.config, generator)
+        first = warped(batch[:again], frames[:again], batch.shape[2], generator)
+        nearly = frame_matrices(frames[:again]) @ torch.linalg.inv(frame_matrices(left))
+        second = shrunk_warp(first, nearly.to(first.device), side, "reflection")
+        seen = torch.cat([second, warped(batch[again:], frames[again:], side, generator)])
+        frames = torch.cat([left, frames[again:]])
+        seen = recolour(seen, *draw_colours(size, _COLOURS, generator))
+        blurred = torch.rand(size, generator=generator) < _BLURRED
+        seen = torch.where(blurred[:, None, None, None].to(seen.device), _half_detail(seen), seen)
+        return _as_seen(seen, self.images), frames.to(self.device)
+
+
+def draw_frames(count: int, config: FramingConfig, generator: torch.Generator) -> Tensor:
+    """(count, 5) frames, uniform in the ranges of the settings."""
+    u = 2 * torch.rand(count, len(PARAMETERS), generator=generator) - 1
+    scale = u[:, :1] * config.scale
+    angle = u[:, 4:] * math.radians(config.rotation_degrees)
+    # A move is a share of the smaller of picture and frame; coordinates are from -1 to 1.
+    moves = u[:, 2:4] * 2 * config.shift * scale.clamp(max=0).exp()
+    return torch.cat([scale, u[:, 1:2] * config.aspect, moves, angle], dim=1)
+
+
+def warped(images: Tensor, frames: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Images (n, 3, h, h) so that the frames would undo it: (n, 3, side, side).
+
+    What lies outside them is their mirror image for half of them, their edge for a quarter, and
+    another image, itself warped, for the rest: a picture from elsewhere shows anything there.
+    """
+    inverse = torch.linalg.inv(frame_matrices(frames)).to(images.device)
+    n, wide = len(images), 2 * side
+    half, rest = n // 2, n // 2 + n // 4
+    mirrored = warp(images[:half], inverse[:half], wide, "reflection")
+    edged = warp(images[half:], inverse[half:], wide, "border")
+    others = images[torch.randperm(n, generator=generator)[: n - rest].to(images.device)]
+    far = 2 * frames[torch.randperm(n, generator=generator)[: n - rest]]
+    around = warp(others, frame_matrices(far).to(images.device), wide, "reflection")
+    inside = reached(inverse[rest:], wide)
+    pasted = torch.where(inside, edged[rest - half :], around)
+    return F.avg_pool2d(torch.cat([mirrored, edged[: rest - half], pasted]), 2)
+
+
+def _half_detail(images: Tensor) -> Tensor:
+    small = F.avg_pool2d(images, 2, ceil_mode=True)
+    return F.interpolate(small, size=images.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _as_seen(normalised: Tensor, images: Images) -> Tensor:
+    """From the classifier's normalisation to that of `Framing.see`."""
+    mean, std = (torch.tensor(v)[:, None, None].to(normalised) for v in (images.mean, images.std))
+    return (normalised * std + mean) * 4 - 2
+
+
+# --- what it has learned -------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def _measured(
+    framing: Framing,
+    images: Images,
+    validation: NDArray[np.intp],
+    config: FramingConfig,
+    seed: int,
+    steps: int,
+) -> FramingCard:
+    """Set the limits on validation pictures, as they are and warped, and say what is undone."""
+    rows = images.packed(validation)
+    rng = np.random.default_rng([seed, 3])
+    rows = np.sort(rng.choice(rows, min(_MEASURED, len(rows)), replace=False))
+    generator = torch.Generator().manual_seed(seed)
+    _set_limit(framing, torch.cat([own for own, *_ in _shown(framing, images, rows)]), config)
+    same = torch.eye(3)
+    left = torch.cat(
+        [(found == same).all(2).all(1) for _, found, _ in _shown(framing, images, rows)]
+    )
+    frames = draw_frames(len(rows), config, generator)
+    _, found, rest = map(
+        torch.cat, zip(*_shown(framing, images, rows, frames, generator), strict=True)
+    )
+    framing.rest_limit.copy_(rest.quantile(config.untouched))
+    truth = frame_matrices(frames)
+    before, after = _corner_errors(same.expand_as(truth), truth), _corner_errors(found, truth)
+    return FramingCard(
+        steps=steps,
+        side=framing.side,
+        width=framing.width,
+        looks=framing.looks,
+        parameters=sum(p.numel() for p in framing.parameters()),
+        validation=len(rows),
+        before=float(before.median()),
+        after=float(after.median()),
+        nearer=_share(after < before / 2),
+        untouched=_share(left),
+        used=bool(after.median() < _MUST_UNDO * before.median()),
+    )
+
+
+def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:
+    """From the frames (n, 5) that are found in validation pictures as they are."""
+    framing.centre.copy_(own.mean(0))
+    spread = torch.cov((own - framing.centre).T.double()) + 1e-6 * torch.eye(len(PARAMETERS))
+    framing.precision.copy_(torch.linalg.inv(spread))
+    framing.limit.copy_(framing.distance(own).quantile(config.untouched))
+
+
+def _shown(
+    framing: Framing,
+    images: Images,
+    rows: NDArray[np.intp],
+    frames: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Blocks of the first estimates, and of frames and rest, for pictures as they are or warped."""
+    for start in range(0, len(rows), _BLOCK):
+        batch = images.batch(rows[start : start + _BLOCK], torch.device("cpu"))
+        if frames is not None and generator is not None:
+            batch = warped(batch, frames[start : start + _BLOCK], framing.side, generator)
+        planes = (_as_seen(batch, images) + 2) * (255 / 4)
+        pixels = planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        same = torch.eye(3).expand(len(batch), 3, 3)
+        _, found, rest = framing(pixels)
+        yield framing.estimate(framing.see(planes, same)), found, rest
+
+
+def _share(marks: Tensor) -> Estimate:
+    hits, n = int(marks.sum()), len(marks)
+    low, high = wilson(hits, n)
+    return Estimate(hits / n, float(low), float(high), n=n, method="Wilson")
+
+
+def _corner_errors(found: Tensor, truth: Tensor) -> Tensor:
+    """(n,) mean distance of a frame's corners from where they belong, in shares of the side."""
+    corners = torch.tensor([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
+    off = (found @ corners - truth @ corners)[:, :2]
+    found_errors: Tensor = off.norm(dim=1).mean(1) / 2
+    return found_errors
