@@ -565,8 +565,8 @@ def test_a_layer_that_gives_no_tensor_is_refused() -> None:
 def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
     from candid import runs
     from candid.data.dataset import Dataset
-    from candid.models.model import save_weights
     from candid.models.networks import build
+    from candid.models.weights import save_weights
     from candid.pipeline.explaining import show_inside
     from candid.pipeline.provenance import provenance_now
     from candid.predictions import Predictions, write_predictions

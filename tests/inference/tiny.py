@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from candid.config import load_config
-from candid.models.model import save_weights
 from candid.models.networks import build
+from candid.models.weights import save_weights
 from candid.records import ModelCard, Provenance, write_record
 from candid.runs import Run, create
 

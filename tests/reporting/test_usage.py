@@ -27,9 +27,10 @@ def lines_of(text: str) -> list[str]:
 
 def exported(folder, model):
     """The model as files, and its own probabilities for a picture."""
-    from candid.models.model import TorchEngine, Whole, save_weights
+    from candid.models.model import TorchEngine, Whole
     from candid.models.networks import build
     from candid.models.onnx_file import onnx_path, to_onnx
+    from candid.models.weights import save_weights
     from candid.records import write_record
     from candid.runs import Run
 

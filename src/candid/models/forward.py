@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from candid.models.framing import Framing
 from candid.progress import track
-
-if TYPE_CHECKING:
-    from candid.models.framing import Framing
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candid.models.model import save_tensors
 from candid.models.networks import Deep, to_depth
 from candid.models.warping import frame_matrices, shrunk_warp
+from candid.models.weights import save_tensors
 from candid.records import read_record
 from candid.records.framing import DETAIL, FramingCard
 from candid.runs import Run

@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from candid.config import with_values
 from candid.errors import ConfigError, DataError, RunError
 from candid.models.device import placed
+from candid.models.framing import Framing
 from candid.models.networks import build
 from candid.records import ModelCard
 from candid.settings import Config, ensemble_size
-from candid.storage.files import atomic, regular
-
-if TYPE_CHECKING:
-    from candid.models.framing import Framing
-
-
-def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write named tensors, whole or not at all."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    save_tensors(path, plain, {"format": "pt"})
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        Where the folder cannot be written to or the disk is full.
-    """
-    with atomic(path) as part:
-        try:
-            save_file(tensors, part, about)
-        except SafetensorError as error:
-            # Its library keeps the system's number in the words alone: "(os error 28)".
-            number = re.search(r"\(os error (\d+)\)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
+from candid.storage.files import regular
 
 
 def load_network(

@@ -115,7 +115,7 @@ def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet
 
 def _kept(run: Run, state: TrainingState, task: Task, data: Data, began: float) -> ModelCard:
     """Write what came of a training that is done; model.json last, as it says so."""
-    from candid.models.model import save_weights
+    from candid.models.weights import save_weights
 
     config = run.settings
     run.forget("train")

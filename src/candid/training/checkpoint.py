@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from candid.models.model import save_tensors
+from candid.models.weights import save_tensors
 from candid.records import HistoryRow
 from candid.storage.files import reading, regular
 from candid.training.state import TrainingState

@@ -1,0 +1,113 @@
+"""How a model does on its test people cropped otherwise: a grid of scale, aspect, shift, rotation.
+
+Every test picture (some of them, drawn by lot) is warped to each cell of the grid and read at twice
+the model's pixels per side, as a picture from elsewhere is. What lies outside the picture is its
+mirror image, its edge, or another picture, by turns. Shown are accuracy per cell with its interval
+by person, the mean over cells, the worst cell, the same of the answers that are given where the
+model may abstain, and what framing costs beside the model alone.
+
+    python bench/framing.py RUN [--data DATA] [--images 200] [--unframed]
+
+`--unframed` leaves the framing network out: pictures are taken as they come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import candid
+from candid.models.warping import frame_matrices, reached, warp
+from candid.pipeline.labelling import labeller
+from candid.pipeline.opening import reload
+from candid.records.framing import DETAIL
+from candid.stats.intervals import clustered_shares
+
+SCALES, ASPECTS, ANGLES = (-0.5, 0.0, 0.5), (-0.25, 0.0, 0.25), (-15.0, 0.0, 15.0)
+SHIFTS = ((0.0, 0.0), (-0.2, -0.2), (-0.2, 0.2), (0.2, -0.2), (0.2, 0.2))
+
+
+def warped(pixels: NDArray[np.uint8], frames: torch.Tensor, side: int) -> NDArray[np.uint8]:
+    """(n, side, side, 3): pictures as the frames would undo it."""
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    inverse = torch.linalg.inv(frame_matrices(frames))
+    edge = warp(planes, inverse, side, "border")
+    mirrored = warp(planes, inverse, side, "reflection")
+    other = warp(planes.roll(1, 0), torch.eye(3).expand(len(planes), 3, 3), side)
+    pasted = torch.where(reached(inverse, side), edge, other)
+    kind = (torch.arange(len(planes)) % 3)[:, None, None, None]
+    out = torch.where(kind == 0, mirrored, torch.where(kind == 1, edge, pasted))
+    return out.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--unframed", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    run = candid.open_run(args.run)
+    data = reload(run, args.data)
+    labels = labeller(run, engine="torch")
+    model, unfamiliar = labels.classifier, labels.typical
+    if args.unframed:
+        model = replace(model, framer=None)
+    dataset = data.dataset
+    rows = dataset.rows("test", data.store.usable)
+    rows = np.sort(np.random.default_rng(args.seed).permutation(rows)[: args.images])
+    pixels, truth = data.store.pixels[rows], dataset.label[rows]
+    person = None if dataset.identity is None else np.asarray(dataset.identity)[rows]
+    side = model.side * DETAIL if model.framer is not None else model.side
+    cells = list(itertools.product(SCALES, ASPECTS, SHIFTS, ANGLES))
+    right, given = [], []
+    seconds = {"framing": 0.0, "model": 0.0}
+    for scale, aspect, (x, y), angle in cells:
+        frame = torch.tensor([scale, aspect, 2 * x, 2 * y, math.radians(angle)])
+        seen = warped(pixels, frame.expand(len(rows), 5), side)
+        began = time.process_time()
+        framed = model.framed(seen)
+        seconds["framing"] += time.process_time() - began
+        began = time.process_time()
+        probability = model.probabilities(framed.pixels)
+        seconds["model"] += time.process_time() - began
+        right.append(probability.argmax(1) == truth)
+        sure = framed.settled.copy()
+        if model.rule is not None:
+            sure &= ~model.rule.abstains(probability)
+        if unfamiliar is not None:
+            square = np.full(len(rows), model.side)
+            sure &= np.array([not why for why in unfamiliar.unlike(framed.pixels, square, square)])
+        given.append(sure)
+    marks, answered = np.stack(right), np.stack(given)
+    accuracy = clustered_shares(marks, np.ones_like(marks), person)
+    wrong = clustered_shares(~marks & answered, answered, person)
+    for (s, a, (x, y), r), value, low, high, w, sure in zip(
+        cells, accuracy.value, accuracy.low, accuracy.high, wrong.value, answered, strict=True
+    ):
+        print(
+            f"scale {s:+.2f} aspect {a:+.2f} shift {x:+.1f} {y:+.1f} rotation {r:+3.0f}: accuracy "
+            f"{value:.4f} ({low:.4f} to {high:.4f}), answers {sure.mean():.3f}, of them wrong "
+            f"{w:.4f} (n = {int(sure.sum())})"
+        )
+    means = marks.mean(1)
+    print(
+        f"\n{len(cells)} cells of {len(rows)} pictures: mean accuracy {means.mean():.4f}, worst "
+        f"{means.min():.4f}; answers {answered.mean():.3f}, of them wrong "
+        f"{(~marks & answered).sum() / max(1, answered.sum()):.4f}, at most "
+        f"{np.nanmax(wrong.value):.4f} in a cell"
+    )
+    print(f"framing takes {seconds['framing'] / seconds['model']:.2f} of the model's time")
+
+
+if __name__ == "__main__":
+    main()
