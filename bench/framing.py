@@ -88,18 +88,18 @@ def main() -> None:
             square = np.full(len(rows), model.side)
             sure &= np.array([not why for why in unfamiliar.unlike(framed.pixels, square, square)])
         given.append(sure)
-    marks, answered = np.stack(right), np.stack(given)
+    marks, answered = np.stack(right, 1), np.stack(given, 1)  # (n, cells)
     accuracy = clustered_shares(marks, np.ones_like(marks), person)
     wrong = clustered_shares(~marks & answered, answered, person)
     for (s, a, (x, y), r), value, low, high, w, sure in zip(
-        cells, accuracy.value, accuracy.low, accuracy.high, wrong.value, answered, strict=True
+        cells, accuracy.value, accuracy.low, accuracy.high, wrong.value, answered.T, strict=True
     ):
         print(
             f"scale {s:+.2f} aspect {a:+.2f} shift {x:+.1f} {y:+.1f} rotation {r:+3.0f}: accuracy "
             f"{value:.4f} ({low:.4f} to {high:.4f}), answers {sure.mean():.3f}, of them wrong "
             f"{w:.4f} (n = {int(sure.sum())})"
         )
-    means = marks.mean(1)
+    means = marks.mean(0)
     print(
         f"\n{len(cells)} cells of {len(rows)} pictures: mean accuracy {means.mean():.4f}, worst "
         f"{means.min():.4f}; answers {answered.mean():.3f}, of them wrong "
