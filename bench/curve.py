@@ -77,7 +77,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
             task.validation,
             device=device,
             bfloat16=uses_bfloat16(config.train.precision, device),
-            mirrored=config.train.mirrored,
+            flip_tta=config.train.flip_tta,
         )
     seconds = time.process_time() - began
     shares = clustered_shares(

@@ -175,7 +175,7 @@ def test_weights_alone_give_the_predictions(finished, faces, tmp_path):
         batch = torch.from_numpy(image.transpose(2, 0, 1)[None]).float()
         with torch.no_grad():
             logits = network(batch)[0]
-            if card.mirrored:
+            if card.flip_tta:
                 logits = (logits + network(batch.flip(3))[0]) / 2
             p = torch.softmax(logits / card.temperature, dim=0)
         np.testing.assert_allclose(p, predictions.probability[i], atol=1e-5)

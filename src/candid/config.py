@@ -21,6 +21,17 @@ from candid.storage.files import FORMAT, check_format, read_bytes
 # The best that can be had within the image passes of the description.
 DEFAULT_RECIPE = "deep"
 
+# What settings were called in runs and recipes of format 1.
+OLD_NAMES = {
+    "data.identity_column": "data.person_column",
+    "network.drop": "network.drop_path",
+    "network.members": "network.ensemble_size",
+    "train.average": "train.ema_decay",
+    "train.first_side": "train.progressive_side",
+    "train.grown": "train.progressive_share",
+    "train.mirrored": "train.flip_tta",
+}
+
 _KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 # --- what is known of a setting ------------------------------------------------------------------
@@ -203,6 +214,12 @@ def _replace(section: str, before: Any, changes: Mapping[str, Any]) -> Any:
         others = {k: s.default for k, s in every_setting()["network"].items() if k not in known}
         changes = {k: v for k, v in changes.items() if k not in others or v != others[k]}
     for key in changes:
+        if (name := f"{section}.{key}") in OLD_NAMES:
+            raise ConfigError(
+                f"{name} is called {OLD_NAMES[name]} now.",
+                expected=f"a setting of [{section}]",
+                todo=f"write {OLD_NAMES[name]}",
+            )
         if key not in known:
             raise ConfigError(
                 f"There is no setting {section}.{key}"

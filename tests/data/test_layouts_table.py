@@ -267,13 +267,13 @@ def test_columns_named_in_the_settings(tmp_path: Path) -> None:
     file = write(tmp_path, odd)
     with pytest.raises(LayoutError, match=r"No column of labels\.csv is known to hold paths"):
         load(file)
-    named = DataConfig(path_column="where", split_column="part", identity_column="who")
+    named = DataConfig(path_column="where", split_column="part", person_column="who")
     data = load(file, config=named)
     assert data.identity is not None
     assert data.identity.tolist() == odd["who"]
     assert data.split[2] == "validation"
     assert not data.attributes
-    for wrong in ("path_column", "split_column", "identity_column"):
+    for wrong in ("path_column", "split_column", "person_column"):
         config = DataConfig(**({"path_column": "where"} | {wrong: "wher"}))
         with pytest.raises(ConfigError, match=f"data.{wrong} is 'wher'"):
             load(file, config=config)

@@ -304,7 +304,7 @@ def test_a_mirrored_answer_has_a_mirrored_map(network, method):
         def forward(self, x):
             return (network(x) + network(x.flip(3))) / 2
 
-    with scoring(network, mirrored=True) as scorer:
+    with scoring(network, flip_tta=True) as scorer:
         hook = find_hook(scorer, x[:1])
         ours = Attributor(scorer, FEW, hook).maps(method, x, chosen)
         even = (x + x.flip(3)) / 2

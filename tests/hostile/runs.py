@@ -80,7 +80,11 @@ _MODEL: tuple[dict[str, Any], ...] = (
         {"network": "deep", "options": {"width": 10**6}},
         {"network": "deep", "options": {"depth": -1}},
     ),
-    *({"network": "deep", "options": {"members": 10**6}}, {"network": "timm"}, {"network": "own"}),
+    *(
+        {"network": "deep", "options": {"ensemble_size": 10**6}},
+        {"network": "timm"},
+        {"network": "own"},
+    ),
     *({"network": "vit", "options": {"width": 0}}, {"side": 10**6}, {"side": 0}, {"side": -16}),
     *(
         {"mean": [None] * 3},

@@ -45,16 +45,16 @@ def truth(run, pictures):
         np.arange(len(pictures)),
         device=device,
         bfloat16=False,
-        mirrored=card.mirrored,
+        flip_tta=card.flip_tta,
     ).astype(np.float64)
     e = np.exp(raw / card.temperature - (raw / card.temperature).max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_gives_what_evaluation_gives(exported, tmp_path, engine, mirrored):
-    run = tiny_run(tmp_path / "run", mirrored=True) if mirrored else exported
+@pytest.mark.parametrize("flip_tta", [False, True])
+def test_gives_what_evaluation_gives(exported, tmp_path, engine, flip_tta):
+    run = tiny_run(tmp_path / "run", flip_tta=True) if flip_tta else exported
     pictures = pixels(70)  # more than two batches
     expected = truth(run, pictures)
     assert expected.std() > 0.05  # pictures are told apart
@@ -64,7 +64,7 @@ def test_gives_what_evaluation_gives(exported, tmp_path, engine, mirrored):
     assert probability.dtype == np.float64
     np.testing.assert_allclose(probability, expected, atol=2e-6)
     np.testing.assert_allclose(probability.sum(1), 1, atol=1e-12)
-    if mirrored:
+    if flip_tta:
         np.testing.assert_allclose(
             probability, found.probabilities(pictures[:, :, ::-1]), atol=2e-6
         )

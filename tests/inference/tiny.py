@@ -26,7 +26,7 @@ def tiny_run(
     *,
     network: str = "plain",
     classes: tuple[str, ...] = CLASSES,
-    mirrored: bool = False,
+    flip_tta: bool = False,
     temperature: float = 1.7,
     seed: int = 0,
     data: str = "",
@@ -60,7 +60,7 @@ def tiny_run(
             layers=(),
             step=1,
             kept="last",
-            mirrored=mirrored,
+            flip_tta=flip_tta,
         ),
     )
     return run

@@ -109,7 +109,7 @@ def test_deep_sees_every_pixel_of_an_odd_side():
 
 def ensemble_and_members():
     """Three networks that answer together, and the same three apart, in evaluation mode."""
-    together = build("deep", side=27, classes=2, width=4, members=3)
+    together = build("deep", side=27, classes=2, width=4, ensemble_size=3)
     for module in together.modules():  # fresh networks hardly differ; trained ones do
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.weight)
@@ -140,7 +140,7 @@ def test_an_ensemble_in_training_divides_the_batch_among_its_networks(images):
 
 
 def test_each_network_of_an_ensemble_begins_as_one_alone_does():
-    together = build("deep", side=32, classes=2, width=64, members=4)
+    together = build("deep", side=32, classes=2, width=64, ensemble_size=4)
     alone = build("deep", side=32, classes=2, width=64)
     widest = alone.head.weight.abs().max()
     torch.testing.assert_close(together.head.weight.abs().max(), widest, rtol=0.05, atol=0)
@@ -149,7 +149,7 @@ def test_each_network_of_an_ensemble_begins_as_one_alone_does():
 
 def test_attention_is_that_of_torch():
     """One block without stochastic depth: `nn.TransformerEncoderLayer` with the same weights."""
-    ours = build("vit", side=32, classes=2, width=64, depth=1, drop=0.0).blocks[0].eval()
+    ours = build("vit", side=32, classes=2, width=64, depth=1, drop_path=0.0).blocks[0].eval()
     theirs = torch.nn.TransformerEncoderLayer(
         64, 2, 256, dropout=0, activation="gelu", batch_first=True, norm_first=True
     ).eval()
@@ -167,7 +167,7 @@ def test_attention_is_that_of_torch():
 
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
-    block = build("vit", side=32, classes=2, width=64, depth=1, drop=0.5).blocks[0].train()
+    block = build("vit", side=32, classes=2, width=64, depth=1, drop_path=0.5).blocks[0].train()
     torch.manual_seed(0)
     kept = block._dropped(torch.ones(4000, 3, 5))
     assert set(kept.unique().tolist()) == {0.0, 2.0}
@@ -185,9 +185,9 @@ def test_options_are_those_of_the_network_with_its_own_defaults():
     assert options(PlainConfig()) == {}
     assert options(DeepConfig()) == {"width": 32, "depth": 1}
     assert options(DeepConfig(width=16, depth=2)) == {"width": 16, "depth": 2}
-    assert options(DeepConfig(members=3))["members"] == 3
-    assert options(ViTConfig(width=64, drop=0.0)) == {
-        "width": 64, "depth": 6, "drop": 0.0
+    assert options(DeepConfig(ensemble_size=3))["ensemble_size"] == 3
+    assert options(ViTConfig(width=64, drop_path=0.0)) == {
+        "width": 64, "depth": 6, "drop_path": 0.0
     }  # fmt: skip
     assert options(TimmConfig(model="resnet18")) == {"model": "resnet18"}
 

@@ -145,7 +145,7 @@ def run(tmp_path_factory):  # type: ignore[no-untyped-def]
     pytest.importorskip("torch")
     from inference.tiny import tiny_run
 
-    return tiny_run(tmp_path_factory.mktemp("served") / "tiny", mirrored=True)
+    return tiny_run(tmp_path_factory.mktemp("served") / "tiny", flip_tta=True)
 
 
 @pytest.fixture(scope="module")

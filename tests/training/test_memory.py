@@ -20,7 +20,7 @@ def test_the_recipes_fit_into_two_gigabytes(monkeypatch, recipe):
 
 @pytest.mark.parametrize(
     "word",
-    ["network.width=1024", "network.depth=32", "network.members=16", "train.batch_size=16384",
+    ["network.width=1024", "network.depth=32", "network.ensemble_size=16", "train.batch_size=16384",
      "data.side=1024"],
 )  # fmt: skip
 def test_what_surely_does_not_fit_is_refused(monkeypatch, word):

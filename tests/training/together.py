@@ -36,7 +36,7 @@ BASE = replace(
 # Name → network and settings. A batch of 15 images is no multiple of any number of processes.
 TRAININGS = {
     "plain": ("plain", BASE),
-    "deep": ("deep", replace(BASE, optimizer="muon", average=0.9, mirrored=True, keep="last")),
+    "deep": ("deep", replace(BASE, optimizer="muon", ema_decay=0.9, flip_tta=True, keep="last")),
     "vit": ("vit", replace(BASE, label_smoothing=0.1, optimizer="adamw")),
     "mixup": ("plain", replace(BASE, mixup=0.4, cutmix=1.0, class_weights="balanced")),
     # The other optimisers do not notice a gradient that is twice as large.
@@ -47,7 +47,7 @@ TRAININGS = {
         ),
     ),
     "dro": ("deep", replace(BASE, balance="dro", balance_attributes=("hat",))),
-    "growing": ("deep", replace(BASE, optimizer="sgd", first_side=8, grown=0.8)),
+    "growing": ("deep", replace(BASE, optimizer="sgd", progressive_side=8, progressive_share=0.8)),
     "bfloat16": ("deep", replace(BASE, precision="bfloat16", steps=4)),
 }
 
@@ -74,7 +74,7 @@ def task(n=110, side=16):
 
 def network(name):
     torch.manual_seed(0)
-    options = {"deep": {"width": 4}, "vit": {"width": 32, "depth": 1, "drop": 0.5}}
+    options = {"deep": {"width": 4}, "vit": {"width": 32, "depth": 1, "drop_path": 0.5}}
     return build(name, side=16, classes=2, **options.get(name, {}))
 
 

@@ -60,7 +60,7 @@ def explain_network(
     target: str = "label",
     layer: str = "",
     bfloat16: bool = False,
-    mirrored: bool = False,
+    flip_tta: bool = False,
     quiet: bool = True,
 ) -> tuple[Explanation, ExplanationArrays]:
     """Explain any network's answers: maps, their means, regions, masking, and badges.
@@ -83,7 +83,7 @@ def explain_network(
         Annotations by name, for groups; the parts of the faces (`candid.explanation.regions`).
     config, layer, quiet
         How methods are computed; the layer for Grad-CAM, empty: picked; show no progress bar.
-    bfloat16, mirrored
+    bfloat16, flip_tta
         Compute products in bfloat16, quicker and less exact; average an image and its mirror image.
 
     Raises
@@ -97,7 +97,7 @@ def explain_network(
     )
     _check_sample(sample, classes, regions)
     with scoring(
-        network, batch_size=how.batch_size, bfloat16=bfloat16, mirrored=mirrored
+        network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta
     ) as scorer:
         job = _begun(scorer, sample, tuple(classes), regions, how, layer, quiet)
         return _explained(job, target)

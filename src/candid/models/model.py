@@ -142,7 +142,7 @@ class Whole(nn.Module):
         super().__init__()
         self.network = network
         self.classes, self.side = card.classes, card.side
-        self.mirrored = card.mirrored
+        self.flip_tta = card.flip_tta
         self.temperature = card.temperature
         mean, std = torch.tensor(card.mean), torch.tensor(card.std)
         self.register_buffer("scale", (1 / (255 * std))[:, None, None])
@@ -164,7 +164,7 @@ class Whole(nn.Module):
             planes = 255 * pixels
         images = planes.to(torch.float32) * self.scale - self.shift
         logits: Tensor = self.network(images)
-        if self.mirrored:
+        if self.flip_tta:
             logits = (logits + self.network(images.flip(3))) / 2
         return torch.softmax(logits / self.temperature, dim=1)
 

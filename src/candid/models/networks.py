@@ -131,10 +131,10 @@ class DeepEnsemble(nn.Module):
     """
 
     def __init__(
-        self, side: int, classes: int, *, width: int = 32, depth: int = 1, members: int = 2
+        self, side: int, classes: int, *, width: int = 32, depth: int = 1, ensemble_size: int = 2
     ) -> None:
         super().__init__()
-        networks = [Deep(side, classes, width=width, depth=depth) for _ in range(members)]
+        networks = [Deep(side, classes, width=width, depth=depth) for _ in range(ensemble_size)]
         self.padding = networks[0].padding
         self.bodies = nn.ModuleList(network.body for network in networks)
         self.joined = Joined()
@@ -164,12 +164,12 @@ class DeepEnsemble(nn.Module):
 
 
 def deep(
-    side: int, classes: int, *, width: int = 32, depth: int = 1, members: int = 1
+    side: int, classes: int, *, width: int = 32, depth: int = 1, ensemble_size: int = 1
 ) -> nn.Module:
     """`Deep`, or several of them that answer together."""
-    if members == 1:
+    if ensemble_size == 1:
         return Deep(side, classes, width=width, depth=depth)
-    return DeepEnsemble(side, classes, width=width, depth=depth, members=members)
+    return DeepEnsemble(side, classes, width=width, depth=depth, ensemble_size=ensemble_size)
 
 
 def timm_network(side: int, classes: int, *, model: str = "") -> nn.Module:
@@ -241,10 +241,10 @@ def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
 def options(config: NetworkConfig) -> dict[str, int | float | str]:
     """Those of the settings that the network has; a width or depth of 0 is its own."""
     chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"}
-    if chosen.get("members") == 1:  # models of one network were saved without this
-        del chosen["members"]
+    if chosen.get("ensemble_size") == 1:  # one network is built without this
+        del chosen["ensemble_size"]
     own = inspect.signature(BUILDERS[config.name]).parameters
-    return {k: own[k].default if v == 0 and k != "drop" else v for k, v in chosen.items()}
+    return {k: own[k].default if v == 0 and k != "drop_path" else v for k, v in chosen.items()}
 
 
 def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:

@@ -106,7 +106,7 @@ def predict_splits(run: Run, data: Data) -> None:
             rows,
             device=model.device,
             bfloat16=model.bfloat16,
-            mirrored=card.mirrored,
+            flip_tta=card.flip_tta,
             title="predict",
             quiet=run.quiet,
         ).astype(np.float64)

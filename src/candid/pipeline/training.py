@@ -107,15 +107,15 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> Train
     members = ensemble_size(config.network)
     if members > 1 and team().size > 1:
         raise ConfigError(
-            f"network.members = {members} needs one process, and there are {team().size}.",
+            f"network.ensemble_size = {members} needs one process, and there are {team().size}.",
             expected="one process, or one network",
-            todo="train without torchrun, or set network.members=1",
+            todo="train without torchrun, or set network.ensemble_size=1",
         )
     if len(task.train) < 2 * members:
         raise ConfigError(
             f"{len(task.train)} training images are too few for {members} networks.",
             expected="two images in a batch for each network",
-            todo="use more images, or lower network.members",
+            todo="use more images, or lower network.ensemble_size",
         )
     network = _fresh(task, config) if network is None else network
     check_growth(network, config.train, task.images.side)
@@ -203,7 +203,7 @@ def _card(state: TrainingState, task: Task, data: Data, config: Config) -> Model
         layers=layers,
         step=state.best_step if best else state.step,
         kept="best" if best else "last",
-        mirrored=config.train.mirrored,
+        flip_tta=config.train.flip_tta,
     )
 
 

@@ -113,7 +113,7 @@ class ColumnNames:
 
     def person(self, name: str | None, taken: Iterable[str | None]) -> str | None:
         """The column that says who is in the image, if there is one."""
-        found = self.special(name, columns.IDENTITY_COLUMNS, "identity", taken)
+        found = self.special(name, columns.PERSON_COLUMNS, "identity", taken)
         if found and name is None:
             self.notes.append(f"People are told apart by {found!r}.")
         return found

@@ -210,7 +210,7 @@ class ModelCard:
     """How to build and feed the network whose weights lie beside it (`model.json`).
 
     An image is `side` × `side` RGB; (pixel / 255 - mean) / std per channel goes in, and the logits
-    divided by `temperature` are the calibrated logits of `classes`. Where `mirrored`, the logits
+    divided by `temperature` are the calibrated logits of `classes`. Where `flip_tta`, the logits
     are the mean of those of the image and of its mirror image. `options` are those of the network:
     its width and depth.
     """
@@ -228,7 +228,7 @@ class ModelCard:
     layers: tuple[Layer, ...]
     step: int
     kept: Literal["best", "last"]
-    mirrored: bool = False
+    flip_tta: bool = False
 
     def problem(self) -> str:
         """What no training can have written, in words; "" where all is possible."""

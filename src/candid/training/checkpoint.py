@@ -54,8 +54,8 @@ def save(path: Path, state: TrainingState) -> None:
     """
     optimizer = _flat(state.optimizer)
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
-    if state.averaged is not None:
-        tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
+    if state.ema is not None:
+        tensors |= {f"ema.{k}": v for k, v in state.ema.state_dict().items()}
     if state.dro is not None:
         tensors |= {f"dro.{k}": v for k, v in state.dro.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
@@ -106,8 +106,8 @@ def _restore(state: TrainingState, about: dict[str, Any], tensors: dict[str, Ten
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
     state.network.load_state_dict(below("network."))
-    if state.averaged is not None:
-        state.averaged.load_state_dict(below("averaged."))
+    if state.ema is not None:
+        state.ema.load_state_dict(below("ema."))
     if state.dro is not None:
         state.dro.load_state_dict(below("dro."))
     _restore_optimizer(state.optimizer, below("optimizer.") | about["optimizer"])

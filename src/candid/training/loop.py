@@ -50,11 +50,11 @@ def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> 
     """
     device = pick_device(config.device)
     network = placed(network, device)
-    averaged = copy.deepcopy(network).requires_grad_(False).eval() if config.average else None
+    ema = copy.deepcopy(network).requires_grad_(False).eval() if config.ema_decay else None
     dro = None
     if config.balance == "dro" and task is not None:
         dro = GroupDRO(group_cells(*task.groups)[1], device=device)
-    return TrainingState(network, optimizer_of(network, config), averaged, dro)
+    return TrainingState(network, optimizer_of(network, config), ema, dro)
 
 
 def train_in_steps(
@@ -86,7 +86,7 @@ def train_in_steps(
             rate = learning_rate(state.step, config)
             loss, output = loss_of(batch, rows)
             _descend(state, loss, rate)
-            _average(state, config.average)
+            _update_ema(state, config.ema_decay)
             state.step += 1
             curve.add(rows, rate, loss, output)
             evaluated = due(state.step, config.steps, config.evaluations)
@@ -206,7 +206,7 @@ class Curve:
             rows[us.share(len(rows))],
             device=state.device,
             bfloat16=uses_bfloat16(config.precision, state.device),
-            mirrored=config.mirrored,
+            flip_tta=config.flip_tta,
         )
         output = us.gather(torch.from_numpy(own).to(state.device), len(rows)).cpu().numpy()
         loss, f1, accuracy = measured(output, self.task.label[rows], weights)
@@ -227,18 +227,18 @@ def _descend(state: TrainingState, loss: Tensor, rate: float) -> None:
 
 
 @torch.no_grad()
-def _average(state: TrainingState, decay: float) -> None:
-    """Move the average a little towards the weights: less so the further training is.
+def _update_ema(state: TrainingState, decay: float) -> None:
+    """Move the exponential average a little towards the weights: less so the further training is.
 
     At first the decay is (1 + step) / (10 + step), so that the fresh weights are soon forgotten.
     """
-    if state.averaged is None:
+    if state.ema is None:
         return
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    tensors = (state.averaged.state_dict().values(), state.network.state_dict().values())
+    tensors = (state.ema.state_dict().values(), state.network.state_dict().values())
     pairs = list(zip(*tensors, strict=True))
-    averages, now = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-    get_ema_multi_avg_fn(decay)(averages, now, None)  # type: ignore[no-untyped-call]
+    kept, now = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    get_ema_multi_avg_fn(decay)(kept, now, None)  # type: ignore[no-untyped-call]
     for count, value in pairs:
         if not count.is_floating_point():  # of batches
             count.copy_(value)
@@ -251,12 +251,12 @@ def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:
     was_training = network.training
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, config.first_side, config.first_side))
+            network.eval()(torch.zeros(1, 3, config.progressive_side, config.progressive_side))
     except RuntimeError as error:
         raise ConfigError(
-            f"This network cannot begin with images of {config.first_side} pixels per side.",
+            f"This network cannot begin with images of {config.progressive_side} pixels per side.",
             expected="a network for any size, such as deep, or images of one size",
-            todo="set train.first_side=0",
+            todo="set train.progressive_side=0",
         ) from error
     finally:
         network.train(was_training)
@@ -270,10 +270,10 @@ def stale(state: TrainingState, config: TrainConfig) -> bool:
 
 def side_at(step: int, config: TrainConfig, full: int) -> int:
     """Pixels per side of the training images at a step: grows in steps of 8 to the full size."""
-    grown = config.grown * config.steps
-    if not config.first_side or config.first_side >= full or step >= grown:
+    first, grown = config.progressive_side, config.progressive_share * config.steps
+    if not first or first >= full or step >= grown:
         return full
-    return min(full, config.first_side + int((full - config.first_side) * step / grown) // 8 * 8)
+    return min(full, first + int((full - first) * step / grown) // 8 * 8)
 
 
 def due(step: int, steps: int, times: int) -> bool:

@@ -28,7 +28,7 @@ def check_fits(config: Config, classes: int) -> None:
     name, side, images = config.network.name, config.data.side, config.train.batch_size
     if name not in _BUILT:
         return
-    one = {k: v for k, v in options(config.network).items() if k != "members"}
+    one = {k: v for k, v in options(config.network).items() if k != "ensemble_size"}
     there = _memory(pick_device(config.train.device))
     with torch.random.fork_rng(), torch.device("meta"):
         network = build(name, side=side, classes=classes, **one)
@@ -42,7 +42,7 @@ def check_fits(config: Config, classes: int) -> None:
             f"This network ({weights:,} weights) and batches of {images:,} images of {side} pixels "
             f"per side need more than {needed / 1e9:.1f} GB.",
             expected=f"what fits into the {there / 1e9:.1f} GB of memory here",
-            todo="lower train.batch_size, data.side, or network.width, depth or members",
+            todo="lower train.batch_size, data.side, or network.width, depth or ensemble_size",
         )
 
 

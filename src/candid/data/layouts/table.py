@@ -91,7 +91,7 @@ def from_columns(
     `class_names` say what numbers stand for, `usual` which column is the label where none is named.
     """
     split = _split_column(table, config, target, where)
-    person = _special(table, config, "identity_column", columns.IDENTITY_COLUMNS, target, where)
+    person = _special(table, config, "person_column", columns.PERSON_COLUMNS, target, where)
     rest = [name for name in table.column_names if name not in (split, person)]
     target = columns.choose_target(target, rest, tuple(usual))
     table, spoilt = repair(table, rest, config.missing)
