@@ -39,13 +39,13 @@ def table(path, p, *, missing=0):
         writer = csv.writer(file)
         writer.writerow(["picture", "Who?", "gender", "p_c1", "hat", "smile"])
         for i in range(len(p)):
-            row = [p.ids[i], f"person {p.identity[i]}", p.classes[p.label[i]], p.probability[i, 1]]
+            row = [p.ids[i], f"person {p.person[i]}", p.classes[p.label[i]], p.probability[i, 1]]
             row += [p.attributes[a].values[p.attributes[a].data[i]] for a in SHARES]
             writer.writerow(row if i >= missing else [*row[:4], "", row[5]])
     return path
 
 
-COLUMNS = ["--label", "gender", "--prediction", "p_c1", "--identity", "Who?"]
+COLUMNS = ["--label", "gender", "--prediction", "p_c1", "--person", "Who?"]
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +147,7 @@ def test_two_models_on_the_same_images(run, tmp_path, capsys):
             p.label,
             np.where(fixed, p.label, p.prediction),
             attributes=attributes,
-            identity=p.identity,
+            person=p.person,
             classes=p.classes,
         ),
     )

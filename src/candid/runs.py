@@ -84,7 +84,7 @@ STEPS = {
     "inside": Step(
         ("data", *_DEVICE), ("weights", "model", "predictions"), ("inside", "inside_arrays")
     ),
-    "typical": Step(("data", "predict", "train.seed"), (), ("typical",)),
+    "unfamiliar": Step(("data", "predict", "train.seed"), (), ("unfamiliar",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
         ("provenance", *_MADE, *_EXPLAINED),
@@ -141,7 +141,7 @@ class Run:
     audit = _File("audit.json")  # for whom it fails
     comparison = _File("comparison.html")  # what changed from another model to this one
     pictures = _File("pictures.parquet")  # what the report shows, by kind and name
-    typical = _File("typical.npz")  # tells pictures like the training pictures from others
+    unfamiliar = _File("unfamiliar.npz")  # tells pictures like the training pictures from others
     report = _File("report.html")
     card = _File("README.md")  # the model card
 

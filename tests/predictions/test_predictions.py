@@ -26,7 +26,7 @@ def some(n=5):
         label=np.array([0, 1, 2, -1, 1][:n], dtype=np.int16),
         probability=p,
         temperature=1.3,
-        identity=np.array([4, 4, -1, 7, 0][:n]),
+        person=np.array([4, 4, -1, 7, 0][:n]),
         attributes={
             "Hat": Attribute("Hat", "binary", ("no", "yes"), np.array([0, 1, -1, 1, 0], np.int16)),
             "Race": Attribute(
@@ -63,11 +63,11 @@ def test_others_can_read_it(tmp_path):
     write_predictions(path, some())
     columns = pq.read_table(path).to_pydict()
     assert list(columns) == [
-        "id", "split", "label", "p_a", "p_b", "p_<c>", "identity", "Hat", "Race", "Age"
+        "id", "split", "label", "p_a", "p_b", "p_<c>", "person", "Hat", "Race", "Age"
     ]  # fmt: skip
     assert columns["label"] == ["a", "b", "<c>", None, "b"]
     assert columns["Hat"] == ["no", "yes", None, "yes", "no"]
-    assert columns["identity"] == [4, 4, None, 7, 0]
+    assert columns["person"] == [4, 4, None, 7, 0]
     assert columns["Age"][1] is None
 
 

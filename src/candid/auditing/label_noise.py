@@ -91,7 +91,7 @@ def label_noise(
     p = with_bins(predictions)[(predictions.label >= 0) & (predictions.split != "train")]
     thresholds = class_thresholds(p.label, p.probability)
     counts = confident_joint(p.label, sure_class(p.probability, thresholds), len(p.classes))
-    drawing = resample(len(p), p.identity, draws=draws, seed=seed, confidence=confidence)
+    drawing = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
     overall, *per_class = _rates(p, drawing)
     suspects = likely_wrong(p.label, p.probability)
     swept = sorted({*flip_rates, *([overall.value] if 0 < overall.value < 0.5 else [])})
@@ -300,7 +300,7 @@ def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, flo
 
 def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Iterator[GapBounds]:
     """Every value of every attribute against the other known values."""
-    cluster, wrong = known_persons(p.identity), p.prediction != p.label
+    cluster, wrong = known_persons(p.person), p.prediction != p.label
     for attribute in p.attributes.values():
         if not attribute.values:
             continue

@@ -67,7 +67,7 @@ def report_command(run: Path) -> None:
     "groups",
     multiple=True,
 )
-@option("--identity", "COLUMN", "FILE: who is in the image.")
+@option("--person", "COLUMN", "FILE: who is in the image.")
 @option("--split", "COLUMN", "FILE: train, validation or test.")
 @option("--id", "COLUMN", "FILE: the image's name.", "ids")
 @option("--positive", "CLASS", "FILE: the class that a single probability is of.")

@@ -184,7 +184,7 @@ def _goes_with_label(
         np.ones((len(rows), 1), np.bool_),
         dataset.label[rows],
         len(dataset.classes),
-        person_numbers(None if dataset.identity is None else dataset.identity[rows]),
+        person_numbers(None if dataset.person is None else dataset.person[rows]),
         draws=200,
     )
     if np.isnan(v.value):

@@ -231,7 +231,7 @@ def _linked(key: NDArray[Any], over: NDArray[Any]) -> Links:
 
 def _people(dataset: Dataset) -> NDArray[Any]:
     """(n,) a number per person; -1 where nobody says who it is."""
-    return np.full(len(dataset), -1) if dataset.identity is None else dataset.identity
+    return np.full(len(dataset), -1) if dataset.person is None else dataset.person
 
 
 def _labelled_copies(dataset: Dataset, groups: NDArray[np.intp]) -> int:

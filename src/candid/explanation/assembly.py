@@ -50,7 +50,7 @@ def explain_network(
     *,
     classes: Sequence[str],
     label: NDArray[Any] | None = None,
-    identity: NDArray[Any] | None = None,
+    person: NDArray[Any] | None = None,
     ids: NDArray[Any] | None = None,
     attributes: Mapping[str, Attribute] | None = None,
     regions: Regions | None = None,
@@ -76,7 +76,7 @@ def explain_network(
         Per channel of pixels scaled to 0…1. The mean colour is the baseline, "nothing to see".
     classes, target
         The label's values in the order of the logits, and its name.
-    label, identity, ids
+    label, person, ids
         (n,) index of the annotated class, -1 unknown (without labels nothing is claimed); the same
         number for the same person, for intervals by person; what to call the images.
     attributes, regions
@@ -93,7 +93,7 @@ def explain_network(
     """
     how = config or ExplainConfig()
     sample = sample_of(
-        images, label=label, identity=identity, ids=ids, attributes=attributes, mean=mean, std=std
+        images, label=label, person=person, ids=ids, attributes=attributes, mean=mean, std=std
     )
     _check_sample(sample, classes, regions)
     with scoring(

@@ -59,7 +59,7 @@ def explain_dataset(
         store.pixels[rows],
         classes=card.classes,
         label=dataset.label[rows],
-        identity=None if dataset.identity is None else dataset.identity[rows],
+        person=None if dataset.person is None else dataset.person[rows],
         ids=dataset.ids[rows],
         attributes={name: a[rows] for name, a in dataset.attributes.items()},
         regions=regions,

@@ -32,7 +32,7 @@ from candid.inference.faces import Finder
 from candid.inference.jobs import Block, Job, PartsJournal, names_digest, open_journal
 from candid.inference.rows import Counter, Format, Outcome, Row, RowColumns, open_writer
 from candid.inference.sources import Item
-from candid.inference.unfamiliar import Typical
+from candid.inference.unfamiliar import Unfamiliar
 from candid.storage.files import atomic
 
 _BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
@@ -77,7 +77,7 @@ class Labeller:
     ----------
     classifier
         The model.
-    typical
+    unfamiliar
         Tells images that the model was not made for; None: nobody looks.
     finder
         Finds and aligns the faces in an image; None: the image is the crop.
@@ -88,7 +88,7 @@ class Labeller:
     """
 
     classifier: Classifier
-    typical: Typical | None = None
+    unfamiliar: Unfamiliar | None = None
     finder: Finder | None = None
     max_pixels: int | None = field(default=None, kw_only=True)
     budget: Budget | None = field(default=None, kw_only=True)
@@ -144,13 +144,15 @@ class Labeller:
         ]
 
     def _unlike(self, pixels: NDArray[np.uint8], crops: Sequence[Crop]) -> list[str]:
-        if self.typical is None:
+        if self.unfamiliar is None:
             return [""] * len(crops)
         boxes = [crop.box or crop for crop in crops]
         shapes = np.array([(box.width, box.height) for box in boxes], np.float64)
         if self.finder is not None:  # what was cut out is larger than the box
             shapes = shapes / self.finder.frame.box[2]
-        return self.typical.unlike(pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None)
+        return self.unfamiliar.unlike(
+            pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None
+        )
 
     def rows(self, images: Iterable[_Read]) -> list[Row]:
         """The rows of some images, in order; without bytes, an item is read here."""

@@ -42,7 +42,7 @@ _MARGIN = 1.1  # shapes may leave the training pictures' by this factor
 
 
 @dataclass(frozen=True, eq=False)
-class Typical:
+class Unfamiliar:
     """What tells images like the training images from others."""
 
     weight: NDArray[np.float32] = field(repr=False)  # (features,) of the discriminant
@@ -121,7 +121,7 @@ class Typical:
 # --- learning it ---------------------------------------------------------------------------------
 
 
-def fit_typical(
+def fit_unfamiliar(
     pixels: NDArray[np.uint8],
     train: NDArray[np.intp],
     validation: NDArray[np.intp],
@@ -131,7 +131,7 @@ def fit_typical(
     false_alarms: float = 0.01,
     most: int = 8000,
     seed: int = 0,
-) -> Typical:
+) -> Unfamiliar:
     """Learn what training images look like, and set the limit on validation images.
 
     Parameters
@@ -160,7 +160,7 @@ def fit_typical(
     faint = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
     shape = np.log(widths[train] / heights[train])
     shortest = np.minimum(np.minimum(widths[train], heights[train]), pixels.shape[1])
-    return Typical(
+    return Unfamiliar(
         weight=weight,
         limit=limit,
         false_alarms=false_alarms,
@@ -335,20 +335,20 @@ def _moved(
 
 # --- as a file -----------------------------------------------------------------------------------
 
-_NUMBERS = tuple(f for f in Typical.__dataclass_fields__ if f != "weight")
+_NUMBERS = tuple(f for f in Unfamiliar.__dataclass_fields__ if f != "weight")
 _WHOLE = ("checked", "caught", "displaced", "smallest")
 
 
-def write_typical(path: Path, typical: Typical) -> None:
+def write_unfamiliar(path: Path, unfamiliar: Unfamiliar) -> None:
     """Write it, whole or not at all."""
     buffer = io.BytesIO()
-    numbers = {name: np.float64(getattr(typical, name)) for name in _NUMBERS}
-    np.savez(buffer, weight=typical.weight, **numbers)  # type: ignore[arg-type]
+    numbers = {name: np.float64(getattr(unfamiliar, name)) for name in _NUMBERS}
+    np.savez(buffer, weight=unfamiliar.weight, **numbers)  # type: ignore[arg-type]
     with atomic(path) as part:
         part.write_bytes(buffer.getvalue())
 
 
-def read_typical(path: Path) -> Typical | None:
+def read_unfamiliar(path: Path) -> Unfamiliar | None:
     """What was written; None where nothing was.
 
     Raises
@@ -369,4 +369,4 @@ def read_typical(path: Path) -> Typical | None:
     ):
         numbers: dict[str, Any] = {name: float(file[name]) for name in _NUMBERS}
         numbers |= {name: int(numbers[name]) for name in _WHOLE}
-        return Typical(weight=file["weight"].astype(np.float32), **numbers)
+        return Unfamiliar(weight=file["weight"].astype(np.float32), **numbers)

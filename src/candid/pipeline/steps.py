@@ -32,7 +32,7 @@ from candid.storage.files import write_text
 
 if TYPE_CHECKING:
     from candid.data.explore import ExplorationImages
-    from candid.inference.unfamiliar import Typical
+    from candid.inference.unfamiliar import Unfamiliar
 
 Record = TypeVar("Record")
 
@@ -138,7 +138,7 @@ def predictions_of(data: Data, rows: Any, probability: Any) -> Predictions:
         split=dataset.split[rows],
         label=dataset.label[rows],
         probability=probability,
-        identity=None if dataset.identity is None else dataset.identity[rows],
+        person=None if dataset.person is None else dataset.person[rows],
     )
 
 
@@ -196,12 +196,12 @@ def show_pictures(run: Run, data: Data) -> None:
     runs.write_pictures(run, pictures)
 
 
-def fit_unfamiliar(run: Run, data: Data) -> Typical:
-    """Write typical.npz: what tells pictures like the training pictures from others."""
-    from candid.inference.unfamiliar import fit_typical, write_typical
+def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
+    """Write unfamiliar.npz: what tells pictures like the training pictures from others."""
+    from candid.inference.unfamiliar import fit_unfamiliar, write_unfamiliar
 
     dataset, store = data.dataset, data.store
-    typical = fit_typical(
+    unfamiliar = fit_unfamiliar(
         store.pixels,
         dataset.rows("train", store.usable),
         dataset.rows("validation", store.usable),
@@ -210,8 +210,8 @@ def fit_unfamiliar(run: Run, data: Data) -> Typical:
         false_alarms=run.settings.predict.false_alarms,
         seed=run.settings.train.seed,
     )
-    write_typical(run.typical, typical)
-    return typical
+    write_unfamiliar(run.unfamiliar, unfamiliar)
+    return unfamiliar
 
 
 def write_report(run: Run) -> None:

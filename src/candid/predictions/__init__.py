@@ -125,7 +125,7 @@ class Predictions(Table):
         label: str,
         prediction: str | Sequence[str],
         groups: Sequence[str] = (),
-        identity: str | None = None,
+        person: str | None = None,
         split: str | None = None,
         ids: str | None = None,
         positive: str | None = None,
@@ -151,7 +151,7 @@ class Predictions(Table):
         groups
             Columns to audit, names or patterns. None named: every other column that holds few words
             or numbers.
-        identity
+        person
             Who is in the image. None: a column with a usual name ("person_id"), or nobody knows.
         split
             The column that says train, validation or test. None: a column with a usual name and
@@ -176,7 +176,7 @@ class Predictions(Table):
         from candid.predictions.from_table import predictions_from
 
         chosen = (prediction,) if isinstance(prediction, str) else tuple(prediction)
-        columns = Columns(label, chosen, tuple(groups), identity, split, ids, positive, scale)
+        columns = Columns(label, chosen, tuple(groups), person, split, ids, positive, scale)
         return predictions_from(table, columns)
 
 
@@ -266,13 +266,13 @@ def _columns(predictions: Predictions) -> dict[str, pa.Array]:
     }
     for i, name in enumerate(predictions.classes):
         columns[f"p_{name}"] = pa.array(predictions.probability[:, i], pa.float64())
-    if predictions.identity is not None:
-        columns["identity"] = pa.array(predictions.identity, mask=predictions.identity < 0)
+    if predictions.person is not None:
+        columns["person"] = pa.array(predictions.person, mask=predictions.person < 0)
     for attribute in predictions.attributes.values():
         if attribute.name in columns:
             raise PredictionsError(
                 f"An attribute is called {attribute.name!r}, like a column of every file.",
-                expected="attribute names other than id, split, label, identity and p_<class>",
+                expected="attribute names other than id, split, label, person and p_<class>",
                 todo="rename the column in the data",
             )
         columns[attribute.name] = (
@@ -350,9 +350,9 @@ def _read(path: Path) -> Predictions:
                 np.float64
             ),
             temperature=float(metadata["temperature"]),
-            identity=(
-                table["identity"].fill_null(-1).to_numpy().astype(np.int64)
-                if "identity" in table.column_names
+            person=(
+                table["person"].fill_null(-1).to_numpy().astype(np.int64)
+                if "person" in table.column_names
                 else None
             ),
             attributes={

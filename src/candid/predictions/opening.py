@@ -129,7 +129,7 @@ def _ours(schema: pa.Schema, about: dict[str, Any], most: int) -> dict[str, Any]
         else:
             kept.append(Attribute(name, a["kind"], tuple(a["values"]), np.empty(0, np.int16)))
     classes = tuple(about["classes"])
-    person = "identity" if "identity" in schema.names else None
+    person = "person" if "person" in schema.names else None
     return {
         "target": about["target"],
         "classes": classes,
@@ -156,7 +156,7 @@ def _theirs(
     label, chosen = names.label_and_prediction(asked)
     first = _first_rows(files)
     said, words = _meaning(files, schema, first, label, chosen, asked)
-    person = names.person(asked.identity, [label, *chosen])
+    person = names.person(asked.person, [label, *chosen])
     split = names.split(first, asked.split, [label, *chosen])
     if split is None:
         names.notes.append("There is no split column, so every row counts as test.")

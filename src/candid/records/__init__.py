@@ -40,7 +40,7 @@ class Estimate:
     method
         How the interval was made: "Wilson", "bootstrap by person", "bootstrap by image", …
     people
-        How many people stand behind it; None where identities are unknown.
+        How many people stand behind it; None where people are unknown.
     draws, undefined_draws
         Bootstrap draws, and how many of them left the figure undefined.
     confidence
@@ -163,7 +163,7 @@ class Histogram:
 class Exploration:
     """What images and labels there are (`data.json`).
 
-    `people` is None where identities are unknown; `brightness` and `contrast` hold one histogram
+    `people` is None where people are unknown; `brightness` and `contrast` hold one histogram
     per class (mean and standard deviation of luma in an image, 0 to 1); `samples` holds the ids of
     a few training images of each class, drawn at random. `synthetic` says that a program drew the
     faces and wrote the labels.

@@ -84,7 +84,7 @@ def from_columns(
     usual: Iterable[str] = LABELS,
     findings: Iterable[Finding] = (),
 ) -> Dataset:
-    """A Dataset from annotation columns: find split, identity and target; the rest are attributes.
+    """A Dataset from annotation columns: find split, person and target; the rest are attributes.
 
     `table` has n rows without the column of the pictures, which `ids` names and `source` makes the
     source of; `rows` are their places in the file, which is called `where` in an error;
