@@ -66,7 +66,7 @@ def loop_seconds(recipe: str, steps: int, seed: int = 0) -> dict[str, float]:
     images = Images(pixels, (0.5, 0.4, 0.4), (0.3, 0.3, 0.3))
     label = rng.integers(0, 2, len(pixels)).astype(np.int16)
     rows = np.arange(len(pixels))
-    network = build(config.network.name, side=SIDE, classes=2, **options(config.network))
+    network = build(config.network.name, side=SIDE, n_classes=2, **options(config.network))
     task = Task(images, label, 2, rows, rows[:1])  # one image: evaluation costs nothing
     with memory_kept():
         state = start(network, config.train)

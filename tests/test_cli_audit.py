@@ -23,6 +23,7 @@ from candid.records import read_record
 from candid.records.audit import Audit, plain
 from candid.runs import Run
 from candid.settings import Config
+from candid.storage.files import FORMAT
 from commands import call
 
 SHARES = {"hat": 0.2, "smile": 0.5}
@@ -91,7 +92,7 @@ def test_json_and_out_say_the_same(run, tmp_path, capsys):
     out = tmp_path / "audit.json"
     assert call("audit", run / "predictions.parquet", "--json", "--out", out, *QUICK) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert {"format": 1} | printed == json.loads(out.read_text())
+    assert {"format": FORMAT} | printed == json.loads(out.read_text())
     assert printed["source"] == "predictions.parquet"
     assert call("audit", run, "--quiet", *QUICK) == 0
     assert capsys.readouterr() == ("", "")

@@ -12,6 +12,7 @@ from candid.data.synthetic import REGIONS, FaceWorld, write_faces
 from candid.records import Provenance, read_record
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.runs import Run
+from candid.storage.files import FORMAT
 from commands import call
 
 QUICK = [
@@ -94,7 +95,7 @@ def test_json_is_the_record(trained, capsys, tmp_path):
                 *QUICK, "--set", "explain.regions=none")  # fmt: skip
     assert code == 0
     printed = json.loads(capsys.readouterr().out)
-    assert {"format": 1} | printed == json.loads((copy / "explanation.json").read_text())
+    assert {"format": FORMAT} | printed == json.loads((copy / "explanation.json").read_text())
     assert [m["name"] for m in printed["methods"]] == ["gradient"]
     assert printed["regions"] == []
 

@@ -17,9 +17,10 @@ from candid.config import (
     toml,
     with_values,
 )
-from candid.errors import ConfigError
+from candid.errors import ConfigError, RunError
 from candid.settings import Config, DeepConfig
 from candid.settings.network import PlainConfig, TimmConfig
+from candid.storage.files import FORMAT
 from commands import candid
 
 
@@ -208,6 +209,11 @@ def test_a_setting_s_old_name_says_its_new_one(capsys, tmp_path):
     file.write_text("[train]\nmirrored = false\n")
     said = candid(capsys, "run", tmp_path, "--config", file, code=2).err
     assert "train.mirrored is called train.flip_tta now" in said and "Traceback" not in said
+    file.write_text("format = 1\n[train]\nsteps = 7\n")  # as the config.toml of an older run
+    assert load_config(file=file).train.steps == 7
+    file.write_text("format = 99\n")
+    with pytest.raises(RunError, match="has the format 99"):
+        load_config(file=file)
 
 
 def test_another_network_keeps_the_options_that_it_has_too():
@@ -222,7 +228,9 @@ def test_another_network_keeps_the_options_that_it_has_too():
 def test_a_file_that_holds_every_network_s_defaults_is_read(tmp_path):
     """As files of runs did before each network had options of its own."""
     every = "".join(f"{k} = {toml(s.default)}\n" for k, s in every_setting()["network"].items())
-    (tmp_path / "config.toml").write_text("[network]\n" + every.replace('"deep"', '"plain"', 1))
+    (tmp_path / "config.toml").write_text(
+        f"format = {FORMAT}\n[network]\n" + every.replace('"deep"', '"plain"', 1)
+    )
     assert read_config(tmp_path / "config.toml").network == PlainConfig()
 
 

@@ -10,8 +10,8 @@ from by_hand import dataset, store, texture
 
 from candid.data import checks
 from candid.data.dataset import Dataset
+from candid.data.duplicate_findings import duplicate_checks
 from candid.data.duplicates import Copies, exact_groups, near_pairs
-from candid.data.repeats import repeat_checks
 from candid.data.store import Store
 from candid.predictions import Attribute
 from candid.records import Finding
@@ -28,7 +28,7 @@ def copied(pixels: list[np.ndarray], **columns: object) -> tuple[Dataset, Store,
 
 
 def repeated(code: str, data: Dataset, packed: Store, copies: Copies) -> Finding:
-    return {f.code: f for f in repeat_checks(data, packed, copies)}[code]
+    return {f.code: f for f in duplicate_checks(data, packed, copies)}[code]
 
 
 def people(**columns: object) -> Finding:

@@ -45,7 +45,7 @@ def images(n=5, side=16, seed=0):
 def network():
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        made = Small(classes=3)
+        made = Small(n_classes=3)
         made.train()
         with torch.no_grad():
             made(images(20))  # the statistics of batch normalisation
@@ -284,7 +284,7 @@ def test_nothing_is_left_behind(network):
 
 
 def test_one_logit_is_two_classes(network):
-    two = Small(classes=2).eval()
+    two = Small(n_classes=2).eval()
     ones = torch.ones(5, dtype=torch.int64)
     for method in ("gradient", "occlusion"):
         assert np.allclose(

@@ -16,6 +16,7 @@ from candid.models.model import load_network
 from candid.models.onnx_file import onnx_path
 from candid.records import ModelCard, read_record
 from candid.runs import Run
+from candid.storage.files import FORMAT
 from inference.tiny import SIDE, pixels, tiny_run
 
 ENGINES = ("onnx", "torch")
@@ -191,6 +192,7 @@ def audit(rule):
              "n": 300, "mistakes": 1, "by_person": True}  # fmt: skip
     target = {"target_error": 0.01, "rule": plain if rule else None, "sentence": "", "groups": []}
     return {
+        "format": FORMAT,
         "abstention": {"target": "Hat", "classes": ["no", "yes"], "calibrated_on": "validation",
                        "verified_on": "test", "calibration_n": 1, "calibration_people": None,
                        "n": 1, "people": None, "targets": [target], "conformal": [], "curves": []}
@@ -205,8 +207,11 @@ def test_the_audits_rule_is_the_default(tmp_path):
     assert open_classifier(run, engine="torch", abstain_below=0).rule is None
     path.write_text(json.dumps(audit(rule=False)))
     assert open_classifier(run, engine="torch").rule is None
-    path.write_text(json.dumps({"findings": []}))
+    path.write_text(json.dumps({"format": FORMAT, "findings": []}))
     assert open_classifier(run, engine="torch").rule is None
+    path.write_text(json.dumps(audit(rule=True) | {"format": 1}))
+    with pytest.raises(RunError, match=r"audit\.json has the format 1"):
+        open_classifier(run, engine="torch")
     path.write_text("{")
     with pytest.raises(RunError, match="audit"):
         open_classifier(run, engine="torch")

@@ -181,6 +181,11 @@ def test_there_and_back(tmp_path, fitted):
         assert getattr(back, name) == getattr(fitted, name)
     assert back.told() == fitted.told()
     assert isinstance(back, Unfamiliar)
+    with np.load(path) as kept:
+        older = {name: kept[name] for name in kept.files if name != "format"}
+    np.savez(tmp_path / "older.npz", **older)
+    with pytest.raises(RunError, match="has the format 1, which"):
+        read_unfamiliar(tmp_path / "older.npz")
     for damage in (b"", b"hello", path.read_bytes()[:200]):
         path.write_bytes(damage)
         with pytest.raises(RunError, match="damaged"):

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from candid.errors import PredictionsError
+from candid.errors import PredictionsError, RunError
 from candid.predictions import (
     Attribute,
     Predictions,
@@ -13,6 +13,9 @@ from candid.predictions import (
     read_predictions,
     write_predictions,
 )
+from candid.predictions.choosing import Columns
+from candid.predictions.opening import open_folder
+from candid.storage.files import FORMAT
 
 
 def some(n=5):
@@ -92,6 +95,20 @@ def test_what_is_not_predictions_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(PredictionsError, match="Cannot read"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize("number", [None, 1, 99])
+def test_another_format_is_refused(tmp_path, number):
+    path = tmp_path / "p.parquet"
+    write_predictions(path, some())
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b"candid"])
+    assert about.pop("format") == FORMAT
+    about |= {} if number is None else {"format": number}
+    pq.write_table(table.replace_schema_metadata({"candid": json.dumps(about)}), path)
+    for read in (read_predictions, lambda _: open_folder(tmp_path, Columns())):
+        with pytest.raises(RunError, match=f"has the format {number or 1}, which another release"):
+            read(path)
 
 
 @pytest.mark.parametrize(

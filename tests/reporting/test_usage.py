@@ -36,7 +36,7 @@ def exported(folder, model):
     run = Run(folder)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = build("deep", side=SIDE, classes=len(model.classes), **model.options)
+        network = build("deep", side=SIDE, n_classes=len(model.classes), **model.options)
     save_weights(run.weights, network.state_dict())
     write_record(run.model, model)
     whole = Whole(network, model).eval()

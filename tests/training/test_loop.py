@@ -49,7 +49,7 @@ def task(n=120, side=12, seed=0, share=0.3):
 def network(seed=0, side=12):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build("plain", side=side, classes=2)
+        return build("plain", side=side, n_classes=2)
 
 
 def trained(config=FAST, augmentation=CHANGED, **more):
@@ -394,7 +394,7 @@ EVERYTHING = dataclasses.replace(
 def deep(seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build("deep", side=16, classes=2, width=4)
+        return build("deep", side=16, n_classes=2, width=4)
 
 
 def test_going_on_with_everything_is_exact(tmp_path):

@@ -33,7 +33,7 @@ def test_what_surely_does_not_fit_is_refused(monkeypatch, word):
 
 def test_weights_are_those_of_the_network(monkeypatch):
     monkeypatch.setattr(memory, "_memory", lambda _: 0.0)
-    network = build("deep", side=64, classes=2, width=8, depth=2)
+    network = build("deep", side=64, n_classes=2, width=8, depth=2)
     with pytest.raises(ConfigError) as error:
         check_fits(load_config(overrides=["network.width=8", "network.depth=2"]), 2)
     assert f"({sum(p.numel() for p in network.parameters()):,} weights)" in error.value.what

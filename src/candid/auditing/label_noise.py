@@ -168,7 +168,7 @@ def sure_class(probability: Floats, thresholds: Floats) -> NDArray[np.intp]:
 
 
 def confident_joint(
-    label: NDArray[Any], sure: NDArray[np.intp], classes: int, weight: Floats | None = None
+    label: NDArray[Any], sure: NDArray[np.intp], n_classes: int, weight: Floats | None = None
 ) -> Floats:
     """(..., classes, classes) how many images are labelled i and surely of class j.
 
@@ -178,15 +178,15 @@ def confident_joint(
     ----------
     label, sure
         (n,) and (..., n); an image that is surely of none (-1) does not count.
-    classes
+    n_classes
         How many classes there are.
     weight
         (..., n); None for one each.
     """
     weight = np.ones(sure.shape) if weight is None else weight
-    mine = (label[:, None] == np.arange(classes)).astype(np.float64)
-    counts = np.stack([(weight * (sure == j)) @ mine for j in range(classes)], axis=-1)
-    diagonal = np.arange(classes)
+    mine = (label[:, None] == np.arange(n_classes)).astype(np.float64)
+    counts = np.stack([(weight * (sure == j)) @ mine for j in range(n_classes)], axis=-1)
+    diagonal = np.arange(n_classes)
     counts[..., diagonal, diagonal] = np.maximum(counts[..., diagonal, diagonal], 1.0)
     return counts
 

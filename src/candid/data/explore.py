@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from candid.data import decode
 from candid.data.checks import check_data, luma_statistics
 from candid.data.dataset import Dataset
+from candid.data.duplicate_findings import find_links
 from candid.data.duplicates import find_copies, row_blocks
 from candid.data.findings import shortened, write_findings
-from candid.data.repeats import find_links
 from candid.data.store import Store
 from candid.predictions import Attribute, binned
 from candid.records import (

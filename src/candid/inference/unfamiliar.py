@@ -28,7 +28,7 @@ from PIL import Image
 
 from candid.records import Estimate
 from candid.stats.intervals import wilson
-from candid.storage.files import atomic, open_regular, reading
+from candid.storage.files import FORMAT, atomic, check_format, open_regular, reading
 
 UNLIKE = "unlike the training data"
 
@@ -343,6 +343,7 @@ def write_unfamiliar(path: Path, unfamiliar: Unfamiliar) -> None:
     """Write it, whole or not at all."""
     buffer = io.BytesIO()
     numbers = {name: np.float64(getattr(unfamiliar, name)) for name in _NUMBERS}
+    numbers["format"] = np.float64(FORMAT)
     np.savez(buffer, weight=unfamiliar.weight, **numbers)  # type: ignore[arg-type]
     with atomic(path) as part:
         part.write_bytes(buffer.getvalue())
@@ -354,7 +355,7 @@ def read_unfamiliar(path: Path) -> Unfamiliar | None:
     Raises
     ------
     RunError
-        Where the file is damaged.
+        Where the file is damaged or has the format of another release.
     """
     if not path.is_file():
         return None
@@ -367,6 +368,7 @@ def read_unfamiliar(path: Path) -> Unfamiliar | None:
         open_regular(path) as whole,
         np.load(whole, allow_pickle=False) as file,
     ):
+        check_format(path, int(file["format"]) if "format" in file else None)
         numbers: dict[str, Any] = {name: float(file[name]) for name in _NUMBERS}
         numbers |= {name: int(numbers[name]) for name in _WHOLE}
         return Unfamiliar(weight=file["weight"].astype(np.float32), **numbers)

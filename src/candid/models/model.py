@@ -88,14 +88,14 @@ def load_network(
 def _built(card: ModelCard, tensors: int) -> nn.Module:
     """The network that a record describes, whose weights are so many tensors, with fresh ones."""
     if card.network == "own":
-        return build("own", side=card.side, classes=len(card.classes), **card.options)  # says why
+        return build("own", side=card.side, n_classes=len(card.classes), **card.options)  # says why
     try:
         chosen = with_values(Config(), {"network": card.options | {"name": card.network}}).network
         # Each block has several tensors, so a file with few is not of a network with many.
         depth, members = getattr(chosen, "depth", 0), ensemble_size(chosen)
         if depth * members > tensors:
             raise ValueError(f"{members} × {depth} blocks in {tensors} tensors")
-        return build(card.network, side=card.side, classes=len(card.classes), **card.options)
+        return build(card.network, side=card.side, n_classes=len(card.classes), **card.options)
     except ConfigError as error:  # its advice is about a setting
         raise ValueError(error.what) from error
 

@@ -83,7 +83,7 @@ class ViT(nn.Module):
     REGISTERS = 4
 
     def __init__(
-        self, side: int, classes: int, *, width: int = 192, depth: int = 6, drop_path: float = 0.1
+        self, side: int, n_classes: int, *, width: int = 192, depth: int = 6, drop_path: float = 0.1
     ) -> None:
         super().__init__()
         if width % 32:
@@ -104,7 +104,7 @@ class ViT(nn.Module):
         rates = [drop_path * (i + 1) / depth for i in range(depth)]
         self.blocks = nn.Sequential(*(Attention(width, width // 32, d) for d in rates))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(width, n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""

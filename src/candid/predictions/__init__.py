@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
 from candid.records import SPLITS
-from candid.storage.files import atomic, regular
+from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.table import Attribute, Table, binned, per_image_values
 from candid.tables.attributes import Kind
 
@@ -228,7 +228,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a Parquet file with one row per image: id, split, label, p_<class>, attributes."""
     table = pa.table(_columns(predictions))
     metadata = {
-        "version": 1,
+        "format": FORMAT,
         "target": predictions.target,
         "classes": list(predictions.classes),
         "temperature": predictions.temperature,
@@ -291,6 +291,8 @@ def read_predictions(path: Path) -> Predictions:
     PredictionsError
         Where the file is missing, is not Parquet, was not written by Candid, or holds values that
         cannot be.
+    RunError
+        Where another release of Candid wrote it, in another format.
     """
     todo = "write the file again; name --label and --prediction for another model's table"
     return _possible(_read(path), f"{path}: ", todo)
@@ -339,6 +341,7 @@ def _read(path: Path) -> Predictions:
     try:
         table = pq.read_table(regular(path))
         metadata = json.loads(table.schema.metadata[_KEY])
+        check_format(path, metadata.get("format"))
         classes = tuple(metadata["classes"])
         return Predictions(
             target=metadata["target"],

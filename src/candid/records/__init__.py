@@ -486,7 +486,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         todo=go_on_with(path.parent),
     ):
         plain = json.loads(read_bytes(path))
-        check_format(path, plain.get("format", FORMAT))
+        check_format(path, plain.get("format"))
         record = from_plain(kind, plain)
     if isinstance(record, _Checked) and (problem := record.problem()):
         raise RunError(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from candid.models.model import save_tensors
 from candid.records import HistoryRow
-from candid.storage.files import reading, regular
+from candid.storage.files import FORMAT, check_format, reading, regular
 from candid.training.state import TrainingState
 
 _PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
@@ -63,6 +63,7 @@ def save(path: Path, state: TrainingState) -> None:
     rows = [dataclasses.astuple(row) for row in state.history]
     tensors["history"] = torch.tensor(rows, dtype=torch.float64).reshape(-1, len(_COLUMNS))
     about = {
+        "format": FORMAT,
         "step": state.step,
         "best_step": state.best_step,
         "best_f1": state.best_f1,
@@ -88,7 +89,7 @@ def restore(path: Path, state: TrainingState) -> None:
     Raises
     ------
     RunError
-        Where the file is damaged or belongs to another network.
+        Where the file is damaged, belongs to another network, or has the format of another release.
     """
     with reading(
         path,
@@ -97,6 +98,7 @@ def restore(path: Path, state: TrainingState) -> None:
     ):
         with safe_open(regular(path), "pt") as file:
             about = json.loads(file.metadata()["candid"])
+            check_format(path, about.get("format"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _restore(state, about, tensors)
 

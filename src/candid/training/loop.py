@@ -74,12 +74,12 @@ def train_in_steps(
     together: each calls this function with the same. Raises a TrainingError when the loss is no
     longer finite, and a DataError where too many streamed images cannot be read.
     """
-    us, device = team(), state.device
+    group, device = team(), state.device
     task = replace(task, images=task.images.resident(device))
-    loss_of = BatchLoss(task, state, config, augmentation, us)
+    loss_of = BatchLoss(task, state, config, augmentation, group)
     curve, save = Curve(task, state), checkpoint.Saver(save_to, config.checkpoint_seconds)
     work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
-    batches = feed_of(task, config, device, us, quiet).batches(state.step)
+    batches = feed_of(task, config, device, group, quiet).batches(state.step)
     left = 0 if stale(state, config) else max(0, config.steps - state.step)
     with work as bar, contextlib.closing(batches):
         for rows, batch in islice(batches, left):
@@ -91,7 +91,7 @@ def train_in_steps(
             curve.add(rows, rate, loss, output)
             evaluated = due(state.step, config.steps, config.evaluations)
             if evaluated:
-                row = curve.evaluate(loss_of.balance.classes, config, us)
+                row = curve.evaluate(loss_of.balance.classes, config, group)
                 bar.note(f"loss {row.train_loss:.3f}, F1 {row.validation_f1:.4f}")
             bar.update()
             if save.wants(due=due(state.step, config.steps, config.checkpoints)):
@@ -112,16 +112,16 @@ class BatchLoss:
         state: TrainingState,
         config: TrainConfig,
         augmentation: AugmentConfig,
-        us: Team,
+        group: Team,
     ) -> None:
-        us.check_enough(
+        group.check_enough(
             images_per_batch=min(config.batch_size, len(task.train)),
             validation_images=len(task.validation),
         )
         self.task, self.state, self.config, self.augmentation = task, state, config, augmentation
-        self.us, self.device = us, state.device
-        self.network = us.shared(state.network)
-        if us.size == 1:  # a process among several replaces functions while it computes
+        self.group, self.device = group, state.device
+        self.network = group.shared(state.network)
+        if group.size == 1:  # a process among several replaces functions while it computes
             self.network = captured(self.network, config.compile, self.device)
         self.bfloat16 = uses_bfloat16(config.precision, self.device)
         self.balance = Loss(task, config, state.dro, self.device)
@@ -131,19 +131,19 @@ class BatchLoss:
 
         `batch` is this process's share of its images, `rows` are those of all.
         """
-        config, us, step, n = self.config, self.us, self.state.step, len(rows)
+        config, group, step, n = self.config, self.group, self.state.step, len(rows)
         labels = torch.from_numpy(self.task.label[rows].astype(np.int64)).to(self.device)
         own = [self.device] if self.device.type == "cuda" else []
         # The caller's random numbers stay as they were: dropout draws inside the fork.
-        with torch.random.fork_rng(devices=own), us.whole(n) as mine:
+        with torch.random.fork_rng(devices=own), group.whole(n) as mine:
             generator = seeded(config.seed, step, self.device)
             side = side_at(step, config, self.task.images.side)
             batch, mixture = augment(batch, self.augmentation, generator, side), unmixed(labels)
             if config.mixup or config.cutmix:  # with images of other processes, too
-                batch, mixture = mix(us.gather(batch, n), labels, config, generator)
+                batch, mixture = mix(group.gather(batch, n), labels, config, generator)
                 batch = batch[mine]
             self.state.network.train()
-            output = us.gather(forward(self.network, batch, self.bfloat16), n)
+            output = group.gather(forward(self.network, batch, self.bfloat16), n)
         return self.balance(output, mixture, rows), output
 
 
@@ -196,19 +196,19 @@ class Curve:
             f1 = weighted_f1_of_answers(self.task.label[some], prediction)
             self.state.history.append(replace(row, train_loss=loss, train_f1=f1))
 
-    def evaluate(self, weights: Tensor, config: TrainConfig, us: Team) -> HistoryRow:
+    def evaluate(self, weights: Tensor, config: TrainConfig, group: Team) -> HistoryRow:
         """The last step's row, with what all validation images say; the best weights are kept."""
         self.read()
         state, rows = self.state, self.task.validation
         own = logits(
             state.measured,
             self.task.images,
-            rows[us.share(len(rows))],
+            rows[group.share(len(rows))],
             device=state.device,
             bfloat16=uses_bfloat16(config.precision, state.device),
             flip_tta=config.flip_tta,
         )
-        output = us.gather(torch.from_numpy(own).to(state.device), len(rows)).cpu().numpy()
+        output = group.gather(torch.from_numpy(own).to(state.device), len(rows)).cpu().numpy()
         loss, f1, accuracy = measured(output, self.task.label[rows], weights)
         row = replace(
             state.history[-1], validation_loss=loss, validation_f1=f1, validation_accuracy=accuracy

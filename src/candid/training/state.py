@@ -28,7 +28,7 @@ class Task:
 
     images: Images
     label: NDArray[np.int16]
-    classes: int
+    n_classes: int
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
     codes: tuple[NDArray[np.int16], ...] = ()

@@ -99,7 +99,7 @@ _CHECKS = {
 _NEAR_SPLITS = ("NEAR-DUPLICATES-WITHIN-SPLITS", "NEAR-DUPLICATES-ACROSS-SPLITS")
 
 
-def repeat_checks(dataset: Dataset, store: Store, copies: Copies) -> tuple[Finding, ...]:
+def duplicate_checks(dataset: Dataset, store: Store, copies: Copies) -> tuple[Finding, ...]:
     """A finding about each thing that may stand in the data more than once."""
     person = _people(dataset)
     everyone = len(np.unique(person[person >= 0]))
