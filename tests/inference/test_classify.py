@@ -275,7 +275,7 @@ def test_the_three_formats_hold_the_same(tmp_path, ending):
     undefined = "" if ending == "csv" else None
     assert found[-1]["p_yes"] == undefined and found[-1]["prediction"] == undefined
     assert found[0]["abstained"] == ("false" if ending == "csv" else False)
-    assert (tally.pictures, tally.answered, tally.errors) == (6, 5, 1)
+    assert (tally.images, tally.answered, tally.errors) == (6, 5, 1)
     assert sum(tally.predictions.values()) == 5
     assert os.listdir(tmp_path) == [out.name]
 
@@ -314,7 +314,7 @@ def test_a_stopped_job_goes_on_without_doing_anything_twice(tmp_path, ending):
         seen += model.seen
     model = Mean()
     tally = label_to_file(by_hand(model), of(pictures), out, format_of(out, None), {"job": 1})
-    assert tally.pictures == len(pictures)
+    assert tally.images == len(pictures)
     assert 0 < tally.resumed < len(pictures)
     assert model.seen == len(pictures) - tally.resumed
     assert out.read_bytes() == whole.read_bytes()
@@ -415,7 +415,7 @@ def test_killed_three_times_at_random_the_table_is_the_same(tmp_path):
         "ready = labeller(Run(Path(sys.argv[1])), engine='torch')\n"
         "tally = label_pictures(ready, [sys.argv[2]], Path(sys.argv[3]), 'csv', workers=1,\n"
         "    bar=lambda n: (print(n, flush=True), time.sleep(float(sys.argv[4]))))\n"
-        "print('done', tally.pictures, tally.resumed)"
+        "print('done', tally.images, tally.resumed)"
     )
 
     def start(out, pause="0"):

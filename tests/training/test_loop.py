@@ -273,6 +273,15 @@ def test_checkpoint_of_another_network_is_refused(tmp_path):
         checkpoint.restore(path, start(network(side=16), FAST))
 
 
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    state, _ = trained(dataclasses.replace(FAST, steps=1))
+    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    checkpoint.save(path, state)
+    with pytest.raises(RunError, match=r"state\.safetensors has the format 1, which"):
+        checkpoint.restore(path, start(network(), FAST))
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"\x80\x04." * 10])
 def test_damaged_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "state.safetensors"

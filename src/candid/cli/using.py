@@ -228,9 +228,9 @@ def _working(
 def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
     c = ready.classifier
-    faces = f", {tally.rows:,} rows" if tally.rows != tally.pictures else ""
+    faces = f", {tally.rows:,} rows" if tally.rows != tally.images else ""
     resumed = f" ({tally.resumed:,} of them before)" if tally.resumed else ""
-    yield f"{out}: {tally.pictures:,} pictures{resumed}{faces}"
+    yield f"{out}: {tally.images:,} pictures{resumed}{faces}"
     for name, number in tally.predictions.items():
         yield f"  {c.target} = {name}: {number:,}"
     for reason, number in tally.reasons.items():

@@ -323,7 +323,7 @@ def label_to_file(
             for block in blocks:
                 journal.add(vars(block))
                 counter.add(block.items, block.rows)
-        if not counter.pictures:
+        if not counter.images:
             journal.remove()
             raise no_pictures()
         schema = labeller.columns.schema()
@@ -343,11 +343,11 @@ def _skip_done(
         if len(names) != block.items or names_digest(names) != block.names:
             raise DataError(
                 f"The pictures are not those that {journal.path} tells of "
-                f"(after {counter.pictures:,} that are).",
+                f"(after {counter.images:,} that are).",
                 expected="the same pictures in the same order as when the job was stopped",
                 todo="put them back, or begin anew with --force",
             )
         counter.add(block.items, block.rows)
         bar(block.items)
-    counter.resumed = counter.pictures
+    counter.resumed = counter.images
     return items
