@@ -64,18 +64,18 @@ def sample(
     from statistics import NormalDist
 
     pictures = np.ones(people, int) if single else 1 + rng.poisson(3, people)
-    identity = np.repeat(np.arange(people), pictures)
-    identity = identity if images is None else identity[:images]
-    n = len(identity)
-    label = (rng.random(people) < 0.42).astype(np.int16)[identity]
+    person = np.repeat(np.arange(people), pictures)
+    person = person if images is None else person[:images]
+    n = len(person)
+    label = (rng.random(people) < 0.42).astype(np.int16)[person]
     columns, wrong_share = {}, np.full(n, base)
     for name, share in attributes.items():
-        own = np.sqrt(0.5) * rng.normal(size=people)[identity] + np.sqrt(0.5) * rng.normal(size=n)
+        own = np.sqrt(0.5) * rng.normal(size=people)[person] + np.sqrt(0.5) * rng.normal(size=n)
         has = own < NormalDist().inv_cdf(share)
         columns[name] = Attribute(name, "binary", ("no", "yes"), has.astype(np.int16))
         if planted and name in planted:
             wrong_share = np.where(has, planted[name], wrong_share)
-    liability = np.sqrt(correlation) * rng.normal(size=people)[identity]
+    liability = np.sqrt(correlation) * rng.normal(size=people)[person]
     liability += np.sqrt(1 - correlation) * rng.normal(size=n)
     cut = {s: NormalDist().inv_cdf(s) for s in np.unique(wrong_share)}
     wrong = liability < np.vectorize(cut.get)(wrong_share)
@@ -89,7 +89,7 @@ def sample(
         split=np.full(n, "test"),
         label=label,
         probability=np.stack([1 - p, p], axis=1),
-        identity=identity.astype(np.int64),
+        person=person.astype(np.int64),
         attributes=columns,
     )
 
@@ -102,7 +102,7 @@ METRICS = ("accuracy", "weighted_f1", "error:Female", "error:Male", "confidence"
 
 def gaps_of(p, draws, seed):
     """Contrasts of "yes" against "no" for every attribute, by metric."""
-    rows = rows_of(p, resample(len(p), p.identity, draws=draws, seed=seed))
+    rows = rows_of(p, resample(len(p), p.person, draws=draws, seed=seed))
     plan = SidePlan()
     sides = []
     for a in range(len(rows.attributes)):
@@ -203,7 +203,7 @@ def main_speed(n):
     rng = np.random.default_rng(0)
     shares = {f"a{k:02d}": float(s) for k, s in enumerate(rng.uniform(0.05, 0.95, 40))}
     p = sample(n // 3, shares, rng, images=n)
-    people = len(np.unique(p.identity))
+    people = len(np.unique(p.person))
     print(f"{len(p):,} images of {people:,} people, 40 attributes")
 
     draws = 10
@@ -221,7 +221,7 @@ def main_speed(n):
     print(f"Fairlearn: accuracy of 2 groups, {theirs:,.0f} group-draws per second")
 
     draws = 1000
-    rows = rows_of(p, resample(len(p), p.identity, draws=draws))
+    rows = rows_of(p, resample(len(p), p.person, draws=draws))
     values = [(a, v) for a in range(40) for v in range(2)]
     pairs = [(x, y) for i, x in enumerate(values) for y in values[i + 1 :] if x[0] != y[0]]
     start, groups = time.process_time(), 0
@@ -246,7 +246,7 @@ def main_speed(n):
     audit(p)
     print(f"the whole audit: {time.process_time() - start:.1f} s")
     for draws in (200, 2000):
-        rows = rows_of(p, resample(len(p), p.identity, draws=draws))
+        rows = rows_of(p, resample(len(p), p.person, draws=draws))
         tracemalloc.start()
         plan = SidePlan()
         for key in work[:200]:

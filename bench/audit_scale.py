@@ -46,10 +46,10 @@ def make(folder, rows):
     for k, start in enumerate(range(0, rows, TABLE)):
         n = min(TABLE, rows - start)
         rng = np.random.default_rng([1, k])
-        identity = rng.integers(0, people, n)
+        person = rng.integers(0, people, n)
         # The same person has the same label wherever their images lie.
-        label = ((identity * 2654435761) % 1000 < 420).astype(np.int8)
-        columns = {"person": pa.array(identity)}
+        label = ((person * 2654435761) % 1000 < 420).astype(np.int8)
+        columns = {"person": pa.array(person)}
         columns["gender"] = words(label, ("Female", "Male"))
         codes = [(rng.random(n, np.float32) < s).astype(np.int8) for s in shares]
         wrong = rng.random(n, np.float32) < np.where(codes[0] == 1, 0.08, 0.05)
@@ -71,7 +71,7 @@ def audit(folder):
     from candid.predictions.choosing import Columns
     from candid.settings import AuditConfig
 
-    columns = Columns(label="gender", prediction=("p_Male",), identity="person")
+    columns = Columns(label="gender", prediction=("p_Male",), person="person")
     start = time.perf_counter()
     found = audit_folder(folder, columns, AuditConfig())
     seconds = time.perf_counter() - start

@@ -53,14 +53,14 @@ from candid.training.state import Task
 
 
 def some_people(
-    train: NDArray[np.intp], identity: NDArray[np.int64], images: int, seed: int
+    train: NDArray[np.intp], person: NDArray[np.int64], images: int, seed: int
 ) -> NDArray[np.intp]:
     """Rows of as many person_numbers, in one order for all sizes, as have about so many images."""
-    person = identity[train]
-    order = np.random.default_rng(seed).permutation(np.unique(person))
+    who = person[train]
+    order = np.random.default_rng(seed).permutation(np.unique(who))
     place = np.empty(order.max() + 1, np.intp)
     place[order] = np.arange(len(order))
-    sorted_rows = train[np.argsort(place[person], kind="stable")]
+    sorted_rows = train[np.argsort(place[who], kind="stable")]
     return np.sort(sorted_rows[:images])
 
 
@@ -77,7 +77,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
             task.validation,
             device=device,
             bfloat16=uses_bfloat16(config.train.precision, device),
-            mirrored=config.train.mirrored,
+            flip_tta=config.train.flip_tta,
         )
     seconds = time.process_time() - began
     shares = clustered_shares(
@@ -105,15 +105,15 @@ def main() -> None:
     overrides += ["train.keep=last", *options.overrides]
     config = load_config(recipe=options.recipe, overrides=overrides)
     data = load_packed(options.data, config, cache=options.cache)
-    if data.dataset.identity is None:
+    if data.dataset.person is None:
         raise SystemExit("These data do not say who is in which picture.")
-    identity = person_numbers(data.dataset.identity)
+    person = person_numbers(data.dataset.person)
     whole = task_of(data, config)
     before: tuple[int, float] | None = None
     for images in options.images:
-        some = some_people(whole.train, identity, images, options.seed)
-        wrong, found = measured(replace(whole, train=some), identity, config)
-        line = f"{len(some):,} images of {len(np.unique(identity[some])):,} people: {found}"
+        some = some_people(whole.train, person, images, options.seed)
+        wrong, found = measured(replace(whole, train=some), person, config)
+        line = f"{len(some):,} images of {len(np.unique(person[some])):,} people: {found}"
         if before is not None:
             slope = math.log(before[1] / wrong) / math.log(len(some) / before[0])
             line += f"; twice as many images divide the wrong by {2**slope:.2f}"
@@ -122,7 +122,7 @@ def main() -> None:
     for side in options.sides:
         smaller = load_config(recipe=options.recipe, overrides=[*overrides, f"data.side={side}"])
         task = task_of(load_packed(options.data, smaller, cache=options.cache), smaller)
-        print(f"{side} pixels per side: {measured(task, identity, smaller)[1]}", flush=True)
+        print(f"{side} pixels per side: {measured(task, person, smaller)[1]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ def main() -> None:
     network, mean, std = (
         trained(options.run)
         if options.run
-        else (build(options.network, side=64, classes=2).eval(), (0.5,) * 3, (0.25,) * 3)
+        else (build(options.network, side=64, n_classes=2).eval(), (0.5,) * 3, (0.25,) * 3)
     )
     images = torch.from_numpy((faces / 255 - mean) / std).float().permute(0, 3, 1, 2).contiguous()
     with torch.no_grad():

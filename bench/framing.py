@@ -59,14 +59,14 @@ def main() -> None:
     run = candid.open_run(args.run)
     data = reload(run, args.data)
     labels = labeller(run, engine="torch")
-    model, unfamiliar = labels.classifier, labels.typical
+    model, unfamiliar = labels.classifier, labels.unfamiliar
     if args.unframed:
         model = replace(model, framer=None)
     dataset = data.dataset
     rows = dataset.rows("test", data.store.usable)
     rows = np.sort(np.random.default_rng(args.seed).permutation(rows)[: args.images])
     pixels, truth = data.store.pixels[rows], dataset.label[rows]
-    person = None if dataset.identity is None else np.asarray(dataset.identity)[rows]
+    person = None if dataset.person is None else np.asarray(dataset.person)[rows]
     side = model.side * DETAIL if model.framer is not None else model.side
     cells = list(itertools.product(SCALES, ASPECTS, SHIFTS, ANGLES))
     right, given = [], []

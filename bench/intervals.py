@@ -40,12 +40,12 @@ CALIBRATION = "calibration_error"
 
 def sample(people: int, distance: float, overconfidence: float, rng: np.random.Generator):
     """Identity, label and probabilities; a person's pictures share their label and a deviation."""
-    identity = np.repeat(np.arange(people), 1 + rng.poisson(3, people))
-    label = (rng.random(people) < 0.42).astype(int)[identity]
+    person = np.repeat(np.arange(people), 1 + rng.poisson(3, people))
+    label = (rng.random(people) < 0.42).astype(int)[person]
     seen = (label - 0.5) * distance
-    seen += rng.normal(0, 0.6, people)[identity] + rng.normal(0, 0.8, len(identity))
+    seen += rng.normal(0, 0.6, people)[person] + rng.normal(0, 0.8, len(person))
     p = 1 / (1 + np.exp(-overconfidence * (seen * distance + np.log(0.42 / 0.58))))
-    return identity, label, np.stack([1 - p, p], axis=1)
+    return person, label, np.stack([1 - p, p], axis=1)
 
 
 def statistic_of(label, probability):
@@ -78,14 +78,14 @@ def coverage(people: int, distance: float, overconfidence: float, repetitions: i
     ours, plain = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
     for seed in tqdm(range(repetitions), disable=None, leave=False):
         rng = np.random.default_rng(seed)
-        identity, label, probability = sample(people, distance, overconfidence, rng)
+        person, label, probability = sample(people, distance, overconfidence, rng)
         everyone = (np.ones(len(label), dtype=bool),)
         both = (label == 1, label == 0)
         figures = dict.fromkeys(truth, FigureSpec("score", everyone))
         figures |= dict.fromkeys(("roc_auc", "average_precision"), FigureSpec("score", both))
         figures |= dict.fromkeys(("log_loss", "brier_score"), FigureSpec("error", everyone))
         figures[CALIBRATION] = FigureSpec("deviation", everyone)
-        drawing = resample(len(label), identity, draws=500, seed=seed)
+        drawing = resample(len(label), person, draws=500, seed=seed)
         statistic = statistic_of(label, probability)
         draws = drawing.drawn(statistic)
         for name, e in bootstrap(statistic, figures, drawing).items():

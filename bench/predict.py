@@ -130,7 +130,7 @@ def _loop(run: Path) -> Callable[[list[Path]], None]:
                     batch.append((tensor - mean) / std)
                 images = torch.stack(batch)
                 logits = network(images)
-                if card.mirrored:
+                if card.flip_tta:
                     logits = (logits + network(images.flip(3))) / 2
                 probability = (logits / card.temperature).softmax(1)
                 for file, p in zip(some, probability, strict=True):

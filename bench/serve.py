@@ -101,7 +101,7 @@ def answer(data):
     x = ((x - mean) / std)[None]
     with torch.no_grad():
         logits = network(x)
-        if card.mirrored:
+        if card.flip_tta:
             logits = (logits + network(x.flip(3))) / 2
         p = torch.softmax(logits / card.temperature, 1)[0].tolist()
     return {"prediction": card.classes[max(range(len(p)), key=p.__getitem__)], "probabilities": p}

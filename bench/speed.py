@@ -60,13 +60,13 @@ SIDE, CPU = 64, torch.device("cpu")
 def loop_seconds(recipe: str, steps: int, seed: int = 0) -> dict[str, float]:
     """Processor seconds per batch of Candid's own loop, and of its loading and augmentation."""
     often = [f"train.steps={steps + WARM}", f"train.evaluations={steps + WARM}"]
-    config = load_config(recipe=recipe, overrides=[*often, "train.first_side=0"])
+    config = load_config(recipe=recipe, overrides=[*often, "train.progressive_side=0"])
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (24_000, SIDE, SIDE, 3), dtype=np.uint8)
     images = Images(pixels, (0.5, 0.4, 0.4), (0.3, 0.3, 0.3))
     label = rng.integers(0, 2, len(pixels)).astype(np.int16)
     rows = np.arange(len(pixels))
-    network = build(config.network.name, side=SIDE, classes=2, **options(config.network))
+    network = build(config.network.name, side=SIDE, n_classes=2, **options(config.network))
     task = Task(images, label, 2, rows, rows[:1])  # one image: evaluation costs nothing
     with memory_kept():
         state = start(network, config.train)
@@ -101,13 +101,13 @@ def evaluation(network: nn.Module, images: Images, rows: NDArray[np.intp]) -> di
             for batch in batches:
                 forward(network.eval(), batch, fast)
 
-    def evaluated(mirrored: bool) -> None:
-        logits(network, images, rows, device=CPU, bfloat16=fast, mirrored=mirrored)
+    def evaluated(flip_tta: bool) -> None:
+        logits(network, images, rows, device=CPU, bfloat16=fast, flip_tta=flip_tta)
 
     ways: dict[str, Callable[[], None]] = {
         "forward": alone,
-        "evaluation": lambda: evaluated(mirrored=False),
-        "mirrored": lambda: evaluated(mirrored=True),
+        "evaluation": lambda: evaluated(flip_tta=False),
+        "mirrored": lambda: evaluated(flip_tta=True),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(5):

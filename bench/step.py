@@ -41,7 +41,7 @@ AUGMENT = load_config(recipe="plain").augment
 
 
 def stepper(channels_last: bool, bfloat16: bool):
-    network = build("plain", side=SIDE, classes=2)
+    network = build("plain", side=SIDE, n_classes=2)
     order = torch.channels_last if channels_last else torch.contiguous_format
     network = network.to(memory_format=order)
     optimizer = torch.optim.Adam(network.parameters())

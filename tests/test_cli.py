@@ -87,7 +87,7 @@ def test_run_writes_every_file(finished):
         "README.md", "audit.json", "checkpoint", "config.toml", "data.json", "evaluation.json",
         "explanation.json", "explanation.npz", "findings.parquet", "history.parquet",
         "inside.json", "inside.npz", "model.json", "model.safetensors", "pictures.parquet",
-        "predictions.parquet", "provenance.json", "report.html", "typical.npz",
+        "predictions.parquet", "provenance.json", "report.html", "unfamiliar.npz",
     }  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def test_scikit_learn_finds_the_same_in_the_predictions(finished):
         assert ours["accuracy"].value == pytest.approx(accuracy_score(label, predicted), abs=1e-12)
         assert np.array_equal(split.confusion, confusion_matrix(label, predicted, labels=names))
         assert ours["weighted_f1"].n == len(part) == split.n
-        assert ours["weighted_f1"].people == len({r["identity"] for r in part})
+        assert ours["weighted_f1"].people == len({r["person"] for r in part})
 
 
 def test_files_agree_with_each_other(finished, faces):
@@ -130,7 +130,7 @@ def test_files_agree_with_each_other(finished, faces):
         "audit",
         "explain",
         "inside",
-        "typical",
+        "unfamiliar",
         "pictures",
     }
     assert len(history) == config.train.steps == 24
@@ -175,7 +175,7 @@ def test_weights_alone_give_the_predictions(finished, faces, tmp_path):
         batch = torch.from_numpy(image.transpose(2, 0, 1)[None]).float()
         with torch.no_grad():
             logits = network(batch)[0]
-            if card.mirrored:
+            if card.flip_tta:
                 logits = (logits + network(batch.flip(3))[0]) / 2
             p = torch.softmax(logits / card.temperature, dim=0)
         np.testing.assert_allclose(p, predictions.probability[i], atol=1e-5)

@@ -23,6 +23,7 @@ from candid.records import read_record
 from candid.records.audit import Audit, plain
 from candid.runs import Run
 from candid.settings import Config
+from candid.storage.files import FORMAT
 from commands import call
 
 SHARES = {"hat": 0.2, "smile": 0.5}
@@ -39,13 +40,13 @@ def table(path, p, *, missing=0):
         writer = csv.writer(file)
         writer.writerow(["picture", "Who?", "gender", "p_c1", "hat", "smile"])
         for i in range(len(p)):
-            row = [p.ids[i], f"person {p.identity[i]}", p.classes[p.label[i]], p.probability[i, 1]]
+            row = [p.ids[i], f"person {p.person[i]}", p.classes[p.label[i]], p.probability[i, 1]]
             row += [p.attributes[a].values[p.attributes[a].data[i]] for a in SHARES]
             writer.writerow(row if i >= missing else [*row[:4], "", row[5]])
     return path
 
 
-COLUMNS = ["--label", "gender", "--prediction", "p_c1", "--identity", "Who?"]
+COLUMNS = ["--label", "gender", "--prediction", "p_c1", "--person", "Who?"]
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +92,7 @@ def test_json_and_out_say_the_same(run, tmp_path, capsys):
     out = tmp_path / "audit.json"
     assert call("audit", run / "predictions.parquet", "--json", "--out", out, *QUICK) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert {"format": 1} | printed == json.loads(out.read_text())
+    assert {"format": FORMAT} | printed == json.loads(out.read_text())
     assert printed["source"] == "predictions.parquet"
     assert call("audit", run, "--quiet", *QUICK) == 0
     assert capsys.readouterr() == ("", "")
@@ -147,7 +148,7 @@ def test_two_models_on_the_same_images(run, tmp_path, capsys):
             p.label,
             np.where(fixed, p.label, p.prediction),
             attributes=attributes,
-            identity=p.identity,
+            person=p.person,
             classes=p.classes,
         ),
     )

@@ -12,6 +12,7 @@ from candid.data.synthetic import REGIONS, FaceWorld, write_faces
 from candid.records import Provenance, read_record
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.runs import Run
+from candid.storage.files import FORMAT
 from commands import call
 
 QUICK = [
@@ -94,7 +95,7 @@ def test_json_is_the_record(trained, capsys, tmp_path):
                 *QUICK, "--set", "explain.regions=none")  # fmt: skip
     assert code == 0
     printed = json.loads(capsys.readouterr().out)
-    assert {"format": 1} | printed == json.loads((copy / "explanation.json").read_text())
+    assert {"format": FORMAT} | printed == json.loads((copy / "explanation.json").read_text())
     assert [m["name"] for m in printed["methods"]] == ["gradient"]
     assert printed["regions"] == []
 
@@ -122,10 +123,10 @@ def test_a_picture_gets_its_maps(explained, trained, capsys, tmp_path):
                 "--out", out, "--json", *QUICK)  # fmt: skip
     assert code == 0
     printed = json.loads(capsys.readouterr().out)
-    assert [p["picture"] for p in printed["pictures"]] == [str(p) for p in pictures]
-    assert set(printed["pictures"][0]["methods"]) == {"gradient", "occlusion"}
+    assert [p["image"] for p in printed["images"]] == [str(p) for p in pictures]
+    assert set(printed["images"][0]["methods"]) == {"gradient", "occlusion"}
     badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}
-    assert printed["pictures"][0]["methods"]["gradient"] == badges["gradient"]
+    assert printed["images"][0]["methods"]["gradient"] == badges["gradient"]
     with Image.open(out) as drawn:
         assert drawn.size == (3 * 256, 2 * (256 + 18))
 
@@ -139,7 +140,7 @@ def test_a_picture_s_answer_is_the_model_s(explained, trained, capsys, tmp_path)
     call(
         "explain", run.path, picture, "--method", "gradient", "--out", tmp_path / "a.png", "--json"
     )
-    printed = json.loads(capsys.readouterr().out)["pictures"][0]
+    printed = json.loads(capsys.readouterr().out)["images"][0]
     import torch
 
     card = read_record(run.model, ModelCard)

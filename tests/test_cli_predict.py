@@ -54,7 +54,7 @@ def test_into_a_file(capsys, run, faces, tmp_path):
     assert len(rows(out.read_text())) == 5
     said = predict(capsys, run, faces, "--out", tmp_path / "b.jsonl", "--json", "--quiet")
     tally = json.loads(said.out)
-    assert tally["pictures"] == 5 and tally["errors"] == 0
+    assert tally["images"] == 5 and tally["errors"] == 0
     assert sum(tally["predictions"].values()) == 5
     assert tally["unlike_checked"] is False
     assert "are not flagged" in said.err  # that is no progress that --quiet leaves out

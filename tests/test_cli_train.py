@@ -7,7 +7,7 @@ import torch
 
 from candid.config import differences, load_config
 from candid.data.synthetic import FaceWorld, write_faces
-from candid.inference.unfamiliar import read_typical
+from candid.inference.unfamiliar import read_unfamiliar
 from candid.models import device
 from candid.pipeline.opening import begin_or_resume
 from candid.runs import Run, open_run
@@ -77,10 +77,10 @@ def test_the_same_command_finds_its_run_whatever_the_load(faces, tmp_path, monke
 def test_a_trained_model_knows_its_pictures(words, tmp_path, capsys):
     run = Run(tmp_path / "run")
     assert call("train", *words, "--out", run.path) == 0
-    assert read_typical(run.typical) is not None
-    before = run.typical.stat().st_mtime_ns
+    assert read_unfamiliar(run.unfamiliar) is not None
+    before = run.unfamiliar.stat().st_mtime_ns
     assert call("train", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
-    assert run.typical.stat().st_mtime_ns == before
+    assert run.unfamiliar.stat().st_mtime_ns == before
     capsys.readouterr()
     table = ["--out", tmp_path / "labels.csv", "--engine", "torch", "--json", "--quiet"]
     said = candid(capsys, "predict", run.path, words[0], *table)

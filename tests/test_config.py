@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candid.config import (
+    OLD_NAMES,
     differences,
     every_setting,
     load_config,
@@ -16,9 +17,10 @@ from candid.config import (
     toml,
     with_values,
 )
-from candid.errors import ConfigError
+from candid.errors import ConfigError, RunError
 from candid.settings import Config, DeepConfig
 from candid.settings.network import PlainConfig, TimmConfig
+from candid.storage.files import FORMAT
 from commands import candid
 
 
@@ -150,7 +152,7 @@ NUMBERS = {
     for name, about in settings.items()
     if about.is_number
 }
-WITH = {"network.drop": "vit", "network.components": "features", "network.cell": "features"}
+WITH = {"network.drop_path": "vit", "network.components": "features", "network.cell": "features"}
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -173,11 +175,11 @@ def test_a_setting_s_own_sentence_says_its_bounds():
     assert text.count(" and at most ") == len(NUMBERS.keys() - WITH.keys())
 
 
-@pytest.mark.parametrize(("members", "images", "fits"), [(16, 32, True), (16, 31, False)])
-def test_networks_that_divide_a_batch_need_two_images_each(members, images, fits):
-    words = [f"network.members={members}", f"train.batch_size={images}"]
+@pytest.mark.parametrize(("size", "images", "fits"), [(16, 32, True), (16, 31, False)])
+def test_networks_that_divide_a_batch_need_two_images_each(size, images, fits):
+    words = [f"network.ensemble_size={size}", f"train.batch_size={images}"]
     if fits:
-        assert load_config(overrides=words).network.members == members
+        assert load_config(overrides=words).network.ensemble_size == size
     else:
         with pytest.raises(ConfigError, match="divide each batch"):
             load_config(overrides=words)
@@ -187,12 +189,31 @@ def test_networks_that_divide_a_batch_need_two_images_each(members, images, fits
 
 
 def test_an_option_that_the_network_does_not_have_is_refused_with_those_that_it_has():
-    for word, meant in (("depht=1", "depth"), ("drop=0.2", "")):
+    for word, meant in (("depht=1", "depth"), ("drop_path=0.2", "")):
         with pytest.raises(ConfigError, match="no setting network") as error:
             load_config(recipe="deep", overrides=[f"network.{word}"])
         assert meant in error.value.todo
-    with pytest.raises(ConfigError, match=r"network\.members of the network plain"):
-        load_config(overrides=["network.members=4", "network.name=plain"])
+    with pytest.raises(ConfigError, match=r"network\.ensemble_size of the network plain"):
+        load_config(overrides=["network.ensemble_size=4", "network.name=plain"])
+
+
+def test_a_setting_s_old_name_says_its_new_one(capsys, tmp_path):
+    every = every_setting()
+    for old, new in OLD_NAMES.items():
+        section, key = new.split(".")
+        assert key in every[section] and old.split(".")[1] not in every[section]
+        for recipe in ("deep", "vit"):
+            with pytest.raises(ConfigError, match=f"{old} is called {new} now"):
+                load_config(recipe=recipe, overrides=[f"{old}=1"])
+    file = tmp_path / "c.toml"
+    file.write_text("[train]\nmirrored = false\n")
+    said = candid(capsys, "run", tmp_path, "--config", file, code=2).err
+    assert "train.mirrored is called train.flip_tta now" in said and "Traceback" not in said
+    file.write_text("format = 1\n[train]\nsteps = 7\n")  # as the config.toml of an older run
+    assert load_config(file=file).train.steps == 7
+    file.write_text("format = 99\n")
+    with pytest.raises(RunError, match="has the format 99"):
+        load_config(file=file)
 
 
 def test_another_network_keeps_the_options_that_it_has_too():
@@ -207,7 +228,9 @@ def test_another_network_keeps_the_options_that_it_has_too():
 def test_a_file_that_holds_every_network_s_defaults_is_read(tmp_path):
     """As files of runs did before each network had options of its own."""
     every = "".join(f"{k} = {toml(s.default)}\n" for k, s in every_setting()["network"].items())
-    (tmp_path / "config.toml").write_text("[network]\n" + every.replace('"deep"', '"plain"', 1))
+    (tmp_path / "config.toml").write_text(
+        f"format = {FORMAT}\n[network]\n" + every.replace('"deep"', '"plain"', 1)
+    )
     assert read_config(tmp_path / "config.toml").network == PlainConfig()
 
 

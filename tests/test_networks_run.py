@@ -44,10 +44,10 @@ def dataset(tmp_path_factory):
 
 OPTIONS = {
     "deep": (["network.width=8"], {"width": 8, "depth": 1}),
-    "best": (["network.width=8"], {"width": 8, "depth": 1, "members": 4}),
-    "vit": (["network.width=32", "network.depth=1"], {"width": 32, "depth": 1, "drop": 0.1}),
+    "best": (["network.width=8"], {"width": 8, "depth": 1, "ensemble_size": 4}),
+    "vit": (["network.width=32", "network.depth=1"], {"width": 32, "depth": 1, "drop_path": 0.1}),
     "features": (
-        ["network.components=20", "train.average=0.99"],  # of which a fit has none
+        ["network.components=20", "train.ema_decay=0.99"],  # of which a fit has none
         {"features": "both", "classifier": "logistic", "components": 20, "cell": 8},
     ),
 }
@@ -86,7 +86,7 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, ca
         np.array([row[str(i)] for i in found.ids]),
         device=torch.device("cpu"),
         bfloat16=False,
-        mirrored=card.mirrored,
+        flip_tta=card.flip_tta,
     )
     expected = torch.from_numpy(raw / card.temperature).softmax(1).numpy()
     np.testing.assert_allclose(found.probability, expected, atol=0.02)  # bfloat16 where there is
@@ -98,7 +98,7 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, ca
 def test_the_lines_of_the_card_give_the_predictions(finished, dataset, tmp_path):
     """Every one of them, as it stands, in a copy of the folder as a stranger has it."""
     run = finished("deep")
-    assert read_record(run.model, ModelCard).mirrored  # as the default recipe is
+    assert read_record(run.model, ModelCard).flip_tta  # as the default recipe is
     candid.export(run, out=tmp_path, cache=tmp_path / "cache")
     for file in (run.model, run.weights):
         shutil.copy(file, tmp_path)
@@ -190,13 +190,13 @@ def test_a_module_of_one_s_own_is_trained_and_judged_the_same_way(dataset, cache
 
 
 def test_a_network_of_fixed_size_cannot_begin_with_small_images(dataset, tmp_path):
-    config = load_config(recipe="plain", overrides=[*QUICK, "train.first_side=16"])
+    config = load_config(recipe="plain", overrides=[*QUICK, "train.progressive_side=16"])
     with pytest.raises(ConfigError, match=r"16.*pixels"):
         candid.train(dataset, config, out=tmp_path / "run", cache=tmp_path / "cache")
 
 
 def test_several_networks_do_not_divide_what_several_processes_share(monkeypatch):
     monkeypatch.setattr("candid.training.distributed.team", lambda: Team(rank=0, size=2))
-    config = load_config(recipe="deep", overrides=[*QUICK, "network.members=2"])
+    config = load_config(recipe="deep", overrides=[*QUICK, "network.ensemble_size=2"])
     with pytest.raises(ConfigError, match="needs one process, and there are 2"):
         begun(None, config)

@@ -10,7 +10,7 @@ from candid.config import load_config, recipes, with_values
 from candid.settings import Config
 
 DEEP = {
-    "network": {"name": "deep", "width": 0, "depth": 0, "members": 1},
+    "network": {"name": "deep", "width": 0, "depth": 0, "ensemble_size": 1},
     "augment": {
         "flip": 0.5, "rotation_degrees": 5.0, "rotation": 1.0, "perspective_shift": 0.05,
         "perspective": 0.5, "brightness": 0.45, "contrast": 0.3, "saturation": 0.3, "erase": 0.5,
@@ -18,25 +18,25 @@ DEEP = {
     },
     "train": {
         "steps": 635, "batch_size": 256, "optimizer": "muon", "learning_rate": 4e-3,
-        "schedule": "cosine", "warmup": 0.15, "weight_decay": 0.02, "average": 0.99,
-        "label_smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, "first_side": 0, "patience": 0,
-        "mirrored": True, "class_weights": "none", "balance": "none", "evaluations": 10,
+        "schedule": "cosine", "warmup": 0.15, "weight_decay": 0.02, "ema_decay": 0.99,
+        "label_smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, "progressive_side": 0, "patience": 0,
+        "flip_tta": True, "class_weights": "none", "balance": "none", "evaluations": 10,
         "checkpoints": 20, "keep": "last", "seed": 0,
     },
 }  # fmt: skip
 STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
 ADAM = {
     "optimizer": "adam", "learning_rate": 1e-3, "schedule": "constant", "warmup": 0.0,
-    "weight_decay": 0.0, "average": 0.0, "label_smoothing": 0.0, "class_weights": "inverse",
+    "weight_decay": 0.0, "ema_decay": 0.0, "label_smoothing": 0.0, "class_weights": "inverse",
     "evaluations": 20,
 }  # fmt: skip
 RECIPES = {
     "deep": {},
-    "best": {"network": {"members": 4}, "train": {"batch_size": 1024}},
+    "best": {"network": {"ensemble_size": 4}, "train": {"batch_size": 1024}},
     "plain": {
         "network": {"name": "plain"},
         "augment": STILL,
-        "train": {**ADAM, "mirrored": False, "keep": "best"},
+        "train": {**ADAM, "flip_tta": False, "keep": "best"},
     },
     "features": {"network": {"name": "features"}, "augment": STILL, "train": ADAM},
     "vit": {
@@ -44,7 +44,7 @@ RECIPES = {
         "augment": STILL,
         "train": {
             "steps": 1270, "optimizer": "adamw", "learning_rate": 1e-3, "warmup": 0.1,
-            "weight_decay": 0.1, "average": 0.998,
+            "weight_decay": 0.1, "ema_decay": 0.998,
         },
     },
 }  # fmt: skip

@@ -3,6 +3,8 @@ import datetime
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from candid.errors import OutputError, RunError
@@ -20,6 +22,8 @@ from candid.runs import (
     write_pictures,
 )
 from candid.settings import Config
+from candid.storage.files import FORMAT
+from commands import candid
 
 
 def test_runs_that_begin_at_once_get_a_folder_each(tmp_path):
@@ -97,26 +101,77 @@ def test_an_unknown_setting_names_the_file_and_the_version_that_wrote_it(tmp_pat
     assert "use Candid 9.9" in caught.value.todo
 
 
-@pytest.mark.parametrize("number", [0, 2, "one"])
+@pytest.mark.parametrize("number", [0, 1, 3, "one", True])
 def test_another_format_is_refused(tmp_path, number):
     run = create(tmp_path / "run", Config(), about())
     assert open_run(run.path).settings == Config()
-    for file, text in ((run.config, "format = 1"), (run.provenance, '"format": 1')):
+    for file, start in ((run.config, "format = "), (run.provenance, '"format": ')):
         whole = file.read_text()
-        assert text in whole
-        file.write_text(whole.replace(text, text.replace("1", json.dumps(number))))
-        with pytest.raises(RunError, match=f"{file.name} has the format {number!r}, and"):
+        assert f"{start}{FORMAT}" in whole
+        file.write_text(whole.replace(f"{start}{FORMAT}", f"{start}{json.dumps(number)}"))
+        with pytest.raises(RunError, match=f"{file.name} has the format {number!r}, which Candid"):
             open_run(run.path)
             read_record(run.provenance, Provenance)
         file.write_text(whole)
 
 
-def test_files_without_a_number_are_read(tmp_path):
+def test_a_file_without_a_number_is_of_the_first_format(tmp_path):
     run = create(tmp_path / "run", Config(), about())
-    run.config.write_text(run.config.read_text().replace("format = 1", ""))
-    run.provenance.write_text(run.provenance.read_text().replace('"format": 1,', ""))
-    assert open_run(run.path).settings == Config()
-    assert read_record(run.provenance, Provenance).data == "/data"
+    for file, text in (
+        (run.config, f"format = {FORMAT}"),
+        (run.provenance, f'"format": {FORMAT},'),
+    ):
+        whole = file.read_text()
+        file.write_text(whole.replace(text, ""))
+        with pytest.raises(RunError, match=f"{file.name} has the format 1, which Candid"):
+            open_run(run.path)
+            read_record(run.provenance, Provenance)
+        file.write_text(whole)
+
+
+def old_run(folder):
+    """What a release of the first format left, with its words."""
+    folder.mkdir()
+    (folder / "config.toml").write_text(
+        'format = 1\n\n[data]\ntarget = "Hat"\nidentity_column = "who"\n\n[network]\n'
+        'name = "deep"\nmembers = 2\n\n[train]\naverage = 0.9\nmirrored = true\n'
+    )
+    records = {
+        "provenance": {"candid": "0.0.9", "command": "candid run", "data": "/data"},
+        "model": {"network": "deep", "options": {"width": 8}, "mirrored": True},
+        "evaluation": {"target": "Hat"},
+        "audit": {"target": "Hat"},
+        "explanation": {"target": "Hat"},
+    }
+    for name, plain in records.items():
+        (folder / f"{name}.json").write_text(json.dumps({"format": 1} | plain))
+    table = pa.table({"id": ["a"], "split": ["test"], "label": ["no"], "p_no": [0.9],
+                      "p_yes": [0.1], "identity": [4]})  # fmt: skip
+    said = {"version": 1, "target": "Hat", "classes": ["no", "yes"], "attributes": {}}
+    table = table.replace_schema_metadata({"candid": json.dumps(said)})
+    pq.write_table(table, folder / "predictions.parquet")
+    for name in ("model.safetensors", "typical.npz", "report.html"):
+        (folder / name).write_bytes(b"old")
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "state.safetensors").write_bytes(b"old")
+    return folder
+
+
+def test_a_run_of_the_first_format_is_refused_by_every_verb_in_one_sentence(tmp_path, capsys):
+    old, image = old_run(tmp_path / "old"), tmp_path / "a.png"
+    image.write_bytes(b"")
+    before = {p: p.stat().st_mtime_ns for p in old.rglob("*")}
+    for words in (
+        *(["evaluate", old], ["audit", old], ["report", old], ["predict", old, image]),
+        *(["serve", old], ["export", old], ["explain", old], ["explain", old, image]),
+        *(["run", "--resume", old], ["train", "--resume", old], ["audit", old, old]),
+    ):
+        said = candid(capsys, *words, code=2).err
+        assert f"{old / 'config.toml'} has the format 1, which Candid 0.0.9 wrote, and this" in said
+        assert f"reads format {FORMAT}" in said and "train again, or use the release" in said
+    said = candid(capsys, "audit", old / "predictions.parquet", code=2).err
+    assert "predictions.parquet has the format 1, which Candid 0.0.9 wrote" in said
+    assert before == {p: p.stat().st_mtime_ns for p in old.rglob("*")}
 
 
 def test_history_and_pictures_are_read_as_written(tmp_path):

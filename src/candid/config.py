@@ -21,6 +21,17 @@ from candid.storage.files import FORMAT, check_format, read_bytes
 # The best that can be had within the image passes of the description.
 DEFAULT_RECIPE = "deep"
 
+# What settings were called in runs and recipes of format 1.
+OLD_NAMES = {
+    "data.identity_column": "data.person_column",
+    "network.drop": "network.drop_path",
+    "network.members": "network.ensemble_size",
+    "train.average": "train.ema_decay",
+    "train.first_side": "train.progressive_side",
+    "train.grown": "train.progressive_share",
+    "train.mirrored": "train.flip_tta",
+}
+
 _KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 # --- what is known of a setting ------------------------------------------------------------------
@@ -134,7 +145,7 @@ def load_config(
         section, key, value = _parse_override(word)
         words.setdefault(section, {})[key] = value
     values: dict[str, Any] = {}
-    for layer in (tomllib.loads(text), {} if file is None else _read_toml(file), words):
+    for layer in (tomllib.loads(text), {} if file is None else _given(file), words):
         for section, changes in layer.items():
             values[section] = _over(section, values.get(section), changes)
     # All at once: settings that hang together may be given in any order.
@@ -164,8 +175,18 @@ def differences(one: Config, other: Config) -> list[str]:
 
 
 def read_config(file: Path) -> Config:
-    """A config file over the defaults; the inverse of `to_toml`."""
-    return with_values(Config(), _read_toml(file))
+    """A run's settings over the defaults; the inverse of `to_toml`.
+
+    Raises
+    ------
+    ConfigError
+        For an unreadable file, an unknown key or an impossible value.
+    RunError
+        Where the file has the format of another release.
+    """
+    values = _read_toml(file)
+    check_format(file, values.pop("format", None))
+    return with_values(Config(), values)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
@@ -203,6 +224,12 @@ def _replace(section: str, before: Any, changes: Mapping[str, Any]) -> Any:
         others = {k: s.default for k, s in every_setting()["network"].items() if k not in known}
         changes = {k: v for k, v in changes.items() if k not in others or v != others[k]}
     for key in changes:
+        if (name := f"{section}.{key}") in OLD_NAMES:
+            raise ConfigError(
+                f"{name} is called {OLD_NAMES[name]} now.",
+                expected=f"a setting of [{section}]",
+                todo=f"write {OLD_NAMES[name]}",
+            )
         if key not in known:
             raise ConfigError(
                 f"There is no setting {section}.{key}"
@@ -219,17 +246,23 @@ def _example(section: Any) -> str:
     return f"{first.name} = {toml(getattr(section, first.name))}"
 
 
+def _given(file: Path) -> dict[str, Any]:
+    """What somebody's own file says: of an older format, setting by setting, as any other."""
+    values = _read_toml(file)
+    if (number := values.pop("format", FORMAT)) not in range(1, FORMAT):
+        check_format(file, number)
+    return values
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(read_bytes(file).decode())
+        return tomllib.loads(read_bytes(file).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"Cannot read the settings in {file}: {error}",
             expected="a TOML file with sections such as [train]",
             todo="mend the file, or start from the config.toml of a run",
         ) from error
-    check_format(file, values.pop("format", FORMAT))
-    return values
 
 
 def _parse_override(word: str) -> tuple[str, str, Any]:

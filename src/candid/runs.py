@@ -23,7 +23,7 @@ from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError, go_on_with
 from candid.records import HistoryRow, Provenance, read_record, write_record
 from candid.settings import Config
-from candid.storage.files import atomic, reading, regular, write_text, writing
+from candid.storage.files import atomic, reading, regular, write_text, writing, written_by
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,7 +86,7 @@ STEPS = {
     "inside": Step(
         ("data", *_DEVICE), ("weights", "model", "predictions"), ("inside", "inside_arrays")
     ),
-    "typical": Step(("data", "predict", "train.seed"), _FRAMED, ("typical",)),
+    "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
         ("provenance", *_MADE, *_EXPLAINED),
@@ -146,7 +146,7 @@ class Run:
     audit = _File("audit.json")  # for whom it fails
     comparison = _File("comparison.html")  # what changed from another model to this one
     pictures = _File("pictures.parquet")  # what the report shows, by kind and name
-    typical = _File("typical.npz")  # tells pictures like the training pictures from others
+    unfamiliar = _File("unfamiliar.npz")  # tells pictures like the training pictures from others
     report = _File("report.html")
     card = _File("README.md")  # the model card
 
@@ -268,7 +268,7 @@ def _leftovers(path: Path) -> list[Path]:
     run = Run(path)
     if run.config.exists():
         return []
-    whole = [run.provenance] if _written_by(run) else []
+    whole = [run.provenance] if written_by(path) else []
     return [
         *whole,
         *(p for f in (run.provenance, run.config) for p in path.glob(f".{f.name}.*.part")),
@@ -300,7 +300,7 @@ def open_run(path: Path) -> Run:
     Raises
     ------
     RunError
-        Where there is no run.
+        Where there is no run, or one in the format of another release.
     """
     run = Run(path)
     if not run.config.is_file():
@@ -312,21 +312,13 @@ def open_run(path: Path) -> Run:
     try:
         return Run(path, read_config(run.config))
     except ConfigError as error:
-        version = _written_by(run) or "of an unknown version"
+        version = written_by(path) or "of an unknown version"
         other = "" if version == candid.__version__ else f"use Candid {version} for this run; or "
         raise RunError(
             f"{run.config}, which Candid {version} wrote: {error.what}",
             expected=error.expected,
             todo=f"{other}{error.todo}",
         ) from error
-
-
-def _written_by(run: Run) -> str:
-    """The version of Candid that began a run, whatever else it wrote; empty where unknown."""
-    try:
-        return str(json.loads(run.provenance.read_text(encoding="utf-8"))["candid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def refuse_untrained(run: Run) -> None:

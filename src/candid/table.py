@@ -68,7 +68,7 @@ class Table(PerImage):
         (n,) str: "train", "validation" or "test".
     label
         (n,) int16 index into `classes`; -1 where nobody annotated the image.
-    identity
+    person
         (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
     attributes
         Every other annotation, by name.
@@ -76,14 +76,14 @@ class Table(PerImage):
         Other labels to be learned beside it: names of attributes.
     """
 
-    PER_IMAGE: ClassVar[tuple[str, ...]] = ("ids", "split", "label", "identity", "attributes")
+    PER_IMAGE: ClassVar[tuple[str, ...]] = ("ids", "split", "label", "person", "attributes")
 
     target: str
     classes: tuple[str, ...]
     ids: NDArray[np.str_]
     split: NDArray[np.str_]
     label: NDArray[np.int16]
-    identity: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    person: NDArray[np.int64] | None = field(default=None, kw_only=True)
     attributes: Mapping[str, Attribute] = field(default_factory=dict, kw_only=True)
     further_targets: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -221,7 +221,7 @@ def per_image_values(
         "ids": np.array(words.get("ids") or [f"row {i}" for i in range(1, n + 1)], np.str_),
         "split": _splits(words.get("split") or ["test"] * n),
         "label": code,
-        "identity": columns.people(words["person"]) if person is not None else None,
+        "person": columns.people(words["person"]) if person is not None else None,
         "attributes": known,
     }
 

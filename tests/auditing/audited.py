@@ -8,7 +8,7 @@ from candid.predictions import Attribute, Predictions
 from candid.records import Estimate
 
 
-def predictions(label, answer, *, attributes=None, identity=None, classes=None, sure=None, **more):
+def predictions(label, answer, *, attributes=None, person=None, classes=None, sure=None, **more):
     """Predictions of a model that answers so; attributes by name as codes, words or numbers."""
     label, answer = np.asarray(label, np.int16), np.asarray(answer)
     n = len(label)
@@ -24,7 +24,7 @@ def predictions(label, answer, *, attributes=None, identity=None, classes=None, 
         split=more.pop("split", np.full(n, "test")),
         label=label,
         probability=p,
-        identity=None if identity is None else np.asarray(identity, np.int64),
+        person=None if person is None else np.asarray(person, np.int64),
         attributes={name: attribute(name, data) for name, data in (attributes or {}).items()},
         **more,
     )
@@ -44,21 +44,21 @@ def attribute(name, data):
 def crowd(people, shares, seed, *, base=0.05, planted=None, classes=2):
     """Predictions on people with 1 to 4 pictures: mistakes come at `base`, more where planted."""
     rng = np.random.default_rng(seed)
-    identity = np.repeat(np.arange(people), rng.integers(1, 5, people))
-    n = len(identity)
-    label = rng.integers(0, classes, people)[identity]
-    has = {name: (rng.random(people) < share)[identity] for name, share in shares.items()}
+    person = np.repeat(np.arange(people), rng.integers(1, 5, people))
+    n = len(person)
+    label = rng.integers(0, classes, people)[person]
+    has = {name: (rng.random(people) < share)[person] for name, share in shares.items()}
     chance = np.full(n, base)
     for names, more in (planted or {}).items():
         chance = np.where(np.logical_and.reduce([has[a] for a in names]), more, chance)
     # Half of the mistakes of a person come together.
-    own = np.where(rng.random(n) < 0.5, rng.random(people)[identity], rng.random(n))
+    own = np.where(rng.random(n) < 0.5, rng.random(people)[person], rng.random(n))
     answer = np.where(own < chance, (label + rng.integers(1, classes, n)) % classes, label)
     return predictions(
         label,
         answer,
         attributes=has,
-        identity=identity,
+        person=person,
         classes=[f"c{k}" for k in range(classes)],
         sure=0.5 + 0.5 * rng.random(n),
     )

@@ -21,26 +21,26 @@ from candid.stats.intervals import clustered_shares, share, share_by_person
 def population(rng, n, people=None, hard=0.3):
     """Answers whose confidence is honest: wrong with the probability 1 - confidence, for a rare
     group far less sure. With `people`, a person's images share their luck."""
-    identity = None if people is None else rng.integers(0, people, n)
+    person = None if people is None else rng.integers(0, people, n)
     group = rng.random(n) < hard
     confidence = 0.5 + 0.5 * rng.beta(np.where(group, 3, 40), 1)
     luck = rng.random(n)
-    if identity is not None:
-        shared = rng.random(people)[identity]
+    if person is not None:
+        shared = rng.random(people)[person]
         luck = np.where(rng.random(n) < 0.5, shared, luck)
     wrong = luck < 1 - confidence
-    return confidence, wrong, group, identity
+    return confidence, wrong, group, person
 
 
 def predictions(seed=0, n=4000, people=None, splits=("validation", "test"), classes=("a", "b")):
     rng = np.random.default_rng(seed)
-    confidence, wrong, group, identity = population(rng, n, people)
+    confidence, wrong, group, person = population(rng, n, people)
     answer = rng.integers(0, len(classes), n)
     label = np.where(wrong, (answer + 1) % len(classes), answer)
     rest = (1 - confidence) / (len(classes) - 1)
     probability = np.repeat(rest[:, None], len(classes), axis=1)
     probability[np.arange(n), answer] = confidence
-    side = rng.integers(0, len(splits), n) if identity is None else identity % len(splits)
+    side = rng.integers(0, len(splits), n) if person is None else person % len(splits)
     return Predictions(
         target="Face",
         classes=classes,
@@ -48,7 +48,7 @@ def predictions(seed=0, n=4000, people=None, splits=("validation", "test"), clas
         split=np.array(splits)[side],
         label=label.astype(np.int16),
         probability=probability,
-        identity=identity,
+        person=person,
         attributes={"Hat": Attribute("Hat", "binary", ("no", "yes"), group.astype(np.int16))},
     )
 
@@ -210,7 +210,7 @@ def test_counts_coverage_and_error_by_hand(result):
         np.testing.assert_allclose(everyone.error.value, wrong[answered].mean())
         np.testing.assert_allclose(hats.coverage.value, answered[hat].mean())
         np.testing.assert_allclose(hats.error.value, wrong[answered & hat].mean())
-        assert everyone.people == len(np.unique(test.identity)) == a.people
+        assert everyone.people == len(np.unique(test.person)) == a.people
         assert hats.coverage.high < everyone.coverage.low  # hats are hard by construction
         assert "Hat: yes" in t.sentence
         labels = [g for g in t.groups if g.kind == "label"]
@@ -226,7 +226,7 @@ def test_one_image_of_each_person_calibrates(result):
     validation = p[p.split == "validation"]
     assert a.calibration_n == len(validation)
     for c in a.conformal:
-        assert c.by_person and c.n == a.calibration_people == len(np.unique(validation.identity))
+        assert c.by_person and c.n == a.calibration_people == len(np.unique(validation.person))
     assert a.targets[0].groups[0].calibration_n == a.calibration_people
     assert a.targets[0].rule.n <= a.calibration_people
 
@@ -289,7 +289,7 @@ def test_many_classes_and_images_without_people():
 
 def test_unknown_identities_are_as_good_as_none():
     p = predictions(seed=8, n=500)
-    unknown = dataclasses.replace(p, identity=np.full(500, -1))
+    unknown = dataclasses.replace(p, person=np.full(500, -1))
     assert to_plain(abstention(p)) == to_plain(abstention(unknown))
 
 
@@ -299,7 +299,7 @@ def test_test_alone_is_halved_by_person(splits):
     a = abstention(p, target_errors=(0.1,))
     test = p[p.split == "test"]
     assert a.calibration_n + a.n == len(test)
-    assert a.calibration_people + a.people == len(np.unique(test.identity))
+    assert a.calibration_people + a.people == len(np.unique(test.person))
     assert a.calibrated_on == "half of the people in test"
     assert any("no labelled images in validation" in note for note in a.notes)
 

@@ -48,13 +48,13 @@ def test_variance_is_delongs():
 
 def test_people_with_several_pictures_as_the_jackknife_by_person():
     p = crowd(80, {"hat": 0.4}, 2, base=0.2)
-    rows = rows_of(p, resample(len(p), p.identity, draws=50))
+    rows = rows_of(p, resample(len(p), p.person, draws=50))
     group, known = rows.key((0, 1)), rows.key((0, KNOWN))
     c = Areas(rows).contrast([(known, group)])
     mine = p.attributes["hat"].data == 1
     left_out = []
     for person in range(80):
-        kept = p.identity != person
+        kept = p.person != person
         left_out.append(
             [roc_auc_score(p.label[m & kept], p.probability[m & kept, 1]) for m in (mine, ~mine)]
         )
@@ -67,11 +67,11 @@ def test_people_with_several_pictures_as_the_jackknife_by_person():
 
 def test_many_classes_are_averaged_and_one_class_is_undefined():
     p = crowd(100, {"hat": 0.5}, 3, base=0.2, classes=3)
-    rows = rows_of(p, resample(len(p), p.identity, draws=50))
+    rows = rows_of(p, resample(len(p), p.person, draws=50))
     side, images = Areas(rows).side(())
     expected = np.mean([roc_auc_score(p.label == k, p.probability[:, k]) for k in range(3)])
     assert side.value[0] == pytest.approx(expected) and images == len(p)
     one = p[p.label == 1]
-    rows = rows_of(one, resample(len(one), one.identity, draws=50))
+    rows = rows_of(one, resample(len(one), one.person, draws=50))
     side, _ = Areas(rows).side(())
     assert np.isnan(side.value[0]) and side.units[0] == 0

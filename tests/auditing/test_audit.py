@@ -69,7 +69,7 @@ def test_the_planted_group_among_the_attributes_of_synthetic_faces():
     label = np.asarray(drawn.label)
     wrong = rng.random(len(label)) < np.where(glasses, 0.3, 0.04)
     p = replace(
-        predictions(label, np.where(wrong, 1 - label, label), identity=drawn.identity),
+        predictions(label, np.where(wrong, 1 - label, label), person=drawn.person),
         attributes=drawn.attributes,
     )
     first = only(p).findings[0]
@@ -121,13 +121,13 @@ def test_counts_shares_and_gaps_by_hand():
     split = only(p)
     hat, right = p.attributes["hat"].data == 1, p.prediction == p.label
     g = group(split, ("hat", "yes"))
-    assert (g.n, g.people) == (hat.sum(), len(np.unique(p.identity[hat])))
+    assert (g.n, g.people) == (hat.sum(), len(np.unique(p.person[hat])))
     assert g.share.value == pytest.approx(hat.mean())
     assert g.prevalence["c1"].value == pytest.approx((p.label[hat] == 1).mean())
     gap = g.gaps["accuracy"]
     assert gap.value == pytest.approx(right[hat].mean() - right[~hat].mean(), abs=1e-12)
     assert (gap.n, gap.rest_n) == (hat.sum(), (~hat).sum())
-    assert (gap.people, gap.rest_people) == (g.people, len(np.unique(p.identity[~hat])))
+    assert (gap.people, gap.rest_people) == (g.people, len(np.unique(p.person[~hat])))
     opposite = group(split, ("hat", "no")).gaps["accuracy"]
     assert opposite.value == pytest.approx(-gap.value, abs=1e-12)
     assert opposite.p == pytest.approx(gap.p, rel=1e-6) and opposite.state == gap.state
@@ -157,9 +157,9 @@ def test_opposite_values_count_once_and_the_audit_says_how_many_it_looked_at():
 def test_groups_too_small_say_so_and_do_not_count():
     p = crowd(200, {"hat": 0.4}, 9, base=0.1)
     few = np.zeros(len(p), int)
-    few[p.identity < 6] = 1
+    few[p.person < 6] = 1
     p = predictions(
-        p.label, p.prediction, attributes={"few": few, "none": few * 0}, identity=p.identity
+        p.label, p.prediction, attributes={"few": few, "none": few * 0}, person=p.person
     )
     split = only(p)
     g = group(split, ("few", "yes"))
@@ -200,7 +200,7 @@ def test_json_keeps_everything():
 
 def test_validation_too_and_in_the_order_that_was_asked_for():
     p = crowd(200, {"hat": 0.4}, 13)
-    split = np.where(p.identity % 2, "validation", "test")
+    split = np.where(p.person % 2, "validation", "test")
     p = predictions(
         p.label, p.prediction, attributes={"hat": p.attributes["hat"].data}, split=split
     )

@@ -35,7 +35,7 @@ def by_a_rule(folder: Path) -> Predictions:
         split=dataset.split[rows],
         label=dataset.label[rows],
         probability=np.column_stack([1 - score, score]),
-        identity=None if dataset.identity is None else dataset.identity[rows],
+        person=None if dataset.person is None else dataset.person[rows],
         attributes={name: a[rows] for name, a in dataset.attributes.items()},
     )
 
@@ -87,11 +87,11 @@ def test_the_table_has_every_attribute_with_people_and_an_interval(p: Prediction
     split = audit(p, CONFIG).splits[0]
     alone = [g for g in split.groups if g.label is None]
     assert {g.conditions[0].attribute for g in alone} == set(p.attributes)
-    assert p.identity is not None
+    assert p.person is not None
     for group in alone:
         condition = group.conditions[0]
         attribute = p.attributes[condition.attribute]
         mine = attribute.data == attribute.values.index(condition.value)
-        assert (group.n, group.people) == (mine.sum(), len(np.unique(p.identity[mine])))
+        assert (group.n, group.people) == (mine.sum(), len(np.unique(p.person[mine])))
         e = group.metrics["accuracy"]
         assert e.low <= e.value <= e.high

@@ -53,7 +53,7 @@ def predictions(person, wrong, **attributes):
         split=np.full(n, "test"),
         label=label.astype(np.int16),
         probability=probability,
-        identity=person,
+        person=person,
         attributes={
             name: value
             if isinstance(value, Attribute)
@@ -314,14 +314,14 @@ def test_without_people_attributes_or_the_split():
     rng = np.random.default_rng(15)
     person, has_hat, is_dark, wrong = world(rng, n=500)
     p = predictions(person, wrong, Hat=has_hat, Dark=is_dark)
-    alone = adjusted_gaps(dataclasses.replace(p, identity=None))
-    each = adjusted_gaps(dataclasses.replace(p, identity=np.arange(500)))
+    alone = adjusted_gaps(dataclasses.replace(p, person=None))
+    each = adjusted_gaps(dataclasses.replace(p, person=np.arange(500)))
     assert alone.people is None and of(alone, "Hat").people is None
     np.testing.assert_allclose(
         [of(alone, "Hat").adjusted.low, of(alone, "Hat").adjusted.high],
         [of(each, "Hat").adjusted.low, of(each, "Hat").adjusted.high],
     )
-    unknown = adjusted_gaps(dataclasses.replace(p, identity=np.full(500, -1)))
+    unknown = adjusted_gaps(dataclasses.replace(p, person=np.full(500, -1)))
     assert to_plain(unknown) == to_plain(alone)
     assert adjusted_gaps(dataclasses.replace(p, attributes={})).gaps == ()
     other = adjusted_gaps(p, split="validation")

@@ -21,12 +21,12 @@ def figures(p, config=QUICK):
 def three(seed):
     """Predictions with an attribute of three values, and different rates in each."""
     p = crowd(250, {"hat": 0.4}, seed, base=0.1, planted={("hat",): 0.3})
-    codes = np.random.default_rng(seed).integers(0, 3, 250)[p.identity]
+    codes = np.random.default_rng(seed).integers(0, 3, 250)[p.person]
     return predictions(
         p.label,
         p.prediction,
         attributes={"hat": p.attributes["hat"].data, "age": (("young", "middle", "old"), codes)},
-        identity=p.identity,
+        person=p.person,
     )
 
 
@@ -83,15 +83,15 @@ def test_no_difference_is_within_most_intervals():
     reached = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        identity = np.repeat(np.arange(150), 2)
-        label = rng.integers(0, 2, 150)[identity]
+        person = np.repeat(np.arange(150), 2)
+        label = rng.integers(0, 2, 150)[person]
         wrong = rng.random(300) < 0.15
-        codes = rng.integers(0, 3, 150)[identity]
+        codes = rng.integers(0, 3, 150)[person]
         p = predictions(
             label,
             np.where(wrong, 1 - label, label),
             attributes={"age": (("a", "b", "c"), codes)},
-            identity=identity,
+            person=person,
         )
         f = figures(p)["age", "accuracy_max_min", None].estimate
         assert f.value > 0

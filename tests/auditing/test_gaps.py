@@ -20,7 +20,7 @@ from candid.stats.moments import Figures
 
 def compared(p, *, draws=200, by_person=True):
     """Rows, moments and the contrast of each attribute's "yes" with the rest, by metric."""
-    rows = rows_of(p, resample(len(p), p.identity if by_person else None, draws=draws))
+    rows = rows_of(p, resample(len(p), p.person if by_person else None, draws=draws))
     plan = SidePlan()
     for a in range(len(rows.attributes)):
         group = rows.key((a, 1))
@@ -49,7 +49,7 @@ def test_figures_of_everyone_have_the_evaluations_intervals():
     figures = dict.fromkeys(("accuracy", "weighted_f1"), FigureSpec("score", everyone))
     figures["error:c1"] = FigureSpec("score", (p.label == 1,))
     figures["calibration_error"] = FigureSpec("deviation", everyone)
-    theirs = bootstrap(statistic, figures, resample(len(p), p.identity, draws=2000, seed=1))
+    theirs = bootstrap(statistic, figures, resample(len(p), p.person, draws=2000, seed=1))
     for name, e in theirs.items():
         mine = ours[name]
         assert (mine.value, mine.n, mine.people) == (pytest.approx(e.value), e.n, e.people)
@@ -128,13 +128,13 @@ def held(by_person):
     counts = np.zeros(3)
     for seed in range(REPETITIONS):
         rng = np.random.default_rng(seed)
-        identity = np.repeat(np.arange(200), 1 + rng.poisson(3, 200))
-        label = rng.integers(0, 2, 200)[identity]
-        chance = rng.beta(0.15, 1.35, 200)[identity]  # 10%, correlated by 0.4 within people
-        wrong = rng.random(len(identity)) < chance
-        hat = (rng.random(200) < 0.3)[identity]
+        person = np.repeat(np.arange(200), 1 + rng.poisson(3, 200))
+        label = rng.integers(0, 2, 200)[person]
+        chance = rng.beta(0.15, 1.35, 200)[person]  # 10%, correlated by 0.4 within people
+        wrong = rng.random(len(person)) < chance
+        hat = (rng.random(200) < 0.3)[person]
         p = predictions(
-            label, np.where(wrong, 1 - label, label), attributes={"hat": hat}, identity=identity
+            label, np.where(wrong, 1 - label, label), attributes={"hat": hat}, person=person
         )
         found = compared(p, by_person=by_person)[2]
         for k, metric in enumerate(("accuracy", "error:Female", "error:Male")):

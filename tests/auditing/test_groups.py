@@ -18,7 +18,7 @@ SHARES = {"hat": 0.3, "glasses": 0.1, "young": 0.7}
 
 def measured(p, keys, *, rich=True, draws=60, seed=0, standard=None):
     """Sides for keys, or (larger, group) pairs of keys for what is left; each next to the first."""
-    rows = rows_of(p, resample(len(p), p.identity, draws=draws, seed=seed))
+    rows = rows_of(p, resample(len(p), p.person, draws=draws, seed=seed))
     plan = SidePlan()
     for key in keys:
         pair = key if isinstance(key, list) else [key, None]
@@ -116,7 +116,7 @@ def test_people_and_images_behind_each_figure():
         [0, 0, 1, 1, 1, 0],
         [0, 1, 1, 1, 0, 0],
         attributes={"a": [1, 1, 1, 1, 0, 0], "b": [1, -1, 1, 0, 0, -1]},
-        identity=[1, 1, 1, 2, 2, -1],
+        person=[1, 1, 1, 2, 2, -1],
     )
     rows, m = measured(
         p, [((0, 1),), [((0, KNOWN),), ((0, 1),)], ((1, 1),), [((1, KNOWN),), ((1, 1),)]]
@@ -171,7 +171,7 @@ def test_blocks_of_draws_change_nothing(monkeypatch):
 
 
 def test_empty_groups_and_one_person_are_undefined():
-    p = predictions([0, 1, 1], [0, 1, 0], attributes={"a": [0, 0, 0]}, identity=[4, 4, 4])
+    p = predictions([0, 1, 1], [0, 1, 0], attributes={"a": [0, 0, 0]}, person=[4, 4, 4])
     _, m = measured(p, [((0, 1),), ((0, 0),), [((0, KNOWN),), ((0, 0),)]])
     assert np.isnan(m.value[m.row("accuracy"), [0, 2]]).all()
     assert m.images[m.row("accuracy")].tolist() == [0, 3, 0]

@@ -44,7 +44,7 @@ def draw(seed, n=600, classes=3, flipped=0.1, people=None, sharp=3.0):
         split=np.array(["validation", "test"])[rng.integers(0, 2, n)],
         label=label.astype(np.int16),
         probability=probability,
-        identity=None if people is None else rng.integers(0, people, n),
+        person=None if people is None else rng.integers(0, people, n),
         attributes={
             "Hat": Attribute("Hat", "binary", ("no", "yes"), rng.integers(-1, 2, n)),
             "Age": Attribute("Age", "numeric", (), rng.normal(40, 10, n)),
@@ -236,7 +236,7 @@ def test_gap_bounds_by_hand():
     assert (yes.n, yes.rest_n) == ((hat == 1).sum(), (hat == 0).sum())  # unknown ones are neither
     np.testing.assert_allclose(yes.error, wrong[hat == 1].mean())
     np.testing.assert_allclose(yes.gap.value, wrong[hat == 1].mean() - wrong[hat == 0].mean())
-    assert yes.people == len(np.unique(test.identity[hat == 1]))
+    assert yes.people == len(np.unique(test.person[hat == 1]))
     at = noise.flip_rates.index(0.03)
     np.testing.assert_allclose(yes.gap.value - yes.low[at], 0.06, atol=2 / yes.n + 2 / yes.rest_n)
     assert yes.low_sure[at] < yes.low[at] < yes.independent_low[at] <= yes.independent_high[at]

@@ -16,7 +16,7 @@ from candid.stats.bootstrap import resample
 
 
 def rows(p):
-    return rows_of(p, resample(len(p), p.identity, draws=50))
+    return rows_of(p, resample(len(p), p.person, draws=50))
 
 
 def brute_force(r, least, alpha):
@@ -74,7 +74,7 @@ def test_the_same_mistakes_are_told_once():
         p.label,
         p.prediction,
         attributes={"hat": hat, "shadow": shadow, "b": p.attributes["b"].data},
-        identity=p.identity,
+        person=p.person,
     )
     told = find_slices(rows(p), most=5, least=10)
     assert len([f for f in told if {a for a, _ in f.key} & {0, 1}]) == 1

@@ -70,7 +70,7 @@ def dataset(
     *,
     label: Sequence[int] | None = None,
     split: Sequence[str] | None = None,
-    identity: Sequence[int] | None = None,
+    person: Sequence[int] | None = None,
     attributes: Mapping[str, Sequence[int]] | None = None,
     numbers: Mapping[str, Sequence[float]] | None = None,
     classes: tuple[str, ...] = ("Round", "Square"),
@@ -92,7 +92,7 @@ def dataset(
         label=np.asarray([i % 2 for i in range(n)] if label is None else label, np.int16),
         split=np.asarray(["train"] * n if split is None else split, np.str_),
         source=source or MemorySource(tuple(images)),
-        identity=None if identity is None else np.asarray(identity, np.int64),
+        person=None if person is None else np.asarray(person, np.int64),
         attributes=columns,
     )
 

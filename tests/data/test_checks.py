@@ -10,8 +10,8 @@ from by_hand import dataset, store, texture
 
 from candid.data import checks
 from candid.data.dataset import Dataset
+from candid.data.duplicate_findings import duplicate_checks
 from candid.data.duplicates import Copies, exact_groups, near_pairs
-from candid.data.repeats import repeat_checks
 from candid.data.store import Store
 from candid.predictions import Attribute
 from candid.records import Finding
@@ -28,7 +28,7 @@ def copied(pixels: list[np.ndarray], **columns: object) -> tuple[Dataset, Store,
 
 
 def repeated(code: str, data: Dataset, packed: Store, copies: Copies) -> Finding:
-    return {f.code: f for f in repeat_checks(data, packed, copies)}[code]
+    return {f.code: f for f in duplicate_checks(data, packed, copies)}[code]
 
 
 def people(**columns: object) -> Finding:
@@ -143,14 +143,14 @@ def test_near_duplicates_labelled_differently() -> None:
 
 def test_people_across_splits() -> None:
     split = ["train", "train", "validation", "test", "test", "train"]
-    got = people(split=split, identity=[7, 8, 7, 9, -1, -1])
+    got = people(split=split, person=[7, 8, 7, 9, -1, -1])
     found(got, 1, 3)
     assert got.examples == ("00000.png", "00002.png")
     assert "2 images of unknown people aside" in got.detail
-    absent(people(split=split, identity=[7, 7, 8, 9, -1, -1]))
-    for identity in (None, [-1] * 6):
-        assert people(split=split, identity=identity).state == "not applicable"
-    assert people(identity=[1, 2, 3, 4, 5, 6]).state == "not applicable"
+    absent(people(split=split, person=[7, 7, 8, 9, -1, -1]))
+    for person in (None, [-1] * 6):
+        assert people(split=split, person=person).state == "not applicable"
+    assert people(person=[1, 2, 3, 4, 5, 6]).state == "not applicable"
 
 
 # --- files and labels ----------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_order_of_the_rows_does_not_matter() -> None:
     columns = {
         "split": [THREE[k] for k in rng.integers(0, 3, 24)],
         "label": rng.integers(-1, 2, 24).tolist(),
-        "identity": rng.integers(-1, 9, 24).tolist(),
+        "person": rng.integers(-1, 9, 24).tolist(),
     }
     straight = {
         f.code: (f.state, f.count, f.of) for f in checks.check_data(*_all(pictures, columns))

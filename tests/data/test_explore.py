@@ -30,7 +30,7 @@ def world(n: int = 300, side: int = 16, **changes: object) -> tuple[Dataset, Sto
     columns = {
         "label": label.tolist(),
         "split": [SPLITS[k] for k in rng.integers(0, 3, n)],
-        "identity": rng.integers(-1, 60, n).tolist(),
+        "person": rng.integers(-1, 60, n).tolist(),
         "attributes": {
             "Hat": rng.integers(-1, 2, n).tolist(),
             "Cue": np.where(rng.random(n) < 0.9, label, 1 - label).clip(0, 1).tolist(),
@@ -49,8 +49,8 @@ def test_everything_is_counted_as_masks_count_it() -> None:
     got, _ = explore(data, packed, draws=50, quiet=True)
     assert (got.n, got.unreadable) == (300, int((~packed.usable).sum()))
     assert got.unlabelled == int((data.label < 0).sum())
-    assert data.identity is not None
-    assert got.people == len({int(i) for i in data.identity if i >= 0})
+    assert data.person is not None
+    assert got.people == len({int(i) for i in data.person if i >= 0})
     assert [s.split for s in got.splits] == list(SPLITS)
     for summary in got.splits:
         mask = packed.usable & (data.split == summary.split) & (data.label >= 0)
@@ -73,8 +73,8 @@ def test_everything_is_counted_as_masks_count_it() -> None:
             assert row.class_shares[c] == pytest.approx((hat[mine] == 1).mean())
             e = row.class_estimates[c]
             assert (e.value, e.n) == (row.class_shares[c], mine.sum())
-            assert data.identity is not None and e.people is not None
-            people = data.identity[mine]
+            assert data.person is not None and e.people is not None
+            people = data.person[mine]
             assert e.people == len(set(people[people >= 0])) + (people < 0).sum()
             assert e.low < e.value < e.high and "person" in e.method
     assert rows["Cue", "yes", "train"].association.low > 0.5
@@ -91,7 +91,7 @@ def _values(got: Exploration, attribute: str) -> set[str]:
 def test_intervals_are_by_person_where_people_are_known() -> None:
     data, packed = world()
     known, _ = explore(data, packed, draws=50, quiet=True)
-    unknown, _ = explore(replace(data, identity=None), packed, draws=50, quiet=True)
+    unknown, _ = explore(replace(data, person=None), packed, draws=50, quiet=True)
     train, plain = known.splits[0], unknown.splits[0]
     assert train.people is not None
     assert train.shares[0].people == train.people
@@ -205,11 +205,11 @@ def test_the_fingerprint_changes_with_the_labels_and_not_with_the_order_of_attri
     assert data_fingerprint(turned, packed) == base
     label = data.label.copy()
     label[3] = 1 - label[3]
-    assert data.identity is not None
+    assert data.person is not None
     others = [
         replace(data, label=label),
         replace(data, split=data.split[::-1]),
-        replace(data, identity=data.identity + 1),
+        replace(data, person=data.person + 1),
         replace(data, target="Jaw"),
         replace(data, classes=("a", "b")),
     ]
@@ -289,7 +289,7 @@ def test_from_files_to_findings(tmp_path: Path) -> None:
     images = [png(p) for p in pictures]
     images[7] = b"text"
     split = ["train"] * 30 + ["test"] * 10
-    data = dataset(images, split=split, identity=list(range(40)))
+    data = dataset(images, split=split, person=list(range(40)))
     packed = pack(data, DataConfig(side=32, workers=1), cache=tmp_path, quiet=True)
     got, _ = explore(data, packed, draws=50, quiet=True)
     findings = {f.code: f for f in got.findings}

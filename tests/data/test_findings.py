@@ -42,7 +42,7 @@ def world() -> tuple[Dataset, Store, np.ndarray]:
         [b""] * 60,
         label=rng.integers(-1, 2, 60).tolist(),
         split=SPLITS[rng.integers(0, 3, 60)].tolist(),
-        identity=rng.integers(-1, 25, 60).tolist(),
+        person=rng.integers(-1, 25, 60).tolist(),
     )
     return data, store(pixels), np.where(noisy, 100 + np.arange(60), picture)
 
@@ -56,8 +56,8 @@ def test_each_copy_is_told_with_another(tmp_path: Path) -> None:
     same, split, label = picture[:, None] == picture, data.split, data.label
     np.fill_diagonal(same, False)
     both = labelled[:, None] & labelled
-    assert data.identity is not None
-    person = (data.identity[:, None] == data.identity) & (data.identity >= 0)
+    assert data.person is not None
+    person = (data.person[:, None] == data.person) & (data.person >= 0)
     related = {
         "DUPLICATES-WITHIN-SPLITS": same & (split[:, None] == split),
         "DUPLICATES-ACROSS-SPLITS": same & (split[:, None] != split),

@@ -85,8 +85,8 @@ def test_everything_is_as_written(tmp_path: Path, make: Callable[[Path], None]) 
     assert [Path(i).stem for i in data.ids] == [Path(f).stem for f in FILES]
     assert data.label.tolist() == (VALUES[:, 1] > 0).astype(int).tolist()
     assert data.split.tolist() == np.array(["train", "validation", "test"])[SPLIT].tolist()
-    assert data.identity is not None
-    assert data.identity.tolist() == PERSON.tolist()
+    assert data.person is not None
+    assert data.person.tolist() == PERSON.tolist()
     assert list(data.attributes) == ["Eyeglasses", "No_Beard", "Wearing_Hat"]
     for name, attribute in data.attributes.items():
         assert (attribute.kind, attribute.values) == ("binary", ("no", "yes"))

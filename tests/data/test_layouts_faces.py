@@ -29,7 +29,7 @@ def test_utkface(tmp_path: Path, suffix: str, inner: str) -> None:
         put(tmp_path / inner / (name + suffix), i)
     data = load(tmp_path, config=EVEN)
     assert (data.layout, data.target, data.classes) == ("utkface", "gender", ("Female", "Male"))
-    assert data.identity is None
+    assert data.person is None
     row = [UTK.index(Path(i).name.removesuffix(suffix)) for i in data.ids]
     assert sorted(row) == list(range(40))
     assert [data.classes[c] for c in data.label] == [("Male", "Female")[g] for g in GENDER[row]]
@@ -191,8 +191,8 @@ def test_lfw_with_scores(tmp_path: Path, inner: str) -> None:
     assert data.attributes["Wearing Hat"].data.tolist() == (SCORES[:, 1] > 0).astype(int).tolist()
     assert data.attributes["Youth"].values == ("no", "yes")
     person = np.array([p for p, _ in FACES])
-    assert data.identity is not None
-    pairs = set(zip(person.tolist(), data.identity.tolist(), strict=True))
+    assert data.person is not None
+    pairs = set(zip(person.tolist(), data.person.tolist(), strict=True))
     assert len(pairs) == len(PEOPLE) == len({number for _, number in pairs})
     for name in PEOPLE:
         assert len(set(data.split[person == name])) == 1

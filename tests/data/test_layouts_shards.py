@@ -50,7 +50,7 @@ def loaded(path, **options):
 
 def assert_alike(a, b):
     assert (a.target, a.classes, a.layout) == (b.target, b.classes, b.layout)
-    for name in ("ids", "label", "split", "identity"):
+    for name in ("ids", "label", "split", "person"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert {n: x.values for n, x in a.attributes.items()} == {
         n: x.values for n, x in b.attributes.items()

@@ -77,8 +77,8 @@ def test_everything_is_as_written(tmp_path: Path, name: str, itself: bool) -> No
     assert data.label.tolist() == ONES.tolist()
     long = {"val": "validation"}
     assert data.split.tolist() == [long.get(s, s) for s in SPLIT]
-    assert data.identity is not None
-    same = data.identity[:, None] == data.identity
+    assert data.person is not None
+    same = data.person[:, None] == data.person
     assert np.array_equal(same, np.arange(N)[:, None] // 3 == np.arange(N) // 3)
     kinds = {name: (a.kind, a.values) for name, a in data.attributes.items()}
     assert kinds == {
@@ -267,13 +267,13 @@ def test_columns_named_in_the_settings(tmp_path: Path) -> None:
     file = write(tmp_path, odd)
     with pytest.raises(LayoutError, match=r"No column of labels\.csv is known to hold paths"):
         load(file)
-    named = DataConfig(path_column="where", split_column="part", identity_column="who")
+    named = DataConfig(path_column="where", split_column="part", person_column="who")
     data = load(file, config=named)
-    assert data.identity is not None
-    assert data.identity.tolist() == odd["who"]
+    assert data.person is not None
+    assert data.person.tolist() == odd["who"]
     assert data.split[2] == "validation"
     assert not data.attributes
-    for wrong in ("path_column", "split_column", "identity_column"):
+    for wrong in ("path_column", "split_column", "person_column"):
         config = DataConfig(**({"path_column": "where"} | {wrong: "wher"}))
         with pytest.raises(ConfigError, match=f"data.{wrong} is 'wher'"):
             load(file, config=config)
@@ -288,8 +288,8 @@ def test_missing_cells(tmp_path: Path) -> None:
     assert data.classes == ("cat", "dog")
     assert np.isnan(data.attributes["age"].data[:3]).all()
     assert data.attributes["age"].data[3] == 23.5
-    assert data.identity is not None
-    assert data.identity[:2].tolist() == [-1, -1]
+    assert data.person is not None
+    assert data.person[:2].tolist() == [-1, -1]
     assert 0 not in data.rows("train")
 
 
@@ -411,7 +411,7 @@ def test_targets_that_cannot_be(tmp_path: Path, target: str, says: str) -> None:
 
 def test_a_target_is_no_identity(tmp_path: Path) -> None:
     data = load(write(tmp_path), target="person")  # ten words can be learned
-    assert data.identity is None
+    assert data.person is None
     assert len(data.classes) == N // 3
 
 
@@ -541,8 +541,8 @@ def test_words_for_missing(tmp_path: Path) -> None:
     data = load(file, config=DataConfig(missing=("unknown", "Nobody", "-1")))
     assert data.classes == ("cat", "dog", "NA")
     assert data.label[0] == -1
-    assert data.identity is not None
-    assert data.identity[:3].tolist() == [-1, -1, 0]
+    assert data.person is not None
+    assert data.person[:3].tolist() == [-1, -1, 0]
     assert np.isnan(data.attributes["age"].data[:2]).all()
     assert DataConfig().missing == columns.MISSING
 

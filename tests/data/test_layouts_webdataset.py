@@ -71,7 +71,7 @@ def table(tmp_path):
 
 def assert_alike(a, b):
     assert (a.target, a.classes) == (b.target, b.classes)
-    for name in ("ids", "label", "split", "identity"):
+    for name in ("ids", "label", "split", "person"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert a.attributes.keys() == b.attributes.keys()
     for name, attribute in a.attributes.items():

@@ -130,7 +130,7 @@ def test_any_side(side):
 
 def test_shares_are_what_was_asked_for(many):
     n, people = MANY.n, MANY.head_count
-    kinds = dict(zip(many.identity.tolist(), many.clean_label.tolist(), strict=True))
+    kinds = dict(zip(many.person.tolist(), many.clean_label.tolist(), strict=True))
     assert sum(kinds.values()) == round(0.58 * people)
     assert within(int((many.label != many.clean_label).sum()), n, MANY.label_noise)
     shares = {"Wearing_Hat": MANY.hats, "Eyeglasses": MANY.glasses, "Smiling": MANY.smiles,
@@ -138,11 +138,11 @@ def test_shares_are_what_was_asked_for(many):
     for name, share in shares.items():
         assert within(int(many.attributes[name].data.sum()), n, share), name
     for name, share in {"Beard": MANY.beards, "Moustache": MANY.moustaches}.items():
-        owners = dict(zip(many.identity.tolist(), many.attributes[name].data.tolist(), strict=True))
+        owners = dict(zip(many.person.tolist(), many.attributes[name].data.tolist(), strict=True))
         assert within(sum(owners.values()), people, share), name
     tone = many.attributes["Skin_Tone"]
     for code, name in enumerate(tone.values):
-        owners = np.unique(many.identity[tone.data == code])
+        owners = np.unique(many.person[tone.data == code])
         assert within(len(owners), people, 1 / len(SKIN_BINS)), name
 
 
@@ -159,7 +159,7 @@ def test_without_plants_no_attribute_goes_with_the_label(many):
 
 def test_nobody_stands_in_two_splits_and_all_of_them_are_filled(many):
     words = {}
-    for person, split in zip(many.identity.tolist(), many.split.tolist(), strict=True):
+    for person, split in zip(many.person.tolist(), many.split.tolist(), strict=True):
         assert words.setdefault(person, split) == split
     counts = {s: list(words.values()).count(s) for s in set(words.values())}
     assert counts == {"train": 800, "validation": 100, "test": 100}
@@ -175,7 +175,7 @@ def test_a_person_keeps_what_belongs_to_a_person(many):
             "hair", "hair_style", "eye", "beard", "moustache", "freckles")  # fmt: skip
     varies = ("tilt", "zoom", "light", "noise_seed", "back_near")
     by_person: dict[int, list[Face]] = {}
-    for person, face in zip(many.identity.tolist(), many.faces, strict=True):
+    for person, face in zip(many.person.tolist(), many.faces, strict=True):
         by_person.setdefault(person, []).append(face)
     assert len(by_person) == MANY.head_count
     assert max(map(len, by_person.values())) > 3
@@ -425,13 +425,13 @@ def test_the_folder_holds_what_was_drawn(folder):
     with (path / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == world.n
-    assert list(rows[0])[:4] == ["path", TARGET, "split", "identity"]
+    assert list(rows[0])[:4] == ["path", TARGET, "split", "person"]
     for i, row in enumerate(rows):
         with Image.open(path / row["path"]) as image:
             np.testing.assert_array_equal(np.asarray(image), drawn.images[i])
         assert row[TARGET] == world.classes[drawn.truth.label[i]]
         assert row["split"] == drawn.truth.split[i]
-        assert int(row["identity"]) == drawn.truth.identity[i]
+        assert int(row["person"]) == drawn.truth.person[i]
         for name, attribute in drawn.truth.attributes.items():
             assert row[name] == attribute.words()[i]
     with np.load(path / "regions.npz") as regions:

@@ -26,7 +26,7 @@ def pair(n=300, *, people=120, classes=CLASSES, worse=0.0, seed=0):
     count = len(classes)
     label = rng.integers(0, count, n)
     hat = rng.integers(-1, 2, n)
-    identity = None if people is None else rng.integers(0, people, n)
+    person = None if people is None else rng.integers(0, people, n)
     attributes = {
         "Hat": Attribute("Hat", "binary", ("no", "yes"), hat.astype(np.int16)),
         "Age": Attribute("Age", "numeric", (), rng.integers(1, 90, n).astype(float)),
@@ -43,7 +43,7 @@ def pair(n=300, *, people=120, classes=CLASSES, worse=0.0, seed=0):
             split=np.full(n, "test"),
             label=label.astype(np.int16),
             probability=p,
-            identity=identity,
+            person=person,
             attributes=attributes,
         )
 
@@ -92,14 +92,14 @@ def bearers(change, p):
 def test_every_figure_by_masks_and_scikit_learn(classes, people):
     a, b = pair(classes=classes, people=people)
     found = compare_predictions(a, b, draws=20)
-    assert (found.n, found.people) == (300, None if people is None else len(set(a.identity)))
+    assert (found.n, found.people) == (300, None if people is None else len(set(a.person)))
     assert len(found.groups) == (2 + 4) * (1 + len(classes))
     assert len(found.classes_changed) == len(classes)
     for change in every(found):
         rows = rows_of(change, a)
         y, said_a, said_b = a.label[rows], a.prediction[rows], b.prediction[rows]
         assert change.n == rows.sum()
-        assert change.people == (None if people is None else len(set(a.identity[rows])))
+        assert change.people == (None if people is None else len(set(a.person[rows])))
         for name, (score) in {
             "accuracy": sk.accuracy_score,
             "weighted_f1": lambda y, s: sk.f1_score(y, s, average="weighted", zero_division=0),
@@ -119,7 +119,7 @@ def test_every_figure_by_masks_and_scikit_learn(classes, people):
             assert got.difference.n == (y == i).sum()
         lost, gained = (said_a == y) & (said_b != y), (said_a != y) & (said_b == y)
         assert (change.lost, change.gained) == (lost.sum(), gained.sum())
-        who = np.arange(len(a)) if people is None else a.identity
+        who = np.arange(len(a)) if people is None else a.person
         balance = [gained[who[rows] == i].sum() - lost[who[rows] == i].sum() for i in set(who)]
         assert change.lost_people == sum(x < 0 for x in balance)
         assert change.gained_people == sum(x > 0 for x in balance)
@@ -143,7 +143,7 @@ def test_the_change_of_a_gap_has_the_spread_of_a_bootstrap_by_hand():
     gained = (b.prediction == b.label).astype(int) - (a.prediction == a.label)
     bears, others = rows_of(hat, a), rest_of(hat, a)
     rng = np.random.default_rng(5)
-    images = [np.flatnonzero(a.identity == i) for i in np.unique(a.identity)]
+    images = [np.flatnonzero(a.person == i) for i in np.unique(a.person)]
     drawn = []
     for _ in range(1500):
         rows = np.concatenate([images[k] for k in rng.integers(0, len(images), len(images))])
@@ -324,9 +324,9 @@ def test_intervals_hold_the_truth(people, flips):
     rng = np.random.default_rng(0)
     held, runs, differences, reaches = 0, 150, [], []
     for seed in range(runs):
-        identity = np.repeat(np.arange(people), 1 + rng.poisson(2, people))
-        n = len(identity)
-        prone = (rng.beta(0.5, 0.5, people) * 2 * flips)[identity]
+        person = np.repeat(np.arange(people), 1 + rng.poisson(2, people))
+        n = len(person)
+        prone = (rng.beta(0.5, 0.5, people) * 2 * flips)[person]
         label = rng.integers(0, 2, n)
         lost = rng.random(n) < prone
         gained = ~lost & (rng.random(n) < flips / 2)
@@ -334,10 +334,10 @@ def test_intervals_hold_the_truth(people, flips):
         base = pair(n, people=None)[0]
         wrong_b = (wrong_a & ~gained) | lost
 
-        def model(wrong, label=label, identity=identity, base=base):
+        def model(wrong, label=label, person=person, base=base):
             p = np.where((label ^ wrong)[:, None] == np.arange(2), 0.9, 0.1)
             return dataclasses.replace(
-                base, label=label.astype(np.int16), probability=p, identity=identity, attributes={}
+                base, label=label.astype(np.int16), probability=p, person=person, attributes={}
             )
 
         e = compare_predictions(model(wrong_a), model(wrong_b), draws=100, seed=seed)

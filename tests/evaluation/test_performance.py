@@ -29,7 +29,7 @@ def predictions(n=400, classes=("Female", "Male"), *, people=100, temperature=1.
     logits[np.arange(n), label] += 1.5
     p = np.exp(logits)
     split = np.where(np.arange(n) % 2 == 0, "validation", "test")
-    identity = None if people is None else 2 * rng.integers(0, people, n) + np.arange(n) % 2
+    person = None if people is None else 2 * rng.integers(0, people, n) + np.arange(n) % 2
     return Predictions(
         target="Male",
         classes=classes,
@@ -38,7 +38,7 @@ def predictions(n=400, classes=("Female", "Male"), *, people=100, temperature=1.
         label=label.astype(np.int16),
         probability=p / p.sum(axis=1, keepdims=True),
         temperature=temperature,
-        identity=identity,
+        person=person,
     )
 
 
@@ -73,9 +73,9 @@ def test_figures_equal_scikit_learn(classes):
             e = s.metrics[name]
             np.testing.assert_allclose(e.value, value, rtol=1e-12, err_msg=name)
             assert e.low < e.value < e.high, name
-            assert (e.n, e.people, e.draws) == (200, len(np.unique(p.identity)), 100)
+            assert (e.n, e.people, e.draws) == (200, len(np.unique(p.person)), 100)
             assert e.method == "bootstrap by person"
-        assert (s.n, s.people) == (200, len(np.unique(p.identity)))
+        assert (s.n, s.people) == (200, len(np.unique(p.person)))
         np.testing.assert_array_equal(s.confusion, sk.confusion_matrix(y, said))
         check_classes(s, y, said, q)
 

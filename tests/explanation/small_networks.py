@@ -21,7 +21,7 @@ class Linear(nn.Module):
 class Small(nn.Module):
     """Two convolutions, with dropout, batch normalisation and activations in place."""
 
-    def __init__(self, classes: int = 2, side: int = 16) -> None:
+    def __init__(self, n_classes: int = 2, side: int = 16) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
         self.norm = nn.BatchNorm2d(6)
@@ -29,7 +29,7 @@ class Small(nn.Module):
         self.conv2 = nn.Conv2d(6, 8, 3, stride=2, padding=1)
         self.act2 = nn.Tanh()
         self.drop = nn.Dropout(0.5)
-        self.head = nn.Linear(8 * (side // 2) ** 2, classes)
+        self.head = nn.Linear(8 * (side // 2) ** 2, n_classes)
 
     def forward(self, images):
         x = self.act1(self.norm(self.conv1(images)))
@@ -103,12 +103,12 @@ class OneLogit(nn.Module):
 class Convolutions(nn.Sequential):
     """A few convolutions and a mean: quick to train."""
 
-    def __init__(self, classes: int = 2) -> None:
+    def __init__(self, n_classes: int = 2) -> None:
         super().__init__(
             nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(),
             nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
             nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU(),
-            nn.Flatten(), nn.LazyLinear(classes),
+            nn.Flatten(), nn.LazyLinear(n_classes),
         )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def images(n=5, side=16, seed=0):
 def network():
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        made = Small(classes=3)
+        made = Small(n_classes=3)
         made.train()
         with torch.no_grad():
             made(images(20))  # the statistics of batch normalisation
@@ -284,7 +284,7 @@ def test_nothing_is_left_behind(network):
 
 
 def test_one_logit_is_two_classes(network):
-    two = Small(classes=2).eval()
+    two = Small(n_classes=2).eval()
     ones = torch.ones(5, dtype=torch.int64)
     for method in ("gradient", "occlusion"):
         assert np.allclose(
@@ -304,7 +304,7 @@ def test_a_mirrored_answer_has_a_mirrored_map(network, method):
         def forward(self, x):
             return (network(x) + network(x.flip(3))) / 2
 
-    with scoring(network, mirrored=True) as scorer:
+    with scoring(network, flip_tta=True) as scorer:
         hook = find_hook(scorer, x[:1])
         ours = Attributor(scorer, FEW, hook).maps(method, x, chosen)
         even = (x + x.flip(3)) / 2

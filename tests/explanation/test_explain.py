@@ -54,7 +54,7 @@ def given():
     return {
         "images": images,
         "label": label,
-        "identity": np.arange(80) // 2,
+        "person": np.arange(80) // 2,
         "attributes": {
             "Hat": Attribute("Hat", "binary", ("no", "yes"), rng.integers(0, 2, 80).astype("i2")),
             "Age": Attribute("Age", "numeric", (), rng.normal(size=80)),
@@ -280,7 +280,7 @@ def test_maskings_of_classes_and_groups_are_those_of_a_loop(given):
     masks = np.where(shows_a[:, None, None], CORNERS, np.where(CORNERS == 0, 3, CORNERS))
     regions = Regions(("a", "b", "c", "d"), masks.astype(np.uint8), "masks")
     record, _ = explain_network(window(0, 8, 8), **given | {"regions": regions})
-    who = {"identity": given["identity"], "attributes": given["attributes"]}
+    who = {"person": given["person"], "attributes": given["attributes"]}
     sample = sample_of(given["images"], label=given["label"], **who)
     with scoring(window(0, 8, 8)) as scorer:
         masked = masking.masked_answers(scorer, sample, regions, CONFIG)
@@ -301,7 +301,7 @@ def test_maskings_of_classes_and_groups_are_those_of_a_loop(given):
         assert m.right_loss.value == pytest.approx(np.mean(lost))
         assert m.flips.value == pytest.approx(np.mean(flips))
         assert m.flips.n == rows.sum()
-        assert m.flips.people == len(np.unique(given["identity"][rows]))
+        assert m.flips.people == len(np.unique(given["person"][rows]))
     assert max(record.subset_maskings, key=lambda m: m.right_loss.value).region == "b"
 
 
@@ -387,7 +387,7 @@ def explain_faces(drawn, network, n=150):
         pixels,
         classes=drawn.world.classes,
         label=drawn.truth.label[test],
-        identity=drawn.truth.identity[test],
+        person=drawn.truth.person[test],
         attributes={k: a[test] for k, a in drawn.truth.attributes.items()},
         regions=from_masks(REGIONS, drawn.regions[test], 32),
         mean=(0.5, 0.5, 0.5),

@@ -584,7 +584,7 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
         pixels=rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8), usable=np.arange(n) != 31
     )
     torch.manual_seed(0)
-    network = build("plain", side=side, classes=2)
+    network = build("plain", side=side, n_classes=2)
     config = Config()
     run = runs.create(
         tmp_path / "run", config, provenance_now(seed=0, data="made", data_fingerprint="x")

@@ -135,7 +135,7 @@ def foreign(folder: Path) -> Figures:
             "hat": np.where(hat, "yes", "no"),
         }
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
-    options = ("--label", "gender", "--prediction", "p_Male", "--identity", "person", "--json")
+    options = ("--label", "gender", "--prediction", "p_Male", "--person", "person", "--json")
     audit = json.loads(candid("audit", folder / "after.parquet", *options))
     pair = candid("audit", folder / "before.parquet", folder / "after.parquet", *options)
     return dict(numbers(audit, "audit")) | dict(numbers(json.loads(pair), "pair"))

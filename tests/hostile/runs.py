@@ -15,7 +15,7 @@ from hostile.tables import QUICK
 
 ARRAYS = (
     *("model.safetensors", "predictions.parquet", "history.parquet", "pictures.parquet"),
-    *("explanation.npz", "inside.npz", "typical.npz", "checkpoint/state.safetensors"),
+    *("explanation.npz", "inside.npz", "unfamiliar.npz", "checkpoint/state.safetensors"),
 )
 RECORDS = (
     *("data.json", "evaluation.json", "audit.json", "explanation.json", "inside.json"),
@@ -45,7 +45,7 @@ def _commands(rng: Random, kit: Kit, run: Path, name: str) -> list[list[str]]:
     readers = {
         "model.safetensors": ("predict", "explain"),
         "model.json": ("predict", "explain", "report"),
-        "typical.npz": ("predict",),
+        "unfamiliar.npz": ("predict",),
         "predictions.parquet": ("evaluate", "audit", "report"),
         "checkpoint/state.safetensors": ("resume",),
         "config.toml": ("evaluate", "predict"),
@@ -80,7 +80,11 @@ _MODEL: tuple[dict[str, Any], ...] = (
         {"network": "deep", "options": {"width": 10**6}},
         {"network": "deep", "options": {"depth": -1}},
     ),
-    *({"network": "deep", "options": {"members": 10**6}}, {"network": "timm"}, {"network": "own"}),
+    *(
+        {"network": "deep", "options": {"ensemble_size": 10**6}},
+        {"network": "timm"},
+        {"network": "own"},
+    ),
     *({"network": "vit", "options": {"width": 0}}, {"side": 10**6}, {"side": 0}, {"side": -16}),
     *(
         {"mean": [None] * 3},

@@ -103,7 +103,7 @@ def audit_file(rng: Random, kit: Kit, path: Path) -> list[list[str]]:
     ]
     for option, value in (
         ("--group", "age"),
-        ("--identity", "person"),
+        ("--person", "person"),
         ("--split", "split"),
         ("--id", "id"),
     ):

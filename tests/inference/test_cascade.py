@@ -23,10 +23,10 @@ def both(tmp_path_factory):
     The logits, divided by the temperature, of pictures and of their mirror images: (2, n, 3).
     """
     folder = tmp_path_factory.mktemp("second")
-    run = tiny_run(folder / "run", network="deep", classes=("a", "b", "c"), width=8, mirrored=True)
+    run = tiny_run(folder / "run", network="deep", classes=("a", "b", "c"), width=8, flip_tta=True)
     card = read_record(run.model, ModelCard)
     whole = load_whole(run.weights, card)
-    whole.mirrored = False
+    whole.flip_tta = False
     given = pixels(N)
     with torch.no_grad():
         looks = [
@@ -80,14 +80,14 @@ def test_a_model_without_a_softmax_is_refused(both):
 
 def test_int8_of_a_mirrored_model_is_close_to_it(tmp_path):
     options = {"network": "deep", "width": 8}
-    run = tiny_run(tmp_path / "run", mirrored=True, temperature=0.3, **options)
+    run = tiny_run(tmp_path / "run", flip_tta=True, temperature=0.3, **options)
     card = read_record(run.model, ModelCard)
     given = pixels(64)
     export_int8(run, card, int8_path(run), given)
     found = OnnxEngine(int8_path(run), threads=1)(given)
     with torch.no_grad():
         averaged = load_whole(run.weights, card)(torch.from_numpy(given)).numpy()
-        once = load_whole(run.weights, replace(card, mirrored=False))(torch.from_numpy(given))
+        once = load_whole(run.weights, replace(card, flip_tta=False))(torch.from_numpy(given))
     off = np.abs(found - averaged).max(1)
     in_doubt = once.numpy().max(1) < 0.97
     assert in_doubt.any()

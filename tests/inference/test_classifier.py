@@ -16,6 +16,7 @@ from candid.models.model import load_network
 from candid.models.onnx_file import onnx_path
 from candid.records import ModelCard, read_record
 from candid.runs import Run
+from candid.storage.files import FORMAT
 from inference.tiny import SIDE, pixels, tiny_run
 
 ENGINES = ("onnx", "torch")
@@ -45,16 +46,16 @@ def truth(run, pictures):
         np.arange(len(pictures)),
         device=device,
         bfloat16=False,
-        mirrored=card.mirrored,
+        flip_tta=card.flip_tta,
     ).astype(np.float64)
     e = np.exp(raw / card.temperature - (raw / card.temperature).max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_gives_what_evaluation_gives(exported, tmp_path, engine, mirrored):
-    run = tiny_run(tmp_path / "run", mirrored=True) if mirrored else exported
+@pytest.mark.parametrize("flip_tta", [False, True])
+def test_gives_what_evaluation_gives(exported, tmp_path, engine, flip_tta):
+    run = tiny_run(tmp_path / "run", flip_tta=True) if flip_tta else exported
     pictures = pixels(70)  # more than two batches
     expected = truth(run, pictures)
     assert expected.std() > 0.05  # pictures are told apart
@@ -64,7 +65,7 @@ def test_gives_what_evaluation_gives(exported, tmp_path, engine, mirrored):
     assert probability.dtype == np.float64
     np.testing.assert_allclose(probability, expected, atol=2e-6)
     np.testing.assert_allclose(probability.sum(1), 1, atol=1e-12)
-    if mirrored:
+    if flip_tta:
         np.testing.assert_allclose(
             probability, found.probabilities(pictures[:, :, ::-1]), atol=2e-6
         )
@@ -191,6 +192,7 @@ def audit(rule):
              "n": 300, "mistakes": 1, "by_person": True}  # fmt: skip
     target = {"target_error": 0.01, "rule": plain if rule else None, "sentence": "", "groups": []}
     return {
+        "format": FORMAT,
         "abstention": {"target": "Hat", "classes": ["no", "yes"], "calibrated_on": "validation",
                        "verified_on": "test", "calibration_n": 1, "calibration_people": None,
                        "n": 1, "people": None, "targets": [target], "conformal": [], "curves": []}
@@ -205,8 +207,11 @@ def test_the_audits_rule_is_the_default(tmp_path):
     assert open_classifier(run, engine="torch", abstain_below=0).rule is None
     path.write_text(json.dumps(audit(rule=False)))
     assert open_classifier(run, engine="torch").rule is None
-    path.write_text(json.dumps({"findings": []}))
+    path.write_text(json.dumps({"format": FORMAT, "findings": []}))
     assert open_classifier(run, engine="torch").rule is None
+    path.write_text(json.dumps(audit(rule=True) | {"format": 1}))
+    with pytest.raises(RunError, match=r"audit\.json has the format 1"):
+        open_classifier(run, engine="torch")
     path.write_text("{")
     with pytest.raises(RunError, match="audit"):
         open_classifier(run, engine="torch")

@@ -25,7 +25,7 @@ from candid.inference.faces import Finder, Frame
 from candid.inference.jobs import Block, open_journal
 from candid.inference.rows import RowColumns, format_of
 from candid.inference.sources import Item, items
-from candid.inference.unfamiliar import Typical
+from candid.inference.unfamiliar import Unfamiliar
 from candid.records import ModelCard
 from candid.tables.delimited import read_table
 from inference.tiny import CLASSES, SIDE, encoded, pixels, tiny_run, write_tar
@@ -48,12 +48,12 @@ class Mean:
         return np.stack([1 - red, red], 1).astype(np.float32)
 
 
-def by_hand(model=None, rule=None, typical=None):
+def by_hand(model=None, rule=None, unfamiliar=None):
     card = ModelCard(
         "plain", {}, "Hat", CLASSES, SIDE, (0, 0, 0), (1, 1, 1), 1.0, 0, 0, (), 1, "last"
     )
     classifier = Classifier(card, "stretch", 10_000, rule, model or Mean())
-    return Labeller(classifier, typical)
+    return Labeller(classifier, unfamiliar)
 
 
 def of(pictures, *, ordered=False):
@@ -142,23 +142,25 @@ def test_abstention_has_a_reason_and_no_label():
 
 
 def test_pictures_unlike_the_training_data_get_no_label():
-    typical = Typical(np.zeros(448, np.float32), 0.5, 0.01, 100, 0, 0, 0.5, 2.0, 4, 1.0)
+    unfamiliar = Unfamiliar(np.zeros(448, np.float32), 0.5, 0.01, 100, 0, 0, 0.5, 2.0, 4, 1.0)
     wide, small, like = pixels(1)[0][:4], pixels(1)[0][:3, :3], pixels(1)[0]
-    found = rows(by_hand(typical=typical), of([wide, small, like]))
+    found = rows(by_hand(unfamiliar=unfamiliar), of([wide, small, like]))
     assert [r["prediction"] is None for r in found] == [True, True, False]
     assert found[0]["reason"] == "unlike the training data: another shape (16 × 4)"
     assert found[1]["reason"] == "unlike the training data: too small (3 × 3)"
-    far = Typical(np.zeros(448, np.float32), -0.5, 0.01, 100, 0, 0, 0.5, 2.0, 4, 1.0)
-    assert rows(by_hand(typical=far), of([like]))[0]["reason"].endswith("another kind of picture")
+    far = Unfamiliar(np.zeros(448, np.float32), -0.5, 0.01, 100, 0, 0, 0.5, 2.0, 4, 1.0)
+    assert rows(by_hand(unfamiliar=far), of([like]))[0]["reason"].endswith(
+        "another kind of picture"
+    )
 
 
 def test_what_is_cut_out_counts_as_it_is_cut_and_not_as_its_box():
     """A box of 6 pixels, half as wide as the crop: a crop of 12, where 8 are enough."""
     frame = Frame(1.0, (math.nan,) * 4, (0.5, 0.5, 0.5), 0, "by hand", 1.0)
-    typical = Typical(np.zeros(448, np.float32), 0.5, 0.01, 100, 0, 0, 0.5, 2.0, 8, 1.0)
+    unfamiliar = Unfamiliar(np.zeros(448, np.float32), 0.5, 0.01, 100, 0, 0, 0.5, 2.0, 8, 1.0)
     for edge, reason in ((6, None), (3, "unlike the training data: too small (6 × 6)")):
         finder = Finder(lambda _, edge=edge: [DetectedFace(Box(9, 9, edge, edge, 1.0))], frame)
-        labeller = replace(by_hand(typical=typical), finder=finder)
+        labeller = replace(by_hand(unfamiliar=unfamiliar), finder=finder)
         noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         (row,) = rows(labeller, of([noise]))
         assert row["reason"] == reason
@@ -273,7 +275,7 @@ def test_the_three_formats_hold_the_same(tmp_path, ending):
     undefined = "" if ending == "csv" else None
     assert found[-1]["p_yes"] == undefined and found[-1]["prediction"] == undefined
     assert found[0]["abstained"] == ("false" if ending == "csv" else False)
-    assert (tally.pictures, tally.answered, tally.errors) == (6, 5, 1)
+    assert (tally.images, tally.answered, tally.errors) == (6, 5, 1)
     assert sum(tally.predictions.values()) == 5
     assert os.listdir(tmp_path) == [out.name]
 
@@ -312,7 +314,7 @@ def test_a_stopped_job_goes_on_without_doing_anything_twice(tmp_path, ending):
         seen += model.seen
     model = Mean()
     tally = label_to_file(by_hand(model), of(pictures), out, format_of(out, None), {"job": 1})
-    assert tally.pictures == len(pictures)
+    assert tally.images == len(pictures)
     assert 0 < tally.resumed < len(pictures)
     assert model.seen == len(pictures) - tally.resumed
     assert out.read_bytes() == whole.read_bytes()
@@ -413,7 +415,7 @@ def test_killed_three_times_at_random_the_table_is_the_same(tmp_path):
         "ready = labeller(Run(Path(sys.argv[1])), engine='torch')\n"
         "tally = label_pictures(ready, [sys.argv[2]], Path(sys.argv[3]), 'csv', workers=1,\n"
         "    bar=lambda n: (print(n, flush=True), time.sleep(float(sys.argv[4]))))\n"
-        "print('done', tally.pictures, tally.resumed)"
+        "print('done', tally.images, tally.resumed)"
     )
 
     def start(out, pause="0"):

@@ -92,7 +92,7 @@ def test_a_run_on_a_cluster_of_its_own_gives_the_rows_of_the_local_engine(capsys
     assert rows_of(tmp_path / "out") == local
     told = json.loads(said.out)
     assert (told["parts"], told["failed"], told["damaged"]) == (len(SIZES), [], [])
-    assert told["pictures"] == sum(len(rows) for rows in local.values()) == sum(SIZES) + 1
+    assert told["images"] == sum(len(rows) for rows in local.values()) == sum(SIZES) + 1
     assert "are not flagged" in said.err and said.err.count("\n") == 1  # nothing else
     assert read_manifest(str(tmp_path / "out")).engine == "ray"
     assert not ray.is_initialized()
@@ -147,7 +147,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
     )  # it is the caller's, and Ray likes to tell of deaths there
     assert rows_of(tmp_path / "out") == local
     assert manifest.finished and not manifest.failed
-    assert manifest.tally.pictures == sum(SIZES) + 1
+    assert manifest.tally.images == sum(SIZES) + 1
     left = {p.name for p in (tmp_path / "out").iterdir()} - local.keys()
     assert left == {"manifest.json", ".lock"}  # nothing of what the dead had begun
 

@@ -112,7 +112,7 @@ def data(n=300):
     split = np.array(["train", "validation", "test"])[np.arange(n) % 3]
     ids = np.array([f"{i}.png" for i in range(n)])
     people = np.arange(n, dtype=np.int64) // 6
-    dataset = Dataset("Hat", CLASSES, ids, split, label, "d", "folder", None, identity=people)
+    dataset = Dataset("Hat", CLASSES, ids, split, label, "d", "folder", None, person=people)
     return Data(dataset, Packed(pictures))
 
 
@@ -136,7 +136,7 @@ def test_int8_is_smaller_and_its_cost_is_the_paired_difference(tmp_path):
     assert change.value == pytest.approx(f1["int8"] - f1["onnx"], abs=1e-12)
     assert change.low <= change.value <= change.high
     assert change.n == 100
-    assert "validation pictures" in done.typical
+    assert "validation pictures" in done.unfamiliar
     # Of other weights it is not this run's any more.
     other = tiny_run(tmp_path / "other", seed=1)
     run.weights.write_bytes(other.weights.read_bytes())

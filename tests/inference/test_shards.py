@@ -113,7 +113,7 @@ def test_the_rows_are_those_of_one_table(capsys, run, tmp_path, tars):
     assert manifest.finished and not manifest.failed and not manifest.damaged
     assert [p.tally.rows for p in manifest.parts] == [len(rows) for rows in many.values()]
     t = manifest.tally
-    assert t.rows == t.pictures == len(one) == t.answered + t.abstained + t.errors
+    assert t.rows == t.images == len(one) == t.answered + t.abstained + t.errors
     assert t.errors == 4 and t.answered > 0 and t.abstained > 0
     assert t.predictions == Counter(r["prediction"] for r in one.to_pylist() if r["prediction"])
 
@@ -149,7 +149,7 @@ def test_started_again_it_does_only_what_is_missing(ready, tmp_path, tars):
     before = {p.name: p.read_bytes() for p in out.glob("*.parquet")}
     manifest, now = do(ready, tars, out)
     assert now == []
-    assert manifest.tally.resumed == manifest.tally.pictures
+    assert manifest.tally.resumed == manifest.tally.images
     (out / "part-faces-001.parquet").unlink()
     torn = out / "part-faces-003.parquet"
     torn.write_bytes(torn.read_bytes()[:-20])
@@ -212,7 +212,7 @@ def test_a_job_that_breaks_leaves_whole_parts_and_a_manifest_that_says_so(
     monkeypatch.undo()
     manifest, now = do(ready, tars, tmp_path / "out")
     assert now == [str(t) for t in tars[2:]]
-    assert manifest.finished and manifest.tally.pictures == sum(SIZES) + 1
+    assert manifest.finished and manifest.tally.images == sum(SIZES) + 1
 
 
 # --- what goes wrong -----------------------------------------------------------------------------

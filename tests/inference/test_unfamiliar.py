@@ -10,12 +10,12 @@ from PIL import Image
 from candid.errors import RunError
 from candid.inference import unfamiliar
 from candid.inference.unfamiliar import (
-    Typical,
+    Unfamiliar,
     displace,
     features,
-    fit_typical,
-    read_typical,
-    write_typical,
+    fit_unfamiliar,
+    read_unfamiliar,
+    write_unfamiliar,
 )
 
 
@@ -39,7 +39,7 @@ def fitted():
     pictures = faces(1200)
     edges = np.full(1200, 32)
     train, validation = np.arange(800), np.arange(800, 1200)
-    return fit_typical(pictures, train, validation, edges, edges, false_alarms=0.02)
+    return fit_unfamiliar(pictures, train, validation, edges, edges, false_alarms=0.02)
 
 
 def share(fitted, pictures):
@@ -95,7 +95,7 @@ def test_the_limit_is_the_conformal_quantile(fitted):
 
 def test_too_few_pictures_flag_shapes_alone():
     pictures, edges = faces(60), np.full(60, 32)
-    few = fit_typical(pictures, np.arange(40), np.arange(40, 60), edges, edges)
+    few = fit_unfamiliar(pictures, np.arange(40), np.arange(40, 60), edges, edges)
     assert share(few, np.zeros((3, 32, 32, 3), np.uint8)) == 0
     assert "too few" in few.told()
     assert few.unlike(pictures[:1], np.array([64]), np.array([32]))[0].startswith("unlike")
@@ -115,7 +115,7 @@ def test_shapes(fitted):
 def test_what_is_as_large_as_the_model_sees_is_never_too_small(edge):
     """Whatever the training pictures' files measure; half of what it learned to see is enough."""
     pictures, edges = faces(60), np.full(60, edge)
-    few = fit_typical(pictures, np.arange(40), np.arange(40, 60), edges, edges)
+    few = fit_unfamiliar(pictures, np.arange(40), np.arange(40, 60), edges, edges)
     sizes = np.array([32, 224, min(edge, 32) // 2, min(edge, 32) // 2 - 1])
     why = few.unlike(pictures[:4], sizes, sizes)
     assert why[:3] == ["", "", ""]
@@ -172,16 +172,21 @@ def test_displaced_pictures_are_others_and_the_same_for_a_seed():
 
 
 def test_there_and_back(tmp_path, fitted):
-    path = tmp_path / "typical.npz"
-    assert read_typical(path) is None
-    write_typical(path, fitted)
-    back = read_typical(path)
+    path = tmp_path / "unfamiliar.npz"
+    assert read_unfamiliar(path) is None
+    write_unfamiliar(path, fitted)
+    back = read_unfamiliar(path)
     np.testing.assert_array_equal(back.weight, fitted.weight)
     for name in unfamiliar._NUMBERS:
         assert getattr(back, name) == getattr(fitted, name)
     assert back.told() == fitted.told()
-    assert isinstance(back, Typical)
+    assert isinstance(back, Unfamiliar)
+    with np.load(path) as kept:
+        older = {name: kept[name] for name in kept.files if name != "format"}
+    np.savez(tmp_path / "older.npz", **older)
+    with pytest.raises(RunError, match="has the format 1, which"):
+        read_unfamiliar(tmp_path / "older.npz")
     for damage in (b"", b"hello", path.read_bytes()[:200]):
         path.write_bytes(damage)
         with pytest.raises(RunError, match="damaged"):
-            read_typical(path)
+            read_unfamiliar(path)

@@ -26,7 +26,7 @@ def tiny_run(
     *,
     network: str = "plain",
     classes: tuple[str, ...] = CLASSES,
-    mirrored: bool = False,
+    flip_tta: bool = False,
     temperature: float = 1.7,
     seed: int = 0,
     data: str = "",
@@ -39,7 +39,7 @@ def tiny_run(
     run = create(path, config, about)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = build(network, side=SIDE, classes=len(classes), **options)
+        net = build(network, side=SIDE, n_classes=len(classes), **options)
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.mul_(1.5).add_(0.02 * torch.randn_like(parameter))
@@ -60,7 +60,7 @@ def tiny_run(
             layers=(),
             step=1,
             kept="last",
-            mirrored=mirrored,
+            flip_tta=flip_tta,
         ),
     )
     return run

@@ -195,7 +195,7 @@ def test_the_row_of_history_is_what_scikit_learn_measures():
     images, label = drawn(2)
     task = Task(images, label, 2, np.arange(100), np.arange(100, 160))
     network = Features(SIDE, 2, features="hog")
-    row = fit_task(task, network, TrainConfig(mirrored=False), quiet=True)
+    row = fit_task(task, network, TrainConfig(flip_tta=False), quiet=True)
     p = softmax_of(network, images, np.arange(160))
     assert (row.step, row.images) == (1, 100)
     for rows, loss, f1 in (

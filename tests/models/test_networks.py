@@ -14,12 +14,12 @@ OURS = sorted(set(BUILDERS) - {"timm", "own"})
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize(("side", "classes"), [(32, 2), (64, 5), (27, 2)])
 def test_logits_have_one_column_per_class(name, side, classes):
-    network = build(name, side=side, classes=classes).eval()
+    network = build(name, side=side, n_classes=classes).eval()
     assert network(torch.zeros(3, 3, side, side)).shape == (3, classes)
 
 
 def test_plain_is_the_description():
-    layers, _ = describe(build("plain", side=64, classes=2), 64)
+    layers, _ = describe(build("plain", side=64, n_classes=2), 64)
     shapes = [(layer.kind, layer.output_shape) for layer in layers]
     assert shapes == [
         ("Conv2d", (32, 62, 62)),
@@ -30,13 +30,13 @@ def test_plain_is_the_description():
         ("Dropout", (128,)),
         ("Linear", (2,)),
     ]
-    rates = [m.p for m in build("plain", side=64, classes=2).modules() if hasattr(m, "p")]
+    rates = [m.p for m in build("plain", side=64, n_classes=2).modules() if hasattr(m, "p")]
     assert rates == [0.25, 0.5]
 
 
 def test_plain_has_the_relus_of_the_description():
     """ReLU after the first three layers and not after the last: by the closed form."""
-    network = build("plain", side=8, classes=2).eval()
+    network = build("plain", side=8, n_classes=2).eval()
     image = torch.randn(1, 3, 8, 8)
     x = (network.conv1(image)).clamp(min=0)
     x = (network.conv2(x)).clamp(min=0)
@@ -48,7 +48,7 @@ def test_plain_has_the_relus_of_the_description():
 
 @pytest.mark.parametrize("name", OURS)
 def test_counts_are_those_of_torch(name):
-    network = build(name, side=32, classes=3).eval()
+    network = build(name, side=32, n_classes=3).eval()
     layers, multiply_adds = describe(network, 32)
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, 32, 32))
@@ -68,7 +68,7 @@ def test_attention_written_out_is_torch_s():
 
 
 def test_describe_leaves_the_network_as_found():
-    network = build("plain", side=16, classes=2).train()
+    network = build("plain", side=16, n_classes=2).train()
     describe(network, 16)
     assert network.training
     assert not any(m._forward_hooks for m in network.modules())
@@ -76,32 +76,32 @@ def test_describe_leaves_the_network_as_found():
 
 def test_unknown_network():
     with pytest.raises(ConfigError, match="no network 'plane'"):
-        build("plane", side=64, classes=2)
+        build("plane", side=64, n_classes=2)
 
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_deep_has_at_least_ten_convolutions_and_two_sizes(depth):
     convolutions = [
-        m for m in build("deep", side=64, classes=2, depth=depth).modules()
+        m for m in build("deep", side=64, n_classes=2, depth=depth).modules()
         if isinstance(m, torch.nn.Conv2d)
     ]  # fmt: skip
     assert len(convolutions) == 4 + 3 * 2 * depth >= 10
     assert convolutions[0].out_channels == 32
     small, large = (
-        sum(p.numel() for p in build("deep", side=64, classes=2, width=w).parameters())
+        sum(p.numel() for p in build("deep", side=64, n_classes=2, width=w).parameters())
         for w in (16, 32)
     )
     assert 3.9 < large / small < 4.1
 
 
 def test_a_fresh_residual_block_passes_its_input_on():
-    block = build("deep", side=32, classes=2).body[6].eval()
+    block = build("deep", side=32, n_classes=2).body[6].eval()
     x = torch.rand(2, block.conv1.in_channels, 8, 8)
     torch.testing.assert_close(block(x), x)
 
 
 def test_deep_sees_every_pixel_of_an_odd_side():
-    network = build("deep", side=27, classes=2).eval()
+    network = build("deep", side=27, n_classes=2).eval()
     image = torch.randn(1, 3, 27, 27, requires_grad=True)
     network(image)[0, 0].backward()
     assert (image.grad.abs().sum(1) > 0).all()
@@ -109,12 +109,12 @@ def test_deep_sees_every_pixel_of_an_odd_side():
 
 def ensemble_and_members():
     """Three networks that answer together, and the same three apart, in evaluation mode."""
-    together = build("deep", side=27, classes=2, width=4, members=3)
+    together = build("deep", side=27, n_classes=2, width=4, ensemble_size=3)
     for module in together.modules():  # fresh networks hardly differ; trained ones do
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.weight)
             torch.nn.init.normal_(module.running_mean)
-    apart = [build("deep", side=27, classes=2, width=4) for _ in range(3)]
+    apart = [build("deep", side=27, n_classes=2, width=4) for _ in range(3)]
     for i, network in enumerate(apart):
         network.body.load_state_dict(together.bodies[i].state_dict())
         network.head.weight.data = together.head.weight.data.chunk(3, dim=1)[i]
@@ -140,8 +140,8 @@ def test_an_ensemble_in_training_divides_the_batch_among_its_networks(images):
 
 
 def test_each_network_of_an_ensemble_begins_as_one_alone_does():
-    together = build("deep", side=32, classes=2, width=64, members=4)
-    alone = build("deep", side=32, classes=2, width=64)
+    together = build("deep", side=32, n_classes=2, width=64, ensemble_size=4)
+    alone = build("deep", side=32, n_classes=2, width=64)
     widest = alone.head.weight.abs().max()
     torch.testing.assert_close(together.head.weight.abs().max(), widest, rtol=0.05, atol=0)
     assert not torch.equal(together.bodies[0][0].weight, together.bodies[1][0].weight)
@@ -149,7 +149,7 @@ def test_each_network_of_an_ensemble_begins_as_one_alone_does():
 
 def test_attention_is_that_of_torch():
     """One block without stochastic depth: `nn.TransformerEncoderLayer` with the same weights."""
-    ours = build("vit", side=32, classes=2, width=64, depth=1, drop=0.0).blocks[0].eval()
+    ours = build("vit", side=32, n_classes=2, width=64, depth=1, drop_path=0.0).blocks[0].eval()
     theirs = torch.nn.TransformerEncoderLayer(
         64, 2, 256, dropout=0, activation="gelu", batch_first=True, norm_first=True
     ).eval()
@@ -167,7 +167,7 @@ def test_attention_is_that_of_torch():
 
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
-    block = build("vit", side=32, classes=2, width=64, depth=1, drop=0.5).blocks[0].train()
+    block = build("vit", side=32, n_classes=2, width=64, depth=1, drop_path=0.5).blocks[0].train()
     torch.manual_seed(0)
     kept = block._dropped(torch.ones(4000, 3, 5))
     assert set(kept.unique().tolist()) == {0.0, 2.0}
@@ -178,16 +178,16 @@ def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
 
 def test_the_transformer_refuses_an_odd_width():
     with pytest.raises(ConfigError, match="100 channels"):
-        build("vit", side=32, classes=2, width=100)
+        build("vit", side=32, n_classes=2, width=100)
 
 
 def test_options_are_those_of_the_network_with_its_own_defaults():
     assert options(PlainConfig()) == {}
     assert options(DeepConfig()) == {"width": 32, "depth": 1}
     assert options(DeepConfig(width=16, depth=2)) == {"width": 16, "depth": 2}
-    assert options(DeepConfig(members=3))["members"] == 3
-    assert options(ViTConfig(width=64, drop=0.0)) == {
-        "width": 64, "depth": 6, "drop": 0.0
+    assert options(DeepConfig(ensemble_size=3))["ensemble_size"] == 3
+    assert options(ViTConfig(width=64, drop_path=0.0)) == {
+        "width": 64, "depth": 6, "drop_path": 0.0
     }  # fmt: skip
     assert options(TimmConfig(model="resnet18")) == {"model": "resnet18"}
 
@@ -197,14 +197,14 @@ def test_a_timm_name_builds_that_network_or_says_what_to_install():
         import timm  # noqa: F401
     except ImportError:
         with pytest.raises(DependencyError, match="needs timm"):
-            build("timm", side=64, classes=2, model="resnet18")
+            build("timm", side=64, n_classes=2, model="resnet18")
         return
-    network = build("timm", side=64, classes=3, model="resnet18").eval()
+    network = build("timm", side=64, n_classes=3, model="resnet18").eval()
     assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
     with pytest.raises(ConfigError, match="no model"):
-        build("timm", side=64, classes=3, model="resnet-of-nobody")
+        build("timm", side=64, n_classes=3, model="resnet-of-nobody")
 
 
 def test_a_network_of_one_s_own_cannot_be_built_by_name():
     with pytest.raises(ConfigError, match=r"one of your own, here\.Net,"):
-        build("own", side=64, classes=2, module="here.Net")
+        build("own", side=64, n_classes=2, module="here.Net")

@@ -46,7 +46,7 @@ def test_every_library_says_the_same(library):
     assert found.attributes["hat"].kind == "binary"
     assert found.attributes["town"].words() == ["a", "b", None, "c"] * 2
     assert found.attributes["hat"].words() == ["yes" if h else "no" for h in groups["hat"]]
-    assert found.identity.tolist() == who.tolist()
+    assert found.person.tolist() == who.tolist()
     assert found.split.tolist() == ["test"] * 8
     np.testing.assert_array_equal(found.probability, np.stack([1 - p, p], 1))
     assert arrow_table(library(groups)).column_names == ["hat", "town"]
@@ -124,7 +124,7 @@ def test_a_table_from_a_frame_and_from_a_file(library, tmp_path):
     assert found.targets == ("mood",)
     assert (found.classes, found.label.tolist()) == (("glad", "sad"), [0, 1, 0])
     assert found.split.tolist() == ["train", "validation", "test"]
-    assert found.identity.tolist() == [0, 1, 0]
+    assert found.person.tolist() == [0, 1, 0]
     assert [*found.attributes] == ["age"]
     assert found.take(np.array([2, 0])).ids.tolist() == ["3.jpg", "1.jpg"]
     assert found.rows("train").tolist() == [0]

@@ -144,7 +144,7 @@ def test_a_person_in_many_pictures_widens_the_interval(tmp_path):
         )
         (tmp_path / name).mkdir()
         pq.write_table(table, tmp_path / name / "t.parquet")
-        columns = Columns(label="label", prediction=("said",), groups=("group",), identity="person")
+        columns = Columns(label="label", prediction=("said",), groups=("group",), person="person")
         tables[name] = audit_folder(tmp_path / name, columns, replace(CONFIG, draws=1000))
     p = right.mean()
     for found in tables.values():
@@ -182,7 +182,7 @@ def strangers(folder, count=3, n=900, **changes):
     return folder
 
 
-NAMED = ["--label", "gender ", "--prediction", "p(Male)", "--identity", "Who?"]
+NAMED = ["--label", "gender ", "--prediction", "p(Male)", "--person", "Who?"]
 
 
 def test_a_strangers_tables_say_what_one_table_says(tmp_path, capsys):
@@ -263,7 +263,7 @@ def test_tables_that_do_not_belong_together(tmp_path, capsys):
 
 
 def test_nobody_is_known_and_one_image(tmp_path):
-    p = replace(planted(), identity=None)
+    p = replace(planted(), person=None)
     found = audit_folder(shard(p, tmp_path / "a", 2), Columns(), CONFIG).splits[0]
     assert found.people is None and found.groups[0].people is None
     assert "Nobody knows" in " ".join(found.notes)

@@ -82,7 +82,7 @@ def test_a_plain_table(tmp_path, ending):
         label="gender",
         prediction="p_Male",
         groups=["race", "age"],
-        identity="person",
+        person="person",
     )
     same(p, table)
     assert p.target == "gender"
@@ -90,7 +90,7 @@ def test_a_plain_table(tmp_path, ending):
     assert p.attributes["race"].words() == table["race"].tolist()
     assert p.attributes["age"].kind == "numeric"
     np.testing.assert_array_equal(p.attributes["age"].data, table["age"])
-    np.testing.assert_array_equal(p.identity, table["person"])
+    np.testing.assert_array_equal(p.person, table["person"])
 
 
 def test_a_table_of_a_spreadsheet(csv):
@@ -108,7 +108,7 @@ def test_a_table_of_a_spreadsheet(csv):
 
 
 def test_it_can_be_kept_as_our_own_file(tmp_path, csv):
-    p = read(truth(), csv, identity="person")
+    p = read(truth(), csv, person="person")
     assert not written_by_candid(csv)
     write_predictions(tmp_path / "own.parquet", p)
     assert written_by_candid(tmp_path / "own.parquet")
@@ -330,12 +330,12 @@ def test_missing_values_are_counted_not_filled(csv):
     table.loc[[7, 8, 9], "gender"] = ["", "n/a", np.nan]
     table.loc[0, "race"] = np.nan
     table.loc[1, "person"] = np.nan
-    p = read(table, csv, groups=["race"], identity="person")
+    p = read(table, csv, groups=["race"], person="person")
     assert len(p) == 58 and "003.jpg" not in p.ids
     assert (p.label < 0).sum() == 3 and np.isfinite(p.probability).all()
     notes = p.provenance["notes"]
     assert "2 of 60 rows have no prediction" in notes and "3 of 58 rows have no label" in notes
-    assert p.attributes["race"].data[0] == -1 and p.identity[1] == -1
+    assert p.attributes["race"].data[0] == -1 and p.person[1] == -1
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_names_that_do_not_exist(csv, tmp_path):
     refused(table, csv, "no column called 'gendre'", "'gender'", label="gendre")
     refused(table, csv, "'p_male'", "'p_Male'", prediction="p_male")
     refused(table, csv, "'rase'", "'race'", groups=["rase"])
-    refused(table, csv, "'who'", identity="who")
+    refused(table, csv, "'who'", person="who")
     refused(table, csv, "No column", "'q_*'", prediction="q_*")
     refused(table, csv, "named as the label and as the prediction", prediction="gender")
     refused(table, csv, prediction=[])
@@ -473,7 +473,7 @@ def test_forms_of_the_file(csv):
         p = Predictions.from_table(csv, label="gender", prediction="p_Male")
         same(p, table)
         assert list(p.attributes) == ["race", "age"]
-        np.testing.assert_array_equal(p.identity, table["person"])  # a usual name
+        np.testing.assert_array_equal(p.person, table["person"])  # a usual name
 
 
 def test_no_group_named_takes_every_column_that_can_be_one(csv):
@@ -481,7 +481,7 @@ def test_no_group_named_takes_every_column_that_can_be_one(csv):
     p = read(table, csv)
     assert list(p.attributes) == ["race", "age", "person"]  # identity is the more usual name
     assert "no groups: p_Female, note" in p.provenance["notes"]
-    assert p.identity is not None
+    assert p.person is not None
 
 
 def test_splits(csv):
@@ -512,7 +512,7 @@ def test_a_million_rows(tmp_path):
     path = tmp_path / "p.csv"
     pacsv.write_csv(table, path)
     began = time.process_time()
-    p = Predictions.from_table(path, label="gender", prediction="p_Male", identity="person")
+    p = Predictions.from_table(path, label="gender", prediction="p_Male", person="person")
     assert time.process_time() - began < 60
     np.testing.assert_allclose(p.probability[:, 1], table["p_Male"], atol=1e-12)
 

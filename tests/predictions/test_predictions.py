@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from candid.errors import PredictionsError
+from candid.errors import PredictionsError, RunError
 from candid.predictions import (
     Attribute,
     Predictions,
@@ -13,6 +13,9 @@ from candid.predictions import (
     read_predictions,
     write_predictions,
 )
+from candid.predictions.choosing import Columns
+from candid.predictions.opening import open_folder
+from candid.storage.files import FORMAT
 
 
 def some(n=5):
@@ -26,7 +29,7 @@ def some(n=5):
         label=np.array([0, 1, 2, -1, 1][:n], dtype=np.int16),
         probability=p,
         temperature=1.3,
-        identity=np.array([4, 4, -1, 7, 0][:n]),
+        person=np.array([4, 4, -1, 7, 0][:n]),
         attributes={
             "Hat": Attribute("Hat", "binary", ("no", "yes"), np.array([0, 1, -1, 1, 0], np.int16)),
             "Race": Attribute(
@@ -63,11 +66,11 @@ def test_others_can_read_it(tmp_path):
     write_predictions(path, some())
     columns = pq.read_table(path).to_pydict()
     assert list(columns) == [
-        "id", "split", "label", "p_a", "p_b", "p_<c>", "identity", "Hat", "Race", "Age"
+        "id", "split", "label", "p_a", "p_b", "p_<c>", "person", "Hat", "Race", "Age"
     ]  # fmt: skip
     assert columns["label"] == ["a", "b", "<c>", None, "b"]
     assert columns["Hat"] == ["no", "yes", None, "yes", "no"]
-    assert columns["identity"] == [4, 4, None, 7, 0]
+    assert columns["person"] == [4, 4, None, 7, 0]
     assert columns["Age"][1] is None
 
 
@@ -92,6 +95,20 @@ def test_what_is_not_predictions_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(PredictionsError, match="Cannot read"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize("number", [None, 1, 99])
+def test_another_format_is_refused(tmp_path, number):
+    path = tmp_path / "p.parquet"
+    write_predictions(path, some())
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b"candid"])
+    assert about.pop("format") == FORMAT
+    about |= {} if number is None else {"format": number}
+    pq.write_table(table.replace_schema_metadata({"candid": json.dumps(about)}), path)
+    for read in (read_predictions, lambda _: open_folder(tmp_path, Columns())):
+        with pytest.raises(RunError, match=f"has the format {number or 1}, which another release"):
+            read(path)
 
 
 @pytest.mark.parametrize(

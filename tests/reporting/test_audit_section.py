@@ -39,7 +39,7 @@ def predictions(name: str = "Hat", n: int = 1200, worse: float = 0.35) -> Predic
         split=np.where(np.arange(n) % 2, "test", "validation"),
         label=label.astype(np.int16),
         probability=np.column_stack([1 - second, second]),
-        identity=rng.integers(0, 300, n),
+        person=rng.integers(0, 300, n),
         attributes={
             a: Attribute(a, "binary", ("no", "yes"), codes.astype(np.int16))
             for a, codes in ((name, hat), ("Young", young))

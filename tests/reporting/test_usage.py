@@ -37,7 +37,7 @@ def exported(folder, model):
     run = Run(folder)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = build("deep", side=SIDE, classes=len(model.classes), **model.options)
+        network = build("deep", side=SIDE, n_classes=len(model.classes), **model.options)
     save_weights(run.weights, network.state_dict())
     write_record(run.model, model)
     whole = Whole(network, model).eval()
@@ -55,7 +55,7 @@ def exported(folder, model):
 )
 def test_the_lines_of_the_card_run(tmp_path, plain, fit, classes, within):
     model = dataclasses.replace(
-        plain.model, network="deep", options={"width": 8}, classes=classes, side=SIDE, mirrored=True
+        plain.model, network="deep", options={"width": 8}, classes=classes, side=SIDE, flip_tta=True
     )
     config = with_values(plain.config, {"data": {"fit": fit}})
     lines = lines_of(card(dataclasses.replace(plain, model=model, config=config)))

@@ -145,7 +145,7 @@ def run(tmp_path_factory):  # type: ignore[no-untyped-def]
     pytest.importorskip("torch")
     from inference.tiny import tiny_run
 
-    return tiny_run(tmp_path_factory.mktemp("served") / "tiny", mirrored=True)
+    return tiny_run(tmp_path_factory.mktemp("served") / "tiny", flip_tta=True)
 
 
 @pytest.fixture(scope="module")
@@ -294,8 +294,8 @@ def test_pictures_unlike_the_training_data_get_no_answer(served):
         def told(self):  # type: ignore[no-untyped-def]
             return "flags bright and wide pictures"
 
-    typical = Strange()
-    with running(replace(served[0], typical=typical)) as url:
+    unfamiliar = Strange()
+    with running(replace(served[0], unfamiliar=unfamiliar)) as url:
         bright, dark, wide = httpx.post(
             f"{url}/v1/predict",
             files=[("a", picture(150)), ("a", picture(50)), ("a", picture(50, size=(90, 30)))],

@@ -27,8 +27,8 @@ def everyone(n):
 
 
 def test_weights_are_how_often_each_person_was_drawn():
-    identity = np.array([7, 7, -1, 3, -1, 3, 7])
-    drawing = resample(7, identity, draws=300, seed=1)
+    person = np.array([7, 7, -1, 3, -1, 3, 7])
+    drawing = resample(7, person, draws=300, seed=1)
     assert drawing.units == 4  # 7, 3 and two unknown ones, each a person of its own
     weights = np.concatenate(list(drawing.weights()))
     assert weights.shape == (300, 7)
@@ -41,11 +41,11 @@ def test_weights_are_how_often_each_person_was_drawn():
     np.testing.assert_allclose(counts.var(), 4 * (1 / 4) * (3 / 4), rtol=0.15)
 
 
-@pytest.mark.parametrize("identity", [None, np.full(50, -1)])
-def test_without_identities_images_are_drawn(identity):
+@pytest.mark.parametrize("person", [None, np.full(50, -1)])
+def test_without_identities_images_are_drawn(person):
     values = np.arange(50) % 3 == 0
     e = bootstrap(
-        mean_of(values), {"mean": FigureSpec("score", everyone(50))}, resample(50, identity)
+        mean_of(values), {"mean": FigureSpec("score", everyone(50))}, resample(50, person)
     )["mean"]
     assert e.method == "bootstrap by image" and e.people is None and e.n == 50
 
@@ -71,21 +71,21 @@ def test_share_of_independent_images_has_wilsons_interval():
 def test_spread_equals_the_cluster_formula():
     """The share's linearised variance over people (Cochran 1977, §6.3), not that over images."""
     rng = np.random.default_rng(5)
-    identity = np.repeat(np.arange(200), rng.integers(1, 8, 200))
-    values = (rng.random(200) < 0.8)[identity].astype(float)  # a person's pictures agree
-    n, mean = len(identity), values.mean()
-    sums = np.bincount(identity, values - mean)
+    person = np.repeat(np.arange(200), rng.integers(1, 8, 200))
+    values = (rng.random(200) < 0.8)[person].astype(float)  # a person's pictures agree
+    n, mean = len(person), values.mean()
+    sums = np.bincount(person, values - mean)
     se = math.sqrt(200 / 199 * np.sum(sums**2)) / n
-    drawing = resample(n, identity, draws=20_000)
+    drawing = resample(n, person, draws=20_000)
     e = bootstrap(mean_of(values), {"mean": FigureSpec("error", everyone(n))}, drawing)["mean"]
     np.testing.assert_allclose(math.log(e.high / e.low) / 2 / 1.972, se / mean, rtol=0.03)
     assert se > 1.5 * math.sqrt(mean * (1 - mean) / n)
 
 
 def test_no_mistake_is_not_certainty():
-    values, identity = np.ones(90), np.repeat(np.arange(30), 3)
+    values, person = np.ones(90), np.repeat(np.arange(30), 3)
     figures = {"mean": FigureSpec("score", everyone(90))}
-    e = bootstrap(mean_of(values), figures, resample(90, identity))["mean"]
+    e = bootstrap(mean_of(values), figures, resample(90, person))["mean"]
     assert e.value == e.high == 1.0 and e.method == "Wilson by person"
     exact = 0.025 ** (1 / 30)  # Clopper and Pearson's low end for 30 of 30
     assert 0.85 < e.low < 0.93 and abs(e.low - exact) < 0.03
@@ -162,10 +162,10 @@ REPETITIONS = 400
 
 def faces(people, rng):
     """Identity, label and prediction: 4 pictures on average, 5% mistakes that go together."""
-    identity = np.repeat(np.arange(people), 1 + rng.poisson(3, people))
-    label = (rng.random(people) < 0.42).astype(int)[identity]
-    wrong = rng.random(len(identity)) < rng.beta(0.075, 1.425, people)[identity]  # 0.4 correlated
-    return identity, label, np.where(wrong, 1 - label, label)
+    person = np.repeat(np.arange(people), 1 + rng.poisson(3, people))
+    label = (rng.random(people) < 0.42).astype(int)[person]
+    wrong = rng.random(len(person)) < rng.beta(0.075, 1.425, people)[person]  # 0.4 correlated
+    return person, label, np.where(wrong, 1 - label, label)
 
 
 def covered(by_person):
@@ -175,7 +175,7 @@ def covered(by_person):
     truth = {"accuracy": 0.95, "f1": metrics.weighted_f1_score(true)}
     held = dict.fromkeys(truth, 0)
     for seed in range(REPETITIONS):
-        identity, label, prediction = faces(300, np.random.default_rng(seed))
+        person, label, prediction = faces(300, np.random.default_rng(seed))
         # Cells per image once, as the matrix product is all that differs between draws.
         cells = np.zeros((len(label), 4))
         cells[np.arange(len(label)), 2 * label + prediction] = 1
@@ -188,7 +188,7 @@ def covered(by_person):
             }
 
         figures = dict.fromkeys(truth, FigureSpec("score", everyone(len(label))))
-        drawing = resample(len(label), identity if by_person else None, draws=200, seed=seed)
+        drawing = resample(len(label), person if by_person else None, draws=200, seed=seed)
         for name, e in bootstrap(statistic, figures, drawing).items():
             held[name] += e.low <= truth[name] <= e.high
     return held

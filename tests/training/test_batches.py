@@ -58,10 +58,10 @@ def stream_of(folder, data=DATA):
     return streamed(load(folder, target="Hat", config=data), data, quiet=True)
 
 
-def feed(stream, us=ALONE):
+def feed(stream, group=ALONE):
     images = Images(np.zeros((0, 16, 16, 3), np.uint8), (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
     rows = stream.dataset.rows("train")
-    return FromShards(images, stream, rows, CONFIG, CPU, us, quiet=True)
+    return FromShards(images, stream, rows, CONFIG, CPU, group, quiet=True)
 
 
 def given(batches, count):
@@ -143,7 +143,7 @@ def task(stream, packed):
 
 def begun(stream, packed):
     torch.manual_seed(0)
-    return start(build("plain", side=16, classes=2), CONFIG, task(stream, packed))
+    return start(build("plain", side=16, n_classes=2), CONFIG, task(stream, packed))
 
 
 def weights(state):

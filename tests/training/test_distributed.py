@@ -78,7 +78,7 @@ def test_each_image_is_seen_once_per_epoch(found):
 def test_they_tell_each_other(found):
     for one in together(found):
         talk = one["talk"]
-        assert talk["told"] == 0
+        assert talk["broadcast"] == 0
         assert talk["read"] == "by 0"
         assert talk["absent"]
         assert "1 images per batch cannot be shared by 2 processes" in talk["refused"][0]

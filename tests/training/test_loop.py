@@ -49,7 +49,7 @@ def task(n=120, side=12, seed=0, share=0.3):
 def network(seed=0, side=12):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build("plain", side=side, classes=2)
+        return build("plain", side=side, n_classes=2)
 
 
 def trained(config=FAST, augmentation=CHANGED, **more):
@@ -273,6 +273,15 @@ def test_checkpoint_of_another_network_is_refused(tmp_path):
         checkpoint.restore(path, start(network(side=16), FAST))
 
 
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    state, _ = trained(dataclasses.replace(FAST, steps=1))
+    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    checkpoint.save(path, state)
+    with pytest.raises(RunError, match=r"state\.safetensors has the format 1, which"):
+        checkpoint.restore(path, start(network(), FAST))
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"\x80\x04." * 10])
 def test_damaged_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "state.safetensors"
@@ -380,12 +389,12 @@ EVERYTHING = dataclasses.replace(
     schedule="cosine",
     warmup=0.2,
     weight_decay=0.01,
-    average=0.9,
+    ema_decay=0.9,
     label_smoothing=0.1,
     mixup=0.2,
     cutmix=0.5,
-    first_side=8,
-    mirrored=True,
+    progressive_side=8,
+    flip_tta=True,
     checkpoints=12,
     evaluations=12,
 )
@@ -394,7 +403,7 @@ EVERYTHING = dataclasses.replace(
 def deep(seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build("deep", side=16, classes=2, width=4)
+        return build("deep", side=16, n_classes=2, width=4)
 
 
 def test_going_on_with_everything_is_exact(tmp_path):
@@ -409,13 +418,13 @@ def test_going_on_with_everything_is_exact(tmp_path):
     checkpoint.restore(path, again)
     list(train_in_steps(task(side=16), again, EVERYTHING, CHANGED, quiet=True))
     assert same(whole, again)
-    ours, theirs = again.averaged.state_dict(), whole.averaged.state_dict()
+    ours, theirs = again.ema.state_dict(), whole.ema.state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
     assert again.history[-1].validation_loss == whole.history[-1].validation_loss
 
 
 def test_the_average_is_that_of_torch():
-    config = dataclasses.replace(FAST, average=0.8, learning_rate=0.01, optimizer="sgd")
+    config = dataclasses.replace(FAST, ema_decay=0.8, learning_rate=0.01, optimizer="sgd")
     state = start(deep(), config)
     theirs = torch.optim.swa_utils.AveragedModel(
         deep(),
@@ -429,24 +438,24 @@ def test_the_average_is_that_of_torch():
         theirs.update_parameters(state.network)
         theirs.n_averaged.fill_(state.step + 1)
     theirs_now = theirs.module.state_dict()
-    for name, value in state.averaged.state_dict().items():
+    for name, value in state.ema.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, theirs_now[name], rtol=1e-4, atol=1e-6)
-    assert state.measured is state.averaged
-    assert not any(p.requires_grad for p in state.averaged.parameters())
+    assert state.measured is state.ema
+    assert not any(p.requires_grad for p in state.ema.parameters())
 
 
 def test_the_average_is_what_is_measured_and_kept():
-    config = dataclasses.replace(FAST, average=0.5)
+    config = dataclasses.replace(FAST, ema_decay=0.5)
     state = start(network(), config)
     data = task()
     rows = list(train_in_steps(data, state, config, STILL, quiet=True))
     output = logits(
-        state.averaged, data.images, data.validation, device=torch.device("cpu"), bfloat16=False
+        state.ema, data.images, data.validation, device=torch.device("cpu"), bfloat16=False
     )
     right = output.argmax(1) == data.label[data.validation]
     assert rows[-1].validation_accuracy == right.mean()
-    kept = state.averaged.state_dict()
+    kept = state.ema.state_dict()
     if state.best_step == state.step:
         assert all(torch.equal(kept[k], state.best[k]) for k in kept)
     assert not all(torch.equal(kept[k], v) for k, v in state.network.state_dict().items())
@@ -457,8 +466,8 @@ def test_mirrored_logits_do_not_know_left_from_right():
     mirrored = Images(data.images.pixels[:, :, ::-1].copy(), data.images.mean, data.images.std)
     rows = np.arange(20)
     common = {"device": torch.device("cpu"), "bfloat16": False}
-    one = logits(net, data.images, rows, mirrored=True, **common)
-    np.testing.assert_allclose(one, logits(net, mirrored, rows, mirrored=True, **common), atol=1e-6)
+    one = logits(net, data.images, rows, flip_tta=True, **common)
+    np.testing.assert_allclose(one, logits(net, mirrored, rows, flip_tta=True, **common), atol=1e-6)
     each = [logits(net, images, rows, **common) for images in (data.images, mirrored)]
     np.testing.assert_allclose(one, np.mean(each, axis=0), atol=1e-6)
     assert not np.allclose(*each)
@@ -478,7 +487,7 @@ def test_training_stops_when_patience_ends(tmp_path):
 
 @pytest.mark.parametrize("full", [64, 50, 40])
 def test_images_grow_to_their_full_size(full):
-    config = dataclasses.replace(FAST, steps=100, first_side=32, grown=0.5)
+    config = dataclasses.replace(FAST, steps=100, progressive_side=32, progressive_share=0.5)
     sides = [side_at(step, config, full) for step in range(100)]
     assert sides == sorted(sides)
     assert sides[0] == 32
@@ -491,7 +500,7 @@ def test_small_images_are_what_the_network_gets():
     seen = []
     net = deep()
     net.register_forward_pre_hook(lambda m, x: seen.append(x[0].shape[-1]) if m.training else None)
-    config = dataclasses.replace(FAST, first_side=8, grown=0.5)
+    config = dataclasses.replace(FAST, progressive_side=8, progressive_share=0.5)
     list(train_in_steps(task(side=16), start(net, config), config, CHANGED, quiet=True))
     assert seen == [8] * 6 + [16] * 6
 

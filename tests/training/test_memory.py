@@ -20,7 +20,7 @@ def test_the_recipes_fit_into_two_gigabytes(monkeypatch, recipe):
 
 @pytest.mark.parametrize(
     "word",
-    ["network.width=1024", "network.depth=32", "network.members=16", "train.batch_size=16384",
+    ["network.width=1024", "network.depth=32", "network.ensemble_size=16", "train.batch_size=16384",
      "data.side=1024"],
 )  # fmt: skip
 def test_what_surely_does_not_fit_is_refused(monkeypatch, word):
@@ -33,7 +33,7 @@ def test_what_surely_does_not_fit_is_refused(monkeypatch, word):
 
 def test_weights_are_those_of_the_network(monkeypatch):
     monkeypatch.setattr(memory, "_memory", lambda _: 0.0)
-    network = build("deep", side=64, classes=2, width=8, depth=2)
+    network = build("deep", side=64, n_classes=2, width=8, depth=2)
     with pytest.raises(ConfigError) as error:
         check_fits(load_config(overrides=["network.width=8", "network.depth=2"]), 2)
     assert f"({sum(p.numel() for p in network.parameters()):,} weights)" in error.value.what

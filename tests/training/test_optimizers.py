@@ -64,7 +64,7 @@ def test_a_step_of_a_matrix_by_the_singular_value_decomposition():
 @pytest.mark.parametrize(("name", "length"), [("adamw", 1), ("sgd", 1.9), ("muon", 1)])
 def test_only_weights_decay(name, length):
     """Without a gradient of their own, weights shrink by the decay and offsets stay."""
-    network = build("deep", side=16, classes=2, width=4)
+    network = build("deep", side=16, n_classes=2, width=4)
     optimizer = optimizer_of(network, dataclasses.replace(CONFIG, optimizer=name))
     before = {n: p.detach().clone() for n, p in network.named_parameters()}
     for p in network.parameters():
@@ -76,13 +76,13 @@ def test_only_weights_decay(name, length):
 
 
 def test_adam_is_that_of_torch_and_does_not_decay():
-    optimizer = optimizer_of(build("plain", side=16, classes=2), CONFIG)
+    optimizer = optimizer_of(build("plain", side=16, n_classes=2), CONFIG)
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.param_groups[0]["weight_decay"] == 0
 
 
 def test_frozen_weights_are_left_out():
-    network = build("deep", side=16, classes=2, width=4)
+    network = build("deep", side=16, n_classes=2, width=4)
     network.head.requires_grad_(False)
     groups = optimizer_of(network, dataclasses.replace(CONFIG, optimizer="muon")).param_groups
     held = {id(p) for group in groups for p in group["params"]}
@@ -127,7 +127,7 @@ def test_closure():
 
 @pytest.mark.parametrize("name", ["deep", "vit"])
 def test_muon_turns_the_weights_between_the_first_and_the_last(name):
-    network = build(name, side=16, classes=2, width=32, depth=1)
+    network = build(name, side=16, n_classes=2, width=32, depth=1)
     groups = optimizer_of(network, dataclasses.replace(CONFIG, optimizer="muon")).param_groups
     turned = {id(p) for group in groups if group["orthogonal"] for p in group["params"]}
     names = [n for n, p in network.named_parameters() if id(p) in turned]

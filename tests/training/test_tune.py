@@ -641,7 +641,7 @@ def test_every_trial_sees_as_many_images():
 def test_words_make_a_space():
     words = [
         "train.learning_rate=1e-4..1e-2", "train.weight_decay = 0..0.1", "network.depth=1..3",
-        "train.optimizer=adam, muon", "train.batch_size=64,128", "train.mirrored=true,false",
+        "train.optimizer=adam, muon", "train.batch_size=64,128", "train.flip_tta=true,false",
         "augment.flip=0,0.5", "network.width=8..128",
     ]  # fmt: skip
     assert read_space(words, BASE) == {
@@ -650,7 +650,7 @@ def test_words_make_a_space():
         "network.depth": Range(1, 3, whole=True),
         "train.optimizer": Choices(("adam", "muon")),
         "train.batch_size": Choices((64, 128)),
-        "train.mirrored": Choices((True, False)),
+        "train.flip_tta": Choices((True, False)),
         "augment.flip": Choices((0.0, 0.5)),
         "network.width": Range(8, 128, log=True, whole=True),
     }
@@ -684,9 +684,9 @@ def test_words_that_are_no_space(word, said):
 
 def test_whole_numbers_are_suggested_whole(tmp_path):
     base = replace(BASE, network=DeepConfig())
-    space = read_space(["network.width=8..128", "train.mirrored=true,false"], base)
+    space = read_space(["network.width=8..128", "train.flip_tta=true,false"], base)
     study = opened(tmp_path / "a.log", base, space)
     seen = []
     search(study, lambda c, report: seen.append(c) or 0.5, quiet=True)
     assert all(type(c.network.width) is int for c in seen)
-    assert {c.train.mirrored for c in seen} == {True, False}
+    assert {c.train.flip_tta for c in seen} == {True, False}

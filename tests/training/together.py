@@ -36,7 +36,7 @@ BASE = replace(
 # Name → network and settings. A batch of 15 images is no multiple of any number of processes.
 TRAININGS = {
     "plain": ("plain", BASE),
-    "deep": ("deep", replace(BASE, optimizer="muon", average=0.9, mirrored=True, keep="last")),
+    "deep": ("deep", replace(BASE, optimizer="muon", ema_decay=0.9, flip_tta=True, keep="last")),
     "vit": ("vit", replace(BASE, label_smoothing=0.1, optimizer="adamw")),
     "mixup": ("plain", replace(BASE, mixup=0.4, cutmix=1.0, class_weights="balanced")),
     # The other optimisers do not notice a gradient that is twice as large.
@@ -47,7 +47,7 @@ TRAININGS = {
         ),
     ),
     "dro": ("deep", replace(BASE, balance="dro", balance_attributes=("hat",))),
-    "growing": ("deep", replace(BASE, optimizer="sgd", first_side=8, grown=0.8)),
+    "growing": ("deep", replace(BASE, optimizer="sgd", progressive_side=8, progressive_share=0.8)),
     "bfloat16": ("deep", replace(BASE, precision="bfloat16", steps=4)),
 }
 
@@ -74,8 +74,8 @@ def task(n=110, side=16):
 
 def network(name):
     torch.manual_seed(0)
-    options = {"deep": {"width": 4}, "vit": {"width": 32, "depth": 1, "drop": 0.5}}
-    return build(name, side=16, classes=2, **options.get(name, {}))
+    options = {"deep": {"width": 4}, "vit": {"width": 32, "depth": 1, "drop_path": 0.5}}
+    return build(name, side=16, n_classes=2, **options.get(name, {}))
 
 
 def trained(name, config, save_to=None):
@@ -138,16 +138,16 @@ class Draws(nn.Module):
 
 def passed(module, dtype, n=7):
     """Output and gradients of a module for a batch, of which each process has its share."""
-    us = team()
+    group = team()
     everyone = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(1)).to(dtype) + 7
-    with us.whole(n) as mine:
+    with group.whole(n) as mine:
         x = everyone[mine].clone().requires_grad_()
         torch.manual_seed(2)
-        out = us.gather(module.to(dtype)(x), n)
+        out = group.gather(module.to(dtype)(x), n)
     weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(3)).to(dtype)
     (out * weight).sum().backward()
-    gradient = us.gather(x.grad, n)
-    if us.size > 1:
+    gradient = group.gather(x.grad, n)
+    if group.size > 1:
         for p in module.parameters():
             torch.distributed.all_reduce(p.grad)
     values = [out.detach(), gradient, *(p.grad for p in module.parameters()), *module.buffers()]
@@ -163,42 +163,42 @@ def modules():
 
 def told_and_shared(folder):
     """The small things that processes tell each other."""
-    us = team()
-    own = folder / f"only-{us.rank}.txt"
-    own.write_text(f"by {us.rank}")
-    with us.copied(own) as path:
+    group = team()
+    own = folder / f"only-{group.rank}.txt"
+    own.write_text(f"by {group.rank}")
+    with group.copied(own) as path:
         read = path.read_text()
-    with us.copied(folder / "absent") as path:
+    with group.copied(folder / "absent") as path:
         absent = path is None
     refused = []
     for check in (
-        lambda: us.check_enough(images_per_batch=us.size - 1),
-        lambda: us.check_agreed("images", str(us.rank)),
+        lambda: group.check_enough(images_per_batch=group.size - 1),
+        lambda: group.check_agreed("images", str(group.rank)),
     ):
         try:
             check()
         except CandidError as error:
             refused.append(error.what)
-    us.check_agreed("images", "same")
-    shares = [range(13)[us.share(13)][0], range(13)[us.share(13)][-1]]
+    group.check_agreed("images", "same")
+    shares = [range(13)[group.share(13)][0], range(13)[group.share(13)][-1]]
     return {
-        "told": us.told(lambda: us.rank), "read": read, "absent": absent, "refused": refused,
-        "shares": shares,
+        "broadcast": group.broadcast(lambda: group.rank), "read": read, "absent": absent,
+        "refused": refused, "shares": shares,
     }  # fmt: skip
 
 
 def resumed(folder):
     """A training that stops after half its steps and goes on from the leader's checkpoint."""
     kind, config = TRAININGS["deep"]
-    us = team()
-    path = folder / f"checkpoint-{us.rank}"
+    group = team()
+    path = folder / f"checkpoint-{group.rank}"
     state = start(network(kind), config, task())
     half = replace(config, checkpoints=2)
     rows = train_in_steps(task(), state, half, PLAIN.augment, quiet=True, save_to=path)
     next(rows)  # the evaluation after half the steps, and with it a checkpoint
     rows.close()
     fresh = start(network(kind), config, task())
-    with us.copied(path) as copy:
+    with group.copied(path) as copy:
         checkpoint.restore(copy, fresh)
     list(train_in_steps(task(), fresh, config, PLAIN.augment, quiet=True))
     return {"curves": curves(fresh), "weights": weights(fresh)}
@@ -209,14 +209,14 @@ def main(folder):
     alone = None
     if os.environ["RANK"] == "0":
         alone = modules() | {"trainings": everything()}
-    with distributed.joined() as us:
+    with distributed.joined() as group:
         together = modules() | {
             "trainings": everything(),
             "talk": told_and_shared(folder),
             "resumed": resumed(folder),
-            "size": us.size,
+            "size": group.size,
         }
-    torch.save({"alone": alone, "together": together}, folder / f"{us.rank}.pt")
+    torch.save({"alone": alone, "together": together}, folder / f"{group.rank}.pt")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ rejected: fixed-sequence testing, as in Learn then Test (Angelopoulos, Bates, Ca
 with the probability of one. The promise needs two things: calibration images that are drawn like
 the ones to come, and an error that does not fall when less sure answers are added.
 
-**People.** Two images of one person are not two independent trials, so where identities are known,
+**People.** Two images of one person are not two independent trials, so where people are known,
 one image of each person is drawn and only these calibrate (the subsampling of Dunn, Wasserman &
 Ramdas 2023, "Distribution-free prediction sets for two-layer hierarchical models"). The promise
 is then for a new person and one of their images.
@@ -110,7 +110,7 @@ def abstention(
     confidence
         How probable it is that a threshold's promise holds, and of the intervals.
     smallest_people
-        Groups with fewer people (images, where identities are unknown) are "too few to say".
+        Groups with fewer people (images, where people are unknown) are "too few to say".
     points
         How many points the curves have at most.
     seed

@@ -154,7 +154,7 @@ def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> lis
 def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAudit:
     some = labelled[np.flatnonzero(labelled.split == split)]
     drawing = resample(
-        len(some), some.identity, draws=config.draws, seed=config.seed, confidence=config.confidence
+        len(some), some.person, draws=config.draws, seed=config.seed, confidence=config.confidence
     )
     rows = rows_of(some, drawing, bins=config.reliability_bins, of=labelled)
     ledger = Ledger(rows, config.smallest, config.false_discovery_rate)

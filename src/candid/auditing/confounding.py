@@ -84,7 +84,7 @@ def adjusted_gaps(
     prior_sd
         Of the ridge penalty, in logits; infinity for none.
     smallest_people
-        Values on fewer people (images, where identities are unknown) are "too few to say".
+        Values on fewer people (images, where people are unknown) are "too few to say".
     confidence, false_discovery_rate
         Of the intervals; at which an adjusted gap counts as found.
 
@@ -96,7 +96,7 @@ def adjusted_gaps(
     p, absent = _chosen(predictions, split)
     design, cluster, wrong = (
         _design(p, hold_label),
-        known_persons(p.identity),
+        known_persons(p.person),
         p.prediction != p.label,
     )
     fitted = logistic(design.columns, wrong, cluster, prior_sd=prior_sd)

@@ -63,7 +63,7 @@ class Meaning:
     values
         By attribute, (codes,) the place of each code among its values; -1: counts as empty.
     by_person
-        Whether identities are known.
+        Whether people are known.
     hard
         Whether there are answers and no probabilities.
     """

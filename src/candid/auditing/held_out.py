@@ -63,7 +63,7 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
             todo="predict more images",
         )
     some = predictions[test]
-    person = known_persons(some.identity)
+    person = known_persons(some.person)
     names, unit = np.unique(np.arange(len(some)) if person is None else person, return_inverse=True)
     if len(names) < 2:
         raise PredictionsError(
@@ -86,12 +86,12 @@ class Half:
 
     @cached_property
     def cluster(self) -> NDArray[np.int64] | None:
-        """(n,) the person of each image; None where identities are unknown."""
-        return known_persons(self.rows.identity)
+        """(n,) the person of each image; None where people are unknown."""
+        return known_persons(self.rows.person)
 
     @cached_property
     def people(self) -> int | None:
-        """How many there are; None where identities are unknown."""
+        """How many there are; None where people are unknown."""
         return None if self.cluster is None else len(np.unique(self.cluster))
 
     @cached_property

@@ -91,7 +91,7 @@ def label_noise(
     p = with_bins(predictions)[(predictions.label >= 0) & (predictions.split != "train")]
     thresholds = class_thresholds(p.label, p.probability)
     counts = confident_joint(p.label, sure_class(p.probability, thresholds), len(p.classes))
-    drawing = resample(len(p), p.identity, draws=draws, seed=seed, confidence=confidence)
+    drawing = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
     overall, *per_class = _rates(p, drawing)
     suspects = likely_wrong(p.label, p.probability)
     swept = sorted({*flip_rates, *([overall.value] if 0 < overall.value < 0.5 else [])})
@@ -168,7 +168,7 @@ def sure_class(probability: Floats, thresholds: Floats) -> NDArray[np.intp]:
 
 
 def confident_joint(
-    label: NDArray[Any], sure: NDArray[np.intp], classes: int, weight: Floats | None = None
+    label: NDArray[Any], sure: NDArray[np.intp], n_classes: int, weight: Floats | None = None
 ) -> Floats:
     """(..., classes, classes) how many images are labelled i and surely of class j.
 
@@ -178,15 +178,15 @@ def confident_joint(
     ----------
     label, sure
         (n,) and (..., n); an image that is surely of none (-1) does not count.
-    classes
+    n_classes
         How many classes there are.
     weight
         (..., n); None for one each.
     """
     weight = np.ones(sure.shape) if weight is None else weight
-    mine = (label[:, None] == np.arange(classes)).astype(np.float64)
-    counts = np.stack([(weight * (sure == j)) @ mine for j in range(classes)], axis=-1)
-    diagonal = np.arange(classes)
+    mine = (label[:, None] == np.arange(n_classes)).astype(np.float64)
+    counts = np.stack([(weight * (sure == j)) @ mine for j in range(n_classes)], axis=-1)
+    diagonal = np.arange(n_classes)
     counts[..., diagonal, diagonal] = np.maximum(counts[..., diagonal, diagonal], 1.0)
     return counts
 
@@ -300,7 +300,7 @@ def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, flo
 
 def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Iterator[GapBounds]:
     """Every value of every attribute against the other known values."""
-    cluster, wrong = known_persons(p.identity), p.prediction != p.label
+    cluster, wrong = known_persons(p.person), p.prediction != p.label
     for attribute in p.attributes.values():
         if not attribute.values:
             continue

@@ -72,8 +72,8 @@ class Cells:
         (values, cells, labels, answers): which cells people fall into.
     """
 
-    def __init__(self, classes: int, values: int = 0) -> None:
-        self.inner = (classes, classes)
+    def __init__(self, n_classes: int, values: int = 0) -> None:
+        self.inner = (n_classes, n_classes)
         self.count: Counts = np.zeros((values, STRATA, *self.inner), np.int64)
         self.sure: Floats = np.zeros((values, STRATA, *self.inner))
         self.seen: Marks = np.zeros((values, CELLS, *self.inner), np.bool_)
@@ -101,7 +101,7 @@ class Tally:
     ----------
     attributes
         Names.
-    classes
+    n_classes
         How many the label has.
     seed
         Decides which people share a stratum.
@@ -110,11 +110,11 @@ class Tally:
     """
 
     def __init__(
-        self, attributes: tuple[str, ...], classes: int, *, seed: int = 0, pairs: bool = True
+        self, attributes: tuple[str, ...], n_classes: int, *, seed: int = 0, pairs: bool = True
     ) -> None:
         self.seed, self.pairs, self.n = seed, pairs, 0
-        self.everyone = Cells(classes, 1)
-        self.tables = {name: Cells(classes) for name in attributes}
+        self.everyone = Cells(n_classes, 1)
+        self.tables = {name: Cells(n_classes) for name in attributes}
         # Of each attribute's codes, the columns of the table of pairs.
         self._columns: dict[str, Codes] = {name: np.empty(0, np.intp) for name in attributes}
         self._both: Floats = np.zeros((2, 0, 0))

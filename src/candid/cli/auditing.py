@@ -67,7 +67,7 @@ def report_command(run: Path) -> None:
     "groups",
     multiple=True,
 )
-@option("--identity", "COLUMN", "FILE: who is in the image.")
+@option("--person", "COLUMN", "FILE: who is in the image.")
 @option("--split", "COLUMN", "FILE: train, validation or test.")
 @option("--id", "COLUMN", "FILE: the image's name.", "ids")
 @option("--positive", "CLASS", "FILE: the class that a single probability is of.")
@@ -126,9 +126,10 @@ def audit_command(
     if tone and not run.config.is_file():
         what = "folder of tables" if audited.is_dir() else "file of predictions"
         raise click.UsageError(f"--tone needs a run: a {what} has no pictures.")
+    file = candid.open_run(audited).config if run.config.is_file() else None
     found = candid.audit(
         audited,
-        candid.load_config(file=run.config if run.config.is_file() else None, overrides=overrides),
+        candid.load_config(file=file, overrides=overrides),
         before=None if other is None else path,
         columns=candid.Columns(**columns),
         tone=tone,

@@ -86,7 +86,7 @@ def _explain_pictures(run: candid.Run, pictures: tuple[Path, ...], path: Path) -
     draw_explained(path, explained)
     rows = [
         {
-            "picture": one.name,
+            "image": one.name,
             "prediction": one.prediction,
             "probability": one.probability,
             "methods": {name: badge or None for name, badge in one.badges.items()},
@@ -94,7 +94,7 @@ def _explain_pictures(run: candid.Run, pictures: tuple[Path, ...], path: Path) -
         for one in explained
     ]
     lines = [f"{one.name}: {one.prediction} {one.probability:.4f}" for one in explained]
-    show({"out": str(path), "pictures": rows}, [*lines, f"maps: {path}"])
+    show({"out": str(path), "images": rows}, [*lines, f"maps: {path}"])
 
 
 def _refuse_input(path: Path, pictures: tuple[Path, ...]) -> None:

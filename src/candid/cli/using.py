@@ -196,7 +196,9 @@ def _labeller(run: Run, how: dict[str, Any]) -> Labeller:
     from candid.pipeline.labelling import labeller
 
     ready = labeller(run, **how | {"crop": how["crop"] or how["detector"] is not None})
-    if ready.typical is None and how["check"]:  # also with --quiet: it is no progress, but a lack
+    if (
+        ready.unfamiliar is None and how["check"]
+    ):  # also with --quiet: it is no progress, but a lack
         click.echo(
             "candid: this run does not know its training pictures by their look, so pictures of "
             f"another kind are not flagged; candid export {run.path} teaches it",
@@ -226,9 +228,9 @@ def _working(
 def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
     c = ready.classifier
-    faces = f", {tally.rows:,} rows" if tally.rows != tally.pictures else ""
+    faces = f", {tally.rows:,} rows" if tally.rows != tally.images else ""
     resumed = f" ({tally.resumed:,} of them before)" if tally.resumed else ""
-    yield f"{out}: {tally.pictures:,} pictures{resumed}{faces}"
+    yield f"{out}: {tally.images:,} pictures{resumed}{faces}"
     for name, number in tally.predictions.items():
         yield f"  {c.target} = {name}: {number:,}"
     for reason, number in tally.reasons.items():
@@ -243,7 +245,7 @@ def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[
     """A result as plain values."""
     from candid.records import to_plain
 
-    return {"out": out, "unlike_checked": ready.typical is not None, **to_plain(tally), **more}
+    return {"out": out, "unlike_checked": ready.unfamiliar is not None, **to_plain(tally), **more}
 
 
 def _parts(manifest: Manifest) -> dict[str, Any]:
@@ -340,5 +342,5 @@ def _export_lines(done: Exported) -> Iterator[str]:
             f"{e.value:+.4f} ({100 * e.confidence:g}% interval {e.low:+.4f} to {e.high:+.4f}; "
             f"{e.n:,} images{people}; {e.method})"
         )
-    if done.typical:
-        yield f"pictures unlike the training data: predict {done.typical}"
+    if done.unfamiliar:
+        yield f"pictures unlike the training data: predict {done.unfamiliar}"

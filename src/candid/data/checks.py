@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
+from candid.data.duplicate_findings import duplicate_checks
 from candid.data.duplicates import find_copies, luma, row_blocks
 from candid.data.findings import example_ids, first_few, make_finding, not_applicable
-from candid.data.repeats import repeat_checks
 from candid.data.store import Store
 from candid.records import SPLITS, Finding, Severity, State
 from candid.stats.associations import associations
@@ -35,7 +35,7 @@ _BLANK = 2.0
 def check_data(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
     """Every check, the gravest first among those that found something, then the others."""
     findings = (
-        *repeat_checks(dataset, store, find_copies(store, quiet=quiet)),
+        *duplicate_checks(dataset, store, find_copies(store, quiet=quiet)),
         unreadable_files(dataset, store),
         missing_labels(dataset),
         alike_values(dataset),
@@ -184,7 +184,7 @@ def _goes_with_label(
         np.ones((len(rows), 1), np.bool_),
         dataset.label[rows],
         len(dataset.classes),
-        person_numbers(None if dataset.identity is None else dataset.identity[rows]),
+        person_numbers(None if dataset.person is None else dataset.person[rows]),
         draws=200,
     )
     if np.isnan(v.value):

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from candid.data import decode
 from candid.data.checks import check_data, luma_statistics
 from candid.data.dataset import Dataset
+from candid.data.duplicate_findings import find_links
 from candid.data.duplicates import find_copies, row_blocks
 from candid.data.findings import shortened, write_findings
-from candid.data.repeats import find_links
 from candid.data.store import Store
 from candid.predictions import Attribute, binned
 from candid.records import (
@@ -126,7 +126,7 @@ def explore(
         n=len(counted),
         unreadable=int(np.count_nonzero(~store.usable)),
         unlabelled=int(np.count_nonzero(counted.label < 0)),
-        people=None if counted.identity is None else _known_people(counted.identity),
+        people=None if counted.person is None else _known_people(counted.person),
         side=store.side,
         fingerprint=data_fingerprint(dataset, store),
         sizes=_sizes(store),
@@ -159,7 +159,7 @@ def _digest(dataset: Dataset, words: tuple[object, ...], more: list[NDArray[np.g
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((*words, sorted(dataset.attributes))).encode("utf-8", "backslashreplace"))
     columns: list[NDArray[np.generic]] = [dataset.ids, *more, dataset.label, dataset.split]
-    columns += [] if dataset.identity is None else [dataset.identity]
+    columns += [] if dataset.person is None else [dataset.person]
     for _, attribute in sorted(dataset.attributes.items()):
         digest.update(repr((attribute.kind, attribute.values)).encode("utf-8", "backslashreplace"))
         columns.append(attribute.data)
@@ -172,8 +172,8 @@ def _digest(dataset: Dataset, words: tuple[object, ...], more: list[NDArray[np.g
 # --- counts --------------------------------------------------------------------------------------
 
 
-def _known_people(identity: NDArray[np.int64]) -> int:
-    return len(np.unique(identity[identity >= 0]))
+def _known_people(person: NDArray[np.int64]) -> int:
+    return len(np.unique(person[person >= 0]))
 
 
 def _counts(words: NDArray[np.str_]) -> tuple[Count, ...]:
@@ -196,7 +196,7 @@ def _sizes(store: Store) -> tuple[Count, ...]:
 
 
 def _clusters(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
-    return person_numbers(None if dataset.identity is None else dataset.identity[rows])
+    return person_numbers(None if dataset.person is None else dataset.person[rows])
 
 
 def _split(

@@ -53,7 +53,7 @@ def compare_predictions(
 
     Images with the same id are the same; others do not count. `rate` is the false discovery rate
     (Benjamini & Hochberg) over all classes and groups; groups with fewer people than `least`
-    (images, where identities are unknown) are too few to say.
+    (images, where people are unknown) are too few to say.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def compare_predictions(
     classes = same_classes(a, b)
     pair = match(a, b, classes, split)
     n = len(pair.label)
-    drawing = resample(n, pair.identity, draws=draws, seed=seed, confidence=confidence)
+    drawing = resample(n, pair.person, draws=draws, seed=seed, confidence=confidence)
     groups = _groups(pair, classes)
     everyone = _Group("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
     changes = list(_changes([everyone, *groups], pair, classes, drawing, least))

@@ -24,7 +24,7 @@ class PairedAnswers:
     label: NDArray[np.intp]
     answer_a: NDArray[np.intp]
     answer_b: NDArray[np.intp]
-    identity: NDArray[np.int64] | None
+    person: NDArray[np.int64] | None
     attributes: tuple[Attribute, ...]
     only_a: int
     only_b: int
@@ -84,7 +84,7 @@ def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split
         label=place_a[a.label],
         answer_a=place_a[a.prediction],
         answer_b=place_b[b.prediction],
-        identity=b.identity if a.identity is None else a.identity,
+        person=b.person if a.person is None else a.person,
         attributes=tuple(_agreed(a, b)),
         only_a=only_a,
         only_b=only_b,

@@ -88,7 +88,7 @@ def evaluate_predictions(
 
 def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> SplitEvaluation:
     drawing = resample(
-        len(p), p.identity, draws=config.draws, seed=config.seed, confidence=config.confidence
+        len(p), p.person, draws=config.draws, seed=config.seed, confidence=config.confidence
     )
     estimates = _estimates(p, config, drawing)
     classes = tuple(

@@ -50,7 +50,7 @@ def explain_network(
     *,
     classes: Sequence[str],
     label: NDArray[Any] | None = None,
-    identity: NDArray[Any] | None = None,
+    person: NDArray[Any] | None = None,
     ids: NDArray[Any] | None = None,
     attributes: Mapping[str, Attribute] | None = None,
     regions: Regions | None = None,
@@ -60,7 +60,7 @@ def explain_network(
     target: str = "label",
     layer: str = "",
     bfloat16: bool = False,
-    mirrored: bool = False,
+    flip_tta: bool = False,
     quiet: bool = True,
 ) -> tuple[Explanation, ExplanationArrays]:
     """Explain any network's answers: maps, their means, regions, masking, and badges.
@@ -76,14 +76,14 @@ def explain_network(
         Per channel of pixels scaled to 0…1. The mean colour is the baseline, "nothing to see".
     classes, target
         The label's values in the order of the logits, and its name.
-    label, identity, ids
+    label, person, ids
         (n,) index of the annotated class, -1 unknown (without labels nothing is claimed); the same
         number for the same person, for intervals by person; what to call the images.
     attributes, regions
         Annotations by name, for groups; the parts of the faces (`candid.explanation.regions`).
     config, layer, quiet
         How methods are computed; the layer for Grad-CAM, empty: picked; show no progress bar.
-    bfloat16, mirrored
+    bfloat16, flip_tta
         Compute products in bfloat16, quicker and less exact; average an image and its mirror image.
 
     Raises
@@ -93,11 +93,11 @@ def explain_network(
     """
     how = config or ExplainConfig()
     sample = sample_of(
-        images, label=label, identity=identity, ids=ids, attributes=attributes, mean=mean, std=std
+        images, label=label, person=person, ids=ids, attributes=attributes, mean=mean, std=std
     )
     _check_sample(sample, classes, regions)
     with scoring(
-        network, batch_size=how.batch_size, bfloat16=bfloat16, mirrored=mirrored
+        network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta
     ) as scorer:
         job = _begun(scorer, sample, tuple(classes), regions, how, layer, quiet)
         return _explained(job, target)

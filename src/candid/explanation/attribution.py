@@ -61,13 +61,13 @@ def saliency_maps(
     config: ExplainConfig | None = None,
     layer: str = "",
     bfloat16: bool = False,
-    mirrored: bool = False,
+    flip_tta: bool = False,
 ) -> NDArray[np.float32]:
     """One method's maps (n, height, width) of normalised images (n, 3, height, width).
 
     Parameters
     ----------
-    network, layer, bfloat16, mirrored
+    network, layer, bfloat16, flip_tta
         As in `explain_network`.
     images
         On any device.
@@ -91,7 +91,7 @@ def saliency_maps(
             todo=did_you_mean(method, METHODS),
         )
     with scoring(
-        network, batch_size=config.batch_size, bfloat16=bfloat16, mirrored=mirrored
+        network, batch_size=config.batch_size, bfloat16=bfloat16, flip_tta=flip_tta
     ) as scorer:
         if explained is None:
             explained = scorer.all_logits(images).argmax(1).cpu()
@@ -169,7 +169,7 @@ def grad_cam(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
             activation, weight = by.hook.as_map(output.detach()), by.hook.as_map(slope).mean((2, 3))
             cams.append(torch.einsum("bc,bchw->bhw", weight, activation))
         # What the mirror image's pass saw on the left stands on the right.
-        cam = cams[0] + cams[1].flip(2) if by.scorer.mirrored and len(cams) == 2 else cams[-1]
+        cam = cams[0] + cams[1].flip(2) if by.scorer.flip_tta and len(cams) == 2 else cams[-1]
         maps.append(F.interpolate(cam[:, None], x.shape[-2:], mode="bilinear")[:, 0])
     return torch.cat(maps)
 

@@ -50,7 +50,9 @@ def map_differences(
     gaps, halves = np.full((2, len(pairs), *maps.shape[1:]), np.nan, np.float16)
     marked = []
     for i, (a, b) in enumerate(pairs):
-        gap, half = mean_difference(strength, a.mask, b.mask, sample.person, confidence=confidence)
+        gap, half = mean_difference(
+            strength, a.mask, b.mask, sample.known_person, confidence=confidence
+        )
         gaps[i], halves[i] = gap.reshape(maps.shape[1:]), half.reshape(maps.shape[1:])
         defined = np.isfinite(half).all()
         marked.append(float(np.mean(np.abs(gap) > half)) if defined else float("nan"))

@@ -152,7 +152,7 @@ def skill(answers: Answers, sample: Sample, n_classes: int, config: ExplainConfi
 def _people(sample: Sample, config: ExplainConfig) -> Resample:
     """The same draws for everything that is said of a sample."""
     how = {"draws": config.draws, "seed": config.seed}
-    return resample(len(sample), sample.identity, confidence=config.confidence, **how)
+    return resample(len(sample), sample.person, confidence=config.confidence, **how)
 
 
 def _square(cells: Floats, n_classes: int) -> Floats:

@@ -32,7 +32,7 @@ class Sample:
     std: tuple[float, float, float]
     ids: NDArray[np.str_]
     label: NDArray[np.int16]  # index of the class; -1 where nobody annotated the image
-    identity: NDArray[np.int64] | None = None  # the same for the same person, -1 unknown
+    person: NDArray[np.int64] | None = None  # the same for the same person, -1 unknown
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -44,14 +44,14 @@ class Sample:
         return int(self.images.shape[2])
 
     @cached_property
-    def person(self) -> NDArray[np.int64] | None:
+    def known_person(self) -> NDArray[np.int64] | None:
         """(n,) the number of the person; None where nobody is known, so images stand alone."""
-        known = self.identity is not None and bool((self.identity >= 0).any())
-        return person_numbers(self.identity) if known else None
+        known = self.person is not None and bool((self.person >= 0).any())
+        return person_numbers(self.person) if known else None
 
     def persons(self, rows: NDArray[Any]) -> NDArray[np.int64] | None:
         """The number of the person on each of some images."""
-        return None if self.person is None else self.person[rows]
+        return None if self.known_person is None else self.known_person[rows]
 
     def tensor(self, rows: NDArray[Any] | slice = slice(None)) -> Tensor:
         """(rows, 3, side, side) float32, normalised."""
@@ -73,7 +73,7 @@ def sample_of(
     images: NDArray[Any] | Tensor,
     *,
     label: NDArray[Any] | None = None,
-    identity: NDArray[Any] | None = None,
+    person: NDArray[Any] | None = None,
     ids: NDArray[Any] | None = None,
     attributes: Mapping[str, Attribute] | None = None,
     mean: tuple[float, float, float] | None = None,
@@ -87,7 +87,7 @@ def sample_of(
     array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
     _check_pixels(array, mean, std)
     n, attributes = len(array), attributes or {}
-    given = {"label": label, "identity": identity, "ids": ids}
+    given = {"label": label, "person": person, "ids": ids}
     given |= {name: a.data for name, a in attributes.items()}
     for name, values in given.items():
         if values is not None and np.shape(values) != (n,):
@@ -102,7 +102,7 @@ def sample_of(
         std or (0.25, 0.25, 0.25),
         np.arange(n).astype(np.str_) if ids is None else np.asarray(ids, np.str_),
         np.full(n, -1, np.int16) if label is None else np.asarray(label, np.int16),
-        None if identity is None else np.asarray(identity, np.int64),
+        None if person is None else np.asarray(person, np.int64),
         attributes,
     )
 

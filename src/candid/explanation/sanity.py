@@ -118,7 +118,7 @@ def _randomised(by: Attributor, probe: Probe, advance: Callable[[], object]) -> 
     (Adebayo et al. 2018). The figure is the rank correlation of the absolute maps.
     """
     known, network = by.scorer, copy.deepcopy(by.scorer.network)
-    how = {"bfloat16": known.bfloat16, "mirrored": known.mirrored}
+    how = {"bfloat16": known.bfloat16, "flip_tta": known.flip_tta}
     image = probe.images[:1]
     layers = weighted_layers(known, image, network)
     found: dict[str, Parts] = {name: {} for name in probe.maps}

@@ -32,7 +32,7 @@ class Scorer:
     dtype: torch.dtype  # of the weights
     batch_size: int
     bfloat16: bool = False  # whether products are computed so
-    mirrored: bool = False  # whether logits are the mean of an image's and its mirror image's
+    flip_tta: bool = False  # whether logits are the mean of an image's and its mirror image's
 
     def logits(self, images: Tensor) -> Tensor:
         """(batch, classes) float32 logits in one pass; differentiable.
@@ -44,7 +44,7 @@ class Scorer:
         """
         # A copy: a network may write over what it is given.
         images = images.to(self.device, self.dtype, memory_format=torch.channels_last, copy=True)
-        if not self.mirrored:
+        if not self.flip_tta:
             return self._pass(images)
         mirror = images.flip(3)
         return (self._pass(images) + self._pass(mirror)) / 2
@@ -141,7 +141,7 @@ def watching(
 
 @contextlib.contextmanager
 def scoring(
-    network: nn.Module, *, batch_size: int = 0, bfloat16: bool = False, mirrored: bool = False
+    network: nn.Module, *, batch_size: int = 0, bfloat16: bool = False, flip_tta: bool = False
 ) -> Iterator[Scorer]:
     """The network as a scorer; afterwards, also after an exception, it is as it was found.
 
@@ -157,7 +157,7 @@ def scoring(
         try:
             for weight, _ in learns:
                 weight.requires_grad_(False)
-            yield Scorer(network, device, dtype, size, bfloat16, mirrored)
+            yield Scorer(network, device, dtype, size, bfloat16, flip_tta)
         finally:
             for weight, wanted in learns:
                 weight.requires_grad_(wanted)

@@ -59,7 +59,7 @@ def explain_dataset(
         store.pixels[rows],
         classes=card.classes,
         label=dataset.label[rows],
-        identity=None if dataset.identity is None else dataset.identity[rows],
+        person=None if dataset.person is None else dataset.person[rows],
         ids=dataset.ids[rows],
         attributes={name: a[rows] for name, a in dataset.attributes.items()},
         regions=regions,
@@ -68,7 +68,7 @@ def explain_dataset(
         config=how,
         target=card.target,
         bfloat16=bfloat16,
-        mirrored=card.mirrored,
+        flip_tta=card.flip_tta,
         quiet=quiet,
     )
     notes = (note, *record.notes) if note else record.notes
@@ -93,13 +93,13 @@ def explained_pictures(
     """The answer to each of some named pictures (side, side, 3), and its maps by every method."""
     pixels = np.stack([each for _, each in pictures])
     images = sample_of(pixels, mean=card.mean, std=card.std).tensor()
-    with scoring(network, mirrored=card.mirrored) as scorer:
+    with scoring(network, flip_tta=card.flip_tta) as scorer:
         logits = scorer.all_logits(images).double().cpu()
     probability = (logits / card.temperature).softmax(1).numpy()
     answers = probability.argmax(1)
     maps = {
         method: saliency_maps(
-            network, images, answers, method=method, config=config, mirrored=card.mirrored
+            network, images, answers, method=method, config=config, flip_tta=card.flip_tta
         )
         for method in config.methods
     }

@@ -15,12 +15,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import DataError, DependencyError, RunError
+from candid.errors import CandidError, DataError, DependencyError, RunError
 from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention
 from candid.records.framing import DETAIL, FramingCard
 from candid.runs import Run, open_run, refuse_untrained
-from candid.storage.files import read_bytes
+from candid.storage.files import check_format, read_bytes
 
 Engine = Literal["auto", "onnx", "int8", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "onnx", "int8", "torch")
@@ -280,8 +280,12 @@ def _audited(run: Run, target_error: float) -> Rule | None:
     if not path.is_file():
         return None
     try:
-        plain = json.loads(read_bytes(path)).get("abstention")
-        found = None if plain is None else from_plain(Abstention, plain)
+        plain = json.loads(read_bytes(path))
+        check_format(path, plain.get("format"))
+        about = plain.get("abstention")
+        found = None if about is None else from_plain(Abstention, about)
+    except CandidError:
+        raise
     except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
         raise RunError(
             f"{path} is damaged or comes from another version: {type(error).__name__}.",

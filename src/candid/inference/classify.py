@@ -32,7 +32,7 @@ from candid.inference.faces import Finder
 from candid.inference.jobs import Block, Job, PartsJournal, names_digest, open_journal
 from candid.inference.rows import Counter, Format, Outcome, Row, RowColumns, open_writer
 from candid.inference.sources import Item
-from candid.inference.unfamiliar import UNLIKE, Typical
+from candid.inference.unfamiliar import UNLIKE, Unfamiliar
 from candid.storage.files import atomic
 
 _BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
@@ -77,7 +77,7 @@ class Labeller:
     ----------
     classifier
         The model.
-    typical
+    unfamiliar
         Tells images that the model was not made for; None: nobody looks.
     finder
         Finds and aligns the faces in an image; None: the image is the crop.
@@ -88,7 +88,7 @@ class Labeller:
     """
 
     classifier: Classifier
-    typical: Typical | None = None
+    unfamiliar: Unfamiliar | None = None
     finder: Finder | None = None
     max_pixels: int | None = field(default=None, kw_only=True)
     budget: Budget | None = field(default=None, kw_only=True)
@@ -145,13 +145,13 @@ class Labeller:
         ]
 
     def _unlike(self, framed: Framed, crops: Sequence[Crop]) -> list[str]:
-        if self.typical is None:
+        if self.unfamiliar is None:
             return [""] * len(crops)
         boxes = [crop.box or crop for crop in crops]
         shapes = np.array([(box.width, box.height) for box in boxes], np.float64)
         if self.finder is not None:  # what was cut out is larger than the box
             shapes = shapes / self.finder.frame.box[2]
-        found = self.typical.unlike(
+        found = self.unfamiliar.unlike(
             framed.pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None
         )
         return [
@@ -328,7 +328,7 @@ def label_to_file(
             for block in blocks:
                 journal.add(vars(block))
                 counter.add(block.items, block.rows)
-        if not counter.pictures:
+        if not counter.images:
             journal.remove()
             raise no_pictures()
         schema = labeller.columns.schema()
@@ -348,11 +348,11 @@ def _skip_done(
         if len(names) != block.items or names_digest(names) != block.names:
             raise DataError(
                 f"The pictures are not those that {journal.path} tells of "
-                f"(after {counter.pictures:,} that are).",
+                f"(after {counter.images:,} that are).",
                 expected="the same pictures in the same order as when the job was stopped",
                 todo="put them back, or begin anew with --force",
             )
         counter.add(block.items, block.rows)
         bar(block.items)
-    counter.resumed = counter.pictures
+    counter.resumed = counter.images
     return items

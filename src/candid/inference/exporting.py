@@ -154,7 +154,7 @@ def export_int8(
     from candid.models.model import load_whole
 
     whole = load_whole(run.weights, card, network)
-    whole.mirrored = False
+    whole.flip_tta = False
     once = to_onnx(whole, card, made_from(run, card))
     with tempfile.TemporaryDirectory() as folder, hushed():
         source, ready, done = (Path(folder, f"{n}.onnx") for n in ("float", "ready", "int8"))
@@ -171,7 +171,7 @@ def export_int8(
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "MaxPool", "Relu"],
         )
         model = onnx.load(done)
-        if card.mirrored:
+        if card.flip_tta:
             look_again(model, pixels=INPUT, probabilities=OUTPUT)
         mark(model, {p.key: p.value for p in onnx.load(source).metadata_props})
         write_onnx(path, model.SerializeToString())

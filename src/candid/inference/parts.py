@@ -26,7 +26,7 @@ from candid.records import from_plain, to_plain
 from candid.storage import places
 
 MANIFEST = "manifest.json"
-_FORMAT = 2
+_FORMAT = 3
 _READERS = 16  # parts whose ends are read at a time: on a store each costs a round trip or two
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "onnxruntime", "torch", "fsspec", "ray")
 
@@ -179,7 +179,7 @@ def _manifest(
         versions=_versions(),
         tally=Outcome.sum(
             [part.tally for part in parts],
-            resumed=sum(part.tally.pictures for part in kept.values()),
+            resumed=sum(part.tally.images for part in kept.values()),
         ),
         parts=parts,
         failed=tuple(result for result in ordered if isinstance(result, Failed)),

@@ -88,7 +88,7 @@ class RowColumns:
 class Outcome:
     """What became of the images of a job."""
 
-    pictures: int
+    images: int
     rows: int  # with faces looked for, as many as faces
     answered: int  # rows with a prediction
     abstained: int  # rows without one, and with a reason
@@ -102,7 +102,7 @@ class Outcome:
         """The tallies of several jobs together."""
         total: dict[str, Any] = {
             name: sum(getattr(t, name) for t in tallies)
-            for name in ("pictures", "rows", "answered", "abstained", "errors")
+            for name in ("images", "rows", "answered", "abstained", "errors")
         }
         for name in ("reasons", "predictions"):
             words = collections.Counter[str]()
@@ -119,13 +119,13 @@ class Counter:
         names = columns.schema().names
         self._prediction, self._why = names.index("prediction"), names.index("reason")
         self._error = names.index("error")
-        self.pictures = self.resumed = self._rows = self._errors = 0
+        self.images = self.resumed = self._rows = self._errors = 0
         self._reasons = collections.Counter[str]()
         self._predictions = collections.Counter[str]()
 
-    def add(self, pictures: int, rows: Sequence[Row]) -> None:
+    def add(self, images: int, rows: Sequence[Row]) -> None:
         """Count so many images and their rows."""
-        self.pictures += pictures
+        self.images += images
         self._rows += len(rows)
         for row in rows:
             if row[self._error] is not None:
@@ -138,7 +138,7 @@ class Counter:
     def tally(self) -> Outcome:
         """The counts."""
         return Outcome(
-            pictures=self.pictures,
+            images=self.images,
             rows=self._rows,
             answered=self._predictions.total(),
             abstained=self._reasons.total(),

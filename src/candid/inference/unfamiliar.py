@@ -29,7 +29,7 @@ from PIL import Image
 
 from candid.records import Estimate
 from candid.stats.intervals import wilson
-from candid.storage.files import atomic, open_regular, reading
+from candid.storage.files import FORMAT, atomic, check_format, open_regular, reading
 
 UNLIKE = "unlike the training data"
 
@@ -45,7 +45,7 @@ _Way = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
-class Typical:
+class Unfamiliar:
     """What tells images like the training images from others."""
 
     weight: NDArray[np.float32] = field(repr=False)  # (features,) of the discriminant
@@ -124,7 +124,7 @@ class Typical:
 # --- learning it ---------------------------------------------------------------------------------
 
 
-def fit_typical(
+def fit_unfamiliar(
     pixels: NDArray[np.uint8],
     train: NDArray[np.intp],
     validation: NDArray[np.intp],
@@ -136,7 +136,7 @@ def fit_typical(
     seed: int = 0,
     framed: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
     stretch: float = 1.0,
-) -> Typical:
+) -> Unfamiliar:
     """Learn what training images look like, and set the limit on validation images.
 
     Parameters
@@ -177,7 +177,7 @@ def fit_typical(
     faint = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
     shape = np.log(widths[train] / heights[train])
     shortest = np.minimum(np.minimum(widths[train], heights[train]), pixels.shape[1])
-    return Typical(
+    return Unfamiliar(
         weight=weight,
         limit=limit,
         false_alarms=false_alarms,
@@ -356,26 +356,27 @@ def _moved(
 
 # --- as a file -----------------------------------------------------------------------------------
 
-_NUMBERS = tuple(f for f in Typical.__dataclass_fields__ if f != "weight")
+_NUMBERS = tuple(f for f in Unfamiliar.__dataclass_fields__ if f != "weight")
 _WHOLE = ("checked", "caught", "displaced", "smallest")
 
 
-def write_typical(path: Path, typical: Typical) -> None:
+def write_unfamiliar(path: Path, unfamiliar: Unfamiliar) -> None:
     """Write it, whole or not at all."""
     buffer = io.BytesIO()
-    numbers = {name: np.float64(getattr(typical, name)) for name in _NUMBERS}
-    np.savez(buffer, weight=typical.weight, **numbers)  # type: ignore[arg-type]
+    numbers = {name: np.float64(getattr(unfamiliar, name)) for name in _NUMBERS}
+    numbers["format"] = np.float64(FORMAT)
+    np.savez(buffer, weight=unfamiliar.weight, **numbers)  # type: ignore[arg-type]
     with atomic(path) as part:
         part.write_bytes(buffer.getvalue())
 
 
-def read_typical(path: Path) -> Typical | None:
+def read_unfamiliar(path: Path) -> Unfamiliar | None:
     """What was written; None where nothing was.
 
     Raises
     ------
     RunError
-        Where the file is damaged.
+        Where the file is damaged or has the format of another release.
     """
     if not path.is_file():
         return None
@@ -388,6 +389,7 @@ def read_typical(path: Path) -> Typical | None:
         open_regular(path) as whole,
         np.load(whole, allow_pickle=False) as file,
     ):
+        check_format(path, int(file["format"]) if "format" in file else None)
         numbers: dict[str, Any] = {name: float(file[name]) for name in _NUMBERS}
         numbers |= {name: int(numbers[name]) for name in _WHOLE}
-        return Typical(weight=file["weight"].astype(np.float32), **numbers)
+        return Unfamiliar(weight=file["weight"].astype(np.float32), **numbers)

@@ -129,7 +129,7 @@ class Features(nn.Module):
     def __init__(
         self,
         side: int,
-        classes: int,
+        n_classes: int,
         *,
         features: str = "both",
         classifier: str = "logistic",
@@ -151,7 +151,7 @@ class Features(nn.Module):
         self.eigenfaces = None if features == "hog" else _zeros(pixels, components)
         length = 0 if self.hog is None else self.hog.length
         length += 0 if self.eigenfaces is None else components
-        self.head = _zeros(length, classes)
+        self.head = _zeros(length, n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""

@@ -117,14 +117,14 @@ def logits(
     *,
     device: torch.device,
     bfloat16: bool,
-    mirrored: bool = False,
+    flip_tta: bool = False,
     batch_size: int = 256,
     title: str = "",
     quiet: bool = True,
 ) -> NDArray[np.float32]:
     """(rows, classes) logits of a network in evaluation mode; the mode is set back afterwards.
 
-    `mirrored` averages those of each picture and its mirror image: two forward passes.
+    `flip_tta` averages those of each picture and its mirror image: two forward passes.
     """
     was_training = network.training
     network.eval()
@@ -134,7 +134,7 @@ def logits(
         for chunk in track(chunks, title, unit="batches", quiet=quiet):
             batch = images.batch(chunk, device)
             out = forward(network, batch, bfloat16)
-            if mirrored:
+            if flip_tta:
                 out = (out + forward(network, batch.flip(3), bfloat16)) / 2
             parts.append(out.cpu().numpy())
     finally:

@@ -62,14 +62,14 @@ def load_network(
 def _built(card: ModelCard, tensors: int) -> nn.Module:
     """The network that a record describes, whose weights are so many tensors, with fresh ones."""
     if card.network == "own":
-        return build("own", side=card.side, classes=len(card.classes), **card.options)  # says why
+        return build("own", side=card.side, n_classes=len(card.classes), **card.options)  # says why
     try:
         chosen = with_values(Config(), {"network": card.options | {"name": card.network}}).network
         # Each block has several tensors, so a file with few is not of a network with many.
         depth, members = getattr(chosen, "depth", 0), ensemble_size(chosen)
         if depth * members > tensors:
             raise ValueError(f"{members} × {depth} blocks in {tensors} tensors")
-        return build(card.network, side=card.side, classes=len(card.classes), **card.options)
+        return build(card.network, side=card.side, n_classes=len(card.classes), **card.options)
     except ConfigError as error:  # its advice is about a setting
         raise ValueError(error.what) from error
 
@@ -121,7 +121,7 @@ class Whole(nn.Module):
         self.network, self.framing = network, framing
         self.input_side = card.side if framing is None else framing.input_side
         self.classes, self.side = card.classes, card.side
-        self.mirrored = card.mirrored
+        self.flip_tta = card.flip_tta
         self.temperature = card.temperature
         mean, std = torch.tensor(card.mean), torch.tensor(card.std)
         self.register_buffer("scale", (1 / (255 * std))[:, None, None])
@@ -145,7 +145,7 @@ class Whole(nn.Module):
             planes = self.framing.frame(planes.to(torch.float32))[0].round()
         images = planes.to(torch.float32) * self.scale - self.shift
         logits: Tensor = self.network(images)
-        if self.mirrored:
+        if self.flip_tta:
             logits = (logits + self.network(images.flip(3))) / 2
         return torch.softmax(logits / self.temperature, dim=1)
 

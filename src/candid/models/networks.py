@@ -28,7 +28,7 @@ class Plain(nn.Module):
     Convolutions are 3×3 without padding, as in the MNIST example of PyTorch's own collection.
     """
 
-    def __init__(self, side: int, classes: int) -> None:
+    def __init__(self, side: int, n_classes: int) -> None:
         super().__init__()
         pooled = (side - 4) // 2
         self.conv1 = nn.Conv2d(3, 32, 3)
@@ -37,7 +37,7 @@ class Plain(nn.Module):
         self.dropout1 = nn.Dropout(0.25)
         self.fc1 = nn.Linear(64 * pooled * pooled, 128)
         self.dropout2 = nn.Dropout(0.5)
-        self.fc2 = nn.Linear(128, classes)
+        self.fc2 = nn.Linear(128, n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
@@ -88,7 +88,7 @@ class Deep(nn.Module):
     stride; the last three have `depth` residual blocks each: 1 makes 10 convolutions, 2 make 16.
     """
 
-    def __init__(self, side: int, classes: int, *, width: int = 32, depth: int = 1) -> None:
+    def __init__(self, side: int, n_classes: int, *, width: int = 32, depth: int = 1) -> None:
         super().__init__()
         self.padding = side % 2
         layers: list[nn.Module] = []
@@ -104,7 +104,7 @@ class Deep(nn.Module):
                 layers += [Residual(channels) for _ in range(depth)]
             before = channels
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(before, classes)
+        self.head = nn.Linear(before, n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
@@ -131,14 +131,14 @@ class DeepEnsemble(nn.Module):
     """
 
     def __init__(
-        self, side: int, classes: int, *, width: int = 32, depth: int = 1, members: int = 2
+        self, side: int, n_classes: int, *, width: int = 32, depth: int = 1, ensemble_size: int = 2
     ) -> None:
         super().__init__()
-        networks = [Deep(side, classes, width=width, depth=depth) for _ in range(members)]
+        networks = [Deep(side, n_classes, width=width, depth=depth) for _ in range(ensemble_size)]
         self.padding = networks[0].padding
         self.bodies = nn.ModuleList(network.body for network in networks)
         self.joined = Joined()
-        self.head = nn.Linear(sum(network.head.in_features for network in networks), classes)
+        self.head = nn.Linear(sum(network.head.in_features for network in networks), n_classes)
         with torch.no_grad():
             self.head.weight.copy_(torch.cat([network.head.weight for network in networks], dim=1))
 
@@ -164,15 +164,15 @@ class DeepEnsemble(nn.Module):
 
 
 def deep(
-    side: int, classes: int, *, width: int = 32, depth: int = 1, members: int = 1
+    side: int, n_classes: int, *, width: int = 32, depth: int = 1, ensemble_size: int = 1
 ) -> nn.Module:
     """`Deep`, or several of them that answer together."""
-    if members == 1:
-        return Deep(side, classes, width=width, depth=depth)
-    return DeepEnsemble(side, classes, width=width, depth=depth, members=members)
+    if ensemble_size == 1:
+        return Deep(side, n_classes, width=width, depth=depth)
+    return DeepEnsemble(side, n_classes, width=width, depth=depth, ensemble_size=ensemble_size)
 
 
-def timm_network(side: int, classes: int, *, model: str = "") -> nn.Module:
+def timm_network(side: int, n_classes: int, *, model: str = "") -> nn.Module:
     """A network of the library timm, with fresh weights.
 
     Raises
@@ -196,11 +196,11 @@ def timm_network(side: int, classes: int, *, model: str = "") -> nn.Module:
             expected="one of timm.list_models()",
             todo="set network.model",
         )
-    network: nn.Module = timm.create_model(model, pretrained=False, num_classes=classes)
+    network: nn.Module = timm.create_model(model, pretrained=False, num_classes=n_classes)
     return network
 
 
-def own_network(side: int, classes: int, *, module: str = "") -> nn.Module:
+def own_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
     """Raise a ConfigError: a network of the user's own is handed in, not built."""
     raise ConfigError(
         f"The network is one of your own{module and f', {module}'}, and cannot be built by name.",
@@ -219,7 +219,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
+def build(name: str, *, side: int, n_classes: int, **options: Any) -> nn.Module:
     """A network with fresh weights for images of `side` × `side` pixels.
 
     `name` is a key of `BUILDERS`, `options` are what its builder takes beside: width, depth, …
@@ -235,16 +235,16 @@ def build(name: str, *, side: int, classes: int, **options: Any) -> nn.Module:
             expected="one of: " + ", ".join(BUILDERS),
             todo="set network.name",
         )
-    return BUILDERS[name](side, classes, **options)
+    return BUILDERS[name](side, n_classes, **options)
 
 
 def options(config: NetworkConfig) -> dict[str, int | float | str]:
     """Those of the settings that the network has; a width or depth of 0 is its own."""
     chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"}
-    if chosen.get("members") == 1:  # models of one network were saved without this
-        del chosen["members"]
+    if chosen.get("ensemble_size") == 1:  # one network is built without this
+        del chosen["ensemble_size"]
     own = inspect.signature(BUILDERS[config.name]).parameters
-    return {k: own[k].default if v == 0 and k != "drop" else v for k, v in chosen.items()}
+    return {k: own[k].default if v == 0 and k != "drop_path" else v for k, v in chosen.items()}
 
 
 def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:

@@ -35,7 +35,7 @@ MADE_FROM = "candid.made_from"
 _ABOUT = "candid.model"
 
 # What decides a card's probabilities; steps and layers are for readers.
-_DECIDES = ("network", "options", "classes", "side", "mean", "std", "temperature", "mirrored")
+_DECIDES = ("network", "options", "classes", "side", "mean", "std", "temperature", "flip_tta")
 
 
 def onnx_path(run: Run) -> Path:

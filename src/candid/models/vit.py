@@ -43,9 +43,9 @@ class Attention(nn.Module):
     (stochastic depth: Huang et al., 2016).
     """
 
-    def __init__(self, channels: int, heads: int, drop: float) -> None:
+    def __init__(self, channels: int, heads: int, drop_path: float) -> None:
         super().__init__()
-        self.heads, self.drop = heads, drop
+        self.heads, self.drop_path = heads, drop_path
         self.norm1 = nn.LayerNorm(channels)
         self.mix = nn.Linear(channels, 3 * channels)
         self.attend = Attend()
@@ -64,10 +64,10 @@ class Attention(nn.Module):
         return x + self._dropped(self.shrink(F.gelu(self.grow(self.norm2(x)))))
 
     def _dropped(self, x: Tensor) -> Tensor:
-        if not self.training or self.drop == 0:
+        if not self.training or self.drop_path == 0:
             return x
-        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
-        return x * kept / (1 - self.drop)
+        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop_path
+        return x * kept / (1 - self.drop_path)
 
 
 class ViT(nn.Module):
@@ -76,14 +76,14 @@ class ViT(nn.Module):
     Two strided convolutions after space to depth make one token of 8×8 pixels (Xiao et al., 2021,
     "Early convolutions help transformers see better"); places are learned; four registers
     (Darcet et al., 2024) give attention somewhere to put what belongs to no place. The mean of
-    the image's own tokens is classified. A token has `width` channels, one head for each 32; `drop`
-    is how often the last of `depth` blocks is passed by; earlier ones less, linearly.
+    the image's own tokens is classified. A token has `width` channels, one head for each 32;
+    `drop_path` is how often the last of `depth` blocks is passed by; earlier ones less, linearly.
     """
 
     REGISTERS = 4
 
     def __init__(
-        self, side: int, classes: int, *, width: int = 192, depth: int = 6, drop: float = 0.1
+        self, side: int, n_classes: int, *, width: int = 192, depth: int = 6, drop_path: float = 0.1
     ) -> None:
         super().__init__()
         if width % 32:
@@ -101,10 +101,10 @@ class ViT(nn.Module):
         )
         tokens = ((side + self.padding) // 8) ** 2
         self.places = Places(tokens, self.REGISTERS, width)
-        drops = [drop * (i + 1) / depth for i in range(depth)]
-        self.blocks = nn.Sequential(*(Attention(width, width // 32, d) for d in drops))
+        rates = [drop_path * (i + 1) / depth for i in range(depth)]
+        self.blocks = nn.Sequential(*(Attention(width, width // 32, d) for d in rates))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(width, n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""

@@ -30,7 +30,7 @@ from candid.pipeline.steps import (
     audit_run,
     evaluate_run,
     explore_data,
-    fit_unfamiliar,
+    learn_unfamiliar,
     predict_splits,
     show_pictures,
     what_is_in,
@@ -62,7 +62,7 @@ def everything(run: Run, data: Data) -> None:
         step("pictures", show_pictures, data)
         step("explain", explain_images, data)
         step("inside", show_inside, data)
-        step("typical", fit_unfamiliar, data)
+        step("unfamiliar", learn_unfamiliar, data)
         step("report", write_report)
 
 
@@ -191,8 +191,8 @@ def train(
                 run.step("frame", train_framer, data)
             if leads() and predictions:
                 run.step("predict", predict_splits, data)
-            if leads() and not run.typical.is_file():
-                run.step("typical", fit_unfamiliar, data)
+            if leads() and not run.unfamiliar.is_file():
+                run.step("unfamiliar", learn_unfamiliar, data)
     return run
 
 

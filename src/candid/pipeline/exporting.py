@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from candid.errors import RunError
 from candid.pipeline.opening import Data
-from candid.pipeline.steps import fit_unfamiliar, predictions_of
+from candid.pipeline.steps import learn_unfamiliar, predictions_of
 from candid.predictions import Predictions
 from candid.records import Estimate, ModelCard, read_record
 from candid.runs import Run
@@ -40,7 +40,7 @@ class Exported:
     f1, int8_f1, f1_change
         Weighted F1 on validation of both, and the second less the first with its paired interval;
         NaN and None without a quantised model.
-    typical
+    unfamiliar
         What is known of the look of the training pictures, in words; "" where the data are gone.
     """
 
@@ -53,7 +53,7 @@ class Exported:
     f1: float = math.nan
     int8_f1: float = math.nan
     f1_change: Estimate | None = None
-    typical: str = ""
+    unfamiliar: str = ""
 
 
 def export_run(
@@ -72,9 +72,9 @@ def export_run(
     check = export_float(run, card, path, _validation(data), run.network)
     done = Exported(str(path), path.stat().st_size, check.images, check.largest)
     if data is not None:
-        with run.doing("typical"):
-            typical = fit_unfamiliar(run, data)
-        done = replace(done, typical=typical.told())
+        with run.doing("unfamiliar"):
+            unfamiliar = learn_unfamiliar(run, data)
+        done = replace(done, unfamiliar=unfamiliar.told())
     if not int8:
         return done
     if data is None:

@@ -47,7 +47,7 @@ def labeller(
     from candid.inference.classify import Labeller
     from candid.inference.detectors import open_detector
     from candid.inference.faces import Finder
-    from candid.inference.unfamiliar import read_typical
+    from candid.inference.unfamiliar import read_unfamiliar
 
     finder = None
     if crop:
@@ -56,7 +56,7 @@ def labeller(
     return Labeller(
         # Every thread runs the model on a block of its own.
         open_classifier(run, engine=engine, threads=1, abstain_below=abstain_below),
-        read_typical(run.typical) if check else None,
+        read_unfamiliar(run.unfamiliar) if check else None,
         finder,
     )
 
@@ -157,13 +157,15 @@ def about_model(labeller: Labeller) -> dict[str, Any]:
 def model_of(labeller: Labeller) -> dict[str, Any]:
     """All of a labeller that decides the row of a picture, as plain values."""
     c = labeller.classifier
-    typical, finder = labeller.typical, labeller.finder
+    unfamiliar, finder = labeller.unfamiliar, labeller.finder
     return {
         "model": c.made_from,
         "engine": c.engine,
         "fit": c.fit,
         "abstains below": c.rule.threshold if c.rule else None,
-        "unlike": None if typical is None else [typical.limit, typical.narrowest, typical.smallest],
+        "unlike": None
+        if unfamiliar is None
+        else [unfamiliar.limit, unfamiliar.narrowest, unfamiliar.smallest],
         "faces": None if finder is None else to_plain(finder.frame),
     }
 

@@ -251,16 +251,16 @@ def begin_or_resume(
     needs_torch()
     from candid.training.distributed import team
 
-    us = team()
-    quiet = quiet or not us.leads
-    found, about, where = us.told(lambda: _found(path, config, data))
+    group = team()
+    quiet = quiet or not group.leads
+    found, about, where = group.broadcast(lambda: _found(path, config, data))
     place = where if data is None else data
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # on its machine
     loaded = load_packed(place, found, cache=cache, quiet=quiet) if first else None
-    us.wait()
+    group.wait()
     loaded = loaded or load_packed(place, found, cache=cache, quiet=quiet)
-    us.check_agreed("data.stream", "never" if loaded.streamed is None else "always")
-    us.check_agreed("data", loaded.fingerprint)
+    group.check_agreed("data.stream", "never" if loaded.streamed is None else "always")
+    group.check_agreed("data", loaded.fingerprint)
 
     def written() -> tuple[Path, Config]:
         if about is None or path is None:
@@ -269,7 +269,7 @@ def begin_or_resume(
             run = _go_on(Run(path, found), about, place, loaded)
         return run.path, run.settings
 
-    folder, settings = us.told(written)
+    folder, settings = group.broadcast(written)
     return Run(folder, settings, network, quiet), loaded
 
 

@@ -30,7 +30,7 @@ def load_served(
 ) -> list[Served]:
     """The models of some runs, ready to answer, with what is known of each."""
     from candid.inference.classifier import open_classifier
-    from candid.inference.unfamiliar import read_typical
+    from candid.inference.unfamiliar import read_unfamiliar
     from candid.serving.served import Served, names_for
 
     served = []
@@ -51,7 +51,7 @@ def load_served(
                 weights=run.weights,
                 badges=_badges(run),
                 explain=run.settings.explain,
-                typical=read_typical(run.typical),
+                unfamiliar=read_unfamiliar(run.unfamiliar),
             )
         )
     return served

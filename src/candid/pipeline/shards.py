@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What a labeller reads in a run.
 _RUN_FILES = (
     *("config.toml", "model.json", "model.safetensors", "model.onnx", "model-int8.onnx"),
-    *("audit.json", "typical.npz", "frame.json"),
+    *("audit.json", "unfamiliar.npz", "frame.json"),
     *("framing.json", "framing.safetensors", "framing.onnx"),
 )
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.data.explore import ExplorationImages
-    from candid.inference.unfamiliar import Typical
+    from candid.inference.unfamiliar import Unfamiliar
 
 Record = TypeVar("Record")
 
@@ -112,7 +112,7 @@ def predict_splits(run: Run, data: Data) -> None:
             rows,
             device=model.device,
             bfloat16=model.bfloat16,
-            mirrored=card.mirrored,
+            flip_tta=card.flip_tta,
             title="predict",
             quiet=run.quiet,
         ).astype(np.float64)
@@ -144,7 +144,7 @@ def predictions_of(data: Data, rows: Any, probability: Any) -> Predictions:
         split=dataset.split[rows],
         label=dataset.label[rows],
         probability=probability,
-        identity=None if dataset.identity is None else dataset.identity[rows],
+        person=None if dataset.person is None else dataset.person[rows],
     )
 
 
@@ -215,15 +215,15 @@ def framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | No
     return lambda pixels: framer(pixels)[0]
 
 
-def fit_unfamiliar(run: Run, data: Data) -> Typical:
-    """Write typical.npz: what tells pictures like the training pictures from others."""
-    from candid.inference.unfamiliar import fit_typical, write_typical
+def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
+    """Write unfamiliar.npz: what tells pictures like the training pictures from others."""
+    from candid.inference.unfamiliar import fit_unfamiliar, write_unfamiliar
 
     dataset, store, framer = data.dataset, data.store, framer_of(run)
     how: dict[str, Any] = {}
     if framer is not None:
         how = {"framed": framer, "stretch": math.exp(2 * run.settings.framing.aspect)}
-    typical = fit_typical(
+    unfamiliar = fit_unfamiliar(
         store.pixels,
         dataset.rows("train", store.usable),
         dataset.rows("validation", store.usable),
@@ -233,8 +233,8 @@ def fit_unfamiliar(run: Run, data: Data) -> Typical:
         seed=run.settings.train.seed,
         **how,
     )
-    write_typical(run.typical, typical)
-    return typical
+    write_unfamiliar(run.unfamiliar, unfamiliar)
+    return unfamiliar
 
 
 def write_report(run: Run) -> None:

@@ -40,9 +40,11 @@ def train_network(run: Run, data: Data) -> ModelCard:
     from candid.training.distributed import team
     from candid.training.loop import train_in_steps as steps
 
-    us, config = team(), run.settings
-    quiet = run.quiet or not us.leads
-    done = us.told(lambda: read_record(run.model, ModelCard) if run.is_whole("train") else None)
+    group, config = team(), run.settings
+    quiet = run.quiet or not group.leads
+    done = group.broadcast(
+        lambda: read_record(run.model, ModelCard) if run.is_whole("train") else None
+    )
     if done is not None:
         return done
     check_learnable(data.dataset, data.store.usable)
@@ -50,20 +52,20 @@ def train_network(run: Run, data: Data) -> ModelCard:
     with threads(config.train.threads), memory_kept():
         task = task_of(data, config)
         state = begun(task, config, run.network)
-        with us.copied(run.checkpoint) as saved:
+        with group.copied(run.checkpoint) as saved:
             if saved is not None:
                 checkpoint.restore(saved, state)
                 # What was spent before it was stopped counts, too.
                 began -= state.history[-1].seconds if state.history else 0.0
-        if not _fitted(task, state, config, us.leads, quiet):
-            save_to = run.checkpoint if us.leads else None
+        if not _fitted(task, state, config, group.leads, quiet):
+            save_to = run.checkpoint if group.leads else None
             for _ in steps(task, state, config.train, config.augment, save_to=save_to, quiet=quiet):
-                if us.leads:
+                if group.leads:
                     runs.write_history(run, state.history)
-            if us.leads:
+            if group.leads:
                 augmented = {("picture", "augmented"): augmented_png(task, config, rows=4)}
                 runs.write_pictures(run, runs.read_pictures(run) | augmented)
-        return us.told(lambda: _kept(run, state, task, data, began))
+        return group.broadcast(lambda: _kept(run, state, task, data, began))
 
 
 def train_framer(run: Run, data: Data) -> None:
@@ -136,15 +138,15 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> Train
     members = ensemble_size(config.network)
     if members > 1 and team().size > 1:
         raise ConfigError(
-            f"network.members = {members} needs one process, and there are {team().size}.",
+            f"network.ensemble_size = {members} needs one process, and there are {team().size}.",
             expected="one process, or one network",
-            todo="train without torchrun, or set network.members=1",
+            todo="train without torchrun, or set network.ensemble_size=1",
         )
     if len(task.train) < 2 * members:
         raise ConfigError(
             f"{len(task.train)} training images are too few for {members} networks.",
             expected="two images in a batch for each network",
-            todo="use more images, or lower network.members",
+            todo="use more images, or lower network.ensemble_size",
         )
     network = _fresh(task, config) if network is None else network
     check_growth(network, config.train, task.images.side)
@@ -158,13 +160,13 @@ def _fresh(task: Task, config: Config) -> nn.Module:
     from candid.models.networks import build, options
     from candid.training.memory import check_fits
 
-    check_fits(config, task.classes)
+    check_fits(config, task.n_classes)
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
         return build(
             config.network.name,
             side=task.images.side,
-            classes=task.classes,
+            n_classes=task.n_classes,
             **options(config.network),
         )
 
@@ -232,7 +234,7 @@ def _card(state: TrainingState, task: Task, data: Data, config: Config) -> Model
         layers=layers,
         step=state.best_step if best else state.step,
         kept="best" if best else "last",
-        mirrored=config.train.mirrored,
+        flip_tta=config.train.flip_tta,
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
 from candid.records import SPLITS
-from candid.storage.files import atomic, regular
+from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.table import Attribute, Table, binned, per_image_values
 from candid.tables.attributes import Kind
 
@@ -125,7 +125,7 @@ class Predictions(Table):
         label: str,
         prediction: str | Sequence[str],
         groups: Sequence[str] = (),
-        identity: str | None = None,
+        person: str | None = None,
         split: str | None = None,
         ids: str | None = None,
         positive: str | None = None,
@@ -151,7 +151,7 @@ class Predictions(Table):
         groups
             Columns to audit, names or patterns. None named: every other column that holds few words
             or numbers.
-        identity
+        person
             Who is in the image. None: a column with a usual name ("person_id"), or nobody knows.
         split
             The column that says train, validation or test. None: a column with a usual name and
@@ -176,7 +176,7 @@ class Predictions(Table):
         from candid.predictions.from_table import predictions_from
 
         chosen = (prediction,) if isinstance(prediction, str) else tuple(prediction)
-        columns = Columns(label, chosen, tuple(groups), identity, split, ids, positive, scale)
+        columns = Columns(label, chosen, tuple(groups), person, split, ids, positive, scale)
         return predictions_from(table, columns)
 
 
@@ -228,7 +228,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a Parquet file with one row per image: id, split, label, p_<class>, attributes."""
     table = pa.table(_columns(predictions))
     metadata = {
-        "version": 1,
+        "format": FORMAT,
         "target": predictions.target,
         "classes": list(predictions.classes),
         "temperature": predictions.temperature,
@@ -266,13 +266,13 @@ def _columns(predictions: Predictions) -> dict[str, pa.Array]:
     }
     for i, name in enumerate(predictions.classes):
         columns[f"p_{name}"] = pa.array(predictions.probability[:, i], pa.float64())
-    if predictions.identity is not None:
-        columns["identity"] = pa.array(predictions.identity, mask=predictions.identity < 0)
+    if predictions.person is not None:
+        columns["person"] = pa.array(predictions.person, mask=predictions.person < 0)
     for attribute in predictions.attributes.values():
         if attribute.name in columns:
             raise PredictionsError(
                 f"An attribute is called {attribute.name!r}, like a column of every file.",
-                expected="attribute names other than id, split, label, identity and p_<class>",
+                expected="attribute names other than id, split, label, person and p_<class>",
                 todo="rename the column in the data",
             )
         columns[attribute.name] = (
@@ -291,6 +291,8 @@ def read_predictions(path: Path) -> Predictions:
     PredictionsError
         Where the file is missing, is not Parquet, was not written by Candid, or holds values that
         cannot be.
+    RunError
+        Where another release of Candid wrote it, in another format.
     """
     todo = "write the file again; name --label and --prediction for another model's table"
     return _possible(_read(path), f"{path}: ", todo)
@@ -339,6 +341,7 @@ def _read(path: Path) -> Predictions:
     try:
         table = pq.read_table(regular(path))
         metadata = json.loads(table.schema.metadata[_KEY])
+        check_format(path, metadata.get("format"))
         classes = tuple(metadata["classes"])
         return Predictions(
             target=metadata["target"],
@@ -350,9 +353,9 @@ def _read(path: Path) -> Predictions:
                 np.float64
             ),
             temperature=float(metadata["temperature"]),
-            identity=(
-                table["identity"].fill_null(-1).to_numpy().astype(np.int64)
-                if "identity" in table.column_names
+            person=(
+                table["person"].fill_null(-1).to_numpy().astype(np.int64)
+                if "person" in table.column_names
                 else None
             ),
             attributes={

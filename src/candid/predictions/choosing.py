@@ -30,7 +30,7 @@ class Columns:
     label: str | None = None
     prediction: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    identity: str | None = None
+    person: str | None = None
     split: str | None = None
     ids: str | None = None
     positive: str | None = None
@@ -113,7 +113,7 @@ class ColumnNames:
 
     def person(self, name: str | None, taken: Iterable[str | None]) -> str | None:
         """The column that says who is in the image, if there is one."""
-        found = self.special(name, columns.IDENTITY_COLUMNS, "identity", taken)
+        found = self.special(name, columns.PERSON_COLUMNS, "person", taken)
         if found and name is None:
             self.notes.append(f"People are told apart by {found!r}.")
         return found
@@ -194,7 +194,7 @@ def columns_unnamed(name: str, there: Iterable[str]) -> ConfigError:
         f"{what}.",
         expected="the labels of annotators beside them, and --label and --prediction",
         todo=f"{first}candid audit {name} --label gender --prediction {prediction} --group race "
-        "--identity person",
+        "--person person",
     )
 
 

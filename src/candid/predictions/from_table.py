@@ -66,7 +66,7 @@ def predictions_from(table: Any, asked: Columns) -> Predictions:
         f"{'read as the ranges' if one.certain else 'left as they are'}."
         for one in spoilt
     ]
-    person = names.person(asked.identity, [label, *chosen])
+    person = names.person(asked.person, [label, *chosen])
     split = names.split(table, asked.split, [label, *chosen])
     key = names.special(asked.ids, _IDS, "id", [label, *chosen, person])
     used = {n for n in (label, *chosen, person, split, key) if n} | own_columns(names.names)
@@ -78,7 +78,7 @@ def predictions_from(table: Any, asked: Columns) -> Predictions:
         split=_splits(table, split, notes),
         label=said.label.code,
         probability=said.probability,
-        identity=columns.people(columns.words_of(table[person])) if person else None,
+        person=columns.people(columns.words_of(table[person])) if person else None,
         attributes=attributes,
         hard=said.hard,
     )
@@ -147,7 +147,7 @@ def _without_duplicates(p: Predictions, key: str | None, notes: list[str]) -> Pr
         return p
     to = first[inverse]
     parts = [p.label, p.split, *p.probability.T, *(a.data for a in p.attributes.values())]
-    parts += [] if p.identity is None else [p.identity]
+    parts += [] if p.person is None else [p.person]
     differs = np.zeros(len(p), np.bool_)
     for part in parts:  # what is not equal to itself is missing
         differs |= (part != part[to]) & ((part == part) | (part[to] == part[to]))

@@ -24,7 +24,7 @@ from candid.predictions.answers import Answers, read_answers
 from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed
 from candid.predictions.folder import BATCH, Folder
 from candid.predictions.labels import Label, read_label
-from candid.storage.files import regular
+from candid.storage.files import check_format, regular
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import own_columns
 
@@ -54,6 +54,8 @@ def open_folder(path: Path, asked: Columns, *, most_values: int = 100) -> Folder
     ------
     PredictionsError
         Where there is no table, the tables differ, or a column is missing or could mean two things.
+    RunError
+        Where another release of Candid wrote them, in another format.
     """
     files = tables_in(path)
     if not files:
@@ -89,6 +91,8 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
                 expected="a Parquet file",
                 todo="remove it, or write it again",
             ) from error
+        if (about := described(schema)) is not None:
+            check_format(file, about.get("format"))
         rows += footer.num_rows
         first = schema if first is None else first
         differs = {*first.names} ^ {*schema.names}
@@ -129,7 +133,7 @@ def _ours(schema: pa.Schema, about: dict[str, Any], most: int) -> dict[str, Any]
         else:
             kept.append(Attribute(name, a["kind"], tuple(a["values"]), np.empty(0, np.int16)))
     classes = tuple(about["classes"])
-    person = "identity" if "identity" in schema.names else None
+    person = "person" if "person" in schema.names else None
     return {
         "target": about["target"],
         "classes": classes,
@@ -156,7 +160,7 @@ def _theirs(
     label, chosen = names.label_and_prediction(asked)
     first = _first_rows(files)
     said, words = _meaning(files, schema, first, label, chosen, asked)
-    person = names.person(asked.identity, [label, *chosen])
+    person = names.person(asked.person, [label, *chosen])
     split = names.split(first, asked.split, [label, *chosen])
     if split is None:
         names.notes.append("There is no split column, so every row counts as test.")

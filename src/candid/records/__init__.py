@@ -40,7 +40,7 @@ class Estimate:
     method
         How the interval was made: "Wilson", "bootstrap by person", "bootstrap by image", …
     people
-        How many people stand behind it; None where identities are unknown.
+        How many people stand behind it; None where people are unknown.
     draws, undefined_draws
         Bootstrap draws, and how many of them left the figure undefined.
     confidence
@@ -163,7 +163,7 @@ class Histogram:
 class Exploration:
     """What images and labels there are (`data.json`).
 
-    `people` is None where identities are unknown; `brightness` and `contrast` hold one histogram
+    `people` is None where people are unknown; `brightness` and `contrast` hold one histogram
     per class (mean and standard deviation of luma in an image, 0 to 1); `samples` holds the ids of
     a few training images of each class, drawn at random. `synthetic` says that a program drew the
     faces and wrote the labels.
@@ -210,7 +210,7 @@ class ModelCard:
     """How to build and feed the network whose weights lie beside it (`model.json`).
 
     An image is `side` × `side` RGB; (pixel / 255 - mean) / std per channel goes in, and the logits
-    divided by `temperature` are the calibrated logits of `classes`. Where `mirrored`, the logits
+    divided by `temperature` are the calibrated logits of `classes`. Where `flip_tta`, the logits
     are the mean of those of the image and of its mirror image. `options` are those of the network:
     its width and depth.
     """
@@ -228,7 +228,7 @@ class ModelCard:
     layers: tuple[Layer, ...]
     step: int
     kept: Literal["best", "last"]
-    mirrored: bool = False
+    flip_tta: bool = False
 
     def problem(self) -> str:
         """What no training can have written, in words; "" where all is possible."""
@@ -486,7 +486,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         todo=go_on_with(path.parent),
     ):
         plain = json.loads(read_bytes(path))
-        check_format(path, plain.get("format", FORMAT))
+        check_format(path, plain.get("format"))
         record = from_plain(kind, plain)
     if isinstance(record, _Checked) and (problem := record.problem()):
         raise RunError(

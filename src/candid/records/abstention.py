@@ -58,7 +58,7 @@ class GroupAbstention:
     attribute, value
         "Eyeglasses", "yes"; for a label or an answer the target's name and the class; "" for all.
     n, people
-        Images in the group, and people behind them (None where identities are unknown).
+        Images in the group, and people behind them (None where people are unknown).
     coverage
         Share of the group's images that are answered; NaN without a rule.
     error
@@ -201,7 +201,7 @@ class Abstention:
         were no held-out images: then nothing was measured, figures are NaN, states "not
         applicable", and there are no curves.
     calibration_n, calibration_people, n, people
-        Images and people of both halves; people are None where identities are unknown.
+        Images and people of both halves; people are None where people are unknown.
     targets
         One per target error, in the order that was asked for.
     conformal

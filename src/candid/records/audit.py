@@ -87,7 +87,7 @@ class Gap:
         "found", "not found" or "too few to say".
     n, rest_n, people, rest_people
         Images behind the group's figure and behind that of the rest; people behind them, None
-        where identities are unknown.
+        where people are unknown.
     method, confidence
         Of the interval.
     draws, undefined_draws
@@ -124,7 +124,7 @@ class Group:
     label
         Only images that are labelled so count, in the group as in the rest; None: all images.
     n, people
-        Images, and people behind them (None where identities are unknown).
+        Images, and people behind them (None where people are unknown).
     share
         Of the images whose values are known for all of these attributes (and that are labelled so).
     prevalence
@@ -300,7 +300,7 @@ class SplitAudit:
     ----------
     split, n, people, metrics
         "test", unless more was asked for; labelled images, and people behind them (None where
-        identities are unknown); all images together: name → figure.
+        people are unknown); all images together: name → figure.
     groups
         Every value of every attribute, in the data's order; then every value within each label.
     intersections
@@ -319,7 +319,7 @@ class SplitAudit:
         or below which one did. At most this share of the gaps found is chance, on average.
     too_few, smallest_people
         How many single groups are too small to say anything: of fewer people (or images, where
-        identities are unknown).
+        people are unknown).
     notes, grid
         What a reader might not expect; all pairs of values, None where they were not looked at.
     """

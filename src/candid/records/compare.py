@@ -34,7 +34,7 @@ class GroupChange:
         "Eyeglasses", "yes"; the label and one of its classes for a class; two empty strings for
         all images.
     n, people
-        Images, and people behind them (None where identities are unknown).
+        Images, and people behind them (None where people are unknown).
     metrics
         By name: accuracy, weighted_f1, and error:<class>, the share of the images labelled so that
         are classified otherwise.
@@ -106,7 +106,7 @@ class Comparison:
     alpha
         The false discovery rate that "found" promises.
     notes
-        What a reader should know: images left out, identities unknown, …
+        What a reader should know: images left out, people unknown, …
     """
 
     a: str

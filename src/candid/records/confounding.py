@@ -28,7 +28,7 @@ class AdjustedGap:
     attribute, value
         "Wearing_Hat", "yes"; the rest are the images whose value is known and differs.
     n, people, mistakes
-        Images, people behind them (None where identities are unknown), mistakes among them.
+        Images, people behind them (None where people are unknown), mistakes among them.
     rest_n, rest_people, rest_mistakes
         The same of the rest.
     raw
@@ -78,7 +78,7 @@ class AdjustedGaps:
     target, split
         Of the predictions; the split that was looked at.
     n, people, mistakes
-        Images, people (None where identities are unknown), mistakes of the model.
+        Images, people (None where people are unknown), mistakes of the model.
     columns
         How many columns the regression has beside its constant.
     adjusted_for

@@ -66,7 +66,7 @@ class Subset:
     attribute: str  # of a group; "" otherwise
     value: str
     n: int
-    people: int | None  # None where identities are unknown
+    people: int | None  # None where people are unknown
 
 
 @dataclass(frozen=True, slots=True)

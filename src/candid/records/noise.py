@@ -47,7 +47,7 @@ class GapBounds:
     attribute, value
         The group; the rest are the images whose value is known and differs.
     n, people, rest_n, rest_people
-        Images and people on either side; people are None where identities are unknown.
+        Images and people on either side; people are None where people are unknown.
     error, rest_error
         Shares of mistakes, measured against the labels as they are.
     gap
@@ -97,7 +97,7 @@ class LabelNoise:
     splits
         The splits that the labels were taken from.
     n, people
-        Images, and people behind them (None where identities are unknown).
+        Images, and people behind them (None where people are unknown).
     thresholds
         Per class: the mean probability of the class among images labelled so, from which on an
         image counts as surely of the class; NaN for a class without images.

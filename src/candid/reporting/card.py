@@ -313,7 +313,7 @@ def _how_to_use(inputs: ReportInput) -> str:
     own = (
         " The network is not Candid's own: `network` is that module." if m.network == "own" else ""
     )
-    mirror = "the average with the mirror image, " if m.mirrored else ""
+    mirror = "the average with the mirror image, " if m.flip_tta else ""
     return (
         f"With PyTorch, in the folder of `model.json` and `model.safetensors`. All is inside the "
         f"module: normalising, {mirror}the temperature and the softmax. RGB pixels go in, uint8 "

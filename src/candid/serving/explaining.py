@@ -45,7 +45,7 @@ class Explainer:
                     np.array([explained]),
                     method=method,
                     config=self._config,
-                    mirrored=self._card.mirrored,
+                    flip_tta=self._card.flip_tta,
                 )
             except ConfigError:
                 raise LookupError("this network has no layer that Grad-CAM could look at") from None

@@ -15,7 +15,7 @@ from candid.serving.schema import About, MapMethod, ModelDescription, RuleDescri
 from candid.settings import ExplainConfig
 
 if TYPE_CHECKING:
-    from candid.inference.unfamiliar import Typical
+    from candid.inference.unfamiliar import Unfamiliar
     from candid.serving.explaining import Explainer
 
 # As `candid.explanation.attribution` has them; it loads torch, too slow for a first look at a page.
@@ -52,7 +52,7 @@ class Served:
     badges: dict[str, str] = field(default_factory=dict)
     explain: ExplainConfig = field(default_factory=ExplainConfig)  # how maps are made
     # Tells images like the training images from others, which get no answer; None: nobody looks.
-    typical: Typical | None = None
+    unfamiliar: Unfamiliar | None = None
 
     def explainer(self) -> Explainer:
         """What makes maps; loads the weights anew.
@@ -92,7 +92,7 @@ class Served:
             engine=model.engine,
             rule=None if rule is None else
             RuleDescription(threshold=rule.threshold, sentence=rule.sentence),
-            unlike=None if self.typical is None else self.typical.told(),
+            unlike=None if self.unfamiliar is None else self.unfamiliar.told(),
             methods=[m.model_copy(update={"badge": known(m.name)}) for m in MAPS.values() if maps],
             about=self.about,
             report=None if self.report is None else f"/reports/{self.name}",

@@ -74,7 +74,7 @@ class Service:
         self._labellers = {
             name: Labeller(
                 served.classifier,
-                served.typical,
+                served.unfamiliar,
                 max_pixels=min(config.max_pixels, served.classifier.max_pixels),
                 budget=decoded,
             )

@@ -42,11 +42,11 @@ class Config:
     serve: ServeConfig = field(default_factory=ServeConfig)
 
     def __post_init__(self) -> None:
-        members = ensemble_size(self.network)
-        if self.train.batch_size < 2 * members:
+        size = ensemble_size(self.network)
+        if self.train.batch_size < 2 * size:
             raise ConfigError(
-                f"train.batch_size = {self.train.batch_size} is too few for network.members = "
-                f"{members}, which divide each batch.",
+                f"train.batch_size = {self.train.batch_size} is too few for "
+                f"network.ensemble_size = {size}, which divide each batch.",
                 expected="two images for each network",
-                todo="raise train.batch_size or lower network.members",
+                todo="raise train.batch_size or lower network.ensemble_size",
             )

@@ -38,7 +38,7 @@ class DataConfig:
     exclude_classes: tuple[str, ...] = setting((), "classes whose images are left out")
     path_column: str = setting("", "table: the column with the paths; empty: recognised")
     split_column: str = setting("", "table: the column with the splits; empty: recognised")
-    identity_column: str = setting("", "table: the column that says who it is; empty: recognised")
+    person_column: str = setting("", "table: the column that says who it is; empty: recognised")
     validation_share: float = setting(
         0.1, "share of the images for validation, where the data has no split", 0, 0.9
     )
@@ -188,7 +188,7 @@ class TrainConfig:
     weight_decay: float = setting(
         0.02, "decay of weights (adamw, sgd, muon); scales and offsets are left alone", 0, 100
     )
-    average: float = setting(
+    ema_decay: float = setting(
         0.99,
         "decay of the moving average of the weights that is measured and kept; 0: no average",
         0,
@@ -203,19 +203,19 @@ class TrainConfig:
     cutmix: float = setting(
         0.0, "alpha of the beta distribution of a patch from another image; 0: none", 0, 100
     )
-    first_side: int = setting(
+    progressive_side: int = setting(
         0,
         "pixels per side of the images at the start, growing to all of them; 0: all from the start",
         0,
         1024,
     )
-    grown: float = setting(
+    progressive_share: float = setting(
         0.6, "share of the steps after which images have their full size", 0.05, 1
     )
     patience: int = setting(
         0, "stop after so many evaluations without a better one; 0: never", 0, 10**6
     )
-    mirrored: bool = setting(
+    flip_tta: bool = setting(
         True, "average the logits of a picture and its mirror image wherever the model predicts"
     )
     class_weights: Literal["inverse", "none"] = setting(

@@ -36,7 +36,9 @@ class DeepConfig:
     name: Literal["deep"] = _name("deep")
     width: int = _width()
     depth: int = _depth()
-    members: int = setting(1, "deep: networks that share each batch and answer together", 1, 16)
+    ensemble_size: int = setting(
+        1, "deep: networks that share each batch and answer together", 1, 16
+    )
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class ViTConfig:
     name: Literal["vit"] = _name("vit")
     width: int = _width()
     depth: int = _depth()
-    drop: float = setting(0.1, "vit: how often the last block is passed by", 0, 0.9)
+    drop_path: float = setting(0.1, "vit: how often the last block is passed by", 0, 0.9)
 
 
 @dataclass(frozen=True)
@@ -88,4 +90,4 @@ NETWORKS: dict[str, type[NetworkConfig]] = {
 
 def ensemble_size(network: NetworkConfig) -> int:
     """How many networks share each batch and answer together."""
-    return network.members if isinstance(network, DeepConfig) else 1
+    return network.ensemble_size if isinstance(network, DeepConfig) else 1

@@ -42,19 +42,19 @@ _DRAWN, _KEPT = 2_000_000, 64_000_000
 _WEIGHTS, _SUMS = 1_000_000, 8_000_000
 
 
-def person_numbers(identity: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+def person_numbers(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     """(n,) numbers of people from identities: a row without one (-1) is a person of its own."""
-    if identity is None:
+    if person is None:
         return None
-    known = identity >= 0
-    top = int(identity.max(initial=-1)) + 1
-    return np.where(known, identity, top + np.cumsum(~known))
+    known = person >= 0
+    top = int(person.max(initial=-1)) + 1
+    return np.where(known, person, top + np.cumsum(~known))
 
 
-def known_persons(identity: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     """The same; None where nobody is known, so that every image stands for itself."""
-    known = identity is not None and bool((identity >= 0).any())
-    return person_numbers(identity) if known else None
+    known = person is not None and bool((person >= 0).any())
+    return person_numbers(person) if known else None
 
 
 def draw_counts(units: int, draws: int, rng: np.random.Generator) -> Singles:
@@ -174,7 +174,7 @@ class FigureSpec:
 
 def resample(
     n: int,
-    identity: NDArray[np.int64] | None = None,
+    person: NDArray[np.int64] | None = None,
     *,
     draws: int = 1000,
     seed: int = 0,
@@ -185,9 +185,7 @@ def resample(
     An image without one (-1) is a person of its own; with None, or -1 throughout, every image is
     drawn for itself.
     """
-    return resample_persons(
-        n, known_persons(identity), draws=draws, seed=seed, confidence=confidence
-    )
+    return resample_persons(n, known_persons(person), draws=draws, seed=seed, confidence=confidence)
 
 
 def resample_persons(

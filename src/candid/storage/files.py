@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 
 from candid.errors import CandidError, OutputError, RunError
 
-FORMAT = 1  # of the settings and records in a run's folder; files without a number have this one
+# Of every file that a run holds and that has settings, columns or fields. Format 1 had other words
+# for some of them; its files need not have a number.
+FORMAT = 2
 
 
 @contextlib.contextmanager
@@ -166,14 +168,30 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, _lines(value, "\n") + "\n")
 
 
+def written_by(folder: Path) -> str:
+    """The version of Candid that began the run in a folder; empty where unknown."""
+    try:
+        return str(json.loads(read_bytes(folder / "provenance.json"))["candid"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
 def check_format(path: Path, found: object) -> None:
-    """Raise a RunError where a run's file has another format than this version reads."""
-    if found != FORMAT:
-        raise RunError(
-            f"{path} has the format {found!r}, and this version of Candid reads format {FORMAT}.",
-            expected="a run in the format of this version",
-            todo="use the version of Candid that wrote it (see provenance.json), or a new run",
-        )
+    """Raise a RunError where a run's file has another format than this release reads.
+
+    `found` is the number in the file; None where it has none, which is format 1.
+    """
+    found = 1 if found is None else found
+    if found == FORMAT and type(found) is int:
+        return
+    version = next(filter(None, map(written_by, path.parents[:2])), "")
+    release = f"Candid {version}" if version else "another release of Candid"
+    raise RunError(
+        f"{path} has the format {found!r}, which {release} wrote, and this release reads "
+        f"format {FORMAT}.",
+        expected=f"a run in format {FORMAT}",
+        todo="train again, or use the release that wrote it",
+    )
 
 
 def _lines(value: Any, end: str) -> str:

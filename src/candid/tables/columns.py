@@ -26,7 +26,7 @@ PATH_COLUMNS = (
     *("img_name", "picture", "photo"),
 )
 SPLIT_COLUMNS = ("split", "partition", "subset", "set", "fold")
-IDENTITY_COLUMNS = (
+PERSON_COLUMNS = (
     *("identity", "identity_id", "person", "person_id", "subject", "subject_id", "celeb_id"),
     *("individual", "individual_id"),
 )
@@ -285,7 +285,7 @@ def _distinct(array: Any) -> tuple[NDArray[np.int64], list[Any]]:
         raise DataError(
             f"A column that should name or number things holds {array.type}.",
             expected="words or numbers",
-            todo="name another column (data.path_column, data.split_column, data.identity_column)",
+            todo="name another column (data.path_column, data.split_column, data.person_column)",
         )
     if isinstance(array, pa.ChunkedArray):
         array = array.unify_dictionaries().combine_chunks()

@@ -55,12 +55,12 @@ class Packed:
     rows: NDArray[np.intp]
     config: TrainConfig
     device: torch.device
-    us: Team
+    group: Team
 
     def batches(self, step: int) -> Generator[Batch]:
         """As `Feed.batches`."""
         for rows in orders(self.rows, step, self.config):
-            yield rows, self.images.batch(rows[self.us.share(len(rows))], self.device)
+            yield rows, self.images.batch(rows[self.group.share(len(rows))], self.device)
 
 
 def orders(rows: NDArray[np.intp], step: int, config: TrainConfig) -> Iterator[NDArray[np.intp]]:
@@ -104,14 +104,14 @@ class FromShards:
     rows: NDArray[np.intp]
     config: TrainConfig
     device: torch.device
-    us: Team
+    group: Team
     quiet: bool = False
     _bad: set[int] = field(default_factory=set)
 
     def batches(self, step: int) -> Generator[Batch]:
         """As `Feed.batches`."""
         size = min(self.config.batch_size, len(self.rows))
-        share = self.us.share(size)
+        share = self.group.share(size)
         own = share.stop - share.start
         encoded = self._encoded(step, size, share)
         with (
@@ -131,8 +131,8 @@ class FromShards:
                     coming = ahead.popleft().result()
                     ahead.append(reader.submit(read))
                     rows, pixels = self._whole(coming)
-                    if self.us.size > 1:  # others may have replaced pictures, too
-                        rows = self.us.gather(torch.from_numpy(rows), size).numpy()
+                    if self.group.size > 1:  # others may have replaced pictures, too
+                        rows = self.group.gather(torch.from_numpy(rows), size).numpy()
                     yield rows, self.images.normalised(torch.from_numpy(pixels).to(self.device))
             finally:
                 reader.shutdown(cancel_futures=True)
@@ -192,7 +192,7 @@ class FromShards:
         if not self.quiet and len(self._bad) <= _TOLD:
             more = " (more are not told of)" if len(self._bad) == _TOLD else ""
             say(f"{dataset.ids[row]}: {error.what}; another picture takes its place{more}")
-        if len(self._bad) > most * len(self.rows) / self.us.size:
+        if len(self._bad) > most * len(self.rows) / self.group.size:
             raise self._too_many(
                 f"{dataset.ids[row]}: {error.what}, and {len(self._bad) - 1:,} more"
             )
@@ -206,8 +206,10 @@ class FromShards:
         )
 
 
-def feed_of(task: Task, config: TrainConfig, device: torch.device, us: Team, quiet: bool) -> Feed:
+def feed_of(
+    task: Task, config: TrainConfig, device: torch.device, group: Team, quiet: bool
+) -> Feed:
     """Where a task's batches come from: the pack, or the stream where it has one."""
     if task.streamed is None:
-        return Packed(task.images, task.train, config, device, us)
-    return FromShards(task.images, task.streamed, task.train, config, device, us, quiet)
+        return Packed(task.images, task.train, config, device, group)
+    return FromShards(task.images, task.streamed, task.train, config, device, group, quiet)

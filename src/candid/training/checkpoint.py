@@ -15,7 +15,7 @@ from torch import Tensor
 
 from candid.models.weights import save_tensors
 from candid.records import HistoryRow
-from candid.storage.files import reading, regular
+from candid.storage.files import FORMAT, check_format, reading, regular
 from candid.training.state import TrainingState
 
 _PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
@@ -54,8 +54,8 @@ def save(path: Path, state: TrainingState) -> None:
     """
     optimizer = _flat(state.optimizer)
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
-    if state.averaged is not None:
-        tensors |= {f"averaged.{k}": v for k, v in state.averaged.state_dict().items()}
+    if state.ema is not None:
+        tensors |= {f"ema.{k}": v for k, v in state.ema.state_dict().items()}
     if state.dro is not None:
         tensors |= {f"dro.{k}": v for k, v in state.dro.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
@@ -63,6 +63,7 @@ def save(path: Path, state: TrainingState) -> None:
     rows = [dataclasses.astuple(row) for row in state.history]
     tensors["history"] = torch.tensor(rows, dtype=torch.float64).reshape(-1, len(_COLUMNS))
     about = {
+        "format": FORMAT,
         "step": state.step,
         "best_step": state.best_step,
         "best_f1": state.best_f1,
@@ -88,7 +89,7 @@ def restore(path: Path, state: TrainingState) -> None:
     Raises
     ------
     RunError
-        Where the file is damaged or belongs to another network.
+        Where the file is damaged, belongs to another network, or has the format of another release.
     """
     with reading(
         path,
@@ -97,6 +98,7 @@ def restore(path: Path, state: TrainingState) -> None:
     ):
         with safe_open(regular(path), "pt") as file:
             about = json.loads(file.metadata()["candid"])
+            check_format(path, about.get("format"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _restore(state, about, tensors)
 
@@ -106,8 +108,8 @@ def _restore(state: TrainingState, about: dict[str, Any], tensors: dict[str, Ten
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
     state.network.load_state_dict(below("network."))
-    if state.averaged is not None:
-        state.averaged.load_state_dict(below("averaged."))
+    if state.ema is not None:
+        state.ema.load_state_dict(below("ema."))
     if state.dro is not None:
         state.dro.load_state_dict(below("dro."))
     _restore_optimizer(state.optimizer, below("optimizer.") | about["optimizer"])

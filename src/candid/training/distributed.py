@@ -98,7 +98,7 @@ class Team:
         with WholeBatch(self.share(n), n):
             yield self.share(n)
 
-    def told(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         """What `make` returns in the process that leads, in all of them.
 
         Where it raises an error, the others end silently: one process tells of it.
@@ -134,7 +134,7 @@ class Team:
         if self.size == 1:
             yield path if path.is_file() else None
             return
-        content = self.told(lambda: path.read_bytes() if path.is_file() else None)
+        content = self.broadcast(lambda: path.read_bytes() if path.is_file() else None)
         if content is None or self.leads:
             yield None if content is None else path
             return

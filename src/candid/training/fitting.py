@@ -123,7 +123,7 @@ def fit_state(
     if not isinstance(network, Features):
         raise TypeError(f"only fixed features are fitted, not a {type(network).__name__}")
     row = fit_task(task, network, config, quiet=quiet)
-    state.averaged, state.step, state.history = None, row.step, [row]
+    state.ema, state.step, state.history = None, row.step, [row]
     state.best_f1 = -math.inf
     state.keep_best(row)
 
@@ -150,7 +150,7 @@ def fit_task(
 
     def figures(rows: NDArray[np.intp]) -> tuple[float, float, float]:
         output = logits(
-            network, task.images, rows, device=device, bfloat16=False, mirrored=config.mirrored
+            network, task.images, rows, device=device, bfloat16=False, flip_tta=config.flip_tta
         )
         return measured(output, task.label[rows], weights)
 

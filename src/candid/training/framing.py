@@ -25,7 +25,7 @@ from candid.settings import AugmentConfig, FramingConfig, TrainConfig
 from candid.stats.intervals import wilson
 from candid.training import checkpoint
 from candid.training.augment import draw_colours, recolour
-from candid.training.loop import average_weights, descend, seeded
+from candid.training.loop import descend, seeded, update_ema
 from candid.training.optimizers import learning_rate, optimizer_of
 from candid.training.state import TrainingState
 
@@ -63,7 +63,7 @@ def train_framing(
         recipe,
         steps=steps,
         learning_rate=config.learning_rate,
-        average=min(0.99, 1 - 2 / max(3, steps)),
+        ema_decay=min(0.99, 1 - 2 / max(3, steps)),
     )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
@@ -85,7 +85,7 @@ def train_framing(
             off = (found.float() - frames) / network.units
             loss = F.smooth_l1_loss(off, torch.zeros_like(off), beta=_KNOT)
             descend(state, loss, learning_rate(state.step, plan))
-            average_weights(state, plan.average)
+            update_ema(state, plan.ema_decay)
             state.step += 1
             bar.update()
             if save.wants(due=False):

@@ -50,11 +50,11 @@ def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> 
     """
     device = pick_device(config.device)
     network = placed(network, device)
-    averaged = copy.deepcopy(network).requires_grad_(False).eval() if config.average else None
+    ema = copy.deepcopy(network).requires_grad_(False).eval() if config.ema_decay else None
     dro = None
     if config.balance == "dro" and task is not None:
         dro = GroupDRO(group_cells(*task.groups)[1], device=device)
-    return TrainingState(network, optimizer_of(network, config), averaged, dro)
+    return TrainingState(network, optimizer_of(network, config), ema, dro)
 
 
 def train_in_steps(
@@ -74,24 +74,24 @@ def train_in_steps(
     together: each calls this function with the same. Raises a TrainingError when the loss is no
     longer finite, and a DataError where too many streamed images cannot be read.
     """
-    us, device = team(), state.device
+    group, device = team(), state.device
     task = replace(task, images=task.images.resident(device))
-    loss_of = BatchLoss(task, state, config, augmentation, us)
+    loss_of = BatchLoss(task, state, config, augmentation, group)
     curve, save = Curve(task, state), checkpoint.Saver(save_to, config.checkpoint_seconds)
     work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
-    batches = feed_of(task, config, device, us, quiet).batches(state.step)
+    batches = feed_of(task, config, device, group, quiet).batches(state.step)
     left = 0 if stale(state, config) else max(0, config.steps - state.step)
     with work as bar, contextlib.closing(batches):
         for rows, batch in islice(batches, left):
             rate = learning_rate(state.step, config)
             loss, output = loss_of(batch, rows)
             descend(state, loss, rate)
-            average_weights(state, config.average)
+            update_ema(state, config.ema_decay)
             state.step += 1
             curve.add(rows, rate, loss, output)
             evaluated = due(state.step, config.steps, config.evaluations)
             if evaluated:
-                row = curve.evaluate(loss_of.balance.classes, config, us)
+                row = curve.evaluate(loss_of.balance.classes, config, group)
                 bar.note(f"loss {row.train_loss:.3f}, F1 {row.validation_f1:.4f}")
             bar.update()
             if save.wants(due=due(state.step, config.steps, config.checkpoints)):
@@ -112,16 +112,16 @@ class BatchLoss:
         state: TrainingState,
         config: TrainConfig,
         augmentation: AugmentConfig,
-        us: Team,
+        group: Team,
     ) -> None:
-        us.check_enough(
+        group.check_enough(
             images_per_batch=min(config.batch_size, len(task.train)),
             validation_images=len(task.validation),
         )
         self.task, self.state, self.config, self.augmentation = task, state, config, augmentation
-        self.us, self.device = us, state.device
-        self.network = us.shared(state.network)
-        if us.size == 1:  # a process among several replaces functions while it computes
+        self.group, self.device = group, state.device
+        self.network = group.shared(state.network)
+        if group.size == 1:  # a process among several replaces functions while it computes
             self.network = captured(self.network, config.compile, self.device)
         self.bfloat16 = uses_bfloat16(config.precision, self.device)
         self.balance = Loss(task, config, state.dro, self.device)
@@ -131,19 +131,19 @@ class BatchLoss:
 
         `batch` is this process's share of its images, `rows` are those of all.
         """
-        config, us, step, n = self.config, self.us, self.state.step, len(rows)
+        config, group, step, n = self.config, self.group, self.state.step, len(rows)
         labels = torch.from_numpy(self.task.label[rows].astype(np.int64)).to(self.device)
         own = [self.device] if self.device.type == "cuda" else []
         # The caller's random numbers stay as they were: dropout draws inside the fork.
-        with torch.random.fork_rng(devices=own), us.whole(n) as mine:
+        with torch.random.fork_rng(devices=own), group.whole(n) as mine:
             generator = seeded(config.seed, step, self.device)
             side = side_at(step, config, self.task.images.side)
             batch, mixture = augment(batch, self.augmentation, generator, side), unmixed(labels)
             if config.mixup or config.cutmix:  # with images of other processes, too
-                batch, mixture = mix(us.gather(batch, n), labels, config, generator)
+                batch, mixture = mix(group.gather(batch, n), labels, config, generator)
                 batch = batch[mine]
             self.state.network.train()
-            output = us.gather(forward(self.network, batch, self.bfloat16), n)
+            output = group.gather(forward(self.network, batch, self.bfloat16), n)
         return self.balance(output, mixture, rows), output
 
 
@@ -196,19 +196,19 @@ class Curve:
             f1 = weighted_f1_of_answers(self.task.label[some], prediction)
             self.state.history.append(replace(row, train_loss=loss, train_f1=f1))
 
-    def evaluate(self, weights: Tensor, config: TrainConfig, us: Team) -> HistoryRow:
+    def evaluate(self, weights: Tensor, config: TrainConfig, group: Team) -> HistoryRow:
         """The last step's row, with what all validation images say; the best weights are kept."""
         self.read()
         state, rows = self.state, self.task.validation
         own = logits(
             state.measured,
             self.task.images,
-            rows[us.share(len(rows))],
+            rows[group.share(len(rows))],
             device=state.device,
             bfloat16=uses_bfloat16(config.precision, state.device),
-            mirrored=config.mirrored,
+            flip_tta=config.flip_tta,
         )
-        output = us.gather(torch.from_numpy(own).to(state.device), len(rows)).cpu().numpy()
+        output = group.gather(torch.from_numpy(own).to(state.device), len(rows)).cpu().numpy()
         loss, f1, accuracy = measured(output, self.task.label[rows], weights)
         row = replace(
             state.history[-1], validation_loss=loss, validation_f1=f1, validation_accuracy=accuracy
@@ -228,18 +228,18 @@ def descend(state: TrainingState, loss: Tensor, rate: float) -> None:
 
 
 @torch.no_grad()
-def average_weights(state: TrainingState, decay: float) -> None:
-    """Move the average a little towards the weights: less so the further training is.
+def update_ema(state: TrainingState, decay: float) -> None:
+    """Move the exponential average a little towards the weights: less so the further training is.
 
     At first the decay is (1 + step) / (10 + step), so that the fresh weights are soon forgotten.
     """
-    if state.averaged is None:
+    if state.ema is None:
         return
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    tensors = (state.averaged.state_dict().values(), state.network.state_dict().values())
+    tensors = (state.ema.state_dict().values(), state.network.state_dict().values())
     pairs = list(zip(*tensors, strict=True))
-    averages, now = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-    get_ema_multi_avg_fn(decay)(averages, now, None)  # type: ignore[no-untyped-call]
+    kept, now = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    get_ema_multi_avg_fn(decay)(kept, now, None)  # type: ignore[no-untyped-call]
     for count, value in pairs:
         if not count.is_floating_point():  # of batches
             count.copy_(value)
@@ -252,12 +252,12 @@ def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:
     was_training = network.training
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, config.first_side, config.first_side))
+            network.eval()(torch.zeros(1, 3, config.progressive_side, config.progressive_side))
     except RuntimeError as error:
         raise ConfigError(
-            f"This network cannot begin with images of {config.first_side} pixels per side.",
+            f"This network cannot begin with images of {config.progressive_side} pixels per side.",
             expected="a network for any size, such as deep, or images of one size",
-            todo="set train.first_side=0",
+            todo="set train.progressive_side=0",
         ) from error
     finally:
         network.train(was_training)
@@ -271,10 +271,10 @@ def stale(state: TrainingState, config: TrainConfig) -> bool:
 
 def side_at(step: int, config: TrainConfig, full: int) -> int:
     """Pixels per side of the training images at a step: grows in steps of 8 to the full size."""
-    grown = config.grown * config.steps
-    if not config.first_side or config.first_side >= full or step >= grown:
+    first, grown = config.progressive_side, config.progressive_share * config.steps
+    if not first or first >= full or step >= grown:
         return full
-    return min(full, config.first_side + int((full - config.first_side) * step / grown) // 8 * 8)
+    return min(full, first + int((full - first) * step / grown) // 8 * 8)
 
 
 def due(step: int, steps: int, times: int) -> bool:

@@ -64,11 +64,11 @@ class Loss:
 
 def class_weights(task: Task, config: TrainConfig) -> Tensor:
     """(classes,) weights of the loss: n / (classes · count), so that they average 1 over images."""
-    counts = np.bincount(task.label[task.train], minlength=task.classes)
+    counts = np.bincount(task.label[task.train], minlength=task.n_classes)
     if config.class_weights == "none" or config.balance != "none":
-        return torch.ones(task.classes)
+        return torch.ones(task.n_classes)
     present = np.maximum(counts, 1)  # a class without images is never weighted
-    return torch.from_numpy(counts.sum() / (task.classes * present)).float()
+    return torch.from_numpy(counts.sum() / (task.n_classes * present)).float()
 
 
 def measured(

@@ -19,7 +19,7 @@ _COPIES = 4  # of the weights: themselves, gradients, a moment of the optimiser,
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def check_fits(config: Config, classes: int) -> None:
+def check_fits(config: Config, n_classes: int) -> None:
     """Raise a ConfigError where network and batch surely need more memory than there is.
 
     Counted is the least: weights with what training keeps beside them in float32, and what each
@@ -28,10 +28,10 @@ def check_fits(config: Config, classes: int) -> None:
     name, side, images = config.network.name, config.data.side, config.train.batch_size
     if name not in _BUILT:
         return
-    one = {k: v for k, v in options(config.network).items() if k != "members"}
+    one = {k: v for k, v in options(config.network).items() if k != "ensemble_size"}
     there = _memory(pick_device(config.train.device))
     with torch.random.fork_rng(), torch.device("meta"):
-        network = build(name, side=side, classes=classes, **one)
+        network = build(name, side=side, n_classes=n_classes, **one)
         weights = ensemble_size(config.network) * sum(p.numel() for p in network.parameters())
         needed = 4 * _COPIES * weights
         if needed <= there:
@@ -42,7 +42,7 @@ def check_fits(config: Config, classes: int) -> None:
             f"This network ({weights:,} weights) and batches of {images:,} images of {side} pixels "
             f"per side need more than {needed / 1e9:.1f} GB.",
             expected=f"what fits into the {there / 1e9:.1f} GB of memory here",
-            todo="lower train.batch_size, data.side, or network.width, depth or members",
+            todo="lower train.batch_size, data.side, or network.width, depth or ensemble_size",
         )
 
 

@@ -28,7 +28,7 @@ class Task:
 
     images: Images
     label: NDArray[np.int16]
-    classes: int
+    n_classes: int
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
     codes: tuple[NDArray[np.int16], ...] = ()
@@ -52,7 +52,7 @@ class TrainingState:
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    averaged: nn.Module | None = None
+    ema: nn.Module | None = None
     dro: GroupDRO | None = None
     step: int = 0
     history: list[HistoryRow] = field(default_factory=list)
@@ -63,7 +63,7 @@ class TrainingState:
     @property
     def measured(self) -> nn.Module:
         """The network that is measured and kept: the averaged one where there is one."""
-        return self.network if self.averaged is None else self.averaged
+        return self.network if self.ema is None else self.ema
 
     @property
     def device(self) -> torch.device:

@@ -22,7 +22,7 @@ from candid.table import PerImage
 from candid.tables.attributes import Attribute
 
 _EXAMPLES = 5
-_RESERVED = ("id", "split", "label", "identity")  # columns of every predictions file
+_RESERVED = ("id", "split", "label", "person")  # columns of every predictions file
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def assemble(
         label=rows.label,
         split=split,
         source=source(place),
-        identity=None if rows.person is None else columns.people(rows.person),
+        person=None if rows.person is None else columns.people(rows.person),
         attributes={a.name: a for a in attributes},
         findings=(*findings, *excluded, *repeated, *left_out, *told),
         split_hash=split_hash,

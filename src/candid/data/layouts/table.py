@@ -84,14 +84,14 @@ def from_columns(
     usual: Iterable[str] = LABELS,
     findings: Iterable[Finding] = (),
 ) -> Dataset:
-    """A Dataset from annotation columns: find split, identity and target; the rest are attributes.
+    """A Dataset from annotation columns: find split, person and target; the rest are attributes.
 
     `table` has n rows without the column of the pictures, which `ids` names and `source` makes the
     source of; `rows` are their places in the file, which is called `where` in an error;
     `class_names` say what numbers stand for, `usual` which column is the label where none is named.
     """
     split = _split_column(table, config, target, where)
-    person = _special(table, config, "identity_column", columns.IDENTITY_COLUMNS, target, where)
+    person = _special(table, config, "person_column", columns.PERSON_COLUMNS, target, where)
     rest = [name for name in table.column_names if name not in (split, person)]
     target = columns.choose_target(target, rest, tuple(usual))
     table, spoilt = repair(table, rest, config.missing)

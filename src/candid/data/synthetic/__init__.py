@@ -68,7 +68,7 @@ class SyntheticFaces:
     regions
         (n, side, side) uint8 index into `REGIONS`.
     truth
-        Label, split, identity, attributes and everything else that is known.
+        Label, split, person, attributes and everything else that is known.
     """
 
     world: FaceWorld
@@ -97,7 +97,7 @@ def draw_faces(world: FaceWorld, *, workers: int = 1, quiet: bool = True) -> Syn
 def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool = False) -> Path:
     """Write the faces of a world as a folder that Candid reads like any other data.
 
-    The folder holds `images/`, `labels.csv` (path, Face, split, identity and every attribute),
+    The folder holds `images/`, `labels.csv` (path, Face, split, person and every attribute),
     `regions.npz` (regions: (n, side, side) uint8; names), `truth.npz` (clean_label, cue,
     cue_agrees: what no annotator knows) and `world.json` (the settings). It appears whole or not
     at all. Where it already holds this very world, nothing is drawn.
@@ -216,7 +216,7 @@ def _table(world: FaceWorld, truth: FacePlan) -> str:
         "path": [_name(i, world.jpeg_quality) for i in range(world.n)],
         TARGET: [world.classes[code] for code in truth.label],
         "split": truth.split.tolist(),
-        "identity": truth.identity.tolist(),
+        "person": truth.person.tolist(),
     }
     columns |= {name: attribute.words() for name, attribute in truth.attributes.items()}
     text = io.StringIO()

@@ -305,7 +305,7 @@ def attribute_word(face: Face, attribute: str) -> str:
 
 
 def face_attributes(faces: Sequence[Face]) -> dict[str, Attribute]:
-    """Everything that is known of n faces, label, split and identity aside."""
+    """Everything that is known of n faces, label, split and person aside."""
     found: dict[str, Attribute] = {}
     for name in BINARY:
         yes = np.array([attribute_word(face, name) == "yes" for face in faces], np.int16)

@@ -173,7 +173,7 @@ class FacePlan:
         (n,) float64 in [-1, 1]: what is drawn of the class; above 0 it speaks for the second.
     cue_agrees
         (n,) bool: the cue speaks for the clean label. Always, but for a planted weak cue.
-    split, identity
+    split, person
         (n,) str and int64.
     attributes
         Everything else that is known of a picture, by name.
@@ -185,18 +185,17 @@ class FacePlan:
     cue: NDArray[np.float64]
     cue_agrees: NDArray[np.bool_]
     split: NDArray[np.str_]
-    identity: NDArray[np.int64]
+    person: NDArray[np.int64]
     attributes: Mapping[str, Attribute]
 
 
 def plan(world: FaceWorld) -> FacePlan:
     """Decide everything about every picture of a world, pixels aside."""
     people = [draw_person(_stream(world, 0, p), world) for p in range(world.head_count)]
-    kind, size, identity, split = _people_and_splits(world)
-    clean = kind[identity]
+    kind, size, person, split = _people_and_splits(world)
+    clean = kind[person]
     faces = [
-        Face(**people[p], **draw_picture(_stream(world, 1, i), world))
-        for i, p in enumerate(identity)
+        Face(**people[p], **draw_picture(_stream(world, 1, i), world)) for i, p in enumerate(person)
     ]
     luck = np.array([_stream(world, 2, i).random(3) for i in range(world.n)])
 
@@ -211,7 +210,7 @@ def plan(world: FaceWorld) -> FacePlan:
                 if _stream(world, 3, k, i).random() < plant.strength:
                     value: Any = bool(label[i]) == (plant.value == "yes")
                     faces[i] = replace(faces[i], **{BINARY[plant.attribute]: value})
-    cue = np.where(clean, 1, -1) * size[identity]
+    cue = np.where(clean, 1, -1) * size[person]
     for k, plant in enumerate(world.planted):
         if plant.effect == "weak cue":
             for i in np.flatnonzero(_group(plant, faces, split)).tolist():
@@ -226,7 +225,7 @@ def plan(world: FaceWorld) -> FacePlan:
         cue=cue,
         cue_agrees=(cue > 0) == clean,
         split=split,
-        identity=identity,
+        person=person,
         attributes=face_attributes(faces),
     )
 
@@ -243,15 +242,15 @@ def _people_and_splits(
     rng, heads = _stream(world, 4), world.head_count
     kind = rng.permutation(heads) < round(world.positive_share * heads)
     size = world.cue_strength * rng.uniform(0.4, 1, heads)
-    identity = np.concatenate([np.arange(heads), rng.integers(heads, size=world.n - heads)])
-    rng.shuffle(identity)
+    person = np.concatenate([np.arange(heads), rng.integers(heads, size=world.n - heads)])
+    rng.shuffle(person)
     # Whole people, so that nobody stands in two splits.
     validation = max(1, round(world.validation_share * heads))
     test = max(1, round(world.test_share * heads))
     words = np.full(heads, SPLITS[0], dtype="<U10")
     words[:validation], words[validation : validation + test] = SPLITS[1], SPLITS[2]
-    split = rng.permutation(words)[identity]
-    return kind, size, identity.astype(np.int64), split
+    split = rng.permutation(words)[person]
+    return kind, size, person.astype(np.int64), split
 
 
 def _with_cue(world: FaceWorld, face: Face, cue: float) -> Face:

@@ -99,7 +99,7 @@ _CHECKS = {
 _NEAR_SPLITS = ("NEAR-DUPLICATES-WITHIN-SPLITS", "NEAR-DUPLICATES-ACROSS-SPLITS")
 
 
-def repeat_checks(dataset: Dataset, store: Store, copies: Copies) -> tuple[Finding, ...]:
+def duplicate_checks(dataset: Dataset, store: Store, copies: Copies) -> tuple[Finding, ...]:
     """A finding about each thing that may stand in the data more than once."""
     person = _people(dataset)
     everyone = len(np.unique(person[person >= 0]))
@@ -231,7 +231,7 @@ def _linked(key: NDArray[Any], over: NDArray[Any]) -> Links:
 
 def _people(dataset: Dataset) -> NDArray[Any]:
     """(n,) a number per person; -1 where nobody says who it is."""
-    return np.full(len(dataset), -1) if dataset.identity is None else dataset.identity
+    return np.full(len(dataset), -1) if dataset.person is None else dataset.person
 
 
 def _labelled_copies(dataset: Dataset, groups: NDArray[np.intp]) -> int:
