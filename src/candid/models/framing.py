@@ -107,18 +107,22 @@ class Framing(nn.Module):
         times = planes.shape[2] // self.side
         home = F.avg_pool2d(planes, times) if times > 1 else planes
         same = torch.eye(3, device=planes.device).expand(len(planes), 3, 3)
+        # A look that finds no more than it finds in validation pictures as they are has nothing to
+        # undo: what it says is its own noise, and the picture stays as it is.
         found = self.estimate(self.see(planes, same))
         rest = self.distance(found)
-        settled = rest <= self.limit
+        settled = left = rest <= self.limit
         frames = frame_matrices(found - self.centre)
         for _ in range(self.looks - 1):
             found = self.estimate(self.see(planes, frames))
             rest = self.distance(found)
-            frames = frames @ frame_matrices(found - self.centre)
-        left = settled[:, None, None]
+            settled = settled | (rest <= self.limit)
+            more = frames @ frame_matrices(found - self.centre)
+            frames = torch.where(settled[:, None, None], frames, more)
         moved = shrunk_warp(planes, frames, self.side, "reflection")
-        framed = torch.where(left[..., None], home, moved)
-        return framed, torch.where(left, same, frames), torch.where(settled, 0.0, rest)
+        framed = torch.where(left[:, None, None, None], home, moved)
+        frames = torch.where(left[:, None, None], same, frames)
+        return framed, frames, torch.where(left, 0.0, rest)
 
 
 class TorchFramer:

@@ -160,9 +160,9 @@ class FramingConfig:
     rotation_degrees: float = setting(20.0, "largest rotation that it learns to undo", 0, 180)
     looks: int = setting(2, "how often it looks: each look undoes what the last one left", 1, 5)
     untouched: float = setting(
-        0.99,
-        "share of the validation pictures whose frame counts as the training pictures' own: such "
-        "a picture is left as it is",
+        0.9,
+        "share of the validation pictures that are left as they are, since no more is found in "
+        "them than noise",
         0.5,
         0.9999,
     )

@@ -36,6 +36,7 @@ _COLOURS = AugmentConfig(brightness=0.5, contrast=0.35, saturation=0.5)
 _BLURRED = 0.2  # share of the images that have half the detail
 _KNOT = 0.1  # where the loss turns from square to absolute, in units of the outputs
 _BLOCK = 250  # pictures at a time
+_TRIMMED, _USUAL = 3, 0.95  # how often the pictures that lie farthest are set aside, and which
 _MEASURED = 2000  # validation pictures that limits are set on, at most
 # Pictures must lie this much nearer to their frame than they came, or nothing is learned.
 _MUST_UNDO = 0.5
@@ -218,10 +219,14 @@ def _measured(
 
 def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:
     """From the frames (n, 5) that are found in validation pictures as they are."""
-    framing.centre.copy_(own.mean(0))
-    spread = torch.cov((own - framing.centre).T.double()) + 1e-6 * torch.eye(len(PARAMETERS))
-    framing.precision.copy_(torch.linalg.inv(spread))
-    framing.limit.copy_(framing.distance(own).quantile(config.untouched))
+    kept = own
+    for _ in range(_TRIMMED):  # pictures that lie otherwise than the rest do not say what is usual
+        framing.centre.copy_(kept.mean(0))
+        spread = torch.cov((kept - framing.centre).T.double()) + 1e-6 * torch.eye(len(PARAMETERS))
+        framing.precision.copy_(torch.linalg.inv(spread))
+        far = framing.distance(own)
+        kept = own[far <= far.quantile(_USUAL)]
+    framing.limit.copy_(far.quantile(config.untouched))
 
 
 def _shown(

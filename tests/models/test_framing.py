@@ -1,0 +1,132 @@
+"""The network that frames: its geometry, its limits, its files, its ONNX twin."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from candid.errors import RunError
+from candid.models.framing import Framing, TorchFramer, load_framing, save_framing
+from candid.models.warping import frame_matrices, reached, shrunk_warp, warp
+
+SIDE = 16
+
+
+@pytest.fixture
+def framing():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Framing(SIDE, width=2).eval().requires_grad_(False)
+
+
+def pictures(n=4, side=SIDE, seed=0):
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8))
+
+
+def test_a_frame_is_scale_aspect_place_and_angle():
+    frame = torch.tensor([[math.log(2), 0.1, 0.3, -0.2, math.pi / 2]])
+    (matrix,) = frame_matrices(frame)
+    wide, high = 2 * math.exp(0.1), 2 * math.exp(-0.1)
+    # The right edge's middle goes straight down by the width, the lower edge's to the left.
+    for corner, found in (((1, 0), (0.3, -0.2 + wide)), ((0, 1), (0.3 - high, -0.2))):
+        got = matrix @ torch.tensor([*map(float, corner), 1.0])
+        np.testing.assert_allclose(got[:2], found, atol=1e-5)
+        assert got[2] == 1
+
+
+def test_reached_is_where_the_input_is():
+    half = torch.diag(torch.tensor([2.0, 2.0, 1.0]))[None]
+    inside = reached(half, 8)
+    assert inside[0, 0, 2:6, 2:6].all() and inside.sum() == 16
+    ones = warp(torch.ones(1, 1, 8, 8), half, 8)
+    assert (ones == 1).all(), "outside, the edge is repeated"
+
+
+def test_shrunk_warp_averages_what_it_reads():
+    image = torch.arange(64.0).reshape(1, 1, 8, 8)
+    small = shrunk_warp(image, torch.eye(3)[None], 4, "border")
+    np.testing.assert_allclose(small, torch.nn.functional.avg_pool2d(image, 2), atol=1e-4)
+
+
+def test_what_needs_nothing_undone_comes_through_bit_for_bit(framing):
+    framing.limit.fill_(1e9)
+    x = pictures()
+    for pixels in (x, x.repeat_interleave(2, 1).repeat_interleave(2, 2)):
+        framed, frames, rest = framing(pixels)
+        assert torch.equal(framed, x)
+        assert torch.equal(frames, torch.eye(3).expand(4, 3, 3)) and not rest.any()
+
+
+def test_a_frame_that_is_found_is_undone(framing):
+    """A network that always says the same frame reads each picture in it, once per look."""
+    frame = torch.tensor([-0.5, 0.1, 0.2, -0.1, 0.1])
+    with torch.no_grad():
+        framing.head.weight.zero_()
+        framing.head.bias.copy_(frame / framing.units)
+    framing.limit.fill_(0.01)
+    x = pictures(side=2 * SIDE)
+    framed, frames, rest = framing(x)
+    twice = frame_matrices(frame[None])[0] @ frame_matrices(frame[None])[0]
+    np.testing.assert_allclose(frames, twice.expand(4, 3, 3), atol=1e-5)
+    np.testing.assert_allclose(rest, frame.norm().expand(4), rtol=1e-5)
+    planes = x.permute(0, 3, 1, 2).float()
+    read = shrunk_warp(planes, frames, SIDE, "reflection").permute(0, 2, 3, 1)
+    assert (framed.float() - read).abs().max() <= 0.5001
+    # Where the second look finds only what is noise, the first look's frame stands.
+    framing.centre.copy_(frame)
+    framing.limit.fill_(1e-3)
+    assert torch.equal(framing(x)[1], torch.eye(3).expand(4, 3, 3))
+
+
+def test_a_file_gives_the_same_back(framing, tmp_path):
+    framing.limit.fill_(1.5)
+    path = tmp_path / "framing.safetensors"
+    save_framing(path, framing)
+    found = load_framing(path)
+    x = pictures(side=2 * SIDE)
+    for a, b in zip(framing(x), found(x), strict=True):
+        assert torch.equal(a, b)
+    assert float(found.limit) == 1.5
+
+
+def test_damage_is_named(framing, tmp_path):
+    path = tmp_path / "framing.safetensors"
+    with pytest.raises(RunError, match="framing"):
+        load_framing(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(RunError, match="framing"):
+        load_framing(path)
+    with torch.no_grad():
+        framing.head.bias.fill_(torch.nan)
+    save_framing(path, framing)
+    with pytest.raises(RunError, match="framing"):
+        load_framing(path)
+
+
+def test_onnx_gives_what_torch_gives(framing, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from candid.models.onnx_framing import framing_path, open_onnx_framer
+    from candid.runs import Run
+
+    run = Run(tmp_path)
+    framing.limit.fill_(0.2)
+    framing.rest_limit.fill_(7.0)
+    with torch.no_grad():
+        framing.head.bias.uniform_(-0.3, 0.3)
+    save_framing(run.framing_weights, framing)
+    engine = open_onnx_framer(run, threads=1)
+    x = pictures(5, 2 * SIDE).numpy()
+    mine, theirs = TorchFramer(framing)(x), engine(x)
+    assert np.abs(mine[0].astype(int) - theirs[0]).max() <= 1
+    np.testing.assert_allclose(mine[1], theirs[1], atol=1e-4)
+    np.testing.assert_allclose(mine[2], theirs[2], rtol=1e-3)
+    assert engine.rest_limit == 7.0
+    # Other weights: the file that is there is not theirs.
+    before = framing_path(run).read_bytes()
+    framing.rest_limit.fill_(8.0)
+    save_framing(run.framing_weights, framing)
+    assert open_onnx_framer(run, threads=1).rest_limit == 8.0
+    assert framing_path(run).read_bytes() != before
