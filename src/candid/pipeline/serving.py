@@ -18,9 +18,9 @@ from candid.runs import Run, open_run
 from candid.settings import ServeConfig
 
 if TYPE_CHECKING:
-    from candid.reporting.inputs import ReportInput
     from candid.serving.schema import About, Measure, Weakness
     from candid.serving.served import Served
+    from candid.text.inputs import ReportInput
 
 _MOST_WEAKNESSES = 8
 
@@ -59,9 +59,9 @@ def load_served(
 
 def _about(run: Run, card: ModelCard) -> About:
     """What a run's records say about its model, in the words of its report."""
-    from candid.reporting import prose
-    from candid.reporting.inputs import ReportInput
     from candid.serving.schema import About
+    from candid.text import model as prose
+    from candid.text.inputs import ReportInput
 
     exploration = read_record(run.data, Exploration) if run.data.is_file() else None
     if not (run.evaluation.is_file() and run.provenance.is_file()):
@@ -80,11 +80,11 @@ def _about(run: Run, card: ModelCard) -> About:
     audited, weaknesses, note = _weaknesses(run)
     split = inputs.headline
     return About(
-        summary=prose.summary(inputs)[:2],
+        summary=prose.model_summary(inputs)[:2],
         uses=prose.uses(inputs),
         not_for=prose.not_for(inputs),
-        # That nobody audited is said beside the weaknesses; here it would contradict an audit.
-        limits=[t for t in prose.limits(inputs) if "audit" not in t],
+        # That nobody audited is said beside the weaknesses.
+        limits=prose.data_limits(inputs),
         data_name=inputs.data_name,
         trained_on=_trained_on(exploration),
         picture_size=_picture_size(exploration),

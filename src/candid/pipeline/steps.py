@@ -217,8 +217,8 @@ def fit_unfamiliar(run: Run, data: Data) -> Typical:
 def write_report(run: Run) -> None:
     """Write report.html and the model card from the files of the run."""
     from candid.reporting.card import card
-    from candid.reporting.inputs import ReportInput
     from candid.reporting.page import render
+    from candid.text.inputs import ReportInput
 
     pictures = runs.read_pictures(run)
     exploration = _read(run.data, Exploration)

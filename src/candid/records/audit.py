@@ -344,6 +344,10 @@ class SplitAudit:
     notes: tuple[str, ...] = ()
     grid: Grid | None = None
 
+    def singles(self) -> list[Group]:
+        """The groups of one value, among all images."""
+        return [g for g in self.groups if len(g.conditions) == 1 and g.label is None]
+
     def gaps(self) -> Iterator[tuple[Kind, Group | Slice, str | None, Gap]]:
         """Every gap to the rest: how it came up, of whom, within which label."""
         for kind, groups in (("group", self.groups), ("intersection", self.intersections)):

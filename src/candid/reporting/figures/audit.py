@@ -9,8 +9,7 @@ import altair as alt
 
 from candid.records.abstention import Abstention, RiskCoverage
 from candid.records.audit import SplitAudit
-from candid.reporting import words
-from candid.reporting.audit import named, rows, worse_sides
+from candid.reporting.audit_tables import rows, worse_sides
 from candid.reporting.figures.chart import (
     Figure,
     Key,
@@ -23,6 +22,8 @@ from candid.reporting.figures.chart import (
     percent_axis,
     zero_line,
 )
+from candid.text import words
+from candid.text.findings import group_name
 
 _LONGEST = 34  # letters of a group's name: a range of a measure needs them
 MOST_GAPS = 40  # more lines nobody reads in a chart; the table has them all
@@ -114,7 +115,7 @@ def pairs(split: SplitAudit) -> Figure | None:
         range(len(grid.conditions)),
         key=lambda i: min((g for g in grid.gap[i] if math.isfinite(g)), default=0.0),
     )[:_MOST_PAIRS]
-    names = distinct([named([grid.conditions[i]]) for i in order])
+    names = distinct([group_name([grid.conditions[i]]) for i in order])
     data: list[dict[str, Any]] = [
         {
             "a": names[i],

@@ -8,8 +8,6 @@ from typing import Any
 import altair as alt
 
 from candid.records.compare import Comparison, GroupChange
-from candid.reporting import words
-from candid.reporting.comparison import difference, every, name
 from candid.reporting.figures.chart import (
     Figure,
     Key,
@@ -19,6 +17,8 @@ from candid.reporting.figures.chart import (
     figure,
     zero_line,
 )
+from candid.text import words
+from candid.text.comparison import change_name
 
 _MOST_CHANGES = 30
 _MOST_GAPS = 20
@@ -39,18 +39,18 @@ def charts(comparison: Comparison) -> dict[str, Figure]:
 
 def changes(comparison: Comparison) -> Figure | None:
     """A forest plot: B's accuracy less A's for all images, each class, and the groups in order."""
-    known = [g for g in every(comparison) if math.isfinite(difference(g).value)]
+    known = [g for g in comparison.every() if math.isfinite(g.accuracy_change.value)]
     if not known:
         return None
     shown = [g for g in known if g.state != "too few to say"] or known
     shown = shown[:_MOST_CHANGES]
-    names = distinct([name(g) for g in shown], _LONGEST)
+    names = distinct([change_name(g) for g in shown], _LONGEST)
     data: list[dict[str, Any]] = [
         {
             "group": label,
-            "change": 100 * difference(g).value,
-            "low": 100 * difference(g).low,
-            "high": 100 * difference(g).high,
+            "change": 100 * g.accuracy_change.value,
+            "low": 100 * g.accuracy_change.low,
+            "high": 100 * g.accuracy_change.high,
             "n": g.n,
             "people": g.people,
             "lost": g.lost,
@@ -102,7 +102,7 @@ def changes(comparison: Comparison) -> Figure | None:
 def _word(change: GroupChange) -> str:
     if change.state != "found":
         return change.state
-    return "better" if difference(change).value > 0 else "worse"
+    return "better" if change.accuracy_change.value > 0 else "worse"
 
 
 def gaps(comparison: Comparison) -> Figure | None:
@@ -119,7 +119,7 @@ def gaps(comparison: Comparison) -> Figure | None:
     known = sorted(known, key=lambda pair: pair[1].a)[:_MOST_GAPS]
     if not known:
         return None
-    names = distinct([name(g) for g, _ in known], _LONGEST)
+    names = distinct([change_name(g) for g, _ in known], _LONGEST)
     data: list[dict[str, Any]] = [
         {
             "group": label,

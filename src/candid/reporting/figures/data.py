@@ -9,7 +9,6 @@ from typing import Any
 import altair as alt
 
 from candid.records import AttributeSummary, Exploration, Histogram
-from candid.reporting import words
 from candid.reporting.figures.chart import (
     MOST_CLASSES,
     Figure,
@@ -23,7 +22,8 @@ from candid.reporting.figures.chart import (
     percent_axis,
     share_axis,
 )
-from candid.reporting.inputs import attributes_of
+from candid.text import words
+from candid.text.inputs import attributes_of
 
 
 def balance(exploration: Exploration) -> Figure | None:

@@ -12,8 +12,6 @@ from typing import Any
 import altair as alt
 
 from candid.records.explanation import Explanation, Masking, Method, RegionShare
-from candid.reporting import words
-from candid.reporting.explanation import FILLS, by_cost, points_lost, subset_support
 from candid.reporting.figures.chart import (
     COLOURS,
     Figure,
@@ -25,6 +23,8 @@ from candid.reporting.figures.chart import (
     figure,
     percent_axis,
 )
+from candid.text import words
+from candid.text.explanation import FILLS
 
 _STEP = 9  # pixels between the lines of one region
 _LEAST = 4  # lines per region, at least
@@ -46,9 +46,10 @@ def region_shares(e: Explanation) -> Figure | None:
     return figure(
         "region-shares",
         "Where the maps lie",
-        f"The share of each map’s strength in each region, over {subset_support(subset)}, with "
-        f"intervals ({words.method(found[0].share)}); the grey bar is the region’s share of the "
-        "area. A dot right of the bar: more than its area would get by chance. Hollow: the method "
+        "The share of each map’s strength in each region, over "
+        f"{words.images(subset.n, subset.people)}, with intervals "
+        f"({words.method(found[0].share)}); the grey bar is the region’s share of the area. A dot "
+        "right of the bar: more than its area would get by chance. Hollow: the method "
         "bears no passing badge.",
         f"Shares of the maps by region. {_shares_told(e, methods, found, shown)}.",
         chart.properties(height=_height(e, len(methods))),
@@ -147,9 +148,9 @@ def region_masking(e: Explanation) -> Figure | None:
         return None
     fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in found))
     told = "; ".join(
-        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {points_lost(m.f1_loss)} points lost, "
+        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {words.hundredths(m.f1_loss)} points lost, "
         f"{words.percent(m.flips.value)} of the answers change, elsewhere "
-        f"{points_lost(m.control_f1_loss)}"
+        f"{words.hundredths(m.control_f1_loss)}"
         for name in shown
         for m in found
         if m.region == name
@@ -221,7 +222,7 @@ def _loss_marks(
 
 def _shown(e: Explanation) -> dict[str, str]:
     """The regions, the costliest first, each as it stands on the axis."""
-    order = by_cost(e, [r.name for r in e.regions])
+    order = e.by_cost([r.name for r in e.regions])
     return dict(zip(order, distinct(order), strict=True))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import altair as alt
 
 from candid.records import Curve, Estimate, ReliabilityBin, SplitEvaluation
-from candid.reporting import words
 from candid.reporting.figures.chart import (
     COLOURS,
     MOST_CLASSES,
@@ -25,20 +24,22 @@ from candid.reporting.figures.chart import (
     figure,
     key_to,
 )
+from candid.text import words
+from candid.text.metrics import metric_text
 
 
 def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
     """The scores of which 1 is the best, with intervals, split by split."""
     keys = ["weighted_f1", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"]
     rows: list[dict[str, Any]] = [
-        {"metric": words.metric(key).name, "split": s.split, "n": e.n, **ends(e)}
+        {"metric": metric_text(key).name, "split": s.split, "n": e.n, **ends(e)}
         for s in splits
         for key in keys
         if (e := s.metrics.get(key)) is not None and math.isfinite(e.value)
     ]
     if not rows:
         return None
-    names = [words.metric(key).name for key in keys]
+    names = [metric_text(key).name for key in keys]
     lowest = min([row["low"] if math.isfinite(row["low"]) else row["value"] for row in rows])
     floor = max(0.0, math.floor((lowest - 0.005) * 50) / 50)
     order = [s.split for s in splits]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records import HistoryRow
-from candid.reporting import words
 from candid.reporting.figures.chart import COLOURS, Figure, Key, data_of, figure, plain_axis
+from candid.text import words
 
 _MOST_POINTS = 600
 

@@ -8,7 +8,6 @@ from typing import Any
 import altair as alt
 
 from candid.records.tuning import Tuning
-from candid.reporting import words
 from candid.reporting.figures.chart import (
     COLOURS,
     Figure,
@@ -21,6 +20,8 @@ from candid.reporting.figures.chart import (
     plain_axis,
     share_axis,
 )
+from candid.text import words
+from candid.text.tuning import finalist_name
 
 _STATES = ("finished", "stopped", "where it began")
 _COLOURS = (COLOURS[0], "var(--faint)", COLOURS[1])
@@ -28,6 +29,12 @@ _KEY = (Key("finished", 1), Key("stopped early", 0), Key("the settings it began 
 _STATE_COLOUR = alt.Color(
     "state:N", scale=alt.Scale(domain=list(_STATES), range=list(_COLOURS)), legend=None
 )
+
+
+def charts(tuning: Tuning) -> dict[str, Figure]:
+    """The charts that there is something to draw for, by name."""
+    drawn = (history(tuning), curves(tuning), importance(tuning), finalists(tuning))
+    return {chart.name: chart for chart in drawn if chart is not None}
 
 
 def history(tuning: Tuning) -> Figure | None:
@@ -171,7 +178,7 @@ def finalists(tuning: Tuning) -> Figure | None:
     repeated = [f for f in tuning.finalists if f.f1]
     if not repeated:
         return None
-    names = {f.number: name_of(f.number, f.is_start) for f in repeated}
+    names = {f.number: finalist_name(f.number, f.is_start) for f in repeated}
     order = list(names.values())
     seeds = sorted({seed for f in repeated for seed in f.seeds})
     dots = [
@@ -215,11 +222,6 @@ def finalists(tuning: Tuning) -> Figure | None:
         (ticks + circles).properties(height=40 * len(order) + 10),
         key=tuple(Key(name, i % len(COLOURS) + 1) for i, name in enumerate(seed_names)),
     )
-
-
-def name_of(number: int, is_start: bool) -> str:
-    """What to call a finalist."""
-    return "where it began" if is_start else f"trial {number}"
 
 
 def _range(values: list[float]) -> tuple[float, float]:
