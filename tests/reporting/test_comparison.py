@@ -98,7 +98,7 @@ def test_the_page_has_every_group_with_its_figures(compared: Comparison) -> None
 
 
 def test_the_charts_show_what_the_record_holds(compared: Comparison) -> None:
-    changes, gaps = figures.changes(compared), figures.gaps(compared)
+    changes, gaps = figures.changes(compared), figures.gap_changes(compared)
     assert changes is not None and gaps is not None
     shown: dict[str, Any] = {d["group"]: d for d in data_of(changes) if "low" in d}
     hat = next(
@@ -123,7 +123,7 @@ def test_undefined_changes_are_not_drawn(compared: Comparison) -> None:
     )
     gone = dataclasses.replace(compared.overall, metrics=metrics | {"accuracy": accuracy})
     empty = dataclasses.replace(compared, overall=gone, classes_changed=(), groups=())
-    assert figures.changes(empty) is None and figures.gaps(empty) is None
+    assert figures.changes(empty) is None and figures.gap_changes(empty) is None
     assert "undefined points" in words_of.overall(empty)
 
 

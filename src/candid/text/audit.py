@@ -178,3 +178,17 @@ def balance_said(balance: str, attributes: Sequence[str]) -> list[str]:
             "(train.balance = dro)."
         ]
     return ["Training gave groups no weights of their own (train.balance = none)."]
+
+
+# --- conditions that a user sets -----------------------------------------------------------------
+
+
+def condition_unchecked(condition: str, split: str, figure: str) -> str:
+    """A condition on a figure that is undefined."""
+    return f"{condition} cannot be checked on {split}: {figure} is undefined."
+
+
+def condition_holds(condition: str, split: str, figure: str, value: float, about: str) -> str:
+    """A condition that holds, and the group that it is about, "" where there is none."""
+    whom = f" ({about})" if about else ""
+    return f"{condition} holds on {split}: {figure} is {value:.4g}{whom}."

@@ -75,6 +75,11 @@ def hundredths(estimate: Estimate) -> str:
     return f"{number(100 * estimate.value, 1)} ({hundredths_interval(estimate)})"
 
 
+def percent_interval(estimate: Estimate) -> str:
+    """A share as a percentage with its interval: "4.0% (3.1 to 4.9)"."""
+    return f"{percent(estimate.value)} ({hundredths_interval(estimate)})"
+
+
 def hundredths_interval(estimate: Estimate) -> str:
     """The ends of the interval in hundredths, "3.1 to 4.9"; "undefined" where either is."""
     ends = (estimate.low, estimate.high)
