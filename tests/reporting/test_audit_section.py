@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from auditing.audited import undefined
-from candid.auditing.audit import audit as judge
+from candid.auditing.audit import audit_groups as judge
 from candid.config import with_values
 from candid.predictions import Attribute, Predictions
 from candid.records.audit import Audit, Condition

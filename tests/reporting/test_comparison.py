@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_audit_section import data_of, predictions
 
-from candid.auditing.audit import audit as judge
+from candid.auditing.audit import audit_groups as judge
 from candid.evaluation.comparison import compare_predictions
 from candid.predictions import Predictions
 from candid.records.compare import Comparison, GroupChange

@@ -36,7 +36,9 @@ from candid.text import notes as text
 _DEFAULTS = AuditConfig()
 
 
-def audit(predictions: Predictions, config: AuditConfig = _DEFAULTS, *, source: str = "") -> Audit:
+def audit_groups(
+    predictions: Predictions, config: AuditConfig = _DEFAULTS, *, source: str = ""
+) -> Audit:
     """Every group of every split that was asked for, and what follows from the file as a whole.
 
     Parameters

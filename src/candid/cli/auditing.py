@@ -116,7 +116,7 @@ def audit_command(
     """
     from candid.auditing.conditions import parse
     from candid.pipeline.auditing import write_comparison
-    from candid.records.audit import plain, write_audit
+    from candid.records.audit_file import plain_audit, write_audit
 
     wanted = parse(conditions)
     if page is not None and other is None:
@@ -142,7 +142,7 @@ def audit_command(
         write_comparison(page, found.comparison)
     if page is None and other is not None and other.is_dir():
         page = run.comparison
-    show(found, _audit_lines(found, out, page), plain=plain)
+    show(found, _audit_lines(found, out, page), plain=plain_audit)
     _refuse_failures(found, wanted)
 
 

@@ -21,7 +21,7 @@ from candid.explanation.sample import (
     FEWEST,
     ImageSet,
     Sample,
-    compared,
+    comparable,
     image_sets,
     sample_of,
 )
@@ -172,7 +172,7 @@ def _begun(
         probability=probability,
         explained=np.where(labelled, sample.label, answers).astype(np.int64),
         sets=sets,
-        pairs=compared(sets),
+        pairs=comparable(sets),
         shown=averages.example_rows(sample, probability, config.examples),
         tested=np.random.default_rng(config.seed).permutation(len(sample))[: config.check_images],
         quiet=quiet,

@@ -185,7 +185,7 @@ def _data(inputs: ReportInput) -> str:
     e = inputs.exploration
     if e is None:
         return "The data were not explored in this run."
-    people = "" if e.people is None else f" of {words.people(e.people)}"
+    people = "" if e.people is None else f" of {words.persons(e.people)}"
     head = ["Split", "Images", *(f"labelled {markdown.text(c)}" for c in e.classes)]
     rows = [
         [

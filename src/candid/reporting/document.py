@@ -83,7 +83,7 @@ def _environment() -> Any:
         "percent": words.percent,
         "interval": words.interval,
         "support": words.support,
-        "people": words.people,
+        "people": words.persons,
         "method": words.method,
         "duration": _duration,
         "day": _day,

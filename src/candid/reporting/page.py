@@ -88,7 +88,7 @@ def render_comparison(compared: Comparison, version: str) -> str:
         scripts=("page.js", "audit.js"),
         compared=compared,
         comparison_words=comparison,
-        charts=figures.charts(compared),
+        charts=figures.comparison_charts(compared),
         version=version,
     )
 
@@ -102,7 +102,7 @@ def render_search(found: Tuning) -> str:
         scripts=("page.js",),
         tuning=found,
         best=found.best,
-        charts=figures.charts(found),
+        charts=figures.search_charts(found),
         tuning_words=tuning,
     )
 
@@ -145,7 +145,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
         if inputs.audit.abstention is not None:
             drawn.append(audited.coverage(inputs.audit.abstention))
         if inputs.audit.comparison is not None:
-            drawn += compared.charts(inputs.audit.comparison).values()
+            drawn += compared.comparison_charts(inputs.audit.comparison).values()
     if inputs.explanation is not None:
         drawn += [looks.region_shares(inputs.explanation), looks.region_masking(inputs.explanation)]
     return {figure.name: figure for figure in drawn if figure is not None}

@@ -95,7 +95,7 @@ def images(n: int, who: int | None = None) -> str:
 
 def of_people(n: int | None) -> str:
     """The end of "2,900 images of 611 people"; nothing where nobody knows who is in them."""
-    return "" if n is None else f" of {people(n)}"
+    return "" if n is None else f" of {persons(n)}"
 
 
 def support(estimate: Estimate) -> str:
@@ -103,7 +103,7 @@ def support(estimate: Estimate) -> str:
     return f"n = {images(estimate.n, estimate.people)}"
 
 
-def people(n: int) -> str:
+def persons(n: int) -> str:
     """So many people, in words that count."""
     return f"{count(n)} {'person' if n == 1 else 'people'}"
 

@@ -36,7 +36,7 @@ _WORDS = {
 _LONGEST, _WIDEST = 40, 240
 
 
-def charts(comparison: Comparison) -> dict[str, Figure]:
+def comparison_charts(comparison: Comparison) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name."""
     drawn = (changes(comparison), gap_changes(comparison))
     return {chart.name: chart for chart in drawn if chart is not None}

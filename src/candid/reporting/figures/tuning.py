@@ -35,7 +35,7 @@ _STATE_COLOUR = alt.Color(
 )
 
 
-def charts(tuning: Tuning) -> dict[str, Figure]:
+def search_charts(tuning: Tuning) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name."""
     drawn = (history(tuning), curves(tuning), importance(tuning), finalists(tuning))
     return {chart.name: chart for chart in drawn if chart is not None}
