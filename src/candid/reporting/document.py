@@ -27,7 +27,7 @@ def html_document(
     styles: Sequence[str] = ("page.css",),
     **values: Any,
 ) -> str:
-    """Fill a template into a document that opens offline.
+    """Fill a template into a document that opens offline: HTML, encodable as UTF-8.
 
     Parameters
     ----------
@@ -37,11 +37,6 @@ def html_document(
         Files that it needs, beside those that every document has.
     values
         What the template names. Whatever is not marked as trusted there is escaped.
-
-    Returns
-    -------
-    str
-        HTML, encodable as UTF-8.
     """
     from candid.reporting.figures.chart import vega_bundle  # Altair takes a second
 

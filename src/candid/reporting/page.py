@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def render(inputs: ReportInput) -> str:
-    """Render the report as one HTML document that opens offline.
+    """Render the report as one HTML document that opens offline, encodable as UTF-8.
 
     The document loads nothing: styles, scripts, charts and pictures are inside it, and its content
     security policy forbids any connection and any script other than its own. Whatever comes from
@@ -34,11 +34,6 @@ def render(inputs: ReportInput) -> str:
     ----------
     inputs
         The records of a run; parts that are absent are named as not checked.
-
-    Returns
-    -------
-    str
-        HTML, encodable as UTF-8.
     """
     from candid.reporting.figures.chart import MOST_CLASSES
 

@@ -194,12 +194,7 @@ def _curves(
     *,
     guess: bool = False,
 ) -> Figure | None:
-    rows: list[dict[str, Any]] = [
-        {"class": curve.name, "order": i, "x": a, "y": b}
-        for curve in curves
-        for i, (a, b) in enumerate(zip(curve.x, curve.y, strict=True))
-        if math.isfinite(a) and math.isfinite(b)
-    ]
+    rows = _curve_rows(curves)
     if not rows or len(curves) > MOST_CLASSES:
         return None
     drawn = {row["class"] for row in rows}
@@ -226,6 +221,16 @@ def _curves(
         key=key_to(shown, places),
         wide=False,
     )
+
+
+def _curve_rows(curves: Sequence[Curve]) -> list[dict[str, Any]]:
+    """A row for each point that can be drawn."""
+    return [
+        {"class": curve.name, "order": i, "x": a, "y": b}
+        for curve in curves
+        for i, (a, b) in enumerate(zip(curve.x, curve.y, strict=True))
+        if math.isfinite(a) and math.isfinite(b)
+    ]
 
 
 def _curve_marks(

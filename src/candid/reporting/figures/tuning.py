@@ -64,11 +64,7 @@ def history(tuning: Tuning) -> Figure | None:
         x=x,
         y=y,
         color=_STATE_COLOUR,
-        tooltip=tooltips(
-            "trial:Q",
-            ("f1:Q", "F1", ".4f"),
-            "state:N",
-        ),
+        tooltip=tooltips("trial:Q", ("f1:Q", "F1", ".4f"), "state:N"),
     )
     below = sum(t.f1 < low for t in measured)
     cut = f" {words.count(below)} lie below the axis and are drawn at its foot." if below else ""
@@ -110,12 +106,7 @@ def curves(tuning: Tuning) -> Figure | None:
             y=_f1_axis(low, high),
             detail="trial:N",
             color=_STATE_COLOUR,
-            tooltip=tooltips(
-                "trial:Q",
-                ("images:Q", None, ","),
-                ("f1:Q", "F1", ".4f"),
-                "state:N",
-            ),
+            tooltip=tooltips("trial:Q", ("images:Q", None, ","), ("f1:Q", "F1", ".4f"), "state:N"),
         )
     )
     stopped = sum(t.state == "stopped" for t in drawn)
