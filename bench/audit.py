@@ -41,7 +41,7 @@ import numpy as np
 from tqdm import tqdm
 
 from candid.auditing.auc import Areas
-from candid.auditing.audit import audit
+from candid.auditing.audit import audit_groups
 from candid.auditing.gaps import contrast
 from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import KNOWN, rows_of
@@ -175,11 +175,11 @@ def main_discovery(seeds, people=600):
     clean, first, any_gap, others = 0, 0, 0, 0
     for seed in tqdm(range(seeds), disable=None, leave=False):
         draw = np.random.default_rng(seed)
-        s = audit(sample(people, shares, draw), replace(config, seed=seed)).splits[0]
+        s = audit_groups(sample(people, shares, draw), replace(config, seed=seed)).splits[0]
         clean += not s.findings
         any_gap += s.gaps_found > 0
         biased = sample(people, shares | {"hat": 0.15}, draw, planted={"hat": 0.2})
-        s = audit(biased, replace(config, seed=seed)).splits[0]
+        s = audit_groups(biased, replace(config, seed=seed)).splits[0]
         names = [[(c.attribute, c.value) for c in f.conditions] for f in s.findings]
         first += bool(names) and names[0] == [("hat", "yes")]
         others += any(("hat", "yes") not in n for n in names)
@@ -243,7 +243,7 @@ def main_speed(n):
         f"{ours / theirs:,.0f} times as many"
     )
     start = time.process_time()
-    audit(p)
+    audit_groups(p)
     print(f"the whole audit: {time.process_time() - start:.1f} s")
     for draws in (200, 2000):
         rows = rows_of(p, resample(len(p), p.person, draws=draws))

@@ -18,17 +18,18 @@ ARROWS: dict[str, set[str]] = {
     "tables": {"errors", "storage", "records"},
     "table": {"errors", "records", "tables"},
     "predictions": {"errors", "storage", "records", "tables", "table"},
+    "text": {"records", "settings"},
     "runs": {"", "errors", "storage", "records", "settings", "config"},
     "stats": {"errors", "records", "predictions"},
     "data": {*BASE, "tables", "stats"},
     "models": {*BASE, "runs"},
     "training": {*BASE, "stats", "data", "models"},
-    "evaluation": {*BASE, "stats"},
-    "auditing": {*BASE, "stats"},
-    "explanation": {*BASE, "tables", "stats", "data", "models"},
+    "evaluation": {*BASE, "text", "stats"},
+    "auditing": {*BASE, "text", "stats"},
+    "explanation": {*BASE, "text", "tables", "stats", "data", "models"},
     "inference": {*BASE, "", "runs", "tables", "stats", "data", "models"},
     "serving": {*BASE, "", "data", "models", "explanation", "inference"},
-    "reporting": {"errors", "settings", "config", "records"},
+    "reporting": {"errors", "settings", "config", "records", "text"},
 }
 TOP = {"", "pipeline", "cli", "__main__"}  # may import everything below them
 

@@ -20,7 +20,8 @@ from candid.pipeline.auditing import audit_predictions, with_tone
 from candid.pipeline.provenance import provenance_now
 from candid.predictions import write_predictions
 from candid.records import read_record
-from candid.records.audit import Audit, plain
+from candid.records.audit import Audit
+from candid.records.audit_file import plain_audit
 from candid.runs import Run
 from candid.settings import Config
 from candid.storage.files import FORMAT
@@ -105,7 +106,7 @@ def test_a_strangers_table_has_the_same_gaps(run, tmp_path, capsys):
         call("audit", file, *COLUMNS, "--group", "hat", "--group", "smile", "--json", *QUICK) == 0
     )
     theirs = json.loads(capsys.readouterr().out)
-    ours = plain(audit_predictions(p, candid.load_config(overrides=tuple(QUICK[1::2])).audit))
+    ours = plain_audit(audit_predictions(p, candid.load_config(overrides=tuple(QUICK[1::2])).audit))
 
     def gaps(found):
         return {

@@ -322,13 +322,13 @@ def test_the_mean_over_seeds_has_student_s_interval():
 
 def test_names_from_the_data_are_escaped():
     from candid.records import Estimate
-    from candid.reporting.tuning import render
+    from candid.reporting.page import render_search
 
     nasty = "<script>alert(1)</script>"
     mean = Estimate(0.5, 0.4, 0.6, 10, "Student's t over 2 seeds")
     trial = Trial(0, "finished", 0.5, {"network.model": nasty}, (0.4, 0.5), 64, 1.0, note=nasty)
     finalist = Finalist(0, False, {"network.model": nasty}, 0.5, (1, 2), (0.5, 0.5), mean)
-    html = render(
+    html = render_search(
         Tuning(
             nasty, nasty, nasty, (nasty, "b"), 10, 64, 2, "tpe", "median", "1 trials are made",
             {"network.model": nasty}, (trial,), 0, {}, (finalist,), 0, None, mean, None, 1.0, 64,

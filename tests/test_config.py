@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from candid.config import (
     OLD_NAMES,
+    changed_settings,
     differences,
     every_setting,
     load_config,
@@ -241,3 +242,13 @@ def test_brackets_in_brackets_without_end_are_refused(tmp_path):
         load_config(file=tmp_path / "config.toml")
     with pytest.raises(ConfigError):
         load_config(overrides=["train.steps=" + "[" * 5000])
+
+
+def test_changed_settings_are_those_that_differ() -> None:
+    assert changed_settings(Config()) == []
+    config = with_values(Config(), {"train": {"steps": 9}, "data": {"attributes": ["Hat"]}})
+    changed = {s.name: (s.value, s.default) for s in changed_settings(config)}
+    assert changed == {
+        "train.steps": ("9", str(Config().train.steps)),
+        "data.attributes": ("Hat", "(none)"),
+    }

@@ -174,6 +174,35 @@ def differences(one: Config, other: Config) -> list[str]:
     return found
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChangedSetting:
+    """A setting that is not at its default."""
+
+    name: str
+    value: str
+    default: str
+    explanation: str
+
+
+def changed_settings(config: Config) -> list[ChangedSetting]:
+    """The settings that differ from the defaults."""
+    changed, plain = [], Config()
+    for section in dataclasses.fields(config):
+        values, defaults = getattr(config, section.name), getattr(plain, section.name)
+        for name, about in settings_of(type(values)).items():
+            value, default = getattr(values, name), getattr(defaults, name, about.default)
+            if value != default:
+                words = (_shown(value), _shown(default), about.explanation)
+                changed.append(ChangedSetting(f"{section.name}.{name}", *words))
+    return changed
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "(none)"
+    return str(value) if value != "" else "(none)"
+
+
 def read_config(file: Path) -> Config:
     """A run's settings over the defaults; the inverse of `to_toml`.
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from auditing.audited import crowd, predictions
-from candid.auditing.audit import audit
+from candid.auditing.audit import audit_groups
 from candid.auditing.conditions import failures, parse
 from candid.errors import ConfigError, PredictionsError
 from candid.records import from_plain, read_record, to_plain, write_record
-from candid.records.audit import Audit, write_audit
+from candid.records.audit import Audit
+from candid.records.audit_file import write_audit
 from candid.settings import AuditConfig
 
 SHARES = {"hat": 0.15, "glasses": 0.3, "young": 0.7, "smile": 0.5, "beard": 0.25}
@@ -22,7 +23,7 @@ QUICK = AuditConfig(draws=100, more=False)
 
 
 def only(p, config=QUICK):
-    return audit(p, config).splits[0]
+    return audit_groups(p, config).splits[0]
 
 
 def group(split, *conditions, label=None):
@@ -182,14 +183,18 @@ def test_what_could_not_be_seen_is_said():
 
 def test_same_seed_same_audit_and_another_seed_the_same_figures():
     p = crowd(150, SHARES, 11, base=0.1)
-    assert json.dumps(to_plain(audit(p, QUICK))) == json.dumps(to_plain(audit(p, QUICK)))
+    assert json.dumps(to_plain(audit_groups(p, QUICK))) == json.dumps(
+        to_plain(audit_groups(p, QUICK))
+    )
     one, two = only(p), only(p, AuditConfig(draws=100, more=False, seed=1))
     a, b = (group(s, ("hat", "yes")).gaps["accuracy"] for s in (one, two))
     assert a.value == b.value and a.low != b.low
 
 
 def test_json_keeps_everything():
-    found = audit(crowd(150, SHARES, 12, base=0.1, planted={("hat",): 0.4}), AuditConfig(draws=50))
+    found = audit_groups(
+        crowd(150, SHARES, 12, base=0.1, planted={("hat",): 0.4}), AuditConfig(draws=50)
+    )
     plain = json.loads(json.dumps(to_plain(found), allow_nan=False))
     assert to_plain(from_plain(Audit, plain)) == plain
     assert found.noise and found.confounding and found.abstention
@@ -204,12 +209,12 @@ def test_validation_too_and_in_the_order_that_was_asked_for():
     p = predictions(
         p.label, p.prediction, attributes={"hat": p.attributes["hat"].data}, split=split
     )
-    assert [s.split for s in audit(p, QUICK).splits] == ["test"]
+    assert [s.split for s in audit_groups(p, QUICK).splits] == ["test"]
     both = AuditConfig(draws=50, more=False, splits=("validation", "test"))
-    assert [(s.split, s.n) for s in audit(p, both).splits] == [
+    assert [(s.split, s.n) for s in audit_groups(p, both).splits] == [
         (name, (split == name).sum()) for name in ("validation", "test")
     ]
-    train = audit(p, AuditConfig(draws=50, more=False, splits=("train",)))
+    train = audit_groups(p, AuditConfig(draws=50, more=False, splits=("train",)))
     assert [s.split for s in train.splits] == ["test"]
     assert "So test was audited instead." in train.notes
 
@@ -231,7 +236,7 @@ def test_one_image_and_no_attributes():
     split = only(predictions([1], [0], attributes={"hat": [1]}))
     assert split.n == 1 and not split.findings and split.gaps_looked_at == 0
     assert split.metrics["accuracy"].value == 0
-    bare = audit(predictions([1, 0, 1], [0, 0, 1]), QUICK)
+    bare = audit_groups(predictions([1, 0, 1], [0, 0, 1]), QUICK)
     assert bare.splits[0].groups == () and any("no attributes" in n for n in bare.notes)
 
 
@@ -252,7 +257,7 @@ def test_numbers_are_cut_at_their_quartiles_and_names_are_left_out():
     label = rng.integers(0, 2, 300)
     names = (tuple(f"n{k}" for k in range(60)), rng.integers(0, 60, 300))
     p = predictions(label, label, attributes={"age": rng.uniform(0, 90, 300), "name": names})
-    found = audit(p, QUICK)
+    found = audit_groups(p, QUICK)
     ages = [g for g in found.splits[0].groups if g.label is None]
     assert len(ages) == 4 and all(g.conditions[0].attribute == "age" for g in ages)
     assert sum(g.n for g in ages) == 300 and min(g.n for g in ages) >= 74
@@ -263,7 +268,7 @@ def test_unlabelled_images_are_told():
     p = crowd(100, {"hat": 0.4}, 17)
     label = p.label.copy()
     label[:7] = -1
-    found = audit(
+    found = audit_groups(
         predictions(label, p.prediction, attributes={"hat": p.attributes["hat"].data}), QUICK
     )
     assert (
@@ -280,7 +285,7 @@ def test_answers_alone_have_no_area_and_no_confidence():
         sure=np.ones(len(p)),
         hard=True,
     )
-    found = audit(hard, AuditConfig(draws=50))
+    found = audit_groups(hard, AuditConfig(draws=50))
     g = found.splits[0].groups[0]
     for name in ("roc_auc", "confidence", "overconfidence", "calibration_error"):
         assert math.isnan(g.metrics[name].value)
@@ -300,13 +305,13 @@ def test_answers_alone_have_no_area_and_no_confidence():
 def test_impossible_predictions_are_refused(change):
     p = replace(predictions([0, 1] * 5, [0, 1] * 5), **change)
     with pytest.raises(PredictionsError):
-        audit(p, QUICK)
+        audit_groups(p, QUICK)
 
 
 def test_unknown_attributes_are_refused():
     p = crowd(30, {"Eyeglasses": 0.4}, 19)
     with pytest.raises(ConfigError, match="did you mean 'Eyeglasses'"):
-        audit(p, AuditConfig(attributes=("Eyeglases",)))
+        audit_groups(p, AuditConfig(attributes=("Eyeglases",)))
     with pytest.raises(ConfigError, match=r"audit\.splits"):
         AuditConfig(splits=("tests",))
 
@@ -315,7 +320,7 @@ def test_unknown_attributes_are_refused():
 
 
 def test_conditions_fail_where_they_hold():
-    found = audit(crowd(900, SHARES, 0, planted={("hat",): 0.25}), QUICK)
+    found = audit_groups(crowd(900, SHARES, 0, planted={("hat",): 0.25}), QUICK)
     split = found.splits[0]
     gap = -group(split, ("hat", "yes")).gaps["accuracy"].value
     found_gaps = [
@@ -333,12 +338,12 @@ def test_conditions_fail_where_they_hold():
     worst = min(f.estimate.value for f in split.fairness if f.name == "worst_group_accuracy")
     assert failures(found, parse([f"worst_group_accuracy<{worst + 1e-6}"]))
     assert not failures(found, parse([f"worst_group_accuracy<{worst - 1e-6}"]))
-    unbiased = audit(crowd(100, {"hat": 0.4}, 1), QUICK)
+    unbiased = audit_groups(crowd(100, {"hat": 0.4}, 1), QUICK)
     assert failures(unbiased, parse(["gap>0"])) == []  # nothing found is no gap
 
 
 def test_an_undefined_figure_does_not_pass():
-    bare = audit(predictions([1, 0, 1], [0, 0, 1]), QUICK)
+    bare = audit_groups(predictions([1, 0, 1], [0, 0, 1]), QUICK)
     told = failures(bare, parse(["demographic_parity_difference>0.1"]))
     assert len(told) == 1 and "cannot be checked" in told[0]
 
@@ -356,7 +361,7 @@ def test_an_unknown_figure_is_refused_with_the_nearest():
 
 def test_what_is_written_is_short_and_holds_what_matters(tmp_path):
     """Thresholds to the bit, the rest to six digits; files with every digit are still read."""
-    found = audit(crowd(400, SHARES, 0, planted={("hat",): 0.3}), AuditConfig(draws=50))
+    found = audit_groups(crowd(400, SHARES, 0, planted={("hat",): 0.3}), AuditConfig(draws=50))
     write_audit(tmp_path / "audit.json", found)
     write_record(tmp_path / "long.json", found)
     short, whole = (read_record(tmp_path / n, Audit) for n in ("audit.json", "long.json"))

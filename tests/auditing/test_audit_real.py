@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from candid.auditing.audit import audit
+from candid.auditing.audit import audit_groups
 from candid.data.layouts import load
 from candid.predictions import Predictions, read_predictions
 from candid.settings import AuditConfig
@@ -49,7 +49,7 @@ def p(real_data: Path) -> Predictions:
 
 def test_every_groups_figures_equal_metric_frame(p: Predictions) -> None:
     fairlearn = pytest.importorskip("fairlearn.metrics")
-    split = audit(p, CONFIG).splits[0]
+    split = audit_groups(p, CONFIG).splits[0]
     groups = {
         (g.conditions[0].attribute, g.conditions[0].value): g
         for g in split.groups
@@ -84,7 +84,7 @@ def test_every_groups_figures_equal_metric_frame(p: Predictions) -> None:
 
 
 def test_the_table_has_every_attribute_with_people_and_an_interval(p: Predictions) -> None:
-    split = audit(p, CONFIG).splits[0]
+    split = audit_groups(p, CONFIG).splits[0]
     alone = [g for g in split.groups if g.label is None]
     assert {g.conditions[0].attribute for g in alone} == set(p.attributes)
     assert p.person is not None

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from auditing.audited import crowd, predictions
-from candid.auditing.audit import audit
+from candid.auditing.audit import audit_groups
 from candid.settings import AuditConfig
 
 QUICK = AuditConfig(pairs=False, slices=0, more=False, draws=100)
 
 
 def figures(p, config=QUICK):
-    return {(f.attribute, f.name, f.about): f for f in audit(p, config).splits[0].fairness}
+    return {(f.attribute, f.name, f.about): f for f in audit_groups(p, config).splits[0].fairness}
 
 
 def three(seed):

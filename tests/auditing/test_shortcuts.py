@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from auditing.audited import predictions
-from candid.auditing.audit import audit
+from candid.auditing.audit import audit_groups
 from candid.settings import AuditConfig
 
 QUICK = AuditConfig(pairs=False, slices=0, more=False, draws=100)
@@ -30,7 +30,7 @@ def people(n, seed, *, leaning, hard=0.0, goes=0.8):
 def test_a_model_that_leans_on_the_cue():
     label, answer, cue = people(2500, 0, leaning=0.2)
     p = predictions(label, answer, attributes={"Lipstick": cue, "other": cue * 0 + label})
-    s = audit(p, QUICK).splits[0]
+    s = audit_groups(p, QUICK).splits[0]
     shortcut = next(x for x in s.shortcuts if x.attribute == "Lipstick")
     assert shortcut.cue == {"no": "Male", "yes": "Female"}
     assert shortcut.agrees.value == 1.0
@@ -56,7 +56,7 @@ def test_a_class_that_is_hard_for_another_reason_is_no_shortcut():
     label = rng.integers(0, 2, 3000)
     cue = np.where(label == 0, rng.random(3000) < 0.97, rng.random(3000) < 0.4).astype(int)
     answer = np.where((label == 1) & (rng.random(3000) < 0.25), 0, label)
-    s = audit(predictions(label, answer, attributes={"cue": cue}), QUICK).splits[0]
+    s = audit_groups(predictions(label, answer, attributes={"cue": cue}), QUICK).splits[0]
     assert s.shortcuts[0].contradicts.value < s.shortcuts[0].agrees.value - 0.1
     assert s.shortcuts[0].gap.state == "not found"
     assert abs(s.shortcuts[0].gap.value) < 0.06
@@ -67,7 +67,7 @@ def test_classes_with_too_few_contradictions_do_not_count():
     label, answer, cue = people(1200, 2, leaning=0.3)
     cue = np.where((label == 1) & (cue == 1), 0, cue)
     cue[np.flatnonzero(label == 1)[:3]] = 1  # three pictures labelled Male bear the cue
-    s = audit(predictions(label, answer, attributes={"cue": cue}), QUICK).splits[0]
+    s = audit_groups(predictions(label, answer, attributes={"cue": cue}), QUICK).splits[0]
     assert s.shortcuts[0].within == ("Female",)
     errors = answer != label
     expected = errors[(label == 0) & (cue == 0)].mean() - errors[(label == 0) & (cue == 1)].mean()
@@ -78,7 +78,7 @@ def test_no_association_no_cue():
     rng = np.random.default_rng(3)
     label = rng.integers(0, 2, 400)
     p = predictions(label, label, attributes={"a": rng.integers(0, 2, 400)})
-    assert audit(p, QUICK).splits[0].shortcuts == ()
+    assert audit_groups(p, QUICK).splits[0].shortcuts == ()
 
 
 def test_three_classes_and_a_cue_with_three_values():
@@ -89,7 +89,7 @@ def test_three_classes_and_a_cue_with_three_values():
     p = predictions(
         label, answer, classes=("a", "b", "c"), attributes={"cue": (("x", "y", "z"), cue)}
     )
-    shortcut = audit(p, QUICK).splits[0].shortcuts[0]
+    shortcut = audit_groups(p, QUICK).splits[0].shortcuts[0]
     assert shortcut.cue == {"x": "a", "y": "b", "z": "c"}
     assert shortcut.agrees.value == 1 and shortcut.gap.state == "found"
     assert not math.isnan(shortcut.gap.p)
@@ -98,9 +98,9 @@ def test_three_classes_and_a_cue_with_three_values():
 def test_numbers_of_which_none_is_known_are_no_cue():
     label, answer, cue = people(600, 0, leaning=0.2)
     nothing = np.full(600, np.nan)
-    alone = audit(predictions(label, answer, attributes={"age": nothing}), QUICK).splits[0]
+    alone = audit_groups(predictions(label, answer, attributes={"age": nothing}), QUICK).splits[0]
     assert not alone.shortcuts and not alone.groups
     both = predictions(label, answer, attributes={"age": nothing, "Lipstick": cue})
     only = predictions(label, answer, attributes={"Lipstick": cue})
-    found, expected = (audit(p, QUICK).splits[0].shortcuts for p in (both, only))
+    found, expected = (audit_groups(p, QUICK).splits[0].shortcuts for p in (both, only))
     assert found == expected

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from auditing.audited import crowd, predictions
-from candid.auditing.audit import audit
+from candid.auditing.audit import audit_groups
 from candid.auditing.rows import rows_of
 from candid.auditing.slices import find_slices, slice_scores, values_of
 from candid.settings import AuditConfig
@@ -93,7 +93,7 @@ def test_nothing_to_find():
 def test_a_planted_slice_is_found_on_one_half_and_confirmed_on_the_other():
     shares = {"hat": 0.35, "young": 0.4, "smile": 0.5, "glasses": 0.3}
     p = crowd(1500, shares, 4, base=0.04, planted={("hat", "young"): 0.35})
-    audited = audit(p, AuditConfig(draws=100, more=False, pairs=False)).splits[0]
+    audited = audit_groups(p, AuditConfig(draws=100, more=False, pairs=False)).splits[0]
     best = audited.slices[0]
     assert {(c.attribute, c.value) for c in best.conditions} == {("hat", "yes"), ("young", "yes")}
     assert best.gap.state == "found" and best.beyond.state == "found"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from candid.evaluation.convergence import RULE, convergence_of
+from candid.evaluation.convergence import convergence_of
 from candid.records import HistoryRow
+from candid.text.convergence import RULE
 
 STEPS, SEEDS = 160, 250
 

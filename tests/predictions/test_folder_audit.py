@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from auditing.audited import crowd
-from candid.auditing.audit import audit
+from candid.auditing.audit import audit_groups
 from candid.auditing.tally import CELLS, MOST_PEOPLE, Batch, Tally, hash_people, people_behind
 from candid.errors import PredictionsError
 from candid.pipeline.summing import audit_folder
@@ -54,7 +54,7 @@ def by_group(split):
 def test_point_figures_are_those_in_memory_and_intervals_nearly(tmp_path, classes):
     p = planted(classes=classes)
     mine = audit_folder(shard(p, tmp_path / "labels", 4), Columns(), CONFIG).splits[0]
-    theirs = audit(p, CONFIG).splits[0]
+    theirs = audit_groups(p, CONFIG).splits[0]
     assert (mine.n, mine.split) == (theirs.n, "test")
     here, there = by_group(mine), by_group(theirs)
     assert here.keys() == there.keys()
@@ -299,7 +299,7 @@ def test_a_word_may_stand_in_one_split_alone(tmp_path):
     for found in mine:
         theirs = {
             (g.conditions, g.label): g.n
-            for g in audit(p, replace(CONFIG, splits=(found.split,))).splits[0].groups
+            for g in audit_groups(p, replace(CONFIG, splits=(found.split,))).splits[0].groups
         }
         assert {key: g.n for key, g in by_group(found).items()} == theirs
 

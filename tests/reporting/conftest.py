@@ -36,9 +36,9 @@ from candid.records import (
     SplitEvaluation,
     SplitSummary,
 )
-from candid.reporting.inputs import ReportInput
 from candid.reporting.page import render
 from candid.settings import Config
+from candid.text.inputs import ReportInput
 from reporting.browser import Browser
 
 

@@ -11,7 +11,7 @@ from test_audit_section import predictions
 from test_browser import OUTSIDE, OVERLAPS
 from test_comparison import mended
 
-from candid.auditing.audit import audit as judge
+from candid.auditing.audit import audit_groups as judge
 from candid.evaluation.comparison import compare_predictions
 from candid.predictions import Attribute, Predictions
 from candid.reporting.page import render, render_comparison

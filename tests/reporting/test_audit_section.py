@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 
 from auditing.audited import undefined
-from candid.auditing.audit import audit as judge
+from candid.auditing.audit import audit_groups as judge
 from candid.config import with_values
 from candid.predictions import Attribute, Predictions
 from candid.records.audit import Audit, Condition
-from candid.reporting import audit as words_of
-from candid.reporting import markdown
+from candid.reporting import audit_tables, markdown
 from candid.reporting.card import card
 from candid.reporting.figures import audit as figures
 from candid.reporting.figures.chart import Figure
 from candid.reporting.page import render
 from candid.settings import AuditConfig
+from candid.text import audit as words_of
+from candid.text import words
 
 
 def predictions(name: str = "Hat", n: int = 1200, worse: float = 0.35) -> Predictions:
@@ -59,11 +60,11 @@ def audited() -> Audit:
 
 def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audited: Audit) -> None:  # type: ignore[no-untyped-def]
     page = render(dataclasses.replace(plain, audit=audited))
-    rows = words_of.rows(audited.splits[0])
+    rows = audit_tables.rows(audited.splits[0])
     assert rows[0].name == "Hat: yes"
     assert rows[0].gap.state == "found"
     assert "For whom it fails" in page
-    said = words_of.minute(audited)
+    said = words_of.audit_summary(audited)
     for sentence in (*said.found, *said.sure, *said.unseen):
         assert html.escape(sentence) in html.escape(html.unescape(page))
     gap = audited.splits[0].findings[0].gap
@@ -83,7 +84,8 @@ def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audite
 
 def test_the_summary_says_what_could_not_be_seen(audited: Audit) -> None:
     split = dataclasses.replace(audited.splits[0], too_few=3, people=None, findings=())
-    said = " ".join(words_of.lead(dataclasses.replace(audited, splits=(split,))))
+    summary = words_of.audit_summary(dataclasses.replace(audited, splits=(split,)))
+    said = " ".join((*summary.found, *summary.unseen))
     assert f"3 groups have fewer than {split.smallest_people} images" in said
     assert "“not found” does not mean equal" in said
     assert "No group that could be judged does worse" in said
@@ -102,7 +104,7 @@ def test_hostile_names_are_shown_as_words(plain) -> None:  # type: ignore[no-unt
 
 
 def test_undefined_is_said_and_never_zero(audited: Audit) -> None:
-    row = words_of.rows(audited.splits[0])[0]
+    row = audit_tables.rows(audited.splits[0])[0]
     gone = dataclasses.replace(row.gap, value=math.nan, low=math.nan, high=math.nan)
     group = dataclasses.replace(
         row.group, gaps={"accuracy": gone}, metrics={"accuracy": undefined()}
@@ -110,12 +112,8 @@ def test_undefined_is_said_and_never_zero(audited: Audit) -> None:
     split = dataclasses.replace(audited.splits[0], groups=(group,), grid=None)
     assert figures.gaps(split) is None
     assert figures.pairs(split) is None
-    assert words_of.points(math.nan) == "undefined"
-    assert words_of.points_interval(gone) == "undefined to undefined"
-
-
-def test_points_have_their_sign() -> None:
-    assert [words_of.points(v) for v in (0.0123, -0.0456, 0.0)] == ["+1.2", "−4.6", "0.0"]
+    assert words.points(math.nan) == "undefined"
+    assert words.points_interval(gone) == "undefined to undefined"
 
 
 def test_curves_of_error_against_coverage_end_at_the_error_of_all(audited: Audit) -> None:
@@ -156,13 +154,13 @@ def test_what_was_told_of_an_attribute_is_not_told_again(audited: Audit) -> None
     young = dataclasses.replace(found, conditions=(Condition("Young", "no"),))
     both = dataclasses.replace(found, conditions=(Condition("Young", "no"), *found.conditions))
     split = dataclasses.replace(audited.splits[0], findings=(found, both, young))
-    said = words_of.minute(dataclasses.replace(audited, splits=(split,))).found
+    said = words_of.audit_summary(dataclasses.replace(audited, splits=(split,))).found
     assert len(said) == 3 and said[-1] == "1 more is in the list of findings."
 
 
 def test_values_held_constant_are_those_at_a_disadvantage(audited: Audit) -> None:
     assert audited.confounding is not None
-    told = words_of.adjusted(audited.confounding)
+    told = audit_tables.adjusted(audited.confounding)
     assert (told[0].attribute, told[0].value) == ("Hat", "yes")
     assert all(g.raw.value > 0 for g in told)
 

@@ -158,7 +158,7 @@ def test_code_cannot_end_its_fence(text: str) -> None:
 def test_both_accounts_say_the_same(plain, pages) -> None:  # type: ignore[no-untyped-def]
     import html
 
-    from candid.reporting import prose
+    from candid.text import model as prose
 
     body = card(plain)
     page = html.unescape(pages("plain"))

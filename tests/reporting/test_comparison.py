@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from test_audit_section import data_of, predictions
 
-from candid.auditing.audit import audit as judge
+from candid.auditing.audit import audit_groups as judge
 from candid.evaluation.comparison import compare_predictions
 from candid.predictions import Predictions
 from candid.records.compare import Comparison, GroupChange
-from candid.reporting import comparison as words_of
 from candid.reporting.card import card
 from candid.reporting.figures import comparison as figures
 from candid.reporting.page import render, render_comparison
 from candid.settings import AuditConfig
+from candid.text import comparison as words_of
+from candid.text import words
 
 
 def mended(p: Predictions) -> Predictions:
@@ -47,20 +48,20 @@ def group(compared: Comparison, value: str) -> GroupChange:
 
 
 def test_who_gained_and_who_paid_stand_first(compared: Comparison) -> None:
-    said = words_of.minute(compared)
+    said = words_of.comparison_summary(compared)
     better = next(
         g for g in compared.groups if (g.attribute, g.value, g.label) == ("Hat", "yes", None)
     )
     worse = group(compared, "no")
     assert said[0].startswith("Better for Hat: yes")
     assert any(s.startswith("Worse for") for s in said[1:6])
-    assert words_of.changed(compared, -1)[0].state == "found"
-    assert worse in words_of.changed(compared, -1) and better in words_of.changed(compared, 1)
+    assert compared.changed(-1)[0].state == "found"
+    assert worse in compared.changed(-1) and better in compared.changed(1)
     told = next(s for s in said if s.startswith("Better for Hat: yes:"))
     assert better.gap is not None
     a, b = better.metrics["accuracy"].a, better.metrics["accuracy"].b
     assert f"{100 * a:.1f}% were right, now {100 * b:.1f}% are" in told
-    assert words_of.points(better.gap.a) in told and words_of.points(better.gap.b) in told
+    assert words.points(better.gap.a) in told and words.points(better.gap.b) in told
     cost = words_of.cost(compared)
     assert f"{compared.overall.lost} images that were right became wrong" in cost
     assert f"{compared.overall.gained} that were wrong became right" in cost
@@ -69,7 +70,7 @@ def test_who_gained_and_who_paid_stand_first(compared: Comparison) -> None:
 def test_nothing_found_is_said_with_what_could_not_be_seen(compared: Comparison) -> None:
     before = predictions()
     same = compare_predictions(before, before, draws=50)
-    said = words_of.minute(same)
+    said = words_of.comparison_summary(same)
     assert "changed by more than chance explains" in said[0]
     assert "no class and no group" in " ".join(said)
     assert "“not found” does not mean unchanged" in " ".join(said)
@@ -80,14 +81,16 @@ def test_the_page_has_every_group_with_its_figures(compared: Comparison) -> None
     page = render_comparison(compared, "1.2.3")
     assert "plain" in page and "balanced" in page and "Candid 1.2.3" in page
     rows = re.findall(r'<tr data-group="([^"]*)" data-state="([^"]*)">(.*?)</tr>', page, re.S)
-    every = words_of.every(compared)
-    assert [html.unescape(name) for name, _, _ in rows] == [words_of.name(g).lower() for g in every]
+    every = compared.every()
+    assert [html.unescape(name) for name, _, _ in rows] == [
+        words_of.change_name(g).lower() for g in every
+    ]
     for (_, state, cells), g in zip(rows, every, strict=True):
         assert state == g.state
         values = re.findall(r'data-value="([^"]*)"', cells)
-        e = words_of.difference(g)
+        e = g.accuracy_change
         assert float(values[0]) == g.n and float(values[4]) == e.value
-        assert words_of.points_interval(e) in html.unescape(cells)
+        assert words.points_interval(e) in html.unescape(cells)
         assert (values[5], values[6]) == (str(g.lost), str(g.gained))
         assert values[7] == ("NaN" if g.gap is None else str(g.gap.a))
     # Nothing is loaded from elsewhere.
@@ -95,16 +98,14 @@ def test_the_page_has_every_group_with_its_figures(compared: Comparison) -> None
 
 
 def test_the_charts_show_what_the_record_holds(compared: Comparison) -> None:
-    changes, gaps = figures.changes(compared), figures.gaps(compared)
+    changes, gaps = figures.changes(compared), figures.gap_changes(compared)
     assert changes is not None and gaps is not None
     shown: dict[str, Any] = {d["group"]: d for d in data_of(changes) if "low" in d}
     hat = next(
         g for g in compared.groups if (g.attribute, g.value, g.label) == ("Hat", "yes", None)
     )
     assert shown["Hat: yes"]["state"] == "better"
-    assert shown["Hat: yes"]["change"] == pytest.approx(
-        100 * words_of.difference(hat).value, rel=1e-4
-    )
+    assert shown["Hat: yes"]["change"] == pytest.approx(100 * hat.accuracy_change.value, rel=1e-4)
     assert shown["all images"]["n"] == compared.n
     assert hat.gap is not None
     dots = {d["group"]: d for d in data_of(gaps) if "b" in d}
@@ -122,7 +123,7 @@ def test_undefined_changes_are_not_drawn(compared: Comparison) -> None:
     )
     gone = dataclasses.replace(compared.overall, metrics=metrics | {"accuracy": accuracy})
     empty = dataclasses.replace(compared, overall=gone, classes_changed=(), groups=())
-    assert figures.changes(empty) is None and figures.gaps(empty) is None
+    assert figures.changes(empty) is None and figures.gap_changes(empty) is None
     assert "undefined points" in words_of.overall(empty)
 
 

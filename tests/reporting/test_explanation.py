@@ -20,10 +20,11 @@ from PIL import Image
 from test_page import Page
 
 from candid.errors import RunError
-from candid.reporting import explanation as words
 from candid.reporting import maps
-from candid.reporting.explanation_view import inside_view, view
+from candid.reporting.explanation_view import inside_view, subset_masking_table, view
 from candid.reporting.page import render
+from candid.text import explanation as words
+from candid.text.words import hundredths
 from conftest import HOSTILE
 
 
@@ -210,22 +211,22 @@ def test_undefined_losses_come_last_and_are_not_zero() -> None:
         for m in e.maskings
     )
     e = dataclasses.replace(e, maskings=maskings)
-    assert words.by_cost(e, [r.name for r in e.regions])[0] == "jaw"
-    assert words.by_cost(e, [r.name for r in e.regions])[-1] == "background"
-    assert words.points_lost(nothing) == "undefined"
-    assert words.points_lost(dataclasses.replace(nothing, value=0.012)) == "1.2 (undefined)"
+    assert e.by_cost(r.name for r in e.regions)[0] == "jaw"
+    assert e.by_cost(r.name for r in e.regions)[-1] == "background"
+    assert hundredths(nothing) == "undefined"
+    assert hundredths(dataclasses.replace(nothing, value=0.012)) == "1.2 (undefined)"
 
 
 def test_every_class_and_group_has_its_row_of_maskings() -> None:
     record = made.explanation()
-    table = words.subset_masking_table(record)
+    table = subset_masking_table(record)
     assert [s.key for s, _ in table] == [
         s.key for s in record.subsets if s.kind in ("class", "group")
     ]
     for subset, cells in table:
         assert [m.region for m in cells] == [r.name for r in record.regions]
         assert {m.subset for m in cells} == {subset.key}
-    assert words.subset_masking_table(dataclasses.replace(record, subset_maskings=())) == []
+    assert subset_masking_table(dataclasses.replace(record, subset_maskings=())) == []
 
 
 def test_the_reason_of_a_badge_is_what_failed() -> None:

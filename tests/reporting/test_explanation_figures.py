@@ -8,7 +8,6 @@ import explained as made
 import pytest
 
 from candid.records.explanation import Explanation
-from candid.reporting.explanation import by_cost
 from candid.reporting.figures.explanation import region_masking, region_shares
 
 
@@ -50,7 +49,7 @@ def test_both_charts_list_the_costliest_region_first_at_one_height(e: Explanatio
     shares, masking = region_shares(e), region_masking(e)
     assert shares is not None and masking is not None
     assert shares.spec["height"] == masking.spec["height"]
-    order = by_cost(e, [r.name for r in e.regions])
+    order = e.by_cost(r.name for r in e.regions)
     means = {
         r: sum(m.f1_loss.value for m in e.maskings if m.region == r)
         for r in (x.name for x in e.regions)

@@ -15,8 +15,9 @@ import pytest
 
 from candid.config import to_toml
 from candid.records import AttributeSummary, Estimate
-from candid.reporting.inputs import attributes_of
-from candid.reporting.page import _picture, render
+from candid.reporting.document import embedded
+from candid.reporting.page import render
+from candid.text.inputs import attributes_of
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -277,9 +278,9 @@ def test_it_stays_small(pages, plain) -> None:  # type: ignore[no-untyped-def]
 
 def test_only_pictures_become_pictures() -> None:
     png = b"\x89PNG\r\n\x1a\n rest"
-    assert _picture({"a": png}, "a") == "data:image/png;base64," + base64.b64encode(png).decode()
-    assert _picture({"a": b"<svg onload=alert(1)>"}, "a") is None
-    assert _picture({}, "a") is None
+    assert embedded({"a": png}, "a") == "data:image/png;base64," + base64.b64encode(png).decode()
+    assert embedded({"a": b"<svg onload=alert(1)>"}, "a") is None
+    assert embedded({}, "a") is None
 
 
 # --- colours -------------------------------------------------------------------------------------

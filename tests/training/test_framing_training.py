@@ -53,7 +53,9 @@ def test_the_frame_undoes_the_warp():
     """Warped by its inverse and read in the frame, a picture is as it was, but for its edges."""
     smooth = torch.from_numpy(cv2.GaussianBlur(faces().pixels[0], (0, 0), 2)).permute(2, 0, 1)
     images = smooth.float().expand(8, 3, 16, 16) / 255
-    frames = draw_frames(8, replace(CONFIG, scale=0.2, shift=0.05), torch.Generator().manual_seed(1))
+    frames = draw_frames(
+        8, replace(CONFIG, scale=0.2, shift=0.05), torch.Generator().manual_seed(1)
+    )
     seen = warped(images, frames, 64, torch.Generator().manual_seed(2))
     back = warp(seen, frame_matrices(frames), 16, "reflection")
     off = (back - images)[:, :, 5:11, 5:11].abs()

@@ -17,7 +17,7 @@ from candid.settings import TrainConfig
 from candid.stats.metrics import weighted_f1_of_answers as weighted_f1
 from candid.training import checkpoint
 from candid.training.batches import orders
-from candid.training.loop import Curve, due, seeded, side_at, start, train_in_steps
+from candid.training.loop import TrainingCurve, due, seeded, side_at, start, train_in_steps
 from candid.training.loss import Loss, class_weights
 from candid.training.mixing import Mixture
 from candid.training.optimizers import learning_rate
@@ -314,13 +314,13 @@ def test_a_loss_that_is_not_finite_stops_training():
 
 
 def test_nothing_is_read_off_the_device_between_evaluations(monkeypatch):
-    read, steps = Curve.read, []
+    read, steps = TrainingCurve.read, []
 
     def counted(self):
         steps.append(self.state.step)
         read(self)
 
-    monkeypatch.setattr(Curve, "read", counted)
+    monkeypatch.setattr(TrainingCurve, "read", counted)
     state, _ = trained()
     assert steps == [4, 8, 12]
     assert [row.step for row in state.history] == list(range(1, 13))

@@ -32,18 +32,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from candid.auditing.held_out import Half, Halves, HeldOutGroup, groups_of, halves_of, with_bins
-from candid.auditing.text_abstention import (
-    KEPT_BEST,
-    NOT_VERIFIED,
-    abstention_guarantee,
-    conformal_guarantee,
-    each_by_itself,
-    halved_test,
-    no_promise,
-    not_measured,
-    one_of_each,
-    promise_kept,
-)
 from candid.errors import ConfigError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate, State
@@ -63,6 +51,18 @@ from candid.stats.exact import (
     first_rank,
 )
 from candid.stats.intervals import share, share_by_person, wilson_shares
+from candid.text.abstention import (
+    KEPT_BEST,
+    NOT_VERIFIED,
+    abstention_guarantee,
+    conformal_guarantee,
+    each_by_itself,
+    halved_test,
+    no_promise,
+    not_measured,
+    one_of_each,
+    promise_kept,
+)
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]

@@ -8,7 +8,7 @@ least 95 of 100 cases, whatever number of groups there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,25 +25,20 @@ from candid.auditing.label_noise import label_noise
 from candid.auditing.rows import Rows, rows_of
 from candid.auditing.shortcuts import find_cues, shortcut
 from candid.auditing.single_groups import Measured, fairness_figures, measure_values, single_groups
-from candid.auditing.text import (
-    absent_splits,
-    looked_at_note,
-    more_findings,
-    no_label,
-    nobody_known,
-    split_instead,
-)
 from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions import Predictions, require_evaluable
 from candid.records import SPLITS, Estimate, Split
 from candid.records.audit import Audit, SplitAudit
 from candid.settings import AuditConfig
 from candid.stats.bootstrap import resample
+from candid.text import notes as text
 
 _DEFAULTS = AuditConfig()
 
 
-def audit(predictions: Predictions, config: AuditConfig = _DEFAULTS, *, source: str = "") -> Audit:
+def audit_groups(
+    predictions: Predictions, config: AuditConfig = _DEFAULTS, *, source: str = ""
+) -> Audit:
     """Every group of every split that was asked for, and what follows from the file as a whole.
 
     Parameters
@@ -66,7 +61,7 @@ def audit(predictions: Predictions, config: AuditConfig = _DEFAULTS, *, source: 
     chosen, notes = _chosen(predictions, config)
     labelled = chosen[np.flatnonzero(chosen.label >= 0)]
     if len(labelled) < len(chosen):
-        notes.append(no_label(len(chosen) - len(labelled), len(chosen)))
+        notes.append(text.no_label(len(chosen) - len(labelled), len(chosen)))
     if "notes" in predictions.provenance:
         notes.append(predictions.provenance["notes"])
     splits = _splits(labelled, config, notes)
@@ -120,14 +115,11 @@ def _chosen(predictions: Predictions, config: AuditConfig) -> tuple[Predictions,
     for name in config.attributes or known:
         attribute = known[name]
         if len(attribute.values) > config.most_values:
-            notes.append(
-                f"{name} has {len(attribute.values):,} values and looks like a name, so it was "
-                f"left out; audit.most_values ({config.most_values}) decides."
-            )
+            notes.append(text.too_many_values(name, len(attribute.values), config.most_values))
         else:
             kept[name] = attribute
     if not known:
-        notes.append("The predictions have no attributes, so there are no groups to compare.")
+        notes.append(text.NO_ATTRIBUTES)
     return replace(predictions, attributes=kept), notes
 
 
@@ -137,7 +129,7 @@ def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> lis
     asked = [s for word in config.splits for s in present if s == word]
     absent = [s for s in config.splits if s not in present]
     if absent:
-        notes.append(absent_splits(absent))
+        notes.append(text.absent_splits(absent))
     if asked:
         return asked
     if not present:
@@ -147,7 +139,7 @@ def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> lis
             todo="check the file that the predictions came from",
         )
     instead = present[-1]
-    notes.append(split_instead(instead))
+    notes.append(text.split_instead(instead))
     return [instead]
 
 
@@ -174,9 +166,9 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
 
     found = tuple(findings(rows, table, parts, pairs, halves, cues, config.examples))
     audited = of_singles(rows, table, parts, everyone, split, len(rows), drawing.units, config)
-    notes = _notes(rows, audited, table)
+    notes = list(_notes(rows, audited, table))
     if len(found) > config.findings:
-        notes.append(more_findings(len(found), config.findings))
+        notes.append(text.more_findings(len(found), config.findings))
     return replace(
         audited,
         intersections=tuple(told_pairs(rows, table, pairs, config.intersections)),
@@ -222,30 +214,19 @@ def of_singles(
     )
 
 
-def _notes(rows: Rows, audited: SplitAudit, table: GapTable) -> list[str]:
+def _notes(rows: Rows, audited: SplitAudit, table: GapTable) -> Iterator[str]:
     """What a reader might not expect of these figures."""
-    notes, p, split = [], rows.predictions, audited.split
+    p, split = rows.predictions, audited.split
     if not rows.drawing.by_person:
-        notes.append(nobody_known(split))
-    empty = [c for k, c in enumerate(p.classes) if not (p.label == k).any()]
-    if empty:
-        notes.append(
-            f"No image in {split} is labelled {' or '.join(empty)}: what needs one is undefined."
-        )
-    unknown = [a.name for a in rows.attributes if (a.data < 0).any()]
-    if unknown:
-        shown = ", ".join(unknown[:5]) + (" and others" if len(unknown) > 5 else "")
-        notes.append(
-            f"Some images have no value for {shown}: they count neither in a group nor in its rest."
-        )
-    numeric = [name for name, a in p.attributes.items() if a.kind == "numeric"]
-    if numeric:
-        notes.append(f"Cut at the quartiles of all images: {', '.join(numeric)}.")
+        yield text.audited_without_people(split)
+    if empty := [c for k, c in enumerate(p.classes) if not (p.label == k).any()]:
+        yield text.no_image_labelled(split, empty)
+    if unknown := [a.name for a in rows.attributes if (a.data < 0).any()]:
+        yield text.unknown_values(unknown)
+    if numeric := [name for name, a in p.attributes.items() if a.kind == "numeric"]:
+        yield text.cut_at_quartiles(numeric)
     gaps = [gap for g in audited.groups if g.label is None for gap in g.gaps.values()]
     lost = max((g.undefined_draws for g in gaps if g.state != "too few to say"), default=0)
     if lost:
-        notes.append(
-            f"Up to {lost:,} of {rows.drawing.draws:,} draws left a group without images, or a "
-            "figure undefined; the interval comes from the others."
-        )
-    return notes + looked_at_note(table.looked_at, table.threshold, table.rate)
+        yield text.group_undefined(lost, rows.drawing.draws)
+    yield from text.looked_at(table.looked_at, table.threshold, table.rate)

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from candid.errors import ConfigError, did_you_mean
-from candid.records.audit import Audit, Gap, SplitAudit
+from candid.records.audit import Audit, Condition, Gap, SplitAudit
+from candid.text import audit as text
+from candid.text.findings import group_name
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -22,11 +24,10 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 _FORM = re.compile(r"^\s*([a-z_.]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*$")
 
-_FAIRNESS = tuple(
-    f"{name}_{kind}"
-    for name in ("demographic_parity", "equal_opportunity", "equalized_odds", "predictive_parity")
-    for kind in ("difference", "ratio")
-)
+_NAMES = ("demographic_parity", "equal_opportunity", "equalized_odds", "predictive_parity")
+_RATIOS = tuple(f"{name}_ratio" for name in _NAMES)
+_FAIRNESS = (*(f"{name}_difference" for name in _NAMES), *_RATIOS)
+_LEAST = {*_RATIOS, "worst_group_accuracy"}  # of these the lowest is the worst
 _OVERALL = ("accuracy", "weighted_f1", "roc_auc", "overconfidence", "calibration_error")
 
 # What may stand before the comparison, and what it is.
@@ -92,12 +93,10 @@ def failures(audit: Audit, demands: Sequence[Demand]) -> list[str]:
         for demand in demands:
             value, about = _figure(split, demand.figure)
             if math.isnan(value):
-                sentences.append(
-                    f"{demand} cannot be checked on {split.split}: {demand.figure} is undefined."
-                )
+                sentences.append(text.condition_unchecked(str(demand), split.split, demand.figure))
             elif _COMPARE[demand.comparison](value, demand.limit):
-                told = f"{value:.4g}" + (f" ({about})" if about else "")
-                sentences.append(f"{demand} holds on {split.split}: {demand.figure} is {told}.")
+                said = text.condition_holds(str(demand), split.split, demand.figure, value, about)
+                sentences.append(said)
     return sentences
 
 
@@ -111,12 +110,11 @@ def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
         return float(sum(f.finding.severity == "serious" for f in split.findings)), ""
     if name in _OVERALL:
         return split.metrics[name].value, ""
-    least = name.endswith(("_ratio", "_accuracy"))
     figures = [f for f in split.fairness if f.name == name and not math.isnan(f.estimate.value)]
     if not figures:
         return math.nan, ""
-    worst = (min if least else max)(figures, key=lambda f: f.estimate.value)
-    return worst.estimate.value, f"{worst.attribute}: {worst.lowest}"
+    worst = (min if name in _LEAST else max)(figures, key=lambda f: f.estimate.value)
+    return worst.estimate.value, group_name([Condition(worst.attribute, worst.lowest)])
 
 
 def _widest(split: SplitAudit, *, near: bool) -> tuple[float, str]:
@@ -130,9 +128,7 @@ def _widest(split: SplitAudit, *, near: bool) -> tuple[float, str]:
     size, group = max(found, key=lambda pair: pair[0], default=(0.0, None))
     if group is None or size <= 0:
         return 0.0, ""
-    condition = group.conditions[0]
-    among = "" if group.label is None else f", labelled {group.label}"
-    return size, f"{condition.attribute}: {condition.value}{among}"
+    return size, group_name(group.conditions[:1], group.label)
 
 
 def _disadvantage(metric: str, gap: Gap, *, near: bool) -> float:

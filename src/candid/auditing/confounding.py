@@ -45,6 +45,7 @@ from candid.stats.differences import Gaps, Side, difference_interval, error_gaps
 from candid.stats.intervals import student_quantile, sums_by_person
 from candid.stats.multiple_testing import benjamini_hochberg
 from candid.stats.regression import Logistic, average_outcome, logistic
+from candid.text import notes as text
 
 Floats = NDArray[np.float64]
 
@@ -386,21 +387,12 @@ def _notes(
     absent: str,
     prior_sd: float,
 ) -> Iterator[str]:
-    yield (
-        "Only what was annotated is held constant. An adjusted gap that stays may be due to "
-        "something that nobody annotated, and one that vanishes may work through what it goes with."
-    )
+    yield text.ONLY_ANNOTATED
     if absent:
-        yield f"No labelled image is in {absent}, so all {len(p):,} labelled images count."
+        yield text.all_labelled_count(absent, len(p))
     columns, mistakes = design.columns.shape[1] - 1, int(wrong.sum())
     if columns and min(mistakes, len(p) - mistakes) < 5 * columns:
-        yield (
-            f"There are {mistakes:,} mistakes for {columns} columns. With fewer than five each, "
-            f"effects are rough; the prior of {prior_sd:g} logits keeps them from running away."
-        )
+        yield text.few_mistakes(mistakes, columns, prior_sd)
     missing = [a.name for a in p.attributes.values() if a.values and (a.data < 0).any()]
     if missing:
-        yield (
-            f"Some values are unknown ({', '.join(missing)}); such images stay, with a column that "
-            "says so, which holds constant less than the value itself would."
-        )
+        yield text.unknown_columns(missing)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from candid.auditing.rows import Rows
 from candid.auditing.side_figures import bootstrap_name
-from candid.auditing.text import fairness_sentence
 from candid.predictions import Attribute
 from candid.records import Estimate
 from candid.records.audit import FairnessFigure
@@ -31,6 +30,7 @@ from candid.stats.differences import (
     score_interval,
 )
 from candid.stats.moments import Moments
+from candid.text.fairness import fairness_sentence
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]

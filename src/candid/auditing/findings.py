@@ -13,7 +13,10 @@ from candid.auditing.intersections import Intersections
 from candid.auditing.rows import LABEL, Key, Rows
 from candid.auditing.shortcuts import CONTRADICTS, Cues, shortcut
 from candid.auditing.single_groups import Measured
-from candid.auditing.text import (
+from candid.records import Example, Finding, Severity
+from candid.records.audit import AuditFinding, Condition, Gap, Kind, Shortcut
+from candid.records.metrics import worse_when
+from candid.text.findings import (
     GROUP_TODO,
     SHORTCUT_TODO,
     group_detail,
@@ -21,9 +24,6 @@ from candid.auditing.text import (
     shortcut_detail,
     shortcut_title,
 )
-from candid.records import Example, Finding, Severity
-from candid.records.audit import AuditFinding, Condition, Gap, Kind, Shortcut
-from candid.records.metrics import worse_when
 
 # The near end of the interval decides: 5 percentage points that are nearly sure are serious.
 _SERIOUS, _WARNING = 0.05, 0.01

@@ -2,7 +2,7 @@
 
 Groups of one value, alone and within each label, have the same figures, gaps, p-values and
 fairness figures as an audit in memory, from the same formulas; only the draws differ. Pairs of
-values are counted, without intervals. What needs the images themselves is left out, and `LEFT_OUT`
+values are counted, without intervals. What needs the images themselves is left out, and `SUMMED_UP`
 says what.
 """
 
@@ -29,7 +29,6 @@ from candid.auditing.rows import LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
 from candid.auditing.single_groups import GroupShares, Measured, write_down
 from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people_behind
-from candid.auditing.text import looked_at_note, nobody_known
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split
 from candid.records.audit import Grid, SplitAudit
@@ -37,16 +36,12 @@ from candid.settings import AuditConfig
 from candid.stats.bootstrap import Resample
 from candid.stats.differences import Side
 from candid.stats.moments import Figures, Sums, moments_of
+from candid.text import notes as text
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Marks = NDArray[np.bool_]
 
-LEFT_OUT = (
-    "A folder of tables is summed up row by row, so what needs all images at once is left out: "
-    "areas under curves, calibration errors, intervals of pairs of values, the search for slices, "
-    "shortcuts, adjusted gaps, abstention, label noise and pictures."
-)
 _DRAWN = 2_000_000  # numbers per block of draws
 
 
@@ -105,17 +100,13 @@ def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Spli
     everyone = estimates(parts[0].moments, [0], rows, parts[0].names)[0]
     table = ledger.settle()
     held = surest_first(table, list(held_singles(table, parts)))[: config.findings]
-    notes = [LEFT_OUT, nobody_known(split)]
-    if meaning.by_person:
-        notes[1] = (
-            "People were counted by hashing, within about 1% up to 300,000 of them; "
-            f"{MOST_PEOPLE:,} stands for that many or more."
-        )
+    known = meaning.by_person
+    who = text.people_hashed(MOST_PEOPLE) if known else text.audited_without_people(split)
     people = everyone["accuracy"].people or 0
     return replace(
         of_singles(rows, table, parts, everyone, split, tally.n, people, config),
         findings=tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held),
-        notes=(*notes, *looked_at_note(table.looked_at, table.threshold, table.rate)),
+        notes=(text.SUMMED_UP, who, *text.looked_at(table.looked_at, table.threshold, table.rate)),
         grid=_grid(tally, rows, values) if tally.pairs and rows.attributes else None,
     )
 

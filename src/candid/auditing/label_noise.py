@@ -50,6 +50,7 @@ from candid.stats.bootstrap import (
     resample,
 )
 from candid.stats.differences import Gaps, error_gaps
+from candid.text import notes as text
 
 Floats = NDArray[np.float64]
 
@@ -368,20 +369,10 @@ def _difference(left: tuple[float, float], right: tuple[float, float]) -> tuple[
 
 
 def _notes(p: Predictions, suspects: int) -> Iterator[str]:
-    wrong = int(np.count_nonzero(p.prediction != p.label))
-    yield (
-        f"{suspects:,} of the model's {wrong:,} mistakes are so sure that the label may be "
-        "wrong instead. Only a person who looks can say which; a model that is sure of its "
-        "mistakes makes this list long on perfect labels, too."
-    )
+    yield text.label_suspects(suspects, int(np.count_nonzero(p.prediction != p.label)))
     if set(p.split.tolist()) <= {"validation", "test"}:
-        yield (
-            "The model was not trained on these splits, so its probabilities are out of sample. A "
-            "mistake that annotators make again and again in training it has learned as well, and "
-            "it will not show here."
-        )
+        yield text.OUT_OF_SAMPLE
     if len(p.classes) != 2:
-        yield "Bounds for annotators who err without regard to the answer are for two classes."
-    empty = [c for k, c in enumerate(p.classes) if not (p.label == k).any()]
-    if empty:
-        yield f"No image is labelled {' or '.join(empty)}, so none is surely of it."
+        yield text.BOUNDS_OF_TWO
+    if empty := [c for k, c in enumerate(p.classes) if not (p.label == k).any()]:
+        yield text.none_surely_of(empty)

@@ -116,7 +116,7 @@ def audit_command(
     """
     from candid.auditing.conditions import parse
     from candid.pipeline.auditing import write_comparison
-    from candid.records.audit import plain, write_audit
+    from candid.records.audit_file import plain_audit, write_audit
 
     wanted = parse(conditions)
     if page is not None and other is None:
@@ -143,7 +143,7 @@ def audit_command(
         write_comparison(page, found.comparison)
     if page is None and other is not None and other.is_dir():
         page = run.comparison
-    show(found, _audit_lines(found, out, page), plain=plain)
+    show(found, _audit_lines(found, out, page), plain=plain_audit)
     _refuse_failures(found, wanted)
 
 
@@ -175,21 +175,23 @@ def _audit_lines(audit: Audit, out: Path | None, page: Path | None) -> Iterator[
 
 
 def _comparison_lines(c: Comparison) -> Iterator[str]:
-    accuracy = with_interval(c.overall.metrics["accuracy"].difference)
+    from candid.text.comparison import change_name
+
+    accuracy = with_interval(c.overall.accuracy_change)
     yield f"{c.a} → {c.b} on {c.n:,} images of {c.split}: accuracy {accuracy}"
     yield f"  {c.overall.lost:,} images became wrong, {c.overall.gained:,} became right"
     changed = [g for g in c.groups if g.state == "found"]
     for g in changed[:_MOST_TOLD]:
-        accuracy = with_interval(g.metrics["accuracy"].difference)
-        among = "" if g.label is None else f", labelled {g.label}"
-        yield f"  {g.attribute}: {g.value}{among}: accuracy {accuracy}"
+        accuracy = with_interval(g.accuracy_change)
+        yield f"  {change_name(g)}: accuracy {accuracy}"
     if not changed:
         yield f"  no group of {c.looked_at:,} changed for sure"
 
 
 def _split_lines(split: SplitAudit) -> Iterator[str]:
-    people = "" if split.people is None else f" of {split.people:,} people"
-    yield f"{split.split}: {split.n:,} images{people}"
+    from candid.text import words
+
+    yield f"{split.split}: {words.images(split.n, split.people)}"
     yield f"  accuracy {with_interval(split.metrics['accuracy'])}"
     findings = [f.finding for f in split.findings]
     if not findings:

@@ -111,8 +111,9 @@ def _refuse_input(path: Path, pictures: tuple[Path, ...]) -> None:
 
 
 def _explanation_lines(record: Explanation, file: Path) -> Iterator[str]:
-    people = "" if record.people is None else f" of {record.people:,} people"
-    yield f"{record.n:,} {record.split} images{people} explained"
+    from candid.text import words
+
+    yield f"{record.n:,} {record.split} images{words.of_people(record.people)} explained"
     for method in record.methods:
         failed = [c.code.lower() for c in method.checks if c.state == "failed"]
         why = f" ({', '.join(failed)})" if failed else ""

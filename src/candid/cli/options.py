@@ -184,8 +184,9 @@ def evaluation_lines(evaluation: Evaluation, run: Run) -> Iterator[str]:
 
 def with_interval(estimate: Estimate) -> str:
     """A figure with its interval, and what it was computed from."""
-    people = "" if estimate.people is None else f" of {estimate.people:,} people"
+    from candid.text import words
+
     return (
-        f"{estimate.value:.4f} ({100 * estimate.confidence:g}% interval {estimate.low:.4f} to "
-        f"{estimate.high:.4f}; {estimate.n:,} images{people}; {estimate.method})"
+        f"{estimate.value:.4f} ({words.confidence(estimate.confidence)} {estimate.low:.4f} to "
+        f"{estimate.high:.4f}; {words.images(estimate.n, estimate.people)}; {estimate.method})"
     )

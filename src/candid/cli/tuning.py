@@ -91,6 +91,8 @@ def tune_command(
 
 def _lines(result: Tuning, folder: Path) -> Iterator[str]:
     """The best trials as a table, the finalists, and what the winner reached."""
+    from candid.text.tuning import finalist_name
+
     ranked = sorted(
         (t for t in result.trials if math.isfinite(t.f1)),
         key=lambda t: (t.state != "finished", -t.f1),
@@ -110,11 +112,11 @@ def _lines(result: Tuning, folder: Path) -> Iterator[str]:
         yield f"… and {len(ranked) - _MOST_ROWS} more"
     for finalist in result.finalists:
         if finalist.f1:
-            name = "where it began" if finalist.is_start else f"trial {finalist.number}"
+            name = finalist_name(finalist.number, finalist.is_start)
             seeds = ", ".join(f"{f1:.4f}" for f1 in finalist.f1)
             yield f"{name}, fresh seeds: {seeds}; mean {finalist.mean.value:.4f}"
     best = result.best
-    name = "where it began" if best.is_start else f"trial {best.number}"
+    name = finalist_name(best.number, best.is_start)
     mean = f"mean {best.mean.value:.4f} over fresh seeds" if best.f1 else "one seed"
     yield f"winner: {name}, {mean}; best/ is its training with seed {result.seed}"
     for split, estimate in (("validation", result.validation), ("test", result.test)):

@@ -335,12 +335,13 @@ def _export_lines(done: Exported) -> Iterator[str]:
     )
     if done.int8 is not None and done.f1_change is not None:
         e = done.f1_change
-        people = "" if e.people is None else f" of {e.people:,} people"
+        from candid.text import words
+
         yield f"{done.int8}: {done.int8_bytes / 1e6:.1f} MB"
         yield (
             f"  weighted F1 on validation {done.int8_f1:.4f} instead of {done.f1:.4f}: "
-            f"{e.value:+.4f} ({100 * e.confidence:g}% interval {e.low:+.4f} to {e.high:+.4f}; "
-            f"{e.n:,} images{people}; {e.method})"
+            f"{e.value:+.4f} ({words.confidence(e.confidence)} {e.low:+.4f} to {e.high:+.4f}; "
+            f"{words.images(e.n, e.people)}; {e.method})"
         )
     if done.unfamiliar:
         yield f"pictures unlike the training data: predict {done.unfamiliar}"

@@ -147,7 +147,7 @@ def join(
     return joined
 
 
-def read_words(
+def read_splits(
     words: Iterable[str | None], *, where: str, rows: Iterable[int] | None = None
 ) -> NDArray[np.str_]:
     """(n,) the data's own words for its splits, in Candid's words.

@@ -28,6 +28,7 @@ from candid.stats.bootstrap import Resample, resample
 from candid.stats.exact import randomisation_p
 from candid.stats.intervals import normal_quantile, student_quantile
 from candid.stats.multiple_testing import benjamini_hochberg, cutoff
+from candid.text import notes as text
 
 Floats = NDArray[np.float64]
 
@@ -285,7 +286,7 @@ def _stated(
     state: State = change.state
     if state != "too few to say":
         state = "found" if after <= rate else "not found"
-    estimate = change.metrics["accuracy"].difference
+    estimate = change.accuracy_change
     units = estimate.n if estimate.people is None else estimate.people
     visible = math.nan
     if units > 1 and threshold > 0 and not math.isnan(estimate.value):
@@ -304,7 +305,7 @@ def _stated(
 
 def _order(change: GroupChange) -> tuple[int, float]:
     """Found before not found before too few; of those found, the largest loss first."""
-    difference = change.metrics["accuracy"].difference.value
+    difference = change.accuracy_change.value
     rank = ("found", "not found", "too few to say").index(change.state)
     return rank, difference if change.state == "found" else -abs(difference)
 
@@ -314,16 +315,12 @@ def _notes(
 ) -> Iterator[str]:
     for name, count in ((names[0], pair.only_a), (names[1], pair.only_b)):
         if count:
-            yield f"{count:,} labelled images are in {name} alone and do not count."
+            yield text.only_in(name, count)
     if pair.relabelled:
-        yield f"{pair.relabelled:,} images are labelled differently in the two and do not count."
+        yield text.relabelled(pair.relabelled)
     if a.target != b.target:
-        yield f"The label is called {a.target!r} in {names[0]} and {b.target!r} in {names[1]}."
-    extra = {*a.classes} ^ {*b.classes}
-    if extra:
-        yield f"Only one of the two knows the classes {', '.join(sorted(extra))}."
+        yield text.targets_differ((a.target, b.target), names)
+    if extra := {*a.classes} ^ {*b.classes}:
+        yield text.classes_differ(sorted(extra))
     if not drawing.by_person:
-        yield (
-            "Nobody knows who is in the images: intervals and p-values take each for another "
-            "person's, and are too sure where that is wrong."
-        )
+        yield text.COMPARED_WITHOUT_PEOPLE

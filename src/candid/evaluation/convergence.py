@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from candid.records import Convergence, HistoryRow
 from candid.stats.intervals import student_quantile
 from candid.stats.regression import straight_line
+from candid.text import convergence as text
 
 Floats = NDArray[np.float64]
 
@@ -31,18 +32,11 @@ _RISE = 4.0
 # Chance alone calls a level curve falling in half of the rest, 2.5%.
 _CONFIDENCE = 0.95
 
-RULE = (
-    "On the validation loss of every evaluation. Fewer than 8: too short. A loss that is not a "
-    "number: unsteady. Overfitting: the mean of the last 3 lies above the lowest mean of 3 in a "
-    "row by more than 4 standard errors and 2%, while the training loss did not rise with it (else "
-    "unsteady). Still falling: a straight line through the last third (at least 5) falls by more "
-    "than 2%, and by more than Student's t allows a level curve in 97.5% of cases. Otherwise "
-    "unsteady where they scatter about that line by more than 10% of the loss, else settled."
-)
-
 
 def convergence_of(history: Sequence[HistoryRow]) -> Convergence | None:
-    """Whether the validation loss was still falling, settled, rising or unsteady; `RULE` says how.
+    """Whether the validation loss was still falling, settled, rising or unsteady.
+
+    `candid.text.convergence.RULE` says how that is decided.
 
     None without a single evaluation. Figures: `evaluations`; `fall_share`, `fall_low`, `fall_high`
     (how far the line through the last third falls, as a share of its mean loss, with its 95%
@@ -55,20 +49,19 @@ def convergence_of(history: Sequence[HistoryRow]) -> Convergence | None:
     loss = np.array([row.validation_loss for row in rows])
     figures = {"evaluations": float(len(rows))}
     if not np.isfinite([*loss, *(row.train_loss for row in history)]).all():
-        code, sentence = "unsteady", "The loss ceased to be a number: training broke down."
+        code, sentence = "unsteady", text.BROKE_DOWN
     elif len(rows) < _FEWEST:
-        code = "too-short"
-        sentence = f"With {len(rows)} evaluations on validation nothing can be said about a trend."
+        code, sentence = "too-short", text.too_short(len(rows))
     else:
         steps = np.array([row.step for row in rows], dtype=np.float64)
         code, sentence = _judge(steps, loss, history, figures)
-    return Convergence(code=code, sentence=sentence, rule=RULE, figures=figures)
+    return Convergence(code=code, sentence=sentence, rule=text.RULE, figures=figures)
 
 
 def _judge(
     steps: Floats, loss: Floats, history: Sequence[HistoryRow], figures: dict[str, float]
 ) -> tuple[str, str]:
-    """The code and a sentence, by `RULE`; writes down the figures."""
+    """The code and a sentence, by the rule; writes down the figures."""
     n, tail = len(loss), max(5, math.ceil(len(loss) / 3))
     fall, error, level, scatter = straight_line(steps[-tail:], loss[-tail:])
     reach = float(student_quantile(_CONFIDENCE, tail - 2)) * error
@@ -86,24 +79,12 @@ def _judge(
     }
     if rise > _RISE * scatter * math.sqrt(2 / 3) and rise > _MATTERS * best:
         return _rising(history, steps[at + 1], rise / best)
+    trend = (fall / level, (low, high), tail, n)
     if fall > reach and fall > _MATTERS * level:
-        return (
-            "still-falling",
-            f"The validation loss still fell by {fall / level:.0%} (95% interval {low:.0%} to "
-            f"{high:.0%}) over the last {tail} of {n} evaluations: longer training would probably "
-            "help.",
-        )
+        return "still-falling", text.still_falling(*trend)
     if scatter > _SCATTER * level:
-        return (
-            "unsteady",
-            f"The validation loss jumps by {scatter / level:.0%} from one evaluation to the next: "
-            "too much to tell a trend.",
-        )
-    return (
-        "settled",
-        f"The validation loss no longer changes by more than its noise over the last {tail} of "
-        f"{n} evaluations ({-fall / level:+.1%}, 95% interval {-high:+.1%} to {-low:+.1%}).",
-    )
+        return "unsteady", text.jumps(scatter / level)
+    return "settled", text.settled(*trend)
 
 
 def _rising(history: Sequence[HistoryRow], best_step: Any, rise: float) -> tuple[str, str]:
@@ -111,13 +92,5 @@ def _rising(history: Sequence[HistoryRow], best_step: Any, rise: float) -> tuple
     after = np.array([row.train_loss for row in history if row.step >= best_step])
     third = max(1, len(after) // 3)
     if after[-third:].mean() > after[:third].mean() * (1 + _MATTERS):
-        return (
-            "unsteady",
-            f"Training and validation loss both rose after step {best_step:.0f}: training "
-            "came off its path; a smaller learning rate may help.",
-        )
-    return (
-        "overfitting",
-        f"The validation loss ends {rise:.0%} above its best, around step {best_step:.0f}, and the "
-        "training loss did not rise: the network began to learn its training images by heart.",
-    )
+        return "unsteady", text.both_rose(best_step)
+    return "overfitting", text.overfitted(rise, best_step)

@@ -33,6 +33,7 @@ from candid.stats.bootstrap import (
     resample,
 )
 from candid.stats.calibration import before_temperature, reliability_bins
+from candid.text import notes as text
 
 Floats = NDArray[np.float64]
 
@@ -274,43 +275,24 @@ def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ..
 def _notes(
     p: Predictions, splits: Sequence[SplitEvaluation], history: Sequence[HistoryRow]
 ) -> Iterator[str]:
-    unlabelled = int(np.count_nonzero(p.label < 0))
-    if unlabelled:
-        yield f"{unlabelled:,} of {len(p):,} images have no label and do not count."
+    if unlabelled := int(np.count_nonzero(p.label < 0)):
+        yield text.no_label(unlabelled, len(p))
     names = [s.split for s in splits]
-    absent = [s for s in SPLITS[1:] if s not in names]
-    if absent:
-        yield f"No labelled images with predictions in: {', '.join(absent)}."
+    if absent := [s for s in SPLITS[1:] if s not in names]:
+        yield text.absent_splits(absent)
     if p.temperature != 1 and "validation" in names:
-        yield (
-            f"The temperature ({p.temperature:.3g}) was fitted on validation, so log loss, Brier "
-            "score and calibration error there are slightly optimistic; those on test are not."
-        )
+        yield text.temperature_fitted(p.temperature)
     if "validation" in names and history and p.provenance.get("kept") != "last":
-        yield (
-            "Where the weights of the best evaluation on validation are kept, figures on "
-            "validation are slightly optimistic; no choice was made on test."
-        )
+        yield text.BEST_WAS_KEPT
     for split in splits:
         yield from _doubts(split)
 
 
 def _doubts(split: SplitEvaluation) -> Iterator[str]:
     """What a reader of the split's figures might not expect of them."""
-    empty = [c.name for c in split.classes if not c.support]
-    if empty:
-        yield (
-            f"No image in {split.split} is labelled {' or '.join(empty)}: "
-            "what needs one is undefined."
-        )
+    if empty := [c.name for c in split.classes if not c.support]:
+        yield text.no_image_labelled(split.split, empty)
     if split.people is None:
-        yield (
-            f"Nobody knows who is in the pictures of {split.split}: its intervals take each for "
-            "another person's, and are too narrow where that is wrong."
-        )
-    lost = max(e.undefined_draws for e in split.metrics.values())
-    if lost:
-        yield (
-            f"In {split.split}, up to {lost:,} of {split.metrics['accuracy'].draws:,} draws left a "
-            "figure undefined; its interval comes from the others."
-        )
+        yield text.evaluated_without_people(split.split)
+    if lost := max(e.undefined_draws for e in split.metrics.values()):
+        yield text.figure_undefined(split.split, lost, split.metrics["accuracy"].draws)

@@ -21,7 +21,7 @@ from candid.explanation.sample import (
     FEWEST,
     ImageSet,
     Sample,
-    compared,
+    comparable,
     image_sets,
     sample_of,
 )
@@ -42,6 +42,7 @@ from candid.records.explanation import (
     Verdict,
 )
 from candid.settings import ExplainConfig
+from candid.text import notes as text
 
 
 def explain_network(
@@ -171,7 +172,7 @@ def _begun(
         probability=probability,
         explained=np.where(labelled, sample.label, answers).astype(np.int64),
         sets=sets,
-        pairs=compared(sets),
+        pairs=comparable(sets),
         shown=averages.example_rows(sample, probability, config.examples),
         tested=np.random.default_rng(config.seed).permutation(len(sample))[: config.check_images],
         quiet=quiet,
@@ -326,27 +327,20 @@ def _notes(job: _Job) -> Iterator[str]:
     """What a reader must know."""
     config = job.by.config
     if "grad_cam" in config.methods and job.by.hook is None:
-        yield "Grad-CAM is left out: the network has no layer that still knows where things are."
+        yield text.NO_GRAD_CAM
     if job.regions is None:
-        yield "There are no regions: nothing says where the parts of the faces are."
+        yield text.NO_REGIONS
     elif len(job.regions.masks) == 1:
-        yield (
-            "The regions are those of an average face, laid over every image alike. Hair, neck and "
-            "background are the least certain of them."
-        )
+        yield text.AVERAGE_REGIONS
     if not (job.sample.label >= 0).any():
-        yield "There are no labels, so no F1 to lose, and nothing is claimed."
+        yield text.NOTHING_CLAIMED
     few = [s.about for s in job.sets if s.about.kind in ("class", "outcome") and s.too_few]
     if few:  # there are none of these kinds without labels
-        told = ", ".join(f"{s.title} ({s.n})" for s in few)
-        yield (
-            f"Too few to say how their mean maps differ, below {FEWEST} people or images: {told}."
-        )
+        yield text.few_to_differ([(s.title, s.n) for s in few], FEWEST)
     if not len(job.tested):
-        yield "Nothing was checked, so no method bears a badge."
-    unknown = [name for name in config.groups if name not in job.sample.attributes]
-    if unknown:
-        yield f"There is no attribute called {', '.join(unknown)}."
+        yield text.NOTHING_CHECKED
+    if unknown := [name for name in config.groups if name not in job.sample.attributes]:
+        yield text.no_such_attribute(unknown)
 
 
 def _check_sample(sample: Sample, classes: Sequence[str], regions: Regions | None) -> None:

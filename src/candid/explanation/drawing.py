@@ -60,9 +60,7 @@ def png_bytes(image: Image.Image | NDArray[np.uint8]) -> bytes:
     return out.getvalue()
 
 
-def draw_explained(
-    path: Path, explained: Sequence[ExplainedPicture], titles: Mapping[str, str]
-) -> None:
+def draw_maps(path: Path, explained: Sequence[ExplainedPicture], titles: Mapping[str, str]) -> None:
     """Write a PNG: a row per picture, the picture itself and then it below each method's map.
 
     What speaks for the answer is blue, what speaks against it orange. `titles` are the methods'.
@@ -86,7 +84,7 @@ def draw_explained(
         Image.fromarray(np.concatenate(rows)).save(part, "PNG")
 
 
-def read_pictures(
+def decode_pictures(
     files: Sequence[Path], side: int, config: DataConfig, *, detail: int = 1
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """The name of each file, and its pixels (detail · side, detail · side, 3) for a network.

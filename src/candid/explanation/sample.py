@@ -204,7 +204,7 @@ def _grouping(sample: Sample, n_classes: int, config: ExplainConfig) -> list[Att
     return [coded[name] for name in order[: config.max_groups]]
 
 
-def compared(sets: Sequence[ImageSet]) -> list[tuple[ImageSet, ImageSet]]:
+def comparable(sets: Sequence[ImageSet]) -> list[tuple[ImageSet, ImageSet]]:
     """Which sets are compared: classes, wrong and right, the groups of an attribute.
 
     Those with too few people are not: an interval per pixel from two of them says nothing.

@@ -27,6 +27,7 @@ from candid.records.explanation import MapCheck, Verdict
 from candid.settings import ExplainConfig
 from candid.stats.associations import rank_correlations
 from candid.stats.intervals import mean, ratios, unknown
+from candid.text import map_checks as text
 
 Maps = Mapping[str, NDArray[np.float32]]  # (n, side, side) by method
 Parts = dict[str, Estimate]
@@ -91,8 +92,7 @@ def map_checks(
                 "STABILITY",
                 stable[name],
                 config.min_stability,
-                f"Noise of {_NOISE:.0%} of the image's range leaves maps that correlate at "
-                f"{_told(stable[name])} with those of the image itself.",
+                text.under_noise(stable[name], _NOISE),
             ),
             _agreement_check(agreed[name], config),
         )
@@ -173,9 +173,7 @@ def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
         "RANDOMISATION",
         figure,
         config.max_similarity,
-        f"With every weight randomised, maps still correlate at {_told(figure)} with those of the "
-        f"trained network; above {config.max_similarity:g} a map shows the picture, not the "
-        "network.",
+        text.randomised(figure, config.max_similarity),
         stages,
     )
 
@@ -253,16 +251,8 @@ def area_under(
 
 def _curve_check(kind: Literal["DELETION", "INSERTION"], gains: Parts) -> MapCheck:
     against = min(gains, key=lambda name: np.nan_to_num(gains[name].low, nan=-np.inf))
-    done, moves = ("Removing", "falls") if kind == "DELETION" else ("Adding", "rises")
-    return _judged(
-        kind,
-        gains[against],
-        0.0,
-        f"{done} what the map ranks first, the answer's probability {moves} faster than in the "
-        f"order of the best of three baselines ({', '.join(gains)}) by an area of "
-        f"{_told(gains[against])}: that is {against!r}.",
-        gains,
-    )
+    said = text.sooner(kind, gains[against], gains, against)
+    return _judged(kind, gains[against], 0.0, said, gains)
 
 
 # --- completeness, stability, agreement ----------------------------------------------------------
@@ -286,9 +276,7 @@ def _completeness_check(name: str, gap: Estimate, config: ExplainConfig) -> MapC
         "COMPLETENESS",
         gap if applies else unknown(config.confidence),
         config.max_gap,
-        f"The sums of the maps miss the change of the score by {_told(gap)} of it."
-        if applies
-        else "Only integrated gradients promise that a map's sum is the change of the score.",
+        text.missed(gap) if applies else text.ONLY_GRADIENTS_ADD_UP,
     )
 
 
@@ -318,36 +306,27 @@ def agreement(probe: Probe) -> dict[str, Parts]:
 
 
 def _agreement_check(others: Parts, config: ExplainConfig) -> MapCheck:
-    figure, detail = unknown(config.confidence), "There is no other method to compare with."
+    figure, detail = unknown(config.confidence), text.NO_OTHER_METHOD
     if others:
         ranked = sorted(others, key=lambda name: np.nan_to_num(others[name].value, nan=-np.inf))
         middle = ranked[(len(ranked) - 1) // 2]
         figure = others[middle]
-        detail = (
-            f"In coarse cells, where it looks correlates at {_told(figure)} with "
-            f"{METHODS[middle].title}, the middle one of {len(others)} other methods."
-        )
+        detail = text.agrees(figure, METHODS[middle].title, len(others))
     return _judged("AGREEMENT", figure, 0.0, detail, others)
 
 
 # --- a figure against its threshold --------------------------------------------------------------
 
-# The title of each check, and on which side of its threshold the figure must lie.
-CHECKS: dict[str, tuple[str, Literal["above", "below"]]] = {
-    "RANDOMISATION": ("Depends on what was learned", "below"),
-    "DELETION": ("Finds what the answer needs", "above"),
-    "INSERTION": ("Finds what is enough", "above"),
-    "COMPLETENESS": ("Adds up", "below"),
-    "STABILITY": ("Stays the same under noise", "above"),
-    "AGREEMENT": ("Other methods say the same", "above"),
-}
+# Of these checks the figure must lie below its threshold, of others above.
+_BELOW = {"RANDOMISATION", "COMPLETENESS"}
 
 
 def _judged(
     code: str, figure: Estimate, threshold: float, detail: str, parts: Parts | None = None
 ) -> MapCheck:
-    title, direction = CHECKS[code]
+    direction: Literal["above", "below"] = "below" if code in _BELOW else "above"
     state = verdict_of(figure, threshold, direction)
+    title = text.TITLES[code]
     return MapCheck(code, title, state, figure, threshold, direction, detail, parts or {})
 
 
@@ -357,7 +336,3 @@ def verdict_of(figure: Estimate, threshold: float, direction: Literal["above", "
         return "not applicable"
     passed = figure.low > threshold if direction == "above" else figure.high < threshold
     return "passed" if passed else "failed"
-
-
-def _told(figure: Estimate) -> str:
-    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"

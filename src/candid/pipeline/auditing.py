@@ -77,9 +77,9 @@ def audit_predictions(
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
     """The audit of any predictions, compared with another model's where these are given."""
-    from candid.auditing.audit import audit
+    from candid.auditing.audit import audit_groups
 
-    found = audit(predictions, config, source=source)
+    found = audit_groups(predictions, config, source=source)
     return found if before is None else compared(found, predictions, config, before, names)
 
 

@@ -92,12 +92,12 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     ImageError
         Where a file is not a picture.
     """
-    from candid.explanation.drawing import read_pictures
+    from candid.explanation.drawing import decode_pictures
 
     config = run.settings
     side = read_record(run.model, ModelCard).side if run.model.is_file() else config.data.side
     framed = run.framing.is_file() and read_record(run.framing, FramingCard).used
-    pictures = read_pictures(files, side, config.data, detail=DETAIL if framed else 1)
+    pictures = decode_pictures(files, side, config.data, detail=DETAIL if framed else 1)
     needs_torch()
     refuse_untrained(run)
     if (framer := framer_of(run)) is not None:
@@ -116,4 +116,4 @@ def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
     from candid.explanation import drawing
     from candid.explanation.attribution import METHODS
 
-    drawing.draw_explained(path, explained, {name: m.title for name, m in METHODS.items()})
+    drawing.draw_maps(path, explained, {name: m.title for name, m in METHODS.items()})

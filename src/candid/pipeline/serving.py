@@ -16,11 +16,12 @@ from candid.records import (
 )
 from candid.runs import Run, open_run
 from candid.settings import ServeConfig
+from candid.text import served as text
 
 if TYPE_CHECKING:
-    from candid.reporting.inputs import ReportInput
     from candid.serving.schema import About, Measure, Weakness
     from candid.serving.served import Served
+    from candid.text.inputs import ReportInput
 
 _MOST_WEAKNESSES = 8
 
@@ -59,16 +60,15 @@ def load_served(
 
 def _about(run: Run, card: ModelCard) -> About:
     """What a run's records say about its model, in the words of its report."""
-    from candid.reporting import prose
-    from candid.reporting.inputs import ReportInput
     from candid.serving.schema import About
+    from candid.text import model as model_text
+    from candid.text.inputs import ReportInput
 
     exploration = read_record(run.data, Exploration) if run.data.is_file() else None
     if not (run.evaluation.is_file() and run.provenance.is_file()):
         return About(
             data_name=exploration.name if exploration else "",
-            weakness_note="Nobody has measured how well this model does. To measure: "
-            "candid evaluate RUN",
+            weakness_note=text.NOT_MEASURED,
         )
     inputs = ReportInput(
         config=run.settings,
@@ -80,13 +80,13 @@ def _about(run: Run, card: ModelCard) -> About:
     audited, weaknesses, note = _weaknesses(run)
     split = inputs.headline
     return About(
-        summary=prose.summary(inputs)[:2],
-        uses=prose.uses(inputs),
-        not_for=prose.not_for(inputs),
-        # That nobody audited is said beside the weaknesses; here it would contradict an audit.
-        limits=[t for t in prose.limits(inputs) if "audit" not in t],
+        summary=model_text.model_summary(inputs)[:2],
+        uses=model_text.uses(inputs),
+        not_for=model_text.not_for(inputs),
+        # That nobody audited is said beside the weaknesses.
+        limits=model_text.data_limits(inputs),
         data_name=inputs.data_name,
-        trained_on=_trained_on(exploration),
+        trained_on=[] if exploration is None else text.trained_on(exploration),
         picture_size=_picture_size(exploration),
         split="" if split is None else split.split,
         measures=_measures(inputs),
@@ -95,21 +95,6 @@ def _about(run: Run, card: ModelCard) -> About:
         weakness_note=note,
         is_drawn=inputs.is_drawn,
     )
-
-
-def _trained_on(exploration: Exploration | None) -> list[str]:
-    if exploration is None:
-        return []
-    sentences = []
-    for split in exploration.splits:
-        if split.split != "train":
-            continue
-        who = "" if split.people is None else f" of {split.people:,} people"
-        sentences.append(f"{split.n:,} pictures{who}, from “{exploration.name}”.")
-        shares = zip(exploration.classes, split.counts, strict=True)
-        sentences.append("; ".join(f"{n:,} labelled {name}" for name, n in shares) + ".")
-    serious = [f for f in exploration.findings if f.state == "found" and f.severity == "serious"]
-    return sentences + [f"{f.title}: {f.detail}" for f in serious]
 
 
 def _picture_size(exploration: Exploration | None) -> list[int] | None:
@@ -129,8 +114,8 @@ def _measures(inputs: ReportInput) -> list[Measure]:
     if split is None:
         return []
     figures: list[tuple[str, Estimate | None]] = [
-        ("Answers as the label says, of all pictures", split.metrics.get("accuracy")),
-        *((f"Answers {c.name}, of those labelled {c.name}", c.recall) for c in split.classes),
+        (text.ALL_RIGHT, split.metrics.get("accuracy")),
+        *((text.class_right(c.name), c.recall) for c in split.classes),
     ]
     return [Measure.of(name, e) for name, e in figures if e is not None and is_defined(e)]
 
@@ -142,31 +127,17 @@ def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
 
     path = run.audit
     if not path.is_file():
-        return False, [], (
-            "Nobody has looked for whom this model fails. That is not the same as working equally "
-            "well for everyone. To look: candid audit RUN"
-        )  # fmt: skip
+        return False, [], text.NOT_AUDITED
     audit = read_record(path, Audit)
     if not audit.splits:
-        return False, [], "The audit had no pictures to look at."
+        return False, [], text.NOTHING_AUDITED
     split = audit.splits[0]
     found = [
         Weakness(title=f.finding.title, detail=f.finding.detail, severity=f.finding.severity)
         for f in split.findings
         if f.finding.state == "found"
     ]
-    who = "" if split.people is None else f" of {split.people:,} people"
-    note = (
-        f"The audit of {split.n:,} {split.split} pictures{who} compared {split.gaps_looked_at:,} "
-        f"figures of groups with the rest and found {split.gaps_found:,} gaps."
-    )
-    if len(found) > _MOST_WEAKNESSES:
-        note += f" Of {len(found)} findings these are the surest; the report has all."
-    if split.too_few:
-        note += (
-            f" Of {split.too_few:,} groups there are too few to say anything: that is not the same "
-            "as no difference."
-        )
+    note = text.weakness_note(split, len(found), _MOST_WEAKNESSES)
     return True, found[:_MOST_WEAKNESSES], note
 
 

@@ -24,7 +24,8 @@ from candid.records import (
     read_record,
     write_record,
 )
-from candid.records.audit import Audit, write_audit
+from candid.records.audit import Audit
+from candid.records.audit_file import write_audit
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.inside import Inside, read_inside_arrays
 from candid.runs import Run
@@ -170,12 +171,12 @@ def audit_run(
 
     Where the data are given, skin tone is measured and audited as well.
     """
-    from candid.auditing.audit import audit
+    from candid.auditing.audit import audit_groups
 
     predictions, tone = read_predictions(run.predictions), None
     if data is not None:
         predictions, tone = with_tone(predictions, data, quiet=run.quiet)
-    found = audit(predictions, run.settings.audit, source=run.path.name)
+    found = audit_groups(predictions, run.settings.audit, source=run.path.name)
     if before is not None:
         found = compared(found, predictions, run.settings.audit, before, names)
     found = replace(found, tone=tone)
@@ -240,8 +241,8 @@ def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
 def write_report(run: Run) -> None:
     """Write report.html and the model card from the files of the run."""
     from candid.reporting.card import card
-    from candid.reporting.inputs import ReportInput
     from candid.reporting.page import render
+    from candid.text.inputs import ReportInput
 
     pictures = runs.read_pictures(run)
     exploration = _read(run.data, Exploration)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candid.auditing.text import absent_splits, no_label, split_instead
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions.folder import Folder, Piece
 from candid.predictions.opening import open_folder
@@ -16,6 +15,7 @@ from candid.progress import progress
 from candid.records import SPLITS
 from candid.records.audit import Audit
 from candid.settings import AuditConfig
+from candid.text.notes import absent_splits, no_label, no_prediction, split_instead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
     folder.refuse_answers(labelled, wrong)
     notes = []
     if silent:
-        notes.append(f"{silent:,} of {folder.n:,} rows have no prediction and were left out.")
+        notes.append(no_prediction(silent, folder.n))
     if unlabelled:
         notes.append(no_label(unlabelled, folder.n))
     asked = {s: t for s, t in tallies.items() if s in config.splits}

@@ -318,6 +318,6 @@ def _best_toml(study: Study, result: Tuning) -> str:
 
 
 def _report(out: Path, result: Tuning) -> None:
-    from candid.reporting.tuning import render
+    from candid.reporting.page import render_search
 
-    write_text(out / "report.html", render(result))
+    write_text(out / "report.html", render_search(result))

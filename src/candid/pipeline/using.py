@@ -226,11 +226,11 @@ def serve(
 
     `config.serve` says where to listen and what to take in at most; `started` is told the address.
     """
-    from candid.serving.serve import serve as answer
+    from candid.serving.serve import serve_models
 
     about = (config or Config()).serve
     _, models = _served(runs, about, abstain_below)
-    answer(models, about, quiet=quiet, started=started)
+    serve_models(models, about, quiet=quiet, started=started)
 
 
 def application(

@@ -5,23 +5,22 @@ Undefined figures are NaN here and `null` in JSON. A record knows nothing of the
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal
 
-from candid.errors import RunError, go_on_with
+from candid.records.files import from_plain as from_plain
+from candid.records.files import read_record as read_record
+from candid.records.files import to_plain as to_plain
+from candid.records.files import write_record as write_record
 from candid.records.frames import frame_of, html_of
-from candid.storage.files import FORMAT, check_format, read_bytes, reading, write_json
-
-if TYPE_CHECKING:
-    from cattrs import Converter
+from candid.records.model import HistoryRow as HistoryRow
+from candid.records.model import Layer as Layer
+from candid.records.model import ModelCard as ModelCard
+from candid.records.model import Provenance as Provenance
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-_LARGEST_SIDE = 1024  # as in data.side
 
 State = Literal["found", "not found", "not applicable", "too few to say"]
 Severity = Literal["note", "warning", "serious"]
@@ -191,85 +190,6 @@ class Exploration:
     synthetic: bool = False
 
 
-# --- model.json, history.parquet -----------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer as the report draws it: its output shape without the batch, and its parameters."""
-
-    name: str
-    kind: str
-    output_shape: tuple[int, ...]
-    parameters: int
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """How to build and feed the network whose weights lie beside it (`model.json`).
-
-    An image is `side` × `side` RGB; (pixel / 255 - mean) / std per channel goes in, and the logits
-    divided by `temperature` are the calibrated logits of `classes`. Where `flip_tta`, the logits
-    are the mean of those of the image and of its mirror image. `options` are those of the network:
-    its width and depth.
-    """
-
-    network: str
-    options: dict[str, int | float | str]
-    target: str
-    classes: tuple[str, ...]
-    side: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    temperature: float
-    parameters: int
-    multiply_adds: int
-    layers: tuple[Layer, ...]
-    step: int
-    kept: Literal["best", "last"]
-    flip_tta: bool = False
-
-    def problem(self) -> str:
-        """What no training can have written, in words; "" where all is possible."""
-        if not 1 <= self.side <= _LARGEST_SIDE:
-            return f"the side is {self.side} pixels"
-        if not self.classes or len({*self.classes}) < len(self.classes):
-            return f"the classes are {', '.join(map(repr, self.classes)) or 'none'}"
-        if not all(-0.01 <= x <= 1.01 for x in self.mean):  # of pixels from 0 to 1; a NaN is not
-            return f"the means of the pixels are {self.mean}"
-        if not all(1e-7 <= x <= 1 for x in self.std):
-            return f"the standard deviations of the pixels are {self.std}"
-        if not 1e-9 <= self.temperature <= 1e9:
-            return f"the temperature is {self.temperature}"
-        return ""
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """One training step; the validation figures are NaN where the step ended without evaluation.
-
-    `train_loss` is the loss of this step's batch, augmented and with dropout; `train_f1` is its
-    weighted F1. `seconds` counts from the start of training, without time spent stopped. A fit that
-    has no steps is one row, without a learning rate (NaN) and with the figures of all its images.
-    """
-
-    step: int
-    images: int
-    seconds: float
-    learning_rate: float
-    train_loss: float
-    train_f1: float
-    validation_loss: float = math.nan
-    validation_f1: float = math.nan
-    validation_accuracy: float = math.nan
-
-    @property
-    def is_fit(self) -> bool:
-        """Whether this is the only row of a fit without steps."""
-        return math.isnan(self.learning_rate)
-
-
 # --- evaluation.json -----------------------------------------------------------------------------
 
 
@@ -414,102 +334,3 @@ class Evaluation:
             if not row["class"]
         ]
         return html_of(rows, f"{self.target}: {', '.join(self.classes)}")
-
-
-# --- provenance.json -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a run came from: enough to make it again, or to say why that fails.
-
-    `seconds` and `digests` are by step: how long it took, and what it read.
-    """
-
-    candid: str
-    command: str
-    started: str
-    seconds: dict[str, float]
-    seed: int
-    commit: str | None
-    versions: dict[str, str]
-    machine: dict[str, str]
-    data: str
-    data_fingerprint: str
-    digests: dict[str, str] = field(default_factory=dict)
-
-    def problem(self) -> str:
-        """What no run can have noted, in words; "" where all is possible."""
-        wrong = [k for k, s in self.seconds.items() if not 0 <= s < math.inf]
-        return f"the seconds of {wrong[0]!r} are {self.seconds[wrong[0]]}" if wrong else ""
-
-
-# --- to and from JSON ----------------------------------------------------------------------------
-
-Record = TypeVar("Record")
-
-
-@runtime_checkable
-class _Checked(Protocol):
-    """A record that may hold what cannot be."""
-
-    def problem(self) -> str: ...
-
-
-def to_plain(record: Any) -> Any:
-    """Dicts, lists, strings and numbers, with None for NaN and infinities."""
-    return _converter().unstructure(record)
-
-
-def from_plain(kind: type[Record], plain: Any) -> Record:
-    """Build a record from `to_plain`'s output; unknown keys are ignored, missing are errors."""
-    return _converter().structure(plain, kind)
-
-
-def write_record(path: Path, record: Any) -> None:
-    """Write a record and the number of its format as JSON, whole or not at all."""
-    write_json(path, {"format": FORMAT} | to_plain(record))
-
-
-def read_record(path: Path, kind: type[Record]) -> Record:
-    """Read a record that `write_record` wrote.
-
-    Raises
-    ------
-    RunError
-        Where the file is missing, is not JSON, has another format, or does not hold such a record
-        or one with figures that cannot be.
-    """
-    with reading(
-        path,
-        expected=f"a record of the kind {kind.__name__}, from a stage that was finished",
-        todo=go_on_with(path.parent),
-    ):
-        plain = json.loads(read_bytes(path))
-        check_format(path, plain.get("format"))
-        record = from_plain(kind, plain)
-    if isinstance(record, _Checked) and (problem := record.problem()):
-        raise RunError(
-            f"{path} holds what cannot be: {problem}.",
-            expected=f"a record of the kind {kind.__name__} as Candid writes it",
-            todo="take the file from where the run was made, or start a new run",
-        )
-    return record
-
-
-@cache
-def _converter() -> Converter:
-    from cattrs import Converter
-
-    converter = Converter()
-
-    def unstructure_float(value: float) -> float | None:
-        return float(value) if math.isfinite(value) else None
-
-    def structure_float(value: Any, _: Any) -> float:
-        return math.nan if value is None else float(value)
-
-    converter.register_unstructure_hook(float, unstructure_float)
-    converter.register_structure_hook(float, structure_float)
-    converter.register_structure_hook(int | float | str, lambda value, _: value)
-    return converter

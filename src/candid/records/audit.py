@@ -25,23 +25,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from candid.records import Estimate, Example, Finding, Split, State, to_plain
+from candid.records import Estimate, Example, Finding, Split, State
 from candid.records.abstention import Abstention
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
 from candid.records.frames import frame_of, html_of
 from candid.records.noise import LabelNoise
 from candid.records.tone import ToneSummary
-from candid.storage.files import FORMAT, write_json
-
-_DIGITS = 6  # far below any standard error: that of a million images is in the fourth
-# What an answer's probability is held against, to the bit; a rounded one might exclude the very
-# image that it comes from.
-_EXACT = {"threshold", "least_probability", "own_least_probability"}
-_NO_DRAWS = ("draws", "undefined_draws")  # 0 where they are not written
 
 # Of a gap, the columns of a frame, and those that a notebook shows.
 _GAP_COLUMNS = (
@@ -163,8 +155,7 @@ class FairnessFigure:
     ----------
     attribute, name
         "Eyeglasses"; demographic_parity, equal_opportunity, equalized_odds and predictive_parity,
-        each _difference and _ratio; worst_group_accuracy,
-        accuracy_max_min.
+        each _difference and _ratio; worst_group_accuracy, accuracy_max_min.
     about
         The class that counts as positive, where one does; else None.
     estimate
@@ -203,8 +194,7 @@ class Slice:
         On the other half: images, people, error with its interval, and the gap in accuracy to the
         rest there. `gap.state` says whether it was confirmed.
     beyond
-        For more than one value: on the other half, accuracy less that of the rest of the nearest
-        slice with one value fewer, as in `Group`.
+        As in `Group`, on the other half; None for one value.
     """
 
     conditions: tuple[Condition, ...]
@@ -224,12 +214,10 @@ class Grid:
 
     Attributes
     ----------
-    conditions
-        k values.
-    n, accuracy, gap, found
-        (k, k), symmetric: images, accuracy, its gap to the rest (negative: worse), whether that gap
-        was found. Pairs that were not looked at, or are too small, have NaN and False; the
-        diagonal holds the single values.
+    conditions, n, accuracy, gap, found
+        k values, and (k, k), symmetric: images, accuracy, its gap to the rest (negative: worse),
+        whether that was found. Pairs that were not looked at, or are too small, have NaN and False;
+        the diagonal holds the single values.
     """
 
     conditions: tuple[Condition, ...]
@@ -344,6 +332,10 @@ class SplitAudit:
     notes: tuple[str, ...] = ()
     grid: Grid | None = None
 
+    def singles(self) -> list[Group]:
+        """The groups of one value, among all images."""
+        return [g for g in self.groups if len(g.conditions) == 1 and g.label is None]
+
     def gaps(self) -> Iterator[tuple[Kind, Group | Slice, str | None, Gap]]:
         """Every gap to the rest: how it came up, of whom, within which label."""
         for kind, groups in (("group", self.groups), ("intersection", self.intersections)):
@@ -399,7 +391,7 @@ class Audit:
         ]
 
     def to_frame(self) -> Any:
-        """The rows as a data frame: of pandas, or else of polars, or else an Arrow table."""
+        """`rows` as a data frame: pandas where it is installed, else polars, else Arrow."""
         return frame_of(self.rows())
 
     def _repr_html_(self) -> str:
@@ -407,34 +399,4 @@ class Audit:
         found = [row for row in rows if row["state"] == "found"]
         found.sort(key=lambda row: (row["p"], -abs(row["value"])))
         shown = [{name: row[name] for name in _SHOWN} for row in found[:_MOST_SHOWN]]
-        caption = f"{self.target}: {len(found):,} of {len(rows):,} gaps were found"
-        return html_of(shown, caption)
-
-
-def plain(audit: Audit) -> dict[str, Any]:
-    """The audit as it is written: figures to six digits, thresholds as they are.
-
-    Of dozens of attributes there are tens of thousands of figures. `draws` and `undefined_draws`
-    are left out where they are 0, which is what reading makes of them.
-    """
-    short: dict[str, Any] = _short(to_plain(audit))
-    return short
-
-
-def write_audit(path: Path, audit: Audit) -> None:
-    """Write `audit.json`, whole or not at all; `read_record` reads it."""
-    write_json(path, {"format": FORMAT} | plain(audit))
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}")
-    if isinstance(value, list | tuple):
-        return [_short(v) for v in value]
-    if isinstance(value, dict):
-        return {
-            k: v if k in _EXACT else _short(v)
-            for k, v in value.items()
-            if not (k in _NO_DRAWS and v == 0)
-        }
-    return value
+        return html_of(shown, f"{self.target}: {len(found):,} of {len(rows):,} gaps were found")

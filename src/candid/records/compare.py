@@ -76,6 +76,11 @@ class GroupChange:
     label: str | None = None
     gap: Change | None = None
 
+    @property
+    def accuracy_change(self) -> Estimate:
+        """What changed in accuracy."""
+        return self.metrics["accuracy"].difference
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -125,3 +130,18 @@ class Comparison:
     looked_at: int
     alpha: float
     notes: tuple[str, ...] = ()
+
+    def every(self) -> tuple[GroupChange, ...]:
+        """All images, each class, each group."""
+        return (self.overall, *self.classes_changed, *self.groups)
+
+    def judged(self) -> list[GroupChange]:
+        """The classes and groups with enough people to say something."""
+        return [g for g in self.every()[1:] if g.state in ("found", "not found")]
+
+    def changed(self, sign: int) -> list[GroupChange]:
+        """Those that became better (1) or worse (-1) for sure, the widest change first."""
+        found = [
+            g for g in self.judged() if g.state == "found" and sign * g.accuracy_change.value > 0
+        ]
+        return sorted(found, key=lambda g: -sign * g.accuracy_change.value)

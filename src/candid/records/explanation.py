@@ -7,7 +7,8 @@ by order: `arrays.means[m, s]` is the mean map of `record.methods[m]` over `reco
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -189,6 +190,17 @@ class Explanation:
     seed: int
     notes: tuple[str, ...] = ()  # what a reader must know: a smaller sample, a method left out
     subset_maskings: tuple[SubsetMasking, ...] = ()
+
+    def mean_loss(self, region: str) -> float:
+        """The mean loss of weighted F1 over all fills; NaN where nothing was measured."""
+        found = [m.f1_loss.value for m in self.maskings if m.region == region]
+        found = [value for value in found if math.isfinite(value)]
+        return sum(found) / len(found) if found else math.nan
+
+    def by_cost(self, regions: Iterable[str]) -> list[str]:
+        """Regions, the costliest to paint over first; without maskings as they come."""
+        costs = {name: self.mean_loss(name) for name in regions}
+        return sorted(costs, key=lambda n: -costs[n] if math.isfinite(costs[n]) else math.inf)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,14 @@ import math
 import re
 from typing import Any
 
+from candid.config import changed_settings
 from candid.records import Estimate, SplitEvaluation
-from candid.reporting import audit, comparison, markdown, prose, words
-from candid.reporting.inputs import ReportInput
+from candid.reporting import markdown
 from candid.reporting.usage import with_onnx, with_torch
+from candid.text import audit, comparison, words
+from candid.text import model as prose
+from candid.text.inputs import ReportInput
+from candid.text.metrics import metric_text
 
 # Hugging Face's names of metrics, where it has them.
 _METRIC_TYPES = {
@@ -46,7 +50,7 @@ def card(inputs: ReportInput) -> str:
     parts = [
         _head(inputs, title),
         f"# {markdown.text(title)}",
-        " ".join(markdown.text(sentence) for sentence in prose.summary(inputs)),
+        " ".join(markdown.text(sentence) for sentence in prose.model_summary(inputs)),
         _results(inputs),
         "## What this is for, and what it is not for",
         f"For:\n\n{markdown.bullets(prose.uses(inputs))}",
@@ -85,7 +89,7 @@ def _head(inputs: ReportInput, title: str) -> str:
 
 
 def _is_measured(inputs: ReportInput, key: str) -> bool:
-    figures = (words.split_metric(split, key) for split in inputs.evaluation.splits)
+    figures = (split.metrics.get(key) for split in inputs.evaluation.splits)
     return any(e is not None and math.isfinite(e.value) for e in figures)
 
 
@@ -102,7 +106,7 @@ def _result(inputs: ReportInput, split: SplitEvaluation) -> dict[str, Any]:
         "metrics": [
             {
                 "type": kind,
-                "name": f"{words.metric(key).name} ({split.split})",
+                "name": f"{metric_text(key).name} ({split.split})",
                 "value": float(f"{e.value:.6g}"),
                 "args": _interval_arguments(e),
             }
@@ -181,7 +185,7 @@ def _data(inputs: ReportInput) -> str:
     e = inputs.exploration
     if e is None:
         return "The data were not explored in this run."
-    people = "" if e.people is None else f" of {words.people(e.people)}"
+    people = "" if e.people is None else f" of {words.persons(e.people)}"
     head = ["Split", "Images", *(f"labelled {markdown.text(c)}" for c in e.classes)]
     rows = [
         [
@@ -248,9 +252,7 @@ def _evaluation(inputs: ReportInput) -> str:
     if not splits:
         return "No predictions were measured."
     keys = list(dict.fromkeys(key for s in splits for key in s.metrics))
-    rows = [
-        [words.metric(key).name, *(_figure(s.metrics.get(key)) for s in splits)] for key in keys
-    ]
+    rows = [[metric_text(key).name, *(_figure(s.metrics.get(key)) for s in splits)] for key in keys]
     head = ["Metric", *(f"{s.split} (n = {words.count(s.n)})" for s in splits)]
     parts = [markdown.table(head, rows)]
     for s in splits:
@@ -280,7 +282,7 @@ def _audit(inputs: ReportInput) -> str:
     """For whom it fails, in short; nothing where no audit was made."""
     if inputs.audit is None or not inputs.audit.splits:
         return ""
-    said = audit.minute(inputs.audit)
+    said, compared = audit.audit_summary(inputs.audit), inputs.audit.comparison
     parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(said.found)}"]
     rows = [
         [markdown.text(cell) for cell in row] for row in audit.card_rows(inputs.audit.splits[0])
@@ -294,10 +296,13 @@ def _audit(inputs: ReportInput) -> str:
         ("Shortcuts", audit.shortcuts_said(inputs.audit.splits[0])),
         ("When it had better not answer", audit.abstention_said(inputs.audit)),
         ("Labels that may be wrong", audit.noise_said(inputs.audit)),
-        ("Balance between groups", audit.balance_said(inputs.config.train)),
+        (
+            "Balance between groups",
+            audit.balance_said(inputs.config.train.balance, inputs.config.train.balance_attributes),
+        ),
         (
             "Beside another model",
-            () if inputs.audit.comparison is None else comparison.minute(inputs.audit.comparison),
+            () if compared is None else comparison.comparison_summary(compared),
         ),
     ):
         if sentences:
@@ -345,7 +350,7 @@ def _reproduction(inputs: ReportInput) -> str:
         ],
     ]
     parts = [markdown.block(inputs.reproduction, "sh"), markdown.table(["What", "Here"], facts)]
-    changed = prose.changed_settings(inputs.config)
+    changed = changed_settings(inputs.config)
     if changed:
         rows = [
             [markdown.code_cell(s.name), markdown.code_cell(s.value), markdown.code_cell(s.default)]

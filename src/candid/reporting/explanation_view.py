@@ -14,14 +14,16 @@ from candid.records.explanation import (
     Explanation,
     ExplanationArrays,
     MapCheck,
+    Masking,
     Method,
     RegionShare,
     Subset,
+    SubsetMasking,
 )
 from candid.records.inside import FACES_ARRAY, FILTERS_ARRAY, WEIGHTS_ARRAY, Inside
-from candid.reporting import maps, words
-from candid.reporting.explanation import subset_support
-from candid.reporting.inputs import ReportInput
+from candid.reporting import maps
+from candid.text import words
+from candid.text.inputs import ReportInput
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class View:
         tuple[str, str, str], ...
     ]  # of every check: code, title, what it is held against
     tables: tuple[RegionTable, ...]
+    maskings: list[tuple[str, list[Masking]]]
+    subset_maskings: list[tuple[Subset, list[SubsetMasking]]]
     legend: tuple[Legend, ...]
     faces: tuple[ExplainedFace, ...] = ()
     means: tuple[MeanMaps, ...] = ()
@@ -129,6 +133,8 @@ def view(inputs: ReportInput) -> View | None:
             for code, c in checks.items()
         ),
         tables=_tables(record),
+        maskings=masking_table(record),
+        subset_maskings=subset_masking_table(record),
         legend=tuple(
             Legend(r.name, colours[i % len(colours)], r.area) for i, r in enumerate(record.regions)
         ),
@@ -145,6 +151,28 @@ def _tables(record: Explanation) -> tuple[RegionTable, ...]:
         each = {s: tuple(found.get((method.name, s.key, r)) for r in names) for s in record.subsets}
         tables.append(RegionTable(method, tuple(row for row in each.items() if any(row[1]))))
     return tuple(table for table in tables if table.rows)
+
+
+def masking_table(e: Explanation) -> list[tuple[str, list[Masking]]]:
+    """The maskings of each region, the costliest first, undefined last."""
+    rows: dict[str, list[Masking]] = {r.name: [] for r in e.regions}
+    for masking in e.maskings:
+        rows.setdefault(masking.region, []).append(masking)
+    return [(name, rows[name]) for name in e.by_cost(rows) if rows[name]]
+
+
+def subset_masking_table(e: Explanation) -> list[tuple[Subset, list[SubsetMasking]]]:
+    """Of each class and group, what painting over each region costs, in the order of the regions.
+
+    A region that none of its images shows has no figures, but keeps its place.
+    """
+    found = {(m.subset, m.region): m for m in e.subset_maskings}
+    keys = {m.subset for m in e.subset_maskings}
+    return [
+        (s, [found[s.key, r.name] for r in e.regions if (s.key, r.name) in found])
+        for s in e.subsets
+        if s.key in keys
+    ]
 
 
 class _Pictures:
@@ -244,7 +272,7 @@ class _Pictures:
 
     def _strength(self, m: int, subset: Subset) -> Overlay:
         about = f"Mean strength of {self.record.methods[m].title}"
-        return self._mean(m, subset, "strengths", subset_support(subset), about)
+        return self._mean(m, subset, "strengths", words.images(subset.n, subset.people), about)
 
     def _both_ways(self, m: int, subset: Subset) -> Overlay:
         about = f"Mean of {self.record.methods[m].title} with its sign"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from candid.records import Layer
-from candid.reporting.words import count
+from candid.text.words import count
 
 WIDTH = 400  # units of the drawing; it stays legible on a phone, where a unit is most of a pixel
 _TOWER = 128  # width of the column of slabs

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from candid.config import to_toml
+from candid.config import changed_settings, to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
-from candid.reporting import audit, comparison, explanation, explanation_view, network, prose, words
-from candid.reporting.inputs import ReportInput, attributes_of
+from candid.reporting import audit_tables, explanation_view, network
+from candid.reporting.document import embedded, html_document
+from candid.text import audit, comparison, explanation, tuning
+from candid.text import model as prose
+from candid.text.findings import group_name
+from candid.text.inputs import ReportInput, attributes_of
+from candid.text.metrics import metric_text
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
+    from candid.records.tuning import Tuning
     from candid.reporting.figures.chart import Figure
-
-_MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"RIFF": "image/webp",
-}
 
 
 def render(inputs: ReportInput) -> str:
-    """Render the report as one HTML document that opens offline.
+    """Render the report as one HTML document that opens offline, encodable as UTF-8.
 
     The document loads nothing: styles, scripts, charts and pictures are inside it, and its content
     security policy forbids any connection and any script other than its own. Whatever comes from
@@ -40,53 +34,40 @@ def render(inputs: ReportInput) -> str:
     ----------
     inputs
         The records of a run; parts that are absent are named as not checked.
-
-    Returns
-    -------
-    str
-        HTML, encodable as UTF-8.
     """
-    from candid.reporting.figures.chart import MOST_CLASSES, vega_bundle
+    from candid.reporting.figures.chart import MOST_CLASSES
 
-    scripts = {
-        "theme": _asset("theme.js"),
-        "vega": vega_bundle().replace("\r", ""),
-        "page": _asset("page.js") + _asset("explanation.js") + _asset("audit.js"),
-    }
-    html = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            inputs=inputs,
-            words=words,
-            prose=prose,
-            charts=_charts(inputs),
-            most_classes=MOST_CLASSES,
-            styles=_asset("page.css") + _asset("explanation.css"),
-            scripts=scripts,
-            policy=_policy(scripts.values()),
-            drawing=_drawing(inputs),
-            picture=partial(_picture, inputs.pictures),
-            thumbnail=partial(_picture, inputs.thumbnails),
-            config=to_toml(inputs.config),
-            attribute_tables=_attribute_tables(inputs),
-            findings=_findings(inputs),
-            galleries=_galleries(inputs),
-            other_pictures=_other_pictures(inputs),
-            explanation=explanation_view.view(inputs),
-            inside=explanation_view.inside_view(inputs),
-            words_of=explanation,
-            audit_words=audit,
-            compared=None if inputs.audit is None else inputs.audit.comparison,
-            comparison_words=comparison,
-        )
+    return html_document(
+        "page.html",
+        scripts=("page.js", "explanation.js", "audit.js"),
+        styles=("page.css", "explanation.css"),
+        inputs=inputs,
+        metric_text=metric_text,
+        prose=prose,
+        charts=_charts(inputs),
+        most_classes=MOST_CLASSES,
+        drawing=_drawing(inputs),
+        picture=partial(embedded, inputs.pictures),
+        thumbnail=partial(embedded, inputs.thumbnails),
+        config=to_toml(inputs.config),
+        changed_settings=changed_settings(inputs.config),
+        attribute_tables=_attribute_tables(inputs),
+        findings=_findings(inputs),
+        galleries=_galleries(inputs),
+        other_pictures=_other_pictures(inputs),
+        explanation=explanation_view.view(inputs),
+        inside=explanation_view.inside_view(inputs),
+        words_of=explanation,
+        audit_words=audit,
+        group_name=group_name,
+        audit_tables=audit_tables,
+        compared=None if inputs.audit is None else inputs.audit.comparison,
+        comparison_words=comparison,
     )
-    # A file name can hold bytes that are no text; they are shown, not fatal.
-    return str(html).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def render_comparison(compared: Comparison, version: str) -> str:
-    """Render what changed between two models as one HTML document that opens offline.
+    """Render what changed between two models as a document like `render`'s.
 
     Parameters
     ----------
@@ -94,111 +75,31 @@ def render_comparison(compared: Comparison, version: str) -> str:
         Two models on the same images.
     version
         Candid's, for the footer.
-
-    Returns
-    -------
-    str
-        HTML, encodable as UTF-8, under the same content security policy as a run's report.
     """
     from candid.reporting.figures import comparison as figures  # Altair takes a second
-    from candid.reporting.figures.chart import vega_bundle
 
-    scripts = {
-        "theme": _asset("theme.js"),
-        "vega": vega_bundle().replace("\r", ""),
-        "page": _asset("page.js") + _asset("audit.js"),
-    }
-    html = (
-        _environment()
-        .get_template("compared.html")
-        .render(
-            compared=compared,
-            comparison_words=comparison,
-            charts=figures.charts(compared),
-            version=version,
-            styles=_asset("page.css"),
-            scripts=scripts,
-            policy=_policy(scripts.values()),
-        )
-    )
-    return str(html).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("candid.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": words.number,
-        "significant": words.significant,
-        "count": words.count,
-        "percent": words.percent,
-        "interval": words.interval,
-        "support": words.support,
-        "people": words.people,
-        "method": words.method,
-        "duration": _duration,
-        "day": _day,
-        "capitalize_first": lambda text: text[:1].upper() + text[1:],
-        "sentence": words.sentence,
-        # Only drawings, scripts and styles that this package made go through here.
-        "trusted": Markup,
-        "json": lambda value: Markup(_script_json(value)),
-    }
-    return environment
-
-
-def _asset(name: str) -> str:
-    return (resources.files("candid.reporting") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: Any) -> str:
-    """Allow what is inside the file and nothing else; each script by its digest."""
-    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
-        "base-uri 'none'; form-action 'none'"
+    return html_document(
+        "compared.html",
+        scripts=("page.js", "audit.js"),
+        compared=compared,
+        comparison_words=comparison,
+        charts=figures.comparison_charts(compared),
+        version=version,
     )
 
 
-def _script_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def render_search(found: Tuning) -> str:
+    """Render what a search over settings found as a document like `render`'s."""
+    from candid.reporting.figures import tuning as figures  # Altair takes a second
 
-
-def _picture(pictures: Mapping[str, bytes], name: str) -> str | None:
-    """A picture as a data URI; None where there is none, or where it is no picture."""
-    encoded = pictures.get(name, b"")
-    kind = next((k for magic, k in _MAGIC.items() if encoded.startswith(magic)), None)
-    if kind is None:
-        return None
-    return f"data:{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _day(moment: str) -> str:
-    """The day of a moment in ISO 8601; what is no such moment stays as it is."""
-    try:
-        when = datetime.fromisoformat(moment)
-    except ValueError:
-        return moment
-    return f"{when.day} {when:%B %Y}"
+    return html_document(
+        "tuning.html",
+        scripts=("page.js",),
+        tuning=found,
+        best=found.best,
+        charts=figures.search_charts(found),
+        tuning_words=tuning,
+    )
 
 
 # --- the parts -----------------------------------------------------------------------------------
@@ -239,7 +140,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
         if inputs.audit.abstention is not None:
             drawn.append(audited.coverage(inputs.audit.abstention))
         if inputs.audit.comparison is not None:
-            drawn += compared.charts(inputs.audit.comparison).values()
+            drawn += compared.comparison_charts(inputs.audit.comparison).values()
     if inputs.explanation is not None:
         drawn += [looks.region_shares(inputs.explanation), looks.region_masking(inputs.explanation)]
     return {figure.name: figure for figure in drawn if figure is not None}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "CANDID_API_KEY"
 
 
-def serve(
+def serve_models(
     models: Sequence[Served],
     config: ServeConfig,
     *,

@@ -77,7 +77,7 @@ def train_in_steps(
     group, device = team(), state.device
     task = replace(task, images=task.images.resident(device))
     loss_of = BatchLoss(task, state, config, augmentation, group)
-    curve, save = Curve(task, state), checkpoint.Saver(save_to, config.checkpoint_seconds)
+    curve, save = TrainingCurve(task, state), checkpoint.Saver(save_to, config.checkpoint_seconds)
     work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
     batches = feed_of(task, config, device, group, quiet).batches(state.step)
     left = 0 if stale(state, config) else max(0, config.steps - state.step)
@@ -148,7 +148,7 @@ class BatchLoss:
 
 
 @dataclass(eq=False)
-class Curve:
+class TrainingCurve:
     """The history of a training: a row for every step.
 
     Loss and answers of a step stay on the device until somebody asks: to read them in every step

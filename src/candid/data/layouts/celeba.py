@@ -150,7 +150,7 @@ def _partition(path: Path, names: list[str]) -> NDArray[np.str_] | None:
                 expected="0 (train), 1 (validation) or 2 (test) for every image",
                 todo="mend the line, or fetch the file again",
             )
-    return splits.read_words(codes, where=file.name)
+    return splits.read_splits(codes, where=file.name)
 
 
 def _by_name(file: Path | None, names: list[str]) -> list[str | None] | None:

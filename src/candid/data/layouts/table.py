@@ -114,7 +114,7 @@ def from_columns(
         target=target,
         classes=classes,
         label=label,
-        split=None if words is None else splits.read_words(words, where=where, rows=rows),
+        split=None if words is None else splits.read_splits(words, where=where, rows=rows),
         person=columns.words_of(table[person], missing) if person else None,
         attributes={n: a for n, a in read.items() if not isinstance(a, str)},
         left_out={n: why for n, why in read.items() if isinstance(why, str)},

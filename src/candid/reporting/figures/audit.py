@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
 from candid.records.abstention import Abstention, RiskCoverage
 from candid.records.audit import SplitAudit
-from candid.reporting import words
-from candid.reporting.audit import named, rows, worse_sides
+from candid.reporting.audit_tables import GapRow, rows, worse_sides
 from candid.reporting.figures.chart import (
     Figure,
     Key,
-    again,
     colour,
     data_of,
     distinct,
     figure,
+    forest,
+    from_to,
     key_to,
     percent_axis,
-    zero_line,
+    tooltips,
 )
+from candid.text import words
+from candid.text.findings import group_name
 
 _LONGEST = 34  # letters of a group's name: a range of a measure needs them
 MOST_GAPS = 40  # more lines nobody reads in a chart; the table has them all
@@ -43,8 +46,39 @@ def gaps(split: SplitAudit) -> Figure | None:
         return None
     half = MOST_GAPS // 2
     middle = range(half, len(known) - half) if len(known) > MOST_GAPS else range(0)
+    data = _gap_rows(known, middle)
+    tips = tooltips(
+        "group:N",
+        ("gap:Q", "points of accuracy", "+.2f"),
+        *from_to("+.2f"),
+        ("n:Q", "images", ","),
+        ("people:Q", "people", ","),
+        "state:N",
+    )
+    x = alt.X("gap:Q", title="points from the rest")
+    chart = forest(data, x, _STATES, tips, width=210, only=_ASKED).add_params(
+        alt.param(name="asked", value=""), alt.param(name="only_found", value=False)
+    )
+    cut = f" The {half} at either end of {len(known)}; ask for others above." if middle else ""
+    told = [d for d in data if d["shown"]]
+    return figure(
+        "audit-gaps",
+        f"Gaps in accuracy to the rest, {split.split}",
+        "Left of the line: worse than the rest; lines are "
+        f"{words.confidence(known[0].gap.confidence)}s. {words.count(split.n)} images. Of two "
+        f"opposite values the one that fares worse is shown.{cut}",
+        "Gaps in accuracy. "
+        + "; ".join(f"{d['group']} {words.number(d['gap'], 1)} points, {d['state']}" for d in told)
+        + ".",
+        chart.properties(height=17 * len(told) + 20),
+        key=(Key("found", 2), Key("not found", 1), Key("too few to say", 0)),
+    )
+
+
+def _gap_rows(known: Sequence[GapRow], middle: range) -> list[dict[str, Any]]:
+    """The gaps in percentage points; those in the middle are shown where they are asked for."""
     names = distinct([r.name for r in known], _LONGEST)
-    data: list[dict[str, Any]] = [
+    return [
         {
             "group": name,
             "gap": 100 * r.gap.value,
@@ -58,51 +92,6 @@ def gaps(split: SplitAudit) -> Figure | None:
         }
         for i, (name, r) in enumerate(zip(names, known, strict=True))
     ]
-    base = (
-        alt.Chart(data_of(data))
-        .transform_filter(_ASKED)
-        .encode(
-            y=alt.Y("group:N", title=None, sort=names, axis=alt.Axis(labelLimit=210)),
-            color=alt.Color(
-                "state:N",
-                scale=alt.Scale(domain=list(_STATES), range=list(_STATES.values())),
-                legend=None,
-            ),
-            tooltip=[
-                alt.Tooltip("group:N"),
-                alt.Tooltip("gap:Q", title="points of accuracy", format="+.2f"),
-                alt.Tooltip("low:Q", title="from", format="+.2f"),
-                alt.Tooltip("high:Q", title="to", format="+.2f"),
-                alt.Tooltip("n:Q", title="images", format=","),
-                alt.Tooltip("people:Q", title="people", format=","),
-                alt.Tooltip("state:N"),
-            ],
-        )
-    )
-    x = alt.X("gap:Q", title="points from the rest")
-    whiskers = base.mark_rule(strokeWidth=2).encode(x=again(x, "low:Q"), x2="high:Q")
-    chart = zero_line(x) + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
-    chart = chart.add_params(
-        alt.param(name="asked", value=""), alt.param(name="only_found", value=False)
-    )
-    cut = f" The {half} at either end of {len(known)}; ask for others above." if middle else ""
-    told = [d for d in data if d["shown"]]
-    return figure(
-        "audit-gaps",
-        f"Gaps in accuracy to the rest, {split.split}",
-        f"Left of the line: worse than the rest; lines are {_percent(known[0].gap.confidence)} "
-        f"intervals. {words.count(split.n)} images. Of two opposite values the one that fares "
-        f"worse is shown.{cut}",
-        "Gaps in accuracy. "
-        + "; ".join(f"{d['group']} {words.number(d['gap'], 1)} points, {d['state']}" for d in told)
-        + ".",
-        chart.properties(height=17 * len(told) + 20),
-        key=(Key("found", 2), Key("not found", 1), Key("too few to say", 0)),
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:g}%"
 
 
 def pairs(split: SplitAudit) -> Figure | None:
@@ -114,7 +103,7 @@ def pairs(split: SplitAudit) -> Figure | None:
         range(len(grid.conditions)),
         key=lambda i: min((g for g in grid.gap[i] if math.isfinite(g)), default=0.0),
     )[:_MOST_PAIRS]
-    names = distinct([named([grid.conditions[i]]) for i in order])
+    names = distinct([group_name([grid.conditions[i]]) for i in order])
     data: list[dict[str, Any]] = [
         {
             "a": names[i],
@@ -130,6 +119,19 @@ def pairs(split: SplitAudit) -> Figure | None:
     if not data:
         return None
     most = max(abs(d["gap"]) for d in data) or 1.0
+    return figure(
+        "audit-pairs",
+        f"Two values together, {split.split}",
+        f"Orange: worse than the rest, blue: better; the darkest is {words.number(most, 1)} points "
+        "of accuracy. A dot marks a gap that was found; the diagonal holds single values; empty: "
+        "too few images. The values with the widest gaps.",
+        f"A heat map of gaps for {len(names)} values with each other.",
+        _heat_map(data, names, most).properties(height=max(120, 20 * len(names))),
+    )
+
+
+def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.LayerChart:
+    """A cell for each pair, coloured by its gap, up to `most` points; a dot where it was found."""
     axis = alt.Axis(labelLimit=130, domain=False, ticks=False, labelOverlap=False)
     across = axis.copy()
     across.labelAngle = -90
@@ -137,13 +139,13 @@ def pairs(split: SplitAudit) -> Figure | None:
     base = alt.Chart(data_of(data)).encode(
         x=alt.X("b:N", title=None, sort=names, axis=across),
         y=alt.Y("a:N", title=None, sort=names, axis=axis),
-        tooltip=[
-            alt.Tooltip("a:N", title="both"),
-            alt.Tooltip("b:N", title="and"),
-            alt.Tooltip("gap:Q", title="points of accuracy", format="+.2f"),
-            alt.Tooltip("n:Q", title="images", format=","),
-            alt.Tooltip("found:N", title="found"),
-        ],
+        tooltip=tooltips(
+            ("a:N", "both"),
+            ("b:N", "and"),
+            ("gap:Q", "points of accuracy", "+.2f"),
+            ("n:Q", "images", ","),
+            ("found:N", "found"),
+        ),
     )
     cells = base.mark_rect().encode(
         color=alt.Color(
@@ -155,15 +157,8 @@ def pairs(split: SplitAudit) -> Figure | None:
         )
     )
     dots = base.transform_filter("datum.found").mark_circle(size=26, color="var(--ink)", opacity=1)
-    return figure(
-        "audit-pairs",
-        f"Two values together, {split.split}",
-        f"Orange: worse than the rest, blue: better; the darkest is {words.number(most, 1)} points "
-        "of accuracy. A dot marks a gap that was found; the diagonal holds single values; empty: "
-        "too few images. The values with the widest gaps.",
-        f"A heat map of gaps for {len(names)} values with each other.",
-        (cells + dots).properties(height=max(120, 20 * len(names))),
-    )
+    layers: alt.LayerChart = cells + dots
+    return layers
 
 
 def coverage(abstention: Abstention) -> Figure | None:
@@ -188,11 +183,7 @@ def coverage(abstention: Abstention) -> Figure | None:
                     scale=alt.Scale(domain=[0, 1]), axis=percent_axis()),
             y=alt.Y("error:Q", title="share of the answers that is wrong", axis=percent_axis()),
             color=colour(names, field="group"),
-            tooltip=[
-                alt.Tooltip("group:N"),
-                alt.Tooltip("coverage:Q", format=".1%"),
-                alt.Tooltip("error:Q", format=".2%"),
-            ],
+            tooltip=tooltips("group:N", ("coverage:Q", None, ".1%"), ("error:Q", None, ".2%")),
         )
     )  # fmt: skip
     return figure(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -97,7 +97,7 @@ def _brief(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def ends(estimate: Estimate) -> dict[str, float]:
+def interval_columns(estimate: Estimate) -> dict[str, float]:
     """A figure and the ends of its interval, as columns."""
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
@@ -140,9 +140,67 @@ def dash(names: Sequence[str], places: Sequence[int]) -> alt.StrokeDash:
 
 def again(channel: Any, field: str) -> Any:
     """The same axis for another field of another layer: two would not agree on scale and title."""
-    again = channel.copy()
-    again.shorthand = field
-    return again
+    same = channel.copy()
+    same.shorthand = field
+    return same
+
+
+def whiskers(base: alt.Chart, x: alt.X, width: float = 1.5, **encoded: Any) -> alt.Chart:
+    """The intervals of a chart whose rows have `low` and `high`."""
+    lines: alt.Chart = base.mark_rule(strokeWidth=width)
+    return lines.encode(x=again(x, "low:Q"), x2="high:Q", **encoded)
+
+
+def forest(
+    data: Sequence[dict[str, Any]],
+    x: alt.X,
+    states: Mapping[str, str],
+    tips: list[alt.Tooltip],
+    *,
+    width: int,
+    only: str = "",
+) -> alt.LayerChart:
+    """A forest plot: each row's `group` on a line, its figure with its interval beside 0.
+
+    `states` gives the colour of each row's `state`, `width` the pixels of a name; only rows for
+    which the expression `only` holds are drawn.
+    """
+    chart = alt.Chart(data_of(data))
+    base = (chart.transform_filter(only) if only else chart).encode(
+        y=group_axis([row["group"] for row in data], width),
+        color=alt.Color(
+            "state:N",
+            scale=alt.Scale(domain=list(states), range=list(states.values())),
+            legend=None,
+        ),
+        tooltip=tips,
+    )
+    dots = base.mark_circle(size=50, opacity=1).encode(x=x)
+    layers: alt.LayerChart = zero_line(x) + whiskers(base, x, 2) + dots
+    return layers
+
+
+def group_axis(names: Sequence[str], width: int, field: str = "group") -> alt.Y:
+    """Names from top to bottom, in this order, each at most so many pixels wide."""
+    return alt.Y(f"{field}:N", title=None, sort=list(names), axis=alt.Axis(labelLimit=width))
+
+
+Column = str | tuple[str, str | None] | tuple[str, str | None, str]
+
+
+def tooltips(*columns: Column) -> list[alt.Tooltip]:
+    """Tooltips: a field, or a field with its title and its format."""
+    made = []
+    for column in columns:
+        field, *named = (column,) if isinstance(column, str) else column
+        known: dict[str, Any] = dict(zip(("title", "format"), named, strict=False))
+        made.append(alt.Tooltip(field, **{key: value for key, value in known.items() if value}))
+    return made
+
+
+def from_to(form: str) -> tuple[Column, Column]:
+    """The ends of an interval, for `tooltips`."""
+    return ("low:Q", "from", form), ("high:Q", "to", form)
 
 
 def zero_line(x: Any) -> alt.Chart:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from candid.records.compare import Comparison, GroupChange
-from candid.reporting import words
-from candid.reporting.comparison import difference, every, name
+from candid.records.compare import Change, Comparison, GroupChange
 from candid.reporting.figures.chart import (
     Figure,
     Key,
@@ -17,8 +16,14 @@ from candid.reporting.figures.chart import (
     data_of,
     distinct,
     figure,
+    forest,
+    from_to,
+    group_axis,
+    tooltips,
     zero_line,
 )
+from candid.text import words
+from candid.text.comparison import change_name
 
 _MOST_CHANGES = 30
 _MOST_GAPS = 20
@@ -31,56 +36,30 @@ _WORDS = {
 _LONGEST, _WIDEST = 40, 240
 
 
-def charts(comparison: Comparison) -> dict[str, Figure]:
+def comparison_charts(comparison: Comparison) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name."""
-    drawn = (changes(comparison), gaps(comparison))
+    drawn = (changes(comparison), gap_changes(comparison))
     return {chart.name: chart for chart in drawn if chart is not None}
 
 
 def changes(comparison: Comparison) -> Figure | None:
     """A forest plot: B's accuracy less A's for all images, each class, and the groups in order."""
-    known = [g for g in every(comparison) if math.isfinite(difference(g).value)]
+    known = [g for g in comparison.every() if math.isfinite(g.accuracy_change.value)]
     if not known:
         return None
-    shown = [g for g in known if g.state != "too few to say"] or known
-    shown = shown[:_MOST_CHANGES]
-    names = distinct([name(g) for g in shown], _LONGEST)
-    data: list[dict[str, Any]] = [
-        {
-            "group": label,
-            "change": 100 * difference(g).value,
-            "low": 100 * difference(g).low,
-            "high": 100 * difference(g).high,
-            "n": g.n,
-            "people": g.people,
-            "lost": g.lost,
-            "gained": g.gained,
-            "state": _word(g),
-        }
-        for label, g in zip(names, shown, strict=True)
-    ]
-    base = alt.Chart(data_of(data)).encode(
-        y=alt.Y("group:N", title=None, sort=names, axis=alt.Axis(labelLimit=_WIDEST)),
-        color=alt.Color(
-            "state:N",
-            scale=alt.Scale(domain=list(_WORDS), range=list(_WORDS.values())),
-            legend=None,
-        ),
-        tooltip=[
-            alt.Tooltip("group:N"),
-            alt.Tooltip("change:Q", title="points of accuracy", format="+.2f"),
-            alt.Tooltip("low:Q", title="from", format="+.2f"),
-            alt.Tooltip("high:Q", title="to", format="+.2f"),
-            alt.Tooltip("n:Q", title="images", format=","),
-            alt.Tooltip("people:Q", title="people", format=","),
-            alt.Tooltip("lost:Q", title="became wrong", format=","),
-            alt.Tooltip("gained:Q", title="became right", format=","),
-            alt.Tooltip("state:N"),
-        ],
+    shown = ([g for g in known if g.state != "too few to say"] or known)[:_MOST_CHANGES]
+    data = _change_rows(shown)
+    tips = tooltips(
+        "group:N",
+        ("change:Q", "points of accuracy", "+.2f"),
+        *from_to("+.2f"),
+        ("n:Q", "images", ","),
+        ("people:Q", "people", ","),
+        ("lost:Q", "became wrong", ","),
+        ("gained:Q", "became right", ","),
+        "state:N",
     )
-    x = alt.X("change:Q", title="change, points")
-    whiskers = base.mark_rule(strokeWidth=2).encode(x=again(x, "low:Q"), x2="high:Q")
-    chart = zero_line(x) + whiskers + base.mark_circle(size=50, opacity=1).encode(x=x)
+    chart = forest(data, alt.X("change:Q", title="change, points"), _WORDS, tips, width=_WIDEST)
     cut = "" if len(shown) == len(known) else f" {len(shown)} of {len(known)}; all are below."
     return figure(
         "comparison-changes",
@@ -93,19 +72,35 @@ def changes(comparison: Comparison) -> Figure | None:
         )
         + ".",
         chart.properties(height=17 * len(data) + 20),
-        key=(
-            Key("better", 3), Key("worse", 2), Key("not found", 1), Key("too few to say", 0),
-        ),
-    )  # fmt: skip
+        key=(Key("better", 3), Key("worse", 2), Key("not found", 1), Key("too few to say", 0)),
+    )
+
+
+def _change_rows(shown: Sequence[GroupChange]) -> list[dict[str, Any]]:
+    names = distinct([change_name(g) for g in shown], _LONGEST)
+    return [
+        {
+            "group": label,
+            "change": 100 * g.accuracy_change.value,
+            "low": 100 * g.accuracy_change.low,
+            "high": 100 * g.accuracy_change.high,
+            "n": g.n,
+            "people": g.people,
+            "lost": g.lost,
+            "gained": g.gained,
+            "state": _word(g),
+        }
+        for label, g in zip(names, shown, strict=True)
+    ]
 
 
 def _word(change: GroupChange) -> str:
     if change.state != "found":
         return change.state
-    return "better" if difference(change).value > 0 else "worse"
+    return "better" if change.accuracy_change.value > 0 else "worse"
 
 
-def gaps(comparison: Comparison) -> Figure | None:
+def gap_changes(comparison: Comparison) -> Figure | None:
     """How far the groups that A failed most were from the rest, and how far they are with B."""
     known = [
         (g, g.gap)
@@ -119,8 +114,26 @@ def gaps(comparison: Comparison) -> Figure | None:
     known = sorted(known, key=lambda pair: pair[1].a)[:_MOST_GAPS]
     if not known:
         return None
-    names = distinct([name(g) for g, _ in known], _LONGEST)
-    data: list[dict[str, Any]] = [
+    data = _gap_change_rows(known)
+    return figure(
+        "comparison-gaps",
+        "Gaps to the rest, before and after",
+        f"Nearer to the line is fairer. The {len(data)} groups that “{comparison.a}” failed most; "
+        "intervals of the changes are in the table.",
+        "Gaps in accuracy before and after. "
+        + "; ".join(
+            f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points"
+            for d in data
+        )
+        + ".",
+        _from_a_to_b(data).properties(height=17 * len(data) + 20),
+        key=(Key(f"before: {comparison.a}", 1, is_open=True), Key(f"after: {comparison.b}", 1)),
+    )
+
+
+def _gap_change_rows(known: Sequence[tuple[GroupChange, Change]]) -> list[dict[str, Any]]:
+    names = distinct([change_name(g) for g, _ in known], _LONGEST)
+    return [
         {
             "group": label,
             "a": 100 * gap.a,
@@ -133,18 +146,20 @@ def gaps(comparison: Comparison) -> Figure | None:
         }
         for label, (g, gap) in zip(names, known, strict=True)
     ]
+
+
+def _from_a_to_b(data: list[dict[str, Any]]) -> alt.LayerChart:
+    """A line per group from its gap before to that after."""
     base = alt.Chart(data_of(data)).encode(
-        y=alt.Y("group:N", title=None, sort=names, axis=alt.Axis(labelLimit=_WIDEST)),
-        tooltip=[
-            alt.Tooltip("group:N"),
-            alt.Tooltip("a:Q", title="gap before", format="+.2f"),
-            alt.Tooltip("b:Q", title="gap after", format="+.2f"),
-            alt.Tooltip("change:Q", title="change", format="+.2f"),
-            alt.Tooltip("low:Q", title="from", format="+.2f"),
-            alt.Tooltip("high:Q", title="to", format="+.2f"),
-            alt.Tooltip("n:Q", title="images", format=","),
-            alt.Tooltip("people:Q", title="people", format=","),
-        ],
+        y=group_axis([d["group"] for d in data], _WIDEST),
+        tooltip=tooltips(
+            "group:N",
+            ("a:Q", "gap before", "+.2f"),
+            ("b:Q", "gap after", "+.2f"),
+            ("change:Q", "change", "+.2f"),
+            ("n:Q", "images", ","),
+            ("people:Q", "people", ","),
+        ),
     )
     x = alt.X("a:Q", title="points from the rest")
     lines = base.mark_rule(strokeWidth=1.5, color="var(--rule-strong)").encode(
@@ -152,17 +167,5 @@ def gaps(comparison: Comparison) -> Figure | None:
     )
     before = base.mark_point(size=45, opacity=1, color="var(--c1)", filled=False).encode(x=x)
     after = base.mark_circle(size=55, opacity=1, color="var(--c1)").encode(x=again(x, "b:Q"))
-    return figure(
-        "comparison-gaps",
-        "Gaps to the rest, before and after",
-        f"Nearer to the line is fairer. The {len(data)} groups that “{comparison.a}” failed most; "
-        "intervals of the changes are in the table.",
-        "Gaps in accuracy before and after. "
-        + "; ".join(
-            f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points"
-            for d in data
-        )
-        + ".",
-        (zero_line(x) + lines + before + after).properties(height=17 * len(data) + 20),
-        key=(Key(f"before: {comparison.a}", 1, is_open=True), Key(f"after: {comparison.b}", 1)),
-    )
+    layers: alt.LayerChart = zero_line(x) + lines + before + after
+    return layers

@@ -9,7 +9,6 @@ from typing import Any
 import altair as alt
 
 from candid.records import AttributeSummary, Exploration, Histogram
-from candid.reporting import words
 from candid.reporting.figures.chart import (
     MOST_CLASSES,
     Figure,
@@ -17,43 +16,30 @@ from candid.reporting.figures.chart import (
     colour,
     data_of,
     distinct,
-    ends,
     figure,
+    from_to,
+    group_axis,
+    interval_columns,
     key_to,
     percent_axis,
     share_axis,
+    tooltips,
+    whiskers,
 )
-from candid.reporting.inputs import attributes_of
+from candid.text import words
+from candid.text.inputs import attributes_of
 
 
 def balance(exploration: Exploration) -> Figure | None:
     """The share of each class in each split, with intervals."""
     rows: list[dict[str, Any]] = [
-        {"split": s.split, "class": name, "count": n, **ends(share)}
+        {"split": s.split, "class": name, "count": n, **interval_columns(share)}
         for s in exploration.splits
         for name, n, share in zip(exploration.classes, s.counts, s.shares, strict=True)
         if math.isfinite(share.value)
     ]
     if not rows or len(exploration.classes) > MOST_CLASSES:
         return None
-    base = alt.Chart(data_of(rows)).encode(
-        y=alt.Y("split:N", title=None, sort=[s.split for s in exploration.splits]),
-        color=colour(exploration.classes),
-        yOffset=alt.YOffset("class:N", sort=list(exploration.classes)),
-        tooltip=[
-            alt.Tooltip("split:N"),
-            alt.Tooltip("class:N", title="labelled"),
-            alt.Tooltip("value:Q", title="share", format=".1%"),
-            alt.Tooltip("low:Q", title="from", format=".1%"),
-            alt.Tooltip("high:Q", title="to", format=".1%"),
-            alt.Tooltip("count:Q", title="images", format=","),
-        ],
-    )
-    x = share_axis("value:Q", "share of images")
-    bars = base.mark_bar(height={"band": 0.8}).encode(x=x)
-    whiskers = base.mark_rule(strokeWidth=1.5).encode(
-        x=again(x, "low:Q"), x2="high:Q", color=alt.value("var(--ink)")
-    )
     step = 18 * max(2, len(exploration.classes)) + 12
     alt_text = "; ".join(
         f"{s.split}: "
@@ -69,44 +55,36 @@ def balance(exploration: Exploration) -> Figure | None:
         "Share of the images of each split that bear each label; the thin line is the interval "
         f"({words.method(exploration.splits[0].shares[0])}).",
         f"Bars of class shares. {alt_text}.",
-        (bars + whiskers).properties(height=step * len(exploration.splits)),
+        _balance_marks(exploration, rows).properties(height=step * len(exploration.splits)),
         key=key_to(exploration.classes),
     )
 
 
+def _balance_marks(exploration: Exploration, rows: list[dict[str, Any]]) -> alt.LayerChart:
+    """A bar with its interval for each class of each split."""
+    base = alt.Chart(data_of(rows)).encode(
+        y=alt.Y("split:N", title=None, sort=[s.split for s in exploration.splits]),
+        color=colour(exploration.classes),
+        yOffset=alt.YOffset("class:N", sort=list(exploration.classes)),
+        tooltip=tooltips(
+            "split:N",
+            ("class:N", "labelled"),
+            ("value:Q", "share", ".1%"),
+            *from_to(".1%"),
+            ("count:Q", "images", ","),
+        ),
+    )
+    x = share_axis("value:Q", "share of images")
+    bars = base.mark_bar(height={"band": 0.8}).encode(x=x)
+    layers: alt.LayerChart = bars + whiskers(base, x, color=alt.value("var(--ink)"))
+    return layers
+
+
 def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) -> Figure | None:
     """One histogram per class, each as a share of its own images."""
-    rows: list[dict[str, Any]] = []
-    for group in groups:
-        total = sum(group.counts)
-        if total:
-            rows += [
-                {"class": group.group, "low": low, "high": high, "share": n / total, "count": n}
-                for low, high, n in zip(
-                    group.edges[:-1], group.edges[1:], group.counts, strict=True
-                )
-            ]
-    if not rows or len(groups) > MOST_CLASSES:
-        return None
     shown = [g for g in groups if sum(g.counts)]
-    base = alt.Chart(data_of(rows)).encode(
-        y=alt.Y("share:Q", stack=None, title="share of images", axis=percent_axis()),
-        color=colour([g.group for g in shown]),
-        tooltip=[
-            alt.Tooltip("class:N", title="labelled"),
-            alt.Tooltip("low:Q", title="from", format=".2f"),
-            alt.Tooltip("high:Q", title="to", format=".2f"),
-            alt.Tooltip("share:Q", format=".1%"),
-            alt.Tooltip("count:Q", title="images", format=","),
-        ],
-    )
-    axis = alt.Axis(grid=False, tickCount=5)
-    if len(shown) <= 3:
-        x = alt.X("low:Q", bin="binned", title=what, axis=axis)
-        chart = base.mark_bar(opacity=0.45, binSpacing=0).encode(x=x, x2="high:Q")
-    else:  # too many to see through
-        x = alt.X("low:Q", title=what, axis=axis)
-        chart = base.mark_line(interpolate="step-after", strokeWidth=1.5).encode(x=x)
+    if not shown or len(groups) > MOST_CLASSES:
+        return None
     means = [
         f"labelled {g.group}: mean {words.number(g.mean)}, standard deviation "
         f"{words.number(g.sd)}, n = {words.count(sum(g.counts))}"
@@ -121,10 +99,38 @@ def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) ->
         title,
         caption,
         f"Histograms of {what}. {'; '.join(means)}.",
-        chart.properties(height=180),
+        _histogram_marks(shown, what).properties(height=180),
         key=key_to([g.group for g in shown]),
         wide=False,
     )
+
+
+def _histogram_marks(shown: Sequence[Histogram], what: str) -> alt.Chart:
+    """Bars that one can see through, or steps where there are too many."""
+    rows = [
+        {"class": g.group, "low": low, "high": high, "share": n / sum(g.counts), "count": n}
+        for g in shown
+        for low, high, n in zip(g.edges[:-1], g.edges[1:], g.counts, strict=True)
+    ]
+    base = alt.Chart(data_of(rows)).encode(
+        y=alt.Y("share:Q", stack=None, title="share of images", axis=percent_axis()),
+        color=colour([g.group for g in shown]),
+        tooltip=tooltips(
+            ("class:N", "labelled"),
+            *from_to(".2f"),
+            ("share:Q", None, ".1%"),
+            ("count:Q", "images", ","),
+        ),
+    )
+    axis = alt.Axis(grid=False, tickCount=5)
+    bars: alt.Chart
+    if len(shown) <= 3:
+        x = alt.X("low:Q", bin="binned", title=what, axis=axis)
+        bars = base.mark_bar(opacity=0.45, binSpacing=0).encode(x=x, x2="high:Q")
+    else:
+        x = alt.X("low:Q", title=what, axis=axis)
+        bars = base.mark_line(interpolate="step-after", strokeWidth=1.5).encode(x=x)
+    return bars
 
 
 def _share_ends(a: AttributeSummary, i: int) -> dict[str, float | int | None]:
@@ -140,46 +146,9 @@ def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure |
     here = [a for a in attributes_of(exploration, split) if math.isfinite(a.association.value)]
     if not here or len(exploration.classes) > MOST_CLASSES:
         return None
-    rows: list[dict[str, Any]] = []
     here = here[:most]
     names = distinct(
         [a.attribute if a.value == "yes" else f"{a.attribute}: {a.value}" for a in here]
-    )
-    for name, a in zip(names, here, strict=True):
-        rows += [
-            {
-                "attribute": name,
-                "class": c,
-                "share": s,
-                "n": a.prevalence.n,
-                **ends(a.association),
-                **_share_ends(a, i),
-            }
-            for i, (c, s) in enumerate(zip(exploration.classes, a.class_shares, strict=True))
-            if math.isfinite(s)
-        ]
-    y = alt.Y("attribute:N", title=None, sort=names, axis=alt.Axis(labelLimit=150))
-    base = alt.Chart(data_of(rows))
-    x = share_axis("share:Q", "share of the class’s images")
-    lines = base.mark_rule(color="var(--rule-strong)").encode(
-        y=y, x=again(x, "min(share):Q"), x2="max(share):Q"
-    )
-    dots = base.mark_circle(size=70, opacity=1).encode(
-        y=y,
-        x=x,
-        color=colour(exploration.classes),
-        tooltip=[
-            alt.Tooltip("attribute:N"),
-            alt.Tooltip("class:N", title="labelled"),
-            alt.Tooltip("share:Q", format=".1%"),
-            alt.Tooltip("share_low:Q", title="from", format=".1%"),
-            alt.Tooltip("share_high:Q", title="to", format=".1%"),
-            alt.Tooltip("share_n:Q", title="of images", format=","),
-            alt.Tooltip("value:Q", title="Cramér’s V", format=".2f"),
-            alt.Tooltip("low:Q", title="V from", format=".2f"),
-            alt.Tooltip("high:Q", title="V to", format=".2f"),
-            alt.Tooltip("n:Q", title="images of the split", format=","),
-        ],
     )
     alt_text = "; ".join(
         f"{a.attribute} {a.value}: "
@@ -197,6 +166,56 @@ def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure |
         "further apart the dots, the easier it is for a model to use the attribute in place of the "
         "label.",
         f"Dots per class for the attributes most associated with the label. {alt_text}.",
-        (lines + dots).properties(height=20 * len(names) + 8),
+        _attribute_marks(exploration, here, names).properties(height=20 * len(names) + 8),
         key=key_to(exploration.classes),
     )
+
+
+def _attribute_rows(
+    exploration: Exploration, here: Sequence[AttributeSummary], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A row for each class of each attribute."""
+    return [
+        {
+            "attribute": name,
+            "class": c,
+            "share": s,
+            "n": a.prevalence.n,
+            **interval_columns(a.association),
+            **_share_ends(a, i),
+        }
+        for name, a in zip(names, here, strict=True)
+        for i, (c, s) in enumerate(zip(exploration.classes, a.class_shares, strict=True))
+        if math.isfinite(s)
+    ]
+
+
+def _attribute_marks(
+    exploration: Exploration, here: Sequence[AttributeSummary], names: Sequence[str]
+) -> alt.LayerChart:
+    """A dot for each class on the line of each attribute."""
+    y = group_axis(names, 150, "attribute")
+    base = alt.Chart(data_of(_attribute_rows(exploration, here, names)))
+    x = share_axis("share:Q", "share of the class’s images")
+    lines = base.mark_rule(color="var(--rule-strong)").encode(
+        y=y, x=again(x, "min(share):Q"), x2="max(share):Q"
+    )
+    dots = base.mark_circle(size=70, opacity=1).encode(
+        y=y,
+        x=x,
+        color=colour(exploration.classes),
+        tooltip=tooltips(
+            "attribute:N",
+            ("class:N", "labelled"),
+            ("share:Q", None, ".1%"),
+            ("share_low:Q", "from", ".1%"),
+            ("share_high:Q", "to", ".1%"),
+            ("share_n:Q", "of images", ","),
+            ("value:Q", "Cramér’s V", ".2f"),
+            ("low:Q", "V from", ".2f"),
+            ("high:Q", "V to", ".2f"),
+            ("n:Q", "images of the split", ","),
+        ),
+    )
+    layers: alt.LayerChart = lines + dots
+    return layers

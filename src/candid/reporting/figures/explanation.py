@@ -12,8 +12,6 @@ from typing import Any
 import altair as alt
 
 from candid.records.explanation import Explanation, Masking, Method, RegionShare
-from candid.reporting import words
-from candid.reporting.explanation import FILLS, by_cost, points_lost, subset_support
 from candid.reporting.figures.chart import (
     COLOURS,
     Figure,
@@ -21,10 +19,15 @@ from candid.reporting.figures.chart import (
     again,
     data_of,
     distinct,
-    ends,
     figure,
+    from_to,
+    interval_columns,
     percent_axis,
+    tooltips,
+    whiskers,
 )
+from candid.text import words
+from candid.text.explanation import FILLS
 
 _STEP = 9  # pixels between the lines of one region
 _LEAST = 4  # lines per region, at least
@@ -46,9 +49,10 @@ def region_shares(e: Explanation) -> Figure | None:
     return figure(
         "region-shares",
         "Where the maps lie",
-        f"The share of each map’s strength in each region, over {subset_support(subset)}, with "
-        f"intervals ({words.method(found[0].share)}); the grey bar is the region’s share of the "
-        "area. A dot right of the bar: more than its area would get by chance. Hollow: the method "
+        "The share of each map’s strength in each region, over "
+        f"{words.images(subset.n, subset.people)}, with intervals "
+        f"({words.method(found[0].share)}); the grey bar is the region’s share of the area. A dot "
+        "right of the bar: more than its area would get by chance. Hollow: the method "
         "bears no passing badge.",
         f"Shares of the maps by region. {_shares_told(e, methods, found, shown)}.",
         chart.properties(height=_height(e, len(methods))),
@@ -75,7 +79,7 @@ def _area_bars(e: Explanation, shown: dict[str, str]) -> alt.Chart:
         .encode(
             x=again(_SHARE_AXIS, "area:Q"),
             y=_regions_axis(shown),
-            tooltip=_tips("region:N", ("area:Q", "share of the area", ".1%")),
+            tooltip=tooltips("region:N", ("area:Q", "share of the area", ".1%")),
         )
     )
     return bars
@@ -97,7 +101,7 @@ def _share_marks(
             "area": s.area,
             "density": s.density.value,
             "images": s.share.n,
-            **ends(s.share),
+            **interval_columns(s.share),
         }
         for s in found
         if s.method in titles and s.region in shown
@@ -106,12 +110,11 @@ def _share_marks(
         y=_regions_axis(shown),
         yOffset=alt.YOffset("method:N", sort=names, scale=alt.Scale(domain=names)),
         color=alt.Color("method:N", scale=_colours(names), legend=None),
-        tooltip=_tips(
+        tooltip=tooltips(
             "region:N",
             "method:N",
             ("value:Q", "share of the map", ".1%"),
-            ("low:Q", "from", ".1%"),
-            ("high:Q", "to", ".1%"),
+            *from_to(".1%"),
             ("area:Q", "share of the area", ".1%"),
             ("density:Q", "share over area", ".2f"),
             ("images:Q", "images", ","),
@@ -119,7 +122,7 @@ def _share_marks(
     )
     fill = alt.Fill("method:N", scale=_colours(names, hollow=failed), legend=None)
     dots = base.mark_point(size=34, strokeWidth=1.5).encode(x=_SHARE_AXIS, fill=fill)
-    return _whiskers(base, _SHARE_AXIS), dots
+    return whiskers(base, _SHARE_AXIS), dots
 
 
 def _shares_told(
@@ -147,9 +150,9 @@ def region_masking(e: Explanation) -> Figure | None:
         return None
     fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in found))
     told = "; ".join(
-        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {points_lost(m.f1_loss)} points lost, "
+        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {words.hundredths(m.f1_loss)} points lost, "
         f"{words.percent(m.flips.value)} of the answers change, elsewhere "
-        f"{points_lost(m.control_f1_loss)}"
+        f"{words.hundredths(m.control_f1_loss)}"
         for name in shown
         for m in found
         if m.region == name
@@ -172,32 +175,16 @@ def _loss_marks(
     found: Sequence[Masking], fills: list[str], shown: dict[str, str]
 ) -> alt.LayerChart:
     """Each fill's loss in each region: a dot with its interval, and a tick for the control's."""
-    rows = [
-        {
-            "region": shown[m.region],
-            "fill": FILLS.get(m.fill, m.fill),
-            "what": what,
-            "flips": flips.value,
-            "images": lost.n,
-            **{key: 100 * value for key, value in ends(lost).items()},
-        }
-        for m in found
-        for what, lost, flips in (
-            ("the region", m.f1_loss, m.flips),
-            ("the same shape, elsewhere", m.control_f1_loss, m.control_flips),
-        )
-    ]
-    base = alt.Chart(data_of(rows)).encode(
+    base = alt.Chart(data_of(_loss_rows(found, shown))).encode(
         y=_regions_axis(shown),
         yOffset=alt.YOffset("fill:N", sort=fills),
         color=alt.Color("fill:N", scale=_colours(fills), legend=None),
-        tooltip=_tips(
+        tooltip=tooltips(
             "region:N",
-            ("what:N", "painted over", None),
-            ("fill:N", "with", None),
+            ("what:N", "painted over"),
+            ("fill:N", "with"),
             ("value:Q", "points of F1 lost", ".1f"),
-            ("low:Q", "from", ".1f"),
-            ("high:Q", "to", ".1f"),
+            *from_to(".1f"),
             ("flips:Q", "answers that change", ".1%"),
             ("images:Q", "images", ","),
         ),
@@ -210,10 +197,29 @@ def _loss_marks(
     layers: alt.LayerChart = (
         zero.encode(x=again(x, "value:Q"))
         + ticks.encode(x=x, color=alt.value("var(--ink)"))
-        + _whiskers(here, x)
+        + whiskers(here, x)
         + here.mark_circle(size=46, opacity=1).encode(x=x)
     )
     return layers
+
+
+def _loss_rows(found: Sequence[Masking], shown: dict[str, str]) -> list[dict[str, Any]]:
+    """The loss of each region with each fill, and that of the control."""
+    return [
+        {
+            "region": shown[m.region],
+            "fill": FILLS.get(m.fill, m.fill),
+            "what": what,
+            "flips": flips.value,
+            "images": lost.n,
+            **{key: 100 * value for key, value in interval_columns(lost).items()},
+        }
+        for m in found
+        for what, lost, flips in (
+            ("the region", m.f1_loss, m.flips),
+            ("the same shape, elsewhere", m.control_f1_loss, m.control_flips),
+        )
+    ]
 
 
 # --- what both have ------------------------------------------------------------------------------
@@ -221,7 +227,7 @@ def _loss_marks(
 
 def _shown(e: Explanation) -> dict[str, str]:
     """The regions, the costliest first, each as it stands on the axis."""
-    order = by_cost(e, [r.name for r in e.regions])
+    order = e.by_cost([r.name for r in e.regions])
     return dict(zip(order, distinct(order), strict=True))
 
 
@@ -243,18 +249,3 @@ def _colours(names: list[str], hollow: Sequence[str] = ()) -> alt.Scale:
         for i, name in enumerate(names)
     ]
     return alt.Scale(domain=names, range=colours)
-
-
-def _whiskers(base: alt.Chart, x: alt.X) -> alt.Chart:
-    lines: alt.Chart = base.mark_rule(strokeWidth=1.5).encode(x=again(x, "low:Q"), x2="high:Q")
-    return lines
-
-
-def _tips(*columns: str | tuple[str, str, str | None]) -> list[alt.Tooltip]:
-    """Tooltips: a field, or a field with its title and format."""
-    made = []
-    for column in columns:
-        field, *named = (column,) if isinstance(column, str) else column
-        known: dict[str, Any] = dict(zip(("title", "format"), named, strict=False))
-        made.append(alt.Tooltip(field, **{key: value for key, value in known.items() if value}))
-    return made

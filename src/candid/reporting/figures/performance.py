@@ -9,7 +9,6 @@ from typing import Any
 import altair as alt
 
 from candid.records import Curve, Estimate, ReliabilityBin, SplitEvaluation
-from candid.reporting import words
 from candid.reporting.figures.chart import (
     COLOURS,
     MOST_CLASSES,
@@ -21,48 +20,32 @@ from candid.reporting.figures.chart import (
     data_of,
     diagonal,
     distinct,
-    ends,
     figure,
+    from_to,
+    interval_columns,
     key_to,
+    tooltips,
 )
+from candid.text import words
+from candid.text.metrics import metric_text
 
 
 def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
     """The scores of which 1 is the best, with intervals, split by split."""
     keys = ["weighted_f1", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"]
     rows: list[dict[str, Any]] = [
-        {"metric": words.metric(key).name, "split": s.split, "n": e.n, **ends(e)}
+        {"metric": metric_text(key).name, "split": s.split, "n": e.n, **interval_columns(e)}
         for s in splits
         for key in keys
         if (e := s.metrics.get(key)) is not None and math.isfinite(e.value)
     ]
     if not rows:
         return None
-    names = [words.metric(key).name for key in keys]
+    names = [metric_text(key).name for key in keys]
     lowest = min([row["low"] if math.isfinite(row["low"]) else row["value"] for row in rows])
     floor = max(0.0, math.floor((lowest - 0.005) * 50) / 50)
-    order = [s.split for s in splits]
-    base = alt.Chart(data_of(rows)).encode(
-        y=alt.Y("metric:N", title=None, sort=names),
-        yOffset=alt.YOffset("split:N", sort=order, scale=alt.Scale(paddingOuter=0.6)),
-        color=colour(order, field="split"),
-        tooltip=[
-            alt.Tooltip("metric:N"),
-            alt.Tooltip("split:N"),
-            alt.Tooltip("value:Q", format=".4f"),
-            alt.Tooltip("low:Q", title="from", format=".4f"),
-            alt.Tooltip("high:Q", title="to", format=".4f"),
-            alt.Tooltip("n:Q", title="images", format=","),
-        ],
-    )
-    x = alt.X(
-        "value:Q",
-        title="score",
-        scale=alt.Scale(domain=[floor, 1], nice=False),
-        axis=alt.Axis(tickCount=6),
-    )
-    whiskers = base.mark_rule(strokeWidth=2, clip=True).encode(x=again(x, "low:Q"), x2="high:Q")
-    chart = whiskers + base.mark_circle(size=60, opacity=1).encode(x=x)
+    order: list[str] = [s.split for s in splits]
+    measured = len({row["metric"] for row in rows})
     return figure(
         "scores",
         "Scores with their intervals",
@@ -71,9 +54,36 @@ def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
         "Scores with intervals. "
         + "; ".join(f"{r['split']} {r['metric']} {words.number(r['value'])}" for r in rows)
         + ".",
-        chart.properties(height=36 * len({row["metric"] for row in rows}) + 10),
+        _score_marks(rows, names, order, floor).properties(height=36 * measured + 10),
         key=key_to(order),
     )
+
+
+def _score_marks(
+    rows: list[dict[str, Any]], names: list[str], order: list[str], floor: float
+) -> alt.LayerChart:
+    """A dot with its interval for each metric of each split."""
+    base = alt.Chart(data_of(rows)).encode(
+        y=alt.Y("metric:N", title=None, sort=names),
+        yOffset=alt.YOffset("split:N", sort=order, scale=alt.Scale(paddingOuter=0.6)),
+        color=colour(order, field="split"),
+        tooltip=tooltips(
+            "metric:N",
+            "split:N",
+            ("value:Q", None, ".4f"),
+            *from_to(".4f"),
+            ("n:Q", "images", ","),
+        ),
+    )
+    x = alt.X(
+        "value:Q",
+        title="score",
+        scale=alt.Scale(domain=[floor, 1], nice=False),
+        axis=alt.Axis(tickCount=6),
+    )
+    intervals = base.mark_rule(strokeWidth=2, clip=True).encode(x=again(x, "low:Q"), x2="high:Q")
+    layers: alt.LayerChart = intervals + base.mark_circle(size=60, opacity=1).encode(x=x)
+    return layers
 
 
 def confusion(split: SplitEvaluation) -> Figure | None:
@@ -88,37 +98,7 @@ def confusion(split: SplitEvaluation) -> Figure | None:
         ]
     if not rows:
         return None
-    turned = 0 if len(names) <= 3 else -90
-    axis = alt.Axis(labelLimit=90, domain=False, ticks=False, labelFlush=False)
-    across = axis.copy()
-    across.labelAngle = turned
-    across.labelOverlap = False
-    base = alt.Chart(data_of(rows)).encode(
-        x=alt.X(
-            "prediction:N",
-            title="predicted",
-            sort=names,
-            axis=across,
-        ),
-        y=alt.Y("label:N", title="labelled", sort=names, axis=axis),
-        tooltip=[
-            alt.Tooltip("label:N", title="labelled"),
-            alt.Tooltip("prediction:N", title="predicted"),
-            alt.Tooltip("count:Q", title="images", format=","),
-            alt.Tooltip("share:Q", title="share of the label’s images", format=".1%"),
-        ],
-    )
-    cells = base.mark_rect(color=COLOURS[0], stroke="var(--paper)", strokeWidth=2).encode(
-        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 1]), legend=None)
-    )
-    chart: alt.LayerChart | alt.Chart = cells
-    if len(names) <= 10:
-        ink = alt.condition(
-            "datum.share > 0.55", alt.value("var(--paper)"), alt.value("var(--ink)")
-        )
-        chart = cells + base.mark_text(fontSize=13 if len(names) <= 4 else 10).encode(
-            text=alt.Text("count:Q", format=","), color=ink
-        )
+    step = 30 if len(names) <= 10 else 14
     wrong = sum(r["count"] for r in rows if r["label"] != r["prediction"])
     alt_text = "; ".join(
         f"labelled {r['label']}, predicted {r['prediction']}: {words.count(r['count'])}"
@@ -131,9 +111,43 @@ def confusion(split: SplitEvaluation) -> Figure | None:
         "the row. "
         f"{words.count(wrong)} of {words.count(split.n)} images off the diagonal.",
         f"Confusion matrix, {split.split}. {alt_text}.",
-        chart.properties(height=max(180, (30 if len(names) <= 10 else 14) * len(names))),
+        _confusion_marks(rows, names).properties(height=max(180, step * len(names))),
         wide=len(names) > 6,
     )
+
+
+def _confusion_marks(rows: list[dict[str, Any]], names: list[str]) -> alt.Chart | alt.LayerChart:
+    """A shaded cell for each label and prediction; with a few classes, its count."""
+    axis = alt.Axis(labelLimit=90, domain=False, ticks=False, labelFlush=False)
+    across = axis.copy()
+    across.labelAngle = 0 if len(names) <= 3 else -90
+    across.labelOverlap = False
+    base = alt.Chart(data_of(rows)).encode(
+        x=alt.X(
+            "prediction:N",
+            title="predicted",
+            sort=names,
+            axis=across,
+        ),
+        y=alt.Y("label:N", title="labelled", sort=names, axis=axis),
+        tooltip=tooltips(
+            ("label:N", "labelled"),
+            ("prediction:N", "predicted"),
+            ("count:Q", "images", ","),
+            ("share:Q", "share of the label’s images", ".1%"),
+        ),
+    )
+    shade = alt.Scale(domain=[0, 1], range=[0.06, 1])
+    cells: alt.Chart = base.mark_rect(color=COLOURS[0], stroke="var(--paper)", strokeWidth=2)
+    cells = cells.encode(opacity=alt.Opacity("share:Q", scale=shade, legend=None))
+    if len(names) > 10:
+        return cells
+    ink = alt.condition("datum.share > 0.55", alt.value("var(--paper)"), alt.value("var(--ink)"))
+    counts = base.mark_text(fontSize=13 if len(names) <= 4 else 10).encode(
+        text=alt.Text("count:Q", format=","), color=ink
+    )
+    layers: alt.LayerChart = cells + counts
+    return layers
 
 
 def roc(split: SplitEvaluation) -> Figure | None:
@@ -180,39 +194,12 @@ def _curves(
     *,
     guess: bool = False,
 ) -> Figure | None:
-
-    rows: list[dict[str, Any]] = [
-        {"class": curve.name, "order": i, "x": a, "y": b}
-        for curve in curves
-        for i, (a, b) in enumerate(zip(curve.x, curve.y, strict=True))
-        if math.isfinite(a) and math.isfinite(b)
-    ]
+    rows = _curve_rows(curves)
     if not rows or len(curves) > MOST_CLASSES:
         return None
     drawn = {row["class"] for row in rows}
     shown = [c for c in classes if c in drawn]
     places = [list(classes).index(c) for c in shown]
-    unit = alt.Scale(domain=[0, 1], nice=False)
-    axis = alt.Axis(tickCount=5, format=".1f")
-    line = (
-        alt.Chart(data_of(rows))
-        .mark_line(strokeWidth=2, interpolate="linear")
-        .encode(
-            x=alt.X("x:Q", title=x, scale=unit, axis=axis),
-            y=alt.Y("y:Q", title=y, scale=unit, axis=axis),
-            order="order:Q",
-            color=colour(shown, places),
-            strokeDash=dash(shown, places),
-            tooltip=[
-                alt.Tooltip("class:N", title="class"),
-                alt.Tooltip("x:Q", title=x, format=".3f"),
-                alt.Tooltip("y:Q", title=y, format=".3f"),
-            ],
-        )
-    )
-    chart: alt.LayerChart | alt.Chart = line
-    if guess:
-        chart = diagonal(unit) + line
     told = [
         f"{c}: {area} {words.number(areas[c].value)} ({words.interval(areas[c])}; "
         f"n = {words.count(areas[c].n)})"
@@ -230,10 +217,52 @@ def _curves(
         title,
         caption,
         f"{title}. {said}.",
-        chart.properties(height=250),
+        _curve_marks(rows, (x, y), shown, places, guess=guess).properties(height=250),
         key=key_to(shown, places),
         wide=False,
     )
+
+
+def _curve_rows(curves: Sequence[Curve]) -> list[dict[str, Any]]:
+    """A row for each point that can be drawn."""
+    return [
+        {"class": curve.name, "order": i, "x": a, "y": b}
+        for curve in curves
+        for i, (a, b) in enumerate(zip(curve.x, curve.y, strict=True))
+        if math.isfinite(a) and math.isfinite(b)
+    ]
+
+
+def _curve_marks(
+    rows: list[dict[str, Any]],
+    axes: tuple[str, str],
+    shown: list[str],
+    places: list[int],
+    *,
+    guess: bool,
+) -> alt.Chart | alt.LayerChart:
+    """A line for each class, and the diagonal on which a guess lies."""
+    x, y = axes
+    unit = alt.Scale(domain=[0, 1], nice=False)
+    axis = alt.Axis(tickCount=5, format=".1f")
+    line = (
+        alt.Chart(data_of(rows))
+        .mark_line(strokeWidth=2, interpolate="linear")
+        .encode(
+            x=alt.X("x:Q", title=x, scale=unit, axis=axis),
+            y=alt.Y("y:Q", title=y, scale=unit, axis=axis),
+            order="order:Q",
+            color=colour(shown, places),
+            strokeDash=dash(shown, places),
+            tooltip=tooltips(
+                ("class:N", "class"),
+                ("x:Q", x, ".3f"),
+                ("y:Q", y, ".3f"),
+            ),
+        )
+    )
+    layers: alt.Chart | alt.LayerChart = diagonal(unit) + line if guess else line
+    return layers
 
 
 def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) -> Figure | None:
@@ -244,34 +273,6 @@ def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) 
     after, before = _bins(split.reliability, _AFTER), _bins(split.reliability_before, _BEFORE)
     if not after:
         return None
-    low = _lowest([split, *beside])
-    scale = alt.Scale(domain=[low, 1], nice=False, clamp=True)
-    axis = alt.Axis(tickCount=5, format=".1f")
-    base = alt.Chart(data_of([*before, *after])).encode(
-        x=alt.X("confidence:Q", title="confidence", scale=scale, axis=axis),
-        tooltip=[
-            *([alt.Tooltip("when:N", title="temperature")] if before else []),
-            alt.Tooltip("between:N", title="confidence from"),
-            alt.Tooltip("confidence:Q", title="mean confidence", format=".3f"),
-            alt.Tooltip("value:Q", title="came true", format=".3f"),
-            alt.Tooltip("low:Q", title="from", format=".3f"),
-            alt.Tooltip("high:Q", title="to", format=".3f"),
-            alt.Tooltip("n:Q", title="images", format=","),
-        ],
-    )
-    y = alt.Y("value:Q", title="share that came true", scale=scale, axis=axis)
-    size = alt.Size("n:Q", scale=alt.Scale(range=[20, 260]), legend=None)
-    fitted = base.transform_filter(f"datum.when == '{_AFTER}'")
-    dots = fitted.mark_circle(color=COLOURS[0], opacity=1).encode(y=y, size=size)
-    bars = fitted.mark_rule(color=COLOURS[0], strokeWidth=1.5, clip=True).encode(
-        y=again(y, "low:Q"), y2="high:Q"
-    )
-    chart = diagonal(scale, low) + bars + dots
-    if before:
-        rings = base.transform_filter(f"datum.when == '{_BEFORE}'").mark_point(
-            color="var(--faint)", opacity=1, filled=False, strokeWidth=1.3
-        )
-        chart = diagonal(scale, low) + rings.encode(y=y, size=size) + bars + dots
     said = _calibration_said(split)
     how = words.method(split.reliability[0].accuracy)
     open_dots = " Open: the same images before the temperature was fitted." if before else ""
@@ -288,10 +289,44 @@ def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) 
             for r in after
         )
         + ".",
-        chart.properties(height=250),
+        _reliability_marks(before, after, _lowest([split, *beside])).properties(height=250),
         key=(Key(_BEFORE, 0, is_open=True), Key(_AFTER, 1)) if before else (),
         wide=False,
     )
+
+
+def _reliability_marks(
+    before: list[dict[str, Any]], after: list[dict[str, Any]], low: float
+) -> alt.LayerChart:
+    """A dot with its interval for each bin, and a ring for what it was before the temperature."""
+    scale = alt.Scale(domain=[low, 1], nice=False, clamp=True)
+    axis = alt.Axis(tickCount=5, format=".1f")
+    base = alt.Chart(data_of([*before, *after])).encode(
+        x=alt.X("confidence:Q", title="confidence", scale=scale, axis=axis),
+        tooltip=tooltips(
+            *([("when:N", "temperature")] if before else []),
+            ("between:N", "confidence from"),
+            ("confidence:Q", "mean confidence", ".3f"),
+            ("value:Q", "came true", ".3f"),
+            *from_to(".3f"),
+            ("n:Q", "images", ","),
+        ),
+    )
+    y = alt.Y("value:Q", title="share that came true", scale=scale, axis=axis)
+    size = alt.Size("n:Q", scale=alt.Scale(range=[20, 260]), legend=None)
+    fitted = base.transform_filter(f"datum.when == '{_AFTER}'")
+    dots = fitted.mark_circle(color=COLOURS[0], opacity=1).encode(y=y, size=size)
+    bars = fitted.mark_rule(color=COLOURS[0], strokeWidth=1.5, clip=True).encode(
+        y=again(y, "low:Q"), y2="high:Q"
+    )
+    chart: Any = diagonal(scale, low)
+    if before:
+        rings = base.transform_filter(f"datum.when == '{_BEFORE}'").mark_point(
+            color="var(--faint)", opacity=1, filled=False, strokeWidth=1.3
+        )
+        chart += rings.encode(y=y, size=size)
+    layers: alt.LayerChart = chart + bars + dots
+    return layers
 
 
 _BEFORE, _AFTER = "before the temperature", "after it"
@@ -305,7 +340,7 @@ def _bins(bins: Sequence[ReliabilityBin], when: str) -> list[dict[str, Any]]:
             "confidence": b.confidence,
             "n": b.n,
             "between": f"{b.low:.2f} to {b.high:.2f}",
-            **ends(b.accuracy),
+            **interval_columns(b.accuracy),
         }
         for b in bins
         if b.n and math.isfinite(b.accuracy.value) and math.isfinite(b.confidence)

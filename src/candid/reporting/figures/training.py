@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records import HistoryRow
-from candid.reporting import words
-from candid.reporting.figures.chart import COLOURS, Figure, Key, data_of, figure, plain_axis
+from candid.reporting.figures.chart import (
+    COLOURS,
+    Figure,
+    Key,
+    data_of,
+    figure,
+    plain_axis,
+    tooltips,
+)
+from candid.text import words
 
 _MOST_POINTS = 600
 
@@ -53,6 +61,24 @@ def _training_curve(
             np.array([row.step for row in measured], dtype=np.float64),
             np.array([getattr(row, validation) for row in measured]),
         )
+    said = _told(measured, validation) if measured else "No validation figures."
+    whole = "the whole validation set" + ("" if images is None else f" (n = {words.count(images)})")
+    return figure(
+        f"training-{name}",
+        title,
+        f"Faint: each training batch, augmented and with dropout, n = {words.count(len(history))} "
+        f"batches. Line: their moving mean over {window} batches. Dots: {whole}, "
+        f"measured {len(measured)} times, without dropout.",
+        f"{title} over training. {said}",
+        _curve_marks(lines, axis).properties(height=240),
+        key=tuple(Key(line, i) for i, line in enumerate(lines)),
+    )
+
+
+def _curve_marks(
+    lines: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]], axis: str
+) -> alt.LayerChart:
+    """Each batch faint, their mean as a line, validation as a line with dots."""
     rows: list[dict[str, Any]] = [
         {"line": line, "step": round(x), "value": float(y)}
         for line, (xs, ys) in lines.items()
@@ -70,29 +96,19 @@ def _training_curve(
             axis=alt.Axis(tickCount=5),
         ),
         color=alt.Color("line:N", scale=alt.Scale(domain=list(lines), range=colours), legend=None),
-        tooltip=[
-            alt.Tooltip("line:N", title="curve"),
-            alt.Tooltip("step:Q", title="batch", format=","),
-            alt.Tooltip("value:Q", title=axis, format=".4f"),
-        ],
+        tooltip=tooltips(
+            ("line:N", "curve"),
+            ("step:Q", "batch", ","),
+            ("value:Q", axis, ".4f"),
+        ),
     )
     dots = base.mark_circle(size=36, opacity=1).transform_filter("datum.line == 'validation'")
     thin = base.mark_line(strokeWidth=1, opacity=0.55).transform_filter(
         "datum.line == 'each batch'"
     )
     thick = base.mark_line(strokeWidth=2).transform_filter("datum.line != 'each batch'")
-    said = _told(measured, validation) if measured else "No validation figures."
-    whole = "the whole validation set" + ("" if images is None else f" (n = {words.count(images)})")
-    return figure(
-        f"training-{name}",
-        title,
-        f"Faint: each training batch, augmented and with dropout, n = {words.count(len(history))} "
-        f"batches. Line: their moving mean over {window} batches. Dots: {whole}, "
-        f"measured {len(measured)} times, without dropout.",
-        f"{title} over training. {said}",
-        (thin + thick + dots).properties(height=240),
-        key=tuple(Key(line, i) for i, line in enumerate(lines)),
-    )
+    layers: alt.LayerChart = thin + thick + dots
+    return layers
 
 
 def _told(measured: Sequence[HistoryRow], key: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from candid.records.tuning import Tuning
-from candid.reporting import words
+from candid.records.tuning import Finalist, Tuning
 from candid.reporting.figures.chart import (
     COLOURS,
     Figure,
@@ -16,11 +16,16 @@ from candid.reporting.figures.chart import (
     again,
     colour,
     data_of,
-    ends,
     figure,
+    from_to,
+    group_axis,
+    interval_columns,
     plain_axis,
     share_axis,
+    tooltips,
 )
+from candid.text import words
+from candid.text.tuning import finalist_name
 
 _STATES = ("finished", "stopped", "where it began")
 _COLOURS = (COLOURS[0], "var(--faint)", COLOURS[1])
@@ -28,6 +33,12 @@ _KEY = (Key("finished", 1), Key("stopped early", 0), Key("the settings it began 
 _STATE_COLOUR = alt.Color(
     "state:N", scale=alt.Scale(domain=list(_STATES), range=list(_COLOURS)), legend=None
 )
+
+
+def search_charts(tuning: Tuning) -> dict[str, Figure]:
+    """The charts that there is something to draw for, by name."""
+    drawn = (history(tuning), curves(tuning), importance(tuning), finalists(tuning))
+    return {chart.name: chart for chart in drawn if chart is not None}
 
 
 def history(tuning: Tuning) -> Figure | None:
@@ -44,12 +55,7 @@ def history(tuning: Tuning) -> Figure | None:
         rows.append({"trial": trial.number, "f1": trial.f1, "best": best, "state": state})
     low, high = _range([t.f1 for t in measured if t.state == "finished"] or [measured[0].f1])
     x = alt.X("trial:Q", title="trial", axis=plain_axis())
-    y = alt.Y(
-        "f1:Q",
-        title="weighted F1 on validation",
-        scale=alt.Scale(domain=[low, high], zero=False, clamp=True),
-        axis=alt.Axis(tickCount=5),
-    )
+    y = _f1_axis(low, high)
     base = alt.Chart(data_of(rows))
     line = base.mark_line(color="var(--rule-strong)", interpolate="step-after").encode(
         x=x, y=again(y, "best:Q")
@@ -58,11 +64,7 @@ def history(tuning: Tuning) -> Figure | None:
         x=x,
         y=y,
         color=_STATE_COLOUR,
-        tooltip=[
-            alt.Tooltip("trial:Q"),
-            alt.Tooltip("f1:Q", title="F1", format=".4f"),
-            alt.Tooltip("state:N"),
-        ],
+        tooltip=tooltips("trial:Q", ("f1:Q", "F1", ".4f"), "state:N"),
     )
     below = sum(t.f1 < low for t in measured)
     cut = f" {words.count(below)} lie below the axis and are drawn at its foot." if below else ""
@@ -101,20 +103,10 @@ def curves(tuning: Tuning) -> Figure | None:
         .mark_line(strokeWidth=1.5, opacity=0.8, point=alt.OverlayMarkDef(size=14, filled=True))
         .encode(
             x=alt.X("images:Q", title="images so far", axis=plain_axis()),
-            y=alt.Y(
-                "f1:Q",
-                title="weighted F1 on validation",
-                scale=alt.Scale(domain=[low, high], zero=False, clamp=True),
-                axis=alt.Axis(tickCount=5),
-            ),
+            y=_f1_axis(low, high),
             detail="trial:N",
             color=_STATE_COLOUR,
-            tooltip=[
-                alt.Tooltip("trial:Q"),
-                alt.Tooltip("images:Q", format=","),
-                alt.Tooltip("f1:Q", title="F1", format=".4f"),
-                alt.Tooltip("state:N"),
-            ],
+            tooltip=tooltips("trial:Q", ("images:Q", None, ","), ("f1:Q", "F1", ".4f"), "state:N"),
         )
     )
     stopped = sum(t.state == "stopped" for t in drawn)
@@ -135,15 +127,14 @@ def importance(tuning: Tuning) -> Figure | None:
     if not tuning.importance:
         return None
     order = sorted(tuning.importance, key=lambda s: -tuning.importance[s].value)
-    rows = [{"setting": s, **ends(tuning.importance[s])} for s in order]
+    rows = [{"setting": s, **interval_columns(tuning.importance[s])} for s in order]
     base = alt.Chart(data_of(rows)).encode(
-        y=alt.Y("setting:N", title=None, sort=order, axis=alt.Axis(labelLimit=220)),
-        tooltip=[
-            alt.Tooltip("setting:N"),
-            alt.Tooltip("value:Q", title="share", format=".1%"),
-            alt.Tooltip("low:Q", title="from", format=".1%"),
-            alt.Tooltip("high:Q", title="to", format=".1%"),
-        ],
+        y=group_axis(order, 220, "setting"),
+        tooltip=tooltips(
+            "setting:N",
+            ("value:Q", "share", ".1%"),
+            *from_to(".1%"),
+        ),
     )
     x = share_axis("value:Q", "share of the variance of F1")
     bars = base.mark_bar(color=COLOURS[0], opacity=0.45).encode(x=x)
@@ -171,9 +162,26 @@ def finalists(tuning: Tuning) -> Figure | None:
     repeated = [f for f in tuning.finalists if f.f1]
     if not repeated:
         return None
-    names = {f.number: name_of(f.number, f.is_start) for f in repeated}
+    names = {f.number: finalist_name(f.number, f.is_start) for f in repeated}
     order = list(names.values())
-    seeds = sorted({seed for f in repeated for seed in f.seeds})
+    seeds = [f"seed {seed}" for seed in sorted({seed for f in repeated for seed in f.seeds})]
+    return figure(
+        "finalists",
+        "The finalists, trained again",
+        f"Dots: one training each with a fresh seed (n = {words.count(tuning.n_validation)} "
+        "validation images). Line: their mean.",
+        "Mean F1 over fresh seeds: "
+        + "; ".join(f"{names[f.number]} {words.number(f.mean.value, 4)}" for f in repeated)
+        + ".",
+        _finalist_marks(repeated, names, seeds).properties(height=40 * len(order) + 10),
+        key=tuple(Key(name, i % len(COLOURS) + 1) for i, name in enumerate(seeds)),
+    )
+
+
+def _finalist_marks(
+    repeated: Sequence[Finalist], names: dict[int, str], seeds: list[str]
+) -> alt.LayerChart:
+    """A dot for each training, and a tick for the mean."""
     dots = [
         {"finalist": names[f.number], "seed": f"seed {seed}", "f1": f1}
         for f in repeated
@@ -187,12 +195,11 @@ def finalists(tuning: Tuning) -> Figure | None:
         scale=alt.Scale(domain=[low, high], zero=False),
         axis=alt.Axis(tickCount=6),
     )
-    y = alt.Y("finalist:N", title=None, sort=order, axis=alt.Axis(labelLimit=220))
-    seed_names = [f"seed {seed}" for seed in seeds]
+    y = group_axis(list(names.values()), 220, "finalist")
     ticks = (
         alt.Chart(data_of(means))
         .mark_tick(color="var(--ink)", thickness=2, size=22)
-        .encode(x=x, y=y, tooltip=[alt.Tooltip("f1:Q", title="mean", format=".4f")])
+        .encode(x=x, y=y, tooltip=tooltips(("f1:Q", "mean", ".4f")))
     )
     circles = (
         alt.Chart(data_of(dots))
@@ -200,26 +207,18 @@ def finalists(tuning: Tuning) -> Figure | None:
         .encode(
             x=x,
             y=y,
-            color=colour(seed_names, field="seed"),
-            tooltip=[alt.Tooltip("seed:N"), alt.Tooltip("f1:Q", title="F1", format=".4f")],
+            color=colour(seeds, field="seed"),
+            tooltip=tooltips("seed:N", ("f1:Q", "F1", ".4f")),
         )
     )
-    return figure(
-        "finalists",
-        "The finalists, trained again",
-        f"Dots: one training each with a fresh seed (n = {words.count(tuning.n_validation)} "
-        "validation images). Line: their mean.",
-        "Mean F1 over fresh seeds: "
-        + "; ".join(f"{names[f.number]} {words.number(f.mean.value, 4)}" for f in repeated)
-        + ".",
-        (ticks + circles).properties(height=40 * len(order) + 10),
-        key=tuple(Key(name, i % len(COLOURS) + 1) for i, name in enumerate(seed_names)),
-    )
+    layers: alt.LayerChart = ticks + circles
+    return layers
 
 
-def name_of(number: int, is_start: bool) -> str:
-    """What to call a finalist."""
-    return "where it began" if is_start else f"trial {number}"
+def _f1_axis(low: float, high: float) -> alt.Y:
+    """Weighted F1 from `low` to `high`; what lies outside is drawn at the edge."""
+    scale = alt.Scale(domain=[low, high], zero=False, clamp=True)
+    return alt.Y("f1:Q", title="weighted F1 on validation", scale=scale, axis=alt.Axis(tickCount=5))
 
 
 def _range(values: list[float]) -> tuple[float, float]:

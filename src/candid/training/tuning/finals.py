@@ -20,8 +20,8 @@ from candid.training.tuning.study import (
     Study,
     Withdrawn,
     alive,
-    complete,
     counts,
+    finished_trials,
     one,
     quietly,
     was_queued,
@@ -55,13 +55,13 @@ class Candidate:
 
 def candidates(study: Study) -> list[Candidate]:
     """The best trials of the search, and the settings that it began with, with what is done."""
-    finished = sorted(complete(study.search), key=lambda t: (-(t.value or 0.0), t.number))
+    finished = sorted(finished_trials(study.search), key=lambda t: (-(t.value or 0.0), t.number))
     base = {name: value_of(study.base, name) for name in study.space}
     own = next((t.number for t in finished if t.params == base), BASELINE)
     chosen = [t for t in finished if t.number != own][: study.tune.finalists]
     found = [Candidate(t.number, dict(t.params), is_baseline=False) for t in chosen]
     found.append(Candidate(own, base, is_baseline=True))
-    done = complete(study.finals)
+    done = finished_trials(study.finals)
     for candidate in found:
         for trial in done:
             if trial.params["candidate"] == candidate.number and not trial.params["last"]:
@@ -130,7 +130,7 @@ def train_last(
     job = {"candidate": best.number, "seed": last_seed(study, best), "last": True}
     _queue(study, [job], work, "best", quiet)
     told: dict[str, Any] = next(
-        t.user_attrs["told"] for t in complete(study.finals) if t.params["last"]
+        t.user_attrs["told"] for t in finished_trials(study.finals) if t.params["last"]
     )
     return told
 
@@ -169,7 +169,7 @@ def _queue(
                 study.finals.enqueue_trial(dict(job))
         while True:
             now = counts(study, study.finals)
-            done = [_job_of(t) for t in complete(study.finals)]
+            done = [_job_of(t) for t in finished_trials(study.finals)]
             bar.update(sum(job in done for job in jobs) - bar.n)
             if now["waiting"]:
                 one(study, study.finals, do)

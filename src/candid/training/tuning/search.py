@@ -17,9 +17,9 @@ from candid.training.tuning.study import (
     Study,
     Withdrawn,
     alive,
-    complete,
     counts,
     draw_by_number,
+    finished_trials,
     one,
     quietly,
     was_queued,
@@ -181,7 +181,9 @@ def _brief(value: Any) -> str:
 
 def best_trial(study: Study) -> FrozenTrial | None:
     """The finished trial with the highest F1, the first of equals; None before there is one."""
-    return max(complete(study.search), key=lambda t: (t.value or 0.0, -t.number), default=None)
+    return max(
+        finished_trials(study.search), key=lambda t: (t.value or 0.0, -t.number), default=None
+    )
 
 
 def importances(
@@ -196,7 +198,7 @@ def importances(
     """
     import optuna
 
-    finished = complete(study.search)
+    finished = finished_trials(study.search)
     if len(finished) < least or len({t.value for t in finished}) < 2:
         return {}
     rng = np.random.default_rng(study.tune.seed)

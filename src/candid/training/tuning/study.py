@@ -315,7 +315,7 @@ def alive(study: optuna.Study) -> list[FrozenTrial]:
     return [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
 
 
-def complete(part: optuna.Study) -> list[FrozenTrial]:
+def finished_trials(part: optuna.Study) -> list[FrozenTrial]:
     """The trials that were neither pruned nor given up, in the order of their numbers."""
     return [t for t in part.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
 

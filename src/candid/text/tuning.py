@@ -1,4 +1,4 @@
-"""The report of a search over settings: one HTML file, like that of a run."""
+"""What is said of a search over settings."""
 
 from __future__ import annotations
 
@@ -6,67 +6,20 @@ import math
 
 from candid.records import Estimate
 from candid.records.tuning import Tuning
-from candid.reporting import page, words
+from candid.text import words
 
 
-def render(tuning: Tuning) -> str:
-    """Render the report of a search as one HTML document that opens offline.
-
-    Parameters
-    ----------
-    tuning
-        What the search found.
-
-    Returns
-    -------
-    str
-        HTML, encodable as UTF-8, under the same content security policy as a run's report.
-    """
-    from candid.reporting.figures import tuning as figures  # Altair takes a second
-    from candid.reporting.figures.chart import vega_bundle
-
-    drawn = (
-        figures.history(tuning),
-        figures.curves(tuning),
-        figures.importance(tuning),
-        figures.finalists(tuning),
-    )
-    scripts = {
-        "theme": page._asset("theme.js"),
-        "vega": vega_bundle().replace("\r", ""),
-        "page": page._asset("page.js"),
-    }
-    html = (
-        page._environment()
-        .get_template("tuning.html")
-        .render(
-            tuning=tuning,
-            best=tuning.best,
-            charts={figure.name: figure for figure in drawn if figure is not None},
-            summary=summary(tuning),
-            warning=warning(tuning),
-            value=value,
-            plain=plain,
-            name_of=figures.name_of,
-            styles=page._asset("page.css"),
-            scripts=scripts,
-            policy=page._policy(scripts.values()),
-        )
-    )
-    return str(html).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def plain(name: str) -> str:
+def setting_name(name: str) -> str:
     """A setting's name, in words that can be broken into lines."""
     return name.replace(".", " ").replace("_", " ")
 
 
-def value(setting: object) -> str:
+def setting_value(setting: object) -> str:
     """A setting as a table shows it."""
     return words.significant(setting) if isinstance(setting, float) else str(setting)
 
 
-def summary(tuning: Tuning) -> list[str]:
+def search_summary(tuning: Tuning) -> list[str]:
     """What came of it, in a few sentences."""
     finished = sum(t.state == "finished" for t in tuning.trials)
     stopped = len(tuning.trials) - finished
@@ -83,7 +36,7 @@ def summary(tuning: Tuning) -> list[str]:
         )
     elif tuning.difference is not None:
         sentences.append(
-            f"With fresh seeds, the best reached {told(best.mean)} on validation, "
+            f"With fresh seeds, the best reached {_mean(best.mean)} on validation, "
             f"{_more(tuning.difference)} than the settings that the search began with."
         )
     else:
@@ -102,14 +55,14 @@ def _more(difference: Estimate) -> str:
     return f"{text} (95% interval {words.interval(difference, 4)}, {difference.method}{verdict})"
 
 
-def told(estimate: Estimate) -> str:
+def _mean(estimate: Estimate) -> str:
     """A figure with its interval, where there is one."""
     if not math.isfinite(estimate.low):
         return words.number(estimate.value, 4)
     return f"{words.number(estimate.value, 4)} ({words.interval(estimate, 4)})"
 
 
-def warning(tuning: Tuning) -> list[str]:
+def search_warning(tuning: Tuning) -> list[str]:
     """What choosing on validation does to the figures."""
     texts = [
         f"Everything was chosen on the same {words.count(tuning.n_validation)} validation images: "
@@ -125,3 +78,8 @@ def warning(tuning: Tuning) -> list[str]:
             "by that figure: whoever searches again because of it needs other test images."
         )
     return texts
+
+
+def finalist_name(number: int, is_start: bool) -> str:
+    """What to call a finalist."""
+    return "where it began" if is_start else f"trial {number}"

@@ -6,46 +6,27 @@ Everything here is plain text: whoever prints it escapes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from candid.records import Estimate
 from candid.records.audit import Condition
 from candid.records.compare import Comparison, GroupChange
-from candid.reporting import words
-from candid.reporting.audit import named, points
+from candid.text import words
+from candid.text.findings import group_name
 
 _TOLD = 3  # groups of either direction that the summary names
 
 
-def name(change: GroupChange) -> str:
+def change_name(change: GroupChange) -> str:
     """The group in the data's words; "labelled Male" for a class."""
     if not change.attribute:
         return "all images"
     if change.attribute == "label" and change.gap is None and change.label is None:
         return f"labelled {change.value}"
-    return named([Condition(change.attribute, change.value)], change.label)
+    return group_name([Condition(change.attribute, change.value)], change.label)
 
 
-def difference(change: GroupChange) -> Estimate:
-    """What changed in accuracy."""
-    return change.metrics["accuracy"].difference
-
-
-def judged(comparison: Comparison) -> list[GroupChange]:
-    """The classes and groups with enough people to say something."""
-    every = (*comparison.classes_changed, *comparison.groups)
-    return [g for g in every if g.state in ("found", "not found")]
-
-
-def changed(comparison: Comparison, sign: int) -> list[GroupChange]:
-    """Classes and groups that became better (1) or worse (-1) for sure, the widest change first."""
-    found = [g for g in judged(comparison) if g.state == "found" and sign * difference(g).value > 0]
-    return sorted(found, key=lambda g: -sign * difference(g).value)
-
-
-def minute(comparison: Comparison) -> list[str]:
+def comparison_summary(comparison: Comparison) -> list[str]:
     """For whom it became better or worse, how sure that is, and what it cost the others."""
-    better, worse = changed(comparison, 1), changed(comparison, -1)
+    better, worse = comparison.changed(1), comparison.changed(-1)
     said = [_told(g, "Better") for g in better[:_TOLD]] + [_told(g, "Worse") for g in worse[:_TOLD]]
     more = len(better) + len(worse) - len(said)
     if more:
@@ -54,23 +35,23 @@ def minute(comparison: Comparison) -> list[str]:
         )
     if not said:
         said.append(
-            f"None of the {words.count(len(judged(comparison)))} classes and groups that could be "
+            f"None of the {words.count(len(comparison.judged()))} classes and groups that could be "
             "judged changed by more than chance explains."
         )
-    return [*said, overall(comparison), cost(comparison), *unseen(comparison)]
+    return [*said, overall(comparison), cost(comparison), *_unseen(comparison)]
 
 
 def _told(change: GroupChange, word: str) -> str:
     accuracy = change.metrics["accuracy"]
     text = (
-        f"{word} for {name(change)}: {words.percent(accuracy.a)} were right, now "
-        f"{words.percent(accuracy.b)} are ({points(accuracy.difference.value)} points, "
-        f"{points_interval(accuracy.difference)}; {support(change)})"
+        f"{word} for {change_name(change)}: {words.percent(accuracy.a)} were right, now "
+        f"{words.percent(accuracy.b)} are ({words.points(accuracy.difference.value)} points, "
+        f"{words.points_interval(accuracy.difference)}; {words.images(change.n, change.people)})"
     )
     if change.gap is not None:
         text += (
-            f"; its gap to the rest went from {points(change.gap.a)} to {points(change.gap.b)} "
-            "points"
+            f"; its gap to the rest went from {words.points(change.gap.a)} to "
+            f"{words.points(change.gap.b)} points"
         )
     return f"{text}."
 
@@ -83,26 +64,26 @@ def overall(comparison: Comparison) -> str:
     return (
         f"Over all {words.count(comparison.n)} {comparison.split} images, "
         f"{words.percent(accuracy.a)} were right with “{comparison.a}” and "
-        f"{words.percent(accuracy.b)} are with “{comparison.b}”: {points(e.value)} points "
-        f"({points_interval(e)} with {100 * e.confidence:g}% confidence){chance}."
+        f"{words.percent(accuracy.b)} are with “{comparison.b}”: {words.points(e.value)} points "
+        f"({words.points_interval(e)} with {100 * e.confidence:g}% confidence){chance}."
     )
 
 
 def cost(comparison: Comparison) -> str:
     """What the change took from whom."""
     lost, gained = comparison.overall.lost, comparison.overall.gained
-    worse = len(changed(comparison, -1))
+    worse = len(comparison.changed(-1))
     groups = "no class and no group" if not worse else f"{words.count(worse)} classes and groups"
     return (
         f"What it cost: {words.count(lost)} images that were right became wrong, and "
         f"{words.count(gained)} that were wrong became right; {groups} of "
-        f"{words.count(len(judged(comparison)))} became worse for sure."
+        f"{words.count(len(comparison.judged()))} became worse for sure."
     )
 
 
-def unseen(comparison: Comparison) -> list[str]:
+def _unseen(comparison: Comparison) -> list[str]:
     """What the comparison could not have seen."""
-    known = judged(comparison)
+    known = comparison.judged()
     visible = sorted(g.smallest_visible for g in known if math.isfinite(g.smallest_visible))
     said = []
     if visible:
@@ -115,19 +96,3 @@ def unseen(comparison: Comparison) -> list[str]:
     if few:
         said.append(f"{words.count(few)} groups have too few people to say anything.")
     return said
-
-
-def points_interval(estimate: Estimate) -> str:
-    """The ends of an interval in percentage points."""
-    return f"{points(estimate.low)} to {points(estimate.high)}"
-
-
-def support(change: GroupChange) -> str:
-    """Images, and people behind them."""
-    images = f"{words.count(change.n)} images"
-    return images if change.people is None else f"{images} of {words.people(change.people)}"
-
-
-def every(comparison: Comparison) -> Sequence[GroupChange]:
-    """All images, each class, each group: the lines of the table."""
-    return (comparison.overall, *comparison.classes_changed, *comparison.groups)

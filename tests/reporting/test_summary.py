@@ -2,24 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from candid.config import with_values
-from candid.reporting import prose
-from candid.settings import Config
+from candid.text import model
 from conftest import Words
 
 
-def test_changed_settings_are_those_that_differ() -> None:
-    assert prose.changed_settings(Config()) == []
-    config = with_values(Config(), {"train": {"steps": 9}, "data": {"attributes": ["Hat"]}})
-    changed = {s.name: (s.value, s.default) for s in prose.changed_settings(config)}
-    assert changed == {
-        "train.steps": ("9", str(Config().train.steps)),
-        "data.attributes": ("Hat", "(none)"),
-    }
-
-
 def titles(inputs: object) -> set[str]:
-    return {u.title for u in prose.unchecked(inputs)}  # type: ignore[arg-type]
+    return {u.title for u in model.unchecked(inputs)}  # type: ignore[arg-type]
 
 
 def test_what_is_absent_is_named_as_not_checked(make, plain) -> None:  # type: ignore[no-untyped-def]
@@ -41,13 +29,13 @@ def test_what_is_absent_is_named_as_not_checked(make, plain) -> None:  # type: i
 def test_an_audit_that_was_made_is_no_longer_missing(plain) -> None:  # type: ignore[no-untyped-def]
     audited = dataclasses.replace(plain, audit=object(), explanation=object())
     assert titles(plain) - titles(audited) == {"Groups of people", "What it looks at"}
-    assert not any("No audit" in text for text in prose.limits(audited))
-    assert any("too little data" in text for text in prose.limits(audited))
+    assert not any("No audit" in text for text in model.limits(audited))
+    assert any("too little data" in text for text in model.limits(audited))
 
 
 def test_the_summary_counts_as_the_records_do(plain) -> None:  # type: ignore[no-untyped-def]
     test = plain.split("test")
-    text = " ".join(prose.summary(plain))
+    text = " ".join(model.model_summary(plain))
     assert f"{100 * test.metrics['accuracy'].value:.1f} of 100" in text
     most = max(c.support for c in test.classes)
     assert f"agree in {100 * most / test.n:.1f} of 100" in text
@@ -62,20 +50,20 @@ def test_the_summary_counts_as_the_records_do(plain) -> None:  # type: ignore[no
 
 
 def test_the_summary_of_nothing_says_so(make) -> None:  # type: ignore[no-untyped-def]
-    text = " ".join(prose.summary(make(splits=())))
+    text = " ".join(model.model_summary(make(splits=())))
     assert "nothing is known" in text and "of 100" not in text
 
 
 def test_validation_flatters_only_where_it_was_used(plain, make) -> None:  # type: ignore[no-untyped-def]
-    assert "choose the weights" in prose.validation_caveat(plain)
+    assert "choose the weights" in model.validation_caveat(plain)
     unused = dataclasses.replace(
         plain,
         model=dataclasses.replace(plain.model, kept="last"),
         evaluation=dataclasses.replace(plain.evaluation, temperature=1.0),
     )
-    assert prose.validation_caveat(unused) == ""
+    assert model.validation_caveat(unused) == ""
     alone = make(splits=("validation",), n=200)
-    assert "test images" not in prose.validation_caveat(alone)
+    assert "test images" not in model.validation_caveat(alone)
 
 
 def test_of_a_model_from_elsewhere_nothing_is_claimed(make) -> None:  # type: ignore[no-untyped-def]
@@ -83,22 +71,22 @@ def test_of_a_model_from_elsewhere_nothing_is_claimed(make) -> None:  # type: ig
     foreign = dataclasses.replace(
         foreign, evaluation=dataclasses.replace(foreign.evaluation, temperature=1.0)
     )
-    assert prose.validation_caveat(foreign) == ""
-    assert "not trained on" not in " ".join(prose.summary(foreign))
-    reason = next(u.reason for u in prose.unchecked(foreign) if u.title == "The test split")
+    assert model.validation_caveat(foreign) == ""
+    assert "not trained on" not in " ".join(model.model_summary(foreign))
+    reason = next(u.reason for u in model.unchecked(foreign) if u.title == "The test split")
     assert "flattering" not in reason and "not known" in reason
     own = make(splits=("validation",), n=200)
-    assert "not trained on" in " ".join(prose.summary(own))
-    reason = next(u.reason for u in prose.unchecked(own) if u.title == "The test split")
+    assert "not trained on" in " ".join(model.model_summary(own))
+    reason = next(u.reason for u in model.unchecked(own) if u.title == "The test split")
     assert "flattering" in reason
 
 
 def test_training_images_flatter(make) -> None:  # type: ignore[no-untyped-def]
     fitted = make(splits=("train",), n=200)
-    assert "also trained on" in " ".join(prose.summary(fitted))
-    reason = next(u.reason for u in prose.unchecked(fitted) if u.title == "The test split")
+    assert "also trained on" in " ".join(model.model_summary(fitted))
+    reason = next(u.reason for u in model.unchecked(fitted) if u.title == "The test split")
     assert "was trained on, and flatter it" in reason
-    assert "The figures" not in prose.unchecked(make(splits=()))[-1].reason
+    assert "The figures" not in model.unchecked(make(splits=()))[-1].reason
 
 
 def test_drawn_faces_have_no_annotators_and_say_nothing_of_people(make, plain) -> None:  # type: ignore[no-untyped-def]
@@ -106,16 +94,16 @@ def test_drawn_faces_have_no_annotators_and_say_nothing_of_people(make, plain) -
     assert drawn.is_drawn and not plain.is_drawn
     everything = " ".join(
         [
-            *prose.summary(drawn),
-            *prose.uses(drawn),
-            *prose.not_for(drawn),
-            *(u.reason for u in prose.unchecked(drawn)),
+            *model.model_summary(drawn),
+            *model.uses(drawn),
+            *model.not_for(drawn),
+            *(u.reason for u in model.unchecked(drawn)),
         ]
     )
     assert "annotators" not in everything and "the program that drew the faces" in everything
-    assert any("A program drew every face" in text for text in prose.limits(drawn))
+    assert any("A program drew every face" in text for text in model.limits(drawn))
     assert "The annotators" in titles(plain) - titles(drawn)
-    assert not any("program" in text for text in prose.limits(plain))
+    assert not any("program" in text for text in model.limits(plain))
     other = make(Words(command="candid run demo"), n=200)
     assert not other.is_drawn
     # A run of one's own on drawn faces: the data say so.
@@ -127,6 +115,6 @@ def test_drawn_faces_have_no_annotators_and_say_nothing_of_people(make, plain) -
 
 def test_many_classes_are_counted_and_few_are_named_as_they_are(make) -> None:  # type: ignore[no-untyped-def]
     many = make(Words(classes=tuple(f"class {i}" for i in range(30))), n=900, splits=("test",))
-    assert "each of 30 values" in prose.about(many) and "class 7" not in prose.about(many)
+    assert "each of 30 values" in model.about(many) and "class 7" not in model.about(many)
     two = make(Words(classes=("black and white", "sepia")), n=200)
-    assert "“black and white” or “sepia”" in prose.about(two)
+    assert "“black and white” or “sepia”" in model.about(two)

@@ -6,19 +6,14 @@ Everything here is plain text: whoever prints it escapes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
-from candid.records import Estimate
 from candid.records.explanation import (
     Explanation,
     MapCheck,
-    Masking,
     Method,
-    Subset,
-    SubsetMasking,
 )
 from candid.records.inside import Inside
-from candid.reporting import words
+from candid.text import words
 
 FILLS = {"mean": "mean colour", "blur": "blur", "noise": "noise", "other": "another image"}
 TEMPLATES = {
@@ -35,11 +30,10 @@ def explanation_lead(e: Explanation) -> list[str]:
         if e.explained == "prediction"
         else "the class that the image is labelled with"
     )
-    who = "" if e.people is None else f" of {words.people(e.people)}"
     methods = "1 method" if len(e.methods) == 1 else f"{words.count(len(e.methods))} methods"
     said = [
-        f"{words.count(e.n)} {e.split} images{who} were explained with {methods}: each "
-        f"map marks where the picture speaks for {speaks}."
+        f"{words.count(e.n)} {e.split} images{words.of_people(e.people)} were explained with "
+        f"{methods}: each map marks where the picture speaks for {speaks}."
     ]
     passed, failed = (
         [m.title for m in e.methods if m.state == state] for state in ("passed", "failed")
@@ -50,18 +44,18 @@ def explanation_lead(e: Explanation) -> list[str]:
         said.append("No method passed its checks: the maps below are not to be relied on.")
     if failed:
         said.append(f"{words.listed(failed)} failed at least one.")
-    return [*said, *costliest(e), *claimed(e)]
+    return [*said, *_costliest(e), *_claimed(e)]
 
 
-def costliest(e: Explanation) -> list[str]:
+def _costliest(e: Explanation) -> list[str]:
     """Which region costs most when it is painted over, and how much it costs elsewhere."""
-    losses = [(mean_loss(e, r.name), r.name) for r in e.regions]
+    losses = [(e.mean_loss(r.name), r.name) for r in e.regions]
     worst, first = max((x for x in losses if math.isfinite(x[0])), default=(math.nan, ""))
     if math.isnan(worst):
         return []
     maskings = [m for m in e.maskings if m.region == first]
     told = [
-        f"{points_lost(m.f1_loss)} with {FILLS.get(m.fill, m.fill)}"
+        f"{words.hundredths(m.f1_loss)} with {FILLS.get(m.fill, m.fill)}"
         for m in maskings
         if math.isfinite(m.f1_loss.value)
     ]
@@ -77,26 +71,7 @@ def costliest(e: Explanation) -> list[str]:
     return [text + "."]
 
 
-def mean_loss(e: Explanation, region: str) -> float:
-    """The mean loss of weighted F1 over all fills; NaN where nothing was measured."""
-    found = [m.f1_loss.value for m in e.maskings if m.region == region]
-    found = [value for value in found if math.isfinite(value)]
-    return sum(found) / len(found) if found else math.nan
-
-
-def points_lost(estimate: Estimate, *, ends: bool = False) -> str:
-    """A share of 1 in hundredths, "4.0 (3.1 to 4.9)", or only the ends of its interval."""
-    between = (estimate.low, estimate.high)
-    told = words.UNDEFINED
-    if all(math.isfinite(end) for end in between):
-        told = " to ".join(words.number(100 * end, 1) for end in between)
-    if ends:
-        return told
-    value = estimate.value
-    return f"{words.number(100 * value, 1)} ({told})" if math.isfinite(value) else words.UNDEFINED
-
-
-def claimed(e: Explanation) -> list[str]:
+def _claimed(e: Explanation) -> list[str]:
     """Regions on which maps and masking agree that the answers rest."""
     found: dict[str, list[str]] = {}
     titles = {m.name: m.title for m in e.methods}
@@ -132,12 +107,6 @@ def cannot(e: Explanation) -> list[str]:
     ]
 
 
-def subset_support(subset: Subset) -> str:
-    """What stands behind a mean: "1,200 images of 400 people"."""
-    text = f"{words.count(subset.n)} {'image' if subset.n == 1 else 'images'}"
-    return text if subset.people is None else f"{text} of {words.people(subset.people)}"
-
-
 def badge_reason(method: Method) -> str:
     """The figures behind a badge, on one line: of what failed, or of the first that passed."""
     failed = [c for c in method.checks if c.state == "failed"]
@@ -157,34 +126,6 @@ def check_figure(check: MapCheck) -> str:
         f"{check.title[:1].lower()}{check.title[1:]} {words.number(check.figure.value, 2)} (to lie "
         f"{check.direction} {words.number(check.threshold, 2)})"
     )
-
-
-def masking_table(e: Explanation) -> list[tuple[str, list[Masking]]]:
-    """The maskings of each region, the costliest first, undefined last."""
-    rows: dict[str, list[Masking]] = {r.name: [] for r in e.regions}
-    for masking in e.maskings:
-        rows.setdefault(masking.region, []).append(masking)
-    return [(name, rows[name]) for name in by_cost(e, rows) if rows[name]]
-
-
-def subset_masking_table(e: Explanation) -> list[tuple[Subset, list[SubsetMasking]]]:
-    """Of each class and group, what painting over each region costs, in the order of the regions.
-
-    A region that none of its images shows has no figures, but keeps its place.
-    """
-    found = {(m.subset, m.region): m for m in e.subset_maskings}
-    keys = {m.subset for m in e.subset_maskings}
-    return [
-        (s, [found[s.key, r.name] for r in e.regions if (s.key, r.name) in found])
-        for s in e.subsets
-        if s.key in keys
-    ]
-
-
-def by_cost(e: Explanation, regions: Iterable[str]) -> list[str]:
-    """Regions, the costliest first; without maskings as they come."""
-    costs = {name: mean_loss(e, name) for name in regions}
-    return sorted(costs, key=lambda n: -costs[n] if math.isfinite(costs[n]) else math.inf)
 
 
 # --- seen from inside ----------------------------------------------------------------------------

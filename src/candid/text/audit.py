@@ -9,39 +9,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from candid.records.abstention import GroupAbstention, TargetAbstention
-from candid.records.audit import Audit, AuditFinding, Condition, Gap, Group, SplitAudit
-from candid.records.confounding import AdjustedGap, AdjustedGaps
-from candid.records.metrics import worse_when
-from candid.reporting import words
-from candid.settings import TrainConfig
+from candid.records import Finding
+from candid.records.audit import Audit, AuditFinding, Gap, SplitAudit
+from candid.text import words
+from candid.text.findings import worse_ends
 
 _TOLD = 3  # findings that the summary names
-_ADJUSTED = 15  # gaps held constant that the report lists
 _LISTED = 10  # findings that the model card lists
 
 
-def named(conditions: Sequence[Condition], label: str | None = None) -> str:
-    """The group in the data's words: "Eyeglasses: yes and Young: no, labelled Male"."""
-    text = " and ".join(f"{c.attribute}: {c.value}" for c in conditions)
-    return text if label is None else f"{text}, labelled {label}"
-
-
-def points(value: float, digits: int = 1) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    if not math.isfinite(value):
-        return words.UNDEFINED
-    sign = "+" if value > 0 else ""
-    return f"{sign}{words.number(100 * value, digits)}"
-
-
-def points_interval(gap: Gap) -> str:
-    """The ends of a gap's interval in percentage points."""
-    return f"{points(gap.low)} to {points(gap.high)}"
-
-
 @dataclass(frozen=True)
-class Minute:
+class AuditSummary:
     """The whole audit in a minute: what was found, how sure, and what could not be seen."""
 
     found: tuple[str, ...]
@@ -49,7 +27,7 @@ class Minute:
     unseen: tuple[str, ...]
 
 
-def minute(audit: Audit) -> Minute:
+def audit_summary(audit: Audit) -> AuditSummary:
     """The audit's first split in short sentences, for a reader who is no statistician."""
     split = audit.splits[0]
     if split.findings:
@@ -61,20 +39,14 @@ def minute(audit: Audit) -> Minute:
         found = [
             "No group that could be judged does worse than the rest by more than chance explains."
         ]
-    return Minute(tuple(found), tuple(_sure(split)), tuple(unseen(split)))
-
-
-def lead(audit: Audit) -> list[str]:
-    """The sentences of `minute`, how sure it is first."""
-    said = minute(audit)
-    return [*said.sure, *said.found, *said.unseen]
+    return AuditSummary(tuple(found), tuple(_sure(split)), tuple(_unseen(split)))
 
 
 def _sure(split: SplitAudit) -> list[str]:
-    who = "" if split.people is None else f" of {words.people(split.people)}"
     said = (
-        f"On {words.count(split.n)} {split.split} images{who}, the audit compared every value of "
-        f"every attribute with the rest: {words.count(split.gaps_looked_at)} gaps in all, of which "
+        f"On {words.count(split.n)} {split.split} images{words.of_people(split.people)}, the audit "
+        f"compared every value of every attribute with the rest: "
+        f"{words.count(split.gaps_looked_at)} gaps in all, of which "
         f"{words.count(split.gaps_found)} are too wide to be chance (at most "
         f"{words.percent(split.false_discovery_rate, 0)} of those found are, on average)."
     )
@@ -89,18 +61,13 @@ def _sure(split: SplitAudit) -> list[str]:
 def brief(found: AuditFinding) -> str:
     """A finding in one short sentence: how many more mistakes in 100 pictures, and how sure."""
     gap = found.gap
-    low, high = ends(gap)
-    people = "" if gap.people is None else f" of {words.people(gap.people)}"
+    low, high = worse_ends(gap)
     return (
         f"{found.finding.title}: {words.number(100 * abs(gap.value), 1)} more mistakes in 100 "
         f"pictures ({words.number(100 * low, 1)} to {words.number(100 * high, 1)} with "
-        f"{100 * gap.confidence:g}% confidence; {words.count(gap.n)} pictures{people})."
+        f"{100 * gap.confidence:g}% confidence; {words.count(gap.n)} pictures"
+        f"{words.of_people(gap.people)})."
     )
-
-
-def ends(gap: Gap) -> tuple[float, float]:
-    """The interval of a gap, turned so that more is worse for the group."""
-    return (gap.low, gap.high) if worse_when(gap.metric) > 0 else (-gap.high, -gap.low)
 
 
 def _distinct(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
@@ -115,7 +82,7 @@ def _distinct(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
     return kept
 
 
-def unseen(split: SplitAudit) -> list[str]:
+def _unseen(split: SplitAudit) -> list[str]:
     """What the audit could not have seen."""
     said = []
     if split.too_few:
@@ -127,7 +94,7 @@ def unseen(split: SplitAudit) -> list[str]:
         )
     visible = sorted(
         g.gaps["accuracy"].smallest_visible
-        for g in singles(split)
+        for g in split.singles()
         if "accuracy" in g.gaps and math.isfinite(g.gaps["accuracy"].smallest_visible)
     )
     if visible:
@@ -146,16 +113,18 @@ CARD_HEAD = ("Finding", "Severity", "Images", "People", "More mistakes, points",
 
 def card_rows(split: SplitAudit) -> list[list[str]]:
     """The surest findings, a line each under `CARD_HEAD`."""
+    return [_card_row(f.finding, f.gap) for f in split.findings[:_LISTED]]
+
+
+def _card_row(finding: Finding, gap: Gap) -> list[str]:
+    ends = " to ".join(map(words.points, worse_ends(gap)))
     return [
-        [
-            f.finding.title,
-            f.finding.severity,
-            words.count(f.gap.n),
-            "unknown" if f.gap.people is None else words.count(f.gap.people),
-            f"{points(abs(f.gap.value))} ({' to '.join(points(e) for e in ends(f.gap))})",
-            "<0.0001" if f.gap.adjusted_p < 0.0001 else words.significant(f.gap.adjusted_p, 2),
-        ]
-        for f in split.findings[:_LISTED]
+        finding.title,
+        finding.severity,
+        words.count(gap.n),
+        "unknown" if gap.people is None else words.count(gap.people),
+        f"{words.points(abs(gap.value))} ({ends})",
+        "<0.0001" if gap.adjusted_p < 0.0001 else words.significant(gap.adjusted_p, 2),
     ]
 
 
@@ -196,14 +165,14 @@ def noise_said(audit: Audit) -> list[str]:
     ]
 
 
-def balance_said(train: TrainConfig) -> list[str]:
+def balance_said(balance: str, attributes: Sequence[str]) -> list[str]:
     """What the training did for groups that are few."""
-    among = words.listed(["the label", *train.balance_attributes])
-    if train.balance == "group":
+    among = words.listed(["the label", *attributes])
+    if balance == "group":
         return [
             f"Every combination of {among} weighed the same in training (train.balance = group)."
         ]
-    if train.balance == "dro":
+    if balance == "dro":
         return [
             f"Training followed the combination of {among} with the highest loss "
             "(train.balance = dro)."
@@ -211,54 +180,15 @@ def balance_said(train: TrainConfig) -> list[str]:
     return ["Training gave groups no weights of their own (train.balance = none)."]
 
 
-# --- tables --------------------------------------------------------------------------------------
+# --- conditions that a user sets -----------------------------------------------------------------
 
 
-def singles(split: SplitAudit) -> list[Group]:
-    """The groups of one value, among all images."""
-    return [g for g in split.groups if len(g.conditions) == 1 and g.label is None]
+def condition_unchecked(condition: str, split: str, figure: str) -> str:
+    """A condition on a figure that is undefined."""
+    return f"{condition} cannot be checked on {split}: {figure} is undefined."
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table of gaps."""
-
-    name: str
-    group: Group
-    gap: Gap
-
-
-def rows(split: SplitAudit) -> list[Row]:
-    """Every single group with a gap in accuracy: the worst for the group first, unknown last."""
-    found = [
-        Row(named(g.conditions), g, g.gaps["accuracy"])
-        for g in singles(split)
-        if "accuracy" in g.gaps
-    ]
-    return sorted(found, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
-
-
-def worse_sides(known: Sequence[Row]) -> list[Row]:
-    """The rows without the better of two opposite values: its gap is the same, the other way."""
-    values: dict[str, list[Row]] = {}
-    for r in known:
-        values.setdefault(r.group.conditions[0].attribute, []).append(r)
-    better = {
-        id(pair[1])
-        for pair in values.values()
-        if len(pair) == 2 and pair[0].gap.value <= 0 <= pair[1].gap.value
-    }
-    return [r for r in known if id(r) not in better]
-
-
-def adjusted(gaps: AdjustedGaps) -> list[AdjustedGap]:
-    """The values whose gaps to their disadvantage are widest, those found first."""
-    worse = [g for g in gaps.gaps if g.raw.value > 0]
-    return sorted(worse, key=lambda g: (g.state != "found", -g.raw.value))[:_ADJUSTED]
-
-
-def answered(target: TargetAbstention) -> list[GroupAbstention]:
-    """The groups that a rule answers least often, after all images together."""
-    everyone = [g for g in target.groups if g.kind == "all"]
-    others = [g for g in target.groups if g.kind == "group" and math.isfinite(g.coverage.value)]
-    return everyone + sorted(others, key=lambda g: g.coverage.value)[:12]
+def condition_holds(condition: str, split: str, figure: str, value: float, about: str) -> str:
+    """A condition that holds, and the group that it is about, "" where there is none."""
+    whom = f" ({about})" if about else ""
+    return f"{condition} holds on {split}: {figure} is {value:.4g}{whom}."

@@ -1,28 +1,17 @@
-"""The sentences that the report and the model card share, so that both say the same.
+"""What report, model card and server say of a model, so that all say the same.
 
-What the model is for, how it does in plain words, what was not checked, which settings changed.
+What the model is for, how it does in plain words, what was not checked.
 Everything here is plain text: whoever prints it escapes it for HTML, Markdown or YAML.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
-from candid.records import Finding, SplitEvaluation
-from candid.reporting.inputs import ReportInput
-from candid.reporting.words import (
-    UNDEFINED,
-    count,
-    interval,
-    listed,
-    method,
-    number,
-    people,
-    split_metric,
-)
-from candid.settings import Config
+from candid.records import Estimate, Finding, SplitEvaluation
+from candid.text import words
+from candid.text.inputs import ReportInput
 
 _MOST_NAMED = 8  # more classes than these are counted in a sentence, not named
 
@@ -33,9 +22,9 @@ def about(inputs: ReportInput) -> str:
     """What the model is, in one sentence."""
     classes = inputs.classes
     value = (
-        f"the value {listed([f'“{c}”' for c in classes], 'or')}"
+        f"the value {words.listed([f'“{c}”' for c in classes], 'or')}"
         if len(classes) <= _MOST_NAMED
-        else f"each of {count(len(classes))} values"
+        else f"each of {words.count(len(classes))} values"
     )
     face = "a drawn face" if inputs.is_drawn else "a face"
     who = inputs.labeller if inputs.is_drawn else f"the annotators of “{inputs.data_name}”"
@@ -68,7 +57,7 @@ def uses(inputs: ReportInput) -> list[str]:
 def not_for(inputs: ReportInput) -> list[str]:
     """What the model is not for."""
     k = len(inputs.classes)
-    several = "Two words do" if k == 2 else f"{count(k)} words do"
+    several = "Two words do" if k == 2 else f"{words.count(k)} words do"
     wrote = "annotators wrote" if not inputs.is_drawn else f"{inputs.labeller} noted"
     return [
         f"The label “{inputs.target}” is what {wrote} about a picture. It is not a "
@@ -81,23 +70,27 @@ def not_for(inputs: ReportInput) -> list[str]:
     ]
 
 
-def limits(inputs: ReportInput) -> list[str]:
-    """What keeps the figures from meaning more than they do."""
+def data_limits(inputs: ReportInput) -> list[str]:
+    """What the data keep the figures from meaning."""
     if inputs.is_drawn:
-        texts = [
+        return [
             "A program drew every face. The figures say how well drawings are told apart, and "
             "nothing about photographs or about people.",
             "Some labels were made wrong on purpose, as annotators make mistakes. A wrong label "
             "counts as the truth here, so even a perfect model would not reach 1.",
         ]
-    else:
-        texts = [
-            f"All images come from the data set “{inputs.data_name}”. On pictures from elsewhere "
-            "(other cameras, light, ages, poses, parts of the world) the model can do worse, and "
-            "nothing here says by how much.",
-            "A label that an annotator got wrong counts as the truth here: a model that repeats "
-            "the annotators’ mistakes looks better than it is, one that does not looks worse.",
-        ]
+    return [
+        f"All images come from the data set “{inputs.data_name}”. On pictures from elsewhere "
+        "(other cameras, light, ages, poses, parts of the world) the model can do worse, and "
+        "nothing here says by how much.",
+        "A label that an annotator got wrong counts as the truth here: a model that repeats "
+        "the annotators’ mistakes looks better than it is, one that does not looks worse.",
+    ]
+
+
+def limits(inputs: ReportInput) -> list[str]:
+    """What keeps the figures from meaning more than they do."""
+    texts = data_limits(inputs)
     if inputs.audit is None:
         texts.append(
             "No audit by group was made. That nothing is reported about a group of people does "
@@ -114,7 +107,7 @@ def limits(inputs: ReportInput) -> list[str]:
 # --- in plain words ------------------------------------------------------------------------------
 
 
-def summary(inputs: ReportInput) -> list[str]:
+def model_summary(inputs: ReportInput) -> list[str]:
     """The whole account in a minute, without a technical word."""
     sentences = [about(inputs)]
     split = inputs.headline
@@ -127,8 +120,8 @@ def summary(inputs: ReportInput) -> list[str]:
         sentences.append("The data were not looked at in this run.")
     elif serious:
         sentences.append(
-            f"Of the checks of the data, {count(len(serious))} found something that can change "
-            f"what the figures mean: {listed([f'“{f.title}”' for f in serious])}."
+            f"Of the checks of the data, {words.count(len(serious))} found something that can "
+            f"change what the figures mean: {words.listed([f'“{f.title}”' for f in serious])}."
         )
     if inputs.audit is None:
         sentences.append("Whether it does equally well for everyone was not measured.")
@@ -136,20 +129,23 @@ def summary(inputs: ReportInput) -> list[str]:
 
 
 def _agreement(inputs: ReportInput, split: SplitEvaluation) -> str:
-    accuracy = split_metric(split, "accuracy")
-    who = "" if split.people is None else f" of {people(split.people)}"
+    accuracy = split.metrics.get("accuracy")
+    measured = f"{words.count(split.n)} {split.split} images{words.of_people(split.people)}"
     if split.split == "train":
         seen = " that it was also trained on"
     else:  # of a model that was trained elsewhere, nothing is known
         seen = "" if inputs.model is None else " that it was not trained on"
     if accuracy is None or not math.isfinite(accuracy.value):
-        return f"It was measured on {count(split.n)} {split.split} images{who}{seen}."
+        return f"It was measured on {measured}{seen}."
     return (
-        f"On {count(split.n)} {split.split} images{who}{seen}, its answer is that of "
-        f"{inputs.labeller} in {number(100 * accuracy.value, 1)} of 100 "
-        f"({method(accuracy).split(',')[0]}: {number(100 * accuracy.low, 1)} to "
-        f"{number(100 * accuracy.high, 1)})."
+        f"On {measured}{seen}, its answer is that of "
+        f"{inputs.labeller} in {words.number(100 * accuracy.value, 1)} of 100 "
+        f"({_in_hundred(accuracy)})."
     )
+
+
+def _in_hundred(e: Estimate) -> str:
+    return f"{words.confidence(e.confidence)}: {words.hundredths_interval(e)}"
 
 
 def _beside_a_guess(split: SplitEvaluation) -> list[str]:
@@ -160,23 +156,19 @@ def _beside_a_guess(split: SplitEvaluation) -> list[str]:
     name, most = max(support_by_class.items(), key=lambda item: item[1])
     return [
         f"Always answering “{name}”, without looking, would agree in "
-        f"{number(100 * most / total, 1)} of 100 ({count(most)} of the same {count(total)})."
+        f"{words.number(100 * most / total, 1)} of 100 ({words.count(most)} of the same "
+        f"{words.count(total)})."
     ]
 
 
 def _sureness(split: SplitEvaluation) -> list[str]:
-    error = split_metric(split, "calibration_error")
+    error = split.metrics.get("calibration_error")
     if error is None or not math.isfinite(error.value):
         return []
     return [
         "Where it says how sure it is, it is off by "
-        f"{number(100 * error.value, 1)} percentage points on average"
-        + (
-            "."
-            if interval(error) == UNDEFINED
-            else f" ({method(error).split(',')[0]}: {number(100 * error.low, 1)} to "
-            f"{number(100 * error.high, 1)})."
-        ),
+        f"{words.number(100 * error.value, 1)} percentage points on average"
+        + (f" ({_in_hundred(error)})." if math.isfinite(error.low + error.high) else "."),
     ]
 
 
@@ -281,7 +273,7 @@ def _instead_of_test(inputs: ReportInput) -> str:
         return ""
     if inputs.headline.split == "train":
         return "The figures come from images that the model was trained on, and flatter it."
-    if validation_caveat(inputs):
+    if inputs.split("validation") is not None and _used_to(inputs):
         return (
             "The figures come from images that were also used to choose between weights or to fit "
             "the temperature, and are a little flattering."
@@ -291,57 +283,30 @@ def _instead_of_test(inputs: ReportInput) -> str:
 
 def validation_caveat(inputs: ReportInput) -> str:
     """What the validation images were also used for, which flatters their figures."""
-    # Of predictions that came from elsewhere, the settings of this run tell nothing.
-    chose = inputs.model is not None and inputs.model.kept == "best"
-    used = ["to choose the weights that were kept"] if chose else []
-    if inputs.evaluation.temperature != 1:
-        used.append("to fit the temperature of the probabilities")
+    used = _used_to(inputs)
     if not used or inputs.split("validation") is None:
         return ""
     text = (
-        f"The validation images were also used {listed(used)}, which flatters the figures on them "
-        "a little"
+        f"The validation images were also used {words.listed(used)}, which flatters the figures on "
+        "them a little"
     )
     return text + (
         "." if inputs.split("test") is None else "; the test images were used for nothing else."
     )
 
 
+def _used_to(inputs: ReportInput) -> list[str]:
+    # Of predictions that came from elsewhere, the settings of this run tell nothing.
+    chose = inputs.model is not None and inputs.model.kept == "best"
+    fitted = inputs.evaluation.temperature != 1
+    uses = (
+        ("to choose the weights that were kept", chose),
+        ("to fit the temperature of the probabilities", fitted),
+    )
+    return [use for use, made in uses if made]
+
+
 def caveats(inputs: ReportInput) -> list[str]:
     """What the evaluation notes about its figures; without notes, what validation was used for."""
     own = validation_caveat(inputs)
     return list(inputs.evaluation.notes) or ([own] if own else [])
-
-
-# --- settings ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting that is not at its default."""
-
-    name: str
-    value: str
-    default: str
-    explanation: str
-
-
-def changed_settings(config: Config) -> list[Setting]:
-    """The settings that differ from the defaults."""
-    changed = []
-    plain = Config()
-    for section in dataclasses.fields(config):
-        values, defaults = getattr(config, section.name), getattr(plain, section.name)
-        for f in dataclasses.fields(values):
-            value, default = getattr(values, f.name), getattr(defaults, f.name, f.default)
-            if value != default:
-                name = f"{section.name}.{f.name}"
-                about = str(f.metadata["explanation"])
-                changed.append(Setting(name, _shown(value), _shown(default), about))
-    return changed
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "(none)"
-    return str(value) if value != "" else "(none)"

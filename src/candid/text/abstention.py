@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from candid.records import Estimate
 from candid.records.abstention import GroupAbstention, GroupKind
+from candid.text import words
 
 NOT_VERIFIED = (
     "There are no labelled images in test, so no promise was measured. Validation chose "
@@ -71,19 +71,17 @@ def not_measured(target: float, threshold: float) -> str:
 def promise_kept(target: float, everyone: GroupAbstention, least: GroupAbstention | None) -> str:
     """What a threshold does to all images, and to the group that it answers least."""
     said = (
-        f"For at most {100 * target:.3g}% wrong answers it answers {_percent(everyone.coverage)} "
-        f"of the images; of these answers {_percent(everyone.error)} are wrong"
+        f"For at most {100 * target:.3g}% wrong answers it answers "
+        f"{words.percent_interval(everyone.coverage)} of the images; of these answers "
+        f"{words.percent_interval(everyone.error)} are wrong"
     )
     if least is None:
         return said + "."
     return (
         f"{said}. Of those annotated {least.attribute}: {least.value} it answers "
-        f"{_percent(least.coverage)}, the least of all groups that are large enough to tell."
+        f"{words.percent_interval(least.coverage)}, the least of all groups that are large enough "
+        "to tell."
     )
-
-
-def _percent(e: Estimate) -> str:
-    return f"{100 * e.value:.1f}% ({100 * e.low:.1f} to {100 * e.high:.1f})"
 
 
 # --- notes ---------------------------------------------------------------------------------------

@@ -1,0 +1,83 @@
+"""Records to and from JSON: NaN here is `null` there."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from candid.errors import RunError, go_on_with
+from candid.storage.files import FORMAT, check_format, read_bytes, reading, write_json
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+Record = TypeVar("Record")
+
+
+@runtime_checkable
+class _Checked(Protocol):
+    """A record that may hold what cannot be."""
+
+    def problem(self) -> str: ...
+
+
+def to_plain(record: Any) -> Any:
+    """Dicts, lists, strings and numbers, with None for NaN and infinities."""
+    return _converter().unstructure(record)
+
+
+def from_plain(kind: type[Record], plain: Any) -> Record:
+    """Build a record from `to_plain`'s output; unknown keys are ignored, missing are errors."""
+    return _converter().structure(plain, kind)
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write a record and the number of its format as JSON, whole or not at all."""
+    write_json(path, {"format": FORMAT} | to_plain(record))
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Read a record that `write_record` wrote.
+
+    Raises
+    ------
+    RunError
+        Where the file is missing, is not JSON, has another format, or does not hold such a record
+        or one with figures that cannot be.
+    """
+    with reading(
+        path,
+        expected=f"a record of the kind {kind.__name__}, from a stage that was finished",
+        todo=go_on_with(path.parent),
+    ):
+        plain = json.loads(read_bytes(path))
+        check_format(path, plain.get("format"))
+        record = from_plain(kind, plain)
+    if isinstance(record, _Checked) and (problem := record.problem()):
+        raise RunError(
+            f"{path} holds what cannot be: {problem}.",
+            expected=f"a record of the kind {kind.__name__} as Candid writes it",
+            todo="take the file from where the run was made, or start a new run",
+        )
+    return record
+
+
+@cache
+def _converter() -> Converter:
+    from cattrs import Converter
+
+    converter = Converter()
+
+    def unstructure_float(value: float) -> float | None:
+        return float(value) if math.isfinite(value) else None
+
+    def structure_float(value: Any, _: Any) -> float:
+        return math.nan if value is None else float(value)
+
+    converter.register_unstructure_hook(float, unstructure_float)
+    converter.register_structure_hook(float, structure_float)
+    converter.register_structure_hook(int | float | str, lambda value, _: value)
+    return converter

@@ -1,0 +1,115 @@
+"""How a model was made: its network, its history, where the run came from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+_LARGEST_SIDE = 1024  # as in data.side
+
+# --- model.json, history.parquet -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer as the report draws it: its output shape without the batch, and its parameters."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """How to build and feed the network whose weights lie beside it (`model.json`).
+
+    An image is `side` × `side` RGB; (pixel / 255 - mean) / std per channel goes in, and the logits
+    divided by `temperature` are the calibrated logits of `classes`. Where `flip_tta`, the logits
+    are the mean of those of the image and of its mirror image. `options` are those of the network:
+    its width and depth.
+    """
+
+    network: str
+    options: dict[str, int | float | str]
+    target: str
+    classes: tuple[str, ...]
+    side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    temperature: float
+    parameters: int
+    multiply_adds: int
+    layers: tuple[Layer, ...]
+    step: int
+    kept: Literal["best", "last"]
+    flip_tta: bool = False
+
+    def problem(self) -> str:
+        """What no training can have written, in words; "" where all is possible."""
+        if not 1 <= self.side <= _LARGEST_SIDE:
+            return f"the side is {self.side} pixels"
+        if not self.classes or len({*self.classes}) < len(self.classes):
+            return f"the classes are {', '.join(map(repr, self.classes)) or 'none'}"
+        if not all(-0.01 <= x <= 1.01 for x in self.mean):  # of pixels from 0 to 1; a NaN is not
+            return f"the means of the pixels are {self.mean}"
+        if not all(1e-7 <= x <= 1 for x in self.std):
+            return f"the standard deviations of the pixels are {self.std}"
+        if not 1e-9 <= self.temperature <= 1e9:
+            return f"the temperature is {self.temperature}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One training step; the validation figures are NaN where the step ended without evaluation.
+
+    `train_loss` is the loss of this step's batch, augmented and with dropout; `train_f1` is its
+    weighted F1. `seconds` counts from the start of training, without time spent stopped. A fit that
+    has no steps is one row, without a learning rate (NaN) and with the figures of all its images.
+    """
+
+    step: int
+    images: int
+    seconds: float
+    learning_rate: float
+    train_loss: float
+    train_f1: float
+    validation_loss: float = math.nan
+    validation_f1: float = math.nan
+    validation_accuracy: float = math.nan
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether this is the only row of a fit without steps."""
+        return math.isnan(self.learning_rate)
+
+
+# --- provenance.json -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a run came from: enough to make it again, or to say why that fails.
+
+    `seconds` and `digests` are by step: how long it took, and what it read.
+    """
+
+    candid: str
+    command: str
+    started: str
+    seconds: dict[str, float]
+    seed: int
+    commit: str | None
+    versions: dict[str, str]
+    machine: dict[str, str]
+    data: str
+    data_fingerprint: str
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def problem(self) -> str:
+        """What no run can have noted, in words; "" where all is possible."""
+        wrong = [k for k, s in self.seconds.items() if not 0 <= s < math.inf]
+        return f"the seconds of {wrong[0]!r} are {self.seconds[wrong[0]]}" if wrong else ""

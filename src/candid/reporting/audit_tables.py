@@ -1,0 +1,60 @@
+"""What the report lists of an audit, and in which order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from candid.records.abstention import GroupAbstention, TargetAbstention
+from candid.records.audit import Gap, Group, SplitAudit
+from candid.records.confounding import AdjustedGap, AdjustedGaps
+from candid.text.findings import group_name
+
+_ADJUSTED = 15  # gaps held constant that the report lists
+_ANSWERED = 12  # groups of a rule that the report lists
+
+
+@dataclass(frozen=True)
+class GapRow:
+    """One line of the table of gaps."""
+
+    name: str
+    group: Group
+    gap: Gap
+
+
+def rows(split: SplitAudit) -> list[GapRow]:
+    """Every single group with a gap in accuracy: the worst for the group first, unknown last."""
+    found = [
+        GapRow(group_name(g.conditions), g, g.gaps["accuracy"])
+        for g in split.singles()
+        if "accuracy" in g.gaps
+    ]
+    return sorted(found, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
+
+
+def worse_sides(known: Sequence[GapRow]) -> list[GapRow]:
+    """The rows without the better of two opposite values: its gap is the same, the other way."""
+    values: dict[str, list[GapRow]] = {}
+    for r in known:
+        values.setdefault(r.group.conditions[0].attribute, []).append(r)
+    better = {
+        id(pair[1])
+        for pair in values.values()
+        if len(pair) == 2 and pair[0].gap.value <= 0 <= pair[1].gap.value
+    }
+    return [r for r in known if id(r) not in better]
+
+
+def adjusted(gaps: AdjustedGaps) -> list[AdjustedGap]:
+    """The values whose gaps to their disadvantage are widest, those found first."""
+    worse = [g for g in gaps.gaps if g.raw.value > 0]
+    return sorted(worse, key=lambda g: (g.state != "found", -g.raw.value))[:_ADJUSTED]
+
+
+def answered(target: TargetAbstention) -> list[GroupAbstention]:
+    """The groups that a rule answers least often, after all images together."""
+    everyone = [g for g in target.groups if g.kind == "all"]
+    others = [g for g in target.groups if g.kind == "group" and math.isfinite(g.coverage.value)]
+    return everyone + sorted(others, key=lambda g: g.coverage.value)[:_ANSWERED]

@@ -1,0 +1,1 @@
+"""All sentences for people, each written once, from values: nothing here measures or draws."""

@@ -1,0 +1,68 @@
+"""Figures of fairness in words, for a reader who is no statistician."""
+
+from __future__ import annotations
+
+import math
+
+from candid.records import Estimate
+from candid.records.audit import FairnessFigure
+from candid.text import words
+
+# By the standard name: its title, and the share that it compares.
+_COMPARED = {
+    "demographic_parity": ("Demographic parity", "share of images that are classified {0}"),
+    "equal_opportunity": (
+        "Equal opportunity",
+        "share of images labelled {0} that are classified {0}",
+    ),
+    "equalized_odds": (
+        "Equalised odds",
+        "share of images that are classified {0}, among those labelled so or among the others",
+    ),
+    "predictive_parity": (
+        "Predictive parity",
+        "share of images classified {0} that are labelled so",
+    ),
+}
+# By the figure's name: its heading, the share, and whether it is a ratio.
+_FIGURES = {
+    f"{name}_{kind}": (f"{title} {kind}", share, kind == "ratio")
+    for name, (title, share) in _COMPARED.items()
+    for kind in ("difference", "ratio")
+} | {
+    "accuracy_max_min": (
+        "Largest difference in accuracy (max - min)",
+        "share of images that are classified as labelled",
+        False,
+    )
+}
+
+
+def fairness_sentence(figure: FairnessFigure) -> str:
+    """What a figure means."""
+    e, about = figure.estimate, figure.attribute
+    if figure.name == "worst_group_accuracy":
+        return (
+            f"Worst group's accuracy: among the groups of {about}, the model does "
+            f"worst on {figure.lowest}: {words.percent(e.value)} are classified as labelled "
+            f"({_interval(e, 100, 1)})."
+        )
+    heading, share, is_ratio = _FIGURES[figure.name]
+    what = share.format(figure.about)
+    if math.isnan(e.value):
+        return f"{heading}: undefined, because the {what} cannot be computed in any two groups."
+    if is_ratio:
+        return (
+            f"{heading}: the {what} is, for {about}: {figure.lowest}, {words.number(e.value)} of "
+            f"what it is for {about}: {figure.highest} ({_interval(e, 1, 3)}); 1 would be equal."
+        )
+    return (
+        f"{heading}: the {what} is up to {words.number(100 * e.value, 1)} percentage points higher "
+        f"for {about}: {figure.highest} than for {about}: {figure.lowest} "
+        f"({_interval(e, 100, 1)}); 0 would be equal."
+    )
+
+
+def _interval(e: Estimate, times: int, digits: int) -> str:
+    low, high = (words.number(times * end, digits) for end in (e.low, e.high))
+    return f"{words.confidence(e.confidence)} {low} to {high}"

@@ -1,0 +1,102 @@
+"""Findings of an audit in words: groups that do worse, cues that the model leans on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from candid.records.audit import Condition, Gap, Kind, Shortcut
+from candid.records.metrics import worse_when
+from candid.text import words
+
+GROUP_TODO = (
+    "Look at the surest mistakes and at the adjusted gap: it may be a gap of something "
+    "that goes with it. More training pictures of this group, or weights by group, are the "
+    "usual remedies; say so in the model card until then."
+)
+SHORTCUT_TODO = (
+    "Look at what the maps show for these pictures, and train with more pictures that "
+    "contradict the cue, or with weights by label and attribute."
+)
+
+
+def group_name(conditions: Sequence[Condition], label: str | None = None) -> str:
+    """A group in the data's words: "Eyeglasses: yes and Young: no, labelled Male"."""
+    text = " and ".join(f"{c.attribute}: {c.value}" for c in conditions)
+    return text if label is None else f"{text}, labelled {label}"
+
+
+def worse_ends(gap: Gap) -> tuple[float, float]:
+    """The interval of a gap, turned so that more is worse for the group."""
+    return (gap.low, gap.high) if worse_when(gap.metric) > 0 else (-gap.high, -gap.low)
+
+
+def group_title(group: Sequence[Condition], label: str | None) -> str:
+    """The heading of a group that does worse."""
+    return f"Worse for {group_name(group, label)}"
+
+
+def group_detail(
+    kind: Kind,
+    group: Sequence[Condition],
+    label: str | None,
+    gap: Gap,
+    beyond: Gap | None,
+    errors: tuple[float, float],
+    looked_at: int,
+) -> str:
+    """What was found of a group; `errors` are its share of mistakes and that of the others."""
+    among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
+    # What was measured from pixels nobody wrote.
+    how = "with" if any("(measured)" in c.attribute for c in group) else "annotated"
+    detail = (
+        f"Of the pictures {how} {group_name(group)}{among[0]}, {words.percent(errors[0])} are "
+        f"classified otherwise than labelled; of the others{among[1]}, {words.percent(errors[1])}: "
+        f"{_difference(gap, looked_at)}."
+    )
+    if beyond is not None:
+        detail += (
+            f" It is also worse than the nearest larger group without it, by "
+            f"{_points(beyond)} ({_range(beyond)})."
+        )
+    if kind == "slice":
+        detail += " Found by search on one half of the people; these figures are of the other half."
+    return detail
+
+
+def shortcut_title(shortcut: Shortcut) -> str:
+    """The heading of a cue that the model leans on."""
+    return f"Leans on {shortcut.attribute}, or on what goes with it"
+
+
+def shortcut_detail(shortcut: Shortcut, errors: tuple[float, float], looked_at: int) -> str:
+    """What was found of a cue; `errors` are where it contradicts the label and where it agrees."""
+    goes = "; ".join(f"{value} goes with {c}" for value, c in shortcut.cue.items())
+    return (
+        f"{shortcut.attribute} goes with the label (Cramér's V "
+        f"{shortcut.association.value:.2f}; {goes}). Where it contradicts the label, "
+        f"{words.percent(errors[0])} are classified otherwise than labelled, where it agrees "
+        f"{words.percent(errors[1])}, within the pictures labelled {' or '.join(shortcut.within)}: "
+        f"{_difference(shortcut.gap, looked_at)}."
+    )
+
+
+def _difference(gap: Gap, looked_at: int) -> str:
+    return (
+        f"{_points(gap)} more mistakes ({_range(gap)}; {gap.n:,} pictures"
+        f"{words.of_people(gap.people)}; p {_p(gap.p)}, {_p(gap.adjusted_p)} after Benjamini and "
+        f"Hochberg over {looked_at:,} gaps)"
+    )
+
+
+def _points(gap: Gap) -> str:
+    return f"{words.number(100 * abs(gap.value), 1)} percentage points"
+
+
+def _range(gap: Gap) -> str:
+    low, high = worse_ends(gap)
+    ends = f"{words.number(100 * low, 1)} to {words.number(100 * high, 1)}"
+    return f"{words.confidence(gap.confidence)} {ends}"
+
+
+def _p(p: float) -> str:
+    return "below 0.0001" if p < 0.0001 else f"= {p:.2g}"

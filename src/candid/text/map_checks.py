@@ -1,0 +1,64 @@
+"""What each check of an explanation's maps found, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from candid.records import Estimate
+
+NO_OTHER_METHOD = "There is no other method to compare with."
+ONLY_GRADIENTS_ADD_UP = (
+    "Only integrated gradients promise that a map's sum is the change of the score."
+)
+# The title of each check, by its code.
+TITLES = {
+    "RANDOMISATION": "Depends on what was learned",
+    "DELETION": "Finds what the answer needs",
+    "INSERTION": "Finds what is enough",
+    "COMPLETENESS": "Adds up",
+    "STABILITY": "Stays the same under noise",
+    "AGREEMENT": "Other methods say the same",
+}
+
+
+def randomised(figure: Estimate, most: float) -> str:
+    """How like the maps of a network without knowledge are, and how like they may be."""
+    return (
+        f"With every weight randomised, maps still correlate at {_figure(figure)} with those of "
+        f"the trained network; above {most:g} a map shows the picture, not the network."
+    )
+
+
+def sooner(code: str, figure: Estimate, baselines: Iterable[str], best: str) -> str:
+    """How much sooner the answer falls (DELETION) or rises than in the best baseline's order."""
+    done, moves = ("Removing", "falls") if code == "DELETION" else ("Adding", "rises")
+    return (
+        f"{done} what the map ranks first, the answer's probability {moves} faster than in the "
+        f"order of the best of three baselines ({', '.join(baselines)}) by an area of "
+        f"{_figure(figure)}: that is {best!r}."
+    )
+
+
+def missed(gap: Estimate) -> str:
+    """By how much the sums of maps miss what they should add up to."""
+    return f"The sums of the maps miss the change of the score by {_figure(gap)} of it."
+
+
+def under_noise(figure: Estimate, noise: float) -> str:
+    """How like maps stay when a share of the image's range is added as noise."""
+    return (
+        f"Noise of {noise:.0%} of the image's range leaves maps that correlate at "
+        f"{_figure(figure)} with those of the image itself."
+    )
+
+
+def agrees(figure: Estimate, method: str, others: int) -> str:
+    """How like the map of the middle one of so many other methods is."""
+    return (
+        f"In coarse cells, where it looks correlates at {_figure(figure)} with "
+        f"{method}, the middle one of {others} other methods."
+    )
+
+
+def _figure(e: Estimate) -> str:
+    return f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})"

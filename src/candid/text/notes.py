@@ -1,0 +1,248 @@
+"""What a reader must know of figures before believing them: the notes of each record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+# --- of any predictions --------------------------------------------------------------------------
+
+NO_ATTRIBUTES = "The predictions have no attributes, so there are no groups to compare."
+
+
+def no_label(missing: int, n: int) -> str:
+    """Where images have no label."""
+    return f"{missing:,} of {n:,} images have no label and do not count."
+
+
+def absent_splits(absent: Sequence[str]) -> str:
+    """Where splits that were asked for have nothing to judge."""
+    return f"No labelled images with predictions in: {', '.join(absent)}."
+
+
+def no_image_labelled(split: str, classes: Sequence[str]) -> str:
+    """Where a split lacks classes."""
+    return f"No image in {split} is labelled {' or '.join(classes)}: what needs one is undefined."
+
+
+# --- of an evaluation ----------------------------------------------------------------------------
+
+BEST_WAS_KEPT = (
+    "Where the weights of the best evaluation on validation are kept, figures on "
+    "validation are slightly optimistic; no choice was made on test."
+)
+
+
+def temperature_fitted(temperature: float) -> str:
+    """Where validation chose the temperature."""
+    return (
+        f"The temperature ({temperature:.3g}) was fitted on validation, so log loss, Brier "
+        "score and calibration error there are slightly optimistic; those on test are not."
+    )
+
+
+def evaluated_without_people(split: str) -> str:
+    """Where images have no people."""
+    return (
+        f"Nobody knows who is in the pictures of {split}: its intervals take each for "
+        "another person's, and are too narrow where that is wrong."
+    )
+
+
+def figure_undefined(split: str, lost: int, draws: int) -> str:
+    """Where the bootstrap lost draws."""
+    return (
+        f"In {split}, up to {lost:,} of {draws:,} draws left a "
+        "figure undefined; its interval comes from the others."
+    )
+
+
+# --- of an audit ---------------------------------------------------------------------------------
+
+SUMMED_UP = (
+    "A folder of tables is summed up row by row, so what needs all images at once is left out: "
+    "areas under curves, calibration errors, intervals of pairs of values, the search for slices, "
+    "shortcuts, adjusted gaps, abstention, label noise and pictures."
+)
+
+
+def audited_without_people(split: str) -> str:
+    """Where images have no people."""
+    return (
+        f"Nobody knows who is in the pictures of {split}: the audit takes each for another "
+        "person's, and intervals are too narrow where that is wrong."
+    )
+
+
+def people_hashed(most: int) -> str:
+    """Where people were counted by hashing, at most so many."""
+    return (
+        "People were counted by hashing, within about 1% up to 300,000 of them; "
+        f"{most:,} stands for that many or more."
+    )
+
+
+def no_prediction(missing: int, n: int) -> str:
+    """Where rows of a folder have no prediction."""
+    return f"{missing:,} of {n:,} rows have no prediction and were left out."
+
+
+def split_instead(split: str) -> str:
+    """Where none of the splits that were asked for has anything to audit."""
+    return f"So {split} was audited instead."
+
+
+def too_many_values(name: str, values: int, most: int) -> str:
+    """Where an attribute is left out of the audit."""
+    return (
+        f"{name} has {values:,} values and looks like a name, so it was "
+        f"left out; audit.most_values ({most}) decides."
+    )
+
+
+def unknown_values(attributes: Sequence[str]) -> str:
+    """Where images have no value for some attributes."""
+    shown = ", ".join(attributes[:5]) + (" and others" if len(attributes) > 5 else "")
+    return f"Some images have no value for {shown}: they count neither in a group nor in its rest."
+
+
+def cut_at_quartiles(attributes: Sequence[str]) -> str:
+    """How numeric attributes became groups."""
+    return f"Cut at the quartiles of all images: {', '.join(attributes)}."
+
+
+def group_undefined(lost: int, draws: int) -> str:
+    """Where the bootstrap lost draws of a group."""
+    return (
+        f"Up to {lost:,} of {draws:,} draws left a group without images, or a "
+        "figure undefined; the interval comes from the others."
+    )
+
+
+def more_findings(found: int, told: int) -> str:
+    """Where there are more findings than the record lists."""
+    return (
+        f"There are {found:,} findings; the {told:,} surest are told (audit.findings). Groups, "
+        "pairs and slices say what else was found."
+    )
+
+
+def looked_at(gaps: int, threshold: float, rate: float) -> Iterator[str]:
+    """How many gaps were looked at, where any was."""
+    if gaps:
+        yield (
+            f"{gaps:,} gaps were looked at; one counts as found where its p is at most "
+            f"{threshold:.2g}, so that at most {100 * rate:g}% of those found are "
+            "chance. Opposite values of an attribute with two values count once."
+        )
+
+
+# --- of gaps held constant -----------------------------------------------------------------------
+
+ONLY_ANNOTATED = (
+    "Only what was annotated is held constant. An adjusted gap that stays may be due to "
+    "something that nobody annotated, and one that vanishes may work through what it goes with."
+)
+
+
+def all_labelled_count(split: str, n: int) -> str:
+    """Where the split that was asked for has no labels."""
+    return f"No labelled image is in {split}, so all {n:,} labelled images count."
+
+
+def few_mistakes(mistakes: int, columns: int, prior_sd: float) -> str:
+    """Where a regression has little to go by."""
+    return (
+        f"There are {mistakes:,} mistakes for {columns} columns. With fewer than five each, "
+        f"effects are rough; the prior of {prior_sd:g} logits keeps them from running away."
+    )
+
+
+def unknown_columns(attributes: Sequence[str]) -> str:
+    """Where values that are held constant are unknown for some images."""
+    return (
+        f"Some values are unknown ({', '.join(attributes)}); such images stay, with a column that "
+        "says so, which holds constant less than the value itself would."
+    )
+
+
+# --- of label noise ------------------------------------------------------------------------------
+
+OUT_OF_SAMPLE = (
+    "The model was not trained on these splits, so its probabilities are out of sample. A "
+    "mistake that annotators make again and again in training it has learned as well, and "
+    "it will not show here."
+)
+BOUNDS_OF_TWO = "Bounds for annotators who err without regard to the answer are for two classes."
+
+
+def label_suspects(suspects: int, mistakes: int) -> str:
+    """What a list of likely wrong labels is worth."""
+    return (
+        f"{suspects:,} of the model's {mistakes:,} mistakes are so sure that the label may be "
+        "wrong instead. Only a person who looks can say which; a model that is sure of its "
+        "mistakes makes this list long on perfect labels, too."
+    )
+
+
+def none_surely_of(classes: Sequence[str]) -> str:
+    """Where no image is labelled as some classes."""
+    return f"No image is labelled {' or '.join(classes)}, so none is surely of it."
+
+
+# --- of two models -------------------------------------------------------------------------------
+
+COMPARED_WITHOUT_PEOPLE = (
+    "Nobody knows who is in the images: intervals and p-values take each for another "
+    "person's, and are too sure where that is wrong."
+)
+
+
+def only_in(name: str, n: int) -> str:
+    """Where images stand in one of the two alone."""
+    return f"{n:,} labelled images are in {name} alone and do not count."
+
+
+def relabelled(n: int) -> str:
+    """Where the two disagree about labels."""
+    return f"{n:,} images are labelled differently in the two and do not count."
+
+
+def targets_differ(targets: tuple[str, str], names: tuple[str, str]) -> str:
+    """Where the two call the label differently."""
+    return f"The label is called {targets[0]!r} in {names[0]} and {targets[1]!r} in {names[1]}."
+
+
+def classes_differ(classes: Sequence[str]) -> str:
+    """Where one of the two knows classes that the other does not."""
+    return f"Only one of the two knows the classes {', '.join(classes)}."
+
+
+# --- of an explanation ---------------------------------------------------------------------------
+
+NO_GRAD_CAM = "Grad-CAM is left out: the network has no layer that still knows where things are."
+NO_REGIONS = "There are no regions: nothing says where the parts of the faces are."
+AVERAGE_REGIONS = (
+    "The regions are those of an average face, laid over every image alike. Hair, neck and "
+    "background are the least certain of them."
+)
+NOTHING_CLAIMED = "There are no labels, so no F1 to lose, and nothing is claimed."
+NOTHING_CHECKED = "Nothing was checked, so no method bears a badge."
+
+
+def few_to_differ(subsets: Sequence[tuple[str, int]], fewest: int) -> str:
+    """Where sets of images are too small; each by its title and how many it holds."""
+    named = ", ".join(f"{title} ({n})" for title, n in subsets)
+    return f"Too few to say how their mean maps differ, below {fewest} people or images: {named}."
+
+
+def no_such_attribute(names: Sequence[str]) -> str:
+    """Where the settings name attributes that the data do not have."""
+    return f"There is no attribute called {', '.join(names)}."
+
+
+# --- of skin tone --------------------------------------------------------------------------------
+
+TONE_CAVEAT = (
+    "Measured from pixels, affected by light, exposure, make-up and filters: a property of the "
+    "picture. It is neither what anybody says of their skin nor a race."
+)
