@@ -10,15 +10,19 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import candid
 from candid.records import Provenance
 
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
 
 
-def provenance_now(*, seed: int, data: str, data_fingerprint: str) -> Provenance:
-    """Where a run that starts now comes from."""
+def provenance_now(*, seed: int, dataset: Dataset, data_fingerprint: str) -> Provenance:
+    """Where a run on a data set that starts now comes from."""
     return Provenance(
         candid=candid.__version__,
         command=shlex.join(["candid", *sys.argv[1:]]),
@@ -28,8 +32,9 @@ def provenance_now(*, seed: int, data: str, data_fingerprint: str) -> Provenance
         commit=_commit(),
         versions={"python": platform.python_version()} | _versions(),
         machine=_machine(),
-        data=data,
+        data=dataset.origin or dataset.name,
         data_fingerprint=data_fingerprint,
+        sources={part.name: part.origin for part in dataset.parts},
     )
 
 

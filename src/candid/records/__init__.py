@@ -423,7 +423,8 @@ class Evaluation:
 class Provenance:
     """Where a run came from: enough to make it again, or to say why that fails.
 
-    `seconds` and `digests` are by step: how long it took, and what it read.
+    `seconds` and `digests` are by step: how long it took, and what it read. `sources` says where
+    each of several data sets lay, by its name; of one, `data` does.
     """
 
     candid: str
@@ -437,6 +438,7 @@ class Provenance:
     data: str
     data_fingerprint: str
     digests: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     def problem(self) -> str:
         """What no run can have noted, in words; "" where all is possible."""

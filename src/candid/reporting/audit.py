@@ -14,8 +14,10 @@ from candid.records.audit import Audit, AuditFinding, Condition, Gap, Group, Spl
 from candid.records.confounding import AdjustedGap, AdjustedGaps
 from candid.records.metrics import worse_when
 from candid.reporting import words
+from candid.reporting.inputs import ReportInput
 from candid.settings import TrainConfig
 
+SOURCE = "source"  # the attribute that tells several data sets apart
 _TOLD = 3  # findings that the summary names
 _ADJUSTED = 15  # gaps held constant that the report lists
 _LISTED = 10  # findings that the model card lists
@@ -217,6 +219,16 @@ def balance_said(train: TrainConfig) -> list[str]:
 def singles(split: SplitAudit) -> list[Group]:
     """The groups of one value, among all images."""
     return [g for g in split.groups if len(g.conditions) == 1 and g.label is None]
+
+
+def by_source(inputs: ReportInput) -> list[tuple[SplitAudit, list[Group]]]:
+    """How the model does on each of several data sets, by audited split; nothing for one."""
+    splits = () if inputs.audit is None or not inputs.sources else inputs.audit.splits
+    found = [
+        (split, [g for g in singles(split) if g.conditions[0].attribute == SOURCE])
+        for split in splits
+    ]
+    return [(split, groups) for split, groups in found if groups]
 
 
 @dataclass(frozen=True)

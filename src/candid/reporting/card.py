@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from candid.records import Estimate, SplitEvaluation
@@ -252,7 +253,7 @@ def _evaluation(inputs: ReportInput) -> str:
         [words.metric(key).name, *(_figure(s.metrics.get(key)) for s in splits)] for key in keys
     ]
     head = ["Metric", *(f"{s.split} (n = {words.count(s.n)})" for s in splits)]
-    parts = [markdown.table(head, rows)]
+    parts = [markdown.table(head, rows), *_by_source(inputs)]
     for s in splits:
         per_class = [
             [
@@ -268,6 +269,20 @@ def _evaluation(inputs: ReportInput) -> str:
         ]
     caveats = prose.caveats(inputs)
     return "\n\n".join([*parts, markdown.bullets(caveats)] if caveats else parts)
+
+
+def _by_source(inputs: ReportInput) -> Iterator[str]:
+    for split, groups in audit.by_source(inputs):
+        rows = [
+            [
+                markdown.text(g.conditions[0].value),
+                words.count(g.n),
+                *(_figure(g.metrics[key]) for key in ("weighted_f1", "accuracy")),
+            ]
+            for g in groups
+        ]
+        yield f"By source, {split.split}:"
+        yield markdown.table(["Source", "Images", "Weighted F1", "Accuracy"], rows)
 
 
 def _figure(estimate: Estimate | None) -> str:
