@@ -118,7 +118,7 @@ def _by_usual_target(
             return dataset
         words = ", ".join(map(repr, dataset.classes[:4]))
         instead = f", and its {dataset.target!r} has the classes {words}"
-        labels = f"one of {did_you_mean('', [dataset.target, *dataset.attributes])}"
+        labels = f"a target; {did_you_mean('', [dataset.target, *dataset.attributes])}"
     raise TargetError(
         f"The data set {name!r} has no label called {config.target!r}{instead}.",
         expected=f"{labels}; or its layout's own with the same classes as the others' "
