@@ -144,33 +144,29 @@ def test_the_report_and_the_card_have_the_results_by_source(finished):
     assert "candid run table folders --config config.toml" in card
 
 
-def test_one_data_set_has_no_results_by_source(both, tmp_path, words):
+def test_one_data_set_is_as_it_was(both, tmp_path, capsys):
     run = Run(tmp_path / "run")
-    options = [w for w in words[2:] if "balance" not in str(w)]
-    plain = [w for i, w in enumerate(options) if w != "--set" or i + 1 < len(options)]
-    plain = [w for i, w in enumerate(plain) if not (w == "--set" and plain[i + 1] == "--set")]
-    assert call("run", both[0], *plain, "--out", run.path) == 0
-    assert "By source" not in run.report.read_text("utf-8")
+    candid(capsys, "explore", both[0], "--target", "Face", "--out", run.path, "--quiet", *BRIEF,
+           "--cache", tmp_path / "cache")  # fmt: skip
     about = read_record(run.provenance, Provenance)
     assert (about.sources, about.data) == ({}, str(both[0].resolve()))
     assert open_run(run.path).settings.data.source_settings == ()
-    assert "source" not in read_predictions(run.predictions).attributes
+    assert "source" not in {a.attribute for a in read_record(run.data, Exploration).attributes}
+    said = candid(capsys, "train", *both, "--resume", run.path, code=2).err
+    assert "began with 1 data set, and 2 data sets were named" in said
 
 
 def test_the_same_command_gives_the_same_and_goes_on(finished, words, tmp_path, capsys):
     again = Run(tmp_path / "again")
-    assert call("run", *words, "--out", again.path) == 0
-    for file in ("model.safetensors", "predictions.parquet", "audit.json", "evaluation.json"):
-        assert (again.path / file).read_bytes() == (finished.path / file).read_bytes(), file
+    assert call("train", *words, "--out", again.path) == 0
+    assert again.weights.read_bytes() == finished.weights.read_bytes()
     (again.path / "model.json").unlink()
-    (again.path / "audit.json").unlink()
-    assert call("run", *words, "--out", again.path) == 0  # the same run, whose steps are done again
-    assert again.audit.read_bytes() == finished.audit.read_bytes()
-    said = candid(
-        capsys, "run", *words, "--set", 'data.source_settings=["table.target=Eyeglasses"]',
-        "--out", again.path, code=2,
-    ).err  # fmt: skip
-    assert "data.source_settings" in said or "Eyeglasses" in said
+    other = ["--set", 'data.source_settings=["folders.encoding=cp1252"]']
+    said = candid(capsys, "train", *words, *other, "--out", again.path, code=2).err
+    assert "holds a run with other settings: data.source_settings" in said
+    named = ["--set", 'data.source_settings=["table.target=Face"]']  # as it was found
+    assert call("train", *words, *named, "--out", again.path) == 0
+    assert again.weights.read_bytes() == finished.weights.read_bytes()
 
 
 def test_a_run_that_was_stopped_goes_on(finished, words, tmp_path, capsys):
@@ -205,14 +201,6 @@ def test_data_that_were_moved_are_named_one_by_one(finished, both, words, tmp_pa
     run.audit.unlink()
     candid(capsys, "run", *moved, "--resume", run.path, *cache, "--quiet")
     assert run.audit.read_bytes() == finished.audit.read_bytes()
-
-
-def test_two_places_for_a_run_on_one(both, tmp_path, capsys, words):
-    run = tmp_path / "run"
-    assert call("explore", both[0], "--target", "Face", "--out", run, "--quiet", *BRIEF,
-                "--cache", tmp_path / "cache") == 0  # fmt: skip
-    said = candid(capsys, "train", *both, "--resume", run, code=2).err
-    assert "began with 1 data set, and 2 data sets were named" in said
 
 
 def test_explore_tells_of_all(both, tmp_path, capsys):

@@ -21,10 +21,10 @@ def test_names_are_folders_and_files() -> None:
 
 def test_equal_names_are_told_apart() -> None:
     assert source_names([Path("/x/faces"), Path("/y/faces"), Path("/z/utk")]) == (
-        "x/faces", "y/faces", "utk",
+        "x-faces", "y-faces", "utk",
     )  # fmt: skip
     deep = [Path("/1/x/faces"), Path("/2/x/faces"), Path("/3/x/faces")]
-    assert source_names(deep) == ("x/faces", "x/faces-2", "x/faces-3")
+    assert source_names(deep) == ("x-faces", "x-faces-2", "x-faces-3")
 
 
 def test_one_data_set_twice(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def source_names(where: Sequence[Path]) -> tuple[str, ...]:
     names = [path.name or "data" for path in paths]
     often = Counter(names)
     names = [
-        f"{path.parent.name}/{name}" if often[name] > 1 and path.parent.name else name
+        f"{path.parent.name}-{name}" if often[name] > 1 and path.parent.name else name
         for path, name in zip(paths, names, strict=True)
     ]
     found: list[str] = []
