@@ -69,7 +69,13 @@ def test_people_of_two_data_sets_are_not_the_same(tmp_path: Path) -> None:
     a, b, utk = np.split(data.identity, [24, 48])
     assert len(set(a)) == len(set(b)) == 8 and set(a).isdisjoint(b) and set(utk) == {-1}
     assert np.array_equal(a[:3], a[[0, 0, 0]]) and a[3] != a[0]
-    assert load(both[2], folder(tmp_path / "f")).identity is None
+    (told,) = (f for f in data.findings if f.code == "PEOPLE-OF-SOME-SOURCES")
+    assert "pictures of utk." in told.detail and (told.count, told.of) == (40, 88)
+    nobody = load(both[2], folder(tmp_path / "f"))
+    assert nobody.identity is None
+    assert "PEOPLE-OF-SOME-SOURCES" not in {
+        f.code for f in (*nobody.findings, *load(*both[:2]).findings)
+    }
 
 
 def test_the_order_of_the_data_sets_is_kept_and_the_same_call_gives_the_same(

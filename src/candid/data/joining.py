@@ -260,7 +260,24 @@ def _findings(datasets: Mapping[str, Dataset], classes: Sequence[str]) -> tuple[
     for word in classes:
         if without := [n for n, some in having.items() if word.casefold() not in some]:
             lacking.append(f"{word!r} not in {', '.join(without)}")
-    return (*seen, _not_everywhere(lacking, len(classes)))
+    unknown = {n: len(d) for n, d in datasets.items() if d.identity is None}
+    some = len(unknown) < len(datasets) and bool(unknown)
+    strangers = (_strangers(unknown, sum(map(len, datasets.values()))),) if some else ()
+    return (*seen, _not_everywhere(lacking, len(classes)), *strangers)
+
+
+def _strangers(unknown: Mapping[str, int], of: int) -> Finding:
+    """That nobody is known in some data sets (with so many images), and is in others."""
+    return Finding(
+        "PEOPLE-OF-SOME-SOURCES",
+        "Data sets in which nobody is known",
+        "found",
+        "note",
+        f"Nobody says who is in the pictures of {' and '.join(unknown)}. Each counts as a person "
+        "of its own there, so intervals are too narrow where that is wrong.",
+        sum(unknown.values()),
+        of,
+    )
 
 
 def _not_everywhere(lacking: Sequence[str], of: int) -> Finding:
