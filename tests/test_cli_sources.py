@@ -109,8 +109,8 @@ def test_sources_are_audited_as_groups_and_missing_values_are_no_group(finished)
     mine = predictions[predictions.split == split.split]
     values = singles(split.groups)
     assert {g.conditions[0].value for g in values["source"]} == {"table", "folders"}
-    for name, groups in values.items():
-        attribute = mine.attributes[name]
+    for name in mine.attributes:  # skin tone, which is measured, aside
+        attribute, groups = mine.attributes[name], values[name]
         missing = np.isnan(attribute.data) if attribute.kind == "numeric" else attribute.data < 0
         known = int(np.count_nonzero(~missing))
         compared = [g.n + g.gaps["accuracy"].rest_n for g in groups if "accuracy" in g.gaps]
