@@ -122,6 +122,11 @@ class Dataset(Table):
     class_words: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
 
+    @property
+    def origins(self) -> dict[str, str]:
+        """The path that each of several data sets was read from, by its name; of one, none."""
+        return {part.name: part.origin for part in self.parts}
+
     def __getitem__(self, rows: NDArray[Any]) -> Dataset:
         """Some of the images, where the source is in shards."""
         return replace(super().__getitem__(rows), source=sharded(self.source).take(rows))

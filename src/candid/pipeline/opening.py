@@ -319,7 +319,8 @@ def begin(path: Path, config: Config, data: Data) -> Run:
         found = replace(found, stream="never" if data.streamed is None else "always")
     about = provenance_now(
         seed=config.train.seed,
-        dataset=dataset,
+        data=dataset.origin or dataset.name,
+        sources=dataset.origins,
         data_fingerprint=data.fingerprint,
     )
     return create(path, replace(config, data=found), about)

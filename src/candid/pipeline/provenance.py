@@ -9,20 +9,19 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import candid
 from candid.records import Provenance
 
-if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
-
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
 
 
-def provenance_now(*, seed: int, dataset: Dataset, data_fingerprint: str) -> Provenance:
-    """Where a run on a data set that starts now comes from."""
+def provenance_now(
+    *, seed: int, data: str, data_fingerprint: str, sources: Mapping[str, str] | None = None
+) -> Provenance:
+    """Where a run that starts now comes from; `sources`: each of several data sets, by its name."""
     return Provenance(
         candid=candid.__version__,
         command=shlex.join(["candid", *sys.argv[1:]]),
@@ -32,9 +31,9 @@ def provenance_now(*, seed: int, dataset: Dataset, data_fingerprint: str) -> Pro
         commit=_commit(),
         versions={"python": platform.python_version()} | _versions(),
         machine=_machine(),
-        data=dataset.origin or dataset.name,
+        data=data,
         data_fingerprint=data_fingerprint,
-        sources={part.name: part.origin for part in dataset.parts},
+        sources=dict(sources or {}),
     )
 
 

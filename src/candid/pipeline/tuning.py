@@ -143,7 +143,8 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
     if not about.is_file():
         came = provenance_now(
             seed=config.tune.seed,
-            dataset=data.dataset,
+            data=data.dataset.origin or data.dataset.name,
+            sources=data.dataset.origins,
             data_fingerprint=data.fingerprint,
         )
         write_record(about, came)
