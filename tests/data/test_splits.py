@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from candid.data import splits
-from candid.data.dataset import Dataset
+from candid.data.dataset import Dataset, Part
 from candid.data.duplicates import Copies, Pairs, find_copies
 from candid.errors import ConfigError, DataError
 from candid.pipeline.opening import load_packed
 from candid.pipeline.steps import what_is_in
+from candid.predictions import Attribute
 from candid.settings import Config, DataConfig
 
 KEYS = [f"image {i}" for i in range(20_000)]
@@ -269,3 +270,101 @@ def test_copies_in_utkface_are_on_one_side(tmp_path: Path) -> None:
     female = data.dataset.label == 1
     shares = [female[data.dataset.split == s].mean() for s in ("train", "validation", "test")]
     assert max(shares) - min(shares) < 0.005
+
+
+# --- several data sets ---------------------------------------------------------------------------
+
+WHOLE = np.array(["train", "validation", "test"] * 100)
+TRAIN_TEST = np.array(["train", "train", "test"] * 100)
+
+
+def joined(parts: list[Dataset]) -> Dataset:
+    """Data sets one after the other, as joining leaves them."""
+    number = np.repeat(np.arange(len(parts), dtype=np.int16), [len(d) for d in parts])
+    names = tuple("abc"[: len(parts)])
+    hashes = [np.zeros(len(d), np.uint64) if d.split_hash is None else d.split_hash for d in parts]
+    whole = dataset([b""] * len(number), label=np.concatenate([d.label for d in parts]).tolist())
+    return replace(
+        whole,
+        split=np.concatenate([d.split for d in parts]),
+        split_hash=np.concatenate(hashes),
+        findings=tuple(
+            splits.of_source(f, n) for n, d in zip(names, parts, strict=True) for f in d.findings
+        ),
+        attributes={"source": Attribute("source", "categorical", names, number)},
+        parts=tuple(Part(n, "", "memory", "Face") for n in names),
+    )
+
+
+def linked(n: int, pairs: list[tuple[int, int]]) -> Copies:
+    """Near copies alone."""
+    first, second = np.array(pairs or np.empty((0, 2)), np.intp).reshape(-1, 2).T
+    return Copies(np.arange(n), Pairs(first, second, np.full(len(first), 0.9, np.float32), True))
+
+
+def three_sources() -> list[Dataset]:
+    """Split by Candid, by the data, and with validation taken out of the data's train."""
+    whole = replace(dataset([b""] * 300, label=split_by_candid(300).label.tolist()), split=WHOLE)
+    return [split_by_candid(300), whole, split_by_candid(300, TRAIN_TEST)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_source_is_split_as_if_it_were_alone(seed: int) -> None:
+    """Names and persons that are the same in two data sets are nothing to each other."""
+    parts, inner = three_sources(), [copies(300, seed + i) for i in range(3)]
+    usable = np.random.default_rng(seed).random(900) < 0.97
+    links = [np.stack(c.links(), axis=1) + 300 * i for i, c in enumerate(inner)]
+    all_pairs = [(int(a), int(b)) for some in links for a, b in some]
+    got = splits.keep_together(joined(parts), usable, linked(900, all_pairs), DataConfig())
+    for i, (part, found) in enumerate(zip(parts, inner, strict=True)):
+        mine = slice(300 * i, 300 * i + 300)
+        alone = splits.keep_together(part, usable[mine], found, DataConfig())
+        assert np.array_equal(got.split[mine], alone.split)
+    assert [f.code for f in got.findings] == ["SPLIT-BY-HASH", "VALIDATION-FROM-TRAIN"]
+    assert [f.detail[:3] for f in got.findings] == ["a: ", "c: "]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_across_sources_are_on_one_side(seed: int) -> None:
+    """What the data says itself stays, and people stay together."""
+    data, rng = joined(three_sources()), np.random.default_rng(seed)
+    pairs = []  # each image in one pair at most, so that no chain joins two splits of the data's
+    order = [3 * rng.permutation(100) + 300 * i for i in range(3)]  # nobody is known in these
+    for i, j, k in ((0, 1, 0), (0, 2, 15), (1, 2, 30)):
+        pairs += list(zip(order[i][k : k + 15], order[j][50 + k : 65 + k], strict=True))
+    own = data.split_hash == 0
+    got = splits.keep_together(data, np.ones(900, np.bool_), linked(900, pairs), DataConfig())
+    assert np.array_equal(got.split[own], data.split[own])
+    for a, b in pairs:
+        if not (own[a] and own[b]):
+            assert got.split[a] == got.split[b], (a, b)
+    free = got.split_hash > 0
+    for i in range(3):
+        hashes = got.split_hash[300 * i : 300 * i + 300]
+        sides = got.split[300 * i : 300 * i + 300]
+        for key in np.unique(hashes[hashes > 0]):
+            assert len(set(sides[hashes == key])) == 1
+    moved = np.count_nonzero(got.split[free] != data.split[free])
+    assert 0 < moved < 90
+    shares = [np.mean(got.split[:300] == name) for name in ("train", "validation", "test")]
+    assert np.abs(np.array(shares) - (0.8, 0.1, 0.1)).max() < 0.09
+
+
+def test_a_copy_of_what_another_source_tests_is_tested() -> None:
+    """Through a chain of copies, and where that source has it in train, too."""
+    data = joined(three_sources())
+    test, train = 300 + 2, 300 + 3
+    chain = [(0, 3), (3, train), (3, test), (6, train)]
+    got = splits.keep_together(data, np.ones(900, np.bool_), linked(900, chain), DataConfig())
+    assert got.split[[0, 3, 6]].tolist() == ["test"] * 3
+    got = splits.keep_together(data, np.ones(900, np.bool_), linked(900, chain[-1:]), DataConfig())
+    assert got.split[6] == "train"
+    (told, _) = got.findings
+    assert "1 images went along" in told.detail
+
+
+def test_sources_with_splits_of_their_own_are_left_alone() -> None:
+    part = replace(dataset([b""] * 300), split=WHOLE)
+    both = replace(joined([part, part]), split_hash=None)
+    pairs = linked(600, [(0, 301)])
+    assert splits.keep_together(both, np.ones(600, np.bool_), pairs, DataConfig()) is both

@@ -24,6 +24,7 @@ from candid.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from candid.pipeline.data_places import Where
     from candid.records.audit import Audit, SplitAudit
     from candid.records.compare import Comparison
 
@@ -104,7 +105,7 @@ def audit_command(
     out: Path | None,
     page: Path | None,
     overrides: tuple[str, ...],
-    data: Path | None,
+    data: Where | None,
     cache: Path | None,
     **columns: Any,
 ) -> None:

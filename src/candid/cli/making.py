@@ -10,9 +10,9 @@ import click
 
 import candid
 from candid.cli.options import (
-    FOLDER,
     cache_option,
     config_of_options,
+    data_argument,
     how_to_begin,
     is_json,
     is_quiet,
@@ -27,6 +27,7 @@ from candid.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from candid.pipeline.data_places import Where
     from candid.records import Exploration
 
 # Enough to learn from 3,000 drawn faces in a minute or so on two cores.
@@ -68,18 +69,19 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 
 
 @click.command("run")
-@click.argument("data", type=FOLDER, required=False)
+@data_argument(required=False)
 @settings_options
 @out_option
 @resume_option
 @cache_option
 @output_options
 def run_command(
-    data: Path | None, out: Path | None, resume: Path | None, cache: Path | None
+    data: Where | None, out: Path | None, resume: Path | None, cache: Path | None
 ) -> None:
     """Explore, train, evaluate and report: the main job.
 
-    DATA is a folder of labelled images or a table of them.
+    DATA is a folder of labelled images or a table of them. Several become one data set: images,
+    results and gaps are told apart by the attribute "source".
     """
     from candid.pipeline.opening import leads
 
@@ -92,7 +94,7 @@ def run_command(
 
 
 @click.command("explore")
-@click.argument("data", type=FOLDER)
+@data_argument(required=True)
 @settings_options
 @path_option("--out", "FOLDER", "Write data.json and pictures there.")
 @path_option(
@@ -104,7 +106,7 @@ def run_command(
 @cache_option
 @output_options
 def explore_command(
-    data: Path, out: Path | None, findings: Path | None, **how: Path | None
+    data: Where, out: Path | None, findings: Path | None, **how: Path | None
 ) -> None:
     """What is in the data: sizes, balance, people, duplicates, attributes."""
     if out is not None and findings is not None:
@@ -129,14 +131,14 @@ def _exploration_lines(exploration: Exploration) -> Iterator[str]:
 
 
 @click.command("train")
-@click.argument("data", type=FOLDER, required=False)
+@data_argument(required=False)
 @settings_options
 @out_option
 @resume_option
 @cache_option
 @output_options
 def train_command(
-    data: Path | None, out: Path | None, resume: Path | None, cache: Path | None
+    data: Where | None, out: Path | None, resume: Path | None, cache: Path | None
 ) -> None:
     """Train a network from scratch; no report."""
     from candid.pipeline.opening import leads

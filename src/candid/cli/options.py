@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from candid.pipeline.data_places import Where
     from candid.records import Estimate, Evaluation
     from candid.runs import Run
     from candid.settings import Config
@@ -69,7 +70,9 @@ _SETTING = ("SECTION.KEY=VALUE", "One setting; may be repeated.", "overrides")
 
 set_option = option("--set", *_SETTING, multiple=True)
 settings_options = _all(
-    option("--target", "NAME", "The label to learn: a column's name.", multiple=True,
+    option("--target", "NAME", "The label to learn: a column's name. One of several DATA that lacks"
+           " it takes its layout's own if the classes are the same words; else name it with"
+           " data.source_settings.", multiple=True,
            callback=_one_target, expose_value=False),
     option("--layout", "NAME", "How the data lies; else recognised.", **_KEPT),
     path_option("--image-folder", "FOLDER", "Where the pictures of a table lie; else beside it.",
@@ -95,7 +98,7 @@ def config_of_options() -> Config:
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
 
 
-def how_to_begin(data: Path | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
+def how_to_begin(data: Where | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
     """What `candid.run` and `candid.train` are to do, after checks of the command line."""
     from candid.pipeline.opening import launched
 
@@ -116,6 +119,21 @@ def how_to_begin(data: Path | None, out: Path | None, resume: Path | None) -> di
 
 # --- places --------------------------------------------------------------------------------------
 
+
+def _one_or_several(
+    context: click.Context, of: click.Parameter, paths: tuple[Path, ...]
+) -> Where | None:
+    """Nothing, a path, or several: these are one data set."""
+    return paths if len(paths) > 1 else paths[0] if paths else None
+
+
+def data_argument(*, required: bool) -> Callable[[Verb], Verb]:
+    """DATA: one data set, or several that are joined."""
+    return click.argument(
+        "data", type=FOLDER, nargs=-1, required=required, callback=_one_or_several
+    )
+
+
 out_option = path_option(
     "--out", "FOLDER", "Where the run goes; default: runs/<date>-<recipe>-<n>."
 )
@@ -127,7 +145,10 @@ cache_option = path_option(
 data_option = path_option(
     "--data",
     "PLACE",
-    "Where RUN's data lie now; default: where they lay, unless that is a URL.",
+    "Where RUN's data lie now; of several data sets, once for each, in their order. Default: where"
+    " they lay, unless that is a URL.",
+    multiple=True,
+    callback=_one_or_several,
 )
 resume_option = path_option("--resume", "RUN", "Go on with a run that was stopped.")
 

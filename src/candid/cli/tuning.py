@@ -12,9 +12,9 @@ import click
 
 import candid
 from candid.cli.options import (
-    FOLDER,
     cache_option,
     config_of_options,
+    data_argument,
     is_quiet,
     option,
     output_options,
@@ -25,13 +25,14 @@ from candid.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from candid.pipeline.data_places import Where
     from candid.records.tuning import Tuning
 
 _MOST_ROWS = 10
 
 
 @click.command("tune")
-@click.argument("data", type=FOLDER)
+@data_argument(required=True)
 @settings_options
 @option("--trials", "N", "Short for --set tune.trials=N.", type=int)
 @option("--minutes", "M", "Short for --set tune.minutes=M.", type=float)
@@ -58,7 +59,7 @@ _MOST_ROWS = 10
 @cache_option
 @output_options
 def tune_command(
-    data: Path,
+    data: Where,
     trials: int | None,
     minutes: float | None,
     search: tuple[str, ...],

@@ -70,6 +70,20 @@ def sharded(source: Source) -> Sharded:
     return source
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the data sets that were joined: its name, and what it was read from and as.
+
+    `name` is the value of the attribute "source", `origin` and `layout` are as in `Dataset`, and
+    `target` is what the label is called there.
+    """
+
+    name: str
+    origin: str
+    layout: str
+    target: str
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset(Table):
     """The n images of a table, whose fields are described there, and where they lie.
@@ -90,6 +104,11 @@ class Dataset(Table):
     split_hash
         (n,) uint64 hashes of the person or the name, by which Candid chose the split; 0 where the
         data says it itself, None where it does so everywhere. Packing keeps copies together then.
+    class_words
+        The label's values as the layout read them, before the settings named or excluded any.
+    parts
+        The data sets that it was joined from, in order; empty where it is one. The attribute
+        "source" says of each image which of them it is from.
     """
 
     PER_IMAGE = (*Table.PER_IMAGE, "split_hash")
@@ -100,6 +119,13 @@ class Dataset(Table):
     findings: tuple[Finding, ...] = ()
     origin: str = ""
     split_hash: NDArray[np.uint64] | None = None
+    class_words: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """The path that each of several data sets was read from, by its name; of one, none."""
+        return {part.name: part.origin for part in self.parts}
 
     def __getitem__(self, rows: NDArray[Any]) -> Dataset:
         """Some of the images, where the source is in shards."""

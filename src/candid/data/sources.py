@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from candid.data.dataset import Source
 from candid.errors import ImageError
 from candid.storage import places
 from candid.storage.files import regular
@@ -106,6 +107,28 @@ class FileSource:
             facts[row] = about.st_size, about.st_mtime_ns
         digest.update(facts.tobytes())
         return digest.hexdigest()
+
+
+class JoinedSource:
+    """The images of several sources, one after the other."""
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self.parts = tuple(parts)
+        self._ends = np.cumsum([len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, row: int) -> bytes:
+        """The bytes of one image."""
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        part = self.parts[number]
+        return part.read(row - int(self._ends[number]) + len(part))
+
+    def stamp(self) -> str:
+        """A digest of all sources' stamps, in their order."""
+        stamps = "\n".join(f"{len(part)} {part.stamp()}" for part in self.parts)
+        return blake2b(stamps.encode(), digest_size=16).hexdigest()
 
 
 class InShards(ABC):

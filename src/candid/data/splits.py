@@ -10,11 +10,11 @@ one side is a group, and groups are split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 WORDS = SPLIT_WORDS
 CODES: dict[str, Split] = {"0": "train", "1": "validation", "2": "test"}  # as CelebA counts them
+
+SOURCE = "source"  # the attribute that says which of several data sets an image is from
 
 _NAMES = np.array(SPLITS)
 
@@ -131,7 +133,15 @@ def join(
     backwards, so that large groups do not come earlier in the order of the hashes.
     """
     key, member = np.unique(group.byteswap(), return_inverse=True)
-    root = list(range(len(key)))
+    joined: NDArray[np.uint64] = key.byteswap()[_components(member, first, second)]
+    return joined
+
+
+def _components(
+    member: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """(n,) the least of the groups 0, 1, … that each image's group is linked to."""
+    root = list(range(int(member.max(initial=-1)) + 1))
 
     def find(i: int) -> int:
         while root[i] != i:
@@ -142,9 +152,8 @@ def join(
     for i, j in zip(member[first].tolist(), member[second].tolist(), strict=True):
         low, high = sorted((find(i), find(j)))
         root[high] = low
-    roots = np.array([find(i) for i in range(len(key))], dtype=np.intp)
-    joined: NDArray[np.uint64] = key.byteswap()[roots[member]]
-    return joined
+    roots = np.array([find(i) for i in range(len(root))], dtype=np.intp)
+    return roots[member]
 
 
 def read_splits(
@@ -231,6 +240,8 @@ def keep_together(
     if group is None:
         return dataset
     first, second = copies.links()
+    if dataset.parts:
+        return _keep_sources_together(dataset, usable, copies, config)
     both = (group[first] > 0) & (group[second] > 0)
     mine = np.flatnonzero(group)
     place = np.cumsum(group > 0) - 1  # among these
@@ -238,13 +249,109 @@ def keep_together(
     joined[mine] = join(group[mine], place[first[both]], place[second[both]])
     split = _chosen(joined, np.where(usable, dataset.label, -1).astype(np.int16), config)
     moved = int(np.count_nonzero(joined != group))
+    told = _told(split, group, _went(moved, copies))
+    return replace(dataset, split=split, findings=_instead(dataset.findings, [told]))
+
+
+def _keep_sources_together(
+    dataset: Dataset, usable: NDArray[np.bool_], copies: Copies, config: DataConfig
+) -> Dataset:
+    """`keep_together` of data sets that were joined.
+
+    Each is split by its own hashes into its own shares, as if it were alone; but images with a copy
+    in another data set go where that went before, or where that data set itself puts it.
+    """
+    group, source = dataset.split_hash, dataset.attributes[SOURCE].data
+    if group is None:
+        return dataset
+    component, joined = _linked_sources(group, source, copies)
+    split = dataset.split.copy()
+    code = np.select([split == name for name in SPLITS], range(len(SPLITS)))
+    gone = _gone(component, code, source, group > 0, copies)
+    told = []
+    for number, part in enumerate(dataset.parts):
+        mine = np.flatnonzero(source == number)
+        rows = mine[group[mine] > 0]
+        if not len(rows):
+            continue
+        along = gone[component[rows]] >= 0
+        split[rows[along]] = _NAMES[gone[component[rows[along]]]]
+        rest = rows[~along]
+        if len(rest):
+            alone = len(rows) == len(mine)
+            label = np.where(usable[rest], dataset.label[rest], -1).astype(np.int16)
+            shares = config.validation_share, config.test_share if alone else 0.0
+            split[rest] = split_groups(joined[rest], label, *shares)
+        went = np.select([split[rows] == name for name in SPLITS], range(len(SPLITS)))
+        gone[component[rows]] = went
+        moved = int(np.count_nonzero(along | (joined[rows] != group[rows])))
+        told.append(of_source(_told(split[mine], group[mine], _went(moved, copies)), part.name))
+    return replace(dataset, split=split, findings=_instead(dataset.findings, told))
+
+
+def _linked_sources(
+    group: NDArray[np.uint64], source: NDArray[np.int16], copies: Copies
+) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+    """(n,) what each image must stay together with, as a number, and the hash to split it by.
+
+    The hash is one of its own data set, the least when read backwards, as in `join`. Equal hashes
+    in two data sets are nothing to each other: names and persons are numbered in each anew.
+    """
+    key, member = np.unique(group.byteswap(), return_inverse=True)
+    units, unit = np.unique(source.astype(np.int64) * len(key) + member, return_inverse=True)
+    first, second = copies.links()
+    both = (group[first] > 0) & (group[second] > 0)
+    component = _components(unit, first[both], second[both])
+    _, within = np.unique(source.astype(np.int64) * len(units) + component, return_inverse=True)
+    least = np.full(len(group), len(units), np.intp)
+    np.minimum.at(least, within, unit)
+    joined: NDArray[np.uint64] = key.byteswap()[units[least[within]] % len(key)]
+    return component, joined
+
+
+def _gone(
+    component: NDArray[np.intp],
+    code: NDArray[Any],
+    source: NDArray[np.int16],
+    free: NDArray[np.bool_],
+    copies: Copies,
+) -> NDArray[np.intp]:
+    """(components,) the split, counted in `SPLITS`, where another data set itself has a copy.
+
+    Of several the last, so that nothing tested was trained on; -1 where there is none.
+    """
+    gone = np.full(int(component.max(initial=-1)) + 1, -1, np.intp)
+    rows, ends = np.unique(copies.links(), return_inverse=True)
+    first, second = ends.reshape(2, -1)
+    picture = _components(np.arange(len(rows)), first, second)
+    fixed, own = ~free[rows], source[rows]
+    best = np.full((len(rows), int(source.max(initial=0)) + 1), -1, np.intp)
+    np.maximum.at(best, (picture[fixed], own[fixed]), code[rows[fixed]])
+    elsewhere = best[picture]  # (linked rows, sources)
+    elsewhere[np.arange(len(rows)), own] = -1
+    mine = free[rows]
+    np.maximum.at(gone, component[rows[mine]], elsewhere.max(axis=1)[mine])
+    return gone
+
+
+def _instead(findings: Sequence[Finding], told: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings with those about a split that was chosen replaced, each by the next one told."""
+    codes, fresh = {f.code for f in told}, iter(told)
+    return tuple(next(fresh) if f.code in codes else f for f in findings)
+
+
+def of_source(finding: Finding, name: str) -> Finding:
+    """A finding about one of several data sets: it says which, and its images have their ids."""
+    examples = tuple(f"{name}/{example}" for example in finding.examples)
+    return replace(finding, detail=f"{name}: {finding.detail}", examples=examples)
+
+
+def _went(moved: int, copies: Copies) -> str:
     what = "copies" if not copies.pairs.complete else "copies and near copies"
     more = f"{moved:,} images went along with those that they are {what} of."
     if not copies.pairs.complete:
         more += " Near copies are too many, so they were not kept on one side."
-    told = _told(split, group, more)
-    findings = (told if f.code == told.code else f for f in dataset.findings)
-    return replace(dataset, split=split, findings=tuple(findings))
+    return more
 
 
 def _chosen(

@@ -6,12 +6,14 @@ that make a run. Those that look at one are in `judging`, those that put a model
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
+from candid.pipeline.data_places import Places, Where, places_of
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import (
     Data,
@@ -70,7 +72,7 @@ def everything(run: Run, data: Data) -> None:
 
 
 def load(
-    path: Place,
+    path: Places,
     *,
     target: str | None = None,
     layout: str | None = None,
@@ -81,9 +83,11 @@ def load(
     Parameters
     ----------
     path
-        A data folder, or a table (CSV, TSV, Parquet).
+        A data folder, or a table (CSV, TSV, Parquet); or several, which become one data set whose
+        attribute "source" says where each image is from.
     target
-        The annotation to learn: "Male". None: the settings', else the layout's own.
+        The annotation to learn: "Male". None: the settings', else the layout's own. Of several data
+        sets, one without it takes its layout's own where the classes are the same.
     layout
         "celeba", "folder", "table", …; None: the settings', else recognised.
     config
@@ -94,15 +98,15 @@ def load(
     DataError
         Where the path does not hold labelled images, or the target cannot be learned.
     """
-    from candid.data import layouts
+    from candid.data.joining import load_places
 
     about = (config or Config()).data
-    target, layout = target or about.target or None, layout or about.layout or None
-    return layouts.load(Path(path), target=target, layout=layout, config=about)
+    about = replace(about, target=target or about.target, layout=layout or about.layout)
+    return load_places(_labels(path), about)
 
 
 def explore(
-    dataset: Dataset | Place,
+    dataset: Dataset | Places,
     config: Config | None = None,
     *,
     out: Place | None = None,
@@ -116,7 +120,7 @@ def explore(
     Parameters
     ----------
     dataset
-        What `candid.load` returned, or where the data lie.
+        What `candid.load` returned, or where the data lie: one place, or several for one data set.
     config, cache, quiet
         As for `train`.
     out
@@ -145,7 +149,7 @@ def explore(
 
 
 def train(
-    dataset: Dataset | Place | None = None,
+    dataset: Dataset | Places | None = None,
     config: Config | None = None,
     *,
     network: nn.Module | None = None,
@@ -161,7 +165,8 @@ def train(
     Parameters
     ----------
     dataset
-        What `candid.load` returned, or where the data lie; None: where those of `resume` lay.
+        What `candid.load` returned, or where the data lie, in one place or several; None: where
+        those of `resume` lay.
     config
         All settings; None: the recipe that `candid run` uses. Not with `resume`.
     network
@@ -197,7 +202,7 @@ def train(
 
 
 def run(
-    dataset: Dataset | Place | None = None,
+    dataset: Dataset | Places | None = None,
     config: Config | None = None,
     *,
     network: nn.Module | None = None,
@@ -247,7 +252,7 @@ def demo(
 
 
 def tune(
-    dataset: Dataset | Place,
+    dataset: Dataset | Places,
     config: Config | None = None,
     *,
     out: Place | None = None,
@@ -270,12 +275,18 @@ def tune(
     return search_settings(folder, data, config, storage=storage, name=study, quiet=quiet)
 
 
-def _labels(dataset: Dataset | Place) -> Dataset | Path:
-    return Path(dataset) if isinstance(dataset, str | PathLike) else dataset
+@overload
+def _labels(dataset: Places) -> Where: ...
+@overload
+def _labels(dataset: Dataset | Places) -> Dataset | Where: ...
+def _labels(dataset: Dataset | Places) -> Dataset | Where:
+    if isinstance(dataset, str | PathLike | Sequence):
+        return places_of(dataset)
+    return dataset
 
 
 def _begin(
-    dataset: Dataset | Place | None,
+    dataset: Dataset | Places | None,
     config: Config | None,
     network: nn.Module | None,
     out: Place | None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid.pipeline.auditing import audit_predictions, read_any
+from candid.pipeline.data_places import Places
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.pipeline.steps import (
@@ -37,7 +38,7 @@ def evaluate(
     person: Any = None,
     groups: Any = None,
     split: Any = None,
-    data: Place | None = None,
+    data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Evaluation:
@@ -85,7 +86,7 @@ def audit(
     before: Any = None,
     columns: Columns | None = None,
     tone: bool = False,
-    data: Place | None = None,
+    data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Audit:
@@ -165,7 +166,7 @@ def explain_run(
     run: Run | Place,
     config: Config | None = None,
     *,
-    data: Place | None = None,
+    data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Explanation:
@@ -178,7 +179,7 @@ def explain_run(
     needs_torch()
     folder = run_at(run, config, quiet)
     refuse_untrained(folder)
-    loaded = reload(folder, None if data is None else Path(data), cache=cache)
+    loaded = reload(folder, data, cache=cache)
     with folder.doing("explain"):
         explain_images(folder, loaded)
     with folder.doing("inside"):
@@ -195,7 +196,7 @@ def report(run: Run | Place) -> Path:
 
 
 def _predicted(
-    run: Run, where: Place | None, cache: Path | None, *, always: bool = False
+    run: Run, where: Places | None, cache: Path | None, *, always: bool = False
 ) -> Data | None:
     """Predict where the run has not; its data, where that needs them or they are always wanted."""
     missing = not run.predictions.is_file()
@@ -203,7 +204,7 @@ def _predicted(
         refuse_untrained(run)
     if not missing and not always:
         return None
-    data = reload(run, None if where is None else Path(where), cache=cache)
+    data = reload(run, where, cache=cache)
     if missing:
         run.step("predict", predict_splits, data)
     return data

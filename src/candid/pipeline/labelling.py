@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from candid.errors import OutputError, RunError
+from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
 from candid.runs import Run
@@ -35,7 +36,7 @@ def labeller(
     check: bool = True,
     crop: bool = False,
     detector: Path | None = None,
-    data: Path | None = None,
+    data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Labeller:
@@ -65,7 +66,7 @@ def frame(
     run: Run,
     detector: Detector,
     *,
-    data: Path | None = None,
+    data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Frame:

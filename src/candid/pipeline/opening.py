@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from candid.config import differences, to_toml
 from candid.errors import ConfigError, DependencyError, RunError
+from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
 from candid.records import Provenance, read_record
 from candid.runs import STEPS, Run, claim, create, open_run, refuse_full
@@ -78,25 +79,29 @@ class Data:
 
 
 def load_packed(
-    where: Dataset | Data | Path, config: Config, *, cache: Path | None = None, quiet: bool = False
+    where: Dataset | Data | Where,
+    config: Config,
+    *,
+    names: Sequence[str] = (),
+    cache: Path | None = None,
+    quiet: bool = False,
 ) -> Data:
     """The labels at a path or of a data set, and its images, packed unless that was done before.
 
     Of a stream, a part is packed. Where all are and the data has no split of its own, copies of a
-    picture go to one side.
+    picture go to one side. `names` is what several data sets were called before, if they were.
     """
-    from candid.data import layouts, store
+    from candid.data import store
     from candid.data.duplicates import find_copies
+    from candid.data.joining import load_places
     from candid.data.splits import keep_together
     from candid.data.streaming import streamed
 
     if isinstance(where, Data):
         return where
     about = config.data
-    if isinstance(where, Path):
-        where = layouts.load(
-            where, target=about.target or None, layout=about.layout or None, config=about
-        )
+    if isinstance(where, Path | tuple):
+        where = load_places(where, about, names=names)
     stream = streamed(where, about, cache=cache, quiet=quiet)
     part = where if stream is None else stream.part()
     packed = store.pack(part, about, cache=cache, quiet=quiet)
@@ -106,7 +111,7 @@ def load_packed(
     return Data(part, packed, stream)
 
 
-def reload(run: Run, where: Path | None = None, *, cache: Path | None = None) -> Data:
+def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) -> Data:
     """The data of an existing run, from where they lay when it began or where they lie now.
 
     A URL in a run is not followed unless it is named: a stranger may have written it.
@@ -117,39 +122,18 @@ def reload(run: Run, where: Path | None = None, *, cache: Path | None = None) ->
         Where they are gone or have changed since, or are a URL that was not named.
     """
     about = read_record(run.provenance, Provenance)
-    where = _place(run, about, where)
-    data = load_packed(where, run.settings, cache=cache, quiet=run.quiet)
-    _refuse_other(run, about, where, data)
+    found = place_of(run, about, None if where is None else places_of(where))
+    names = tuple(about.sources)
+    data = load_packed(found, run.settings, names=names, cache=cache, quiet=run.quiet)
+    _refuse_other(run, about, found, data)
     return data
-
-
-def _place(run: Run, about: Provenance, where: Path | None) -> Path:
-    """Where a run's data lie on this machine, or where the user says that they lie."""
-    from candid.storage import places
-
-    named, where = where is not None, where or Path(about.data)
-    # As `load` will take it, which knows a URL again that was a path.
-    name = places.name_of(where)
-    if not named and places.local(name) is None:
-        raise RunError(
-            f"The run {run.path} says that its data lie at {name}, which is not followed unasked: "
-            "a stranger may have written it.",
-            expected="data on this machine, or their place named by you",
-            todo=f"add --data {shlex.quote(name)} if you trust it (to go on with a run: as DATA)",
-        )
-    if not places.found(name):
-        raise RunError(
-            f"The data that the run {run.path} began with are gone: there is no {where}.",
-            expected="the same images and labels in the same place",
-            todo="put them back (a link will do), say where they lie now with --data (to go on "
-            "with a run: as DATA), or start a new run",
-        )
-    return where
 
 
 def _refuse_other(run: Run, about: Provenance, where: object, data: Data) -> None:
     if about.data_fingerprint != data.fingerprint:
-        place = where if isinstance(where, Path) else data.dataset.name
+        place = data.dataset.name
+        if isinstance(where, Path | tuple):
+            place = " and ".join(map(str, where)) if isinstance(where, tuple) else str(where)
         raise RunError(
             f"The data in {place} are not those that the run {run.path} began with.",
             expected=f"images and labels with the fingerprint {about.data_fingerprint}",
@@ -210,8 +194,9 @@ def resuming(verb: str, run: Run, data: object) -> str:
     """What to type to go on with a run; a URL is followed only where it is named."""
     from candid.storage import places
 
-    name = places.name_of(data) if isinstance(data, Path) else ""
-    far = [name] if places.is_url(name) else []
+    paths = data if isinstance(data, tuple) else (data,) if isinstance(data, Path) else ()
+    names = [places.name_of(path) for path in paths]
+    far = names if any(map(places.is_url, names)) else []
     return shlex.join(["candid", verb, *far, "--resume", str(run.path)])
 
 
@@ -219,7 +204,7 @@ def resuming(verb: str, run: Run, data: object) -> str:
 
 
 def begin_or_resume(
-    data: Dataset | Data | Path | None,
+    data: Dataset | Data | Where | None,
     config: Config | None,
     path: Path | None,
     *,
@@ -256,9 +241,11 @@ def begin_or_resume(
     found, about, where = group.broadcast(lambda: _found(path, config, data))
     place = where if data is None else data
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # on its machine
-    loaded = load_packed(place, found, cache=cache, quiet=quiet) if first else None
+    how: dict[str, Any] = {"cache": cache, "quiet": quiet}
+    how["names"] = () if about is None else tuple(about.sources)
+    loaded = load_packed(place, found, **how) if first else None
     group.wait()
-    loaded = loaded or load_packed(place, found, cache=cache, quiet=quiet)
+    loaded = loaded or load_packed(place, found, **how)
     group.check_agreed("data.stream", "never" if loaded.streamed is None else "always")
     group.check_agreed("data", loaded.fingerprint)
 
@@ -275,7 +262,7 @@ def begin_or_resume(
 
 def _found(
     path: Path | None, config: Config | None, data: object
-) -> tuple[Config, Provenance | None, Path]:
+) -> tuple[Config, Provenance | None, Where]:
     """Settings, provenance and place of the data of the run that is there or is to be."""
     nowhere = Path()
     if config is not None and (path is None or not Run(path).config.is_file()):
@@ -284,16 +271,22 @@ def _found(
         return config, None, nowhere
     run = open_run(path or nowhere)
     about = read_record(run.provenance, Provenance)
-    settings = run.settings if config is None else _changed(run, config)
-    if data is None or isinstance(data, Path):
-        return settings, about, _place(run, about, data if isinstance(data, Path) else None)
+    settings = run.settings if config is None else _changed(run, config, tuple(about.sources))
+    if data is None or isinstance(data, Path | tuple):
+        return settings, about, place_of(run, about, data)
     return settings, about, nowhere
 
 
-def _changed(run: Run, config: Config) -> Config:
-    """The settings that are asked for, where those that training reads are the run's own."""
+def _changed(run: Run, config: Config, names: Sequence[str]) -> Config:
+    """The settings that are asked for, where those that training reads are the run's own.
+
+    `names` are those of several data sets.
+    """
+    from candid.data.source_settings import as_before
+
     found = run.settings
     data = as_found(config.data, found.data, "layout", "target", "stream")
+    data = as_before(data, found.data, names) if names else data
     train = as_found(config.train, found.train, "threads")
     asked = replace(config, data=data, train=train)
     trained = STEPS["train"].settings
@@ -317,15 +310,17 @@ def as_found(section: Section, found: Section, *names: str) -> Section:
 def begin(path: Path, config: Config, data: Data) -> Run:
     """A new run folder at `path`, with its full settings."""
     from candid.data.dataset import Sharded
+    from candid.data.source_settings import with_found
 
     dataset = data.dataset
-    found = replace(config.data, target=dataset.target, layout=dataset.layout)
+    found = with_found(config.data, dataset)
     if isinstance(dataset.source, Sharded):
         # The disk may be fuller when the run goes on, and training must not change then.
         found = replace(found, stream="never" if data.streamed is None else "always")
     about = provenance_now(
         seed=config.train.seed,
         data=dataset.origin or dataset.name,
+        sources=dataset.origins,
         data_fingerprint=data.fingerprint,
     )
     return create(path, replace(config, data=found), about)

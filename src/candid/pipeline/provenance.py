@@ -9,6 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import candid
@@ -17,8 +18,10 @@ from candid.records import Provenance
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
 
 
-def provenance_now(*, seed: int, data: str, data_fingerprint: str) -> Provenance:
-    """Where a run that starts now comes from."""
+def provenance_now(
+    *, seed: int, data: str, data_fingerprint: str, sources: Mapping[str, str] | None = None
+) -> Provenance:
+    """Where a run that starts now comes from; `sources`: each of several data sets, by its name."""
     return Provenance(
         candid=candid.__version__,
         command=shlex.join(["candid", *sys.argv[1:]]),
@@ -30,6 +33,7 @@ def provenance_now(*, seed: int, data: str, data_fingerprint: str) -> Provenance
         machine=_machine(),
         data=data,
         data_fingerprint=data_fingerprint,
+        sources=dict(sources or {}),
     )
 
 

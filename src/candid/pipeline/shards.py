@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candid.pipeline.data_places import Places
 from candid.pipeline.labelling import about_model, labeller, model_of, one_thread_each
 from candid.records import ModelCard, read_record, to_plain
 from candid.runs import Run
@@ -42,7 +43,7 @@ def label_shards(
     column: str = "",
     force: bool = False,
     workers: int = 0,
-    data: Path | None = None,
+    data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
     ready: Labeller | None = None,

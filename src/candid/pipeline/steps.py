@@ -65,7 +65,8 @@ def what_is_in(
         quiet=quiet,
     )
     samples = {c: tuple(data.dataset.ids[list(r)].tolist()) for c, r in images.samples.items()}
-    drawn = is_synthetic(data.dataset.origin)
+    origins = [part.origin for part in data.dataset.parts] or [data.dataset.origin]
+    drawn = all(map(is_synthetic, origins))
     return replace(exploration, samples=samples, synthetic=drawn), images
 
 

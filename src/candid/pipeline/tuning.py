@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.config import differences, read_config, to_toml
+from candid.data.source_settings import with_found
 from candid.errors import ConfigError, OutputError, RunError
 from candid.pipeline.opening import Data, begin_or_resume, needs_torch
 from candid.pipeline.provenance import provenance_now
@@ -118,8 +119,7 @@ def _refuse_untrained(config: Config) -> None:
 
 def _folder(out: Path, config: Config, data: Data) -> Config:
     """Make the study's folder, or join the one there; the full settings."""
-    found = replace(config.data, target=data.dataset.target, layout=data.dataset.layout)
-    config = replace(config, data=found)
+    config = replace(config, data=with_found(config.data, data.dataset))
     mark, about = out / MARK, Run(out).provenance
     # A name with a dot in front is what a process left that was killed while it wrote.
     strange = [p.name for p in out.iterdir() if p.name[0] != "."] if out.is_dir() else []
@@ -144,6 +144,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
         came = provenance_now(
             seed=config.tune.seed,
             data=data.dataset.origin or data.dataset.name,
+            sources=data.dataset.origins,
             data_fingerprint=data.fingerprint,
         )
         write_record(about, came)

@@ -9,6 +9,7 @@ from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
 from candid.runs import Run, refuse_untrained
@@ -134,7 +135,7 @@ def export(
     network: nn.Module | None = None,
     out: Path | None = None,
     int8: bool = False,
-    data: Place | None = None,
+    data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
     without_data: Callable[[Exception], object] | None = None,
@@ -173,7 +174,7 @@ def export(
     refuse_untrained(folder)
     loaded = None
     try:
-        loaded = reload(folder, None if data is None else Path(data), cache=cache)
+        loaded = reload(folder, data, cache=cache)
     except (RunError, DataError) as error:
         if int8 or without_data is None:
             raise

@@ -94,7 +94,8 @@ class HistoryRow:
 class Provenance:
     """Where a run came from: enough to make it again, or to say why that fails.
 
-    `seconds` and `digests` are by step: how long it took, and what it read.
+    `seconds` and `digests` are by step: how long it took, and what it read. `sources` says where
+    each of several data sets lay, by its name; of one, `data` does.
     """
 
     candid: str
@@ -108,6 +109,7 @@ class Provenance:
     data: str
     data_fingerprint: str
     digests: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     def problem(self) -> str:
         """What no run can have noted, in words; "" where all is possible."""

@@ -10,9 +10,21 @@ from candid.records.abstention import GroupAbstention, TargetAbstention
 from candid.records.audit import Gap, Group, SplitAudit
 from candid.records.confounding import AdjustedGap, AdjustedGaps
 from candid.text.findings import group_name
+from candid.text.inputs import ReportInput
 
+_SOURCE = "source"  # the attribute that tells several data sets apart
 _ADJUSTED = 15  # gaps held constant that the report lists
 _ANSWERED = 12  # groups of a rule that the report lists
+
+
+def by_source(inputs: ReportInput) -> list[tuple[SplitAudit, list[Group]]]:
+    """How the model does on each of several data sets, by audited split; nothing for one."""
+    splits = () if inputs.audit is None or not inputs.sources else inputs.audit.splits
+    found = [
+        (split, [g for g in split.singles() if g.conditions[0].attribute == _SOURCE])
+        for split in splits
+    ]
+    return [(split, groups) for split, groups in found if groups]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from candid.config import changed_settings
 from candid.records import Estimate, SplitEvaluation
-from candid.reporting import markdown
+from candid.reporting import audit_tables, markdown
 from candid.reporting.usage import with_onnx, with_torch
 from candid.text import audit, comparison, words
 from candid.text import model as prose
@@ -254,7 +255,7 @@ def _evaluation(inputs: ReportInput) -> str:
     keys = list(dict.fromkeys(key for s in splits for key in s.metrics))
     rows = [[metric_text(key).name, *(_figure(s.metrics.get(key)) for s in splits)] for key in keys]
     head = ["Metric", *(f"{s.split} (n = {words.count(s.n)})" for s in splits)]
-    parts = [markdown.table(head, rows)]
+    parts = [markdown.table(head, rows), *_by_source(inputs)]
     for s in splits:
         per_class = [
             [
@@ -270,6 +271,20 @@ def _evaluation(inputs: ReportInput) -> str:
         ]
     caveats = prose.caveats(inputs)
     return "\n\n".join([*parts, markdown.bullets(caveats)] if caveats else parts)
+
+
+def _by_source(inputs: ReportInput) -> Iterator[str]:
+    for split, groups in audit_tables.by_source(inputs):
+        rows = [
+            [
+                markdown.text(g.conditions[0].value),
+                words.count(g.n),
+                *(_figure(g.metrics[key]) for key in ("weighted_f1", "accuracy")),
+            ]
+            for g in groups
+        ]
+        yield f"By source, {split.split}:"
+        yield markdown.table(["Source", "Images", "Weighted F1", "Accuracy"], rows)
 
 
 def _figure(estimate: Estimate | None) -> str:

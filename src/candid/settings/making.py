@@ -36,6 +36,11 @@ class DataConfig:
         (), 'names for the classes: ["0=Female", "1=Male"]; two with one name become one'
     )
     exclude_classes: tuple[str, ...] = setting((), "classes whose images are left out")
+    source_settings: tuple[str, ...] = setting(
+        (),
+        'of several data sets, what holds for one alone, by its name: ["faces.target=sex", '
+        '"faces.class_names=["0=Female"]"]',
+    )
     path_column: str = setting("", "table: the column with the paths; empty: recognised")
     split_column: str = setting("", "table: the column with the splits; empty: recognised")
     person_column: str = setting("", "table: the column that says who it is; empty: recognised")

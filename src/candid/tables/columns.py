@@ -17,6 +17,7 @@ from candid.records import Split
 from candid.tables.attributes import Attribute
 
 NO_YES = ("no", "yes")
+NO_SUCH_TARGET = "no-such-target"  # the code of the error
 MOST_WORDS = 1000  # more distinct words than this are names or free text, not groups
 
 # Names of columns, in any case; the first that a table has is taken.
@@ -211,6 +212,7 @@ def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[st
             f"There is no label called {target!r}.",
             expected=f"one of the {len(known)} columns with annotations",
             todo=did_you_mean(target, known),
+            code=NO_SUCH_TARGET,
         )
     found = first_usual(known, usual) or (known[0] if len(known) == 1 else None)
     if found is not None:

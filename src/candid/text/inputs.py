@@ -85,7 +85,12 @@ class ReportInput:
     @property
     def reproduction(self) -> str:
         """The command that makes the run again, from files that lie in its folder."""
-        return f"candid run {shlex.quote(self.data_name)} --config config.toml"
+        return f"candid run {shlex.join(self.sources or [self.data_name])} --config config.toml"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of several data sets that were joined; none of one."""
+        return tuple(self.provenance.sources)
 
     @property
     def is_drawn(self) -> bool:

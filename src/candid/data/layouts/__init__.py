@@ -23,6 +23,7 @@ from candid.data.layouts import (
     utkface,
     webdataset,
 )
+from candid.data.layouts.assembly import check_class_settings, named_classes
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import ConfigError, DataError, LayoutError, did_you_mean
 from candid.settings import DataConfig
@@ -84,9 +85,18 @@ def load(
     DataError
         For a missing folder, a bad label file, a path that leaves the folder, or an empty split.
     ConfigError
-        For a column or attribute in the settings that the data does not have.
+        For a column, class or attribute in the settings that the data does not have.
     """
-    path = Path(path)
+    dataset = read_place(Path(path), target=target, layout=layout, config=config)
+    words = dataset.class_words
+    check_class_settings(words, named_classes(words, config), dataset.target, config)
+    return dataset
+
+
+def read_place(
+    path: Path, *, target: str | None, layout: str | None, config: DataConfig
+) -> Dataset:
+    """As `load`, but the settings may name classes that are another data set's."""
     if layout is not None and layout not in LAYOUTS:
         raise LayoutError(
             f"There is no layout {layout!r}.",

@@ -82,7 +82,7 @@ def assemble(
             expected="pictures and the rows that describe them, under the same names",
             todo="look at the first names on both sides, or name a layout with --layout",
         )
-    place = np.arange(len(rows.ids))
+    place, class_words = np.arange(len(rows.ids)), rows.classes
     rows, place, excluded = _with_classes(rows, place, config)
     rows, place, repeated = _once(rows, place)
     attributes, left_out = _attributes(rows, config)
@@ -103,6 +103,7 @@ def assemble(
         attributes={a.name: a for a in attributes},
         findings=(*findings, *excluded, *repeated, *left_out, *told),
         split_hash=split_hash,
+        class_words=class_words,
     )
     check_learnable(dataset)
     return dataset
@@ -114,18 +115,7 @@ def _with_classes(
     """The rows with the classes that the settings name and exclude, which remain, and findings."""
     if not config.class_names and not config.exclude_classes:
         return rows, place, ()
-    names = dict(word.split("=", 1) for word in config.class_names)
-    named = [names.get(c, c) for c in rows.classes]
-    for setting, wanted, known in (
-        ("class_names", list(names), rows.classes),
-        ("exclude_classes", list(config.exclude_classes), named),
-    ):
-        if strange := [word for word in wanted if word not in known]:
-            raise ConfigError(
-                f"data.{setting} names {strange[0]!r}, which is no class of {rows.target}.",
-                expected=f"some of its {len(set(known))} classes",
-                todo=did_you_mean(strange[0], known),
-            )
+    named = named_classes(rows.classes, config)
     classes = [c for c in dict.fromkeys(named) if c not in config.exclude_classes]
     code = np.array([classes.index(c) if c in classes else -2 for c in named] + [-1], np.int16)
     rows = replace(rows, classes=tuple(classes), label=code[rows.label])
@@ -138,6 +128,31 @@ def _with_classes(
     )
     keep = np.flatnonzero(rows.label > -2)
     return rows[keep], place[keep], (excluded,)
+
+
+def named_classes(words: Sequence[str], config: DataConfig) -> list[str]:
+    """The names that the settings give the label's values; themselves where they give none."""
+    names = dict(word.split("=", 1) for word in config.class_names)
+    return [names.get(word, word) for word in words]
+
+
+def check_class_settings(
+    words: Sequence[str], named: Sequence[str], target: str, config: DataConfig
+) -> None:
+    """Raise a ConfigError where the settings name what is none of the label's values, or exclude
+    what is none of the names that these have.
+    """
+    names = [word.partition("=")[0] for word in config.class_names]
+    for setting, wanted, known in (
+        ("class_names", names, words),
+        ("exclude_classes", config.exclude_classes, named),
+    ):
+        if strange := [word for word in wanted if word not in known]:
+            raise ConfigError(
+                f"data.{setting} names {strange[0]!r}, which is no class of {target}.",
+                expected=f"some of its {len(set(known))} classes",
+                todo=did_you_mean(strange[0], known),
+            )
 
 
 def _once(

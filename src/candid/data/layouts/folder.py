@@ -20,7 +20,7 @@ from candid.data.layouts.pictures import folders_in, glance, scan
 from candid.errors import DataError, LayoutError, TargetError
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
-from candid.tables.columns import natural
+from candid.tables.columns import NO_SUCH_TARGET, natural
 
 _TARGET = "class"  # what the label is called
 
@@ -57,6 +57,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             expected=f"no target for folders of classes ({', '.join(values[:4])}"
             + (", …)" if len(values) > 4 else ")"),
             todo="leave --target out, or name a table with such a column instead",
+            code=NO_SUCH_TARGET,
         )
     index = {name: i for i, name in enumerate(values)}
     codes = np.array([index[parts[p][depth]] for p in ids], dtype=np.int16)

@@ -1,0 +1,299 @@
+"""Several data sets as one: each is read by its own layout, then they are joined.
+
+An image's id begins with the name of its data set, and the attribute "source" holds that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.data import layouts
+from candid.data.dataset import Dataset, Part
+from candid.data.layouts.assembly import check_class_settings, check_learnable, named_classes
+from candid.data.source_settings import settings_of, source_names
+from candid.data.sources import JoinedSource
+from candid.data.splits import SOURCE, of_source
+from candid.data.uniting import unite_attributes, unite_labels
+from candid.errors import ConfigError, TargetError, did_you_mean
+from candid.records import Finding
+from candid.settings import DataConfig
+from candid.tables.columns import NO_SUCH_TARGET
+
+
+def load_places(
+    where: Path | Sequence[Path], config: DataConfig, *, names: Sequence[str] = ()
+) -> Dataset:
+    """Read the labels at a path, or at several as one data set; no picture is opened.
+
+    Parameters
+    ----------
+    where
+        As for `layouts.load`, once or several times.
+    config
+        How; with `source_settings` for one of several.
+    names
+        What to call several data sets; none: as `source_names` does.
+
+    Raises
+    ------
+    TargetError
+        Also where one of them has no such label, or classes that no other has.
+    ConfigError
+        Also where one is named twice, or settings name one that is not there.
+    DataError
+        As for `layouts.load`.
+    """
+    if isinstance(where, Path):
+        return layouts.load(
+            where, target=config.target or None, layout=config.layout or None, config=config
+        )
+    if config.stream == "always":
+        raise ConfigError(
+            "Several data sets cannot be streamed together.",
+            expected="data.stream = auto or never for several",
+            todo="leave data.stream as it is, so that they are packed; or name one data set",
+        )
+    names = tuple(names) or source_names(where)
+    own = {name: settings_of(config, name, names) for name in names}
+    return join_datasets(_read_each(dict(zip(names, where, strict=True)), own, config), own, config)
+
+
+# --- each by itself ------------------------------------------------------------------------------
+
+
+def _read_each(
+    where: Mapping[str, Path], own: Mapping[str, DataConfig], config: DataConfig
+) -> dict[str, Dataset]:
+    """Each data set by its own layout; one without the target that all were asked for by its own.
+
+    That is taken where its classes are those of a data set that has the target.
+    """
+    found: dict[str, Dataset] = {}
+    missed: dict[str, TargetError] = {}
+    for name, path in where.items():
+        try:
+            found[name] = _read(path, own[name], own[name].target)
+        except TargetError as error:
+            if error.code != NO_SUCH_TARGET or own[name].target != config.target:
+                raise _about(error, name) from error
+            missed[name] = error
+    if not found:
+        name, missing = next(iter(missed.items()))
+        raise _about(missing, name)
+    classes = {c.casefold() for d in found.values() for c in d.classes}
+    for name, missing in missed.items():
+        found[name] = _by_usual_target(where[name], name, own[name], classes, missing)
+    return {name: found[name] for name in where}
+
+
+def _read(path: Path, config: DataConfig, target: str) -> Dataset:
+    about = replace(config, attributes=())  # chosen among those of all data sets
+    return layouts.read_place(
+        path, target=target or None, layout=config.layout or None, config=about
+    )
+
+
+def _by_usual_target(
+    path: Path, name: str, config: DataConfig, classes: set[str], error: TargetError
+) -> Dataset:
+    """A data set that does not have the target, by its layout's own, where the classes are those.
+
+    Raises
+    ------
+    TargetError
+        Where they are not, or the layout has none.
+    """
+    try:
+        dataset = _read(path, config, "")
+    except TargetError as unclear:
+        instead, labels = "", unclear.expected
+    else:
+        if {c.casefold() for c in dataset.classes} == classes:
+            return dataset
+        words = ", ".join(map(repr, dataset.classes[:4]))
+        instead = f", and its {dataset.target!r} has the classes {words}"
+        labels = f"a target; {did_you_mean('', [dataset.target, *dataset.attributes])}"
+    raise TargetError(
+        f"The data set {name!r} has no label called {config.target!r}{instead}.",
+        expected=f"{labels}; or its layout's own with the same classes as the others' "
+        f"{config.target!r}",
+        todo=f"name it with --set 'data.source_settings=[\"{name}.target=…\"]', and its classes, "
+        "where they are other words, with data.class_names",
+    ) from error
+
+
+def _about(error: TargetError, name: str) -> TargetError:
+    what = f"{name}: {error.what}"
+    return TargetError(what, expected=error.expected, todo=error.todo, code=error.code)
+
+
+# --- all as one ----------------------------------------------------------------------------------
+
+
+def join_datasets(
+    datasets: Mapping[str, Dataset], own: Mapping[str, DataConfig], config: DataConfig
+) -> Dataset:
+    """Data sets as one, by the names that they are to have.
+
+    `own` are the settings of each, `config` those of all.
+
+    Raises
+    ------
+    TargetError
+        Where the classes are not those of each other.
+    ConfigError
+        Where the settings name a class or an attribute that none of them has.
+    """
+    names, parts = list(datasets), list(datasets.values())
+    target = config.target or parts[0].target
+    if target == SOURCE:
+        raise TargetError(
+            f"The label is called {SOURCE!r}, as is what several data sets are told apart by.",
+            expected="another name",
+            todo="rename the column",
+        )
+    _check_classes(datasets, target, own, config)
+    said = (word.partition("=")[2] for about in own.values() for word in about.class_names)
+    classes, label = unite_labels(parts, names, frozenset(map(str.casefold, said)))
+    ids = [np.char.add(f"{name}/", d.ids) for name, d in datasets.items()]
+    joined = Dataset(
+        name=" + ".join(names),
+        layout=", ".join(dict.fromkeys(d.layout for d in parts)),
+        target=target,
+        classes=classes,
+        ids=np.concatenate(ids),
+        label=label,
+        split=np.concatenate([d.split for d in parts]),
+        source=JoinedSource([d.source for d in parts]),
+        person=_people(parts),
+        attributes=_chosen(unite_attributes(parts, names, target), parts, config),
+        findings=_findings(datasets, classes),
+        split_hash=_hashes(parts),
+        parts=tuple(Part(n, d.origin, d.layout, d.target) for n, d in datasets.items()),
+    )
+    check_learnable(joined)
+    return joined
+
+
+def _check_classes(
+    datasets: Mapping[str, Dataset],
+    target: str,
+    own: Mapping[str, DataConfig],
+    config: DataConfig,
+) -> None:
+    """Raise where settings of all name a class that none has, or those of one what it has not."""
+    named = {n: named_classes(d.class_words, own[n]) for n, d in datasets.items()}
+    check_class_settings(
+        [word for d in datasets.values() for word in d.class_words],
+        [word for some in named.values() for word in some],
+        target,
+        config,
+    )
+    for name, dataset in datasets.items():
+        shared: dict[str, Any] = {
+            key: ()
+            for key in ("class_names", "exclude_classes")
+            if getattr(own[name], key) == getattr(config, key)
+        }
+        about = replace(own[name], **shared)
+        check_class_settings(dataset.class_words, named[name], f"{dataset.target} in {name}", about)
+
+
+def _people(datasets: Sequence[Dataset]) -> NDArray[np.int64] | None:
+    """(n,) a number per person, of which no two data sets share one; -1 unknown."""
+    if all(d.person is None for d in datasets):
+        return None
+    numbers, first = [], 0
+    for dataset in datasets:
+        number = np.full(len(dataset), -1, np.int64)
+        if dataset.person is not None:
+            known = dataset.person >= 0
+            people, counted = np.unique(dataset.person[known], return_inverse=True)
+            number[known] = first + counted
+            first += len(people)
+        numbers.append(number)
+    return np.concatenate(numbers)
+
+
+def _hashes(datasets: Sequence[Dataset]) -> NDArray[np.uint64] | None:
+    """(n,) the hashes by which splits were chosen, 0 where a data set says it itself."""
+    if all(d.split_hash is None for d in datasets):
+        return None
+    return np.concatenate(
+        [np.zeros(len(d), np.uint64) if d.split_hash is None else d.split_hash for d in datasets]
+    )
+
+
+def _chosen(
+    united: dict[str, Any], datasets: Sequence[Dataset], config: DataConfig
+) -> dict[str, Any]:
+    """The attributes to audit, by their name or that in one of the data sets; `SOURCE` always."""
+    if not config.attributes:
+        return united
+    wanted = dict.fromkeys(config.attributes)
+    bare = {name for d in datasets for name in (*d.attributes, d.target)}
+    for name in wanted:
+        if name not in united and name not in bare:
+            raise ConfigError(
+                f"data.attributes names {name!r}, which none of the data sets has.",
+                expected=f"one of the {len(united)} attributes",
+                todo=did_you_mean(name, united),
+            )
+    return {
+        name: attribute
+        for name, attribute in united.items()
+        if name == SOURCE or name in wanted or name.rpartition(" (")[0] in wanted
+    }
+
+
+def _findings(datasets: Mapping[str, Dataset], classes: Sequence[str]) -> tuple[Finding, ...]:
+    """What each layout saw, and which classes do not occur everywhere."""
+    seen = [of_source(f, name) for name, d in datasets.items() for f in d.findings]
+    having = {n: {c.casefold() for c in d.classes} for n, d in datasets.items()}
+    lacking = []
+    for word in classes:
+        if without := [n for n, some in having.items() if word.casefold() not in some]:
+            lacking.append(f"{word!r} not in {', '.join(without)}")
+    unknown = {n: len(d) for n, d in datasets.items() if d.person is None}
+    some = len(unknown) < len(datasets) and bool(unknown)
+    strangers = (_strangers(unknown, sum(map(len, datasets.values()))),) if some else ()
+    return (*seen, _not_everywhere(lacking, len(classes)), *strangers)
+
+
+def _strangers(unknown: Mapping[str, int], of: int) -> Finding:
+    """That nobody is known in some data sets (with so many images), and is in others."""
+    return Finding(
+        "PEOPLE-OF-SOME-SOURCES",
+        "Data sets in which nobody is known",
+        "found",
+        "note",
+        f"Nobody says who is in the pictures of {' and '.join(unknown)}. Each counts as a person "
+        "of its own there, so intervals are too narrow where that is wrong.",
+        sum(unknown.values()),
+        of,
+    )
+
+
+def _not_everywhere(lacking: Sequence[str], of: int) -> Finding:
+    detail = "Every class occurs in every data set."
+    if lacking:
+        detail = f"Classes that some of the data sets lack: {'; '.join(lacking[:6])}."
+    return Finding(
+        "CLASSES-OF-SOME-SOURCES",
+        "Classes that some data sets lack",
+        "found" if lacking else "not found",
+        "warning",
+        detail,
+        len(lacking),
+        of,
+        tuple(lacking),
+        "see how the model does by source: it can tell such a class by where its images come from"
+        if lacking
+        else "",
+    )

@@ -1,0 +1,81 @@
+"""Where the data of a run lie: in one place, or in several that are joined."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from candid.errors import ConfigError, RunError
+from candid.records import Provenance
+from candid.runs import Run
+
+Where = Path | tuple[Path, ...]
+Places = str | PathLike[str] | Sequence[str | PathLike[str]]
+
+
+def places_of(data: Places) -> Where:
+    """Where data lie: one path, or several in a tuple."""
+    if isinstance(data, str | PathLike):
+        return Path(data)
+    paths = tuple(Path(one) for one in data)
+    if not paths:
+        raise ConfigError(
+            "No data set was named.",
+            expected="a folder of labelled images, a table, or several of these",
+            todo="name one",
+        )
+    return paths if len(paths) > 1 else paths[0]
+
+
+def place_of(run: Run, about: Provenance, where: Where | None) -> Where:
+    """Where a run's data lie on this machine, or where the user says that they lie.
+
+    Raises
+    ------
+    RunError
+        Where they are gone, are a URL that was not named, or another number of places was named.
+    """
+    known = list(about.sources.values()) or [about.data]
+    paths = where if isinstance(where, tuple) else (where,) if where is not None else None
+    if paths is not None and len(paths) != len(known):
+        raise RunError(
+            f"The run {run.path} began with {_sets(len(known))}"
+            f"{' (' + ', '.join(about.sources) + ')' if about.sources else ''}, and "
+            f"{_sets(len(paths))} {'was' if len(paths) == 1 else 'were'} named.",
+            expected="the place of each, in the same order",
+            todo="name them all (--data A --data B; to go on with a run: as DATA), or none where "
+            "they lie where they lay",
+        )
+    found = [
+        _one_place(run, Path(one), named=where is not None)
+        for one in (known if paths is None else paths)
+    ]
+    return tuple(found) if about.sources else found[0]
+
+
+def _sets(count: int) -> str:
+    return f"{count} data set{'' if count == 1 else 's'}"
+
+
+def _one_place(run: Run, where: Path, *, named: bool) -> Path:
+    from candid.storage import places
+
+    # As `load` will take it, which knows a URL again that was a path.
+    name = places.name_of(where)
+    if not named and places.local(name) is None:
+        raise RunError(
+            f"The run {run.path} says that its data lie at {name}, which is not followed unasked: "
+            "a stranger may have written it.",
+            expected="data on this machine, or their place named by you",
+            todo=f"add --data {shlex.quote(name)} if you trust it (to go on with a run: as DATA)",
+        )
+    if not places.found(name):
+        raise RunError(
+            f"The data that the run {run.path} began with are gone: there is no {where}.",
+            expected="the same images and labels in the same place",
+            todo="put them back (a link will do), say where they lie now with --data (to go on "
+            "with a run: as DATA), or start a new run",
+        )
+    return where
