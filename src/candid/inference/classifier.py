@@ -44,6 +44,9 @@ class Rule:
 
     threshold: float
     sentence: str  # where the threshold comes from and what it promises, for a reader
+    # At most this share of the answers is wrong, with this confidence; None: nothing is promised.
+    target_error: float | None = None
+    confidence: float = 0.95
 
     def abstains(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(n,) of probabilities (n, classes)."""
@@ -220,5 +223,6 @@ def _audited(run: Run, target_error: float) -> Rule | None:
         ) from error
     for target in found.targets if found else ():
         if math.isclose(target.target_error, target_error) and target.rule is not None:
-            return Rule(target.rule.threshold, target.rule.guarantee)
+            r = target.rule
+            return Rule(r.threshold, r.guarantee, r.target_error, r.confidence)
     return None

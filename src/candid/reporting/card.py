@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from candid.records import Estimate, SplitEvaluation
-from candid.reporting import audit, comparison, markdown, prose, words
+from candid.reporting import audit, comparison, external, markdown, prose, words
 from candid.reporting.inputs import ReportInput
 from candid.reporting.usage import with_onnx, with_torch
 
@@ -55,6 +55,7 @@ def card(inputs: ReportInput) -> str:
         f"## Data\n\n{_data(inputs)}",
         f"## Training\n\n{_training(inputs)}",
         f"## Evaluation\n\n{_evaluation(inputs)}",
+        f"## How far from home\n\n{_elsewhere(inputs)}",
         _audit(inputs),
         "## What was not checked\n\n"
         + markdown.bullets([f"{u.title}. {u.reason}" for u in prose.unchecked(inputs)]),
@@ -303,6 +304,15 @@ def _audit(inputs: ReportInput) -> str:
         if sentences:
             parts.append(f"{title}:\n\n{markdown.bullets(sentences)}")
     return "\n\n".join(parts)
+
+
+def _elsewhere(inputs: ReportInput) -> str:
+    """On pictures from elsewhere, or that nobody looked."""
+    t = inputs.transfer
+    if t is None or not t.sources:
+        return markdown.line(external.NOBODY_LOOKED)
+    rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.rows(t)]
+    return f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets(external.said(t))}"
 
 
 def _how_to_use(inputs: ReportInput) -> str:

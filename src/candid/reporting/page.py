@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from candid.config import to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
-from candid.reporting import audit, comparison, explanation, explanation_view, network, prose, words
+from candid.reporting import (
+    audit,
+    comparison,
+    explanation,
+    explanation_view,
+    external,
+    network,
+    prose,
+    words,
+)
 from candid.reporting.inputs import ReportInput, attributes_of
 
 if TYPE_CHECKING:
@@ -77,6 +86,7 @@ def render(inputs: ReportInput) -> str:
             inside=explanation_view.inside_view(inputs),
             words_of=explanation,
             audit_words=audit,
+            external_words=external,
             compared=None if inputs.audit is None else inputs.audit.comparison,
             comparison_words=comparison,
         )
@@ -210,6 +220,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
     from candid.reporting.figures import comparison as compared
     from candid.reporting.figures import data, performance, training  # Altair takes a second
     from candid.reporting.figures import explanation as looks
+    from candid.reporting.figures import external as elsewhere
 
     drawn: list[Figure | None] = []
     exploration = inputs.exploration
@@ -234,6 +245,8 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
         lambda split: performance.reliability(split, inputs.evaluation.splits),
     ]
     drawn += [kind(split) for split in inputs.evaluation.splits if split.n for kind in kinds]
+    if inputs.transfer is not None:
+        drawn.append(elsewhere.sure_and_right(inputs.transfer))
     if inputs.audit is not None and inputs.audit.splits:
         drawn += [audited.gaps(inputs.audit.splits[0]), audited.pairs(inputs.audit.splits[0])]
         if inputs.audit.abstention is not None:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from candid.records import Finding, SplitEvaluation
+from candid.reporting import external
 from candid.reporting.inputs import ReportInput
 from candid.reporting.words import (
     UNDEFINED,
@@ -91,10 +92,11 @@ def limits(inputs: ReportInput) -> list[str]:
             "counts as the truth here, so even a perfect model would not reach 1.",
         ]
     else:
+        elsewhere = external.tried_on(inputs.transfer)
         texts = [
             f"All images come from the data set “{inputs.data_name}”. On pictures from elsewhere "
-            "(other cameras, light, ages, poses, parts of the world) the model can do worse, and "
-            "nothing here says by how much.",
+            "(other cameras, light, ages, poses, parts of the world) the model can do worse"
+            + (", and nothing here says by how much." if not elsewhere else f"; {elsewhere}."),
             "A label that an annotator got wrong counts as the truth here: a model that repeats "
             "the annotators’ mistakes looks better than it is, one that does not looks worse.",
         ]
@@ -222,11 +224,14 @@ def unchecked(inputs: ReportInput) -> list[Unchecked]:
             f"This is one training run, with seed {inputs.provenance.seed}. The intervals tell of "
             "the images that happened to be drawn, not of how much another seed would change.",
         ),
-        Unchecked(
-            "Other data",
-            f"Nothing was measured on images from outside “{inputs.data_name}”.",
-        ),
     ]
+    if not external.tried_on(inputs.transfer):
+        found.append(
+            Unchecked(
+                "Other data",
+                f"Nothing was measured on images from outside “{inputs.data_name}”.",
+            )
+        )
     if not inputs.is_drawn:
         found.append(
             Unchecked(

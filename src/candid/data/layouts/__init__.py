@@ -23,6 +23,7 @@ from candid.data.layouts import (
     utkface,
     webdataset,
 )
+from candid.data.layouts.assembly import check_learnable
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import ConfigError, DataError, LayoutError, did_you_mean
 from candid.settings import DataConfig
@@ -60,6 +61,7 @@ def load(
     target: str | None = None,
     layout: str | None = None,
     config: DataConfig = _DEFAULTS,
+    learnable: bool = True,
 ) -> Dataset:
     """Read the labels at a path and find their pictures; no picture is opened.
 
@@ -74,6 +76,8 @@ def load(
         A name from `LAYOUTS`; None: recognised.
     config
         Shares of a split that the data does not have, columns of a table, attributes to keep.
+    learnable
+        Whether it must be possible to train on it: labelled images in train and validation.
 
     Raises
     ------
@@ -93,6 +97,14 @@ def load(
             expected=f"one of: {', '.join(LAYOUTS)}",
             todo=did_you_mean(layout, LAYOUTS),
         )
+    dataset = _read(path, target, layout, config)
+    if learnable:
+        check_learnable(dataset)
+    return dataset
+
+
+def _read(path: Path, target: str | None, layout: str | None, config: DataConfig) -> Dataset:
+    """The data set, and where it was read from."""
     name = places.name_of(path)
     near = places.local(name)
     if near is None or shards.is_pattern(name):
