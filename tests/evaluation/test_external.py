@@ -5,7 +5,7 @@ import pytest
 
 from candid.errors import PredictionsError
 from candid.evaluation.external import (
-    Answers,
+    GivenAnswers,
     check_promise,
     differences_to_home,
     external_figures,
@@ -33,7 +33,7 @@ def test_figures_are_those_of_the_masks():
     p = place(people=150)
     rng = np.random.default_rng(1)
     unlike, sure = rng.random(len(p)) < 0.3, rng.random(len(p)) < 0.7
-    found = external_figures(p, Answers(sure, unlike), QUICK)
+    found = external_figures(p, GivenAnswers(sure, unlike), QUICK)
     right, given = p.prediction == p.label, sure & ~unlike
     top = p.probability.max(axis=1)
     assert found.evaluation.metrics["accuracy"].value == pytest.approx(right.mean())
@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_masks():
 
 
 def test_nobody_looked_for_the_unlike():
-    found = external_figures(place(), Answers(np.ones(600, np.bool_)), QUICK)
+    found = external_figures(place(), GivenAnswers(np.ones(600, np.bool_)), QUICK)
     assert np.isnan(found.flagged.value) and found.flagged.n == 0
     assert found.coverage.value == 1
 
@@ -64,7 +64,7 @@ def test_nobody_looked_for_the_unlike():
 )
 def test_a_promise_is_kept_broken_or_open(n, mistakes, state):
     wrong = np.arange(n + 50) < mistakes
-    answers = Answers(np.arange(n + 50) < n, target_error=0.01)
+    answers = GivenAnswers(np.arange(n + 50) < n, target_error=0.01)
     found = check_promise(answers, wrong, None)
     assert (found.n, found.mistakes, found.state) == (n, mistakes, state)
     assert not found.by_person
@@ -73,18 +73,18 @@ def test_a_promise_is_kept_broken_or_open(n, mistakes, state):
 def test_a_person_counts_once():
     """500 pictures of two people are two trials, whatever is wrong with them."""
     person = np.arange(500) % 2
-    answers = Answers(np.ones(500, np.bool_), target_error=0.01)
+    answers = GivenAnswers(np.ones(500, np.bool_), target_error=0.01)
     found = check_promise(answers, person == 0, person)
     assert (found.n, found.mistakes) == (2, 1)
     assert found.state == "broken"  # one of two: at least 2.5% with 95% confidence
     assert found.low == pytest.approx(1 - 0.95**0.5)
-    none = check_promise(Answers(person == 5, target_error=0.01), person == 0, person)
+    none = check_promise(GivenAnswers(person == 5, target_error=0.01), person == 0, person)
     assert (none.n, none.low, none.high, none.state) == (0, 0, 1, "too few to say")
 
 
 def test_a_broken_promise_is_seen_and_a_kept_one_seldom_called_so():
     rng = np.random.default_rng(3)
-    answers = Answers(np.ones(400, np.bool_), target_error=0.02)
+    answers = GivenAnswers(np.ones(400, np.bool_), target_error=0.02)
     broken = [check_promise(answers, rng.random(400) < 0.02, None).state for _ in range(400)]
     assert broken.count("broken") <= 0.05 * 400 + 12
     seen = [check_promise(answers, rng.random(400) < 0.08, None).state for _ in range(50)]
@@ -92,8 +92,8 @@ def test_a_broken_promise_is_seen_and_a_kept_one_seldom_called_so():
 
 
 def test_differences_to_home_are_those_of_the_figures():
-    here = external_figures(place(right=0.6, seed=4), Answers(np.ones(600, np.bool_)), QUICK)
-    home = external_figures(place(right=0.9, seed=5), Answers(np.ones(600, np.bool_)), QUICK)
+    here = external_figures(place(right=0.6, seed=4), GivenAnswers(np.ones(600, np.bool_)), QUICK)
+    home = external_figures(place(right=0.9, seed=5), GivenAnswers(np.ones(600, np.bool_)), QUICK)
     found = differences_to_home(here.evaluation, home.evaluation)
     for name, e in found.items():
         one, other = here.evaluation.metrics[name], home.evaluation.metrics[name]
@@ -112,7 +112,7 @@ def test_the_same_images_are_compared_in_pairs():
     right = (here.prediction == here.label).mean() - (home.prediction == home.label).mean()
     assert found.value == pytest.approx(right)
     alone = differences_to_home(
-        *(external_figures(p, Answers(np.ones(600, np.bool_)), QUICK).evaluation for p in
+        *(external_figures(p, GivenAnswers(np.ones(600, np.bool_)), QUICK).evaluation for p in
           (here, home))
     )["accuracy"]  # fmt: skip
     assert found.high - found.low < 0.7 * (alone.high - alone.low)

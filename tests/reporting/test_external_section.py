@@ -9,9 +9,9 @@ import re
 import numpy as np
 import pytest
 
-from candid.evaluation.external import Answers, differences_to_home, external_figures
+from candid.evaluation.external import GivenAnswers, differences_to_home, external_figures
 from candid.predictions import Predictions
-from candid.records.external import Source, Transfer, Unread
+from candid.records.external import ExternalSource, Transfer, Unread
 from candid.reporting import external
 from candid.reporting.card import card
 from candid.reporting.page import render
@@ -28,10 +28,10 @@ def figures(right: float, seed: int, target_error: float | None = 0.01):  # type
     p = np.where(answer == 1, 0.9, 0.1)
     unlike = rng.random(n) < 0.2
     told = Predictions.from_arrays(label, p, person=rng.integers(0, 500, n))
-    return external_figures(told, Answers(np.ones(n, np.bool_), unlike, target_error), QUICK)
+    return external_figures(told, GivenAnswers(np.ones(n, np.bool_), unlike, target_error), QUICK)
 
 
-def source(name: str, right: float, home, seed: int = 1, **more) -> Source:  # type: ignore[no-untyped-def]
+def source(name: str, right: float, home, seed: int = 1, **more) -> ExternalSource:  # type: ignore[no-untyped-def]
     found = figures(right, seed)
     about = {
         "name": name, "data": f"/data/{name}", "layout": "folder", "target": "Male", "split": "",
@@ -41,7 +41,7 @@ def source(name: str, right: float, home, seed: int = 1, **more) -> Source:  # t
         "figures": found, "differences": differences_to_home(found.evaluation, home.evaluation),
         "paired": False, "audit": None,
     }  # fmt: skip
-    return Source(**(about | more))
+    return ExternalSource(**(about | more))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_page_and_card_show_every_source(plain, transfer) -> None:  # type: igno
     page, text = render(inputs), card(inputs)
     section = page[page.index('<section id="transfer">') :]
     section = section[: section.index("</section>")]
-    for row in external.rows(transfer):
+    for row in external.place_rows(transfer):
         for cell in external.cells(row):
             assert cell in section
             assert cell in text or "|" in cell
@@ -110,6 +110,6 @@ def test_undefined_figures_stay_so(transfer) -> None:  # type: ignore[no-untyped
         transfer.sources[0].figures.wrong, value=math.nan, low=math.nan, high=math.nan, n=0
     )
     none = dataclasses.replace(transfer.sources[0].figures, wrong=nothing, flagged=nothing)
-    row = dataclasses.replace(external.rows(transfer)[1], figures=none)
+    row = dataclasses.replace(external.place_rows(transfer)[1], figures=none)
     assert "undefined (undefined)" in external.cells(row)
     assert not any("nan" in cell for cell in external.cells(row))

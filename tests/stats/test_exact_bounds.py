@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import betabinom, binom
 
 from candid.records import Estimate
 from candid.stats.differences import Side, difference_interval, independent_difference
-from candid.stats.exact import binomial_bounds, fewest
+from candid.stats.exact import binomial_bounds, exceedance_p, fewest
 from candid.stats.intervals import wilson
 
 
@@ -65,3 +65,24 @@ def test_difference_is_that_of_the_gaps_for_large_samples():
 def test_undefined_stays_undefined():
     nothing = Estimate(math.nan, math.nan, math.nan, 0, "none")
     assert math.isnan(independent_difference(nothing, estimate(3, 9)).low)
+
+
+@pytest.mark.parametrize(("flagged", "n"), [(1, 10), (30, 2000), (500, 10_000)])
+def test_what_lies_above_a_conformal_limit_is_beta_binomial(flagged, n):
+    rank = math.ceil(1001 * 0.99)
+    expected = betabinom.sf(flagged - 1, n, 1000 - rank + 1, rank)
+    assert exceedance_p(flagged, n, 1000, 0.01) == pytest.approx(expected, abs=1e-9)
+
+
+def test_pictures_from_home_are_seldom_called_others():
+    rng = np.random.default_rng(0)
+    surprised = 0
+    for _ in range(400):
+        limit = np.sort(rng.random(300))[math.ceil(301 * 0.95) - 1]
+        surprised += exceedance_p(int((rng.random(1000) > limit).sum()), 1000, 300, 0.05) < 0.05
+    assert surprised <= 0.05 * 400 + 13
+
+
+def test_without_a_limit_nothing_is_surprising():
+    assert exceedance_p(5, 5, 50, 0.01) == 1
+    assert exceedance_p(0, 5, 500, 0.01) == 1

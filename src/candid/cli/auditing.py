@@ -14,6 +14,7 @@ from candid.cli.options import (
     answering,
     answering_options,
     cache_option,
+    calibration_option,
     config_elsewhere,
     data_option,
     evaluation_lines,
@@ -46,6 +47,13 @@ _MOST_TOLD = 10
 )
 @option("--name", "NAME", "DATA: what to call it; default: its folder's name.")
 @answering_options
+@option(
+    "--abstain-below",
+    "P",
+    "DATA: no answer below P; default: as the audit found.",
+    type=click.FloatRange(0, 1),
+)
+@calibration_option
 @data_option
 @cache_option
 @output_options

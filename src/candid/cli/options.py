@@ -114,6 +114,10 @@ def how_to_begin(data: Path | None, out: Path | None, resume: Path | None) -> di
     return begin | {"name": _kept("recipe"), "quiet": is_quiet()}
 
 
+calibration_option = option(
+    "--calibration", "NAME", "What candid calibrate made for the place of the pictures.", default=""
+)
+
 # --- labelled pictures from elsewhere -----------------------------------------------------------
 
 labels_options = _all(
@@ -125,8 +129,6 @@ labels_options = _all(
 answering_options = _all(
     click.option("--engine", type=click.Choice(["auto", "onnx", "int8", "torch"]), default="auto",
                  show_default=True, help="DATA: what computes, as for candid predict."),
-    option("--abstain-below", "P", "DATA: no answer below P; default: as the audit found.",
-           type=click.FloatRange(0, 1)),
     click.option("--crop", is_flag=True, help="DATA: find the faces first."),
     path_option("--detector", "ONNX", "DATA: a YuNet model to find them with."),
     click.option("--workers", type=click.IntRange(0, 1024), default=0,

@@ -15,6 +15,7 @@ import candid
 from candid.cli.options import (
     FOLDER,
     cache_option,
+    calibration_option,
     data_option,
     is_json,
     is_quiet,
@@ -65,6 +66,7 @@ _SHOWN = 5
 @path_option(
     "--detector", "ONNX", "A YuNet model to find them with, instead of OpenCV's own detector."
 )
+@calibration_option
 @option("--column", "NAME", "Parquet: the column with the pictures.", default="")
 @click.option(
     "--workers",
@@ -196,7 +198,9 @@ def _labeller(run: Run, how: dict[str, Any]) -> Labeller:
     from candid.pipeline.labelling import labeller
 
     ready = labeller(run, **how | {"crop": how["crop"] or how["detector"] is not None})
-    if ready.typical is None and how["check"]:  # also with --quiet: it is no progress, but a lack
+    if (
+        ready.typical is None and how["check"] and not how["calibration"]
+    ):  # also with --quiet: it is no progress, but a lack
         click.echo(
             "candid: this run does not know its training pictures by their look, so pictures of "
             f"another kind are not flagged; candid export {run.path} teaches it",
@@ -225,6 +229,8 @@ def _working(
 
 def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
+    from candid.inference.promise import promise_here
+
     c = ready.classifier
     faces = f", {tally.rows:,} rows" if tally.rows != tally.pictures else ""
     resumed = f" ({tally.resumed:,} of them before)" if tally.resumed else ""
@@ -236,14 +242,17 @@ def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     if tally.errors:
         yield f"  could not be read: {tally.errors:,}"
     if c.rule is not None:
-        yield f"  it abstains below {c.rule.threshold:.4g}. {c.rule.sentence}"
+        yield f"  it abstains below {c.rule.threshold:.4g}. {promise_here(ready, tally).sentence}"
 
 
 def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[str, Any]:
     """A result as plain values."""
+    from candid.inference.promise import promise_here
     from candid.records import to_plain
 
-    return {"out": out, "unlike_checked": ready.typical is not None, **to_plain(tally), **more}
+    checked = {"unlike_checked": ready.typical is not None}
+    promise = {"promise": to_plain(promise_here(ready, tally))}
+    return {"out": out, **checked, **to_plain(tally), **promise, **more}
 
 
 def _parts(manifest: Manifest) -> dict[str, Any]:

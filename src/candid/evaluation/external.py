@@ -34,7 +34,7 @@ _PAIRED: tuple[Literal["accuracy", "weighted_f1"], ...] = ("accuracy", "weighted
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class GivenAnswers:
     """What became of each of n pictures, and what was promised of the answers.
 
     Attributes
@@ -59,7 +59,7 @@ class Answers:
 
 
 def external_figures(
-    predictions: Predictions, answers: Answers, config: EvaluateConfig
+    predictions: Predictions, answers: GivenAnswers, config: EvaluateConfig
 ) -> ExternalFigures:
     """The figures of one place.
 
@@ -103,7 +103,7 @@ def external_figures(
 
 
 def check_promise(
-    answers: Answers, wrong: Marks, person: NDArray[np.int64] | None, *, seed: int = 0
+    answers: GivenAnswers, wrong: Marks, person: NDArray[np.int64] | None, *, seed: int = 0
 ) -> PromiseCheck | None:
     """The promise beside what came true, by exact one-sided bounds; None where there was none.
 

@@ -26,7 +26,8 @@ from candid.pipeline.opening import Place, run_at
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import ModelCard, read_record, write_record
 from candid.records.audit import SplitAudit
-from candid.records.external import ExternalFigures, Source, Transfer
+from candid.records.calibration import PlaceCalibration
+from candid.records.external import ExternalFigures, ExternalSource, Transfer
 from candid.runs import Run, refuse_untrained
 from candid.settings import AuditConfig, Config
 from candid.tables.attributes import Attribute
@@ -34,7 +35,7 @@ from candid.tables.columns import NO_YES
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
-    from candid.evaluation.external import Answers
+    from candid.evaluation.external import GivenAnswers
     from candid.inference.classifier import Engine, Rule
     from candid.inference.classify import Labeller
 
@@ -52,6 +53,7 @@ def transfer(
     check: bool = True,
     crop: bool = False,
     detector: Path | None = None,
+    calibration: str = "",
     workers: int = 0,
     home: Place | None = None,
     cache: Path | None = None,
@@ -80,7 +82,7 @@ def transfer(
         on.
     name
         What to call a single data set; None: its own name.
-    engine, abstain_below, check, crop, detector, workers
+    engine, abstain_below, check, crop, detector, calibration, workers
         As for `candid.predict`. Of several faces in a picture, the largest counts.
     home, cache, quiet
         Where the run's own data lie now, where its packed images are kept (both only where it has
@@ -91,17 +93,15 @@ def transfer(
     DataError
         Where a data set cannot be read, or its classes are not the run's.
     """
+    from candid.inference.classifier import abstention_rule
+
     folder = run_at(run, quiet=quiet)
     refuse_untrained(folder)
     card = read_record(folder.model, ModelCard)
     settings = config or folder.settings
     about = Config().data if config is None else config.data
-    places = [data] if isinstance(data, str | PathLike) or hasattr(data, "source") else [*data]
-    read = [
-        read_labels(Path(d) if isinstance(d, str | PathLike) else d, card, about, target=target)
-        for d in places  # type: ignore[union-attr]
-    ]
-    names = _names(read, name, crop)
+    read = [read_labels(d, card, about, target=target) for d in _each(data)]
+    names = _names(read, name, "cropped" if crop else "", calibration)
     ready = labeller(
         folder,
         engine=engine,
@@ -109,30 +109,53 @@ def transfer(
         check=check,
         crop=crop or detector is not None,
         detector=detector,
+        calibration=calibration,
         data=None if home is None else Path(home),
         cache=cache,
         quiet=quiet,
     )
-    own = _at_home(folder, ready.classifier.rule, settings, home, cache)
+    rule = abstention_rule(folder, abstain_below, folder.settings.predict.target_error)
+    own = _at_home(folder, rule, settings, home, cache)
     found = _begun(folder, ready, own)
     for one, called in zip(read, names, strict=True):
         chosen = choose_rows(folder, one, split)
         source = _source(folder, one, chosen, ready, own, settings, name=called, workers=workers)
+        notes = (*source.notes, *_flattered(folder, one, calibration))
+        source = replace(source, calibration=calibration, notes=notes)
         kept = [s for s in found.sources if s.name != called]
         found = replace(found, sources=(*kept, source))
         write_record(folder.transfer, found)
     return found
 
 
-def _names(read: Sequence[Dataset], name: str | None, crop: bool) -> list[str]:
+def _flattered(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
+    """A note where a calibration is tried on the data that it was made on."""
+    if not calibration or not dataset.origin:
+        return ()
+    made = read_record(run.calibration(calibration), PlaceCalibration)
+    if made.data != dataset.origin:
+        return ()
+    return (
+        f"The calibration {calibration} was made on these data, so these figures flatter it; its "
+        "own are of pictures that had no part in the fit.",
+    )
+
+
+def _each(data: Dataset | Place | Sequence[Dataset | Place]) -> list[Dataset | Path]:
+    from candid.data.dataset import Dataset
+
+    several = [data] if isinstance(data, Dataset | str | PathLike) else data
+    return [Path(d) if isinstance(d, str | PathLike) else d for d in several]
+
+
+def _names(read: Sequence[Dataset], name: str | None, *suffixes: str) -> list[str]:
     if name is not None and len(read) > 1:
         raise ConfigError(
             f"The name {name!r} was given for {len(read)} data sets.",
             expected="a name for one",
             todo="name them one by one, each with --name",
         )
-    suffix = "cropped" if crop else ""
-    names = [name_for(d, suffix) if name is None else name for d in read]
+    names = [name_for(d, *suffixes) if name is None else name for d in read]
     check_distinct(names)
     return [check_name(n) for n in names]
 
@@ -161,22 +184,22 @@ def _at_home(
     return _Home(tested, figures)
 
 
-def _answers(p: Predictions, rule: Rule | None, answered: Answered | None = None) -> Answers:
+def _answers(p: Predictions, rule: Rule | None, answered: Answered | None = None) -> GivenAnswers:
     import numpy as np
 
-    from candid.evaluation.external import Answers
+    from candid.evaluation.external import GivenAnswers
 
     unlike = None if answered is None else answered.unlike
     if rule is None:
-        return Answers(np.ones(len(p), np.bool_), unlike)
+        return GivenAnswers(np.ones(len(p), np.bool_), unlike)
     sure = ~rule.abstains(p.probability)
-    return Answers(sure, unlike, rule.target_error, rule.confidence)
+    return GivenAnswers(sure, unlike, rule.target_error, rule.confidence)
 
 
 def _begun(run: Run, ready: Labeller, own: _Home | None) -> Transfer:
     """The record with what it held of this model before."""
     card, model = ready.classifier.card, ready.classifier.made_from
-    sources: tuple[Source, ...] = ()
+    sources: tuple[ExternalSource, ...] = ()
     if run.transfer.is_file():
         before = read_record(run.transfer, Transfer)
         sources = before.sources if before.model == model else ()
@@ -194,7 +217,7 @@ def _source(
     *,
     name: str,
     workers: int,
-) -> Source:
+) -> ExternalSource:
     """Ask, judge, and write the predictions."""
     from candid.evaluation.external import (
         differences_to_home,
@@ -218,7 +241,7 @@ def _source(
     elif own is not None:
         differences = differences_to_home(figures.evaluation, own.figures.evaluation)
     write_predictions(file, _with_answers(p, answers))
-    return Source(
+    return ExternalSource(
         name=name,
         data=dataset.origin or dataset.name,
         layout=dataset.layout,
@@ -241,7 +264,7 @@ def _source(
     )
 
 
-def _with_answers(p: Predictions, answers: Answers) -> Predictions:
+def _with_answers(p: Predictions, answers: GivenAnswers) -> Predictions:
     """The predictions with whether each was answered, and flagged, as further attributes."""
     import numpy as np
 

@@ -90,7 +90,7 @@ def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
             "out with data.exclude_classes; or name another label with --target",
         )
     table = np.array([-1 if c is None else c for c in code] + [-1], np.int16)
-    return replace(dataset, target=card.target, classes=card.classes, label=table[dataset.label])
+    return replace(dataset, classes=card.classes, label=table[dataset.label])
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +288,7 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
     unlike = np.array([(reason[i] or "").startswith(UNLIKE) for i in seen.tolist()], np.bool_)
     kept, p = rows[seen], probability[seen]
     predictions = Predictions(
-        target=dataset.target,
+        target=labeller.classifier.target,
         classes=classes,
         ids=dataset.ids[kept],
         split=dataset.split[kept],

@@ -26,7 +26,10 @@ _MOST_WEAKNESSES = 8
 
 
 def load_served(
-    paths: Sequence[Path], config: ServeConfig, abstain_below: float | None = None
+    paths: Sequence[Path],
+    config: ServeConfig,
+    abstain_below: float | None = None,
+    calibration: str = "",
 ) -> list[Served]:
     """The models of some runs, ready to answer, with what is known of each."""
     from candid.inference.classifier import open_classifier
@@ -41,6 +44,7 @@ def load_served(
             engine=config.engine,
             threads=config.threads,
             abstain_below=abstain_below,
+            calibration=calibration,
         )
         served.append(
             Served(
@@ -51,7 +55,7 @@ def load_served(
                 weights=run.weights,
                 badges=_badges(run),
                 explain=run.settings.explain,
-                typical=read_typical(run.typical),
+                typical=None if calibration else read_typical(run.typical),
             )
         )
     return served

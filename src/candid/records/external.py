@@ -89,7 +89,7 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ExternalSource:
     """One data set that the model was tried on.
 
     Attributes
@@ -163,7 +163,7 @@ class Transfer:
     classes: tuple[str, ...]
     model: str
     home: ExternalFigures | None
-    sources: tuple[Source, ...]
+    sources: tuple[ExternalSource, ...]
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per figure of every source, and of the run's own test pictures ("home")."""

@@ -311,7 +311,7 @@ def _elsewhere(inputs: ReportInput) -> str:
     t = inputs.transfer
     if t is None or not t.sources:
         return markdown.line(external.NOBODY_LOOKED)
-    rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.rows(t)]
+    rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.place_rows(t)]
     return f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets(external.said(t))}"
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from candid.records import Estimate
-from candid.records.external import ExternalFigures, PromiseCheck, Source, Transfer
+from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
 from candid.reporting import audit, words
 
 HOME = "its own test images"
@@ -23,7 +23,7 @@ _GROUPS = 2  # findings of a source that are told
 
 
 @dataclass(frozen=True)
-class Row:
+class PlaceRow:
     """One line of the table: a place, and how the model does there."""
 
     name: str
@@ -35,14 +35,14 @@ class Row:
     difference: Estimate | None
 
 
-def rows(transfer: Transfer) -> list[Row]:
+def place_rows(transfer: Transfer) -> list[PlaceRow]:
     """The run's own test images, then every source."""
     parts: list[tuple[str, ExternalFigures, Estimate | None]] = []
     if transfer.home is not None:
         parts.append((HOME, transfer.home, None))
     parts += [(s.name, s.figures, s.differences.get("accuracy")) for s in transfer.sources]
     return [
-        Row(
+        PlaceRow(
             name=name,
             n=figures.evaluation.n,
             people=figures.evaluation.people,
@@ -61,7 +61,7 @@ HEAD = (
 )
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: PlaceRow) -> list[str]:
     """The row as text under `HEAD`."""
     f = row.figures
     return [
@@ -92,7 +92,7 @@ def said(transfer: Transfer | None) -> list[str]:
     return [sentence for source in transfer.sources for sentence in source_said(source)]
 
 
-def source_said(source: Source) -> list[str]:
+def source_said(source: ExternalSource) -> list[str]:
     """One source: how well, beside home, how sure, what was flagged, and the promise."""
     figures = source.figures
     accuracy = figures.evaluation.metrics["accuracy"]
@@ -168,7 +168,7 @@ def _flagged(figures: ExternalFigures) -> list[str]:
     ]
 
 
-def _left_out(source: Source) -> list[str]:
+def _left_out(source: ExternalSource) -> list[str]:
     told = []
     if source.no_face:
         told.append(
@@ -179,7 +179,7 @@ def _left_out(source: Source) -> list[str]:
     return [f"Not counted: {words.listed(told)}."] if told else []
 
 
-def _groups(source: Source) -> list[str]:
+def _groups(source: ExternalSource) -> list[str]:
     if source.audit is None:
         return []
     return [audit.brief(f) for f in source.audit.findings[:_GROUPS]]
@@ -213,8 +213,8 @@ def _interval_points(e: Estimate) -> str:
 
 def methods(transfer: Transfer) -> list[str]:
     """How the intervals were made, in the words of the figures; each once."""
-    found = [words.method(r.accuracy) for r in rows(transfer)]
-    found += [words.method(r.difference) for r in rows(transfer) if r.difference is not None]
+    found = [words.method(r.accuracy) for r in place_rows(transfer)]
+    found += [words.method(r.difference) for r in place_rows(transfer) if r.difference is not None]
     return list(dict.fromkeys(found))
 
 

@@ -8,7 +8,7 @@ import altair as alt
 
 from candid.records.external import Transfer
 from candid.reporting import words
-from candid.reporting.external import rows
+from candid.reporting.external import place_rows
 from candid.reporting.figures.chart import (
     Figure,
     again,
@@ -23,7 +23,7 @@ from candid.reporting.figures.chart import (
 
 def sure_and_right(transfer: Transfer) -> Figure | None:
     """Accuracy against mean confidence, a point per source; below the line it is too sure."""
-    known = [r for r in rows(transfer) if r.accuracy.value == r.accuracy.value]
+    known = [r for r in place_rows(transfer) if r.accuracy.value == r.accuracy.value]
     if not known or not transfer.sources:
         return None
     data: list[dict[str, Any]] = [
@@ -36,7 +36,8 @@ def sure_and_right(transfer: Transfer) -> Figure | None:
         for name, r in zip(distinct([r.name for r in known]), known, strict=True)
     ]
     least = min(0.5, *(d["low"] for d in data), *(d["confidence"] for d in data))
-    scale = alt.Scale(domain=[max(0.0, round(least - 0.05, 1)), 1])
+    low = max(0.0, round(least - 0.05, 1))
+    scale = alt.Scale(domain=[low, 1])
     x = alt.X("confidence:Q", title="mean confidence", scale=scale, axis=percent_axis())
     y = alt.Y("value:Q", title="accuracy", scale=scale, axis=percent_axis())
     base = alt.Chart(data_of(data)).encode(
@@ -67,6 +68,6 @@ def sure_and_right(transfer: Transfer) -> Figure | None:
             for d in data
         )
         + ".",
-        (diagonal(scale, scale.domain[0]) + whiskers + points + names).properties(height=300),
+        (diagonal(scale, low) + whiskers + points + names).properties(height=300),
         wide=False,
     )
