@@ -146,10 +146,6 @@ class Run:
     report = _File("report.html")
     card = _File("README.md")  # the model card
 
-    def calibration(self, name: str) -> Path:
-        """Where the calibration for a place lies."""
-        return self.path / "calibrations" / f"{name}.json"
-
     def step(
         self, name: str, function: Callable[..., object], *inputs: Any, shown: Shown | None = None
     ) -> None:

@@ -48,6 +48,8 @@ def calibrate_command(run: Path, data: Path, **how: Any) -> None:
 
 
 def _lines(found: PlaceCalibration, run: Path) -> Iterator[str]:
+    from candid.records.calibration import calibration_path
+
     c = found
     yield f"temperature {c.temperature:.3g} on the run's own, fitted on {c.fitted_n:,} pictures"
     for name, bias, share in zip(c.classes, c.bias, c.shares, strict=True):
@@ -59,4 +61,4 @@ def _lines(found: PlaceCalibration, run: Path) -> Iterator[str]:
         yield f"no promise: {c.sentence}"
     else:
         yield f"it answers at {c.rule.threshold:.4g} and above. {c.sentence}"
-    yield f"in {candid.Run(run).calibration(c.name)}; to use it: --calibration {c.name}"
+    yield f"in {calibration_path(run, c.name)}; to use it: --calibration {c.name}"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from candid.errors import DataError, DependencyError, RunError
 from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention, AbstentionRule
-from candid.records.calibration import PlaceCalibration
+from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.runs import Run, open_run, refuse_untrained
 from candid.stats.shift import ProbabilityShift
 from candid.storage.files import read_bytes
@@ -210,7 +210,7 @@ def read_calibration(run: Run, name: str, card: ModelCard, model: str) -> PlaceC
     RunError
         Where there is none by this name, or it is another model's.
     """
-    path = run.calibration(name)
+    path = calibration_path(run.path, name)
     if not path.is_file():
         there = sorted(p.stem for p in path.parent.glob("*.json"))
         raise RunError(

@@ -18,7 +18,7 @@ from candid.pipeline.labelling import labeller
 from candid.pipeline.opening import Place, run_at
 from candid.predictions import Predictions
 from candid.records import Estimate, ModelCard, read_record, write_record
-from candid.records.calibration import PlaceCalibration
+from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.runs import Run, refuse_untrained
 from candid.settings import Config, EvaluateConfig
 
@@ -91,11 +91,11 @@ def calibrate(
         folder, engine=engine, abstain_below=0, check=False, crop=cropped, detector=detector,
         quiet=quiet,
     )  # fmt: skip
-    out = folder.calibration(name).with_suffix(".labels.parquet")
+    file = calibration_path(folder.path, name)
+    out = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, out, workers=workers, quiet=quiet)
-    p = answered.predictions
     found = replace(
-        _calibrated(p, settings, seed),
+        _calibrated(answered.predictions, settings, seed),
         name=name,
         model=ready.classifier.made_from,
         data=dataset.origin or dataset.name,
@@ -104,7 +104,7 @@ def calibrate(
         cropped=cropped,
         calibrated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    write_record(folder.calibration(name), found)
+    write_record(file, found)
     return found
 
 

@@ -24,9 +24,9 @@ from candid.pipeline.labelled import (
 from candid.pipeline.labelling import labeller
 from candid.pipeline.opening import Place, run_at
 from candid.predictions import Predictions, read_predictions, write_predictions
-from candid.records import ModelCard, read_record, write_record
+from candid.records import Estimate, ModelCard, read_record, write_record
 from candid.records.audit import SplitAudit
-from candid.records.calibration import PlaceCalibration
+from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.records.external import ExternalFigures, ExternalSource, Transfer
 from candid.runs import Run, refuse_untrained
 from candid.settings import AuditConfig, Config
@@ -132,7 +132,7 @@ def _flattered(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
     """A note where a calibration is tried on the data that it was made on."""
     if not calibration or not dataset.origin:
         return ()
-    made = read_record(run.calibration(calibration), PlaceCalibration)
+    made = read_record(calibration_path(run.path, calibration), PlaceCalibration)
     if made.data != dataset.origin:
         return ()
     return (
@@ -219,13 +219,7 @@ def _source(
     workers: int,
 ) -> ExternalSource:
     """Ask, judge, and write the predictions."""
-    from candid.evaluation.external import (
-        differences_to_home,
-        external_figures,
-        paired_differences,
-        require_answers,
-        same_images,
-    )
+    from candid.evaluation.external import external_figures, require_answers
 
     file = run.path / "transfer" / f"{name}.parquet"
     table = file.with_name(f"{name}.labels.parquet")
@@ -234,12 +228,7 @@ def _source(
     require_answers(p, dataset.name)
     answers = _answers(p, ready.classifier.rule, answered)
     figures = external_figures(p, answers, settings.evaluate)
-    paired = own is not None and same_images(p, own.predictions)
-    differences = {}
-    if own is not None and paired:
-        differences = paired_differences(p, own.predictions, settings.evaluate)
-    elif own is not None:
-        differences = differences_to_home(figures.evaluation, own.figures.evaluation)
+    paired, differences = _less_home(p, figures, own, settings)
     write_predictions(file, _with_answers(p, answers))
     return ExternalSource(
         name=name,
@@ -262,6 +251,19 @@ def _source(
         audit=_by_group(p, settings.audit) if p.attributes else None,
         notes=chosen.notes,
     )
+
+
+def _less_home(
+    p: Predictions, figures: ExternalFigures, own: _Home | None, settings: Config
+) -> tuple[bool, dict[str, Estimate]]:
+    """Whether these are the run's own pictures, and the figures less those at home."""
+    from candid.evaluation.external import differences_to_home, paired_differences, same_images
+
+    if own is None:
+        return False, {}
+    if same_images(p, own.predictions):
+        return True, paired_differences(p, own.predictions, settings.evaluate)
+    return False, differences_to_home(figures.evaluation, own.figures.evaluation)
 
 
 def _with_answers(p: Predictions, answers: GivenAnswers) -> Predictions:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from candid.pipeline.labelling import about_model, labeller, model_of, one_thread_each
 from candid.records import ModelCard, read_record, to_plain
+from candid.records.calibration import calibration_path
 from candid.runs import Run
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _on_cluster(
     """The model packed up, so that the run need lie on this machine alone."""
     from candid.inference.cluster import PackedModel, label_on_cluster
 
-    named = run.calibration(how["calibration"]).relative_to(run.path).as_posix()
+    named = calibration_path(Path(), how["calibration"]).as_posix()
     taken = [n for n in (*_RUN_FILES, named) if (run.path / n).is_file()]
     files = {n: (run.path / n).read_bytes() for n in taken}
     engine = ready.classifier.engine

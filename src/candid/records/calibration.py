@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from candid.records import Estimate
 from candid.records.abstention import AbstentionRule
+
+
+def calibration_path(folder: Path, name: str) -> Path:
+    """Where the calibration for a place lies in a run's folder."""
+    return folder / "calibrations" / f"{name}.json"
 
 
 @dataclass(frozen=True, slots=True)

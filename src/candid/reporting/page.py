@@ -245,8 +245,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
         lambda split: performance.reliability(split, inputs.evaluation.splits),
     ]
     drawn += [kind(split) for split in inputs.evaluation.splits if split.n for kind in kinds]
-    if inputs.transfer is not None:
-        drawn.append(elsewhere.sure_and_right(inputs.transfer))
+    drawn.append(elsewhere.sure_and_right(inputs.transfer))
     if inputs.audit is not None and inputs.audit.splits:
         drawn += [audited.gaps(inputs.audit.splits[0]), audited.pairs(inputs.audit.splits[0])]
         if inputs.audit.abstention is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import altair as alt
@@ -21,10 +22,12 @@ from candid.reporting.figures.chart import (
 )
 
 
-def sure_and_right(transfer: Transfer) -> Figure | None:
+def sure_and_right(transfer: Transfer | None) -> Figure | None:
     """Accuracy against mean confidence, a point per source; below the line it is too sure."""
-    known = [r for r in place_rows(transfer) if r.accuracy.value == r.accuracy.value]
-    if not known or not transfer.sources:
+    if transfer is None or not transfer.sources:
+        return None
+    known = [r for r in place_rows(transfer) if math.isfinite(r.accuracy.value)]
+    if not known:
         return None
     data: list[dict[str, Any]] = [
         {
@@ -61,13 +64,14 @@ def sure_and_right(transfer: Transfer) -> Figure | None:
         "How sure it is, and how right",
         "Below the dashed line it is surer than it is right; lines are "
         f"{100 * known[0].accuracy.confidence:g}% intervals of accuracy.",
-        "Accuracy and mean confidence. "
-        + "; ".join(
-            f"{d['source']}: {words.percent(d['value'])} right, {words.percent(d['confidence'])} "
-            "sure"
-            for d in data
-        )
-        + ".",
+        f"Accuracy and mean confidence. {_told(data)}.",
         (diagonal(scale, low) + whiskers + points + names).properties(height=300),
         wide=False,
+    )
+
+
+def _told(data: list[dict[str, Any]]) -> str:
+    return "; ".join(
+        f"{d['source']}: {words.percent(d['value'])} right, {words.percent(d['confidence'])} sure"
+        for d in data
     )
