@@ -21,6 +21,8 @@ _NAMES = {
     "candid.explanation.attribution": ("saliency_maps",),
     "candid.pipeline": ("demo", "explore", "load", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
+    "candid.pipeline.calibrating": ("calibrate",),
+    "candid.pipeline.external": ("transfer",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
     "candid.pipeline.using": (
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
@@ -41,6 +43,7 @@ __all__ = [
     "Table",
     "application",
     "audit",
+    "calibrate",
     "demo",
     "evaluate",
     "explain_network",
@@ -59,6 +62,7 @@ __all__ = [
     "saliency_maps",
     "serve",
     "train",
+    "transfer",
     "tune",
 ]
 
@@ -70,6 +74,8 @@ if TYPE_CHECKING:
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
     from candid.pipeline import demo, explore, load, run, train, tune
+    from candid.pipeline.calibrating import calibrate
+    from candid.pipeline.external import transfer
     from candid.pipeline.judging import audit, evaluate, explain_run, report
     from candid.pipeline.using import (
         application,

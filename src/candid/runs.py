@@ -89,7 +89,7 @@ STEPS = {
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
-        ("provenance", *_MADE, *_EXPLAINED),
+        ("provenance", *_MADE, *_EXPLAINED, "transfer"),
         ("report", "card"),
     ),
 }
@@ -147,6 +147,7 @@ class Run:
     comparison = _File("comparison.html")  # what changed from another model to this one
     pictures = _File("pictures.parquet")  # what the report shows, by kind and name
     unfamiliar = _File("unfamiliar.npz")  # tells pictures like the training pictures from others
+    transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     report = _File("report.html")
     card = _File("README.md")  # the model card
 

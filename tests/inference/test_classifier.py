@@ -203,7 +203,8 @@ def test_the_audits_rule_is_the_default(tmp_path):
     run = tiny_run(tmp_path / "run")
     path = run.path / "audit.json"
     path.write_text(json.dumps(audit(rule=True)))
-    assert open_classifier(run, engine="torch").rule == Rule(0.83, "promised")
+    said = "promised This is promised for pictures like the validation pictures."
+    assert open_classifier(run, engine="torch").rule == Rule(0.83, said, 0.01, 0.95)
     assert open_classifier(run, engine="torch", abstain_below=0).rule is None
     path.write_text(json.dumps(audit(rule=False)))
     assert open_classifier(run, engine="torch").rule is None

@@ -98,7 +98,7 @@ def test_markup_is_balanced_and_ids_are_unique(page: Page) -> None:
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
     links = [a["href"][1:] for t, a in page.elements if t == "a"]
-    assert len(links) == 9 and set(links) <= set(ids)
+    assert len(links) == 10 and set(links) <= set(ids)
 
 
 def test_everything_seen_has_words(page: Page) -> None:

@@ -184,11 +184,7 @@ def _target(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> Targe
     verified = tuple(_verify(s, g, target, rule) for g in groups)
     everyone = verified[0]
     if rule is None:
-        start = 0
-        if everyone.calibration_n >= everyone.needed:
-            start = first_rank(everyone.calibration_n, target, s.confidence)
-        known = s.calibration.cluster is not None
-        sentence = no_promise(target, everyone.calibration_n, everyone.needed, start, known)
+        sentence = _why_none(s.calibration, target, s.confidence, everyone.calibration_n)
     elif not len(s.verification.rows):
         sentence = not_measured(target, rule.threshold)
     else:
@@ -228,6 +224,27 @@ def _rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | N
         mistakes=int((answered & wrong).sum()),
         by_person=half.cluster is not None,
     )
+
+
+def answering_rule(
+    predictions: Predictions, target_error: float, confidence: float = 0.95, seed: int = 0
+) -> tuple[AbstentionRule | None, str]:
+    """The rule for all of some labelled images, and its promise in words, or why there is none."""
+    _check((target_error,))
+    half = Half(predictions, seed)
+    everyone = np.ones(len(predictions), np.bool_)
+    group = HeldOutGroup("all", "", "", everyone, everyone)
+    rule = _rule(_Setting(half, half, confidence, 0), group, target_error)
+    if rule is not None:
+        return rule, rule.guarantee
+    return None, _why_none(half, target_error, confidence, len(half.one_each(everyone)))
+
+
+def _why_none(half: Half, target: float, confidence: float, n: int) -> str:
+    """Why nothing can be promised from the `n` images that count."""
+    needed = fewest(0, target, confidence)
+    start = first_rank(n, target, confidence) if n >= needed else 0
+    return no_promise(target, n, needed, start, half.cluster is not None)
 
 
 def _verify(

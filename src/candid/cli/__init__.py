@@ -10,6 +10,7 @@ import click
 
 import candid
 from candid.cli.auditing import audit_command, evaluate_command, report_command
+from candid.cli.calibrating import calibrate_command
 from candid.cli.explaining import explain_command
 from candid.cli.making import demo_command, explore_command, run_command, train_command
 from candid.cli.serving import serve_command
@@ -33,6 +34,7 @@ for _command in (
     train_command,
     evaluate_command,
     audit_command,
+    calibrate_command,
     explain_command,
     report_command,
     serve_command,

@@ -11,13 +11,19 @@ import click
 import candid
 from candid.cli.options import (
     FOLDER,
+    answering,
+    answering_options,
     cache_option,
+    calibration_option,
+    config_elsewhere,
     data_option,
     evaluation_lines,
     is_quiet,
+    labels_options,
     option,
     output_options,
     path_option,
+    refuse_options,
     set_option,
     show,
     with_interval,
@@ -27,19 +33,57 @@ if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
     from candid.records.audit import Audit, SplitAudit
     from candid.records.compare import Comparison
+    from candid.records.external import Transfer
+    from candid.runs import Run
 
 _MOST_TOLD = 10
 
 
 @click.command("evaluate")
 @click.argument("run", type=FOLDER)
+@click.argument("others", type=FOLDER, nargs=-1, metavar="[DATA]...")
+@labels_options
+@option(
+    "--split", "NAME", "DATA: train, validation or test; default: all, of RUN's own data its test."
+)
+@option("--name", "NAME", "DATA: what to call it; default: its folder's name.")
+@answering_options
+@option(
+    "--abstain-below",
+    "P",
+    "DATA: no answer below P; default: as the audit found.",
+    type=click.FloatRange(0, 1),
+)
+@calibration_option
 @data_option
 @cache_option
 @output_options
-def evaluate_command(run: Path, **places: Any) -> None:
-    """How well a run's model does, from its predictions; makes them where there are none."""
-    evaluation = candid.evaluate(run, quiet=is_quiet(), **places)
-    show(evaluation, evaluation_lines(evaluation, candid.Run(run)))
+def evaluate_command(
+    run: Path, others: tuple[Path, ...], data: Path | None, cache: Path | None, **how: Any
+) -> None:
+    """How well a run's model does, from its predictions; makes them where there are none.
+
+    With DATA, labelled pictures from elsewhere in any layout, how well it does there: every picture
+    is answered as candid predict would, and transfer.json and transfer/<name>.parquet are added to
+    the run. candid report then shows it.
+    """
+    if not others:
+        refuse_options("DATA", "data", "cache")
+        evaluation = candid.evaluate(run, data=data, cache=cache, quiet=is_quiet())
+        show(evaluation, evaluation_lines(evaluation, candid.Run(run)))
+        return
+    config = config_elsewhere(run, how)
+    found = candid.transfer(
+        run, others, config, home=data, cache=cache, quiet=is_quiet(), **answering(how)
+    )
+    show(found, _transfer_lines(found, candid.Run(run)))
+
+
+def _transfer_lines(found: Transfer, run: Run) -> Iterator[str]:
+    from candid.text.external import said
+
+    yield from said(found)
+    yield f"in {run.transfer}; candid report {run.path} shows it"
 
 
 @click.command("report")

@@ -117,6 +117,62 @@ def how_to_begin(data: Where | None, out: Path | None, resume: Path | None) -> d
     return begin | {"name": _kept("recipe"), "quiet": is_quiet()}
 
 
+calibration_option = option(
+    "--calibration", "NAME", "What candid calibrate made for the place of the pictures.", default=""
+)
+
+# --- labelled pictures from elsewhere -----------------------------------------------------------
+
+labels_options = _all(
+    option("--target", "NAME", "DATA: its label; default: RUN's, or the layout's own."),
+    option("--layout", "NAME", "DATA: how it lies; else recognised."),
+    path_option("--image-folder", "FOLDER", "DATA: where the pictures of a table lie."),
+    set_option,
+)
+answering_options = _all(
+    click.option("--engine", type=click.Choice(["auto", "onnx", "int8", "torch"]), default="auto",
+                 show_default=True, help="DATA: what computes, as for candid predict."),
+    click.option("--crop", is_flag=True, help="DATA: find the faces first."),
+    path_option("--detector", "ONNX", "DATA: a YuNet model to find them with."),
+    click.option("--workers", type=click.IntRange(0, 1024), default=0,
+                 help="DATA: threads; 0, the default: one per core."),
+)  # fmt: skip
+
+
+def config_elsewhere(run: Path, how: dict[str, Any]) -> Config:
+    """A run's settings, but for how another place's labels are read: the defaults, and --set."""
+    from dataclasses import replace
+
+    from candid.config import load_config, with_values
+    from candid.runs import open_run
+
+    overrides = how["overrides"]
+    open_run(run)  # says what is wrong with it
+    own = load_config(file=run / "config.toml", overrides=overrides)
+    named = {"layout": how["layout"], "image_folder": how["image_folder"]}
+    section = {"data": {name: str(value) for name, value in named.items() if value}}
+    return replace(own, data=with_values(load_config(overrides=overrides), section).data)
+
+
+def answering(how: dict[str, Any]) -> dict[str, Any]:
+    """The options that say how pictures from elsewhere are answered, without those of settings."""
+    return {k: v for k, v in how.items() if k not in ("layout", "image_folder", "overrides")}
+
+
+def refuse_options(needed: str, *allowed: str) -> None:
+    """Raise a UsageError where an option was given that needs an argument that was not."""
+    context = click.get_current_context()
+    given = [
+        of.opts[0]
+        for of in context.command.params
+        if isinstance(of, click.Option)
+        and of.name not in (*allowed, "quiet", "as_json")
+        and context.get_parameter_source(of.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{given[0]} is for {needed}: name some.")
+
+
 # --- places --------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import click
 import candid
 from candid.cli.options import (
     FOLDER,
+    calibration_option,
     is_json,
     is_quiet,
     option,
@@ -30,6 +31,7 @@ from candid.cli.options import (
     "Give no answer below this probability; default: the rule that the audit found.",
     type=float,
 )
+@calibration_option
 @path_option("--config", "FILE", "A TOML file with settings.", "config_file")
 @set_option
 @output_options
@@ -38,6 +40,7 @@ def serve_command(
     host: str | None,
     port: int | None,
     abstain_below: float | None,
+    calibration: str,
     config_file: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
@@ -65,6 +68,7 @@ def serve_command(
         *runs,
         config=config,
         abstain_below=abstain_below,
+        calibration=calibration,
         quiet=quiet or as_json,
         started=started,
     )

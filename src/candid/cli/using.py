@@ -15,6 +15,7 @@ import candid
 from candid.cli.options import (
     FOLDER,
     cache_option,
+    calibration_option,
     data_option,
     is_json,
     is_quiet,
@@ -65,6 +66,7 @@ _SHOWN = 5
 @path_option(
     "--detector", "ONNX", "A YuNet model to find them with, instead of OpenCV's own detector."
 )
+@calibration_option
 @option("--column", "NAME", "Parquet: the column with the pictures.", default="")
 @click.option(
     "--workers",
@@ -197,7 +199,7 @@ def _labeller(run: Run, how: dict[str, Any]) -> Labeller:
 
     ready = labeller(run, **how | {"crop": how["crop"] or how["detector"] is not None})
     if (
-        ready.unfamiliar is None and how["check"]
+        ready.unfamiliar is None and how["check"] and not how["calibration"]
     ):  # also with --quiet: it is no progress, but a lack
         click.echo(
             "candid: this run does not know its training pictures by their look, so pictures of "
@@ -227,6 +229,8 @@ def _working(
 
 def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
+    from candid.inference.promise import promise_here
+
     c = ready.classifier
     faces = f", {tally.rows:,} rows" if tally.rows != tally.images else ""
     resumed = f" ({tally.resumed:,} of them before)" if tally.resumed else ""
@@ -238,14 +242,17 @@ def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     if tally.errors:
         yield f"  could not be read: {tally.errors:,}"
     if c.rule is not None:
-        yield f"  it abstains below {c.rule.threshold:.4g}. {c.rule.sentence}"
+        yield f"  it abstains below {c.rule.threshold:.4g}. {promise_here(ready, tally).sentence}"
 
 
 def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[str, Any]:
     """A result as plain values."""
+    from candid.inference.promise import promise_here
     from candid.records import to_plain
 
-    return {"out": out, "unlike_checked": ready.unfamiliar is not None, **to_plain(tally), **more}
+    checked = {"unlike_checked": ready.unfamiliar is not None}
+    promise = {"promise": to_plain(promise_here(ready, tally))}
+    return {"out": out, **checked, **to_plain(tally), **promise, **more}
 
 
 def _parts(manifest: Manifest) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from candid.errors import CandidError, DataError, DependencyError, RunError
 from candid.records import ModelCard, from_plain, read_record
-from candid.records.abstention import Abstention
+from candid.records.abstention import Abstention, AbstentionRule
+from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.records.framing import DETAIL, FramingCard
 from candid.runs import Run, open_run, refuse_untrained
+from candid.stats.shift import ProbabilityShift
 from candid.storage.files import check_format, read_bytes
 
 Engine = Literal["auto", "onnx", "int8", "torch"]
@@ -77,6 +79,9 @@ class Rule:
 
     threshold: float
     sentence: str  # where the threshold comes from and what it promises, for a reader
+    # At most this share of the answers is wrong, with this confidence; None: nothing is promised.
+    target_error: float | None = None
+    confidence: float = 0.95
 
     def abstains(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(n,) of probabilities (n, classes)."""
@@ -95,6 +100,7 @@ class Classifier:
     _engine: Runs
     framer: Frames | None = None  # frames pictures before the model looks; None: as they come
     made_from: str = ""  # a digest of its weights and of all else that decides its probabilities
+    shift: ProbabilityShift | None = None  # what brings them to the place it was calibrated for
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -165,7 +171,7 @@ class Classifier:
                 todo="take both files from where the run was made, or train again",
             )
         sure: NDArray[np.float64] = out / out.sum(axis=1, keepdims=True)  # to float64's last digit
-        return sure
+        return sure if self.shift is None else self.shift.apply(sure)
 
 
 def open_classifier(
@@ -174,6 +180,7 @@ def open_classifier(
     engine: Engine = "auto",
     threads: int = 0,
     abstain_below: float | None = None,
+    calibration: str = "",
 ) -> Classifier:
     """Load a run's model.
 
@@ -189,7 +196,9 @@ def open_classifier(
         Threads inside one call of ONNX Runtime; 0: one per core.
     abstain_below
         Abstain where the highest probability is below this. None: the rule that the audit found
-        for `predict.target_error`, if any; 0: always answer.
+        for `predict.target_error`, or that of the calibration, if any; 0: always answer.
+    calibration
+        The name of what `candid calibrate` made for a place; "": the run's own probabilities.
 
     Raises
     ------
@@ -204,14 +213,17 @@ def open_classifier(
     config = open_run(run.path).settings
     refuse_untrained(run)
     card = read_record(run.model, ModelCard)
+    made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
+    place = read_calibration(run, calibration, card, made_by) if calibration else None
     found = Classifier(
         card=card,
         fit=config.data.fit,
         max_pixels=config.data.max_pixels,
-        rule=_rule(run, abstain_below, config.predict.target_error),
+        rule=abstention_rule(run, abstain_below, config.predict.target_error, place),
         _engine=_open_engine(run, card, engine, threads),
         framer=_open_framer(run, engine, threads),
-        made_from=made_from(run, card) if run.weights.is_file() else "an exported model alone",
+        made_from=made_by,
+        shift=None if place is None else ProbabilityShift(place.temperature, np.array(place.bias)),
     )
     if found.framer is not None:
         found = replace(found, made_from=f"{found.made_from}, framed: {weights_digest(run)}")
@@ -260,7 +272,41 @@ def _installed(*modules: str) -> bool:
     return all(importlib.util.find_spec(module) for module in modules)
 
 
-def _rule(run: Run, abstain_below: float | None, target_error: float) -> Rule | None:
+def read_calibration(run: Run, name: str, card: ModelCard, model: str) -> PlaceCalibration:
+    """A calibration of this very model.
+
+    Raises
+    ------
+    RunError
+        Where there is none by this name, or it is another model's.
+    """
+    path = calibration_path(run.path, name)
+    if not path.is_file():
+        there = sorted(p.stem for p in path.parent.glob("*.json"))
+        raise RunError(
+            f"{run.path} has no calibration {name!r}.",
+            expected=f"one of: {', '.join(there)}" if there else "one that was made before",
+            todo=f"make it: candid calibrate {run.path} DATA --name {name}",
+        )
+    found = read_record(path, PlaceCalibration)
+    if found.classes != card.classes or found.model != model:
+        raise RunError(
+            f"{path} was made for another model than the run holds now.",
+            expected="a calibration of these weights",
+            todo=f"make it again: candid calibrate {run.path} DATA --name {name}",
+        )
+    return found
+
+
+def abstention_rule(
+    run: Run,
+    abstain_below: float | None,
+    target_error: float,
+    place: PlaceCalibration | None = None,
+) -> Rule | None:
+    """When a run's model abstains; `place` is the calibration that is used, if one is."""
+    if abstain_below is None and place is not None:
+        return None if place.rule is None else _promise_of(place.rule, f"those of {place.name}")
     if abstain_below is None:
         return _audited(run, target_error) if target_error else None
     if not (math.isfinite(abstain_below) and 0 <= abstain_below <= 1):
@@ -292,7 +338,16 @@ def _audited(run: Run, target_error: float) -> Rule | None:
             expected="the audit of this run",
             todo="run candid audit again",
         ) from error
-    for target in found.targets if found else ():
+    if found is None:
+        return None
+    for target in found.targets:
         if math.isclose(target.target_error, target_error) and target.rule is not None:
-            return Rule(target.rule.threshold, target.rule.guarantee)
+            on = found.calibrated_on
+            like = "the validation pictures" if on == "validation" else f"those of {on}"
+            return _promise_of(target.rule, like)
     return None
+
+
+def _promise_of(rule: AbstentionRule, like: str) -> Rule:
+    sentence = f"{rule.guarantee} This is promised for pictures like {like}."
+    return Rule(rule.threshold, sentence, rule.target_error, rule.confidence)

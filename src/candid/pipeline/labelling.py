@@ -36,11 +36,15 @@ def labeller(
     check: bool = True,
     crop: bool = False,
     detector: Path | None = None,
+    calibration: str = "",
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Labeller:
     """What labels pictures as a run's model does; see `candid.predict`.
+
+    With a `calibration`, pictures are not held against the training data: it was made for those of
+    another place, whatever they look like.
 
     `data`, `cache` and `quiet` are for the training pictures in which faces are looked for once.
     """
@@ -56,8 +60,10 @@ def labeller(
         finder = Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
     return Labeller(
         # Every thread runs the model on a block of its own.
-        open_classifier(run, engine=engine, threads=1, abstain_below=abstain_below),
-        read_unfamiliar(run.unfamiliar) if check else None,
+        open_classifier(
+            run, engine=engine, threads=1, abstain_below=abstain_below, calibration=calibration
+        ),
+        read_unfamiliar(run.unfamiliar) if check and not calibration else None,
         finder,
     )
 
@@ -159,7 +165,8 @@ def model_of(labeller: Labeller) -> dict[str, Any]:
     """All of a labeller that decides the row of a picture, as plain values."""
     c = labeller.classifier
     unfamiliar, finder = labeller.unfamiliar, labeller.finder
-    return {
+    place = {} if c.shift is None else {"place": [c.shift.temperature, *c.shift.bias.tolist()]}
+    return place | {
         "model": c.made_from,
         "engine": c.engine,
         "fit": c.fit,

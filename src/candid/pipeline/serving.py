@@ -27,7 +27,10 @@ _MOST_WEAKNESSES = 8
 
 
 def load_served(
-    paths: Sequence[Path], config: ServeConfig, abstain_below: float | None = None
+    paths: Sequence[Path],
+    config: ServeConfig,
+    abstain_below: float | None = None,
+    calibration: str = "",
 ) -> list[Served]:
     """The models of some runs, ready to answer, with what is known of each."""
     from candid.inference.classifier import open_classifier
@@ -42,6 +45,7 @@ def load_served(
             engine=config.engine,
             threads=config.threads,
             abstain_below=abstain_below,
+            calibration=calibration,
         )
         served.append(
             Served(
@@ -52,7 +56,7 @@ def load_served(
                 weights=run.weights,
                 badges=_badges(run),
                 explain=run.settings.explain,
-                unfamiliar=read_unfamiliar(run.unfamiliar),
+                unfamiliar=None if calibration else read_unfamiliar(run.unfamiliar),
             )
         )
     return served

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from candid.pipeline.data_places import Places
 from candid.pipeline.labelling import about_model, labeller, model_of, one_thread_each
 from candid.records import ModelCard, read_record, to_plain
+from candid.records.calibration import calibration_path
 from candid.runs import Run
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def label_shards(
     check: bool = True,
     crop: bool = False,
     detector: Path | None = None,
+    calibration: str = "",
     column: str = "",
     force: bool = False,
     workers: int = 0,
@@ -59,7 +61,9 @@ def label_shards(
     from candid.inference.shards import Order, find_shards
 
     shards = find_shards(inputs, out)
-    how: dict[str, Any] = {"abstain_below": abstain_below, "check": check}
+    how: dict[str, Any] = {
+        "abstain_below": abstain_below, "check": check, "calibration": calibration
+    }  # fmt: skip
     if ready is None:
         more: dict[str, Any] = {"crop": crop, "detector": detector, "data": data, "cache": cache}
         ready = labeller(run, engine=engine, quiet=quiet, **how, **more)
@@ -91,7 +95,9 @@ def _on_cluster(
     """The model packed up, so that the run need lie on this machine alone."""
     from candid.inference.cluster import PackedModel, label_on_cluster
 
-    files = {n: (run.path / n).read_bytes() for n in _RUN_FILES if (run.path / n).is_file()}
+    named = calibration_path(Path(), how["calibration"]).as_posix()
+    taken = [n for n in (*_RUN_FILES, named) if (run.path / n).is_file()]
+    files = {n: (run.path / n).read_bytes() for n in taken}
     engine = ready.classifier.engine
     if engine == "onnx" and "model.onnx" not in files:  # the run's folder cannot be written to
         files["model.onnx"] = _exported(files)

@@ -27,6 +27,7 @@ from candid.records import (
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
 from candid.records.explanation import Explanation, read_explanation_arrays
+from candid.records.external import Transfer
 from candid.records.inside import Inside, read_inside_arrays
 from candid.runs import Run
 from candid.settings import Config
@@ -261,6 +262,7 @@ def write_report(run: Run) -> None:
         audit=_read(run.audit, Audit),
         explanation=explanation,
         inside=inside,
+        transfer=_read(run.transfer, Transfer),
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

@@ -35,6 +35,7 @@ def predict(
     check: bool = True,
     crop: bool = False,
     detector: Path | None = None,
+    calibration: str = "",
     workers: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """A row per picture (with `crop`, per face), as they are done: `candid predict` from Python.
@@ -51,6 +52,9 @@ def predict(
         Whether to flag pictures unlike the training data.
     crop, detector
         Whether to find faces first, and a model for OpenCV's FaceDetectorYN to do it with.
+    calibration
+        The name of what `candid.calibrate` made for the place that the pictures come from; they
+        are not held against the training data then. "": the run's own probabilities.
     workers
         Threads; 0: one per core.
 
@@ -70,6 +74,7 @@ def predict(
         check=check,
         crop=crop,
         detector=detector,
+        calibration=calibration,
     )
     names = ready.columns.schema().names
     with (
@@ -89,6 +94,7 @@ def predict_shards(
     engine: Engine = "auto",
     abstain_below: float | None = None,
     check: bool = True,
+    calibration: str = "",
     force: bool = False,
     workers: int = 0,
 ) -> Manifest:
@@ -106,7 +112,7 @@ def predict_shards(
         A folder or a URL.
     ray
         Whether tasks of Ray do it, on the cluster that Ray is connected to or finds.
-    engine, abstain_below, check
+    engine, abstain_below, check, calibration
         As for `predict`.
     force
         Replace parts of another model or other settings.
@@ -124,6 +130,7 @@ def predict_shards(
         engine=engine,
         abstain_below=abstain_below,
         check=check,
+        calibration=calibration,
         force=force,
         workers=workers,
     )
@@ -220,22 +227,27 @@ def serve(
     *runs: Place,
     config: Config | None = None,
     abstain_below: float | None = None,
+    calibration: str = "",
     quiet: bool = True,
     started: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Answer over HTTP, and show a page, for the models of some runs until it is interrupted.
 
-    `config.serve` says where to listen and what to take in at most; `started` is told the address.
+    `config.serve` says where to listen and what to take in at most; `calibration` is as for
+    `predict`, and every run must have it; `started` is told the address.
     """
     from candid.serving.serve import serve_models
 
     about = (config or Config()).serve
-    _, models = _served(runs, about, abstain_below)
+    _, models = _served(runs, about, abstain_below, calibration)
     serve_models(models, about, quiet=quiet, started=started)
 
 
 def application(
-    *runs: Place, config: Config | None = None, abstain_below: float | None = None
+    *runs: Place,
+    config: Config | None = None,
+    abstain_below: float | None = None,
+    calibration: str = "",
 ) -> FastAPI:
     """What `serve` serves as an ASGI application, for another server or to mount in one's own.
 
@@ -243,14 +255,14 @@ def application(
     `serve`. Where it is mounted below another application, that one must run its lifespan.
     """
     about = (config or Config()).serve
-    key, models = _served(runs, about, abstain_below)
+    key, models = _served(runs, about, abstain_below, calibration)
     from candid.serving.app import create_app
 
     return create_app(models, about, key=key)
 
 
 def _served(
-    runs: Sequence[Place], config: ServeConfig, abstain_below: float | None
+    runs: Sequence[Place], config: ServeConfig, abstain_below: float | None, calibration: str
 ) -> tuple[str, list[Served]]:
     """The key and the models; what cannot go well is said before models are loaded."""
     from candid.pipeline.serving import load_served
@@ -258,4 +270,4 @@ def _served(
 
     needs_server()
     key = read_key(config)
-    return key, load_served([Path(run) for run in runs], config, abstain_below)
+    return key, load_served([Path(run) for run in runs], config, abstain_below, calibration)

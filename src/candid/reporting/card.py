@@ -12,7 +12,7 @@ from candid.config import changed_settings
 from candid.records import Estimate, SplitEvaluation
 from candid.reporting import audit_tables, markdown
 from candid.reporting.usage import with_onnx, with_torch
-from candid.text import audit, comparison, words
+from candid.text import audit, comparison, external, words
 from candid.text import model as prose
 from candid.text.inputs import ReportInput
 from candid.text.metrics import metric_text
@@ -60,6 +60,7 @@ def card(inputs: ReportInput) -> str:
         f"## Data\n\n{_data(inputs)}",
         f"## Training\n\n{_training(inputs)}",
         f"## Evaluation\n\n{_evaluation(inputs)}",
+        f"## How far from home\n\n{_elsewhere(inputs)}",
         _audit(inputs),
         "## What was not checked\n\n"
         + markdown.bullets([f"{u.title}. {u.reason}" for u in prose.unchecked(inputs)]),
@@ -323,6 +324,15 @@ def _audit(inputs: ReportInput) -> str:
         if sentences:
             parts.append(f"{title}:\n\n{markdown.bullets(sentences)}")
     return "\n\n".join(parts)
+
+
+def _elsewhere(inputs: ReportInput) -> str:
+    """On pictures from elsewhere, or that nobody looked."""
+    t = inputs.transfer
+    if t is None or not t.sources:
+        return markdown.line(external.NOBODY_LOOKED)
+    rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.place_rows(t)]
+    return f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets(external.said(t))}"
 
 
 def _how_to_use(inputs: ReportInput) -> str:

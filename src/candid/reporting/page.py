@@ -11,7 +11,7 @@ from candid.config import changed_settings, to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
 from candid.reporting import audit_tables, explanation_view, network
 from candid.reporting.document import embedded, html_document
-from candid.text import audit, comparison, explanation, tuning
+from candid.text import audit, comparison, explanation, external, tuning
 from candid.text import model as prose
 from candid.text.findings import group_name
 from candid.text.inputs import ReportInput, attributes_of
@@ -63,6 +63,7 @@ def render(inputs: ReportInput) -> str:
         audit_tables=audit_tables,
         compared=None if inputs.audit is None else inputs.audit.comparison,
         comparison_words=comparison,
+        external_words=external,
     )
 
 
@@ -111,6 +112,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
     from candid.reporting.figures import comparison as compared
     from candid.reporting.figures import data, performance, training  # Altair takes a second
     from candid.reporting.figures import explanation as looks
+    from candid.reporting.figures import external as elsewhere
 
     drawn: list[Figure | None] = []
     exploration = inputs.exploration
@@ -135,6 +137,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
         lambda split: performance.reliability(split, inputs.evaluation.splits),
     ]
     drawn += [kind(split) for split in inputs.evaluation.splits if split.n for kind in kinds]
+    drawn.append(elsewhere.sure_and_right(inputs.transfer))
     if inputs.audit is not None and inputs.audit.splits:
         drawn += [audited.gaps(inputs.audit.splits[0]), audited.pairs(inputs.audit.splits[0])]
         if inputs.audit.abstention is not None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, erfc, ndtri
 
+from candid.records import Estimate
 from candid.stats.intervals import (
     linearised,
     linearised_error,
@@ -89,6 +90,28 @@ def difference_interval(
     says that the figures go from 0 to 1; then each side's interval is Wilson's.
     """
     return _mover(left, right, correlation, normal_quantile(confidence), score=score)
+
+
+def independent_difference(left: Estimate, right: Estimate) -> Estimate:
+    """The difference left - right of figures of two samples that have nobody in common, by MOVER.
+
+    Each side's own interval says how far its limits are from the figure; `n` and `people` are the
+    left side's. NaN where a side is undefined.
+    """
+    below = math.hypot(left.value - left.low, right.high - right.value)
+    above = math.hypot(left.high - left.value, right.value - right.low)
+    value = left.value - right.value
+    return Estimate(
+        value=value,
+        low=value - below,
+        high=value + above,
+        n=left.n,
+        method=f"difference of independent samples, {left.method}",
+        people=left.people,
+        draws=left.draws,
+        undefined_draws=max(left.undefined_draws, right.undefined_draws),
+        confidence=left.confidence,
+    )
 
 
 def ratio_interval(left: Side, right: Side, confidence: float) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""What holds exactly in finite samples: thresholds with a guarantee, and a randomisation test.
+"""What holds exactly in finite samples: thresholds with a guarantee, bounds, a randomisation test.
 
 The threshold whose answers are wrong no more often than asked for, and the limit of
 split-conformal prediction sets, are the arithmetic behind abstention. What they promise, and for
@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
+from scipy.special import bdtr, betaincinv, betaln
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
@@ -83,6 +83,38 @@ def fewest(mistakes: int, target_error: float, confidence: float = 0.95) -> int:
         else:
             high = middle
     return high
+
+
+def binomial_bounds(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """One-sided bounds of a binomial chance, each right with the probability `confidence` at least.
+
+    Clopper & Pearson (1934): the chance at which so many hits or more have the probability 1 -
+    `confidence`, and that at which so many or fewer have. 0 and 1 where nothing was tried.
+    """
+    low = float(betaincinv(hits, n - hits + 1, 1 - confidence)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, confidence)) if hits < n else 1.0
+    return low, high
+
+
+def exceedance_p(flagged: int, n: int, checked: int, share: float) -> float:
+    """The chance that so many of n new images or more lie above a conformal limit, or a higher one.
+
+    The limit is the ⌈(checked + 1)(1 - share)⌉-th smallest of `checked` scores that are
+    exchangeable with those of the new images; it is random too, so the number above it is
+    beta-binomial (Vovk 2012). 1 where there is no limit.
+    """
+    rank = math.ceil((checked + 1) * (1 - share))
+    if rank > checked or not flagged:
+        return 1.0
+    a, b = checked - rank + 1, rank
+    fewer = np.arange(flagged)
+    log_chance = (
+        -betaln(fewer + 1.0, n - fewer + 1.0)
+        - math.log(n + 1)
+        + betaln(fewer + a, n - fewer + b)
+        - betaln(a, b)
+    )
+    return float(np.clip(1 - np.exp(log_chance).sum(), 0.0, 1.0))
 
 
 def conformal_least(score: Floats, target_miss: float) -> float:

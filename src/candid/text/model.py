@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from candid.records import Estimate, Finding, SplitEvaluation
-from candid.text import words
+from candid.text import external, words
 from candid.text.inputs import ReportInput
 
 _MOST_NAMED = 8  # more classes than these are counted in a sentence, not named
@@ -79,10 +79,11 @@ def data_limits(inputs: ReportInput) -> list[str]:
             "Some labels were made wrong on purpose, as annotators make mistakes. A wrong label "
             "counts as the truth here, so even a perfect model would not reach 1.",
         ]
+    elsewhere = external.tried_on(inputs.transfer)
     return [
         f"All images come from the data set “{inputs.data_name}”. On pictures from elsewhere "
-        "(other cameras, light, ages, poses, parts of the world) the model can do worse, and "
-        "nothing here says by how much.",
+        "(other cameras, light, ages, poses, parts of the world) the model can do worse"
+        + (", and nothing here says by how much." if not elsewhere else f"; {elsewhere}."),
         "A label that an annotator got wrong counts as the truth here: a model that repeats "
         "the annotators’ mistakes looks better than it is, one that does not looks worse.",
     ]
@@ -214,11 +215,14 @@ def unchecked(inputs: ReportInput) -> list[Unchecked]:
             f"This is one training run, with seed {inputs.provenance.seed}. The intervals tell of "
             "the images that happened to be drawn, not of how much another seed would change.",
         ),
-        Unchecked(
-            "Other data",
-            f"Nothing was measured on images from outside “{inputs.data_name}”.",
-        ),
     ]
+    if not external.tried_on(inputs.transfer):
+        found.append(
+            Unchecked(
+                "Other data",
+                f"Nothing was measured on images from outside “{inputs.data_name}”.",
+            )
+        )
     if not inputs.is_drawn:
         found.append(
             Unchecked(

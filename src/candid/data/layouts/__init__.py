@@ -23,7 +23,11 @@ from candid.data.layouts import (
     utkface,
     webdataset,
 )
-from candid.data.layouts.assembly import check_class_settings, named_classes
+from candid.data.layouts.assembly import (
+    check_class_settings,
+    check_learnable,
+    named_classes,
+)
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import ConfigError, DataError, LayoutError, did_you_mean
 from candid.settings import DataConfig
@@ -61,6 +65,7 @@ def load(
     target: str | None = None,
     layout: str | None = None,
     config: DataConfig = _DEFAULTS,
+    learnable: bool = True,
 ) -> Dataset:
     """Read the labels at a path and find their pictures; no picture is opened.
 
@@ -75,6 +80,8 @@ def load(
         A name from `LAYOUTS`; None: recognised.
     config
         Shares of a split that the data does not have, columns of a table, attributes to keep.
+    learnable
+        Whether it must be possible to train on it: labelled images in train and validation.
 
     Raises
     ------
@@ -90,6 +97,8 @@ def load(
     dataset = read_place(Path(path), target=target, layout=layout, config=config)
     words = dataset.class_words
     check_class_settings(words, named_classes(words, config), dataset.target, config)
+    if learnable:
+        check_learnable(dataset)
     return dataset
 
 
@@ -103,6 +112,11 @@ def read_place(
             expected=f"one of: {', '.join(LAYOUTS)}",
             todo=did_you_mean(layout, LAYOUTS),
         )
+    return _read(path, target, layout, config)
+
+
+def _read(path: Path, target: str | None, layout: str | None, config: DataConfig) -> Dataset:
+    """The data set, and where it was read from."""
     name = places.name_of(path)
     near = places.local(name)
     if near is None or shards.is_pattern(name):

@@ -72,7 +72,7 @@ def assemble(
     config: DataConfig,
     findings: Sequence[Finding] = (),
 ) -> Dataset:
-    """Drop repeated rows, complete the split, choose the attributes, and check that it can be used.
+    """Drop repeated rows, complete the split, and choose the attributes.
 
     `source` makes the source of the rows that are kept; `findings` are those so far.
     """
@@ -90,7 +90,7 @@ def assemble(
     who = rows.person or [None] * len(own)
     keys = [f"image {k}" if w is None else f"person {w}" for k, w in zip(own, who, strict=True)]
     split, split_hash, told = splits.complete(rows.split, np.array(keys), rows.label, config)
-    dataset = Dataset(
+    return Dataset(
         name=path.resolve().name,
         layout=layout,
         target=rows.target,
@@ -105,8 +105,6 @@ def assemble(
         split_hash=split_hash,
         class_words=class_words,
     )
-    check_learnable(dataset)
-    return dataset
 
 
 def _with_classes(

@@ -1,0 +1,176 @@
+"""How a model does away from home: its figures elsewhere, and whether it knew when it was wrong.
+
+External validation, as clinical prediction models ask for it (Altman & Royston 2000; TRIPOD 2015):
+discrimination and calibration on another place's pictures, beside those on the model's own test
+pictures. And what the model says of itself is held against what came true: how sure it was, which
+pictures it called unlike the training data, and the promise that few of its answers are wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import PredictionsError
+from candid.evaluation.comparison import compare_predictions
+from candid.evaluation.performance import evaluate_predictions
+from candid.predictions import Predictions, require_probabilities
+from candid.records import Estimate, SplitEvaluation
+from candid.records.external import ExternalFigures, PromiseCheck, PromiseState
+from candid.settings import EvaluateConfig
+from candid.stats.bootstrap import known_persons
+from candid.stats.differences import independent_difference
+from candid.stats.exact import binomial_bounds
+from candid.stats.intervals import mean, share, unknown
+
+Marks = NDArray[np.bool_]
+
+# What is compared with home: figures of one scale, whatever the shares of the classes.
+COMPARED = ("accuracy", "weighted_f1", "balanced_accuracy", "roc_auc", "log_loss", "brier_score")
+_PAIRED: tuple[Literal["accuracy", "weighted_f1"], ...] = ("accuracy", "weighted_f1")
+
+
+@dataclass(frozen=True, eq=False)
+class GivenAnswers:
+    """What became of each of n pictures, and what was promised of the answers.
+
+    Attributes
+    ----------
+    sure
+        (n,) whether the model was sure enough to answer.
+    unlike
+        (n,) whether it was flagged as unlike the training data; None where nobody looked.
+    target_error, confidence
+        At most this share of the answers is wrong, with this confidence; None: no promise.
+    """
+
+    sure: Marks
+    unlike: Marks | None = None
+    target_error: float | None = None
+    confidence: float = 0.95
+
+    @property
+    def given(self) -> Marks:
+        """(n,) whether there was an answer."""
+        return self.sure if self.unlike is None else self.sure & ~self.unlike
+
+
+def external_figures(
+    predictions: Predictions, answers: GivenAnswers, config: EvaluateConfig
+) -> ExternalFigures:
+    """The figures of one place.
+
+    Parameters
+    ----------
+    predictions
+        With a label each; they are taken together, whatever their split.
+    answers
+        What became of each.
+    config
+        Draws, confidence, bins, seed.
+
+    Raises
+    ------
+    PredictionsError
+        Where there is no labelled picture, or no probabilities.
+    """
+    require_probabilities(predictions)
+    p = replace(predictions, split=np.full(len(predictions), "test"))
+    evaluation = evaluate_predictions(p, replace(config, examples=0)).splits[0]
+    person, sure = known_persons(p.person), config.confidence
+    correct, top = p.prediction == p.label, p.probability.max(axis=1)
+    everyone = np.ones(len(p), np.bool_)
+    nothing = unknown(sure)
+    flagged, flagged_accuracy, unflagged_accuracy = nothing, nothing, nothing
+    if answers.unlike is not None:
+        flagged = share(answers.unlike, everyone, person, sure)
+        flagged_accuracy = share(correct, answers.unlike, person, sure)
+        unflagged_accuracy = share(correct, ~answers.unlike, person, sure)
+    return ExternalFigures(
+        evaluation=evaluation,
+        confidence=mean(top, person, confidence=sure),
+        overconfidence=mean(top - correct, person, confidence=sure),
+        flagged=flagged,
+        flagged_accuracy=flagged_accuracy,
+        unflagged_accuracy=unflagged_accuracy,
+        coverage=share(answers.given, everyone, person, sure),
+        wrong=share(~correct, answers.given, person, sure),
+        promise=check_promise(answers, ~correct, person, seed=config.seed),
+    )
+
+
+def check_promise(
+    answers: GivenAnswers, wrong: Marks, person: NDArray[np.int64] | None, *, seed: int = 0
+) -> PromiseCheck | None:
+    """The promise beside what came true, by exact one-sided bounds; None where there was none.
+
+    Two pictures of one person are not two trials: where people are known, one picture of each is
+    drawn, as where the threshold was found, and its answer counts if there is one.
+    """
+    if answers.target_error is None:
+        return None
+    chosen = np.random.default_rng(seed).permutation(len(wrong))
+    if person is not None:
+        chosen = chosen[np.unique(person[chosen], return_index=True)[1]]
+    counted = chosen[answers.given[chosen]]
+    n, mistakes = len(counted), int(np.count_nonzero(wrong[counted]))
+    low, high = binomial_bounds(mistakes, n, answers.confidence)
+    state: PromiseState = "too few to say"
+    if low > answers.target_error:
+        state = "broken"
+    elif high <= answers.target_error:
+        state = "kept"
+    return PromiseCheck(
+        target_error=answers.target_error,
+        confidence=answers.confidence,
+        n=n,
+        mistakes=mistakes,
+        by_person=person is not None,
+        low=low,
+        high=high,
+        state=state,
+    )
+
+
+def differences_to_home(here: SplitEvaluation, home: SplitEvaluation) -> dict[str, Estimate]:
+    """Figures here less those at home; the two have no person in common."""
+    return {
+        name: independent_difference(here.metrics[name], home.metrics[name]) for name in COMPARED
+    }
+
+
+def paired_differences(
+    here: Predictions, home: Predictions, config: EvaluateConfig
+) -> dict[str, Estimate]:
+    """The same for pictures of the same names and labels: paired, by person.
+
+    Raises
+    ------
+    PredictionsError
+        Where the two have no labelled image in common, or not the same classes.
+    """
+    pair = [replace(p, split=np.full(len(p), "test")) for p in (home, here)]
+    found = compare_predictions(
+        *pair, draws=config.draws, confidence=config.confidence, seed=config.seed
+    )
+    return {name: found.overall.metrics[name].difference for name in _PAIRED}
+
+
+def same_images(here: Predictions, home: Predictions) -> bool:
+    """Whether nearly all of these images are home's, by their names, with the same labels."""
+    label = dict(zip(home.ids.tolist(), home.label.tolist(), strict=True))
+    same = [label.get(i) == y for i, y in zip(here.ids.tolist(), here.label.tolist(), strict=True)]
+    return bool(same) and sum(same) >= 0.95 * len(same)
+
+
+def require_answers(predictions: Predictions, name: str) -> None:
+    """Raise a PredictionsError where nothing of a data set could be answered."""
+    if not len(predictions):
+        raise PredictionsError(
+            f"Not one labelled picture of {name} could be read, or has a face in it.",
+            expected="pictures that can be decoded",
+            todo="check the paths; without --crop every picture is taken as a face",
+        )

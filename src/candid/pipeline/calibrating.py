@@ -1,0 +1,176 @@
+"""A run's probabilities and its promise for one place: `candid calibrate RUN DATA`."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candid.pipeline.labelled import (
+    answer,
+    check_name,
+    choose_rows,
+    read_labels,
+)
+from candid.pipeline.labelling import labeller
+from candid.pipeline.opening import Place, run_at
+from candid.predictions import Predictions
+from candid.records import Estimate, ModelCard, read_record, write_record
+from candid.records.calibration import PlaceCalibration, calibration_path
+from candid.runs import Run, refuse_untrained
+from candid.settings import Config, EvaluateConfig
+
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+    from candid.inference.classifier import Engine
+
+_FITTED = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
+_COMPARED = ("log_loss", "calibration_error", "accuracy")
+
+
+def calibrate(
+    run: Run | Place,
+    data: Dataset | Place,
+    config: Config | None = None,
+    *,
+    name: str,
+    target: str | None = None,
+    split: str | None = None,
+    engine: Engine = "auto",
+    crop: bool = False,
+    detector: Path | None = None,
+    workers: int = 0,
+    seed: int = 0,
+    quiet: bool = True,
+) -> PlaceCalibration:
+    """Adapt a run's probabilities and its promise to a place, as `calibrations/<name>.json`.
+
+    On a third of the people (or pictures) a temperature and a bias for each class are fitted; on
+    the others the threshold is found above which at most `predict.target_error` of the answers
+    are wrong, with the guarantee that the audit's thresholds have, and the figures are measured.
+    `candid.predict(run, pictures, calibration=name)` uses it.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    data
+        A few hundred labelled pictures of the place, as `candid.load` gave them or where they lie.
+    config
+        Its `data` section says how they are read, `predict.target_error` what is promised; None:
+        the defaults, and the run's own.
+    name
+        What to call it; one of the same name is replaced.
+    target, split, engine, crop, detector, workers
+        As for `candid.transfer`.
+    seed
+        Decides who has a part in the fit.
+    quiet
+        No progress bar.
+
+    Raises
+    ------
+    DataError
+        Where the pictures cannot be read, or their classes are not the run's.
+    PredictionsError
+        Where there are fewer than two people (or pictures) to share out.
+    """
+    folder = run_at(run, quiet=quiet)
+    refuse_untrained(folder)
+    card = read_record(folder.model, ModelCard)
+    settings = config or folder.settings
+    check_name(name)
+    where = Path(data) if isinstance(data, str | PathLike) else data
+    about = Config().data if config is None else config.data
+    dataset = read_labels(where, card, about, target=target)
+    chosen = choose_rows(folder, dataset, split)
+    cropped = crop or detector is not None
+    ready = labeller(
+        folder, engine=engine, abstain_below=0, check=False, crop=cropped, detector=detector,
+        quiet=quiet,
+    )  # fmt: skip
+    file = calibration_path(folder.path, name)
+    out = file.with_suffix(".labels.parquet")
+    answered = answer(ready, dataset, chosen.rows, out, workers=workers, quiet=quiet)
+    found = replace(
+        _calibrated(answered.predictions, settings, seed),
+        name=name,
+        model=ready.classifier.made_from,
+        data=dataset.origin or dataset.name,
+        layout=dataset.layout,
+        split=chosen.split,
+        cropped=cropped,
+        calibrated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    write_record(file, found)
+    return found
+
+
+def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
+    """The fit on a third, the rule and the figures on the rest."""
+    from candid.auditing.abstention import answering_rule
+    from candid.stats.bootstrap import known_persons
+    from candid.stats.intervals import wilson_shares
+    from candid.stats.shift import fit_shift
+
+    fitted, rest = _shared_out(p, seed)
+    shift = fit_shift(fitted.probability, fitted.label)
+    after = replace(rest, probability=shift.apply(rest.probability))
+    confidence = settings.audit.confidence
+    target_error = settings.predict.target_error
+    rule, sentence = None, "Nothing was promised: predict.target_error is 0."
+    if target_error:
+        rule, sentence = answering_rule(after, target_error, confidence, seed)
+    hot = p.label[:, None] == list(range(len(p.classes)))
+    return PlaceCalibration(
+        name="", target=p.target, classes=p.classes, model="", data="", layout="", split="",
+        cropped=False, calibrated="",
+        temperature=shift.temperature,
+        bias=tuple(shift.bias.tolist()),
+        shares=tuple(wilson_shares(hot, None, known_persons(p.person), confidence)),
+        fitted_n=len(fitted), fitted_people=_people(fitted), n=len(rest), people=_people(rest),
+        before=_figures(rest, settings.evaluate),
+        after=_figures(after, settings.evaluate),
+        rule=rule, sentence=sentence, seed=seed,
+    )  # fmt: skip
+
+
+def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
+    """Two parts without a person in common."""
+    import numpy as np
+
+    from candid.errors import PredictionsError
+    from candid.stats.bootstrap import known_persons
+
+    person = known_persons(p.person)
+    names, unit = np.unique(np.arange(len(p)) if person is None else person, return_inverse=True)
+    if len(names) < 3:
+        raise PredictionsError(
+            f"There are labelled pictures of {len(names)} people that could be answered.",
+            expected="a few hundred: some to fit on, the others to find a threshold on",
+            todo="name more labelled pictures of the place",
+        )
+    order = np.random.default_rng(seed).permutation(len(names))
+    mine = np.isin(unit.reshape(-1), order[: max(1, round(_FITTED * len(names)))])
+    return p[mine], p[~mine]
+
+
+def _people(p: Predictions) -> int | None:
+    import numpy as np
+
+    from candid.stats.bootstrap import known_persons
+
+    person = known_persons(p.person)
+    return None if person is None else len(np.unique(person))
+
+
+def _figures(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
+    import numpy as np
+
+    from candid.evaluation.performance import evaluate_predictions
+
+    everyone = replace(p, split=np.full(len(p), "test"))
+    found = evaluate_predictions(everyone, replace(config, examples=0)).splits[0]
+    return {name: found.metrics[name] for name in _COMPARED}

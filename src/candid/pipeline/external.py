@@ -1,0 +1,296 @@
+"""How a run's model does on another place's pictures: `candid evaluate RUN DATA` from Python."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candid.errors import ConfigError
+from candid.pipeline.judging import evaluate
+from candid.pipeline.labelled import (
+    Answered,
+    Chosen,
+    answer,
+    check_distinct,
+    check_name,
+    choose_rows,
+    name_for,
+    read_labels,
+)
+from candid.pipeline.labelling import labeller
+from candid.pipeline.opening import Place, run_at
+from candid.predictions import Predictions, read_predictions, write_predictions
+from candid.records import Estimate, ModelCard, read_record, write_record
+from candid.records.audit import SplitAudit
+from candid.records.calibration import PlaceCalibration, calibration_path
+from candid.records.external import ExternalFigures, ExternalSource, Transfer
+from candid.runs import Run, refuse_untrained
+from candid.settings import AuditConfig, Config
+from candid.tables.attributes import Attribute
+from candid.tables.columns import NO_YES
+
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+    from candid.evaluation.external import GivenAnswers
+    from candid.inference.classifier import Engine, Rule
+    from candid.inference.classify import Labeller
+
+
+def transfer(
+    run: Run | Place,
+    data: Dataset | Place | Sequence[Dataset | Place],
+    config: Config | None = None,
+    *,
+    target: str | None = None,
+    split: str | None = None,
+    name: str | None = None,
+    engine: Engine = "auto",
+    abstain_below: float | None = None,
+    check: bool = True,
+    crop: bool = False,
+    detector: Path | None = None,
+    calibration: str = "",
+    workers: int = 0,
+    home: Place | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> Transfer:
+    """How a run's model does on labelled pictures from elsewhere, into its `transfer.json`.
+
+    Each is answered exactly as `candid.predict` would, and the predictions are kept in the run as
+    `transfer/<name>.parquet`. What the file holds of other data sets stays; of the same name, it
+    is replaced. What it holds of another model than the run's present one is dropped.
+
+    Parameters
+    ----------
+    run
+        A run whose training was finished.
+    data
+        One or several data sets, as `candid.load` gave them or where they lie, in any layout.
+    config
+        Its `data` section says how they are read, `evaluate` and `audit` how they are judged;
+        None: the defaults, and the run's own.
+    target
+        Their label; None: the settings', else the run's, else the layout's own. Its classes must
+        be the run's (in any case); `data.class_names` maps others.
+    split
+        train, validation or test; None: all images. Of the run's own data, those that it tested
+        on.
+    name
+        What to call a single data set; None: its own name.
+    engine, abstain_below, check, crop, detector, calibration, workers
+        As for `candid.predict`. Of several faces in a picture, the largest counts.
+    home, cache, quiet
+        Where the run's own data lie now, where its packed images are kept (both only where it has
+        not predicted yet), and no progress bars.
+
+    Raises
+    ------
+    DataError
+        Where a data set cannot be read, or its classes are not the run's.
+    """
+    from candid.inference.classifier import abstention_rule
+
+    folder = run_at(run, quiet=quiet)
+    refuse_untrained(folder)
+    card = read_record(folder.model, ModelCard)
+    settings = config or folder.settings
+    about = Config().data if config is None else config.data
+    read = [read_labels(d, card, about, target=target) for d in _each(data)]
+    names = _names(read, name, "cropped" if crop else "", calibration)
+    ready = labeller(
+        folder,
+        engine=engine,
+        abstain_below=abstain_below,
+        check=check,
+        crop=crop or detector is not None,
+        detector=detector,
+        calibration=calibration,
+        data=None if home is None else Path(home),
+        cache=cache,
+        quiet=quiet,
+    )
+    rule = abstention_rule(folder, abstain_below, folder.settings.predict.target_error)
+    own = _at_home(folder, rule, settings, home, cache)
+    found = _begun(folder, ready, own)
+    for one, called in zip(read, names, strict=True):
+        chosen = choose_rows(folder, one, split)
+        source = _source(folder, one, chosen, ready, own, settings, name=called, workers=workers)
+        notes = (*source.notes, *_flattered(folder, one, calibration))
+        source = replace(source, calibration=calibration, notes=notes)
+        kept = [s for s in found.sources if s.name != called]
+        found = replace(found, sources=(*kept, source))
+        write_record(folder.transfer, found)
+    return found
+
+
+def _flattered(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
+    """A note where a calibration is tried on the data that it was made on."""
+    if not calibration or not dataset.origin:
+        return ()
+    made = read_record(calibration_path(run.path, calibration), PlaceCalibration)
+    if made.data != dataset.origin:
+        return ()
+    return (
+        f"The calibration {calibration} was made on these data, so these figures flatter it; its "
+        "own are of pictures that had no part in the fit.",
+    )
+
+
+def _each(data: Dataset | Place | Sequence[Dataset | Place]) -> list[Dataset | Path]:
+    from candid.data.dataset import Dataset
+
+    several = [data] if isinstance(data, Dataset | str | PathLike) else data
+    return [Path(d) if isinstance(d, str | PathLike) else d for d in several]
+
+
+def _names(read: Sequence[Dataset], name: str | None, *suffixes: str) -> list[str]:
+    if name is not None and len(read) > 1:
+        raise ConfigError(
+            f"The name {name!r} was given for {len(read)} data sets.",
+            expected="a name for one",
+            todo="name them one by one, each with --name",
+        )
+    names = [name_for(d, *suffixes) if name is None else name for d in read]
+    check_distinct(names)
+    return [check_name(n) for n in names]
+
+
+@dataclass(frozen=True, eq=False)
+class _Home:
+    """The run's own test images: what the model says of them, and how it does."""
+
+    predictions: Predictions
+    figures: ExternalFigures
+
+
+def _at_home(
+    run: Run, rule: Rule | None, settings: Config, data: Place | None, cache: Path | None
+) -> _Home | None:
+    """On the run's own test predictions; None where there are none with a label."""
+    from candid.evaluation.external import external_figures
+
+    if not run.predictions.is_file():
+        evaluate(run, data=data, cache=cache, quiet=run.quiet)
+    own = read_predictions(run.predictions)
+    tested = own[(own.split == "test") & (own.label >= 0)]
+    if not len(tested):
+        return None
+    figures = external_figures(tested, _answers(tested, rule), settings.evaluate)
+    return _Home(tested, figures)
+
+
+def _answers(p: Predictions, rule: Rule | None, answered: Answered | None = None) -> GivenAnswers:
+    import numpy as np
+
+    from candid.evaluation.external import GivenAnswers
+
+    unlike = None if answered is None else answered.unlike
+    if rule is None:
+        return GivenAnswers(np.ones(len(p), np.bool_), unlike)
+    sure = ~rule.abstains(p.probability)
+    return GivenAnswers(sure, unlike, rule.target_error, rule.confidence)
+
+
+def _begun(run: Run, ready: Labeller, own: _Home | None) -> Transfer:
+    """The record with what it held of this model before."""
+    card, model = ready.classifier.card, ready.classifier.made_from
+    sources: tuple[ExternalSource, ...] = ()
+    if run.transfer.is_file():
+        before = read_record(run.transfer, Transfer)
+        sources = before.sources if before.model == model else ()
+    home = None if own is None else own.figures
+    return Transfer(card.target, card.classes, model, home, sources)
+
+
+def _source(
+    run: Run,
+    dataset: Dataset,
+    chosen: Chosen,
+    ready: Labeller,
+    own: _Home | None,
+    settings: Config,
+    *,
+    name: str,
+    workers: int,
+) -> ExternalSource:
+    """Ask, judge, and write the predictions."""
+    from candid.evaluation.external import external_figures, require_answers
+
+    file = run.path / "transfer" / f"{name}.parquet"
+    table = file.with_name(f"{name}.labels.parquet")
+    answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=run.quiet)
+    p = answered.predictions
+    require_answers(p, dataset.name)
+    answers = _answers(p, ready.classifier.rule, answered)
+    figures = external_figures(p, answers, settings.evaluate)
+    paired, differences = _less_home(p, figures, own, settings)
+    write_predictions(file, _with_answers(p, answers))
+    return ExternalSource(
+        name=name,
+        data=dataset.origin or dataset.name,
+        layout=dataset.layout,
+        target=dataset.target,
+        split=chosen.split,
+        evaluated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        cropped=ready.finder is not None,
+        engine=ready.classifier.engine,
+        calibration="",
+        pictures=len(chosen.rows),
+        unlabelled=chosen.unlabelled,
+        unread=answered.unread,
+        unread_count=answered.unread_count,
+        no_face=answered.no_face,
+        figures=figures,
+        differences=differences,
+        paired=paired,
+        audit=_by_group(p, settings.audit) if p.attributes else None,
+        notes=chosen.notes,
+    )
+
+
+def _less_home(
+    p: Predictions, figures: ExternalFigures, own: _Home | None, settings: Config
+) -> tuple[bool, dict[str, Estimate]]:
+    """Whether these are the run's own pictures, and the figures less those at home."""
+    from candid.evaluation.external import differences_to_home, paired_differences, same_images
+
+    if own is None:
+        return False, {}
+    if same_images(p, own.predictions):
+        return True, paired_differences(p, own.predictions, settings.evaluate)
+    return False, differences_to_home(figures.evaluation, own.figures.evaluation)
+
+
+def _with_answers(p: Predictions, answers: GivenAnswers) -> Predictions:
+    """The predictions with whether each was answered, and flagged, as further attributes."""
+    import numpy as np
+
+    marks = {"answered": answers.given}
+    if answers.unlike is not None:
+        marks["unlike the training data"] = answers.unlike
+    more = {
+        name: Attribute(name, "binary", NO_YES, mark.astype(np.int16))
+        for name, mark in marks.items()
+        if name not in p.attributes
+    }
+    return replace(p, attributes={**p.attributes, **more})
+
+
+def _by_group(p: Predictions, config: AuditConfig) -> SplitAudit:
+    """The gaps between the groups of the data set's own attributes, one by one."""
+    import numpy as np
+
+    from candid.auditing.audit import audit_groups
+
+    known = tuple(name for name in config.attributes if name in p.attributes)
+    single = replace(
+        config, splits=("test",), attributes=known, pairs=False, slices=0, more=False, examples=0
+    )
+    everyone = replace(p, split=np.full(len(p), "test"))
+    found = audit_groups(everyone, single).splits[0]
+    return replace(found, groups=tuple(g for g in found.groups if g.label is None))

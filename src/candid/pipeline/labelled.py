@@ -1,0 +1,344 @@
+"""Labelled pictures from anywhere, answered as `candid predict` answers them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import ConfigError, DataError, TargetError
+from candid.pipeline.labelling import about_model, model_of, one_thread_each
+from candid.predictions import Predictions, read_predictions
+from candid.progress import progress
+from candid.records import SPLITS, Provenance, read_record
+from candid.records.external import Unread
+from candid.runs import Run
+from candid.settings import DataConfig
+
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+    from candid.inference.classify import Labeller
+    from candid.inference.sources import Item
+    from candid.records import ModelCard
+
+_LISTED = 100  # pictures that could not be read
+
+
+# --- the labels ----------------------------------------------------------------------------------
+
+
+def read_labels(
+    where: Dataset | Path,
+    card: ModelCard,
+    about: DataConfig,
+    *,
+    target: str | None = None,
+) -> Dataset:
+    """The labels of a data set, in the order of a model's classes.
+
+    Parameters
+    ----------
+    where
+        What `candid.load` gave, or where it lies; in any layout, and with any splits.
+    card
+        The model's.
+    about
+        How it is read: layout, columns, names of classes.
+    target
+        The label; None: the settings', else the model's, else the layout's own.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read, or its classes are not the model's.
+    """
+    from candid.data import layouts
+
+    if not isinstance(where, Path):
+        return _in_order_of(where, card)
+    asked, layout = target or about.target or None, about.layout or None
+    load = partial(layouts.load, where, layout=layout, config=about, learnable=False)
+    try:
+        found = load(target=asked or card.target)
+    except TargetError:
+        if asked:
+            raise
+        found = load(target=None)
+    return _in_order_of(found, card)
+
+
+def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
+    """The data set with the model's classes: the same words, whatever their case."""
+    known = {name.strip().casefold(): code for code, name in enumerate(card.classes)}
+    code = [known.get(name.strip().casefold()) for name in dataset.classes]
+    used = {int(c) for c in np.unique(dataset.label) if c >= 0}
+    strange = [dataset.classes[k] for k, c in enumerate(code) if c is None and k in used]
+    if strange:
+        words = ", ".join(f'"{name}={card.classes[0]}"' for name in strange[:2])
+        raise DataError(
+            f"{dataset.name} labels {dataset.target!r} with {', '.join(map(repr, strange[:4]))}, "
+            f"which {'is' if len(strange) == 1 else 'are'} no class of the model.",
+            expected=f"the classes of {card.target!r}: {', '.join(map(repr, card.classes))} (in "
+            "any case)",
+            todo=f"say which is which, such as --set 'data.class_names=[{words}]'; leave others "
+            "out with data.exclude_classes; or name another label with --target",
+        )
+    table = np.array([-1 if c is None else c for c in code] + [-1], np.int16)
+    return replace(dataset, classes=card.classes, label=table[dataset.label])
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The rows of a data set that are asked about.
+
+    Attributes
+    ----------
+    rows
+        Those with a label, ascending.
+    split
+        The split that they are, or "" for all.
+    unlabelled
+        How many others of it have none.
+    notes
+        What a reader might not expect.
+    """
+
+    rows: NDArray[np.intp]
+    split: str
+    unlabelled: int
+    notes: tuple[str, ...] = ()
+
+
+def choose_rows(run: Run, dataset: Dataset, split: str | None) -> Chosen:
+    """The labelled rows of a split, or all; of the run's own data, those that it tested on.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such split.
+    DataError
+        Where none of its images has a label.
+    """
+    if split is not None and split not in SPLITS:
+        raise ConfigError(
+            f"There is no split {split!r}.",
+            expected=f"one of: {', '.join(SPLITS)}",
+            todo="leave --split out for all images",
+        )
+    own = _own_images(run, dataset) if split is None else None
+    mine = np.ones(len(dataset), np.bool_)
+    if own is not None:
+        mine, split = own.rows, own.split
+    elif split is not None:
+        mine = dataset.split == split
+    rows = np.flatnonzero(mine & (dataset.label >= 0))
+    if not len(rows):
+        raise DataError(
+            f"{dataset.name} has no labelled images" + (f" in {split}." if split else "."),
+            expected="images with a label to hold the model against",
+            todo="check --split and --target",
+        )
+    notes = () if own is None else (own.note,)
+    return Chosen(rows, split or "", int(np.count_nonzero(mine)) - len(rows), notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Own:
+    """Images that the run knows: which may be asked about, and why not the others."""
+
+    rows: NDArray[np.bool_]
+    split: str
+    note: str
+
+
+def _own_images(run: Run, dataset: Dataset) -> _Own | None:
+    """The run's held-out images, where these are its own data by place, or by names and labels."""
+    if not run.predictions.is_file():
+        return None
+    own = read_predictions(run.predictions)
+    about = read_record(run.provenance, Provenance) if run.provenance.is_file() else None
+    place = {str(name): row for row, name in enumerate(dataset.ids.tolist())}
+    at = np.array([place.get(str(name), -1) for name in own.ids.tolist()], np.intp)
+    same = (at >= 0) & (dataset.label[at] == own.label)
+    here = bool(dataset.origin) and about is not None and dataset.origin == about.data
+    if not here and np.count_nonzero(same) < 0.95 * len(own):
+        return None
+    for split in ("test", "validation"):
+        held_out = at[(own.split == split) & (at >= 0)]
+        if len(held_out):
+            break
+    else:
+        return None
+    mine = np.zeros(len(dataset), np.bool_)
+    mine[held_out] = True
+    what = "are the data that" if here else "images have the names and labels of those that"
+    note = (
+        f"These {what} the run was made from, so only its {split} images were taken: it has "
+        "learned from the others."
+    )
+    return _Own(mine, split, note)
+
+
+# --- the answers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What a model says of labelled pictures.
+
+    Attributes
+    ----------
+    predictions
+        Of the pictures that could be read and, where faces were looked for, have one; their splits
+        are the data set's own.
+    unlike
+        (n,) whether each was flagged as unlike the training data; None where nobody looked.
+    unread, unread_count
+        Pictures that could not be read, at most a hundred of them; and how many there were.
+    no_face
+        In how many no face was found.
+    """
+
+    predictions: Predictions
+    unlike: NDArray[np.bool_] | None
+    unread: tuple[Unread, ...]
+    unread_count: int
+    no_face: int
+
+
+def answer(
+    labeller: Labeller,
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    out: Path,
+    *,
+    workers: int = 0,
+    quiet: bool = False,
+) -> Answered:
+    """Ask a model about some rows of a data set.
+
+    A job that was stopped goes on with the same call: what was done lies in a journal beside `out`,
+    which is a table while it is read and is then removed. Of several faces in a picture, the
+    largest is taken to be the one that the label speaks of.
+    """
+    from candid.inference.classify import label_to_file
+
+    job = model_of(labeller) | {
+        "data": dataset.origin or dataset.name,
+        "stamp": dataset.source.stamp(),
+        "rows": [len(rows), int(rows.sum()), int((rows * np.arange(1, len(rows) + 1)).sum())],
+    }
+    with (
+        one_thread_each(labeller.classifier.engine),
+        progress(dataset.name, len(rows), unit="pictures", quiet=quiet) as bar,
+    ):
+        label_to_file(
+            labeller,
+            _items(dataset, rows),
+            out,
+            "parquet",
+            job,
+            about=about_model(labeller),
+            force=True,
+            workers=workers,
+            bar=bar.update,
+        )
+    answered = _joined(labeller, dataset, rows, out)
+    out.unlink(missing_ok=True)
+    return answered
+
+
+def _items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
+    from candid.data.dataset import Sharded
+    from candid.inference.sources import Item, printable
+
+    ordered = isinstance(dataset.source, Sharded)
+    for row in rows.tolist():
+        read = partial(dataset.source.read, row)
+        yield Item(printable(str(dataset.ids[row])), read, ordered=ordered)
+
+
+def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: Path) -> Answered:
+    """The answers beside the labels, from the table of the job: a row per picture, or per face."""
+    import pyarrow.parquet as pq
+
+    from candid.inference.unfamiliar import UNLIKE
+
+    table = pq.read_table(file)
+    classes = labeller.classifier.classes
+    if labeller.finder is not None:  # the first of a picture's faces, or none at all, is its row
+        first = [not number for number in table["face"].to_pylist()]
+        table = table.filter(first)
+    error, reason = table["error"].to_pylist(), table["reason"].to_pylist()
+    probability = np.column_stack(
+        [table[f"p_{name}"].to_numpy(zero_copy_only=False) for name in classes]
+    ).astype(np.float64)
+    seen = np.flatnonzero(np.isfinite(probability).all(axis=1))
+    unread = [
+        Unread(str(name), why)
+        for name, why in zip(table["id"].to_pylist(), error, strict=True)
+        if why is not None
+    ]
+    unlike = np.array([(reason[i] or "").startswith(UNLIKE) for i in seen.tolist()], np.bool_)
+    kept, p = rows[seen], probability[seen]
+    predictions = Predictions(
+        target=labeller.classifier.target,
+        classes=classes,
+        ids=dataset.ids[kept],
+        split=dataset.split[kept],
+        label=dataset.label[kept],
+        probability=p / p.sum(axis=1, keepdims=True),
+        temperature=labeller.classifier.card.temperature,
+        person=None if dataset.person is None else dataset.person[kept],
+        attributes={name: a[kept] for name, a in dataset.attributes.items()},
+        provenance={"data": dataset.name},
+    )
+    return Answered(
+        predictions,
+        None if labeller.unfamiliar is None else unlike,
+        tuple(unread[:_LISTED]),
+        len(unread),
+        len(rows) - len(seen) - len(unread),
+    )
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def name_for(dataset: Dataset, *suffixes: str) -> str:
+    """What to call a data set, for a file: its own name, and what was done with it."""
+    return re.sub(r"[^\w.-]+", "-", "-".join([dataset.name, *filter(None, suffixes)])).strip("-.")
+
+
+def check_name(name: str) -> str:
+    """The name, which a file can have.
+
+    Raises
+    ------
+    ConfigError
+        Where it cannot.
+    """
+    if re.fullmatch(r"\w[\w.-]{0,79}", name):
+        return name
+    raise ConfigError(
+        f"{name!r} is no name for a file.",
+        expected="letters, digits, dots, dashes and underscores, at most 80",
+        todo="name another with --name",
+    )
+
+
+def check_distinct(names: Sequence[str]) -> None:
+    """Raise a ConfigError where two data sets would be called the same."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"Two of the data sets are called {twice[0]!r}.",
+            expected="a name for each, under which its figures are kept",
+            todo="name them one by one, each with --name",
+        )

@@ -1,0 +1,82 @@
+"""A model's probabilities and its promise, adapted to one place (`calibrations/NAME.json`).
+
+Undefined figures are NaN here and `null` in JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from candid.records import Estimate
+from candid.records.abstention import AbstentionRule
+
+
+def calibration_path(folder: Path, name: str) -> Path:
+    """Where the calibration for a place lies in a run's folder."""
+    return folder / "calibrations" / f"{name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceCalibration:
+    """What was fitted on labelled pictures of one place, and what it does there.
+
+    Two thirds of the people (or pictures, where nobody knows who is who) had no part in the fit:
+    the threshold was found on them, and all figures are theirs.
+
+    Attributes
+    ----------
+    name, target, classes, model
+        What it is called; the run's label and its values; a digest of the model that it is for.
+    data, layout, split, cropped, calibrated
+        The pictures: where they lay, how they were read, which of their splits ("": all), whether
+        faces were looked for first; and when, in ISO 8601.
+    temperature, bias
+        The logarithms of the run's own calibrated probabilities are divided by the one, and the
+        other, one number per class, is added; then they are normalised.
+    shares
+        Of each class among the labels there.
+    fitted_n, fitted_people, n, people
+        Pictures and people behind the fit, and behind the rest; people are None where unknown.
+    before, after
+        log_loss, calibration_error and accuracy with the run's own probabilities, and with these.
+    rule
+        When to answer, with its guarantee for pictures of this place; None: no promise.
+    sentence
+        The promise, or why there is none.
+    seed
+        Of who had a part in the fit, and of the one picture of each person.
+    """
+
+    name: str
+    target: str
+    classes: tuple[str, ...]
+    model: str
+    data: str
+    layout: str
+    split: str
+    cropped: bool
+    calibrated: str
+    temperature: float
+    bias: tuple[float, ...]
+    shares: tuple[Estimate, ...]
+    fitted_n: int
+    fitted_people: int | None
+    n: int
+    people: int | None
+    before: dict[str, Estimate]
+    after: dict[str, Estimate]
+    rule: AbstentionRule | None
+    sentence: str
+    seed: int = 0
+
+    def problem(self) -> str:
+        """What no calibration can have noted, in words; "" where all is possible."""
+        if not 1e-9 <= self.temperature <= 1e9:
+            return f"the temperature is {self.temperature}"
+        if len(self.bias) != len(self.classes) or not all(math.isfinite(b) for b in self.bias):
+            return f"the bias is {self.bias} for {len(self.classes)} classes"
+        if self.rule is not None and not 0 <= self.rule.threshold <= 1:
+            return f"the threshold is {self.rule.threshold}"
+        return ""

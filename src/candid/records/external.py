@@ -1,0 +1,216 @@
+"""How a run's model does on pictures from elsewhere (`transfer.json`).
+
+Undefined figures are NaN here and `null` in JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from candid.records import Estimate, SplitEvaluation
+from candid.records.audit import SplitAudit
+from candid.records.frames import frame_of, html_of
+
+PromiseState = Literal["kept", "broken", "too few to say"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseCheck:
+    """A promise of few wrong answers beside what came true.
+
+    Attributes
+    ----------
+    target_error
+        What was promised: at most this share of the answers is wrong.
+    confidence
+        Of each of the two bounds.
+    n, mistakes
+        The answers that count (of a person's pictures one, drawn at random, where people are
+        known), and how many of them were wrong.
+    by_person
+        Whether people are known.
+    low, high
+        Exact one-sided bounds of the share of wrong answers (Clopper & Pearson 1934).
+    state
+        "broken" where `low` is above the target, "kept" where `high` is at most it.
+    """
+
+    target_error: float
+    confidence: float
+    n: int
+    mistakes: int
+    by_person: bool
+    low: float
+    high: float
+    state: PromiseState
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalFigures:
+    """How well a model does on the labelled pictures of one place, and whether it knew.
+
+    Attributes
+    ----------
+    evaluation
+        As for a split of the run's own data.
+    confidence, overconfidence
+        The mean of the highest probability, and that less accuracy.
+    flagged
+        The share that was flagged as unlike the training data; undefined where nobody looked.
+    flagged_accuracy, unflagged_accuracy
+        Accuracy of the model's answers to those and to the others, whether or not they were given.
+    coverage
+        The share of the pictures that were answered: not flagged, and sure enough.
+    wrong
+        Of the answers that were given, the share that is wrong.
+    promise
+        What was promised of it, beside what came true; None where nothing was.
+    """
+
+    evaluation: SplitEvaluation
+    confidence: Estimate
+    overconfidence: Estimate
+    flagged: Estimate
+    flagged_accuracy: Estimate
+    unflagged_accuracy: Estimate
+    coverage: Estimate
+    wrong: Estimate
+    promise: PromiseCheck | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A picture that could not be read, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalSource:
+    """One data set that the model was tried on.
+
+    Attributes
+    ----------
+    name, data, layout, target
+        What it is called here, where it lay, how it was read, and its label.
+    split
+        Which of its splits; "" for all rows.
+    evaluated
+        When, in ISO 8601.
+    cropped, engine, calibration
+        Whether faces were looked for first, what computed, and the calibration that was used ("":
+        the run's own).
+    pictures, unlabelled
+        Labelled pictures that were asked about, and rows without a label, which were not.
+    unread, unread_count
+        Pictures that could not be read, at most a hundred of them; and how many there were.
+    no_face
+        Pictures in which a face was looked for and not found; they are in no figure.
+    figures
+        Of all others.
+    differences
+        A figure by its name less that of the run's own test pictures; empty without such.
+    paired
+        Whether these are the run's own pictures, so that differences are paired.
+    audit
+        By group, on this data set's attributes; None where it has none.
+    notes
+        What a reader might not expect.
+    """
+
+    name: str
+    data: str
+    layout: str
+    target: str
+    split: str
+    evaluated: str
+    cropped: bool
+    engine: str
+    calibration: str
+    pictures: int
+    unlabelled: int
+    unread: tuple[Unread, ...]
+    unread_count: int
+    no_face: int
+    figures: ExternalFigures
+    differences: dict[str, Estimate]
+    paired: bool
+    audit: SplitAudit | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How a model does on data sets from elsewhere, beside its own test pictures.
+
+    Attributes
+    ----------
+    target, classes
+        The run's label and its values.
+    model
+        A digest of the model that all of it is about.
+    home
+        On the run's own test pictures, from its predictions; None where it has none. Whether they
+        are unlike the training data was not looked at: the limit was set on pictures like them.
+    sources
+        The data sets, in the order in which they came.
+    """
+
+    target: str
+    classes: tuple[str, ...]
+    model: str
+    home: ExternalFigures | None
+    sources: tuple[ExternalSource, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per figure of every source, and of the run's own test pictures ("home")."""
+        parts = [(s.name, s.figures, s.differences) for s in self.sources]
+        if self.home is not None:
+            parts.insert(0, ("home", self.home, {}))
+        return [
+            {
+                "source": name,
+                "figure": figure,
+                "value": e.value,
+                "low": e.low,
+                "high": e.high,
+                "n": e.n,
+                "people": e.people,
+                "method": e.method,
+            }
+            for name, figures, apart in parts
+            for figure, e in _named(figures, apart)
+        ]
+
+    def to_frame(self) -> Any:
+        """`rows` as a data frame: pandas where it is installed, else polars, else Arrow."""
+        return frame_of(self.rows())
+
+    def _repr_html_(self) -> str:
+        shown = ("accuracy", "weighted_f1", "confidence", "flagged", "coverage", "wrong")
+        rows = [
+            {
+                "source": row["source"],
+                "figure": row["figure"],
+                "value": row["value"],
+                "interval": ""
+                if math.isnan(row["low"])
+                else f"{row['low']:.4g} to {row['high']:.4g}",
+                "n": row["n"],
+            }
+            for row in self.rows()
+            if row["figure"] in shown
+        ]
+        return html_of(rows, f"{self.target}: {', '.join(self.classes)}")
+
+
+def _named(figures: ExternalFigures, apart: dict[str, Estimate]) -> list[tuple[str, Estimate]]:
+    own = ("confidence", "overconfidence", "flagged", "flagged_accuracy", "unflagged_accuracy")
+    return [
+        *figures.evaluation.metrics.items(),
+        *((name, getattr(figures, name)) for name in (*own, "coverage", "wrong")),
+        *((f"{name} less home", e) for name, e in apart.items()),
+    ]

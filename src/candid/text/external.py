@@ -1,0 +1,225 @@
+"""What the report says of pictures from elsewhere, in sentences and rows.
+
+Everything here is plain text: whoever prints it escapes it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from candid.records import Estimate
+from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
+from candid.text import audit, words
+
+HOME = "its own test images"
+COMMAND = "candid evaluate RUN DATA"
+NOBODY_LOOKED = (
+    "Nobody looked: nothing was measured on pictures from another place, with other cameras, crops "
+    f"and people, where a model usually does worse. {COMMAND} does it, with labelled pictures in "
+    "any layout."
+)
+_GROUPS = 2  # findings of a source that are told
+
+
+@dataclass(frozen=True)
+class PlaceRow:
+    """One line of the table: a place, and how the model does there."""
+
+    name: str
+    n: int
+    people: int | None
+    figures: ExternalFigures
+    accuracy: Estimate
+    weighted_f1: Estimate
+    difference: Estimate | None
+
+
+def place_rows(transfer: Transfer) -> list[PlaceRow]:
+    """The run's own test images, then every source."""
+    parts: list[tuple[str, ExternalFigures, Estimate | None]] = []
+    if transfer.home is not None:
+        parts.append((HOME, transfer.home, None))
+    parts += [(s.name, s.figures, s.differences.get("accuracy")) for s in transfer.sources]
+    return [
+        PlaceRow(
+            name=name,
+            n=figures.evaluation.n,
+            people=figures.evaluation.people,
+            figures=figures,
+            accuracy=figures.evaluation.metrics["accuracy"],
+            weighted_f1=figures.evaluation.metrics["weighted_f1"],
+            difference=difference,
+        )
+        for name, figures, difference in parts
+    ]
+
+
+HEAD = (
+    *("Pictures", "n", "Accuracy", "Weighted F1", "Accuracy less home, points"),
+    *("Mean confidence", "Flagged", "Answered", "Wrong among the answers", "Promise"),
+)
+
+
+def cells(row: PlaceRow) -> list[str]:
+    """The row as text under `HEAD`."""
+    f = row.figures
+    return [
+        row.name,
+        words.count(row.n) + ("" if row.people is None else f" of {words.persons(row.people)}"),
+        _share(row.accuracy),
+        f"{words.number(row.weighted_f1.value)} ({words.interval(row.weighted_f1)})",
+        "–" if row.difference is None else _points(row.difference),
+        words.percent(f.confidence.value),
+        "–" if math.isnan(f.flagged.value) else _share(f.flagged),
+        words.percent(f.coverage.value),
+        _share(f.wrong),
+        promise_in_short(f.promise),
+    ]
+
+
+def promise_in_short(check: PromiseCheck | None) -> str:
+    """The promise and what became of it, for a cell."""
+    if check is None:
+        return "none made"
+    return f"at most {words.percent(check.target_error)}: {check.state}"
+
+
+def said(transfer: Transfer | None) -> list[str]:
+    """How far from home, in short sentences; that nobody looked where nobody did."""
+    if transfer is None or not transfer.sources:
+        return [NOBODY_LOOKED]
+    return [sentence for source in transfer.sources for sentence in source_said(source)]
+
+
+def source_said(source: ExternalSource) -> list[str]:
+    """One source: how well, beside home, how sure, what was flagged, and the promise."""
+    figures = source.figures
+    accuracy = figures.evaluation.metrics["accuracy"]
+    apart = source.differences.get("accuracy")
+    beside = ""
+    if apart is not None:
+        beside = f", {_apart(apart)} ({_interval_points(apart)})"
+    of = "" if not source.split else f" ({source.split})"
+    return [
+        f"{source.name}{of}: right in {_share(accuracy)} of {_who(figures)}{beside}.",
+        *_sureness(figures),
+        *_flagged(figures),
+        *promise_said(figures),
+        *_left_out(source),
+        *_groups(source),
+        *source.notes,
+    ]
+
+
+def promise_said(figures: ExternalFigures) -> list[str]:
+    """The promise against the fact, in a sentence."""
+    answered = (
+        f"It answered {words.percent(figures.coverage.value)}, and {_share(figures.wrong)} of "
+        "these answers are wrong"
+    )
+    check = figures.promise
+    if check is None:
+        return [f"{answered}; nothing was promised of them."]
+    what = "people with an answer, one picture of each" if check.by_person else "answers"
+    bound = {
+        "broken": f"at least {words.percent(check.low)}",
+        "kept": f"at most {words.percent(check.high)}",
+        "too few to say": f"between {words.percent(check.low)} and {words.percent(check.high)}",
+    }[check.state]
+    verdict = {
+        "broken": "is broken here",
+        "kept": "is kept here",
+        "too few to say": "can be neither confirmed nor refuted with so few",
+    }[check.state]
+    return [
+        f"{answered}. The promise that at most {words.percent(check.target_error)} are, made for "
+        f"pictures like the validation images, {verdict}: {words.count(check.mistakes)} mistakes "
+        f"among {words.count(check.n)} {what}, {bound} by an exact one-sided "
+        f"{100 * check.confidence:g}% bound."
+    ]
+
+
+def _sureness(figures: ExternalFigures) -> list[str]:
+    over, sure = figures.overconfidence, words.percent(figures.confidence.value)
+    if math.isnan(over.value):
+        return []
+    way = "neither too sure of itself nor too little, as far as this tells"
+    if over.low > 0:
+        way = "too sure of itself"
+    elif over.high < 0:
+        way = "less sure of itself than it might be"
+    return [
+        f"Its mean confidence is {sure}: {way} ({words.points(over.value)} points above its "
+        f"accuracy; {_interval_points(over)})."
+    ]
+
+
+def _flagged(figures: ExternalFigures) -> list[str]:
+    e, right, others = figures.flagged, figures.flagged_accuracy, figures.unflagged_accuracy
+    if math.isnan(e.value):
+        return []
+    told = f"It called {_share(e)} unlike its training data"
+    if not right.n or not others.n:
+        return [f"{told}."]
+    return [
+        f"{told}; it is right in {_share(right)} of those (n = {words.count(right.n)}) and in "
+        f"{_share(others)} of the others (n = {words.count(others.n)})."
+    ]
+
+
+def _left_out(source: ExternalSource) -> list[str]:
+    told = []
+    if source.no_face:
+        told.append(
+            f"no face was found in {words.count(source.no_face)} of {words.count(source.pictures)}"
+        )
+    if source.unread_count:
+        told.append(f"{words.count(source.unread_count)} could not be read")
+    return [f"Not counted: {words.listed(told)}."] if told else []
+
+
+def _groups(source: ExternalSource) -> list[str]:
+    if source.audit is None:
+        return []
+    return [audit.brief(f) for f in source.audit.findings[:_GROUPS]]
+
+
+def _apart(e: Estimate) -> str:
+    if e.high < 0:
+        return f"{words.number(-100 * e.value, 1)} points less than on {HOME}"
+    if e.low > 0:
+        return f"{words.number(100 * e.value, 1)} points more than on {HOME}"
+    return f"not surely another share than on {HOME}"
+
+
+def _who(figures: ExternalFigures) -> str:
+    split = figures.evaluation
+    images = f"{words.count(split.n)} {'image' if split.n == 1 else 'images'}"
+    return images if split.people is None else f"{images} of {words.persons(split.people)}"
+
+
+def _share(e: Estimate) -> str:
+    return f"{words.percent(e.value)} ({words.interval(e, share=True)})"
+
+
+def _points(e: Estimate) -> str:
+    return f"{words.points(e.value)} ({_interval_points(e)})"
+
+
+def _interval_points(e: Estimate) -> str:
+    return f"{words.points(e.low)} to {words.points(e.high)}"
+
+
+def methods(transfer: Transfer) -> list[str]:
+    """How the intervals were made, in the words of the figures; each once."""
+    found = [words.method(r.accuracy) for r in place_rows(transfer)]
+    found += [words.method(r.difference) for r in place_rows(transfer) if r.difference is not None]
+    return list(dict.fromkeys(found))
+
+
+def tried_on(transfer: Transfer | None) -> str:
+    """Where it was tried, for a sentence's end; empty where nobody looked, or at its own alone."""
+    sources = () if transfer is None else transfer.sources
+    names = [f"“{s.name}”" for s in sources if not s.paired]
+    return f"how it does on {words.listed(names)} was measured" if names else ""
