@@ -15,6 +15,7 @@ from candid.records import (
     write_record,
 )
 from candid.records.metrics import METRICS, worse_when
+from candid.storage.files import FORMAT
 
 ESTIMATE = Estimate(0.5, 0.4, math.nan, 10, "Wilson", people=None)
 
@@ -45,7 +46,7 @@ def test_missing_file_says_which_stage(tmp_path):
         read_record(tmp_path / "evaluation.json", Evaluation)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"code": "X"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", f'{{"format": {FORMAT}, "code": "X"}}'])
 def test_damaged_file(tmp_path, text):
     path = tmp_path / "finding.json"
     path.write_text(text)

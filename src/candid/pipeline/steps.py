@@ -28,6 +28,7 @@ from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
+from candid.records.framing import FramingCard
 from candid.records.inside import Inside, read_inside_arrays
 from candid.runs import Run
 from candid.settings import Config
@@ -263,6 +264,7 @@ def write_report(run: Run) -> None:
         explanation=explanation,
         inside=inside,
         transfer=_read(run.transfer, Transfer),
+        framing=_read(run.framing, FramingCard),
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

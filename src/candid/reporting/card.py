@@ -328,11 +328,13 @@ def _audit(inputs: ReportInput) -> str:
 
 def _elsewhere(inputs: ReportInput) -> str:
     """On pictures from elsewhere, or that nobody looked."""
-    t = inputs.transfer
+    t, framed = inputs.transfer, external.framing_said(inputs.framing)
     if t is None or not t.sources:
-        return markdown.line(external.NOBODY_LOOKED)
+        return markdown.bullets([*framed, external.NOBODY_LOOKED])
     rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.place_rows(t)]
-    return f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets(external.said(t))}"
+    return (
+        f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets([*framed, *external.said(t)])}"
+    )
 
 
 def _how_to_use(inputs: ReportInput) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from candid.records import Estimate
 from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
+from candid.records.framing import FramingCard
 from candid.text import audit, words
 
 HOME = "its own test images"
@@ -90,6 +91,27 @@ def said(transfer: Transfer | None) -> list[str]:
     if transfer is None or not transfer.sources:
         return [NOBODY_LOOKED]
     return [sentence for source in transfer.sources for sentence in source_said(source)]
+
+
+def framing_said(card: FramingCard | None) -> list[str]:
+    """What is done to pictures that lie otherwise than the training pictures, and how well."""
+    if card is None:
+        return []
+    moved = (
+        f"measured on {words.images(card.validation)} of validation, each warped at random: the "
+        f"corners of the frame were off by {words.percent(card.before)} of the picture’s side "
+        f"(median) and once framed by {words.percent(card.after)}"
+    )
+    if not card.used:
+        return [
+            "Pictures are taken as they come: the network that should bring them to the frame of "
+            f"the training pictures did not learn to ({moved})."
+        ]
+    return [
+        "A picture that shows more of a person or less, or lies otherwise than the training "
+        f"pictures, is brought to their frame first ({moved}). Of the validation pictures as they "
+        f"are, {_share(card.untouched)} are left as they are."
+    ]
 
 
 def source_said(source: ExternalSource) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from candid.records.audit import Audit
     from candid.records.explanation import Explanation, ExplanationArrays
     from candid.records.external import Transfer
+    from candid.records.framing import FramingCard
     from candid.records.inside import Inside
 
 
@@ -41,7 +42,7 @@ class ReportInput:
         Named pictures, encoded: "mean-<class>", "difference", "augmented".
     samples
         Class → ids of some of its images, in the order in which they are shown.
-    audit, explanation, transfer
+    audit, explanation, transfer, framing
         The later stages' records; None where the stage has not run.
     maps
         The arrays that belong to `explanation`; None where they are lost.
@@ -65,6 +66,7 @@ class ReportInput:
     inside: Inside | None = None
     inside_pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     transfer: Transfer | None = None
+    framing: FramingCard | None = None
 
     @property
     def target(self) -> str:
