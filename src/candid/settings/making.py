@@ -151,7 +151,7 @@ class FramingConfig:
         -1,
         10**7,
     )
-    batch_size: int = setting(256, "images per batch", 2, 65_536)
+    batch_size: int = setting(0, "images per batch; 0: train.batch_size", 0, 65_536)
     learning_rate: float = setting(4e-3, "learning rate, the highest of the schedule", 0, 100)
     width: int = setting(16, "channels of its first stage", 1, 256)
     scale: float = setting(

@@ -75,9 +75,9 @@ def train_framing(
     save = checkpoint.Saver(save_to, recipe.checkpoint_seconds)
     if save_to is not None and save_to.is_file():
         checkpoint.restore(save_to, state)
-    batches = _Batches(images, train, config, recipe.seed, device)
+    batches = _Batches(images, train, config, recipe, device)
     bfloat16 = uses_bfloat16(recipe.precision, device)
-    with progress("frame", steps, unit="batches", done=state.step, quiet=quiet) as bar:
+    with progress("framing", steps, unit="batches", done=state.step, quiet=quiet) as bar:
         while state.step < steps:
             seen, frames = batches(state.step, network.look_side)
             network.train()
@@ -103,17 +103,19 @@ class _Batches:
         images: Images,
         rows: NDArray[np.intp],
         config: FramingConfig,
-        seed: int,
+        recipe: TrainConfig,
         device: torch.device,
     ) -> None:
-        self.images, self.rows, self.config, self.seed = images, images.packed(rows), config, seed
+        self.usual, self.seed = recipe.batch_size, recipe.seed
+        self.images, self.rows, self.config = images, images.packed(rows), config
         self.device = device
 
     def __call__(self, step: int, side: int) -> tuple[Tensor, Tensor]:
         """(n, 3, side, side) as `Framing.estimate` is shown them, and (n, 5) frames."""
         rng = np.random.default_rng([self.seed, 2, step])
-        generator = seeded(self.seed, step, self.device)
-        size = min(self.config.batch_size, len(self.rows))
+        with torch.random.fork_rng(devices=[]):  # its other half is dropout's, which is not here
+            generator = seeded(self.seed, step, torch.device("cpu"))
+        size = min(self.config.batch_size or self.usual, len(self.rows))
         batch = self.images.batch(rng.choice(self.rows, size, replace=False), self.device)
         flips = torch.rand(size, generator=generator) < 0.5
         batch = torch.where(flips[:, None, None, None].to(batch.device), batch.flip(3), batch)
