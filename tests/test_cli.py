@@ -85,7 +85,8 @@ def test_run_writes_every_file(finished):
     names = {p.name for p in finished.path.iterdir()}
     assert names == {
         "README.md", "audit.json", "checkpoint", "config.toml", "data.json", "evaluation.json",
-        "explanation.json", "explanation.npz", "findings.parquet", "history.parquet",
+        "explanation.json", "explanation.npz", "findings.parquet", "framing.json",
+        "framing.safetensors", "history.parquet",
         "inside.json", "inside.npz", "model.json", "model.safetensors", "pictures.parquet",
         "predictions.parquet", "provenance.json", "report.html", "unfamiliar.npz",
     }  # fmt: skip
@@ -125,6 +126,7 @@ def test_files_agree_with_each_other(finished, faces):
     assert set(provenance.seconds) == {
         "explore",
         "train",
+        "frame",
         "predict",
         "evaluate",
         "audit",
@@ -206,7 +208,7 @@ def test_json_of_every_verb(finished, faces, tmp_path, capsys):
     for verb, arguments in calls.items():
         assert call(*arguments, "--json") == 0, verb
         assert json.loads(capsys.readouterr().out), verb
-    elsewhere = {"demo", "explain", "export", "predict", "serve", "tune"}  # have files of tests
+    elsewhere = {"calibrate", "demo", "explain", "export", "predict", "serve", "tune"}  # have files of tests
     assert set(calls) | elsewhere == set(cli.commands)
 
 
@@ -316,7 +318,7 @@ def done_again(run: Run, tmp_path: Path, capsys) -> set[str]:
     told = capsys.readouterr().err
     assert call("run", "--resume", run.path) == 0
     assert "nothing was done again" in capsys.readouterr().out
-    return set(re.findall(r"^(\w+) \(\d+ of 10\)$", told, re.MULTILINE))
+    return set(re.findall(r"^(\w+) \(\d+ of 11\)$", told, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
@@ -743,7 +745,7 @@ def test_run_goes_on_where_a_run_is_and_does_what_reads_a_changed_setting(
     run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     where = ["--target", "Face", "--out", run.path, "--cache", tmp_path / "cache", *QUICK]
     assert call("run", faces, *where, "--set", "explain.images=8") == 0
-    done = set(re.findall(r"^(\w+) \(\d+ of 10\)$", capsys.readouterr().err, re.MULTILINE))
+    done = set(re.findall(r"^(\w+) \(\d+ of 11\)$", capsys.readouterr().err, re.MULTILINE))
     assert done == {"explain", "report"}
     assert open_run(run.path).settings.explain.images == 8
     assert run.weights.read_bytes() == finished.weights.read_bytes()
@@ -775,7 +777,7 @@ def test_the_way_to_the_loop_and_to_the_audit_is_short(faces, tmp_path, monkeypa
 
     steps = counting("train", training.train_in_steps)
     monkeypatch.setattr(training, "train_in_steps", steps)
-    monkeypatch.setattr(auditing, "audit", counting("audit", auditing.audit))
+    monkeypatch.setattr(auditing, "audit_groups", counting("audit", auditing.audit_groups))
     where = ["--out", tmp_path / "run", "--cache", tmp_path / "cache", "--quiet", *BRIEF]
     assert call("run", faces, "--target", "Face", *where) == 0
     assert set(deep) == {"train", "audit"}

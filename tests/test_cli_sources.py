@@ -166,10 +166,10 @@ def test_the_same_command_gives_the_same_and_goes_on(finished, words, tmp_path, 
     assert again.weights.read_bytes() == finished.weights.read_bytes()
     (again.path / "model.json").unlink()
     other = ["--set", 'data.source_settings=["folders.encoding=cp1252"]']
-    said = candid(capsys, "train", *words, *other, "--out", again.path, code=2).err
+    said = candid(capsys, "run", *words, *other, "--out", again.path, code=2).err
     assert "holds a run with other settings: data.source_settings" in said
     named = ["--set", 'data.source_settings=["table.target=Face"]']  # as it was found
-    assert call("train", *words, *named, "--out", again.path) == 0
+    assert call("run", *words, *named, "--out", again.path) == 0
     assert again.weights.read_bytes() == finished.weights.read_bytes()
 
 

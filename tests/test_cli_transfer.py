@@ -16,6 +16,7 @@ from candid.predictions import read_predictions, write_predictions
 from candid.records import read_record
 from candid.records.external import Transfer
 from candid.runs import Run
+from candid.storage.files import FORMAT
 from commands import candid
 from inference.tiny import encoded, pixels, tiny_run
 
@@ -80,7 +81,7 @@ def test_it_answers_as_predict_does(capsys, run, away):
     assert source["figures"]["evaluation"]["metrics"]["accuracy"]["value"] == pytest.approx(right)
     assert [f.name for f in (run / "transfer").iterdir()] == ["away.parquet"]
     assert read_record(run / "transfer.json", Transfer).home is not None
-    assert json.loads((run / "transfer.json").read_text())["format"] == 1
+    assert json.loads((run / "transfer.json").read_text())["format"] == FORMAT
 
 
 def test_a_second_set_is_added_and_the_same_one_replaced(capsys, run, away, tmp_path):

@@ -36,6 +36,7 @@ RECIPES = {
     "plain": {
         "network": {"name": "plain"},
         "augment": STILL,
+        "framing": {"steps": 0},
         "train": {**ADAM, "flip_tta": False, "keep": "best"},
     },
     "features": {"network": {"name": "features"}, "augment": STILL, "train": ADAM},
