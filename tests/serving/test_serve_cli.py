@@ -34,7 +34,7 @@ class Telling(Brightness):
         print("at work", flush=True)
         return super().__call__(pixels)
 
-serving.load_served = lambda paths, config, below: [model(Telling(seconds=1.0))]
+serving.load_served = lambda *about: [model(Telling(seconds=1.0))]
 from candid.cli import main
 main(sys.argv[1:])
 """
