@@ -9,6 +9,13 @@ model may abstain, and what framing costs beside the model alone.
     python bench/framing.py RUN [--data DATA] [--images 200] [--unframed]
 
 `--unframed` leaves the framing network out: pictures are taken as they come.
+
+Result with the default recipe on CelebA's Male label, seed 0, 635 batches for either network, 135
+cells of 40 test pictures:
+
+    unframed: mean accuracy 0.5741, worst 0.3250; answers 0.093, of them wrong 0.2200
+    framed:   mean accuracy 0.9509, worst 0.8500; answers 0.691, of them wrong 0.0016, at most
+              0.1333 in a cell; framing takes 0.70 of the model's time
 """
 
 from __future__ import annotations
