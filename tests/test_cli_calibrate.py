@@ -97,6 +97,34 @@ def test_a_calibration_that_is_not_there_or_another_model_s(capsys, run, made):
     assert "temperature is -1" in candid(capsys, *words, code=2).err
 
 
+def test_a_calibration_belongs_to_the_network_that_frames_too(capsys, run, made):
+    framed(Run(run), seed=0)
+    candid(capsys, "calibrate", run, made[1], "--name", "here", "--quiet", *FEW)
+    classifier = open_classifier(Run(run), engine="torch", calibration="here")
+    assert classifier.framer is not None and classifier.input_side == 32
+    words = ["predict", run, made[1], "--engine", "torch", "--calibration", "here"]
+    out = run / "labels.csv"
+    candid(capsys, *words, "--out", out)
+    assert len(out.read_text().splitlines()) == 361
+    framed(Run(run), seed=1)
+    assert "another model" in candid(capsys, *words, "--out", out, code=2).err
+
+
+def framed(run: Run, seed: int) -> None:
+    """A framing network of random weights in a run, which is used for every picture."""
+    import torch
+
+    from candid.models.framing import Framing, save_framing
+    from candid.records import Estimate, write_record
+    from candid.records.framing import FramingCard
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        save_framing(run.framing_weights, Framing(16, width=2))
+    share = Estimate(1.0, 0.9, 1.0, n=10, method="Wilson")
+    write_record(run.framing, FramingCard(1, 16, 2, 2, 1, 10, 0.4, 0.1, share, share, used=True))
+
+
 def test_the_guarantee_is_kept_at_the_place():
     """Fitted and chosen on draws of a place, the error there is above the target in few of them."""
     from candid.pipeline.calibrating import _calibrated

@@ -22,6 +22,7 @@ import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError, go_on_with
 from candid.records import HistoryRow, Provenance, read_record, write_record
+from candid.records.framing import FramingCard
 from candid.settings import Config
 from candid.storage.files import atomic, reading, regular, write_text, writing, written_by
 
@@ -221,6 +222,11 @@ def _hashed(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def is_framed(run: Run) -> bool:
+    """Whether pictures are brought to the training pictures' frame before the model looks."""
+    return run.framing.is_file() and read_record(run.framing, FramingCard).used
 
 
 # --- to begin, and to open -----------------------------------------------------------------------

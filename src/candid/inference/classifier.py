@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -19,8 +19,8 @@ from candid.errors import CandidError, DataError, DependencyError, RunError
 from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention, AbstentionRule
 from candid.records.calibration import PlaceCalibration, calibration_path
-from candid.records.framing import DETAIL, FramingCard
-from candid.runs import Run, open_run, refuse_untrained
+from candid.records.framing import DETAIL
+from candid.runs import Run, is_framed, open_run, refuse_untrained
 from candid.stats.shift import ProbabilityShift
 from candid.storage.files import check_format, read_bytes
 
@@ -122,8 +122,13 @@ class Classifier:
         """How many times `side` a picture should have per side, for `framed`."""
         return 1 if self.framer is None else DETAIL
 
+    @property
+    def input_side(self) -> int:
+        """Pixels per side that `framed` takes."""
+        return self.detail * self.side
+
     def framed(self, pixels: NDArray[np.uint8]) -> Framed:
-        """Pictures (n, detail · side, detail · side, 3) as the model sees them."""
+        """Pictures (n, input_side, input_side, 3) as the model sees them."""
         if self.framer is None or not len(pixels):
             same = np.broadcast_to(np.eye(3, dtype=np.float32), (len(pixels), 3, 3))
             return Framed(pixels, same, np.ones(len(pixels), np.bool_))
@@ -214,6 +219,9 @@ def open_classifier(
     refuse_untrained(run)
     card = read_record(run.model, ModelCard)
     made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
+    framer = _open_framer(run, engine, threads)
+    if framer is not None:
+        made_by = f"{made_by}, framed: {weights_digest(run)}"
     place = read_calibration(run, calibration, card, made_by) if calibration else None
     found = Classifier(
         card=card,
@@ -221,15 +229,12 @@ def open_classifier(
         max_pixels=config.data.max_pixels,
         rule=abstention_rule(run, abstain_below, config.predict.target_error, place),
         _engine=_open_engine(run, card, engine, threads),
-        framer=_open_framer(run, engine, threads),
+        framer=framer,
         made_from=made_by,
         shift=None if place is None else ProbabilityShift(place.temperature, np.array(place.bias)),
     )
-    if found.framer is not None:
-        found = replace(found, made_from=f"{found.made_from}, framed: {weights_digest(run)}")
-        side = found.detail * card.side
-        found.framed(np.zeros((1, side, side, 3), np.uint8))
-    found.probabilities(np.zeros((1, card.side, card.side, 3), np.uint8))  # raises if it cannot
+    blank = np.zeros((1, found.input_side, found.input_side, 3), np.uint8)
+    found.probabilities(found.framed(blank).pixels)  # raises if it cannot
     return found
 
 
@@ -256,7 +261,7 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
 
 
 def _open_framer(run: Run, engine: Engine, threads: int) -> Frames | None:
-    if not run.framing.is_file() or not read_record(run.framing, FramingCard).used:
+    if not is_framed(run):
         return None
     if engine != "torch" and _installed("onnxruntime"):
         from candid.models.onnx_framing import framing_path, open_onnx_framer

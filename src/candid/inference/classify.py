@@ -117,7 +117,7 @@ class Labeller:
     def _faces(self, finder: Finder, encoded: bytes, most: int) -> list[Crop]:
         image = decode_whole(encoded, longest=finder.longest, max_pixels=most)
         scale = image.width / image.pixels.shape[1]
-        side, fit = self.classifier.side * self.classifier.detail, self.classifier.fit
+        side, fit = self.classifier.input_side, self.classifier.fit
         found = [
             Crop(finder.crop(image.pixels, face, side=side, fit=fit), image.width, image.height,
                  number, face.box.scaled(scale))

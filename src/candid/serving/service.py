@@ -103,7 +103,7 @@ class Service:
         """Begin to work: every model answers once, so that the first request finds it warm."""
         await self.batcher.__aenter__()
         for name, served in self.models.items():
-            side = served.classifier.side * served.classifier.detail
+            side = served.classifier.input_side
             await self.batcher.ask(name, [Crop(np.zeros((side, side, 3), np.uint8), side, side)])
         self.ready = True
 
