@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from candid.errors import PredictionsError
 from candid.predictions import Predictions, binned
 from candid.records.abstention import GroupKind
-from candid.stats.bootstrap import known_persons
+from candid.stats.bootstrap import known_persons, part_of_people
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
@@ -64,15 +64,14 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
         )
     some = predictions[test]
     person = known_persons(some.person)
-    names, unit = np.unique(np.arange(len(some)) if person is None else person, return_inverse=True)
-    if len(names) < 2:
+    rng = np.random.default_rng(seed)
+    mine, people = part_of_people(person, len(some), lambda people: people // 2, rng)
+    if people < 2:
         raise PredictionsError(
-            f"There are labelled images of {len(names)} people; thresholds need two halves.",
+            f"There are labelled images of {people} people; thresholds need two halves.",
             expected="labelled images in validation and in test, or of several people in test",
             todo="predict more images",
         )
-    first = np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]
-    mine = np.isin(unit.reshape(-1), first)
     half = f"half of the {'images' if person is None else 'people'} in test"
     return Halves(some[mine], some[~mine], half, f"the other {half}")
 

@@ -22,9 +22,8 @@ from torch.nn import functional as F
 from candid.models.networks import Deep, to_depth
 from candid.models.warping import frame_matrices, shrunk_warp
 from candid.models.weights import save_tensors
-from candid.records import read_record
-from candid.records.framing import DETAIL, FramingCard
-from candid.runs import Run
+from candid.records.framing import DETAIL
+from candid.runs import Run, is_framed
 from candid.storage.files import reading, regular
 
 SIDE = 48  # pixels per side at which it looks, at most
@@ -150,9 +149,7 @@ def framing_of(run: Run) -> Framing | None:
     RunError
         Where its files are damaged.
     """
-    if not run.framing.is_file() or not read_record(run.framing, FramingCard).used:
-        return None
-    return load_framing(run.framing_weights)
+    return load_framing(run.framing_weights) if is_framed(run) else None
 
 
 def save_framing(path: Path, framing: Framing) -> None:

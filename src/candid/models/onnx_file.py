@@ -12,10 +12,10 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,6 +215,9 @@ class OnnxEngine(OnnxModel):
         return out
 
 
+Model = TypeVar("Model", bound=OnnxModel)
+
+
 def _damaged(model: Path | bytes, reason: str) -> RunError:
     where = "The exported model" if isinstance(model, bytes) else str(model)
     return RunError(
@@ -236,15 +239,29 @@ def open_onnx(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
     DependencyError
         Where a library for it is not installed.
     """
-    path = onnx_path(run)
-    found = _open_fresh(path, run, card, threads)
+    made = _made_from(run, card)
+
+    def export() -> bytes:
+        from candid.models.model import load_whole
+
+        return to_onnx(load_whole(run.weights, card), card, made_from(run, card))
+
+    return open_or_export(OnnxEngine, onnx_path(run), made, export, threads=threads)
+
+
+def open_or_export(
+    kind: type[Model], path: Path, made: str | None, export: Callable[[], bytes], *, threads: int
+) -> Model:
+    """An exported model that carries the mark `made`; where there is none, exported first.
+
+    `made` None: there are no weights here to hold it to, or to export anew.
+    """
+    found = _open_fresh(kind, path, made, threads)
     if found is not None:
         return found
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
-    from candid.models.model import load_whole
-
-    data = to_onnx(load_whole(run.weights, card), card, made_from(run, card))
-    engine = OnnxEngine(data, threads=threads)
+    data = export()
+    engine = kind(data, threads=threads)
     with contextlib.suppress(OutputError):
         write_onnx(path, data)
     return engine
@@ -264,7 +281,7 @@ def open_int8(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
         Where there is none of these weights.
     """
     path = int8_path(run)
-    engine = _open_fresh(path, run, card, threads)
+    engine = _open_fresh(OnnxEngine, path, _made_from(run, card), threads)
     if engine is None:
         raise RunError(
             f"There is no {path.name} of these weights in {run.path}.",
@@ -277,22 +294,24 @@ def open_int8(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
 
 def is_exported(run: Run, card: ModelCard) -> bool:
     """Whether there is an exported model of the run's weights as they are."""
-    return _open_fresh(onnx_path(run), run, card, 1) is not None
+    return _open_fresh(OnnxEngine, onnx_path(run), _made_from(run, card), 1) is not None
 
 
-def _open_fresh(path: Path, run: Run, card: ModelCard, threads: int) -> OnnxEngine | None:
+def _made_from(run: Run, card: ModelCard) -> str | None:
+    """The mark of an export; None where only the export was carried to this machine."""
+    return made_from(run, card) if run.weights.is_file() else None
+
+
+def _open_fresh(kind: type[Model], path: Path, made: str | None, threads: int) -> Model | None:
     if not path.is_file():
         return None
     try:
-        engine = OnnxEngine(path, threads=threads)
+        engine = kind(path, threads=threads)
     except RunError:
-        if run.weights.is_file():
+        if made is not None:
             return None  # made again
         raise
-    # Where only the export was carried to this machine, there is nothing to hold it to.
-    if run.weights.is_file() and engine.made_from != made_from(run, card):
-        return None
-    return engine
+    return engine if made in (None, engine.made_from) else None
 
 
 def needs_onnx(*modules: str) -> None:

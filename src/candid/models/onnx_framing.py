@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import OutputError, RunError
-from candid.models.onnx_file import MADE_FROM, OnnxModel, exported, needs_onnx, write_onnx
+from candid.models.onnx_file import MADE_FROM, OnnxModel, exported, open_or_export
 from candid.runs import Run
 
 _LIMIT = "candid.rest_limit"
@@ -47,17 +46,8 @@ def open_onnx_framer(run: Run, *, threads: int = 0) -> OnnxFramer:
     DependencyError
         Where a library for it is not installed.
     """
-    path, made = framing_path(run), weights_digest(run)
-    if path.is_file():
-        with contextlib.suppress(RunError):
-            found = OnnxFramer(path, threads=threads)
-            # Where only the export was carried to this machine, there is nothing to hold it to.
-            if made is None or found.made_from == made:
-                return found
-    data = framing_to_onnx(run)
-    with contextlib.suppress(OutputError):
-        write_onnx(path, data)
-    return OnnxFramer(data, threads=threads)
+    made, export = weights_digest(run), partial(framing_to_onnx, run)
+    return open_or_export(OnnxFramer, framing_path(run), made, export, threads=threads)
 
 
 def framing_to_onnx(run: Run) -> bytes:
@@ -70,7 +60,6 @@ def framing_to_onnx(run: Run) -> bytes:
     DependencyError
         Where a library for it is not installed.
     """
-    needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
     from candid.models.framing import load_framing
 
     framing = load_framing(run.framing_weights)

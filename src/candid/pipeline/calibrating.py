@@ -142,18 +142,20 @@ def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
     import numpy as np
 
     from candid.errors import PredictionsError
-    from candid.stats.bootstrap import known_persons
+    from candid.stats.bootstrap import known_persons, part_of_people
 
-    person = known_persons(p.person)
-    names, unit = np.unique(np.arange(len(p)) if person is None else person, return_inverse=True)
-    if len(names) < 3:
+    mine, people = part_of_people(
+        known_persons(p.person),
+        len(p),
+        lambda people: max(1, round(_FITTED * people)),
+        np.random.default_rng(seed),
+    )
+    if people < 3:
         raise PredictionsError(
-            f"There are labelled pictures of {len(names)} people that could be answered.",
+            f"There are labelled pictures of {people} people that could be answered.",
             expected="a few hundred: some to fit on, the others to find a threshold on",
             todo="name more labelled pictures of the place",
         )
-    order = np.random.default_rng(seed).permutation(len(names))
-    mine = np.isin(unit.reshape(-1), order[: max(1, round(_FITTED * len(names)))])
     return p[mine], p[~mine]
 
 

@@ -14,9 +14,9 @@ from candid.pipeline.steps import framer_of
 from candid.predictions import read_predictions
 from candid.records import ModelCard, Split, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
-from candid.records.framing import DETAIL, FramingCard
+from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
-from candid.runs import Run, refuse_untrained
+from candid.runs import Run, is_framed, refuse_untrained
 
 if TYPE_CHECKING:
     from candid.explanation.drawing import ExplainedPicture
@@ -96,8 +96,7 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
 
     config = run.settings
     side = read_record(run.model, ModelCard).side if run.model.is_file() else config.data.side
-    framed = run.framing.is_file() and read_record(run.framing, FramingCard).used
-    pictures = decode_pictures(files, side, config.data, detail=DETAIL if framed else 1)
+    pictures = decode_pictures(files, side, config.data, detail=DETAIL if is_framed(run) else 1)
     needs_torch()
     refuse_untrained(run)
     if (framer := framer_of(run)) is not None:

@@ -30,7 +30,7 @@ from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
 from candid.records.framing import FramingCard
 from candid.records.inside import Inside, read_inside_arrays
-from candid.runs import Run
+from candid.runs import Run, is_framed
 from candid.settings import Config
 from candid.storage.files import write_text
 
@@ -208,14 +208,11 @@ def show_pictures(run: Run, data: Data) -> None:
 
 def framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
     """What brings pixels to the training pictures' frame; None where the run has none."""
-    if not run.framing.is_file():  # so that torch is loaded only where there may be one
+    if not is_framed(run):  # so that torch is loaded only where there is one
         return None
-    from candid.models.framing import TorchFramer, framing_of
+    from candid.models.framing import TorchFramer, load_framing
 
-    framing = framing_of(run)
-    if framing is None:
-        return None
-    framer = TorchFramer(framing)
+    framer = TorchFramer(load_framing(run.framing_weights))
     return lambda pixels: framer(pixels)[0]
 
 

@@ -5,7 +5,6 @@ Undefined figures are NaN here and `null` in JSON. A record knows nothing of the
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from candid.records.files import from_plain as from_plain
 from candid.records.files import read_record as read_record
 from candid.records.files import to_plain as to_plain
 from candid.records.files import write_record as write_record
-from candid.records.frames import frame_of, html_of
+from candid.records.frames import frame_of, html_of, in_short, with_figure
 from candid.records.model import HistoryRow as HistoryRow
 from candid.records.model import Layer as Layer
 from candid.records.model import ModelCard as ModelCard
@@ -301,17 +300,7 @@ class Evaluation:
             for name, figure in named.items()
         ]
         return [
-            {
-                "split": split,
-                "class": of,
-                "metric": name,
-                "value": e.value,
-                "low": e.low,
-                "high": e.high,
-                "n": e.n,
-                "people": e.people,
-                "method": e.method,
-            }
+            with_figure({"split": split, "class": of, "metric": name}, e)
             for split, of, name, e in figures
         ]
 
@@ -320,17 +309,5 @@ class Evaluation:
         return frame_of(self.rows())
 
     def _repr_html_(self) -> str:
-        rows = [
-            {
-                "split": row["split"],
-                "metric": row["metric"],
-                "value": row["value"],
-                "interval": ""
-                if math.isnan(row["low"])
-                else f"{row['low']:.4g} to {row['high']:.4g}",
-                "n": row["n"],
-            }
-            for row in self.rows()
-            if not row["class"]
-        ]
+        rows = [in_short(row, "split", "metric") for row in self.rows() if not row["class"]]
         return html_of(rows, f"{self.target}: {', '.join(self.classes)}")

@@ -5,13 +5,12 @@ Undefined figures are NaN here and `null` in JSON.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from candid.records import Estimate, SplitEvaluation
 from candid.records.audit import SplitAudit
-from candid.records.frames import frame_of, html_of
+from candid.records.frames import frame_of, html_of, in_short, with_figure
 
 PromiseState = Literal["kept", "broken", "too few to say"]
 
@@ -171,16 +170,7 @@ class Transfer:
         if self.home is not None:
             parts.insert(0, ("home", self.home, {}))
         return [
-            {
-                "source": name,
-                "figure": figure,
-                "value": e.value,
-                "low": e.low,
-                "high": e.high,
-                "n": e.n,
-                "people": e.people,
-                "method": e.method,
-            }
+            with_figure({"source": name, "figure": figure}, e)
             for name, figures, apart in parts
             for figure, e in _named(figures, apart)
         ]
@@ -191,19 +181,7 @@ class Transfer:
 
     def _repr_html_(self) -> str:
         shown = ("accuracy", "weighted_f1", "confidence", "flagged", "coverage", "wrong")
-        rows = [
-            {
-                "source": row["source"],
-                "figure": row["figure"],
-                "value": row["value"],
-                "interval": ""
-                if math.isnan(row["low"])
-                else f"{row['low']:.4g} to {row['high']:.4g}",
-                "n": row["n"],
-            }
-            for row in self.rows()
-            if row["figure"] in shown
-        ]
+        rows = [in_short(row, "source", "figure") for row in self.rows() if row["figure"] in shown]
         return html_of(rows, f"{self.target}: {', '.join(self.classes)}")
 
 

@@ -21,6 +21,23 @@ def frame_of(rows: Sequence[Row]) -> Any:
     return import_module("pyarrow").Table.from_pylist([dict(row) for row in rows])
 
 
+def with_figure(row: Row, figure: Any) -> dict[str, Any]:
+    """A row and the columns of its figure, a `candid.records.Estimate`."""
+    names = ("value", "low", "high", "n", "people", "method")
+    return {**row, **{name: getattr(figure, name) for name in names}}
+
+
+def in_short(row: Row, *names: str) -> dict[str, Any]:
+    """Some columns of such a row, then its figure with the interval as one text."""
+    low, high = row["low"], row["high"]
+    interval = "" if math.isnan(low) else f"{low:.4g} to {high:.4g}"
+    return {name: row[name] for name in names} | {
+        "value": row["value"],
+        "interval": interval,
+        "n": row["n"],
+    }
+
+
 def html_of(rows: Sequence[Row], title: str = "") -> str:
     """A small table for notebooks; numbers with four digits, and nothing for what is undefined."""
     names = list(rows[0]) if rows else []

@@ -57,6 +57,18 @@ def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     return person_numbers(person) if known else None
 
 
+def part_of_people(
+    person: NDArray[np.int64] | None, n: int, size: Callable[[int], int], rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], int]:
+    """(n,) which rows belong to some people drawn at random, and how many people there are.
+
+    `size` gives from that number how many are drawn. None for `person`: each row is one's own.
+    """
+    names, unit = np.unique(np.arange(n) if person is None else person, return_inverse=True)
+    drawn = rng.permutation(len(names))[: size(len(names))]
+    return np.isin(unit.reshape(-1), drawn), len(names)
+
+
 def draw_counts(units: int, draws: int, rng: np.random.Generator) -> Singles:
     """(draws, units): how often each unit is drawn in each bootstrap draw with replacement."""
     picked = rng.integers(0, units, size=(draws, units))

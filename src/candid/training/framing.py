@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +174,12 @@ def _as_seen(normalised: Tensor, images: Images) -> Tensor:
     return (normalised * std + mean) * 4 - 2
 
 
+def _as_pixels(normalised: Tensor, images: Images) -> Tensor:
+    """(n, side, side, 3) uint8, as `Framing` takes them."""
+    planes = (_as_seen(normalised, images) + 2) * (255 / 4)
+    return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
 # --- what it has learned -------------------------------------------------------------------------
 
 
@@ -192,14 +197,21 @@ def _measured(
     rng = np.random.default_rng([seed, 3])
     rows = np.sort(rng.choice(rows, min(_MEASURED, len(rows)), replace=False))
     generator = torch.Generator().manual_seed(seed)
-    _set_limit(framing, torch.cat([own for own, *_ in _shown(framing, images, rows)]), config)
     same = torch.eye(3)
-    left = torch.cat(
-        [(found == same).all(2).all(1) for _, found, _ in _shown(framing, images, rows)]
+    cpu, starts = torch.device("cpu"), range(0, len(rows), _BLOCK)
+    own = torch.cat(
+        [_first_look(framing, images, images.batch(rows[i : i + _BLOCK], cpu)) for i in starts]
     )
+    _set_limit(framing, own, config)
     frames = draw_frames(len(rows), config, generator)
-    _, found, rest = map(
-        torch.cat, zip(*_shown(framing, images, rows, frames, generator), strict=True)
+    moved = (
+        warped(
+            images.batch(rows[i : i + _BLOCK], cpu), frames[i : i + _BLOCK], framing.side, generator
+        )
+        for i in starts
+    )
+    found, rest = map(
+        torch.cat, zip(*(framing(_as_pixels(m, images))[1:] for m in moved), strict=True)
     )
     framing.rest_limit.copy_(rest.quantile(config.untouched))
     truth = frame_matrices(frames)
@@ -214,9 +226,15 @@ def _measured(
         before=float(before.median()),
         after=float(after.median()),
         nearer=_share(after < before / 2),
-        untouched=_share(left),
+        untouched=_share(framing.distance(own) <= framing.limit),
         used=bool(after.median() < _MUST_UNDO * before.median()),
     )
+
+
+def _first_look(framing: Framing, images: Images, batch: Tensor) -> Tensor:
+    """(n, 5) frames of pictures as they are."""
+    planes = _as_pixels(batch, images).permute(0, 3, 1, 2).float()
+    return framing.estimate(framing.see(planes, torch.eye(3).expand(len(batch), 3, 3)))
 
 
 def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:
@@ -229,25 +247,6 @@ def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:
         far = framing.distance(own)
         kept = own[far <= far.quantile(_USUAL)]
     framing.limit.copy_(far.quantile(config.untouched))
-
-
-def _shown(
-    framing: Framing,
-    images: Images,
-    rows: NDArray[np.intp],
-    frames: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Blocks of the first estimates, and of frames and rest, for pictures as they are or warped."""
-    for start in range(0, len(rows), _BLOCK):
-        batch = images.batch(rows[start : start + _BLOCK], torch.device("cpu"))
-        if frames is not None and generator is not None:
-            batch = warped(batch, frames[start : start + _BLOCK], framing.side, generator)
-        planes = (_as_seen(batch, images) + 2) * (255 / 4)
-        pixels = planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-        same = torch.eye(3).expand(len(batch), 3, 3)
-        _, found, rest = framing(pixels)
-        yield framing.estimate(framing.see(planes, same)), found, rest
 
 
 def _share(marks: Tensor) -> Estimate:
