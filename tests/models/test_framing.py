@@ -8,7 +8,7 @@ import torch
 
 from candid.errors import RunError
 from candid.models.framing import Framing, TorchFramer, load_framing, save_framing
-from candid.models.warping import frame_matrices, reached, shrunk_warp, warp
+from candid.models.warping import frame_matrices, halved, level_warp, reached, warp
 
 SIDE = 16
 
@@ -44,10 +44,20 @@ def test_reached_is_where_the_input_is():
     assert (ones == 1).all(), "outside, the edge is repeated"
 
 
-def test_shrunk_warp_averages_what_it_reads():
-    image = torch.arange(64.0).reshape(1, 1, 8, 8)
-    small = shrunk_warp(image, torch.eye(3)[None], 4, "border")
-    np.testing.assert_allclose(small, torch.nn.functional.avg_pool2d(image, 2), atol=1e-4)
+def test_level_warp_reads_the_detail_that_is_needed():
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 2, 32, 32, generator=rng)
+    # Frames of a quarter, half and all of an image at 8 pixels: every, every other, every fourth.
+    scales = (0.25, 0.5, 1.0)
+    frames = torch.stack([torch.diag(torch.tensor([s, s, 1.0])) for s in scales])
+    found = level_warp(images, frames, 8, "border", levels=3)
+    np.testing.assert_allclose(found[0], images[0, :, 12:20, 12:20], atol=1e-5)
+    for image, shrunk, times in ((images[1, :, 8:24, 8:24], found[1], 2), (images[2], found[2], 4)):
+        mean = torch.nn.functional.avg_pool2d(image, times)
+        np.testing.assert_allclose(shrunk, mean, atol=1e-5)
+    # Where there is no coarser level, every fourth pixel of the finest there is.
+    two = level_warp(images[2:], frames[2:], 8, "border", levels=2)
+    np.testing.assert_allclose(two, warp(halved(images[2:]), frames[2:], 8), atol=1e-6)
 
 
 def test_what_needs_nothing_undone_comes_through_bit_for_bit(framing):
@@ -72,7 +82,7 @@ def test_a_frame_that_is_found_is_undone(framing):
     np.testing.assert_allclose(frames, twice.expand(4, 3, 3), atol=1e-5)
     np.testing.assert_allclose(rest, frame.norm().expand(4), rtol=1e-5)
     planes = x.permute(0, 3, 1, 2).float()
-    read = shrunk_warp(planes, frames, SIDE, "reflection").permute(0, 2, 3, 1)
+    read = level_warp(planes, frames, SIDE, "reflection").permute(0, 2, 3, 1)
     assert (framed.float() - read).abs().max() <= 0.5001
     # Where the second look finds only what is noise, the first look's frame stands.
     framing.centre.copy_(frame)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.models.networks import Deep, to_depth
-from candid.models.warping import frame_matrices, shrunk_warp
+from candid.models.warping import frame_matrices, halved, level_warp, warp
 from candid.models.weights import save_tensors
 from candid.records.framing import DETAIL
 from candid.runs import Run, is_framed
@@ -76,8 +76,7 @@ class Framing(nn.Module):
 
     def see(self, planes: Tensor, matrices: Tensor) -> Tensor:
         """What `estimate` is shown of planes (n, 3, h, h) from 0 to 255, in some frames."""
-        seen = shrunk_warp(planes, matrices, self.look_side, "reflection")
-        return seen * (4 / 255) - 2
+        return _centred(level_warp(planes, matrices, self.look_side, "reflection"))
 
     def distance(self, frames: Tensor) -> Tensor:
         """(n,) Mahalanobis distances of frames (n, 5) from the training pictures' own."""
@@ -104,24 +103,31 @@ class Framing(nn.Module):
     def frame(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`forward` for planes (n, 3, h, h) from 0 to 255, without rounding."""
         times = planes.shape[2] // self.side
-        home = F.avg_pool2d(planes, times) if times > 1 else planes
+        home = halved(planes) if times == 2 else F.avg_pool2d(planes, times)
         same = torch.eye(3, device=planes.device).expand(len(planes), 3, 3)
         # A look that finds no more than it finds in validation pictures as they are has nothing to
         # undo: what it says is its own noise, and the picture stays as it is.
-        found = self.estimate(self.see(planes, same))
-        rest = self.distance(found)
+        off, rest = self._look(_centred(warp(home, same, self.look_side, "reflection")))
         settled = left = rest <= self.limit
-        frames = frame_matrices(found - self.centre)
+        frames = frame_matrices(off)
         for _ in range(self.looks - 1):
-            found = self.estimate(self.see(planes, frames))
-            rest = self.distance(found)
+            off, rest = self._look(self.see(planes, frames))
             settled = settled | (rest <= self.limit)
-            more = frames @ frame_matrices(found - self.centre)
-            frames = torch.where(settled[:, None, None], frames, more)
-        moved = shrunk_warp(planes, frames, self.side, "reflection")
+            frames = torch.where(settled[:, None, None], frames, frames @ frame_matrices(off))
+        moved = level_warp(planes, frames, self.side, "reflection")
         framed = torch.where(left[:, None, None, None], home, moved)
         frames = torch.where(left[:, None, None], same, frames)
         return framed, frames, torch.where(left, 0.0, rest)
+
+    def _look(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """How pictures lie against the training pictures (n, 5), and how far off that is (n,)."""
+        found = self.estimate(seen)
+        return found - self.centre, self.distance(found)
+
+
+def _centred(planes: Tensor) -> Tensor:
+    """Planes from 0 to 255 as the network is shown them, from -2 to 2."""
+    return planes * (4 / 255) - 2
 
 
 class TorchFramer:

@@ -47,12 +47,30 @@ def _places(homographies: Tensor, height: int, width: int) -> Tensor:
     return (mapped[:, :2] / mapped[:, 2:]).reshape(-1, 2, height, width).permute(0, 2, 3, 1)
 
 
-def shrunk_warp(images: Tensor, homographies: Tensor, side: int, padding: Padding) -> Tensor:
-    """`warp` to twice the pixels per side and the mean of each 2×2: less aliasing where it shrinks.
+def halved(images: Tensor) -> Tensor:
+    """(batch, channels, height, width) at half the pixels per side: the mean of each 2×2."""
+    half = (images.shape[2] // 2, images.shape[3] // 2)
+    return F.interpolate(images, size=half, mode="bilinear", align_corners=False)
 
-    (batch, channels, height, width) → (batch, channels, side, side).
+
+def level_warp(
+    images: Tensor, homographies: Tensor, side: int, padding: Padding, *, levels: int = 2
+) -> Tensor:
+    """`warp` with less aliasing where it shrinks: each image is read at the detail that it needs.
+
+    Of `levels` halvings of an image (the first is itself) the one is read whose pixels lie about as
+    far apart as the places that are read (mipmaps: Williams, 1983, "Pyramidal parametrics").
+    Homographies must be affine. (batch, channels, height, height) → (batch, channels, side, side).
     """
-    return F.avg_pool2d(warp(images, homographies, 2 * side, padding), 2)
+    turn = homographies[:, :2, :2].to(images)
+    area = turn[:, 0, 0] * turn[:, 1, 1] - turn[:, 0, 1] * turn[:, 1, 0]
+    step = area.abs().sqrt() * (images.shape[2] / side)  # pixels between neighbours of the output
+    read = warp(images, homographies, side, padding)
+    for level in range(1, levels):
+        images = halved(images)
+        coarse = (step >= 2 ** (level - 0.5))[:, None, None, None]
+        read = torch.where(coarse, warp(images, homographies, side, padding), read)
+    return read
 
 
 def frame_matrices(frames: Tensor) -> Tensor:

@@ -146,12 +146,12 @@ class FramingConfig:
 
     steps: int = setting(
         -1,
-        "batches that it is trained on; -1: as many as train.steps, at most 800; 0: no such "
-        "network, and pictures are taken as they come",
+        "batches that it is trained on; -1: so many that it sees as many images as the classifier, "
+        "at most 2,540; 0: no such network, and pictures are taken as they come",
         -1,
         10**7,
     )
-    batch_size: int = setting(0, "images per batch; 0: train.batch_size", 0, 65_536)
+    batch_size: int = setting(64, "images per batch; 0: train.batch_size", 0, 65_536)
     learning_rate: float = setting(4e-3, "learning rate, the highest of the schedule", 0, 100)
     width: int = setting(16, "channels of its first stage", 1, 256)
     scale: float = setting(

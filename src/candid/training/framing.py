@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from candid.models.device import uses_bfloat16
 from candid.models.forward import Images
 from candid.models.framing import PARAMETERS, Framing
-from candid.models.warping import frame_matrices, reached, shrunk_warp, warp
+from candid.models.warping import frame_matrices, halved, level_warp, reached
 from candid.progress import progress
 from candid.records import Estimate
 from candid.records.framing import FramingCard
@@ -28,14 +28,16 @@ from candid.training.loop import descend, seeded, update_ema
 from candid.training.optimizers import learning_rate, optimizer_of
 from candid.training.state import TrainingState
 
-MOST_STEPS = 800  # where as many are asked for as the classifier is trained on
+MOST_STEPS = 2540  # where as many images are asked for as the classifier is trained on
 _AGAIN = 0.4  # share of the images that are shown as a second look finds them
 _SMALL = 0.25  # of the full range: what a first look leaves
 _COLOURS = AugmentConfig(brightness=0.5, contrast=0.35, saturation=0.5)
 _BLURRED = 0.2  # share of the images that have half the detail
+_LEVELS = 3  # a picture that shows e times as much is a third of the size
 _KNOT = 0.1  # where the loss turns from square to absolute, in units of the outputs
 _BLOCK = 250  # pictures at a time
 _TRIMMED, _USUAL = 3, 0.95  # how often the pictures that lie farthest are set aside, and which
+_NEARLY_ALL = 0.95  # of warped pictures have so little left that they count as settled
 _MEASURED = 2000  # validation pictures that limits are set on, at most
 # Pictures must lie this much nearer to their frame than they came, or nothing is learned.
 _MUST_UNDO = 0.5
@@ -58,7 +60,8 @@ def train_framing(
     `save_to` ends as one that was never stopped. `recipe` is that of the classifier, of which
     seed, optimiser and precision are used.
     """
-    steps = min(recipe.steps, MOST_STEPS) if config.steps < 0 else config.steps
+    config = replace(config, batch_size=config.batch_size or recipe.batch_size)
+    steps = config.steps if config.steps >= 0 else _usual_steps(config, recipe)
     plan = replace(
         recipe,
         steps=steps,
@@ -94,6 +97,10 @@ def train_framing(
     return framing, _measured(framing, images, validation, config, recipe.seed, steps)
 
 
+def _usual_steps(config: FramingConfig, recipe: TrainConfig) -> int:
+    return min(MOST_STEPS, max(1, recipe.steps * recipe.batch_size // config.batch_size))
+
+
 class _Batches:
     """Warped pictures and the frames that undo their warps, step by step."""
 
@@ -105,7 +112,7 @@ class _Batches:
         recipe: TrainConfig,
         device: torch.device,
     ) -> None:
-        self.usual, self.seed = recipe.batch_size, recipe.seed
+        self.seed = recipe.seed
         self.images, self.rows, self.config = images, images.packed(rows), config
         self.device = device
 
@@ -114,7 +121,7 @@ class _Batches:
         rng = np.random.default_rng([self.seed, 2, step])
         with torch.random.fork_rng(devices=[]):  # its other half is dropout's, which is not here
             generator = seeded(self.seed, step, torch.device("cpu"))
-        size = min(self.config.batch_size or self.usual, len(self.rows))
+        size = min(self.config.batch_size, len(self.rows))
         batch = self.images.batch(rng.choice(self.rows, size, replace=False), self.device)
         flips = torch.rand(size, generator=generator) < 0.5
         batch = torch.where(flips[:, None, None, None].to(batch.device), batch.flip(3), batch)
@@ -125,7 +132,7 @@ class _Batches:
         left = _SMALL * draw_frames(again, self.config, generator)
         first = warped(batch[:again], frames[:again], batch.shape[2], generator)
         nearly = frame_matrices(frames[:again]) @ torch.linalg.inv(frame_matrices(left))
-        second = shrunk_warp(first, nearly.to(first.device), side, "reflection")
+        second = level_warp(first, nearly.to(first.device), side, "reflection")
         seen = torch.cat([second, warped(batch[again:], frames[again:], side, generator)])
         frames = torch.cat([left, frames[again:]])
         seen = recolour(seen, *draw_colours(size, _COLOURS, generator))
@@ -151,21 +158,21 @@ def warped(images: Tensor, frames: Tensor, side: int, generator: torch.Generator
     another image, itself warped, for the rest: a picture from elsewhere shows anything there.
     """
     inverse = torch.linalg.inv(frame_matrices(frames)).to(images.device)
-    n, wide = len(images), 2 * side
+    n = len(images)
     half, rest = n // 2, n // 2 + n // 4
-    mirrored = warp(images[:half], inverse[:half], wide, "reflection")
-    edged = warp(images[half:], inverse[half:], wide, "border")
+    mirrored = level_warp(images[:half], inverse[:half], side, "reflection", levels=_LEVELS)
+    edged = level_warp(images[half:], inverse[half:], side, "border", levels=_LEVELS)
     others = images[torch.randperm(n, generator=generator)[: n - rest].to(images.device)]
     far = 2 * frames[torch.randperm(n, generator=generator)[: n - rest]]
-    around = warp(others, frame_matrices(far).to(images.device), wide, "reflection")
-    inside = reached(inverse[rest:], wide)
-    pasted = torch.where(inside, edged[rest - half :], around)
-    return F.avg_pool2d(torch.cat([mirrored, edged[: rest - half], pasted]), 2)
+    around = level_warp(others, frame_matrices(far).to(images.device), side, "reflection")
+    pasted = torch.where(reached(inverse[rest:], side), edged[rest - half :], around)
+    return torch.cat([mirrored, edged[: rest - half], pasted])
 
 
 def _half_detail(images: Tensor) -> Tensor:
-    small = F.avg_pool2d(images, 2, ceil_mode=True)
-    return F.interpolate(small, size=images.shape[2:], mode="bilinear", align_corners=False)
+    return F.interpolate(
+        halved(images), size=images.shape[2:], mode="bilinear", align_corners=False
+    )
 
 
 def _as_seen(normalised: Tensor, images: Images) -> Tensor:
@@ -213,7 +220,7 @@ def _measured(
     found, rest = map(
         torch.cat, zip(*(framing(_as_pixels(m, images))[1:] for m in moved), strict=True)
     )
-    framing.rest_limit.copy_(rest.quantile(config.untouched))
+    framing.rest_limit.copy_(rest.quantile(_NEARLY_ALL))
     truth = frame_matrices(frames)
     before, after = _corner_errors(same.expand_as(truth), truth), _corner_errors(found, truth)
     return FramingCard(
