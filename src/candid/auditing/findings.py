@@ -183,8 +183,8 @@ def _severity(gap: Gap) -> Severity:
 def look_at(rows: Rows, mask: Marks, most: int) -> MistakesSeen:
     """Some images' mistakes: those that the model was surest of, equals in order of their ids."""
     p = rows.predictions
-    here: Places = np.flatnonzero(mask & rows.wrong)
-    confidence = p.probability.max(axis=1)
+    here: Places = np.flatnonzero(mask & rows.predictions.wrong)
+    confidence = p.confidence
     surest = here[np.lexsort((p.ids[here], -confidence[here]))][:most]
     mistakes = tuple(
         Example(

@@ -256,7 +256,7 @@ def thin(x: Floats, y: Floats, most: int) -> NDArray[np.intp]:
 
 def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ...]:
     """The surest of the mistakes, or the least sure of all images; equals in order of their ids."""
-    confidence, prediction = p.probability.max(axis=1), p.prediction
+    confidence, prediction = p.confidence, p.prediction
     rows = np.flatnonzero(prediction != p.label) if mistakes else np.arange(len(p))
     key = -confidence[rows] if mistakes else confidence[rows]
     rows = rows[np.lexsort((p.ids[rows], key))][:most]

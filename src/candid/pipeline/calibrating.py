@@ -111,7 +111,6 @@ def calibrate(
 def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
     """The fit on a third, the rule and the figures on the rest."""
     from candid.auditing.abstention import answering_rule
-    from candid.stats.bootstrap import known_persons
     from candid.stats.intervals import wilson_shares
     from candid.stats.shift import fit_shift
 
@@ -129,8 +128,8 @@ def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration
         cropped=False, calibrated="",
         temperature=shift.temperature,
         bias=tuple(shift.bias.tolist()),
-        shares=tuple(wilson_shares(hot, None, known_persons(p.person), confidence)),
-        fitted_n=len(fitted), fitted_people=_people(fitted), n=len(rest), people=_people(rest),
+        shares=tuple(wilson_shares(hot, None, p.persons(), confidence)),
+        fitted_n=len(fitted), fitted_people=fitted.n_people(), n=len(rest), people=rest.n_people(),
         before=_figures(rest, settings.evaluate),
         after=_figures(after, settings.evaluate),
         rule=rule, sentence=sentence, seed=seed,
@@ -142,10 +141,10 @@ def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
     import numpy as np
 
     from candid.errors import PredictionsError
-    from candid.stats.bootstrap import known_persons, part_of_people
+    from candid.stats.bootstrap import part_of_people
 
     mine, people = part_of_people(
-        known_persons(p.person),
+        p.persons(),
         len(p),
         lambda people: max(1, round(_FITTED * people)),
         np.random.default_rng(seed),
@@ -157,15 +156,6 @@ def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
             todo="name more labelled pictures of the place",
         )
     return p[mine], p[~mine]
-
-
-def _people(p: Predictions) -> int | None:
-    import numpy as np
-
-    from candid.stats.bootstrap import known_persons
-
-    person = known_persons(p.person)
-    return None if person is None else len(np.unique(person))
 
 
 def _figures(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +21,12 @@ from numpy.typing import NDArray
 from candid.errors import PredictionsError
 from candid.records import SPLITS
 from candid.storage.files import FORMAT, atomic, check_format, regular
-from candid.table import Attribute, Table, binned, per_image_values
+from candid.table import Attribute, Table, per_image_values
 from candid.tables.attributes import Kind
 
 __all__ = [
     "Attribute",
     "Predictions",
-    "binned",
     "described",
     "read_predictions",
     "require_evaluable",
@@ -69,6 +69,18 @@ class Predictions(Table):
         """(n,) index of the most probable class; the first of equals."""
         best: NDArray[np.intp] = np.argmax(self.probability, axis=1)
         return best
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float64]:
+        """(n,) the probability of the answer."""
+        top: NDArray[np.float64] = self.probability.max(axis=1)
+        return top
+
+    @cached_property
+    def wrong(self) -> NDArray[np.bool_]:
+        """(n,) whether the answer is another than the label."""
+        wrong: NDArray[np.bool_] = self.prediction != self.label
+        return wrong
 
     @classmethod
     def from_arrays(  # type: ignore[override]
