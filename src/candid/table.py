@@ -211,7 +211,7 @@ class Table(PerImage):
                     todo=did_you_mean(name, table.column_names),
                 )
         rest = [n for n in table.column_names if n not in (target, person, ids, split)]
-        read = {n: columns.read(n, table[n]) for n in rest}
+        read = {n: columns.read_column(n, table[n]) for n in rest}
         return cls.from_arrays(
             table[target],
             target=target,
@@ -318,7 +318,7 @@ def attributes_from(annotations: Any) -> dict[str, Attribute]:
         Where a column holds neither a few words nor numbers.
     """
     table = arrow_table({} if annotations is None else annotations)
-    read = {name: columns.read(name, table[name]) for name in table.column_names}
+    read = {name: columns.read_column(name, table[name]) for name in table.column_names}
     for name, attribute in read.items():
         if isinstance(attribute, str):
             raise DataError(

@@ -216,11 +216,11 @@ def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:
     """
     needs_torch()
     from candid.models.framing import framing_of
-    from candid.models.model import load_whole
+    from candid.models.model import load_whole_model
 
     run = Run(path_of(path))
     card = read_record(run.model, ModelCard)
-    return load_whole(run.weights, card, network, framing_of(run))
+    return load_whole_model(run.weights, card, network, framing_of(run))
 
 
 def serve(
