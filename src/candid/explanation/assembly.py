@@ -94,15 +94,8 @@ def explain_network(
     """
     how = config or ExplainConfig()
     sample = sample_of(
-        images,
-        classes=classes,
-        target=target,
-        label=label,
-        person=person,
-        ids=ids,
-        attributes=attributes,
-        mean=mean,
-        std=std,
+        *(images, classes, target, mean, std),
+        *(label, person, ids, attributes),
     )
     _check_sample(sample, regions)
     with scoring(

@@ -55,15 +55,14 @@ class Sample(Table):
 
 def sample_of(
     images: NDArray[Any] | Tensor,
-    *,
     classes: Sequence[str] = (),
     target: str = "label",
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
     label: NDArray[Any] | None = None,
     person: NDArray[Any] | None = None,
     ids: NDArray[Any] | None = None,
     attributes: Mapping[str, Attribute] | None = None,
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
 ) -> Sample:
     """Whatever somebody has, in the one form.
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from candid.pipeline.labelled import (
-    answer,
-    check_name,
-    choose_rows,
-    read_labels,
-)
-from candid.pipeline.labelling import labeller
-from candid.pipeline.opening import Place, run_at
+from candid.pipeline.labelled import Chosen, answer, answering_run, check_name, choose_rows
+from candid.pipeline.labelling import Answering, labeller
+from candid.pipeline.opening import Place
 from candid.predictions import Predictions
-from candid.records import Estimate, ModelCard, read_record, write_record
+from candid.records import Estimate, write_record
 from candid.records.calibration import PlaceCalibration, calibration_path
-from candid.runs import Run, refuse_untrained
+from candid.runs import Run
 from candid.settings import Config, EvaluateConfig
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.inference.classifier import Engine
+    from candid.inference.classify import Labeller
 
 _FITTED = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
 _COMPARED = ("log_loss", "calibration_error", "accuracy")
@@ -77,35 +72,41 @@ def calibrate(
     PredictionsError
         Where there are fewer than two people (or pictures) to share out.
     """
-    folder = run_at(run, quiet=quiet)
-    refuse_untrained(folder)
-    card = read_record(folder.model, ModelCard)
-    settings = config or folder.settings
+    asked = answering_run(run, config, quiet)
     check_name(name)
-    where = Path(data) if isinstance(data, str | PathLike) else data
-    about = Config().data if config is None else config.data
-    dataset = read_labels(where, card, about, target=target)
-    chosen = choose_rows(folder, dataset, split)
-    cropped = crop or detector is not None
-    ready = labeller(
-        folder, engine=engine, abstain_below=0, check=False, crop=cropped, detector=detector,
-        quiet=quiet,
-    )  # fmt: skip
-    file = calibration_path(folder.path, name)
+    dataset = asked.read(data, target)
+    chosen = choose_rows(asked.run, dataset, split)
+    how: Answering = {"engine": engine, "crop": crop or detector is not None, "detector": detector}
+    how |= {"abstain_below": 0, "check": False}
+    ready = labeller(asked.run, quiet=quiet, **how)
+    file = calibration_path(asked.run.path, name)
     out = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, out, workers=workers, quiet=quiet)
-    found = replace(
-        _calibrated(answered.predictions, settings, seed),
+    made = _calibrated(answered.predictions, asked.settings, seed)
+    return _written(file, made, name, ready, dataset, chosen)
+
+
+def _written(
+    file: Path,
+    made: PlaceCalibration,
+    name: str,
+    ready: Labeller,
+    dataset: Dataset,
+    chosen: Chosen,
+) -> PlaceCalibration:
+    """The calibration with its name, when it was made and of what; kept in its file."""
+    made = replace(
+        made,
         name=name,
         model=ready.classifier.made_from,
         data=dataset.origin or dataset.name,
         layout=dataset.layout,
         split=chosen.split,
-        cropped=cropped,
+        cropped=ready.finder is not None,
         calibrated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    write_record(file, found)
-    return found
+    write_record(file, made)
+    return made
 
 
 def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
