@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
 from candid.predictions.checks import possible, require_evaluable, require_probabilities
+from candid.records import Example
 from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.table import Attribute, Table, per_image_values
 from candid.tables.attributes import Kind
@@ -63,7 +64,7 @@ class Predictions(Table):
     provenance: Mapping[str, str] = field(default_factory=dict)
     hard: bool = False
 
-    @property
+    @cached_property
     def prediction(self) -> NDArray[np.intp]:
         """(n,) index of the most probable class; the first of equals."""
         best: NDArray[np.intp] = np.argmax(self.probability, axis=1)
@@ -80,6 +81,17 @@ class Predictions(Table):
         """(n,) whether the answer is another than the label."""
         wrong: NDArray[np.bool_] = self.prediction != self.label
         return wrong
+
+    def example(self, row: int) -> Example:
+        """A labelled image as the report shows it."""
+        label, answer = int(self.label[row]), int(self.prediction[row])
+        return Example(
+            id=str(self.ids[row]),
+            label=self.classes[label],
+            prediction=self.classes[answer],
+            confidence=float(self.confidence[row]),
+            label_probability=float(self.probability[row, label]),
+        )
 
     @classmethod
     def from_arrays(  # type: ignore[override]
