@@ -44,7 +44,7 @@ from candid.auditing.auc import Areas
 from candid.auditing.audit import audit_groups
 from candid.auditing.gaps import contrast
 from candid.auditing.groups import SidePlan, groups_at_once, measure
-from candid.auditing.rows import KNOWN, rows_of
+from candid.auditing.rows import KNOWN, Rows
 from candid.predictions import Attribute, Predictions
 from candid.settings import AuditConfig
 from candid.stats.bootstrap import resample
@@ -102,7 +102,7 @@ METRICS = ("accuracy", "weighted_f1", "error:Female", "error:Male", "confidence"
 
 def gaps_of(p, draws, seed):
     """Contrasts of "yes" against "no" for every attribute, by metric."""
-    rows = rows_of(p, resample(len(p), p.person, draws=draws, seed=seed))
+    rows = Rows(p.with_bins(), resample(len(p), p.person, draws=draws, seed=seed))
     plan = SidePlan()
     sides = []
     for a in range(len(rows.attributes)):
@@ -126,7 +126,7 @@ def true_gaps(planted):
         figures = []
         for base in (share, 0.05):
             p = sample(2_000_000, {}, np.random.default_rng(1), base=base, single=True)
-            rows, plan = rows_of(p, resample(len(p), draws=0)), SidePlan()
+            rows, plan = Rows(p.with_bins(), resample(len(p), draws=0)), SidePlan()
             plan.side(())
             moments = measure(rows, plan, Figures(p.classes, rich=True))
             area = Areas(rows).side(())[0].value[0]
@@ -221,7 +221,7 @@ def main_speed(n):
     print(f"Fairlearn: accuracy of 2 groups, {theirs:,.0f} group-draws per second")
 
     draws = 1000
-    rows = rows_of(p, resample(len(p), p.person, draws=draws))
+    rows = Rows(p.with_bins(), resample(len(p), p.person, draws=draws))
     values = [(a, v) for a in range(40) for v in range(2)]
     pairs = [(x, y) for i, x in enumerate(values) for y in values[i + 1 :] if x[0] != y[0]]
     start, groups = time.process_time(), 0
@@ -246,7 +246,7 @@ def main_speed(n):
     audit_groups(p)
     print(f"the whole audit: {time.process_time() - start:.1f} s")
     for draws in (200, 2000):
-        rows = rows_of(p, resample(len(p), p.person, draws=draws))
+        rows = Rows(p.with_bins(), resample(len(p), p.person, draws=draws))
         tracemalloc.start()
         plan = SidePlan()
         for key in work[:200]:

@@ -46,8 +46,8 @@ from candid.models.device import memory_kept, pick_device, threads, uses_bfloat1
 from candid.models.forward import logits
 from candid.pipeline.opening import load_packed
 from candid.pipeline.training import begun, task_of
-from candid.stats.bootstrap import person_numbers
 from candid.stats.intervals import clustered_shares
+from candid.table import person_numbers
 from candid.training.loop import train_in_steps
 from candid.training.state import Task
 

@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "predictions": {"errors", "storage", "records", "tables", "table"},
     "text": {"records", "settings"},
     "runs": {"", "errors", "storage", "records", "settings", "config"},
-    "stats": {"errors", "records", "predictions"},
+    "stats": {"errors", "records", "table", "predictions"},
     "data": {*BASE, "tables", "stats"},
     "models": {*BASE, "runs"},
     "training": {*BASE, "stats", "data", "models"},

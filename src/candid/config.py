@@ -82,7 +82,7 @@ class Setting:
         return tuple(value) if isinstance(value, list) else value
 
 
-def settings_of(section: type[Any]) -> dict[str, Setting]:
+def settings_in(section: type[Any]) -> dict[str, Setting]:
     """The settings of a section's dataclass, by name."""
     hints, found = get_type_hints(section), {}
     for f in dataclasses.fields(section):
@@ -100,10 +100,10 @@ def settings_of(section: type[Any]) -> dict[str, Setting]:
 def every_setting() -> dict[str, dict[str, Setting]]:
     """The settings of each section; of [network], those of all networks."""
     found = {
-        f.name: settings_of(type(getattr(Config(), f.name))) for f in dataclasses.fields(Config)
+        f.name: settings_in(type(getattr(Config(), f.name))) for f in dataclasses.fields(Config)
     }
     for network in NETWORKS.values():
-        for name, about in settings_of(network).items():
+        for name, about in settings_in(network).items():
             found["network"].setdefault(name, about)
     return found
 
@@ -158,7 +158,7 @@ def _over(section: str, before: Any, changes: Any) -> Any:
         return changes
     name = changes.get("name")
     if section == "network" and isinstance(name, str) and name in NETWORKS:
-        before = {key: before[key] for key in before if key in settings_of(NETWORKS[name])}
+        before = {key: before[key] for key in before if key in settings_in(NETWORKS[name])}
     return before | changes
 
 
@@ -167,7 +167,7 @@ def differences(one: Config, other: Config) -> list[str]:
     found = []
     for section in dataclasses.fields(one):
         a, b = getattr(one, section.name), getattr(other, section.name)
-        for name in settings_of(type(a)):
+        for name in settings_in(type(a)):
             x, y = getattr(a, name), getattr(b, name, None)
             if x != y and hasattr(b, name):
                 found.append(f"{section.name}.{name} ({toml(x)}, not {toml(y)})")
@@ -189,7 +189,7 @@ def changed_settings(config: Config) -> list[ChangedSetting]:
     changed, plain = [], Config()
     for section in dataclasses.fields(config):
         values, defaults = getattr(config, section.name), getattr(plain, section.name)
-        for name, about in settings_of(type(values)).items():
+        for name, about in settings_in(type(values)).items():
             value, default = getattr(values, name), getattr(defaults, name, about.default)
             if value != default:
                 words = (_shown(value), _shown(default), about.explanation)
@@ -242,10 +242,10 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def _replace(section: str, before: Any, changes: Mapping[str, Any]) -> Any:
-    known = settings_of(type(before))
+    known = settings_in(type(before))
     if section == "network":
         kind = NETWORKS[known["name"].checked("network.name", changes.get("name", before.name))]
-        known = settings_of(kind)
+        known = settings_in(kind)
         before = kind(
             **{k: getattr(before, k) for k in known if k != "name" and hasattr(before, k)}
         )
@@ -322,7 +322,7 @@ def to_toml(config: Config) -> str:
     parts = [f"format = {FORMAT}"]
     for section in dataclasses.fields(config):
         values, lines = getattr(config, section.name), [f"[{section.name}]"]
-        for name, about in settings_of(type(values)).items():
+        for name, about in settings_in(type(values)).items():
             takes = f" ({about.expected})" if about.is_number else ""
             lines += [f"# {about.explanation}{takes}", f"{name} = {toml(getattr(values, name))}"]
         parts.append("\n".join(lines))

@@ -358,8 +358,7 @@ def read_history(run: Run) -> list[HistoryRow]:
     RunError
         Where the file is damaged.
     """
-    with _damage(run.history):
-        return [HistoryRow(**row) for row in _rows(run.history)]
+    return _rows(run.history, lambda row: HistoryRow(**row))
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -386,18 +385,13 @@ def read_pictures(run: Run) -> dict[tuple[str, str], bytes]:
     RunError
         Where the file is damaged.
     """
-    with _damage(run.pictures):
-        return {(row["kind"], row["name"]): row["png"] for row in _rows(run.pictures)}
+    return dict(_rows(run.pictures, lambda row: ((row["kind"], row["name"]), row["png"])))
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(regular(file)).to_pylist() if file.exists() else []
-    return rows
-
-
-def _damage(file: Path) -> contextlib.AbstractContextManager[None]:
-    return reading(
-        file,
-        expected="a file that this version of Candid wrote",
-        todo="run the stage that writes it again, or start a new run",
-    )
+def _rows(file: Path, made: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """What is made of each row of a table; nothing where there is none."""
+    wanted = "a file that this version of Candid wrote"
+    todo = "run the stage that writes it again, or start a new run"
+    with reading(file, expected=wanted, todo=todo):
+        rows = pq.read_table(regular(file)).to_pylist() if file.exists() else []
+        return [made(row) for row in rows]

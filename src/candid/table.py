@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,7 +23,17 @@ from candid.records import SPLITS
 from candid.tables.attributes import Attribute, binned
 from candid.tables.delimited import read_table
 
-__all__ = ["Attribute", "PerImage", "Table", "arrow_table", "binned", "per_image_values"]
+__all__ = [
+    "Attribute",
+    "PerImage",
+    "Table",
+    "arrow_table",
+    "known_persons",
+    "per_image_values",
+    "person_numbers",
+]
+
+_EVERYTHING = slice(None)
 
 
 class PerImage:
@@ -49,6 +60,21 @@ def _some(value: Any, rows: NDArray[Any]) -> Any:
     if isinstance(value, list):
         return [value[i] for i in np.arange(len(value))[rows].tolist()]
     return value[rows]
+
+
+def person_numbers(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """(n,) numbers of people from identities: a row without one (-1) is a person of its own."""
+    if person is None:
+        return None
+    known = person >= 0
+    top = int(person.max(initial=-1)) + 1
+    return np.where(known, person, top + np.cumsum(~known))
+
+
+def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """The same; None where nobody is known, so that every image stands for itself."""
+    known = person is not None and bool((person >= 0).any())
+    return person_numbers(person) if known else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +125,25 @@ class Table(PerImage):
         """The labelled rows of one split, ascending; only those that `usable` marks, if given."""
         keep = (self.split == split) & (self.label >= 0)
         return np.flatnonzero(keep if usable is None else keep & usable)
+
+    @cached_property
+    def _persons(self) -> NDArray[np.int64] | None:
+        return known_persons(self.person)
+
+    def persons(self, rows: NDArray[Any] | slice = _EVERYTHING) -> NDArray[np.int64] | None:
+        """The number of the person on each of some images, as in `known_persons`."""
+        return None if self._persons is None else self._persons[rows]
+
+    def n_people(self, rows: NDArray[Any] | slice = _EVERYTHING) -> int | None:
+        """How many people are on some of the images; None where nobody is known."""
+        persons = self.persons(rows)
+        return None if persons is None else len(np.unique(persons))
+
+    def with_bins(self) -> Self:
+        """The same with numeric attributes cut at their quartiles; those without a number go."""
+        everything = np.arange(len(self))
+        known = [a for a in self.attributes.values() if a.kind != "numeric" or a.known.any()]
+        return replace(self, attributes={a.name: binned(a, everything) for a in known})
 
     def take(self, rows: NDArray[Any]) -> Self:
         """The same for some of the images; as `table[rows]`."""
@@ -166,7 +211,7 @@ class Table(PerImage):
                     todo=did_you_mean(name, table.column_names),
                 )
         rest = [n for n in table.column_names if n not in (target, person, ids, split)]
-        read = {n: columns.read(n, table[n]) for n in rest}
+        read = {n: columns.read_column(n, table[n]) for n in rest}
         return cls.from_arrays(
             table[target],
             target=target,
@@ -273,7 +318,7 @@ def attributes_from(annotations: Any) -> dict[str, Attribute]:
         Where a column holds neither a few words nor numbers.
     """
     table = arrow_table({} if annotations is None else annotations)
-    read = {name: columns.read(name, table[name]) for name in table.column_names}
+    read = {name: columns.read_column(name, table[name]) for name in table.column_names}
     for name, attribute in read.items():
         if isinstance(attribute, str):
             raise DataError(

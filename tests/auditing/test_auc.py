@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from auditing.audited import crowd
 from candid.auditing.auc import Areas
-from candid.auditing.rows import KNOWN, rows_of
+from candid.auditing.rows import KNOWN, Rows
 from candid.stats.bootstrap import resample
 from candid.stats.metrics import roc_auc_influence
 
@@ -48,7 +48,7 @@ def test_variance_is_delongs():
 
 def test_people_with_several_pictures_as_the_jackknife_by_person():
     p = crowd(80, {"hat": 0.4}, 2, base=0.2)
-    rows = rows_of(p, resample(len(p), p.person, draws=50))
+    rows = Rows(p.with_bins(), resample(len(p), p.person, draws=50))
     group, known = rows.key((0, 1)), rows.key((0, KNOWN))
     c = Areas(rows).contrast([(known, group)])
     mine = p.attributes["hat"].data == 1
@@ -67,11 +67,11 @@ def test_people_with_several_pictures_as_the_jackknife_by_person():
 
 def test_many_classes_are_averaged_and_one_class_is_undefined():
     p = crowd(100, {"hat": 0.5}, 3, base=0.2, classes=3)
-    rows = rows_of(p, resample(len(p), p.person, draws=50))
+    rows = Rows(p.with_bins(), resample(len(p), p.person, draws=50))
     side, images = Areas(rows).side(())
     expected = np.mean([roc_auc_score(p.label == k, p.probability[:, k]) for k in range(3)])
     assert side.value[0] == pytest.approx(expected) and images == len(p)
     one = p[p.label == 1]
-    rows = rows_of(one, resample(len(one), one.person, draws=50))
+    rows = Rows(one.with_bins(), resample(len(one), one.person, draws=50))
     side, _ = Areas(rows).side(())
     assert np.isnan(side.value[0]) and side.units[0] == 0

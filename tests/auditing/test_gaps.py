@@ -11,7 +11,7 @@ from scipy import stats
 from auditing.audited import crowd, predictions
 from candid.auditing.gaps import Ledger, contrast
 from candid.auditing.groups import SidePlan, measure
-from candid.auditing.rows import KNOWN, rows_of
+from candid.auditing.rows import KNOWN, Rows
 from candid.auditing.side_figures import estimates
 from candid.stats import metrics
 from candid.stats.bootstrap import FigureSpec, bootstrap, resample
@@ -20,7 +20,7 @@ from candid.stats.moments import Figures
 
 def compared(p, *, draws=200, by_person=True):
     """Rows, moments and the contrast of each attribute's "yes" with the rest, by metric."""
-    rows = rows_of(p, resample(len(p), p.person if by_person else None, draws=draws))
+    rows = Rows(p.with_bins(), resample(len(p), p.person if by_person else None, draws=draws))
     plan = SidePlan()
     for a in range(len(rows.attributes)):
         group = rows.key((a, 1))

@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 
 from auditing.audited import crowd, predictions
 from candid.auditing.groups import SidePlan, measure
-from candid.auditing.rows import KNOWN, LABEL, rows_of
+from candid.auditing.rows import KNOWN, LABEL, Rows
 from candid.stats import metrics
 from candid.stats.bootstrap import resample
 from candid.stats.moments import Figures
@@ -18,7 +18,7 @@ SHARES = {"hat": 0.3, "glasses": 0.1, "young": 0.7}
 
 def measured(p, keys, *, rich=True, draws=60, seed=0, standard=None):
     """Sides for keys, or (larger, group) pairs of keys for what is left; each next to the first."""
-    rows = rows_of(p, resample(len(p), p.person, draws=draws, seed=seed))
+    rows = Rows(p.with_bins(), resample(len(p), p.person, draws=draws, seed=seed))
     plan = SidePlan()
     for key in keys:
         pair = key if isinstance(key, list) else [key, None]

@@ -9,14 +9,14 @@ import pytest
 
 from auditing.audited import crowd, predictions
 from candid.auditing.audit import audit_groups
-from candid.auditing.rows import rows_of
+from candid.auditing.rows import Rows
 from candid.auditing.slices import find_slices, slice_scores, values_of
 from candid.settings import AuditConfig
 from candid.stats.bootstrap import resample
 
 
 def rows(p):
-    return rows_of(p, resample(len(p), p.person, draws=50))
+    return Rows(p.with_bins(), resample(len(p), p.person, draws=50))
 
 
 def brute_force(r, least, alpha):
@@ -27,8 +27,8 @@ def brute_force(r, least, alpha):
             mask = np.logical_and.reduce([r.attributes[a].data == v for a, v in basis])
             if len({a for a, _ in basis}) < size or mask.sum() < least:
                 continue
-            n, e = mask.sum(), (mask & r.wrong).sum()
-            mean = r.wrong.mean()
+            n, e = mask.sum(), (mask & r.predictions.wrong).sum()
+            mean = r.predictions.wrong.mean()
             score = alpha * (e / n / mean - 1) - (1 - alpha) * (len(r) / n - 1)
             scores[tuple(sorted(basis))] = (score, n, e)
     return scores

@@ -13,13 +13,14 @@ from by_hand import dataset, png, store, texture
 from drawn import real
 
 from candid.data.dataset import Dataset
-from candid.data.explore import binned, data_fingerprint, explore
+from candid.data.explore import data_fingerprint, explore
 from candid.data.layouts import load
 from candid.data.store import Store, pack
 from candid.predictions import Attribute
 from candid.records import Exploration, from_plain, read_record, to_plain, write_record
 from candid.settings import DataConfig
 from candid.stats.intervals import wilson
+from candid.tables.attributes import binned
 
 SPLITS = ("train", "validation", "test")
 

@@ -174,7 +174,9 @@ def test_on_a_store_a_process_packs_whole_shards(folder, tmp_path, monkeypatch):
     pytest.importorskip("fsspec")
     near = loaded(folder)
     serial = pack(near, SMALL, cache=tmp_path / "serial", quiet=True)
-    read = webdataset.read_shards if kind_of(folder) == ".tar" else huggingface.read_shards
+    read = (
+        webdataset.read_tar_shards if kind_of(folder) == ".tar" else huggingface.read_parquet_shards
+    )
     urls = [f"local://{path}" for path in sorted(folder.iterdir())]
     far = read(Path("shards"), urls, "Hat", SMALL)
     monkeypatch.setattr(packing, "_CHUNK_ROWS", 4)

@@ -90,7 +90,7 @@ def test_a_large_group_comes_no_earlier_than_a_small_one() -> None:
     for trial in range(200):
         group = splits.hashed([f"{trial} {i}" for i in range(50)])
         pairs = np.arange(39)
-        joined = splits.join(group, pairs, pairs + 1)
+        joined = splits.join_groups(group, pairs, pairs + 1)
         assert len(np.unique(joined)) == 11
         large += joined[0] <= np.median(joined[39:])
     low, high = binom.interval(1 - 1e-6, 200, 0.5)
@@ -106,7 +106,7 @@ def test_what_is_linked_is_one_group(person: list[int], pairs: list[tuple[int, i
     """By brute force: walk along links and persons until nothing new is reached."""
     group = splits.hashed([f"person {p}" for p in person])
     first, second = (np.array([pair[i] for pair in pairs], np.intp) for i in (0, 1))
-    joined = splits.join(group, first, second)
+    joined = splits.join_groups(group, first, second)
     for i in range(20):
         reached = {i}
         while True:

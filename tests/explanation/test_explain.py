@@ -242,7 +242,7 @@ def test_normalised_maps_have_a_mean_of_one():
 
 def test_masks_and_controls_are_those_of_a_loop(given):
     network = window(0, 8, 8)
-    sample = sample_of(given["images"], label=given["label"])
+    sample = sample_of(given["images"], classes=given["classes"], label=given["label"])
     config = replace(CONFIG, fills=("mean", "other"), batch_size=7)
     with scoring(network, batch_size=7) as scorer:
         masked = masking.masked_answers(scorer, sample, QUARTERS, config)
@@ -265,7 +265,7 @@ def test_masks_and_controls_are_those_of_a_loop(given):
     def f1(answers):
         return f1_score(given["label"], answers, average="weighted")
 
-    for m in masking.maskings(masked, sample, 2, config):
+    for m in masking.maskings(masked, sample, config):
         after, control = (answers[m.region, m.fill] for answers in (masked.after, masked.control))
         assert m.f1_loss.value == pytest.approx(f1(masked.before) - f1(after))
         assert m.control_f1_loss.value == pytest.approx(f1(masked.before) - f1(control))

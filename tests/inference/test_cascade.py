@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from candid.inference.exporting import export_int8, look_again
-from candid.models.model import load_whole
+from candid.models.model import load_whole_model
 from candid.models.onnx_file import OnnxEngine, int8_path, to_onnx
 from candid.records import ModelCard, read_record
 from inference.tiny import pixels, tiny_run
@@ -25,7 +25,7 @@ def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("second")
     run = tiny_run(folder / "run", network="deep", classes=("a", "b", "c"), width=8, flip_tta=True)
     card = read_record(run.model, ModelCard)
-    whole = load_whole(run.weights, card)
+    whole = load_whole_model(run.weights, card)
     whole.flip_tta = False
     given = pixels(N)
     with torch.no_grad():
@@ -86,8 +86,8 @@ def test_int8_of_a_mirrored_model_is_close_to_it(tmp_path):
     export_int8(run, card, int8_path(run), given)
     found = OnnxEngine(int8_path(run), threads=1)(given)
     with torch.no_grad():
-        averaged = load_whole(run.weights, card)(torch.from_numpy(given)).numpy()
-        once = load_whole(run.weights, replace(card, flip_tta=False))(torch.from_numpy(given))
+        averaged = load_whole_model(run.weights, card)(torch.from_numpy(given)).numpy()
+        once = load_whole_model(run.weights, replace(card, flip_tta=False))(torch.from_numpy(given))
     off = np.abs(found - averaged).max(1)
     in_doubt = once.numpy().max(1) < 0.97
     assert in_doubt.any()

@@ -160,12 +160,12 @@ def test_runs_are_served_with_their_own_answers(run, served):
     import torch
 
     from candid.data.decode import decode
-    from candid.models.model import load_whole
+    from candid.models.model import load_whole_model
     from candid.records import ModelCard, read_record
     from serving.served import running
 
     assert [s.name for s in served] == ["tiny", "tiny-2"]
-    whole = load_whole(run.weights, read_record(run.model, ModelCard))
+    whole = load_whole_model(run.weights, read_record(run.model, ModelCard))
     data = picture(90, size=(16, 16))
     pixels = decode(data, side=16, fit="stretch", max_pixels=10**6).pixels
     with torch.no_grad():

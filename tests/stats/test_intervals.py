@@ -8,13 +8,13 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from candid.stats.bootstrap import person_numbers
 from candid.stats.intervals import (
     clustered_shares,
     student_quantile,
     sums_by_person,
     wilson,
 )
+from candid.table import person_numbers
 
 
 @given(st.integers(1, 5000), st.data(), st.sampled_from([0.8, 0.9, 0.95, 0.99]))

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from candid.auditing.held_out import Half, Halves, HeldOutGroup, groups_of, halves_of, with_bins
+from candid.auditing.held_out import Half, Halves, HeldOutGroup, groups_of, halves_of
 from candid.errors import ConfigError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate, State
@@ -126,7 +126,7 @@ def abstention(
     """
     _check(target_errors)
     require_probabilities(predictions)
-    halves = halves_of(with_bins(predictions), seed)
+    halves = halves_of(predictions.with_bins(), seed)
     calibration = Half(halves.calibration, seed)
     verification = Half(halves.verification, seed)
     groups = list(groups_of(verification.rows, calibration.rows))
@@ -137,9 +137,9 @@ def abstention(
         calibrated_on=halves.calibrated_on,
         verified_on=halves.verified_on,
         calibration_n=len(calibration.rows),
-        calibration_people=calibration.people,
+        calibration_people=calibration.rows.n_people(),
         n=len(verification.rows),
-        people=verification.people,
+        people=verification.rows.n_people(),
         targets=tuple(_target(setting, t, groups) for t in target_errors),
         conformal=tuple(_conformal(setting, t, groups) for t in target_errors),
         curves=tuple(_curves(setting, groups, points)),
@@ -166,13 +166,12 @@ class _Setting:
 
     def about(self, group: HeldOutGroup) -> dict[str, Any]:
         """Which group, and what stands behind it in the verification half."""
-        cluster = self.verification.cluster
         return {
             "kind": group.kind,
             "attribute": group.attribute,
             "value": group.value,
             "n": int(group.mask.sum()),
-            "people": None if cluster is None else len(np.unique(cluster[group.mask])),
+            "people": self.verification.rows.n_people(group.mask),
         }
 
 
@@ -207,7 +206,7 @@ def _least_answered(s: _Setting, groups: Sequence[GroupAbstention]) -> GroupAbst
 def _rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | None:
     half = s.calibration
     rows = half.one_each(group.calibration)
-    score, wrong = half.confidence[rows], half.wrong[rows]
+    score, wrong = half.rows.confidence[rows], half.rows.wrong[rows]
     threshold = answering_threshold(score, wrong, target, s.confidence)
     if math.isnan(threshold):
         return None
@@ -218,11 +217,11 @@ def _rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | N
         confidence=s.confidence,
         guarantee=abstention_guarantee(
             *(group.kind, group.attribute, group.value),
-            *(target, s.confidence, half.cluster is not None),
+            *(target, s.confidence, half.rows.persons() is not None),
         ),
         n=int(answered.sum()),
         mistakes=int((answered & wrong).sum()),
-        by_person=half.cluster is not None,
+        by_person=half.rows.persons() is not None,
     )
 
 
@@ -244,7 +243,7 @@ def _why_none(half: Half, target: float, confidence: float, n: int) -> str:
     """Why nothing can be promised from the `n` images that count."""
     needed = fewest(0, target, confidence)
     start = first_rank(n, target, confidence) if n >= needed else 0
-    return no_promise(target, n, needed, start, half.cluster is not None)
+    return no_promise(target, n, needed, start, half.rows.persons() is not None)
 
 
 def _verify(
@@ -252,10 +251,10 @@ def _verify(
 ) -> GroupAbstention:
     half, measured = s.verification, len(s.verification.rows) > 0
     coverage, error = _outcome(s, group, rule)
-    by_person = error
-    if rule is not None and measured and half.cluster is not None:
-        answered = group.mask & (half.confidence >= rule.threshold)
-        by_person = share_by_person(half.wrong, answered, group.mask, half.cluster, s.confidence)
+    by_person, persons = error, half.rows.persons()
+    if rule is not None and measured and persons is not None:
+        answered = group.mask & (half.rows.confidence >= rule.threshold)
+        by_person = share_by_person(half.rows.wrong, answered, group.mask, persons, s.confidence)
     own = _rule(s, group, target)
     own_coverage, own_error = _outcome(s, group, own) if own and measured else (None, None)
     return GroupAbstention(
@@ -280,9 +279,9 @@ def _outcome(
     if rule is None or not len(half.rows):
         nothing = Estimate(math.nan, math.nan, math.nan, 0, "undefined", confidence=s.confidence)
         return nothing, nothing
-    answered = group.mask & (half.confidence >= rule.threshold)
-    coverage = share(answered, group.mask, half.cluster, s.confidence)
-    return coverage, share(half.wrong, answered, half.cluster, s.confidence)
+    answered = group.mask & (half.rows.confidence >= rule.threshold)
+    coverage = share(answered, group.mask, half.rows.persons(), s.confidence)
+    return coverage, share(half.rows.wrong, answered, half.rows.persons(), s.confidence)
 
 
 def _state(s: _Setting, error: Estimate, target: float) -> State:
@@ -300,7 +299,7 @@ def _conformal(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> Co
     rows, score = s.calibration.rows, _label_probability(s.calibration.rows)
     chosen = s.calibration.one_each(np.ones(len(rows), np.bool_))
     least = conformal_least(score[chosen], target)
-    by_person = s.calibration.cluster is not None
+    by_person = s.calibration.rows.persons() is not None
     return ConformalSets(
         target_miss=target,
         least_probability=least,
@@ -337,7 +336,7 @@ def _sets(s: _Setting, group: HeldOutGroup, least: float) -> list[Estimate]:
     held = _label_probability(half.rows) >= least
     single = (half.rows.probability >= least).sum(axis=1) == 1
     of = np.stack([group.mask, group.mask], axis=1)
-    return wilson_shares(np.stack([held, single], axis=1), of, half.cluster, s.confidence)
+    return wilson_shares(np.stack([held, single], axis=1), of, half.rows.persons(), s.confidence)
 
 
 def _label_probability(rows: Predictions) -> Floats:
@@ -359,18 +358,18 @@ def _curve(s: _Setting, group: HeldOutGroup, points: int) -> RiskCoverage:
     half = s.verification
     rows = np.flatnonzero(group.mask)
     n = len(rows)
-    order = rows[np.argsort(-half.confidence[rows], kind="stable")]
+    order = rows[np.argsort(-half.rows.confidence[rows], kind="stable")]
     ranks = np.unique(np.ceil(np.linspace(1 / points, 1, points) * n - 1e-9).astype(int))
     of = np.arange(n)[:, None] < ranks
-    cluster = None if half.cluster is None else half.cluster[order]
-    found = wilson_shares(half.wrong[order][:, None] & of, of, cluster, s.confidence)
+    cluster = half.rows.persons(order)
+    found = wilson_shares(half.rows.wrong[order][:, None] & of, of, cluster, s.confidence)
     return RiskCoverage(
         **s.about(group),
         coverage=_rounded(ranks / n),
         error=_rounded([e.value for e in found]),
         low=_rounded([e.low for e in found]),
         high=_rounded([e.high for e in found]),
-        threshold=_rounded(half.confidence[order[ranks - 1]]),
+        threshold=_rounded(half.rows.confidence[order[ranks - 1]]),
     )
 
 
@@ -387,6 +386,6 @@ def _notes(p: Predictions, halves: Halves, s: _Setting, promises: int) -> Iterat
         yield halved_test(halves.calibrated_on, halves.verified_on)
     elif p.provenance.get("kept") == "best":
         yield KEPT_BEST
-    yield one_of_each(len(s.calibration.rows), s.calibration.people)
+    yield one_of_each(len(s.calibration.rows), s.calibration.rows.n_people())
     if promises > 1:
         yield each_by_itself(s.confidence)

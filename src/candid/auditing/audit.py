@@ -22,7 +22,7 @@ from candid.auditing.findings import findings
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.intersections import grid_of_pairs, measure_pairs, told_pairs
 from candid.auditing.label_noise import label_noise
-from candid.auditing.rows import Rows, rows_of
+from candid.auditing.rows import Rows
 from candid.auditing.shortcuts import find_cues, shortcut
 from candid.auditing.single_groups import Measured, fairness_figures, measure_values, single_groups
 from candid.errors import ConfigError, PredictionsError, did_you_mean
@@ -144,11 +144,11 @@ def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> lis
 
 
 def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAudit:
-    some = labelled[np.flatnonzero(labelled.split == split)]
+    some = labelled.with_bins()[labelled.split == split]
     drawing = resample(
         len(some), some.person, draws=config.draws, seed=config.seed, confidence=config.confidence
     )
-    rows = rows_of(some, drawing, bins=config.reliability_bins, of=labelled)
+    rows = Rows(some, drawing, config.reliability_bins)
     ledger = Ledger(rows, config.smallest, config.false_discovery_rate)
     parts, everyone = measure_values(rows, ledger)
     large = [m.values[i] for m in parts for i in np.flatnonzero(m.units >= config.smallest)]
@@ -166,7 +166,8 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
 
     found = tuple(findings(rows, table, parts, pairs, halves, cues, config.examples))
     audited = of_singles(rows, table, parts, everyone, split, len(rows), drawing.units, config)
-    notes = list(_notes(rows, audited, table))
+    numeric = [name for name, a in labelled.attributes.items() if a.kind == "numeric"]
+    notes = list(_notes(rows, audited, table, numeric))
     if len(found) > config.findings:
         notes.append(text.more_findings(len(found), config.findings))
     return replace(
@@ -214,7 +215,9 @@ def of_singles(
     )
 
 
-def _notes(rows: Rows, audited: SplitAudit, table: GapTable) -> Iterator[str]:
+def _notes(
+    rows: Rows, audited: SplitAudit, table: GapTable, numeric: Sequence[str]
+) -> Iterator[str]:
     """What a reader might not expect of these figures."""
     p, split = rows.predictions, audited.split
     if not rows.drawing.by_person:
@@ -223,7 +226,7 @@ def _notes(rows: Rows, audited: SplitAudit, table: GapTable) -> Iterator[str]:
         yield text.no_image_labelled(split, empty)
     if unknown := [a.name for a in rows.attributes if (a.data < 0).any()]:
         yield text.unknown_values(unknown)
-    if numeric := [name for name, a in p.attributes.items() if a.kind == "numeric"]:
+    if numeric:
         yield text.cut_at_quartiles(numeric)
     gaps = [gap for g in audited.groups if g.label is None for gap in g.gaps.values()]
     lost = max((g.undefined_draws for g in gaps if g.state != "too few to say"), default=0)

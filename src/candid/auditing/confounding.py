@@ -35,12 +35,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.held_out import with_bins
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records import Estimate, State
 from candid.records.confounding import AdjustedGap, AdjustedGaps, LeftOut
-from candid.stats.bootstrap import known_persons
 from candid.stats.differences import Gaps, Side, difference_interval, error_gaps, touching
 from candid.stats.intervals import student_quantile, sums_by_person
 from candid.stats.multiple_testing import benjamini_hochberg
@@ -95,11 +93,7 @@ def adjusted_gaps(
         Where no image has a label.
     """
     p, absent = _chosen(predictions, split)
-    design, cluster, wrong = (
-        _design(p, hold_label),
-        known_persons(p.person),
-        p.prediction != p.label,
-    )
+    design, cluster, wrong = _design(p, hold_label), p.persons(), p.wrong
     fitted = logistic(design.columns, wrong, cluster, prior_sd=prior_sd)
     asked = _Asked(wrong, cluster, confidence, smallest_people)
     rows = [
@@ -112,7 +106,7 @@ def adjusted_gaps(
         target=p.target,
         split=", ".join(sorted(set(p.split.tolist()))) if absent else split,
         n=len(p),
-        people=None if cluster is None else len(np.unique(cluster)),
+        people=p.n_people(),
         mistakes=int(wrong.sum()),
         columns=design.columns.shape[1] - 1,
         adjusted_for=tuple(b.name for b in design.blocks if b.columns),
@@ -135,7 +129,7 @@ def _chosen(predictions: Predictions, split: str) -> tuple[Predictions, str]:
         )
     chosen = labelled & (predictions.split == split)
     found = bool(chosen.any())
-    return with_bins(predictions)[chosen if found else labelled], "" if found else split
+    return predictions.with_bins()[chosen if found else labelled], "" if found else split
 
 
 def _settled(rows: Sequence[AdjustedGap], rate: float) -> Iterator[AdjustedGap]:

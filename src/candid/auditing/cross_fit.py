@@ -88,7 +88,7 @@ def slices(halves: CrossFit, table: GapTable) -> list[Slice]:
     rows, records = halves.confirm, []
     for found, gap, beyond in zip(halves.found, halves.gap, halves.beyond, strict=True):
         inside = rows.mask(found.key)
-        error = rows.shares(inside & rows.wrong, inside)[0]
+        error = rows.shares(inside & rows.predictions.wrong, inside)[0]
         records.append(
             Slice(
                 conditions=rows.conditions(found.key),

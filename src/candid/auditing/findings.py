@@ -183,17 +183,7 @@ def _severity(gap: Gap) -> Severity:
 def look_at(rows: Rows, mask: Marks, most: int) -> MistakesSeen:
     """Some images' mistakes: those that the model was surest of, equals in order of their ids."""
     p = rows.predictions
-    here: Places = np.flatnonzero(mask & rows.wrong)
-    confidence = p.probability.max(axis=1)
-    surest = here[np.lexsort((p.ids[here], -confidence[here]))][:most]
-    mistakes = tuple(
-        Example(
-            id=str(p.ids[i]),
-            label=p.classes[p.label[i]],
-            prediction=p.classes[p.prediction[i]],
-            confidence=float(confidence[i]),
-            label_probability=float(p.probability[i, p.label[i]]),
-        )
-        for i in surest
-    )
+    here: Places = np.flatnonzero(mask & rows.predictions.wrong)
+    surest = here[np.lexsort((p.ids[here], -p.confidence[here]))][:most]
+    mistakes = tuple(p.example(i) for i in surest)
     return MistakesSeen(len(here), int(np.count_nonzero(mask)), mistakes)

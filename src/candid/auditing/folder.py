@@ -75,13 +75,15 @@ class Meaning:
         nothing, words = np.empty(0, np.int16), np.empty(0, np.str_)
         probability = np.empty((0, len(self.classes)))
         predictions = Predictions(
-            self.target, self.classes, words, words, nothing, probability, hard=self.hard
+            *(self.target, self.classes, words, words, nothing, probability),
+            attributes={a.name: replace(a, data=nothing) for a in self.attributes},
+            hard=self.hard,
         )
         drawing = Resample(
             *(np.empty(0, np.intp), STRATA, self.by_person),
             *(config.draws, config.seed, config.confidence),
         )
-        return Rows(predictions, tuple(replace(a, data=nothing) for a in self.attributes), drawing)
+        return Rows(predictions, drawing)
 
 
 def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Split) -> SplitAudit:

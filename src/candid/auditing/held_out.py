@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
-from candid.predictions import Predictions, binned
+from candid.predictions import Predictions
 from candid.records.abstention import GroupKind
-from candid.stats.bootstrap import known_persons, part_of_people
+from candid.stats.bootstrap import part_of_people
 
-Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
-
-
-def with_bins(predictions: Predictions) -> Predictions:
-    """The same predictions with every numeric attribute cut at its quartiles."""
-    everything = np.arange(len(predictions))
-    cut = {name: binned(a, everything) for name, a in predictions.attributes.items()}
-    return replace(predictions, attributes=cut)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +55,7 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
             todo="predict more images",
         )
     some = predictions[test]
-    person = known_persons(some.person)
+    person = some.persons()
     rng = np.random.default_rng(seed)
     mine, people = part_of_people(person, len(some), lambda people: people // 2, rng)
     if people < 2:
@@ -78,32 +70,10 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
 
 @dataclass(frozen=True, eq=False)
 class Half:
-    """One half of the images with what every figure needs; `seed` decides `order`."""
+    """One half of the images; `seed` decides `order`."""
 
     rows: Predictions
     seed: int
-
-    @cached_property
-    def cluster(self) -> NDArray[np.int64] | None:
-        """(n,) the person of each image; None where people are unknown."""
-        return known_persons(self.rows.person)
-
-    @cached_property
-    def people(self) -> int | None:
-        """How many there are; None where people are unknown."""
-        return None if self.cluster is None else len(np.unique(self.cluster))
-
-    @cached_property
-    def confidence(self) -> Floats:
-        """(n,) the highest probability."""
-        top: Floats = self.rows.probability.max(axis=1)
-        return top
-
-    @cached_property
-    def wrong(self) -> Marks:
-        """(n,) whether the answer is wrong."""
-        wrong: Marks = self.rows.prediction != self.rows.label
-        return wrong
 
     @cached_property
     def order(self) -> NDArray[np.intp]:
@@ -113,10 +83,11 @@ class Half:
     def one_each(self, mask: Marks) -> NDArray[np.intp]:
         """Rows of the mask, one for each person; all of them where people are unknown."""
         rows = np.flatnonzero(mask)
-        if self.cluster is None:
+        persons = self.rows.persons()
+        if persons is None:
             return rows
         drawn = rows[np.argsort(self.order[rows])]
-        first = np.unique(self.cluster[drawn], return_index=True)[1]
+        first = np.unique(persons[drawn], return_index=True)[1]
         chosen: NDArray[np.intp] = np.sort(drawn[first])
         return chosen
 

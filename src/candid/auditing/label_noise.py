@@ -37,7 +37,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.held_out import with_bins
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate
@@ -46,7 +45,6 @@ from candid.stats.bootstrap import (
     FigureSpec,
     Resample,
     bootstrap,
-    known_persons,
     resample,
 )
 from candid.stats.differences import Gaps, error_gaps
@@ -89,7 +87,7 @@ def label_noise(
         Where a flip rate is not between 0 and 0.5.
     """
     _check(predictions, flip_rates)
-    p = with_bins(predictions)[(predictions.label >= 0) & (predictions.split != "train")]
+    p = predictions.with_bins()[(predictions.label >= 0) & (predictions.split != "train")]
     thresholds = class_thresholds(p.label, p.probability)
     counts = confident_joint(p.label, sure_class(p.probability, thresholds), len(p.classes))
     drawing = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
@@ -110,7 +108,7 @@ def label_noise(
         rate=overall,
         class_rates=dict(zip(p.classes, per_class, strict=True)),
         found=len(suspects),
-        mistakes=int(np.count_nonzero(p.prediction != p.label)),
+        mistakes=int(np.count_nonzero(p.wrong)),
         listed=min(len(suspects), most),
         likely_wrong=tuple(_suspect(p, row) for row in suspects[:most]),
         flip_rates=tuple(swept),
@@ -301,7 +299,7 @@ def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, flo
 
 def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Iterator[GapBounds]:
     """Every value of every attribute against the other known values."""
-    cluster, wrong = known_persons(p.person), p.prediction != p.label
+    cluster, wrong = p.persons(), p.wrong
     for attribute in p.attributes.values():
         if not attribute.values:
             continue
@@ -369,7 +367,7 @@ def _difference(left: tuple[float, float], right: tuple[float, float]) -> tuple[
 
 
 def _notes(p: Predictions, suspects: int) -> Iterator[str]:
-    yield text.label_suspects(suspects, int(np.count_nonzero(p.prediction != p.label)))
+    yield text.label_suspects(suspects, int(np.count_nonzero(p.wrong)))
     if set(p.split.tolist()) <= {"validation", "test"}:
         yield text.OUT_OF_SAMPLE
     if len(p.classes) != 2:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.predictions import Attribute, Predictions, binned
+from candid.predictions import Attribute, Predictions
 from candid.records import Estimate
 from candid.records.audit import Condition
 from candid.stats.bootstrap import Resample
@@ -40,17 +40,14 @@ class Rows:
     Attributes
     ----------
     predictions
-        Only the images that count.
-    attributes
-        Categorical or binary; numeric ones in bins.
+        Only the images that count; numeric attributes in bins.
     drawing
-        How images are drawn, from `intervals.resample`.
+        How images are drawn, from `bootstrap.resample`.
     bins
         Of the calibration error.
     """
 
     predictions: Predictions
-    attributes: tuple[Attribute, ...]
     drawing: Resample
     bins: int = 15
 
@@ -59,13 +56,7 @@ class Rows:
 
     def __getitem__(self, rows: NDArray[Any]) -> Rows:
         """Some of the rows; their units are numbered anew."""
-        some = self.predictions[rows]
-        names, unit = np.unique(self.drawing.unit[rows], return_inverse=True)
-        old = self.drawing
-        drawing = Resample(
-            unit.reshape(-1), len(names), old.by_person, old.draws, old.seed, old.confidence
-        )
-        return Rows(some, tuple(a[rows] for a in self.attributes), drawing, self.bins)
+        return Rows(self.predictions[rows], self.drawing[rows], self.bins)
 
     @property
     def classes(self) -> int:
@@ -73,10 +64,9 @@ class Rows:
         return len(self.predictions.classes)
 
     @cached_property
-    def wrong(self) -> Marks:
-        """(n,) whether the image is classified otherwise than labelled."""
-        wrong: Marks = self.predictions.prediction != self.predictions.label
-        return wrong
+    def attributes(self) -> tuple[Attribute, ...]:
+        """Those of the predictions, in order."""
+        return tuple(self.predictions.attributes.values())
 
     @cached_property
     def complete(self) -> tuple[bool, ...]:
@@ -142,32 +132,3 @@ class Rows:
     def counts(self) -> Iterator[Singles]:
         """Blocks (m, strata) of how often each was drawn; the same ones at every call."""
         return self.drawing.counts(self.strata)
-
-
-def rows_of(
-    predictions: Predictions, drawing: Resample, *, bins: int = 15, of: Predictions | None = None
-) -> Rows:
-    """Labelled images with their attributes as codes; numbers are cut at the quartiles of `of`.
-
-    Parameters
-    ----------
-    predictions
-        Only images with a label.
-    drawing
-        How they are drawn.
-    bins
-        Of the calibration error.
-    of
-        All the model's predictions, so that every split has the same bins; None: these.
-    """
-    whole = predictions if of is None else of
-    attributes = []
-    for name, attribute in predictions.attributes.items():
-        if attribute.kind == "numeric":
-            data = np.concatenate([whole.attributes[name].data, attribute.data])
-            both = Attribute(name, "numeric", (), data)
-            attribute = binned(both, np.arange(len(whole)))[np.arange(len(whole), len(data))]
-            if not attribute.values:  # without one finite number there are no bins
-                continue
-        attributes.append(attribute)
-    return Rows(predictions, tuple(attributes), drawing, bins)

@@ -9,6 +9,7 @@ harder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,10 +84,10 @@ def find_cues(rows: Rows, ledger: Ledger, *, least: float, draws: int) -> Cues:
         if strength.value >= least and strength.low > 0:
             kept.append((attribute, strength, classes, cue))
     if not kept:
-        inner = Rows(rows.predictions, (), rows.drawing, rows.bins)
+        inner = _with_cues(rows, ())
         return Cues(inner, (), (), (), np.zeros((count, 0), np.bool_), None, np.empty(0, np.intp))
     attributes, association, goes, cues = zip(*kept, strict=True)
-    inner = Rows(rows.predictions, cues, rows.drawing, rows.bins)
+    inner = _with_cues(rows, cues)
     units = _units(inner)
     counted = units.min(2) >= ledger.smallest
     shares = np.bincount(label, minlength=count)[:, None] * counted
@@ -99,6 +100,12 @@ def find_cues(rows: Rows, ledger: Ledger, *, least: float, draws: int) -> Cues:
     moments = measure(inner, plan, figures)
     gap = ledger.add(_contrast(moments, inner, units, counted))
     return Cues(inner, attributes, association, goes, counted, moments, gap)
+
+
+def _with_cues(rows: Rows, cues: Sequence[Attribute]) -> Rows:
+    """The same rows, with cues instead of their attributes."""
+    some = replace(rows.predictions, attributes={cue.name: cue for cue in cues})
+    return replace(rows, predictions=some)
 
 
 def _units(inner: Rows) -> NDArray[np.int64]:

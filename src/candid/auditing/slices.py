@@ -76,7 +76,7 @@ def find_slices(
     Only slices with a score above 0, and above the scores of all slices that they are part of,
     unless they overlap with a better one.
     """
-    if not rows.wrong.any():
+    if not rows.predictions.wrong.any():
         return []
     pairs = only if only is not None else values_of(rows)
     # Enough to choose among, where the best are many ways to say the same.
@@ -95,7 +95,7 @@ def _different(rows: Rows, found: list[FoundSlice], overlap: float) -> list[Foun
     kept: list[FoundSlice] = []
     masks: list[NDArray[np.bool_]] = []
     for f in found:
-        mistakes = rows.mask(f.key) & rows.wrong
+        mistakes = rows.mask(f.key) & rows.predictions.wrong
         shared = [float((mistakes & m).sum() / max(int((mistakes | m).sum()), 1)) for m in masks]
         if max(shared, default=0.0) <= overlap:
             kept.append(f)
@@ -115,13 +115,13 @@ class _Search:
         self, rows: Rows, pairs: list[tuple[int, int]], least: int, alpha: float, most: int
     ) -> None:
         self.rows, self.least, self.alpha, self.most = rows, least, alpha, most
-        self.total, self.mistakes = len(rows), int(rows.wrong.sum())
+        self.total, self.mistakes = len(rows), int(rows.predictions.wrong.sum())
         masks = [rows.mask(rows.key(pair)) for pair in pairs] or [np.zeros(self.total, np.bool_)]
         columns = np.stack(masks, axis=1)
         large = np.flatnonzero(columns.sum(0) >= least)
         self.pairs = [pairs[i] for i in large] if pairs else []
         self.basis = columns[:, large].astype(np.float32)  # (n, b)
-        self.bad = self.basis[rows.wrong]  # (wrong, b)
+        self.bad = self.basis[rows.predictions.wrong]  # (wrong, b)
         self.kept: list[FoundSlice] = []
 
     def score(self, n: Any, mistakes: Any) -> Floats:

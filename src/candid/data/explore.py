@@ -17,7 +17,6 @@ from candid.data.duplicate_findings import find_links
 from candid.data.duplicates import find_copies, row_blocks
 from candid.data.findings import shortened, write_findings
 from candid.data.store import Store
-from candid.predictions import Attribute, binned
 from candid.records import (
     SPLITS,
     AttributeSummary,
@@ -28,8 +27,9 @@ from candid.records import (
     SplitSummary,
 )
 from candid.stats.associations import associations
-from candid.stats.bootstrap import person_numbers
 from candid.stats.intervals import wilson_shares
+from candid.table import person_numbers
+from candid.tables.attributes import Attribute, binned
 
 SAMPLES = 12
 _BINS = 32

@@ -124,7 +124,7 @@ def _commonest(member: NDArray[np.intp], label: NDArray[np.int16]) -> NDArray[np
     return commonest
 
 
-def join(
+def join_groups(
     group: NDArray[np.uint64], first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> NDArray[np.uint64]:
     """(n,) the groups where the two images of each pair are in one: by union and find.
@@ -246,7 +246,7 @@ def keep_together(
     mine = np.flatnonzero(group)
     place = np.cumsum(group > 0) - 1  # among these
     joined = group.copy()
-    joined[mine] = join(group[mine], place[first[both]], place[second[both]])
+    joined[mine] = join_groups(group[mine], place[first[both]], place[second[both]])
     split = _chosen(joined, np.where(usable, dataset.label, -1).astype(np.int16), config)
     moved = int(np.count_nonzero(joined != group))
     told = _told(split, group, _went(moved, copies))

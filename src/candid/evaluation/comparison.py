@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.evaluation.paired import PairedAnswers, match, same_classes
-from candid.predictions import Predictions, binned
+from candid.predictions import Predictions
 from candid.records import Estimate, Split, State
 from candid.records.compare import Change, Comparison, GroupChange
 from candid.stats import metrics
@@ -63,7 +63,7 @@ def compare_predictions(
     """
     classes = same_classes(a, b)
     pair = match(a, b, classes, split)
-    n = len(pair.label)
+    n = len(pair)
     drawing = resample(n, pair.person, draws=draws, seed=seed, confidence=confidence)
     groups = _groups(pair, classes)
     everyone = _Group("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
@@ -104,17 +104,14 @@ class _Group:
 
 def _groups(pair: PairedAnswers, classes: tuple[str, ...]) -> list[_Group]:
     """Each class; each value of each attribute that some image bears; each within each label."""
-    nobody = np.zeros(len(pair.label), np.bool_)
+    nobody = np.zeros(len(pair), np.bool_)
     found = [_Group("label", c, pair.label == i, nobody) for i, c in enumerate(classes)]
     bears: list[_Group] = []
-    everything = np.arange(len(pair.label))
-    for attribute in pair.attributes:
-        if attribute.kind == "numeric" and np.isnan(attribute.data).all():
-            continue
-        cut = binned(attribute, everything)
-        masks = ((value, cut.data == code) for code, value in enumerate(cut.values))
+    for attribute in pair.with_bins().attributes.values():
+        data = attribute.data
+        masks = ((value, data == code) for code, value in enumerate(attribute.values))
         bears += [
-            _Group(cut.name, value, mask, (cut.data >= 0) & ~mask)
+            _Group(attribute.name, value, mask, (data >= 0) & ~mask)
             for value, mask in masks
             if mask.any()
         ]
@@ -137,7 +134,7 @@ def _changes(
 ) -> Iterator[GroupChange]:
     """What changed for each group, before p-values are adjusted."""
     count = len(classes)
-    width = max(1, _BLOCK // max(1, len(pair.label) * 4 * count**2))
+    width = max(1, _BLOCK // max(1, len(pair) * 4 * count**2))
     hot = [
         metrics.confusion_cells(pair.label, answer, count).astype(np.bool_)
         for answer in (pair.answer_a, pair.answer_b)

@@ -21,7 +21,6 @@ from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate, SplitEvaluation
 from candid.records.external import ExternalFigures, PromiseCheck, PromiseState
 from candid.settings import EvaluateConfig
-from candid.stats.bootstrap import known_persons
 from candid.stats.differences import independent_difference
 from candid.stats.exact import binomial_bounds
 from candid.stats.intervals import mean, share, unknown
@@ -80,8 +79,8 @@ def external_figures(
     require_probabilities(predictions)
     p = replace(predictions, split=np.full(len(predictions), "test"))
     evaluation = evaluate_predictions(p, replace(config, examples=0)).splits[0]
-    person, sure = known_persons(p.person), config.confidence
-    correct, top = p.prediction == p.label, p.probability.max(axis=1)
+    person, sure = p.persons(), config.confidence
+    correct, top = ~p.wrong, p.confidence
     everyone = np.ones(len(p), np.bool_)
     nothing = unknown(sure)
     flagged, flagged_accuracy, unflagged_accuracy = nothing, nothing, nothing

@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from candid.errors import PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.records import Split
+from candid.table import Table
 
 
 @dataclass(frozen=True, eq=False)
-class PairedAnswers:
-    """n images with one label and two answers each, as indices into the same classes.
+class PairedAnswers(Table):
+    """n images of one split with one label and two answers each, as indices into the same classes.
 
     Attributes are of either model's; unknown where the two say different things of an image.
     Labelled images of which only one speaks are counted, and those that are labelled differently.
     """
 
-    label: NDArray[np.intp]
+    PER_IMAGE = (*Table.PER_IMAGE, "answer_a", "answer_b")
+
     answer_a: NDArray[np.intp]
     answer_b: NDArray[np.intp]
-    person: NDArray[np.int64] | None
-    attributes: tuple[Attribute, ...]
     only_a: int
     only_b: int
     relabelled: int
@@ -81,11 +81,15 @@ def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split
         )
     a, b = a[same], b[same]
     return PairedAnswers(
-        label=place_a[a.label],
+        target=a.target,
+        classes=classes,
+        ids=a.ids,
+        split=a.split,
+        label=place_a[a.label].astype(np.int16),
         answer_a=place_a[a.prediction],
         answer_b=place_b[b.prediction],
         person=b.person if a.person is None else a.person,
-        attributes=tuple(_agreed(a, b)),
+        attributes={agreed.name: agreed for agreed in _agreed(a, b)},
         only_a=only_a,
         only_b=only_b,
         relabelled=int(np.count_nonzero(~same)),

@@ -256,20 +256,9 @@ def thin(x: Floats, y: Floats, most: int) -> NDArray[np.intp]:
 
 def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ...]:
     """The surest of the mistakes, or the least sure of all images; equals in order of their ids."""
-    confidence, prediction = p.probability.max(axis=1), p.prediction
-    rows = np.flatnonzero(prediction != p.label) if mistakes else np.arange(len(p))
-    key = -confidence[rows] if mistakes else confidence[rows]
-    rows = rows[np.lexsort((p.ids[rows], key))][:most]
-    return tuple(
-        Example(
-            id=str(p.ids[i]),
-            label=p.classes[p.label[i]],
-            prediction=p.classes[prediction[i]],
-            confidence=float(confidence[i]),
-            label_probability=float(p.probability[i, p.label[i]]),
-        )
-        for i in rows
-    )
+    rows = np.flatnonzero(p.wrong) if mistakes else np.arange(len(p))
+    key = -p.confidence[rows] if mistakes else p.confidence[rows]
+    return tuple(p.example(i) for i in rows[np.lexsort((p.ids[rows], key))][:most])
 
 
 def _notes(

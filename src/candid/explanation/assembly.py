@@ -94,14 +94,15 @@ def explain_network(
     """
     how = config or ExplainConfig()
     sample = sample_of(
-        images, label=label, person=person, ids=ids, attributes=attributes, mean=mean, std=std
+        *(images, classes, target, mean, std),
+        *(label, person, ids, attributes),
     )
-    _check_sample(sample, classes, regions)
+    _check_sample(sample, regions)
     with scoring(
         network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta
     ) as scorer:
-        job = _begun(scorer, sample, tuple(classes), regions, how, layer, quiet)
-        return _explained(job, target)
+        job = _begun(scorer, sample, regions, how, layer, quiet)
+        return _explained(job)
 
 
 # --- all of it -----------------------------------------------------------------------------------
@@ -113,7 +114,6 @@ class _Job:
 
     by: Attributor
     sample: Sample
-    classes: tuple[str, ...]
     regions: Regions | None
     tensor: Tensor  # the normalised images
     probability: NDArray[np.float64]
@@ -143,7 +143,6 @@ class _Mapped:
 def _begun(
     scorer: Scorer,
     sample: Sample,
-    classes: tuple[str, ...],
     regions: Regions | None,
     config: ExplainConfig,
     layer: str,
@@ -152,21 +151,21 @@ def _begun(
     """What the network answers, and what is to be explained."""
     tensor = sample.tensor()
     logits = scorer.all_logits(tensor).double().cpu()
-    if logits.shape[1] != len(classes):
+    if logits.shape[1] != len(sample.classes):
         raise ConfigError(
-            f"The network gives {logits.shape[1]} logits, and there are {len(classes)} classes.",
+            f"The network gives {logits.shape[1]} logits, and there are {len(sample.classes)} "
+            "classes.",
             expected="a class for every logit (two for a single one)",
             todo="pass classes= in the order of the logits",
         )
     probability = logits.softmax(1).numpy()
     answers = probability.argmax(1)
     labelled = (config.explained == "label") & (sample.label >= 0)
-    sets = image_sets(sample, answers, classes, config)
+    sets = image_sets(sample, answers, config)
     hook = find_hook(scorer, tensor[:1], layer) if "grad_cam" in config.methods else None
     return _Job(
         by=Attributor(scorer, config, hook),
         sample=sample,
-        classes=classes,
         regions=regions,
         tensor=tensor,
         probability=probability,
@@ -179,7 +178,7 @@ def _begun(
     )
 
 
-def _explained(job: _Job, target: str) -> tuple[Explanation, ExplanationArrays]:
+def _explained(job: _Job) -> tuple[Explanation, ExplanationArrays]:
     """The steps, one after the other: maps, checks, masking, record."""
     config, sample, regions, by = job.by.config, job.sample, job.regions, job.by
     names = [n for n in config.methods if n != "grad_cam" or by.hook is not None]
@@ -187,13 +186,13 @@ def _explained(job: _Job, target: str) -> tuple[Explanation, ExplanationArrays]:
         mapped = {name: _mapped(job, name, bar.update) for name in names}
     checks = _checks(job, {name: m.tested for name, m in mapped.items()})
     maskings, of_subsets = _maskings(job)
-    skill = masking.skill(job.probability.argmax(1), sample, len(job.classes), config)
+    skill = masking.skill(job.probability.argmax(1), sample, config)
     methods = tuple(_method(job, name, mapped[name].seconds, checks[name]) for name in names)
     shares = tuple(share for m in mapped.values() for share in m.shares)
     seen = () if regions is None else regions_seen(regions.names, regions.areas(len(sample)))
     record = Explanation(
-        target=target,
-        classes=job.classes,
+        target=sample.target,
+        classes=sample.classes,
         split="",
         n=len(sample),
         people=job.sets[0].about.people,
@@ -207,9 +206,7 @@ def _explained(job: _Job, target: str) -> tuple[Explanation, ExplanationArrays]:
             MapDifference(a.about.key, b.about.key, {n: m.marked[i] for n, m in mapped.items()})
             for i, (a, b) in enumerate(job.pairs)
         ),
-        examples=tuple(
-            averages.examples(sample, job.classes, job.probability, job.explained, job.shown)
-        ),
+        examples=tuple(averages.examples(sample, job.probability, job.explained, job.shown)),
         regions=tuple(seen),
         shares=shares,
         maskings=maskings,
@@ -270,7 +267,7 @@ def _maskings(job: _Job) -> tuple[tuple[Masking, ...], tuple[SubsetMasking, ...]
         masked = masking.masked_answers(job.by.scorer, sample, job.regions, config, bar.update)
     sets = [s for s in job.sets if s.about.kind in ("class", "group") and not s.too_few]
     return (
-        masking.maskings(masked, sample, len(job.classes), config),
+        masking.maskings(masked, sample, config),
         masking.subset_maskings(masked, sample, sets, config.confidence),
     )
 
@@ -343,11 +340,12 @@ def _notes(job: _Job) -> Iterator[str]:
         yield text.no_such_attribute(unknown)
 
 
-def _check_sample(sample: Sample, classes: Sequence[str], regions: Regions | None) -> None:
+def _check_sample(sample: Sample, regions: Regions | None) -> None:
     """Raise a ConfigError where labels or regions do not fit."""
-    if len(classes) < 2 or int(sample.label.max()) >= len(classes):
+    n_classes, top = len(sample.classes), int(sample.label.max())
+    if n_classes < 2 or top >= n_classes:
         raise ConfigError(
-            f"There are {len(classes)} classes, and labels up to {int(sample.label.max())}.",
+            f"There are {n_classes} classes, and labels up to {top}.",
             expected="at least two classes, and labels that index them (-1 for unknown)",
             todo="pass classes= in the order of the logits",
         )

@@ -51,7 +51,7 @@ def map_differences(
     marked = []
     for i, (a, b) in enumerate(pairs):
         gap, half = mean_difference(
-            strength, a.mask, b.mask, sample.known_person, confidence=confidence
+            strength, a.mask, b.mask, sample.persons(), confidence=confidence
         )
         gaps[i], halves[i] = gap.reshape(maps.shape[1:]), half.reshape(maps.shape[1:])
         defined = np.isfinite(half).all()
@@ -99,12 +99,12 @@ def _in_turns(rows: Sequence[np.intp], label: NDArray[np.int16]) -> list[int]:
 
 def examples(
     sample: Sample,
-    classes: tuple[str, ...],
     probability: NDArray[np.float64],
     explained: NDArray[np.intp],
     rows: NDArray[np.intp],
 ) -> Iterator[ExplainedImage]:
     """What is known of the images whose maps are kept."""
+    classes = sample.classes
     for row in rows:
         label, answer = int(sample.label[row]), int(probability[row].argmax())
         sure = float(probability[row, answer])

@@ -77,18 +77,15 @@ def masked_answers(
     return Masked(before, after, control, present)
 
 
-def maskings(
-    masked: Masked, sample: Sample, n_classes: int, config: ExplainConfig
-) -> tuple[Masking, ...]:
+def maskings(masked: Masked, sample: Sample, config: ExplainConfig) -> tuple[Masking, ...]:
     """What every region and fill cost, with intervals by person from the same draws."""
     people = _people(sample, config)
-    return tuple(_masking(masked, key, sample.label, n_classes, people) for key in masked.after)
+    return tuple(_masking(masked, key, sample, people) for key in masked.after)
 
 
-def _masking(
-    masked: Masked, key: tuple[str, str], label: NDArray[np.int16], n_classes: int, people: Resample
-) -> Masking:
+def _masking(masked: Masked, key: tuple[str, str], sample: Sample, people: Resample) -> Masking:
     """One region under one fill."""
+    label, n_classes = sample.label, len(sample.classes)
     before, after, control = masked.before, masked.after[key], masked.control[key]
     tables = {"before": before, "after": after, "control": control}
     cells = {name: confusion_cells(label, a, n_classes) for name, a in tables.items()}
@@ -136,8 +133,9 @@ def subset_maskings(
     return tuple(found)
 
 
-def skill(answers: Answers, sample: Sample, n_classes: int, config: ExplainConfig) -> Estimate:
+def skill(answers: Answers, sample: Sample, config: ExplainConfig) -> Estimate:
     """Balanced accuracy less that of guessing; NaN without labels."""
+    n_classes = len(sample.classes)
 
     def beyond(sums: Mapping[str, Floats]) -> dict[str, Floats]:
         counts = _square(sums["counts"], n_classes)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,40 +17,25 @@ from candid.predictions import Attribute
 from candid.records.explanation import Subset, SubsetKind
 from candid.settings import ExplainConfig
 from candid.stats.associations import cramers_v
-from candid.stats.bootstrap import person_numbers
+from candid.table import Table
 
 FEWEST = 10  # people that a mean map must stand on to be compared with another, pixel by pixel
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Sample(Table):
     """n images and their annotations."""
+
+    PER_IMAGE = (*Table.PER_IMAGE, "images")
 
     images: NDArray[Any]  # (n, side, side, 3) uint8, or (n, 3, side, side) normalised floats
     mean: tuple[float, float, float]  # per channel, of pixels scaled to 0…1
     std: tuple[float, float, float]
-    ids: NDArray[np.str_]
-    label: NDArray[np.int16]  # index of the class; -1 where nobody annotated the image
-    person: NDArray[np.int64] | None = None  # the same for the same person, -1 unknown
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     @property
     def side(self) -> int:
         """Pixels per side."""
         return int(self.images.shape[2])
-
-    @cached_property
-    def known_person(self) -> NDArray[np.int64] | None:
-        """(n,) the number of the person; None where nobody is known, so images stand alone."""
-        known = self.person is not None and bool((self.person >= 0).any())
-        return person_numbers(self.person) if known else None
-
-    def persons(self, rows: NDArray[Any]) -> NDArray[np.int64] | None:
-        """The number of the person on each of some images."""
-        return None if self.known_person is None else self.known_person[rows]
 
     def tensor(self, rows: NDArray[Any] | slice = slice(None)) -> Tensor:
         """(rows, 3, side, side) float32, normalised."""
@@ -71,13 +55,14 @@ class Sample:
 
 def sample_of(
     images: NDArray[Any] | Tensor,
-    *,
+    classes: Sequence[str] = (),
+    target: str = "label",
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
     label: NDArray[Any] | None = None,
     person: NDArray[Any] | None = None,
     ids: NDArray[Any] | None = None,
     attributes: Mapping[str, Attribute] | None = None,
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
 ) -> Sample:
     """Whatever somebody has, in the one form.
 
@@ -97,13 +82,16 @@ def sample_of(
                 todo=f"pass {name} in the order of the images",
             )
     return Sample(
-        array,
-        mean or (0.5, 0.5, 0.5),
-        std or (0.25, 0.25, 0.25),
-        np.arange(n).astype(np.str_) if ids is None else np.asarray(ids, np.str_),
-        np.full(n, -1, np.int16) if label is None else np.asarray(label, np.int16),
-        None if person is None else np.asarray(person, np.int64),
-        attributes,
+        target=target,
+        classes=tuple(classes),
+        ids=np.arange(n).astype(np.str_) if ids is None else np.asarray(ids, np.str_),
+        split=np.full(n, "test"),
+        label=np.full(n, -1, np.int16) if label is None else np.asarray(label, np.int16),
+        images=array,
+        mean=mean or (0.5, 0.5, 0.5),
+        std=std or (0.25, 0.25, 0.25),
+        person=None if person is None else np.asarray(person, np.int64),
+        attributes=attributes,
     )
 
 
@@ -147,24 +135,21 @@ class ImageSet:
         return (self.about.n if self.about.people is None else self.about.people) < FEWEST
 
 
-def image_sets(
-    sample: Sample, answers: NDArray[np.intp], classes: Sequence[str], config: ExplainConfig
-) -> list[ImageSet]:
+def image_sets(sample: Sample, answers: NDArray[np.intp], config: ExplainConfig) -> list[ImageSet]:
     """Which images a mean map is made of: all, classes, right and wrong, both, groups."""
     label, everyone = sample.label, np.ones(len(sample), np.bool_)
     found: list[ImageSet] = []
 
     def add(key: str, kind: SubsetKind, title: str, mask: NDArray[np.bool_], *group: str) -> None:
-        who = sample.persons(mask)
-        n_people = None if who is None else len(np.unique(who))
         attribute, value = group or ("", "")
-        subset = Subset(key, kind, title, attribute, value, int(mask.sum()), n_people)
+        many = int(mask.sum()), sample.n_people(mask)
+        subset = Subset(key, kind, title, attribute, value, *many)
         found.append(ImageSet(subset, mask))
 
     add("all", "all", "all images", everyone)
     known = label >= 0
     if known.any():
-        of_class = {name: label == c for c, name in enumerate(classes)}
+        of_class = {name: label == c for c, name in enumerate(sample.classes)}
         outcomes = {"right": known & (answers == label), "wrong": known & (answers != label)}
         for name, mask in of_class.items():
             add(f"class:{name}", "class", f"labelled {name}", mask)
@@ -174,7 +159,7 @@ def image_sets(
             for word, such in outcomes.items():
                 title = f"labelled {name}, answered {word}ly"
                 add(f"class:{name},{word}", "class and outcome", title, such & mask)
-    for a in _grouping(sample, len(classes), config):
+    for a in _grouping(sample, config):
         for code, value in enumerate(a.values):
             mask = a.data == code
             if int(mask.sum()) >= config.min_group:
@@ -183,7 +168,7 @@ def image_sets(
     return found
 
 
-def _grouping(sample: Sample, n_classes: int, config: ExplainConfig) -> list[Attribute]:
+def _grouping(sample: Sample, config: ExplainConfig) -> list[Attribute]:
     """The attributes whose groups get a mean map: those named, or those nearest to the label.
 
     Numbers have no groups. Without names, an attribute needs two groups of `min_group` images.
@@ -196,7 +181,7 @@ def _grouping(sample: Sample, n_classes: int, config: ExplainConfig) -> list[Att
         sizes = np.bincount(a.data[a.data >= 0], minlength=len(a.values))
         if np.count_nonzero(sizes >= config.min_group) < 2:
             continue
-        table = np.zeros((len(a.values), n_classes))
+        table = np.zeros((len(a.values), len(sample.classes)))
         both = (a.data >= 0) & (sample.label >= 0)
         np.add.at(table, (a.data[both], sample.label[both]), 1)
         near[name] = float(np.nan_to_num(cramers_v(table), nan=-1.0))

@@ -255,9 +255,9 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
             expected="the extra 'onnx' (to run an exported model), or 'train'",
             todo="pip install 'candid[onnx]' or 'candid[train]'",
         )
-    from candid.models.model import TorchEngine, load_whole
+    from candid.models.model import TorchEngine, load_whole_model
 
-    return TorchEngine(load_whole(run.weights, card))
+    return TorchEngine(load_whole_model(run.weights, card))
 
 
 def _open_framer(run: Run, engine: Engine, threads: int) -> Frames | None:

@@ -30,7 +30,7 @@ from candid.errors import CandidError, DependencyError, RunError
 from candid.inference.classify import Labeller
 from candid.inference.jobs import Job, job_digest
 from candid.inference.parts import Work
-from candid.inference.shards import Failed, Order, Part, Shard, label_shard
+from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard
 
 # Lost machines are common in clusters of cheap ones; a shard that kills its process every time is
 # given up in the end.
@@ -73,7 +73,7 @@ def label_on_cluster(
     needs_ray()
 
     @contextlib.contextmanager
-    def work(todo: Sequence[Shard]) -> Iterator[Iterator[Part | Failed]]:
+    def work(todo: Sequence[Shard]) -> Iterator[Iterator[LabelledShard | Failed]]:
         if not todo:
             yield iter(())
             return
@@ -127,7 +127,7 @@ def _connected(workers: int, quiet: bool) -> Iterator[int]:
 
 def _finished(
     todo: Sequence[Shard], model: PackedModel, order: Order, most: int
-) -> Generator[Part | Failed]:
+) -> Generator[LabelledShard | Failed]:
     """What became of each shard, as they are done."""
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -179,7 +179,7 @@ def _meaning(cause: Exception) -> CandidError:
 _ready: dict[str, Labeller] = {}  # of this process: tasks that follow find the model loaded
 
 
-def _label(there: list[Any], shard: Shard, order: Order) -> Part | Failed:
+def _label(there: list[Any], shard: Shard, order: Order) -> LabelledShard | Failed:
     """One task."""
     key = job_digest(order.job)
     if key not in _ready:

@@ -84,9 +84,9 @@ def export_float(
         As for `open_onnx`.
     """
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
-    from candid.models.model import load_whole
+    from candid.models.model import load_whole_model
 
-    whole = load_whole(run.weights, card, network)
+    whole = load_whole_model(run.weights, card, network)
     data = to_onnx(whole, card, made_from(run, card))
     engine = OnnxEngine(data)
     found = _compare(engine, whole, card, pixels)
@@ -151,9 +151,9 @@ def export_int8(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from candid.models.model import load_whole
+    from candid.models.model import load_whole_model
 
-    whole = load_whole(run.weights, card, network)
+    whole = load_whole_model(run.weights, card, network)
     whole.flip_tta = False
     once = to_onnx(whole, card, made_from(run, card))
     with tempfile.TemporaryDirectory() as folder, hushed():

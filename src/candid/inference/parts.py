@@ -21,7 +21,7 @@ from candid.errors import DataError, OutputError
 from candid.inference.classify import Labeller
 from candid.inference.jobs import Job, alone, plain_job
 from candid.inference.rows import Outcome
-from candid.inference.shards import Failed, Order, Part, Shard, label_shard, read_part
+from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard, read_part
 from candid.records import from_plain, to_plain
 from candid.storage import places
 
@@ -31,7 +31,9 @@ _READERS = 16  # parts whose ends are read at a time: on a store each costs a ro
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "onnxruntime", "torch", "fsspec", "ray")
 
 # Does the shards that it is given, in any order: a context that gives what became of each.
-Work = Callable[[Sequence[Shard]], contextlib.AbstractContextManager[Iterator[Part | Failed]]]
+Work = Callable[
+    [Sequence[Shard]], contextlib.AbstractContextManager[Iterator[LabelledShard | Failed]]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,12 @@ class Manifest:
     engine: str  # what did the work: "local" or "ray"
     versions: dict[str, str]  # of the libraries that this job was started with
     tally: Outcome  # of all parts; `resumed` counts the images of those that were there before
-    parts: tuple[Part, ...]  # in the order of the shards
+    parts: tuple[LabelledShard, ...]  # in the order of the shards
     failed: tuple[Failed, ...]
     format: int = _FORMAT
 
     @property
-    def damaged(self) -> tuple[Part, ...]:
+    def damaged(self) -> tuple[LabelledShard, ...]:
         """The parts whose shard could not be read to its end."""
         return tuple(part for part in self.parts if part.damaged)
 
@@ -84,7 +86,7 @@ def label_missing(
     """
     with _alone(order.out):
         kept = _kept(shards, order, force)
-        results: dict[str, Part | Failed] = dict(kept)
+        results: dict[str, LabelledShard | Failed] = dict(kept)
         parts = {shard.name: places.join(order.out, shard.part) for shard in shards}
         manifest = functools.partial(_manifest, shards, order, engine, results, kept)
         done(len(kept))
@@ -105,7 +107,7 @@ def label_here(labeller: Labeller, order: Order, *, workers: int = 0) -> Work:
     """The work, done by threads of this process, shard after shard."""
 
     @contextlib.contextmanager
-    def work(todo: Sequence[Shard]) -> Iterator[Iterator[Part | Failed]]:
+    def work(todo: Sequence[Shard]) -> Iterator[Iterator[LabelledShard | Failed]]:
         yield (label_shard(labeller, shard, order, workers=workers) for shard in todo)
 
     return work
@@ -120,7 +122,7 @@ def _alone(out: str) -> contextlib.AbstractContextManager[Any]:
     return alone(path / ".lock", output=out, expected="one job per folder", todo=todo)
 
 
-def _kept(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, Part]:
+def _kept(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, LabelledShard]:
     """The parts that are as they should be, by shard.
 
     Raises
@@ -163,13 +165,13 @@ def _manifest(
     shards: Sequence[Shard],
     order: Order,
     engine: str,
-    results: dict[str, Part | Failed],
-    kept: dict[str, Part],
+    results: dict[str, LabelledShard | Failed],
+    kept: dict[str, LabelledShard],
     *,
     finished: bool,
 ) -> Manifest:
     ordered = [results[shard.name] for shard in shards if shard.name in results]
-    parts = tuple(result for result in ordered if isinstance(result, Part))
+    parts = tuple(result for result in ordered if isinstance(result, LabelledShard))
     return Manifest(
         finished=finished,
         job=plain_job(order.job),

@@ -37,7 +37,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LabelledShard:
     """A shard that was labelled; `shard`, `part` and `stamp` are those of `Shard`."""
 
     shard: str
@@ -140,7 +140,7 @@ def label_shard(
     *,
     workers: int = 1,
     bar: Callable[[int], object] = lambda _: None,
-) -> Part | Failed:
+) -> LabelledShard | Failed:
     """Write a shard's part; where it cannot be read at all, say why.
 
     Raises
@@ -162,7 +162,7 @@ def label_shard(
 
 def _written(
     labeller: Labeller, shard: Shard, order: Order, workers: int, bar: Callable[[int], object]
-) -> Part:
+) -> LabelledShard:
     counter = Counter(labeller.columns)
     schema = labeller.columns.schema()
     error, damaged = schema.names.index("error"), ""
@@ -179,17 +179,17 @@ def _written(
             for row in block.rows:
                 if row[0] == whole:  # a row of the shard itself tells why it ends there
                     damaged = row[error]
-        part = Part(shard.name, shard.part, shard.stamp, damaged, counter.tally())
+        part = LabelledShard(shard.name, shard.part, shard.stamp, damaged, counter.tally())
         writer.note(_NOTE, {"fingerprint": order.fingerprint, "part": to_plain(part)})
     return part
 
 
-def read_part(name: str) -> tuple[str, Part] | None:
+def read_part(name: str) -> tuple[str, LabelledShard] | None:
     """The fingerprint of a part's job, and what it tells of itself; None where it tells nothing."""
     try:
         with places.opened(name) as file:
             metadata = pq.read_metadata(file).metadata or {}
         note = json.loads(metadata[_NOTE.encode()])
-        return str(note["fingerprint"]), from_plain(Part, note["part"])
+        return str(note["fingerprint"]), from_plain(LabelledShard, note["part"])
     except Exception:  # cut short, no Parquet, of another version: it is made anew
         return None

@@ -158,20 +158,14 @@ def fit_unfamiliar(
     stretch
         By so much more may the shapes of images differ from the training images'.
     """
-    ways = _WAYS if framed is None else _UNFRAMED
-
-    def displaced(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        moved = displace(block, rng, ways)
-        return moved if framed is None else framed(moved)
-
     rng = np.random.default_rng(seed)
     train, validation = _some(train, most, rng), _some(validation, most, rng)
     inside = np.concatenate([features(b) for b in _blocks(pixels, train)])
-    outside = np.concatenate([features(displaced(b)) for b in _blocks(pixels, train)])
+    outside = np.concatenate([features(_displaced(b, rng, framed)) for b in _blocks(pixels, train)])
     weight = _discriminant(inside, outside)
     blocks = _blocks(pixels, validation)
     near = [features(b if framed is None else framed(b)) @ weight for b in blocks]
-    far = [features(displaced(b)) @ weight for b in _blocks(pixels, validation)]
+    far = [features(_displaced(b, rng, framed)) @ weight for b in _blocks(pixels, validation)]
     limit = _limit(np.concatenate(near) if near else np.zeros(0), false_alarms)
     caught = sum(int(np.count_nonzero(f.astype(np.float64) > limit)) for f in far)
     faint = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
@@ -189,6 +183,16 @@ def fit_unfamiliar(
         smallest=int(np.quantile(shortest, false_alarms) / 2),
         faintest=float(np.quantile(faint, false_alarms) / 2),
     )
+
+
+def _displaced(
+    block: NDArray[np.uint8],
+    rng: np.random.Generator,
+    framed: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None,
+) -> NDArray[np.uint8]:
+    """Images moved in a way that should be told, and brought to the frame where that is done."""
+    moved = displace(block, rng, _WAYS if framed is None else _UNFRAMED)
+    return moved if framed is None else framed(moved)
 
 
 def _contrast(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

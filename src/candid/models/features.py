@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candid.config import settings_of
+from candid.config import settings_in
 from candid.errors import ConfigError
 from candid.settings.network import FeaturesConfig
 
@@ -138,7 +138,7 @@ class Features(nn.Module):
     ) -> None:
         super().__init__()
         for name, word in (("features", features), ("classifier", classifier)):
-            settings_of(FeaturesConfig)[name].checked(f"network.{name}", word)
+            settings_in(FeaturesConfig)[name].checked(f"network.{name}", word)
         pixels = 3 * side * side
         if features != "hog" and components > pixels:
             raise ConfigError(

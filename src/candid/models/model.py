@@ -165,7 +165,7 @@ class Whole(nn.Module):
             )
 
 
-def load_whole(
+def load_whole_model(
     weights: Path,
     card: ModelCard,
     network: nn.Module | None = None,

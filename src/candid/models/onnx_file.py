@@ -242,9 +242,9 @@ def open_onnx(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
     made = _made_from(run, card)
 
     def export() -> bytes:
-        from candid.models.model import load_whole
+        from candid.models.model import load_whole_model
 
-        return to_onnx(load_whole(run.weights, card), card, made_from(run, card))
+        return to_onnx(load_whole_model(run.weights, card), card, made_from(run, card))
 
     return open_or_export(OnnxEngine, onnx_path(run), made, export, threads=threads)
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from candid.pipeline.labelled import (
-    answer,
-    check_name,
-    choose_rows,
-    read_labels,
-)
-from candid.pipeline.labelling import labeller
-from candid.pipeline.opening import Place, run_at
+from candid.pipeline.labelled import Chosen, answer, answering_run, check_name, choose_rows
+from candid.pipeline.labelling import Answering, labeller
+from candid.pipeline.opening import Place
 from candid.predictions import Predictions
-from candid.records import Estimate, ModelCard, read_record, write_record
+from candid.records import Estimate, write_record
 from candid.records.calibration import PlaceCalibration, calibration_path
-from candid.runs import Run, refuse_untrained
+from candid.runs import Run
 from candid.settings import Config, EvaluateConfig
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.inference.classifier import Engine
+    from candid.inference.classify import Labeller
 
 _FITTED = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
 _COMPARED = ("log_loss", "calibration_error", "accuracy")
@@ -77,41 +72,46 @@ def calibrate(
     PredictionsError
         Where there are fewer than two people (or pictures) to share out.
     """
-    folder = run_at(run, quiet=quiet)
-    refuse_untrained(folder)
-    card = read_record(folder.model, ModelCard)
-    settings = config or folder.settings
+    asked = answering_run(run, config, quiet)
     check_name(name)
-    where = Path(data) if isinstance(data, str | PathLike) else data
-    about = Config().data if config is None else config.data
-    dataset = read_labels(where, card, about, target=target)
-    chosen = choose_rows(folder, dataset, split)
-    cropped = crop or detector is not None
-    ready = labeller(
-        folder, engine=engine, abstain_below=0, check=False, crop=cropped, detector=detector,
-        quiet=quiet,
-    )  # fmt: skip
-    file = calibration_path(folder.path, name)
+    dataset = asked.read(data, target)
+    chosen = choose_rows(asked.run, dataset, split)
+    how: Answering = {"engine": engine, "crop": crop or detector is not None, "detector": detector}
+    how |= {"abstain_below": 0, "check": False}
+    ready = labeller(asked.run, quiet=quiet, **how)
+    file = calibration_path(asked.run.path, name)
     out = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, out, workers=workers, quiet=quiet)
-    found = replace(
-        _calibrated(answered.predictions, settings, seed),
+    made = _calibrated(answered.predictions, asked.settings, seed)
+    return _written(file, made, name, ready, dataset, chosen)
+
+
+def _written(
+    file: Path,
+    made: PlaceCalibration,
+    name: str,
+    ready: Labeller,
+    dataset: Dataset,
+    chosen: Chosen,
+) -> PlaceCalibration:
+    """The calibration with its name, when it was made and of what; kept in its file."""
+    made = replace(
+        made,
         name=name,
         model=ready.classifier.made_from,
         data=dataset.origin or dataset.name,
         layout=dataset.layout,
         split=chosen.split,
-        cropped=cropped,
+        cropped=ready.finder is not None,
         calibrated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    write_record(file, found)
-    return found
+    write_record(file, made)
+    return made
 
 
 def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
     """The fit on a third, the rule and the figures on the rest."""
     from candid.auditing.abstention import answering_rule
-    from candid.stats.bootstrap import known_persons
     from candid.stats.intervals import wilson_shares
     from candid.stats.shift import fit_shift
 
@@ -129,8 +129,8 @@ def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration
         cropped=False, calibrated="",
         temperature=shift.temperature,
         bias=tuple(shift.bias.tolist()),
-        shares=tuple(wilson_shares(hot, None, known_persons(p.person), confidence)),
-        fitted_n=len(fitted), fitted_people=_people(fitted), n=len(rest), people=_people(rest),
+        shares=tuple(wilson_shares(hot, None, p.persons(), confidence)),
+        fitted_n=len(fitted), fitted_people=fitted.n_people(), n=len(rest), people=rest.n_people(),
         before=_figures(rest, settings.evaluate),
         after=_figures(after, settings.evaluate),
         rule=rule, sentence=sentence, seed=seed,
@@ -142,10 +142,10 @@ def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
     import numpy as np
 
     from candid.errors import PredictionsError
-    from candid.stats.bootstrap import known_persons, part_of_people
+    from candid.stats.bootstrap import part_of_people
 
     mine, people = part_of_people(
-        known_persons(p.person),
+        p.persons(),
         len(p),
         lambda people: max(1, round(_FITTED * people)),
         np.random.default_rng(seed),
@@ -157,15 +157,6 @@ def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
             todo="name more labelled pictures of the place",
         )
     return p[mine], p[~mine]
-
-
-def _people(p: Predictions) -> int | None:
-    import numpy as np
-
-    from candid.stats.bootstrap import known_persons
-
-    person = known_persons(p.person)
-    return None if person is None else len(np.unique(person))
 
 
 def _figures(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:

@@ -7,28 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from candid.errors import ConfigError
 from candid.pipeline.judging import evaluate
 from candid.pipeline.labelled import (
     Answered,
+    AnsweringRun,
     Chosen,
     answer,
+    answering_run,
     check_distinct,
     check_name,
     choose_rows,
     name_for,
-    read_labels,
 )
-from candid.pipeline.labelling import labeller
-from candid.pipeline.opening import Place, run_at
+from candid.pipeline.labelling import Answering, labeller
+from candid.pipeline.opening import Place
 from candid.predictions import Predictions, read_predictions, write_predictions
-from candid.records import Estimate, ModelCard, read_record, write_record
+from candid.records import Estimate, read_record, write_record
 from candid.records.audit import SplitAudit
 from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.records.external import ExternalFigures, ExternalSource, Transfer
-from candid.runs import Run, refuse_untrained
+from candid.runs import Run
 from candid.settings import AuditConfig, Config
 from candid.tables.attributes import Attribute
 from candid.tables.columns import NO_YES
@@ -36,7 +37,7 @@ from candid.tables.columns import NO_YES
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.evaluation.external import GivenAnswers
-    from candid.inference.classifier import Engine, Rule
+    from candid.inference.classifier import Rule
     from candid.inference.classify import Labeller
 
 
@@ -48,16 +49,11 @@ def transfer(
     target: str | None = None,
     split: str | None = None,
     name: str | None = None,
-    engine: Engine = "auto",
-    abstain_below: float | None = None,
-    check: bool = True,
-    crop: bool = False,
-    detector: Path | None = None,
-    calibration: str = "",
     workers: int = 0,
     home: Place | None = None,
     cache: Path | None = None,
     quiet: bool = True,
+    **how: Unpack[Answering],
 ) -> Transfer:
     """How a run's model does on labelled pictures from elsewhere, into its `transfer.json`.
 
@@ -93,38 +89,57 @@ def transfer(
     DataError
         Where a data set cannot be read, or its classes are not the run's.
     """
+    answering = answering_run(run, config, quiet)
+    read = [answering.read(d, target) for d in _each(data)]
+    names = _names(read, name, how)
+    asked = _asked(answering, home, cache, workers, how)
+    found = _begun(asked)
+    for one, called in zip(read, names, strict=True):
+        found = _with_source(asked, found, one, called, split)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Home:
+    """The run's own test images: what the model says of them, and how it does."""
+
+    predictions: Predictions
+    figures: ExternalFigures
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A model that is ready to answer, and how it does at home, if that is known."""
+
+    answering: AnsweringRun
+    ready: Labeller
+    own: _Home | None
+    calibration: str
+    workers: int
+
+
+def _asked(
+    answering: AnsweringRun, home: Place | None, cache: Path | None, workers: int, how: Answering
+) -> _Asked:
     from candid.inference.classifier import abstention_rule
 
-    folder = run_at(run, quiet=quiet)
-    refuse_untrained(folder)
-    card = read_record(folder.model, ModelCard)
-    settings = config or folder.settings
-    about = Config().data if config is None else config.data
-    read = [read_labels(d, card, about, target=target) for d in _each(data)]
-    names = _names(read, name, "cropped" if crop else "", calibration)
-    ready = labeller(
-        folder,
-        engine=engine,
-        abstain_below=abstain_below,
-        check=check,
-        crop=crop or detector is not None,
-        detector=detector,
-        calibration=calibration,
-        data=None if home is None else Path(home),
-        cache=cache,
-        quiet=quiet,
-    )
-    rule = abstention_rule(folder, abstain_below, folder.settings.predict.target_error)
-    own = _at_home(folder, rule, settings, home, cache)
-    found = _begun(folder, ready, own)
-    for one, called in zip(read, names, strict=True):
-        chosen = choose_rows(folder, one, split)
-        source = _source(folder, one, chosen, ready, own, settings, name=called, workers=workers)
-        notes = (*source.notes, *_flattered(folder, one, calibration))
-        source = replace(source, calibration=calibration, notes=notes)
-        kept = [s for s in found.sources if s.name != called]
-        found = replace(found, sources=(*kept, source))
-        write_record(folder.transfer, found)
+    run, data = answering.run, None if home is None else Path(home)
+    how = {**how, "crop": how.get("crop", False) or how.get("detector") is not None}
+    ready = labeller(run, data=data, cache=cache, quiet=run.quiet, **how)
+    rule = abstention_rule(run, how.get("abstain_below"), run.settings.predict.target_error)
+    own = _at_home(run, rule, answering.settings, home, cache)
+    return _Asked(answering, ready, own, how.get("calibration", ""), workers)
+
+
+def _with_source(
+    asked: _Asked, found: Transfer, dataset: Dataset, name: str, split: str | None
+) -> Transfer:
+    """The record with how the model does on one more data set, written down."""
+    chosen = choose_rows(asked.answering.run, dataset, split)
+    source = _source(asked, dataset, chosen, name)
+    kept = [s for s in found.sources if s.name != name]
+    found = replace(found, sources=(*kept, source))
+    write_record(asked.answering.run.transfer, found)
     return found
 
 
@@ -148,24 +163,17 @@ def _each(data: Dataset | Place | Sequence[Dataset | Place]) -> list[Dataset | P
     return [Path(d) if isinstance(d, str | PathLike) else d for d in several]
 
 
-def _names(read: Sequence[Dataset], name: str | None, *suffixes: str) -> list[str]:
+def _names(read: Sequence[Dataset], name: str | None, how: Answering) -> list[str]:
     if name is not None and len(read) > 1:
         raise ConfigError(
             f"The name {name!r} was given for {len(read)} data sets.",
             expected="a name for one",
             todo="name them one by one, each with --name",
         )
+    suffixes = "cropped" if how.get("crop") else "", how.get("calibration", "")
     names = [name_for(d, *suffixes) if name is None else name for d in read]
     check_distinct(names)
     return [check_name(n) for n in names]
-
-
-@dataclass(frozen=True, eq=False)
-class _Home:
-    """The run's own test images: what the model says of them, and how it does."""
-
-    predictions: Predictions
-    figures: ExternalFigures
 
 
 def _at_home(
@@ -196,8 +204,9 @@ def _answers(p: Predictions, rule: Rule | None, answered: Answered | None = None
     return GivenAnswers(sure, unlike, rule.target_error, rule.confidence)
 
 
-def _begun(run: Run, ready: Labeller, own: _Home | None) -> Transfer:
+def _begun(asked: _Asked) -> Transfer:
     """The record with what it held of this model before."""
+    run, ready, own = asked.answering.run, asked.ready, asked.own
     card, model = ready.classifier.card, ready.classifier.made_from
     sources: tuple[ExternalSource, ...] = ()
     if run.transfer.is_file():
@@ -207,28 +216,19 @@ def _begun(run: Run, ready: Labeller, own: _Home | None) -> Transfer:
     return Transfer(card.target, card.classes, model, home, sources)
 
 
-def _source(
-    run: Run,
-    dataset: Dataset,
-    chosen: Chosen,
-    ready: Labeller,
-    own: _Home | None,
-    settings: Config,
-    *,
-    name: str,
-    workers: int,
-) -> ExternalSource:
+def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> ExternalSource:
     """Ask, judge, and write the predictions."""
     from candid.evaluation.external import external_figures, require_answers
 
+    run, settings, ready = asked.answering.run, asked.answering.settings, asked.ready
     file = run.path / "transfer" / f"{name}.parquet"
     table = file.with_name(f"{name}.labels.parquet")
-    answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=run.quiet)
+    answered = answer(ready, dataset, chosen.rows, table, workers=asked.workers, quiet=run.quiet)
     p = answered.predictions
     require_answers(p, dataset.name)
     answers = _answers(p, ready.classifier.rule, answered)
     figures = external_figures(p, answers, settings.evaluate)
-    paired, differences = _less_home(p, figures, own, settings)
+    paired, differences = _less_home(p, figures, asked.own, settings)
     write_predictions(file, _with_answers(p, answers))
     return ExternalSource(
         name=name,
@@ -239,7 +239,7 @@ def _source(
         evaluated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         cropped=ready.finder is not None,
         engine=ready.classifier.engine,
-        calibration="",
+        calibration=asked.calibration,
         pictures=len(chosen.rows),
         unlabelled=chosen.unlabelled,
         unread=answered.unread,
@@ -249,7 +249,7 @@ def _source(
         differences=differences,
         paired=paired,
         audit=_by_group(p, settings.audit) if p.attributes else None,
-        notes=chosen.notes,
+        notes=(*chosen.notes, *_flattered(run, dataset, asked.calibration)),
     )
 
 

@@ -23,7 +23,7 @@ from candid.predictions.choosing import Columns
 from candid.records import Evaluation, read_record
 from candid.records.explanation import Explanation
 from candid.runs import Run, refuse_untrained
-from candid.settings import Config
+from candid.settings import AuditConfig, Config
 
 if TYPE_CHECKING:
     from candid.records.audit import Audit
@@ -120,29 +120,49 @@ def audit(
     about, named = (config or Config()).audit, columns or Columns()
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
     if _is_arrays(y_true, y_prob, arrays):
-        judged = as_predictions(y_true, y_prob, **arrays)
-        if before is not None:
-            given = isinstance(before, Predictions | Run | str | PathLike)
-            before = _read(before, named) if given else as_predictions(y_true, before, **arrays)
-        return audit_predictions(judged, about, before=before)
+        return _audit_arrays(y_true, y_prob, arrays, before, named, about)
     path = path_of(y_true)
     if before is None and tables_in(path):
         from candid.pipeline.summing import audit_folder
 
         return audit_folder(path, named, about, quiet=quiet)
-    how: dict[str, Any] = {}
-    if before is not None:
-        name = "A" if isinstance(before, Predictions) else path_of(before).name
-        how = {"before": _read(before, named), "names": (name, path.name)}
+    how = _compared(before, named, path)
     if not path.is_dir():
         return audit_predictions(read_any(path, named), about, source=path.name, **how)
     run = run_at(path, config, quiet)
     if named.named():
         read_any(path, named)  # says why columns cannot be named for a run
-    loaded = _predicted(run, data, cache, always=tone)
+    return _audit_own(run, _predicted(run, data, cache, always=tone), tone, how)
+
+
+def _audit_arrays(
+    y_true: Any,
+    y_prob: Any,
+    arrays: dict[str, Any],
+    before: Any,
+    columns: Columns,
+    config: AuditConfig,
+) -> Audit:
+    judged = as_predictions(y_true, y_prob, **arrays)
+    if before is not None:
+        given = isinstance(before, Predictions | Run | str | PathLike)
+        before = _read(before, columns) if given else as_predictions(y_true, before, **arrays)
+    return audit_predictions(judged, config, before=before)
+
+
+def _compared(before: Any, columns: Columns, path: Path) -> dict[str, Any]:
+    """Another model's predictions and both names; nothing where there is none."""
+    if before is None:
+        return {}
+    name = "A" if isinstance(before, Predictions) else path_of(before).name
+    return {"before": _read(before, columns), "names": (name, path.name)}
+
+
+def _audit_own(run: Run, loaded: Data | None, tone: bool, how: dict[str, Any]) -> Audit:
+    """The audit of a run, into its folder."""
     with run.doing("audit"):
         found = audit_run(run, loaded if tone else None, **how)
-    if not tone or before is not None:
+    if not tone or how:
         run.forget("audit")  # the main job's is with skin tone, and of this model alone
     return found
 

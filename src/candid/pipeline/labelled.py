@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,53 @@ from numpy.typing import NDArray
 
 from candid.errors import ConfigError, DataError, TargetError
 from candid.pipeline.labelling import about_model, model_of, one_thread_each
+from candid.pipeline.opening import Place, run_at
 from candid.predictions import Predictions, read_predictions
 from candid.progress import progress
-from candid.records import SPLITS, Provenance, read_record
+from candid.records import SPLITS, ModelCard, Provenance, read_record
 from candid.records.external import Unread
-from candid.runs import Run
-from candid.settings import DataConfig
+from candid.runs import Run, refuse_untrained
+from candid.settings import Config, DataConfig
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.inference.classify import Labeller
     from candid.inference.sources import Item
-    from candid.records import ModelCard
 
 _LISTED = 100  # pictures that could not be read
+
+
+@dataclass(frozen=True, eq=False)
+class AnsweringRun:
+    """A trained run that is asked about labelled pictures.
+
+    `settings` say how its answers are judged, `about` how labels are read.
+    """
+
+    run: Run
+    card: ModelCard
+    settings: Config
+    about: DataConfig
+
+    def read(self, where: Dataset | Place, target: str | None) -> Dataset:
+        """The labels of a data set; see `read_labels`."""
+        there = Path(where) if isinstance(where, str | PathLike) else where
+        return read_labels(there, self.card, self.about, target=target)
+
+
+def answering_run(run: Run | Place, config: Config | None, quiet: bool) -> AnsweringRun:
+    """A run with the settings that it is asked with; without any, labels are read by the defaults.
+
+    Raises
+    ------
+    RunError
+        Where its training was not finished.
+    """
+    folder = run_at(run, quiet=quiet)
+    refuse_untrained(folder)
+    card = read_record(folder.model, ModelCard)
+    settings = config or folder.settings
+    return AnsweringRun(folder, card, settings, (Config() if config is None else config).data)
 
 
 # --- the labels ----------------------------------------------------------------------------------

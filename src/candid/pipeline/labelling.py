@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from candid.errors import OutputError, RunError
 from candid.pipeline.data_places import Places
@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 
 _FRAMES = 200  # training pictures in which faces are looked for, to see how they lie
 _SQUEEZED = 60  # and those that are tried in several shapes, to see whether they are squeezed
+
+
+class Answering(TypedDict, total=False):
+    """How pictures are answered, by the names of `labeller`; see `candid.predict`."""
+
+    engine: Engine
+    abstain_below: float | None
+    check: bool
+    crop: bool
+    detector: Path | None
+    calibration: str
 
 
 def labeller(

@@ -8,16 +8,15 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from candid.pipeline.data_places import Places
-from candid.pipeline.labelling import about_model, labeller, model_of, one_thread_each
+from candid.pipeline.labelling import Answering, about_model, labeller, model_of, one_thread_each
 from candid.records import ModelCard, read_record, to_plain
 from candid.records.calibration import calibration_path
 from candid.runs import Run
 
 if TYPE_CHECKING:
-    from candid.inference.classifier import Engine
     from candid.inference.classify import Labeller
     from candid.inference.parts import Manifest, Work
     from candid.inference.shards import Order
@@ -36,12 +35,6 @@ def label_shards(
     out: str,
     *,
     ray: bool = False,
-    engine: Engine = "auto",
-    abstain_below: float | None = None,
-    check: bool = True,
-    crop: bool = False,
-    detector: Path | None = None,
-    calibration: str = "",
     column: str = "",
     force: bool = False,
     workers: int = 0,
@@ -50,6 +43,7 @@ def label_shards(
     quiet: bool = True,
     ready: Labeller | None = None,
     bar: Callable[[int, int], object] = lambda _done, _all: None,
+    **how: Unpack[Answering],
 ) -> Manifest:
     """Label shards into a folder of one Parquet file each; only those that are missing.
 
@@ -61,15 +55,11 @@ def label_shards(
     from candid.inference.shards import Order, find_shards
 
     shards = find_shards(inputs, out)
-    how: dict[str, Any] = {
-        "abstain_below": abstain_below, "check": check, "calibration": calibration
-    }  # fmt: skip
     if ready is None:
-        more: dict[str, Any] = {"crop": crop, "detector": detector, "data": data, "cache": cache}
-        ready = labeller(run, engine=engine, quiet=quiet, **how, **more)
+        ready = labeller(run, data=data, cache=cache, quiet=quiet, **how)
     order = Order(out, model_of(ready) | {"column": column}, about_model(ready), column)
     if ray:
-        work = _on_cluster(run, ready, order, how, detector, workers, quiet)
+        work = _on_cluster(run, ready, order, how, workers, quiet)
     else:
         work = label_here(ready, order, workers=workers)
     with contextlib.nullcontext() if ray else one_thread_each(ready.classifier.engine):
@@ -87,15 +77,15 @@ def _on_cluster(
     run: Run,
     ready: Labeller,
     order: Order,
-    how: dict[str, Any],
-    detector: Path | None,
+    how: Answering,
     workers: int,
     quiet: bool,
 ) -> Work:
     """The model packed up, so that the run need lie on this machine alone."""
     from candid.inference.cluster import PackedModel, label_on_cluster
 
-    named = calibration_path(Path(), how["calibration"]).as_posix()
+    detector, named = how.get("detector"), how.get("calibration", "")
+    named = calibration_path(Path(), named).as_posix()
     taken = [n for n in (*_RUN_FILES, named) if (run.path / n).is_file()]
     files = {n: (run.path / n).read_bytes() for n in taken}
     engine = ready.classifier.engine
@@ -105,7 +95,9 @@ def _on_cluster(
         files["frame.json"] = json.dumps(to_plain(ready.finder.frame)).encode()
     if detector is not None:  # under its name, which the rows' job knows
         files[f"{_DETECTOR}/{detector.name}"] = detector.read_bytes()
-    opened = partial(_opened, engine=engine, crop=ready.finder is not None, **how)
+    same: dict[str, Any] = {**how, "engine": engine, "crop": ready.finder is not None}
+    same.pop("detector", None)  # it came with the model
+    opened = partial(_opened, **same)
     job_of = partial(_job_with, column=order.column)
     model = PackedModel(files, opened, order.job, job_of)
     return label_on_cluster(model, order, workers=workers, quiet=quiet)

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from os import fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from candid.inference.parts import Manifest
     from candid.models.model import Whole
     from candid.pipeline.exporting import Exported
+    from candid.pipeline.labelling import Answering
     from candid.serving.served import Served
 
 
@@ -30,13 +31,8 @@ def predict(
     run: Run | Place,
     pictures: Iterable[Place],
     *,
-    engine: Engine = "auto",
-    abstain_below: float | None = None,
-    check: bool = True,
-    crop: bool = False,
-    detector: Path | None = None,
-    calibration: str = "",
     workers: int = 0,
+    **how: Unpack[Answering],
 ) -> Iterator[dict[str, Any]]:
     """A row per picture (with `crop`, per face), as they are done: `candid predict` from Python.
 
@@ -67,15 +63,7 @@ def predict(
     from candid.pipeline.labelling import labeller, one_thread_each
 
     inputs = resolve([fspath(picture) for picture in pictures])
-    ready = labeller(
-        Run(path_of(run)),
-        engine=engine,
-        abstain_below=abstain_below,
-        check=check,
-        crop=crop,
-        detector=detector,
-        calibration=calibration,
-    )
+    ready = labeller(Run(path_of(run)), **how)
     names = ready.columns.schema().names
     with (
         one_thread_each(ready.classifier.engine),
@@ -216,11 +204,11 @@ def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:
     """
     needs_torch()
     from candid.models.framing import framing_of
-    from candid.models.model import load_whole
+    from candid.models.model import load_whole_model
 
     run = Run(path_of(path))
     card = read_record(run.model, ModelCard)
-    return load_whole(run.weights, card, network, framing_of(run))
+    return load_whole_model(run.weights, card, network, framing_of(run))
 
 
 def serve(

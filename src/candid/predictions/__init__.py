@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,15 +19,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
-from candid.records import SPLITS
+from candid.predictions.checks import possible, require_evaluable, require_probabilities
+from candid.records import Example
 from candid.storage.files import FORMAT, atomic, check_format, regular
-from candid.table import Attribute, Table, binned, per_image_values
+from candid.table import Attribute, Table, per_image_values
 from candid.tables.attributes import Kind
 
 __all__ = [
     "Attribute",
     "Predictions",
-    "binned",
     "described",
     "read_predictions",
     "require_evaluable",
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 _KEY = b"candid"
-_SUM_TOLERANCE = 1e-3  # of a row of probabilities
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of another shape
 
 
@@ -64,11 +64,34 @@ class Predictions(Table):
     provenance: Mapping[str, str] = field(default_factory=dict)
     hard: bool = False
 
-    @property
+    @cached_property
     def prediction(self) -> NDArray[np.intp]:
         """(n,) index of the most probable class; the first of equals."""
         best: NDArray[np.intp] = np.argmax(self.probability, axis=1)
         return best
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float64]:
+        """(n,) the probability of the answer."""
+        top: NDArray[np.float64] = self.probability.max(axis=1)
+        return top
+
+    @cached_property
+    def wrong(self) -> NDArray[np.bool_]:
+        """(n,) whether the answer is another than the label."""
+        wrong: NDArray[np.bool_] = self.prediction != self.label
+        return wrong
+
+    def example(self, row: int) -> Example:
+        """A labelled image as the report shows it."""
+        label, answer = int(self.label[row]), int(self.prediction[row])
+        return Example(
+            id=str(self.ids[row]),
+            label=self.classes[label],
+            prediction=self.classes[answer],
+            confidence=float(self.confidence[row]),
+            label_probability=float(self.probability[row, label]),
+        )
 
     @classmethod
     def from_arrays(  # type: ignore[override]
@@ -115,7 +138,7 @@ class Predictions(Table):
         values = per_image_values(y_true, target, classes, groups, person, ids, split)
         probability = probabilities_of(y_prob, len(values["ids"]), values["classes"])
         todo = "pass what the model says, one row per image"
-        return _possible(cls(**values, probability=probability), "", todo)
+        return possible(cls(**values, probability=probability), "", todo)
 
     @classmethod
     def from_table(
@@ -178,50 +201,6 @@ class Predictions(Table):
         chosen = (prediction,) if isinstance(prediction, str) else tuple(prediction)
         columns = Columns(label, chosen, tuple(groups), person, split, ids, positive, scale)
         return predictions_from(table, columns)
-
-
-def require_probabilities(predictions: Predictions) -> None:
-    """Raise a PredictionsError where a model gave its answers alone."""
-    if predictions.hard:
-        raise PredictionsError(
-            "The predictions are answers without probabilities.",
-            expected="a probability per class: without it nothing says which answer is sure",
-            todo="write the model's probabilities to the file",
-        )
-
-
-def require_evaluable(predictions: Predictions) -> None:
-    """Refuse predictions that nothing can be said about, whoever made them.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no labelled image, or a probability or a label is impossible.
-    """
-    n, classes = len(predictions), len(predictions.classes)
-    p, label = predictions.probability, predictions.label
-    wrong = ""
-    if classes < 2:
-        wrong = f"There are predictions for {classes} class of {predictions.target!r}."
-    elif p.shape != (n, classes):
-        wrong = f"The probabilities have the shape {p.shape} for {n} images and {classes} classes."
-    elif not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-3)):
-        bad = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (abs(p.sum(axis=1) - 1) < 1e-3))
-        first = int(np.argmax(bad))
-        wrong = (
-            f"The probabilities of {int(bad.sum())} of {n} images are impossible, "
-            f"such as {p[first].tolist()} of {str(predictions.ids[first])!r}."
-        )
-    elif (label >= classes).any():
-        wrong = f"A label has the index {int(label.max())} among {classes} classes."
-    elif not np.isin(predictions.split[label >= 0], SPLITS).any():
-        wrong = f"None of the {n} images has both a label and one of the splits {SPLITS}."
-    if wrong:
-        raise PredictionsError(
-            wrong,
-            expected="labelled images with one probability from 0 to 1 per class, summing to 1",
-            todo="check the file that the predictions came from, and that the loss was finite",
-        )
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -295,46 +274,7 @@ def read_predictions(path: Path) -> Predictions:
         Where another release of Candid wrote it, in another format.
     """
     todo = "write the file again; name --label and --prediction for another model's table"
-    return _possible(_read(path), f"{path}: ", todo)
-
-
-def _possible(predictions: Predictions, where: str, todo: str) -> Predictions:
-    """The predictions, where nothing in them is impossible."""
-    if wrong := _impossible(predictions):
-        what = f"{where}{wrong[0]}"
-        raise PredictionsError(
-            what[0].upper() + what[1:] if not where else what, expected=wrong[1], todo=todo
-        )
-    return predictions
-
-
-def _impossible(p: Predictions) -> tuple[str, str] | None:
-    """What cannot be, and what would be possible; None where everything is in order."""
-    probability, total = p.probability, p.probability.sum(axis=1)
-    inside = ((probability >= 0) & (probability <= 1)).all(axis=1)  # a NaN is not inside either
-    known, counts = np.unique(p.ids, return_counts=True)
-    strange = sorted({*p.split.tolist()} - {*SPLITS})
-    if len(set(p.classes)) < len(p.classes) or not p.classes:
-        return f"the classes are {', '.join(map(repr, p.classes))}.", "each class once"
-    if not (np.isfinite(p.temperature) and p.temperature > 0):
-        return f"the temperature is {p.temperature}.", "a temperature above 0"
-    for good, what in ((inside, "from 0 to 1"), (abs(total - 1) < _SUM_TOLERANCE, "that sum to 1")):
-        if not good.all():
-            row = int(np.argmin(good))
-            return (
-                f"the probabilities of {np.count_nonzero(~good):,} of {len(p):,} images are "
-                f"impossible, such as {probability[row].tolist()} of {str(p.ids[row])!r}.",
-                f"probabilities {what}",
-            )
-    if (counts > 1).any():
-        return (
-            f"{np.count_nonzero(counts > 1):,} ids stand there more than once, such as "
-            f"{str(known[counts > 1][0])!r}.",
-            "one row per image",
-        )
-    if strange:
-        return f"there is a split called {strange[0]!r}.", f"one of {', '.join(SPLITS)}"
-    return None
+    return possible(_read(path), f"{path}: ", todo)
 
 
 def _read(path: Path) -> Predictions:

@@ -149,7 +149,7 @@ class ColumnNames:
         """
         rest = [n for n in self.names if n not in used]
         wanted = self.expand(groups, "group") if groups else rest
-        read = {n: columns.read(n, table[n]) for n in wanted}
+        read = {n: columns.read_column(n, table[n]) for n in wanted}
         found = {n: a for n, a in read.items() if isinstance(a, Attribute)}
         if groups:
             for name in (n for n in wanted if n not in found):

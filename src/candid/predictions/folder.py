@@ -135,7 +135,7 @@ class Folder:
                 place[a.name] = np.array([a.values.index(w) for w in words], np.intp)
                 attributes.append(replace(a, data=nothing))
                 continue
-            read = columns.read(a.name, pa.array(words, pa.string()))
+            read = columns.read_column(a.name, pa.array(words, pa.string()))
             if isinstance(read, str) or read.kind == "numeric":
                 raise PredictionsError(
                     f"The column {a.name!r} looked like a group in the first rows and is none: "

@@ -84,7 +84,7 @@ def predictions_from(table: Any, asked: Columns) -> Predictions:
     )
     found = _usable(_without_duplicates(found, key, notes), chosen, notes)
     rows = found[np.flatnonzero(found.label >= 0)]
-    refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.prediction != rows.label)))
+    refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.wrong)))
     notes += _doubts(found, said, chosen[0])
     about = {"data": where, "source": "a table of another model's predictions"}
     return replace(found, provenance=about | ({"notes": " ".join(notes)} if notes else {}))

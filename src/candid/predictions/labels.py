@@ -64,7 +64,7 @@ def read_label(table: pa.Table, name: str) -> Label:
     PredictionsError
         Where it is empty, or holds quantities or free text.
     """
-    column = columns.read(name, table[name])
+    column = columns.read_column(name, table[name])
     if isinstance(column, Attribute) and column.kind == "binary":
         also = dict.fromkeys(_NEGATIVE, 0) | dict.fromkeys(_POSITIVE, 1)
         return Label(name, columns.class_words(name), column.data, two_valued=True, also=also)

@@ -296,12 +296,10 @@ class SplitAudit:
         disadvantages in accuracy first, at most as many as the settings say.
     intersections_looked_at
         How many pairs there were before the list was cut; they all count in `gaps_looked_at`.
-    fairness, slices, shortcuts
+    fairness, slices, shortcuts, findings
         Figures by their standard names, attribute by attribute; what the search found, best score
         first, whether or not it was confirmed; attributes that go with the label, the widest gap
-        first.
-    findings
-        What was found, the surest first. Empty: nothing was found.
+        first; what was found, the surest first (empty: nothing was).
     gaps_looked_at, gaps_found, threshold, false_discovery_rate
         How many p-values went through Benjamini and Hochberg, and how many of them held; the p at
         or below which one did. At most this share of the gaps found is chance, on average.

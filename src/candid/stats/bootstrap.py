@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from candid.records import Estimate
 from candid.records.metrics import Kind
 from candid.stats.intervals import student_quantile, sums_by_person, wilson, wilson_limits
+from candid.table import known_persons
+from candid.table import person_numbers as person_numbers  # of whom checks of data ask here
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -40,21 +42,6 @@ Statistic = Callable[[Floats], Mapping[str, Floats]]
 # stays near the cache) and of sums (64 MiB).
 _DRAWN, _KEPT = 2_000_000, 64_000_000
 _WEIGHTS, _SUMS = 1_000_000, 8_000_000
-
-
-def person_numbers(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """(n,) numbers of people from identities: a row without one (-1) is a person of its own."""
-    if person is None:
-        return None
-    known = person >= 0
-    top = int(person.max(initial=-1)) + 1
-    return np.where(known, person, top + np.cumsum(~known))
-
-
-def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """The same; None where nobody is known, so that every image stands for itself."""
-    known = person is not None and bool((person >= 0).any())
-    return person_numbers(person) if known else None
 
 
 def part_of_people(
@@ -91,6 +78,11 @@ class Resample:
     draws: int
     seed: int
     confidence: float
+
+    def __getitem__(self, rows: NDArray[Any]) -> Resample:
+        """How some of the images are drawn; their units are numbered anew."""
+        names, unit = np.unique(self.unit[rows], return_inverse=True)
+        return replace(self, unit=unit.reshape(-1), units=len(names))
 
     @property
     def method(self) -> str:

@@ -66,7 +66,7 @@ class Figures:
         ]
         if self.rich:
             # What needs degrees is undefined where the model only gave answers.
-            top = p.probability.max(axis=1)
+            top = p.confidence
             confidence = top * (np.nan if p.hard else 1.0)
             excess = np.zeros((len(p), self.bins))
             right = p.prediction == p.label

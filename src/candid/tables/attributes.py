@@ -38,6 +38,14 @@ class Attribute:
         """The same attribute for some of the rows."""
         return replace(self, data=self.data[rows])
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(n,) which images have a value."""
+        known: NDArray[np.bool_] = (
+            ~np.isnan(self.data) if self.kind == "numeric" else self.data >= 0
+        )
+        return known
+
     def words(self) -> list[str | None]:
         """Each image's value as a word, None where missing; numbers in full."""
         if self.kind == "numeric":

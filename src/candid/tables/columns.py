@@ -50,7 +50,7 @@ _LETTERS = (("n", "y"), ("f", "t"))  # only where both occur: F alone may well b
 _CODES = range(-1, 10)  # whole numbers that all lie here are codes, others are quantities
 
 
-def read(
+def read_column(
     name: str, array: Any, class_names: Sequence[str] = (), missing: Sequence[str] = MISSING
 ) -> Attribute | str:
     """An Arrow column as an attribute, or in a few words why it cannot be one.
@@ -99,7 +99,7 @@ def read(
 
 
 def read_words(name: str, array: Any, missing: Sequence[str] = MISSING) -> Attribute | str:
-    """A column as categories whatever its words are, 0 and 1 too; see `read`."""
+    """A column as categories whatever its words are, 0 and 1 too; see `read_column`."""
     codes, distinct = _distinct(array)
     words = _normal(distinct, missing)
     present = {w for w in words if w is not None}

@@ -135,9 +135,9 @@ def _of_shards(
 ) -> Dataset:
     """The data set in the shards that a URL or a pattern names."""
     files = shards.named(name)
-    known, read = "huggingface", huggingface.read_shards
+    known, read = "huggingface", huggingface.read_parquet_shards
     if shards.is_tar(files[0]):
-        known, read = "webdataset", webdataset.read_shards
+        known, read = "webdataset", webdataset.read_tar_shards
     if config.image_folder:
         _check_image_folder(Path(config.image_folder), known)
     if layout not in (None, known):

@@ -26,7 +26,7 @@ _RESERVED = ("id", "split", "label", "person")  # columns of every predictions f
 
 
 @dataclass(frozen=True, eq=False)
-class Rows(PerImage):
+class LayoutRows(PerImage):
     """What a layout read: one row per annotation, each with its picture; named as in `Dataset`.
 
     An id may repeat. `person` are words for who it is, `keys` what the hash of a split falls back
@@ -49,7 +49,7 @@ class Rows(PerImage):
 def choose_label(
     attributes: Mapping[str, Attribute], target: str | None, usual: Sequence[str]
 ) -> dict[str, Any]:
-    """The fields of `Rows` that follow from the target: its name, classes, codes, and the rest."""
+    """The fields of `LayoutRows` that follow from the target: name, classes, codes, the rest."""
     target = columns.choose_target(target, attributes, usual)
     two = ("Female", "Male") if target == "Male" else None
     classes, label = columns.as_label(attributes[target], two)
@@ -67,7 +67,7 @@ def files_of(
 def assemble(
     path: Path,
     layout: str,
-    rows: Rows,
+    rows: LayoutRows,
     source: Callable[[NDArray[np.intp]], Source],
     config: DataConfig,
     findings: Sequence[Finding] = (),
@@ -108,8 +108,8 @@ def assemble(
 
 
 def _with_classes(
-    rows: Rows, place: NDArray[np.intp], config: DataConfig
-) -> tuple[Rows, NDArray[np.intp], tuple[Finding, ...]]:
+    rows: LayoutRows, place: NDArray[np.intp], config: DataConfig
+) -> tuple[LayoutRows, NDArray[np.intp], tuple[Finding, ...]]:
     """The rows with the classes that the settings name and exclude, which remain, and findings."""
     if not config.class_names and not config.exclude_classes:
         return rows, place, ()
@@ -154,8 +154,8 @@ def check_class_settings(
 
 
 def _once(
-    rows: Rows, place: NDArray[np.intp]
-) -> tuple[Rows, NDArray[np.intp], tuple[Finding, ...]]:
+    rows: LayoutRows, place: NDArray[np.intp]
+) -> tuple[LayoutRows, NDArray[np.intp], tuple[Finding, ...]]:
     """Each id's first row, unlabelled where its rows contradict each other; and findings."""
     ids = np.asarray(rows.ids, dtype=np.str_)
     unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
@@ -192,7 +192,9 @@ def _once(
     return replace(rows[first[order]], label=label[order]), place[first[order]], findings
 
 
-def _attributes(rows: Rows, config: DataConfig) -> tuple[list[Attribute], tuple[Finding, ...]]:
+def _attributes(
+    rows: LayoutRows, config: DataConfig
+) -> tuple[list[Attribute], tuple[Finding, ...]]:
     for name in config.attributes:
         if name in rows.left_out:
             raise ConfigError(
@@ -288,7 +290,7 @@ def finding(
     )
 
 
-def join(
+def match_pictures(
     pictures: Pictures, names: Sequence[str], where: str, *, anywhere: bool = False
 ) -> tuple[NDArray[np.intp], list[str], list[Finding]]:
     """The rows of a label file whose picture is there, those pictures, and what is left over.

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, choose_label, files_of, finding, join
+from candid.data.layouts.assembly import (
+    LayoutRows,
+    assemble,
+    choose_label,
+    files_of,
+    finding,
+    match_pictures,
+)
 from candid.data.layouts.pictures import Pictures, folders_in, scan
 from candid.errors import DataError, LayoutError, TargetError
 from candid.records import Finding
@@ -51,14 +58,14 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     bare = names  # the pictures were published as PNG, too, and the label files name JPEG
     if images.paths and not any(p.endswith(".jpg") for p in images.paths):
         bare = [name.removesuffix(".jpg") for name in names]
-    rows, paths, left_over = join(images, bare, file.name)
+    rows, paths, left_over = match_pictures(images, bare, file.name)
     kept = table.take(pa.array(rows))
     attributes = {n: _attribute(n, kept[n], rows, file) for n in table.column_names[1:]}
     keys = [names[i] for i in rows]
     return assemble(
         path,
         "celeba",
-        Rows(
+        LayoutRows(
             ids=paths,
             split=_partition(path, keys),
             person=_by_name(_find(path, _IDENTITY), keys),
@@ -116,7 +123,7 @@ def _attribute(name: str, column: pa.ChunkedArray, rows: NDArray[np.intp], file:
             expected="-1 or 1",
             todo="mend the line, or fetch the file again",
         )
-    attribute = columns.read(name, column)
+    attribute = columns.read_column(name, column)
     if isinstance(attribute, str):
         raise TargetError(f"{name} cannot be read: {attribute}.", expected="-1 or 1 in every row")
     return attribute

@@ -9,7 +9,7 @@ import numpy as np
 from candid.data import splits
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import (
-    Rows,
+    LayoutRows,
     assemble,
     choose_label,
     files_of,
@@ -62,7 +62,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     index = {name: i for i, name in enumerate(values)}
     codes = np.array([index[parts[p][depth]] for p in ids], dtype=np.int16)
     named = {_TARGET: Attribute(_TARGET, "categorical", values, codes)}
-    rows = Rows(
+    rows = LayoutRows(
         ids=ids,
         split=np.array([split[p] for p in ids], dtype="<U10") if by_split else None,
         **choose_label(named, _TARGET, ()),

@@ -33,7 +33,7 @@ _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "bytes")
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardFile:
     """One file with rows: where it lies, and the split that its name or folder says, if any."""
 
     name: str
@@ -65,16 +65,18 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     return _read(path, shards, target, config)
 
 
-def read_shards(
+def read_parquet_shards(
     path: Path, shards: Sequence[str], target: str | None, config: DataConfig
 ) -> Dataset:
     """Read the annotations of Parquet files that `path` means; as `read`."""
     _refuse_several(path, [PurePath(shard).parts[:-1] for shard in shards])
-    found = [Shard(shard, split_of(PurePath(shard))) for shard in shards]
+    found = [ShardFile(shard, split_of(PurePath(shard))) for shard in shards]
     return _read(path, found, target, config)
 
 
-def _read(path: Path, shards: Sequence[Shard], target: str | None, config: DataConfig) -> Dataset:
+def _read(
+    path: Path, shards: Sequence[ShardFile], target: str | None, config: DataConfig
+) -> Dataset:
     saved = not is_parquet(shards[0].name)
     schema = _schema(shards[0].name)
     features = _features(schema, shards[0].name)
@@ -108,7 +110,7 @@ def _read(path: Path, shards: Sequence[Shard], target: str | None, config: DataC
 # --- which files ---------------------------------------------------------------------------------
 
 
-def _saved_shards(path: Path) -> list[Shard]:
+def _saved_shards(path: Path) -> list[ShardFile]:
     """The Arrow files of a folder that `save_to_disk` made."""
     if not (path / "dataset_dict.json").is_file():
         return _state(path, None)
@@ -121,7 +123,7 @@ def _saved_shards(path: Path) -> list[Shard]:
     return shards
 
 
-def _state(folder: Path, split: str | None) -> list[Shard]:
+def _state(folder: Path, split: str | None) -> list[ShardFile]:
     state = _json(folder / "state.json")
     if state.get("_indices_files") or state.get("_indices_data_files"):
         raise DataError(
@@ -135,7 +137,7 @@ def _state(folder: Path, split: str | None) -> list[Shard]:
         raise _damaged(folder / "state.json", "it names no files") from error
     said = state.get("_split")
     split = split or (said if isinstance(said, str) else None)
-    return [Shard(str(_inside(folder, str(name))), split) for name in names]
+    return [ShardFile(str(_inside(folder, str(name))), split) for name in names]
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -161,9 +163,9 @@ def _shard_folders(path: Path) -> list[Path]:
     return [p for p in (*near, *inner) if p.is_dir()]
 
 
-def _parquet_shards(path: Path) -> list[Shard]:
+def _parquet_shards(path: Path) -> list[ShardFile]:
     if path.is_file():
-        return [Shard(str(path), None)]
+        return [ShardFile(str(path), None)]
     files = [f for folder in _shard_folders(path) for f in files_in(folder, *PARQUET)]
     if not files:
         raise LayoutError(
@@ -174,7 +176,7 @@ def _parquet_shards(path: Path) -> list[Shard]:
     for file in files:
         _inside(path, str(file.relative_to(path)))
     _refuse_several(path, [f.relative_to(path).parts[:-1] for f in files])
-    return [Shard(str(file), split_of(file)) for file in files]
+    return [ShardFile(str(file), split_of(file)) for file in files]
 
 
 def _refuse_several(path: Path, folders: Sequence[Sequence[str]]) -> None:
@@ -260,7 +262,7 @@ def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], path: 
 
 
 def _annotations(
-    shards: Sequence[Shard], image: str, saved: bool
+    shards: Sequence[ShardFile], image: str, saved: bool
 ) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
     """Every column but the images' bytes, with the split; and each row's file and place there."""
     read = each(lambda number: _one(shards[number].name, image, saved), [s.name for s in shards])
@@ -316,7 +318,7 @@ def _try_some(source: Source, path: Path) -> None:
 
 def _ids(
     names: Sequence[str | None],
-    shards: Sequence[Shard],
+    shards: Sequence[ShardFile],
     file: Iterable[int],
     row: Iterable[int],
 ) -> list[str]:

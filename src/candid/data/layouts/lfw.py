@@ -19,7 +19,7 @@ import pyarrow as pa
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, choose_label, files_of, left_over
+from candid.data.layouts.assembly import LayoutRows, assemble, choose_label, files_of, left_over
 from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
@@ -78,7 +78,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     return assemble(
         path,
         "lfw",
-        Rows(
+        LayoutRows(
             ids=paths,
             person=[keys[i][0] for i in kept],
             **choose_label(attributes, target, ("Male", "gender", "sex")),
@@ -188,7 +188,9 @@ def _read_people(file: Path, faces: Iterable[Face]) -> tuple[list[Face], dict[st
         keys, rows = [key for _, key in pairs], [i for i, _ in pairs]
     table = table.take(pa.array(rows, pa.int64()))
     read_columns = {
-        n: columns.read(n, table[n]) for n in table.column_names if n.lower() not in _NOT_LABELS
+        n: columns.read_column(n, table[n])
+        for n in table.column_names
+        if n.lower() not in _NOT_LABELS
     }
     return keys, {n: a for n, a in read_columns.items() if not isinstance(a, str)}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
-from candid.data.layouts.assembly import Rows, assemble, files_of, join
+from candid.data.layouts.assembly import LayoutRows, assemble, files_of, match_pictures
 from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
@@ -44,7 +44,9 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     root = Path(config.image_folder or root)
     path_column = _path_column(table, config, where)
     names = [word or "" for word in columns.words_of(table[path_column])]
-    kept, paths, findings = join(_pictures(root, names, where), names, where, anywhere=True)
+    kept, paths, findings = match_pictures(
+        _pictures(root, names, where), names, where, anywhere=True
+    )
     return from_columns(
         path,
         "table",
@@ -96,7 +98,7 @@ def from_columns(
     target = columns.choose_target(target, rest, tuple(usual))
     table, spoilt = repair(table, rest, config.missing)
     named, missing = class_names or {}, config.missing
-    read = {n: columns.read(n, table[n], named.get(n, ()), missing) for n in rest}
+    read = {n: columns.read_column(n, table[n], named.get(n, ()), missing) for n in rest}
     chosen = read.pop(target)
     if config.class_names:  # by what stands in the table, which for a ClassLabel is its number
         absent = (*missing, "-1") if target in named else missing
@@ -109,7 +111,7 @@ def from_columns(
         )
     classes, label = columns.as_label(chosen)
     words = columns.words_of(table[split]) if split else None
-    made = Rows(
+    made = LayoutRows(
         ids=ids,
         target=target,
         classes=classes,

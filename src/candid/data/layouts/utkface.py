@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, choose_label, files_of, finding
+from candid.data.layouts.assembly import LayoutRows, assemble, choose_label, files_of, finding
 from candid.data.layouts.pictures import glance, scan
 from candid.errors import LayoutError
 from candid.settings import DataConfig
@@ -68,7 +68,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     return assemble(
         path,
         "utkface",
-        Rows(
+        LayoutRows(
             ids=ids,
             keys=["_".join(m.groups()) for _, m in read_names],
             **choose_label(attributes, target, ("gender",)),

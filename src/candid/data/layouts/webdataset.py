@@ -53,10 +53,10 @@ def recognise(path: Path) -> bool:
 
 def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read the headers and annotations of all shards; without a target, class, label or target."""
-    return read_shards(path, _near_shards(path), target, config)
+    return read_tar_shards(path, _near_shards(path), target, config)
 
 
-def read_shards(
+def read_tar_shards(
     path: Path, shards: Sequence[str], target: str | None, config: DataConfig
 ) -> Dataset:
     """Read the headers and annotations of shards that `path` means; as `read`."""
@@ -88,7 +88,7 @@ class _Seen:
 
 
 def _one(shard: str, number: int, split: str | None) -> _Seen:
-    kept: list[Sample] = []
+    kept: list[TarSample] = []
     bare: list[str] = []
     without: list[str] = []
     for sample in samples(shard):
@@ -194,7 +194,7 @@ def _near_shards(path: Path) -> list[str]:
 
 
 @dataclass(slots=True)
-class Sample:
+class TarSample:
     """One picture in a shard: its member's name ("" where there is none), where its bytes lie.
 
     A value inside a value of its annotations is called `outer.inner`.
@@ -207,7 +207,7 @@ class Sample:
     annotations: dict[str, Any] = field(default_factory=dict)
 
 
-def samples(shard: str, most: int | None = None) -> Iterator[Sample]:
+def samples(shard: str, most: int | None = None) -> Iterator[TarSample]:
     """The samples of a shard in order; at most so many members are read, if that is given.
 
     Raises
@@ -215,7 +215,7 @@ def samples(shard: str, most: int | None = None) -> Iterator[Sample]:
     DataError
         Where it cannot be read, is damaged, or holds annotations that are none.
     """
-    sample: Sample | None = None
+    sample: TarSample | None = None
     with places.opened(shard) as file:
         try:
             for member in islice(members(file, "r:", to_the_end=False), most):
@@ -223,7 +223,7 @@ def samples(shard: str, most: int | None = None) -> Iterator[Sample]:
                 if sample is None or sample.key != key:
                     if sample is not None:
                         yield sample
-                    sample = Sample(key)
+                    sample = TarSample(key)
                 _add(sample, member, ending, shard)
         except tarfile.ReadError as error:
             raise _damaged(shard, str(error)) from error
@@ -238,7 +238,7 @@ def _split_name(name: str) -> tuple[str, str]:
     return folder + slash + stem, ending.lower()
 
 
-def _add(sample: Sample, member: Member, ending: str, shard: str) -> None:
+def _add(sample: TarSample, member: Member, ending: str, shard: str) -> None:
     if is_picture(f".{ending}"):
         if not sample.name:
             sample.name = member.name.removeprefix("./")
