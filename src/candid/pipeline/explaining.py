@@ -46,6 +46,7 @@ def explain_images(run: Run, data: Data) -> None:
             data.dataset,
             data.store,
             run.settings,
+            framing=model.framing,
             bfloat16=model.bfloat16,
             quiet=run.quiet,
         )
