@@ -55,14 +55,7 @@ def explain_dataset(
     A DataError where the split holds no labelled images.
     """
     how = config.explain
-    rows = dataset.rows(how.split, store.usable)
-    if not len(rows):
-        raise DataError(
-            f"The split {how.split!r} of {dataset.name} holds no labelled images.",
-            expected="images to explain",
-            todo="set explain.split",
-        )
-    rows = _some(rows, how.images, how.seed)
+    rows = _sampled(dataset, store, how)
     came, frames = store.pixels[rows], None
     regions, note = regions_of(dataset, store, rows, config)
     seen, seen_regions = came, regions
@@ -93,6 +86,18 @@ def explain_dataset(
         shown = np.array([place[e.id] for e in record.examples], np.intp)
         arrays = _as_they_came(arrays, shown, came, frames, regions)
     return replace(record, split=how.split, notes=notes), arrays
+
+
+def _sampled(dataset: Dataset, store: Store, how: ExplainConfig) -> NDArray[np.intp]:
+    """The rows that are explained."""
+    rows = dataset.rows(how.split, store.usable)
+    if not len(rows):
+        raise DataError(
+            f"The split {how.split!r} of {dataset.name} holds no labelled images.",
+            expected="images to explain",
+            todo="set explain.split",
+        )
+    return _some(rows, how.images, how.seed)
 
 
 def _framed(

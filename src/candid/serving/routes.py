@@ -100,7 +100,6 @@ class Routes:
         """A map of one picture."""
         service = self._service
         served = service.find(model)
-
         longest = served.classifier.input_side if output == "array" else SMALLEST
 
         async def work(picture: bytes) -> tuple[str, MappedPicture, dict[str, Any]]:
@@ -118,19 +117,14 @@ class Routes:
         if output == "png":
             data = await asyncio.to_thread(_laid_over_png, mapped, strength)
             return Response(data, media_type="image/png")
-        return JSONResponse(
-            {
-                "model": served.name,
-                "method": method,
-                "explained": name,
-                "signed": bool((mapped.shades < 0).any()),
-                "side": served.classifier.side,
-                "map": [[round(float(v), 5) for v in line] for line in mapped.shades],
-                "frame": None if mapped.corners is None else mapped.corners.round(5).tolist(),
-                "result": row,
-                "picture": base64.b64encode(png_bytes(mapped.pixels)).decode("ascii"),
-            }
-        )
+        answer = _array_answer(mapped) | {
+            "model": served.name,
+            "method": method,
+            "explained": name,
+            "side": served.classifier.side,
+            "result": row,
+        }
+        return JSONResponse(answer)
 
     async def health(self) -> JSONResponse:
         """Whether the server is alive."""
@@ -153,6 +147,16 @@ class Routes:
             raise Refusal("no-report")
         headers = {"Content-Security-Policy": REPORT_POLICY}
         return FileResponse(served.report, media_type="text/html", headers=headers)
+
+
+def _array_answer(mapped: MappedPicture) -> dict[str, Any]:
+    """A map, the picture that it lies on, and where on it the model looked."""
+    return {
+        "map": [[round(float(v), 5) for v in line] for line in mapped.shades],
+        "signed": bool((mapped.shades < 0).any()),
+        "frame": None if mapped.corners is None else mapped.corners.round(5).tolist(),
+        "picture": base64.b64encode(png_bytes(mapped.pixels)).decode("ascii"),
+    }
 
 
 def _laid_over_png(mapped: MappedPicture, strength: float) -> bytes:
