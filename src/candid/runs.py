@@ -81,7 +81,7 @@ STEPS = {
     ),
     "explain": Step(
         ("data", "explain", *_DEVICE),
-        ("weights", "model"),
+        ("weights", "model", *_FRAMED),
         ("explanation", "explanation_arrays"),
     ),
     "inside": Step(

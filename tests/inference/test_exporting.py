@@ -1,11 +1,13 @@
 """Exported models give what torch gives, alone in ONNX Runtime, and say what int8 costs."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from candid.data.dataset import Dataset
 from candid.errors import CheckFailed, RunError
@@ -17,7 +19,7 @@ from candid.pipeline.exporting import export_run
 from candid.records import ModelCard, read_record
 from candid.runs import open_run
 from candid.stats.metrics import confusion_matrix, weighted_f1_score
-from inference.tiny import CLASSES, SIDE, pixels, tiny_run
+from inference.tiny import CLASSES, SIDE, always_framed, pixels, tiny_run
 
 NETWORKS = {
     "plain": {},
@@ -62,9 +64,9 @@ def test_an_export_that_is_wrong_is_an_error_and_leaves_nothing(tmp_path, monkey
     card = read_record(run.model, ModelCard)
     sound = exporting.to_onnx
 
-    def wrong(whole, card, made):
+    def wrong(whole, card, made, marks):
         other = dataclasses.replace(card, temperature=card.temperature * 1.02)
-        return sound(type(whole)(whole.network, other).eval(), card, made)
+        return sound(type(whole)(whole.network, other).eval(), card, made, marks)
 
     monkeypatch.setattr(exporting, "to_onnx", wrong)
     with pytest.raises(CheckFailed, match="differs from the original by up to"):
@@ -156,3 +158,103 @@ def test_another_folder(tmp_path):
     assert done.onnx == str(tmp_path / "elsewhere" / "model.onnx")
     assert not onnx_path(run).exists()
     assert done.checked == 0
+
+
+# --- with a network that frames ------------------------------------------------------------------
+
+FRAME = (-0.4, 0.1, 0.25, -0.15, 0.2)
+
+
+def learned(run):
+    """Give a run a framing network whose frames depend on the picture; some it leaves alone."""
+    from candid.models.framing import load_framing, save_framing
+
+    always_framed(run, FRAME)
+    framing = load_framing(run.framing_weights)
+    with torch.no_grad():
+        framing.head.weight.uniform_(-0.1, 0.1, generator=torch.Generator().manual_seed(0))
+    views = torch.from_numpy(pixels(200))
+    looks = framing.distance(
+        framing.estimate(
+            framing.see(views.permute(0, 3, 1, 2).float(), torch.eye(3).repeat(200, 1, 1))
+        )
+    )
+    framing.limit.copy_(looks.median())
+    save_framing(run.framing_weights, framing)
+    return framing
+
+
+def test_the_framing_network_stands_beside_the_model_that_names_it(tmp_path):
+    run = tiny_run(tmp_path / "run")
+    learned(run)
+    given = data()
+    for out, names in (
+        (tmp_path / "out", ("model.onnx", "framing.onnx", "model-int8.onnx")),
+        (tmp_path / "out" / "hat.onnx", ("hat.onnx", "hat-framing.onnx", "hat-int8.onnx")),
+    ):
+        done = export_run(open_run(run.path), given, out=out, int8=True)
+        folder = tmp_path / "out"
+        found = [done.onnx, done.framing, done.int8]
+        assert found == [str(folder / name) for name in names]
+        assert done.framing_bytes == (folder / names[1]).stat().st_size
+        assert done.framing_checked == 100 and done.framing_other <= 1
+        assert 0 < done.framing_largest_difference <= 1e-3
+        for name in (names[0], names[2]):
+            said = {p.key: p.value for p in onnx.load(folder / name).metadata_props}
+            assert said["candid.framing"] == names[1]
+    assert len(list(folder.iterdir())) == 6
+    assert not onnx_path(run).exists()
+    unframed = export_run(open_run(tiny_run(tmp_path / "plain").path), None, out=tmp_path / "b")
+    assert unframed.framing is None
+    assert [f.name for f in (tmp_path / "b").iterdir()] == ["model.onnx"]
+
+
+def test_exports_that_are_carried_away_frame_as_at_home(tmp_path):
+    """A folder with the settings, the card and both exports answers as the run does."""
+    run = tiny_run(tmp_path / "run")
+    learned(run)
+    away = tmp_path / "away"
+    export_run(run, None, out=away)
+    for file in (run.config, run.model):
+        shutil.copy(file, away)
+    home, there = open_classifier(run, engine="torch"), open_classifier(open_run(away))
+    assert there.framer is not None and there.input_side == home.input_side == 2 * SIDE
+    x = pixels(40, side=2 * SIDE, seed=3)
+    a, b = (c.framed(x) for c in (home, there))
+    moved = (a.frames != np.eye(3)).any((1, 2))
+    assert 0 < moved.sum() < len(x)
+    np.testing.assert_allclose(a.frames, b.frames, atol=1e-3)
+    np.testing.assert_allclose(
+        home.probabilities(a.pixels), there.probabilities(b.pixels), atol=5e-3
+    )
+    # What the model names is missing, or another run's: nothing is answered unframed.
+    other = tiny_run(tmp_path / "other")
+    always_framed(other, (0.1,) * 5)
+    export_run(other, None, out=tmp_path / "elsewhere")
+    shutil.copy(tmp_path / "elsewhere" / "framing.onnx", away)
+    with pytest.raises(RunError, match="is not the framing network"):
+        open_classifier(open_run(away))
+    (away / "framing.onnx").unlink()
+    with pytest.raises(RunError, match=r"framing.onnx has framed"):
+        open_classifier(open_run(away))
+
+
+def test_a_framing_export_that_is_wrong_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    run, other = tiny_run(tmp_path / "run"), tiny_run(tmp_path / "other")
+    learned(run)
+    always_framed(other, FRAME)
+    sound = exporting.framing_to_onnx
+    monkeypatch.setattr(exporting, "framing_to_onnx", lambda _: sound(other))
+    with pytest.raises(CheckFailed, match=r"frames .* of 100 pictures otherwise"):
+        export_run(open_run(run.path), data(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_names_a_file_elsewhere_is_held_to_its_own_folder(tmp_path):
+    from candid.inference.framed_export import open_named_framer
+
+    class Model:
+        about = {"candid.framing": "../../secret.onnx"}  # noqa: RUF012
+
+    with pytest.raises(RunError, match=r"that secret.onnx has framed"):
+        open_named_framer(Model(), tmp_path / "deep" / "folder")

@@ -66,6 +66,22 @@ def tiny_run(
     return run
 
 
+def always_framed(run: Run, frame: tuple[float, ...]) -> None:
+    """Give a run a framing network that finds the same frame in every picture, in one look."""
+    from candid.models.framing import Framing, save_framing
+    from candid.records import Estimate
+    from candid.records.framing import FramingCard
+
+    framing = Framing(SIDE, width=2, looks=1).eval()
+    with torch.no_grad():
+        framing.head.weight.zero_()
+        framing.head.bias.copy_(torch.tensor(frame) / framing.units)
+    framing.limit.fill_(1e-3)
+    save_framing(run.framing_weights, framing)
+    share = Estimate(0.9, 0.8, 0.95, n=10, method="Wilson")
+    write_record(run.framing, FramingCard(1, SIDE, 2, 1, 1, 10, 0.4, 0.1, share, share, used=True))
+
+
 def pixels(n: int, *, side: int = SIDE, seed: int = 0) -> np.ndarray:
     """(n, side, side, 3) smooth pictures, each its own."""
     rng = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -146,6 +147,45 @@ def test_another_method_is_another_map(browser, url, tmp_path):
     assert browser.value(pixel) == [11, 102, 168, 255]
     assert "Nobody checked" in browser.text("#method-about")
     assert browser.messages == []
+
+
+class UpperLeft:
+    """Frames: what the model sees is the upper left quarter of every picture."""
+
+    rest_limit = 1.0
+    matrix = np.array([[0.5, 0, -0.5], [0, 0.5, -0.5], [0, 0, 1]], np.float32)
+
+    def __call__(self, pixels):  # type: ignore[no-untyped-def]
+        n = len(pixels)
+        return pixels[:, :SIDE, :SIDE], np.repeat(self.matrix[None], n, 0), np.zeros(n)
+
+
+def test_the_map_of_a_framed_picture_lies_on_the_picture_that_was_dropped(browser, tmp_path):
+    plain = with_maps(about=ABOUT)
+    framed = replace(plain, classifier=replace(plain.classifier, framer=UpperLeft()))
+    with running(framed, timeout=60.0) as address:
+        browser.visit(address)
+        browser.drop(grey(tmp_path / "a.png", 204))
+        browser.answered()
+        # The ramp from against to for is in the upper left quarter, and nothing elsewhere.
+        canvas = "document.getElementById('shades')"
+        assert browser.value(f"[{canvas}.width, {canvas}.height]") == [2 * SIDE, 2 * SIDE]
+        drawn = browser.value(f"[...{canvas}.getContext('2d').getImageData(0, 0, 32, 32).data]")
+        colour, opaque = np.split(np.reshape(drawn, (2 * SIDE, 2 * SIDE, 4)), [3], axis=2)
+        assert opaque[3, 0] == 255 and opaque[3, SIDE - 1] == 255
+        assert not opaque[SIDE:].any() and not opaque[:, SIDE:].any()
+        assert colour[3, 0].tolist() == [194, 78, 0]
+        assert colour[3, SIDE - 1].tolist() == [11, 102, 168]
+        assert "upper left" in browser.text("#map-words")
+        line, layers = (
+            browser.value(f"document.querySelector('{name}').getBoundingClientRect().toJSON()")
+            for name in ("#outline polygon", "#layers")
+        )
+        assert line["left"] == pytest.approx(layers["left"], abs=3)
+        assert line["right"] == pytest.approx((layers["left"] + layers["right"]) / 2, abs=3)
+        assert line["bottom"] == pytest.approx((layers["top"] + layers["bottom"]) / 2, abs=3)
+        assert "Your picture" in browser.text("#seen-caption")
+        assert browser.messages == []
 
 
 def test_a_model_that_is_not_sure_says_so(browser, url, tmp_path):

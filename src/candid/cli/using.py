@@ -313,7 +313,12 @@ def _refuse_incomplete(manifest: Manifest, out: str) -> None:
 
 @click.command("export")
 @click.argument("run", type=FOLDER)
-@path_option("--out", "FOLDER", "Where the files go; default: the run.")
+@path_option(
+    "--out",
+    "FOLDER|FILE.onnx",
+    "Where the files go, or the name of the model's, with which the others' begin; default: the "
+    "run.",
+)
 @click.option("--int8", is_flag=True, help="A quantised model, too: smaller and quicker.")
 @data_option
 @cache_option
@@ -321,7 +326,9 @@ def _refuse_incomplete(manifest: Manifest, out: str) -> None:
 def export_command(run: Path, out: Path | None, int8: bool, **places: Any) -> None:
     """Write a run's model as ONNX: uint8 RGB in, calibrated probabilities out.
 
-    It is held to the original on validation pictures; a difference is an error.
+    It is held to the original on validation pictures; a difference is an error. Where the run
+    brings pictures to the frame of the training pictures first, the network that does so is
+    written beside it, and the model's metadata name it (candid.framing).
     """
     quiet = is_quiet()
 
@@ -340,6 +347,14 @@ def _export_lines(done: Exported) -> Iterator[str]:
         f"  the same labels as torch on {on}, "
         f"and probabilities within {done.largest_difference:.1g}"
     )
+    if done.framing is not None:
+        yield f"{done.framing}: {done.framing_bytes / 1e6:.1f} MB, which frames pictures first"
+        on = f"{done.framing_checked:,} validation pictures" if done.framing_checked else "noise"
+        same = f"all but {done.framing_other:,} of " if done.framing_other else ""
+        yield (
+            f"  the same frames as torch on {same}{on}, and corners within "
+            f"{done.framing_largest_difference:.1g} of the side"
+        )
     if done.int8 is not None and done.f1_change is not None:
         e = done.f1_change
         from candid.text import words

@@ -117,7 +117,9 @@ def decode(
         )
 
 
-def decode_whole(data: bytes, *, longest: int, max_pixels: int) -> Decoded:
+def decode_whole(
+    data: bytes, *, longest: int, max_pixels: int, budget: Budget = _SHARED
+) -> Decoded:
     """Decode a picture as `decode` does, not to a square but to at most `longest` pixels a side."""
 
     def within(width: int, height: int) -> tuple[int, int] | None:
@@ -129,7 +131,7 @@ def decode_whole(data: bytes, *, longest: int, max_pixels: int) -> Decoded:
         return image if size is None else _resize(image, size, (0, 0, *image.size))
 
     with _guarded(data):
-        return _opened(data, max_pixels, _SHARED, within, shrunk)
+        return _opened(data, max_pixels, budget, within, shrunk)
 
 
 @contextlib.contextmanager

@@ -213,22 +213,22 @@ def open_classifier(
         Where the engine is not installed.
     """
     from candid.models.onnx_file import made_from
-    from candid.models.onnx_framing import weights_digest
 
     config = open_run(run.path).settings
     refuse_untrained(run)
     card = read_record(run.model, ModelCard)
     made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
-    framer = _open_framer(run, engine, threads)
+    runs = _open_engine(run, card, engine, threads)
+    framer, framed_by = _open_framer(run, runs, engine, threads)
     if framer is not None:
-        made_by = f"{made_by}, framed: {weights_digest(run)}"
+        made_by = f"{made_by}, framed: {framed_by}"
     place = read_calibration(run, calibration, card, made_by) if calibration else None
     found = Classifier(
         card=card,
         fit=config.data.fit,
         max_pixels=config.data.max_pixels,
         rule=abstention_rule(run, abstain_below, config.predict.target_error, place),
-        _engine=_open_engine(run, card, engine, threads),
+        _engine=runs,
         framer=framer,
         made_from=made_by,
         shift=None if place is None else ProbabilityShift(place.temperature, np.array(place.bias)),
@@ -239,7 +239,9 @@ def open_classifier(
 
 
 def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Runs:
+    from candid.inference.framed_export import framing_marks
     from candid.models.onnx_file import is_exported, open_int8, open_onnx
+    from candid.models.onnx_framing import framing_path
 
     if engine == "auto":
         makes = _installed("onnx", "onnxscript")
@@ -248,7 +250,8 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
     if engine == "int8":
         return open_int8(run, card, threads=threads)
     if engine == "onnx":
-        return open_onnx(run, card, threads=threads)
+        marks = framing_marks(run, framing_path(run).name)
+        return open_onnx(run, card, threads=threads, marks=marks)
     if not _installed("torch", "safetensors"):
         raise DependencyError(
             "Neither ONNX Runtime with an exported model nor torch is installed.",
@@ -260,17 +263,30 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
     return TorchEngine(load_whole_model(run.weights, card))
 
 
-def _open_framer(run: Run, engine: Engine, threads: int) -> Frames | None:
-    if not is_framed(run):
-        return None
-    if engine != "torch" and _installed("onnxruntime"):
-        from candid.models.onnx_framing import framing_path, open_onnx_framer
+def _open_framer(
+    run: Run, runs: Runs, engine: Engine, threads: int
+) -> tuple[Frames | None, str | None]:
+    """What frames for a model, and the digest of its weights; None where nothing does."""
+    from candid.inference.framed_export import open_named_framer
+    from candid.models.onnx_file import OnnxModel
+    from candid.models.onnx_framing import framing_path, open_onnx_framer, weights_digest
 
-        if _installed("onnx", "onnxscript", "torch") or framing_path(run).is_file():
-            return open_onnx_framer(run, threads=threads)
+    if run.framing.is_file() and not is_framed(run):
+        return None, None
+    if isinstance(runs, OnnxModel) and not run.framing_weights.is_file():
+        named = open_named_framer(runs, run.path, threads=threads)
+        if named is not None:  # the exports were carried here without the run's weights
+            return named, named.made_from
+    if not is_framed(run):
+        return None, None
+    made_from = weights_digest(run)
+    makes = _installed("onnx", "onnxscript", "torch")
+    exported = _installed("onnxruntime") and (makes or framing_path(run).is_file())
+    if engine != "torch" and exported:
+        return open_onnx_framer(run, threads=threads), made_from
     from candid.models.framing import TorchFramer, load_framing
 
-    return TorchFramer(load_framing(run.framing_weights))
+    return TorchFramer(load_framing(run.framing_weights)), made_from
 
 
 def _installed(*modules: str) -> bool:

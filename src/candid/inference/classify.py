@@ -46,11 +46,14 @@ _Read = tuple[Item, "bytes | ImageError | None"]
 class Crop:
     """What the model sees of an image: the image as a square, or a face that was found in it."""
 
-    pixels: NDArray[np.uint8] | None  # (side, side, 3); None: a face was looked for and not found
+    # (side, side, 3), of an answer as the model saw it; None: a face was looked for and not found
+    pixels: NDArray[np.uint8] | None
     width: int  # of the image in its file
     height: int
     face: int | None = None  # its number in the image
     box: Box | None = None  # in pixels of the image in its file
+    # (3, 3) from what the model saw to the crop that came, from -1 to 1 each; None: it saw the crop
+    frame: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -107,15 +110,28 @@ class Labeller:
             Where it cannot be decoded.
         """
         c = self.classifier
-        most = c.max_pixels if self.max_pixels is None else self.max_pixels
         if self.finder is not None:
-            return self._faces(self.finder, encoded, most)
-        budget: dict[str, Any] = {} if self.budget is None else {"budget": self.budget}
-        image = decode(encoded, side=c.side, fit=c.fit, detail=c.detail, max_pixels=most, **budget)
+            return self._faces(self.finder, encoded)
+        image = decode(encoded, side=c.side, fit=c.fit, detail=c.detail, **self._limits())
         return [Crop(image.pixels, image.width, image.height)]
 
-    def _faces(self, finder: Finder, encoded: bytes, most: int) -> list[Crop]:
-        image = decode_whole(encoded, longest=finder.longest, max_pixels=most)
+    def as_it_came(self, encoded: bytes, longest: int) -> NDArray[np.uint8]:
+        """An image (height, width, 3) that is no square, at most `longest` pixels per side.
+
+        Raises
+        ------
+        ImageError
+            Where it cannot be decoded.
+        """
+        return decode_whole(encoded, longest=longest, **self._limits()).pixels
+
+    def _limits(self) -> dict[str, Any]:
+        """What decoding is held to."""
+        most = self.classifier.max_pixels if self.max_pixels is None else self.max_pixels
+        return {"max_pixels": most} | ({} if self.budget is None else {"budget": self.budget})
+
+    def _faces(self, finder: Finder, encoded: bytes) -> list[Crop]:
+        image = decode_whole(encoded, longest=finder.longest, **self._limits())
         scale = image.width / image.pixels.shape[1]
         side, fit = self.classifier.input_side, self.classifier.fit
         found = [
@@ -133,7 +149,11 @@ class Labeller:
         framed = c.framed(np.stack([crop.pixels for crop in crops]))  # type: ignore[misc]
         probability = c.probabilities(framed.pixels)
         unlike, unsure = self._unlike(framed, crops), [""] * len(crops)
-        crops = [replace(crop, pixels=p) for crop, p in zip(crops, framed.pixels, strict=True)]
+        frames = [None] * len(crops) if c.framer is None else list(framed.frames)
+        crops = [
+            replace(crop, pixels=p, frame=frame)
+            for crop, p, frame in zip(crops, framed.pixels, frames, strict=True)
+        ]
         if c.rule is not None:
             why = f"the highest probability is below {c.rule.threshold:.4g}"
             unsure = [why if below else "" for below in c.rule.abstains(probability)]

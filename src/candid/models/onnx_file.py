@@ -12,7 +12,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,8 +62,12 @@ def made_from(run: Run, card: ModelCard) -> str:
 # --- writing -------------------------------------------------------------------------------------
 
 
-def to_onnx(whole: Whole, card: ModelCard, made: str) -> bytes:
+def to_onnx(
+    whole: Whole, card: ModelCard, made: str, marks: Mapping[str, str] | None = None
+) -> bytes:
     """The module as an ONNX file with a dynamic batch, marked with what it was made from.
+
+    `marks` are what else the file is to say of itself.
 
     Raises
     ------
@@ -72,8 +76,8 @@ def to_onnx(whole: Whole, card: ModelCard, made: str) -> bytes:
     """
     about = {"target": card.target, "classes": list(card.classes), "side": card.side}
     what = f"The network {card.network!r}"
-    marks = {MADE_FROM: made, _ABOUT: json.dumps(about)}
-    return exported(whole, card.side, (OUTPUT,), marks, what)
+    said = {MADE_FROM: made, _ABOUT: json.dumps(about), **(marks or {})}
+    return exported(whole, card.side, (OUTPUT,), said, what)
 
 
 def exported(
@@ -227,10 +231,13 @@ def _damaged(model: Path | bytes, reason: str) -> RunError:
     )
 
 
-def open_onnx(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
+def open_onnx(
+    run: Run, card: ModelCard, *, threads: int = 0, marks: Mapping[str, str] | None = None
+) -> OnnxEngine:
     """The run's exported model; exported first where there is none of these weights.
 
-    A run in a folder that cannot be written to is exported anew every time, in memory.
+    A run in a folder that cannot be written to is exported anew every time, in memory. `marks` are
+    as for `to_onnx`.
 
     Raises
     ------
@@ -244,7 +251,7 @@ def open_onnx(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
     def export() -> bytes:
         from candid.models.model import load_whole_model
 
-        return to_onnx(load_whole_model(run.weights, card), card, made_from(run, card))
+        return to_onnx(load_whole_model(run.weights, card), card, made_from(run, card), marks)
 
     return open_or_export(OnnxEngine, onnx_path(run), made, export, threads=threads)
 

@@ -18,21 +18,29 @@ Padding = Literal["border", "reflection"]
 
 
 def warp(
-    images: Tensor, homographies: Tensor, side: int = 0, padding: Padding = "border"
+    images: Tensor,
+    homographies: Tensor,
+    side: int | tuple[int, int] = 0,
+    padding: Padding = "border",
 ) -> Tensor:
     """Read every image once, bilinearly, at the places that its homography names.
 
     `images` are (batch, channels, height, width) float; `homographies` (batch, 3, 3), output to
-    input, in normalised coordinates; `side` the pixels per side of the output, 0: as the input.
+    input, in normalised coordinates; `side` the pixels per side of the output, or its height and
+    width; 0: as the input.
     """
-    height, width = (side, side) if side else images.shape[2:]
+    height, width = _size(side) if side else images.shape[2:]
     grid = _places(homographies, height, width).to(images.dtype)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def reached(homographies: Tensor, side: int) -> Tensor:
-    """(batch, 1, side, side) bool: which places of the output are read inside the input."""
-    return (_places(homographies, side, side).abs() <= 1).all(3)[:, None]
+def reached(homographies: Tensor, side: int | tuple[int, int]) -> Tensor:
+    """(batch, 1, height, width) bool: which places of the output are read inside the input."""
+    return (_places(homographies, *_size(side)).abs() <= 1).all(3)[:, None]
+
+
+def _size(side: int | tuple[int, int]) -> tuple[int, int]:
+    return (side, side) if isinstance(side, int) else side
 
 
 def _places(homographies: Tensor, height: int, width: int) -> Tensor:

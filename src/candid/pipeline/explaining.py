@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid.errors import ConfigError
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, needs_torch
-from candid.pipeline.steps import framer_of
 from candid.predictions import read_predictions
 from candid.records import ModelCard, Split, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
@@ -19,7 +19,12 @@ from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import Run, is_framed, refuse_untrained
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from candid.data.decode import Decoded
     from candid.explanation.drawing import ExplainedPicture
+    from candid.settings import DataConfig
 
 
 def explain_images(run: Run, data: Data) -> None:
@@ -41,6 +46,7 @@ def explain_images(run: Run, data: Data) -> None:
             data.dataset,
             data.store,
             run.settings,
+            framing=model.framing,
             bfloat16=model.bfloat16,
             quiet=run.quiet,
         )
@@ -85,6 +91,8 @@ def show_inside(
 def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     """What the run's network looks at in some pictures; writes nothing, needs no data.
 
+    Where the run frames, maps are drawn back onto the pictures as they came.
+
     Raises
     ------
     RunError
@@ -94,20 +102,48 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     """
     from candid.explanation.drawing import decode_pictures
 
-    config = run.settings
+    config, frames = run.settings, is_framed(run)
     side = read_record(run.model, ModelCard).side if run.model.is_file() else config.data.side
-    pictures = decode_pictures(files, side, config.data, detail=DETAIL if is_framed(run) else 1)
+    decoded = decode_pictures(files, side, config.data, detail=DETAIL if frames else 1)
     needs_torch()
     refuse_untrained(run)
-    if (framer := framer_of(run)) is not None:
-        pictures = [(name, framer(pixels[None])[0]) for name, pixels in pictures]
     badges: dict[str, str] = {}
     if run.explanation.is_file():
         badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}
     with loaded(run) as model:
         from candid.explanation.trained import explained_pictures
 
-        return explained_pictures(model.network, model.card, pictures, config.explain, badges)
+        pictures = [(str(file), one.pixels) for file, one in zip(files, decoded, strict=True)]
+        if model.framing is None:
+            return explained_pictures(model.network, model.card, pictures, config.explain, badges)
+        from candid.models.framing import TorchFramer
+
+        framer = TorchFramer(model.framing.to("cpu"))
+        framed = [framer(pixels[None]) for _, pixels in pictures]
+        seen = [(name, f[0][0]) for (name, _), f in zip(pictures, framed, strict=True)]
+        explained = explained_pictures(model.network, model.card, seen, config.explain, badges)
+    return _as_they_came(explained, files, decoded, [f[1][0] for f in framed], config.data)
+
+
+def _as_they_came(
+    explained: Sequence[ExplainedPicture],
+    files: Sequence[Path],
+    decoded: Sequence[Decoded],
+    frames: Sequence[NDArray[np.float32]],
+    config: DataConfig,
+) -> list[ExplainedPicture]:
+    """The pictures as they came with their maps, which were made in their frames (3, 3)."""
+    from candid.explanation.drawing import decode_as_it_came
+    from candid.explanation.projection import frame_corners, onto_picture, projected
+
+    drawn = []
+    for one, file, square, frame in zip(explained, files, decoded, frames, strict=True):
+        whole = decode_as_it_came(file, config)
+        matrix = onto_picture(frame, square.width, square.height, config.fit)
+        size = whole.shape[:2]
+        maps = {name: projected(m[None], matrix, *size)[0] for name, m in one.maps.items()}
+        drawn.append(replace(one, pixels=whole, maps=maps, corners=frame_corners(matrix)))
+    return drawn
 
 
 def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:

@@ -13,13 +13,14 @@ from candid.pipeline.opening import Data
 from candid.pipeline.steps import learn_unfamiliar, predictions_of
 from candid.predictions import Predictions
 from candid.records import Estimate, ModelCard, read_record
-from candid.runs import Run
+from candid.runs import Run, is_framed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _CHECKED = 4096  # pictures that an export is held to the original on
+_FRAMED = 512  # and the framing network to its original
 _CALIBRATION = 512  # pictures that set the scales of int8
 
 
@@ -42,6 +43,11 @@ class Exported:
         NaN and None without a quantised model.
     unfamiliar
         What is known of the look of the training pictures, in words; "" where the data are gone.
+    framing, framing_bytes
+        The exported framing network; None and 0 where the run does not frame.
+    framing_checked, framing_largest_difference, framing_other
+        Pictures that it was held to torch on, the largest distance between the corners of their
+        frames in shares of the side, and pictures that it frames otherwise.
     """
 
     onnx: str
@@ -54,6 +60,11 @@ class Exported:
     int8_f1: float = math.nan
     f1_change: Estimate | None = None
     unfamiliar: str = ""
+    framing: str | None = None
+    framing_bytes: int = 0
+    framing_checked: int = 0
+    framing_largest_difference: float = math.nan
+    framing_other: int = 0
 
 
 def export_run(
@@ -61,16 +72,19 @@ def export_run(
 ) -> Exported:
     """Write model.onnx, checked against torch, and on request model-int8.onnx.
 
-    Without data, the check is on noise, and int8 is refused.
+    Where the run frames, framing.onnx stands beside it, and model.onnx names it. `out` is a folder,
+    or a file that ends with .onnx, whose name the others begin with. Without data, the check is on
+    noise, and int8 is refused.
     """
     from candid.inference.exporting import export_float
-    from candid.models.onnx_file import int8_path, onnx_path
+    from candid.inference.framed_export import framing_marks
 
     card = read_record(run.model, ModelCard)
-    target = Run(out) if out is not None else run
-    path = onnx_path(target)
-    check = export_float(run, card, path, _validation(data), run.network)
-    done = Exported(str(path), path.stat().st_size, check.images, check.largest)
+    path, framing, int8_path = _places(run, out)
+    marks, pixels = framing_marks(run, framing.name), _validation(data)
+    framed = _framing(run, framing, pixels) if is_framed(run) else {}
+    check = export_float(run, card, path, pixels, run.network, marks)
+    done = Exported(str(path), path.stat().st_size, check.images, check.largest, **framed)
     if data is not None:
         with run.doing("unfamiliar"):
             unfamiliar = learn_unfamiliar(run, data)
@@ -83,7 +97,34 @@ def export_run(
             expected="training pictures to calibrate on and validation pictures to measure on",
             todo="put the data back (a link will do), or export without --int8",
         )
-    return replace(done, **_quantised(run, path, int8_path(target), card, data))
+    return replace(done, **_quantised(run, path, int8_path, card, data, marks))
+
+
+def _places(run: Run, out: Path | None) -> tuple[Path, Path, Path]:
+    """Where the model, the framing network and the quantised model go."""
+    from candid.models.onnx_file import int8_path, onnx_path
+    from candid.models.onnx_framing import framing_path
+
+    if out is not None and out.suffix == ".onnx" and not out.is_dir():
+        framing, int8 = f"{out.stem}-framing.onnx", f"{out.stem}-int8.onnx"
+        return out, out.with_name(framing), out.with_name(int8)
+    target = Run(out) if out is not None else run
+    return onnx_path(target), framing_path(target), int8_path(target)
+
+
+def _framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> dict[str, Any]:
+    """Write the framing network; what is known of it, by the names of `Exported`."""
+    from candid.inference.exporting import export_framing
+
+    few = None if pixels is None else pixels[:: max(1, math.ceil(len(pixels) / _FRAMED))]
+    check = export_framing(run, path, few)
+    return {
+        "framing": str(path),
+        "framing_bytes": path.stat().st_size,
+        "framing_checked": check.images,
+        "framing_largest_difference": check.largest,
+        "framing_other": check.other_frames,
+    }
 
 
 def _validation(data: Data | None) -> NDArray[np.uint8] | None:
@@ -96,7 +137,9 @@ def _validation(data: Data | None) -> NDArray[np.uint8] | None:
     return pixels
 
 
-def _quantised(run: Run, source: Path, path: Path, card: ModelCard, data: Data) -> dict[str, Any]:
+def _quantised(
+    run: Run, source: Path, path: Path, card: ModelCard, data: Data, marks: dict[str, str]
+) -> dict[str, Any]:
     """Write the quantised model; what is known of it, by the names of `Exported`."""
     import numpy as np
 
@@ -107,7 +150,7 @@ def _quantised(run: Run, source: Path, path: Path, card: ModelCard, data: Data) 
     rng = np.random.default_rng(run.settings.train.seed)
     train = data.dataset.rows("train", data.store.usable)
     few = np.sort(rng.choice(train, min(_CALIBRATION, len(train)), replace=False))
-    export_int8(run, card, path, data.store.pixels[few], run.network)
+    export_int8(run, card, path, data.store.pixels[few], run.network, marks)
     both = [_predicted(OnnxEngine(p), card, data) for p in (source, path)]
     settings = run.settings.evaluate
     change = compare_predictions(

@@ -137,6 +137,8 @@ def export(
 ) -> Exported:
     """Write a run's model as ONNX, checked against torch: `candid export RUN` from Python.
 
+    Where the run frames, the network that frames is written beside it.
+
     Parameters
     ----------
     run
@@ -144,7 +146,8 @@ def export(
     network
         The module itself where it is one of your own, which no name can build.
     out
-        A folder for the files; None: the run's own.
+        A folder for the files, or a file that ends with .onnx, whose name the others begin with;
+        None: the run's own folder.
     int8
         Whether to quantise, too: with training images to calibrate on.
     data, cache, quiet

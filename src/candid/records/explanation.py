@@ -215,8 +215,9 @@ class ExplanationArrays:
     strengths: NDArray[np.float16]  # (M, S, H, H) means of absolute maps: for or against
     differences: NDArray[np.float16]  # (M, D, H, H) strength of the first less that of the second
     half_widths: NDArray[np.float16]  # (M, D, H, H) half the per-pixel interval, by person
-    examples: NDArray[np.float16]  # (M, E, H, H) with their sign
-    example_images: NDArray[np.uint8]  # (E, H, H, 3) as the network saw them
+    # (M, E, H, H) with their sign; of an image that was framed first, where it was looked at
+    examples: NDArray[np.float16]
+    example_images: NDArray[np.uint8]  # (E, H, H, 3) as the network saw them, or before framing
     example_regions: NDArray[np.uint8]  # (E, H, H) index into `regions`; 255 where there are none
     mean_images: NDArray[np.uint8]  # (S, H, H, 3) of each subset, to lay maps over
     template: NDArray[np.uint8]  # (H, H) the commonest region at each pixel; 255: none

@@ -11,12 +11,12 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
-from candid.explanation.drawing import laid_over, png_bytes
+from candid.explanation.drawing import SMALLEST, laid_over, png_bytes
 from candid.serving import authorisation, schema
 from candid.serving.bodies import read_body
 from candid.serving.page import REPORT_POLICY
 from candid.serving.refusals import Refusal, stopping
-from candid.serving.service import Service
+from candid.serving.service import MappedPicture, Service
 from candid.serving.telemetry import CONTENT_TYPE
 from candid.settings import MAP_METHODS
 
@@ -100,35 +100,31 @@ class Routes:
         """A map of one picture."""
         service = self._service
         served = service.find(model)
+        longest = served.classifier.input_side if output == "array" else SMALLEST
 
-        async def work(picture: bytes) -> dict[str, Any]:
-            pixels, likeliest, row = await service.see(served, picture)
-            name = likeliest if explained is None else explained
-            shades = await service.map(served, pixels, method, name)
-            return {"explained": name, "shades": shades, "pixels": pixels, "row": row}
+        async def work(picture: bytes) -> tuple[str, MappedPicture, dict[str, Any]]:
+            found, row = await service.see(served, picture)
+            name = found.prediction if explained is None else explained
+            mapped = await service.map(served, picture, found.crop, method, name, longest=longest)
+            return name, mapped, row
 
         with service.memory.holding() as grow:
             pictures = await read_body(request, service.config, grow)
             if len(pictures) > 1:
                 raise Refusal("too-many-images", most=1)
-            found = await _unless_gone(request, work(pictures[0]))
+            name, mapped, row = await _unless_gone(request, work(pictures[0]))
         request.scope["candid.note"] = {"model": served.name, "map": method}
-        pixels, shades = found["pixels"], found["shades"]
         if output == "png":
-            data = await asyncio.to_thread(lambda: png_bytes(laid_over(pixels, shades, strength)))
+            data = await asyncio.to_thread(_laid_over_png, mapped, strength)
             return Response(data, media_type="image/png")
-        return JSONResponse(
-            {
-                "model": served.name,
-                "method": method,
-                "explained": found["explained"],
-                "signed": bool((shades < 0).any()),
-                "side": served.classifier.side,
-                "map": [[round(float(v), 5) for v in row] for row in shades],
-                "result": found["row"],
-                "picture": base64.b64encode(png_bytes(pixels)).decode("ascii"),
-            }
-        )
+        answer = _array_answer(mapped) | {
+            "model": served.name,
+            "method": method,
+            "explained": name,
+            "side": served.classifier.side,
+            "result": row,
+        }
+        return JSONResponse(answer)
 
     async def health(self) -> JSONResponse:
         """Whether the server is alive."""
@@ -151,6 +147,20 @@ class Routes:
             raise Refusal("no-report")
         headers = {"Content-Security-Policy": REPORT_POLICY}
         return FileResponse(served.report, media_type="text/html", headers=headers)
+
+
+def _array_answer(mapped: MappedPicture) -> dict[str, Any]:
+    """A map, the picture that it lies on, and where on it the model looked."""
+    return {
+        "map": [[round(float(v), 5) for v in line] for line in mapped.shades],
+        "signed": bool((mapped.shades < 0).any()),
+        "frame": None if mapped.corners is None else mapped.corners.round(5).tolist(),
+        "picture": base64.b64encode(png_bytes(mapped.pixels)).decode("ascii"),
+    }
+
+
+def _laid_over_png(mapped: MappedPicture, strength: float) -> bytes:
+    return png_bytes(laid_over(mapped.pixels, mapped.shades, strength, mapped.corners))
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -42,11 +42,20 @@ class MapAnswer(BaseModel):
     method: str
     explained: str = Field(description="The class that the map speaks for (above 0) or against.")
     signed: bool = Field(description="Whether the map has values below 0.")
-    side: int
+    side: int = Field(description="Pixels per side of the square that the model saw.")
     map: list[list[float]] = Field(
-        description="Rows of numbers from -1 to 1, divided by the largest size."
+        description="Rows of numbers from -1 to 1, divided by the largest size; one for each pixel "
+        "of the picture below."
     )
-    picture: str = Field(description="The picture as the model saw it: a PNG in base64.")
+    frame: list[list[float]] | None = Field(
+        description="Corners of the square that the model saw, x and y in shares of the picture's "
+        "width and height, where it brings pictures to a frame first; outside, the map is 0. null: "
+        "it saw the picture below."
+    )
+    picture: str = Field(
+        description="A PNG in base64: the picture as the model saw it; where it brings pictures to "
+        "a frame first, as it came, made smaller."
+    )
     result: ImageRow
 
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,25 @@ QUICK_PIXELS = 1 << 20
 
 # What became of an image: what the model says, why it cannot be read; None: it is large.
 Found = Prediction | ImageError | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MappedPicture:
+    """A map, and the picture that it lies on.
+
+    Attributes
+    ----------
+    pixels
+        (height, width, 3): what the model saw; where it was framed, the picture as it came.
+    shades
+        (height, width): what speaks for (above 0) and against a class, divided by its largest size.
+    corners
+        (4, 2) of what the model saw, in shares of width and height; None: it saw `pixels`.
+    """
+
+    pixels: NDArray[np.uint8]
+    shades: NDArray[np.float32]
+    corners: NDArray[np.float64] | None = None
 
 
 def _see(labeller: Labeller, encoded: bytes) -> Crop | ImageError:
@@ -150,10 +169,8 @@ class Service:
             found |= zip(large, await self._answered(served, crops), strict=True)
         return self._rows(served, [found[i] for i in range(len(images))])
 
-    async def see(
-        self, served: Served, image: bytes
-    ) -> tuple[NDArray[np.uint8], str, dict[str, Any]]:
-        """An image as the model sees it, its most probable class, and its row.
+    async def see(self, served: Served, image: bytes) -> tuple[Prediction, dict[str, Any]]:
+        """What the model says of an image, with what it saw of it, and its row.
 
         Raises
         ------
@@ -163,10 +180,8 @@ class Service:
         self.refuse_when_full()
         (found,) = await self._answered(served, await self._seen(served, [image]))
         (row,) = self._rows(served, [found])
-        assert (
-            isinstance(found, Prediction) and found.crop.pixels is not None
-        )  # else it was refused
-        return found.crop.pixels, found.prediction, row
+        assert isinstance(found, Prediction)  # else it was refused
+        return found, row
 
     async def _answered(self, served: Served, seen: Sequence[Crop | ImageError]) -> list[Found]:
         """An answer to each image that could be decoded."""
@@ -231,9 +246,18 @@ class Service:
         return able and find_spec("torch") is not None
 
     async def map(
-        self, served: Served, pixels: NDArray[np.uint8], method: str, explained: str
-    ) -> NDArray[np.float32]:
-        """(side, side): what speaks for and against a class, divided by its largest size.
+        self,
+        served: Served,
+        image: bytes,
+        crop: Crop,
+        method: str,
+        explained: str,
+        *,
+        longest: int,
+    ) -> MappedPicture:
+        """What speaks for and against a class in an image of which the model saw a crop.
+
+        Where it was framed, the map lies on the image as it came, of `longest` pixels at most.
 
         Raises
         ------
@@ -256,7 +280,9 @@ class Service:
             raise Refusal("too-busy", why=f"{self._mapping} maps are waited for", retry_after=later)
         loop = asyncio.get_running_loop()
         self._mapping += 1
-        work = self._mapper.submit(self._mapped, served, pixels, method, classes.index(explained))
+        work = self._mapper.submit(
+            self._mapped, served, image, crop, method, classes.index(explained), longest
+        )
 
         def end(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
@@ -274,20 +300,39 @@ class Service:
         self._mapping -= 1
 
     def _mapped(
-        self, served: Served, pixels: NDArray[np.uint8], method: str, explained: int
-    ) -> NDArray[np.float32]:
+        self, served: Served, image: bytes, crop: Crop, method: str, explained: int, longest: int
+    ) -> MappedPicture:
+        seen = crop.pixels
+        assert seen is not None  # for nobody looks for faces here
         try:
             if served.name not in self._explainers:
                 self._explainers[served.name] = served.explainer()
-            found = self._explainers[served.name].map(pixels, method, explained)
+            found = MappedPicture(seen, self._explainers[served.name].map(seen, method, explained))
+            if crop.frame is not None:
+                whole = self._labellers[served.name].as_it_came(image, longest)
+                found = _drawn_back(found, crop, whole, served.classifier.fit)
         except (DependencyError, RunError) as error:
             raise Refusal(
                 "no-maps", what=error.what, expected=error.expected, todo=error.todo
             ) from None
+        except ImageError as error:
+            raise self._unreadable(served, error) from None
         except LookupError as error:
             raise Refusal("unsuitable-method", why=error) from None
-        most = float(np.abs(found).max())
-        return found / np.float32(most) if most > 0 else found
+        most = float(np.abs(found.shades).max())
+        return replace(found, shades=found.shades / np.float32(most)) if most > 0 else found
+
+
+def _drawn_back(
+    mapped: MappedPicture, crop: Crop, whole: NDArray[np.uint8], fit: str
+) -> MappedPicture:
+    """A map of what the model saw in a frame, on the whole image (height, width, 3)."""
+    from candid.explanation.projection import frame_corners, onto_picture, projected
+
+    assert crop.frame is not None
+    matrix = onto_picture(crop.frame, crop.width, crop.height, fit)
+    (shades,) = projected(mapped.shades[None], matrix, *whole.shape[:2])
+    return MappedPicture(whole, shades, frame_corners(matrix))
 
 
 _UNREAD = {

@@ -471,19 +471,26 @@
   };
 
   const paint = async (found) => {
-    const { side, map } = found;
+    const { side, map, frame } = found; // with a frame, the picture is as it came, and no square
+    const width = map[0].length, height = map.length;
     const seen = $("seen"), shades = $("shades");
     const bytes = Uint8Array.from(atob(found.picture), (c) => c.charCodeAt(0));
     const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-    for (const c of [seen, shades]) c.width = c.height = side;
+    for (const c of [seen, shades]) { c.width = width; c.height = height; }
+    $("layers").style.aspectRatio = `${width} / ${height}`;
     seen.getContext("2d").drawImage(bitmap, 0, 0);
     const context = shades.getContext("2d");
-    const image = context.createImageData(side, side);
+    const image = context.createImageData(width, height);
     map.forEach((row, y) => row.forEach((value, x) => {
-      image.data.set([...(value >= 0 ? [11, 102, 168] : [194, 78, 0]), Math.round(255 * Math.abs(value))], 4 * (y * side + x));
+      image.data.set([...(value >= 0 ? [11, 102, 168] : [194, 78, 0]), Math.round(255 * Math.abs(value))], 4 * (y * width + x));
     }));
     context.putImageData(image, 0, 0);
-    $("seen-caption").textContent = `The picture as the model sees it, ${side} × ${side} pixels, and over it the map.`;
+    $("outline").toggleAttribute("hidden", !frame);
+    if (frame) $("outline").firstElementChild.setAttribute("points", frame.flat().join(" "));
+    $("seen").setAttribute("aria-label", frame ? "Your picture" : "The picture as the model sees it");
+    $("seen-caption").textContent = frame
+      ? `Your picture, and over it the map. The model saw what lies within the line, as ${side} × ${side} pixels.`
+      : `The picture as the model sees it, ${side} × ${side} pixels, and over it the map.`;
     const method = model.methods.find((m) => m.name === found.method);
     const legend = (mark, text) => {
       const item = element("span");

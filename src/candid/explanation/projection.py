@@ -1,0 +1,80 @@
+"""Maps of a framed picture, drawn back onto the picture as it came.
+
+A run that frames shows its classifier a square of its own finding, warped out of the square that
+the picture was made into. A map belongs to what the classifier saw; a person wants to see it on the
+picture that he knows.
+
+Coordinates are as in `candid.models.warping`: from -1 to 1 between the outer edges, y down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from candid.explanation.regions import fitted
+from candid.models.warping import reached, warp
+
+Matrix = NDArray[np.float64]  # (3, 3) homography
+
+
+def onto_picture(frame: NDArray[Any], width: int, height: int, fit: str) -> Matrix:
+    """(3, 3) from what the network saw to the picture as it came, each from -1 to 1.
+
+    Parameters
+    ----------
+    frame
+        (3, 3) from what the network saw to the square that the picture was made into, as
+        `candid.models.framing.Framing.forward` gives it.
+    width, height
+        Of the picture as it came; only their ratio matters.
+    fit
+        How it was made a square: "stretch", "crop" or "pad".
+    """
+    first, last = fitted(np.array([[0.0, 0.0], [1.0, 1.0]]), width, height, fit)
+    return np.diag([*(1 / (last - first)), 1.0]) @ np.asarray(frame, np.float64)
+
+
+def projected(
+    maps: NDArray[np.float32], matrix: Matrix, height: int, width: int
+) -> NDArray[np.float32]:
+    """Maps (m, side, side) of what a network saw, on a picture's grid (m, height, width).
+
+    Each pixel is the mean of four bilinear readings; what lies outside the frame is 0.
+    """
+    back = torch.from_numpy(np.linalg.inv(matrix)[None]).float()
+    fine = (2 * height, 2 * width)
+    read = warp(torch.from_numpy(maps)[None], back, fine) * reached(back, fine)
+    onto: NDArray[np.float32] = F.avg_pool2d(read, 2)[0].numpy()
+    return onto
+
+
+def masks_in_frames(masks: NDArray[np.uint8], frames: NDArray[Any]) -> NDArray[np.uint8]:
+    """Masks (n, side, side) of squares, as they lie in frames (n, 3, 3): the nearest pixel's.
+
+    Outside the square stands its mirror image, as in the pictures.
+    """
+    side = masks.shape[1]
+    at = (2 * np.arange(side) + 1) / side - 1
+    x, y = np.meshgrid(at, at)
+    places = np.asarray(frames, np.float64) @ np.stack([x, y, np.ones_like(x)]).reshape(3, -1)
+    shares = (places[:, :2] / places[:, 2:] + 1) / 2  # (n, 2, pixels)
+    inside = np.abs((shares + 1) % 2 - 1)  # mirrored at 0 and 1, as often as it takes
+    column, row = np.minimum((side * inside).astype(np.intp), side - 1).swapaxes(0, 1)
+    framed: NDArray[np.uint8] = masks[np.arange(len(masks))[:, None], row, column]
+    return framed.reshape(masks.shape)
+
+
+def frame_corners(matrix: Matrix) -> NDArray[np.float64]:
+    """(4, 2) corners of what the network saw, x and y in shares of the picture's width and height.
+
+    From the upper left clockwise, as the network saw it.
+    """
+    corners = np.array([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
+    x, y, w = matrix @ corners
+    places: NDArray[np.float64] = (np.stack([x / w, y / w], 1) + 1) / 2
+    return places

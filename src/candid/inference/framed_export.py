@@ -1,0 +1,54 @@
+"""How an exported model says which exported network frames pictures for it, and where it lies.
+
+`model.onnx` names a file beside it and the digest of the weights that this was made from. So where
+the two were carried to another machine without the run's own records, pictures are framed there as
+they are at home, and never by another run's network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from candid.errors import RunError
+from candid.models.onnx_file import OnnxModel
+from candid.models.onnx_framing import OnnxFramer, weights_digest
+from candid.runs import Run, is_framed
+
+FILE, MADE_FROM = "candid.framing", "candid.framing_made_from"  # in the metadata of `model.onnx`
+
+
+def framing_marks(run: Run, name: str) -> dict[str, str]:
+    """What an export of the run's model says of its framing network, exported beside it as `name`.
+
+    Nothing where the run does not frame.
+    """
+    return {FILE: name, MADE_FROM: weights_digest(run) or ""} if is_framed(run) else {}
+
+
+def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> OnnxFramer | None:
+    """The framing network that an exported model in a folder names; None where it names none.
+
+    Raises
+    ------
+    RunError
+        Where it is missing or damaged, or was made from other weights than those named.
+    """
+    name = model.about.get(FILE, "")
+    if not name:
+        return None
+    path = folder / Path(name).name  # a stranger's file leads nowhere else
+    if not path.is_file():
+        raise RunError(
+            f"The exported model in {folder} is for pictures that {path.name} has framed, and "
+            "there is no such file.",
+            expected="both files beside each other",
+            todo=f"copy {path.name}, too, from where candid export wrote it",
+        )
+    framer = OnnxFramer(path, threads=threads)
+    if framer.made_from != model.about.get(MADE_FROM, ""):
+        raise RunError(
+            f"{path} is not the framing network that the exported model beside it was made with.",
+            expected="both files of one export",
+            todo="export the run again with candid export, and take both files",
+        )
+    return framer
