@@ -3,11 +3,12 @@
 Each job drives the command line alone, so it runs on any state of the source, and gives its figures
 by name: every number and short word of the records that it wrote, and digests of what must be the
 same bytes. `python tests/golden/jobs.py FOLDER [JOB …]` writes FOLDER/JOB.parquet;
-`python tests/golden/jobs.py --compare FOLDER FOLDER` says what differs. No picture is kept.
+`python tests/golden/jobs.py FOLDER --compare FOLDER` says what differs. No picture is kept.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
@@ -267,18 +268,23 @@ def _same(a: float | str, b: float | str, tolerance: float) -> bool:
 
 def main() -> None:
     """Make figures, or compare two folders of them."""
-    if sys.argv[1] == "--compare":
-        was, now = Path(sys.argv[2]), Path(sys.argv[3])
-        for file in sorted(was.glob("*.parquet")):
-            if (now / file.name).is_file():
-                found = differences(read(file)[0], read(now / file.name)[0])
+    parser = argparse.ArgumentParser(description="Figures of fixed jobs.")
+    parser.add_argument("folder", type=Path, help="where FOLDER/JOB.parquet is written")
+    parser.add_argument("jobs", nargs="*", metavar="job", help=f"of {', '.join(JOBS)}; all")
+    parser.add_argument("--compare", type=Path, metavar="NOW", help="say how NOW's differ instead")
+    args = parser.parse_args()
+    if args.compare is not None:
+        for file in sorted(args.folder.glob("*.parquet")):
+            if (args.compare / file.name).is_file():
+                found = differences(read(file)[0], read(args.compare / file.name)[0])
                 print(f"{file.stem}: {len(found)} differences", *found[:20], sep="\n  ")
         return
-    out = Path(sys.argv[1])
-    out.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[2:] or JOBS:
+    if unknown := set(args.jobs) - set(JOBS):
+        parser.error(f"no such job: {', '.join(sorted(unknown))}")
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for name in args.jobs or JOBS:
         with tempfile.TemporaryDirectory() as folder:
-            write(out / f"{name}.parquet", JOBS[name](Path(folder)))
+            write(args.folder / f"{name}.parquet", JOBS[name](Path(folder)))
         print(name, flush=True)
 
 

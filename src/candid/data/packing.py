@@ -43,6 +43,7 @@ COPIES = "copies-1.npz"
 INDEX = {
     "usable": pa.bool_(),
     "reason": pa.string(),
+    "cause": pa.string(),
     "width": pa.int32(),
     "height": pa.int32(),
     "mode": pa.string(),
@@ -143,9 +144,8 @@ def _chunks(
 
 _Span = tuple[int, int]  # rows from … to before …
 
-_Row = tuple[
-    str, int, int, str, str, str
-]  # reason ("" if usable), width, height, mode, format, digest
+# reason and cause ("" if usable), width, height, mode, format, digest
+_Row = tuple[str, str, int, int, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,14 +255,11 @@ class _Packer:
                 data, side=config.side, fit=config.fit, max_pixels=config.max_pixels
             )
         except (ImageError, OSError) as error:
-            reason = (
-                error.what
-                if isinstance(error, ImageError)
-                else f"cannot be read: {error.strerror or error}"
-            )
-            return (_printable(reason), 0, 0, "", "", digest)
+            if not isinstance(error, ImageError):
+                error = ImageError(f"cannot be read: {error.strerror or error}")
+            return (_printable(error.what), _printable(error.cause), 0, 0, "", "", digest)
         out[:] = image.pixels
-        return ("", image.width, image.height, image.mode, image.format, digest)
+        return ("", "", image.width, image.height, image.mode, image.format, digest)
 
 
 def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generator[_Chunk]:

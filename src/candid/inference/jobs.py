@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from candid.errors import OutputError
 from candid.storage.files import writing
 
-_FORMAT = 1
+_FORMAT = 2
 
 Job = dict[str, Any]  # all that decides what comes out
 
@@ -154,7 +154,7 @@ def open_journal(path: Path, job: Job, *, replace: bool = False) -> Iterator[Par
         wanted = plain_job(job)
         plain = {"format": _FORMAT, "job": wanted}
         if found is not None and found != plain and not replace:
-            raise _other_job(path, found.get("job"), wanted)
+            raise _other_job(path, found, wanted)
         if found != plain:
             with writing(path):
                 file.truncate(0)
@@ -163,8 +163,9 @@ def open_journal(path: Path, job: Job, *, replace: bool = False) -> Iterator[Par
         yield PartsJournal(path, file, len(_sealed(plain)))
 
 
-def _other_job(path: Path, found: Any, wanted: Job) -> OutputError:
-    before = found if isinstance(found, dict) else {}
+def _other_job(path: Path, found: dict[str, Any], wanted: Job) -> OutputError:
+    before = found.get("job", {}) | {"format": found.get("format")}
+    wanted = wanted | {"format": _FORMAT}
     changed = sorted(k for k in wanted | before if wanted.get(k) != before.get(k))
     return OutputError(
         f"{path} holds the beginning of another job (it differs in: {', '.join(changed)}).",

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import Rows, assemble, choose_label, files_of, finding, join
+from candid.data.layouts.assembly import (
+    Rows,
+    assemble,
+    choose_label,
+    counted_finding,
+    files_of,
+    join,
+)
 from candid.data.layouts.pictures import Pictures, folders_in, scan
 from candid.errors import DataError, LayoutError, TargetError
 from candid.records import Finding
@@ -93,14 +100,9 @@ def _read_attributes(file: Path) -> tuple[pa.Table, list[Finding]]:
     said = int(head[0])
     if said == table.num_rows:
         return table, []
-    short = finding(
-        "LABEL-COUNT",
-        "The label file's own count is wrong",
-        f"{file.name} says that it has {said:,} rows and has {table.num_rows:,}.",
-        [file.name],
-        1,
-        severity="warning",
-        todo="Fetch the file again if it was cut off.",
+    rows = table.num_rows
+    short = counted_finding(
+        "LABEL-COUNT", [file.name], 1, severity="warning", file=file.name, said=said, rows=rows
     )
     return table, [short]
 
