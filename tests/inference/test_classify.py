@@ -22,11 +22,11 @@ from candid.inference.classifier import BATCH, Classifier, Rule
 from candid.inference.classify import Labeller, journal_path, label, label_to_file
 from candid.inference.detectors import Box, DetectedFace, open_detector
 from candid.inference.faces import Finder, Frame
-from candid.inference.jobs import Block, open_journal
-from candid.inference.rows import RowColumns, format_of
+from candid.inference.rows import Block, RowColumns, format_of
 from candid.inference.sources import Item, items
 from candid.inference.unfamiliar import Unfamiliar
 from candid.records import ModelCard
+from candid.storage.jobs import open_journal
 from candid.tables.delimited import read_table
 from inference.tiny import CLASSES, SIDE, encoded, pixels, tiny_run, write_tar
 from peak import peak

@@ -5,7 +5,7 @@ A pack is a folder in the cache, named after its fingerprint::
     pixels.npy        (n, side, side, 3) uint8; row i is the dataset's row i
     index.parquet     one row per image: usable, reason, cause, width, height, mode, format, digest
     copies-1.npz      which images are the same picture, once that was looked for
-    journal.jsonl     only while unfinished: one line per chunk of rows that is done
+    journal.jsonl     only while unfinished: which pack, and a line per chunk of rows that is done
     lock              held by the process that packs
 
 `index.parquet` is written last and whole, so a folder without it is never taken for a pack. After a
@@ -145,7 +145,7 @@ def pack(
             # Whoever held the lock before may have done the work.
             store = _open(folder, len(dataset), mark, config.side)
             if store is None:
-                fill(folder, dataset, config, quiet=quiet)
+                fill(folder, dataset, config, mark, quiet=quiet)
                 store = _open(folder, len(dataset), mark, config.side)
     if store is None:
         raise OutputError(

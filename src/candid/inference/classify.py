@@ -29,19 +29,21 @@ from candid.errors import DataError, ImageError, OutputError
 from candid.inference.classifier import BATCH, Classifier, Framed
 from candid.inference.detectors import Box
 from candid.inference.faces import Finder
-from candid.inference.jobs import Block, Job, PartsJournal, names_digest, open_journal
 from candid.inference.rows import (
     REASON_CODE,
+    Block,
     Counter,
     Format,
     Outcome,
     Row,
     RowColumns,
+    names_digest,
     open_writer,
 )
 from candid.inference.sources import Item
 from candid.inference.unfamiliar import Unfamiliar
 from candid.storage.files import atomic
+from candid.storage.jobs import Job, PartsJournal, open_journal
 from candid.text import labelling as text
 
 _BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block

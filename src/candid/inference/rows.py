@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -91,6 +92,23 @@ class RowColumns:
         """Rows with these values by name; the others are undefined."""
         names = self.names
         return [[one.get(name) for name in names] for one in values]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images that were done together: how many, a digest of their names, and their rows."""
+
+    items: int
+    names: str
+    rows: list[Row]
+
+
+def names_digest(names: Iterable[str]) -> str:
+    """Tells whether the same images come in the same order."""
+    digest = hashlib.blake2b(digest_size=12)
+    for name in names:
+        digest.update(name.encode() + b"\0")
+    return digest.hexdigest()
 
 
 # --- what became of them -------------------------------------------------------------------------
