@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from functools import partial
 
 
 class CandidError(Exception):
@@ -80,7 +81,28 @@ class TargetError(DataError):
 
 
 class ImageError(DataError):
-    """One picture that cannot be decoded; `what` is the reason that is listed beside its name."""
+    """One picture that cannot be decoded; `what` is the reason that is listed beside its name.
+
+    `cause` is the same without the `particulars` of this picture, which stand in brackets.
+    """
+
+    def __init__(
+        self,
+        cause: str,
+        *,
+        particulars: str = "",
+        expected: str = "",
+        todo: str = "",
+        code: str = "",
+    ) -> None:
+        what = f"{cause} ({particulars})" if particulars else cause
+        super().__init__(what, expected=expected, todo=todo, code=code)
+        self.cause = cause
+        self._particulars = particulars
+
+    def __reduce__(self) -> tuple[object, ...]:
+        words = {"expected": self.expected, "todo": self.todo, "code": self.code}
+        return (partial(type(self), self.cause, particulars=self._particulars, **words), ())
 
 
 class ConfigError(CandidError):
@@ -118,14 +140,19 @@ def go_on_with(run: object) -> str:
     return f"go on with: candid run --resume {shlex.quote(str(run))}"
 
 
+def nearest(word: str, known: Iterable[str], *, most: int = 3) -> str:
+    """A hint with the known words nearest to `word`; "" where none is near."""
+    import difflib
+
+    folded = {w.lower(): w for w in sorted(set(known))}
+    near = [folded[w] for w in difflib.get_close_matches(word.lower(), folded, n=most, cutoff=0.5)]
+    return "did you mean " + " or ".join(repr(w) for w in near) + "?" if near else ""
+
+
 def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
     """A hint with the known words nearest to `word`, or with all of them where there are few."""
     words = sorted(set(known))
-    folded = {w.lower(): w for w in words}
-    import difflib
-
-    near = [folded[w] for w in difflib.get_close_matches(word.lower(), folded, n=most, cutoff=0.5)]
-    if near:
-        return "did you mean " + " or ".join(repr(w) for w in near) + "?"
+    if hint := nearest(word, words, most=most):
+        return hint
     shown = ", ".join(words[:12]) + (f", … ({len(words)} in all)" if len(words) > 12 else "")
     return f"known: {shown}"

@@ -159,7 +159,8 @@ def test_people_across_splits() -> None:
 def test_unreadable_files() -> None:
     data, packed = many(10)
     usable = np.arange(10) < 8
-    bad = replace(packed, usable=usable, reasons={8: "empty file (0 bytes)", 9: "no picture"})
+    reasons = {8: "empty file (0 bytes)", 9: "no picture"}
+    bad = replace(packed, usable=usable, reasons=reasons, causes={8: "empty file"})
     got = checks.unreadable_files(data, bad)
     found(got, 2, 10)
     assert "empty file (1)" in got.detail

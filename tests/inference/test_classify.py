@@ -22,11 +22,11 @@ from candid.inference.classifier import BATCH, Classifier, Rule
 from candid.inference.classify import Labeller, journal_path, label, label_to_file
 from candid.inference.detectors import Box, DetectedFace, open_detector
 from candid.inference.faces import Finder, Frame
-from candid.inference.jobs import Block, open_journal
-from candid.inference.rows import RowColumns, format_of
+from candid.inference.rows import Block, RowColumns, format_of
 from candid.inference.sources import Item, items
 from candid.inference.unfamiliar import Unfamiliar
 from candid.records import ModelCard
+from candid.storage.jobs import open_journal
 from candid.tables.delimited import read_table
 from inference.tiny import CLASSES, SIDE, encoded, pixels, tiny_run, write_tar
 from peak import peak
@@ -64,7 +64,7 @@ def of(pictures, *, ordered=False):
 
 
 def rows(labeller, given, **options):
-    names = labeller.columns.schema().names
+    names = labeller.columns.names
     return [
         dict(zip(names, row, strict=True))
         for block in label(labeller, given, **options)
@@ -138,6 +138,7 @@ def test_abstention_has_a_reason_and_no_label():
     assert [r["prediction"] for r in found] == ["no", None, None, "yes"]
     assert [r["abstained"] for r in found] == [False, True, True, False]
     assert found[1]["reason"] == "not sure: the highest probability is below 0.6"
+    assert [r["reason_code"] for r in found[:2]] == [None, "not sure"]
     assert found[1]["p_yes"] == pytest.approx(120 / 255, abs=1e-6)  # still there to look at
 
 
@@ -147,6 +148,7 @@ def test_pictures_unlike_the_training_data_get_no_label():
     found = rows(by_hand(unfamiliar=unfamiliar), of([wide, small, like]))
     assert [r["prediction"] is None for r in found] == [True, True, False]
     assert found[0]["reason"] == "unlike the training data: another shape (16 × 4)"
+    assert found[0]["reason_code"] == "unlike the training data"
     assert found[1]["reason"] == "unlike the training data: too small (3 × 3)"
     far = Unfamiliar(np.zeros(448, np.float32), -0.5, 0.01, 100, 0, 0, 0.5, 2.0, 4, 1.0)
     assert rows(by_hand(unfamiliar=far), of([like]))[0]["reason"].endswith(

@@ -12,10 +12,10 @@ from shards import by_hand, job_of, rows_of, tar_shards
 
 from candid.errors import RunError
 from candid.inference import cluster
-from candid.inference.jobs import job_digest
 from candid.inference.parts import label_here, label_missing, read_manifest
 from candid.inference.shards import Order, find_shards
 from candid.pipeline.shards import label_shards
+from candid.storage.jobs import job_digest
 from commands import candid
 from inference.tiny import tiny_run
 

@@ -27,14 +27,10 @@ from candid.errors import DataError
 from candid.predictions import Attribute
 from candid.progress import progress
 from candid.records import Histogram
-from candid.records.tone import ToneBin, ToneSummary
+from candid.records.tone import HUE, ITA, TONE, ToneBin, ToneSummary
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
-
-TONE = "Skin tone (measured)"
-ITA = "Skin ITA (measured)"
-HUE = "Skin hue (measured)"
 
 # The usual bins in degrees, from light to dark, by their lower edges.
 BINS = ("Very light", "Light", "Intermediate", "Tan", "Brown", "Dark")

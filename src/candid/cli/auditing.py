@@ -26,17 +26,13 @@ from candid.cli.options import (
     refuse_options,
     set_option,
     show,
-    with_interval,
 )
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
-    from candid.records.audit import Audit, SplitAudit
-    from candid.records.compare import Comparison
+    from candid.records.audit import Audit
     from candid.records.external import Transfer
     from candid.runs import Run
-
-_MOST_TOLD = 10
 
 
 @click.command("evaluate")
@@ -162,6 +158,7 @@ def audit_command(
     from candid.auditing.conditions import parse
     from candid.pipeline.auditing import write_comparison
     from candid.records.audit_file import plain_audit, write_audit
+    from candid.text.console import audit_lines
 
     wanted = parse(conditions)
     if page is not None and other is None:
@@ -188,7 +185,8 @@ def audit_command(
         write_comparison(page, found.comparison)
     if page is None and other is not None and other.is_dir():
         page = run.comparison
-    show(found, _audit_lines(found, out, page), plain=plain_audit)
+    written = [str(file) if file is not None else "" for file in (out, page)]
+    show(found, audit_lines(found, *written), plain=plain_audit)
     _refuse_failures(found, wanted)
 
 
@@ -202,59 +200,3 @@ def _refuse_failures(audit: Audit, wanted: Any) -> None:
             expected=", ".join(f"not {demand}" for demand in wanted),
             todo="look at the findings, or change the condition",
         )
-
-
-def _audit_lines(audit: Audit, out: Path | None, page: Path | None) -> Iterator[str]:
-    """What a reader should know in a minute."""
-    for split in audit.splits:
-        yield from _split_lines(split)
-    if audit.comparison is not None:
-        yield from _comparison_lines(audit.comparison)
-        if page is not None:
-            yield f"comparison: {page}"
-    if audit.abstention is not None:
-        yield from (f"abstention: {target.sentence}" for target in audit.abstention.targets[:1])
-    yield from (f"note: {note}" for note in audit.notes)
-    if out is not None:
-        yield f"audit: {out}"
-
-
-def _comparison_lines(c: Comparison) -> Iterator[str]:
-    from candid.text.comparison import change_name
-
-    accuracy = with_interval(c.overall.accuracy_change)
-    yield f"{c.a} → {c.b} on {c.n:,} images of {c.split}: accuracy {accuracy}"
-    yield f"  {c.overall.lost:,} images became wrong, {c.overall.gained:,} became right"
-    changed = [g for g in c.groups if g.state == "found"]
-    for g in changed[:_MOST_TOLD]:
-        accuracy = with_interval(g.accuracy_change)
-        yield f"  {change_name(g)}: accuracy {accuracy}"
-    if not changed:
-        yield f"  no group of {c.looked_at:,} changed for sure"
-
-
-def _split_lines(split: SplitAudit) -> Iterator[str]:
-    from candid.text import words
-
-    yield f"{split.split}: {words.images(split.n, split.people)}"
-    yield f"  accuracy {with_interval(split.metrics['accuracy'])}"
-    findings = [f.finding for f in split.findings]
-    if not findings:
-        yield f"  nothing found among {split.gaps_looked_at:,} gaps"
-    yield from (f"  {f.severity}: {f.code}: {f.detail}" for f in findings[:_MOST_TOLD])
-    if len(findings) > _MOST_TOLD:
-        yield f"  … and {len(findings) - _MOST_TOLD:,} more findings"
-    seen = [
-        g.gaps["accuracy"].smallest_visible
-        for g in split.groups
-        if g.label is None and g.gaps["accuracy"].state == "not found"
-    ]
-    known = sorted(x for x in seen if x == x)
-    if known:
-        yield (
-            f"  half of the {len(known):,} groups without a finding would have shown a gap of "
-            f"{100 * known[len(known) // 2]:.1f} percentage points or more in 80% of cases"
-        )
-    if split.too_few:
-        yield f"  {split.too_few:,} groups have too few people to say anything"
-    yield from (f"  note: {note}" for note in split.notes)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,11 +18,7 @@ from candid.cli.options import (
     option,
     output_options,
     show,
-    with_interval,
 )
-
-if TYPE_CHECKING:
-    from candid.records.calibration import PlaceCalibration
 
 
 @click.command("calibrate")
@@ -44,21 +39,7 @@ def calibrate_command(run: Path, data: Path, **how: Any) -> None:
     """
     config = config_elsewhere(run, how)
     found = candid.calibrate(run, data, config, quiet=is_quiet(), **answering(how))
-    show(found, _lines(found, run))
-
-
-def _lines(found: PlaceCalibration, run: Path) -> Iterator[str]:
     from candid.records.calibration import calibration_path
+    from candid.text.console import calibration_lines
 
-    c = found
-    yield f"temperature {c.temperature:.3g} on the run's own, fitted on {c.fitted_n:,} pictures"
-    for name, bias, share in zip(c.classes, c.bias, c.shares, strict=True):
-        yield f"  {name}: {share.value:.1%} ({share.low:.1%} to {share.high:.1%}), bias {bias:+.3g}"
-    yield f"on the {c.n:,} others, before and after:"
-    for name, before in c.before.items():
-        yield f"  {name}: {before.value:.4f} → {with_interval(c.after[name])}"
-    if c.rule is None:
-        yield f"no promise: {c.sentence}"
-    else:
-        yield f"it answers at {c.rule.threshold:.4g} and above. {c.sentence}"
-    yield f"in {calibration_path(run, c.name)}; to use it: --calibration {c.name}"
+    show(found, calibration_lines(found, str(calibration_path(run, found.name))))

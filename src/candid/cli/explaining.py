@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,9 +20,6 @@ from candid.cli.options import (
     set_option,
     show,
 )
-
-if TYPE_CHECKING:
-    from candid.records.explanation import Explanation
 
 
 @click.command("explain")
@@ -60,6 +56,7 @@ def explain_command(
     """
     from candid.config import with_values
     from candid.runs import refuse_untrained
+    from candid.text.console import explanation_lines
 
     folder = candid.open_run(run)
     refuse_untrained(folder)
@@ -75,11 +72,12 @@ def explain_command(
     if out is not None:
         raise click.UsageError("--out is for pictures: the maps of a run lie in its folder.")
     found = candid.explain_run(folder, config, quiet=is_quiet(), **places)
-    show(found, _explanation_lines(found, folder.explanation))
+    show(found, explanation_lines(found, str(folder.explanation)))
 
 
 def _explain_pictures(run: candid.Run, pictures: tuple[Path, ...], path: Path) -> None:
     from candid.pipeline.explaining import draw_explained, explain_pictures
+    from candid.text.console import explained_picture
 
     _refuse_input(path, pictures)
     explained = explain_pictures(run, pictures)
@@ -93,7 +91,7 @@ def _explain_pictures(run: candid.Run, pictures: tuple[Path, ...], path: Path) -
         }
         for one in explained
     ]
-    lines = [f"{one.name}: {one.prediction} {one.probability:.4f}" for one in explained]
+    lines = [explained_picture(one.name, one.prediction, one.probability) for one in explained]
     show({"out": str(path), "images": rows}, [*lines, f"maps: {path}"])
 
 
@@ -108,29 +106,3 @@ def _refuse_input(path: Path, pictures: tuple[Path, ...]) -> None:
             expected="a PNG file that is none of the pictures",
             todo="name another place with --out",
         )
-
-
-def _explanation_lines(record: Explanation, file: Path) -> Iterator[str]:
-    from candid.text import words
-
-    yield f"{record.n:,} {record.split} images{words.of_people(record.people)} explained"
-    for method in record.methods:
-        failed = [c.code.lower() for c in method.checks if c.state == "failed"]
-        why = f" ({', '.join(failed)})" if failed else ""
-        yield f"  {method.title}: {method.state}{why}"
-    for region in record.regions:
-        claims = [
-            c.method for c in record.claims if c.region == region.name and c.state == "passed"
-        ]
-        losses = [m.excess_f1_loss for m in record.maskings if m.region == region.name]
-        if not losses:
-            continue
-        least = min(losses, key=lambda e: e.value if e.value == e.value else 0.0)
-        says = f"; {len(claims)} of {len(record.methods)} methods look there" if claims else ""
-        yield (
-            f"  without the {region.name}: F1 falls by {100 * least.value:.1f} points more than "
-            f"by chance ({100 * least.low:.1f} to {100 * least.high:.1f}, the mildest of "
-            f"{len(losses)} fills){says}"
-        )
-    yield from (f"  note: {note}" for note in record.notes)
-    yield f"explanation: {file}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,6 @@ from candid.cli.options import (
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
-    from candid.records import Exploration
 
 # Enough to learn from 3,000 drawn faces in a minute or so on two cores.
 _DEMO = (
@@ -87,7 +85,9 @@ def run_command(
 
     told = leads() and not is_quiet() and not is_json()
     if resume is not None and told and candid.open_run(resume).all_whole():
-        click.echo(f"{resume} is finished: nothing was done again")
+        from candid.text.console import finished
+
+        click.echo(finished(str(resume)))
     run = candid.run(cache=cache, **how_to_begin(data, out, resume))
     if leads():
         show_evaluation(run)
@@ -113,21 +113,9 @@ def explore_command(
         raise click.UsageError("--out writes findings.parquet, too: leave --findings out.")
     config = config_of_options()
     found = candid.explore(data, config, out=out, findings=findings, quiet=is_quiet(), **how)
-    show(found, _exploration_lines(found))
+    from candid.text.console import exploration_lines
 
-
-def _exploration_lines(exploration: Exploration) -> Iterator[str]:
-    """What is in the data, in a few lines."""
-    people = "" if exploration.people is None else f", {exploration.people:,} people"
-    yield f"{exploration.name} ({exploration.layout}): {exploration.n:,} images{people}"
-    for split in exploration.splits:
-        yield f"  {split.split}: {split.n:,} images"
-        for name, share in zip(exploration.classes, split.shares, strict=True):
-            low, high = 100 * share.low, 100 * share.high
-            yield f"    labelled {name}: {100 * share.value:.1f}% ({low:.1f} to {high:.1f})"
-    for finding in exploration.findings:
-        if finding.state == "found":
-            yield f"  {finding.severity}: {finding.code}: {finding.detail}"
+    show(found, exploration_lines(found))
 
 
 @click.command("train")
@@ -143,6 +131,7 @@ def train_command(
     """Train a network from scratch; no report."""
     from candid.pipeline.opening import leads
     from candid.records import ModelCard, read_record
+    from candid.text.console import training_lines
 
     run = candid.train(cache=cache, predictions=False, **how_to_begin(data, out, resume))
     if not leads():
@@ -150,8 +139,5 @@ def train_command(
     card = read_record(run.model, ModelCard)
     show(
         {"run": str(run.path), "model": card},
-        (
-            f"model: {run.weights} ({card.network}, step {card.step}, {card.kept} weights)",
-            f"next:  candid evaluate {run.path}",
-        ),
+        training_lines(card, str(run.path), str(run.weights)),
     )

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
-    from candid.records import Estimate, Evaluation
+    from candid.records import Evaluation
     from candid.runs import Run
     from candid.settings import Config
 
@@ -254,16 +254,7 @@ def show_evaluation(run: Run) -> None:
 
 def evaluation_lines(evaluation: Evaluation, run: Run) -> Iterator[str]:
     """The weighted F1 of each split, and where the report lies."""
-    for split in evaluation.splits:
-        yield f"weighted F1 on {split.split}: {with_interval(split.metrics['weighted_f1'])}"
+    from candid.text.console import f1_lines
+
+    yield from f1_lines(evaluation)
     yield f"report: {run.report}" if run.report.is_file() else f"run: {run.path}"
-
-
-def with_interval(estimate: Estimate) -> str:
-    """A figure with its interval, and what it was computed from."""
-    from candid.text import words
-
-    return (
-        f"{estimate.value:.4f} ({words.confidence(estimate.confidence)} {estimate.low:.4f} to "
-        f"{estimate.high:.4f}; {words.images(estimate.n, estimate.people)}; {estimate.method})"
-    )

@@ -160,6 +160,7 @@ def _predict_shards(
     from candid.pipeline.opening import stoppable
     from candid.pipeline.shards import label_shards
     from candid.progress import progress
+    from candid.text.console import in_parts
 
     if ray:
         needs_ray()
@@ -178,7 +179,7 @@ def _predict_shards(
         manifest,
         (
             *_tally_lines(manifest.tally, out, ready),
-            f"  in {len(manifest.parts):,} parts; what became of each: manifest.json",
+            in_parts(len(manifest.parts)),
         ),
         plain=lambda manifest: _checked(ready, manifest.tally, out=out, **_parts(manifest)),
     )
@@ -196,16 +197,13 @@ def _this_command() -> str:
 def _labeller(run: Run, how: dict[str, Any]) -> Labeller:
     """What labels pictures, as the options say; one that cannot tell odd ones is told of."""
     from candid.pipeline.labelling import labeller
+    from candid.text.console import no_look
 
     ready = labeller(run, **how | {"crop": how["crop"] or how["detector"] is not None})
     if (
         ready.unfamiliar is None and how["check"] and not how["calibration"]
     ):  # also with --quiet: it is no progress, but a lack
-        click.echo(
-            "candid: this run does not know its training pictures by their look, so pictures of "
-            f"another kind are not flagged; candid export {run.path} teaches it",
-            err=True,
-        )
+        click.echo(f"candid: {no_look(str(run.path))}", err=True)
     return ready
 
 
@@ -230,19 +228,11 @@ def _working(
 def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
     from candid.inference.promise import promise_here
+    from candid.text.console import abstains_below, outcome_lines
 
-    c = ready.classifier
-    faces = f", {tally.rows:,} rows" if tally.rows != tally.images else ""
-    resumed = f" ({tally.resumed:,} of them before)" if tally.resumed else ""
-    yield f"{out}: {tally.images:,} pictures{resumed}{faces}"
-    for name, number in tally.predictions.items():
-        yield f"  {c.target} = {name}: {number:,}"
-    for reason, number in tally.reasons.items():
-        yield f"  no prediction, {reason}: {number:,}"
-    if tally.errors:
-        yield f"  could not be read: {tally.errors:,}"
-    if c.rule is not None:
-        yield f"  it abstains below {c.rule.threshold:.4g}. {promise_here(ready, tally).sentence}"
+    yield from outcome_lines(tally, out, ready.classifier.target)
+    if (rule := ready.classifier.rule) is not None:
+        yield abstains_below(rule.threshold, promise_here(ready, tally).sentence)
 
 
 def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[str, Any]:
@@ -341,29 +331,20 @@ def export_command(run: Path, out: Path | None, int8: bool, **places: Any) -> No
 
 
 def _export_lines(done: Exported) -> Iterator[str]:
-    on = f"{done.checked:,} validation pictures" if done.checked else "noise"
-    yield f"{done.onnx}: {done.onnx_bytes / 1e6:.1f} MB"
-    yield (
-        f"  the same labels as torch on {on}, "
-        f"and probabilities within {done.largest_difference:.1g}"
-    )
+    from candid.text.console import export_lines, framing_export_lines, look_line, quantised_lines
+
+    yield from export_lines(done.onnx, done.onnx_bytes, done.checked, done.largest_difference)
     if done.framing is not None:
-        yield f"{done.framing}: {done.framing_bytes / 1e6:.1f} MB, which frames pictures first"
-        on = f"{done.framing_checked:,} validation pictures" if done.framing_checked else "noise"
-        same = f"all but {done.framing_other:,} of " if done.framing_other else ""
-        yield (
-            f"  the same frames as torch on {same}{on}, and corners within "
-            f"{done.framing_largest_difference:.1g} of the side"
+        yield from framing_export_lines(
+            done.framing,
+            done.framing_bytes,
+            done.framing_checked,
+            done.framing_other,
+            done.framing_largest_difference,
         )
     if done.int8 is not None and done.f1_change is not None:
-        e = done.f1_change
-        from candid.text import words
-
-        yield f"{done.int8}: {done.int8_bytes / 1e6:.1f} MB"
-        yield (
-            f"  weighted F1 on validation {done.int8_f1:.4f} instead of {done.f1:.4f}: "
-            f"{e.value:+.4f} ({words.confidence(e.confidence)} {e.low:+.4f} to {e.high:+.4f}; "
-            f"{words.images(e.n, e.people)}; {e.method})"
+        yield from quantised_lines(
+            done.int8, done.int8_bytes, done.f1, done.int8_f1, done.f1_change
         )
     if done.unfamiliar:
-        yield f"pictures unlike the training data: predict {done.unfamiliar}"
+        yield look_line(done.unfamiliar)

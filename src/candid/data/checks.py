@@ -6,6 +6,7 @@ applicable" (it could not be looked for) or "too few to say".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,18 +16,21 @@ from numpy.typing import NDArray
 from candid.data.dataset import Dataset
 from candid.data.duplicate_findings import duplicate_checks
 from candid.data.duplicates import find_copies, luma, row_blocks
-from candid.data.findings import example_ids, first_few, make_finding, not_applicable
+from candid.data.findings import example_ids, make_finding, not_applicable
 from candid.data.store import Store
-from candid.records import SPLITS, Finding, Severity, State
+from candid.records import SPLITS, Estimate, Finding, Severity, State
 from candid.stats.associations import associations
 from candid.stats.bootstrap import person_numbers
 from candid.stats.intervals import wilson
+from candid.text.data_checks import alike
 
 # Below this many images a share's 95% interval is wider than ±18 points, so little can be said.
 FEW = 30
 
 # An association of files with the label that is surely above this is a shortcut worth a warning.
 _TELLING = 0.05
+
+_MOST_LISTED = 4  # sizes, reasons and the like that are named
 
 # Less luma deviation than this (of 255) is a blank picture: no eye would see anything in it.
 _BLANK = 2.0
@@ -64,23 +68,14 @@ def _gravity(finding: Finding) -> tuple[int, int]:
 def unreadable_files(dataset: Dataset, store: Store) -> Finding:
     """UNREADABLE-FILES: images that could not be decoded, with the reasons."""
     rows = np.flatnonzero(~store.usable)
-    reasons: dict[str, int] = {}
-    for row in rows:
-        reason = store.reasons[int(row)].split(" (")[0]
-        reasons[reason] = reasons.get(reason, 0) + 1
-    common = sorted(reasons.items(), key=lambda item: -item[1])[:4]
+    causes = Counter(store.cause(int(row)) for row in rows)
     return make_finding(
         "UNREADABLE-FILES",
-        "Files that cannot be read",
         count=len(rows),
         of=len(store),
         severity="serious" if len(rows) > 0.01 * len(store) else "warning",
-        found=f"{len(rows):,} of {len(store):,} files cannot be read and are left out: "
-        + "; ".join(f"{reason} ({count:,})" for reason, count in common)
-        + ".",
-        absent=f"All {len(store):,} files can be read.",
         examples=example_ids(dataset, rows),
-        todo="mend or remove them",
+        causes=dict(causes.most_common(_MOST_LISTED)),
     )
 
 
@@ -89,15 +84,11 @@ def missing_labels(dataset: Dataset) -> Finding:
     rows = np.flatnonzero(dataset.label < 0)
     return make_finding(
         "MISSING-LABELS",
-        "Images without a label",
         count=len(rows),
         of=len(dataset),
         severity="warning",
-        found=f"{len(rows):,} of {len(dataset):,} images have no {dataset.target}; they are left "
-        "out of training and of every figure.",
-        absent=f"Every image has a {dataset.target}.",
         examples=example_ids(dataset, rows),
-        todo=f"label them, or see why {dataset.target} is missing",
+        target=dataset.target,
     )
 
 
@@ -105,22 +96,19 @@ def alike_values(dataset: Dataset) -> Finding:
     """ALIKE-VALUES: classes, or values of an attribute, that differ in case only."""
     values = {name: a.values for name, a in dataset.attributes.items() if a.kind == "categorical"}
     values[dataset.target] = dataset.classes
-    alike = []
+    found: list[list[Any]] = []  # the name, and spellings of one value
     for name, words in values.items():
         spellings: dict[str, list[str]] = {}
         for word in words:
-            spellings.setdefault(word.casefold(), []).append(repr(word))
-        alike += [f"{name}: {' and '.join(s)}" for s in spellings.values() if len(s) > 1]
+            spellings.setdefault(word.casefold(), []).append(word)
+        found += [[name, s] for s in spellings.values() if len(s) > 1]
     return make_finding(
         "ALIKE-VALUES",
-        "Values that differ in case only",
-        count=len(alike),
+        count=len(found),
         of=sum(map(len, values.values())),
         severity="warning",
-        found=f"Values that differ in case only count as different ones: {first_few(alike)}.",
-        absent="No two values of the label or an attribute differ in case only.",
-        examples=tuple(alike[:6]),
-        todo="write them alike; of the label, data.class_names makes one class of them",
+        examples=tuple(alike(*one) for one in found[:6]),
+        alike=found,
     )
 
 
@@ -129,55 +117,50 @@ def mixed_sizes(dataset: Dataset, store: Store) -> Finding:
     sizes = np.char.add(
         np.char.add(store.widths.astype(np.str_), "×"), store.heights.astype(np.str_)
     )
-    return _mixed(dataset, store, sizes, "MIXED-SIZES", "Pictures of several sizes", "sizes")
+    return _mixed(dataset, store, sizes, "MIXED-SIZES", "sizes")
 
 
 def mixed_channels(dataset: Dataset, store: Store) -> Finding:
     """MIXED-CHANNELS: some grey, some coloured, some with a palette or transparency."""
-    title = "Pictures with different channels"
-    return _mixed(dataset, store, store.modes, "MIXED-CHANNELS", title, "kinds of channels")
+    return _mixed(dataset, store, store.modes, "MIXED-CHANNELS", "kinds of channels")
 
 
 def mixed_formats(dataset: Dataset, store: Store) -> Finding:
     """MIXED-FORMATS: some JPEG, some PNG and so on."""
-    title = "Files in several formats"
-    return _mixed(dataset, store, store.formats, "MIXED-FORMATS", title, "formats")
+    return _mixed(dataset, store, store.formats, "MIXED-FORMATS", "formats")
 
 
 def _mixed(
-    dataset: Dataset, store: Store, words: NDArray[np.str_], code: str, title: str, what: str
+    dataset: Dataset, store: Store, words: NDArray[np.str_], code: str, what: str
 ) -> Finding:
     """Not the same everywhere; serious where it goes with the label, for a model would learn it."""
     usable = store.usable
     if not usable.any():
-        return not_applicable(code, title, "No image can be read.")
+        return not_applicable(code, "no-image")
     values, counts = np.unique(words[usable], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     common = str(values[order[0]])
     others = np.flatnonzero(usable & (words != common))
-    telling, sentence = (
-        _goes_with_label(dataset, store, words == common, common) if len(others) else (False, "")
-    )
-    named = first_few([f"{values[i]} ({counts[i]:,})" for i in order], most=4)
+    v = _association(dataset, store, words == common) if len(others) else None
+    telling = v is not None and v.low > _TELLING
     return make_finding(
         code,
-        title,
         count=len(others),
         of=int(np.count_nonzero(usable)),
         severity="serious" if telling else "note",
-        found=f"There are {len(values):,} {what}: {named}.{sentence}",
-        absent=f"All {np.count_nonzero(usable):,} usable images are alike: {common}.",
         examples=example_ids(dataset, others),
-        todo="make them alike before training: a model can learn the file instead of the face"
-        if telling
-        else "see whether they come from different sources",
+        what=what,
+        kinds=len(values),
+        values={str(values[i]): int(counts[i]) for i in order[:_MOST_LISTED]},
+        common=common,
+        target=dataset.target,
+        association=None if v is None else [v.value, v.low, v.high, v.n],
+        telling=telling,
     )
 
 
-def _goes_with_label(
-    dataset: Dataset, store: Store, mark: NDArray[np.bool_], name: str
-) -> tuple[bool, str]:
-    """Does the mark surely go with the label, and a sentence with how much."""
+def _association(dataset: Dataset, store: Store, mark: NDArray[np.bool_]) -> Estimate | None:
+    """How surely the mark goes with the label (Cramér's V); None where it is undefined."""
     rows = np.flatnonzero(store.usable & (dataset.label >= 0))
     (v,) = associations(
         mark[rows, None],
@@ -187,12 +170,7 @@ def _goes_with_label(
         person_numbers(None if dataset.person is None else dataset.person[rows]),
         draws=200,
     )
-    if np.isnan(v.value):
-        return False, ""
-    telling = v.low > _TELLING
-    verdict = "goes" if telling else "does not surely go"
-    figure = f"Cramér's V {v.value:.2f} [{v.low:.2f}, {v.high:.2f}], n = {v.n:,}"
-    return telling, f" Being {name} {verdict} with {dataset.target} ({figure})."
+    return None if np.isnan(v.value) else v
 
 
 def blank_images(dataset: Dataset, store: Store) -> Finding:
@@ -202,15 +180,11 @@ def blank_images(dataset: Dataset, store: Store) -> Finding:
     blank = rows[deviation * 255 < _BLANK]
     return make_finding(
         "BLANK-IMAGES",
-        "Pictures of one colour",
         count=len(blank),
         of=len(rows),
         severity="warning",
-        found=f"{len(blank):,} images show nothing: their luma deviates by less than "
-        f"{_BLANK:g} of 255 levels.",
-        absent="Every usable image shows something.",
         examples=example_ids(dataset, blank),
-        todo="remove them or replace the files",
+        limit=_BLANK,
     )
 
 
@@ -233,115 +207,85 @@ def luma_statistics(
 
 def class_imbalance(dataset: Dataset, store: Store) -> Finding:
     """CLASS-IMBALANCE: a class with less than half of its even share of train."""
-    code, title = "CLASS-IMBALANCE", "A rare class"
+    code = "CLASS-IMBALANCE"
     rows = dataset.rows("train", store.usable)
     counts = np.bincount(dataset.label[rows], minlength=len(dataset.classes))
     n = len(rows)
     if n < FEW:
-        few = f"There are {n} training images."
-        return Finding(code, title, "too few to say", "note", few, count=0, of=n)
+        return make_finding(code, count=0, of=n, state="too few to say")
     even = n / len(counts)
     rarest = int(np.argmin(counts))
-    share, (low, high) = counts[rarest] / n, wilson(counts[rarest], n)
+    low, high = wilson(counts[rarest], n)
     rare = counts < even / 2
-    listed = ", ".join(
-        f"{name} {count / n:.1%}" for name, count in zip(dataset.classes, counts, strict=True)
-    )
     return make_finding(
         code,
-        title,
-        count=int(counts[rare].sum()) if rare.any() else 0,
+        count=int(counts[rare].sum()),
         of=n,
         severity="warning" if counts[rarest] < even / 5 else "note",
-        found=f"{dataset.classes[rarest]} has {share:.1%} [{low:.1%}, {high:.1%}] of {n:,} "
-        f"training images; an even share were {1 / len(counts):.1%}. In all: {listed}.",
-        absent=f"Every class has at least half of its even share of {n:,} training images: "
-        f"{listed}.",
         state="found" if rare.any() else "not found",
-        todo="weigh the loss by class, and read the figures per class rather than accuracy",
+        rarest=dataset.classes[rarest],
+        share=[float(counts[rarest] / n), float(low), float(high)],
+        classes=dict(zip(dataset.classes, counts.tolist(), strict=True)),
     )
 
 
 def tiny_classes(dataset: Dataset, store: Store) -> Finding:
     """TINY-CLASSES: classes with so few images in a split that little can be said of them."""
     counts = _class_counts(dataset, store)
-    tiny = [f"{name} in {split} ({count})" for name, split, count in counts if 0 < count < FEW]
+    tiny = [list(one) for one in counts if 0 < one[-1] < FEW]
     return make_finding(
         "TINY-CLASSES",
-        f"Classes with fewer than {FEW} images in a split",
         count=len(tiny),
         of=len(counts),
         severity="warning",
-        found=f"Fewer than {FEW} images: {first_few(tiny)}.",
-        absent=f"Every class has at least {FEW} images in every split that has it.",
-        todo="read their intervals, not their figures; collect more",
+        few=FEW,
+        groups=tiny,
     )
 
 
 def absent_classes(dataset: Dataset, store: Store) -> Finding:
     """LABEL-ABSENT-IN-SPLIT: a class that a split does not have at all."""
     counts = _class_counts(dataset, store)
-    absent = [f"no {name} in {split}" for name, split, count in counts if count == 0]
+    absent = [[name, split] for name, split, count in counts if count == 0]
     return make_finding(
         "LABEL-ABSENT-IN-SPLIT",
-        "A class that a split lacks",
         count=len(absent),
         of=len(counts),
         severity="serious",
-        found=f"There is {first_few(absent)}.",
-        absent="Every split has every class.",
-        todo="split anew, so that every class stands in every split",
+        classes=absent,
     )
 
 
 def tiny_groups(dataset: Dataset, store: Store) -> Finding:
     """TINY-GROUPS: attributes' values with so few images in a split that an audit sees little."""
-    code, title = "TINY-GROUPS", f"Groups with fewer than {FEW} images in a split"
+    code = "TINY-GROUPS"
     coded = [a for a in dataset.attributes.values() if a.kind != "numeric"]
     if not coded:
-        return not_applicable(code, title, "There are no attributes with values to count.")
+        return not_applicable(code, "no-values", few=FEW)
     counts = [
         (f"{a.name} {value}", split, count)
         for split, rows in _rows_by_split(dataset, store)
         for a in coded
         for value, count in zip(a.values, _count(a.data[rows], len(a.values)), strict=True)
     ]
-    tiny = [f"{name} in {split} ({count})" for name, split, count in counts if count < FEW]
-    return make_finding(
-        code,
-        title,
-        count=len(tiny),
-        of=len(counts),
-        severity="note",
-        found=f"{len(tiny):,} of {len(counts):,} groups have fewer than {FEW} images in a split: "
-        f"{first_few(tiny)}.",
-        absent=f"Every attribute's value has at least {FEW} images in every split.",
-        todo="expect an audit to say nothing of them",
-    )
+    tiny = [list(one) for one in counts if one[-1] < FEW]
+    return make_finding(code, count=len(tiny), of=len(counts), few=FEW, groups=tiny)
 
 
 def constant_attributes(dataset: Dataset, store: Store) -> Finding:
     """CONSTANT-ATTRIBUTES: attributes that are the same, or unknown, everywhere."""
-    code, title = "CONSTANT-ATTRIBUTES", "Attributes with a single value"
+    code = "CONSTANT-ATTRIBUTES"
     if not dataset.attributes:
-        return not_applicable(code, title, "There are no attributes.")
+        return not_applicable(code, "no-attributes")
     rows = np.flatnonzero(store.usable & (dataset.label >= 0))
-    constant = []
+    constant: dict[str, bool] = {}  # and whether its value is known of any image
     for attribute in dataset.attributes.values():
         data = attribute.data[rows]
         known = data[~np.isnan(data)] if attribute.kind == "numeric" else data[data >= 0]
         if len(np.unique(known)) < 2:
-            constant.append(attribute.name if len(known) else f"{attribute.name} (never known)")
-    return make_finding(
-        code,
-        title,
-        count=len(constant),
-        of=len(dataset.attributes),
-        severity="note",
-        found=f"{first_few(constant)}: the same for every image, so nothing can be compared by it.",
-        absent="Every attribute has at least two values.",
-        todo="leave them out with data.attributes",
-    )
+            constant[attribute.name] = len(known) > 0
+    of = len(dataset.attributes)
+    return make_finding(code, count=len(constant), of=of, attributes=constant)
 
 
 def _rows_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArray[np.intp]]]:

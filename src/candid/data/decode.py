@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from candid.data.encoded import (
+    DAMAGED,
     STRIP,
     TOO_MANY_PIXELS,
     Budget,
@@ -138,7 +139,7 @@ def decode_whole(
 def _guarded(data: bytes) -> Iterator[None]:
     """Whatever goes wrong inside a decoder, as an ImageError with a reason that can be listed."""
     if not data:
-        raise unreadable("empty file (0 bytes)")
+        raise unreadable("empty file", "0 bytes")
     try:
         with _hushed():
             yield
@@ -151,7 +152,7 @@ def _guarded(data: bytes) -> Iterator[None]:
     except MemoryError:
         raise unreadable("decoding it needs more memory than there is") from None
     except Exception as error:  # a damaged file can raise anything inside a decoder
-        raise unreadable(f"damaged or cut short ({_short(error)})") from error
+        raise unreadable(DAMAGED, _short(error)) from error
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ TOO_MANY_PIXELS, TOO_MUCH_MEMORY = "too-many-pixels", "too-much-memory"
 with contextlib.suppress(AttributeError):
     Image.core.set_block_size(1 << 28)  # type: ignore[attr-defined]
 
+DAMAGED = "damaged or cut short"
 STRIP = 1 << 18  # pixels that are converted at a time
 
 _ORIENTATION = 0x0112
@@ -35,10 +36,11 @@ _END_OF_JPEG = b"\xff\xd9"
 _MORE = b"\x55\xaa" * 32  # to be decoded where pixels are missing
 
 
-def unreadable(reason: str, *, code: str = "") -> ImageError:
+def unreadable(cause: str, particulars: str = "", *, code: str = "") -> ImageError:
     """The error for a picture that is not decoded."""
     return ImageError(
-        reason,
+        cause,
+        particulars=particulars,
         expected=f"a whole picture: {', '.join(FORMATS)}",
         todo="save the picture again, or remove it from the data",
         code=code,
@@ -170,7 +172,7 @@ def load_whole(
 
 
 def _cut_short() -> ImageError:
-    return unreadable("damaged or cut short (the file ends before its pixels do)")
+    return unreadable(DAMAGED, "the file ends before its pixels do")
 
 
 def _load_over(image: Image.Image, ink: int) -> tuple[bytes, bool]:

@@ -23,6 +23,7 @@ from candid.records import (
     Count,
     Exploration,
     Histogram,
+    SizeCount,
     Split,
     SplitSummary,
 )
@@ -183,15 +184,17 @@ def _counts(words: NDArray[np.str_]) -> tuple[Count, ...]:
     return tuple(Count(str(values[i]), int(counts[i])) for i in order)
 
 
-def _sizes(store: Store) -> tuple[Count, ...]:
+def _sizes(store: Store) -> tuple[SizeCount, ...]:
     sizes = np.stack([store.widths[store.usable], store.heights[store.usable]], axis=1)
     values, counts = np.unique(sizes, axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    listed = [Count(f"{w}×{h}", int(counts[i])) for i in order for w, h in [values[i]]]
+    listed = [
+        SizeCount(f"{w}×{h}", int(counts[i]), w, h) for i in order for w, h in [values[i].tolist()]
+    ]
     if len(listed) <= _MOST_SIZES:
         return tuple(listed)
     rest = listed[_MOST_SIZES - 1 :]
-    other = Count(f"{len(rest):,} other sizes", sum(c.count for c in rest))
+    other = SizeCount(f"{len(rest):,} other sizes", sum(c.count for c in rest))
     return (*listed[: _MOST_SIZES - 1], other)
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from candid.data.dataset import Dataset
 from candid.records import SPLITS, Finding, Severity, State
 from candid.storage.files import atomic
+from candid.text.data_duplicates import beside
+from candid.text.data_findings import WhyNot, finding_text
 
 _MOST = 6  # examples in a record
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("code", "id", "partner", "detail")])
@@ -23,27 +25,37 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in ("code", "id", "partner", "
 
 def make_finding(
     code: str,
-    title: str,
     *,
     count: int,
     of: int,
-    severity: Severity,
-    found: str,
-    absent: str,
+    severity: Severity = "note",
     examples: tuple[str, ...] = (),
-    todo: str,
     state: State | None = None,
+    **values: Any,
 ) -> Finding:
-    """A finding that says `found` or `absent`, as the count (or `state`) has it."""
+    """A finding of so many, or that there was none, as the count (or `state`) has it.
+
+    `values` are plain; `candid.text.data_findings` makes the sentence from them.
+    """
     state = state or ("found" if count else "not found")
-    if state == "found":
-        return Finding(code, title, state, severity, found, count, of, examples, todo)
-    return Finding(code, title, state, severity, absent, count, of)
+    text = finding_text(code, state, values | {"count": count, "of": of})
+    return Finding(
+        code=code,
+        title=text.title,
+        state=state,
+        severity=severity,
+        detail=text.detail,
+        count=count,
+        of=of,
+        examples=examples if state == "found" else (),
+        todo=text.todo,
+        values=values,
+    )
 
 
-def not_applicable(code: str, title: str, why: str) -> Finding:
+def not_applicable(code: str, why: WhyNot, **values: Any) -> Finding:
     """A check that could not be made, and why."""
-    return Finding(code, title, "not applicable", "note", why)
+    return make_finding(code, count=0, of=0, state="not applicable", why=why, **values)
 
 
 def example_ids(dataset: Dataset, rows: NDArray[np.intp]) -> tuple[str, ...]:
@@ -51,16 +63,9 @@ def example_ids(dataset: Dataset, rows: NDArray[np.intp]) -> tuple[str, ...]:
     return tuple(dataset.ids[rows].tolist())
 
 
-def by_split(dataset: Dataset, rows: NDArray[np.intp]) -> str:
-    """How many of the rows each split has: "12 in train, 3 in test"."""
-    counts = [(split, int(np.count_nonzero(dataset.split[rows] == split))) for split in SPLITS]
-    return ", ".join(f"{count:,} in {split}" for split, count in counts if count)
-
-
-def first_few(words: Sequence[str], most: int = 6) -> str:
-    """The first few words, and how many more there are."""
-    more = f" and {len(words) - most:,} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
+def split_counts(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, int]:
+    """How many of the rows each split has."""
+    return {split: int(np.count_nonzero(dataset.split[rows] == split)) for split in SPLITS}
 
 
 # --- image beside image --------------------------------------------------------------------------
@@ -98,10 +103,8 @@ class Links:
         labels = np.array([*dataset.classes, "unlabelled"])[dataset.label]  # -1 is the last
         a, b = self.first, self.second
         columns = (c.tolist() for c in (dataset.split[a], dataset.split[b], labels[a], labels[b]))
-        both = [f"{s} and {t}: {x} and {y}" for s, t, x, y in zip(*columns, strict=True)]
-        if self.correlation is None:
-            return both
-        return [f"{w}, correlation {c:.3f}" for w, c in zip(both, self.correlation, strict=True)]
+        alike = repeat(None, len(a)) if self.correlation is None else self.correlation.tolist()
+        return [beside((s, t), (x, y), c) for s, t, x, y, c in zip(*columns, alike, strict=True)]
 
 
 # --- findings.parquet ----------------------------------------------------------------------------

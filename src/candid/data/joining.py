@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from candid.data import layouts
 from candid.data.dataset import Dataset, Part
+from candid.data.findings import make_finding
 from candid.data.layouts.assembly import check_class_settings, check_learnable, named_classes
 from candid.data.source_settings import settings_of, source_names
 from candid.data.sources import JoinedSource
@@ -23,7 +24,9 @@ from candid.data.uniting import unite_attributes, unite_labels
 from candid.errors import ConfigError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
 from candid.tables.columns import NO_SUCH_TARGET
+from candid.text.data_layouts import lacking_class
 
 
 def load_places(
@@ -172,7 +175,7 @@ def join_datasets(
         split=np.concatenate([d.split for d in parts]),
         source=JoinedSource([d.source for d in parts]),
         person=_people(parts),
-        attributes=_chosen(unite_attributes(parts, names, target), parts, config),
+        attributes=_chosen(*unite_attributes(parts, names, target), parts, config),
         findings=_findings(datasets, classes),
         split_hash=_hashes(parts),
         parts=tuple(Part(n, d.origin, d.layout, d.target) for n, d in datasets.items()),
@@ -231,9 +234,12 @@ def _hashes(datasets: Sequence[Dataset]) -> NDArray[np.uint64] | None:
 
 
 def _chosen(
-    united: dict[str, Any], datasets: Sequence[Dataset], config: DataConfig
-) -> dict[str, Any]:
-    """The attributes to audit, by their name or that in one of the data sets; `SOURCE` always."""
+    united: dict[str, Attribute],
+    own: Mapping[str, str],
+    datasets: Sequence[Dataset],
+    config: DataConfig,
+) -> dict[str, Attribute]:
+    """The attributes to audit, by their name or their own in a data set; `SOURCE` always."""
     if not config.attributes:
         return united
     wanted = dict.fromkeys(config.attributes)
@@ -248,7 +254,7 @@ def _chosen(
     return {
         name: attribute
         for name, attribute in united.items()
-        if name == SOURCE or name in wanted or name.rpartition(" (")[0] in wanted
+        if name == SOURCE or name in wanted or own[name] in wanted
     }
 
 
@@ -256,10 +262,11 @@ def _findings(datasets: Mapping[str, Dataset], classes: Sequence[str]) -> tuple[
     """What each layout saw, and which classes do not occur everywhere."""
     seen = [of_source(f, name) for name, d in datasets.items() for f in d.findings]
     having = {n: {c.casefold() for c in d.classes} for n, d in datasets.items()}
-    lacking = []
-    for word in classes:
-        if without := [n for n, some in having.items() if word.casefold() not in some]:
-            lacking.append(f"{word!r} not in {', '.join(without)}")
+    lacking = [
+        [word, without]
+        for word in classes
+        if (without := [n for n, some in having.items() if word.casefold() not in some])
+    ]
     unknown = {n: len(d) for n, d in datasets.items() if d.person is None}
     some = len(unknown) < len(datasets) and bool(unknown)
     strangers = (_strangers(unknown, sum(map(len, datasets.values()))),) if some else ()
@@ -268,32 +275,21 @@ def _findings(datasets: Mapping[str, Dataset], classes: Sequence[str]) -> tuple[
 
 def _strangers(unknown: Mapping[str, int], of: int) -> Finding:
     """That nobody is known in some data sets (with so many images), and is in others."""
-    return Finding(
+    return make_finding(
         "PEOPLE-OF-SOME-SOURCES",
-        "Data sets in which nobody is known",
-        "found",
-        "note",
-        f"Nobody says who is in the pictures of {' and '.join(unknown)}. Each counts as a person "
-        "of its own there, so intervals are too narrow where that is wrong.",
-        sum(unknown.values()),
-        of,
+        count=sum(unknown.values()),
+        of=of,
+        state="found",
+        sources=list(unknown),
     )
 
 
-def _not_everywhere(lacking: Sequence[str], of: int) -> Finding:
-    detail = "Every class occurs in every data set."
-    if lacking:
-        detail = f"Classes that some of the data sets lack: {'; '.join(lacking[:6])}."
-    return Finding(
+def _not_everywhere(lacking: list[list[Any]], of: int) -> Finding:
+    return make_finding(
         "CLASSES-OF-SOME-SOURCES",
-        "Classes that some data sets lack",
-        "found" if lacking else "not found",
-        "warning",
-        detail,
-        len(lacking),
-        of,
-        tuple(lacking),
-        "see how the model does by source: it can tell such a class by where its images come from"
-        if lacking
-        else "",
+        count=len(lacking),
+        of=of,
+        severity="warning",
+        examples=tuple(lacking_class(*one) for one in lacking),
+        lacking=lacking,
     )

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import itertools
-import json
 import os
 import time
 from collections.abc import Generator
@@ -29,6 +28,7 @@ from candid.progress import progress
 from candid.settings import DataConfig
 from candid.storage import places
 from candid.storage.files import atomic, writing
+from candid.storage.jobs import PartsJournal, open_journal
 
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 16 << 20
@@ -43,6 +43,7 @@ COPIES = "copies-1.npz"
 INDEX = {
     "usable": pa.bool_(),
     "reason": pa.string(),
+    "cause": pa.string(),
     "width": pa.int32(),
     "height": pa.int32(),
     "mode": pa.string(),
@@ -54,28 +55,27 @@ INDEX = {
 # --- filling -------------------------------------------------------------------------------------
 
 
-def fill(folder: Path, dataset: Dataset, config: DataConfig, *, quiet: bool) -> None:
-    """Decode whatever the journal does not hold yet, then write the index."""
-    pixels, journal = folder / "pixels.npy", folder / "journal.jsonl"
+def fill(folder: Path, dataset: Dataset, config: DataConfig, mark: str, *, quiet: bool) -> None:
+    """Decode whatever the journal of this pack (`mark`) does not hold yet, then write the index."""
+    pixels, path = folder / "pixels.npy", folder / "journal.jsonl"
     n, side = len(dataset), config.side
-    offset = _prepare(pixels, (n, side, side, 3), journal)
-    done = _read_journal(journal, pixels, offset, n, side)
+    offset = _prepare(pixels, (n, side, side, 3), path)
     source = dataset.source
     packer = _Packer(source, config, str(pixels), offset)
-    kept = {row for start, rows in done for row in range(start, start + len(rows))}
-    todo = _chunks(kept, n, side, source.file if isinstance(source, Sharded) else None)
-    with (
-        writing(folder),
-        progress("packing", n, unit="images", done=len(kept), quiet=quiet) as bar,
-        journal.open("ab") as log,
-        contextlib.closing(_run(packer, todo, config.workers)) as results,
-    ):
-        for chunk in results:
-            log.write(chunk.line())
-            log.flush()
-            done.append((chunk.start, chunk.rows))
-            bar.update(len(chunk.rows))
-    _finish(folder, dataset, done)
+    with writing(folder), open_journal(path, {"pack": mark}, replace=True) as journal:
+        done = _whole(journal, pixels, offset, n, side)
+        kept = {row for chunk in done for row in range(chunk.start, chunk.start + len(chunk.rows))}
+        todo = _chunks(kept, n, side, source.file if isinstance(source, Sharded) else None)
+        with (
+            progress("packing", n, unit="images", done=len(kept), quiet=quiet) as bar,
+            contextlib.closing(_run(packer, todo, config.workers)) as results,
+        ):
+            for chunk in results:
+                journal.add(vars(chunk))
+                done.append(chunk)
+                bar.update(len(chunk.rows))
+        _finish(folder, dataset, done)
+        journal.remove()
 
 
 def _prepare(path: Path, shape: tuple[int, ...], journal: Path) -> int:
@@ -143,12 +143,11 @@ def _chunks(
 
 _Span = tuple[int, int]  # rows from … to before …
 
-_Row = tuple[
-    str, int, int, str, str, str
-]  # reason ("" if usable), width, height, mode, format, digest
+# reason and cause ("" if usable), width, height, mode, format, digest
+_Row = tuple[str, str, int, int, str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Chunk:
     """The rows from `start` on that lie in the pixels' file now, with their checksum."""
 
@@ -156,50 +155,27 @@ class _Chunk:
     rows: list[_Row]
     checksum: str
 
-    def line(self) -> bytes:
-        plain = {"start": self.start, "checksum": self.checksum, "rows": self.rows}
-        return (json.dumps(plain, separators=(",", ":")) + "\n").encode()
-
 
 def _digest(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _read_journal(
-    journal: Path, pixels: Path, offset: int, n: int, side: int
-) -> list[tuple[int, list[_Row]]]:
-    """The chunks that are done: whole lines whose pixels still have their checksum.
-
-    A torn last line is cut off, so that the next one starts on a line of its own.
-    """
+def _whole(journal: PartsJournal, pixels: Path, offset: int, n: int, side: int) -> list[_Chunk]:
+    """The chunks that are done: those whose pixels still have their checksum."""
     size = side * side * 3
-    done: list[tuple[int, list[_Row]]] = []
-    seen: set[int] = set()
-    with writing(journal), journal.open("a+b") as log, pixels.open("rb") as file:
-        log.seek(0)
-        whole = 0
-        for line in log:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                plain = json.loads(line)
-                start, checksum = int(plain["start"]), plain["checksum"]
-                rows: list[_Row] = [tuple(row) for row in plain["rows"]]
-            except (ValueError, KeyError, TypeError):
-                break
-            whole += len(line)
-            file.seek(offset + start * size)
-            fresh = start not in seen and 0 <= start <= n - len(rows)
-            if fresh and _digest(file.read(len(rows) * size)) == checksum:
-                seen.update(range(start, start + len(rows)))
-                done.append((start, rows))
-        log.truncate(whole)
-    return done
+    done: dict[int, _Chunk] = {}
+    with pixels.open("rb") as file:
+        for chunk in (_Chunk(**plain) for plain in journal.parts()):
+            file.seek(offset + chunk.start * size)
+            fresh = chunk.start not in done and 0 <= chunk.start <= n - len(chunk.rows)
+            if fresh and _digest(file.read(len(chunk.rows) * size)) == chunk.checksum:
+                done[chunk.start] = chunk
+    return list(done.values())
 
 
-def _finish(folder: Path, dataset: Dataset, done: list[tuple[int, list[_Row]]]) -> None:
+def _finish(folder: Path, dataset: Dataset, done: list[_Chunk]) -> None:
     """Flush the pixels, then write the index: from here on the pack is whole."""
-    rows = [row for _, some in sorted(done, key=lambda chunk: chunk[0]) for row in some]
+    rows = [row for chunk in sorted(done, key=lambda chunk: chunk.start) for row in chunk.rows]
     columns = dict(zip(list(INDEX)[1:], map(list, zip(*rows, strict=True)), strict=True))
     columns["usable"] = [word == "" for word in columns["reason"]]
     table = pa.table(
@@ -213,7 +189,6 @@ def _finish(folder: Path, dataset: Dataset, done: list[tuple[int, list[_Row]]]) 
             os.fsync(file.fileno())
         with atomic(folder / "index.parquet") as part:
             pq.write_table(table, part)
-        (folder / "journal.jsonl").unlink(missing_ok=True)
 
 
 def _printable(text: str) -> str:
@@ -255,14 +230,11 @@ class _Packer:
                 data, side=config.side, fit=config.fit, max_pixels=config.max_pixels
             )
         except (ImageError, OSError) as error:
-            reason = (
-                error.what
-                if isinstance(error, ImageError)
-                else f"cannot be read: {error.strerror or error}"
-            )
-            return (_printable(reason), 0, 0, "", "", digest)
+            if not isinstance(error, ImageError):
+                error = ImageError(f"cannot be read: {error.strerror or error}")
+            return (_printable(error.what), _printable(error.cause), 0, 0, "", "", digest)
         out[:] = image.pixels
-        return ("", image.width, image.height, image.mode, image.format, digest)
+        return ("", "", image.width, image.height, image.mode, image.format, digest)
 
 
 def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generator[_Chunk]:

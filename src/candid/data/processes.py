@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 from candid.errors import DataError, OutputError
 from candid.progress import say
 from candid.storage.files import writing
+from candid.storage.locks import try_lock
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
@@ -123,23 +123,13 @@ def locked_folder(folder: Path, *, quiet: bool) -> Iterator[None]:
 
 def _try_lock(handle: int) -> bool:
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
+        return try_lock(handle)
     except OSError as error:
         raise OutputError(
             f"The cache lies on a file system without locks ({error}).",
             expected="a place where two processes cannot write the same pack at once",
             todo="name a folder on a local disk with --cache or $CANDID_CACHE",
         ) from error
-    return True
 
 
 def dead_worker() -> DataError:

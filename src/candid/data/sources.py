@@ -342,7 +342,7 @@ def check_size(size: int) -> None:
     if size == 0:
         raise ImageError("the file is empty")
     if size > _LARGEST:
-        raise ImageError(f"the file is too large ({size:,} bytes)")
+        raise ImageError("the file is too large", particulars=f"{size:,} bytes")
 
 
 @lru_cache(maxsize=65_536)

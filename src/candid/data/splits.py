@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.data.findings import make_finding
 from candid.errors import ConfigError, DataError
 from candid.records import SPLITS, Finding, Split
 from candid.settings import DataConfig
 from candid.tables.columns import SPLIT_WORDS
+from candid.text import data_findings as text
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
@@ -218,15 +220,11 @@ def complete(
     elif "test" in present:
         return split, None, ()
     else:
-        detail = "Nothing is set aside for test, so every figure stems from validation images."
-        return split, None, (_note("NO-TEST-SPLIT", "No test images", detail, 0, n),)
+        return split, None, (make_finding("NO-TEST-SPLIT", count=0, of=n, state="found"),)
     group = np.zeros(n, np.uint64)
     group[mine] = hashed(keys[mine])
     made = _chosen(group, label, config)
-    return made, group, (_told(made, group, _NOT_PACKED),)
-
-
-_NOT_PACKED = "Copies were not kept on one side: which there are shows once all images are packed."
+    return made, group, (_how_chosen(made, group),)
 
 
 def keep_together(
@@ -249,7 +247,7 @@ def keep_together(
     joined[mine] = join_groups(group[mine], place[first[both]], place[second[both]])
     split = _chosen(joined, np.where(usable, dataset.label, -1).astype(np.int16), config)
     moved = int(np.count_nonzero(joined != group))
-    told = _told(split, group, _went(moved, copies))
+    told = _how_chosen(split, group, moved, copies)
     return replace(dataset, split=split, findings=_instead(dataset.findings, [told]))
 
 
@@ -285,7 +283,8 @@ def _keep_sources_together(
         went = np.select([split[rows] == name for name in SPLITS], range(len(SPLITS)))
         gone[component[rows]] = went
         moved = int(np.count_nonzero(along | (joined[rows] != group[rows])))
-        told.append(of_source(_told(split[mine], group[mine], _went(moved, copies)), part.name))
+        how = _how_chosen(split[mine], group[mine], moved, copies)
+        told.append(of_source(how, part.name))
     return replace(dataset, split=split, findings=_instead(dataset.findings, told))
 
 
@@ -343,15 +342,8 @@ def _instead(findings: Sequence[Finding], told: Sequence[Finding]) -> tuple[Find
 def of_source(finding: Finding, name: str) -> Finding:
     """A finding about one of several data sets: it says which, and its images have their ids."""
     examples = tuple(f"{name}/{example}" for example in finding.examples)
-    return replace(finding, detail=f"{name}: {finding.detail}", examples=examples)
-
-
-def _went(moved: int, copies: Copies) -> str:
-    what = "copies" if not copies.pairs.complete else "copies and near copies"
-    more = f"{moved:,} images went along with those that they are {what} of."
-    if not copies.pairs.complete:
-        more += " Near copies are too many, so they were not kept on one side."
-    return more
+    detail, values = text.source_detail(finding.detail, name), finding.values | {"source": name}
+    return replace(finding, detail=detail, examples=examples, values=values)
 
 
 def _chosen(
@@ -366,23 +358,20 @@ def _chosen(
     return split
 
 
-def _told(split: NDArray[np.str_], group: NDArray[np.uint64], more: str) -> Finding:
+def _how_chosen(
+    split: NDArray[np.str_],
+    group: NDArray[np.uint64],
+    moved: int | None = None,
+    copies: Copies | None = None,
+) -> Finding:
+    """How a split was chosen; so many images moved with their copies, where these are known."""
     n, mine = len(group), int(np.count_nonzero(group))
     validation, test = (int(np.count_nonzero(split == name)) for name in ("validation", "test"))
-    how = "by a hash of the person or the image's name, each class in the same shares"
+    went: dict[str, Any] = {"moved": moved, "near": copies is not None and copies.pairs.complete}
     if mine < n:
-        detail = (
-            f"The data has train and test but no validation; {validation:,} of its {mine:,} "
-            f"training images became validation, {how}. {more}"
+        return make_finding(
+            "VALIDATION-FROM-TRAIN", count=validation, of=mine, state="found", **went
         )
-        title = "Validation from train"
-        return _note("VALIDATION-FROM-TRAIN", title, detail, validation, mine)
-    detail = (
-        f"The data has no split of its own; validation ({validation:,}) and test ({test:,} of "
-        f"{n:,} images) were chosen {how}. {more}"
+    return make_finding(
+        "SPLIT-BY-HASH", count=n, of=n, state="found", validation=validation, test=test, **went
     )
-    return _note("SPLIT-BY-HASH", "Split by hash", detail, n, n)
-
-
-def _note(code: str, title: str, detail: str, count: int, of: int) -> Finding:
-    return Finding(code, title, "found", "note", detail, count, of)

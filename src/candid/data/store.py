@@ -3,9 +3,9 @@
 A pack is a folder in the cache, named after its fingerprint::
 
     pixels.npy        (n, side, side, 3) uint8; row i is the dataset's row i
-    index.parquet     one row per image: usable, reason, width, height, mode, format, digest
+    index.parquet     one row per image: usable, reason, cause, width, height, mode, format, digest
     copies-1.npz      which images are the same picture, once that was looked for
-    journal.jsonl     only while unfinished: one line per chunk of rows that is done
+    journal.jsonl     only while unfinished: which pack, and a line per chunk of rows that is done
     lock              held by the process that packs
 
 `index.parquet` is written last and whole, so a folder without it is never taken for a pack. After a
@@ -18,7 +18,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,8 @@ class Store:
         where it could not be read.
     fingerprint
         Of ids, files, size and decoder; the same where the pixels must be the same.
+    causes
+        Row → its reason without what is the file's own; empty in packs that were made before.
     """
 
     folder: Path
@@ -73,6 +75,11 @@ class Store:
     formats: NDArray[np.str_]
     digests: NDArray[np.str_]
     fingerprint: str
+    causes: Mapping[int, str] = field(default_factory=dict)
+
+    def cause(self, row: int) -> str:
+        """Why an image cannot be read, in words that other images share."""
+        return self.causes.get(row, self.reasons[row])
 
     def __len__(self) -> int:
         return len(self.usable)
@@ -138,7 +145,7 @@ def pack(
             # Whoever held the lock before may have done the work.
             store = _open(folder, len(dataset), mark, config.side)
             if store is None:
-                fill(folder, dataset, config, quiet=quiet)
+                fill(folder, dataset, config, mark, quiet=quiet)
                 store = _open(folder, len(dataset), mark, config.side)
     if store is None:
         raise OutputError(
@@ -196,26 +203,34 @@ def _refuse_too_many_bad(dataset: Dataset, store: Store, most: float) -> None:
 def _open(folder: Path, n: int, mark: str, side: int) -> Store | None:
     """The finished pack in `folder`; None where there is none, or only a damaged one."""
     try:
-        index = pq.read_table(folder / "index.parquet", columns=list(INDEX), memory_map=False)
+        with pq.ParquetFile(folder / "index.parquet") as file:
+            index = file.read([name for name in INDEX if name in file.schema_arrow.names])
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, pa.ArrowException):
         return None
     if pixels.shape != (n, side, side, 3) or pixels.dtype != np.uint8 or len(index) != n:
         return None
+    if {*INDEX} - {*index.column_names} - {"cause"}:
+        return None
     usable = index["usable"].to_numpy()
     rows = np.flatnonzero(~usable)
-    words = index["reason"].take(pa.array(rows)).to_pylist()
+
+    def bad(column: str) -> dict[int, str]:
+        words = index[column].take(pa.array(rows)).to_pylist()
+        return {int(row): word for row, word in zip(rows, words, strict=True)}
+
     return Store(
         folder=folder,
         pixels=pixels,
         usable=usable,
-        reasons={int(row): word for row, word in zip(rows, words, strict=True)},
+        reasons=bad("reason"),
         widths=index["width"].to_numpy(),
         heights=index["height"].to_numpy(),
         modes=_words(index["mode"]),
         formats=_words(index["format"]),
         digests=np.asarray(index["digest"].to_pylist(), np.str_),
         fingerprint=mark,
+        causes=bad("cause") if "cause" in index.column_names else {},
     )
 
 

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from candid.data import store
 from candid.data.dataset import Dataset, Sharded, Source, sharded
+from candid.data.findings import make_finding
 from candid.errors import ConfigError, ImageError
 from candid.progress import say
-from candid.records import Finding
 from candid.settings import DataConfig
 
 BUFFER = 8192  # encoded pictures: about 250 MB of JPEGs of 30 kB
@@ -213,17 +213,7 @@ class Streamed:
         some, of = (int(np.count_nonzero(d.split == "train")) for d in (part, self.dataset))
         if some == of:
             return part
-        told = Finding(
-            code="TRAINING-SAMPLED",
-            title="Training pictures are a sample here",
-            state="found",
-            severity="note",
-            detail=f"Training reads all {of:,} training pictures from their shards, and all are "
-            f"counted. What else is told of training pictures here is of {some:,} of them, in runs "
-            f"of {_RUN} neighbours drawn at random, and so is what is looked for between splits.",
-            count=some,
-            of=of,
-        )
+        told = make_finding("TRAINING-SAMPLED", count=some, of=of, state="found", run=_RUN)
         return replace(part, findings=(*part.findings, told))
 
 

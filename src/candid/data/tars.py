@@ -51,7 +51,7 @@ class Member:
             Where there are more than `most`, or they cannot be read.
         """
         if self.size > most:
-            raise ImageError(f"the file is too large ({self.size:,} bytes)")
+            raise ImageError("the file is too large", particulars=f"{self.size:,} bytes")
         try:
             file = self._read()
             data = file.read() if file is not None else b""

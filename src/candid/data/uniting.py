@@ -94,15 +94,17 @@ def _refuse_unlike(
 
 def unite_attributes(
     datasets: Sequence[Dataset], names: Sequence[str], target: str
-) -> dict[str, Attribute]:
+) -> tuple[dict[str, Attribute], dict[str, str]]:
     """Every attribute of every data set, missing in those that do not have it; `SOURCE` first.
 
     Those of one name and one kind become one. Where kinds differ, or a name is that of the target,
-    the data sets that it is from stand behind it: "age (utkface)".
+    the data sets that it is from stand behind it: "age (utkface)". The second says what each is
+    called in its own data set.
     """
     rows = [len(d) for d in datasets]
     numbers = np.repeat(np.arange(len(names), dtype=np.int16), rows)
     united = {SOURCE: Attribute(SOURCE, "categorical", tuple(names), numbers)}
+    own: dict[str, str] = {}
     for name in dict.fromkeys(name for d in datasets for name in d.attributes):
         found = [d.attributes.get(name) for d in datasets]
         kinds = dict.fromkeys(a.kind for a in found if a is not None)
@@ -115,7 +117,8 @@ def unite_attributes(
             while called in united or called == target:
                 called += " (column)"
             united[called] = _united(called, kind, alike, rows)
-    return united
+            own[called] = name
+    return united, own
 
 
 def _united(

@@ -23,7 +23,7 @@ from candid.records import (
     Split,
     SplitEvaluation,
 )
-from candid.records.metrics import MetricSpec, metric_named
+from candid.records.metrics import metric_named
 from candid.settings import EvaluateConfig
 from candid.stats import metrics
 from candid.stats.bootstrap import (
@@ -96,7 +96,7 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         ClassMetrics(
             name=name,
             support=int(np.count_nonzero(p.label == k)),
-            **{figure: estimates[f"{figure} of {k}"] for figure in _PER_CLASS},
+            **{figure: estimates[f"{figure}:{k}"] for figure in _PER_CLASS},
         )
         for k, name in enumerate(p.classes)
     )
@@ -150,17 +150,15 @@ def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dic
             "f1": metrics.f1_score(confusion),
         }
         for k, (auc, ap) in enumerate(areas):
-            values |= {f"{name} of {k}": per_class[..., k] for name, per_class in counted.items()}
-            values |= {f"roc_auc of {k}": auc, f"average_precision of {k}": ap}
+            values |= {f"{name}:{k}": per_class[..., k] for name, per_class in counted.items()}
+            values |= {f"roc_auc:{k}": auc, f"average_precision:{k}": ap}
         if p.hard:
-            values |= {n: v * np.nan for n, v in values.items() if _table(n).needs_probability}
+            values |= {
+                n: v * np.nan for n, v in values.items() if metric_named(n).needs_probability
+            }
         return values
 
     return bootstrap(statistic, _measures(positive, prediction), drawing)
-
-
-def _table(name: str) -> MetricSpec:
-    return metric_named(name.partition(" of ")[0])
 
 
 def _measures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> dict[str, FigureSpec]:
@@ -174,13 +172,13 @@ def _measures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> di
     for k, mine in enumerate(positive):
         answered = prediction == k
         behind |= {
-            f"precision of {k}": (answered,),
-            f"recall of {k}": (mine,),
-            f"f1 of {k}": (mine | answered,),
-            f"roc_auc of {k}": (mine, ~mine),
-            f"average_precision of {k}": (mine, ~mine),
+            f"precision:{k}": (answered,),
+            f"recall:{k}": (mine,),
+            f"f1:{k}": (mine | answered,),
+            f"roc_auc:{k}": (mine, ~mine),
+            f"average_precision:{k}": (mine, ~mine),
         }
-    return {name: FigureSpec(_table(name).kind, masks) for name, masks in behind.items()}
+    return {name: FigureSpec(metric_named(name).kind, masks) for name, masks in behind.items()}
 
 
 def _reliability(

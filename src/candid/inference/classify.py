@@ -29,11 +29,22 @@ from candid.errors import DataError, ImageError, OutputError
 from candid.inference.classifier import BATCH, Classifier, Framed
 from candid.inference.detectors import Box
 from candid.inference.faces import Finder
-from candid.inference.jobs import Block, Job, PartsJournal, names_digest, open_journal
-from candid.inference.rows import Counter, Format, Outcome, Row, RowColumns, open_writer
+from candid.inference.rows import (
+    REASON_CODE,
+    Block,
+    Counter,
+    Format,
+    Outcome,
+    Row,
+    RowColumns,
+    names_digest,
+    open_writer,
+)
 from candid.inference.sources import Item
-from candid.inference.unfamiliar import UNLIKE, Unfamiliar
+from candid.inference.unfamiliar import Unfamiliar
 from candid.storage.files import atomic
+from candid.storage.jobs import Job, PartsJournal, open_journal
+from candid.text import labelling as text
 
 _BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
 _DIGITS = 7  # what float32 carries
@@ -155,7 +166,7 @@ class Labeller:
             for crop, p, frame in zip(crops, framed.pixels, frames, strict=True)
         ]
         if c.rule is not None:
-            why = f"the highest probability is below {c.rule.threshold:.4g}"
+            why = text.below_threshold(c.rule.threshold)
             unsure = [why if below else "" for below in c.rule.abstains(probability)]
         best = probability.argmax(axis=1).tolist()
         named = [dict(zip(c.classes, p, strict=True)) for p in probability.tolist()]
@@ -175,7 +186,7 @@ class Labeller:
             framed.pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None
         )
         return [
-            why or ("" if settled else f"{UNLIKE}: no frame found in which it looks like it")
+            why or ("" if settled else text.NO_FRAME)
             for why, settled in zip(found, framed.settled.tolist(), strict=True)
         ]
 
@@ -203,15 +214,16 @@ def _values(crop: Crop, answers: Iterator[Prediction]) -> dict[str, Any]:
     """A crop's row by the names of the columns; the next of the answers is its own."""
     values: dict[str, Any] = {"width": crop.width, "height": crop.height}
     if crop.pixels is None:
-        return values | {"abstained": True, "reason": "no face found"}
+        return values | {"abstained": True, "reason": text.NO_FACE, REASON_CODE: text.NO_FACE}
     if crop.box is not None:
         values |= {"face": crop.face} | crop.box.values()
     answer = next(answers)
-    values |= {
-        "prediction": None if answer.abstains else answer.prediction,
-        "abstained": answer.abstains,
-        "reason": answer.unlike or (f"not sure: {answer.unsure}" if answer.unsure else None),
-    }
+    if answer.unlike:
+        values |= {"reason": answer.unlike, REASON_CODE: text.UNLIKE}
+    elif answer.unsure:
+        values |= {"reason": text.not_sure(answer.unsure), REASON_CODE: text.NOT_SURE}
+    values["prediction"] = None if answer.abstains else answer.prediction
+    values["abstained"] = answer.abstains
     return values | {f"p_{name}": round(p, _DIGITS) for name, p in answer.probability.items()}
 
 
@@ -309,6 +321,7 @@ def label_to_file(
     *,
     about: dict[str, Any] | None = None,
     force: bool = False,
+    codes: bool = False,
     workers: int = 0,
     bar: Callable[[int], object] = lambda _: None,
 ) -> Outcome:
@@ -326,6 +339,8 @@ def label_to_file(
         What a Parquet file says of itself.
     force
         Replace a table that is there, and the journal of another job.
+    codes
+        Write the code of each reason, too (see `RowColumns.schema`).
 
     Raises
     ------
@@ -351,7 +366,7 @@ def label_to_file(
         if not counter.images:
             journal.remove()
             raise no_pictures()
-        schema = labeller.columns.schema()
+        schema = labeller.columns.schema(codes=codes)
         with atomic(out) as part, open_writer(part, kind, schema, about or {}) as writer:
             for plain in journal.parts():
                 writer.write(plain["rows"])

@@ -28,9 +28,9 @@ import candid
 from candid.cores import cores
 from candid.errors import CandidError, DependencyError, RunError
 from candid.inference.classify import Labeller
-from candid.inference.jobs import Job, job_digest
 from candid.inference.parts import Work
 from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard
+from candid.storage.jobs import Job, job_digest
 
 # Lost machines are common in clusters of cheap ones; a shard that kills its process every time is
 # given up in the end.

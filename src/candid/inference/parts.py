@@ -19,11 +19,11 @@ from typing import Any
 import candid
 from candid.errors import DataError, OutputError
 from candid.inference.classify import Labeller
-from candid.inference.jobs import Job, alone, plain_job
 from candid.inference.rows import Outcome
 from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard, read_part
 from candid.records import from_plain, to_plain
 from candid.storage import places
+from candid.storage.jobs import Job, alone, plain_job
 
 MANIFEST = "manifest.json"
 _FORMAT = 3

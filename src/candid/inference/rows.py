@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -26,8 +27,10 @@ FORMATS: dict[str, Format] = {
     "pq": "parquet",
 }
 
-# A row is a list of plain values in the order of the columns: it goes through JSON as it is.
+# A row is a list of plain values in the order of `RowColumns.names`: it goes through JSON as it is.
 Row = list[Any]
+
+REASON_CODE = "reason_code"
 
 _ROW_GROUP = 65_536
 
@@ -58,8 +61,17 @@ class RowColumns:
     classes: tuple[str, ...]  # one column p_<class> each
     faces: bool  # whether a row is a face with its box
 
-    def schema(self) -> pa.Schema:
-        """Names and types, in order."""
+    @property
+    def names(self) -> list[str]:
+        """What a row holds: the columns of a table, and at its end the code of the reason."""
+        return list(self.schema(codes=True).names)
+
+    def schema(self, *, codes: bool = False) -> pa.Schema:
+        """Names and types of a table's columns, in order; `codes`: with why there is no answer.
+
+        The column `reason` says it for a reader, with its figures; `reason_code` is one of
+        `candid.text.labelling.Reason`.
+        """
         box = [(f"box_{n}", pa.float64()) for n in ("left", "top", "width", "height", "score")]
         return pa.schema(
             [
@@ -72,13 +84,31 @@ class RowColumns:
                 ("width", pa.int32()),
                 ("height", pa.int32()),
                 ("error", pa.string()),
+                *([(REASON_CODE, pa.string())] if codes else []),
             ]
         )
 
     def rows(self, values: Iterable[dict[str, Any]]) -> list[Row]:
         """Rows with these values by name; the others are undefined."""
-        names = self.schema().names
+        names = self.names
         return [[one.get(name) for name in names] for one in values]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images that were done together: how many, a digest of their names, and their rows."""
+
+    items: int
+    names: str
+    rows: list[Row]
+
+
+def names_digest(names: Iterable[str]) -> str:
+    """Tells whether the same images come in the same order."""
+    digest = hashlib.blake2b(digest_size=12)
+    for name in names:
+        digest.update(name.encode() + b"\0")
+    return digest.hexdigest()
 
 
 # --- what became of them -------------------------------------------------------------------------
@@ -93,7 +123,7 @@ class Outcome:
     answered: int  # rows with a prediction
     abstained: int  # rows without one, and with a reason
     errors: int  # images that could not be read
-    reasons: dict[str, int]  # how often each reason to abstain came, without its figures
+    reasons: dict[str, int]  # how often each code of a reason to abstain came
     predictions: dict[str, int]  # how often each class was predicted
     resumed: int  # images that had been done before this start
 
@@ -116,8 +146,8 @@ class Counter:
     """Counts rows as they pass."""
 
     def __init__(self, columns: RowColumns) -> None:
-        names = columns.schema().names
-        self._prediction, self._why = names.index("prediction"), names.index("reason")
+        names = columns.names
+        self._prediction, self._why = names.index("prediction"), names.index(REASON_CODE)
         self._error = names.index("error")
         self.images = self.resumed = self._rows = self._errors = 0
         self._reasons = collections.Counter[str]()
@@ -133,7 +163,7 @@ class Counter:
             elif (said := row[self._prediction]) is not None:
                 self._predictions[said] += 1
             else:
-                self._reasons[row[self._why].partition(":")[0]] += 1
+                self._reasons[row[self._why]] += 1
 
     def tally(self) -> Outcome:
         """The counts."""
@@ -153,7 +183,10 @@ class Counter:
 
 
 class Writer(ABC):
-    """Writes rows as they come; a context manager, so that what is open is closed."""
+    """Writes rows as they come; a context manager, so that what is open is closed.
+
+    What a row holds beyond the table's columns is left out.
+    """
 
     def __enter__(self) -> Self:
         return self
@@ -202,6 +235,7 @@ class _TextWriter(Writer):
 
     def write(self, rows: Iterable[Row]) -> None:
         for row in rows:
+            row = row[: len(self._names)]
             if self._csv is not None:
                 self._csv.row(row)
             else:
@@ -229,7 +263,7 @@ class ParquetWriter(Writer):
     def write(self, rows: Iterable[Row]) -> None:
         """Add rows."""
         for row in rows:
-            self._waiting.append(row)
+            self._waiting.append(row[: len(self._schema)])
             if len(self._waiting) == _ROW_GROUP:
                 self._flush()
 

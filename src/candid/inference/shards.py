@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from candid.errors import DataError, DependencyError, OutputError, RunError
 from candid.inference import sources
 from candid.inference.classify import Labeller, label
-from candid.inference.jobs import Job, job_digest
 from candid.inference.rows import Counter, Outcome, ParquetWriter
 from candid.records import from_plain, to_plain
 from candid.storage import places
+from candid.storage.jobs import Job, job_digest
 
 _NOTE = "candid.part"
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from candid.data.layouts.pictures import is_picture
 from candid.data.sources import ParquetSource, contains, read_file
 from candid.data.tars import members
-from candid.errors import DataError, ImageError, did_you_mean
+from candid.errors import DataError, ImageError, did_you_mean, nearest
 from candid.storage import places
 from candid.storage.files import open_regular, regular
 
@@ -90,11 +90,11 @@ def _missing(word: str) -> DataError:
     if os.path.isdir(folder or "."):
         with os.scandir(folder or ".") as entries:
             beside = [entry.name for _, entry in zip(range(5000), entries, strict=False)]
-    hint = did_you_mean(name, beside) if beside and not glob.has_magic(word) else ""
+    hint = "" if glob.has_magic(word) else nearest(name, beside)
     return DataError(
         f"There is no {word!r}.",
         expected="a file, a folder, a glob that fits something, a tar or Parquet file, or -",
-        todo=hint if hint.startswith("did you mean") else "check the path",
+        todo=hint or "check the path",
     )
 
 

@@ -30,8 +30,8 @@ from PIL import Image
 from candid.records import Estimate
 from candid.stats.intervals import wilson
 from candid.storage.files import FORMAT, atomic, check_format, open_regular, reading
-
-UNLIKE = "unlike the training data"
+from candid.text import labelling as text
+from candid.text.labelling import UNLIKE as UNLIKE
 
 _GRID = 32  # pixels per side at which gradients are taken
 _CELLS = 8  # cells per side
@@ -82,10 +82,8 @@ class Unfamiliar:
         `pixels` (n, side, side, 3) is what the model sees, `widths` and `heights` (n,) are those of
         the images in their files, or of what was `cut` out of them, whose shape cannot be odd.
         """
-        kind = np.where(
-            self.distances(pixels) > self.limit, f"{UNLIKE}: another kind of picture", ""
-        )
-        kind = np.where(_contrast(pixels) < self.faintest, f"{UNLIKE}: hardly any contrast", kind)
+        kind = np.where(self.distances(pixels) > self.limit, text.ANOTHER_KIND, "")
+        kind = np.where(_contrast(pixels) < self.faintest, text.NO_CONTRAST, kind)
         least = min(self.smallest, pixels.shape[1])
         return [
             self._odd_shape(w, h, cut, least) or str(k)
@@ -94,9 +92,9 @@ class Unfamiliar:
 
     def _odd_shape(self, width: float, height: float, cut: bool, least: int) -> str:
         if not cut and not self.narrowest <= width / height <= self.widest:
-            return f"{UNLIKE}: another shape ({width:.0f} × {height:.0f})"
+            return text.another_shape(width, height)
         if min(width, height) < least:
-            return f"{UNLIKE}: too small ({width:.0f} × {height:.0f})"
+            return text.too_small(width, height)
         return ""
 
     @property
@@ -108,17 +106,7 @@ class Unfamiliar:
 
     def told(self) -> str:
         """What the check promises, and what it does, in one sentence."""
-        if not math.isfinite(self.limit):
-            return (
-                f"only shapes are checked: {self.checked:,} validation pictures are too few to say "
-                f"what is far at {self.false_alarms:.1%} false alarms"
-            )
-        p = self.power
-        return (
-            f"flags at most {self.false_alarms:.1%} of pictures like the {self.checked:,} "
-            f"validation pictures, and {p.value:.1%} ({p.low:.1%} to {p.high:.1%}) of {p.n:,} of "
-            "them that were turned, shifted, zoomed, cut up, blurred, inverted or noisy"
-        )
+        return text.look_check(self.false_alarms, self.limit, self.checked, self.power)
 
 
 # --- learning it ---------------------------------------------------------------------------------

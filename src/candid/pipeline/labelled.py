@@ -280,6 +280,7 @@ def answer(
             job,
             about=about_model(labeller),
             force=True,
+            codes=True,
             workers=workers,
             bar=bar.update,
         )
@@ -302,14 +303,15 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
     """The answers beside the labels, from the table of the job: a row per picture, or per face."""
     import pyarrow.parquet as pq
 
-    from candid.inference.unfamiliar import UNLIKE
+    from candid.inference.rows import REASON_CODE
+    from candid.text.labelling import UNLIKE
 
     table = pq.read_table(file)
     classes = labeller.classifier.classes
     if labeller.finder is not None:  # the first of a picture's faces, or none at all, is its row
         first = [not number for number in table["face"].to_pylist()]
         table = table.filter(first)
-    error, reason = table["error"].to_pylist(), table["reason"].to_pylist()
+    error, reason = table["error"].to_pylist(), table[REASON_CODE].to_pylist()
     probability = np.column_stack(
         [table[f"p_{name}"].to_numpy(zero_copy_only=False) for name in classes]
     ).astype(np.float64)
@@ -319,7 +321,7 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
         for name, why in zip(table["id"].to_pylist(), error, strict=True)
         if why is not None
     ]
-    unlike = np.array([(reason[i] or "").startswith(UNLIKE) for i in seen.tolist()], np.bool_)
+    unlike = np.array([reason[i] == UNLIKE for i in seen.tolist()], np.bool_)
     kept, p = rows[seen], probability[seen]
     predictions = Predictions(
         target=labeller.classifier.target,

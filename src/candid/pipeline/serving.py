@@ -102,12 +102,9 @@ def _about(run: Run, card: ModelCard) -> About:
 
 
 def _picture_size(exploration: Exploration | None) -> list[int] | None:
-    # The last entry may count sizes that are too rare to be listed.
-    listed = [] if exploration is None else [s for s in exploration.sizes if "×" in s.value]
-    if not listed:
-        return None
-    width, height = max(listed, key=lambda size: size.count).value.split("×")
-    return [int(width), int(height)]
+    sizes = [] if exploration is None else sorted(exploration.sizes, key=lambda size: -size.count)
+    listed = ([s.width, s.height] for s in sizes if s.width is not None and s.height is not None)
+    return next(listed, None)
 
 
 def _measures(inputs: ReportInput) -> list[Measure]:

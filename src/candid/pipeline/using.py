@@ -70,7 +70,8 @@ def predict(
         closing(label(ready, items(inputs), workers=workers)) as blocks,
     ):
         for block in blocks:
-            yield from (dict(zip(names, row, strict=True)) for row in block.rows)
+            # What a row holds beyond the table's columns is not told.
+            yield from (dict(zip(names, row, strict=False)) for row in block.rows)
 
 
 def predict_shards(

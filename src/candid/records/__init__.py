@@ -78,6 +78,9 @@ class Finding:
         Ids of images that show it; in a record at most a few, and `findings.parquet` has all.
     todo
         What a careful person would do about it.
+    values
+        What `detail` was made from, by name: plain values beside `count` and `of`. Of a finding
+        about the data; empty in files that were written before there were any.
     """
 
     code: str
@@ -89,6 +92,7 @@ class Finding:
     of: int = 0
     examples: tuple[str, ...] = ()
     todo: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 # --- data.json: what explore found ---------------------------------------------------------------
@@ -100,6 +104,14 @@ class Count:
 
     value: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCount(Count):
+    """How often a size stands in the data; without width and height, rare ones together."""
+
+    width: int | None = None
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +189,7 @@ class Exploration:
     people: int | None
     side: int
     fingerprint: str
-    sizes: tuple[Count, ...]
+    sizes: tuple[SizeCount, ...]
     modes: tuple[Count, ...]
     formats: tuple[Count, ...]
     splits: tuple[SplitSummary, ...]

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from candid.records import Histogram
 
+# Attributes that were measured from pixels, which nobody annotated.
+TONE = "Skin tone (measured)"
+ITA = "Skin ITA (measured)"
+HUE = "Skin hue (measured)"
+
 
 @dataclass(frozen=True, slots=True)
 class ToneBin:

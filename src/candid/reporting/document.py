@@ -10,7 +10,7 @@ from datetime import datetime
 from importlib import resources
 from typing import Any
 
-from candid.text import words
+from candid.text import data_findings, words
 
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -71,6 +71,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.globals["words"] = words
+    environment.tests["tells_share"] = data_findings.tells_share
     environment.filters |= {
         "number": words.number,
         "significant": words.significant,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from candid.records.audit import Condition, Gap, Kind, Shortcut
 from candid.records.metrics import worse_when
+from candid.records.tone import HUE, ITA, TONE
 from candid.text import words
 
 GROUP_TODO = (
@@ -47,7 +48,7 @@ def group_detail(
     """What was found of a group; `errors` are its share of mistakes and that of the others."""
     among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
     # What was measured from pixels nobody wrote.
-    how = "with" if any("(measured)" in c.attribute for c in group) else "annotated"
+    how = "with" if any(c.attribute in (TONE, ITA, HUE) for c in group) else "annotated"
     detail = (
         f"Of the pictures {how} {group_name(group)}{among[0]}, {words.percent(errors[0])} are "
         f"classified otherwise than labelled; of the others{among[1]}, {words.percent(errors[1])}: "

@@ -29,7 +29,7 @@ from candid.data.layouts.assembly import (
     named_classes,
 )
 from candid.data.layouts.pictures import files_in, folders_in
-from candid.errors import ConfigError, DataError, LayoutError, did_you_mean
+from candid.errors import ConfigError, DataError, LayoutError, did_you_mean, nearest
 from candid.settings import DataConfig
 from candid.storage import places
 
@@ -192,11 +192,10 @@ def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
 def _check_path(path: Path) -> None:
     if not path.exists():
         beside = [f.name for f in folders_in(path.parent)]
-        hint = did_you_mean(path.name, beside)
         raise DataError(
             f"There is no folder or table {path}.",
             expected="a data folder, or a CSV, TSV or Parquet file",
-            todo=hint if hint.startswith("did you mean") else "check the path",
+            todo=nearest(path.name, beside) or "check the path",
         )
     if path.is_dir():
         try:

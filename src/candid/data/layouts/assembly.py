@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
+from candid.data.findings import make_finding
 from candid.data.layouts.pictures import Pictures
 from candid.data.sources import FileSource
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
-from candid.records import Finding
+from candid.records import Finding, Severity
 from candid.settings import DataConfig
 from candid.table import PerImage
 from candid.tables.attributes import Attribute
@@ -117,13 +119,7 @@ def _with_classes(
     classes = [c for c in dict.fromkeys(named) if c not in config.exclude_classes]
     code = np.array([classes.index(c) if c in classes else -2 for c in named] + [-1], np.int16)
     rows = replace(rows, classes=tuple(classes), label=code[rows.label])
-    excluded = finding(
-        "CLASSES-EXCLUDED",
-        "Images of classes to leave out",
-        "{count} of {of} rows are of a class that data.exclude_classes names; they are left out.",
-        rows[rows.label == -2].ids,
-        len(rows.ids),
-    )
+    excluded = counted_finding("CLASSES-EXCLUDED", rows[rows.label == -2].ids, len(rows.ids))
     keep = np.flatnonzero(rows.label > -2)
     return rows[keep], place[keep], (excluded,)
 
@@ -169,23 +165,8 @@ def _once(
     often = np.bincount(inverse, minlength=len(unique)) > 1
     order = np.argsort(first)
     findings = (
-        finding(
-            "ROWS-REPEATED",
-            "Images with several rows",
-            "{count} of {of} images have more than one row; each counts once, with its first row.",
-            unique[often],
-            len(unique),
-            todo="Remove the surplus rows.",
-        ),
-        finding(
-            "ROWS-CONTRADICT",
-            "Images whose rows contradict each other",
-            "{count} of {of} images have rows with different labels; they count as unlabelled.",
-            unique[contradictory],
-            len(unique),
-            severity="warning",
-            todo="Look at them and keep the right row.",
-        ),
+        counted_finding("ROWS-REPEATED", unique[often], len(unique)),
+        counted_finding("ROWS-CONTRADICT", unique[contradictory], len(unique), severity="warning"),
     )
     if len(unique) == len(ids):
         return rows, place, findings
@@ -212,15 +193,11 @@ def _attributes(
         chosen.append(attribute)
     if not rows.left_out or config.attributes:
         return chosen, ()
-    reasons = "; ".join(f"{name}: {why}" for name, why in list(rows.left_out.items())[:_EXAMPLES])
-    left_out = Finding(
+    left_out = make_finding(
         "COLUMNS-LEFT-OUT",
-        "Columns that are no attribute",
-        "found",
-        "note",
-        f"Columns that were not read as attributes: {reasons}.",
-        len(rows.left_out),
-        len(rows.left_out) + len(rows.attributes),
+        count=len(rows.left_out),
+        of=len(rows.left_out) + len(rows.attributes),
+        columns=dict(islice(rows.left_out.items(), _EXAMPLES)),
     )
     return chosen, (left_out,)
 
@@ -265,28 +242,18 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
         )
 
 
-def finding(
+def counted_finding(
     code: str,
-    title: str,
-    detail: str,
     which: Sequence[str] | NDArray[np.str_],
     of: int,
     *,
-    severity: str = "note",
-    todo: str = "",
+    severity: Severity = "note",
+    **values: Any,
 ) -> Finding:
     """A finding about some of `of` things, with all of them; "not found" where there are none."""
-    count = len(which)
-    return Finding(
-        code=code,
-        title=title,
-        state="found" if count else "not found",
-        severity=severity,  # type: ignore[arg-type]
-        detail=detail.format(count=f"{count:,}", of=f"{of:,}"),
-        count=count,
-        of=of,
-        examples=tuple(str(w) for w in which),
-        todo=todo if count else "",
+    examples = tuple(str(w) for w in which)
+    return make_finding(
+        code, count=len(which), of=of, severity=severity, examples=examples, **values
     )
 
 
@@ -322,25 +289,9 @@ def left_over(
 
 def without_image(missing: Sequence[str], of: int) -> Finding:
     """The finding about rows whose picture is not there."""
-    return finding(
-        "LABELS-WITHOUT-IMAGE",
-        "Rows without a picture",
-        "{count} of {of} rows name a picture that is not there; they are left out.",
-        missing,
-        of,
-        severity="warning",
-        todo="Complete the pictures, or remove the rows.",
-    )
+    return counted_finding("LABELS-WITHOUT-IMAGE", missing, of, severity="warning")
 
 
 def without_label(missing: Sequence[str], of: int) -> Finding:
     """The finding about pictures that no row describes."""
-    return finding(
-        "IMAGES-WITHOUT-LABEL",
-        "Pictures without a label",
-        "{count} of {of} pictures have no row that describes them; they are left out.",
-        missing,
-        of,
-        severity="warning",
-        todo="Complete the labels, or remove the pictures.",
-    )
+    return counted_finding("IMAGES-WITHOUT-LABEL", missing, of, severity="warning")

@@ -20,8 +20,8 @@ from candid.data.layouts.assembly import (
     LayoutRows,
     assemble,
     choose_label,
+    counted_finding,
     files_of,
-    finding,
     match_pictures,
 )
 from candid.data.layouts.pictures import Pictures, folders_in, scan
@@ -100,14 +100,9 @@ def _read_attributes(file: Path) -> tuple[pa.Table, list[Finding]]:
     said = int(head[0])
     if said == table.num_rows:
         return table, []
-    short = finding(
-        "LABEL-COUNT",
-        "The label file's own count is wrong",
-        f"{file.name} says that it has {said:,} rows and has {table.num_rows:,}.",
-        [file.name],
-        1,
-        severity="warning",
-        todo="Fetch the file again if it was cut off.",
+    rows = table.num_rows
+    short = counted_finding(
+        "LABEL-COUNT", [file.name], 1, severity="warning", file=file.name, said=said, rows=rows
     )
     return table, [short]
 

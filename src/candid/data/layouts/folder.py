@@ -12,8 +12,8 @@ from candid.data.layouts.assembly import (
     LayoutRows,
     assemble,
     choose_label,
+    counted_finding,
     files_of,
-    finding,
     without_label,
 )
 from candid.data.layouts.pictures import folders_in, glance, scan
@@ -69,13 +69,8 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     )
     known = set(ids)
     unlabelled = [p for p in pictures.paths if p not in known]
-    others = finding(
-        "FILES-LEFT-OUT",
-        "Files that are no pictures",
-        "{count} of {of} files do not end like a picture and were left out.",
-        pictures.others,
-        len(pictures.others) + len(pictures.paths),
-    )
+    files = len(pictures.others) + len(pictures.paths)
+    others = counted_finding("FILES-LEFT-OUT", pictures.others, files)
     findings = [without_label(unlabelled, len(pictures.paths)), others]
     return assemble(path, "folder", rows, files_of(path, ids), config, findings)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
+from candid.data.findings import make_finding
 from candid.data.layouts.assembly import LayoutRows, assemble, files_of, match_pictures
 from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
@@ -134,16 +135,15 @@ def with_split(table: pa.Table, split: str) -> pa.Table:
 
 def _dates(spoilt: Spoilt, n: int) -> Finding:
     """That a spreadsheet took ranges for dates, and what became of them."""
-    did = "they were read as the ranges" if spoilt.certain else "they were left as they are"
-    return Finding(
+    return make_finding(
         "RANGES-AS-DATES",
-        "Ranges that a spreadsheet took for dates",
-        "found",
-        "note" if spoilt.certain else "warning",
-        f"{spoilt} in {spoilt.rows:,} of {n:,} rows: a spreadsheet takes ranges for dates; {did}.",
-        spoilt.rows,
-        n,
-        todo="Mend the column in the table." if spoilt.certain else "Look at the column.",
+        count=spoilt.rows,
+        of=n,
+        severity="note" if spoilt.certain else "warning",
+        state="found",
+        column=spoilt.column,
+        ranges=dict(spoilt.ranges),
+        certain=spoilt.certain,
     )
 
 

@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import LayoutRows, assemble, choose_label, files_of, finding
+from candid.data.layouts.assembly import (
+    LayoutRows,
+    assemble,
+    choose_label,
+    counted_finding,
+    files_of,
+)
 from candid.data.layouts.pictures import glance, scan
 from candid.errors import LayoutError
 from candid.settings import DataConfig
@@ -56,15 +62,8 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         "race": Attribute("race", "categorical", RACES, race),
     }
     ids = [p for p, _ in read_names]
-    unread = finding(
-        "NAMES-NOT-READ",
-        "Names that do not say age, gender and race",
-        "{count} of {of} pictures are not named age_gender_race_date; they are left out.",
-        [p for p, m in matches if m is None],
-        len(matches),
-        severity="warning",
-        todo="Rename them, or leave them.",
-    )
+    others = [p for p, m in matches if m is None]
+    unread = counted_finding("NAMES-NOT-READ", others, len(matches), severity="warning")
     return assemble(
         path,
         "utkface",

@@ -3,9 +3,10 @@
 A job is plain values: all that decides what comes out. What is done lies in parts, each whole or
 not there, which know by the job's description or its digest what they belong to; one process at a
 time writes to them. So whoever starts the same job again does only what is missing, and another job
-is not mixed with it. The parts are lines of a `PartsJournal` where they are small and come in order
-(`candid.inference.classify.label_to_file`), and files in a folder or on a store where they are made
-apart (`candid.inference.parts`).
+is not mixed with it. The parts are lines of a `PartsJournal` where they are small or come in order
+(packed pixels, `candid.data.packing`; rows of a table, `candid.inference.classify`), and files in a
+folder or on a store where they are made apart (shards, `candid.inference.parts`). A search of
+settings has no parts of this kind: Optuna's storage keeps its trials for several processes.
 """
 
 from __future__ import annotations
@@ -13,18 +14,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import sys
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from candid.errors import OutputError
 from candid.storage.files import writing
+from candid.storage.locks import try_lock
 
-_FORMAT = 1
+_FORMAT = 2
 
 Job = dict[str, Any]  # all that decides what comes out
 
@@ -62,46 +61,17 @@ def alone(path: Path, *, output: str, expected: str, todo: str) -> Iterator[Bina
 
 
 def _lock(handle: int) -> bool:
-    """Take the file's lock; the system gives it back however this process ends."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(handle, 0, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
+        return try_lock(handle)
     except OSError:
         return True  # a file system without locks: one process at a time is then the user's care
-    return True
 
 
 # --- parts as lines of one file ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Block:
-    """Images that were done together: how many, a digest of their names, and their rows."""
-
-    items: int
-    names: str
-    rows: list[list[Any]]
-
-
-def names_digest(names: Iterable[str]) -> str:
-    """Tells whether the same images come in the same order."""
-    digest = hashlib.blake2b(digest_size=12)
-    for name in names:
-        digest.update(name.encode() + b"\0")
-    return digest.hexdigest()
-
-
 class PartsJournal:
-    """A job's parts beside its output, as `labels.csv.partial`; of this process alone.
+    """A job's parts beside its output, in one file; of this process alone.
 
     One line says which job it is; one more per part holds its values, each with a checksum. A line
     that was torn by a kill or a power cut is cut off, and its part done again.
@@ -154,7 +124,7 @@ def open_journal(path: Path, job: Job, *, replace: bool = False) -> Iterator[Par
         wanted = plain_job(job)
         plain = {"format": _FORMAT, "job": wanted}
         if found is not None and found != plain and not replace:
-            raise _other_job(path, found.get("job"), wanted)
+            raise _other_job(path, found, wanted)
         if found != plain:
             with writing(path):
                 file.truncate(0)
@@ -163,8 +133,9 @@ def open_journal(path: Path, job: Job, *, replace: bool = False) -> Iterator[Par
         yield PartsJournal(path, file, len(_sealed(plain)))
 
 
-def _other_job(path: Path, found: Any, wanted: Job) -> OutputError:
-    before = found if isinstance(found, dict) else {}
+def _other_job(path: Path, found: dict[str, Any], wanted: Job) -> OutputError:
+    before = found.get("job", {}) | {"format": found.get("format")}
+    wanted = wanted | {"format": _FORMAT}
     changed = sorted(k for k in wanted | before if wanted.get(k) != before.get(k))
     return OutputError(
         f"{path} holds the beginning of another job (it differs in: {', '.join(changed)}).",

@@ -1,0 +1,291 @@
+"""What the commands print: the result of each in a few lines, from its record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from candid.records import Estimate, Evaluation, Exploration, ModelCard
+from candid.records.audit import Audit, SplitAudit
+from candid.records.calibration import PlaceCalibration
+from candid.records.compare import Comparison
+from candid.records.explanation import Explanation
+from candid.records.tuning import Tuning
+from candid.text import words
+from candid.text.comparison import change_name
+from candid.text.tuning import finalist_name
+
+_MOST_FINDINGS = 10
+_MOST_TRIALS = 10
+
+
+def with_interval(estimate: Estimate) -> str:
+    """A figure with its interval, and what it was computed from."""
+    return (
+        f"{estimate.value:.4f} ({words.confidence(estimate.confidence)} {estimate.low:.4f} to "
+        f"{estimate.high:.4f}; {words.images(estimate.n, estimate.people)}; {estimate.method})"
+    )
+
+
+# --- making a run --------------------------------------------------------------------------------
+
+
+def exploration_lines(exploration: Exploration) -> Iterator[str]:
+    """What is in the data."""
+    people = "" if exploration.people is None else f", {exploration.people:,} people"
+    yield f"{exploration.name} ({exploration.layout}): {exploration.n:,} images{people}"
+    for split in exploration.splits:
+        yield f"  {split.split}: {split.n:,} images"
+        for name, share in zip(exploration.classes, split.shares, strict=True):
+            low, high = 100 * share.low, 100 * share.high
+            yield f"    labelled {name}: {100 * share.value:.1f}% ({low:.1f} to {high:.1f})"
+    for finding in exploration.findings:
+        if finding.state == "found":
+            yield f"  {finding.severity}: {finding.code}: {finding.detail}"
+
+
+def training_lines(card: ModelCard, run: str, weights: str) -> Iterator[str]:
+    """Which weights a training kept, and what comes next."""
+    yield f"model: {weights} ({card.network}, step {card.step}, {card.kept} weights)"
+    yield f"next:  candid evaluate {run}"
+
+
+def finished(run: str) -> str:
+    """Where a run that is to be resumed needs nothing."""
+    return f"{run} is finished: nothing was done again"
+
+
+def f1_lines(evaluation: Evaluation) -> Iterator[str]:
+    """The weighted F1 of each split."""
+    for split in evaluation.splits:
+        yield f"weighted F1 on {split.split}: {with_interval(split.metrics['weighted_f1'])}"
+
+
+# --- an audit ------------------------------------------------------------------------------------
+
+
+def audit_lines(audit: Audit, out: str, page: str) -> Iterator[str]:
+    """What a reader should know in a minute; `out` and `page` are files, "" where there is none."""
+    for split in audit.splits:
+        yield from _split_lines(split)
+    if audit.comparison is not None:
+        yield from _comparison_lines(audit.comparison)
+        if page:
+            yield f"comparison: {page}"
+    if audit.abstention is not None:
+        yield from (f"abstention: {target.sentence}" for target in audit.abstention.targets[:1])
+    yield from (f"note: {note}" for note in audit.notes)
+    if out:
+        yield f"audit: {out}"
+
+
+def _comparison_lines(c: Comparison) -> Iterator[str]:
+    accuracy = with_interval(c.overall.accuracy_change)
+    yield f"{c.a} → {c.b} on {c.n:,} images of {c.split}: accuracy {accuracy}"
+    yield f"  {c.overall.lost:,} images became wrong, {c.overall.gained:,} became right"
+    changed = [g for g in c.groups if g.state == "found"]
+    for g in changed[:_MOST_FINDINGS]:
+        yield f"  {change_name(g)}: accuracy {with_interval(g.accuracy_change)}"
+    if not changed:
+        yield f"  no group of {c.looked_at:,} changed for sure"
+
+
+def _split_lines(split: SplitAudit) -> Iterator[str]:
+    yield f"{split.split}: {words.images(split.n, split.people)}"
+    yield f"  accuracy {with_interval(split.metrics['accuracy'])}"
+    findings = [f.finding for f in split.findings]
+    if not findings:
+        yield f"  nothing found among {split.gaps_looked_at:,} gaps"
+    yield from (f"  {f.severity}: {f.code}: {f.detail}" for f in findings[:_MOST_FINDINGS])
+    if len(findings) > _MOST_FINDINGS:
+        yield f"  … and {len(findings) - _MOST_FINDINGS:,} more findings"
+    seen = [
+        g.gaps["accuracy"].smallest_visible
+        for g in split.groups
+        if g.label is None and g.gaps["accuracy"].state == "not found"
+    ]
+    known = sorted(x for x in seen if not math.isnan(x))
+    if known:
+        yield (
+            f"  half of the {len(known):,} groups without a finding would have shown a gap of "
+            f"{100 * known[len(known) // 2]:.1f} percentage points or more in 80% of cases"
+        )
+    if split.too_few:
+        yield f"  {split.too_few:,} groups have too few people to say anything"
+    yield from (f"  note: {note}" for note in split.notes)
+
+
+# --- an explanation ------------------------------------------------------------------------------
+
+
+def explanation_lines(record: Explanation, file: str) -> Iterator[str]:
+    """Which maps passed their checks, and what is lost without each region."""
+    yield f"{record.n:,} {record.split} images{words.of_people(record.people)} explained"
+    for method in record.methods:
+        failed = [c.code.lower() for c in method.checks if c.state == "failed"]
+        why = f" ({', '.join(failed)})" if failed else ""
+        yield f"  {method.title}: {method.state}{why}"
+    for region in record.regions:
+        claims = [
+            c.method for c in record.claims if c.region == region.name and c.state == "passed"
+        ]
+        losses = [m.excess_f1_loss for m in record.maskings if m.region == region.name]
+        if not losses:
+            continue
+        least = min(losses, key=lambda e: 0.0 if math.isnan(e.value) else e.value)
+        says = f"; {len(claims)} of {len(record.methods)} methods look there" if claims else ""
+        yield (
+            f"  without the {region.name}: F1 falls by {100 * least.value:.1f} points more than "
+            f"by chance ({100 * least.low:.1f} to {100 * least.high:.1f}, the mildest of "
+            f"{len(losses)} fills){says}"
+        )
+    yield from (f"  note: {note}" for note in record.notes)
+    yield f"explanation: {file}"
+
+
+def explained_picture(name: str, prediction: str, probability: float) -> str:
+    """What the model says of a picture whose maps were drawn."""
+    return f"{name}: {prediction} {probability:.4f}"
+
+
+# --- a search ------------------------------------------------------------------------------------
+
+
+def tuning_lines(result: Tuning, files: Mapping[str, str]) -> Iterator[str]:
+    """The best trials as a table, the finalists, and what the winner reached; where files lie."""
+    ranked = sorted(
+        (t for t in result.trials if math.isfinite(t.f1)),
+        key=lambda t: (t.state != "finished", -t.f1),
+    )
+    names = list(result.space)
+    head = ["trial", "F1", "ended", *(n.partition(".")[2] for n in names)]
+    rows = [
+        [str(t.number), f"{t.f1:.4f}", "early" if t.state == "stopped" else "", *(
+            _brief(t.settings.get(n, "")) for n in names
+        )]
+        for t in ranked[:_MOST_TRIALS]
+    ]  # fmt: skip
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        yield "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
+    if len(ranked) > _MOST_TRIALS:
+        yield f"… and {len(ranked) - _MOST_TRIALS} more"
+    for finalist in result.finalists:
+        if finalist.f1:
+            name = finalist_name(finalist.number, finalist.is_start)
+            seeds = ", ".join(f"{f1:.4f}" for f1 in finalist.f1)
+            yield f"{name}, fresh seeds: {seeds}; mean {finalist.mean.value:.4f}"
+    best = result.best
+    name = finalist_name(best.number, best.is_start)
+    mean = f"mean {best.mean.value:.4f} over fresh seeds" if best.f1 else "one seed"
+    yield f"winner: {name}, {mean}; best/ is its training with seed {result.seed}"
+    for split, estimate in (("validation", result.validation), ("test", result.test)):
+        if estimate is not None:
+            yield f"weighted F1 of best/ on {split}: {with_interval(estimate)}"
+    yield "chosen on validation, which flatters that figure; test was looked at this once"
+    yield from (f"{what}: {file}" for what, file in files.items())
+
+
+def _brief(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+# --- using a run ---------------------------------------------------------------------------------
+
+
+class Labelled(Protocol):
+    """What became of the pictures of a job."""
+
+    @property
+    def images(self) -> int: ...  # noqa: D102
+    @property
+    def rows(self) -> int: ...  # noqa: D102
+    @property
+    def resumed(self) -> int: ...  # noqa: D102
+    @property
+    def errors(self) -> int: ...  # noqa: D102
+    @property
+    def predictions(self) -> Mapping[str, int]: ...  # noqa: D102
+    @property
+    def reasons(self) -> Mapping[str, int]: ...  # noqa: D102
+
+
+def outcome_lines(outcome: Labelled, out: str, target: str) -> Iterator[str]:
+    """What became of the pictures of a job."""
+    faces = f", {outcome.rows:,} rows" if outcome.rows != outcome.images else ""
+    resumed = f" ({outcome.resumed:,} of them before)" if outcome.resumed else ""
+    yield f"{out}: {outcome.images:,} pictures{resumed}{faces}"
+    for name, number in outcome.predictions.items():
+        yield f"  {target} = {name}: {number:,}"
+    for reason, number in outcome.reasons.items():
+        yield f"  no prediction, {reason}: {number:,}"
+    if outcome.errors:
+        yield f"  could not be read: {outcome.errors:,}"
+
+
+def abstains_below(threshold: float, promise: str) -> str:
+    """When there is no prediction, and what is promised of the others."""
+    return f"  it abstains below {threshold:.4g}. {promise}"
+
+
+def in_parts(parts: int) -> str:
+    """In how many files the rows of shards lie."""
+    return f"  in {parts:,} parts; what became of each: manifest.json"
+
+
+def no_look(run: str) -> str:
+    """Where a run cannot tell pictures of another kind."""
+    return (
+        "this run does not know its training pictures by their look, so pictures of another kind "
+        f"are not flagged; candid export {run} teaches it"
+    )
+
+
+def export_lines(onnx: str, size: int, checked: int, difference: float) -> Iterator[str]:
+    """What was exported, and how near it is to the original."""
+    on = f"{checked:,} validation pictures" if checked else "noise"
+    yield f"{onnx}: {size / 1e6:.1f} MB"
+    yield f"  the same labels as torch on {on}, and probabilities within {difference:.1g}"
+
+
+def framing_export_lines(
+    onnx: str, size: int, checked: int, other: int, difference: float
+) -> Iterator[str]:
+    """The exported framing network, and how near it is to the original."""
+    on = f"{checked:,} validation pictures" if checked else "noise"
+    same = f"all but {other:,} of " if other else ""
+    yield f"{onnx}: {size / 1e6:.1f} MB, which frames pictures first"
+    yield (
+        f"  the same frames as torch on {same}{on}, and corners within {difference:.1g} of the side"
+    )
+
+
+def quantised_lines(int8: str, size: int, f1: float, int8_f1: float, e: Estimate) -> Iterator[str]:
+    """What the quantised model weighs and costs; `e` is its F1 less that of the other."""
+    yield f"{int8}: {size / 1e6:.1f} MB"
+    yield (
+        f"  weighted F1 on validation {int8_f1:.4f} instead of {f1:.4f}: "
+        f"{e.value:+.4f} ({words.confidence(e.confidence)} {e.low:+.4f} to {e.high:+.4f}; "
+        f"{words.images(e.n, e.people)}; {e.method})"
+    )
+
+
+def look_line(unfamiliar: str) -> str:
+    """What predict does with pictures of another kind."""
+    return f"pictures unlike the training data: predict {unfamiliar}"
+
+
+def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
+    """What was fitted on labelled pictures of one place, and what it does there."""
+    yield f"temperature {c.temperature:.3g} on the run's own, fitted on {c.fitted_n:,} pictures"
+    for name, bias, share in zip(c.classes, c.bias, c.shares, strict=True):
+        yield f"  {name}: {share.value:.1%} ({share.low:.1%} to {share.high:.1%}), bias {bias:+.3g}"
+    yield f"on the {c.n:,} others, before and after:"
+    for name, before in c.before.items():
+        yield f"  {name}: {before.value:.4f} → {with_interval(c.after[name])}"
+    if c.rule is None:
+        yield f"no promise: {c.sentence}"
+    else:
+        yield f"it answers at {c.rule.threshold:.4g} and above. {c.sentence}"
+    yield f"in {file}; to use it: --calibration {c.name}"

@@ -1,0 +1,153 @@
+"""What the checks of the data say: files, labels, counts."""
+
+from __future__ import annotations
+
+from candid.text.wording import Values, Wording, counted, first_few
+
+
+def _unreadable(v: Values) -> str:
+    return (
+        f"{v['count']:,} of {v['of']:,} files cannot be read and are left out: "
+        f"{'; '.join(counted(v['causes']))}."
+    )
+
+
+def alike(name: str, spellings: list[str]) -> str:
+    """A label's or an attribute's values that differ in case only."""
+    return f"{name}: {' and '.join(map(repr, spellings))}"
+
+
+def _alike(v: Values) -> str:
+    named = first_few([alike(*one) for one in v["alike"]])
+    return f"Values that differ in case only count as different ones: {named}."
+
+
+def _mixed(v: Values) -> str:
+    shown = counted(v["values"])
+    named = ", ".join(shown)
+    if v["kinds"] > len(shown):
+        named += f" and {v['kinds'] - len(shown):,} more"
+    return f"There are {v['kinds']:,} {v['what']}: {named}.{_goes_with_label(v)}"
+
+
+def _goes_with_label(v: Values) -> str:
+    if v["association"] is None:
+        return ""
+    value, low, high, n = v["association"]
+    verdict = "goes" if v["telling"] else "does not surely go"
+    figure = f"Cramér's V {value:.2f} [{low:.2f}, {high:.2f}], n = {n:,}"
+    return f" Being {v['common']} {verdict} with {v['target']} ({figure})."
+
+
+def _mixed_todo(v: Values) -> str:
+    if v["telling"]:
+        return "make them alike before training: a model can learn the file instead of the face"
+    return "see whether they come from different sources"
+
+
+def _shares(v: Values) -> str:
+    return ", ".join(f"{name} {count / v['of']:.1%}" for name, count in v["classes"].items())
+
+
+def _imbalance(v: Values) -> str:
+    share, low, high = v["share"]
+    return (
+        f"{v['rarest']} has {share:.1%} [{low:.1%}, {high:.1%}] of {v['of']:,} "
+        f"training images; an even share were {1 / len(v['classes']):.1%}. In all: {_shares(v)}."
+    )
+
+
+def _balance(v: Values) -> str:
+    return (
+        f"Every class has at least half of its even share of {v['of']:,} training images: "
+        f"{_shares(v)}."
+    )
+
+
+def _in_splits(v: Values) -> list[str]:
+    return [f"{name} in {split} ({count})" for name, split, count in v["groups"]]
+
+
+def _absent_classes(v: Values) -> str:
+    return f"There is {first_few([f'no {name} in {split}' for name, split in v['classes']])}."
+
+
+def _tiny_groups(v: Values) -> str:
+    return (
+        f"{v['count']:,} of {v['of']:,} groups have fewer than {v['few']} images in a split: "
+        f"{first_few(_in_splits(v))}."
+    )
+
+
+def _constant(v: Values) -> str:
+    named = [name if known else f"{name} (never known)" for name, known in v["attributes"].items()]
+    return f"{first_few(named)}: the same for every image, so nothing can be compared by it."
+
+
+_MIXED_ABSENT = "All {of:,} usable images are alike: {common}."
+
+CHECK_WORDINGS = {
+    "UNREADABLE-FILES": Wording(
+        "Files that cannot be read",
+        _unreadable,
+        "All {of:,} files can be read.",
+        "mend or remove them",
+        tells_share="found",
+    ),
+    "MISSING-LABELS": Wording(
+        "Images without a label",
+        "{count:,} of {of:,} images have no {target}; they are left out of training and of every "
+        "figure.",
+        "Every image has a {target}.",
+        "label them, or see why {target} is missing",
+        tells_share="found",
+    ),
+    "ALIKE-VALUES": Wording(
+        "Values that differ in case only",
+        _alike,
+        "No two values of the label or an attribute differ in case only.",
+        "write them alike; of the label, data.class_names makes one class of them",
+    ),
+    "MIXED-SIZES": Wording("Pictures of several sizes", _mixed, _MIXED_ABSENT, _mixed_todo),
+    "MIXED-CHANNELS": Wording(
+        "Pictures with different channels", _mixed, _MIXED_ABSENT, _mixed_todo
+    ),
+    "MIXED-FORMATS": Wording("Files in several formats", _mixed, _MIXED_ABSENT, _mixed_todo),
+    "BLANK-IMAGES": Wording(
+        "Pictures of one colour",
+        "{count:,} images show nothing: their luma deviates by less than {limit:g} of 255 levels.",
+        "Every usable image shows something.",
+        "remove them or replace the files",
+    ),
+    "CLASS-IMBALANCE": Wording(
+        "A rare class",
+        _imbalance,
+        _balance,
+        "weigh the loss by class, and read the figures per class rather than accuracy",
+    ),
+    "TINY-CLASSES": Wording(
+        "Classes with fewer than {few} images in a split",
+        lambda v: f"Fewer than {v['few']} images: {first_few(_in_splits(v))}.",
+        "Every class has at least {few} images in every split that has it.",
+        "read their intervals, not their figures; collect more",
+    ),
+    "LABEL-ABSENT-IN-SPLIT": Wording(
+        "A class that a split lacks",
+        _absent_classes,
+        "Every split has every class.",
+        "split anew, so that every class stands in every split",
+    ),
+    "TINY-GROUPS": Wording(
+        "Groups with fewer than {few} images in a split",
+        _tiny_groups,
+        "Every attribute's value has at least {few} images in every split.",
+        "expect an audit to say nothing of them",
+        tells_share="found",
+    ),
+    "CONSTANT-ATTRIBUTES": Wording(
+        "Attributes with a single value",
+        _constant,
+        "Every attribute has at least two values.",
+        "leave them out with data.attributes",
+    ),
+}

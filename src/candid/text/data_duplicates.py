@@ -1,0 +1,120 @@
+"""What is said of images and people that stand in the data more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from candid.text.wording import Values, Wording, by_split
+
+
+def beside(splits: tuple[str, str], labels: tuple[str, str], correlation: float | None) -> str:
+    """Where two images stand, and how they are labelled; of near duplicates, how alike they are."""
+    both = f"{splits[0]} and {splits[1]}: {labels[0]} and {labels[1]}"
+    return both if correlation is None else f"{both}, correlation {correlation:.3f}"
+
+
+def _within(v: Values) -> str:
+    return (
+        f"{v['images']:,} images have an identical copy in their own split; {v['surplus']:,} of "
+        f"them are surplus{_same_bytes(v)}."
+    )
+
+
+def _across(v: Values) -> str:
+    return (
+        f"{v['images']:,} images have an identical copy in another split{_same_bytes(v)} "
+        f"({by_split(v['splits'])})."
+    )
+
+
+def _same_bytes(v: Values) -> str:
+    return f"; {v['same_bytes']:,} are copies byte for byte" if v["same_bytes"] else ""
+
+
+def _near(where: str) -> Callable[[Values], str]:
+    def found(v: Values) -> str:
+        return (
+            f"{v['images']:,} images are near-identical to one in {where} ({v['pairs']:,} pairs; "
+            f"{by_split(v['splits'])}), identical copies aside. {_search(v)}"
+        )
+
+    return found
+
+
+def _search(v: Values) -> str:
+    """How sure near duplicates are, in a sentence or two."""
+    more = "" if v["complete"] else "At least: the search ended at a million pairs. "
+    if v["by_chance"] is None:
+        return f"{more}How many of them chance brought together was not measured."
+    return (
+        f"{more}A pair counts from a correlation of {v['threshold']:.2f}; chance alone would "
+        f"bring about {v['by_chance']:.0f} of all {v['all_pairs']:,} pairs together, counted "
+        "with one picture of each mirrored."
+    )
+
+
+def _not_near(where: str) -> str:
+    return (
+        f"No image is near-identical to one in {where}, identical copies aside. Mirrored and much "
+        "cropped copies are not looked for."
+    )
+
+
+def _people(v: Values) -> str:
+    return (
+        f"{v['count']:,} of {v['of']:,} people stand in two splits or more, with {v['images']:,} "
+        f"images ({by_split(v['splits'])}).{_aside(v)}"
+    )
+
+
+def _aside(v: Values) -> str:
+    return f" {v['unknown']:,} images of unknown people aside." if v["unknown"] else ""
+
+
+DUPLICATE_WORDINGS = {
+    "DUPLICATES-WITHIN-SPLITS": Wording(
+        "Identical pictures within a split",
+        _within,
+        "No two images of one split have identical pixels.",
+        "keep one of each; copies count twice in training and in every figure",
+    ),
+    "DUPLICATES-ACROSS-SPLITS": Wording(
+        "Identical pictures in two splits",
+        _across,
+        "No picture of one split has an identical copy in another.",
+        "remove the copies from train; a model can know them by heart",
+    ),
+    "NEAR-DUPLICATES-WITHIN-SPLITS": Wording(
+        "Near-identical pictures within a split",
+        _near("their own split"),
+        _not_near("their own split"),
+        "look at the examples; where they are one picture, keep one of each",
+    ),
+    "NEAR-DUPLICATES-ACROSS-SPLITS": Wording(
+        "Near-identical pictures in two splits",
+        _near("another split"),
+        _not_near("another split"),
+        "look at the examples; where they are one picture, remove it from train",
+    ),
+    "CONTRADICTORY-LABELS": Wording(
+        "One picture, two labels",
+        "{images:,} images have an identical copy with another {target}, of {of:,} that have a "
+        "labelled copy.",
+        "Identical pictures have the same {target}.",
+        "look at them and mend the labels; each such pair holds at least one error",
+    ),
+    "NEAR-DUPLICATES-LABELLED-DIFFERENTLY": Wording(
+        "Near-identical pictures, different labels",
+        "{pairs:,} of {of:,} near-identical pairs have different values of {target}.",
+        "Near-identical pictures have the same {target}.",
+        "look at them; where they are one picture, mend the labels",
+        tells_share="found",
+    ),
+    "PEOPLE-ACROSS-SPLITS": Wording(
+        "People in two splits",
+        _people,
+        lambda v: f"None of {v['of']:,} people stands in two splits.{_aside(v)}",
+        "split by person; otherwise the test measures how well people are recognised",
+        tells_share="found",
+    ),
+}

@@ -1,0 +1,143 @@
+"""What is said of how data were read: rows and pictures left out, splits chosen, sets joined."""
+
+from __future__ import annotations
+
+from candid.text.wording import Values, Wording
+
+_BY_HASH = "by a hash of the person or the image's name, each class in the same shares"
+_NOT_PACKED = "Copies were not kept on one side: which there are shows once all images are packed."
+_SHOWN = 6  # classes that some sources lack
+
+
+def _moved(v: Values) -> str:
+    """What became of copies when the split was chosen."""
+    if v["moved"] is None:
+        return _NOT_PACKED
+    what = "copies and near copies" if v["near"] else "copies"
+    more = f"{v['moved']:,} images went along with those that they are {what} of."
+    if not v["near"]:
+        more += " Near copies are too many, so they were not kept on one side."
+    return more
+
+
+def _validation(v: Values) -> str:
+    return (
+        f"The data has train and test but no validation; {v['count']:,} of its {v['of']:,} "
+        f"training images became validation, {_BY_HASH}. {_moved(v)}"
+    )
+
+
+def _split(v: Values) -> str:
+    return (
+        f"The data has no split of its own; validation ({v['validation']:,}) and test "
+        f"({v['test']:,} of {v['of']:,} images) were chosen {_BY_HASH}. {_moved(v)}"
+    )
+
+
+def _columns(v: Values) -> str:
+    reasons = "; ".join(f"{name}: {why}" for name, why in v["columns"].items())
+    return f"Columns that were not read as attributes: {reasons}."
+
+
+def _dates(v: Values) -> str:
+    pairs = ", ".join(f"{date} ({was})" for date, was in v["ranges"].items())
+    did = "they were read as the ranges" if v["certain"] else "they were left as they are"
+    return (
+        f"{v['column']}: {pairs} in {v['count']:,} of {v['of']:,} rows: a spreadsheet takes "
+        f"ranges for dates; {did}."
+    )
+
+
+def _sampled(v: Values) -> str:
+    return (
+        f"Training reads all {v['of']:,} training pictures from their shards, and all are "
+        f"counted. What else is told of training pictures here is of {v['count']:,} of them, in "
+        f"runs of {v['run']} neighbours drawn at random, and so is what is looked for between "
+        "splits."
+    )
+
+
+def lacking_class(name: str, sources: list[str]) -> str:
+    """A class, and the data sets in which it does not occur."""
+    return f"{name!r} not in {', '.join(sources)}"
+
+
+def _lacking(v: Values) -> str:
+    named = [lacking_class(*one) for one in v["lacking"][:_SHOWN]]
+    return f"Classes that some of the data sets lack: {'; '.join(named)}."
+
+
+def _strangers(v: Values) -> str:
+    return (
+        f"Nobody says who is in the pictures of {' and '.join(v['sources'])}. Each counts as a "
+        "person of its own there, so intervals are too narrow where that is wrong."
+    )
+
+
+def _counted(title: str, detail: str, todo: str = "") -> Wording:
+    """The same words, whether any were found or none."""
+    return Wording(title, detail, detail, todo, tells_share="always")
+
+
+LAYOUT_WORDINGS = {
+    "LABELS-WITHOUT-IMAGE": _counted(
+        "Rows without a picture",
+        "{count:,} of {of:,} rows name a picture that is not there; they are left out.",
+        "Complete the pictures, or remove the rows.",
+    ),
+    "IMAGES-WITHOUT-LABEL": _counted(
+        "Pictures without a label",
+        "{count:,} of {of:,} pictures have no row that describes them; they are left out.",
+        "Complete the labels, or remove the pictures.",
+    ),
+    "ROWS-REPEATED": _counted(
+        "Images with several rows",
+        "{count:,} of {of:,} images have more than one row; each counts once, with its first row.",
+        "Remove the surplus rows.",
+    ),
+    "ROWS-CONTRADICT": _counted(
+        "Images whose rows contradict each other",
+        "{count:,} of {of:,} images have rows with different labels; they count as unlabelled.",
+        "Look at them and keep the right row.",
+    ),
+    "CLASSES-EXCLUDED": _counted(
+        "Images of classes to leave out",
+        "{count:,} of {of:,} rows are of a class that data.exclude_classes names; they are left "
+        "out.",
+    ),
+    "FILES-LEFT-OUT": _counted(
+        "Files that are no pictures",
+        "{count:,} of {of:,} files do not end like a picture and were left out.",
+    ),
+    "NAMES-NOT-READ": _counted(
+        "Names that do not say age, gender and race",
+        "{count:,} of {of:,} pictures are not named age_gender_race_date; they are left out.",
+        "Rename them, or leave them.",
+    ),
+    "LABEL-COUNT": Wording(
+        "The label file's own count is wrong",
+        "{file} says that it has {said:,} rows and has {rows:,}.",
+        todo="Fetch the file again if it was cut off.",
+    ),
+    "COLUMNS-LEFT-OUT": Wording("Columns that are no attribute", _columns),
+    "RANGES-AS-DATES": Wording(
+        "Ranges that a spreadsheet took for dates",
+        _dates,
+        todo=lambda v: "Mend the column in the table." if v["certain"] else "Look at the column.",
+        tells_share="found",
+    ),
+    "TRAINING-SAMPLED": Wording("Training pictures are a sample here", _sampled),
+    "CLASSES-OF-SOME-SOURCES": Wording(
+        "Classes that some data sets lack",
+        _lacking,
+        "Every class occurs in every data set.",
+        "see how the model does by source: it can tell such a class by where its images come from",
+    ),
+    "PEOPLE-OF-SOME-SOURCES": Wording("Data sets in which nobody is known", _strangers),
+    "NO-TEST-SPLIT": Wording(
+        "No test images",
+        "Nothing is set aside for test, so every figure stems from validation images.",
+    ),
+    "VALIDATION-FROM-TRAIN": Wording("Validation from train", _validation),
+    "SPLIT-BY-HASH": Wording("Split by hash", _split),
+}

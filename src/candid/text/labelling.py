@@ -1,0 +1,64 @@
+"""Why a picture gets no prediction, and what is known of the look of pictures."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from candid.records import Estimate
+
+# Why there is no prediction, without figures: by these rows are counted.
+Reason = Literal["no face found", "unlike the training data", "not sure"]
+NO_FACE: Reason = "no face found"
+UNLIKE: Reason = "unlike the training data"
+NOT_SURE: Reason = "not sure"
+
+
+def not_sure(why: str) -> str:
+    """Where the model is not sure enough, for a table."""
+    return f"{NOT_SURE}: {why}"
+
+
+def below_threshold(threshold: float) -> str:
+    """Why the model is not sure enough."""
+    return f"the highest probability is below {threshold:.4g}"
+
+
+# --- what does not look like the training pictures -----------------------------------------------
+
+ANOTHER_KIND = f"{UNLIKE}: another kind of picture"
+NO_CONTRAST = f"{UNLIKE}: hardly any contrast"
+NO_FRAME = f"{UNLIKE}: no frame found in which it looks like it"
+
+
+def another_shape(width: float, height: float) -> str:
+    """Where a picture's sides stand in another proportion."""
+    return f"{UNLIKE}: another shape ({width:.0f} × {height:.0f})"
+
+
+def too_small(width: float, height: float) -> str:
+    """Where a picture has too few pixels."""
+    return f"{UNLIKE}: too small ({width:.0f} × {height:.0f})"
+
+
+def look_check(false_alarms: float, limit: float, checked: int, power: Estimate) -> str:
+    """What a check of the look promises and what it does, to stand after "predict".
+
+    Parameters
+    ----------
+    false_alarms, checked, limit
+        The share of pictures like so many validation pictures that is flagged at most, and the
+        distance above which they are; infinite where there were too few.
+    power
+        The share of displaced validation pictures that is caught.
+    """
+    if not math.isfinite(limit):
+        return (
+            f"only shapes are checked: {checked:,} validation pictures are too few to say "
+            f"what is far at {false_alarms:.1%} false alarms"
+        )
+    return (
+        f"flags at most {false_alarms:.1%} of pictures like the {checked:,} "
+        f"validation pictures, and {power.value:.1%} ({power.low:.1%} to {power.high:.1%}) of "
+        f"{power.n:,} of them that were turned, shifted, zoomed, cut up, blurred, inverted or noisy"
+    )

@@ -1,0 +1,56 @@
+"""How a finding about the data is put into words: a title, what was seen, what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from candid.text import words
+
+# A finding's values by name; `count` and `of` are always among them.
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The words of one code; those in braces are values, of which functions make more.
+
+    Attributes
+    ----------
+    title
+        A few words for a heading.
+    found, absent
+        What was seen, and what was not.
+    todo
+        What a careful person would do about what was found.
+    tells_share
+        Whether `found` says how many of how many; "always": so does `absent`.
+    """
+
+    title: str
+    found: str | Callable[[Values], str]
+    absent: str | Callable[[Values], str] = ""
+    todo: str | Callable[[Values], str] = ""
+    tells_share: Literal["never", "found", "always"] = "never"
+
+
+def filled(text: str | Callable[[Values], str], values: Values) -> str:
+    """The words with the values in them."""
+    return text.format_map(values) if isinstance(text, str) else text(values)
+
+
+def first_few(names: Sequence[str], most: int = 6, between: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
+def by_split(counts: Mapping[str, int]) -> str:
+    """How many images each split has: "12 in train, 3 in test"."""
+    return ", ".join(f"{count:,} in {split}" for split, count in counts.items() if count)
+
+
+def counted(counts: Mapping[str, int], most: int = 4) -> list[str]:
+    """The first of the values, each with how often it stands there."""
+    return [f"{value} ({words.count(n)})" for value, n in list(counts.items())[:most]]
