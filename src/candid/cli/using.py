@@ -121,7 +121,14 @@ def _predict_table(
     from candid.pipeline.labelling import label_pictures
     from candid.pipeline.opening import stoppable
 
-    ready = _labeller(run, how)
+    ready = _labeller(run, how | {"watch": True})
+    if ready.reference is None and ready.unfamiliar is not None:
+        click.echo(
+            "candid: this run does not know the scores of its validation pictures, so nobody "
+            f"watches whether the pictures drift away from them; candid export {run.path} makes "
+            "them",
+            err=True,
+        )
     with _working(ready, inputs) as (listed, bar), stoppable(_this_command()):
         tally = label_pictures(ready, inputs, out, form, listed=listed, bar=bar, **job)
     show(
@@ -229,7 +236,7 @@ def _working(
 
 def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
-    from candid.inference.promise import promise_here
+    from candid.inference.promise import drift_line, promise_here
 
     c = ready.classifier
     faces = f", {tally.rows:,} rows" if tally.rows != tally.images else ""
@@ -243,6 +250,8 @@ def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
         yield f"  could not be read: {tally.errors:,}"
     if c.rule is not None:
         yield f"  it abstains below {c.rule.threshold:.4g}. {promise_here(ready, tally).sentence}"
+    if line := drift_line(tally):
+        yield f"  {line}"
 
 
 def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[str, Any]:

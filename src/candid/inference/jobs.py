@@ -17,7 +17,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -85,11 +85,24 @@ def _lock(handle: int) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """Images that were done together: how many, a digest of their names, and their rows."""
+    """Images that were done together.
+
+    Attributes
+    ----------
+    items
+        How many.
+    names
+        A digest of their names.
+    rows
+        Their rows.
+    scores
+        What is watched of each row, [] for one without; none at all where nobody watches.
+    """
 
     items: int
     names: str
     rows: list[list[Any]]
+    scores: list[list[float]] = field(default_factory=list)
 
 
 def names_digest(names: Iterable[str]) -> str:
