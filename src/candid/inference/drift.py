@@ -59,7 +59,8 @@ def drift_scores(
     if framed.rest is not None:
         columns.append(framed.rest.astype(np.float64))
     columns += [_sharpness(framed.pixels), probability.max(axis=1)]
-    return np.round(np.column_stack([*columns, probability[:, 1:]]), _DECIMALS)
+    scores: Scores = np.column_stack([*columns, probability[:, 1:]]).round(_DECIMALS)
+    return scores
 
 
 def _sharpness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -68,7 +69,10 @@ def _sharpness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     around = green[:, 1:-1, :-2] + green[:, 1:-1, 2:] + green[:, :-2, 1:-1] + green[:, 2:, 1:-1]
     energy = np.square(4 * green[:, 1:-1, 1:-1] - around).mean((1, 2), dtype=np.float64)
     # A grey level's worth keeps an even picture defined.
-    return np.log((energy + 1) / (green.var((1, 2), dtype=np.float64) + 1))
+    sharpness: NDArray[np.float64] = np.log(
+        (energy + 1) / (green.var((1, 2), dtype=np.float64) + 1)
+    )
+    return sharpness
 
 
 @dataclass(frozen=True, eq=False)
