@@ -9,6 +9,23 @@ until the alarm, when the stream is changed from the start and when a home of 50
     python bench/drift.py RUN [--data DATA] [--limit N] [--streams 100] [--length 100000]
 
 `--limit`: so many test pictures at most are changed.
+
+Result with the default recipe on CelebA's Male label, framed, seed 0, 600 pictures changed (each
+change 100 streams; an alarm comes after whole rounds of 25):
+
+    home (2,903 test pictures against 2,945 of validation): 0 of 100 streams of 100,000 raised an
+    alarm (0.0% to 3.7%)
+                                 at once              after 50,000 of home
+                                 median      90%      median      90%
+    crop: the middle 85%             25       50          75       75
+    blur of 1% of the side           25       25          25       25
+    blur of 2% of the side           25       25          25       25
+    Male 58% instead of 39%       3,525    5,825       7,250    9,500
+    Male 77% instead of 39%         125      175         225      300
+
+Of the 874 validation people 43% of the answers are Male, of the 877 test people 39%: by chance of
+who is in which, which is why the bets allow for people and not for pictures. Betting takes 1 to 2
+millionths of a second a picture in blocks, its p-values as much again.
 """
 
 from __future__ import annotations

@@ -179,6 +179,9 @@ def test_a_job_at_home_keeps_its_promise(reference, tmp_path):
     tally = job(tmp_path, some, items(pictures(800, seed=8)))
     assert promise_here(some, tally).sentence == PROMISE.sentence
     assert drift_line(tally) == "drift: none seen in 800 pictures"
+    few = labeller(PROMISE, reference=fit_reference(NAMES, scores_of(pictures(9, seed=0)), None))
+    tally = job(tmp_path, few, items(pictures(60, seed=8, redder=200)), force=True)
+    assert drift_line(tally) == "drift: the validation pictures are too few to tell"
     nobody = job(tmp_path, labeller(PROMISE), items(pictures(3, seed=8)), force=True)
     assert nobody.drift is None and drift_line(nobody) == ""
 
@@ -220,9 +223,11 @@ def test_what_was_written_is_read_again(reference, tmp_path):
     for name in ("scores", "low", "high"):
         assert np.array_equal(getattr(again.home, name), getattr(reference.home, name))
     assert read_reference(path, model, object()) is None  # scores that it does not hold
+    quantised = replace(model, _engine=type("Int8", (), {"name": "int8"})())
+    assert read_reference(path, quantised, None) is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "format", "shapes"])
+@pytest.mark.parametrize("damage", ["cut", "format", "shapes", "limits"])
 def test_a_damaged_file_is_an_error(reference, tmp_path, damage):
     path = tmp_path / "drift.npz"
     write_reference(path, reference)
@@ -231,7 +236,11 @@ def test_a_damaged_file_is_an_error(reference, tmp_path, damage):
     else:
         with np.load(path) as file:
             arrays = dict(file)
-        arrays |= {"format": np.int64(99)} if damage == "format" else {"low": np.zeros((9, 9))}
+        arrays |= {
+            "format": {"format": np.int64(99)},
+            "shapes": {"low": np.zeros((9, 9))},
+            "limits": {"high": np.zeros_like(arrays["high"])},
+        }[damage]
         np.savez(path, **arrays)
     with pytest.raises(RunError):
         read_reference(path, labeller().classifier, None)

@@ -7,6 +7,7 @@ import pytest
 
 from candid.stats.martingale import (
     FALSE_ALARMS,
+    LEVELS,
     ROUND,
     DriftMartingale,
     ReferenceSet,
@@ -14,7 +15,6 @@ from candid.stats.martingale import (
     reference_set,
 )
 
-LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 STAKES = (0.02, 0.06, 0.2, 0.5)
 
 
@@ -175,7 +175,8 @@ def test_how_the_stream_is_cut_does_not_matter():
 
 def test_of_a_few_images_nothing_is_known():
     reference = reference_set(normal(12, seed=1))
-    assert (reference.low.min(), reference.high.max()) == (0.0, 1.0)
+    assert (reference.low.max(), reference.high.min()) == (0.0, 1.0)
+    assert reference.limits == 0 < reference_set(normal(60, seed=1)).limits
     assert watched(reference, normal(500, seed=2, mean=9.0)).alarm is None
 
 

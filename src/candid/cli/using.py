@@ -123,10 +123,12 @@ def _predict_table(
 
     ready = _labeller(run, how | {"watch": True})
     if ready.reference is None and ready.unfamiliar is not None:
+        why = f"this run does not know their scores; candid export {run.path} makes them"
+        if ready.classifier.engine == "int8":
+            why = "int8 answers a little otherwise than the model that scored these"
         click.echo(
-            "candid: this run does not know the scores of its validation pictures, so nobody "
-            f"watches whether the pictures drift away from them; candid export {run.path} makes "
-            "them",
+            "candid: nobody watches whether the pictures drift away from the validation pictures: "
+            + why,
             err=True,
         )
     with _working(ready, inputs) as (listed, bar), stoppable(_this_command()):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from candid.inference.classifier import Classifier, Framed
 from candid.inference.unfamiliar import Unfamiliar
-from candid.stats.martingale import DriftMartingale, ReferenceSet, reference_set
+from candid.stats.martingale import LEVELS, DriftMartingale, ReferenceSet, reference_set
 from candid.storage.files import FORMAT, atomic, check_format, open_regular, reading
 
 Scores = NDArray[np.float64]
@@ -106,6 +106,9 @@ class Drift:
     ----------
     pictures
         How many were held against the reference.
+    limits
+        How many limits of their scores' shares are bet on; 0: the validation pictures are too few
+        to tell anything.
     log_capital, log_limit
         What bets that they are others have made of 1, as a logarithm; and from where on it is an
         alarm.
@@ -116,6 +119,7 @@ class Drift:
     """
 
     pictures: int
+    limits: int
     log_capital: float
     log_limit: float
     after: int | None
@@ -153,6 +157,7 @@ def _drift(reference: DriftReference, martingale: DriftMartingale) -> Drift:
         change = f"{what} is {'lower' if alarm.lower else 'higher'}"
     return Drift(
         pictures=martingale.seen,
+        limits=reference.home.limits,
         log_capital=martingale.log_value,
         log_limit=martingale.log_limit,
         after=None if alarm is None else alarm.after,
@@ -224,12 +229,14 @@ def read_reference(
 ) -> DriftReference | None:
     """What was written, if it is of the scores that can be had now; None: nobody watches.
 
+    Nor does anybody where int8 answers: its probabilities are not quite those that were written.
+
     Raises
     ------
     RunError
         Where the file is damaged or has the format of another release.
     """
-    if not path.is_file():
+    if not path.is_file() or classifier.engine == "int8":
         return None
     with (
         reading(
@@ -243,11 +250,12 @@ def read_reference(
         check_format(path, int(file["format"]) if "format" in file else None)
         scores, low, high = (file[n].astype(np.float64) for n in ("scores", "low", "high"))
         names = tuple(map(str, file["names"].tolist()))
-        if (
-            scores.ndim != 2
-            or low.shape != high.shape
-            or not (len(low) == scores.shape[1] == len(names))
+        if not (
+            scores.ndim == 2
+            and low.shape == high.shape == (len(names), len(LEVELS))
+            and scores.shape[1] == len(names)
+            and ((low >= 0) & (low < high) & (high <= 1)).all()
         ):
-            raise ValueError("arrays of other shapes")
+            raise ValueError("no scores with their limits")
         home = ReferenceSet(scores, low, high)
     return DriftReference(names, home) if names == score_names(classifier, unfamiliar) else None

@@ -98,6 +98,8 @@ def drift_line(tally: Outcome) -> str:
     found = tally.drift
     if found is None:
         return ""
+    if not found.drawn.limits:
+        return "drift: the validation pictures are too few to tell"
     if found.drawn.after is not None:
         since = found.ordered.after
         order = "" if since is None else f"; in their order it showed after {since:,}"

@@ -126,6 +126,10 @@ class DriftDescription(BaseModel):
     """Whether the pictures that were sent are still like the validation pictures."""
 
     pictures: int = Field(description="How many were held against them.")
+    limits: int = Field(
+        description="How many limits of their scores' shares are bet on; 0: the validation "
+        "pictures are too few to tell anything."
+    )
     log_capital: float = Field(
         description="What bets that they are others have made of 1, as a logarithm."
     )

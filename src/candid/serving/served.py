@@ -108,6 +108,7 @@ class Served:
             ),
             drift=None if drift is None else DriftDescription(
                 pictures=drift.pictures,
+                limits=drift.limits,
                 log_capital=drift.log_capital,
                 log_limit=drift.log_limit,
                 alarm_after=drift.after,

@@ -43,7 +43,7 @@ _MISSES, _CHANCE = 0.01, 0.04
 FALSE_ALARMS = _MISSES + _CHANCE
 
 ROUND = 25  # so many images are bet on at once, and then a bet begins anew
-_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # of p-values
 _STAKES = (0.02, 0.06, 0.2, 0.5)
 _FEWEST = 10  # of half the effective size on either side of a level that is bet on
 _MOST = 1e200  # capital beyond it is given up, so that no product overflows
@@ -65,13 +65,18 @@ class ReferenceSet:
     low: Floats
     high: Floats
 
+    @property
+    def limits(self) -> int:
+        """How many shares a stream could leave; 0: the images are too few to tell anything."""
+        return int(np.count_nonzero(self.low > 0) + np.count_nonzero(self.high < 1))
+
     def codes(self, scores: Floats, rng: np.random.Generator) -> Codes:
         """(m, k) how many of the levels lie below the p-value of each of (m, k) scores."""
         p = [
             conformal_p(column, mine, rng)
             for column, mine in zip(scores.T, self.scores.T, strict=True)
         ]
-        return np.searchsorted(_LEVELS, np.column_stack(p)).astype(np.uint8)
+        return np.searchsorted(LEVELS, np.column_stack(p)).astype(np.uint8)
 
 
 def conformal_p(scores: Floats, reference: Floats, rng: np.random.Generator) -> Floats:
@@ -99,7 +104,7 @@ def reference_set(
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.random((k, n)), scores.T))  # equal scores in a drawn order
     p = (np.argsort(order) + 0.5).T / n  # (n, k): the rank of each among all
-    below = p[:, :, None] <= np.array(_LEVELS)
+    below = p[:, :, None] <= np.array(LEVELS)
     low, high = _home(below, known_persons(person))
     return ReferenceSet(np.sort(scores, axis=0), low, high)
 
@@ -197,7 +202,7 @@ class DriftMartingale:
 
     def _alarm(self) -> Alarm:
         score = int(self._capital.sum(axis=1).argmax())
-        shape = (len(_LEVELS), 2, len(_STAKES))
+        shape = (len(LEVELS), 2, len(_STAKES))
         _, side, _ = np.unravel_index(int(self._capital[score].argmax()), shape)
         return Alarm(self._begun * ROUND, score, lower=bool(side == 0))
 
@@ -213,8 +218,8 @@ def _log_odds(reference: ReferenceSet) -> Floats:
     The bets are all of (levels, sides, stakes); the first side is that more lie below a level.
     """
     stake = np.array(_STAKES)
-    code = np.arange(len(_LEVELS) + 1)
-    below = code[:, None] <= np.arange(len(_LEVELS))  # (codes, levels)
+    code = np.arange(len(LEVELS) + 1)
+    below = code[:, None] <= np.arange(len(LEVELS))  # (codes, levels)
     most = np.stack([reference.high, 1 - reference.low], axis=-1)  # (k, levels, sides)
     hit = np.stack([below, ~below], axis=-1)[..., None]  # (codes, levels, sides, 1)
     won = 1 + stake * ((1 - most) / most)[:, None, :, :, None]
