@@ -84,7 +84,8 @@ def again(faces, tmp_path_factory) -> Run:
 def test_run_writes_every_file(finished):
     names = {p.name for p in finished.path.iterdir()}
     assert names == {
-        "README.md", "audit.json", "checkpoint", "config.toml", "data.json", "evaluation.json",
+        "README.md", "audit.json", "checkpoint", "config.toml", "data.json", "drift.npz",
+        "evaluation.json",
         "explanation.json", "explanation.npz", "findings.parquet", "framing.json",
         "framing.safetensors", "history.parquet",
         "inside.json", "inside.npz", "model.json", "model.safetensors", "pictures.parquet",
@@ -133,6 +134,7 @@ def test_files_agree_with_each_other(finished, faces):
         "explain",
         "inside",
         "unfamiliar",
+        "drift",
         "pictures",
     }
     assert len(history) == config.train.steps == 24

@@ -84,5 +84,7 @@ def test_a_trained_model_knows_its_pictures(words, tmp_path, capsys):
     capsys.readouterr()
     table = ["--out", tmp_path / "labels.csv", "--engine", "torch", "--json", "--quiet"]
     said = candid(capsys, "predict", run.path, words[0], *table)
-    assert json.loads(said.out)["unlike_checked"] is True
+    found = json.loads(said.out)
+    assert found["unlike_checked"] is True
+    assert found["drift"]["drawn"]["pictures"] == found["rows"]
     assert said.err == ""

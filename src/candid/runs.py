@@ -88,6 +88,7 @@ STEPS = {
         ("data", *_DEVICE), ("weights", "model", "predictions"), ("inside", "inside_arrays")
     ),
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
+    "drift": Step(("data", "train.seed"), ("weights", "model", *_FRAMED, "unfamiliar"), ("drift",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
         ("provenance", *_MADE, *_EXPLAINED, "transfer"),
@@ -148,6 +149,7 @@ class Run:
     comparison = _File("comparison.html")  # what changed from another model to this one
     pictures = _File("pictures.parquet")  # what the report shows, by kind and name
     unfamiliar = _File("unfamiliar.npz")  # tells pictures like the training pictures from others
+    drift = _File("drift.npz")  # tells whether a stream of pictures is like the validation pictures
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     report = _File("report.html")
     card = _File("README.md")  # the model card

@@ -15,7 +15,13 @@ from hostile.tables import QUICK
 
 ARRAYS = (
     *("model.safetensors", "predictions.parquet", "history.parquet", "pictures.parquet"),
-    *("explanation.npz", "inside.npz", "unfamiliar.npz", "checkpoint/state.safetensors"),
+    *(
+        "explanation.npz",
+        "inside.npz",
+        "unfamiliar.npz",
+        "drift.npz",
+        "checkpoint/state.safetensors",
+    ),
 )
 RECORDS = (
     *("data.json", "evaluation.json", "audit.json", "explanation.json", "inside.json"),
@@ -46,6 +52,7 @@ def _commands(rng: Random, kit: Kit, run: Path, name: str) -> list[list[str]]:
         "model.safetensors": ("predict", "explain"),
         "model.json": ("predict", "explain", "report"),
         "unfamiliar.npz": ("predict",),
+        "drift.npz": ("predict",),
         "predictions.parquet": ("evaluate", "audit", "report"),
         "checkpoint/state.safetensors": ("resume",),
         "config.toml": ("evaluate", "predict"),

@@ -287,7 +287,7 @@ def test_pictures_unlike_the_training_data_get_no_answer(served):
     class Strange:
         """Bright pictures and wide ones are strange to it."""
 
-        def unlike(self, pixels, widths, heights, *, cut):  # type: ignore[no-untyped-def]
+        def unlike(self, pixels, widths, heights, *, cut, distances=None):  # type: ignore[no-untyped-def]
             odd = (pixels.mean((1, 2, 3)) > 100) | (widths > heights)
             return ["unlike the training data: strange" if o else "" for o in odd]
 

@@ -121,7 +121,16 @@ def _predict_table(
     from candid.pipeline.labelling import label_pictures
     from candid.pipeline.opening import stoppable
 
-    ready = _labeller(run, how)
+    ready = _labeller(run, how | {"watch": True})
+    if ready.reference is None and ready.unfamiliar is not None:
+        why = f"this run does not know their scores; candid export {run.path} makes them"
+        if ready.classifier.engine == "int8":
+            why = "int8 answers a little otherwise than the model that scored these"
+        click.echo(
+            "candid: nobody watches whether the pictures drift away from the validation pictures: "
+            + why,
+            err=True,
+        )
     with _working(ready, inputs) as (listed, bar), stoppable(_this_command()):
         tally = label_pictures(ready, inputs, out, form, listed=listed, bar=bar, **job)
     show(
@@ -227,12 +236,14 @@ def _working(
 
 def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
-    from candid.inference.promise import promise_here
+    from candid.inference.promise import drift_line, promise_here
     from candid.text.console import abstains_below, outcome_lines
 
     yield from outcome_lines(tally, out, ready.classifier.target)
     if (rule := ready.classifier.rule) is not None:
         yield abstains_below(rule.threshold, promise_here(ready, tally).sentence)
+    if line := drift_line(tally):
+        yield f"  {line}"
 
 
 def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[str, Any]:

@@ -66,11 +66,14 @@ class Framed:
         (n, 3, 3), from the frame's square to the picture's; the identity where nothing was done.
     settled
         (n,) whether the last look found hardly more to do.
+    rest
+        (n,) what was left before it; None where nothing frames.
     """
 
     pixels: NDArray[np.uint8]
     frames: NDArray[np.float32]
     settled: NDArray[np.bool_]
+    rest: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +134,14 @@ class Classifier:
         """Pictures (n, input_side, input_side, 3) as the model sees them."""
         if self.framer is None or not len(pixels):
             same = np.broadcast_to(np.eye(3, dtype=np.float32), (len(pixels), 3, 3))
-            return Framed(pixels, same, np.ones(len(pixels), np.bool_))
+            none = None if self.framer is None else np.zeros(0, np.float32)
+            return Framed(pixels, same, np.ones(len(pixels), np.bool_), none)
         parts = [
             self.framer(np.ascontiguousarray(pixels[start : start + BATCH]))
             for start in range(0, len(pixels), BATCH)
         ]
         seen, frames, rest = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Framed(seen, frames, rest <= self.framer.rest_limit)
+        return Framed(seen, frames, rest <= self.framer.rest_limit, rest)
 
     @property
     def engine(self) -> str:
@@ -260,7 +264,7 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
         )
     from candid.models.model import TorchEngine, load_whole_model
 
-    return TorchEngine(load_whole_model(run.weights, card))
+    return TorchEngine(load_whole_model(run.weights, card, run.network))
 
 
 def _open_framer(

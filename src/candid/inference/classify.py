@@ -28,6 +28,7 @@ from candid.data.encoded import Budget
 from candid.errors import DataError, ImageError, OutputError
 from candid.inference.classifier import BATCH, Classifier, Framed
 from candid.inference.detectors import Box
+from candid.inference.drift import DriftReference, drift_scores
 from candid.inference.faces import Finder
 from candid.inference.rows import (
     REASON_CODE,
@@ -76,6 +77,7 @@ class Prediction:
     probability: dict[str, float]  # calibrated, of every class
     unlike: str = ""  # why it does not look like the training images
     unsure: str = ""  # why the model is not sure enough
+    scores: list[float] = field(default_factory=list)  # that are watched; [] where nobody does
 
     @property
     def abstains(self) -> bool:
@@ -95,6 +97,11 @@ class Labeller:
         Tells images that the model was not made for; None: nobody looks.
     finder
         Finds and aligns the faces in an image; None: the image is the crop.
+    reference
+        What tells whether a stream of images is still like the validation images; None: nobody
+        watches.
+    scored
+        Whether predictions bear the scores that are watched, also where nobody watches.
     max_pixels
         An image that claims more is not decoded; None: as the model says.
     budget
@@ -104,6 +111,8 @@ class Labeller:
     classifier: Classifier
     unfamiliar: Unfamiliar | None = None
     finder: Finder | None = None
+    reference: DriftReference | None = field(default=None, kw_only=True)
+    scored: bool = field(default=False, kw_only=True)
     max_pixels: int | None = field(default=None, kw_only=True)
     budget: Budget | None = field(default=None, kw_only=True)
 
@@ -159,7 +168,13 @@ class Labeller:
         c = self.classifier
         framed = c.framed(np.stack([crop.pixels for crop in crops]))  # type: ignore[misc]
         probability = c.probabilities(framed.pixels)
-        unlike, unsure = self._unlike(framed, crops), [""] * len(crops)
+        watched, distances = self.scored or self.reference is not None, None
+        if watched and self.unfamiliar is not None:
+            distances = self.unfamiliar.distances(framed.pixels)
+        unlike, unsure = self._unlike(framed, crops, distances), [""] * len(crops)
+        scores: list[list[float]] = [[]] * len(crops)
+        if watched:
+            scores = drift_scores(framed, probability, distances).tolist()
         frames = [None] * len(crops) if c.framer is None else list(framed.frames)
         crops = [
             replace(crop, pixels=p, frame=frame)
@@ -171,11 +186,15 @@ class Labeller:
         best = probability.argmax(axis=1).tolist()
         named = [dict(zip(c.classes, p, strict=True)) for p in probability.tolist()]
         return [
-            Prediction(crop, c.classes[b], p, odd, doubt)
-            for crop, b, p, odd, doubt in zip(crops, best, named, unlike, unsure, strict=True)
+            Prediction(crop, c.classes[b], p, odd, doubt, own)
+            for crop, b, p, odd, doubt, own in zip(
+                crops, best, named, unlike, unsure, scores, strict=True
+            )
         ]
 
-    def _unlike(self, framed: Framed, crops: Sequence[Crop]) -> list[str]:
+    def _unlike(
+        self, framed: Framed, crops: Sequence[Crop], distances: NDArray[np.float64] | None
+    ) -> list[str]:
         if self.unfamiliar is None:
             return [""] * len(crops)
         boxes = [crop.box or crop for crop in crops]
@@ -183,22 +202,34 @@ class Labeller:
         if self.finder is not None:  # what was cut out is larger than the box
             shapes = shapes / self.finder.frame.box[2]
         found = self.unfamiliar.unlike(
-            framed.pixels, shapes[:, 0], shapes[:, 1], cut=self.finder is not None
+            framed.pixels,
+            shapes[:, 0],
+            shapes[:, 1],
+            cut=self.finder is not None,
+            distances=distances,
         )
         return [
             why or ("" if settled else text.NO_FRAME)
             for why, settled in zip(found, framed.settled.tolist(), strict=True)
         ]
 
-    def rows(self, images: Iterable[_Read]) -> list[Row]:
-        """The rows of some images, in order; without bytes, an item is read here."""
+    def rows(self, images: Iterable[_Read]) -> tuple[list[Row], list[list[float]]]:
+        """The rows of some images, in order, and what is watched of each.
+
+        Without bytes, an item is read here.
+        """
         found = [one for item, data in images for one in self._seen(item, data)]
         seen = [crop for _, crop in found if isinstance(crop, Crop) and crop.pixels is not None]
-        answers = iter(self.answers(seen))
-        return self.columns.rows(
+        answered = self.answers(seen)
+        answers, watched = iter(answered), iter(answered)
+        rows = self.columns.rows(
             {"id": name} | (_values(crop, answers) if isinstance(crop, Crop) else {"error": crop})
             for name, crop in found
         )
+        return rows, [
+            next(watched).scores if isinstance(crop, Crop) and crop.pixels is not None else []
+            for _, crop in found
+        ]
 
     def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
         """The item's name with each of its crops, or with why there is none."""
@@ -252,13 +283,13 @@ def label(
     """
     count = workers or cores()
     pool = ThreadPoolExecutor(count, thread_name_prefix="candid-label")
-    waiting: deque[tuple[list[Item], int, Future[list[Row]]]] = deque()
+    waiting: deque[tuple[list[Item], int, Future[tuple[list[Row], list[list[float]]]]]] = deque()
 
     def next_done() -> Block:
         items, _, future = waiting.popleft()
-        rows = future.result()
+        rows, scores = future.result()
         bar(len(items))
-        return Block(len(items), names_digest(item.id for item in items), rows)
+        return Block(len(items), names_digest(item.id for item in items), rows, scores)
 
     try:
         for block, size in _blocks(items):
@@ -356,13 +387,13 @@ def label_to_file(
             expected="a file that is not there yet",
             todo="name another place with --out, or replace it with --force",
         )
-    counter = Counter(labeller.columns)
+    counter = Counter(labeller.columns, labeller.reference)
     with open_journal(path, job, replace=force) as journal:
         rest = _skip_done(iter(items), journal, counter, bar)
         with contextlib.closing(label(labeller, rest, workers=workers, bar=bar)) as blocks:
             for block in blocks:
                 journal.add(vars(block))
-                counter.add(block.items, block.rows)
+                counter.add(block.items, block.rows, block.scores)
         if not counter.images:
             journal.remove()
             raise no_pictures()
@@ -387,7 +418,7 @@ def _skip_done(
                 expected="the same pictures in the same order as when the job was stopped",
                 todo="put them back, or begin anew with --force",
             )
-        counter.add(block.items, block.rows)
+        counter.add(block.items, block.rows, block.scores)
         bar(block.items)
     counter.resumed = counter.images
     return items

@@ -7,7 +7,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from candid.errors import OutputError, did_you_mean
+from candid.inference.drift import DriftReference, JobDrift, JobWatch
 from candid.tables.delimited import CsvWriter
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -96,11 +97,24 @@ class RowColumns:
 
 @dataclass(frozen=True)
 class Block:
-    """Images that were done together: how many, a digest of their names, and their rows."""
+    """Images that were done together.
+
+    Attributes
+    ----------
+    items
+        How many.
+    names
+        A digest of their names.
+    rows
+        Their rows.
+    scores
+        What is watched of each row, [] for one without; none at all where nobody watches.
+    """
 
     items: int
     names: str
     rows: list[Row]
+    scores: list[list[float]] = field(default_factory=list)
 
 
 def names_digest(names: Iterable[str]) -> str:
@@ -126,6 +140,7 @@ class Outcome:
     reasons: dict[str, int]  # how often each code of a reason to abstain came
     predictions: dict[str, int]  # how often each class was predicted
     resumed: int  # images that had been done before this start
+    drift: JobDrift | None = None  # whether they are those of home; None where nobody watched
 
     @classmethod
     def sum(cls, tallies: Sequence[Outcome], *, resumed: int) -> Outcome:
@@ -145,16 +160,19 @@ class Outcome:
 class Counter:
     """Counts rows as they pass."""
 
-    def __init__(self, columns: RowColumns) -> None:
+    def __init__(self, columns: RowColumns, reference: DriftReference | None = None) -> None:
         names = columns.names
+        self._watch = None if reference is None else JobWatch(reference)
         self._prediction, self._why = names.index("prediction"), names.index(REASON_CODE)
         self._error = names.index("error")
         self.images = self.resumed = self._rows = self._errors = 0
         self._reasons = collections.Counter[str]()
         self._predictions = collections.Counter[str]()
 
-    def add(self, images: int, rows: Sequence[Row]) -> None:
-        """Count so many images and their rows."""
+    def add(self, images: int, rows: Sequence[Row], scores: Sequence[list[float]] = ()) -> None:
+        """Count so many images, their rows, and the scores of those that have some."""
+        if self._watch is not None:
+            self._watch.add(scores)
         self.images += images
         self._rows += len(rows)
         for row in rows:
@@ -176,6 +194,7 @@ class Counter:
             reasons=dict(sorted(self._reasons.items())),
             predictions=dict(sorted(self._predictions.items())),
             resumed=self.resumed,
+            drift=None if self._watch is None else self._watch.end(),
         )
 
 

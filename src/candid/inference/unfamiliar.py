@@ -76,13 +76,16 @@ class Unfamiliar:
         heights: NDArray[Any],
         *,
         cut: bool = False,
+        distances: NDArray[np.float64] | None = None,
     ) -> list[str]:
         """Why each image does not look like the training images, "" where it does.
 
         `pixels` (n, side, side, 3) is what the model sees, `widths` and `heights` (n,) are those of
         the images in their files, or of what was `cut` out of them, whose shape cannot be odd.
+        `distances` (n,) are theirs, where they are known already.
         """
-        kind = np.where(self.distances(pixels) > self.limit, text.ANOTHER_KIND, "")
+        far = self.distances(pixels) if distances is None else distances
+        kind = np.where(far > self.limit, text.ANOTHER_KIND, "")
         kind = np.where(_contrast(pixels) < self.faintest, text.NO_CONTRAST, kind)
         least = min(self.smallest, pixels.shape[1])
         return [

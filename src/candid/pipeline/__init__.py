@@ -1,6 +1,6 @@
 """The verbs: what `import candid` offers, and what each command is a thin shell round.
 
-Here the main job, ten steps, each done again only where what it reads has changed; and the verbs
+Here the main job, step by step, each done again only where what it reads has changed; and the verbs
 that make a run. Those that look at one are in `judging`, those that put a model to use in `using`.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from candid.pipeline.data_places import Places, Where, places_of
+from candid.pipeline.drifting import learn_drift
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import (
     Data,
@@ -65,6 +66,7 @@ def everything(run: Run, data: Data) -> None:
         step("explain", explain_images, data)
         step("inside", show_inside, data)
         step("unfamiliar", learn_unfamiliar, data)
+        step("drift", learn_drift, data)
         step("report", write_report)
 
 
@@ -198,6 +200,8 @@ def train(
                 run.step("predict", predict_splits, data)
             if leads() and not run.unfamiliar.is_file():
                 run.step("unfamiliar", learn_unfamiliar, data)
+            if leads() and predictions and not run.drift.is_file():
+                run.step("drift", learn_drift, data)
     return run
 
 

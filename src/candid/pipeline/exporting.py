@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid.errors import RunError
+from candid.pipeline.drifting import learn_drift
 from candid.pipeline.opening import Data
 from candid.pipeline.steps import learn_unfamiliar, predictions_of
 from candid.predictions import Predictions
@@ -88,6 +89,8 @@ def export_run(
     if data is not None:
         with run.doing("unfamiliar"):
             unfamiliar = learn_unfamiliar(run, data)
+        with run.doing("drift"):
+            learn_drift(run, data)
         done = replace(done, unfamiliar=unfamiliar.told())
     if not int8:
         return done

@@ -274,7 +274,7 @@ def answer(
     ):
         label_to_file(
             labeller,
-            _items(dataset, rows),
+            dataset_items(dataset, rows),
             out,
             "parquet",
             job,
@@ -289,7 +289,8 @@ def answer(
     return answered
 
 
-def _items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
+def dataset_items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
+    """Rows of a data set as what `candid.inference.classify.label` takes."""
     from candid.data.dataset import Sharded
     from candid.inference.sources import Item, printable
 

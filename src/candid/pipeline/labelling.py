@@ -51,6 +51,7 @@ def labeller(
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
+    watch: bool = False,
 ) -> Labeller:
     """What labels pictures as a run's model does; see `candid.predict`.
 
@@ -58,10 +59,13 @@ def labeller(
     another place, whatever they look like.
 
     `data`, `cache` and `quiet` are for the training pictures in which faces are looked for once.
+    `watch`: whether it is also to tell if the pictures, one with another, are still like the
+    validation pictures, as far as the run can.
     """
     from candid.inference.classifier import open_classifier
     from candid.inference.classify import Labeller
     from candid.inference.detectors import open_detector
+    from candid.inference.drift import read_reference
     from candid.inference.faces import Finder
     from candid.inference.unfamiliar import read_unfamiliar
 
@@ -69,14 +73,14 @@ def labeller(
     if crop:
         found = open_detector(detector)
         finder = Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
-    return Labeller(
-        # Every thread runs the model on a block of its own.
-        open_classifier(
-            run, engine=engine, threads=1, abstain_below=abstain_below, calibration=calibration
-        ),
-        read_unfamiliar(run.unfamiliar) if check and not calibration else None,
-        finder,
+    # Every thread runs the model on a block of its own.
+    classifier = open_classifier(
+        run, engine=engine, threads=1, abstain_below=abstain_below, calibration=calibration
     )
+    held = check and not calibration
+    unfamiliar = read_unfamiliar(run.unfamiliar) if held else None
+    reference = read_reference(run.drift, classifier, unfamiliar) if held and watch else None
+    return Labeller(classifier, unfamiliar, finder, reference=reference)
 
 
 def frame(

@@ -34,6 +34,7 @@ def load_served(
 ) -> list[Served]:
     """The models of some runs, ready to answer, with what is known of each."""
     from candid.inference.classifier import open_classifier
+    from candid.inference.drift import read_reference
     from candid.inference.unfamiliar import read_unfamiliar
     from candid.serving.served import Served, names_for
 
@@ -47,6 +48,8 @@ def load_served(
             abstain_below=abstain_below,
             calibration=calibration,
         )
+        unfamiliar = None if calibration else read_unfamiliar(run.unfamiliar)
+        watched = config.drift and not calibration
         served.append(
             Served(
                 name=name,
@@ -56,7 +59,8 @@ def load_served(
                 weights=run.weights,
                 badges=_badges(run),
                 explain=run.settings.explain,
-                unfamiliar=None if calibration else read_unfamiliar(run.unfamiliar),
+                unfamiliar=unfamiliar,
+                reference=read_reference(run.drift, classifier, unfamiliar) if watched else None,
             )
         )
     return served

@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from candid.explanation.drawing import SMALLEST, laid_over, png_bytes
+from candid.inference.promise import drifted
 from candid.serving import authorisation, schema
 from candid.serving.bodies import read_body
 from candid.serving.page import REPORT_POLICY
@@ -66,7 +67,10 @@ class Routes:
         """All models, and what a request may hold."""
         service = self._service
         limits = {k: getattr(service.config, f"max_{k}") for k in ("images", "bytes", "pixels")}
-        described = [m.describe(maps=service.makes_maps(m)) for m in service.models.values()]
+        described = [
+            m.describe(maps=service.makes_maps(m), drift=service.drift(m))
+            for m in service.models.values()
+        ]
         return JSONResponse(schema.Models(models=described, limits=limits).model_dump())
 
     async def predict(self, request: Request, model: ModelName = None) -> Response:
@@ -78,13 +82,15 @@ class Routes:
             pictures = await read_body(request, service.config, grow)
             rows = await _unless_gone(request, service.predict(served, pictures))
         request.scope["candid.note"] = {"model": served.name, "pictures": len(rows)}
-        classifier = served.classifier
+        classifier, drift = served.classifier, service.drift(served)
+        alarm = drift is not None and drift.after is not None
         return JSONResponse(
             {
                 "model": served.name,
                 "target": classifier.target,
                 "classes": classifier.classes,
                 "results": rows,
+                "drift": drifted(drift) if drift and alarm else None,
             }
         )
 

@@ -33,6 +33,10 @@ class Answer(BaseModel):
     target: str = Field(description="The label that is predicted: what annotators wrote.")
     classes: list[str]
     results: list[ImageRow]
+    drift: str | None = Field(
+        description="Why nothing is promised of the answers any more, and since when: the pictures "
+        "are no longer like the validation pictures; null: there was no such alarm."
+    )
 
 
 class MapAnswer(BaseModel):
@@ -127,6 +131,24 @@ class RuleDescription(BaseModel):
     sentence: str
 
 
+class DriftDescription(BaseModel):
+    """Whether the pictures that were sent are still like the validation pictures."""
+
+    pictures: int = Field(description="How many were held against them.")
+    limits: int = Field(
+        description="How many limits of their scores' shares are bet on; 0: the validation "
+        "pictures are too few to tell anything."
+    )
+    log_capital: float = Field(
+        description="What bets that they are others have made of 1, as a logarithm."
+    )
+    log_limit: float = Field(description="From here on it is an alarm.")
+    alarm_after: int | None = Field(
+        description="How many pictures there had been at the alarm; null: there was none."
+    )
+    sentence: str | None = Field(description="What the alarm says.")
+
+
 class ModelDescription(BaseModel):
     """One model that the server answers for."""
 
@@ -142,6 +164,10 @@ class ModelDescription(BaseModel):
     unlike: str | None = Field(
         description="What the check does by which pictures unlike the training pictures get no "
         "answer; null: there is none."
+    )
+    drift: DriftDescription | None = Field(
+        description="Whether pictures drift away from the validation pictures; null: nobody "
+        "watches."
     )
     methods: list[MapMethod] = Field(description="The maps that /v1/explain can make of it.")
     about: About
@@ -191,6 +217,7 @@ EXAMPLE = {
     "target": "Male",
     "classes": ["Female", "Male"],
     "results": [_ROW, _NOT_READ],
+    "drift": None,
 }
 
 # The smallest picture there is: one grey pixel, so that the example can be sent as it stands.

@@ -76,7 +76,8 @@ def serve_models(
         host, port = listening.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         started(url)
-        log("started", url=url, models=[m.name for m in models], key=bool(key))
+        watched = [m.name for m in models if m.reference is not None]  # for drift
+        log("started", url=url, models=[m.name for m in models], watched=watched, key=bool(key))
         with _ended_by_signals():
             server.run(sockets=[listening])
         log("stopped")

@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING
 
 from candid.errors import DependencyError, RunError
 from candid.inference.classifier import Classifier
+from candid.inference.promise import broken_promise, drifted
 from candid.records import Estimate
-from candid.serving.schema import About, MapMethod, ModelDescription, RuleDescription
+from candid.serving.schema import (
+    About,
+    DriftDescription,
+    MapMethod,
+    ModelDescription,
+    RuleDescription,
+)
 from candid.settings import ExplainConfig
 
 if TYPE_CHECKING:
+    from candid.inference.drift import Drift, DriftReference
     from candid.inference.unfamiliar import Unfamiliar
     from candid.serving.explaining import Explainer
 
@@ -53,6 +61,8 @@ class Served:
     explain: ExplainConfig = field(default_factory=ExplainConfig)  # how maps are made
     # Tells images like the training images from others, which get no answer; None: nobody looks.
     unfamiliar: Unfamiliar | None = None
+    # Tells whether pictures are still like the validation images; None: nobody watches.
+    reference: DriftReference | None = None
 
     def explainer(self) -> Explainer:
         """What makes maps; loads the weights anew.
@@ -78,9 +88,10 @@ class Served:
             ) from error
         return Explainer(self.weights, self.classifier.card, self.explain)
 
-    def describe(self, *, maps: bool) -> ModelDescription:
-        """What /v1/models says of it; `maps`: whether any are made."""
+    def describe(self, *, maps: bool, drift: Drift | None = None) -> ModelDescription:
+        """What /v1/models says of it; `maps`: whether any are made; `drift` of its pictures."""
         model, rule, known = self.classifier, self.classifier.rule, self.badges.get
+        alarm = drift is not None and drift.after is not None
         return ModelDescription(
             name=self.name,
             target=model.target,
@@ -91,7 +102,18 @@ class Served:
             parameters=model.card.parameters,
             engine=model.engine,
             rule=None if rule is None else
-            RuleDescription(threshold=rule.threshold, sentence=rule.sentence),
+            RuleDescription(
+                threshold=rule.threshold,
+                sentence=broken_promise(rule, drift) if drift and alarm else rule.sentence,
+            ),
+            drift=None if drift is None else DriftDescription(
+                pictures=drift.pictures,
+                limits=drift.limits,
+                log_capital=drift.log_capital,
+                log_limit=drift.log_limit,
+                alarm_after=drift.after,
+                sentence=drifted(drift) if alarm else None,
+            ),
             unlike=None if self.unfamiliar is None else self.unfamiliar.told(),
             methods=[m.model_copy(update={"badge": known(m.name)}) for m in MAPS.values() if maps],
             about=self.about,

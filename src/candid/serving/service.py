@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +24,13 @@ from numpy.typing import NDArray
 from candid.data.encoded import TOO_MANY_PIXELS, TOO_MUCH_MEMORY, Budget
 from candid.errors import DependencyError, ImageError, RunError, did_you_mean
 from candid.inference.classify import Crop, Labeller, Prediction
+from candid.inference.drift import Drift, DriftWatch
+from candid.inference.promise import drifted
 from candid.serving.batching import Batcher, Closing, Full
 from candid.serving.bodies import Memory
 from candid.serving.refusals import Refusal, stopping
 from candid.serving.served import Served
-from candid.serving.telemetry import Metrics
+from candid.serving.telemetry import Metrics, log
 from candid.settings import MAP_METHODS, ServeConfig
 
 if TYPE_CHECKING:
@@ -94,12 +97,20 @@ class Service:
             name: Labeller(
                 served.classifier,
                 served.unfamiliar,
+                reference=served.reference,
                 max_pixels=min(config.max_pixels, served.classifier.max_pixels),
                 budget=decoded,
             )
             for name, served in self.models.items()
         }
         self.metrics = Metrics(lambda: self.batcher.waiting, lambda: self.memory.held)
+        self._watches = {
+            name: DriftWatch(served.reference)
+            for name, served in self.models.items()
+            if served.reference is not None
+        }
+        for name in self._watches:
+            self.metrics.drift(name, 0.0, False)
         self.batcher: Batcher[bytes | Crop, Found] = Batcher(
             {name: partial(_answer_batch, one) for name, one in self._labellers.items()},
             batch=config.batch,
@@ -167,7 +178,32 @@ class Service:
         if large:
             crops = await self._seen(served, [images[i] for i in large])
             found |= zip(large, await self._answered(served, crops), strict=True)
-        return self._rows(served, [found[i] for i in range(len(images))])
+        rows = self._rows(served, [found[i] for i in range(len(images))])
+        self._watch(served, [found[i] for i in range(len(images))])
+        return rows
+
+    def _watch(self, served: Served, found: Sequence[Found]) -> None:
+        """Hold what was answered against the validation pictures; an alarm is logged once."""
+        watch = self._watches.get(served.name)
+        scores = [f.scores for f in found if isinstance(f, Prediction)]
+        if watch is None or not scores:
+            return
+        alarm, drift = watch.add(np.array(scores)), watch.state
+        self.metrics.drift(served.name, drift.log_capital, drift.after is not None)
+        if alarm:
+            log(
+                "drift",
+                level=logging.WARNING,
+                model=served.name,
+                pictures=drift.after,
+                log_capital=round(drift.log_capital, 3),
+                sentence=drifted(drift),
+            )
+
+    def drift(self, served: Served) -> Drift | None:
+        """Whether a model's pictures drift; None where nobody watches."""
+        watch = self._watches.get(served.name)
+        return None if watch is None else watch.state
 
     async def see(self, served: Served, image: bytes) -> tuple[Prediction, dict[str, Any]]:
         """What the model says of an image, with what it saw of it, and its row.

@@ -89,8 +89,22 @@ class Metrics:
             "candid_batch_seconds", "Seconds to decode and answer one batch",
             ("model",), buckets=_SECONDS, **new,
         )  # fmt: skip
+        self.log_capital = Gauge(
+            "candid_drift_log_capital",
+            "Logarithm of what bets that pictures are unlike the validation pictures made of 1",
+            ("model",), **new,
+        )  # fmt: skip
+        self.drift_alarm = Gauge(
+            "candid_drift_alarm", "Whether pictures were found unlike the validation pictures",
+            ("model",), **new,
+        )  # fmt: skip
         Gauge("candid_waiting_pictures", "Pictures that wait", **new).set_function(waiting)
         Gauge("candid_held_bytes", "Bytes of requests at work", **new).set_function(held)
+
+    def drift(self, model: str, log_capital: float, alarm: bool) -> None:
+        """Note how a watch over a model's pictures stands."""
+        self.log_capital.labels(model).set(log_capital)
+        self.drift_alarm.labels(model).set(alarm)
 
     def batch(self, model: str, pictures: int, seconds: float) -> None:
         """Note one call of a model."""

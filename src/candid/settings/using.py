@@ -69,6 +69,9 @@ class ServeConfig:
         50_000_000, "a picture that claims more pixels is refused", 1, MOST_PIXELS
     )
     explain_queue: int = setting(8, "most pictures that wait for a map; 0: no maps", 0, 10**6)
+    drift: bool = setting(
+        True, "say so, and promise nothing more, once pictures are unlike the validation pictures"
+    )
 
     def __post_init__(self) -> None:
         for larger, smaller in (("queue", "max_images"), ("max_memory", "max_bytes")):

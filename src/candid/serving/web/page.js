@@ -360,7 +360,7 @@
       };
       const found = await ask(`v1/predict?model=${encodeURIComponent(model.name)}`, options);
       if (signal.aborted) return;
-      showAnswer(found.results[0]);
+      showAnswer(found.results[0], found.drift);
       if (model.methods.length) await explain(blob, signal, best(found.results[0]));
     } catch (error) {
       if (error.name === "AbortError" || signal.aborted) return;
@@ -372,7 +372,7 @@
 
   const best = (row) => model.classes.reduce((a, b) => (row.probabilities[b] > row.probabilities[a] ? b : a));
 
-  const showAnswer = (row) => {
+  const showAnswer = (row, drift) => {
     const top = best(row);
     const said = element("p", undefined, "said");
     const who = model.about.is_drawn ? "the program" : "annotators";
@@ -382,7 +382,7 @@
       said.append(element("small", "It would be labelled"), row.prediction);
     }
     const sentence = element("p", row.abstained
-      ? `It gives no answer: ${row.reason}. ${/^unlike/.test(row.reason) ? "The probabilities above mean nothing for such pictures." : sentenceOf(model.rule.sentence)}`
+      ? `It gives no answer: ${row.reason}. ${/^unlike/.test(row.reason) ? "The probabilities above mean nothing for such pictures." : drift ? "" : sentenceOf(model.rule.sentence)}`
       : `The model puts the probability that ${who} would have labelled it “${top}” at ${percent(row.probabilities[top])}.`);
     const bars = element("ul", undefined, "bars");
     bars.setAttribute("aria-label", "Calibrated probability of each label");
@@ -410,6 +410,7 @@
       $("answer").append(element("p", `The line across the bar is at ${percent(model.rule.threshold)}: ` +
         "below it, the model gives no answer.", "note"));
     }
+    if (drift) $("answer").append(element("p", `Nothing is promised of the answers any more: ${drift}`, "alert"));
   };
   const sentenceOf = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
