@@ -125,7 +125,9 @@ def _home(below: NDArray[np.bool_], person: NDArray[np.int64] | None) -> tuple[F
         people = len(sums)
         share, moves = linearised(sums, images)
         error = linearised_error(moves, np.array(people))
-        effect = (error**2 * n / (share * (1 - share))).reshape(k, levels)
+        spread = share * (1 - share)  # 0 where all of few images lie on one side of a level
+        effect = np.divide(error**2 * n, spread, out=np.ones_like(spread), where=spread > 0)
+        effect = effect.reshape(k, levels)
         effective = n / np.maximum(effect.max(axis=1), 1)
     share, half = below.mean(axis=0), effective[:, None] / 2
     quantile = student_quantile(1 - _MISSES / (k * levels), people - 1)
