@@ -71,13 +71,8 @@ _EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
 # In their order: each may change what those below it read.
 STEPS = {
     "explore": Step(("data", "evaluate"), (), ("data", "findings", "pictures")),
+    "train": Step(("data", "network", "augment", "train"), (), ("weights", "model"), resumes=True),
     "frame": Step(("data", "framing", "train"), (), ("framing", "framing_weights")),
-    "train": Step(
-        ("data", "framing", "network", "augment", "train"),
-        _FRAMED,
-        ("weights", "model"),
-        resumes=True,
-    ),
     "predict": Step(("data", *_DEVICE), ("weights", *_FRAMED), ("predictions", "model")),
     "evaluate": Step(("evaluate",), ("predictions", "history"), ("evaluation",)),
     "audit": Step(("audit",), ("predictions",), ("audit",)),

@@ -46,22 +46,12 @@ class Images:
             rows = self.at[rows]
             if (rows < 0).any():
                 raise IndexError("the pixels of these rows are not packed")
-        return self.ready(self.raw(rows, device))
-
-    def raw(self, at: NDArray[np.intp], device: torch.device) -> Tensor:
-        """(n, side, side, 3) uint8: the pixels that lie at some places."""
         if isinstance(self.pixels, Tensor):
-            return self.pixels[torch.from_numpy(at).to(self.pixels.device)].to(device)
-        return torch.from_numpy(self.pixels[at]).to(device)
-
-    def ready(self, raw: Tensor) -> Tensor:
-        """Pixels as `normalised` takes them, framed where there is a network that frames."""
-        return self.normalised(self.framed(raw))
-
-    @torch.no_grad()
-    def framed(self, raw: Tensor) -> Tensor:
-        """The same pixels in the frame of the training pictures, where something brings them."""
-        return raw if self.framing is None else self.framing(raw)[0]
+            raw = self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
+        else:
+            raw = torch.from_numpy(self.pixels[rows])
+        raw = raw.to(device)
+        return self.normalised(raw if self.framing is None else self.framing(raw)[0])
 
     def packed(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Those of the rows whose pixels are there."""

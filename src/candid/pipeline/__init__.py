@@ -57,8 +57,8 @@ def everything(run: Run, data: Data) -> None:
     with stages(tuple(STEPS), quiet=run.quiet) as shown:
         step = partial(run.step, shown=shown)
         step("explore", explore_data, data)
-        step("frame", train_framer, data)
         step("train", train_network, data)
+        step("frame", train_framer, data)
         step("predict", predict_splits, data)
         step("evaluate", evaluate_run)
         step("audit", audit_run, data)
@@ -193,9 +193,9 @@ def train(
     with together():
         run, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
         with stoppable(resuming("train", run, dataset)):
+            train_network(run, data)
             if leads():
                 run.step("frame", train_framer, data)
-            train_network(run, data)
             if leads() and predictions:
                 run.step("predict", predict_splits, data)
             if leads() and not run.unfamiliar.is_file():

@@ -202,11 +202,7 @@ def show_pictures(run: Run, data: Data) -> None:
     fresh = [i for i in dict.fromkeys(shown) if ("thumbnail", i) not in pictures]
     pictures |= _thumbnails(data, config, fresh)
     if config.network.name != "features" and ("picture", "augmented") not in pictures:
-        from candid.models.framing import framing_of
-
-        pictures["picture", "augmented"] = augmented_png(
-            task_of(data, config, framing_of(run)), config, rows=4
-        )
+        pictures["picture", "augmented"] = augmented_png(task_of(data, config), config, rows=4)
     runs.write_pictures(run, pictures)
 
 

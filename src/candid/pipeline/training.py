@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,19 +11,16 @@ from candid import runs
 from candid.errors import ConfigError, did_you_mean
 from candid.pipeline.opening import Data, launched, needs_torch
 from candid.records import ModelCard, read_record, write_record
-from candid.runs import Run, is_framed
+from candid.runs import Run
 from candid.settings import Config, ensemble_size
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import nn
 
     from candid.data.dataset import Dataset
-    from candid.models.framing import Framing
-    from candid.training.distributed import Team
     from candid.training.state import Task, TrainingState
 
 
@@ -47,7 +42,6 @@ def train_network(run: Run, data: Data) -> ModelCard:
 
     group, config = team(), run.settings
     quiet = run.quiet or not group.leads
-    group.wait()  # the process that leads may have trained the framing network before
     done = group.broadcast(
         lambda: read_record(run.model, ModelCard) if run.is_whole("train") else None
     )
@@ -56,9 +50,9 @@ def train_network(run: Run, data: Data) -> ModelCard:
     check_learnable(data.dataset, data.store.usable)
     began = time.monotonic()
     with threads(config.train.threads), memory_kept():
-        task = task_of(data, config, _framing(run, group))
+        task = task_of(data, config)
         state = begun(task, config, run.network)
-        with _framed(task, run, state.device, quiet) as task, group.copied(run.checkpoint) as saved:
+        with group.copied(run.checkpoint) as saved:
             if saved is not None:
                 checkpoint.restore(saved, state)
                 # What was spent before it was stopped counts, too.
@@ -72,36 +66,6 @@ def train_network(run: Run, data: Data) -> ModelCard:
                 augmented = {("picture", "augmented"): augmented_png(task, config, rows=4)}
                 runs.write_pictures(run, runs.read_pictures(run) | augmented)
         return group.broadcast(lambda: _kept(run, state, task, data, began))
-
-
-def _framing(run: Run, group: Team) -> Framing | None:
-    """The run's framing network, in every process that trains."""
-    from candid.models.framing import load_framing
-
-    used = group.broadcast(lambda: is_framed(run))
-    with group.copied(run.framing_weights) as file:
-        return load_framing(file) if used and file is not None else None
-
-
-@contextlib.contextmanager
-def _framed(task: Task, run: Run, device: torch.device, quiet: bool) -> Iterator[Task]:
-    """The task with its packed images framed beforehand; streamed ones are framed as they come."""
-    import numpy as np
-
-    from candid.training.distributed import team
-    from candid.training.framed import framed_once
-
-    images = task.images
-    if images.framing is not None:
-        images = replace(images, framing=images.framing.to(device))
-    if task.streamed is not None or images.framing is None:
-        yield replace(task, images=images)
-        return
-    rows, group = np.concatenate([task.train, task.validation]), team()
-    name = "framed.npy" if group.leads else f"framed-{group.rank}.npy"
-    file = run.checkpoint.with_name(name)
-    with framed_once(images, rows, file, device=device, quiet=quiet) as framed:
-        yield replace(task, images=framed)
 
 
 def train_framer(run: Run, data: Data) -> None:
@@ -207,8 +171,8 @@ def _fresh(task: Task, config: Config) -> nn.Module:
         )
 
 
-def task_of(data: Data, config: Config, framing: Framing | None = None) -> Task:
-    """What is to be learned from the data, whose pictures are framed where something frames."""
+def task_of(data: Data, config: Config) -> Task:
+    """What is to be learned from the data."""
     import numpy as np
 
     from candid.models.forward import Images, channel_statistics
@@ -216,8 +180,7 @@ def task_of(data: Data, config: Config, framing: Framing | None = None) -> Task:
 
     dataset, store, streamed = data.dataset, data.store, data.streamed
     rows = {split: dataset.rows(split, store.usable) for split in ("train", "validation")}
-    statistics = channel_statistics(store.pixels, rows["train"])
-    images = Images(store.pixels, *statistics, framing=framing)
+    images = Images(store.pixels, *channel_statistics(store.pixels, rows["train"]))
     if streamed is not None:  # rows are those of the whole data set, of which a part is packed
         dataset, kept = streamed.dataset, streamed.kept
         at = np.full(len(dataset), -1, np.intp)

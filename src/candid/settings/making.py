@@ -106,14 +106,17 @@ class AugmentConfig:
     )
     perspective: float = setting(0.5, "probability of a perspective change", 0, 1)
     zoom: float = setting(
-        0.0, "largest change of scale: by a factor from e^-zoom to e^zoom, uniform in its log", 0, 2
+        0.12,
+        "largest change of scale: by a factor from e^-zoom to e^zoom, uniform in its log",
+        0,
+        2,
     )
     aspect: float = setting(
-        0.0, "largest stretch: width by e^aspect and height by its inverse, or the other way", 0, 1
+        0.06, "largest stretch: width by e^aspect and height by its inverse, or the other way", 0, 1
     )
-    shift: float = setting(0.0, "largest move either way, as a share of the side", 0, 1)
+    shift: float = setting(0.02, "largest move either way, as a share of the side", 0, 1)
     outside: Literal["border", "reflection"] = setting(
-        "border",
+        "reflection",
         "what stands where a change reaches outside the image: its edge, or its mirror",
     )
     brightness: float = setting(
@@ -166,10 +169,10 @@ class FramingConfig:
     rotation_degrees: float = setting(20.0, "largest rotation that it learns to undo", 0, 180)
     looks: int = setting(2, "how often it looks: each look undoes what the last one left", 1, 5)
     untouched: float = setting(
-        0.0,
-        "share of the validation pictures that are left as they are, where no more is found in "
-        "them than noise; 0: every picture is framed, those that the classifier is trained on, too",
-        0,
+        0.8,
+        "share of the validation pictures that are left as they are, since no more is found in "
+        "them than noise",
+        0.5,
         0.9999,
     )
 

@@ -107,12 +107,10 @@ def framing_said(card: FramingCard | None) -> list[str]:
             "Pictures are taken as they come: the network that should bring them to the frame of "
             f"the training pictures did not learn to ({moved})."
         ]
-    left = "So are the pictures that the model is trained and measured on."
-    if card.untouched.value > 0:
-        left = f"Of the validation pictures as they are, {_share(card.untouched)} are left so."
     return [
         "A picture that shows more of a person or less, or lies otherwise than the training "
-        f"pictures, is brought to their frame first ({moved}). {left}"
+        f"pictures, is brought to their frame first ({moved}). Of the validation pictures as they "
+        f"are, {_share(card.untouched)} are left as they are."
     ]
 
 

@@ -133,7 +133,7 @@ class FromShards:
                     rows, pixels = self._whole(coming)
                     if self.group.size > 1:  # others may have replaced pictures, too
                         rows = self.group.gather(torch.from_numpy(rows), size).numpy()
-                    yield rows, self.images.ready(torch.from_numpy(pixels).to(self.device))
+                    yield rows, self.images.normalised(torch.from_numpy(pixels).to(self.device))
             finally:
                 reader.shutdown(cancel_futures=True)
                 decoders.shutdown(cancel_futures=True)

@@ -253,7 +253,7 @@ def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:
         framing.precision.copy_(torch.linalg.inv(spread))
         far = framing.distance(own)
         kept = own[far <= far.quantile(_USUAL)]
-    framing.limit.copy_(far.quantile(config.untouched) if config.untouched else torch.tensor(-1.0))
+    framing.limit.copy_(far.quantile(config.untouched))
 
 
 def _share(marks: Tensor) -> Estimate:
