@@ -9,13 +9,13 @@ from candid.errors import PredictionsError, RunError
 from candid.predictions import (
     Attribute,
     Predictions,
-    binned,
     read_predictions,
     write_predictions,
 )
 from candid.predictions.choosing import Columns
 from candid.predictions.opening import open_folder
 from candid.storage.files import FORMAT
+from candid.tables.attributes import binned
 
 
 def some(n=5):

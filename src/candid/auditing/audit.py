@@ -126,21 +126,27 @@ def _chosen(predictions: Predictions, config: AuditConfig) -> tuple[Predictions,
 def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> list[Split]:
     """The splits that were asked for and have labelled images; others where none of them has."""
     present = [s for s in SPLITS if (labelled.split == s).any()]
-    asked = [s for word in config.splits for s in present if s == word]
-    absent = [s for s in config.splits if s not in present]
-    if absent:
-        notes.append(text.absent_splits(absent))
-    if asked:
-        return asked
     if not present:
         raise PredictionsError(
             "None of the images has both a label and a split.",
             expected="labelled images in train, validation or test",
             todo="check the file that the predictions came from",
         )
-    instead = present[-1]
-    notes.append(text.split_instead(instead))
-    return [instead]
+    asked, said = asked_splits(present, config)
+    notes.extend(said)
+    return asked
+
+
+def asked_splits(present: Sequence[Split], config: AuditConfig) -> tuple[list[Split], list[str]]:
+    """Of the splits with labelled images those asked for, else the last; and what to say of it."""
+    notes = []
+    if absent := [s for s in config.splits if s not in present]:
+        notes.append(text.absent_splits(absent))
+    asked = [s for word in config.splits for s in present if s == word]
+    if not asked:
+        asked = [present[-1]]
+        notes.append(text.split_instead(asked[0]))
+    return asked, notes
 
 
 def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAudit:

@@ -312,16 +312,13 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
     if labeller.finder is not None:  # the first of a picture's faces, or none at all, is its row
         first = [not number for number in table["face"].to_pylist()]
         table = table.filter(first)
-    error, reason = table["error"].to_pylist(), table[REASON_CODE].to_pylist()
+    reason = table[REASON_CODE].to_pylist()
     probability = np.column_stack(
         [table[f"p_{name}"].to_numpy(zero_copy_only=False) for name in classes]
     ).astype(np.float64)
     seen = np.flatnonzero(np.isfinite(probability).all(axis=1))
-    unread = [
-        Unread(str(name), why)
-        for name, why in zip(table["id"].to_pylist(), error, strict=True)
-        if why is not None
-    ]
+    ids_and_errors = zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True)
+    unread = [Unread(str(name), why) for name, why in ids_and_errors if why is not None]
     unlike = np.array([reason[i] == UNLIKE for i in seen.tolist()], np.bool_)
     kept, p = rows[seen], probability[seen]
     predictions = Predictions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from candid.progress import progress
 from candid.records import SPLITS
 from candid.records.audit import Audit
 from candid.settings import AuditConfig
-from candid.text.notes import absent_splits, no_label, no_prediction, split_instead
+from candid.text.notes import no_label, no_prediction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,22 +77,45 @@ def _order(split: str, config: AuditConfig) -> int:
 
 def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str, Tally], list[str]]:
     """A tally of each split that was asked for (or of the last that has rows), and notes."""
+    from candid.auditing.audit import asked_splits
+
+    tallies, seen = _tallied(folder, config, quiet)
+    if not tallies:
+        raise PredictionsError(
+            "No row has both a label and a prediction.",
+            expected="at least one",
+            todo="check the names of the columns",
+        )
+    folder.refuse_answers(seen["labelled"], seen["wrong"])
+    notes = []
+    if seen["silent"]:
+        notes.append(no_prediction(seen["silent"], folder.n))
+    if seen["unlabelled"]:
+        notes.append(no_label(seen["unlabelled"], folder.n))
+    asked, said = asked_splits([s for s in SPLITS if s in tallies], config)
+    return {s: t for s, t in tallies.items() if s in asked}, [*notes, *said]
+
+
+def _tallied(
+    folder: Folder, config: AuditConfig, quiet: bool
+) -> tuple[dict[str, Tally], Counter[str]]:
+    """A tally of each split that has rows; and of how many rows what is so."""
     from candid.auditing.tally import Tally
 
     names = tuple(a.name for a in folder.attributes)
     tallies: dict[str, Tally] = {}
-    unlabelled = silent = labelled = wrong = 0
+    seen = Counter[str]()
     with progress("audit", folder.n, unit="rows", quiet=quiet) as bar:
         for piece in folder.pieces():
             bar.update(len(piece.label))
             said = ~np.isnan(piece.probability).any(axis=1)
-            silent += int(np.count_nonzero(~said))
-            unlabelled += int(np.count_nonzero(said & (piece.label < 0)))
             usable = said & (piece.label >= 0)
-            labelled += int(np.count_nonzero(usable))
-            wrong += int(
-                np.count_nonzero(usable & (piece.label != piece.probability.argmax(axis=1)))
-            )
+            wrong = usable & (piece.label != piece.probability.argmax(axis=1))
+            for what, rows in (
+                *(("silent", ~said), ("unlabelled", said & (piece.label < 0))),
+                *(("labelled", usable), ("wrong", wrong)),
+            ):
+                seen[what] += int(np.count_nonzero(rows))
             for place in np.unique(piece.split[usable]):
                 rows = usable & (piece.split == place)
                 if SPLITS[place] not in tallies:
@@ -99,27 +123,7 @@ def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str,
                         names, len(folder.classes), seed=config.seed, pairs=config.pairs
                     )
                 tallies[SPLITS[place]].add(_batch(piece, rows))
-    if not tallies:
-        raise PredictionsError(
-            "No row has both a label and a prediction.",
-            expected="at least one",
-            todo="check the names of the columns",
-        )
-    folder.refuse_answers(labelled, wrong)
-    notes = []
-    if silent:
-        notes.append(no_prediction(silent, folder.n))
-    if unlabelled:
-        notes.append(no_label(unlabelled, folder.n))
-    asked = {s: t for s, t in tallies.items() if s in config.splits}
-    absent = [s for s in config.splits if s not in tallies]
-    if absent:
-        notes.append(absent_splits(absent))
-    if not asked:
-        instead = [s for s in SPLITS if s in tallies][-1]
-        notes.append(split_instead(instead))
-        asked = {instead: tallies[instead]}
-    return asked, notes
+    return tallies, seen
 
 
 def _batch(piece: Piece, rows: NDArray[np.bool_]) -> Batch:

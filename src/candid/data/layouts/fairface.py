@@ -6,6 +6,7 @@ WACV 2021. There is no test set; the published "val" is validation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow as pa
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import files_of, left_over
-from candid.data.layouts.pictures import files_in, folders_in, scan
+from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan
 from candid.data.layouts.table import from_columns, with_split
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
@@ -41,16 +42,8 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             todo="name the folder that holds them, or another layout with --layout",
         )
     pictures = scan(Path(config.image_folder or path))
-    tables, paths, missing = [], list[str](), list[str]()
-    for split, file in files.items():
-        table = read_delimited(file, config.encoding)
-        names = [word or "" for word in columns.words_of(table["file"])]
-        found = pictures.locate(names, file.name)
-        kept = [row for row, name in enumerate(found) if name is not None]
-        paths += [name for name in found if name is not None]
-        missing += [name for name, at in zip(names, found, strict=True) if at is None]
-        rows = table.drop_columns(["file"]).take(pa.array(kept, pa.int64()))
-        tables.append(with_split(rows, split))
+    tables, paths, missing = _located(pictures, files, config)
+    extra = sorted(set(pictures.paths).difference(paths))
     if not paths:
         raise DataError(
             f"None of the {len(missing):,} pictures that FairFace's label files name is in "
@@ -68,13 +61,25 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         config,
         where="FairFace's label files",
         usual=("gender",),
-        findings=left_over(
-            missing,
-            len(paths) + len(missing),
-            sorted(set(pictures.paths).difference(paths)),
-            len(pictures.paths),
-        ),
+        findings=left_over(missing, len(paths) + len(missing), extra, len(pictures.paths)),
     )
+
+
+def _located(
+    pictures: Pictures, files: Mapping[str, Path], config: DataConfig
+) -> tuple[list[pa.Table], list[str], list[str]]:
+    """The rows of each label file whose picture is there, those pictures, and the others' names."""
+    tables, paths, missing = [], list[str](), list[str]()
+    for split, file in files.items():
+        table = read_delimited(file, config.encoding)
+        names = [word or "" for word in columns.words_of(table["file"])]
+        found = pictures.locate(names, file.name)
+        kept = [row for row, name in enumerate(found) if name is not None]
+        paths += [name for name in found if name is not None]
+        missing += [name for name, at in zip(names, found, strict=True) if at is None]
+        rows = table.drop_columns(["file"]).take(pa.array(kept, pa.int64()))
+        tables.append(with_split(rows, split))
+    return tables, paths, missing
 
 
 def _find(path: Path) -> dict[str, Path]:

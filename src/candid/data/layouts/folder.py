@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from candid.data.layouts.assembly import (
     files_of,
     without_label,
 )
-from candid.data.layouts.pictures import folders_in, glance, scan
+from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
 from candid.errors import DataError, LayoutError, TargetError
+from candid.records import Finding
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
 from candid.tables.columns import NO_SUCH_TARGET, natural
@@ -51,14 +53,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     if not ids:
         raise _no_classes(path, by_split, len(pictures.paths))
     values = tuple(sorted({parts[p][depth] for p in ids}, key=natural))
-    if target not in (None, _TARGET):
-        raise TargetError(
-            f"There is no label called {target!r} in {path}: the folders' names are the label.",
-            expected=f"no target for folders of classes ({', '.join(values[:4])}"
-            + (", …)" if len(values) > 4 else ")"),
-            todo="leave --target out, or name a table with such a column instead",
-            code=NO_SUCH_TARGET,
-        )
+    _refuse_other(target, path, values)
     index = {name: i for i, name in enumerate(values)}
     codes = np.array([index[parts[p][depth]] for p in ids], dtype=np.int16)
     named = {_TARGET: Attribute(_TARGET, "categorical", values, codes)}
@@ -67,12 +62,29 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         split=np.array([split[p] for p in ids], dtype="<U10") if by_split else None,
         **choose_label(named, _TARGET, ()),
     )
+    findings = _left_out(pictures, ids)
+    return assemble(path, "folder", rows, files_of(path, ids), config, findings)
+
+
+def _refuse_other(target: str | None, path: Path, values: Sequence[str]) -> None:
+    """Raise a TargetError where another label is asked for than the folders' names."""
+    if target not in (None, _TARGET):
+        raise TargetError(
+            f"There is no label called {target!r} in {path}: the folders' names are the label.",
+            expected=f"no target for folders of classes ({', '.join(values[:4])}"
+            + (", …)" if len(values) > 4 else ")"),
+            todo="leave --target out, or name a table with such a column instead",
+            code=NO_SUCH_TARGET,
+        )
+
+
+def _left_out(pictures: Pictures, ids: Sequence[str]) -> list[Finding]:
+    """What of the folder is no image of the data set."""
     known = set(ids)
     unlabelled = [p for p in pictures.paths if p not in known]
     files = len(pictures.others) + len(pictures.paths)
     others = counted_finding("FILES-LEFT-OUT", pictures.others, files)
-    findings = [without_label(unlabelled, len(pictures.paths)), others]
-    return assemble(path, "folder", rows, files_of(path, ids), config, findings)
+    return [without_label(unlabelled, len(pictures.paths)), others]
 
 
 def _no_classes(path: Path, by_split: bool, n: int) -> LayoutError | DataError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +56,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             expected="names such as 25_1_0_20170116174525125.jpg: age, gender, race, date",
             todo="name the folder with the pictures, or another layout with --layout",
         )
-    age, gender, race = np.array([m.groups()[:3] for _, m in read_names], dtype=np.int16).T
-    attributes = {
-        "age": Attribute("age", "numeric", (), age.astype(np.float64)),
-        "gender": Attribute("gender", "categorical", GENDERS, (1 - gender).astype(np.int16)),
-        "race": Attribute("race", "categorical", RACES, race),
-    }
+    attributes = _attributes([m for _, m in read_names])
     ids = [p for p, _ in read_names]
     others = [p for p, m in matches if m is None]
     unread = counted_finding("NAMES-NOT-READ", others, len(matches), severity="warning")
@@ -76,3 +72,13 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         config,
         [unread],
     )
+
+
+def _attributes(names: Sequence[re.Match[str]]) -> dict[str, Attribute]:
+    """What the names of (n,) pictures say."""
+    age, gender, race = np.array([name.groups()[:3] for name in names], dtype=np.int16).T
+    return {
+        "age": Attribute("age", "numeric", (), age.astype(np.float64)),
+        "gender": Attribute("gender", "categorical", GENDERS, (1 - gender).astype(np.int16)),
+        "race": Attribute("race", "categorical", RACES, race),
+    }
