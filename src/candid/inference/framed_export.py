@@ -14,7 +14,7 @@ from candid.models.onnx_file import OnnxModel
 from candid.models.onnx_framing import OnnxFramer, weights_digest
 from candid.runs import Run, is_framed
 
-FILE, MADE_FROM = "candid.framing", "candid.framing_made_from"  # in the metadata of `model.onnx`
+_FILE, _MADE_FROM = "candid.framing", "candid.framing_made_from"  # in the metadata of `model.onnx`
 
 
 def framing_marks(run: Run, name: str) -> dict[str, str]:
@@ -22,7 +22,7 @@ def framing_marks(run: Run, name: str) -> dict[str, str]:
 
     Nothing where the run does not frame.
     """
-    return {FILE: name, MADE_FROM: weights_digest(run) or ""} if is_framed(run) else {}
+    return {_FILE: name, _MADE_FROM: weights_digest(run) or ""} if is_framed(run) else {}
 
 
 def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> OnnxFramer | None:
@@ -33,7 +33,7 @@ def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> On
     RunError
         Where it is missing or damaged, or was made from other weights than those named.
     """
-    name = model.about.get(FILE, "")
+    name = model.about.get(_FILE, "")
     if not name:
         return None
     path = folder / Path(name).name  # a stranger's file leads nowhere else
@@ -45,7 +45,7 @@ def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> On
             todo=f"copy {path.name}, too, from where candid export wrote it",
         )
     framer = OnnxFramer(path, threads=threads)
-    if framer.made_from != model.about.get(MADE_FROM, ""):
+    if framer.made_from != model.about.get(_MADE_FROM, ""):
         raise RunError(
             f"{path} is not the framing network that the exported model beside it was made with.",
             expected="both files of one export",
