@@ -31,10 +31,11 @@ from candid.predictions import read_predictions
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
 from candid.runs import Run, open_run, read_history, read_pictures
 from commands import call
+from made_once import made_once
 
 QUICK = [
     "--set", "network.width=8", "--set", "data.side=24", "--set", "train.steps=24",
-    "--set", "train.batch_size=32",
+    "--set", "train.batch_size=32", "--set", "framing.steps=6",
     "--set", "train.evaluations=4", "--set", "train.threads=1", "--set", "data.workers=1",
     "--set", "evaluate.draws=100", "--set", "train.precision=float32",
     "--set", "audit.draws=100", "--set", "explain.images=16", "--set", "explain.check_images=4",
@@ -56,26 +57,34 @@ def command(*arguments: object) -> list[str]:
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory) -> Path:
     world = FaceWorld(n=240, people=60, side=24, validation_share=0.2, test_share=0.2)
-    return write_faces(tmp_path_factory.mktemp("faces") / "small", world, workers=1, quiet=True)
+
+    def make(folder: Path) -> None:
+        write_faces(folder / "small", world, workers=1, quiet=True)
+
+    return made_once(tmp_path_factory, "faces", make) / "small"
 
 
 @pytest.fixture(scope="session")
 def finished(faces, tmp_path_factory) -> Run:
     """A run of the main job on a few synthetic faces."""
-    folder = tmp_path_factory.mktemp("runs")
-    out, cache = folder / "run", folder / "cache"
-    code = call("run", faces, "--target", "Face", "--out", out, "--cache", cache, "--quiet", *QUICK)
-    assert code == 0
-    return Run(out)
+
+    def make(folder: Path) -> None:
+        where = ("--out", folder / "run", "--cache", folder / "cache", "--quiet")
+        assert call("run", faces, "--target", "Face", *where, *QUICK) == 0
+
+    return Run(made_once(tmp_path_factory, "finished", make) / "run")
 
 
 @pytest.fixture(scope="session")
 def again(faces, tmp_path_factory) -> Run:
     """The same from Python."""
-    folder = tmp_path_factory.mktemp("again")
-    config = candid.load_config(overrides=[w for w in QUICK if w != "--set"])
-    dataset = candid.load(faces, target="Face")
-    return candid.run(dataset, config, out=folder / "run", cache=folder / "cache")
+
+    def make(folder: Path) -> None:
+        config = candid.load_config(overrides=[w for w in QUICK if w != "--set"])
+        dataset = candid.load(faces, target="Face")
+        candid.run(dataset, config, out=folder / "run", cache=folder / "cache")
+
+    return Run(made_once(tmp_path_factory, "again", make) / "run")
 
 
 # --- the main job --------------------------------------------------------------------------------
@@ -185,8 +194,8 @@ def test_weights_alone_give_the_predictions(finished, faces, tmp_path):
         np.testing.assert_allclose(p, predictions.probability[i], atol=1e-5)
 
 
-def test_run_prints_weighted_f1_with_its_interval(finished, capsys):
-    assert call("evaluate", finished.path) == 0
+def test_run_prints_weighted_f1_with_its_interval(finished, tmp_path, capsys):
+    assert call("evaluate", shutil.copytree(finished.path, tmp_path / "run")) == 0
     out = capsys.readouterr().out
     line = (
         r"weighted F1 on (validation|test): 0\.\d{4} \(95% interval 0\.\d{4} to \d\.\d{4}; \d+ im"
@@ -197,8 +206,8 @@ def test_run_prints_weighted_f1_with_its_interval(finished, capsys):
 def test_json_of_every_verb(finished, faces, tmp_path, capsys):
     """One JSON document on standard output and nothing else."""
     calls = {
-        "evaluate": ["evaluate", finished.path],
-        "report": ["report", finished.path],
+        "evaluate": ["evaluate", shutil.copytree(finished.path, tmp_path / "evaluated")],
+        "report": ["report", shutil.copytree(finished.path, tmp_path / "reported")],
         "explore": ["explore", faces, "--target", "Face", "--cache", tmp_path, *QUICK],
         "train": ["train", faces, "--target", "Face", "--cache", tmp_path, "--out",
                   tmp_path / "train", *BRIEF],

@@ -20,6 +20,7 @@ from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions import read_predictions
 from candid.runs import Run, read_history
 from commands import call
+from made_once import made_once
 from made_shards import write_shards
 
 DOCS = (Path(__file__).parents[1] / "docs/scale.md").read_text(encoding="utf-8")
@@ -28,6 +29,7 @@ SETTINGS = [
     "--set", "train.evaluations=3", "--set", "train.checkpoints=4", "--set", "train.threads=1",
     "--set", "train.precision=float32", "--set", "train.device=cpu", "--set", "data.workers=1",
     "--set", "train.learning_rate=1e-4", "--recipe", "plain", "--set", "data.target=Face",
+    "--set", "framing.steps=2",
     "--quiet",
 ]  # fmt: skip
 
@@ -35,12 +37,14 @@ SETTINGS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Faces, and a run that one process trained on them."""
-    folder = tmp_path_factory.mktemp("scale")
-    world = FaceWorld(n=160, people=40, side=24, validation_share=0.2, test_share=0.2)
-    write_faces(folder / "faces", world, workers=1, quiet=True)
-    cache = ("--cache", folder / "cache")
-    assert call("train", folder / "faces", "--out", folder / "alone", *cache, *SETTINGS) == 0
-    return folder
+
+    def make(folder: Path) -> None:
+        world = FaceWorld(n=160, people=40, side=24, validation_share=0.2, test_share=0.2)
+        write_faces(folder / "faces", world, workers=1, quiet=True)
+        cache = ("--cache", folder / "cache")
+        assert call("train", folder / "faces", "--out", folder / "alone", *cache, *SETTINGS) == 0
+
+    return made_once(tmp_path_factory, "scale", make)
 
 
 def documented(start: str, folder: Path, out: str, **changed: str) -> list[str]:
@@ -164,10 +168,15 @@ STREAMED = [
 
 
 @pytest.fixture(scope="module")
-def shards(folder) -> Path:
+def shards(folder, tmp_path_factory) -> Path:
     """Shards of 320 pictures, and a run that one process trained on a stream of them."""
-    write_shards(folder / "shards", "tar", [90, 41, 77, 112])
-    assert call("train", folder / "shards", "--out", folder / "streamed", *settings(folder)) == 0
+
+    def make(_: Path) -> None:
+        write_shards(folder / "shards", "tar", [90, 41, 77, 112])
+        words = ("--out", folder / "streamed", *settings(folder))
+        assert call("train", folder / "shards", *words) == 0
+
+    made_once(tmp_path_factory, "streamed", make)
     return folder / "shards"
 
 
