@@ -223,6 +223,7 @@ def test_what_was_written_is_read_again(reference, tmp_path):
     for name in ("scores", "low", "high"):
         assert np.array_equal(getattr(again.home, name), getattr(reference.home, name))
     assert read_reference(path, model, object()) is None  # scores that it does not hold
+    assert read_reference(path, replace(model, made_from="another"), None) is None
     quantised = replace(model, _engine=type("Int8", (), {"name": "int8"})())
     assert read_reference(path, quantised, None) is None
 

@@ -122,7 +122,9 @@ def _predict_table(
     from candid.pipeline.opening import stoppable
 
     ready = _labeller(run, how | {"watch": True})
-    if ready.reference is None and ready.unfamiliar is not None:
+    rule = ready.classifier.rule
+    promised = rule is not None and rule.target_error is not None
+    if promised and ready.reference is None and ready.unfamiliar is not None:
         why = f"this run does not know their scores; candid export {run.path} makes them"
         if ready.classifier.engine == "int8":
             why = "int8 answers a little otherwise than the model that scored these"

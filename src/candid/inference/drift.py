@@ -77,10 +77,11 @@ def _sharpness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class DriftReference:
-    """The scores of validation pictures: `names` says which they are."""
+    """The scores of validation pictures: which they are, and by which model (its `made_from`)."""
 
     names: tuple[str, ...]
     home: ReferenceSet
+    model: str = ""
 
     @property
     def pictures(self) -> int:
@@ -89,10 +90,15 @@ class DriftReference:
 
 
 def fit_reference(
-    names: tuple[str, ...], scores: Scores, person: NDArray[np.int64] | None, *, seed: int = 0
+    names: tuple[str, ...],
+    scores: Scores,
+    person: NDArray[np.int64] | None,
+    *,
+    model: str = "",
+    seed: int = 0,
 ) -> DriftReference:
     """What new pictures are held against, of (n, k) scores; `person` is as for `reference_set`."""
-    return DriftReference(names, reference_set(scores, person, seed=seed))
+    return DriftReference(names, reference_set(scores, person, seed=seed), model)
 
 
 # --- watching ------------------------------------------------------------------------------------
@@ -219,7 +225,11 @@ def write_reference(path: Path, reference: DriftReference) -> None:
     buffer = io.BytesIO()
     home = reference.home
     arrays: dict[str, Any] = {"scores": home.scores, "low": home.low, "high": home.high}
-    np.savez(buffer, format=np.int64(FORMAT), names=np.array(reference.names, np.str_), **arrays)
+    words: dict[str, Any] = {
+        "names": np.array(reference.names, np.str_),
+        "model": np.str_(reference.model),
+    }
+    np.savez(buffer, format=np.int64(FORMAT), **words, **arrays)
     with atomic(path) as part:
         part.write_bytes(buffer.getvalue())
 
@@ -227,7 +237,7 @@ def write_reference(path: Path, reference: DriftReference) -> None:
 def read_reference(
     path: Path, classifier: Classifier, unfamiliar: Unfamiliar | None
 ) -> DriftReference | None:
-    """What was written, if it is of the scores that can be had now; None: nobody watches.
+    """What was written, if this very model gave the scores that it can give now; else None.
 
     Nor does anybody where int8 answers: its probabilities are not quite those that were written.
 
@@ -257,5 +267,6 @@ def read_reference(
             and ((low >= 0) & (low < high) & (high <= 1)).all()
         ):
             raise ValueError("no scores with their limits")
-        home = ReferenceSet(scores, low, high)
-    return DriftReference(names, home) if names == score_names(classifier, unfamiliar) else None
+        found = DriftReference(names, ReferenceSet(scores, low, high), str(file["model"]))
+    same = names == score_names(classifier, unfamiliar) and found.model == classifier.made_from
+    return found if same else None

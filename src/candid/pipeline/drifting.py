@@ -41,4 +41,6 @@ def learn_drift(run: Run, data: Data) -> None:
     person = None if dataset.person is None else np.asarray(dataset.person)[rows][known]
     names = score_names(ready.classifier, ready.unfamiliar)
     scores = np.array([scores for scores in watched if scores], np.float64)
-    write_reference(run.drift, fit_reference(names, scores, person, seed=seed))
+    write_reference(
+        run.drift, fit_reference(names, scores, person, model=ready.classifier.made_from, seed=seed)
+    )
