@@ -14,8 +14,8 @@ DEEP = {
     "augment": {
         "flip": 0.5, "rotation_degrees": 5.0, "rotation": 1.0, "perspective_shift": 0.05,
         "perspective": 0.5, "zoom": 0.12, "aspect": 0.06, "shift": 0.02,
-        "outside": "reflection", "brightness": 0.45, "contrast": 0.3, "saturation": 0.3, "erase": 0.5,
-        "erase_patches": 1, "erase_smallest": 0.02, "erase_largest": 0.05,
+        "outside": "reflection", "brightness": 0.45, "contrast": 0.3, "saturation": 0.3,
+        "erase": 0.5, "erase_patches": 1, "erase_smallest": 0.02, "erase_largest": 0.05,
     },
     "train": {
         "steps": 635, "batch_size": 256, "optimizer": "muon", "learning_rate": 4e-3,
