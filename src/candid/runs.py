@@ -65,6 +65,7 @@ class Step:
 
 _DEVICE = ("train.device", "train.precision")
 _FRAMED = ("framing", "framing_weights")
+_MODEL = ("weights", "model", *_FRAMED)
 _MADE = ("framing", "data", "history", "model", "evaluation", "audit", "pictures")
 _EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
 
@@ -79,16 +80,10 @@ STEPS = {
     "pictures": Step(
         ("data", "augment", "train.seed"), ("data", "evaluation", "audit"), ("pictures",)
     ),
-    "explain": Step(
-        ("data", "explain", *_DEVICE),
-        ("weights", "model", *_FRAMED),
-        ("explanation", "explanation_arrays"),
-    ),
-    "inside": Step(
-        ("data", *_DEVICE), ("weights", "model", "predictions"), ("inside", "inside_arrays")
-    ),
+    "explain": Step(("data", "explain", *_DEVICE), _MODEL, ("explanation", "explanation_arrays")),
+    "inside": Step(("data", *_DEVICE), (*_MODEL, "predictions"), ("inside", "inside_arrays")),
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
-    "drift": Step(("data", "train.seed"), ("weights", "model", *_FRAMED, "unfamiliar"), ("drift",)),
+    "drift": Step(("data", "train.seed"), (*_MODEL, "unfamiliar"), ("drift",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
         ("provenance", *_MADE, *_EXPLAINED, "transfer"),

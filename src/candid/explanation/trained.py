@@ -200,12 +200,14 @@ def look_into(
     *,
     split: Split = "validation",
     most_training: int = 10_000,
+    framing: Framing | None = None,
     bfloat16: bool = False,
     quiet: bool = True,
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
     """Look into a network over a split: units, and mistakes beside `most_training` training images.
 
-    Mistakes are what the `known` predictions call so, where they have the whole split.
+    Mistakes are what the `known` predictions call so, where they have the whole split. Images are
+    shown as they came; the network sees them framed, where it does so in use.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
 
@@ -215,7 +217,9 @@ def look_into(
         return Faces(store.pixels, rows, [str(id) for id in dataset.ids[rows]], labels)
 
     def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
-        batch = Images(pixels, card.mean, card.std).batch(np.arange(len(pixels)), device)
+        batch = Images(pixels, card.mean, card.std, framing=framing).batch(
+            np.arange(len(pixels)), device
+        )
         return batch.contiguous(memory_format=torch.channels_last)  # as the weights are
 
     shown = faces(split)

@@ -79,6 +79,7 @@ def show_inside(
             read_predictions(run.predictions) if run.predictions.is_file() else None,
             split=split,
             most_training=most_training,
+            framing=model.framing,
             bfloat16=model.bfloat16,
             quiet=run.quiet,
         )
