@@ -12,7 +12,7 @@ from drawn import put
 
 import candid
 from candid.data.dataset import Dataset
-from candid.data.explore import explore
+from candid.data.exploration import explore
 from candid.data.findings import write_findings
 from candid.data.store import Store
 from candid.settings import Config, DataConfig

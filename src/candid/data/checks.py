@@ -20,8 +20,8 @@ from candid.data.findings import example_ids, make_finding, not_applicable
 from candid.data.store import Store
 from candid.records import SPLITS, Estimate, Finding, Severity, State
 from candid.stats.associations import associations
-from candid.stats.bootstrap import person_numbers
 from candid.stats.intervals import wilson
+from candid.table import person_numbers
 from candid.text.data_checks import alike
 
 # Below this many images a share's 95% interval is wider than ±18 points, so little can be said.

@@ -70,7 +70,7 @@ class Data:
     @property
     def fingerprint(self) -> str:
         """The same where pixels and annotations are."""
-        from candid.data.explore import data_fingerprint, streamed_fingerprint
+        from candid.data.exploration import data_fingerprint, streamed_fingerprint
 
         packed = data_fingerprint(self.dataset, self.store)
         if self.streamed is None:

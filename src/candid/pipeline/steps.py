@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from candid.data.explore import ExplorationImages
+    from candid.data.exploration import ExplorationImages
     from candid.inference.unfamiliar import Unfamiliar
 
 Record = TypeVar("Record")
@@ -53,10 +53,10 @@ def what_is_in(
     data: Data, config: Config, *, findings: Path | None = None, quiet: bool = False
 ) -> tuple[Exploration, ExplorationImages]:
     """What is in the data; writes nothing but `findings`, all images behind them, if named."""
-    from candid.data.explore import explore
+    from candid.data.exploration import explore_images
     from candid.data.synthetic import is_synthetic
 
-    exploration, images = explore(
+    exploration, images = explore_images(
         data.dataset,
         data.store,
         whole=None if data.streamed is None else data.streamed.dataset,

@@ -29,7 +29,6 @@ from candid.records import Estimate
 from candid.records.metrics import Kind
 from candid.stats.intervals import student_quantile, sums_by_person, wilson, wilson_limits
 from candid.table import known_persons
-from candid.table import person_numbers as person_numbers  # of whom checks of data ask here
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]

@@ -13,7 +13,7 @@ from by_hand import dataset, png, store, texture
 from drawn import real
 
 from candid.data.dataset import Dataset
-from candid.data.explore import data_fingerprint, explore
+from candid.data.exploration import data_fingerprint, explore_images
 from candid.data.layouts import load
 from candid.data.store import Store, pack
 from candid.predictions import Attribute
@@ -47,7 +47,7 @@ def world(n: int = 300, side: int = 16, **changes: object) -> tuple[Dataset, Sto
 
 def test_everything_is_counted_as_masks_count_it() -> None:
     data, packed = world()
-    got, _ = explore(data, packed, draws=50, quiet=True)
+    got, _ = explore_images(data, packed, draws=50, quiet=True)
     assert (got.n, got.unreadable) == (300, int((~packed.usable).sum()))
     assert got.unlabelled == int((data.label < 0).sum())
     assert data.person is not None
@@ -91,8 +91,8 @@ def _values(got: Exploration, attribute: str) -> set[str]:
 
 def test_intervals_are_by_person_where_people_are_known() -> None:
     data, packed = world()
-    known, _ = explore(data, packed, draws=50, quiet=True)
-    unknown, _ = explore(replace(data, person=None), packed, draws=50, quiet=True)
+    known, _ = explore_images(data, packed, draws=50, quiet=True)
+    unknown, _ = explore_images(replace(data, person=None), packed, draws=50, quiet=True)
     train, plain = known.splits[0], unknown.splits[0]
     assert train.people is not None
     assert train.shares[0].people == train.people
@@ -112,7 +112,7 @@ def test_intervals_are_by_person_where_people_are_known() -> None:
 
 def test_mean_faces_and_their_difference_are_numpys() -> None:
     data, packed = world()
-    _, images = explore(data, packed, draws=50, quiet=True)
+    _, images = explore_images(data, packed, draws=50, quiet=True)
     train = packed.usable & (data.split == "train")
     means = [packed.pixels[train & (data.label == c)].astype(float).mean(0) for c in (0, 1)]
     np.testing.assert_allclose(images.mean, means, atol=1e-3)
@@ -127,7 +127,7 @@ def test_mean_faces_and_their_difference_are_numpys() -> None:
 
 def test_a_class_without_training_images_has_no_face_and_no_samples() -> None:
     data, packed = world(label=[0] * 200 + [1] * 100, split=["train"] * 200 + ["test"] * 100)
-    got, images = explore(data, packed, draws=50, quiet=True)
+    got, images = explore_images(data, packed, draws=50, quiet=True)
     assert np.isnan(images.mean[1]).all()
     assert set(images.pictures()) == {"mean-Round"}
     assert images.samples["Square"] == ()
@@ -139,7 +139,9 @@ def test_a_class_without_training_images_has_no_face_and_no_samples() -> None:
 
 def test_samples_are_drawn_from_train_by_the_seed() -> None:
     data, packed = world()
-    samples = [explore(data, packed, draws=50, seed=s, quiet=True)[1].samples for s in (1, 1, 2)]
+    samples = [
+        explore_images(data, packed, draws=50, seed=s, quiet=True)[1].samples for s in (1, 1, 2)
+    ]
     assert samples[0] == samples[1] != samples[2]
     for c, name in enumerate(data.classes):
         rows = np.asarray(samples[0][name])
@@ -155,7 +157,7 @@ def test_brightness_and_contrast_are_those_of_luma() -> None:
     pixels[0], pixels[1, :8], pixels[1, 8:] = 255, 0, 255
     packed = replace(packed, pixels=pixels, usable=np.ones(300, np.bool_), reasons={})
     data = replace(data, label=np.where(np.arange(300) < 2, 0, 1).astype(np.int16))
-    got, _ = explore(data, packed, draws=50, quiet=True)
+    got, _ = explore_images(data, packed, draws=50, quiet=True)
     bright, contrast = got.brightness[0], got.contrast[0]
     assert bright.group == "Round"
     assert bright.mean == pytest.approx(0.75)
@@ -174,7 +176,7 @@ def test_sizes_are_counted_the_commonest_first_and_the_rest_together() -> None:
     data, packed = world()
     widths = np.where(np.arange(300) < 200, 64, np.arange(300)).astype(np.int32)
     packed = replace(packed, widths=widths, usable=np.ones(300, np.bool_), reasons={})
-    got, _ = explore(data, packed, draws=50, quiet=True)
+    got, _ = explore_images(data, packed, draws=50, quiet=True)
     assert (got.sizes[0].value, got.sizes[0].count) == ("64×16", 200)
     assert len(got.sizes) == 40
     assert got.sizes[-1].value == "62 other sizes"
@@ -183,16 +185,16 @@ def test_sizes_are_counted_the_commonest_first_and_the_rest_together() -> None:
 
 def test_memory_stays_flat_and_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     data, packed = world()
-    whole = explore(data, packed, draws=50, quiet=True)
+    whole = explore_images(data, packed, draws=50, quiet=True)
     monkeypatch.setattr("candid.data.duplicates.row_blocks.__defaults__", (7,))
-    small = explore(data, packed, draws=50, quiet=True)
+    small = explore_images(data, packed, draws=50, quiet=True)
     np.testing.assert_allclose(whole[1].mean, small[1].mean, atol=1e-3)
     assert whole[0].brightness == small[0].brightness
 
 
 def test_the_record_survives_json(tmp_path: Path) -> None:
     data, packed = world(60)
-    got, _ = explore(data, packed, draws=50, quiet=True)
+    got, _ = explore_images(data, packed, draws=50, quiet=True)
     write_record(tmp_path / "data.json", got)
     again = read_record(tmp_path / "data.json", Exploration)
     assert to_plain(again) == to_plain(got)
@@ -292,7 +294,7 @@ def test_from_files_to_findings(tmp_path: Path) -> None:
     split = ["train"] * 30 + ["test"] * 10
     data = dataset(images, split=split, person=list(range(40)))
     packed = pack(data, DataConfig(side=32, workers=1), cache=tmp_path, quiet=True)
-    got, _ = explore(data, packed, draws=50, quiet=True)
+    got, _ = explore_images(data, packed, draws=50, quiet=True)
     findings = {f.code: f for f in got.findings}
     assert findings["UNREADABLE-FILES"].examples == ("00007.png",)
     assert findings["DUPLICATES-ACROSS-SPLITS"].examples == ("00000.png", "00039.png")
@@ -304,7 +306,7 @@ def test_from_files_to_findings(tmp_path: Path) -> None:
 def test_real_faces_have_the_duplicates_that_their_bytes_prove(tmp_path: Path) -> None:
     data = load(real("utkface"))
     packed = pack(data, DataConfig(), cache=tmp_path, quiet=True)
-    got, images = explore(data, packed, draws=100, quiet=True)
+    got, images = explore_images(data, packed, draws=100, quiet=True)
     assert sum(s.n for s in got.splits) == 6000
     by_bytes: dict[bytes, list[int]] = {}
     for row in range(len(data)):

@@ -80,7 +80,7 @@ class ExplorationImages:
         return drawn
 
 
-def explore(
+def explore_images(
     dataset: Dataset,
     store: Store,
     *,
