@@ -48,7 +48,7 @@ from PIL import Image
 
 from candid.data.dataset import Dataset
 from candid.data.decode import decode
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.data.store import pack
 from candid.settings import DataConfig
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--side", type=int, default=64)
     asked = parser.parse_args()
-    dataset = load(asked.data)
+    dataset = load_dataset(asked.data)
     config = DataConfig(side=asked.side)
     print(
         f"{dataset.name}: {len(dataset):,} images; Python {platform.python_version()}, "

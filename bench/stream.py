@@ -68,7 +68,7 @@ def write_shards(data: Path, shards: Path, images: int) -> None:
     """The pictures and labels of a data folder as tar shards."""
     from candid.data import layouts
 
-    dataset = layouts.load(data)
+    dataset = layouts.load_dataset(data)
     shards.mkdir()
     for first in range(0, min(images, len(dataset)), SHARD):
         with tarfile.open(shards / f"{first // SHARD:03}.tar", "w") as archive:
@@ -101,7 +101,7 @@ def measured(mode: str, shards: Path, buffer: int, cache: Path) -> dict[str, flo
 
     torch.set_num_threads(1)
     config = DataConfig(workers=1, stream_buffer=buffer, target="Male")
-    dataset: Dataset = layouts.load(shards, target="Male", config=config)
+    dataset: Dataset = layouts.load_dataset(shards, target="Male", config=config)
     rows = dataset.rows("train")
     how = (TrainConfig(batch_size=BATCH), torch.device("cpu"), Team())
     colours = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

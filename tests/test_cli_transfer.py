@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import candid as package
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.pipeline.labelled import answer
 from candid.pipeline.labelling import labeller
 from candid.predictions import read_predictions, write_predictions
@@ -37,7 +37,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("transfer")
     home = write_classes(root / "home", 60)
     run = tiny_run(root / "run", data=str(home.resolve()))
-    dataset = load(home)
+    dataset = load_dataset(home)
     rows = np.arange(len(dataset))
     found = answer(labeller(run, engine="torch"), dataset, rows, root / "t.parquet", quiet=True)
     tested = np.flatnonzero(dataset.split != "train")
@@ -161,7 +161,7 @@ def test_another_model_s_sources_are_dropped(capsys, run, away):
 def test_a_job_that_was_stopped_goes_on(run, away, monkeypatch, tmp_path):
     from candid.inference.classify import Labeller
 
-    dataset = load(away, learnable=False)
+    dataset = load_dataset(away, learnable=False)
     ready, out, done = labeller(Run(run), engine="torch"), tmp_path / "t.parquet", []
     monkeypatch.setattr("candid.inference.classify.BATCH", 8)
     rows_of = Labeller.rows
@@ -198,7 +198,7 @@ def test_the_report_and_the_card_say_it(capsys, run, away):
 
 
 def test_python_gives_the_same(run, away):
-    dataset = load(away)
+    dataset = load_dataset(away)
     config = package.load_config(overrides=["evaluate.draws=60", "audit.draws=60"])
     found = package.transfer(run, dataset, config, engine="torch")
     assert [s.name for s in found.sources] == ["away"]

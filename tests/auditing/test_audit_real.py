@@ -15,7 +15,7 @@ import pytest
 import sklearn.metrics as sk
 
 from candid.auditing.audit import audit_groups
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.predictions import Predictions, read_predictions
 from candid.settings import AuditConfig
 
@@ -23,7 +23,7 @@ CONFIG = AuditConfig(draws=50, pairs=False, slices=0, more=False)
 
 
 def by_a_rule(folder: Path) -> Predictions:
-    dataset = load(folder / "celeba64", target="Male")
+    dataset = load_dataset(folder / "celeba64", target="Male")
     rows = np.flatnonzero(dataset.split == "test")
     lipstick = dataset.attributes["Wearing_Lipstick"].data[rows] == 1
     rng = np.random.default_rng(0)

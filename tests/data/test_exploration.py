@@ -14,7 +14,7 @@ from drawn import real
 
 from candid.data.dataset import Dataset
 from candid.data.exploration import data_fingerprint, explore_images
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.data.store import Store, pack
 from candid.predictions import Attribute
 from candid.records import Exploration, from_plain, read_record, to_plain, write_record
@@ -223,7 +223,7 @@ def test_the_fingerprint_is_of_the_files_contents(tmp_path: Path) -> None:
     """A copy elsewhere, at another time, is the same data; another picture is not."""
 
     def mark(folder: Path) -> str:
-        data = load(folder, config=DataConfig(validation_share=0.4))
+        data = load_dataset(folder, config=DataConfig(validation_share=0.4))
         return data_fingerprint(data, pack(data, DataConfig(side=16), cache=tmp_path / "cache"))
 
     for i in range(12):
@@ -304,7 +304,7 @@ def test_from_files_to_findings(tmp_path: Path) -> None:
 
 
 def test_real_faces_have_the_duplicates_that_their_bytes_prove(tmp_path: Path) -> None:
-    data = load(real("utkface"))
+    data = load_dataset(real("utkface"))
     packed = pack(data, DataConfig(), cache=tmp_path, quiet=True)
     got, images = explore_images(data, packed, draws=100, quiet=True)
     assert sum(s.n for s in got.splits) == 6000

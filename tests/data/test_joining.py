@@ -32,7 +32,7 @@ def three(tmp_path: Path) -> list[Path]:
 def test_each_by_its_own_layout(three: list[Path]) -> None:
     """Row by row what each is by itself, under ids, people and a label that are one."""
     data = load(*three, target="Male")
-    alone = [layouts.load(path) for path in three]
+    alone = [layouts.load_dataset(path) for path in three]
     assert (data.target, data.classes) == ("Male", ("Female", "Male"))
     assert [(p.name, p.layout, p.target) for p in data.parts] == [
         ("celeba", "celeba", "Male"), ("utk", "utkface", "gender"), ("faces", "folder", "class"),
@@ -91,7 +91,7 @@ def test_the_order_of_the_data_sets_is_kept_and_the_same_call_gives_the_same(
 
 def test_one_data_set_is_as_it_was(three: list[Path]) -> None:
     for path in three:
-        one, alone = candid.load([path]), layouts.load(path)
+        one, alone = candid.load([path]), layouts.load_dataset(path)
         assert np.array_equal(one.ids, alone.ids) and one.parts == ()
         assert "source" not in one.attributes
         assert one.source.stamp() == alone.source.stamp()

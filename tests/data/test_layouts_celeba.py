@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawn import put, real
 
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.errors import ConfigError, DataError, LayoutError, TargetError
 from candid.settings import DataConfig
 
@@ -80,7 +80,7 @@ def unpacked(root: Path) -> None:
 def test_everything_is_as_written(tmp_path: Path, make: Callable[[Path], None]) -> None:
     root = tmp_path / "faces"
     make(root)
-    data = load(root)
+    data = load_dataset(root)
     assert (data.layout, data.target, data.classes) == ("celeba", "Male", ("Female", "Male"))
     assert [Path(i).stem for i in data.ids] == [Path(f).stem for f in FILES]
     assert data.label.tolist() == (VALUES[:, 1] > 0).astype(int).tolist()
@@ -107,7 +107,7 @@ def test_everything_is_as_written(tmp_path: Path, make: Callable[[Path], None]) 
 )
 def test_another_target(tmp_path: Path, target: str, classes: tuple[str, str]) -> None:
     write(tmp_path)
-    data = load(tmp_path, target=target)
+    data = load_dataset(tmp_path, target=target)
     assert data.classes == classes
     assert data.label.tolist() == (VALUES[:, NAMES.index(target)] > 0).astype(int).tolist()
     assert target not in data.attributes
@@ -120,7 +120,7 @@ def test_without_a_partition_people_stay_together(tmp_path: Path) -> None:
     pairs = np.arange(N) // 2
     lines = "".join(f"{n} {p}\n" for n, p in zip(FILES, pairs, strict=True))
     (tmp_path / "identity_CelebA.txt").write_text(lines)
-    data = load(tmp_path, config=DataConfig(validation_share=0.4, test_share=0.2))
+    data = load_dataset(tmp_path, config=DataConfig(validation_share=0.4, test_share=0.2))
     assert set(data.split) == {"train", "validation", "test"}
     for person in np.unique(pairs):
         assert len(set(data.split[pairs == person])) == 1
@@ -130,7 +130,7 @@ def test_rows_without_picture_and_pictures_without_row(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "img_align_celeba" / FILES[3]).unlink()
     put(tmp_path / "img_align_celeba" / "000099.jpg")
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert data.ids.tolist() == FILES[:3] + FILES[4:]
     found = {f.code: f for f in data.findings if f.state == "found"}
     assert set(found) == {"LABELS-WITHOUT-IMAGE", "IMAGES-WITHOUT-LABEL"}
@@ -142,7 +142,9 @@ def test_rows_without_picture_and_pictures_without_row(tmp_path: Path) -> None:
 def test_pictures_elsewhere(tmp_path: Path) -> None:
     write(tmp_path / "labels")
     (tmp_path / "labels" / "img_align_celeba").rename(tmp_path / "faces")
-    data = load(tmp_path / "labels", config=DataConfig(image_folder=str(tmp_path / "faces")))
+    data = load_dataset(
+        tmp_path / "labels", config=DataConfig(image_folder=str(tmp_path / "faces"))
+    )
     assert (data.layout, data.ids.tolist()) == ("celeba", FILES)
     assert data.source.read(0) == (tmp_path / "faces" / FILES[0]).read_bytes()
 
@@ -180,7 +182,7 @@ def test_a_bad_label_file(tmp_path: Path, file: str, old: str, new: str, says: s
     write(tmp_path)
     _edit(tmp_path / file, old, new)
     with pytest.raises(DataError, match=says) as caught:
-        load(tmp_path)
+        load_dataset(tmp_path)
     assert caught.value.expected
     assert caught.value.todo
 
@@ -192,7 +194,7 @@ def test_a_bad_value_in_the_csv_names_its_line(tmp_path: Path) -> None:
     lines[6] = f"{FILES[5]},1,1,x,1"
     file.write_text("\n".join(lines))
     with pytest.raises(DataError, match="line 7: No_Beard is 'x'"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_an_empty_label_file_and_one_that_is_no_text(tmp_path: Path) -> None:
@@ -203,13 +205,13 @@ def test_an_empty_label_file_and_one_that_is_no_text(tmp_path: Path) -> None:
     ):
         (tmp_path / "list_attr_celeba.txt").write_bytes(content)
         with pytest.raises(DataError, match=says):
-            load(tmp_path)
+            load_dataset(tmp_path)
 
 
 def test_a_label_file_that_was_cut_off_between_lines(tmp_path: Path) -> None:
     write(tmp_path)
     _edit(tmp_path / "list_attr_celeba.txt", _row(N - 1), "")
-    found = {f.code for f in load(tmp_path).findings if f.state == "found"}
+    found = {f.code for f in load_dataset(tmp_path).findings if f.state == "found"}
     assert found == {"LABEL-COUNT", "IMAGES-WITHOUT-LABEL"}
 
 
@@ -221,7 +223,7 @@ def test_a_name_that_leaves_the_folder(tmp_path: Path, name: str) -> None:
     put(tmp_path / "secret.jpg")
     _edit(tmp_path / "data" / "list_attr_celeba.txt", FILES[4], name)
     with pytest.raises(DataError, match=r"Row 5 of list_attr_celeba.txt .*leaves the data folder"):
-        load(tmp_path / "data")
+        load_dataset(tmp_path / "data")
 
 
 def test_a_link_that_leaves_the_folder(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_a_link_that_leaves_the_folder(tmp_path: Path) -> None:
     link.unlink()
     link.symlink_to(tmp_path / "secret.jpg")
     with pytest.raises(DataError, match=r"Row 5 .*leaves the data folder"):
-        load(tmp_path / "data")
+        load_dataset(tmp_path / "data")
 
 
 def test_a_row_twice(tmp_path: Path) -> None:
@@ -240,7 +242,7 @@ def test_a_row_twice(tmp_path: Path) -> None:
     other = VALUES[5] * [1, -1, 1, 1]
     text = file.read_text().replace(f"{N}\n", f"{N + 2}\n", 1) + _row(4)
     file.write_text(text + f"{FILES[5]} {' '.join(map(str, other))}\n")
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert data.ids.tolist() == FILES
     expected = (VALUES[:, 1] > 0).astype(int)
     expected[5] = -1
@@ -252,10 +254,10 @@ def test_a_row_twice(tmp_path: Path) -> None:
 def test_unknown_target_and_attributes(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(TargetError, match="did you mean 'Eyeglasses'"):
-        load(tmp_path, target="Eyeglases")
+        load_dataset(tmp_path, target="Eyeglases")
     with pytest.raises(ConfigError, match="did you mean 'Wearing_Hat'"):
-        load(tmp_path, config=DataConfig(attributes=("Wearing_Hut",)))
-    kept = load(tmp_path, config=DataConfig(attributes=("No_Beard", "Male"))).attributes
+        load_dataset(tmp_path, config=DataConfig(attributes=("Wearing_Hut",)))
+    kept = load_dataset(tmp_path, config=DataConfig(attributes=("No_Beard", "Male"))).attributes
     assert list(kept) == ["No_Beard"]
 
 
@@ -263,10 +265,10 @@ def test_no_pictures_at_all(tmp_path: Path) -> None:
     write(tmp_path)
     shutil.rmtree(tmp_path / "img_align_celeba")
     with pytest.raises(LayoutError, match="no folder img_align_celeba"):
-        load(tmp_path)
+        load_dataset(tmp_path)
     (tmp_path / "img_align_celeba").mkdir()
     with pytest.raises(DataError, match=f"None of the {N} pictures"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_one_class_only_in_train(tmp_path: Path) -> None:
@@ -275,12 +277,12 @@ def test_one_class_only_in_train(tmp_path: Path) -> None:
     lines = "".join(f"{n} {s}\n" for n, s in zip(FILES, wanted, strict=True))
     (tmp_path / "list_eval_partition.txt").write_text(lines)
     with pytest.raises(TargetError, match="one class only"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_real_celeba() -> None:
     folder = real("celeba64")
-    data = load(folder)
+    data = load_dataset(folder)
     assert {s: len(data.rows(s)) for s in ("train", "validation", "test")} == {
         "train": 24_152,
         "validation": 2_945,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawn import put, real
 
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.errors import DataError, LayoutError, TargetError
 from candid.settings import DataConfig
 
@@ -27,7 +27,7 @@ UTK = [
 def test_utkface(tmp_path: Path, suffix: str, inner: str) -> None:
     for i, name in enumerate(UTK):
         put(tmp_path / inner / (name + suffix), i)
-    data = load(tmp_path, config=EVEN)
+    data = load_dataset(tmp_path, config=EVEN)
     assert (data.layout, data.target, data.classes) == ("utkface", "gender", ("Female", "Male"))
     assert data.person is None
     row = [UTK.index(Path(i).name.removesuffix(suffix)) for i in data.ids]
@@ -43,7 +43,7 @@ def test_utkface_copies_fall_on_one_side(tmp_path: Path) -> None:
     for i, name in enumerate(UTK):
         put(tmp_path / "UTKFace" / f"{name}.jpg.chip.jpg", i)
         put(tmp_path / "crop_part1" / f"{name}.jpg", i)
-    data = load(tmp_path, config=EVEN)
+    data = load_dataset(tmp_path, config=EVEN)
     assert len(data) == 80
     side = {(Path(i).name.split(".")[0], s) for i, s in zip(data.ids, data.split, strict=True)}
     assert len(side) == 40
@@ -55,7 +55,7 @@ def test_utkface_names_that_say_too_little(tmp_path: Path) -> None:
     bad = ["39_1_20170116174525125.jpg.chip.jpg", "20_2_0_20170116174525125.jpg"]
     for name in bad:
         put(tmp_path / name)
-    data = load(tmp_path, config=EVEN)
+    data = load_dataset(tmp_path, config=EVEN)
     assert len(data) == 40
     found = {f.code: f for f in data.findings}["NAMES-NOT-READ"]
     assert (found.state, found.count, found.of) == ("found", 2, 42)
@@ -65,17 +65,17 @@ def test_utkface_names_that_say_too_little(tmp_path: Path) -> None:
 def test_utkface_targets(tmp_path: Path) -> None:
     for i, name in enumerate(UTK):
         put(tmp_path / f"{name}.jpg", i)
-    assert load(tmp_path, target="race", config=EVEN).classes[1] == "Black"
+    assert load_dataset(tmp_path, target="race", config=EVEN).classes[1] == "Black"
     with pytest.raises(TargetError, match="'age' is a number"):
-        load(tmp_path, target="age", config=EVEN)
+        load_dataset(tmp_path, target="age", config=EVEN)
     with pytest.raises(TargetError, match="did you mean 'gender'"):
-        load(tmp_path, target="Gendre", config=EVEN)
+        load_dataset(tmp_path, target="Gendre", config=EVEN)
     with pytest.raises(LayoutError, match="as LFW names them"):
-        load(tmp_path, layout="lfw")
+        load_dataset(tmp_path, layout="lfw")
 
 
 def test_real_utkface() -> None:
-    data = load(real("utkface"))
+    data = load_dataset(real("utkface"))
     assert len(data) == 6000
     genders = [int(i.split("_")[1]) for i in data.ids]
     assert data.label.tolist() == [1 - g for g in genders]
@@ -112,7 +112,7 @@ def fairface(root: Path, names: tuple[str, str], inner: str = "") -> None:
 @pytest.mark.parametrize("inner", ["", "fairface-img-margin025-trainval"])
 def test_fairface(tmp_path: Path, names: tuple[str, str], inner: str) -> None:
     fairface(tmp_path, names, inner)
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert (data.layout, data.target, data.classes) == ("fairface", "gender", ("Female", "Male"))
     assert [data.classes[c] for c in data.label] == [r[2] for r in FAIR]
     assert data.split.tolist() == ["train"] * 3 + ["validation"] * 2
@@ -129,14 +129,16 @@ def test_fairface(tmp_path: Path, names: tuple[str, str], inner: str) -> None:
 def test_fairface_with_pictures_elsewhere_and_ages_from_a_spreadsheet(tmp_path: Path) -> None:
     names = ("fairface_label_train.csv", "fairface_label_val.csv")
     fairface(tmp_path / "labels", names)
-    before = load(tmp_path / "labels")
+    before = load_dataset(tmp_path / "labels")
     (tmp_path / "pictures").mkdir()
     for name in ("train", "val"):
         (tmp_path / "labels" / name).rename(tmp_path / "pictures" / name)
     for name in names:
         file = tmp_path / "labels" / name
         file.write_text(file.read_text().replace("3-9", "03-Sep"))
-    data = load(tmp_path / "labels", config=DataConfig(image_folder=str(tmp_path / "pictures")))
+    data = load_dataset(
+        tmp_path / "labels", config=DataConfig(image_folder=str(tmp_path / "pictures"))
+    )
     assert data.layout == "fairface"
     assert data.ids.tolist() == before.ids.tolist()
     assert data.attributes["age"].words() == before.attributes["age"].words()
@@ -148,12 +150,12 @@ def test_fairface_without_pictures(tmp_path: Path) -> None:
     for row in FAIR:
         (tmp_path / row[0]).unlink()
     with pytest.raises(DataError, match="None of the 5 pictures"):
-        load(tmp_path)
+        load_dataset(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "notes.txt").write_text("no table")
     with pytest.raises(LayoutError, match=r"no fairface_label_train\.csv"):
-        load(elsewhere, layout="fairface")
+        load_dataset(elsewhere, layout="fairface")
 
 
 # --- LFW -----------------------------------------------------------------------------------------
@@ -184,7 +186,7 @@ def lfw_scores(root: Path) -> None:
 def test_lfw_with_scores(tmp_path: Path, inner: str) -> None:
     lfw(tmp_path, inner)
     lfw_scores(tmp_path)
-    data = load(tmp_path, config=EVEN)
+    data = load_dataset(tmp_path, config=EVEN)
     assert (data.layout, data.target, data.classes) == ("lfw", "Male", ("Female", "Male"))
     assert [Path(i).stem for i in data.ids] == [f"{p}_{i:04d}" for p, i in FACES]
     assert data.label.tolist() == (SCORES[:, 0] > 0).astype(int).tolist()
@@ -205,17 +207,17 @@ def test_lfw_scores_that_do_not_fit(tmp_path: Path) -> None:
     file = tmp_path / "lfw_attributes.txt"
     whole = file.read_text()
     file.write_text(whole + "Nobody Here\t1\t1.0\t1.0\t1.0\n")
-    found = {f.code: f for f in load(tmp_path, config=EVEN).findings if f.state == "found"}
+    found = {f.code: f for f in load_dataset(tmp_path, config=EVEN).findings if f.state == "found"}
     assert found["LABELS-WITHOUT-IMAGE"].examples == ("Nobody_Here 1",)
     file.write_text(whole + "Nobody Here\t1\t1.0\n")
     with pytest.raises(DataError, match=f"line {len(FACES) + 3}: 3 fields"):
-        load(tmp_path)
+        load_dataset(tmp_path)
     file.write_text(whole + "Nobody Here\t1\t1.0\tx\t1.0\n")
     with pytest.raises(DataError, match="score of Wearing Hat that is no number"):
-        load(tmp_path)
+        load_dataset(tmp_path)
     file.write_text(whole + "Nobody Here\tx\t1.0\t1.0\t1.0\n")
     with pytest.raises(DataError, match="picture number 'x'"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def is_male(person: str) -> bool:
@@ -228,7 +230,7 @@ def test_lfw_with_lists_of_names(tmp_path: Path) -> None:
     (tmp_path / "male_names.txt").write_text("\r\n".join(male))
     female = sorted({p for p, _ in FACES if not is_male(p)})  # people, not pictures
     (tmp_path / "female_names.txt").write_text("\n".join(female) + "\n")
-    data = load(tmp_path, config=EVEN)
+    data = load_dataset(tmp_path, config=EVEN)
     assert (data.target, data.classes) == ("gender", ("Female", "Male"))
     assert len(data) == len(FACES)
     assert data.label.tolist() == [is_male(Path(i).name) for i in data.ids]
@@ -241,7 +243,7 @@ def test_lfw_with_a_csv_of_people(tmp_path: Path) -> None:
     (tmp_path / "lfw_allnames.csv").write_text(
         "name,images\n" + "\n".join(f"{p},1" for p in PEOPLE)
     )
-    data = load(tmp_path, config=EVEN)
+    data = load_dataset(tmp_path, config=EVEN)
     assert (data.target, data.classes) == ("gender", ("female", "male"))
     assert len(data) == len(FACES)
     assert data.label.tolist() == [is_male(Path(i).name) for i in data.ids]
@@ -250,4 +252,4 @@ def test_lfw_with_a_csv_of_people(tmp_path: Path) -> None:
 def test_lfw_without_labels(tmp_path: Path) -> None:
     lfw(tmp_path)
     with pytest.raises(LayoutError, match="no table of their attributes"):
-        load(tmp_path)
+        load_dataset(tmp_path)

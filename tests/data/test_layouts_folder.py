@@ -9,7 +9,7 @@ import pytest
 from drawn import put
 
 from candid.data import splits
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.errors import DataError, LayoutError, TargetError
 from candid.settings import DataConfig
 
@@ -23,7 +23,7 @@ def write(root: Path, *folders: str, n: int = 3) -> list[str]:
 
 
 def check(root: Path, ids: Sequence[str], classes: tuple[str, ...], depth: int) -> None:
-    data = load(root)
+    data = load_dataset(root)
     assert (data.layout, data.target, data.classes) == ("folder", "class", classes)
     assert data.ids.tolist() == ids
     assert [data.classes[c] for c in data.label] == [i.split("/")[depth] for i in ids]
@@ -37,7 +37,7 @@ def test_split_folders(tmp_path: Path, val: str) -> None:
         tmp_path, "train/b", "train/a 2", "train/a 10", f"{val}/b", f"{val}/a 2/deep", "test/b"
     )
     check(tmp_path, ids, ("a 2", "a 10", "b"), depth=1)
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert [i.split("/")[0] for i in ids] == [
         val if s == "validation" else s for s in data.split.tolist()
     ]
@@ -46,11 +46,11 @@ def test_split_folders(tmp_path: Path, val: str) -> None:
 def test_without_split_a_hash_of_the_id_decides(tmp_path: Path) -> None:
     ids = write(tmp_path, "cat", "dog", "owl", n=20)
     check(tmp_path, ids, ("cat", "dog", "owl"), depth=0)
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     group = splits.hashed([f"image {i}" for i in ids])
     assert data.split.tolist() == splits.split_groups(group, data.label, 0.1, 0.1).tolist()
     (tmp_path / "dog" / "1.jpg").unlink()  # what remains stays where it was
-    fewer = load(tmp_path)
+    fewer = load_dataset(tmp_path)
     assert (
         dict(zip(data.ids, data.split, strict=True)).items()
         > dict(zip(fewer.ids, fewer.split, strict=True)).items()
@@ -59,33 +59,33 @@ def test_without_split_a_hash_of_the_id_decides(tmp_path: Path) -> None:
 
 def test_train_and_test_alone(tmp_path: Path) -> None:
     ids = write(tmp_path, "train/a", "train/b", "test/a", "test/b", n=20)
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert np.array_equal(data.split == "test", [i.startswith("test/") for i in ids])
     assert "VALIDATION-FROM-TRAIN" in {f.code for f in data.findings}
 
 
 def test_no_test(tmp_path: Path) -> None:
     write(tmp_path, "train/a", "train/b", "val/a", "val/b")
-    assert "NO-TEST-SPLIT" in {f.code for f in load(tmp_path).findings}
+    assert "NO-TEST-SPLIT" in {f.code for f in load_dataset(tmp_path).findings}
 
 
 def test_an_archive_in_a_folder_of_its_own(tmp_path: Path) -> None:
     write(tmp_path / "x" / "y", "train/a", "train/b", "val/a", "val/b")
-    assert len(load(tmp_path)) == 12
+    assert len(load_dataset(tmp_path)) == 12
 
 
 def test_a_target_that_is_not_the_folders_names(tmp_path: Path) -> None:
     write(tmp_path, "train/a", "train/b", "val/a", "val/b")
-    assert load(tmp_path, target="class").target == "class"  # as a run's config.toml has it
+    assert load_dataset(tmp_path, target="class").target == "class"  # as a run's config.toml has it
     with pytest.raises(TargetError, match="no label called 'Shape'") as caught:
-        load(tmp_path, target="Shape")
+        load_dataset(tmp_path, target="Shape")
     assert "--target" in caught.value.todo
 
 
 def test_names_for_folders(tmp_path: Path) -> None:
     write(tmp_path, "train/0", "train/1", "train/2", "val/0", "val/1")
     config = DataConfig(class_names=("0=Female", "1=Male"), exclude_classes=("2",))
-    data = load(tmp_path, config=config)
+    data = load_dataset(tmp_path, config=config)
     assert data.classes == ("Female", "Male")
     assert data.label.tolist() == [int(i.split("/")[1]) for i in data.ids]
     assert len(data) == 12
@@ -96,7 +96,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     put(tmp_path / "train" / "loose.jpg")
     put(tmp_path / "train" / "a" / "._0.jpg")
     (tmp_path / "train" / "a" / "notes.txt").write_text("x")
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert len(data) == 12
     found = {f.code: f.examples for f in data.findings if f.state == "found"}
     assert found["IMAGES-WITHOUT-LABEL"] == (
@@ -111,7 +111,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
 def test_a_name_that_is_no_text_is_left_out(tmp_path: Path) -> None:
     write(tmp_path, "train/a", "train/b", "val/a", "val/ü")
     (tmp_path / "train" / "b" / os.fsdecode(b"caf\xe9.jpg")).touch()
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert len(data) == 12
     assert data.classes == ("a", "b", "ü")
     found = {f.code: f.examples for f in data.findings if f.state == "found"}
@@ -122,11 +122,11 @@ def test_links(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write(data, "train/a", "train/b", "val/a", "val/b")
     (data / "train" / "a" / "loop").symlink_to("..")
-    assert len(load(data)) == 12
+    assert len(load_dataset(data)) == 12
     put(tmp_path / "outside" / "x.jpg")
     (data / "train" / "c").symlink_to(tmp_path / "outside")
     with pytest.raises(DataError, match=r"The link 'train/c' leaves the data folder"):
-        load(data)
+        load_dataset(data)
 
 
 @pytest.mark.parametrize(
@@ -143,22 +143,22 @@ def test_what_cannot_be_learned(
 ) -> None:
     write(tmp_path, *folders)
     with pytest.raises(kind, match=says):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_a_split_that_is_empty(tmp_path: Path) -> None:
     write(tmp_path, "a", "b", n=20)
     with pytest.raises(DataError, match=r"The validation split of .* is empty"):
-        load(tmp_path, config=DataConfig(validation_share=0.0))
+        load_dataset(tmp_path, config=DataConfig(validation_share=0.0))
 
 
 def test_pictures_without_folders(tmp_path: Path) -> None:
     put(tmp_path / "a.jpg")
     with pytest.raises(LayoutError, match=r"No layout fits .*1 file with \.jpg"):
-        load(tmp_path)
+        load_dataset(tmp_path)
     with pytest.raises(LayoutError, match="do not lie in folders"):
-        load(tmp_path, layout="folder")
+        load_dataset(tmp_path, layout="folder")
     (tmp_path / "a.jpg").unlink()
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="no pictures"):
-        load(tmp_path, layout="folder")
+        load_dataset(tmp_path, layout="folder")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from drawn import jpeg
 
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.errors import DataError, LayoutError, TargetError
 from candid.settings import DataConfig
 
@@ -89,7 +89,7 @@ def converted(root: Path, **how: Any) -> None:
 @pytest.mark.parametrize("names", [True, False])
 def test_everything_is_as_written(tmp_path: Path, make: Any, names: bool) -> None:
     make(tmp_path / "set", names=names)
-    data = load(tmp_path / "set")
+    data = load_dataset(tmp_path / "set")
     assert (data.layout, data.target, data.classes) == ("huggingface", "label", ("Female", "Male"))
     assert len(data) == 44
     at = (data.attributes["age"].data - 20).astype(int)  # files are read in alphabetical order
@@ -110,7 +110,7 @@ def test_everything_is_as_written(tmp_path: Path, make: Any, names: bool) -> Non
 
 def test_one_saved_dataset_is_split_by_hash(tmp_path: Path) -> None:
     save(tmp_path / "one", rows(0, 44), 3)
-    data = load(tmp_path / "one", config=DataConfig(validation_share=0.3, test_share=0.2))
+    data = load_dataset(tmp_path / "one", config=DataConfig(validation_share=0.3, test_share=0.2))
     assert set(data.split) == {"train", "validation", "test"}
     assert data.ids.tolist() == [f"face{i}.jpg" for i in range(44)]
     assert data.source.read(43) == jpeg(43)
@@ -121,21 +121,21 @@ def test_one_parquet_file_with_a_split_column(tmp_path: Path) -> None:
     table = rows(0, 44).append_column("split", pa.array([part[i] for i in range(44)]))
     pq.write_table(table, tmp_path / "faces.parquet")
     for path in (tmp_path / "faces.parquet", tmp_path):
-        data = load(path)
+        data = load_dataset(path)
         assert data.layout == "huggingface"
         assert data.split.tolist() == list(part.values())
 
 
 def test_without_features_labels_are_yes_or_no(tmp_path: Path) -> None:
     hub(tmp_path, features=False)
-    assert load(tmp_path).classes == ("not label", "label")
-    assert load(tmp_path, target="hat").classes == ("not hat", "hat")
+    assert load_dataset(tmp_path).classes == ("not label", "label")
+    assert load_dataset(tmp_path, target="hat").classes == ("not hat", "hat")
 
 
 def test_features_beside_the_arrow_files(tmp_path: Path) -> None:
     save(tmp_path / "one", rows(0, 44, features=False), 1)
     config = DataConfig(validation_share=0.3, test_share=0.2)
-    assert load(tmp_path / "one", config=config).classes == ("Female", "Male")
+    assert load_dataset(tmp_path / "one", config=config).classes == ("Female", "Male")
 
 
 def test_class_labels_that_are_missing_or_unknown(tmp_path: Path) -> None:
@@ -144,11 +144,11 @@ def test_class_labels_that_are_missing_or_unknown(tmp_path: Path) -> None:
     some = pa.array([-1, *LABEL[1:]], pa.int64())
     config = DataConfig(validation_share=0.3, test_share=0.2)
     save(tmp_path / "some", table.set_column(where, "label", some), 1)
-    assert load(tmp_path / "some", config=config).label[:2].tolist() == [-1, 1]
+    assert load_dataset(tmp_path / "some", config=config).label[:2].tolist() == [-1, 1]
     wrong = pa.array([7, *LABEL[1:]], pa.int64())
     save(tmp_path / "wrong", table.set_column(where, "label", wrong), 1)
     with pytest.raises(TargetError, match="holds 7, which is none of its 2 classes"):
-        load(tmp_path / "wrong", config=config)
+        load_dataset(tmp_path / "wrong", config=config)
 
 
 def test_nested_annotations(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_nested_annotations(tmp_path: Path) -> None:
     table = rows(0, 44).select(["image", "age"]).append_column("attributes", inner)
     save(tmp_path / "one", table.replace_schema_metadata(None), 1)
     config = DataConfig(validation_share=0.3, test_share=0.2)
-    data = load(tmp_path / "one", target="attributes.Male", config=config)
+    data = load_dataset(tmp_path / "one", target="attributes.Male", config=config)
     assert data.label.tolist() == LABEL
     assert set(data.attributes) == {"age", "attributes.Young"}
 
@@ -165,13 +165,13 @@ def test_images_that_are_not_embedded(tmp_path: Path) -> None:
     cells = pa.array([{"bytes": None, "path": f"/x/{i}.jpg"} for i in range(44)], IMAGE)
     save(tmp_path / "one", rows(0, 44).set_column(0, "image", cells), 1)
     with pytest.raises(DataError, match="a path but no bytes"):
-        load(tmp_path / "one")
+        load_dataset(tmp_path / "one")
 
 
 def test_no_image_column(tmp_path: Path) -> None:
     save(tmp_path / "one", rows(0, 44).drop_columns(["image"]), 1)
     with pytest.raises(LayoutError, match=r"No column of .* holds images"):
-        load(tmp_path / "one")
+        load_dataset(tmp_path / "one")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_damaged_set(tmp_path: Path, file: str, content: str | None, says: str
     else:
         (tmp_path / file).write_text(content)
     with pytest.raises(DataError, match=says) as caught:
-        load(tmp_path)
+        load_dataset(tmp_path)
     assert caught.value.todo
 
 
@@ -203,11 +203,11 @@ def test_several_configurations(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         pq.write_table(rows(0, 20), tmp_path / name / "train-00000-of-00001.parquet")
     with pytest.raises(LayoutError, match=r"several data sets: 0\.25, 1\.25"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_a_shard_of_no_split_beside_others(tmp_path: Path) -> None:
     hub(tmp_path)
     pq.write_table(rows(0, 4), tmp_path / "data" / "extra.parquet")
     with pytest.raises(DataError, match=r"extra\.parquet does not say its split"):
-        load(tmp_path)
+        load_dataset(tmp_path)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from candid.data import packing
-from candid.data.layouts import huggingface, load, webdataset
+from candid.data.layouts import huggingface, load_dataset, webdataset
 from candid.data.store import pack
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
@@ -45,7 +45,7 @@ def put(fs, folder):
 
 
 def loaded(path, **options):
-    return load(Path(path), target="Hat", config=SMALL, **options)
+    return load_dataset(Path(path), target="Hat", config=SMALL, **options)
 
 
 def assert_alike(a, b):
@@ -194,7 +194,7 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 from made_shards import SlowTars
 from candid.data import packing
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.data.store import pack
 from candid.settings import DataConfig
 from dataclasses import replace
@@ -203,7 +203,7 @@ packing._CHUNK_ROWS = 4
 
 if __name__ == "__main__":
     config = DataConfig(side=16, workers=2)
-    dataset = load(Path({folder!r}), target="Hat", config=config)
+    dataset = load_dataset(Path({folder!r}), target="Hat", config=config)
     s = dataset.source
     dataset = replace(dataset, source=SlowTars(s.files, s.file, s.offset, s.size))
     pack(dataset, config, cache=Path({cache!r}), quiet=True)

@@ -16,7 +16,7 @@ from drawn import put
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.data.layouts.pictures import Pictures
 from candid.data.sources import FileSource
 from candid.errors import ConfigError, DataError, ImageError, LayoutError, TargetError
@@ -71,7 +71,7 @@ def but(**changes: list[Any] | None) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("itself", [True, False])
 def test_everything_is_as_written(tmp_path: Path, name: str, itself: bool) -> None:
     file = write(tmp_path / "set", name=name)
-    data = load(file if itself else tmp_path / "set")
+    data = load_dataset(file if itself else tmp_path / "set")
     assert (data.layout, data.target, data.classes) == ("table", "label", ("cat", "dog"))
     assert data.ids.tolist() == COLUMNS["path"]
     assert data.label.tolist() == ONES.tolist()
@@ -106,7 +106,7 @@ def test_everything_is_as_written(tmp_path: Path, name: str, itself: bool) -> No
 @pytest.mark.parametrize("target", ["hat", "wet", "old", "big"])
 @pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
 def test_a_yes_or_no_target_gets_words(tmp_path: Path, target: str, name: str) -> None:
-    data = load(write(tmp_path, name=name), target=target)
+    data = load_dataset(write(tmp_path, name=name), target=target)
     assert data.classes == (f"not {target}", target)
     ones = ONES[::-1] if target == "hat" else ONES
     assert data.label.tolist() == ones.tolist()
@@ -128,7 +128,7 @@ def test_a_yes_or_no_target_gets_words(tmp_path: Path, target: str, name: str) -
 )
 def test_ways_to_write_a_path(tmp_path: Path, written: Any, expected: str) -> None:
     paths = [written(tmp_path, i) for i in range(N)]
-    data = load(write(tmp_path, but(path=paths)))
+    data = load_dataset(write(tmp_path, but(path=paths)))
     assert data.ids.tolist() == [expected.format(i) for i in range(N)]
 
 
@@ -142,7 +142,7 @@ def test_a_link_that_leaves_the_folder(tmp_path: Path, path: str) -> None:
     (root / "l.jpg").symlink_to(tmp_path / "x.jpg")
     paths = [*COLUMNS["path"][:7], path, *COLUMNS["path"][8:]]
     with pytest.raises(DataError, match=r"Row 8 of labels\.csv .*leaves the data folder") as caught:
-        load(write(root, but(path=paths)))
+        load_dataset(write(root, but(path=paths)))
     assert "--image-folder" in caught.value.todo
 
 
@@ -152,7 +152,7 @@ def elsewhere(tmp_path: Path, written: Any, config: DataConfig = DataConfig()) -
     paths = [written(tmp_path, i) for i in range(N)]
     file = write(tmp_path / "tables", but(path=paths))
     shutil.rmtree(file.parent / "pics")
-    data = load(file, config=config)
+    data = load_dataset(file, config=config)
     for row in range(N):
         assert data.source.read(row) == (tmp_path / "pics" / f"{row}.jpg").read_bytes()
     return data
@@ -182,7 +182,7 @@ def test_one_picture_elsewhere_by_two_names_is_one(tmp_path: Path) -> None:
     data = elsewhere(tmp_path, lambda root, i: f"../pics/{i}.jpg")
     names = [*data.ids[:-1], f"{tmp_path}/pics/0.jpg"]
     file = write(tmp_path / "tables", but(path=names))
-    assert load(file).ids.tolist() == data.ids[:-1].tolist()
+    assert load_dataset(file).ids.tolist() == data.ids[:-1].tolist()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_one_picture_elsewhere_by_two_names_is_one(tmp_path: Path) -> None:
 )
 def test_a_picture_that_is_not_elsewhere(tmp_path: Path, gone: str) -> None:
     file = write(tmp_path, but(path=[*COLUMNS["path"][:-1], gone]))
-    found = {f.code: f.examples for f in load(file).findings if f.state == "found"}
+    found = {f.code: f.examples for f in load_dataset(file).findings if f.state == "found"}
     assert found["LABELS-WITHOUT-IMAGE"] == (gone,)
 
 
@@ -201,7 +201,7 @@ def test_the_folder_of_a_table_s_pictures(tmp_path: Path, written: Any) -> None:
     config = DataConfig(image_folder=str(tmp_path / "pics"))
     data = elsewhere(tmp_path, written, config)
     assert data.ids.tolist() == [f"{i}.jpg" for i in range(N)]
-    assert load(tmp_path / "tables", config=config).ids.tolist() == data.ids.tolist()
+    assert load_dataset(tmp_path / "tables", config=config).ids.tolist() == data.ids.tolist()
     assert data.origin == str(tmp_path / "tables" / "labels.csv")
 
 
@@ -218,7 +218,7 @@ def test_pictures_elsewhere_are_refused_where_the_names_are_not_the_user_s(tmp_p
 @pytest.mark.parametrize("name", ["0.jpgx", "0.png", "0.jp", "0.jpg.jpg"])
 def test_another_suffix_is_another_picture(tmp_path: Path, name: str) -> None:
     file = write(tmp_path, but(path=[f"pics/{name}", *COLUMNS["path"][1:]]))
-    data = load(file)
+    data = load_dataset(file)
     assert data.ids.tolist() == COLUMNS["path"][1:]
     assert {f.code: f.examples for f in data.findings}["LABELS-WITHOUT-IMAGE"] == (f"pics/{name}",)
 
@@ -233,7 +233,7 @@ def test_only_folders_with_named_pictures_are_listed(
     listed: list[str] = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
-    data = load(file)
+    data = load_dataset(file)
     assert {Path(p).name for p in listed if Path(p).is_dir()} == {"pics"}
     found = {f.code: f for f in data.findings if f.state == "found"}
     assert found["IMAGES-WITHOUT-LABEL"].examples == ("pics/extra.jpg",)
@@ -247,7 +247,7 @@ def test_a_link_out_of_the_folder_beside_paths_relative_to_a_folder_in_it(tmp_pa
     put(tmp_path / "elsewhere" / "x.jpg")
     (root / "out").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=rf"Row {N} of labels\.csv .*leaves the data folder"):
-        load(file)
+        load_dataset(file)
 
 
 def test_cells_with_line_ends_in_a_file_of_several_blocks(tmp_path: Path) -> None:
@@ -266,9 +266,9 @@ def test_columns_named_in_the_settings(tmp_path: Path) -> None:
     odd["who"] = [i // 6 for i in range(N)]
     file = write(tmp_path, odd)
     with pytest.raises(LayoutError, match=r"No column of labels\.csv is known to hold paths"):
-        load(file)
+        load_dataset(file)
     named = DataConfig(path_column="where", split_column="part", person_column="who")
-    data = load(file, config=named)
+    data = load_dataset(file, config=named)
     assert data.person is not None
     assert data.person.tolist() == odd["who"]
     assert data.split[2] == "validation"
@@ -276,14 +276,14 @@ def test_columns_named_in_the_settings(tmp_path: Path) -> None:
     for wrong in ("path_column", "split_column", "person_column"):
         config = DataConfig(**({"path_column": "where"} | {wrong: "wher"}))
         with pytest.raises(ConfigError, match=f"data.{wrong} is 'wher'"):
-            load(file, config=config)
+            load_dataset(file, config=config)
 
 
 def test_missing_cells(tmp_path: Path) -> None:
     label = ["", *COLUMNS["label"][1:]]
     age = ["", "nan", "NA", *map(str, COLUMNS["age"][3:])]
     person = ["", "", *COLUMNS["person"][2:]]
-    data = load(write(tmp_path, but(label=label, age=age, person=person)))
+    data = load_dataset(write(tmp_path, but(label=label, age=age, person=person)))
     assert data.label[0] == -1
     assert data.classes == ("cat", "dog")
     assert np.isnan(data.attributes["age"].data[:3]).all()
@@ -296,19 +296,19 @@ def test_missing_cells(tmp_path: Path) -> None:
 def test_codes_in_a_column_with_gaps(tmp_path: Path) -> None:
     old = pa.array([None if i == 5 else float(x) for i, x in enumerate(ONES)])
     columns: dict[str, Any] = but(old=old)
-    data = load(write(tmp_path, columns, name="labels.parquet"))
+    data = load_dataset(write(tmp_path, columns, name="labels.parquet"))
     expected = [-1 if i == 5 else x for i, x in enumerate(ONES)]
     assert data.attributes["old"].data.tolist() == expected
 
 
 def test_more_than_two_classes(tmp_path: Path) -> None:
-    data = load(write(tmp_path), target="colour")
+    data = load_dataset(write(tmp_path), target="colour")
     assert data.classes == ("dark blue", "green", "red")
     assert [data.classes[c] for c in data.label] == COLUMNS["colour"]
 
 
 def test_identity_of_people_decides_a_missing_split(tmp_path: Path) -> None:
-    data = load(
+    data = load_dataset(
         write(tmp_path, but(split=None)), config=DataConfig(validation_share=0.4, test_share=0.2)
     )
     assert set(data.split) == {"train", "validation", "test"}
@@ -318,19 +318,19 @@ def test_identity_of_people_decides_a_missing_split(tmp_path: Path) -> None:
 
 def test_folds_are_no_split_and_a_misspelt_split_is_an_error(tmp_path: Path) -> None:
     folds = [i % 5 for i in range(N)]
-    data = load(
+    data = load_dataset(
         write(tmp_path, but(split=None, fold=folds)), config=DataConfig(validation_share=0.3)
     )
     assert data.attributes["fold"].words() == [str(f) for f in folds]
     assert "SPLIT-BY-HASH" in {f.code for f in data.findings}
     with pytest.raises(DataError, match=r"Row 5 of labels\.csv has the split 'trian'"):
-        load(write(tmp_path, but(split=[*SPLIT[:4], "trian", *SPLIT[5:]])))
+        load_dataset(write(tmp_path, but(split=[*SPLIT[:4], "trian", *SPLIT[5:]])))
 
 
 def test_rows_whose_picture_is_missing_do_not_count(tmp_path: Path) -> None:
     file = write(tmp_path, but(wet=["perhaps", *COLUMNS["wet"][1:]]))
     (tmp_path / "pics" / "0.jpg").unlink()
-    data = load(file)
+    data = load_dataset(file)
     assert data.ids.tolist() == COLUMNS["path"][1:]
     assert data.attributes["wet"].kind == "binary"
     found = {f.code: f.examples for f in data.findings if f.state == "found"}
@@ -338,14 +338,14 @@ def test_rows_whose_picture_is_missing_do_not_count(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Row 5 of labels\.csv has the split 'trian'"):
         write(tmp_path, but(split=[*SPLIT[:4], "trian", *SPLIT[5:]]))
         (tmp_path / "pics" / "0.jpg").unlink()
-        load(file)
+        load_dataset(file)
 
 
 def test_rows_that_repeat(tmp_path: Path) -> None:
     twice = {k: [*v, v[6], v[7]] for k, v in COLUMNS.items()}
     twice["path"][-1] = "./pics/7.jpg"
     twice["label"][-1] = "cat" if COLUMNS["label"][7] == "dog" else "dog"
-    data = load(write(tmp_path, twice))
+    data = load_dataset(write(tmp_path, twice))
     assert data.ids.tolist() == COLUMNS["path"]
     assert data.label[7] == -1
     assert data.label[6] == ONES[6]
@@ -370,7 +370,7 @@ def test_a_bad_table(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "labels.csv").write_text(content)
     put(tmp_path / "a.jpg")
     with pytest.raises(DataError, match=says) as caught:
-        load(tmp_path)
+        load_dataset(tmp_path)
     assert caught.value.expected
     assert caught.value.todo
 
@@ -378,21 +378,21 @@ def test_a_bad_table(tmp_path: Path, content: str, says: str) -> None:
 def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
     rows = "\r\n".join(f"{i}.jpg;{x};{s}" for i, (x, s) in enumerate(zip(ONES, SPLIT, strict=True)))
     write(tmp_path).write_bytes(b"\xef\xbb\xbf" + f"file;Hut_grün;split\r\n{rows}".encode())
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert data.target == "Hut_grün"  # the only column
     assert data.classes == ("not Hut grün", "Hut grün")
     assert data.label.tolist() == ONES.tolist()
     file = tmp_path / "labels.csv"
     file.write_bytes(file.read_bytes().removeprefix(b"\xef\xbb\xbf").decode().encode("latin-1"))
     with pytest.raises(DataError, match="line 1: not UTF-8"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_a_broken_parquet_file(tmp_path: Path) -> None:
     file = write(tmp_path, name="labels.parquet")
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(DataError, match="as Parquet"):
-        load(file)
+        load_dataset(file)
 
 
 @pytest.mark.parametrize(
@@ -406,24 +406,24 @@ def test_a_broken_parquet_file(tmp_path: Path) -> None:
 )
 def test_targets_that_cannot_be(tmp_path: Path, target: str, says: str) -> None:
     with pytest.raises(TargetError, match=says):
-        load(write(tmp_path), target=target)
+        load_dataset(write(tmp_path), target=target)
 
 
 def test_a_target_is_no_identity(tmp_path: Path) -> None:
-    data = load(write(tmp_path), target="person")  # ten words can be learned
+    data = load_dataset(write(tmp_path), target="person")  # ten words can be learned
     assert data.person is None
     assert len(data.classes) == N // 3
 
 
 def test_no_obvious_target(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"hat, .*old") as caught:
-        load(write(tmp_path, but(label=None)))
+        load_dataset(write(tmp_path, but(label=None)))
     assert "--target" in caught.value.todo
 
 
 def test_one_class_only(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="one class only: every labelled image is 'cat'"):
-        load(write(tmp_path, but(label=["cat"] * N)))
+        load_dataset(write(tmp_path, but(label=["cat"] * N)))
 
 
 @pytest.mark.parametrize("folders", [False, True])
@@ -434,18 +434,18 @@ def test_several_tables(tmp_path: Path, folders: bool) -> None:
         put(tmp_path / "more" / "1.jpg")  # beside pics/ as if the folders were classes
     for layout in (None, "table"):
         with pytest.raises(LayoutError, match=r"labels\.csv, more\.tsv") as caught:
-            load(tmp_path, layout=layout)
+            load_dataset(tmp_path, layout=layout)
         assert str(tmp_path / "labels.csv") in caught.value.todo
-    assert len(load(tmp_path / "more.tsv")) == N
+    assert len(load_dataset(tmp_path / "more.tsv")) == N
 
 
 def test_of_several_tables_the_only_one_with_paths(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "a.csv").write_text("class,meaning\n0,cat\n1,dog\n")
     put(tmp_path / "more" / "1.jpg")
-    assert load(tmp_path).ids.tolist() == COLUMNS["path"]
+    assert load_dataset(tmp_path).ids.tolist() == COLUMNS["path"]
     write(tmp_path, {"where" if k == "path" else k: v for k, v in COLUMNS.items()})
-    data = load(tmp_path, layout="table", config=DataConfig(path_column="where"))
+    data = load_dataset(tmp_path, layout="table", config=DataConfig(path_column="where"))
     assert data.ids.tolist() == COLUMNS["path"]
 
 
@@ -455,7 +455,7 @@ def test_tables_without_paths_beside_folders_of_classes(tmp_path: Path) -> None:
     for i in range(40):
         put(tmp_path / "cat" / f"{i}.jpg", i)
         put(tmp_path / "dog" / f"{i}.jpg", 50 + i)
-    assert load(tmp_path).layout == "folder"
+    assert load_dataset(tmp_path).layout == "folder"
 
 
 @pytest.mark.parametrize("itself", [True, False])
@@ -471,7 +471,7 @@ def test_metadata_jsonl(tmp_path: Path, itself: bool) -> None:
         lines.append(json.dumps(row))
     file = tmp_path / "metadata.jsonl"
     file.write_text("\n\n".join(lines))
-    data = load(file if itself else tmp_path)
+    data = load_dataset(file if itself else tmp_path)
     assert (data.layout, data.ids.tolist(), data.label.tolist()) == (
         *("table", COLUMNS["path"]),
         ONES.tolist(),
@@ -491,7 +491,7 @@ def test_a_line_that_is_no_json(tmp_path: Path, line: str, says: str) -> None:
     put(tmp_path / "a.jpg")
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.jpg", "label": "x"}\n' + line)
     with pytest.raises(DataError, match=says) as caught:
-        load(tmp_path)
+        load_dataset(tmp_path)
     assert caught.value.expected
     assert caught.value.todo
 
@@ -502,7 +502,7 @@ def test_metadata_jsonl_in_split_folders(tmp_path: Path) -> None:
         for i in range(40):
             put(tmp_path / split / f"{i}.jpg", i)
         (tmp_path / split / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert data.layout == "table"
     assert data.label.tolist() == [0, 1] * 40
 
@@ -515,15 +515,15 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     file.write_bytes(text.encode(encoding))
     if encoding == "utf-16":  # says so itself, and none of the settings can make it another one
         for config in (DataConfig(), DataConfig(encoding="latin-1")):
-            assert load(tmp_path, config=config).classes == ("Müller", "Öz")
+            assert load_dataset(tmp_path, config=config).classes == ("Müller", "Öz")
         return
     with pytest.raises(DataError, match=r"zero bytes|not UTF-8") as caught:
-        load(file)
+        load_dataset(file)
     assert "data.encoding" in caught.value.todo
     config = DataConfig(encoding=encoding)
-    assert load(tmp_path, layout="table", config=config).classes == ("Müller", "Öz")
+    assert load_dataset(tmp_path, layout="table", config=config).classes == ("Müller", "Öz")
     with pytest.raises(DataError, match="not ASCII text"):
-        load(file, config=DataConfig(encoding="ascii"))
+        load_dataset(file, config=DataConfig(encoding="ascii"))
 
 
 def test_an_encoding_that_there_is_not() -> None:
@@ -537,8 +537,8 @@ def test_words_for_missing(tmp_path: Path) -> None:
     person = ["nobody", "nobody", *COLUMNS["person"][2:]]
     age = ["-1", "", *COLUMNS["age"][2:]]
     file = write(tmp_path, but(label=label, person=person, age=age))
-    assert load(file).classes == ("cat", "dog", "Unknown")
-    data = load(file, config=DataConfig(missing=("unknown", "Nobody", "-1")))
+    assert load_dataset(file).classes == ("cat", "dog", "Unknown")
+    data = load_dataset(file, config=DataConfig(missing=("unknown", "Nobody", "-1")))
     assert data.classes == ("cat", "dog", "NA")
     assert data.label[0] == -1
     assert data.person is not None
@@ -554,17 +554,17 @@ THREE = [("red", "green", "dark blue")[i // 3 % 3] for i in range(N)]  # in ever
 def test_names_for_classes(tmp_path: Path, name: str) -> None:
     file = write(tmp_path, but(colour=THREE), name=name)
     both = DataConfig(class_names=("0=Female", "1=Male"))
-    data = load(file, target="old", config=both)
+    data = load_dataset(file, target="old", config=both)
     assert data.classes == ("Female", "Male")
     assert data.label.tolist() == ONES.tolist()
-    data = load(file, target="big", config=DataConfig(class_names=("-1=Female", "1=a=b")))
+    data = load_dataset(file, target="big", config=DataConfig(class_names=("-1=Female", "1=a=b")))
     assert data.classes == ("Female", "a=b")
     merged = DataConfig(class_names=("green=bright", "red=bright"))
-    data = load(file, target="colour", config=merged)
+    data = load_dataset(file, target="colour", config=merged)
     assert data.classes == ("dark blue", "bright")
     assert data.label.tolist() == [int(c != "dark blue") for c in THREE]
     with pytest.raises(ConfigError, match=r"class_names names '2', which is no class of old"):
-        load(file, target="old", config=DataConfig(class_names=("2=x",)))
+        load_dataset(file, target="old", config=DataConfig(class_names=("2=x",)))
     with pytest.raises(ConfigError, match=r"data\.class_names holds 'x'"):
         DataConfig(class_names=("x",))
 
@@ -572,7 +572,7 @@ def test_names_for_classes(tmp_path: Path, name: str) -> None:
 def test_classes_to_leave_out(tmp_path: Path) -> None:
     file = write(tmp_path, but(label=THREE))
     config = DataConfig(class_names=("green=Grün",), exclude_classes=("Grün",))
-    data = load(file, config=config)
+    data = load_dataset(file, config=config)
     kept = [i for i in range(N) if THREE[i] != "green"]
     assert data.classes == ("dark blue", "red")
     assert data.ids.tolist() == [COLUMNS["path"][i] for i in kept]
@@ -582,10 +582,10 @@ def test_classes_to_leave_out(tmp_path: Path) -> None:
     found = {f.code: f for f in data.findings if f.state == "found"}["CLASSES-EXCLUDED"]
     assert (found.count, found.of, found.examples[0]) == (9, N, "pics/3.jpg")
     with pytest.raises(ConfigError, match=r"exclude_classes names 'blue'") as caught:
-        load(file, config=DataConfig(exclude_classes=("blue",)))
+        load_dataset(file, config=DataConfig(exclude_classes=("blue",)))
     assert "dark blue" in caught.value.todo
     with pytest.raises(TargetError, match="one class only"):
-        load(file, config=DataConfig(exclude_classes=("green", "red")))
+        load_dataset(file, config=DataConfig(exclude_classes=("green", "red")))
 
 
 def test_ranges_that_a_spreadsheet_took_for_dates(tmp_path: Path) -> None:
@@ -594,7 +594,7 @@ def test_ranges_that_a_spreadsheet_took_for_dates(tmp_path: Path) -> None:
     wards = ["03-Sep", "Oct-19", "west", "", "NA"]
     spoilt = {n: [v[i % 5] for i in range(N)]
               for n, v in (("group", ages), ("day", dates), ("ward", wards))}  # fmt: skip
-    data = load(write(tmp_path, but(**spoilt)))
+    data = load_dataset(write(tmp_path, but(**spoilt)))
     assert data.attributes["group"].values == ("0-2", "3-9", "10-19", "20-29", "more than 70")
     assert data.attributes["group"].words()[1] == "3-9"
     assert data.attributes["day"].values == ("03-Sep", "04-Oct", "11-May", "30-Dec", "Oct-19")
@@ -606,15 +606,15 @@ def test_ranges_that_a_spreadsheet_took_for_dates(tmp_path: Path) -> None:
     ]
     assert "group: 03-Sep (3-9), Oct-19 (10-19)" in found[0].detail
     assert "ward: " in found[1].detail
-    data = load(tmp_path, target="group")
+    data = load_dataset(tmp_path, target="group")
     assert data.classes == ("0-2", "3-9", "10-19", "20-29", "more than 70")
 
 
 def test_attributes_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'note', but it holds 30 different words"):
-        load(write(tmp_path), config=DataConfig(attributes=("hat", "note")))
+        load_dataset(write(tmp_path), config=DataConfig(attributes=("hat", "note")))
     with pytest.raises(ConfigError, match="did you mean 'colour'"):
-        load(tmp_path, config=DataConfig(attributes=("color",)))
+        load_dataset(tmp_path, config=DataConfig(attributes=("color",)))
 
 
 def test_metadata_in_split_folders(tmp_path: Path) -> None:
@@ -624,7 +624,7 @@ def test_metadata_in_split_folders(tmp_path: Path) -> None:
             put(tmp_path / split / f"{i}.jpg", i)
         rows = "".join(f"{i}.jpg,{'ab'[i % 2]}\n" for i in range(4))
         (tmp_path / split / "metadata.csv").write_text(f"file_name,label\n{rows}")
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert data.layout == "table"
     assert data.ids.tolist() == [f"{s}/{i}.jpg" for s in ("train", "validation") for i in range(4)]
     assert data.split.tolist() == ["train"] * 4 + ["validation"] * 4
@@ -636,7 +636,7 @@ def test_numbers_that_count_classes_are_a_label(tmp_path: Path, start: int) -> N
     numbers = [start + i % 12 for i in range(N)]
     write(tmp_path, but(label=[str(n) if i != 5 else "" for i, n in enumerate(numbers)], split=None,
                         person=None))  # fmt: skip
-    data = load(tmp_path, config=DataConfig(validation_share=0.3))
+    data = load_dataset(tmp_path, config=DataConfig(validation_share=0.3))
     assert data.classes == tuple(str(start + k) for k in range(12))
     assert data.label.tolist() == [-1 if i == 5 else i % 12 for i in range(N)]
 
@@ -645,21 +645,21 @@ def test_numbers_that_count_classes_are_a_label(tmp_path: Path, start: int) -> N
 def test_other_numbers_are_none(tmp_path: Path, change: Any) -> None:
     write(tmp_path, but(label=[change(i % 12) for i in range(N)]))
     with pytest.raises(TargetError, match="is a number, from"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_columns_named_like_those_of_predictions_stay_apart(tmp_path: Path) -> None:
     write(tmp_path, but(**{"id": COLUMNS["hat"], "id (column)": COLUMNS["colour"]}))
-    attributes = load(tmp_path).attributes
+    attributes = load_dataset(tmp_path).attributes
     assert attributes["id (column) (column)"].values == ("no", "yes")
     assert attributes["id (column)"].values == ("dark blue", "green", "red")
 
 
 def test_lines_that_end_as_on_old_macs(tmp_path: Path) -> None:
     file = write(tmp_path)
-    before = load(tmp_path)
+    before = load_dataset(tmp_path)
     file.write_bytes(file.read_bytes().replace(b"\r\n", b"\r"))
-    assert load(tmp_path).label.tolist() == before.label.tolist()
+    assert load_dataset(tmp_path).label.tolist() == before.label.tolist()
 
 
 @pytest.mark.parametrize("first", ["", "path,la\rbel"])
@@ -667,11 +667,11 @@ def test_a_first_line_that_is_no_header(tmp_path: Path, first: str) -> None:
     file = write(tmp_path)
     file.write_text(f"{first}\n{file.read_text()}", newline="")
     with pytest.raises(DataError, match=r"names no columns|line 1: "):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_a_path_column_of_lists(tmp_path: Path) -> None:
     write(tmp_path, but(path=[[p] for p in COLUMNS["path"]]), name="labels.parquet")
     with pytest.raises(DataError, match="holds list<") as caught:
-        load(tmp_path)
+        load_dataset(tmp_path)
     assert "data.path_column" in caught.value.todo

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from by_hand import png, texture
 
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.data.store import pack
 from candid.errors import DataError, LayoutError, TargetError
 from candid.settings import DataConfig
@@ -81,7 +81,10 @@ def assert_alike(a, b):
 
 
 def test_the_same_data_and_the_same_pack_as_from_a_table(shards, table, tmp_path):
-    a, b = load(shards, target="Hat", config=SMALL), load(table, target="Hat", config=SMALL)
+    a, b = (
+        load_dataset(shards, target="Hat", config=SMALL),
+        load_dataset(table, target="Hat", config=SMALL),
+    )
     assert (a.layout, b.layout) == ("webdataset", "table")
     assert len(a) == N and {*a.attributes} == {"age", "more.Young"}
     assert_alike(a, b)
@@ -93,7 +96,7 @@ def test_the_same_data_and_the_same_pack_as_from_a_table(shards, table, tmp_path
 
 
 def test_packed_by_several_processes_it_is_the_same(shards, tmp_path):
-    dataset = load(shards, target="Hat", config=SMALL)
+    dataset = load_dataset(shards, target="Hat", config=SMALL)
     one = pack(dataset, SMALL, cache=tmp_path / "a", quiet=True)
     # So small a chunk that each process gets some.
     two = pack(dataset, replace(SMALL, workers=2, side=16), cache=tmp_path / "b", quiet=True)
@@ -107,25 +110,25 @@ def test_from_a_store_it_is_the_same(shards, tmp_path):
     from pathlib import Path
 
     try:
-        near = load(shards, target="Hat", config=SMALL)
-        far = load(Path("memory://data/shards"), target="Hat", config=SMALL)
+        near = load_dataset(shards, target="Hat", config=SMALL)
+        far = load_dataset(Path("memory://data/shards"), target="Hat", config=SMALL)
         assert_alike(near, far)
         assert far.origin == "memory://data/shards"
         one = pack(near, SMALL, cache=tmp_path / "cache", quiet=True)
         two = pack(far, SMALL, cache=tmp_path / "cache", quiet=True)
         np.testing.assert_array_equal(one.pixels, two.pixels)
-        again = load(Path(far.origin), target="Hat", config=SMALL)
+        again = load_dataset(Path(far.origin), target="Hat", config=SMALL)
         assert again.source.stamp() == far.source.stamp()
         with pytest.raises(LayoutError, match="object store"):
-            load(Path("memory://data/shards"), layout="celeba")
+            load_dataset(Path("memory://data/shards"), layout="celeba")
         with pytest.raises(DataError):
-            load(Path("memory://nothing/here"))
+            load_dataset(Path("memory://nothing/here"))
     finally:
         fs.rm("/data", recursive=True)
 
 
 def test_pictures_are_read_wherever_they_lie_in_any_order(shards):
-    source = load(shards, target="Hat", config=SMALL).source
+    source = load_dataset(shards, target="Hat", config=SMALL).source
     for row in np.random.default_rng(0).permutation(N):
         assert source.read(int(row)) == png(texture(int(row)))
 
@@ -136,7 +139,7 @@ def test_a_number_in_a_cls_file_is_the_class_and_names_say_the_split(tmp_path):
         for i in range(4):
             members += [(f"{i}.jpg", png(texture(10 * k + i))), (f"{i}.cls", f"{i % 3}\n".encode())]
         write_tar(tmp_path / f"{split}-000000.tar", members)
-    dataset = load(tmp_path)
+    dataset = load_dataset(tmp_path)
     assert (dataset.target, dataset.classes) == ("class", ("0", "1", "2"))
     assert dataset.label.tolist() == [0, 1, 2, 0] * 3
     assert dataset.split.tolist() == ["test"] * 4 + ["train"] * 4 + ["validation"] * 4
@@ -146,7 +149,7 @@ def test_a_number_in_a_cls_file_is_the_class_and_names_say_the_split(tmp_path):
 def test_what_has_no_partner_is_told_of(tmp_path):
     members = [m for i in range(20) for m in member(i)]
     members += [("bare.png", png(texture(50))), ("alone.json", b'{"Hat": "no"}')]
-    dataset = load(write_tar(tmp_path / "a.tar", members), target="Hat", config=SMALL)
+    dataset = load_dataset(write_tar(tmp_path / "a.tar", members), target="Hat", config=SMALL)
     assert len(dataset) == 20
     found = {f.code: f for f in dataset.findings}
     assert found["IMAGES-WITHOUT-LABEL"].examples == ("a.tar/bare.png",)
@@ -159,20 +162,20 @@ def test_kinds_that_differ_between_shards_become_words(tmp_path):
             m for i in range(15) for m in member(15 * k + i, annotations(i) | {"kind": value})
         ]
         write_tar(tmp_path / f"{k}.tar", members)
-    dataset = load(tmp_path, target="Hat", config=SMALL)
+    dataset = load_dataset(tmp_path, target="Hat", config=SMALL)
     assert dataset.attributes["kind"].values == ("1", "two")
 
 
 def test_a_changed_shard_changes_the_fingerprint(shards):
-    before = load(shards, target="Hat", config=SMALL).source.stamp()
-    assert load(shards, target="Hat", config=SMALL).source.stamp() == before
+    before = load_dataset(shards, target="Hat", config=SMALL).source.stamp()
+    assert load_dataset(shards, target="Hat", config=SMALL).source.stamp() == before
     members = [m for i in range(40, 50) for m in member(i)]
     write_tar(shards / "faces-001.tar", members)
-    assert load(shards, target="Hat", config=SMALL).source.stamp() != before
+    assert load_dataset(shards, target="Hat", config=SMALL).source.stamp() != before
 
 
 def test_a_shard_that_went_or_shrank_makes_unusable_pictures_not_an_error(shards, tmp_path):
-    dataset = load(shards, target="Hat", config=SMALL)
+    dataset = load_dataset(shards, target="Hat", config=SMALL)
     (shards / "faces-001.tar").unlink()
     whole = (shards / "faces-002.tar").read_bytes()
     (shards / "faces-002.tar").write_bytes(whole[:600])
@@ -194,7 +197,7 @@ def test_a_shard_that_went_or_shrank_makes_unusable_pictures_not_an_error(shards
 def test_bad_shards_are_told_in_three_parts(tmp_path, members, said):
     write_tar(tmp_path / "a.tar", members)
     with pytest.raises(DataError, match=said) as error:
-        load(tmp_path, layout="webdataset")
+        load_dataset(tmp_path, layout="webdataset")
     assert error.value.expected and error.value.todo
 
 
@@ -202,20 +205,20 @@ def test_damaged_shards_are_told_of(shards):
     path = shards / "faces-001.tar"
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(DataError, match="faces-001"):
-        load(shards, target="Hat", config=SMALL)
+        load_dataset(shards, target="Hat", config=SMALL)
 
 
 def test_a_target_that_is_not_there(shards):
     with pytest.raises(TargetError):
-        load(shards, target="Glasses", config=SMALL)
+        load_dataset(shards, target="Glasses", config=SMALL)
     with pytest.raises(TargetError):
-        load(shards, config=SMALL)
+        load_dataset(shards, config=SMALL)
 
 
 def test_a_folder_of_other_archives_is_not_taken_for_shards(tmp_path):
     write_tar(tmp_path / "code.tar", [("a.py", b"x = 1"), ("b.py", b"y = 1")])
     with pytest.raises(LayoutError, match="No layout fits"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("odd", ["x\n", "1\n0\n", "9" * 400 + "\n", ""])
@@ -231,4 +234,4 @@ def test_a_shard_with_an_odd_sparse_header_is_refused(tmp_path, odd):
             archive.addfile(about, io.BytesIO(data))
         archive.addfile(info, io.BytesIO(odd.encode().ljust(512, b"\0")))
     with pytest.raises(DataError, match="damaged or cut short"):
-        load(tmp_path / "in", layout="webdataset", config=SMALL)
+        load_dataset(tmp_path / "in", layout="webdataset", config=SMALL)

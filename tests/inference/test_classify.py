@@ -19,9 +19,10 @@ import pytest
 from candid.errors import DataError, ImageError, OutputError
 from candid.inference import classify
 from candid.inference.classifier import BATCH, Classifier, Rule
-from candid.inference.classify import Labeller, journal_path, label, label_to_file
+from candid.inference.classify import Labeller, label
 from candid.inference.detectors import Box, DetectedFace, open_detector
 from candid.inference.faces import Finder, Frame
+from candid.inference.label_file import journal_path, label_to_file
 from candid.inference.rows import Block, RowColumns, format_of
 from candid.inference.sources import Item, items
 from candid.inference.unfamiliar import Unfamiliar

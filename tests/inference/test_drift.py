@@ -10,7 +10,7 @@ import pytest
 
 from candid.errors import RunError
 from candid.inference.classifier import Classifier, Framed, Rule
-from candid.inference.classify import Labeller, label_to_file
+from candid.inference.classify import Labeller
 from candid.inference.drift import (
     DriftWatch,
     JobWatch,
@@ -20,6 +20,7 @@ from candid.inference.drift import (
     score_names,
     write_reference,
 )
+from candid.inference.label_file import label_to_file
 from candid.inference.promise import drift_line, promise_here
 from candid.inference.sources import Item
 from candid.records import ModelCard

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from candid.data.layouts import load
+from candid.data.layouts import load_dataset
 from candid.data.store import pack
 from candid.data.streaming import streamed
 from candid.errors import DataError
@@ -50,12 +50,12 @@ def folder(request, tmp_path_factory):
 def packed(folder, tmp_path_factory):
     """All pictures, packed."""
     config = replace(DATA, stream="never", workers=1)
-    dataset = load(folder, target="Hat", config=config)
+    dataset = load_dataset(folder, target="Hat", config=config)
     return pack(dataset, config, cache=tmp_path_factory.mktemp("cache"), quiet=True)
 
 
 def stream_of(folder, data=DATA):
-    return streamed(load(folder, target="Hat", config=data), data, quiet=True)
+    return streamed(load_dataset(folder, target="Hat", config=data), data, quiet=True)
 
 
 def feed(stream, group=ALONE):

@@ -146,7 +146,8 @@ def _predict_rows(
     run: Run, inputs: list[str], form: Any, how: dict[str, Any], *, column: str, workers: int
 ) -> None:
     """Write a row per picture to standard output."""
-    from candid.inference.classify import label, no_pictures
+    from candid.inference.classify import label
+    from candid.inference.label_file import no_pictures
     from candid.inference.rows import open_writer
     from candid.inference.sources import items
 

@@ -37,7 +37,7 @@ def load_places(
     Parameters
     ----------
     where
-        As for `layouts.load`, once or several times.
+        As for `layouts.load_dataset`, once or several times.
     config
         How; with `source_settings` for one of several.
     names
@@ -50,10 +50,10 @@ def load_places(
     ConfigError
         Also where one is named twice, or settings name one that is not there.
     DataError
-        As for `layouts.load`.
+        As for `layouts.load_dataset`.
     """
     if isinstance(where, Path):
-        return layouts.load(
+        return layouts.load_dataset(
             where, target=config.target or None, layout=config.layout or None, config=config
         )
     if config.stream == "always":

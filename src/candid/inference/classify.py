@@ -10,13 +10,10 @@ stopped.
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +22,7 @@ from numpy.typing import NDArray
 from candid.cores import cores
 from candid.data.decode import decode, decode_whole
 from candid.data.encoded import Budget
-from candid.errors import DataError, ImageError, OutputError
+from candid.errors import ImageError
 from candid.inference.classifier import BATCH, Classifier, Framed
 from candid.inference.detectors import Box
 from candid.inference.drift import DriftReference, drift_scores
@@ -33,18 +30,12 @@ from candid.inference.faces import Finder
 from candid.inference.rows import (
     REASON_CODE,
     Block,
-    Counter,
-    Format,
-    Outcome,
     Row,
     RowColumns,
     names_digest,
-    open_writer,
 )
 from candid.inference.sources import Item
 from candid.inference.unfamiliar import Unfamiliar
-from candid.storage.files import atomic
-from candid.storage.jobs import Job, PartsJournal, open_journal
 from candid.text import labelling as text
 
 _BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
@@ -323,102 +314,3 @@ def _blocks(items: Iterable[Item]) -> Iterator[tuple[list[_Read], int]]:
             block, size = [], 0
     if block:
         yield block, size
-
-
-def no_pictures() -> DataError:
-    """What to say where nothing was found to label."""
-    return DataError(
-        "There is not one picture in what was named.",
-        expected="files that end like pictures (.jpg, .png, .webp, …), or tar or Parquet files "
-        "with some",
-        todo="check the paths; a folder's hidden files are passed over",
-    )
-
-
-# --- into a table, safe from kills ---------------------------------------------------------------
-
-
-def journal_path(out: Path) -> Path:
-    """Where the journal of a table lies."""
-    return out.with_name(f"{out.name}.partial")
-
-
-def label_to_file(
-    labeller: Labeller,
-    items: Iterable[Item],
-    out: Path,
-    kind: Format,
-    job: Job,
-    *,
-    about: dict[str, Any] | None = None,
-    force: bool = False,
-    codes: bool = False,
-    workers: int = 0,
-    bar: Callable[[int], object] = lambda _: None,
-) -> Outcome:
-    """Write a row per image to `out`, whole or not at all; a killed job goes on where it was.
-
-    Parameters
-    ----------
-    labeller, items, workers, bar
-        As for `label`.
-    out, kind
-        The table.
-    job
-        All that decides the rows: a journal of another job is not gone on with.
-    about
-        What a Parquet file says of itself.
-    force
-        Replace a table that is there, and the journal of another job.
-    codes
-        Write the code of each reason, too (see `RowColumns.schema`).
-
-    Raises
-    ------
-    OutputError
-        Where `out` exists, or another job's journal lies beside it, or it cannot be written.
-    DataError
-        Where the images are not those that the journal tells of, or there are none at all.
-    """
-    path = journal_path(out)
-    if out.is_dir() or (out.exists() and not force and not path.exists()):
-        raise OutputError(
-            f"{out} exists already.",
-            expected="a file that is not there yet",
-            todo="name another place with --out, or replace it with --force",
-        )
-    counter = Counter(labeller.columns, labeller.reference)
-    with open_journal(path, job, replace=force) as journal:
-        rest = _skip_done(iter(items), journal, counter, bar)
-        with contextlib.closing(label(labeller, rest, workers=workers, bar=bar)) as blocks:
-            for block in blocks:
-                journal.add(vars(block))
-                counter.add(block.items, block.rows, block.scores)
-        if not counter.images:
-            journal.remove()
-            raise no_pictures()
-        schema = labeller.columns.schema(codes=codes)
-        with atomic(out) as part, open_writer(part, kind, schema, about or {}) as writer:
-            for plain in journal.parts():
-                writer.write(plain["rows"])
-        journal.remove()
-    return counter.tally()
-
-
-def _skip_done(
-    items: Iterator[Item], journal: PartsJournal, counter: Counter, bar: Callable[[int], object]
-) -> Iterator[Item]:
-    """The items after those that the journal holds, which must be the same as then."""
-    for block in (Block(**plain) for plain in journal.parts()):
-        names = [item.id for item in islice(items, block.items)]
-        if len(names) != block.items or names_digest(names) != block.names:
-            raise DataError(
-                f"The pictures are not those that {journal.path} tells of "
-                f"(after {counter.images:,} that are).",
-                expected="the same pictures in the same order as when the job was stopped",
-                todo="put them back, or begin anew with --force",
-            )
-        counter.add(block.items, block.rows, block.scores)
-        bar(block.items)
-    counter.resumed = counter.images
-    return items

@@ -97,7 +97,7 @@ def read_labels(
     if not isinstance(where, Path):
         return _in_order_of(where, card)
     asked, layout = target or about.target or None, about.layout or None
-    load = partial(layouts.load, where, layout=layout, config=about, learnable=False)
+    load = partial(layouts.load_dataset, where, layout=layout, config=about, learnable=False)
     try:
         found = load(target=asked or card.target)
     except TargetError:
@@ -261,7 +261,7 @@ def answer(
     which is a table while it is read and is then removed. Of several faces in a picture, the
     largest is taken to be the one that the label speaks of.
     """
-    from candid.inference.classify import label_to_file
+    from candid.inference.label_file import label_to_file
 
     job = model_of(labeller) | {
         "data": dataset.origin or dataset.name,

@@ -143,12 +143,12 @@ def label_pictures(
     workers: int = 0,
     bar: Callable[[int], object] = lambda _: None,
 ) -> Outcome:
-    """Write a row per picture; see `candid.inference.classify.label_to_file`.
+    """Write a row per picture; see `candid.inference.label_file.label_to_file`.
 
     `inputs` is what `candid.inference.sources.resolve` gave; `listed` and `column` are as for its
     `items`.
     """
-    from candid.inference.classify import label_to_file
+    from candid.inference.label_file import label_to_file
     from candid.inference.sources import items
 
     return label_to_file(

@@ -1,6 +1,6 @@
 """One module per layout of a data set on disk; each reads a folder into a Dataset.
 
-`load` is the door. A layout is a module with two functions: `recognise(path)` says at a glance
+`load_dataset` is the way in. A layout is a module with two functions: `recognise(path)` says at a glance
 whether a folder is laid out so, `read(path, target, config)` reads it.
 """
 
@@ -59,7 +59,7 @@ _ELSEWHERE = ("celeba", "fairface", "table")  # whose pictures may lie in data.i
 _DEFAULTS = DataConfig()
 
 
-def load(
+def load_dataset(
     path: Path,
     *,
     target: str | None = None,
@@ -105,7 +105,7 @@ def load(
 def read_place(
     path: Path, *, target: str | None, layout: str | None, config: DataConfig
 ) -> Dataset:
-    """As `load`, but the settings may name classes that are another data set's."""
+    """As `load_dataset`, but the settings may name classes that are another data set's."""
     if layout is not None and layout not in LAYOUTS:
         raise LayoutError(
             f"There is no layout {layout!r}.",
