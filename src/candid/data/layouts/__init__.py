@@ -1,7 +1,7 @@
 """One module per layout of a data set on disk; each reads a folder into a Dataset.
 
-`load_dataset` is the way in. A layout is a module with two functions: `recognise(path)` says at a glance
-whether a folder is laid out so, `read(path, target, config)` reads it.
+`load_dataset` is the way in. A layout is a module with two functions: `recognise(path)` says at a
+glance whether a folder is laid out so, `read(path, target, config)` reads it.
 """
 
 from __future__ import annotations
