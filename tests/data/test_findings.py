@@ -12,7 +12,7 @@ from drawn import put
 
 import candid
 from candid.data.dataset import Dataset
-from candid.data.exploration import explore
+from candid.data.exploration import explore_images
 from candid.data.findings import write_findings
 from candid.data.store import Store
 from candid.settings import Config, DataConfig
@@ -49,7 +49,9 @@ def world() -> tuple[Dataset, Store, np.ndarray]:
 
 def test_each_copy_is_told_with_another(tmp_path: Path) -> None:
     data, packed, picture = world()
-    exploration, _ = explore(data, packed, findings=tmp_path / "f.parquet", draws=20, quiet=True)
+    exploration, _ = explore_images(
+        data, packed, findings=tmp_path / "f.parquet", draws=20, quiet=True
+    )
     rows = read(tmp_path / "f.parquet")
     index = {str(i): k for k, i in enumerate(data.ids)}
     labelled = data.label >= 0
@@ -78,7 +80,9 @@ def test_each_copy_is_told_with_another(tmp_path: Path) -> None:
 
 def test_near_copies_are_told_pair_by_pair(tmp_path: Path) -> None:
     data, packed, _ = world()
-    exploration, _ = explore(data, packed, findings=tmp_path / "f.parquet", draws=20, quiet=True)
+    exploration, _ = explore_images(
+        data, packed, findings=tmp_path / "f.parquet", draws=20, quiet=True
+    )
     rows = read(tmp_path / "f.parquet")
     split = dict(zip(data.ids.tolist(), data.split.tolist(), strict=True))
     label = dict(zip(data.ids.tolist(), data.label.tolist(), strict=True))
@@ -100,7 +104,9 @@ def test_what_cannot_be_read_comes_with_its_reason(tmp_path: Path) -> None:
     usable = np.arange(60) >= 10
     packed = replace(packed, usable=usable, reasons={k: f"torn at {k}" for k in range(10)})
     data = replace(data, ids=np.array([f"caf\udce9 {i}.png" for i in range(60)]))
-    exploration, _ = explore(data, packed, findings=tmp_path / "f.parquet", draws=20, quiet=True)
+    exploration, _ = explore_images(
+        data, packed, findings=tmp_path / "f.parquet", draws=20, quiet=True
+    )
     rows = read(tmp_path / "f.parquet")["UNREADABLE-FILES"]
     assert [r["detail"] for r in rows] == [f"torn at {k}" for k in range(10)]
     assert rows[0]["id"] == "caf\\udce9 0.png"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from drawn import put
 
-from candid.data.layouts import LAYOUTS, load
+from candid.data.layouts import LAYOUTS, load_dataset
 from candid.errors import ConfigError, DataError, LayoutError
 from candid.settings import DataConfig
 
@@ -28,26 +28,26 @@ def test_the_layouts_there_are() -> None:
 def test_a_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "celeba64").mkdir()
     with pytest.raises(DataError, match=r"no folder or table .*celeba46") as caught:
-        load(tmp_path / "celeba46")
+        load_dataset(tmp_path / "celeba46")
     assert caught.value.todo == "did you mean 'celeba64'?"
     with pytest.raises(DataError, match="no folder or table"):
-        load(tmp_path / "a" / "b")
+        load_dataset(tmp_path / "a" / "b")
 
 
 def test_an_unknown_layout(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="did you mean 'celeba'"):
-        load(tmp_path, layout="celebA-HQ")
+        load_dataset(tmp_path, layout="celebA-HQ")
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is empty"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     put(tmp_path / "a.jpg")
     with pytest.raises(LayoutError, match="neither a folder nor a table"):
-        load(tmp_path / "a.jpg")
+        load_dataset(tmp_path / "a.jpg")
 
 
 def test_a_folder_that_fits_no_layout_says_what_was_seen(tmp_path: Path) -> None:
@@ -57,14 +57,14 @@ def test_a_folder_that_fits_no_layout_says_what_was_seen(tmp_path: Path) -> None
     with pytest.raises(
         LayoutError, match=r"1 folder \(sub\); 2 files with \.txt; 1 file with \.pdf"
     ):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_layout_that_was_named_and_does_not_fit(tmp_path: Path, layout: str) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError) as caught:
-        load(tmp_path, layout=layout)
+        load_dataset(tmp_path, layout=layout)
     assert caught.value.expected
     assert caught.value.todo
 
@@ -73,7 +73,7 @@ def test_a_layout_that_was_named_and_does_not_fit(tmp_path: Path, layout: str) -
 def test_a_named_layout_on_a_table(tmp_path: Path, layout: str) -> None:
     (tmp_path / "labels.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError) as caught:
-        load(tmp_path / "labels.csv", layout=layout)
+        load_dataset(tmp_path / "labels.csv", layout=layout)
     assert caught.value.expected
 
 
@@ -82,8 +82,8 @@ def test_data_in_the_only_folder_there_is_found_again_by_the_layout_s_name(tmp_p
     for split in ("train", "val"):
         for name in "ab":
             put(tmp_path / "archive" / "inner" / split / name / "1.jpg")
-    data = load(tmp_path)
-    again = load(Path(data.origin), layout=data.layout, target=data.target)
+    data = load_dataset(tmp_path)
+    again = load_dataset(Path(data.origin), layout=data.layout, target=data.target)
     assert again.ids.tolist() == data.ids.tolist() == [
         "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg"
     ]  # fmt: skip
@@ -95,17 +95,17 @@ def test_an_image_folder_where_there_is_none_to_name(tmp_path: Path) -> None:
         put(tmp_path / "data" / name / "1.jpg")
     gone = DataConfig(image_folder=str(tmp_path / "gone"))
     with pytest.raises(ConfigError, match=r"gone, which is no folder") as caught:
-        load(tmp_path / "data", config=gone)
+        load_dataset(tmp_path / "data", config=gone)
     assert "--image-folder" in caught.value.todo
     config = DataConfig(image_folder=str(tmp_path))
     with pytest.raises(LayoutError, match="elsewhere fits") as caught:
-        load(tmp_path / "data", config=config)
+        load_dataset(tmp_path / "data", config=config)
     assert "--image-folder" in caught.value.todo
     with pytest.raises(ConfigError, match="layout 'folder' has its pictures where"):
-        load(tmp_path / "data", layout="folder", config=config)
+        load_dataset(tmp_path / "data", layout="folder", config=config)
     (tmp_path / "a.tar").touch()
     with pytest.raises(ConfigError, match="layout 'webdataset' has its pictures where"):
-        load(tmp_path / "*.tar", config=config)
+        load_dataset(tmp_path / "*.tar", config=config)
 
 
 def test_a_relative_image_folder_is_kept_absolute(
