@@ -330,7 +330,7 @@ def done_again(run: Run, tmp_path: Path, capsys) -> set[str]:
     told = capsys.readouterr().err
     assert call("run", "--resume", run.path) == 0
     assert "nothing was done again" in capsys.readouterr().out
-    return set(re.findall(r"^(\w+) \(\d+ of 11\)$", told, re.MULTILINE))
+    return set(re.findall(r"^(\w+) \(\d+ of 12\)$", told, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
@@ -757,7 +757,7 @@ def test_run_goes_on_where_a_run_is_and_does_what_reads_a_changed_setting(
     run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     where = ["--target", "Face", "--out", run.path, "--cache", tmp_path / "cache", *QUICK]
     assert call("run", faces, *where, "--set", "explain.images=8") == 0
-    done = set(re.findall(r"^(\w+) \(\d+ of 11\)$", capsys.readouterr().err, re.MULTILINE))
+    done = set(re.findall(r"^(\w+) \(\d+ of 12\)$", capsys.readouterr().err, re.MULTILINE))
     assert done == {"explain", "report"}
     assert open_run(run.path).settings.explain.images == 8
     assert run.weights.read_bytes() == finished.weights.read_bytes()

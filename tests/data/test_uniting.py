@@ -45,7 +45,9 @@ def grouped(name: str, *words: str | None) -> Attribute:
 
 def test_categories_are_one_by_their_words() -> None:
     a, b = of(x=grouped("race", "White", None, "Black")), of(x=grouped("race", "black", "Asian"))
-    race = unite_attributes([a, b], ["a", "b"], "Male")["race"]
+    united, own = unite_attributes([a, b], ["a", "b"], "Male")
+    race = united["race"]
+    assert own == {"race": "race"}
     assert race.words() == ["White", None, "Black", "Black", "Asian"]
     assert race.values == ("White", "Black", "Asian")
 
@@ -54,7 +56,8 @@ def test_one_name_of_two_kinds_stays_two_attributes() -> None:
     number = Attribute("age", "numeric", (), np.array([3.0, np.nan]))
     old = Attribute("age", "numeric", (), np.array([70.0]))
     parts = [of(x=number), of(x=grouped("age", "3-9")), of(x=old)]
-    united = unite_attributes(parts, ["a", "b", "c"], "Male")
+    united, own = unite_attributes(parts, ["a", "b", "c"], "Male")
+    assert own == {"age (a, c)": "age", "age (b)": "age"}
     assert list(united) == ["source", "age (a, c)", "age (b)"]
     assert united["age (a, c)"].words() == ["3.0", None, None, "70.0"]
     assert united["age (b)"].words() == [None, None, "3-9", None]
@@ -62,14 +65,16 @@ def test_one_name_of_two_kinds_stays_two_attributes() -> None:
 
 def test_an_attribute_that_is_the_target_elsewhere_keeps_apart() -> None:
     parts = [of(x=grouped("Hat", "no", "yes")), of(x=grouped("Male", "no"))]
-    assert list(unite_attributes(parts, ["a", "b"], "Male")) == ["source", "Hat", "Male (b)"]
+    united, own = unite_attributes(parts, ["a", "b"], "Male")
+    assert list(united) == ["source", "Hat", "Male (b)"]
+    assert own == {"Hat": "Hat", "Male (b)": "Male"}
 
 
 def test_yes_and_no_in_other_words_are_categories() -> None:
     a = Attribute("beard", "binary", ("no", "yes"), np.array([0, 1], np.int16))
     b = Attribute("beard", "binary", ("none", "full"), np.array([0, 1], np.int16))
-    united = unite_attributes([of(x=a), of(x=b)], ["a", "b"], "Male")["beard"]
+    united = unite_attributes([of(x=a), of(x=b)], ["a", "b"], "Male")[0]["beard"]
     assert (united.kind, united.values) == ("categorical", ("no", "yes", "none", "full"))
     assert united.words() == ["no", "yes", "none", "full"]
-    same = unite_attributes([of(x=a), of(x=a)], ["a", "b"], "Male")["beard"]
+    same = unite_attributes([of(x=a), of(x=a)], ["a", "b"], "Male")[0]["beard"]
     assert (same.kind, same.values) == ("binary", ("no", "yes"))

@@ -150,7 +150,7 @@ def test_examples_that_were_moved_are_shown_as_they_came(tmp_path):
     from candid.data.dataset import Dataset
     from candid.explanation.trained import explain_dataset
     from candid.models.framing import load_framing
-    from candid.models.model import load_network, load_whole
+    from candid.models.model import load_network, load_whole_model
     from candid.records import ModelCard, read_record
 
     run = tiny_run(tmp_path / "run")
@@ -176,7 +176,7 @@ def test_examples_that_were_moved_are_shown_as_they_came(tmp_path):
     record, arrays = explain_dataset(
         network, card, dataset, Packed(pixels), config, framing=framing
     )
-    whole = load_whole(run.weights, card, framing=framing)
+    whole = load_whole_model(run.weights, card, framing=framing)
     answers = whole(torch.from_numpy(pixels)).argmax(1).tolist()
     moved = {int(e.id) for e in record.examples} & set(range(n // 2))
     assert moved and len(moved) < len(record.examples)
@@ -239,7 +239,7 @@ def test_the_command_draws_the_map_on_the_picture_as_it_came(framed, tmp_path, c
     settings = with_values(opened.settings, methods)
     (one,) = explain_pictures(Run(run.path, settings), [path])
     assert np.array_equal(one.pixels, np.asarray(Image.open(path)))
-    assert weight_in_patch(one.maps["integrated_gradients"], 160, 120) > 0.9
+    assert weight_in_patch(one.maps["integrated_gradients"], 160, 120) > 0.85
     # What the network minds everywhere, it minds elsewhere.
     assert weight_in_patch(one.maps["gradient"], 160, 120) < 0.5
     out = tmp_path / "maps.png"

@@ -19,6 +19,7 @@ from candid.pipeline.exporting import export_run
 from candid.records import ModelCard, read_record
 from candid.runs import open_run
 from candid.stats.metrics import confusion_matrix, weighted_f1_score
+from data.by_hand import MemorySource, png
 from inference.tiny import CLASSES, SIDE, always_framed, pixels, tiny_run
 
 NETWORKS = {
@@ -114,7 +115,8 @@ def data(n=300):
     split = np.array(["train", "validation", "test"])[np.arange(n) % 3]
     ids = np.array([f"{i}.png" for i in range(n)])
     people = np.arange(n, dtype=np.int64) // 6
-    dataset = Dataset("Hat", CLASSES, ids, split, label, "d", "folder", None, person=people)
+    source = MemorySource(tuple(png(picture) for picture in pictures))
+    dataset = Dataset("Hat", CLASSES, ids, split, label, "d", "folder", source, person=people)
     return Data(dataset, Packed(pictures))
 
 

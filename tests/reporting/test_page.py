@@ -214,7 +214,8 @@ def test_findings_read_as_sentences_and_look_alike(pages, plain) -> None:  # typ
     assert "Look at them; remove one." in text
     assert "2 examples 000001.jpg, 000002.jpg" in text
     assert "same as a training image. (14 of 2,909)" in text
-    told = dataclasses.replace(noted, detail="14 of 2,909 test images are such.")
+    detail = "14 of 2,909 files do not end like a picture and were left out."
+    told = dataclasses.replace(noted, code="FILES-LEFT-OUT", detail=detail)
     exploration = dataclasses.replace(plain.exploration, findings=(told,))
     assert (
         Page(render(dataclasses.replace(plain, exploration=exploration))).text.count("14 of") == 1

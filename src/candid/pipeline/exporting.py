@@ -89,8 +89,7 @@ def export_run(
     if data is not None:
         with run.doing("unfamiliar"):
             unfamiliar = learn_unfamiliar(run, data)
-        with run.doing("drift"):
-            learn_drift(run, data)
+        run.step("drift", learn_drift, data)
         done = replace(done, unfamiliar=unfamiliar.told())
     if not int8:
         return done
