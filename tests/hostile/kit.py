@@ -51,6 +51,7 @@ def make(root: Path) -> Kit:
 
     kit = Kit(root)
     tiny_run(kit.model)
+    assert call("export", kit.model, "--quiet") == 0  # once, and not in the first case
     write_faces(kit.faces, demo_world(60, side=16, seed=0), quiet=True)
     run = ["run", kit.faces, "--target", "Face", "--out", kit.run, "--cache", root / "cache"]
     assert call(*run, *SETTINGS, "--quiet") == 0
