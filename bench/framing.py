@@ -10,9 +10,9 @@ model may abstain, and what framing costs beside the model alone.
 
 `--unframed` leaves the framing network out: pictures are taken as they come.
 
-Result with the default recipe on CelebA's Male label, seed 0, 635 batches of the classifier and 2,540
-of 64 pictures of the framing network, 135 cells of 40 test pictures (unframed: an earlier classifier,
-trained without small moves):
+Result with the default recipe on CelebA's Male label, seed 0, 635 batches of the classifier and
+2,540 of 64 pictures of the framing network, 135 cells of 40 test pictures (unframed: an earlier
+classifier, trained without small moves):
 
     unframed: mean accuracy 0.5741, worst 0.3250; answers 0.093, of them wrong 0.2200
     framed:   mean accuracy 0.9539, worst 0.8250; answers 0.717, of them wrong 0.0041, at most
