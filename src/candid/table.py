@@ -28,6 +28,7 @@ __all__ = [
     "PerImage",
     "Table",
     "arrow_table",
+    "drawn_rows",
     "known_persons",
     "per_image_values",
     "person_numbers",
@@ -75,6 +76,11 @@ def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     """The same; None where nobody is known, so that every image stands for itself."""
     known = person is not None and bool((person >= 0).any())
     return person_numbers(person) if known else None
+
+
+def drawn_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """At most so many of the rows, drawn at random, in ascending order."""
+    return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,6 +69,15 @@ def test_what_needs_nothing_undone_comes_through_bit_for_bit(framing):
         assert torch.equal(frames, torch.eye(3).expand(4, 3, 3)) and not rest.any()
 
 
+@pytest.mark.parametrize("side", [SIDE, 40, 96])
+def test_the_first_look_sees_the_whole_picture_as_any_look_would(side):
+    """At the detail that it needs, too: from 96 pixels every second would be read otherwise."""
+    framing = Framing(side, width=2).eval()
+    planes = pictures(side=side).permute(0, 3, 1, 2).float()
+    same = torch.eye(3).expand(len(planes), 3, 3)
+    np.testing.assert_allclose(framing.see_whole(planes), framing.see(planes, same), atol=1e-5)
+
+
 def test_a_frame_that_is_found_is_undone(framing):
     """A network that always says the same frame reads each picture in it, once per look."""
     frame = torch.tensor([-0.5, 0.1, 0.2, -0.1, 0.1])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from candid.explanation.regions import fitted
-from candid.models.warping import reached, warp
+from candid.models.warping import CORNERS, reached, warp
 
 Matrix = NDArray[np.float64]  # (3, 3) homography
 
@@ -74,7 +74,6 @@ def frame_corners(matrix: Matrix) -> NDArray[np.float64]:
 
     From the upper left clockwise, as the network saw it.
     """
-    corners = np.array([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
-    x, y, w = matrix @ corners
+    x, y, w = matrix @ np.array(CORNERS)
     places: NDArray[np.float64] = (np.stack([x / w, y / w], 1) + 1) / 2
     return places

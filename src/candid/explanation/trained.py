@@ -25,15 +25,14 @@ from candid.explanation.scoring import scoring
 from candid.explanation.units import Faces
 from candid.explanation.units import look_inside as look
 from candid.models.forward import Images
-from candid.models.framing import Framing
+from candid.models.framing import Framing, TorchFramer
 from candid.predictions import Predictions
 from candid.records import ModelCard, Split
 from candid.records.explanation import Explanation, ExplanationArrays
 from candid.records.inside import WEIGHTS_ARRAY, Inside
 from candid.settings import Config, ExplainConfig
+from candid.table import drawn_rows
 from candid.text import notes as text
-
-_BLOCK = 250  # pictures that are framed at a time
 
 
 def explain_dataset(
@@ -60,7 +59,7 @@ def explain_dataset(
     regions, note = regions_of(dataset, store, rows, config)
     seen, seen_regions = came, regions
     if framing is not None:
-        seen, frames = _framed(framing, came)
+        seen, frames, _ = TorchFramer(framing)(came)
         seen_regions = _in_frames(regions, frames)
     record, arrays = explain_network(
         network,
@@ -98,20 +97,6 @@ def _sampled(dataset: Dataset, store: Store, how: ExplainConfig) -> NDArray[np.i
             todo="set explain.split",
         )
     return _some(rows, how.images, how.seed)
-
-
-def _framed(
-    framing: Framing, pixels: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Pictures (n, side, side, 3) as the network sees them, and their frames (n, 3, 3)."""
-    device = framing.centre.device
-    with torch.inference_mode():
-        parts = [
-            [part.cpu().numpy() for part in framing(torch.from_numpy(some).to(device))[:2]]
-            for some in np.split(pixels, range(_BLOCK, len(pixels), _BLOCK))
-        ]
-    seen, frames = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return seen, frames
 
 
 def _moved(frames: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -152,10 +137,7 @@ def _as_they_came(
 
 def _some(rows: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
     """At most so many of the rows, drawn at random, in their order; 0: all."""
-    if not 0 < most < len(rows):
-        return rows
-    chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
-    return rows[np.sort(chosen)]
+    return drawn_rows(rows, most, np.random.default_rng(seed)) if most > 0 else rows
 
 
 def explained_pictures(

@@ -275,13 +275,14 @@ def _open_framer(
     from candid.models.onnx_file import OnnxModel
     from candid.models.onnx_framing import framing_path, open_onnx_framer, weights_digest
 
-    if run.framing.is_file() and not is_framed(run):
+    frames = is_framed(run)
+    if run.framing.is_file() and not frames:
         return None, None
     if isinstance(runs, OnnxModel) and not run.framing_weights.is_file():
         named = open_named_framer(runs, run.path, threads=threads)
         if named is not None:  # the exports were carried here without the run's weights
             return named, named.made_from
-    if not is_framed(run):
+    if not frames:
         return None, None
     made_from = weights_digest(run)
     makes = _installed("onnx", "onnxscript", "torch")

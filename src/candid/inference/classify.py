@@ -27,13 +27,7 @@ from candid.inference.classifier import BATCH, Classifier, Framed
 from candid.inference.detectors import Box
 from candid.inference.drift import DriftReference, drift_scores
 from candid.inference.faces import Finder
-from candid.inference.rows import (
-    REASON_CODE,
-    Block,
-    Row,
-    RowColumns,
-    names_digest,
-)
+from candid.inference.rows import REASON_CODE, Block, Row, RowColumns, names_digest
 from candid.inference.sources import Item
 from candid.inference.unfamiliar import Unfamiliar
 from candid.text import labelling as text
@@ -159,12 +153,12 @@ class Labeller:
         c = self.classifier
         framed = c.framed(np.stack([crop.pixels for crop in crops]))  # type: ignore[misc]
         probability = c.probabilities(framed.pixels)
-        watched, distances = self.scored or self.reference is not None, None
-        if watched and self.unfamiliar is not None:
+        distances = None
+        if self.unfamiliar is not None:
             distances = self.unfamiliar.distances(framed.pixels)
         unlike, unsure = self._unlike(framed, crops, distances), [""] * len(crops)
         scores: list[list[float]] = [[]] * len(crops)
-        if watched:
+        if self.scored or self.reference is not None:
             scores = drift_scores(framed, probability, distances).tolist()
         frames = [None] * len(crops) if c.framer is None else list(framed.frames)
         crops = [
@@ -211,16 +205,16 @@ class Labeller:
         """
         found = [one for item, data in images for one in self._seen(item, data)]
         seen = [crop for _, crop in found if isinstance(crop, Crop) and crop.pixels is not None]
-        answered = self.answers(seen)
-        answers, watched = iter(answered), iter(answered)
-        rows = self.columns.rows(
-            {"id": name} | (_values(crop, answers) if isinstance(crop, Crop) else {"error": crop})
-            for name, crop in found
-        )
-        return rows, [
-            next(watched).scores if isinstance(crop, Crop) and crop.pixels is not None else []
-            for _, crop in found
-        ]
+        answers = iter(self.answers(seen))
+        values, scores = [], []
+        for name, crop in found:
+            answer = None
+            if isinstance(crop, Crop) and crop.pixels is not None:
+                answer = next(answers)
+            told = _values(crop, answer) if isinstance(crop, Crop) else {"error": crop}
+            values.append({"id": name} | told)
+            scores.append([] if answer is None else answer.scores)
+        return self.columns.rows(values), scores
 
     def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
         """The item's name with each of its crops, or with why there is none."""
@@ -232,14 +226,13 @@ class Labeller:
             return [(item.id, " ".join(error.what.split()))]
 
 
-def _values(crop: Crop, answers: Iterator[Prediction]) -> dict[str, Any]:
-    """A crop's row by the names of the columns; the next of the answers is its own."""
+def _values(crop: Crop, answer: Prediction | None) -> dict[str, Any]:
+    """A crop's row by the names of the columns; no answer: no face was found."""
     values: dict[str, Any] = {"width": crop.width, "height": crop.height}
-    if crop.pixels is None:
+    if answer is None:
         return values | {"abstained": True, "reason": text.NO_FACE, REASON_CODE: text.NO_FACE}
     if crop.box is not None:
         values |= {"face": crop.face} | crop.box.values()
-    answer = next(answers)
     if answer.unlike:
         values |= {"reason": answer.unlike, REASON_CODE: text.UNLIKE}
     elif answer.unsure:

@@ -8,7 +8,6 @@ stream that is another: other groups, another crop, pictures that are a little l
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 from candid.inference.classifier import Classifier, Framed
 from candid.inference.unfamiliar import Unfamiliar
 from candid.stats.martingale import LEVELS, DriftMartingale, ReferenceSet, reference_set
-from candid.storage.files import FORMAT, atomic, check_format, open_regular, reading
+from candid.storage.archives import reading_archive, write_archive
+from candid.storage.files import FORMAT, check_format
 
 Scores = NDArray[np.float64]
 
@@ -131,6 +131,11 @@ class Drift:
     after: int | None
     change: str
 
+    @property
+    def alarm(self) -> bool:
+        """Whether there was an alarm."""
+        return self.after is not None
+
 
 class DriftWatch:
     """Watches a stream; safe to use from several threads."""
@@ -222,16 +227,13 @@ class JobWatch:
 
 def write_reference(path: Path, reference: DriftReference) -> None:
     """Write it, whole or not at all."""
-    buffer = io.BytesIO()
     home = reference.home
     arrays: dict[str, Any] = {"scores": home.scores, "low": home.low, "high": home.high}
     words: dict[str, Any] = {
         "names": np.array(reference.names, np.str_),
         "model": np.str_(reference.model),
     }
-    np.savez(buffer, format=np.int64(FORMAT), **words, **arrays)
-    with atomic(path) as part:
-        part.write_bytes(buffer.getvalue())
+    write_archive(path, {"format": np.int64(FORMAT), **words, **arrays}, compressed=False)
 
 
 def read_reference(
@@ -248,15 +250,11 @@ def read_reference(
     """
     if not path.is_file() or classifier.engine == "int8":
         return None
-    with (
-        reading(
-            path,
-            expected="scores of the run's validation pictures",
-            todo="remove it (nobody watches for drift then), or run candid export to make it again",
-        ),
-        open_regular(path) as whole,
-        np.load(whole, allow_pickle=False) as file,
-    ):
+    with reading_archive(
+        path,
+        expected="scores of the run's validation pictures",
+        todo="remove it (nobody watches for drift then), or run candid export to make it again",
+    ) as file:
         check_format(path, int(file["format"]) if "format" in file else None)
         scores, low, high = (file[n].astype(np.float64) for n in ("scores", "low", "high"))
         names = tuple(map(str, file["names"].tolist()))

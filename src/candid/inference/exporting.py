@@ -201,9 +201,10 @@ def export_framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> Fr
 
 def _compare_framing(data: bytes, framing: Framing, views: NDArray[np.uint8]) -> FramingCheck:
     from candid.models.framing import TorchFramer
+    from candid.models.warping import CORNERS
 
     exported, original = OnnxFramer(data), TorchFramer(framing)
-    corners = np.array([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
+    corners = np.array(CORNERS)
     largest, other = 0.0, 0
     for batch in _batches(views):
         (a, frames, _), (b, originals, _) = exported(batch), original(batch)

@@ -16,6 +16,7 @@ from candid.inference.rows import Outcome
 from candid.inference.unfamiliar import UNLIKE
 from candid.stats.exact import exceedance_p
 from candid.stats.martingale import FALSE_ALARMS
+from candid.text import promise as text
 
 _SURPRISE = 0.05  # a chance below it is not taken for chance
 
@@ -51,63 +52,33 @@ def promise_here(labeller: Labeller, tally: Outcome) -> PromiseHere:
         chance = exceedance_p(unlike, seen, unfamiliar.checked, unfamiliar.false_alarms)
         holds = chance >= _SURPRISE
     drift = None if tally.drift is None else tally.drift.drawn
-    if drift is not None and drift.after is not None and holds is not False:
-        said = "" if rule is None else broken_promise(rule, drift)
+    if drift is not None and drift.alarm and holds is not False:
+        said = "" if rule is None else promise_after(rule, drift)
         return PromiseHere(unlike, seen, False, said)
-    if rule is None or rule.target_error is None:
+    if rule is None or rule.target_error is None or unfamiliar is None:
         return PromiseHere(unlike, seen, holds, "" if rule is None else rule.sentence)
-    if unfamiliar is None or holds is None:
-        return PromiseHere(unlike, seen, holds, rule.sentence)
-    of = f"{unlike:,} of these {seen:,} are unlike the training data"
     if holds:
-        return PromiseHere(unlike, seen, holds, f"{rule.sentence} {of}.")
-    said = (
-        f"No promise: {of}, where at most {unfamiliar.false_alarms:.1%} of pictures like the "
-        f"validation pictures would be. {_for_those(rule.target_error)}"
-    )
+        return PromiseHere(unlike, seen, holds, text.holds(rule.sentence, unlike, seen))
+    said = text.too_many_flagged(unlike, seen, unfamiliar.false_alarms, rule.target_error)
     return PromiseHere(unlike, seen, holds, said)
 
 
-def _for_those(target_error: float) -> str:
-    return (
-        "For those it was promised that at most "
-        f"{100 * target_error:.3g}% of the answers are wrong; for these nothing is known. "
-        "candid evaluate RUN DATA says how it does on labelled ones, and candid calibrate makes a "
-        "promise for them."
-    )
-
-
-def broken_promise(rule: Rule, drift: Drift) -> str:
-    """What stands in a promise's place after an alarm; the rule's sentence where none was made."""
-    if rule.target_error is None:
+def promise_after(rule: Rule, drift: Drift | None) -> str:
+    """The rule's sentence; where an alarm was raised over what it promises, that instead."""
+    alarm = alarm_said(drift)
+    if alarm is None or rule.target_error is None:
         return rule.sentence
-    return f"No promise: {drifted(drift)} {_for_those(rule.target_error)}"
+    return text.withdrawn(alarm, rule.target_error)
 
 
-def drifted(drift: Drift) -> str:
-    """What an alarm says."""
-    return (
-        f"the pictures are not like the validation pictures, which showed after {drift.after:,} of "
-        f"them (most of all, {drift.change}; streams of pictures like those raise at most "
-        f"{100 * FALSE_ALARMS:.0f} false alarms in 100)."
-    )
+def alarm_said(drift: Drift | None) -> str | None:
+    """What an alarm says; None where there was none."""
+    if drift is None or drift.after is None:
+        return None
+    return text.drifted(drift.after, drift.change, FALSE_ALARMS)
 
 
 def drift_line(tally: Outcome) -> str:
     """What a job's summary says of drift: "" where nobody watched."""
     found = tally.drift
-    if found is None:
-        return ""
-    if not found.drawn.limits:
-        return "drift: the validation pictures are too few to tell"
-    if found.drawn.after is not None:
-        since = found.ordered.after
-        order = "" if since is None else f"; in their order it showed after {since:,}"
-        return f"drift: {drifted(found.drawn)[:-1]}{order}"
-    if found.ordered.after is not None:
-        return (
-            f"drift: all {found.drawn.pictures:,} together are like the validation pictures, but "
-            f"not in their order, which showed after {found.ordered.after:,} (most of all, "
-            f"{found.ordered.change}): they are sorted, or change on the way"
-        )
-    return f"drift: none seen in {found.drawn.pictures:,} pictures"
+    return "" if found is None else text.drift_line(found.ordered, found.drawn, FALSE_ALARMS)

@@ -15,7 +15,6 @@ much is caught is measured too, on validation pictures moved in the same ways.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +28,9 @@ from PIL import Image
 
 from candid.records import Estimate
 from candid.stats.intervals import wilson
-from candid.storage.files import FORMAT, atomic, check_format, open_regular, reading
+from candid.storage.archives import reading_archive, write_archive
+from candid.storage.files import FORMAT, check_format
+from candid.table import drawn_rows
 from candid.text import labelling as text
 from candid.text.labelling import UNLIKE as UNLIKE
 
@@ -150,7 +151,7 @@ def fit_unfamiliar(
         By so much more may the shapes of images differ from the training images'.
     """
     rng = np.random.default_rng(seed)
-    train, validation = _some(train, most, rng), _some(validation, most, rng)
+    train, validation = drawn_rows(train, most, rng), drawn_rows(validation, most, rng)
     inside = np.concatenate([features(b) for b in _blocks(pixels, train)])
     outside = np.concatenate([features(_displaced(b, rng, framed)) for b in _blocks(pixels, train)])
     weight = _discriminant(inside, outside)
@@ -189,10 +190,6 @@ def _displaced(
 def _contrast(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     spread: NDArray[np.float64] = pixels[:, ::2, ::2, 1].std((1, 2), dtype=np.float64)
     return spread
-
-
-def _some(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
 
 
 def _blocks(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
@@ -357,12 +354,9 @@ _WHOLE = ("checked", "caught", "displaced", "smallest")
 
 def write_unfamiliar(path: Path, unfamiliar: Unfamiliar) -> None:
     """Write it, whole or not at all."""
-    buffer = io.BytesIO()
     numbers = {name: np.float64(getattr(unfamiliar, name)) for name in _NUMBERS}
     numbers["format"] = np.float64(FORMAT)
-    np.savez(buffer, weight=unfamiliar.weight, **numbers)  # type: ignore[arg-type]
-    with atomic(path) as part:
-        part.write_bytes(buffer.getvalue())
+    write_archive(path, {"weight": unfamiliar.weight, **numbers}, compressed=False)
 
 
 def read_unfamiliar(path: Path) -> Unfamiliar | None:
@@ -375,15 +369,11 @@ def read_unfamiliar(path: Path) -> Unfamiliar | None:
     """
     if not path.is_file():
         return None
-    with (
-        reading(
-            path,
-            expected="what the run learned about the look of its training pictures",
-            todo="remove it (pictures are not checked then), or run candid export to make it again",
-        ),
-        open_regular(path) as whole,
-        np.load(whole, allow_pickle=False) as file,
-    ):
+    with reading_archive(
+        path,
+        expected="what the run learned about the look of its training pictures",
+        todo="remove it (pictures are not checked then), or run candid export to make it again",
+    ) as file:
         check_format(path, int(file["format"]) if "format" in file else None)
         numbers: dict[str, Any] = {name: float(file[name]) for name in _NUMBERS}
         numbers |= {name: int(numbers[name]) for name in _WHOLE}

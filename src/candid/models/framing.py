@@ -9,6 +9,7 @@ this from the training pictures alone, for who warps them knows the truth (`trai
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from candid.storage.files import reading, regular
 
 SIDE = 48  # pixels per side at which it looks, at most
 PARAMETERS = ("scale", "aspect", "x", "y", "rotation")
+
+_BLOCK = 250  # pictures at a time
 
 # About how far each parameter of a frame varies in training; its outputs are in these units.
 _UNITS = (0.5, 0.2, 0.4, 0.4, 0.15)
@@ -78,6 +81,16 @@ class Framing(nn.Module):
         """What `estimate` is shown of planes (n, 3, h, h) from 0 to 255, in some frames."""
         return _centred(level_warp(planes, matrices, self.look_side, "reflection"))
 
+    def see_whole(self, planes: Tensor) -> Tensor:
+        """What `estimate` is shown of whole pictures at the first look: `see` in their own frame.
+
+        All need the same detail, so that each is read once.
+        """
+        while planes.shape[2] >= math.sqrt(2) * self.look_side:
+            planes = halved(planes)
+        same = torch.eye(3, device=planes.device).expand(len(planes), 3, 3)
+        return _centred(warp(planes, same, self.look_side, "reflection"))
+
     def distance(self, frames: Tensor) -> Tensor:
         """(n,) Mahalanobis distances of frames (n, 5) from the training pictures' own."""
         off = frames - self.centre
@@ -104,10 +117,9 @@ class Framing(nn.Module):
         """`forward` for planes (n, 3, h, h) from 0 to 255, without rounding."""
         times = planes.shape[2] // self.side
         home = halved(planes) if times == 2 else F.avg_pool2d(planes, times)
-        same = torch.eye(3, device=planes.device).expand(len(planes), 3, 3)
         # A look that finds no more than it finds in validation pictures as they are has nothing to
         # undo: what it says is its own noise, and the picture stays as it is.
-        off, rest = self._look(_centred(warp(home, same, self.look_side, "reflection")))
+        off, rest = self._look(self.see_whole(home))
         settled = left = rest <= self.limit
         frames = frame_matrices(off)
         for _ in range(self.looks - 1):
@@ -116,6 +128,7 @@ class Framing(nn.Module):
             frames = torch.where(settled[:, None, None], frames, frames @ frame_matrices(off))
         moved = level_warp(planes, frames, self.side, "reflection")
         framed = torch.where(left[:, None, None, None], home, moved)
+        same = torch.eye(3, device=planes.device)
         frames = torch.where(left[:, None, None], same, frames)
         return framed, frames, torch.where(left, 0.0, rest)
 
@@ -138,10 +151,13 @@ class TorchFramer:
         self.rest_limit = float(framing.rest_limit)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
-        """As `Framing.forward`, on arrays."""
+        """As `Framing.forward`, on arrays, block by block."""
+        device = self._framing.centre.device
+        blocks = np.split(pixels, range(_BLOCK, len(pixels), _BLOCK))
         with torch.inference_mode():
-            found = self._framing(torch.from_numpy(np.array(pixels, np.uint8)))
-        return tuple(part.numpy() for part in found)
+            # A copy, as pixels that are mapped from a file cannot be written to.
+            found = [self._framing(torch.from_numpy(b.copy()).to(device)) for b in blocks]
+        return tuple(torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
 
 
 # --- as a file -----------------------------------------------------------------------------------

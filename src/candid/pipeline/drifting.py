@@ -11,6 +11,7 @@ from candid.pipeline.labelling import labeller, one_thread_each
 from candid.pipeline.opening import Data
 from candid.progress import progress
 from candid.runs import Run
+from candid.table import drawn_rows
 
 _MOST = 3000  # validation pictures that are scored
 
@@ -27,8 +28,7 @@ def learn_drift(run: Run, data: Data) -> None:
     ready = replace(labeller(run, engine="torch"), scored=True)
     dataset, seed = data.dataset, run.settings.train.seed
     rows = dataset.rows("validation", data.store.usable)
-    rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(rows, min(_MOST, len(rows)), replace=False))
+    rows = drawn_rows(rows, _MOST, np.random.default_rng(seed))
     with (
         one_thread_each("torch"),
         progress("drift", len(rows), unit="pictures", quiet=run.quiet) as bar,

@@ -101,6 +101,8 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     ImageError
         Where a file is not a picture.
     """
+    import numpy as np
+
     from candid.explanation.drawing import decode_pictures
 
     config, frames = run.settings, is_framed(run)
@@ -114,26 +116,26 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     with loaded(run) as model:
         from candid.explanation.trained import explained_pictures
 
-        pictures = [(str(file), one.pixels) for file, one in zip(files, decoded, strict=True)]
-        if model.framing is None:
-            return explained_pictures(model.network, model.card, pictures, config.explain, badges)
-        from candid.models.framing import TorchFramer
+        pixels, matrices = np.stack([one.pixels for one in decoded]), None
+        if model.framing is not None:
+            from candid.models.framing import TorchFramer
 
-        framer = TorchFramer(model.framing.to("cpu"))
-        framed = [framer(pixels[None]) for _, pixels in pictures]
-        seen = [(name, f[0][0]) for (name, _), f in zip(pictures, framed, strict=True)]
+            pixels, matrices, _ = TorchFramer(model.framing)(pixels)
+        seen = list(zip(map(str, files), pixels, strict=True))
         explained = explained_pictures(model.network, model.card, seen, config.explain, badges)
-    return _as_they_came(explained, files, decoded, [f[1][0] for f in framed], config.data)
+    if matrices is None:
+        return explained
+    return _as_they_came(explained, files, decoded, matrices, config.data)
 
 
 def _as_they_came(
     explained: Sequence[ExplainedPicture],
     files: Sequence[Path],
     decoded: Sequence[Decoded],
-    frames: Sequence[NDArray[np.float32]],
+    frames: NDArray[np.float32],
     config: DataConfig,
 ) -> list[ExplainedPicture]:
-    """The pictures as they came with their maps, which were made in their frames (3, 3)."""
+    """The pictures as they came with their maps, which were made in their frames (n, 3, 3)."""
     from candid.explanation.drawing import decode_as_it_came
     from candid.explanation.projection import frame_corners, onto_picture, projected
 

@@ -15,6 +15,7 @@ from candid.pipeline.steps import learn_unfamiliar, predictions_of
 from candid.predictions import Predictions
 from candid.records import Estimate, ModelCard, read_record
 from candid.runs import Run, is_framed
+from candid.table import drawn_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,7 +152,7 @@ def _quantised(
 
     rng = np.random.default_rng(run.settings.train.seed)
     train = data.dataset.rows("train", data.store.usable)
-    few = np.sort(rng.choice(train, min(_CALIBRATION, len(train)), replace=False))
+    few = drawn_rows(train, _CALIBRATION, rng)
     export_int8(run, card, path, data.store.pixels[few], run.network, marks)
     both = [_predicted(OnnxEngine(p), card, data) for p in (source, path)]
     settings = run.settings.evaluate

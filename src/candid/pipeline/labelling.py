@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from candid.inference.classifier import Engine
+    from candid.inference.classifier import Classifier, Engine
     from candid.inference.classify import Labeller
     from candid.inference.detectors import Detector
+    from candid.inference.drift import DriftReference
     from candid.inference.faces import Frame
     from candid.inference.rows import Format, Outcome
+    from candid.inference.unfamiliar import Unfamiliar
 
 _FRAMES = 200  # training pictures in which faces are looked for, to see how they lie
 _SQUEEZED = 60  # and those that are tried in several shapes, to see whether they are squeezed
@@ -65,9 +67,7 @@ def labeller(
     from candid.inference.classifier import open_classifier
     from candid.inference.classify import Labeller
     from candid.inference.detectors import open_detector
-    from candid.inference.drift import read_reference
     from candid.inference.faces import Finder
-    from candid.inference.unfamiliar import read_unfamiliar
 
     finder = None
     if crop:
@@ -77,10 +77,26 @@ def labeller(
     classifier = open_classifier(
         run, engine=engine, threads=1, abstain_below=abstain_below, calibration=calibration
     )
-    held = check and not calibration
-    unfamiliar = read_unfamiliar(run.unfamiliar) if held else None
-    reference = read_reference(run.drift, classifier, unfamiliar) if held and watch else None
+    unfamiliar, reference = None, None
+    if check:
+        unfamiliar, reference = home_checks(run, classifier, calibration=calibration, watch=watch)
     return Labeller(classifier, unfamiliar, finder, reference=reference)
+
+
+def home_checks(
+    run: Run, classifier: Classifier, *, calibration: str, watch: bool
+) -> tuple[Unfamiliar | None, DriftReference | None]:
+    """What tells single pictures, and with `watch` all together, from those of home.
+
+    None where the run knows nothing, or where it was calibrated for another place.
+    """
+    from candid.inference.drift import read_reference
+    from candid.inference.unfamiliar import read_unfamiliar
+
+    if calibration:
+        return None, None
+    unfamiliar = read_unfamiliar(run.unfamiliar)
+    return unfamiliar, read_reference(run.drift, classifier, unfamiliar) if watch else None
 
 
 def frame(

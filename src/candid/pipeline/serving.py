@@ -34,8 +34,7 @@ def load_served(
 ) -> list[Served]:
     """The models of some runs, ready to answer, with what is known of each."""
     from candid.inference.classifier import open_classifier
-    from candid.inference.drift import read_reference
-    from candid.inference.unfamiliar import read_unfamiliar
+    from candid.pipeline.labelling import home_checks
     from candid.serving.served import Served, names_for
 
     served = []
@@ -48,8 +47,9 @@ def load_served(
             abstain_below=abstain_below,
             calibration=calibration,
         )
-        unfamiliar = None if calibration else read_unfamiliar(run.unfamiliar)
-        watched = config.drift and not calibration
+        unfamiliar, reference = home_checks(
+            run, classifier, calibration=calibration, watch=config.drift
+        )
         served.append(
             Served(
                 name=name,
@@ -60,7 +60,7 @@ def load_served(
                 badges=_badges(run),
                 explain=run.settings.explain,
                 unfamiliar=unfamiliar,
-                reference=read_reference(run.drift, classifier, unfamiliar) if watched else None,
+                reference=reference,
             )
         )
     return served

@@ -6,9 +6,9 @@ by order: `arrays.means[m, s]` is the mean map of `record.methods[m]` over `reco
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records import Estimate
-from candid.storage.files import atomic, open_regular, reading
+from candid.storage.archives import reading_archive, write_archive
 
 Verdict = Literal["passed", "failed", "not applicable"]
 SubsetKind = Literal["all", "class", "outcome", "class and outcome", "group"]
@@ -236,27 +236,14 @@ def read_explanation_arrays(path: Path) -> ExplanationArrays:
     RunError
         Where the file is missing, damaged, or holds something else.
     """
-    with reading_archive(path, "maps") as found:
+    with reading_explained(path, "maps") as found:
         return ExplanationArrays(**{f.name: found[f.name] for f in fields(ExplanationArrays)})
 
 
-def write_archive(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write arrays by name, whole or not at all; the same arrays give the same bytes."""
-    with atomic(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def reading_archive(path: Path, what: str) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """The arrays in a file of a run; whatever goes wrong with them inside becomes a RunError."""
-    with (
-        reading(
-            path,
-            expected=f"the {what} that candid explain wrote",
-            todo=f"candid explain {path.parent}",
-        ),
-        # Opened here: of a file that is no archive, NumPy would leave its own open.
-        open_regular(path) as file,
-        np.load(file, allow_pickle=False) as found,
-    ):
-        yield found
+def reading_explained(path: Path, what: str) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
+    """The arrays in a file that `candid explain` wrote; errors as of `reading_archive`."""
+    return reading_archive(
+        path,
+        expected=f"the {what} that candid explain wrote",
+        todo=f"candid explain {path.parent}",
+    )

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.records.explanation import reading_archive, write_archive
+from candid.records.explanation import reading_explained
+from candid.storage.archives import write_archive
 
 FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY = "filters", "faces", "weights"
 _ARRAYS = (FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY)
@@ -114,7 +115,7 @@ def read_inside_arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
     RunError
         Where the file is missing, damaged, or holds no pictures.
     """
-    with reading_archive(path, "pictures") as found:
+    with reading_explained(path, "pictures") as found:
         arrays = {name: found[name] for name in _ARRAYS if name in found}
         if not all(a.dtype == np.uint8 and a.shape[3:] == (3,) for a in arrays.values()):
             raise ValueError("no pictures")

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from candid.explanation.drawing import SMALLEST, laid_over, png_bytes
-from candid.inference.promise import drifted
+from candid.inference.promise import alarm_said
 from candid.serving import authorisation, schema
 from candid.serving.bodies import read_body
 from candid.serving.page import REPORT_POLICY
@@ -82,15 +82,14 @@ class Routes:
             pictures = await read_body(request, service.config, grow)
             rows = await _unless_gone(request, service.predict(served, pictures))
         request.scope["candid.note"] = {"model": served.name, "pictures": len(rows)}
-        classifier, drift = served.classifier, service.drift(served)
-        alarm = drift is not None and drift.after is not None
+        classifier = served.classifier
         return JSONResponse(
             {
                 "model": served.name,
                 "target": classifier.target,
                 "classes": classifier.classes,
                 "results": rows,
-                "drift": drifted(drift) if drift and alarm else None,
+                "drift": alarm_said(service.drift(served)),
             }
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from candid.errors import DependencyError, RunError
 from candid.inference.classifier import Classifier
-from candid.inference.promise import broken_promise, drifted
+from candid.inference.promise import alarm_said, promise_after
 from candid.records import Estimate
 from candid.serving.schema import (
     About,
@@ -91,7 +91,6 @@ class Served:
     def describe(self, *, maps: bool, drift: Drift | None = None) -> ModelDescription:
         """What /v1/models says of it; `maps`: whether any are made; `drift` of its pictures."""
         model, rule, known = self.classifier, self.classifier.rule, self.badges.get
-        alarm = drift is not None and drift.after is not None
         return ModelDescription(
             name=self.name,
             target=model.target,
@@ -104,7 +103,7 @@ class Served:
             rule=None if rule is None else
             RuleDescription(
                 threshold=rule.threshold,
-                sentence=broken_promise(rule, drift) if drift and alarm else rule.sentence,
+                sentence=promise_after(rule, drift),
             ),
             drift=None if drift is None else DriftDescription(
                 pictures=drift.pictures,
@@ -112,7 +111,7 @@ class Served:
                 log_capital=drift.log_capital,
                 log_limit=drift.log_limit,
                 alarm_after=drift.after,
-                sentence=drifted(drift) if alarm else None,
+                sentence=alarm_said(drift),
             ),
             unlike=None if self.unfamiliar is None else self.unfamiliar.told(),
             methods=[m.model_copy(update={"badge": known(m.name)}) for m in MAPS.values() if maps],

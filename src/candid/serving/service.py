@@ -25,7 +25,7 @@ from candid.data.encoded import TOO_MANY_PIXELS, TOO_MUCH_MEMORY, Budget
 from candid.errors import DependencyError, ImageError, RunError, did_you_mean
 from candid.inference.classify import Crop, Labeller, Prediction
 from candid.inference.drift import Drift, DriftWatch
-from candid.inference.promise import drifted
+from candid.inference.promise import alarm_said
 from candid.serving.batching import Batcher, Closing, Full
 from candid.serving.bodies import Memory
 from candid.serving.refusals import Refusal, stopping
@@ -178,8 +178,9 @@ class Service:
         if large:
             crops = await self._seen(served, [images[i] for i in large])
             found |= zip(large, await self._answered(served, crops), strict=True)
-        rows = self._rows(served, [found[i] for i in range(len(images))])
-        self._watch(served, [found[i] for i in range(len(images))])
+        in_order = [found[i] for i in range(len(images))]
+        rows = self._rows(served, in_order)
+        self._watch(served, in_order)
         return rows
 
     def _watch(self, served: Served, found: Sequence[Found]) -> None:
@@ -189,7 +190,7 @@ class Service:
         if watch is None or not scores:
             return
         alarm, drift = watch.add(np.array(scores)), watch.state
-        self.metrics.drift(served.name, drift.log_capital, drift.after is not None)
+        self.metrics.drift(served.name, drift.log_capital, drift.alarm)
         if alarm:
             log(
                 "drift",
@@ -197,7 +198,7 @@ class Service:
                 model=served.name,
                 pictures=drift.after,
                 log_capital=round(drift.log_capital, 3),
-                sentence=drifted(drift),
+                sentence=alarm_said(drift),
             )
 
     def drift(self, served: Served) -> Drift | None:

@@ -4,8 +4,8 @@ A job is plain values: all that decides what comes out. What is done lies in par
 not there, which know by the job's description or its digest what they belong to; one process at a
 time writes to them. So whoever starts the same job again does only what is missing, and another job
 is not mixed with it. The parts are lines of a `PartsJournal` where they are small or come in order
-(packed pixels, `candid.data.packing`; rows of a table, `candid.inference.classify`), and files in a
-folder or on a store where they are made apart (shards, `candid.inference.parts`). A search of
+(packed pixels, `candid.data.packing`; rows of a table, `candid.inference.label_file`), and files in
+a folder or on a store where they are made apart (shards, `candid.inference.parts`). A search of
 settings has no parts of this kind: Optuna's storage keeps its trials for several processes.
 """
 

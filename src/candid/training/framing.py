@@ -16,12 +16,13 @@ from torch.nn import functional as F
 from candid.models.device import uses_bfloat16
 from candid.models.forward import Images
 from candid.models.framing import PARAMETERS, Framing
-from candid.models.warping import frame_matrices, halved, level_warp, reached
+from candid.models.warping import CORNERS, frame_matrices, halved, level_warp, reached
 from candid.progress import progress
 from candid.records import Estimate
 from candid.records.framing import FramingCard
 from candid.settings import AugmentConfig, FramingConfig, TrainConfig
 from candid.stats.intervals import wilson
+from candid.table import drawn_rows
 from candid.training import checkpoint
 from candid.training.augment import draw_colours, recolour
 from candid.training.loop import descend, seeded, update_ema
@@ -202,7 +203,7 @@ def _measured(
     """Set the limits on validation pictures, as they are and warped, and say what is undone."""
     rows = images.packed(validation)
     rng = np.random.default_rng([seed, 3])
-    rows = np.sort(rng.choice(rows, min(_MEASURED, len(rows)), replace=False))
+    rows = drawn_rows(rows, _MEASURED, rng)
     generator = torch.Generator().manual_seed(seed)
     same = torch.eye(3)
     cpu, starts = torch.device("cpu"), range(0, len(rows), _BLOCK)
@@ -241,7 +242,7 @@ def _measured(
 def _first_look(framing: Framing, images: Images, batch: Tensor) -> Tensor:
     """(n, 5) frames of pictures as they are."""
     planes = _as_pixels(batch, images).permute(0, 3, 1, 2).float()
-    return framing.estimate(framing.see(planes, torch.eye(3).expand(len(batch), 3, 3)))
+    return framing.estimate(framing.see_whole(planes))
 
 
 def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:
@@ -264,7 +265,7 @@ def _share(marks: Tensor) -> Estimate:
 
 def _corner_errors(found: Tensor, truth: Tensor) -> Tensor:
     """(n,) mean distance of a frame's corners from where they belong, in shares of the side."""
-    corners = torch.tensor([[-1.0, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]])
+    corners = torch.tensor(CORNERS)
     off = (found @ corners - truth @ corners)[:, :2]
     found_errors: Tensor = off.norm(dim=1).mean(1) / 2
     return found_errors

@@ -1,0 +1,80 @@
+"""What is said of a promise of few wrong answers where it is to be kept."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Watched(Protocol):
+    """What became of the question whether pictures are those of home."""
+
+    @property
+    def pictures(self) -> int: ...  # noqa: D102
+    @property
+    def limits(self) -> int: ...  # noqa: D102
+    @property
+    def after(self) -> int | None: ...  # noqa: D102
+    @property
+    def change(self) -> str: ...  # noqa: D102
+
+
+def flagged(unlike: int, pictures: int) -> str:
+    """How many of some pictures are unlike the training data."""
+    return f"{unlike:,} of these {pictures:,} are unlike the training data"
+
+
+def holds(promise: str, unlike: int, pictures: int) -> str:
+    """A promise, and how many pictures it is not for."""
+    return f"{promise} {flagged(unlike, pictures)}."
+
+
+def too_many_flagged(unlike: int, pictures: int, false_alarms: float, target_error: float) -> str:
+    """No promise, since more pictures are flagged than chance explains."""
+    return (
+        f"No promise: {flagged(unlike, pictures)}, where at most {false_alarms:.1%} of pictures "
+        f"like the validation pictures would be. {_for_those(target_error)}"
+    )
+
+
+def withdrawn(alarm: str, target_error: float) -> str:
+    """No promise, since an alarm says that the pictures are others."""
+    return f"No promise: {alarm} {_for_those(target_error)}"
+
+
+def _for_those(target_error: float) -> str:
+    return (
+        "For those it was promised that at most "
+        f"{100 * target_error:.3g}% of the answers are wrong; for these nothing is known. "
+        "candid evaluate RUN DATA says how it does on labelled ones, and candid calibrate makes a "
+        "promise for them."
+    )
+
+
+def drifted(after: int, change: str, false_alarms: float) -> str:
+    """What an alarm says; `false_alarms` is the share of streams from home that raise one."""
+    return f"{_drifted(after, change, false_alarms)}."
+
+
+def _drifted(after: int, change: str, false_alarms: float) -> str:
+    return (
+        f"the pictures are not like the validation pictures, which showed after {after:,} of "
+        f"them (most of all, {change}; streams of pictures like those raise at most "
+        f"{100 * false_alarms:.0f} false alarms in 100)"
+    )
+
+
+def drift_line(ordered: Watched, drawn: Watched, false_alarms: float) -> str:
+    """What a job's summary says of its pictures in their order, and in one drawn at random."""
+    if not drawn.limits:
+        return "drift: the validation pictures are too few to tell"
+    if drawn.after is not None:
+        since = ordered.after
+        order = "" if since is None else f"; in their order it showed after {since:,}"
+        return f"drift: {_drifted(drawn.after, drawn.change, false_alarms)}{order}"
+    if ordered.after is not None:
+        return (
+            f"drift: all {drawn.pictures:,} together are like the validation pictures, but "
+            f"not in their order, which showed after {ordered.after:,} (most of all, "
+            f"{ordered.change}): they are sorted, or change on the way"
+        )
+    return f"drift: none seen in {drawn.pictures:,} pictures"
