@@ -6,9 +6,11 @@ mirror image, its edge, or another picture, by turns. Shown are accuracy per cel
 by person, the mean over cells, the worst cell, the same of the answers that are given where the
 model may abstain, and what framing costs beside the model alone.
 
-    python bench/framing.py RUN [--data DATA] [--images 200] [--unframed]
+    python bench/framing.py RUN [--data DATA] [--images 200] [--alone | --unframed]
 
-`--unframed` leaves the framing network out: pictures are taken as they come.
+The pictures of a cell are framed from the frame that they have in common, as `candid predict` does
+with many; with `--alone` each by itself, as it does with few; `--unframed` leaves the framing
+network out: pictures are taken as they come.
 
 Result with the default recipe on CelebA's Male label, seed 0, 635 batches of the classifier and
 2,540 of 64 pictures of the framing network, 135 cells of 40 test pictures (unframed: an earlier
@@ -33,6 +35,7 @@ import torch
 from numpy.typing import NDArray
 
 import candid
+from candid.inference.common_frame import SEEN, common_frame
 from candid.models.warping import frame_matrices, reached, warp
 from candid.pipeline.labelling import labeller
 from candid.pipeline.opening import reload
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--unframed", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     run = candid.open_run(args.run)
@@ -76,12 +80,15 @@ def main() -> None:
     pixels, truth = data.store.pixels[rows], dataset.label[rows]
     person = None if dataset.person is None else np.asarray(dataset.person)[rows]
     side = model.side * DETAIL if model.framer is not None else model.side
+    together = model.framer is not None and not args.alone
     cells = list(itertools.product(SCALES, ASPECTS, SHIFTS, ANGLES))
     right, given = [], []
     seconds = {"framing": 0.0, "model": 0.0}
     for scale, aspect, (x, y), angle in cells:
         frame = torch.tensor([scale, aspect, 2 * x, 2 * y, math.radians(angle)])
         seen = warped(pixels, frame.expand(len(rows), 5), side)
+        if together:  # the pictures of a cell are a place; as `candid predict` does
+            model = replace(model, start=common_frame(model.framer, seen[:SEEN]))
         began = time.process_time()
         framed = model.framed(seen)
         seconds["framing"] += time.process_time() - began

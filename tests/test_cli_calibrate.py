@@ -10,6 +10,7 @@ import candid as package
 from candid.inference.classifier import open_classifier
 from candid.records import read_record
 from candid.records.calibration import PlaceCalibration
+from candid.records.framing import to_values
 from candid.runs import Run
 from commands import candid
 from inference.tiny import encoded, pixels, tiny_run
@@ -102,10 +103,20 @@ def test_a_calibration_belongs_to_the_network_that_frames_too(capsys, run, made)
     candid(capsys, "calibrate", run, made[1], "--name", "here", "--quiet", *FEW)
     classifier = open_classifier(Run(run), engine="torch", calibration="here")
     assert classifier.framer is not None and classifier.input_side == 32
+    kept = json.loads((run / "calibrations" / "here.json").read_text())["frame"]
+    assert len(kept) == 6 and to_values(classifier.start) == pytest.approx(kept)
     words = ["predict", run, made[1], "--engine", "torch", "--calibration", "here"]
     out = run / "labels.csv"
     candid(capsys, *words, "--out", out)
     assert len(out.read_text().splitlines()) == 361
+
+    # Without it, what they have in common is found again, unless each is framed by itself.
+    def frame(*more):
+        said = candid(capsys, *words[:5], "--out", out, "--force", "--json", *more).out
+        return json.loads(said)["frame"]
+
+    assert frame() == pytest.approx(kept)
+    assert frame("--alone") == []
     framed(Run(run), seed=1)
     assert "another model" in candid(capsys, *words, "--out", out, code=2).err
 

@@ -1,5 +1,6 @@
 """A promise is printed where it was made for such pictures, and nowhere else."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,8 @@ def tally(unlike, pictures=1000):
 
 def labeller(rule, checked=3000):
     unfamiliar = SimpleNamespace(checked=checked, false_alarms=0.01) if checked else None
-    return SimpleNamespace(classifier=SimpleNamespace(rule=rule), unfamiliar=unfamiliar)
+    model = SimpleNamespace(rule=rule, shift=None)
+    return SimpleNamespace(classifier=model, unfamiliar=unfamiliar)
 
 
 def test_at_home_the_promise_is_told_with_what_was_flagged():
@@ -44,3 +46,20 @@ def test_where_nobody_looks_or_nothing_is_promised():
     assert promise_here(labeller(None), tally(500)).sentence == ""
     chosen = Rule(0.8, "Chosen by the user.")
     assert promise_here(labeller(chosen), tally(500)).sentence == chosen.sentence
+
+
+HOME, TIGHTER = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.9, 0.1, 0.0, -0.1, 1.9, -0.5)
+
+
+def test_pictures_that_lie_otherwise_in_their_frame_get_none():
+    found = promise_here(labeller(MADE), replace(tally(0), frame=TIGHTER))
+    assert found.holds is False and MADE.sentence not in found.sentence
+    assert found.sentence.startswith("No promise: most of these pictures show 0.53 times as much")
+    assert "moved by 25% of it and turned by -3°" in found.sentence
+    assert promise_here(labeller(MADE), replace(tally(0), frame=HOME)).holds
+
+
+def test_a_calibration_s_promise_is_for_its_own_frame():
+    some = labeller(MADE, checked=0)
+    some.classifier.shift = object()
+    assert promise_here(some, replace(tally(0), frame=TIGHTER)).sentence == MADE.sentence

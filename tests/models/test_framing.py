@@ -75,7 +75,8 @@ def test_the_first_look_sees_the_whole_picture_as_any_look_would(side):
     framing = Framing(side, width=2).eval()
     planes = pictures(side=side).permute(0, 3, 1, 2).float()
     same = torch.eye(3).expand(len(planes), 3, 3)
-    np.testing.assert_allclose(framing.see_whole(planes), framing.see(planes, same), atol=1e-5)
+    first = framing.see_first(planes, torch.eye(3))
+    np.testing.assert_allclose(first, framing.see(planes, same), atol=1e-5)
 
 
 def test_a_frame_that_is_found_is_undone(framing):
@@ -93,10 +94,19 @@ def test_a_frame_that_is_found_is_undone(framing):
     planes = x.permute(0, 3, 1, 2).float()
     read = level_warp(planes, frames, SIDE, "reflection").permute(0, 2, 3, 1)
     assert (framed.float() - read).abs().max() <= 0.5001
+    # From another start, both looks are undone on top of it.
+    start = frame_matrices(torch.tensor([[0.2, 0.0, 0.1, 0.0, -0.1]]))[0]
+    _, frames, _ = framing(x, start)
+    np.testing.assert_allclose(frames, (start @ twice).expand(4, 3, 3), atol=1e-5)
     # Where the second look finds only what is noise, the first look's frame stands.
     framing.centre.copy_(frame)
     framing.limit.fill_(1e-3)
     assert torch.equal(framing(x)[1], torch.eye(3).expand(4, 3, 3))
+    # A picture in which nothing is found stays at the start, and is read there.
+    framed, frames, rest = framing(x, start)
+    assert torch.equal(frames, start.expand(4, 3, 3)) and not rest.any()
+    read = level_warp(planes, frames, SIDE, "reflection").permute(0, 2, 3, 1)
+    assert (framed.float() - read).abs().max() <= 0.5001
 
 
 def test_a_file_gives_the_same_back(framing, tmp_path):
@@ -143,6 +153,9 @@ def test_onnx_gives_what_torch_gives(framing, tmp_path):
     np.testing.assert_allclose(mine[1], theirs[1], atol=1e-4)
     np.testing.assert_allclose(mine[2], theirs[2], rtol=1e-3)
     assert engine.rest_limit == 7.0
+    start = np.array([[0.8, 0.1, 0.1], [-0.1, 0.9, 0], [0, 0, 1]], np.float32)
+    for mine, theirs in zip(TorchFramer(framing)(x, start), engine(x, start), strict=True):
+        np.testing.assert_allclose(mine.astype(float), theirs, rtol=1e-3, atol=1)
     # Other weights: the file that is there is not theirs.
     before = framing_path(run).read_bytes()
     framing.rest_limit.fill_(8.0)

@@ -121,6 +121,14 @@ calibration_option = option(
     "--calibration", "NAME", "What candid calibrate made for the place of the pictures.", default=""
 )
 
+alone_option = click.option(
+    "--alone",
+    "common_frame",
+    flag_value=False,
+    default=True,
+    help="Frame each picture by itself, not from the frame that most of them have in common.",
+)
+
 # --- labelled pictures from elsewhere -----------------------------------------------------------
 
 labels_options = _all(
@@ -134,6 +142,7 @@ answering_options = _all(
                  show_default=True, help="DATA: what computes, as for candid predict."),
     click.option("--crop", is_flag=True, help="DATA: find the faces first."),
     path_option("--detector", "ONNX", "DATA: a YuNet model to find them with."),
+    alone_option,
     click.option("--workers", type=click.IntRange(0, 1024), default=0,
                  help="DATA: threads; 0, the default: one per core."),
 )  # fmt: skip

@@ -14,6 +14,7 @@ import click
 import candid
 from candid.cli.options import (
     FOLDER,
+    alone_option,
     cache_option,
     calibration_option,
     data_option,
@@ -67,6 +68,7 @@ _SHOWN = 5
     "--detector", "ONNX", "A YuNet model to find them with, instead of OpenCV's own detector."
 )
 @calibration_option
+@alone_option
 @option("--column", "NAME", "Parquet: the column with the pictures.", default="")
 @click.option(
     "--workers",
@@ -149,11 +151,12 @@ def _predict_rows(
     from candid.inference.classify import label
     from candid.inference.label_file import no_pictures
     from candid.inference.rows import open_writer
-    from candid.inference.sources import items
+    from candid.pipeline.labelling import begun
 
     ready = _labeller(run, how)
     with _working(ready, inputs) as (listed, bar):
-        rows = label(ready, items(inputs, listed, column=column), workers=workers, bar=bar)
+        ready, pictures = begun(ready, inputs, listed, column=column)
+        rows = label(ready, pictures, workers=workers, bar=bar)
         with contextlib.closing(rows) as blocks:
             first = next(blocks, None)
             if first is None:
@@ -241,12 +244,14 @@ def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
     from candid.inference.promise import drift_line, promise_here
     from candid.text.console import abstains_below, outcome_lines
+    from candid.text.labelling import framed_from
 
     yield from outcome_lines(tally, out, ready.classifier.target)
     if (rule := ready.classifier.rule) is not None:
         yield abstains_below(rule.threshold, promise_here(ready, tally).sentence)
-    if line := drift_line(tally):
-        yield f"  {line}"
+    for line in (framed_from(tally.frame), drift_line(tally)):
+        if line:
+            yield f"  {line}"
 
 
 def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from candid.explanation.regions import fitted
-from candid.models.warping import CORNERS, reached, warp
+from candid.models.warping import reached, warp
+from candid.records.framing import CORNERS
 
 Matrix = NDArray[np.float64]  # (3, 3) homography
 

@@ -87,6 +87,9 @@ class Labeller:
         watches.
     scored
         Whether predictions bear the scores that are watched, also where nobody watches.
+    together
+        Whether many pictures of one job are framed from the frame that they have in common (see
+        `candid.inference.common_frame`), and not each by itself.
     max_pixels
         An image that claims more is not decoded; None: as the model says.
     budget
@@ -98,6 +101,7 @@ class Labeller:
     finder: Finder | None = None
     reference: DriftReference | None = field(default=None, kw_only=True)
     scored: bool = field(default=False, kw_only=True)
+    together: bool = field(default=True, kw_only=True)
     max_pixels: int | None = field(default=None, kw_only=True)
     budget: Budget | None = field(default=None, kw_only=True)
 

@@ -36,7 +36,7 @@ from candid.models.onnx_file import (
 )
 from candid.models.onnx_framing import OnnxFramer, framing_to_onnx
 from candid.records import ModelCard
-from candid.records.framing import DETAIL
+from candid.records.framing import CORNERS, DETAIL
 from candid.runs import Run
 
 if TYPE_CHECKING:
@@ -201,7 +201,6 @@ def export_framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> Fr
 
 def _compare_framing(data: bytes, framing: Framing, views: NDArray[np.uint8]) -> FramingCheck:
     from candid.models.framing import TorchFramer
-    from candid.models.warping import CORNERS
 
     exported, original = OnnxFramer(data), TorchFramer(framing)
     corners = np.array(CORNERS)

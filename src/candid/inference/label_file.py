@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from candid.errors import DataError, OutputError
 from candid.inference.classify import Labeller, label
 from candid.inference.rows import Block, Counter, Format, Outcome, names_digest, open_writer
 from candid.inference.sources import Item
+from candid.records.framing import to_values
 from candid.storage.files import atomic
 from candid.storage.jobs import Job, PartsJournal, open_journal
 
@@ -90,7 +92,7 @@ def label_to_file(
             for plain in journal.parts():
                 writer.write(plain["rows"])
         journal.remove()
-    return counter.tally()
+    return replace(counter.tally(), frame=to_values(labeller.classifier.start))
 
 
 def _skip_done(

@@ -2,7 +2,8 @@
 
 The promise was made for pictures like those that the threshold was found on. Where more pictures
 are flagged as unlike the training data than chance explains, or where all together drift away from
-the validation pictures (`candid.inference.drift`), these are others, and it says nothing.
+the validation pictures (`candid.inference.drift`), or most of them lie otherwise in their frame
+(`candid.inference.common_frame`), these are others, and it says nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from candid.inference.classify import Labeller
 from candid.inference.drift import Drift
 from candid.inference.rows import Outcome
 from candid.inference.unfamiliar import UNLIKE
+from candid.records.framing import lies_otherwise
 from candid.stats.exact import exceedance_p
 from candid.stats.martingale import FALSE_ALARMS
 from candid.text import promise as text
+from candid.text.labelling import most_lie
 
 _SURPRISE = 0.05  # a chance below it is not taken for chance
 
@@ -31,8 +34,9 @@ class PromiseHere:
         How many pictures (with faces looked for: faces) were flagged as unlike the training data,
         of how many.
     holds
-        False where these are more than chance explains, or where all pictures together drift away
-        from the validation pictures; None where nobody looked.
+        False where these are more than chance explains, where all pictures together drift away
+        from the validation pictures, or where most of them lie otherwise in their frame; None
+        where nobody looked.
     sentence
         The promise, or that it does not hold here; "" where there is none.
     """
@@ -51,6 +55,11 @@ def promise_here(labeller: Labeller, tally: Outcome) -> PromiseHere:
     if unfamiliar is not None:
         chance = exceedance_p(unlike, seen, unfamiliar.checked, unfamiliar.false_alarms)
         holds = chance >= _SURPRISE
+    if labeller.classifier.shift is None and lies_otherwise(tally.frame):
+        said = "" if rule is None else rule.sentence
+        if rule is not None and rule.target_error is not None:
+            said = text.withdrawn(f"{most_lie(tally.frame)}.", rule.target_error)
+        return PromiseHere(unlike, seen, False, said)
     drift = None if tally.drift is None else tally.drift.drawn
     if drift is not None and drift.alarm and holds is not False:
         said = "" if rule is None else promise_after(rule, drift)

@@ -141,6 +141,8 @@ class Outcome:
     predictions: dict[str, int]  # how often each class was predicted
     resumed: int  # images that had been done before this start
     drift: JobDrift | None = None  # whether they are those of home; None where nobody watched
+    # the frame that they have in common (`candid.records.framing.to_values`); (): each by itself
+    frame: tuple[float, ...] = ()
 
     @classmethod
     def sum(cls, tallies: Sequence[Outcome], *, resumed: int) -> Outcome:

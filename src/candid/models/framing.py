@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from candid.models.networks import Deep, to_depth
 from candid.models.warping import frame_matrices, halved, level_warp, warp
 from candid.models.weights import save_tensors
-from candid.records.framing import DETAIL
+from candid.records.framing import AS_IT_CAME, DETAIL
 from candid.runs import Run, is_framed
 from candid.storage.files import reading, regular
 
@@ -81,55 +81,61 @@ class Framing(nn.Module):
         """What `estimate` is shown of planes (n, 3, h, h) from 0 to 255, in some frames."""
         return _centred(level_warp(planes, matrices, self.look_side, "reflection"))
 
-    def see_whole(self, planes: Tensor) -> Tensor:
-        """What `estimate` is shown of whole pictures at the first look: `see` in their own frame.
+    def see_first(self, planes: Tensor, start: Tensor) -> Tensor:
+        """What `estimate` is shown at the first look: `see` in one frame (3, 3) for all.
 
-        All need the same detail, so that each is read once.
+        At the detail of whole pictures, so that each is read once.
         """
         while planes.shape[2] >= math.sqrt(2) * self.look_side:
             planes = halved(planes)
-        same = torch.eye(3, device=planes.device).expand(len(planes), 3, 3)
-        return _centred(warp(planes, same, self.look_side, "reflection"))
+        frames = start.expand(len(planes), 3, 3)
+        return _centred(warp(planes, frames, self.look_side, "reflection"))
 
     def distance(self, frames: Tensor) -> Tensor:
         """(n,) Mahalanobis distances of frames (n, 5) from the training pictures' own."""
         off = frames - self.centre
         return ((off @ self.precision) * off).sum(1).clamp(min=0).sqrt()
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pixels: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures in the frame of the training pictures, those frames, and what was left.
 
         Parameters
         ----------
         pixels
             (n, h, h, 3) uint8, RGB; h is `side` or a multiple of it, best `input_side`.
+        start
+            (3, 3): the frame at which the first look is taken, in which a picture stays where that
+            look finds no more than in the training pictures' own; None, or the identity: as they
+            came.
 
         Returns
         -------
-        Pixels (n, side, side, 3) uint8; matrices (n, 3, 3) from the frame to the picture, the
-        identity where the picture was left as it is; distances (n,) of what the last look found.
+        Pixels (n, side, side, 3) uint8; matrices (n, 3, 3) from the frame to the picture, `start`
+        where the picture was left there; distances (n,) of what the last look found.
         """
-        framed, frames, rest = self.frame(pixels.permute(0, 3, 1, 2).to(torch.float32))
+        framed, frames, rest = self.frame(pixels.permute(0, 3, 1, 2).to(torch.float32), start)
         rounded = framed.round().clamp(0, 255).to(torch.uint8)
         return rounded.permute(0, 2, 3, 1), frames, rest
 
-    def frame(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def frame(self, planes: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """`forward` for planes (n, 3, h, h) from 0 to 255, without rounding."""
+        came = torch.eye(3, device=planes.device)
+        start = came if start is None else start
         times = planes.shape[2] // self.side
         home = halved(planes) if times == 2 else F.avg_pool2d(planes, times)
         # A look that finds no more than it finds in validation pictures as they are has nothing to
         # undo: what it says is its own noise, and the picture stays as it is.
-        off, rest = self._look(self.see_whole(home))
+        off, rest = self._look(self.see_first(home, start))
         settled = left = rest <= self.limit
-        frames = frame_matrices(off)
+        frames = start @ frame_matrices(off)
         for _ in range(self.looks - 1):
             off, rest = self._look(self.see(planes, frames))
             settled = settled | (rest <= self.limit)
             frames = torch.where(settled[:, None, None], frames, frames @ frame_matrices(off))
+        frames = torch.where(left[:, None, None], start, frames)
         moved = level_warp(planes, frames, self.side, "reflection")
-        framed = torch.where(left[:, None, None, None], home, moved)
-        same = torch.eye(3, device=planes.device)
-        frames = torch.where(left[:, None, None], same, frames)
+        as_they_came = left & (start == came).all()
+        framed = torch.where(as_they_came[:, None, None, None], home, moved)
         return framed, frames, torch.where(left, 0.0, rest)
 
     def _look(self, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,13 +156,16 @@ class TorchFramer:
         self._framing = framing
         self.rest_limit = float(framing.rest_limit)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+    def __call__(
+        self, pixels: NDArray[np.uint8], start: NDArray[np.float32] = AS_IT_CAME
+    ) -> tuple[NDArray[Any], ...]:
         """As `Framing.forward`, on arrays, block by block."""
         device = self._framing.centre.device
+        at = torch.tensor(start, device=device)
         blocks = np.split(pixels, range(_BLOCK, len(pixels), _BLOCK))
         with torch.inference_mode():
             # A copy, as pixels that are mapped from a file cannot be written to.
-            found = [self._framing(torch.from_numpy(b.copy()).to(device)) for b in blocks]
+            found = [self._framing(torch.from_numpy(b.copy()).to(device), at) for b in blocks]
         return tuple(torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "pixels", "probabilities"
 MADE_FROM = "candid.made_from"
 _ABOUT = "candid.model"
+_FLOAT = 1  # onnx.TensorProto.FLOAT
 
 # What decides a card's probabilities; steps and layers are for readers.
 _DECIDES = ("network", "options", "classes", "side", "mean", "std", "temperature", "flip_tta")
@@ -81,20 +82,28 @@ def to_onnx(
 
 
 def exported(
-    module: nn.Module, side: int, outputs: tuple[str, ...], about: dict[str, str], what: str
+    module: nn.Module,
+    side: int,
+    outputs: tuple[str, ...],
+    about: dict[str, str],
+    what: str,
+    options: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> bytes:
     """A module that takes pixels (n, side, side, 3) as an ONNX file with a dynamic batch.
 
     `about` is what the file says of itself, `what` names the module where it cannot be exported.
+    `options` are what else it takes, in order, with what they are where nobody gives them (an
+    input of ONNX that is an initializer, too).
     """
     import torch
 
     needs_onnx("onnx", "onnxscript")
+    options = options or {}
     with hushed():
         program = torch.onnx.export(
-            _traced(module, side, what),
+            _traced(module, side, what, options),
             dynamo=True,
-            input_names=[INPUT],
+            input_names=[INPUT, *options],
             output_names=list(outputs),
             external_data=False,
             verbose=False,
@@ -103,6 +112,11 @@ def exported(
         raise RuntimeError("the exporter gave nothing")
     model = program.model_proto
     mark(model, about)
+    for name, value in options.items():
+        entry = model.graph.initializer.add()
+        entry.name, entry.data_type = name, _FLOAT
+        entry.dims.extend(value.shape)
+        entry.raw_data = value.astype("<f4").tobytes()
     model.producer_name, model.producer_version = "candid", ""
     for node in model.graph.node:  # where each node stood in the source, with paths of this machine
         del node.metadata_props[:]
@@ -111,19 +125,22 @@ def exported(
     return data
 
 
-def _traced(module: nn.Module, side: int, what: str) -> Any:
+def _traced(
+    module: nn.Module, side: int, what: str, options: Mapping[str, NDArray[np.float32]]
+) -> Any:
     """The module's operations for any number of pictures, as torch's `ExportedProgram`."""
     import torch
 
     # Two, because an axis of length one is taken for one that never changes.
-    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    given = [torch.tensor(value) for value in options.values()]
+    example = (torch.zeros(2, side, side, 3, dtype=torch.uint8), *given)
     reason: Exception | None = None
     # Reading the code keeps `len(x)` a variable, where running it would make it a number; but not
     # all code can be read.
     for strict in (True, False):
-        shapes = {"pixels": {0: torch.export.Dim("n")}}
+        shapes = ({0: torch.export.Dim("n")}, *({} for _ in given))
         try:
-            return torch.export.export(module, (example,), dynamic_shapes=shapes, strict=strict)
+            return torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # torch raises what the module's code happens to
             reason = reason or error
     raise RunError(
@@ -170,39 +187,44 @@ class OnnxModel:
     """An exported model, a file or bytes, in ONNX Runtime; several threads may ask at once.
 
     `threads` are those inside one call; 0: one per core. A RunError is raised where it is not a
-    model that takes uint8 pixels and gives the `outputs` of its class.
+    model that takes uint8 pixels, and what else its class has as `options`, and gives the
+    `outputs` of its class.
     """
 
     outputs: tuple[str, ...]
+    options: tuple[str, ...] = ()  # inputs that need not be given
 
     def __init__(self, model: Path | bytes, *, threads: int = 0) -> None:
         needs_onnx("onnxruntime")
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors alone
+        how = onnxruntime.SessionOptions()
+        how.intra_op_num_threads = threads
+        how.log_severity_level = 3  # errors alone
         # Threads that spin while they wait would take the processor from those that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        how.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 model if isinstance(model, bytes) else str(model),
-                options,
+                how,
                 providers=["CPUExecutionProvider"],
             )
         except Exception as error:  # ONNX Runtime raises a class of its own per kind of damage
             raise _damaged(model, f"{type(error).__name__}: {error}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        found = [(i.name, i.type) for i in inputs], [o.name for o in outputs]
-        if found != ([(INPUT, "tensor(uint8)")], list(self.outputs)):
+        options = [i.name for i in self._session.get_overridable_initializers()]
+        found = [(i.name, i.type) for i in inputs], options, [o.name for o in outputs]
+        if found != ([(INPUT, "tensor(uint8)")], list(self.options), list(self.outputs)):
             raise _damaged(model, f"inputs and outputs are {found}")
         about: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.made_from, self.about = about.get(MADE_FROM), about
 
-    def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+    def run(
+        self, pixels: NDArray[np.uint8], **options: NDArray[np.float32]
+    ) -> tuple[NDArray[Any], ...]:
         """All outputs for some pixels."""
         try:
-            return tuple(self._session.run(list(self.outputs), {INPUT: pixels}))
+            return tuple(self._session.run(list(self.outputs), {INPUT: pixels, **options}))
         except Exception as error:  # a class of its own per kind, as above
             raise _damaged(b"", f"{type(error).__name__}: {error}") from error
 

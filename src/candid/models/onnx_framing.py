@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.models.onnx_file import MADE_FROM, OnnxModel, exported, open_or_export
+from candid.records.framing import AS_IT_CAME
 from candid.runs import Run
 
 _LIMIT = "candid.rest_limit"
@@ -20,15 +21,18 @@ class OnnxFramer(OnnxModel):
     """A framing network: as `candid.models.framing.Framing.forward`, on arrays."""
 
     outputs = ("framed", "frames", "rest")
+    options = ("start",)
 
     @property
     def rest_limit(self) -> float:
         """What is left at most of nearly all warped pictures after the last look but one."""
         return float(self.about.get(_LIMIT, "inf"))
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+    def __call__(
+        self, pixels: NDArray[np.uint8], start: NDArray[np.float32] = AS_IT_CAME
+    ) -> tuple[NDArray[Any], ...]:
         """Framed pixels, frames and rests of pixels (n, input_side, input_side, 3)."""
-        return self.run(pixels)
+        return self.run(pixels, start=start)
 
 
 def framing_path(run: Run) -> Path:
@@ -65,7 +69,8 @@ def framing_to_onnx(run: Run) -> bytes:
     framing = load_framing(run.framing_weights)
     about = {MADE_FROM: weights_digest(run) or "", _LIMIT: repr(float(framing.rest_limit))}
     side, outputs = framing.input_side, OnnxFramer.outputs
-    return exported(framing, side, outputs, about, "The framing network")
+    options = dict.fromkeys(OnnxFramer.options, AS_IT_CAME)
+    return exported(framing, side, outputs, about, "The framing network", options)
 
 
 def weights_digest(run: Run) -> str | None:

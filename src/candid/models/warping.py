@@ -13,9 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# (3, 4) corners of a square, from the upper left clockwise, for a homography.
-CORNERS = ((-1.0, 1.0, 1.0, -1.0), (-1.0, -1.0, 1.0, 1.0), (1.0, 1.0, 1.0, 1.0))
-
 # What stands outside the image: its edge repeated, or the image mirrored at its edge.
 Padding = Literal["border", "reflection"]
 

@@ -36,6 +36,7 @@ def calibrate(
     engine: Engine = "auto",
     crop: bool = False,
     detector: Path | None = None,
+    common_frame: bool = True,
     workers: int = 0,
     seed: int = 0,
     quiet: bool = True,
@@ -58,8 +59,9 @@ def calibrate(
         the defaults, and the run's own.
     name
         What to call it; one of the same name is replaced.
-    target, split, engine, crop, detector, workers
-        As for `candid.transfer`.
+    target, split, engine, crop, detector, common_frame, workers
+        As for `candid.transfer`. The frame that the pictures have in common is kept, and used
+        wherever the calibration is.
     seed
         Decides who has a part in the fit.
     quiet
@@ -77,12 +79,13 @@ def calibrate(
     dataset = asked.read(data, target)
     chosen = choose_rows(asked.run, dataset, split)
     how: Answering = {"engine": engine, "crop": crop or detector is not None, "detector": detector}
-    how |= {"abstain_below": 0, "check": False}
+    how |= {"abstain_below": 0, "check": False, "common_frame": common_frame}
     ready = labeller(asked.run, quiet=quiet, **how)
     file = calibration_path(asked.run.path, name)
     out = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, out, workers=workers, quiet=quiet)
     made = _calibrated(answered.predictions, asked.settings, seed)
+    made = replace(made, frame=answered.frame)
     return _written(file, made, name, ready, dataset, chosen)
 
 

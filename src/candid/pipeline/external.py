@@ -29,6 +29,7 @@ from candid.records import Estimate, read_record, write_record
 from candid.records.audit import SplitAudit
 from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.records.external import ExternalFigures, ExternalSource, Transfer
+from candid.records.framing import lies_otherwise
 from candid.runs import Run
 from candid.settings import AuditConfig, Config
 from candid.tables.attributes import Attribute
@@ -78,7 +79,7 @@ def transfer(
         on.
     name
         What to call a single data set; None: its own name.
-    engine, abstain_below, check, crop, detector, calibration, workers
+    engine, abstain_below, check, crop, detector, calibration, common_frame, workers
         As for `candid.predict`. Of several faces in a picture, the largest counts.
     home, cache, quiet
         Where the run's own data lie now, where its packed images are kept (both only where it has
@@ -226,7 +227,10 @@ def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> Exter
     answered = answer(ready, dataset, chosen.rows, table, workers=asked.workers, quiet=run.quiet)
     p = answered.predictions
     require_answers(p, dataset.name)
-    answers = _answers(p, ready.classifier.rule, answered)
+    rule = ready.classifier.rule
+    if rule is not None and not asked.calibration and lies_otherwise(answered.frame):
+        rule = replace(rule, target_error=None)  # it was promised for pictures that lie as at home
+    answers = _answers(p, rule, answered)
     figures = external_figures(p, answers, settings.evaluate)
     paired, differences = _less_home(p, figures, asked.own, settings)
     write_predictions(file, _with_answers(p, answers))
@@ -249,6 +253,7 @@ def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> Exter
         differences=differences,
         paired=paired,
         audit=_by_group(p, settings.audit) if p.attributes else None,
+        frame=answered.frame,
         notes=(*chosen.notes, *_flattered(run, dataset, asked.calibration)),
     )
 

@@ -20,6 +20,7 @@ from candid.predictions import Predictions, read_predictions
 from candid.progress import progress
 from candid.records import SPLITS, ModelCard, Provenance, read_record
 from candid.records.external import Unread
+from candid.records.framing import to_values
 from candid.runs import Run, refuse_untrained
 from candid.settings import Config, DataConfig
 
@@ -237,6 +238,9 @@ class Answered:
         Pictures that could not be read, at most a hundred of them; and how many there were.
     no_face
         In how many no face was found.
+    frame
+        The frame that they have in common, as `candid.records.framing.to_values` has it; () where
+        each was framed by itself, or nothing is.
     """
 
     predictions: Predictions
@@ -244,6 +248,7 @@ class Answered:
     unread: tuple[Unread, ...]
     unread_count: int
     no_face: int
+    frame: tuple[float, ...]
 
 
 def answer(
@@ -261,8 +266,11 @@ def answer(
     which is a table while it is read and is then removed. Of several faces in a picture, the
     largest is taken to be the one that the label speaks of.
     """
+    from candid.inference.common_frame import framed_together
     from candid.inference.label_file import label_to_file
 
+    with one_thread_each(labeller.classifier.engine):
+        labeller, pictures = framed_together(labeller, dataset_items(dataset, rows))
     job = model_of(labeller) | {
         "data": dataset.origin or dataset.name,
         "stamp": dataset.source.stamp(),
@@ -274,7 +282,7 @@ def answer(
     ):
         label_to_file(
             labeller,
-            dataset_items(dataset, rows),
+            pictures,
             out,
             "parquet",
             job,
@@ -339,6 +347,7 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
         tuple(unread[:_LISTED]),
         len(unread),
         len(rows) - len(seen) - len(unread),
+        to_values(labeller.classifier.start),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
@@ -11,6 +11,7 @@ from candid.errors import OutputError, RunError
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
+from candid.records.framing import to_values
 from candid.runs import Run
 from candid.settings import Config
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from candid.inference.drift import DriftReference
     from candid.inference.faces import Frame
     from candid.inference.rows import Format, Outcome
+    from candid.inference.sources import Item
     from candid.inference.unfamiliar import Unfamiliar
 
 _FRAMES = 200  # training pictures in which faces are looked for, to see how they lie
@@ -39,6 +41,7 @@ class Answering(TypedDict, total=False):
     crop: bool
     detector: Path | None
     calibration: str
+    common_frame: bool
 
 
 def labeller(
@@ -50,6 +53,7 @@ def labeller(
     crop: bool = False,
     detector: Path | None = None,
     calibration: str = "",
+    common_frame: bool = True,
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
@@ -80,7 +84,7 @@ def labeller(
     unfamiliar, reference = None, None
     if check:
         unfamiliar, reference = home_checks(run, classifier, calibration=calibration, watch=watch)
-    return Labeller(classifier, unfamiliar, finder, reference=reference)
+    return Labeller(classifier, unfamiliar, finder, reference=reference, together=common_frame)
 
 
 def home_checks(
@@ -165,11 +169,11 @@ def label_pictures(
     `items`.
     """
     from candid.inference.label_file import label_to_file
-    from candid.inference.sources import items
 
+    labeller, pictures = begun(labeller, inputs, listed, column=column)
     return label_to_file(
         labeller,
-        items(inputs, listed, column=column),
+        pictures,
         out,
         kind,
         model_of(labeller) | {"pictures": list(inputs), "column": column},
@@ -178,6 +182,22 @@ def label_pictures(
         workers=workers,
         bar=bar,
     )
+
+
+def begun(
+    labeller: Labeller, inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
+) -> tuple[Labeller, Iterator[Item]]:
+    """The pictures that some words stand for, and the labeller that knows how they lie.
+
+    Nobody waits for a list that is still being written: its pictures are framed each by itself.
+    """
+    from candid.inference.common_frame import framed_together
+    from candid.inference.sources import items
+
+    pictures = items(inputs, listed, column=column)
+    if listed is not None and not listed.seekable():
+        return labeller, pictures
+    return framed_together(labeller, pictures)
 
 
 def about_model(labeller: Labeller) -> dict[str, Any]:
@@ -197,6 +217,8 @@ def model_of(labeller: Labeller) -> dict[str, Any]:
     c = labeller.classifier
     unfamiliar, finder = labeller.unfamiliar, labeller.finder
     place = {} if c.shift is None else {"place": [c.shift.temperature, *c.shift.bias.tolist()]}
+    if c.start is not None:
+        place["frame"] = list(to_values(c.start))
     return place | {
         "model": c.made_from,
         "engine": c.engine,

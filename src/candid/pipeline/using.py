@@ -51,6 +51,10 @@ def predict(
     calibration
         The name of what `candid.calibrate` made for the place that the pictures come from; they
         are not held against the training data then. "": the run's own probabilities.
+    common_frame
+        Whether the frame that most of the pictures have in common is found first (where they are
+        fifty or more, and the run frames), from which each is then framed. False: each by itself,
+        so that its row is the same whatever the others are.
     workers
         Threads; 0: one per core.
 
@@ -59,19 +63,18 @@ def predict(
     A dict by the names of the table's columns; None where undefined.
     """
     from candid.inference.classify import label
-    from candid.inference.sources import items, resolve
-    from candid.pipeline.labelling import labeller, one_thread_each
+    from candid.inference.sources import resolve
+    from candid.pipeline.labelling import begun, labeller, one_thread_each
 
     inputs = resolve([fspath(picture) for picture in pictures])
     ready = labeller(Run(path_of(run)), **how)
     names = ready.columns.schema().names
-    with (
-        one_thread_each(ready.classifier.engine),
-        closing(label(ready, items(inputs), workers=workers)) as blocks,
-    ):
-        for block in blocks:
-            # What a row holds beyond the table's columns is not told.
-            yield from (dict(zip(names, row, strict=False)) for row in block.rows)
+    with one_thread_each(ready.classifier.engine):
+        ready, coming = begun(ready, inputs)
+        with closing(label(ready, coming, workers=workers)) as blocks:
+            for block in blocks:
+                # What a row holds beyond the table's columns is not told.
+                yield from (dict(zip(names, row, strict=False)) for row in block.rows)
 
 
 def predict_shards(

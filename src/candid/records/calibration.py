@@ -45,6 +45,10 @@ class PlaceCalibration:
         When to answer, with its guarantee for pictures of this place; None: no promise.
     sentence
         The promise, or why there is none.
+    frame
+        How most of the pictures there lie against the training pictures: the first two rows of the
+        matrix from the one's frame to the other's, where both are -1 to 1 wide and high; () where
+        nobody looked. Pictures are framed from there.
     seed
         Of who had a part in the fit, and of the one picture of each person.
     """
@@ -69,6 +73,7 @@ class PlaceCalibration:
     after: dict[str, Estimate]
     rule: AbstentionRule | None
     sentence: str
+    frame: tuple[float, ...] = ()
     seed: int = 0
 
     def problem(self) -> str:
@@ -77,6 +82,8 @@ class PlaceCalibration:
             return f"the temperature is {self.temperature}"
         if len(self.bias) != len(self.classes) or not all(math.isfinite(b) for b in self.bias):
             return f"the bias is {self.bias} for {len(self.classes)} classes"
+        if self.frame and not (len(self.frame) == 6 and all(map(math.isfinite, self.frame))):
+            return f"the frame is {self.frame}"
         if self.rule is not None and not 0 <= self.rule.threshold <= 1:
             return f"the threshold is {self.rule.threshold}"
         return ""

@@ -118,6 +118,9 @@ class ExternalSource:
         By group, on this data set's attributes; None where it has none.
     notes
         What a reader might not expect.
+    frame
+        The frame that the pictures have in common, from which they were framed (see
+        `candid.records.framing.to_values`); () where each was framed by itself, or nothing is.
     """
 
     name: str
@@ -139,6 +142,7 @@ class ExternalSource:
     paired: bool
     audit: SplitAudit | None
     notes: tuple[str, ...] = ()
+    frame: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

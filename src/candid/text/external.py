@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from candid.records import Estimate
 from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
-from candid.records.framing import FramingCard
+from candid.records.framing import FramingCard, lies_otherwise
 from candid.text import audit, words
+from candid.text.labelling import most_lie
 
 HOME = "its own test images"
 COMMAND = "candid evaluate RUN DATA"
@@ -130,6 +131,7 @@ def source_said(source: ExternalSource) -> list[str]:
         *promise_said(figures),
         *_left_out(source),
         *_groups(source),
+        *_framed(source),
         *source.notes,
     ]
 
@@ -199,6 +201,13 @@ def _left_out(source: ExternalSource) -> list[str]:
     if source.unread_count:
         told.append(f"{words.count(source.unread_count)} could not be read")
     return [f"Not counted: {words.listed(told)}."] if told else []
+
+
+def _framed(source: ExternalSource) -> list[str]:
+    if not lies_otherwise(source.frame):
+        return []
+    said = most_lie(source.frame)
+    return [f"{said[0].upper()}{said[1:]}; all were framed from there."]
 
 
 def _groups(source: ExternalSource) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from candid.records import Estimate
+from candid.records.framing import lies_otherwise
 
 # Why there is no prediction, without figures: by these rows are counted.
 Reason = Literal["no face found", "unlike the training data", "not sure"]
@@ -39,6 +40,26 @@ def another_shape(width: float, height: float) -> str:
 def too_small(width: float, height: float) -> str:
     """Where a picture has too few pixels."""
     return f"{UNLIKE}: too small ({width:.0f} × {height:.0f})"
+
+
+def most_lie(frame: tuple[float, ...]) -> str:
+    """How most pictures lie in the frame that they have in common (`records.framing.to_values`)."""
+    a, b, x, c, d, y = frame
+    shows = 1 / math.sqrt(abs(a * d - b * c))
+    moved, turned = math.hypot(x, y) / 2, math.degrees(math.atan2(c - b, a + d))
+    return (
+        f"most of these pictures show {shows:.2f} times as much to a side as the training pictures "
+        f"do, moved by {moved:.0%} of it and turned by {turned:.0f}°"
+    )
+
+
+def framed_from(frame: tuple[float, ...]) -> str:
+    """Where the framing of many pictures began, for a summary; "" where each is by itself."""
+    if not frame:
+        return ""
+    if not lies_otherwise(frame):
+        return "framing: most of these pictures lie as the training pictures do"
+    return f"framing: {most_lie(frame)}; all were framed from there"
 
 
 def look_check(false_alarms: float, limit: float, checked: int, power: Estimate) -> str:

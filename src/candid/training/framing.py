@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from candid.models.device import uses_bfloat16
 from candid.models.forward import Images
 from candid.models.framing import PARAMETERS, Framing
-from candid.models.warping import CORNERS, frame_matrices, halved, level_warp, reached
+from candid.models.warping import frame_matrices, halved, level_warp, reached
 from candid.progress import progress
 from candid.records import Estimate
-from candid.records.framing import FramingCard
+from candid.records.framing import CORNERS, FramingCard
 from candid.settings import AugmentConfig, FramingConfig, TrainConfig
 from candid.stats.intervals import wilson
 from candid.table import drawn_rows
@@ -242,7 +242,7 @@ def _measured(
 def _first_look(framing: Framing, images: Images, batch: Tensor) -> Tensor:
     """(n, 5) frames of pictures as they are."""
     planes = _as_pixels(batch, images).permute(0, 3, 1, 2).float()
-    return framing.estimate(framing.see_whole(planes))
+    return framing.estimate(framing.see_first(planes, torch.eye(3)))
 
 
 def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:

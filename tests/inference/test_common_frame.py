@@ -1,0 +1,138 @@
+"""The frame that many pictures have in common: found without much error, and begun from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from candid.errors import ImageError
+from candid.inference.classifier import BATCH
+from candid.inference.common_frame import FEWEST, common_frame, framed_together
+from candid.inference.sources import Item
+from candid.models.warping import frame_matrices
+from candid.records.framing import AS_IT_CAME, corner_distance, from_values, to_values
+from inference.test_classify import by_hand
+from inference.tiny import SIDE, encoded
+
+PLACE = (0.5, -0.1, 0.1, -0.4, 0.2)
+
+
+class Seeks:
+    """Frames as a trained network does: near the truth, by an error of each picture's own.
+
+    The truth and the error are told by the picture: red the kind, green and blue the seed.
+    """
+
+    rest_limit = 1.0
+
+    def __init__(self, *kinds, noise=(0.06, 0.03, 0.03, 0.03, 0.03)):
+        self.kinds, self.noise = torch.tensor(kinds), torch.tensor(noise)
+        self.starts = []
+
+    def __call__(self, batch, start=AS_IT_CAME):
+        self.starts.append(start)
+        found = []
+        for picture in batch:
+            red, *seed = picture[0, 0].tolist()
+            own = torch.Generator().manual_seed(seed[0] + 256 * seed[1])
+            found.append(self.kinds[red] + self.noise * torch.randn(5, generator=own))
+        frames = frame_matrices(torch.stack(found)).numpy()
+        return batch[:, :SIDE, :SIDE], frames, np.zeros(len(batch), np.float32)
+
+
+def seen(count, kind=0, first=0):
+    """Pictures of one kind, as `Seeks` reads them."""
+    made = np.zeros((count, 2 * SIDE, 2 * SIDE, 3), np.uint8)
+    seed = first + np.arange(count)
+    made[..., 0], made[..., 1], made[..., 2] = (
+        part[:, None, None] for part in (np.full(count, kind), seed % 256, seed // 256)
+    )
+    return made
+
+
+def truth(values):
+    return frame_matrices(torch.tensor([values]))[0].numpy()
+
+
+def off(found, values):
+    """How far the corners lie from where they belong, in sides of the picture."""
+    return corner_distance(found - truth(values) + AS_IT_CAME)
+
+
+@pytest.mark.parametrize("values", [PLACE, (-0.6, 0.2, 0.0, 0.3, 0.0)])
+def test_the_error_of_many_is_far_below_that_of_one(values):
+    framer = Seeks(values)
+    each = [off(frame, values) for frame in framer(seen(256))[1]]
+    assert off(common_frame(framer, seen(256)), values) < np.median(each) / 6
+
+
+def test_pictures_of_another_kind_do_not_move_it():
+    framer = Seeks(PLACE, (-0.8, 0.2, 0.3, 0.4, -0.2))
+    mixed = np.concatenate([seen(170), seen(86, kind=1, first=1000)])
+    assert off(common_frame(framer, mixed), PLACE) < 0.02
+    assert np.mean([off(f, PLACE) for f in framer(mixed)[1]]) > 0.2
+
+
+def test_at_home_it_is_the_identity_to_the_bit():
+    found = common_frame(Seeks((0.005, 0.0, 0.0, 0.004, 0.0)), seen(200))
+    assert found.tolist() == AS_IT_CAME.tolist()
+    assert common_frame(Seeks((0.06, 0.0, 0.0, 0.0, 0.0)), seen(200)).tolist() != found.tolist()
+
+
+def test_a_frame_goes_through_its_values():
+    frame = truth(PLACE)
+    np.testing.assert_allclose(from_values(to_values(frame)), frame, atol=1e-7)
+    assert from_values(to_values(None)) is None
+
+
+# --- before a job --------------------------------------------------------------------------------
+
+
+def framing(framer):
+    labeller = by_hand()
+    return replace(labeller, classifier=replace(labeller.classifier, framer=framer))
+
+
+def as_items(pictures, *, ordered=False):
+    """Each can be read once where they are read in order."""
+    left = [encoded(picture) for picture in pictures]
+
+    def read(i):
+        data, left[i] = left[i], b"" if ordered else left[i]
+        return data
+
+    return [Item(str(i), lambda i=i: read(i), ordered) for i in range(len(left))]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("count", [FEWEST, 700])
+def test_a_job_begins_from_it_and_loses_no_picture(count, ordered):
+    framer, pictures = Seeks(PLACE), seen(count)
+    placed, coming = framed_together(framing(framer), as_items(pictures, ordered=ordered))
+    assert off(placed.classifier.start, PLACE) < 0.03
+    coming = list(coming)
+    assert [item.id for item in coming] == [str(i) for i in range(count)]
+    assert all(item.ordered == ordered for item in coming)
+    assert [item.read() for item in coming] == [encoded(p) for p in pictures]
+    framer.starts.clear()
+    placed.classifier.framed(pictures[: BATCH + 1])
+    assert all((start == placed.classifier.start).all() for start in framer.starts)
+
+
+def test_few_pictures_are_framed_each_by_itself():
+    def broken():
+        raise ImageError("cannot be read")
+
+    few = [*as_items(seen(FEWEST - 1)), Item("broken", broken)]
+    placed, coming = framed_together(framing(Seeks(PLACE)), few)
+    assert placed.classifier.start is None and len(list(coming)) == FEWEST
+
+
+def test_who_frames_nothing_or_knows_the_place_or_wants_none_stays():
+    many = as_items(seen(80))
+    some = framing(Seeks(PLACE))
+    here = replace(some, classifier=replace(some.classifier, start=truth((0.3, 0, 0, 0, 0))))
+    for labeller in (by_hand(), here, replace(some, together=False)):
+        placed, coming = framed_together(labeller, many)
+        assert placed is labeller and len(list(coming)) == 80
