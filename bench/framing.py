@@ -88,7 +88,7 @@ def main() -> None:
         frame = torch.tensor([scale, aspect, 2 * x, 2 * y, math.radians(angle)])
         seen = warped(pixels, frame.expand(len(rows), 5), side)
         if together:  # the pictures of a cell are a place; as `candid predict` does
-            model = replace(model, start=common_frame(model.framer, seen[:SEEN]))
+            model = replace(model, common=common_frame(model.framer, seen[:SEEN]))
         began = time.process_time()
         framed = model.framed(seen)
         seconds["framing"] += time.process_time() - began

@@ -65,7 +65,7 @@ class Step:
 
 _DEVICE = ("train.device", "train.precision")
 _FRAMED = ("framing", "framing_weights")
-_MODEL = ("weights", "model", *_FRAMED)
+_MODEL = ("weights", "model")
 _MADE = ("framing", "data", "history", "model", "evaluation", "audit", "pictures")
 _EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
 
@@ -74,7 +74,7 @@ STEPS = {
     "explore": Step(("data", "evaluate"), (), ("data", "findings", "pictures")),
     "train": Step(("data", "network", "augment", "train"), (), ("weights", "model"), resumes=True),
     "frame": Step(("data", "framing", "train"), (), ("framing", "framing_weights")),
-    "predict": Step(("data", *_DEVICE), ("weights", *_FRAMED), ("predictions", "model")),
+    "predict": Step(("data", *_DEVICE), ("weights",), ("predictions", "model")),
     "evaluate": Step(("evaluate",), ("predictions", "history"), ("evaluation",)),
     "audit": Step(("audit",), ("predictions",), ("audit",)),
     "pictures": Step(
@@ -83,7 +83,7 @@ STEPS = {
     "explain": Step(("data", "explain", *_DEVICE), _MODEL, ("explanation", "explanation_arrays")),
     "inside": Step(("data", *_DEVICE), (*_MODEL, "predictions"), ("inside", "inside_arrays")),
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
-    "drift": Step(("data", "train.seed"), (*_MODEL, "unfamiliar"), ("drift",)),
+    "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
         ("provenance", *_MADE, *_EXPLAINED, "transfer"),

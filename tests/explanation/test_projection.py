@@ -1,6 +1,5 @@
 """Maps of framed pictures lie where the picture is that they are of."""
 
-import dataclasses
 import io
 import json
 import math
@@ -11,11 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from candid.config import load_config
 from candid.explanation.drawing import laid_over
 from candid.explanation.projection import (
     frame_corners,
-    masks_in_frames,
     onto_picture,
     projected,
 )
@@ -113,82 +110,6 @@ def test_the_line_goes_round_the_frame_alone():
     assert abs(columns.min() - 32) <= 2 and abs(columns.max() - 96) <= 2
     whole = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
     assert (np.asarray(laid_over(grey, none, 0.5, whole)) == 100).all()
-
-
-def test_masks_lie_in_frames_as_pictures_do():
-    """Torch's own sampling, of the nearest pixel of the mirrored mask."""
-    masks = np.random.default_rng(0).integers(0, 7, (3, 11, 11), dtype=np.uint8)
-    frames = frame_matrices(torch.tensor([FRAME, (0.9, 0.2, -0.3, 0.4, -0.3), (0.0,) * 5]))
-    grid = torch.nn.functional.affine_grid(frames[:, :2], [3, 1, 11, 11], align_corners=False)
-    expected = torch.nn.functional.grid_sample(
-        torch.from_numpy(masks).float()[:, None],
-        grid,
-        mode="nearest",
-        padding_mode="reflection",
-        align_corners=False,
-    )
-    found = masks_in_frames(masks, frames.numpy())
-    assert np.array_equal(found, expected[:, 0].numpy())
-    assert np.array_equal(found[2], masks[2])
-
-
-# --- a data set's examples -----------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class Packed:
-    pixels: np.ndarray
-    side = SIDE
-
-    @property
-    def usable(self):
-        return np.ones(len(self.pixels), np.bool_)
-
-
-def test_examples_that_were_moved_are_shown_as_they_came(tmp_path):
-    """A framing network that finds its frame in dark pictures alone: bright ones stay."""
-    from candid.data.dataset import Dataset
-    from candid.explanation.trained import explain_dataset
-    from candid.models.framing import load_framing
-    from candid.models.model import load_network, load_whole_model
-    from candid.records import ModelCard, read_record
-
-    run = tiny_run(tmp_path / "run")
-    always_framed(run, FRAME)
-    framing = load_framing(run.framing_weights)
-    estimate = framing.estimate
-    framing.estimate = lambda seen: estimate(seen) * (seen.mean((1, 2, 3)) < 1)[:, None]
-    card, n = read_record(run.model, ModelCard), 12
-    pixels = np.empty((n, SIDE, SIDE, 3), np.uint8)
-    pixels[:] = np.rint(255 * np.array(card.mean))
-    pixels[:, 7:10, 10:13] = np.arange(n)[:, None, None, None] * 20
-    pixels[n // 2 :] = 255 - pixels[n // 2 :] // 8
-    masks = np.random.default_rng(1).integers(0, 3, (n, SIDE, SIDE), dtype=np.uint8)
-    np.savez(tmp_path / "m.npz", regions=masks, names=np.array(["a", "b", "c"]))
-    label = (np.arange(n) % 2).astype(np.int16)
-    ids, split = np.arange(n).astype(str), np.full(n, "validation")
-    dataset = Dataset("Hat", ("no", "yes"), ids, split, label, "d", "folder", None)
-    config = load_config(overrides=[
-        'explain.methods=["integrated_gradients"]', "explain.check_images=0", "explain.fills=[]",
-        f"explain.regions={tmp_path / 'm.npz'}", f"explain.examples={n}",
-    ])  # fmt: skip
-    network = load_network(run.weights, card, torch.device("cpu"))
-    record, arrays = explain_dataset(
-        network, card, dataset, Packed(pixels), config, framing=framing
-    )
-    whole = load_whole_model(run.weights, card, framing=framing)
-    answers = whole(torch.from_numpy(pixels)).argmax(1).tolist()
-    moved = {int(e.id) for e in record.examples} & set(range(n // 2))
-    assert moved and len(moved) < len(record.examples)
-    assert any("6 of 12 images" in note for note in record.notes)
-    for i, example in enumerate(record.examples):
-        row = int(example.id)
-        assert example.prediction == card.classes[answers[row]]
-        assert np.array_equal(arrays.example_images[i], pixels[row])
-        assert np.array_equal(arrays.example_regions[i], masks[row])
-        shades = np.abs(arrays.examples[0, i].astype(float))
-        near = shades[5:12, 8:15].sum() / shades.sum()
-        assert near > 0.9 if row in moved else near < 0.7
 
 
 # --- a patch is found again: by the command, and by the server -----------------------------------

@@ -8,6 +8,7 @@ import pytest
 from candid.inference.classifier import Rule
 from candid.inference.promise import promise_here
 from candid.inference.rows import Outcome
+from candid.records.framing import CommonFrame
 
 MADE = Rule(0.9, "At most 1% are wrong.", 0.01)
 
@@ -48,7 +49,8 @@ def test_where_nobody_looks_or_nothing_is_promised():
     assert promise_here(labeller(chosen), tally(500)).sentence == chosen.sentence
 
 
-HOME, TIGHTER = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.9, 0.1, 0.0, -0.1, 1.9, -0.5)
+HOME = CommonFrame((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), alike=True, far=0.02, pictures=256)
+TIGHTER = replace(HOME, matrix=(1.9, 0.1, 0.0, -0.1, 1.9, -0.5))
 
 
 def test_pictures_that_lie_otherwise_in_their_frame_get_none():

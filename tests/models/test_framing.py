@@ -64,7 +64,7 @@ def test_what_needs_nothing_undone_comes_through_bit_for_bit(framing):
     framing.limit.fill_(1e9)
     x = pictures()
     for pixels in (x, x.repeat_interleave(2, 1).repeat_interleave(2, 2)):
-        framed, frames, rest = framing(pixels)
+        framed, frames, rest, *_ = framing(pixels)
         assert torch.equal(framed, x)
         assert torch.equal(frames, torch.eye(3).expand(4, 3, 3)) and not rest.any()
 
@@ -87,7 +87,7 @@ def test_a_frame_that_is_found_is_undone(framing):
         framing.head.bias.copy_(frame / framing.units)
     framing.limit.fill_(0.01)
     x = pictures(side=2 * SIDE)
-    framed, frames, rest = framing(x)
+    framed, frames, rest, *_ = framing(x)
     twice = frame_matrices(frame[None])[0] @ frame_matrices(frame[None])[0]
     np.testing.assert_allclose(frames, twice.expand(4, 3, 3), atol=1e-5)
     np.testing.assert_allclose(rest, frame.norm().expand(4), rtol=1e-5)
@@ -96,17 +96,23 @@ def test_a_frame_that_is_found_is_undone(framing):
     assert (framed.float() - read).abs().max() <= 0.5001
     # From another start, both looks are undone on top of it.
     start = frame_matrices(torch.tensor([[0.2, 0.0, 0.1, 0.0, -0.1]]))[0]
-    _, frames, _ = framing(x, start)
+    _, frames, _, first, found = framing(x, start)
+    once = frame_matrices(frame[None])[0]
+    np.testing.assert_allclose(first, (start @ once).expand(4, 3, 3), atol=1e-5)
+    np.testing.assert_allclose(found, frame.norm().expand(4), rtol=1e-5)
     np.testing.assert_allclose(frames, (start @ twice).expand(4, 3, 3), atol=1e-5)
     # Where the second look finds only what is noise, the first look's frame stands.
     framing.centre.copy_(frame)
     framing.limit.fill_(1e-3)
     assert torch.equal(framing(x)[1], torch.eye(3).expand(4, 3, 3))
     # A picture in which nothing is found stays at the start, and is read there.
-    framed, frames, rest = framing(x, start)
+    framed, frames, rest, *_ = framing(x, start)
     assert torch.equal(frames, start.expand(4, 3, 3)) and not rest.any()
     read = level_warp(planes, frames, SIDE, "reflection").permute(0, 2, 3, 1)
     assert (framed.float() - read).abs().max() <= 0.5001
+    # However much is found, where all is to stay.
+    framing.centre.zero_()
+    assert torch.equal(framing(x, start, torch.tensor(torch.inf))[0], framed)
 
 
 def test_a_file_gives_the_same_back(framing, tmp_path):
@@ -143,6 +149,7 @@ def test_onnx_gives_what_torch_gives(framing, tmp_path):
     run = Run(tmp_path)
     framing.limit.fill_(0.2)
     framing.rest_limit.fill_(7.0)
+    framing.far_limit.fill_(3.0)
     with torch.no_grad():
         framing.head.bias.uniform_(-0.3, 0.3)
     save_framing(run.framing_weights, framing)
@@ -152,10 +159,13 @@ def test_onnx_gives_what_torch_gives(framing, tmp_path):
     assert np.abs(mine[0].astype(int) - theirs[0]).max() <= 1
     np.testing.assert_allclose(mine[1], theirs[1], atol=1e-4)
     np.testing.assert_allclose(mine[2], theirs[2], rtol=1e-3)
-    assert engine.rest_limit == 7.0
+    assert engine.rest_limit == 7.0 and engine.far_limit == 3.0
     start = np.array([[0.8, 0.1, 0.1], [-0.1, 0.9, 0], [0, 0, 1]], np.float32)
-    for mine, theirs in zip(TorchFramer(framing)(x, start), engine(x, start), strict=True):
-        np.testing.assert_allclose(mine.astype(float), theirs, rtol=1e-3, atol=1)
+    for limit in (None, 1e9):
+        mine, theirs = TorchFramer(framing)(x, start, limit), engine(x, start, limit)
+        assert np.abs(mine[0].astype(int) - theirs[0]).max() <= 1
+        for a, b in zip(mine[1:], theirs[1:], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     # Other weights: the file that is there is not theirs.
     before = framing_path(run).read_bytes()
     framing.rest_limit.fill_(8.0)

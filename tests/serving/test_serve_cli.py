@@ -291,6 +291,9 @@ def test_pictures_unlike_the_training_data_get_no_answer(served):
             odd = (pixels.mean((1, 2, 3)) > 100) | (widths > heights)
             return ["unlike the training data: strange" if o else "" for o in odd]
 
+        def distances(self, pixels):  # type: ignore[no-untyped-def]
+            return pixels.mean((1, 2, 3))
+
         def told(self):  # type: ignore[no-untyped-def]
             return "flags bright and wide pictures"
 

@@ -152,12 +152,13 @@ def test_another_method_is_another_map(browser, url, tmp_path):
 class UpperLeft:
     """Frames: what the model sees is the upper left quarter of every picture."""
 
-    rest_limit = 1.0
+    rest_limit = far_limit = 1.0
     matrix = np.array([[0.5, 0, -0.5], [0, 0.5, -0.5], [0, 0, 1]], np.float32)
 
     def __call__(self, pixels):  # type: ignore[no-untyped-def]
         n = len(pixels)
-        return pixels[:, :SIDE, :SIDE], np.repeat(self.matrix[None], n, 0), np.zeros(n)
+        frames, none = np.repeat(self.matrix[None], n, 0), np.zeros(n)
+        return pixels[:, :SIDE, :SIDE], frames, none, frames, none
 
 
 def test_the_map_of_a_framed_picture_lies_on_the_picture_that_was_dropped(browser, tmp_path):

@@ -54,22 +54,6 @@ def projected(
     return onto
 
 
-def masks_in_frames(masks: NDArray[np.uint8], frames: NDArray[Any]) -> NDArray[np.uint8]:
-    """Masks (n, side, side) of squares, as they lie in frames (n, 3, 3): the nearest pixel's.
-
-    Outside the square stands its mirror image, as in the pictures.
-    """
-    side = masks.shape[1]
-    at = (2 * np.arange(side) + 1) / side - 1
-    x, y = np.meshgrid(at, at)
-    places = np.asarray(frames, np.float64) @ np.stack([x, y, np.ones_like(x)]).reshape(3, -1)
-    shares = (places[:, :2] / places[:, 2:] + 1) / 2  # (n, 2, pixels)
-    inside = np.abs((shares + 1) % 2 - 1)  # mirrored at 0 and 1, as often as it takes
-    column, row = np.minimum((side * inside).astype(np.intp), side - 1).swapaxes(0, 1)
-    framed: NDArray[np.uint8] = masks[np.arange(len(masks))[:, None], row, column]
-    return framed.reshape(masks.shape)
-
-
 def frame_corners(matrix: Matrix) -> NDArray[np.float64]:
     """(4, 2) corners of what the network saw, x and y in shares of the picture's width and height.
 

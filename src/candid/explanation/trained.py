@@ -17,22 +17,18 @@ from candid.explanation.assembly import explain_network
 from candid.explanation.attribution import saliency_maps
 from candid.explanation.drawing import ExplainedPicture
 from candid.explanation.filters import weight_pictures
-from candid.explanation.projection import masks_in_frames, onto_picture, projected
 from candid.explanation.region_sources import regions_of
-from candid.explanation.regions import Regions, masks_of
 from candid.explanation.sample import sample_of
 from candid.explanation.scoring import scoring
 from candid.explanation.units import Faces
 from candid.explanation.units import look_inside as look
 from candid.models.forward import Images
-from candid.models.framing import Framing, TorchFramer
 from candid.predictions import Predictions
 from candid.records import ModelCard, Split
 from candid.records.explanation import Explanation, ExplanationArrays
 from candid.records.inside import WEIGHTS_ARRAY, Inside
 from candid.settings import Config, ExplainConfig
 from candid.table import drawn_rows
-from candid.text import notes as text
 
 
 def explain_dataset(
@@ -42,34 +38,25 @@ def explain_dataset(
     store: Store,
     config: Config,
     *,
-    framing: Framing | None = None,
     bfloat16: bool = False,
     quiet: bool = True,
 ) -> tuple[Explanation, ExplanationArrays]:
     """What a network looks at in `explain.images` images of `explain.split`, drawn at random.
 
-    `framing` brings them to the frame of the training pictures first; examples that it moved are
-    shown as they came, and their maps lie on them.
-
     A DataError where the split holds no labelled images.
     """
     how = config.explain
     rows = _sampled(dataset, store, how)
-    came, frames = store.pixels[rows], None
     regions, note = regions_of(dataset, store, rows, config)
-    seen, seen_regions = came, regions
-    if framing is not None:
-        seen, frames, _ = TorchFramer(framing)(came)
-        seen_regions = _in_frames(regions, frames)
     record, arrays = explain_network(
         network,
-        seen,
+        store.pixels[rows],
         classes=card.classes,
         label=dataset.label[rows],
         person=None if dataset.person is None else dataset.person[rows],
         ids=dataset.ids[rows],
         attributes={name: a[rows] for name, a in dataset.attributes.items()},
-        regions=seen_regions,
+        regions=regions,
         mean=card.mean,
         std=card.std,
         config=how,
@@ -79,11 +66,6 @@ def explain_dataset(
         quiet=quiet,
     )
     notes = (note, *record.notes) if note else record.notes
-    if frames is not None and (moved := _moved(frames)).any():
-        notes = (*notes, text.examples_moved(int(moved.sum()), len(moved)))
-        place = {name: row for row, name in enumerate(dataset.ids[rows].tolist())}
-        shown = np.array([place[e.id] for e in record.examples], np.intp)
-        arrays = _as_they_came(arrays, shown, came, frames, regions)
     return replace(record, split=how.split, notes=notes), arrays
 
 
@@ -97,42 +79,6 @@ def _sampled(dataset: Dataset, store: Store, how: ExplainConfig) -> NDArray[np.i
             todo="set explain.split",
         )
     return _some(rows, how.images, how.seed)
-
-
-def _moved(frames: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(n,) which pictures do not lie as they came."""
-    moved: NDArray[np.bool_] = (frames != np.eye(3, dtype=np.float32)).any(axis=(1, 2))
-    return moved
-
-
-def _in_frames(regions: Regions | None, frames: NDArray[np.float32]) -> Regions | None:
-    """The parts of faces as the network sees them; those of a mean face lie there as everywhere."""
-    if regions is None or len(regions.masks) == 1:
-        return regions
-    masks, moved = regions.masks.copy(), _moved(frames)
-    masks[moved] = masks_in_frames(masks[moved], frames[moved])
-    return replace(regions, masks=masks)
-
-
-def _as_they_came(
-    arrays: ExplanationArrays,
-    shown: NDArray[np.intp],
-    came: NDArray[np.uint8],
-    frames: NDArray[np.float32],
-    regions: Regions | None,
-) -> ExplanationArrays:
-    """The examples that were moved as they came, with their maps; `shown` are their rows."""
-    side = came.shape[1]
-    images, examples = arrays.example_images.copy(), arrays.examples.copy()
-    masks = arrays.example_regions.copy()
-    for i, row in enumerate(shown):
-        if _moved(frames[row : row + 1])[0]:
-            matrix = onto_picture(frames[row], side, side, "stretch")
-            images[i] = came[row]
-            maps = projected(examples[:, i].astype(np.float32), matrix, side, side)
-            examples[:, i] = maps.astype(examples.dtype)
-            masks[i] = masks_of(regions, np.array([row]), side)[0]
-    return replace(arrays, example_images=images, examples=examples, example_regions=masks)
 
 
 def _some(rows: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
@@ -182,14 +128,12 @@ def look_into(
     *,
     split: Split = "validation",
     most_training: int = 10_000,
-    framing: Framing | None = None,
     bfloat16: bool = False,
     quiet: bool = True,
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
     """Look into a network over a split: units, and mistakes beside `most_training` training images.
 
-    Mistakes are what the `known` predictions call so, where they have the whole split. Images are
-    shown as they came; the network sees them framed, where it does so in use.
+    Mistakes are what the `known` predictions call so, where they have the whole split.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
 
@@ -199,9 +143,7 @@ def look_into(
         return Faces(store.pixels, rows, [str(id) for id in dataset.ids[rows]], labels)
 
     def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
-        batch = Images(pixels, card.mean, card.std, framing=framing).batch(
-            np.arange(len(pixels)), device
-        )
+        batch = Images(pixels, card.mean, card.std).batch(np.arange(len(pixels)), device)
         return batch.contiguous(memory_format=torch.channels_last)  # as the weights are
 
     shown = faces(split)

@@ -19,7 +19,7 @@ from candid.errors import CandidError, DataError, DependencyError, RunError
 from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention, AbstentionRule
 from candid.records.calibration import PlaceCalibration, calibration_path
-from candid.records.framing import AS_IT_CAME, DETAIL, from_values
+from candid.records.framing import DETAIL, CommonFrame
 from candid.runs import Run, is_framed, open_run, refuse_untrained
 from candid.stats.shift import ProbabilityShift
 from candid.storage.files import check_format, read_bytes
@@ -49,8 +49,16 @@ class Frames(Protocol):
         """What is left at most of nearly all warped pictures after the last look but one."""
         ...
 
+    @property
+    def far_limit(self) -> float:
+        """How far few pictures of home are from the training pictures' frame."""
+        ...
+
     def __call__(
-        self, pixels: NDArray[np.uint8], start: NDArray[np.float32] = AS_IT_CAME
+        self,
+        pixels: NDArray[np.uint8],
+        start: NDArray[np.float32] | None = None,
+        limit: float | None = None,
     ) -> tuple[NDArray[Any], ...]:
         """As `candid.models.framing.Framing.forward`, on arrays."""
         ...
@@ -68,14 +76,14 @@ class Framed:
         (n, 3, 3), from the frame's square to the picture's; the identity where nothing was done.
     settled
         (n,) whether the last look found hardly more to do.
-    rest
-        (n,) what was left before it; None where nothing frames.
+    found
+        (n,) how far off the first look found each; None where nothing frames.
     """
 
     pixels: NDArray[np.uint8]
     frames: NDArray[np.float32]
     settled: NDArray[np.bool_]
-    rest: NDArray[np.float32] | None = None
+    found: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +114,7 @@ class Classifier:
     framer: Frames | None = None  # frames pictures before the model looks; None: as they come
     made_from: str = ""  # a digest of its weights and of all else that decides its probabilities
     shift: ProbabilityShift | None = None  # what brings them to the place it was calibrated for
-    # (3, 3), the frame that the pictures of a place have in common; None: each by itself
-    start: NDArray[np.float32] | None = None
+    common: CommonFrame | None = None  # of the pictures of a place; None: each by itself
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -140,13 +147,13 @@ class Classifier:
             same = np.broadcast_to(np.eye(3, dtype=np.float32), (len(pixels), 3, 3))
             none = None if self.framer is None else np.zeros(0, np.float32)
             return Framed(pixels, same, np.ones(len(pixels), np.bool_), none)
-        at = AS_IT_CAME if self.start is None else self.start
+        known = {} if self.common is None else self.common.start()
         parts = [
-            self.framer(np.ascontiguousarray(pixels[i : i + BATCH]), at)
+            self.framer(np.ascontiguousarray(pixels[i : i + BATCH]), **known)
             for i in range(0, len(pixels), BATCH)
         ]
-        seen, frames, rest = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Framed(seen, frames, rest <= self.framer.rest_limit, rest)
+        seen, frames, rest, _, found = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Framed(seen, frames, rest <= self.framer.rest_limit, found)
 
     @property
     def engine(self) -> str:
@@ -241,7 +248,7 @@ def open_classifier(
         framer=framer,
         made_from=made_by,
         shift=None if place is None else ProbabilityShift(place.temperature, np.array(place.bias)),
-        start=None if place is None else from_values(place.frame),
+        common=None if place is None else place.frame,
     )
     blank = np.zeros((1, found.input_side, found.input_side, 3), np.uint8)
     found.probabilities(found.framed(blank).pixels)  # raises if it cannot

@@ -3,7 +3,8 @@
 How a single face lies in its picture is found with an error that most of all is that person's own
 (a face that is large in any frame looks as if cut tightly). Pictures that were cut by one program
 or taken at one place lie alike, so what is found in many of them, together, has hardly any error.
-Framing then begins from that frame, and moves a picture on only where it finds more than noise.
+Where hardly more of them lie far from that frame than at home, what is found in one alone is noise,
+and all are read in it. Elsewhere each is framed by itself, from there.
 """
 
 from __future__ import annotations
@@ -20,53 +21,47 @@ from candid.errors import ImageError
 from candid.inference.classifier import BATCH, Frames
 from candid.inference.classify import Labeller
 from candid.inference.sources import Item
-from candid.records.framing import AS_IT_CAME, corner_distance
+from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance
 
 FEWEST = 50  # pictures that have a frame in common; each of fewer is framed by itself
 SEEN = 256  # pictures that it is found in
 _AHEAD = 20_000  # pictures that these are drawn from, evenly
 _KEPT_BYTES = 128 << 20  # of such as are read in order, at most
-_PASSES = 3  # each begins in the frame that the one before it found
-_STEPS = 10  # of concentration, which settles in fewer
+_PASSES = 4  # each looks from the frame that the one before it found
+_ENOUGH = 0.2  # of the pictures decide where most of them lie
+_ALIKE = 0.1  # of the pictures may be far from there (at home 0.02 are), and all are read so
 _HOME = 0.02  # of the side: what is nearer to the training pictures' own frame is taken for it
 _DIGITS = 4  # so that a job that goes on elsewhere finds the same to the last bit
 
 
-def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(3, 3) from the frame of the training pictures to how most of some pictures lie.
+def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> CommonFrame:
+    """How most of some pictures (n, input_side, input_side, 3) lie.
 
-    Exactly the identity where that is how the training pictures lie. `pixels` are (n, input_side,
-    input_side, 3).
+    The mean of what a first look finds in those that hardly lie otherwise, sought where it finds,
+    in the mean, nothing more: from the median, by passes.
     """
     start = AS_IT_CAME
-    for _ in range(_PASSES):
-        found = [
-            framer(np.ascontiguousarray(pixels[i : i + BATCH]), start)[1]
-            for i in range(0, len(pixels), BATCH)
-        ]
-        start = _centre(np.concatenate(found))
-    return AS_IT_CAME if corner_distance(start) < _HOME else start
+    for i in range(_PASSES):
+        first, near = _look(framer, pixels, start)
+        many = i > 0 and near.mean() >= _ENOUGH
+        centre = first[near].mean(axis=0) if many else np.median(first, axis=0)
+        start = centre.round(_DIGITS).astype(np.float32)
+    if corner_distance(start) < _HOME:
+        start = AS_IT_CAME
+    far = 1 - float(_look(framer, pixels, start)[1].mean())
+    return CommonFrame(tuple(start[:2].ravel().tolist()), far <= _ALIKE, far, len(pixels))
 
 
-def _centre(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of the half of some frames (n, 3, 3) that lie closest together.
-
-    Found by concentration from the median (Rousseeuw & Van Driessen, 1999, "A fast algorithm for
-    the minimum covariance determinant estimator", Technometrics 41), so that pictures of another
-    kind, fewer than half, do not move it.
-    """
-    flat = frames.reshape(len(frames), 9)[:, :6].astype(np.float64)
-    centre = np.median(flat, axis=0)
-    spread = np.maximum(np.median(np.abs(flat - centre), axis=0), 1e-6)
-    half = np.zeros(0, np.intp)
-    for _ in range(_STEPS):
-        far = (((flat - centre) / spread) ** 2).sum(axis=1)
-        nearest = np.sort(np.argsort(far, kind="stable")[: (len(flat) + 1) // 2])
-        if np.array_equal(nearest, half):
-            break
-        half, centre = nearest, flat[nearest].mean(axis=0)
-        spread = np.maximum(flat[nearest].std(axis=0), 1e-6)
-    return np.vstack([centre.reshape(2, 3).round(_DIGITS), [0, 0, 1]]).astype(np.float32)
+def _look(
+    framer: Frames, pixels: NDArray[np.uint8], start: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The frames (n, 3, 3) that a first look finds, and which are near that where it looked."""
+    parts = [
+        framer(np.ascontiguousarray(pixels[i : i + BATCH]), start)[3:]
+        for i in range(0, len(pixels), BATCH)
+    ]
+    first, found = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return first.astype(np.float64), found <= framer.far_limit
 
 
 def framed_together(labeller: Labeller, items: Iterable[Item]) -> tuple[Labeller, Iterator[Item]]:
@@ -77,14 +72,14 @@ def framed_together(labeller: Labeller, items: Iterable[Item]) -> tuple[Labeller
     """
     coming = iter(items)
     classifier = labeller.classifier
-    if classifier.framer is None or classifier.start is not None or not labeller.together:
+    if classifier.framer is None or classifier.common is not None or not labeller.together:
         return labeller, coming
     ahead = list(_ahead(coming))
     drawn = np.unique(np.linspace(0, len(ahead) - 1, min(SEEN, len(ahead))).round().astype(int))
     crops = [pixels for i in drawn.tolist() for pixels in _pixels(labeller, ahead[i])]
     if len(crops) >= FEWEST:
-        start = common_frame(classifier.framer, np.stack(crops[:SEEN]))
-        labeller = replace(labeller, classifier=replace(classifier, start=start))
+        common = common_frame(classifier.framer, np.stack(crops[:SEEN]))
+        labeller = replace(labeller, classifier=replace(classifier, common=common))
     return labeller, chain(ahead, coming)
 
 

@@ -29,7 +29,7 @@ Scores = NDArray[np.float64]
 _DISTANCE, _FRAME = "distance", "frame"
 _MEANINGS = {
     _DISTANCE: "the distance from the training pictures",
-    _FRAME: "what is left to frame",
+    _FRAME: "how they lie in their frame",
     "sharpness": "the sharpness",
     "confidence": "the highest probability",
 }
@@ -56,8 +56,8 @@ def drift_scores(
     `probability` is (n, classes); `distances` (n,) or None where nobody tells strange pictures.
     """
     columns = [] if distances is None else [distances]
-    if framed.rest is not None:
-        columns.append(framed.rest.astype(np.float64))
+    if framed.found is not None:
+        columns.append(framed.found.astype(np.float64))
     columns += [_sharpness(framed.pixels), probability.max(axis=1)]
     scores: Scores = np.column_stack([*columns, probability[:, 1:]]).round(_DECIMALS)
     return scores

@@ -206,7 +206,7 @@ def _compare_framing(data: bytes, framing: Framing, views: NDArray[np.uint8]) ->
     corners = np.array(CORNERS)
     largest, other = 0.0, 0
     for batch in _batches(views):
-        (a, frames, _), (b, originals, _) = exported(batch), original(batch)
+        (a, frames), (b, originals) = exported(batch)[:2], original(batch)[:2]
         places = (frames.astype(np.float64) - originals) @ corners
         off = np.linalg.norm(places[:, :2], axis=1).max(1) / 2  # (n,)
         levels = np.abs(a.astype(np.int16) - b).max((1, 2, 3))

@@ -13,7 +13,6 @@ from candid.errors import DataError, OutputError
 from candid.inference.classify import Labeller, label
 from candid.inference.rows import Block, Counter, Format, Outcome, names_digest, open_writer
 from candid.inference.sources import Item
-from candid.records.framing import to_values
 from candid.storage.files import atomic
 from candid.storage.jobs import Job, PartsJournal, open_journal
 
@@ -92,7 +91,7 @@ def label_to_file(
             for plain in journal.parts():
                 writer.write(plain["rows"])
         journal.remove()
-    return replace(counter.tally(), frame=to_values(labeller.classifier.start))
+    return replace(counter.tally(), frame=labeller.classifier.common)
 
 
 def _skip_done(

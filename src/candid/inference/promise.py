@@ -15,7 +15,6 @@ from candid.inference.classify import Labeller
 from candid.inference.drift import Drift
 from candid.inference.rows import Outcome
 from candid.inference.unfamiliar import UNLIKE
-from candid.records.framing import lies_otherwise
 from candid.stats.exact import exceedance_p
 from candid.stats.martingale import FALSE_ALARMS
 from candid.text import promise as text
@@ -55,10 +54,11 @@ def promise_here(labeller: Labeller, tally: Outcome) -> PromiseHere:
     if unfamiliar is not None:
         chance = exceedance_p(unlike, seen, unfamiliar.checked, unfamiliar.false_alarms)
         holds = chance >= _SURPRISE
-    if labeller.classifier.shift is None and lies_otherwise(tally.frame):
+    frame = tally.frame
+    if labeller.classifier.shift is None and frame is not None and not frame.at_home:
         said = "" if rule is None else rule.sentence
         if rule is not None and rule.target_error is not None:
-            said = text.withdrawn(f"{most_lie(tally.frame)}.", rule.target_error)
+            said = text.withdrawn(f"{most_lie(frame)}.", rule.target_error)
         return PromiseHere(unlike, seen, False, said)
     drift = None if tally.drift is None else tally.drift.drawn
     if drift is not None and drift.alarm and holds is not False:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from candid.errors import OutputError, did_you_mean
 from candid.inference.drift import DriftReference, JobDrift, JobWatch
+from candid.records.framing import CommonFrame
 from candid.tables.delimited import CsvWriter
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -141,8 +142,7 @@ class Outcome:
     predictions: dict[str, int]  # how often each class was predicted
     resumed: int  # images that had been done before this start
     drift: JobDrift | None = None  # whether they are those of home; None where nobody watched
-    # the frame that they have in common (`candid.records.framing.to_values`); (): each by itself
-    frame: tuple[float, ...] = ()
+    frame: CommonFrame | None = None  # that they have in common; None: each by itself
 
     @classmethod
     def sum(cls, tallies: Sequence[Outcome], *, resumed: int) -> Outcome:

@@ -145,8 +145,8 @@ def fit_unfamiliar(
     seed
         Of the drawing and of the ways in which images are moved.
     framed
-        What brings images to the training images' frame before they are looked at; images that are
-        merely zoomed or shifted are then none that should be told.
+        What brings images from elsewhere to the training images' frame before they are looked at;
+        images that are merely zoomed or shifted are then none that should be told.
     stretch
         By so much more may the shapes of images differ from the training images'.
     """
@@ -156,7 +156,7 @@ def fit_unfamiliar(
     outside = np.concatenate([features(_displaced(b, rng, framed)) for b in _blocks(pixels, train)])
     weight = _discriminant(inside, outside)
     blocks = _blocks(pixels, validation)
-    near = [features(b if framed is None else framed(b)) @ weight for b in blocks]
+    near = [features(b) @ weight for b in blocks]
     far = [features(_displaced(b, rng, framed)) @ weight for b in _blocks(pixels, validation)]
     limit = _limit(np.concatenate(near) if near else np.zeros(0), false_alarms)
     caught = sum(int(np.count_nonzero(f.astype(np.float64) > limit)) for f in far)

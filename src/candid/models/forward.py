@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from candid.models.framing import Framing
 from candid.progress import track
 
 
@@ -25,15 +24,12 @@ class Images:
         Per channel, of pixels scaled to 0…1.
     at
         (rows,) where the pixels of each row lie, -1 where they are not there; None: row by row.
-    framing
-        What brings them to the frame of the training pictures first; None: nothing does.
     """
 
     pixels: NDArray[np.uint8] | Tensor
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     at: NDArray[np.intp] | None = None
-    framing: Framing | None = None
 
     @property
     def side(self) -> int:
@@ -50,8 +46,7 @@ class Images:
             raw = self.pixels[torch.from_numpy(rows).to(self.pixels.device)]
         else:
             raw = torch.from_numpy(self.pixels[rows])
-        raw = raw.to(device)
-        return self.normalised(raw if self.framing is None else self.framing(raw)[0])
+        return self.normalised(raw.to(device))
 
     def packed(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Those of the rows whose pixels are there."""

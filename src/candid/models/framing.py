@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from candid.models.networks import Deep, to_depth
 from candid.models.warping import frame_matrices, halved, level_warp, warp
 from candid.models.weights import save_tensors
-from candid.records.framing import AS_IT_CAME, DETAIL
+from candid.records.framing import DETAIL
 from candid.runs import Run, is_framed
 from candid.storage.files import reading, regular
 
@@ -51,6 +51,7 @@ class Framing(nn.Module):
     centre: Tensor
     precision: Tensor
     limit: Tensor
+    far_limit: Tensor
     rest_limit: Tensor
 
     def __init__(self, side: int, *, width: int = 16, looks: int = 2) -> None:
@@ -69,6 +70,8 @@ class Framing(nn.Module):
         self.register_buffer("centre", torch.zeros(len(PARAMETERS)))
         self.register_buffer("precision", torch.eye(len(PARAMETERS)))
         self.register_buffer("limit", torch.tensor(0.0))
+        # Few of them are farther from it than this.
+        self.register_buffer("far_limit", torch.tensor(torch.inf))
         # What is left at most after the last look but one, of nearly all warped pictures.
         self.register_buffer("rest_limit", torch.tensor(torch.inf))
 
@@ -96,38 +99,48 @@ class Framing(nn.Module):
         off = frames - self.centre
         return ((off @ self.precision) * off).sum(1).clamp(min=0).sqrt()
 
-    def forward(self, pixels: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures in the frame of the training pictures, those frames, and what was left.
+    def forward(
+        self, pixels: Tensor, start: Tensor | None = None, limit: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Pictures in the frame of the training pictures, those frames, and how they were found.
 
         Parameters
         ----------
         pixels
             (n, h, h, 3) uint8, RGB; h is `side` or a multiple of it, best `input_side`.
         start
-            (3, 3): the frame at which the first look is taken, in which a picture stays where that
-            look finds no more than in the training pictures' own; None, or the identity: as they
-            came.
+            (3, 3): the frame in which the first look is taken, and in which a picture stays where
+            that look finds hardly more than in the training pictures' own; None: as they came.
+        limit
+            (): a picture stays where the first look finds at most this distance; None: the
+            network's own.
 
         Returns
         -------
         Pixels (n, side, side, 3) uint8; matrices (n, 3, 3) from the frame to the picture, `start`
-        where the picture was left there; distances (n,) of what the last look found.
+        where the picture was left there; distances (n,) of what the last look found, 0 where it was
+        left; the matrices (n, 3, 3) and distances (n,) of what the first look found.
         """
-        framed, frames, rest = self.frame(pixels.permute(0, 3, 1, 2).to(torch.float32), start)
+        planes = pixels.permute(0, 3, 1, 2).to(torch.float32)
+        framed, *found = self.frame(planes, start, limit)
         rounded = framed.round().clamp(0, 255).to(torch.uint8)
-        return rounded.permute(0, 2, 3, 1), frames, rest
+        return rounded.permute(0, 2, 3, 1), *found
 
-    def frame(self, planes: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def frame(
+        self, planes: Tensor, start: Tensor | None = None, limit: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """`forward` for planes (n, 3, h, h) from 0 to 255, without rounding."""
         came = torch.eye(3, device=planes.device)
         start = came if start is None else start
+        limit = self.limit if limit is None else limit
         times = planes.shape[2] // self.side
         home = halved(planes) if times == 2 else F.avg_pool2d(planes, times)
         # A look that finds no more than it finds in validation pictures as they are has nothing to
         # undo: what it says is its own noise, and the picture stays as it is.
-        off, rest = self._look(self.see_first(home, start))
-        settled = left = rest <= self.limit
-        frames = start @ frame_matrices(off)
+        off, found = self._look(self.see_first(home, start))
+        settled = left = found <= limit
+        frames = first = start @ frame_matrices(off)
+        rest = found
         for _ in range(self.looks - 1):
             off, rest = self._look(self.see(planes, frames))
             settled = settled | (rest <= self.limit)
@@ -136,7 +149,7 @@ class Framing(nn.Module):
         moved = level_warp(planes, frames, self.side, "reflection")
         as_they_came = left & (start == came).all()
         framed = torch.where(as_they_came[:, None, None, None], home, moved)
-        return framed, frames, torch.where(left, 0.0, rest)
+        return framed, frames, torch.where(left, 0.0, rest), first, found
 
     def _look(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """How pictures lie against the training pictures (n, 5), and how far off that is (n,)."""
@@ -154,18 +167,22 @@ class TorchFramer:
 
     def __init__(self, framing: Framing) -> None:
         self._framing = framing
-        self.rest_limit = float(framing.rest_limit)
+        self.rest_limit, self.far_limit = float(framing.rest_limit), float(framing.far_limit)
 
     def __call__(
-        self, pixels: NDArray[np.uint8], start: NDArray[np.float32] = AS_IT_CAME
+        self,
+        pixels: NDArray[np.uint8],
+        start: NDArray[np.float32] | None = None,
+        limit: float | None = None,
     ) -> tuple[NDArray[Any], ...]:
         """As `Framing.forward`, on arrays, block by block."""
         device = self._framing.centre.device
-        at = torch.tensor(start, device=device)
+        at = None if start is None else torch.tensor(start, device=device)
+        most = None if limit is None else torch.tensor(limit, device=device)
         blocks = np.split(pixels, range(_BLOCK, len(pixels), _BLOCK))
         with torch.inference_mode():
             # A copy, as pixels that are mapped from a file cannot be written to.
-            found = [self._framing(torch.from_numpy(b.copy()).to(device), at) for b in blocks]
+            found = [self._framing(torch.from_numpy(b.copy()).to(device), at, most) for b in blocks]
         return tuple(torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
 
 

@@ -14,25 +14,36 @@ from candid.models.onnx_file import MADE_FROM, OnnxModel, exported, open_or_expo
 from candid.records.framing import AS_IT_CAME
 from candid.runs import Run
 
-_LIMIT = "candid.rest_limit"
+_REST_LIMIT, _FAR_LIMIT = "candid.rest_limit", "candid.far_limit"
 
 
 class OnnxFramer(OnnxModel):
     """A framing network: as `candid.models.framing.Framing.forward`, on arrays."""
 
-    outputs = ("framed", "frames", "rest")
-    options = ("start",)
+    outputs = ("framed", "frames", "rest", "first", "found")
+    options = ("start", "limit")
 
     @property
     def rest_limit(self) -> float:
         """What is left at most of nearly all warped pictures after the last look but one."""
-        return float(self.about.get(_LIMIT, "inf"))
+        return float(self.about.get(_REST_LIMIT, "inf"))
+
+    @property
+    def far_limit(self) -> float:
+        """How far few pictures of home are from the training pictures' frame."""
+        return float(self.about.get(_FAR_LIMIT, "inf"))
 
     def __call__(
-        self, pixels: NDArray[np.uint8], start: NDArray[np.float32] = AS_IT_CAME
+        self,
+        pixels: NDArray[np.uint8],
+        start: NDArray[np.float32] | None = None,
+        limit: float | None = None,
     ) -> tuple[NDArray[Any], ...]:
-        """Framed pixels, frames and rests of pixels (n, input_side, input_side, 3)."""
-        return self.run(pixels, start=start)
+        """What `outputs` names, for pixels (n, input_side, input_side, 3)."""
+        options = {} if start is None else {"start": start}
+        if limit is not None:
+            options["limit"] = np.array(limit, np.float32)
+        return self.run(pixels, **options)
 
 
 def framing_path(run: Run) -> Path:
@@ -67,9 +78,13 @@ def framing_to_onnx(run: Run) -> bytes:
     from candid.models.framing import load_framing
 
     framing = load_framing(run.framing_weights)
-    about = {MADE_FROM: weights_digest(run) or "", _LIMIT: repr(float(framing.rest_limit))}
+    about = {
+        MADE_FROM: weights_digest(run) or "",
+        _REST_LIMIT: repr(float(framing.rest_limit)),
+        _FAR_LIMIT: repr(float(framing.far_limit)),
+    }
     side, outputs = framing.input_side, OnnxFramer.outputs
-    options = dict.fromkeys(OnnxFramer.options, AS_IT_CAME)
+    options = {"start": AS_IT_CAME, "limit": framing.limit.numpy()}
     return exported(framing, side, outputs, about, "The framing network", options)
 
 

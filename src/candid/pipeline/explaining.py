@@ -46,7 +46,6 @@ def explain_images(run: Run, data: Data) -> None:
             data.dataset,
             data.store,
             run.settings,
-            framing=model.framing,
             bfloat16=model.bfloat16,
             quiet=run.quiet,
         )
@@ -79,7 +78,6 @@ def show_inside(
             read_predictions(run.predictions) if run.predictions.is_file() else None,
             split=split,
             most_training=most_training,
-            framing=model.framing,
             bfloat16=model.bfloat16,
             quiet=run.quiet,
         )
@@ -117,10 +115,11 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
         from candid.explanation.trained import explained_pictures
 
         pixels, matrices = np.stack([one.pixels for one in decoded]), None
-        if model.framing is not None:
-            from candid.models.framing import TorchFramer
+        if frames:
+            from candid.models.framing import TorchFramer, load_framing
 
-            pixels, matrices, _ = TorchFramer(model.framing)(pixels)
+            framing = load_framing(run.framing_weights).to(model.device)
+            pixels, matrices, *_ = TorchFramer(framing)(pixels)
         seen = list(zip(map(str, files), pixels, strict=True))
         explained = explained_pictures(model.network, model.card, seen, config.explain, badges)
     if matrices is None:

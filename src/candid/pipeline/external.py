@@ -29,7 +29,6 @@ from candid.records import Estimate, read_record, write_record
 from candid.records.audit import SplitAudit
 from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.records.external import ExternalFigures, ExternalSource, Transfer
-from candid.records.framing import lies_otherwise
 from candid.runs import Run
 from candid.settings import AuditConfig, Config
 from candid.tables.attributes import Attribute
@@ -227,8 +226,8 @@ def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> Exter
     answered = answer(ready, dataset, chosen.rows, table, workers=asked.workers, quiet=run.quiet)
     p = answered.predictions
     require_answers(p, dataset.name)
-    rule = ready.classifier.rule
-    if rule is not None and not asked.calibration and lies_otherwise(answered.frame):
+    rule, frame = ready.classifier.rule, answered.frame
+    if rule is not None and not asked.calibration and not (frame is None or frame.at_home):
         rule = replace(rule, target_error=None)  # it was promised for pictures that lie as at home
     answers = _answers(p, rule, answered)
     figures = external_figures(p, answers, settings.evaluate)
@@ -253,7 +252,7 @@ def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> Exter
         differences=differences,
         paired=paired,
         audit=_by_group(p, settings.audit) if p.attributes else None,
-        frame=answered.frame,
+        frame=frame,
         notes=(*chosen.notes, *_flattered(run, dataset, asked.calibration)),
     )
 

@@ -20,7 +20,7 @@ from candid.predictions import Predictions, read_predictions
 from candid.progress import progress
 from candid.records import SPLITS, ModelCard, Provenance, read_record
 from candid.records.external import Unread
-from candid.records.framing import to_values
+from candid.records.framing import CommonFrame
 from candid.runs import Run, refuse_untrained
 from candid.settings import Config, DataConfig
 
@@ -239,8 +239,7 @@ class Answered:
     no_face
         In how many no face was found.
     frame
-        The frame that they have in common, as `candid.records.framing.to_values` has it; () where
-        each was framed by itself, or nothing is.
+        The frame that they have in common; None where each was framed by itself, or nothing is.
     """
 
     predictions: Predictions
@@ -248,7 +247,7 @@ class Answered:
     unread: tuple[Unread, ...]
     unread_count: int
     no_face: int
-    frame: tuple[float, ...]
+    frame: CommonFrame | None
 
 
 def answer(
@@ -347,7 +346,7 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
         tuple(unread[:_LISTED]),
         len(unread),
         len(rows) - len(seen) - len(unread),
-        to_values(labeller.classifier.start),
+        labeller.classifier.common,
     )
 
 

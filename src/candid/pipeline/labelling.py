@@ -11,7 +11,6 @@ from candid.errors import OutputError, RunError
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
-from candid.records.framing import to_values
 from candid.runs import Run
 from candid.settings import Config
 
@@ -217,8 +216,8 @@ def model_of(labeller: Labeller) -> dict[str, Any]:
     c = labeller.classifier
     unfamiliar, finder = labeller.unfamiliar, labeller.finder
     place = {} if c.shift is None else {"place": [c.shift.temperature, *c.shift.bias.tolist()]}
-    if c.start is not None:
-        place["frame"] = list(to_values(c.start))
+    if c.common is not None:
+        place["frame"] = to_plain(c.common)
     return place | {
         "model": c.made_from,
         "engine": c.engine,

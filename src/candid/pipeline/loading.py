@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from candid.models.framing import Framing
-
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
@@ -26,7 +24,6 @@ class Loaded:
     card: ModelCard
     device: torch.device
     bfloat16: bool
-    framing: Framing | None  # what brings pictures to the training pictures' frame first
 
 
 @contextmanager
@@ -40,7 +37,6 @@ def loaded(run: Run) -> Iterator[Loaded]:
     """
     needs_torch()
     from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
-    from candid.models.framing import framing_of
     from candid.models.model import load_network
 
     config = run.settings.train
@@ -48,7 +44,4 @@ def loaded(run: Run) -> Iterator[Loaded]:
         card = read_record(run.model, ModelCard)
         device = pick_device(config.device)
         filled = load_network(run.weights, card, device, run.network)
-        bfloat16, framing = uses_bfloat16(config.precision, device), framing_of(run)
-        if framing is not None:
-            framing = framing.to(device)
-        yield Loaded(filled, card, device, bfloat16, framing)
+        yield Loaded(filled, card, device, uses_bfloat16(config.precision, device))

@@ -112,7 +112,7 @@ def predict_splits(run: Run, data: Data) -> None:
         )
         raw = logits(
             model.network,
-            Images(store.pixels, card.mean, card.std, framing=model.framing),
+            Images(store.pixels, card.mean, card.std),
             rows,
             device=model.device,
             bfloat16=model.bfloat16,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from candid.records import Estimate
 from candid.records.abstention import AbstentionRule
+from candid.records.framing import CommonFrame
 
 
 def calibration_path(folder: Path, name: str) -> Path:
@@ -46,9 +47,8 @@ class PlaceCalibration:
     sentence
         The promise, or why there is none.
     frame
-        How most of the pictures there lie against the training pictures: the first two rows of the
-        matrix from the one's frame to the other's, where both are -1 to 1 wide and high; () where
-        nobody looked. Pictures are framed from there.
+        How most of the pictures there lie against the training pictures; None where nobody looked.
+        Pictures are framed from there.
     seed
         Of who had a part in the fit, and of the one picture of each person.
     """
@@ -73,7 +73,7 @@ class PlaceCalibration:
     after: dict[str, Estimate]
     rule: AbstentionRule | None
     sentence: str
-    frame: tuple[float, ...] = ()
+    frame: CommonFrame | None = None
     seed: int = 0
 
     def problem(self) -> str:
@@ -82,8 +82,8 @@ class PlaceCalibration:
             return f"the temperature is {self.temperature}"
         if len(self.bias) != len(self.classes) or not all(math.isfinite(b) for b in self.bias):
             return f"the bias is {self.bias} for {len(self.classes)} classes"
-        if self.frame and not (len(self.frame) == 6 and all(map(math.isfinite, self.frame))):
-            return f"the frame is {self.frame}"
+        if self.frame is not None and self.frame.problem():
+            return self.frame.problem()
         if self.rule is not None and not 0 <= self.rule.threshold <= 1:
             return f"the threshold is {self.rule.threshold}"
         return ""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from candid.records import Estimate, SplitEvaluation
 from candid.records.audit import SplitAudit
 from candid.records.frames import frame_of, html_of, in_short, with_figure
+from candid.records.framing import CommonFrame
 
 PromiseState = Literal["kept", "broken", "too few to say"]
 
@@ -119,8 +120,8 @@ class ExternalSource:
     notes
         What a reader might not expect.
     frame
-        The frame that the pictures have in common, from which they were framed (see
-        `candid.records.framing.to_values`); () where each was framed by itself, or nothing is.
+        The frame that the pictures have in common, from which they were framed; None where each
+        was framed by itself, or nothing is.
     """
 
     name: str
@@ -142,7 +143,7 @@ class ExternalSource:
     paired: bool
     audit: SplitAudit | None
     notes: tuple[str, ...] = ()
-    frame: tuple[float, ...] = ()
+    frame: CommonFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,21 +26,43 @@ def corner_distance(frame: NDArray[np.float32]) -> float:
     return float(np.linalg.norm(off[:2], axis=0).mean() / 2)
 
 
-def to_values(frame: NDArray[np.float32] | None) -> tuple[float, ...]:
-    """A frame (3, 3) as the six numbers that decide it, row by row; () for None."""
-    return () if frame is None else tuple(frame[:2].ravel().tolist())
+@dataclass(frozen=True, slots=True)
+class CommonFrame:
+    """How most of many pictures lie against the training pictures.
 
+    Attributes
+    ----------
+    matrix
+        The first two rows, one after the other, of the matrix (3, 3) from the frame of the training
+        pictures to the pictures', where both are from -1 to 1: exactly those of the identity where
+        they lie as the training pictures do.
+    alike
+        Whether hardly more of them than of the training pictures are far from it: then all are
+        read in this frame, and none is moved on by what is found in it alone.
+    far, pictures
+        The share of the pictures looked at that are far from it, and how many were.
+    """
 
-def lies_otherwise(values: tuple[float, ...]) -> bool:
-    """Whether pictures with this frame in common lie otherwise than the training pictures."""
-    return values not in ((), to_values(AS_IT_CAME))
+    matrix: tuple[float, ...]
+    alike: bool
+    far: float
+    pictures: int
 
+    def start(self) -> dict[str, Any]:
+        """What a framing network is told, beside the pictures."""
+        matrix = np.array([*self.matrix, 0, 0, 1], np.float32).reshape(3, 3)
+        return {"start": matrix} | ({"limit": math.inf} if self.alike else {})
 
-def from_values(values: tuple[float, ...]) -> NDArray[np.float32] | None:
-    """The frame that `to_values` gave."""
-    if not values:
-        return None
-    return np.array([*values, 0, 0, 1], np.float32).reshape(3, 3)
+    @property
+    def at_home(self) -> bool:
+        """Whether they lie as the training pictures do."""
+        return self.matrix == tuple(AS_IT_CAME[:2].ravel().tolist())
+
+    def problem(self) -> str:
+        """What no frame can be, in words; "" where all is possible."""
+        if len(self.matrix) != 6 or not all(map(math.isfinite, self.matrix)):
+            return f"the matrix of the frame is {self.matrix}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

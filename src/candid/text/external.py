@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from candid.records import Estimate
 from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
-from candid.records.framing import FramingCard, lies_otherwise
+from candid.records.framing import FramingCard
 from candid.text import audit, words
-from candid.text.labelling import most_lie
+from candid.text.labelling import from_there, most_lie
 
 HOME = "its own test images"
 COMMAND = "candid evaluate RUN DATA"
@@ -204,10 +204,11 @@ def _left_out(source: ExternalSource) -> list[str]:
 
 
 def _framed(source: ExternalSource) -> list[str]:
-    if not lies_otherwise(source.frame):
+    frame = source.frame
+    if frame is None or frame.at_home:
         return []
-    said = most_lie(source.frame)
-    return [f"{said[0].upper()}{said[1:]}; all were framed from there."]
+    said = most_lie(frame)
+    return [f"{said[0].upper()}{said[1:]}{from_there(frame)}."]
 
 
 def _groups(source: ExternalSource) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from candid.records import Estimate
-from candid.records.framing import lies_otherwise
+from candid.records.framing import CommonFrame
 
 # Why there is no prediction, without figures: by these rows are counted.
 Reason = Literal["no face found", "unlike the training data", "not sure"]
@@ -42,9 +42,9 @@ def too_small(width: float, height: float) -> str:
     return f"{UNLIKE}: too small ({width:.0f} × {height:.0f})"
 
 
-def most_lie(frame: tuple[float, ...]) -> str:
-    """How most pictures lie in the frame that they have in common (`records.framing.to_values`)."""
-    a, b, x, c, d, y = frame
+def most_lie(frame: CommonFrame) -> str:
+    """How most of some pictures lie."""
+    a, b, x, c, d, y = frame.matrix
     shows = 1 / math.sqrt(abs(a * d - b * c))
     moved, turned = math.hypot(x, y) / 2, math.degrees(math.atan2(c - b, a + d))
     return (
@@ -53,13 +53,20 @@ def most_lie(frame: tuple[float, ...]) -> str:
     )
 
 
-def framed_from(frame: tuple[float, ...]) -> str:
-    """Where the framing of many pictures began, for a summary; "" where each is by itself."""
-    if not frame:
+def framed_from(frame: CommonFrame | None) -> str:
+    """How many pictures were framed, for a summary; "" where each was by itself."""
+    if frame is None:
         return ""
-    if not lies_otherwise(frame):
-        return "framing: most of these pictures lie as the training pictures do"
-    return f"framing: {most_lie(frame)}; all were framed from there"
+    most = "most of these pictures lie as the training pictures do"
+    return f"framing: {most if frame.at_home else most_lie(frame)}{from_there(frame)}"
+
+
+def from_there(frame: CommonFrame) -> str:
+    """What was done with pictures that have a frame in common, to stand after how they lie."""
+    seen = f"{frame.far:.0%} of {frame.pictures:,} looked at lie otherwise than most"
+    if frame.alike:
+        return f", and all were read so ({seen})"
+    return f"; each was framed by itself from there ({seen})"
 
 
 def look_check(false_alarms: float, limit: float, checked: int, power: Estimate) -> str:

@@ -229,15 +229,6 @@ NOTHING_CLAIMED = "There are no labels, so no F1 to lose, and nothing is claimed
 NOTHING_CHECKED = "Nothing was checked, so no method bears a badge."
 
 
-def examples_moved(moved: int, n: int) -> str:
-    """Where some of so many images were framed before the network saw them."""
-    return (
-        f"{moved:,} of {n:,} images were brought to the frame of the training pictures before the "
-        "network saw them. Where one of them is shown alone, it is as it came, and its maps lie "
-        "where the network looked."
-    )
-
-
 def few_to_differ(subsets: Sequence[tuple[str, int]], fewest: int) -> str:
     """Where sets of images are too small; each by its title and how many it holds."""
     named = ", ".join(f"{title} ({n})" for title, n in subsets)

@@ -39,6 +39,7 @@ _KNOT = 0.1  # where the loss turns from square to absolute, in units of the out
 _BLOCK = 250  # pictures at a time
 _TRIMMED, _USUAL = 3, 0.95  # how often the pictures that lie farthest are set aside, and which
 _NEARLY_ALL = 0.95  # of warped pictures have so little left that they count as settled
+_FEW_BEYOND = 0.98  # of the validation pictures are not farther off
 _MEASURED = 2000  # validation pictures that limits are set on, at most
 # Pictures must lie this much nearer to their frame than they came, or nothing is learned.
 _MUST_UNDO = 0.5
@@ -219,7 +220,7 @@ def _measured(
         for i in starts
     )
     found, rest = map(
-        torch.cat, zip(*(framing(_as_pixels(m, images))[1:] for m in moved), strict=True)
+        torch.cat, zip(*(framing(_as_pixels(m, images))[1:3] for m in moved), strict=True)
     )
     framing.rest_limit.copy_(rest.quantile(_NEARLY_ALL))
     truth = frame_matrices(frames)
@@ -255,6 +256,7 @@ def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:
         far = framing.distance(own)
         kept = own[far <= far.quantile(_USUAL)]
     framing.limit.copy_(far.quantile(config.untouched))
+    framing.far_limit.copy_(far.quantile(_FEW_BEYOND))
 
 
 def _share(marks: Tensor) -> Estimate:
