@@ -13,8 +13,8 @@ DEEP = {
     "network": {"name": "deep", "width": 0, "depth": 0, "ensemble_size": 1},
     "augment": {
         "flip": 0.5, "rotation_degrees": 5.0, "rotation": 1.0, "perspective_shift": 0.05,
-        "perspective": 0.5, "zoom": 0.12, "aspect": 0.06, "shift": 0.02,
-        "outside": "reflection", "brightness": 0.45, "contrast": 0.3, "saturation": 0.3,
+        "perspective": 0.5, "zoom": 0.0, "aspect": 0.0, "shift": 0.0,
+        "outside": "border", "brightness": 0.45, "contrast": 0.3, "saturation": 0.3,
         "erase": 0.5, "erase_patches": 1, "erase_smallest": 0.02, "erase_largest": 0.05,
     },
     "train": {
@@ -25,10 +25,7 @@ DEEP = {
         "checkpoints": 20, "keep": "last", "seed": 0,
     },
 }  # fmt: skip
-STILL = {
-    "zoom": 0.0, "aspect": 0.0, "shift": 0.0, "outside": "border", "brightness": 0.0,
-    "contrast": 0.0, "saturation": 0.0,
-}  # fmt: skip
+STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
 ADAM = {
     "optimizer": "adam", "learning_rate": 1e-3, "schedule": "constant", "warmup": 0.0,
     "weight_decay": 0.0, "ema_decay": 0.0, "label_smoothing": 0.0, "class_weights": "inverse",

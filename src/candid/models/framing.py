@@ -91,7 +91,7 @@ class Framing(nn.Module):
         """
         while planes.shape[2] >= math.sqrt(2) * self.look_side:
             planes = halved(planes)
-        frames = start.expand(len(planes), 3, 3)
+        frames = start.expand(planes.shape[0], 3, 3)
         return _centred(warp(planes, frames, self.look_side, "reflection"))
 
     def distance(self, frames: Tensor) -> Tensor:

@@ -106,17 +106,14 @@ class AugmentConfig:
     )
     perspective: float = setting(0.5, "probability of a perspective change", 0, 1)
     zoom: float = setting(
-        0.12,
-        "largest change of scale: by a factor from e^-zoom to e^zoom, uniform in its log",
-        0,
-        2,
+        0.0, "largest change of scale: by a factor from e^-zoom to e^zoom, uniform in its log", 0, 2
     )
     aspect: float = setting(
-        0.06, "largest stretch: width by e^aspect and height by its inverse, or the other way", 0, 1
+        0.0, "largest stretch: width by e^aspect and height by its inverse, or the other way", 0, 1
     )
-    shift: float = setting(0.02, "largest move either way, as a share of the side", 0, 1)
+    shift: float = setting(0.0, "largest move either way, as a share of the side", 0, 1)
     outside: Literal["border", "reflection"] = setting(
-        "reflection",
+        "border",
         "what stands where a change reaches outside the image: its edge, or its mirror",
     )
     brightness: float = setting(
