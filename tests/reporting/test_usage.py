@@ -55,7 +55,12 @@ def exported(folder, model):
 )
 def test_the_lines_of_the_card_run(tmp_path, plain, fit, classes, within):
     model = dataclasses.replace(
-        plain.model, network="deep", options={"width": 8}, classes=classes, side=SIDE, flip_tta=True
+        plain.model,
+        network="deep",
+        options={"width": 8, "depth": 1},
+        classes=classes,
+        side=SIDE,
+        flip_tta=True,
     )
     config = with_values(plain.config, {"data": {"fit": fit}})
     lines = lines_of(card(dataclasses.replace(plain, model=model, config=config)))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from candid.training.distributed import fresh
+from made_once import made_once
 
 WORKER = Path(__file__).with_name("together.py")
 TRAININGS = ("plain", "deep", "vit", "mixup", "group", "dro", "growing", "bfloat16")
@@ -19,14 +20,17 @@ TRAININGS = ("plain", "deep", "vit", "mixup", "group", "dro", "growing", "bfloat
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What each of two processes computed; the first, alone as well."""
-    folder = tmp_path_factory.mktemp("together")
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *(str(WORKER), str(folder)),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Warning" not in done.stderr, done.stderr[-3000:]
+
+    def train(folder):
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", str(WORKER), str(folder)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "Warning" not in done.stderr, done.stderr[-3000:]
+
+    folder = made_once(tmp_path_factory, "together", train)
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
