@@ -116,6 +116,7 @@
   const undo = () => during(async () => {
     const before = state.showing && state.showing.number;
     const answer = await ask("undo", {});
+    showLast(null);
     show(answer, null);
     announce(answer.showing && answer.showing.number === before ? "Taken back."
       : "Taken back: the picture before.");
