@@ -106,3 +106,32 @@ def test_files_with_nothing_in_common(faces: Path, tmp_path: Path, capsys) -> No
     write_corrections(tmp_path / "b.csv", [])
     said = candid(capsys, "corrections", "merge", a, tmp_path / "b.csv", "--out", tmp_path / "c")
     assert "no image was decided in both" in said.out
+
+
+@pytest.mark.slow
+def test_a_run_with_corrections_says_so_from_the_labels_to_the_report(
+    faces: Path, tmp_path: Path, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    data = package.load(faces, target="Face")
+    rows = [
+        Correction(str(data.ids[i]), data.classes[k], data.classes[1 - k], "label", "ann")
+        for i, k in enumerate(data.label.tolist())
+        if data.split[i] != "train"
+    ]
+    write_corrections(tmp_path / "c.csv", rows)
+    small = ["data.side=16", "data.workers=1", "network.width=4", "train.steps=2",
+             "train.batch_size=8", "framing.steps=0", "evaluate.draws=50"]  # fmt: skip
+    settings = [word for one in small for word in ("--set", one)]
+    cache = ["--cache", tmp_path / "cache"]
+    candid(capsys, "train", faces, "--target", "Face", "--corrections", tmp_path / "c.csv",
+           "--out", tmp_path / "run", "--quiet", *cache, *settings)  # fmt: skip
+    (tmp_path / "c.csv").unlink()  # the run has its own copy
+    plain = json.loads(candid(capsys, "evaluate", tmp_path / "run", *cache, "--json").out)
+    for split in plain["splits"]:
+        assert split["corrected"] == split["n"]
+        # Every label is the other one, so what was right is wrong.
+        before = split["metrics_as_read"]["accuracy"]["value"]
+        assert before == pytest.approx(1 - split["metrics"]["accuracy"]["value"])
+    said = candid(capsys, "report", tmp_path / "run").out
+    report = Path(said.split(": ", 1)[1].strip()).read_text()
+    assert "test labels were corrected. Weighted F1 against the labels" in report

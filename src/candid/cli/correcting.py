@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import candid
 from candid.cli.options import (
     FOLDER,
     option,
@@ -40,12 +41,11 @@ def apply_command(
 ) -> None:
     """Write labels as the corrections in FILE have them; DATA stays as it is."""
     from candid.config import load_config, with_values
-    from candid.pipeline.correcting import apply_corrections
     from candid.text.corrections import applied_lines
 
     named = {"data": {name: str(value) for name, value in how.items() if value}}
     config = with_values(load_config(overrides=overrides), named)
-    done, images, files = apply_corrections(data, file, out, config)
+    done, images, files = candid.apply_corrections(data, file, out, config)
     written = [str(path) for path in files]
     show(
         {"files": written, "images": images, "corrections": done},
@@ -60,8 +60,7 @@ def apply_command(
 @output_options
 def merge_command(first: Path, second: Path, out: Path) -> None:
     """Bring two files together, and say how far they agree."""
-    from candid.pipeline.correcting import merge_corrections
     from candid.text.corrections import agreement_lines
 
-    found = merge_corrections(first, second, out)
+    found = candid.merge_corrections(first, second, out)
     show(found, agreement_lines(found, str(out)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import candid
 from candid.cli.options import (
     FOLDER,
     data_option,
@@ -50,18 +51,15 @@ def review_command(
     A page of this machine alone shows them, without the label; every decision is a line in a file
     for --corrections. Ctrl+C stops it; the same command goes on where it stopped.
     """
-    import getpass
-
-    from candid.pipeline.reviewing import review
     from candid.text.review import started_lines, summary_lines
 
     def started(url: str, shown: int, done: int, file: str) -> None:
         for line in started_lines(url, shown, done, file):
             click.echo(line, err=True)  # what comes out in the end is the result
 
-    found = review(
+    found = candid.review(
         run,
-        who=who or getpass.getuser(),
+        who=who or _user(),
         out=out,
         queues=queues,
         port=port,
@@ -70,3 +68,13 @@ def review_command(
         started=started,
     )
     show(found, summary_lines(found))
+
+
+def _user() -> str:
+    """The user's name; in a container there may be none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "reviewer"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from candid.errors import DataError, RunError
 from candid.pipeline.data_places import Places, place_of, places_of
-from candid.pipeline.opening import with_own_corrections
+from candid.pipeline.opening import Place, path_of, with_own_corrections
 from candid.predictions import read_predictions
 from candid.records import Provenance, read_record
 from candid.records.audit import Audit
@@ -47,10 +47,10 @@ class Reviewed:
 
 @contextmanager
 def open_review(
-    run: Run | Path | str,
+    run: Run | Place,
     *,
     who: str,
-    out: Path | None = None,
+    out: Place | None = None,
     queues: Sequence[str] = (),
     data: Places | None = None,
     seed: int = 0,
@@ -71,7 +71,7 @@ def open_review(
     from candid.tables.corrections import open_log
     from candid.text.review import NOTHING
 
-    run = run if isinstance(run, Run) else open_run(Path(run))
+    run = open_run(path_of(run))
     dataset = _labels(run, data)
     predictions = read_predictions(run.predictions) if run.predictions.is_file() else None
     if predictions is not None:
@@ -89,15 +89,15 @@ def open_review(
     def picture(image: str) -> bytes:
         return preview(dataset, row[image], longest=_LONGEST, max_pixels=most)
 
-    with open_log(out or run.corrections) as log:
+    with open_log(run.corrections if out is None else Path(out)) as log:
         yield Reviewed(Session(Review(showings, len(others)), known, log, who), picture)
 
 
 def review(
-    run: Run | Path | str,
+    run: Run | Place,
     *,
     who: str,
-    out: Path | None = None,
+    out: Place | None = None,
     queues: Sequence[str] = (),
     port: int = 0,
     data: Places | None = None,
