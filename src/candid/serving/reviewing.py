@@ -67,40 +67,7 @@ def create_review_app(
 
     `picture` gives an image as JPEG by its id; it may raise an ImageError.
     """
-    drawn = functools.lru_cache(_KEPT)(picture)
-    about = {"target": target, "classes": list(classes)}
-
-    async def state(_: Request) -> Response:
-        return JSONResponse(about | session.state())
-
-    async def decide(request: Request) -> Response:
-        try:
-            number, kind, now, seconds = _decision(await _body(request))
-        except (ValueError, KeyError, TypeError):
-            return _refusal(422, "This is no decision.")
-        told = session.decide(number, kind, now, seconds)
-        return JSONResponse(about | session.state() | {"told": told})
-
-    async def undo(request: Request) -> Response:
-        try:
-            await _body(request)
-        except ValueError:
-            return _refusal(422, "This is no request of the page.")
-        session.undo()
-        return JSONResponse(about | session.state())
-
-    async def summary(_: Request) -> Response:
-        return JSONResponse({"summary": session.lines()})
-
-    async def give_picture(request: Request) -> Response:
-        image = session.image_at(request.path_params["place"])
-        if image is None:
-            return _refusal(404, "There is no such picture.")
-        try:
-            return Response(await run_in_threadpool(drawn, image), media_type="image/jpeg")
-        except ImageError:  # its words may hold the file's name, which may tell the label
-            return _refusal(404, "The picture cannot be read.")
-
+    asked = _Addresses(session, functools.lru_cache(_KEPT)(picture), target, classes)
     folder = resources.files("candid.serving") / "web"
     files = [
         Route(address, give_file((folder / name).read_bytes(), kind))
@@ -108,11 +75,11 @@ def create_review_app(
     ]
     inside = [
         *files,
-        Route("/state", state),
-        Route("/summary", summary),
-        Route("/decide", decide, methods=["POST"]),
-        Route("/undo", undo, methods=["POST"]),
-        Route("/picture/{place:int}", give_picture),
+        Route("/state", asked.state),
+        Route("/summary", asked.summary),
+        Route("/decide", asked.decide, methods=["POST"]),
+        Route("/undo", asked.undo, methods=["POST"]),
+        Route("/picture/{place:int}", asked.picture),
     ]
     return Starlette(
         routes=[Mount("/{token}", routes=inside)],
@@ -123,6 +90,54 @@ def create_review_app(
         ],
         exception_handlers={CandidError: _failed},
     )
+
+
+class _Addresses:
+    """What each address answers."""
+
+    def __init__(
+        self,
+        session: Reviewing,
+        drawn: Callable[[str], bytes],
+        target: str,
+        classes: tuple[str, ...],
+    ) -> None:
+        self._session, self._drawn = session, drawn
+        self._about = {"target": target, "classes": list(classes)}
+
+    def _now(self, **more: Any) -> Response:
+        return JSONResponse(self._about | self._session.state() | more)
+
+    async def state(self, _: Request) -> Response:
+        return self._now()
+
+    async def decide(self, request: Request) -> Response:
+        try:
+            number, kind, now, seconds = _decision(await _body(request))
+        except (ValueError, KeyError, TypeError):
+            return _refusal(422, "This is no decision.")
+        return self._now(told=self._session.decide(number, kind, now, seconds))
+
+    async def undo(self, request: Request) -> Response:
+        try:
+            await _body(request)
+        except ValueError:
+            return _refusal(422, "This is no request of the page.")
+        self._session.undo()
+        return self._now()
+
+    async def summary(self, _: Request) -> Response:
+        return JSONResponse({"summary": self._session.lines()})
+
+    async def picture(self, request: Request) -> Response:
+        image = self._session.image_at(request.path_params["place"])
+        if image is None:
+            return _refusal(404, "There is no such picture.")
+        try:
+            data = await run_in_threadpool(self._drawn, image)
+        except ImageError:  # its words may hold the file's name, which may tell the label
+            return _refusal(404, "The picture cannot be read.")
+        return Response(data, media_type="image/jpeg")
 
 
 class _Secret:
