@@ -23,6 +23,8 @@ def reference() -> str:
     parts = [HEAD, "## Verbs", _help(cli, "candid")]
     for name, verb in sorted(cli.commands.items()):
         parts += [f"### candid {name}", _help(verb, f"candid {name}")]
+        for inner, part in sorted(getattr(verb, "commands", {}).items()):
+            parts += [f"#### candid {name} {inner}", _help(part, f"candid {name} {inner}")]
     parts += [
         "## Settings",
         "In a TOML file for `--config`, or one by one: `--set train.learning_rate=3e-4`. "

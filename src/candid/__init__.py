@@ -22,8 +22,10 @@ _NAMES = {
     "candid.pipeline": ("demo", "explore", "load", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
     "candid.pipeline.calibrating": ("calibrate",),
+    "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
     "candid.pipeline.external": ("transfer",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
+    "candid.pipeline.reviewing": ("review",),
     "candid.pipeline.using": (
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
     ),
@@ -42,6 +44,7 @@ __all__ = [
     "Run",
     "Table",
     "application",
+    "apply_corrections",
     "audit",
     "calibrate",
     "demo",
@@ -53,11 +56,13 @@ __all__ = [
     "load",
     "load_config",
     "load_model",
+    "merge_corrections",
     "open_run",
     "predict",
     "predict_shards",
     "read_predictions",
     "report",
+    "review",
     "run",
     "saliency_maps",
     "serve",
@@ -75,8 +80,10 @@ if TYPE_CHECKING:
     from candid.explanation.attribution import saliency_maps
     from candid.pipeline import demo, explore, load, run, train, tune
     from candid.pipeline.calibrating import calibrate
+    from candid.pipeline.correcting import apply_corrections, merge_corrections
     from candid.pipeline.external import transfer
     from candid.pipeline.judging import audit, evaluate, explain_run, report
+    from candid.pipeline.reviewing import review
     from candid.pipeline.using import (
         application,
         export,

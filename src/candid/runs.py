@@ -145,6 +145,8 @@ class Run:
     pictures = _File("pictures.parquet")  # what the report shows, by kind and name
     unfamiliar = _File("unfamiliar.npz")  # tells pictures like the training pictures from others
     drift = _File("drift.npz")  # tells whether a stream of pictures is like the validation pictures
+    applied = _File("corrections-applied.csv")  # the corrections that its data were read with
+    corrections = _File("corrections.csv")  # what people decided while they reviewed it
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     report = _File("report.html")
     card = _File("README.md")  # the model card

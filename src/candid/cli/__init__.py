@@ -11,8 +11,10 @@ import click
 import candid
 from candid.cli.auditing import audit_command, evaluate_command, report_command
 from candid.cli.calibrating import calibrate_command
+from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
 from candid.cli.making import demo_command, explore_command, run_command, train_command
+from candid.cli.reviewing import review_command
 from candid.cli.serving import serve_command
 from candid.cli.tuning import tune_command
 from candid.cli.using import export_command, predict_command
@@ -36,6 +38,8 @@ for _command in (
     audit_command,
     calibrate_command,
     explain_command,
+    review_command,
+    corrections_group,
     report_command,
     serve_command,
     predict_command,

@@ -77,6 +77,8 @@ settings_options = _all(
     option("--layout", "NAME", "How the data lies; else recognised.", **_KEPT),
     path_option("--image-folder", "FOLDER", "Where the pictures of a table lie; else beside it.",
                 **_KEPT),
+    path_option("--corrections", "FILE", "Decisions to apply to the labels, as candid review"
+                " writes them.", **_KEPT),
     option("--recipe", "NAME", "Settings that belong together.", default=RECIPE,
            show_default=True, **_KEPT),
     path_option("--config", "FILE", "A TOML file with settings, such as a run's config.toml.",
@@ -84,17 +86,20 @@ settings_options = _all(
     option("--set", *_SETTING, multiple=True, **_KEPT),
     option("--seed", "N", "Short for --set train.seed=N.", type=int, **_KEPT),
 )  # fmt: skip
-_SETTINGS = ("target", "layout", "image_folder", "recipe", "config_file", "overrides", "seed")
+_SETTINGS = (
+    *("target", "layout", "image_folder", "corrections"),
+    *("recipe", "config_file", "overrides", "seed"),
+)
 
 
 def config_of_options() -> Config:
     """The settings that the options of `settings_options` make."""
     from candid.config import load_config, with_values
 
-    target, layout, folder, recipe, file, overrides, seed = map(_kept, _SETTINGS)
+    *places, recipe, file, overrides, seed = map(_kept, _SETTINGS)
     config = load_config(recipe=recipe, file=file, overrides=overrides)
-    data = {"target": target, "layout": layout, "image_folder": folder and str(folder)}
-    named = {"data": {k: v for k, v in data.items() if v}}
+    data = dict(zip(_SETTINGS, places, strict=False))
+    named = {"data": {k: str(v) for k, v in data.items() if v}}
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
 
 
@@ -135,6 +140,7 @@ labels_options = _all(
     option("--target", "NAME", "DATA: its label; default: RUN's, or the layout's own."),
     option("--layout", "NAME", "DATA: how it lies; else recognised."),
     path_option("--image-folder", "FOLDER", "DATA: where the pictures of a table lie."),
+    path_option("--corrections", "FILE", "DATA: decisions to apply to its labels."),
     set_option,
 )
 answering_options = _all(
@@ -148,6 +154,9 @@ answering_options = _all(
 )  # fmt: skip
 
 
+_READ = ("layout", "image_folder", "corrections")  # how labels from elsewhere are read
+
+
 def config_elsewhere(run: Path, how: dict[str, Any]) -> Config:
     """A run's settings, but for how another place's labels are read: the defaults, and --set."""
     from dataclasses import replace
@@ -158,14 +167,14 @@ def config_elsewhere(run: Path, how: dict[str, Any]) -> Config:
     overrides = how["overrides"]
     open_run(run)  # says what is wrong with it
     own = load_config(file=run / "config.toml", overrides=overrides)
-    named = {"layout": how["layout"], "image_folder": how["image_folder"]}
+    named = {name: how[name] for name in _READ}
     section = {"data": {name: str(value) for name, value in named.items() if value}}
     return replace(own, data=with_values(load_config(overrides=overrides), section).data)
 
 
 def answering(how: dict[str, Any]) -> dict[str, Any]:
     """The options that say how pictures from elsewhere are answered, without those of settings."""
-    return {k: v for k, v in how.items() if k not in ("layout", "image_folder", "overrides")}
+    return {k: v for k, v in how.items() if k not in (*_READ, "overrides")}
 
 
 def refuse_options(needed: str, *allowed: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -51,6 +52,26 @@ class Sharded(Source, Protocol):
     def take(self, rows: NDArray[np.intp]) -> Source:
         """The source of some of the images."""
         ...
+
+
+class SomeSource:
+    """Some of the images of a source, in the order of `rows`."""
+
+    def __init__(self, source: Source, rows: NDArray[np.intp]) -> None:
+        self.source, self.rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of one image."""
+        return self.source.read(int(self.rows[row]))
+
+    def stamp(self) -> str:
+        """A digest of the whole source's stamp, and of which images count."""
+        digest = blake2b(self.source.stamp().encode(), digest_size=16)
+        digest.update(self.rows.astype(np.int64).tobytes())
+        return digest.hexdigest()
 
 
 def sharded(source: Source) -> Sharded:
@@ -104,6 +125,8 @@ class Dataset(Table):
     split_hash
         (n,) uint64 hashes of the person or the name, by which Candid chose the split; 0 where the
         data says it itself, None where it does so everywhere. Packing keeps copies together then.
+    label_as_read
+        (n,) the labels before any was corrected; None where none was.
     class_words
         The label's values as the layout read them, before the settings named or excluded any.
     parts
@@ -111,7 +134,7 @@ class Dataset(Table):
         "source" says of each image which of them it is from.
     """
 
-    PER_IMAGE = (*Table.PER_IMAGE, "split_hash")
+    PER_IMAGE = (*Table.PER_IMAGE, "split_hash", "label_as_read")
 
     name: str
     layout: str
@@ -121,6 +144,12 @@ class Dataset(Table):
     split_hash: NDArray[np.uint64] | None = None
     class_words: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    label_as_read: NDArray[np.int16] | None = None
+
+    @property
+    def annotated(self) -> NDArray[np.int16]:
+        """(n,) the labels as they were read."""
+        return self.label if self.label_as_read is None else self.label_as_read
 
     @property
     def origins(self) -> dict[str, str]:
@@ -128,8 +157,11 @@ class Dataset(Table):
         return {part.name: part.origin for part in self.parts}
 
     def __getitem__(self, rows: NDArray[Any]) -> Dataset:
-        """Some of the images, where the source is in shards."""
-        return replace(super().__getitem__(rows), source=sharded(self.source).take(rows))
+        """Some of the images, by a mask or by indices."""
+        rows = np.arange(len(self))[rows]
+        source = self.source
+        some = source.take(rows) if isinstance(source, Sharded) else SomeSource(source, rows)
+        return replace(super().__getitem__(rows), source=some)
 
     def __repr__(self) -> str:
         return (

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data import layouts
+from candid.data.correcting import corrected
 from candid.data.dataset import Dataset, Part
 from candid.data.findings import make_finding
 from candid.data.layouts.assembly import check_class_settings, check_learnable, named_classes
@@ -32,7 +33,8 @@ from candid.text.data_layouts import lacking_class
 def load_places(
     where: Path | Sequence[Path], config: DataConfig, *, names: Sequence[str] = ()
 ) -> Dataset:
-    """Read the labels at a path, or at several as one data set; no picture is opened.
+    """Read the labels at a path, or at several as one data set, as the settings' corrections have
+    them; no picture is opened.
 
     Parameters
     ----------
@@ -53,9 +55,10 @@ def load_places(
         As for `layouts.load_dataset`.
     """
     if isinstance(where, Path):
-        return layouts.load_dataset(
+        dataset = layouts.load_dataset(
             where, target=config.target or None, layout=config.layout or None, config=config
         )
+        return _corrected(dataset, config)
     if config.stream == "always":
         raise ConfigError(
             "Several data sets cannot be streamed together.",
@@ -64,7 +67,16 @@ def load_places(
         )
     names = tuple(names) or source_names(where)
     own = {name: settings_of(config, name, names) for name in names}
-    return join_datasets(_read_each(dict(zip(names, where, strict=True)), own, config), own, config)
+    found = _read_each(dict(zip(names, where, strict=True)), own, config)
+    return _corrected(join_datasets(found, own, config), config)
+
+
+def _corrected(dataset: Dataset, config: DataConfig) -> Dataset:
+    if not config.corrections:
+        return dataset
+    dataset = corrected(dataset, config.corrections)
+    check_learnable(dataset)
+    return dataset
 
 
 # --- each by itself ------------------------------------------------------------------------------

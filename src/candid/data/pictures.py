@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from candid.data.dataset import Dataset
-from candid.data.decode import decode
+from candid.data.decode import decode, decode_whole
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -30,6 +30,18 @@ def thumbnail(dataset: Dataset, row: int, *, side: int, max_pixels: int) -> byte
     """
     decoded = decode(dataset.source.read(row), side=side, max_pixels=max_pixels)
     return _encode(decoded.pixels, "JPEG", quality=85)
+
+
+def preview(dataset: Dataset, row: int, *, longest: int, max_pixels: int) -> bytes:
+    """An image of the data set as a JPEG of at most so many pixels a side, in its own shape.
+
+    Raises
+    ------
+    ImageError
+        Where it cannot be decoded.
+    """
+    decoded = decode_whole(dataset.source.read(row), longest=longest, max_pixels=max_pixels)
+    return _encode(decoded.pixels, "JPEG", quality=92)
 
 
 def _encode(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:

@@ -245,7 +245,7 @@ def keep_together(
     place = np.cumsum(group > 0) - 1  # among these
     joined = group.copy()
     joined[mine] = join_groups(group[mine], place[first[both]], place[second[both]])
-    split = _chosen(joined, np.where(usable, dataset.label, -1).astype(np.int16), config)
+    split = _chosen(joined, np.where(usable, dataset.annotated, -1).astype(np.int16), config)
     moved = int(np.count_nonzero(joined != group))
     told = _how_chosen(split, group, moved, copies)
     return replace(dataset, split=split, findings=_instead(dataset.findings, [told]))
@@ -277,7 +277,7 @@ def _keep_sources_together(
         rest = rows[~along]
         if len(rest):
             alone = len(rows) == len(mine)
-            label = np.where(usable[rest], dataset.label[rest], -1).astype(np.int16)
+            label = np.where(usable[rest], dataset.annotated[rest], -1).astype(np.int16)
             shares = config.validation_share, config.test_share if alone else 0.0
             split[rest] = split_groups(joined[rest], label, *shares)
         went = np.select([split[rows] == name for name in SPLITS], range(len(SPLITS)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         for k, name in enumerate(p.classes)
     )
     confusion = metrics.confusion_matrix(p.label, p.prediction, len(p.classes))
-    before = before_temperature(p.probability, p.temperature)
+    before, as_read = before_temperature(p.probability, p.temperature), p.label_as_read
     return SplitEvaluation(
         split=split,
         n=len(p),
@@ -117,7 +118,22 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         precision_recall=() if p.hard else tuple(_precision_recall(p)),
         surest_mistakes=_examples(p, config.examples, mistakes=True),
         least_sure=_examples(p, config.examples, mistakes=False),
+        corrected=int(np.count_nonzero((p.label if as_read is None else as_read) != p.label)),
+        metrics_as_read=_as_read(p, config),
     )
+
+
+def _as_read(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
+    """The figures against the labels as they were read; none where none was corrected."""
+    if p.label_as_read is None or (p.label_as_read == p.label).all():
+        return {}
+    before = replace(p, label=p.label_as_read)[p.label_as_read >= 0]
+    drawing = resample(
+        len(before), before.person, draws=config.draws, seed=config.seed,
+        confidence=config.confidence,
+    )  # fmt: skip
+    estimates = _estimates(before, config, drawing)
+    return {name: estimates[name] for name in METRICS}
 
 
 def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dict[str, Estimate]:
@@ -277,6 +293,9 @@ def _notes(
 
 def _doubts(split: SplitEvaluation) -> Iterator[str]:
     """What a reader of the split's figures might not expect of them."""
+    if split.metrics_as_read:
+        f1 = split.metrics_as_read["weighted_f1"], split.metrics["weighted_f1"]
+        yield text.labels_corrected(split.split, split.corrected, split.n, *f1)
     if empty := [c.name for c in split.classes if not c.support]:
         yield text.no_image_labelled(split.split, empty)
     if split.people is None:

@@ -94,6 +94,7 @@ def read_labels(
         Where it cannot be read, or its classes are not the model's.
     """
     from candid.data import layouts
+    from candid.data.correcting import corrected
 
     if not isinstance(where, Path):
         return _in_order_of(where, card)
@@ -105,7 +106,7 @@ def read_labels(
         if asked:
             raise
         found = load(target=None)
-    return _in_order_of(found, card)
+    return _in_order_of(corrected(found, about.corrections), card)
 
 
 def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
@@ -125,7 +126,8 @@ def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
             "out with data.exclude_classes; or name another label with --target",
         )
     table = np.array([-1 if c is None else c for c in code] + [-1], np.int16)
-    return replace(dataset, classes=card.classes, label=table[dataset.label])
+    before = None if dataset.label_as_read is None else table[dataset.label_as_read]
+    return replace(dataset, classes=card.classes, label=table[dataset.label], label_as_read=before)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from candid.records import Provenance, read_record
 from candid.runs import STEPS, Run, claim, create, open_run, refuse_full
 from candid.settings import Config, DataConfig, TrainConfig
 from candid.storage.files import write_text
+from candid.tables.corrections import read_corrections, write_corrections
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,7 +125,8 @@ def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) 
     about = read_record(run.provenance, Provenance)
     found = place_of(run, about, None if where is None else places_of(where))
     names = tuple(about.sources)
-    data = load_packed(found, run.settings, names=names, cache=cache, quiet=run.quiet)
+    settings = with_own_corrections(run)
+    data = load_packed(found, settings, names=names, cache=cache, quiet=run.quiet)
     _refuse_other(run, about, found, data)
     return data
 
@@ -139,6 +141,14 @@ def _refuse_other(run: Run, about: Provenance, where: object, data: Data) -> Non
             expected=f"images and labels with the fingerprint {about.data_fingerprint}",
             todo="put the data back, or start a new run",
         )
+
+
+def with_own_corrections(run: Run) -> Config:
+    """A run's settings with the corrections as it began with them: their file may have grown."""
+    config = run.settings
+    if not (config.data.corrections and run.applied.is_file()):
+        return config
+    return replace(config, data=replace(config.data, corrections=str(run.applied)))
 
 
 def path_of(run: Run | Place) -> Path:
@@ -243,9 +253,10 @@ def begin_or_resume(
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # on its machine
     how: dict[str, Any] = {"cache": cache, "quiet": quiet}
     how["names"] = () if about is None else tuple(about.sources)
-    loaded = load_packed(place, found, **how) if first else None
+    read = found if config is not None or path is None else with_own_corrections(Run(path, found))
+    loaded = load_packed(place, read, **how) if first else None
     group.wait()
-    loaded = loaded or load_packed(place, found, **how)
+    loaded = loaded or load_packed(place, read, **how)
     group.check_agreed("data.stream", "never" if loaded.streamed is None else "always")
     group.check_agreed("data", loaded.fingerprint)
 
@@ -323,7 +334,10 @@ def begin(path: Path, config: Config, data: Data) -> Run:
         sources=dataset.origins,
         data_fingerprint=data.fingerprint,
     )
-    return create(path, replace(config, data=found), about)
+    run = create(path, replace(config, data=found), about)
+    if found.corrections:
+        write_corrections(run.applied, read_corrections(Path(found.corrections)))
+    return run
 
 
 def _begin_training(path: Path | None, config: Config, data: Data, *, name: str) -> Run:

@@ -149,6 +149,7 @@ def predictions_of(data: Data, rows: Any, probability: Any) -> Predictions:
         label=dataset.label[rows],
         probability=probability,
         person=None if dataset.person is None else dataset.person[rows],
+        label_as_read=None if dataset.label_as_read is None else dataset.label_as_read[rows],
     )
 
 

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _KEY = b"candid"
+_AS_READ = "label as read"
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of another shape
 
 
@@ -55,14 +56,17 @@ class Predictions(Table):
     hard
         True where the model gave answers and no probabilities: `probability` then holds 0 and 1,
         and what needs degrees (areas under curves, losses, calibration) is undefined.
+    label_as_read
+        (n,) the labels before any was corrected, as `label` codes them; None where none was.
     """
 
-    PER_IMAGE = (*Table.PER_IMAGE, "probability")
+    PER_IMAGE = (*Table.PER_IMAGE, "probability", "label_as_read")
 
     probability: NDArray[np.float64]
     temperature: float = 1.0
     provenance: Mapping[str, str] = field(default_factory=dict)
     hard: bool = False
+    label_as_read: NDArray[np.int16] | None = None
 
     @cached_property
     def prediction(self) -> NDArray[np.intp]:
@@ -206,7 +210,7 @@ class Predictions(Table):
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a Parquet file with one row per image: id, split, label, p_<class>, attributes."""
     table = pa.table(_columns(predictions))
-    metadata = {
+    metadata: dict[str, Any] = {
         "format": FORMAT,
         "target": predictions.target,
         "classes": list(predictions.classes),
@@ -218,6 +222,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         "provenance": dict(predictions.provenance),
         "hard": predictions.hard,
     }
+    if predictions.label_as_read is not None:
+        metadata["corrected"] = True
     table = table.replace_schema_metadata({_KEY: json.dumps(metadata)})
     with atomic(path) as part:
         pq.write_table(table, part, compression="zstd")
@@ -245,6 +251,8 @@ def _columns(predictions: Predictions) -> dict[str, pa.Array]:
     }
     for i, name in enumerate(predictions.classes):
         columns[f"p_{name}"] = pa.array(predictions.probability[:, i], pa.float64())
+    if predictions.label_as_read is not None:
+        columns[_AS_READ] = words(predictions.label_as_read, predictions.classes)
     if predictions.person is not None:
         columns["person"] = pa.array(predictions.person, mask=predictions.person < 0)
     for attribute in predictions.attributes.values():
@@ -304,6 +312,7 @@ def _read(path: Path) -> Predictions:
             },
             provenance=metadata["provenance"],
             hard=bool(metadata.get("hard", False)),
+            label_as_read=(_codes(table, _AS_READ, classes) if metadata.get("corrected") else None),
         )
     except (OSError, pa.ArrowException, *_MALFORMED) as error:
         raise PredictionsError(

@@ -263,6 +263,8 @@ class SplitEvaluation:
     the temperature was fitted), majority_f1 (always answering the commonest class of the split).
     `confusion[i][j]` counts the images labelled i and predicted j. `reliability_before` holds the
     bins before the temperature was fitted; empty where there was none, so that nothing changed.
+    `corrected` says how many of the labels were corrected; where some were, `metrics_as_read` has
+    figures against all of them as they were read.
     """
 
     split: Split
@@ -277,6 +279,8 @@ class SplitEvaluation:
     surest_mistakes: tuple[Example, ...]
     least_sure: tuple[Example, ...]
     reliability_before: tuple[ReliabilityBin, ...] = ()
+    corrected: int = 0
+    metrics_as_read: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

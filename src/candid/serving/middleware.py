@@ -83,7 +83,7 @@ class Access:
 
 # --- heads that can be read in two ways, or call the server by a strange name --------------------
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 
 
@@ -116,8 +116,8 @@ class Heads:
 def allowed_hosts(host: str, named: tuple[str, ...]) -> tuple[str, ...]:
     """The names that a server which listens on `host` may be called by; empty: any."""
     if named:
-        return (*(name.lower() for name in named), *_LOOPBACK)
-    return tuple(dict.fromkeys((host, *_LOOPBACK))) if host in _LOOPBACK else ()
+        return (*(name.lower() for name in named), *LOOPBACK)
+    return tuple(dict.fromkeys((host, *LOOPBACK))) if host in LOOPBACK else ()
 
 
 def host_name(header: str) -> str:

@@ -17,6 +17,8 @@ from candid.errors import ConfigError, DependencyError
 from candid.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from candid.serving.served import Served  # needs the extra "serve"
 
 KEY_VARIABLE = "CANDID_API_KEY"
@@ -73,14 +75,43 @@ def serve_models(
                 timeout_graceful_shutdown=max(1, round(config.timeout)),
             )
         )
-        host, port = listening.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        url = _address(listening)
         started(url)
         watched = [m.name for m in models if m.reference is not None]  # for drift
         log("started", url=url, models=[m.name for m in models], watched=watched, key=bool(key))
         with _ended_by_signals():
             server.run(sockets=[listening])
         log("stopped")
+
+
+def serve_page(
+    app: Starlette, port: int, *, started: Callable[[str], None] = lambda url: None
+) -> None:
+    """Answer for an application on this machine alone, until SIGINT or SIGTERM.
+
+    `port` 0 is any that is free; `started` is told the address once it listens.
+    """
+    import uvicorn
+
+    with contextlib.closing(listen("127.0.0.1", port)) as listening:
+        config = uvicorn.Config(
+            app,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+        started(_address(listening))
+        with _ended_by_signals():
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def needs_server() -> None:

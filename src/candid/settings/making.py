@@ -36,6 +36,11 @@ class DataConfig:
         (), 'names for the classes: ["0=Female", "1=Male"]; two with one name become one'
     )
     exclude_classes: tuple[str, ...] = setting((), "classes whose images are left out")
+    corrections: str = setting(
+        "",
+        "a file of corrections: labels that change, images that are left out, who it is; empty: "
+        "none",
+    )
     source_settings: tuple[str, ...] = setting(
         (),
         'of several data sets, what holds for one alone, by its name: ["faces.target=sex", '
@@ -74,9 +79,9 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.image_folder:  # a run that goes on elsewhere must find the same folder
-            absolute = os.path.abspath(os.path.expanduser(self.image_folder))
-            object.__setattr__(self, "image_folder", absolute)
+        for name in ("image_folder", "corrections"):  # a run that goes on elsewhere must find them
+            if named := getattr(self, name):
+                object.__setattr__(self, name, os.path.abspath(os.path.expanduser(named)))
         try:
             "".encode(self.encoding or "utf-8")
         except LookupError as error:

@@ -26,6 +26,7 @@ from candid.storage.files import open_regular, regular
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _FORMULA = r"^'*[=+\-@\t\r]"  # what was escaped before is escaped once more, so that it reads back
+_ESCAPED = r"^'('*[=+\-@\t\r])"
 _NUMBER = r"[+-]?\d+(\.\d+)?"
 
 # What `candid predict` writes beside the probabilities; of faces, more.
@@ -67,12 +68,15 @@ def _escaped(text: str) -> str:
     return f"'{text}" if re.match(_FORMULA, text) and not re.fullmatch(_NUMBER, text) else text
 
 
+def unescaped(text: str) -> str:
+    """What a cell that `CsvWriter` wrote was before."""
+    return re.sub(_ESCAPED, r"\1", text)
+
+
 def _unescaped(table: pa.Table) -> pa.Table:
     """A table that Candid wrote, as it was."""
     for i, name in enumerate(table.column_names):
-        words = pc.replace_substring_regex(
-            table[name].cast(pa.string()), "^'('*[=+\\-@\t\r])", "\\1"
-        )
+        words = pc.replace_substring_regex(table[name].cast(pa.string()), _ESCAPED, "\\1")
         table = table.set_column(i, name, words.dictionary_encode())
     return table
 

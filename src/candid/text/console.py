@@ -60,6 +60,9 @@ def f1_lines(evaluation: Evaluation) -> Iterator[str]:
     """The weighted F1 of each split."""
     for split in evaluation.splits:
         yield f"weighted F1 on {split.split}: {with_interval(split.metrics['weighted_f1'])}"
+        if split.metrics_as_read:
+            before = with_interval(split.metrics_as_read["weighted_f1"])
+            yield f"  before {split.corrected:,} labels were corrected: {before}"
 
 
 # --- an audit ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from candid.records import Finding, State
+from candid.text.corrections import CORRECTION_WORDINGS
 from candid.text.data_checks import CHECK_WORDINGS
 from candid.text.data_duplicates import DUPLICATE_WORDINGS
 from candid.text.data_layouts import LAYOUT_WORDINGS
@@ -14,6 +15,7 @@ _WORDINGS: dict[str, Wording] = {
     **DUPLICATE_WORDINGS,
     **CHECK_WORDINGS,
     **LAYOUT_WORDINGS,
+    **CORRECTION_WORDINGS,
 }
 
 WhyNot = Literal["no-image", "few-images", "one-split", "no-people", "no-values", "no-attributes"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from candid.records import Estimate
+from candid.text import words
+
 # --- of any predictions --------------------------------------------------------------------------
 
 NO_ATTRIBUTES = "The predictions have no attributes, so there are no groups to compare."
@@ -45,6 +48,17 @@ def evaluated_without_people(split: str) -> str:
     return (
         f"Nobody knows who is in the pictures of {split}: its intervals take each for "
         "another person's, and are too narrow where that is wrong."
+    )
+
+
+def labels_corrected(split: str, corrected: int, n: int, as_read: Estimate, now: Estimate) -> str:
+    """The same predictions against the labels as they were read, and as they were corrected."""
+    were = "label was" if corrected == 1 else "labels were"
+    return (
+        f"{corrected:,} of {n:,} {split} {were} corrected. Weighted F1 against the labels as they "
+        f"were read is {words.number(as_read.value)} ({words.interval(as_read)}), and against the "
+        f"corrected ones, as in every other figure, {words.number(now.value)} "
+        f"({words.interval(now)})."
     )
 
 

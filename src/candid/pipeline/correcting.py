@@ -1,0 +1,91 @@
+"""Corrections as verbs: written back into label files, and two people's brought together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from os import fspath
+from pathlib import Path
+
+from candid.pipeline.data_places import Places, places_of
+from candid.pipeline.opening import Place
+from candid.records import Finding
+from candid.records.review import Agreement, Apart
+from candid.settings import Config
+from candid.tables.corrections import merged, read_corrections, words_by_image, write_corrections
+
+
+def apply_corrections(
+    data: Places, file: Place, out: Place, config: Config | None = None
+) -> tuple[Finding, int, tuple[Path, ...]]:
+    """Write labels as corrections have them: `candid corrections apply` from Python.
+
+    Parameters
+    ----------
+    data
+        Where the data lie, in one place or several; they stay as they are.
+    file
+        The decisions.
+    out
+        The file to write; see `candid.data.label_files.write_labels` for the names it may have.
+    config
+        Its `data` section says how labels are read; None: the defaults.
+
+    Returns
+    -------
+    What was done, how many images there are now, and the files that were written.
+
+    Raises
+    ------
+    DataError
+        Where the decisions are of other data, or cannot be read.
+    ConfigError
+        Where the name of `out` does not say how to write.
+    """
+    from candid.data.joining import load_places
+    from candid.data.label_files import write_labels
+
+    about = replace((config or Config()).data, corrections=fspath(file))
+    dataset = load_places(places_of(data), about)
+    files = write_labels(Path(out), dataset)
+    done = next(f for f in reversed(dataset.findings) if f.code == "CORRECTIONS")
+    return done, len(dataset), files
+
+
+def merge_corrections(
+    first: Place, second: Place, out: Place, *, draws: int = 1000, confidence: float = 0.95
+) -> Agreement:
+    """Write the decisions of two files as one, and say how far they agree.
+
+    Parameters
+    ----------
+    first, second
+        The files.
+    out
+        The file to write: the decisions of both in the order of their times.
+    draws, confidence
+        Bootstrap draws for the interval of Cohen's kappa, and the confidence of both intervals.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be read as decisions.
+    """
+    from candid.stats.agreement import agreement_of
+
+    a, b = read_corrections(Path(first)), read_corrections(Path(second))
+    said = words_by_image(a), words_by_image(b)
+    both = [image for image in said[0] if image in said[1]]
+    left, right = ([some[image] for image in both] for some in said)
+    agreement, kappa = agreement_of(left, right, draws=draws, confidence=confidence)
+    apart = Counter((x, y) for x, y in zip(left, right, strict=True) if x != y)
+    together = merged(a, b)
+    write_corrections(Path(out), together)
+    return Agreement(
+        lines=len(together),
+        images=len({c.id for c in together}),
+        both=len(both),
+        agreement=agreement,
+        kappa=kappa,
+        apart=tuple(Apart(x, y, count) for (x, y), count in apart.most_common()),
+    )

@@ -1,0 +1,117 @@
+"""What the decisions of a reviewer amount to: figures with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from candid.records import Estimate
+from candid.records.review import Reason, ReviewSummary, Showing, Why
+from candid.stats.intervals import wilson
+from candid.tables.corrections import Correction, standing
+
+_WHY: tuple[Why, ...] = ("likely wrong", "person", "slice")
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What is judged: all showings, and how many labelled images there are in all."""
+
+    showings: Sequence[Showing]
+    labelled: int
+    confidence: float = 0.95
+
+
+def decisions_by_image(
+    corrections: Sequence[Correction], who: str
+) -> tuple[dict[str, list[Correction]], dict[frozenset[str], Correction]]:
+    """What one reviewer said that stands: of each image in order, and of each pair at last."""
+    images: dict[str, list[Correction]] = {}
+    pairs: dict[frozenset[str], Correction] = {}
+    for c in standing(c for c in corrections if c.who == who):
+        if c.kind in ("label", "cannot say", "leave out"):
+            images.setdefault(c.id, []).append(c)
+        elif c.kind in ("same image", "not the same"):
+            pairs[frozenset((c.id, c.now))] = c
+    return images, pairs
+
+
+def is_decided(
+    showing: Showing,
+    images: dict[str, list[Correction]],
+    pairs: dict[frozenset[str], Correction],
+) -> bool:
+    """Whether a showing needs no look any more."""
+    if showing.other:
+        return frozenset((showing.image, showing.other)) in pairs
+    return len(images.get(showing.image, ())) >= showing.time
+
+
+def summarise(review: Review, corrections: Sequence[Correction], who: str) -> ReviewSummary:
+    """The figures of one reviewer; only what was decided without seeing the label is judged."""
+    images, pairs = decisions_by_image(corrections, who)
+    why: dict[str, Why] = {s.image: s.why for s in review.showings if s.why != "copy"}
+    first = {image: images[image][0] for image in why if image in images}
+    judged = {image: c for image, c in first.items() if c.kind == "label" and c.blind}
+    suspect = [c.now != c.was for image, c in judged.items() if why[image] != "decoy"]
+    decoy = [c.now != c.was for image, c in judged.items() if why[image] == "decoy"]
+    suspected = sum(reason != "decoy" for reason in why.values())
+    suspects, decoys = (_share(sum(m), len(m), review.confidence) for m in (suspect, decoy))
+    unsuspected = review.labelled - suspected
+    twice = [said for said in images.values() if len(said) > 1]
+    same = sum((s[0].kind, s[0].now) == (s[1].kind, s[1].now) for s in twice)
+    kinds = [c.kind for c in first.values()]
+    return ReviewSummary(
+        who=who,
+        decided=sum(is_decided(s, images, pairs) for s in review.showings),
+        shown=len(review.showings),
+        suspects=suspects,
+        suspected=suspected,
+        decoys=decoys,
+        unsuspected=unsuspected,
+        labels=_overall(suspects, suspected, decoys, unsuspected),
+        consistency=_share(same, len(twice), review.confidence),
+        reasons=tuple(_reason(one, why, judged) for one in _WHY if one in why.values()),
+        cannot_say=kinds.count("cannot say"),
+        left_out=kinds.count("leave out"),
+        not_blind=kinds.count("label") - len(judged),
+        copies=sum(c.kind == "same image" for c in pairs.values()),
+        not_copies=sum(c.kind == "not the same" for c in pairs.values()),
+    )
+
+
+def _reason(one: Why, why: dict[str, Why], judged: dict[str, Correction]) -> Reason:
+    mine = [c for image, c in judged.items() if why[image] == one]
+    return Reason(one, len(mine), sum(c.now != c.was for c in mine))
+
+
+def _share(hits: int, n: int, confidence: float) -> Estimate:
+    low, high = wilson(hits, n, confidence)
+    value = hits / n if n else math.nan
+    return Estimate(value, float(low), float(high), n, "Wilson", confidence=confidence)
+
+
+def _overall(suspects: Estimate, suspected: int, decoys: Estimate, unsuspected: int) -> Estimate:
+    """The share of all labels that are otherwise; see `ReviewSummary.labels`.
+
+    Decoys are a simple random sample of the images that nobody suspected, so their interval needs
+    no people; suspects that were judged are counted, and nothing is drawn there.
+    """
+    found = suspects.value * suspects.n if suspects.n else 0.0
+    rest, total = suspected - suspects.n, suspected + unsuspected
+    if not total or not decoys.n:
+        nan = math.nan
+        return Estimate(nan, nan, nan, decoys.n, "stratified", confidence=decoys.confidence)
+    worst = max(suspects.high, decoys.high) if suspects.n else 1.0
+    likely = (suspects.value + decoys.value) / 2 if suspects.n else decoys.value
+    value, low, high = (
+        (found + rest * of_rest + unsuspected * of_others) / total
+        for of_rest, of_others in (
+            (likely, decoys.value),
+            (min(decoys.low, suspects.low if suspects.n else 0.0), decoys.low),
+            (worst, decoys.high),
+        )
+    )
+    n, how = suspects.n + decoys.n, "stratified, Wilson of the decoys"
+    return Estimate(value, low, high, n, how, confidence=decoys.confidence)

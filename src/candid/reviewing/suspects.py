@@ -1,0 +1,160 @@
+"""What is worth a look: images whose label something speaks against, and pairs of copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.auditing.label_noise import likely_wrong
+from candid.predictions import Predictions
+from candid.records.audit import Condition, SplitAudit
+from candid.records.review import Why
+from candid.table import Table
+
+_FEWEST = 3  # labelled pictures of a person, of which one can stand against the others
+
+# Findings about images that go together, the gravest first.
+_COPIES = (
+    "CONTRADICTORY-LABELS",
+    "NEAR-DUPLICATES-LABELLED-DIFFERENTLY",
+    "DUPLICATES-ACROSS-SPLITS",
+    "NEAR-DUPLICATES-ACROSS-SPLITS",
+    "DUPLICATES-WITHIN-SPLITS",
+    "NEAR-DUPLICATES-WITHIN-SPLITS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What is to be looked at.
+
+    Attributes
+    ----------
+    images
+        Image → what speaks against its label; the likeliest to be wrong first.
+    pairs
+        Pictures that look like copies.
+    group
+        The group in which the model errs, of the images that are suspects for that.
+    """
+
+    images: dict[str, Why]
+    pairs: tuple[tuple[str, str], ...] = ()
+    group: tuple[Condition, ...] = ()
+
+
+def find_suspects(
+    table: Table,
+    predictions: Predictions | None,
+    split: SplitAudit | None,
+    linked: Iterable[tuple[str, str, str]],
+    wanted: Sequence[Why],
+) -> Suspects:
+    """All that is known to be worth a look, of the kinds that are wanted.
+
+    Parameters
+    ----------
+    table
+        All images, with the labels that they have now.
+    predictions
+        What a model says of images that it did not learn from.
+    split
+        The audit of one split of them.
+    linked
+        (code, image, partner) of findings about images that go together.
+    wanted
+        Which kinds; an image that is a suspect twice counts for the first.
+    """
+    here = {str(i): int(k) for i, k in zip(table.ids.tolist(), table.label.tolist(), strict=True)}
+    images: dict[str, Why] = {}
+    group: tuple[Condition, ...] = ()
+
+    def add(why: Why, ids: Iterable[str]) -> None:
+        for image in ids if why in wanted else ():
+            if here.get(image, -1) >= 0:
+                images.setdefault(image, why)
+
+    if predictions is not None:
+        add("likely wrong", likely_wrong_images(predictions))
+    add("person", table.ids[against_own_person(table)].tolist())
+    if predictions is not None and split is not None and "slice" in wanted:
+        group, ids = worst_group(predictions, split)
+        add("slice", ids)
+    pairs = copies(linked, here) if "copy" in wanted else ()
+    return Suspects(images, pairs, group)
+
+
+def likely_wrong_images(predictions: Predictions) -> list[str]:
+    """The images whose label is likely wrong by confident learning, the likeliest first."""
+    seen = predictions[(predictions.label >= 0) & (predictions.split != "train")]
+    if not len(seen) or seen.hard:
+        return []
+    ids: list[str] = seen.ids[likely_wrong(seen.label, seen.probability)].tolist()
+    return ids
+
+
+def against_own_person(table: Table) -> NDArray[np.intp]:
+    """Rows whose label is not that of most labelled pictures of the same person.
+
+    Of people with three labelled pictures or more, of which more than half agree; the rows come in
+    the order of that share, the largest first.
+    """
+    if table.person is None:
+        return np.array([], np.intp)
+    known = np.flatnonzero((table.person >= 0) & (table.label >= 0))
+    people, who = np.unique(table.person[known], return_inverse=True)
+    counts = np.zeros((len(people), len(table.classes)), np.int64)
+    np.add.at(counts, (who.reshape(-1), table.label[known]), 1)
+    total, most = counts.sum(axis=1), counts.max(axis=1, initial=0)
+    clear = (total >= _FEWEST) & (2 * most > total)
+    share = np.divide(most, total, where=total > 0, out=np.zeros(len(people)))
+    against = clear[who] & (table.label[known] != counts.argmax(axis=1)[who])
+    rows = known[against]
+    ranked: NDArray[np.intp] = rows[np.argsort(-share[who][against], kind="stable")]
+    return ranked
+
+
+def worst_group(
+    predictions: Predictions, split: SplitAudit
+) -> tuple[tuple[Condition, ...], list[str]]:
+    """The group of the first finding of an audit that is about one, and the mistakes in it."""
+    mine = predictions.with_bins()
+    mine = mine[(mine.split == split.split) & (mine.label >= 0)]
+    for found in split.findings:
+        if found.kind == "shortcut" or found.finding.state != "found":
+            continue
+        inside = _inside(mine, found.conditions)
+        if inside is None or not (inside & mine.wrong).any():
+            continue
+        some = mine[inside & mine.wrong]
+        order = np.argsort(-some.confidence, kind="stable")
+        return found.conditions, some.ids[order].tolist()
+    return (), []
+
+
+def _inside(p: Predictions, conditions: Sequence[Condition]) -> NDArray[np.bool_] | None:
+    """(n,) which images are of a group; None where a value is not known here."""
+    inside = np.ones(len(p), np.bool_)
+    for condition in conditions:
+        attribute: Any = p.attributes.get(condition.attribute)
+        if attribute is None or condition.value not in attribute.values:
+            return None
+        inside &= attribute.data == attribute.values.index(condition.value)
+    return inside
+
+
+def copies(
+    linked: Iterable[tuple[str, str, str]], here: Iterable[str]
+) -> tuple[tuple[str, str], ...]:
+    """The pairs of images that look like copies, each once, the gravest finding first."""
+    known, rows = set(here), [row for row in linked if row[0] in _COPIES]
+    rows.sort(key=lambda row: _COPIES.index(row[0]))
+    once: dict[frozenset[str], tuple[str, str]] = {}
+    for _, image, partner in rows:
+        if image in known and partner in known and image != partner:
+            once.setdefault(frozenset((image, partner)), (image, partner))
+    return tuple(once.values())

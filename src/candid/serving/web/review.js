@@ -1,0 +1,223 @@
+// One picture at a time: the choice is sent to this server, which answers with what comes next.
+(function () {
+  "use strict";
+  const $ = (id) => document.getElementById(id);
+  const element = (tag, text, className) => {
+    const made = document.createElement(tag);
+    if (text !== undefined) made.textContent = text;
+    if (className) made.className = className;
+    return made;
+  };
+  const list = (node, texts) => node.replaceChildren(...texts.map((t) => element("li", t)));
+
+  let state = null;
+  let busy = false;
+  let since = 0;
+
+  // --- asking the server ------------------------------------------------------------------------
+  const ask = async (address, body) => {
+    const options = { cache: "no-store" };
+    if (body !== undefined) {
+      options.method = "POST";
+      options.headers = { "Content-Type": "application/json" };
+      options.body = JSON.stringify(body);
+    }
+    let response;
+    try {
+      response = await fetch(address, options);
+    } catch {
+      throw new Error("The server does not answer. What was decided is kept: start candid review "
+        + "again, and open the address that it gives.");
+    }
+    const answer = await response.json().catch(() => ({}));
+    if (!response.ok) throw new Error((answer.error || {}).what || `The server answered ${response.status}.`);
+    return answer;
+  };
+
+  const during = async (work) => {
+    if (busy) return;
+    busy = true;
+    document.body.setAttribute("aria-busy", "true");
+    try {
+      await work();
+      $("problem").hidden = true;
+    } catch (error) {
+      $("problem").textContent = error.message;
+      $("problem").hidden = false;
+    } finally {
+      busy = false;
+      document.body.removeAttribute("aria-busy");
+    }
+  };
+
+  // --- pictures: the next ones are loaded while this one is looked at -----------------------------
+  let loaded = new Map();
+  const load = (place) => {
+    if (!loaded.has(place)) {
+      const image = new Image();
+      image.decoding = "async";
+      image.src = `picture/${place}`;
+      loaded.set(place, image);
+    }
+    return loaded.get(place);
+  };
+  const figure = (place, words, caption) => {
+    const made = element("figure");
+    const image = load(place);
+    image.alt = words;
+    image.onerror = () => image.replaceWith(element("p", "This picture cannot be read.", "gone"));
+    if (image.complete && image.src && !image.naturalWidth) {
+      made.append(element("p", "This picture cannot be read.", "gone"));
+    } else {
+      made.append(image);
+    }
+    if (caption) made.append(element("figcaption", caption));
+    return made;
+  };
+  const keepOnly = (showings) => {
+    const wanted = new Set(showings.filter(Boolean).flatMap((s) => [...s.pictures, ...s.companions]));
+    loaded = new Map([...loaded].filter(([place]) => wanted.has(place)));
+    wanted.forEach(load);
+  };
+
+  // --- what can be chosen -------------------------------------------------------------------------
+  const isPair = () => state.showing.pictures.length > 1;
+  const classKey = (k) => (state.classes.length === 2 ? ["←", "→"][k] : k < 9 ? String(k + 1) : "");
+  const options = () => {
+    if (isPair()) {
+      return [
+        { label: "Same picture: keep the first", key: "←", keys: ["arrowleft", "1"], kind: "first" },
+        { label: "Same picture: keep the second", key: "→", keys: ["arrowright", "2"], kind: "second" },
+        { label: "Not the same: keep both", key: "space", keys: [" "], kind: "both" },
+      ];
+    }
+    const classes = state.classes.map((name, k) => ({
+      label: name, key: classKey(k), kind: "label", now: name, own: true,
+      keys: [...(k < 9 ? [String(k + 1)] : []),
+        ...(state.classes.length === 2 ? [["arrowleft", "arrowright"][k]] : [])],
+    }));
+    const person = { label: "Not the person of the small pictures", key: "p", keys: ["p"], kind: "person" };
+    return [
+      ...classes,
+      { label: "Cannot say", key: "space", keys: [" "], kind: "cannot say" },
+      { label: "Leave the picture out", key: "x", keys: ["x"], kind: "leave out" },
+      ...(state.showing.companions.length ? [person] : []),
+    ];
+  };
+
+  const decide = (option) => during(async () => {
+    const answer = await ask("decide", {
+      number: state.showing.number, kind: option.kind, now: option.now || "",
+      seconds: (performance.now() - since) / 1000,
+    });
+    if (option.kind === "person") announce("Noted: another person.");
+    show(answer, answer.told);
+  });
+  const undo = () => during(async () => {
+    const before = state.showing && state.showing.number;
+    const answer = await ask("undo", {});
+    showLast(null);
+    show(answer, null);
+    announce(answer.showing && answer.showing.number === before ? "Taken back."
+      : "Taken back: the picture before.");
+  });
+
+  // --- what is seen and heard ---------------------------------------------------------------------
+  const announce = (text) => { $("live").textContent = text; };
+
+  const button = (option) => {
+    const made = element("button", undefined, option.own ? "class" : "");
+    made.type = "button";
+    made.dataset.kind = option.kind;
+    made.append(element("span", option.label));
+    if (option.key) {
+      const key = element("kbd", option.key);
+      key.setAttribute("aria-hidden", "true");
+      made.append(key);
+    }
+    const named = option.key === "←" ? "ArrowLeft" : option.key === "→" ? "ArrowRight"
+      : option.key === "space" ? "Space" : option.key;
+    if (named) made.setAttribute("aria-keyshortcuts", named);
+    made.addEventListener("click", (event) => {
+      if (event.detail > 0) made.blur();  // or the space bar would press it again
+      option.run ? option.run() : decide(option);
+    });
+    return made;
+  };
+
+  const showLast = (told) => {
+    $("last").hidden = !told;
+    if (!told) return;
+    const pictures = told.pictures.map((place) => figure(place, "The last picture"));
+    $("last-picture").replaceChildren(...pictures);
+    list($("last-lines"), told.lines);
+  };
+
+  const showChoices = () => {
+    const focused = document.activeElement && document.activeElement.dataset.kind
+      ? [...$("choices").children].indexOf(document.activeElement) : -1;
+    const made = options().map(button);
+    const back = button({ label: "Take the last one back", key: "u", kind: "undo", run: undo });
+    back.disabled = !state.undo;
+    $("choices").replaceChildren(...made, back);
+    if (focused >= 0) ($("choices").children[focused] || $("choices")).focus();
+  };
+
+  const show = (answer, told) => {
+    const same = state && state.showing && answer.showing && state.showing.number === answer.showing.number;
+    state = answer;
+    if (told) showLast(told);
+    $("progress").textContent = `${state.done} of ${state.total}`;
+    $("bar").style.setProperty("width", `${100 * state.done / Math.max(1, state.total)}%`);
+    const over = !state.showing;
+    $("work").hidden = over;
+    $("end").hidden = !over;
+    if (over) {
+      $("question").textContent = "All is decided";
+      list($("summary"), state.summary);
+      $("end-undo").hidden = !state.undo;
+      announce("All is decided.");
+      $("main").focus();
+      return;
+    }
+    const question = isPair() ? "Are these the same picture?" : `What would you write for “${state.target}”?`;
+    $("question").textContent = question;
+    const names = isPair() ? ["The first picture", "The second picture"] : ["The picture to decide about"];
+    $("pictures").replaceChildren(...state.showing.pictures.map((place, i) =>
+      figure(place, names[i], isPair() ? ["first", "second"][i] : "")));
+    $("companions-block").hidden = !state.showing.companions.length;
+    $("companions").replaceChildren(...state.showing.companions.map((place, i) =>
+      figure(place, `Said to be the same person: picture ${i + 1}`)));
+    showChoices();
+    keepOnly([state.showing, state.next]);
+    if (same) return;
+    since = performance.now();
+    if (told) announce([...told.lines, `Next: picture ${state.done + 1} of ${state.total}.`].join(" "));
+  };
+
+  // --- the keyboard -------------------------------------------------------------------------------
+  document.addEventListener("keydown", (event) => {
+    if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || !state) return;
+    const key = event.key.toLowerCase();
+    const pressed = event.target.closest && event.target.closest("button, summary, a");
+    if (pressed && (key === " " || key === "enter")) return;  // it presses that
+    if (key === "u" && state.undo) {
+      event.preventDefault();
+      undo();
+      return;
+    }
+    const option = state.showing && options().find((o) => o.keys.includes(key));
+    if (!option) return;
+    event.preventDefault();
+    decide(option);
+  });
+  $("end-undo").addEventListener("click", undo);
+  $("so-far").addEventListener("toggle", () => {
+    if ($("so-far").open) during(async () => list($("so-far-lines"), (await ask("summary")).summary));
+  });
+
+  during(async () => {
+    show(await ask("state"), null);
+    announce($("question").textContent);
+  });
+})();

@@ -1,0 +1,85 @@
+"""How far two people who sort the same images agree, beyond chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.records import Estimate
+from candid.stats.bootstrap import FigureSpec, Resample, estimate, resample
+from candid.stats.intervals import wilson
+
+Floats = NDArray[np.float64]
+
+
+def cohen_kappa(counts: Floats) -> Floats:
+    """(...) Cohen's kappa (1960) of (..., k, k) counts: how often one said i and the other j.
+
+    1 where they always agree, 0 where no more than chance would. NaN without a count, or where both
+    only ever say the same one thing.
+    """
+    total = counts.sum(axis=(-2, -1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = counts / total[..., None, None]
+        observed = np.trace(share, axis1=-2, axis2=-1)
+        chance = (share.sum(axis=-1) * share.sum(axis=-2)).sum(axis=-1)
+        kappa: Floats = np.where(chance < 1 - 1e-12, (observed - chance) / (1 - chance), np.nan)
+    return kappa
+
+
+def agreement_of(
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[Estimate, Estimate]:
+    """The share of images on which two agree, with Wilson's interval; and their kappa.
+
+    `first` and `second` are (n,) what each says. The interval of kappa is normal, with the standard
+    error of a bootstrap by image, and ends at 1 at most.
+    """
+    n = len(first)
+    a, b = np.asarray(first, np.str_), np.asarray(second, np.str_)
+    same = int(np.count_nonzero(a == b))
+    low, high = wilson(same, n, confidence)
+    share = same / n if n else math.nan
+    agreed = Estimate(share, float(low), float(high), n, "Wilson", confidence=confidence)
+    drawing = resample(n, draws=draws, seed=seed, confidence=confidence)
+    return agreed, _kappa(a, b, drawing)
+
+
+def _kappa(a: NDArray[np.str_], b: NDArray[np.str_], drawing: Resample) -> Estimate:
+    n = len(a)
+    if not n:
+        nan = math.nan
+        return Estimate(nan, nan, nan, 0, drawing.method, confidence=drawing.confidence)
+    said, code = np.unique(np.concatenate([a, b]), return_inverse=True)
+    k = len(said)
+    cell = code.reshape(-1)[:n] * k + code.reshape(-1)[n:]
+    used, cell = np.unique(cell, return_inverse=True)  # few of k² cells have a count
+    cells = (cell.reshape(-1)[:, None] == np.arange(len(used))).astype(np.int64)
+
+    def kappa(sums: Floats) -> dict[str, Any]:
+        counts = np.zeros((len(sums), k * k))
+        counts[:, used] = sums
+        return {"kappa": cohen_kappa(counts.reshape(-1, k, k))}
+
+    value, drawn = drawing.of_sums(cells, kappa)
+    everything = FigureSpec("mean", (np.ones(n, np.bool_),))
+    found = estimate(value["kappa"], drawn["kappa"], everything, drawing)
+    return Estimate(
+        found.value,
+        max(-1.0, found.low),
+        min(1.0, found.high),
+        n,
+        found.method,
+        draws=found.draws,
+        undefined_draws=found.undefined_draws,
+        confidence=found.confidence,
+    )

@@ -1,0 +1,294 @@
+"""Corrections: a CSV file with one line per decision about an image; the data stay as they are.
+
+===========  ======================================================================================
+column       holds
+===========  ======================================================================================
+`id`         the image
+`kind`       what was decided: one of `KINDS`
+`now`        label: the class. same image, not the same: the id of the other picture. person: the id
+             of another picture of whom it shows; empty: nobody knows. Else empty.
+`was`        what the label was when it was decided, if that is known
+`who`        who decided
+`when`       when, as an ISO 8601 time
+`seconds`    how long that took
+`blind`      yes where neither the label nor a model's answer could be seen
+===========  ======================================================================================
+
+Only `id`, `kind` and `now` need be there. Lines are added at the end and never changed: a later one
+of the same person about the same thing takes the place of an earlier one, and `undo` takes back the
+last that stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import BinaryIO, Literal, get_args
+
+from candid.errors import DataError, did_you_mean
+from candid.storage.files import atomic, read_bytes, writing
+from candid.storage.jobs import alone
+from candid.tables.delimited import CsvWriter, unescaped
+
+Kind = Literal[
+    "label", "cannot say", "leave out", "same image", "not the same", "person", "undo"
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# Decisions about different things stand beside each other.
+_ABOUT: dict[Kind, str] = {
+    "label": "label",
+    "cannot say": "label",
+    "leave out": "label",
+    "same image": "copy",
+    "not the same": "copy",
+    "person": "person",
+}
+_OTHER: tuple[Kind, ...] = ("same image", "not the same")  # which name another picture
+_NEEDED = ("id", "kind", "now")
+_YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """One decision; the fields are the columns of the file."""
+
+    id: str
+    was: str
+    now: str
+    kind: Kind
+    who: str = ""
+    when: str = ""
+    seconds: float = math.nan
+    blind: bool = False
+
+    def cells(self) -> list[str]:
+        """The line's cells."""
+        seconds = "" if math.isnan(self.seconds) else f"{self.seconds:.3f}"
+        blind = "yes" if self.blind else "no"
+        return [self.id, self.was, self.now, self.kind, self.who, self.when, seconds, blind]
+
+
+COLUMNS = tuple(f.name for f in fields(Correction))
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def read_corrections(path: Path) -> list[Correction]:
+    """The decisions in a file, in its order.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read, lacks a column, or a line holds what cannot be; it is named.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(
+            f"Cannot read the corrections in {path}: {error.strerror}.",
+            expected=f"a CSV file with the columns {', '.join(COLUMNS)}",
+            todo="check the path after --corrections",
+        ) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        _check_header(path, reader.fieldnames)
+        return [_read_line(path, reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise _bad_line(path, reader.reader.line_num, str(error)) from error
+
+
+def _check_header(path: Path, names: Sequence[str] | None) -> None:
+    missing = [name for name in _NEEDED if name not in (names or ())]
+    if missing:
+        raise DataError(
+            f"{path} has no column called {missing[0]!r}.",
+            expected=f"corrections: {', '.join(COLUMNS)}, in a first line",
+            todo="add the column, or name the right file",
+        )
+
+
+def _read_line(path: Path, line: int, row: dict[str, str | None]) -> Correction:
+    if None in row or None in row.values():
+        raise _bad_line(path, line, "it has more or fewer cells than the first line")
+    cell = {name: unescaped(row.get(name) or "") for name in COLUMNS}
+    kind, seconds, blind = (cell[name].strip() for name in ("kind", "seconds", "blind"))
+    if not cell["id"]:
+        raise _bad_line(path, line, "it names no image")
+    if kind not in KINDS:
+        raise _bad_line(path, line, f"its kind is {kind!r} ({did_you_mean(kind, KINDS)})")
+    if not cell["now"] and kind in ("label", *_OTHER):
+        raise _bad_line(path, line, f"it is of the kind {kind!r} and does not say what is now")
+    if kind != "label" and cell["now"] == cell["id"]:
+        raise _bad_line(path, line, "it holds an image against itself")
+    try:
+        took = float(seconds) if seconds else math.nan
+    except ValueError:
+        raise _bad_line(path, line, f"{seconds!r} are no seconds") from None
+    if blind.lower() not in _YES:
+        raise _bad_line(path, line, f"blind is {blind!r}, not yes or no")
+    was, now, who, when = cell["was"], cell["now"], cell["who"], cell["when"]
+    return Correction(cell["id"], was, now, kind, who, when, took, _YES[blind.lower()])
+
+
+def _bad_line(path: Path, line: int, why: str) -> DataError:
+    return DataError(
+        f"{path}, line {line}: {why}.",
+        expected=f"a decision, as {', '.join(COLUMNS)}; kinds: {', '.join(KINDS)}",
+        todo="mend the line or remove it",
+    )
+
+
+def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
+    """Write a file of decisions, whole or not at all."""
+    with atomic(path) as part:
+        part.write_bytes(_lines([COLUMNS, *(c.cells() for c in corrections)]))
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    writer = CsvWriter(text)
+    for row in rows:
+        writer.row(row)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+class CorrectionsLog:
+    """A file of decisions that grows; each is on the disk when `add` returns."""
+
+    def __init__(self, path: Path, file: BinaryIO, rows: list[Correction]) -> None:
+        self.path, self.rows = path, rows
+        self._file = file
+
+    def add(self, *corrections: Correction) -> None:
+        """Append decisions, all of them or none."""
+        with writing(self.path):
+            self._file.write(_lines(c.cells() for c in corrections))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self.rows.extend(corrections)
+
+
+@contextlib.contextmanager
+def open_log(path: Path) -> Iterator[CorrectionsLog]:
+    """The file at `path`, new or to go on with, while no other process writes to it.
+
+    A last line that was torn by a power cut is cut off.
+
+    Raises
+    ------
+    OutputError
+        Where another process writes to it, or it cannot be written.
+    DataError
+        Where what is there are no corrections.
+    """
+    todo = "close the other page, or name another file with --out"
+    with alone(path, output=str(path), expected="one page per file", todo=todo) as file:
+        file.seek(0)
+        data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        with writing(path):
+            if whole != data:
+                file.truncate(len(whole))
+            if not whole:
+                file.write(_lines([COLUMNS]))
+                file.flush()
+        if whole and whole.splitlines()[0] != _lines([COLUMNS]).strip():
+            raise DataError(
+                f"{path} has other columns, or has them in another order.",
+                expected=",".join(COLUMNS),
+                todo="name another file with --out; candid corrections merge joins the two",
+            )
+        yield CorrectionsLog(path, file, read_corrections(path))
+
+
+# --- what stands ---------------------------------------------------------------------------------
+
+
+def standing(corrections: Iterable[Correction]) -> list[Correction]:
+    """The decisions that nobody took back, in their order."""
+    found: dict[int, Correction] = {}
+    by: dict[tuple[str, str], list[int]] = {}
+    for number, correction in enumerate(corrections):
+        mine = by.setdefault((correction.id, correction.who), [])
+        if correction.kind != "undo":
+            mine.append(number)
+            found[number] = correction
+        elif mine:
+            del found[mine.pop()]
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is to be done, by image: the last word of each person, and of several the majority.
+
+    Attributes
+    ----------
+    label
+        Image → the class that it is to have; also where it has it.
+    left_out, copy_of
+        Images to leave out; copies, and the picture that is kept.
+    person
+        Image → another picture of whom it shows; "" where nobody knows.
+    disputed
+        Images of which as many say one thing as another: left as they are.
+    who
+        (image, what is decided) → who said so.
+    """
+
+    label: dict[str, str]
+    left_out: frozenset[str]
+    copy_of: dict[str, str]
+    person: dict[str, str]
+    disputed: tuple[str, ...]
+    who: dict[tuple[str, Kind], tuple[str, ...]]
+
+
+def settle(corrections: Iterable[Correction]) -> Settled:
+    """What is to be done; who cannot say has no say."""
+    last: dict[tuple[str, str], dict[str, Correction]] = {}
+    for c in standing(corrections):
+        last.setdefault((c.id, _ABOUT[c.kind]), {})[c.who] = c
+    chosen: dict[Kind, dict[str, str]] = {kind: {} for kind in KINDS}
+    disputed: list[str] = []
+    who: dict[tuple[str, Kind], tuple[str, ...]] = {}
+    for (name, _), said in last.items():
+        votes = Counter((c.kind, c.now) for c in said.values() if c.kind != "cannot say")
+        ranked = votes.most_common(2)
+        if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
+            disputed.append(name)
+        elif ranked:
+            kind, now = ranked[0][0]
+            chosen[kind][name] = now
+            who[name, kind] = tuple(w for w, c in said.items() if (c.kind, c.now) == (kind, now))
+    return Settled(
+        label=chosen["label"],
+        left_out=frozenset(chosen["leave out"]),
+        copy_of=chosen["same image"],
+        person=chosen["person"],
+        disputed=tuple(dict.fromkeys(disputed)),
+        who=who,
+    )
+
+
+def words_by_image(corrections: Iterable[Correction]) -> dict[str, str]:
+    """Image → the class that it was given, "cannot say" or "leave out": the last that stands."""
+    said = (c for c in standing(corrections) if _ABOUT[c.kind] == "label")
+    return {c.id: c.now if c.kind == "label" else c.kind for c in said}
+
+
+def merged(first: Iterable[Correction], second: Iterable[Correction]) -> list[Correction]:
+    """The decisions of two files in the order of their times, those that stand in both once."""
+    every = [*first, *second]
+    once = dict.fromkeys(tuple(c.cells()) for c in every)
+    by_cells = {tuple(c.cells()): c for c in every}
+    return sorted((by_cells[cells] for cells in once), key=lambda c: c.when)

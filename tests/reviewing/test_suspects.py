@@ -1,0 +1,125 @@
+"""What is worth a look, beside brute force."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from candid.predictions import Predictions
+from candid.records import Finding
+from candid.records.audit import AuditFinding, Condition, Gap, SplitAudit
+from candid.reviewing.suspects import (
+    against_own_person,
+    copies,
+    find_suspects,
+    likely_wrong_images,
+    worst_group,
+)
+from candid.table import Table
+
+
+def table(label, person=None, split=None) -> Table:  # type: ignore[no-untyped-def]
+    return Table.from_arrays(
+        ["cat" if k == 0 else "dog" for k in label],
+        target="pet",
+        classes=["cat", "dog"],
+        person=person,
+        ids=[f"i{n}" for n in range(len(label))],
+        split=split,
+    )
+
+
+def predicted(label, answer, groups=None, split=None, sure=0.95) -> Predictions:  # type: ignore[no-untyped-def]
+    p = np.where(np.asarray(answer) == 1, sure, 1 - sure)
+    return Predictions.from_arrays(
+        np.where(np.asarray(label) == 1, "dog", "cat"),
+        p,
+        classes=["cat", "dog"],
+        ids=[f"i{n}" for n in range(len(label))],
+        groups=groups,
+        split=split,
+        target="pet",
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whoever_stands_against_the_own_person(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    label, person = rng.integers(0, 2, 200), rng.integers(0, 50, 200)
+    people: dict[int, list[int]] = {}
+    for k, who in zip(label.tolist(), person.tolist(), strict=True):
+        people.setdefault(who, []).append(k)
+    wanted = set()
+    for row, (k, who) in enumerate(zip(label.tolist(), person.tolist(), strict=True)):
+        (most, times), *_ = Counter(people[who]).most_common(1)
+        if len(people[who]) >= 3 and 2 * times > len(people[who]) and k != most:
+            wanted.add(row)
+    found = against_own_person(table(label, person))
+    assert wanted and set(found.tolist()) == wanted
+    share = [max(Counter(people[person[r]]).values()) / len(people[person[r]]) for r in found]
+    assert share == sorted(share, reverse=True)
+
+
+def test_unknown_people_and_two_pictures_say_nothing() -> None:
+    assert not len(against_own_person(table([0, 1, 1])))
+    assert not len(against_own_person(table([0, 1, 0, 1], ["a", "a", "b", "b"])))
+
+
+def test_likely_wrong_are_the_sure_mistakes_outside_training() -> None:
+    label = [0, 1] * 20
+    answer = [1, 1, *label[2:]]
+    answer[39] = 0
+    split = ["test"] * 39 + ["train"]
+    assert likely_wrong_images(predicted(label, answer, split=split)) == ["i0"]
+    assert likely_wrong_images(predicted(label, answer, split=["train"] * 40)) == []
+
+
+def gap_split(*conditions: Condition, kind: str = "group", state: str = "found") -> SplitAudit:
+    gap = Gap(**dict.fromkeys(Gap.__slots__, 0.0))  # type: ignore[arg-type]
+    finding = Finding("GROUP-GAP", "worse", state, "serious", "")  # type: ignore[arg-type]
+    found = AuditFinding(kind, finding, conditions, None, gap)  # type: ignore[arg-type]
+    return SplitAudit("test", 0, None, {}, (), (), 0, (), (), (), (found,), 0, 0, 0.05, 0.05, 0, 0)
+
+
+def test_the_worst_group_is_its_mistakes_the_surest_first() -> None:
+    label, hat = [0, 1] * 10, ["yes", "no", "no", "yes"] * 5
+    answer = list(label)
+    for row in (0, 3, 5, 7):
+        answer[row] = 1 - answer[row]
+    p = predicted(label, answer, {"hat": hat}, split=["test"] * 7 + ["validation"] * 13)
+    group, ids = worst_group(p, gap_split(Condition("hat", "yes")))
+    assert group == (Condition("hat", "yes"),)
+    assert ids == ["i0", "i3"]  # 5 has no hat, 7 is not of the split
+    for other in (gap_split(Condition("hat", "blue")), gap_split(Condition("age", "1")),
+                  gap_split(Condition("hat", "yes"), kind="shortcut"),
+                  gap_split(Condition("hat", "yes"), state="not found")):  # fmt: skip
+        assert worst_group(p, other) == ((), [])
+
+
+def test_pairs_stand_once_and_the_gravest_first() -> None:
+    rows = [
+        ("NEAR-DUPLICATES-WITHIN-SPLITS", "a", "b"),
+        ("CONTRADICTORY-LABELS", "c", "d"),
+        ("DUPLICATES-ACROSS-SPLITS", "b", "a"),
+        ("CONTRADICTORY-LABELS", "d", "c"),
+        ("DUPLICATES-ACROSS-SPLITS", "a", "gone"),
+        ("PEOPLE-ACROSS-SPLITS", "a", "c"),
+    ]
+    assert copies(rows, "abcd") == (("c", "d"), ("b", "a"))
+
+
+def test_an_image_counts_for_the_first_reason_and_only_what_is_wanted_comes() -> None:
+    label = [0, 1] * 20
+    answer = [1, 1, *label[2:]]
+    t = table(label, ["p", "q", "p", "q", "p", "q", *map(str, range(34))])
+    t.label[2] = t.label[4] = 1  # so that 0 stands against 2 and 4
+    p = predicted(label, answer)
+    every = find_suspects(t, p, None, [], ["likely wrong", "person", "slice", "copy"])
+    assert every.images == {"i0": "likely wrong"}
+    assert find_suspects(t, p, None, [], ["person"]).images == {"i0": "person"}
+    assert find_suspects(t, p, None, [("CONTRADICTORY-LABELS", "i1", "i2")], ["copy"]).pairs == (
+        ("i1", "i2"),
+    )
+    assert find_suspects(t, None, None, [], ["likely wrong"]).images == {}

@@ -1,0 +1,153 @@
+"""The file of decisions: what it holds, what stands, what several people settle."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from candid.errors import DataError, OutputError
+from candid.tables.corrections import (
+    COLUMNS,
+    Correction,
+    merged,
+    open_log,
+    read_corrections,
+    settle,
+    standing,
+    words_by_image,
+    write_corrections,
+)
+
+
+def label(image: str, now: str, who: str = "ann", **more) -> Correction:  # type: ignore[no-untyped-def]
+    return Correction(image, more.pop("was", ""), now, more.pop("kind", "label"), who, **more)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    rows = [
+        label("a.jpg", "Male", was="Female", when="2026-01-01T10:00:00", seconds=1.25, blind=True),
+        label("=b, c.jpg", "", kind="leave out"),
+        label("'=d\udce9\n.jpg", "a.jpg", kind="same image", who='"ben"'),
+    ]
+    write_corrections(tmp_path / "c.csv", rows)
+    read = read_corrections(tmp_path / "c.csv")
+    assert read[0] == rows[0]
+    assert [replace(c, seconds=0.0) for c in read] == [replace(c, seconds=0.0) for c in rows]
+    assert math.isnan(read[1].seconds)
+
+
+def test_three_columns_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("kind,id,now\nlabel,a.jpg,Male\n")
+    (found,) = read_corrections(tmp_path / "c.csv")
+    assert (found.id, found.kind, found.now, found.blind) == ("a.jpg", "label", "Male", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,now\na,b\n", "'kind'"),
+        ("", "'id'"),
+        ("id,kind,now\na,lable,b\n", "line 2: its kind is 'lable' (did you mean 'label'?)"),
+        ("id,kind,now\na,label\n", "line 2: it has more or fewer cells"),
+        ("id,kind,now\na,label,b,c\n", "line 2: it has more or fewer cells"),
+        ("id,kind,now\na,label,\n", "does not say what is now"),
+        ("id,kind,now\n,label,b\n", "names no image"),
+        ("id,kind,now\na,same image,a\n", "against itself"),
+        ("id,kind,now,seconds\na,label,b,soon\n", "'soon' are no seconds"),
+        ("id,kind,now,blind\na,label,b,maybe\n", "blind is 'maybe'"),
+        ('id,kind,now\na,label,b\nc,label,"d\n', "line 3"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(DataError) as error:
+        read_corrections(tmp_path / "c.csv")
+    assert said in error.value.what
+    assert error.value.expected and error.value.todo
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Cannot read the corrections"):
+        read_corrections(tmp_path / "none.csv")
+
+
+def test_a_later_word_counts_and_undo_takes_back_the_last() -> None:
+    rows = [label("a", "x"), label("a", "y"), label("b", "x"), label("a", "z")]
+    assert settle(rows).label == {"a": "z", "b": "x"}
+    rows.append(label("a", "", kind="undo"))
+    assert settle(rows).label == {"a": "y", "b": "x"}
+    rows += [label("b", "", kind="undo", who="ben")]  # not his
+    assert settle(rows).label == {"a": "y", "b": "x"}
+    rows += [label("a", "", kind="undo")] * 5
+    assert settle(rows).label == {"b": "x"}
+    assert [c.id for c in standing(rows)] == ["b"]
+
+
+def test_what_is_about_different_things_stands_together() -> None:
+    rows = [
+        label("a", "x"),
+        label("a", "b", kind="person"),
+        label("a", "b", kind="same image"),
+        label("c", "x"),
+        label("c", "", kind="leave out"),  # in place of the label
+        label("d", "b", kind="not the same"),
+    ]
+    found = settle(rows)
+    assert found.label == {"a": "x"}
+    assert found.person == {"a": "b"}
+    assert found.copy_of == {"a": "b"}
+    assert found.left_out == {"c"}
+    assert found.who["a", "person"] == ("ann",)
+
+
+def test_of_several_the_majority_counts_and_a_draw_changes_nothing() -> None:
+    rows = [label("a", "x", "ann"), label("a", "y", "ben"), label("b", "x", "ann")]
+    assert settle(rows).disputed == ("a",)
+    assert settle(rows).label == {"b": "x"}
+    rows.append(label("a", "", "cleo", kind="cannot say"))
+    assert settle(rows).disputed == ("a",)
+    rows.append(label("a", "y", "cleo"))
+    assert settle(rows).label == {"a": "y", "b": "x"}
+    assert settle(rows).who["a", "label"] == ("ben", "cleo")
+
+
+def test_two_files_become_one_in_the_order_of_time() -> None:
+    early, late = label("a", "x", when="2026-01-01"), label("a", "y", when="2026-01-02")
+    assert merged([late], [early, late]) == [early, late]
+    assert words_by_image([late, label("b", "", kind="cannot say")]) == {
+        "a": "y",
+        "b": "cannot say",
+    }
+
+
+# --- the log that a page writes to ---------------------------------------------------------------
+
+
+def test_each_line_is_there_at_once_and_a_torn_one_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    with open_log(path) as log:
+        assert path.read_text() == ",".join(COLUMNS) + "\n"
+        log.add(label("a", "x"))
+        assert [c.id for c in read_corrections(path)] == ["a"]
+    with path.open("a") as file:
+        file.write("b,,y,la")
+    with open_log(path) as log:
+        assert [c.id for c in log.rows] == ["a"]
+        log.add(label("c", "x"), label("d", "x"))
+    assert [c.id for c in read_corrections(path)] == ["a", "c", "d"]
+
+
+def test_two_pages_do_not_write_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    with open_log(path), pytest.raises(OutputError, match="Another process"), open_log(path):
+        pass
+
+
+def test_a_file_of_another_form_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("id,kind,now\na,label,x\n")
+    with pytest.raises(DataError, match="other columns"), open_log(tmp_path / "c.csv"):
+        pass
+    assert (tmp_path / "c.csv").read_text() == "id,kind,now\na,label,x\n"
