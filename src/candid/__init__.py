@@ -3,7 +3,7 @@
 >>> import candid
 >>> dataset = candid.load("faces", target="Face")
 >>> run = candid.run(dataset, out="runs/first")
->>> candid.read_predictions(run.predictions)
+>>> run.predictions.to_frame()
 
 Names are loaded when they are first used, so importing the package loads nothing else.
 """
@@ -28,6 +28,8 @@ _NAMES = {
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
     ),
     "candid.predictions": ("Predictions", "read_predictions"),
+    "candid.models.model": ("Whole",),
+    "candid.records.answers": ("Answers",),
     "candid.runs": ("Run", "open_run"),
     "candid.settings": ("Config",),
     "candid.table": ("Table",),
@@ -35,12 +37,14 @@ _NAMES = {
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "Answers",
     "Columns",
     "Config",
     "Dataset",
     "Predictions",
     "Run",
     "Table",
+    "Whole",
     "application",
     "audit",
     "calibrate",
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
+    from candid.models.model import Whole
     from candid.pipeline import demo, explore, load, run, train, tune
     from candid.pipeline.calibrating import calibrate
     from candid.pipeline.external import transfer
@@ -87,6 +92,7 @@ if TYPE_CHECKING:
     )
     from candid.predictions import Predictions, read_predictions
     from candid.predictions.choosing import Columns
+    from candid.records.answers import Answers
     from candid.runs import Run, open_run
     from candid.settings import Config
     from candid.table import Table

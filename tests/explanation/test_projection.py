@@ -158,7 +158,7 @@ def test_examples_that_were_moved_are_shown_as_they_came(tmp_path):
     framing = load_framing(run.framing_weights)
     estimate = framing.estimate
     framing.estimate = lambda seen: estimate(seen) * (seen.mean((1, 2, 3)) < 1)[:, None]
-    card, n = read_record(run.model, ModelCard), 12
+    card, n = read_record(run.model_file, ModelCard), 12
     pixels = np.empty((n, SIDE, SIDE, 3), np.uint8)
     pixels[:] = np.rint(255 * np.array(card.mean))
     pixels[:, 7:10, 10:13] = np.arange(n)[:, None, None, None] * 20

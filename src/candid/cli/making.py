@@ -136,7 +136,7 @@ def train_command(
     run = candid.train(cache=cache, predictions=False, **how_to_begin(data, out, resume))
     if not leads():
         return
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     show(
         {"run": str(run.path), "model": card},
         training_lines(card, str(run.path), str(run.weights)),
