@@ -19,14 +19,16 @@ _NAMES = {
     "candid.data.dataset": ("Dataset",),
     "candid.explanation.assembly": ("explain_network",),
     "candid.explanation.attribution": ("saliency_maps",),
-    "candid.pipeline": ("demo", "explore", "load", "run", "train", "tune"),
+    "candid.pipeline": ("demo", "explore", "load", "load_images", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
     "candid.pipeline.calibrating": ("calibrate",),
+    "candid.pipeline.estimator": ("CandidClassifier",),
     "candid.pipeline.external": ("transfer",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
     "candid.pipeline.using": (
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
     ),
+    "candid.pipeline.listing": ("list_runs",),
     "candid.predictions": ("Predictions", "read_predictions"),
     "candid.models.model": ("Whole",),
     "candid.records.answers": ("Answers",),
@@ -38,6 +40,7 @@ _WHERE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Answers",
+    "CandidClassifier",
     "Columns",
     "Config",
     "Dataset",
@@ -54,8 +57,10 @@ __all__ = [
     "explain_run",
     "explore",
     "export",
+    "list_runs",
     "load",
     "load_config",
+    "load_images",
     "load_model",
     "open_run",
     "predict",
@@ -78,10 +83,12 @@ if TYPE_CHECKING:
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
     from candid.models.model import Whole
-    from candid.pipeline import demo, explore, load, run, train, tune
+    from candid.pipeline import demo, explore, load, load_images, run, train, tune
     from candid.pipeline.calibrating import calibrate
+    from candid.pipeline.estimator import CandidClassifier
     from candid.pipeline.external import transfer
     from candid.pipeline.judging import audit, evaluate, explain_run, report
+    from candid.pipeline.listing import list_runs
     from candid.pipeline.using import (
         application,
         export,

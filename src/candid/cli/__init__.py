@@ -12,6 +12,7 @@ import candid
 from candid.cli.auditing import audit_command, evaluate_command, report_command
 from candid.cli.calibrating import calibrate_command
 from candid.cli.explaining import explain_command
+from candid.cli.listing import runs_command
 from candid.cli.making import demo_command, explore_command, run_command, train_command
 from candid.cli.serving import serve_command
 from candid.cli.tuning import tune_command
@@ -30,6 +31,7 @@ def cli() -> None:
 for _command in (
     demo_command,
     run_command,
+    runs_command,
     explore_command,
     train_command,
     evaluate_command,
