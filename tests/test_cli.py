@@ -220,12 +220,12 @@ def test_json_of_every_verb(finished, faces, tmp_path, capsys):
         assert call(*arguments, "--json") == 0, verb
         assert json.loads(capsys.readouterr().out), verb
     # These have files of tests of their own.
-    elsewhere = {"calibrate", "demo", "explain", "export", "predict", "serve", "tune"}
+    elsewhere = {"calibrate", "demo", "explain", "export", "predict", "runs", "serve", "tune"}
     assert set(calls) | elsewhere == set(cli.commands)
 
 
 def test_the_same_seed_gives_the_same_model(finished, again):
-    for file in ("weights", "predictions", "evaluation"):
+    for file in ("weights", "predictions_file", "evaluation"):
         assert getattr(again, file).read_bytes() == getattr(finished, file).read_bytes(), file
 
 

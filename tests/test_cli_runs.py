@@ -12,7 +12,7 @@ from candid.cli.listing import runs_command
 from candid.pipeline.provenance import provenance_now
 from candid.predictions import write_predictions
 from candid.records import Evaluation, Provenance, read_record, write_record
-from candid.records.listing import Order
+from candid.records.listing import RunOrder
 from candid.runs import create
 from commands import candid as command
 
@@ -115,4 +115,4 @@ def test_one_run_no_run_and_no_folder(folder, tmp_path, capsys):
 
 def test_the_command_knows_every_order():
     order = next(p for p in runs_command.params if p.name == "order")
-    assert tuple(order.type.choices) == get_args(Order)
+    assert tuple(order.type.choices) == get_args(RunOrder)

@@ -31,7 +31,7 @@ _NAMES = {
     "candid.pipeline.listing": ("list_runs",),
     "candid.predictions": ("Predictions", "read_predictions"),
     "candid.models.model": ("Whole",),
-    "candid.records.answers": ("Answers",),
+    "candid.records.answers": ("AnsweredImages",),
     "candid.runs": ("Run", "open_run"),
     "candid.settings": ("Config",),
     "candid.table": ("Table",),
@@ -39,7 +39,7 @@ _NAMES = {
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "Answers",
+    "AnsweredImages",
     "CandidClassifier",
     "Columns",
     "Config",
@@ -99,7 +99,7 @@ if TYPE_CHECKING:
     )
     from candid.predictions import Predictions, read_predictions
     from candid.predictions.choosing import Columns
-    from candid.records.answers import Answers
+    from candid.records.answers import AnsweredImages
     from candid.runs import Run, open_run
     from candid.settings import Config
     from candid.table import Table

@@ -22,12 +22,12 @@ from candid.data.sources import FileSource, read_file
 from candid.errors import DataError
 
 # (height, width, 3) or (height, width) uint8; what Pillow opened; or where a picture lies.
-Picture = NDArray[np.uint8] | Image.Image | str | PathLike[str]
+ImageLike = NDArray[np.uint8] | Image.Image | str | PathLike[str]
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
-def listed(images: Any) -> list[Picture]:
+def images_of(images: Any) -> list[ImageLike]:
     """Images one by one: of an array (n, height, width, 3), a list, or a data frame's column.
 
     Raises
@@ -65,7 +65,7 @@ def _no_images(what: str) -> DataError:
     )
 
 
-def encoded(image: Picture) -> bytes:
+def encode_image(image: ImageLike) -> bytes:
     """The bytes of a picture's file; of an image in memory, of a PNG file that holds it.
 
     Raises
@@ -85,7 +85,7 @@ def encoded(image: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def name_of(image: Picture, number: int) -> str:
+def image_name(image: ImageLike, number: int) -> str:
     """What to call an image: its path, or its number."""
     return os.fspath(image) if isinstance(image, str | PathLike) else f"image {number}"
 
@@ -94,14 +94,14 @@ def name_of(image: Picture, number: int) -> str:
 class MemorySource:
     """Images in memory, or named by their paths, as the source of a data set."""
 
-    images: tuple[Picture, ...]
+    images: tuple[ImageLike, ...]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, row: int) -> bytes:
         """The encoded bytes of one image."""
-        return encoded(self.images[row])
+        return encode_image(self.images[row])
 
     def stamp(self) -> str:
         """A digest of the pixels, and of names, sizes and modification times of the files."""

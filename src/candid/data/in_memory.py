@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import candid.tables.columns as columns
-from candid.data.arrays import MemorySource, listed, name_of
+from candid.data.arrays import MemorySource, image_name, images_of
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import LayoutRows, assemble
 from candid.settings import DataConfig
@@ -28,7 +28,7 @@ def dataset_of(
     config: DataConfig | None = None,
 ) -> Dataset:
     """A data set of n images in memory, or of n paths; see `candid.load_images`."""
-    found = listed(images)
+    found = images_of(images)
     fields = per_image_values(label, target, classes, groups, None, _ids(found), split)
     # Who it is as a word decides the split, whatever the order of the images.
     who = None if person is None else arrow_table({"person": person})["person"]
@@ -39,7 +39,7 @@ def dataset_of(
         label=fields["label"],
         split=None if split is None else fields["split"],
         person=None if who is None else columns.words_of(who),
-        keys=[name_of(image, number) for number, image in enumerate(found, 1)],
+        keys=[image_name(image, number) for number, image in enumerate(found, 1)],
         attributes=fields["attributes"],
     )
     return assemble(
@@ -53,7 +53,7 @@ def dataset_of(
 
 def _ids(images: Sequence[Any]) -> list[str]:
     """A name for each; a path that comes again is another image of the same name."""
-    names = [name_of(image, number) for number, image in enumerate(images, 1)]
+    names = [image_name(image, number) for number, image in enumerate(images, 1)]
     often = {name for name, count in Counter(names).items() if count > 1}
     again = {name: itertools.count(1) for name in often}
     return [f"{name} ({next(again[name])})" if name in often else name for name in names]

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from candid.data.arrays import encoded, listed, name_of
+from candid.data.arrays import encode_image, image_name, images_of
 from candid.data.layouts.pictures import is_picture
 from candid.data.sources import ParquetSource, contains, read_file
 from candid.data.tars import members
@@ -126,11 +126,11 @@ def items_of(images: Any) -> Iterator[Item]:
     DataError
         Where there are none, or one is neither.
     """
-    found = listed(images)
+    found = images_of(images)
     if not found or all(isinstance(image, str | PathLike) for image in found):
-        return items(resolve([name_of(path, 0) for path in found]))
+        return items(resolve([image_name(path, 0) for path in found]))
     return (
-        Item(printable(name_of(image, number)), partial(encoded, image))
+        Item(printable(image_name(image, number)), partial(encode_image, image))
         for number, image in enumerate(found, 1)
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.config import DEFAULT_RECIPE, load_config, with_values
-from candid.data.arrays import encoded, listed, name_of
+from candid.data.arrays import encode_image, image_name, images_of
 from candid.data.decode import decode
 from candid.data.in_memory import dataset_of
 from candid.errors import CandidError, DataError, DependencyError, ImageError
@@ -140,7 +140,7 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class, and at least two are needed to train")
         with _as_value_error():
-            images = listed(X)
+            images = images_of(X)
             config = self._config()
         check_consistent_length(images, y, groups)
         words = [str(name) for name in classes.tolist()]
@@ -164,7 +164,7 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         engine = TorchEngine(self.model_)
         with _as_value_error():
-            images = listed(X)
+            images = images_of(X)
             blocks = [images[i : i + _AT_ONCE] for i in range(0, len(images), _AT_ONCE)]
             found = [engine(np.stack([self._pixels(one) for one in block])) for block in blocks]
         if not found:
@@ -222,7 +222,7 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         detail = whole.input_side // whole.side
         try:
             return decode(
-                encoded(image),
+                encode_image(image),
                 side=whole.side,
                 fit=about.fit,
                 max_pixels=about.max_pixels,
@@ -230,7 +230,7 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ).pixels
         except ImageError as error:
             raise DataError(
-                f"{name_of(image, 0)} cannot be read: {error.what}",
+                f"{image_name(image, 0)} cannot be read: {error.what}",
                 expected="pictures that can be decoded",
                 todo="leave it out",
             ) from error

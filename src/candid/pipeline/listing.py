@@ -12,13 +12,13 @@ from candid.errors import CandidError, DataError
 from candid.pipeline.opening import Place
 from candid.records import Evaluation, ModelCard, Provenance, SplitEvaluation, read_record
 from candid.records.audit import Audit
-from candid.records.listing import Order, RunList, RunState, RunSummary, WorstGap
+from candid.records.listing import RunList, RunOrder, RunState, RunSummary, WorstGap
 from candid.runs import Run, open_run
 
 _DEPTH = 4  # folders in folders; runs of a study lie in the second
 
 
-def list_runs(folder: Place = "runs", *, order: Order = "started") -> RunList:
+def list_runs(folder: Place = "runs", *, order: RunOrder = "started") -> RunList:
     """The runs below a folder: what each learned, how well it does, for whom worst, at what price.
 
     A run that is damaged, or was stopped, is listed as such.
@@ -62,7 +62,7 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
             yield from _runs_below(Path(entry.path), depth + 1)
 
 
-def _key(order: Order) -> Callable[[RunSummary], Any]:
+def _key(order: RunOrder) -> Callable[[RunSummary], Any]:
     """What runs are sorted by; NaN and what is missing come last."""
 
     def by(figure: Callable[[RunSummary], float | None]) -> Callable[[RunSummary], Any]:
@@ -74,7 +74,7 @@ def _key(order: Order) -> Callable[[RunSummary], Any]:
 
         return key
 
-    keys: dict[Order, Callable[[RunSummary], Any]] = {
+    keys: dict[RunOrder, Callable[[RunSummary], Any]] = {
         "run": lambda r: r.run,
         "started": lambda r: [-ord(letter) for letter in r.started] or [0],
         "f1": by(lambda r: None if r.weighted_f1 is None else r.weighted_f1.value),

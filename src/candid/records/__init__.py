@@ -12,7 +12,7 @@ from candid.records.files import from_plain as from_plain
 from candid.records.files import read_record as read_record
 from candid.records.files import to_plain as to_plain
 from candid.records.files import write_record as write_record
-from candid.records.frames import Rows, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 from candid.records.model import HistoryRow as HistoryRow
 from candid.records.model import Layer as Layer
 from candid.records.model import ModelCard as ModelCard
@@ -170,7 +170,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Exploration(Rows):
+class Exploration(Tabular):
     """What images and labels there are (`data.json`).
 
     `people` is None where people are unknown; `brightness` and `contrast` hold one histogram
@@ -302,7 +302,7 @@ class Convergence:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation(Rows):
+class Evaluation(Tabular):
     """How well the model does (`evaluation.json`), on each split that has predictions."""
 
     target: str

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.records.frames import Rows, html_of
+from candid.records.frames import Tabular, html_of
 
 _MOST_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Answers(Rows):
+class AnsweredImages(Tabular):
     """The rows that `candid.predict` gives, one per image; with faces looked for, one per face.
 
     Attributes

@@ -31,7 +31,7 @@ from candid.records import Estimate, Example, Finding, Split, State
 from candid.records.abstention import Abstention
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
-from candid.records.frames import Rows, html_of
+from candid.records.frames import Tabular, html_of
 from candid.records.noise import LabelNoise
 from candid.records.tone import ToneSummary
 
@@ -345,7 +345,7 @@ class SplitAudit:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit(Rows):
+class Audit(Tabular):
     """For whom the model fails (`audit.json`).
 
     Attributes

@@ -12,7 +12,7 @@ from typing import Any
 
 from candid.records import Estimate
 from candid.records.abstention import AbstentionRule
-from candid.records.frames import Rows, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 
 
 def calibration_path(folder: Path, name: str) -> Path:
@@ -21,7 +21,7 @@ def calibration_path(folder: Path, name: str) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceCalibration(Rows):
+class PlaceCalibration(Tabular):
     """What was fitted on labelled pictures of one place, and what it does there.
 
     Two thirds of the people (or pictures, where nobody knows who is who) had no part in the fit:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from candid.records import Estimate, Split, State
-from candid.records.frames import Rows, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class GroupChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison(Rows):
+class Comparison(Tabular):
     """Two models on the same images.
 
     Attributes

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records import Estimate
-from candid.records.frames import Rows, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 from candid.storage.archives import reading_archive, write_archive
 
 Verdict = Literal["passed", "failed", "not applicable"]
@@ -164,7 +164,7 @@ class ExplainedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation(Rows):
+class Explanation(Tabular):
     """What a network looks at, and how far its maps can be trusted (`explanation.json`).
 
     Methods, subsets, differences and examples are in the order of the arrays.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from candid.records import Estimate, SplitEvaluation
 from candid.records.audit import SplitAudit
-from candid.records.frames import Rows, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 
 PromiseState = Literal["kept", "broken", "too few to say"]
 
@@ -142,7 +142,7 @@ class ExternalSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer(Rows):
+class Transfer(Tabular):
     """How a model does on data sets from elsewhere, beside its own test pictures.
 
     Attributes

@@ -12,7 +12,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 
-class Rows:
+class Tabular:
     """What a record inherits that can be told as rows of plain values."""
 
     __slots__ = ()

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from candid.records import Estimate
-from candid.records.frames import Rows, html_of
+from candid.records.frames import Tabular, html_of
 
 RunState = Literal["finished", "no report", "not evaluated", "unfinished", "damaged"]
-Order = Literal["started", "run", "f1", "accuracy", "worst", "seconds", "size"]
+RunOrder = Literal["started", "run", "f1", "accuracy", "worst", "seconds", "size"]
 
 _SHOWN = (
     *("run", "state", "data", "target", "network", "accuracy", "weighted_f1"),
@@ -73,7 +73,7 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class RunList(Rows):
+class RunList(Tabular):
     """The runs below a folder."""
 
     folder: str

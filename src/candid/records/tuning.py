@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from candid.records import Estimate
-from candid.records.frames import Rows, with_figure
+from candid.records.frames import Tabular, with_figure
 
 Settings = dict[str, int | float | str]
 
@@ -79,7 +79,7 @@ class Finalist:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning(Rows):
+class Tuning(Tabular):
     """A search over settings, its finalists, and the last training (`tuning.json`).
 
     Attributes

@@ -19,7 +19,7 @@ import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError, go_on_with
 from candid.records import Evaluation, ModelCard, Provenance, read_record, write_record
-from candid.records.answers import Answers
+from candid.records.answers import AnsweredImages
 from candid.records.frames import html_of
 from candid.records.framing import FramingCard
 from candid.runs.tables import read_history as read_history
@@ -177,7 +177,7 @@ class Run:
         check: bool = True,
         crop: bool = False,
         calibration: str = "",
-    ) -> candid.Answers:
+    ) -> candid.AnsweredImages:
         """What the model says of images: paths, or uint8 pixels (n, height, width, 3).
 
         The other parameters are those of `candid.predict`, which gives the same rows one by one.
@@ -185,7 +185,7 @@ class Run:
         how: dict[str, Any] = {"abstain_below": abstain_below, "check": check, "crop": crop}
         rows = tuple(candid.predict(self, images, calibration=calibration, **how))
         card = read_record(self.model_file, ModelCard)
-        return Answers(card.target, card.classes, rows)
+        return AnsweredImages(card.target, card.classes, rows)
 
     def _repr_html_(self) -> str:
         if not self.evaluation.is_file():
