@@ -175,7 +175,8 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """(n,) the most probable class of each image."""
-        answers: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        answers: NDArray[Any] = self.classes_[best]
         return answers
 
     def __sklearn_tags__(self) -> Any:
