@@ -103,7 +103,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as scratch:
         run = candid.open_run(shutil.copytree(args.run, Path(scratch) / "run"))
-        card = read_record(run.model, ModelCard)
+        card = read_record(run.model_file, ModelCard)
         for where in args.data:
             whole = read_labels(where, card, config.data)
             dataset = sampled(whole, args.images, args.seed)

@@ -160,7 +160,7 @@ def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[st
 def trained(path: Path) -> tuple[torch.nn.Module, tuple, tuple]:
     """The network of a run, and what normalises its images."""
     run = Run(path)
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     return load_network(run.weights, card, torch.device("cpu")), card.mean, card.std
 
 

@@ -126,7 +126,10 @@ def main() -> None:
                     f"({estimate.low:.4f} to {estimate.high:.4f}, n = {estimate.n})"
                 )
         run = Run(options.out / f"{recipe}-{options.seeds[0]}")
-        card, predictions = read_record(run.model, ModelCard), read_predictions(run.predictions)
+        card, predictions = (
+            read_record(run.model_file, ModelCard),
+            read_predictions(run.predictions_file),
+        )
         seconds, mark, images = (statistics.mean(c) for c in zip(*costs, strict=True))
         print(
             f"{recipe}: validation {spread(f1['validation'])}, test {spread(f1['test'])}; "

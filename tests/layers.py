@@ -42,8 +42,8 @@ HEAVY = {
     "fastapi": ("candid.serving",),
     "uvicorn": ("candid.serving",),
     "altair": ("candid.reporting.figures",),
-    "sklearn": (),
-    "scipy.stats": (),
+    "sklearn": ("candid.pipeline.estimator",),
+    "scipy.stats": ("candid.pipeline.estimator",),  # which scikit-learn loads
     "ray": (),
     "fsspec": (),
 }

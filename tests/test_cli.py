@@ -104,7 +104,7 @@ def test_run_writes_every_file(finished):
 
 def test_scikit_learn_finds_the_same_in_the_predictions(finished):
     """From the Parquet file alone, as a stranger would read it."""
-    rows = pq.read_table(finished.predictions).to_pylist()
+    rows = pq.read_table(finished.predictions_file).to_pylist()
     evaluation = read_record(finished.evaluation, Evaluation)
     names = list(evaluation.classes)
     assert [s.split for s in evaluation.splits] == ["validation", "test"]
@@ -123,9 +123,9 @@ def test_scikit_learn_finds_the_same_in_the_predictions(finished):
 
 def test_files_agree_with_each_other(finished, faces):
     evaluation = read_record(finished.evaluation, Evaluation)
-    model = read_record(finished.model, ModelCard)
+    model = read_record(finished.model_file, ModelCard)
     provenance = read_record(finished.provenance, Provenance)
-    predictions = read_predictions(finished.predictions)
+    predictions = read_predictions(finished.predictions_file)
     exploration = read_record(finished.data, Exploration)
     history = read_history(finished)
     config = open_run(finished.path).settings
@@ -179,8 +179,8 @@ def test_weights_alone_give_the_predictions(finished, faces, tmp_path):
 
     from candid.models.model import load_network
 
-    card = read_record(finished.model, ModelCard)
-    predictions = read_predictions(finished.predictions)
+    card = read_record(finished.model_file, ModelCard)
+    predictions = read_predictions(finished.predictions_file)
     network = load_network(finished.weights, card, torch.device("cpu"))
     for i in (0, len(predictions) - 1):
         pixels = np.asarray(Image.open(faces / predictions.ids[i]).convert("RGB"))
@@ -220,12 +220,12 @@ def test_json_of_every_verb(finished, faces, tmp_path, capsys):
         assert call(*arguments, "--json") == 0, verb
         assert json.loads(capsys.readouterr().out), verb
     # These have files of tests of their own.
-    elsewhere = {"calibrate", "demo", "explain", "export", "predict", "serve", "tune"}
+    elsewhere = {"calibrate", "demo", "explain", "export", "predict", "runs", "serve", "tune"}
     assert set(calls) | elsewhere == set(cli.commands)
 
 
 def test_the_same_seed_gives_the_same_model(finished, again):
-    for file in ("weights", "predictions", "evaluation"):
+    for file in ("weights", "predictions_file", "evaluation"):
         assert getattr(again, file).read_bytes() == getattr(finished, file).read_bytes(), file
 
 
@@ -271,7 +271,7 @@ def test_python_face(faces, again, tmp_path):
     config = open_run(again.path).settings
     dataset = candid.load(faces, target="Face")
     assert candid.explore(dataset, config, cache=tmp_path).n == len(dataset) == 240
-    predictions = candid.read_predictions(again.predictions)
+    predictions = candid.read_predictions(again.predictions_file)
     f1 = candid.evaluate(predictions, config).splits[0].metrics["weighted_f1"]
     assert f1 == read_record(again.evaluation, Evaluation).splits[0].metrics["weighted_f1"]
 
@@ -354,8 +354,8 @@ def test_resume_does_what_is_missing_again_and_what_reads_it(
     assert done_again(run, tmp_path, capsys) == again
     assert set(read_pictures(run)) == shown
     assert (
-        read_record(run.model, ModelCard).temperature
-        == read_predictions(run.predictions).temperature
+        read_record(run.model_file, ModelCard).temperature
+        == read_predictions(run.predictions_file).temperature
     )
 
 
@@ -402,14 +402,14 @@ def test_half_finished_runs_get_the_command_that_goes_on(verb, finished, faces, 
 def test_train_leaves_a_finished_run_as_it_is(finished, tmp_path, capsys):
     """The temperature in model.json is that of the predictions."""
     run = Run(shutil.copytree(finished.path, tmp_path / "run"))
-    before = run.model.read_bytes()
+    before = run.model_file.read_bytes()
     assert call("train", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
-    assert run.model.read_bytes() == before
+    assert run.model_file.read_bytes() == before
 
 
 def test_time_before_a_stop_counts(finished, tmp_path):
     run = Run(shutil.copytree(finished.path, tmp_path / "run"))
-    run.model.unlink()
+    run.model_file.unlink()
     seconds = read_history(run)[-1].seconds
     assert seconds > 0
     assert call("train", "--resume", run.path, "--cache", tmp_path / "cache", "--quiet") == 0
@@ -444,7 +444,7 @@ def test_a_table_whose_pictures_lie_elsewhere(faces, tmp_path, monkeypatch, caps
     assert open_run(run.path).settings.data.image_folder == str(tmp_path / "pictures")
     about = read_record(run.provenance, Provenance)
     assert about.data == str(tmp_path / "tables" / "theirs.csv")
-    run.model.unlink()
+    run.model_file.unlink()
     monkeypatch.chdir(tmp_path.parent)
     assert call("train", "--resume", run.path, *common) == 0
     table = tmp_path / named[0]
@@ -718,9 +718,9 @@ def test_other_mistakes(faces, tmp_path, capsys, finished):
 
 def test_a_damaged_run(finished, tmp_path, capsys):
     run = Run(shutil.copytree(finished.path, tmp_path / "run"))
-    run.predictions.write_bytes(run.predictions.read_bytes()[:100])
+    run.predictions_file.write_bytes(run.predictions_file.read_bytes()[:100])
     refused(capsys, "Cannot read .* as predictions", "evaluate", run.path)
-    shutil.copy(finished.predictions, run.predictions)
+    shutil.copy(finished.predictions_file, run.predictions_file)
     for file, verb in ((run.history, "evaluate"), (run.pictures, "report")):
         whole = file.read_bytes()
         file.write_bytes(whole[:100])

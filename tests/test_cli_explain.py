@@ -143,7 +143,7 @@ def test_a_picture_s_answer_is_the_model_s(explained, trained, capsys, tmp_path)
     printed = json.loads(capsys.readouterr().out)["images"][0]
     import torch
 
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     network = load_network(run.weights, card, torch.device("cpu"))
     pixels = np.asarray(Image.open(picture).convert("RGB")) / 255
     x = torch.from_numpy(((pixels - card.mean) / card.std).transpose(2, 0, 1)).float()[None]

@@ -93,18 +93,18 @@ def test_what_the_run_is_from(finished, both):
 
 
 def test_every_prediction_says_its_source(finished, both):
-    predictions = read_predictions(finished.predictions)
+    predictions = read_predictions(finished.predictions_file)
     source = predictions.attributes["source"].words()
     assert [i.split("/")[0] for i in predictions.ids] == source
     assert set(source) == {"table", "folders"}
     known = np.asarray(predictions.person) >= 0
     assert np.array_equal(known, np.array(source) == "table")
-    rows = pq.read_table(finished.predictions).to_pylist()
+    rows = pq.read_table(finished.predictions_file).to_pylist()
     assert all(row["Eyeglasses"] is None for row in rows if row["source"] == "folders")
 
 
 def test_sources_are_audited_as_groups_and_missing_values_are_no_group(finished):
-    predictions = read_predictions(finished.predictions)
+    predictions = read_predictions(finished.predictions_file)
     (split,) = read_record(finished.audit, Audit).splits
     mine = predictions[predictions.split == split.split]
     values = singles(split.groups)
@@ -125,7 +125,7 @@ def test_sources_are_audited_as_groups_and_missing_values_are_no_group(finished)
 
 def test_people_of_their_own_where_nobody_is_known(finished):
     """Drawn by person: an image without one is a person of its own."""
-    predictions = read_predictions(finished.predictions)
+    predictions = read_predictions(finished.predictions_file)
     (split,) = read_record(finished.audit, Audit).splits
     mine = predictions[predictions.split == split.split]
     known = mine.person[mine.person >= 0]
@@ -177,10 +177,10 @@ def test_a_run_that_was_stopped_goes_on(finished, words, tmp_path, capsys):
     cache = words[words.index("--cache") + 1]
     run = Run(tmp_path / "run")
     shutil.copytree(finished.path, run.path)
-    for file in (run.predictions, run.audit, run.model):
+    for file in (run.predictions_file, run.audit, run.model_file):
         file.unlink()
     candid(capsys, "run", "--resume", run.path, "--cache", cache, "--quiet")
-    assert run.predictions.read_bytes() == finished.predictions.read_bytes()
+    assert run.predictions_file.read_bytes() == finished.predictions_file.read_bytes()
     assert run.audit.read_bytes() == finished.audit.read_bytes()
 
 
@@ -192,7 +192,7 @@ def test_data_that_were_moved_are_named_one_by_one(finished, both, words, tmp_pa
     about = json.loads(run.provenance.read_text())
     about["sources"] = {name: str(tmp_path / "gone" / name) for name in about["sources"]}
     run.provenance.write_text(json.dumps(about))
-    run.predictions.unlink()
+    run.predictions_file.unlink()
     cache = ["--cache", tmp_path / "cache"]
     said = candid(capsys, "evaluate", run.path, *cache, code=2).err
     assert "are gone" in said and str(tmp_path / "gone" / "table") in said
@@ -201,7 +201,7 @@ def test_data_that_were_moved_are_named_one_by_one(finished, both, words, tmp_pa
     swapped = ["--data", moved[1], "--data", moved[0]]
     assert candid(capsys, "evaluate", run.path, *swapped, *cache, code=2).err
     candid(capsys, "evaluate", run.path, "--data", moved[0], "--data", moved[1], *cache)
-    assert run.predictions.read_bytes() == finished.predictions.read_bytes()
+    assert run.predictions_file.read_bytes() == finished.predictions_file.read_bytes()
     run.audit.unlink()
     candid(capsys, "run", *moved, "--resume", run.path, *cache, "--quiet")
     assert run.audit.read_bytes() == finished.audit.read_bytes()

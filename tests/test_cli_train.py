@@ -86,3 +86,21 @@ def test_a_trained_model_knows_its_pictures(words, tmp_path, capsys):
     said = candid(capsys, "predict", run.path, words[0], *table)
     assert json.loads(said.out)["unlike_checked"] is True
     assert said.err == ""
+
+
+def test_a_run_is_repeated_with_its_settings_and_its_data(words, faces, tmp_path, capsys):
+    first, same, other = (tmp_path / name for name in ("first", "same", "other"))
+    where = ["--cache", tmp_path / "cache", "--quiet"]
+    assert call("train", *words, "--seed", 3, "--set", "train.threads=1", "--out", first) == 0
+    assert call("train", "--repeat", first, "--out", same, *where) == 0
+    assert open_run(same).settings == open_run(first).settings
+    assert Run(same).weights.read_bytes() == Run(first).weights.read_bytes()
+    changed = ["--seed", 4, "--set", "train.steps=1"]
+    assert call("train", faces, "--repeat", first, "--out", other, *where, *changed) == 0
+    found = differences(open_run(other).settings, open_run(first).settings)
+    assert {word.split()[0] for word in found} == {"train.seed", "train.steps"}
+    said = candid(capsys, "train", "--repeat", first, "--recipe", "deep", "--out", "x", code=2).err
+    assert "--repeat takes settings from the run" in said
+    said = candid(capsys, "train", "--repeat", first, "--resume", first, code=2).err
+    assert "--resume takes settings from the run" in said
+    assert "is not a run" in candid(capsys, "run", "--repeat", tmp_path, code=2).err

@@ -41,7 +41,7 @@ def made(tmp_path_factory):
     rows = np.arange(len(dataset))
     found = answer(labeller(run, engine="torch"), dataset, rows, root / "t.parquet", quiet=True)
     tested = np.flatnonzero(dataset.split != "train")
-    write_predictions(run.predictions, found.predictions[tested])
+    write_predictions(run.predictions_file, found.predictions[tested])
     package.evaluate(run)
     return run.path, home
 

@@ -75,7 +75,7 @@ def test_every_file_is_there_and_agrees(study):
     by_split = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
     assert tuning.test == by_split["test"]
     assert tuning.validation == by_split["validation"]
-    assert tuning.n_validation == sum(read_predictions(run.predictions).split == "validation")
+    assert tuning.n_validation == sum(read_predictions(run.predictions_file).split == "validation")
     best, trained = read_config(study / "best.toml"), read_config(run.config)
     assert differences(best, trained) == []
     for name, value in tuning.best.settings.items():

@@ -73,12 +73,12 @@ def finished(dataset, cache, tmp_path_factory):
 @pytest.mark.parametrize("recipe", OPTIONS)
 def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, cache, recipe):
     run, options = finished(recipe), OPTIONS[recipe][1]
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     assert card.network == ("deep" if recipe == "best" else recipe)
     assert card.options == options
     network = load_network(run.weights, card, torch.device("cpu"))
     data = reload(candid.open_run(run.path), cache=cache)
-    found = read_predictions(run.predictions)
+    found = read_predictions(run.predictions_file)
     row = {str(name): i for i, name in enumerate(data.dataset.ids)}
     raw = logits(
         network,
@@ -98,11 +98,11 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, ca
 def test_the_lines_of_the_card_give_the_predictions(finished, dataset, tmp_path):
     """Every one of them, as it stands, in a copy of the folder as a stranger has it."""
     run = finished("deep")
-    assert read_record(run.model, ModelCard).flip_tta  # as the default recipe is
+    assert read_record(run.model_file, ModelCard).flip_tta  # as the default recipe is
     candid.export(run, out=tmp_path, cache=tmp_path / "cache")
-    for file in (run.model, run.weights):
+    for file in (run.model_file, run.weights):
         shutil.copy(file, tmp_path)
-    found = read_predictions(run.predictions)
+    found = read_predictions(run.predictions_file)
     lines = re.findall(r"^```python\n(.*?)^```", run.card.read_text("utf-8"), flags=re.M | re.S)
     assert len(lines) == 2
     for row in (0, len(found) - 1):
@@ -121,7 +121,7 @@ def test_the_lines_of_the_card_give_the_predictions(finished, dataset, tmp_path)
 def test_a_loaded_model_gives_the_predictions(finished, cache):
     """The mirror image, the normalising and the temperature are inside; floats do as well."""
     run = finished("deep")
-    found = read_predictions(run.predictions)
+    found = read_predictions(run.predictions_file)
     store = reload(candid.open_run(run.path), cache=cache)
     row = {str(name): i for i, name in enumerate(store.dataset.ids)}
     pixels = torch.from_numpy(store.store.pixels[[row[str(i)] for i in found.ids]])
@@ -145,7 +145,7 @@ def test_the_weights_behind_fixed_features_are_shown(finished):
     assert ["Edges" in t for t in titles] == [True, False]
     assert pictures.shape == (2, 24, 24, 3)
     # What autograd says of the part that is linear in the pixels.
-    network = load_network(run.weights, read_record(run.model, ModelCard), torch.device("cpu"))
+    network = load_network(run.weights, read_record(run.model_file, ModelCard), torch.device("cpu"))
     image = torch.zeros(1, 3, 24, 24, requires_grad=True)
     found = network.eigenfaces(image.flatten(1))
     scores = network.head(torch.cat([torch.zeros(1, network.hog.length), found], dim=1))
@@ -174,15 +174,15 @@ def test_a_module_of_one_s_own_is_trained_and_judged_the_same_way(dataset, cache
     config = load_config(recipe="plain", overrides=QUICK)
     module = Own()
     run = candid.run(dataset, config, network=module, out=tmp_path / "run", cache=cache)
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     assert (card.network, card.options) == ("own", {"module": f"{__name__}.Own"})
     assert [layer.kind for layer in card.layers] == ["Dropout", "Linear"]
     assert run.report.is_file()
-    before = run.predictions.read_bytes()
+    before = run.predictions_file.read_bytes()
     again = candid.open_run(run.path)
     data = reload(again, cache=cache)
     predict_splits(replace(again, network=Own()), data)  # filled with the run's weights
-    assert run.predictions.read_bytes() == before
+    assert run.predictions_file.read_bytes() == before
     pixels = torch.from_numpy(data.store.pixels[:4].copy())
     assert candid.load_model(run, network=Own())(pixels).shape == (4, 2)
     with pytest.raises(ConfigError, match=r"one of your own, .*\.Own,"):

@@ -90,7 +90,7 @@ def killed_with_a_checkpoint(run: Run, process: subprocess.Popen, log: Path, pid
         time.sleep(0.01)
         assert process.poll() is None, log.read_text()[-3000:]
     os.kill(process.pid if pid is None else pid(), signal.SIGKILL)
-    assert not run.model.is_file()
+    assert not run.model_file.is_file()
 
 
 def second_of(process: subprocess.Popen) -> int:
@@ -232,7 +232,7 @@ def test_from_a_store_a_stream_is_that_of_the_disk_and_every_stage_works(folder,
     assert "| train | 240 |" in (run.path / "README.md").read_text()
     (told,) = [f for f in exploration["findings"] if f["code"] == "TRAINING-SAMPLED"]
     assert (told["count"], told["of"]) == (64, 240)
-    predictions = read_predictions(run.predictions)
+    predictions = read_predictions(run.predictions_file)
     assert {*predictions.split.tolist()} == {"validation", "test"}
     assert len(predictions) == 320 - 240
     assert run.report.is_file()

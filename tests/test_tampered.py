@@ -84,7 +84,7 @@ def test_figures_that_cannot_be_are_refused_where_the_record_is_read(
     whole, tmp_path, picture, capsys, change, says
 ):
     run = copy(whole["plain"], tmp_path / "run")
-    run.model.write_text(json.dumps(json.loads(run.model.read_text()) | change))
+    run.model_file.write_text(json.dumps(json.loads(run.model_file.read_text()) | change))
     refused(capsys, run, picture, "model.json", says)
 
 
@@ -117,7 +117,7 @@ def test_a_record_of_another_network_than_the_weights_is_refused(
 ):
     """And before anything of the size that it asks for is allocated."""
     run = copy(whole[network], tmp_path / "run")
-    run.model.write_text(json.dumps(json.loads(run.model.read_text()) | change))
+    run.model_file.write_text(json.dumps(json.loads(run.model_file.read_text()) | change))
 
     def allocate(*_, **__):
         raise AssertionError("the weights were read")
@@ -181,7 +181,7 @@ def test_data_that_moved_are_found_where_the_user_says(whole, tmp_path, capsys):
 
 def test_a_model_needs_only_its_two_files(whole, tmp_path):
     run = whole["deep"]
-    for file in (run.model, run.weights):
+    for file in (run.model_file, run.weights):
         shutil.copy(file, tmp_path)
     model = package.load_model(tmp_path)
     with torch.inference_mode():

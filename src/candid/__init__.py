@@ -3,7 +3,7 @@
 >>> import candid
 >>> dataset = candid.load("faces", target="Face")
 >>> run = candid.run(dataset, out="runs/first")
->>> candid.read_predictions(run.predictions)
+>>> run.predictions.to_frame()
 
 Names are loaded when they are first used, so importing the package loads nothing else.
 """
@@ -19,17 +19,21 @@ _NAMES = {
     "candid.data.dataset": ("Dataset",),
     "candid.explanation.assembly": ("explain_network",),
     "candid.explanation.attribution": ("saliency_maps",),
-    "candid.pipeline": ("demo", "explore", "load", "run", "train", "tune"),
+    "candid.pipeline": ("demo", "explore", "load", "load_images", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
     "candid.pipeline.calibrating": ("calibrate",),
     "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
+    "candid.pipeline.estimator": ("CandidClassifier",),
     "candid.pipeline.external": ("transfer",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
     "candid.pipeline.reviewing": ("review",),
     "candid.pipeline.using": (
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
     ),
+    "candid.pipeline.listing": ("list_runs",),
     "candid.predictions": ("Predictions", "read_predictions"),
+    "candid.models.model": ("Whole",),
+    "candid.records.answers": ("AnsweredImages",),
     "candid.runs": ("Run", "open_run"),
     "candid.settings": ("Config",),
     "candid.table": ("Table",),
@@ -37,12 +41,15 @@ _NAMES = {
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "AnsweredImages",
+    "CandidClassifier",
     "Columns",
     "Config",
     "Dataset",
     "Predictions",
     "Run",
     "Table",
+    "Whole",
     "application",
     "apply_corrections",
     "audit",
@@ -53,8 +60,10 @@ __all__ = [
     "explain_run",
     "explore",
     "export",
+    "list_runs",
     "load",
     "load_config",
+    "load_images",
     "load_model",
     "merge_corrections",
     "open_run",
@@ -78,11 +87,14 @@ if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
-    from candid.pipeline import demo, explore, load, run, train, tune
+    from candid.models.model import Whole
+    from candid.pipeline import demo, explore, load, load_images, run, train, tune
     from candid.pipeline.calibrating import calibrate
     from candid.pipeline.correcting import apply_corrections, merge_corrections
+    from candid.pipeline.estimator import CandidClassifier
     from candid.pipeline.external import transfer
     from candid.pipeline.judging import audit, evaluate, explain_run, report
+    from candid.pipeline.listing import list_runs
     from candid.pipeline.reviewing import review
     from candid.pipeline.using import (
         application,
@@ -94,6 +106,7 @@ if TYPE_CHECKING:
     )
     from candid.predictions import Predictions, read_predictions
     from candid.predictions.choosing import Columns
+    from candid.records.answers import AnsweredImages
     from candid.runs import Run, open_run
     from candid.settings import Config
     from candid.table import Table

@@ -591,12 +591,12 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
     )
     save_weights(run.weights, network.state_dict())
     third = (0.5, 0.5, 0.5)
-    write_record(run.model, ModelCard("plain", {}, "Male", CLASSES, side, third, third, 1.0, 1, 1,
-                                      (), 1, "last"))  # fmt: skip
+    card = ModelCard("plain", {}, "Male", CLASSES, side, third, third, 1.0, 1, 1, (), 1, "last")
+    write_record(run.model_file, card)
     p = rng.dirichlet((1, 1), n)
     kept = split != "train"
     write_predictions(
-        run.predictions,
+        run.predictions_file,
         Predictions("Male", CLASSES, ids[kept], split[kept], label[kept], p[kept]),
     )
     data = SimpleNamespace(dataset=dataset, store=store)

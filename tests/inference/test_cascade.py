@@ -24,7 +24,7 @@ def both(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("second")
     run = tiny_run(folder / "run", network="deep", classes=("a", "b", "c"), width=8, flip_tta=True)
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     whole = load_whole_model(run.weights, card)
     whole.flip_tta = False
     given = pixels(N)
@@ -81,7 +81,7 @@ def test_a_model_without_a_softmax_is_refused(both):
 def test_int8_of_a_mirrored_model_is_close_to_it(tmp_path):
     options = {"network": "deep", "width": 8}
     run = tiny_run(tmp_path / "run", flip_tta=True, temperature=0.3, **options)
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     given = pixels(64)
     export_int8(run, card, int8_path(run), given)
     found = OnnxEngine(int8_path(run), threads=1)(given)

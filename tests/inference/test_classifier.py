@@ -38,7 +38,7 @@ def exported(once, tmp_path):
 
 def truth(run, pictures):
     """What the stage that judges a model computes: logits, then the temperature, in float64."""
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     device = torch.device("cpu")
     raw = logits(
         load_network(run.weights, card, device),
@@ -97,8 +97,8 @@ def test_the_export_follows_the_weights(exported, tmp_path):
 
 def test_the_export_follows_the_temperature(exported):
     run = exported
-    plain = json.loads(run.model.read_text())
-    run.model.write_text(json.dumps(plain | {"temperature": 3.0}))
+    plain = json.loads(run.model_file.read_text())
+    run.model_file.write_text(json.dumps(plain | {"temperature": 3.0}))
     found = open_classifier(run, engine="onnx").probabilities(pixels(4))
     np.testing.assert_allclose(found, truth(run, pixels(4)), atol=2e-6)
 

@@ -32,7 +32,7 @@ NETWORKS = {
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_gives_the_same_alone_in_onnx_runtime(tmp_path, network):
     run = tiny_run(tmp_path / "run", network=network, classes=("a", "b", "c"), **NETWORKS[network])
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     check = export_float(run, card, onnx_path(run), pixels(50))
     assert (check.images, check.other_labels) == (50, 0)
     assert 0 < check.largest < TOLERANCE
@@ -45,7 +45,7 @@ def test_every_network_gives_the_same_alone_in_onnx_runtime(tmp_path, network):
 
 def test_the_file_is_whole_and_says_no_more_than_it_should(tmp_path):
     run = tiny_run(tmp_path / "run")
-    export_float(run, read_record(run.model, ModelCard), onnx_path(run), None)
+    export_float(run, read_record(run.model_file, ModelCard), onnx_path(run), None)
     model = onnx.load(onnx_path(run))
     onnx.checker.check_model(model, full_check=True)
     (given,), (answer,) = model.graph.input, model.graph.output
@@ -62,7 +62,7 @@ def test_the_file_is_whole_and_says_no_more_than_it_should(tmp_path):
 
 def test_an_export_that_is_wrong_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
     run = tiny_run(tmp_path / "run")
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     sound = exporting.to_onnx
 
     def wrong(whole, card, made, marks):
@@ -77,7 +77,7 @@ def test_an_export_that_is_wrong_is_an_error_and_leaves_nothing(tmp_path, monkey
 
 def test_not_a_number_is_not_the_same(tmp_path, monkeypatch):
     run = tiny_run(tmp_path / "run")
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     monkeypatch.setattr(
         exporting.OnnxEngine, "__call__", lambda self, x: np.full((len(x), 2), np.nan, np.float32)
     )
@@ -217,7 +217,7 @@ def test_exports_that_are_carried_away_frame_as_at_home(tmp_path):
     learned(run)
     away = tmp_path / "away"
     export_run(run, None, out=away)
-    for file in (run.config, run.model):
+    for file in (run.config, run.model_file):
         shutil.copy(file, away)
     home, there = open_classifier(run, engine="torch"), open_classifier(open_run(away))
     assert there.framer is not None and there.input_side == home.input_side == 2 * SIDE

@@ -45,7 +45,7 @@ def tiny_run(
                 parameter.mul_(1.5).add_(0.02 * torch.randn_like(parameter))
     save_weights(run.weights, net.state_dict())
     write_record(
-        run.model,
+        run.model_file,
         ModelCard(
             network=network,
             options=dict(options),

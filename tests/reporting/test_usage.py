@@ -39,7 +39,7 @@ def exported(folder, model):
         torch.manual_seed(3)
         network = build("deep", side=SIDE, n_classes=len(model.classes), **model.options)
     save_weights(run.weights, network.state_dict())
-    write_record(run.model, model)
+    write_record(run.model_file, model)
     whole = Whole(network, model).eval()
     onnx_path(run).write_bytes(to_onnx(whole, model, "test"))
     return TorchEngine(whole)

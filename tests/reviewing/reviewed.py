@@ -36,5 +36,5 @@ def make_run(folder: Path, *, images: int = 120, wrong: int = 12) -> Run:
         person=None if dataset.person is None else dataset.person[rows],
         attributes={name: a[rows] for name, a in dataset.attributes.items()},
     )
-    write_predictions(run.predictions, predictions)
+    write_predictions(run.predictions_file, predictions)
     return run

@@ -11,7 +11,7 @@ from inference.tiny import pixels, tiny_run
 def test_the_map_of_a_mirror_image_is_the_mirror_image_of_the_map(tmp_path, method):
     """Where the model answers the mean over both, a flipped picture gets the flipped map."""
     run = tiny_run(tmp_path / "run", flip_tta=True)
-    explainer = Explainer(run.weights, read_record(run.model, ModelCard), ExplainConfig())
+    explainer = Explainer(run.weights, read_record(run.model_file, ModelCard), ExplainConfig())
     face = pixels(1)[0]
     one = explainer.map(face, method, 1)
     other = explainer.map(face[:, ::-1], method, 1)

@@ -165,7 +165,7 @@ def test_runs_are_served_with_their_own_answers(run, served):
     from serving.served import running
 
     assert [s.name for s in served] == ["tiny", "tiny-2"]
-    whole = load_whole_model(run.weights, read_record(run.model, ModelCard))
+    whole = load_whole_model(run.weights, read_record(run.model_file, ModelCard))
     data = picture(90, size=(16, 16))
     pixels = decode(data, side=16, fit="stretch", max_pixels=10**6).pixels
     with torch.no_grad():
@@ -199,7 +199,7 @@ def test_maps_are_those_of_the_network(run, served, method):
     from candid.serving.explaining import Explainer
     from candid.settings import ExplainConfig
 
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
     explainer = Explainer(run.weights, card, ExplainConfig())

@@ -13,6 +13,7 @@ from candid.cli.auditing import audit_command, evaluate_command, report_command
 from candid.cli.calibrating import calibrate_command
 from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
+from candid.cli.listing import runs_command
 from candid.cli.making import demo_command, explore_command, run_command, train_command
 from candid.cli.reviewing import review_command
 from candid.cli.serving import serve_command
@@ -32,6 +33,7 @@ def cli() -> None:
 for _command in (
     demo_command,
     run_command,
+    runs_command,
     explore_command,
     train_command,
     evaluate_command,

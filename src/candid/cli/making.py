@@ -18,6 +18,7 @@ from candid.cli.options import (
     out_option,
     output_options,
     path_option,
+    repeat_option,
     resume_option,
     set_option,
     settings_options,
@@ -71,10 +72,15 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 @settings_options
 @out_option
 @resume_option
+@repeat_option
 @cache_option
 @output_options
 def run_command(
-    data: Where | None, out: Path | None, resume: Path | None, cache: Path | None
+    data: Where | None,
+    out: Path | None,
+    resume: Path | None,
+    repeat: Path | None,
+    cache: Path | None,
 ) -> None:
     """Explore, train, evaluate and report: the main job.
 
@@ -88,7 +94,7 @@ def run_command(
         from candid.text.console import finished
 
         click.echo(finished(str(resume)))
-    run = candid.run(cache=cache, **how_to_begin(data, out, resume))
+    run = candid.run(cache=cache, **how_to_begin(data, out, resume, repeat))
     if leads():
         show_evaluation(run)
 
@@ -123,20 +129,25 @@ def explore_command(
 @settings_options
 @out_option
 @resume_option
+@repeat_option
 @cache_option
 @output_options
 def train_command(
-    data: Where | None, out: Path | None, resume: Path | None, cache: Path | None
+    data: Where | None,
+    out: Path | None,
+    resume: Path | None,
+    repeat: Path | None,
+    cache: Path | None,
 ) -> None:
     """Train a network from scratch; no report."""
     from candid.pipeline.opening import leads
     from candid.records import ModelCard, read_record
     from candid.text.console import training_lines
 
-    run = candid.train(cache=cache, predictions=False, **how_to_begin(data, out, resume))
+    run = candid.train(cache=cache, predictions=False, **how_to_begin(data, out, resume, repeat))
     if not leads():
         return
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     show(
         {"run": str(run.path), "model": card},
         training_lines(card, str(run.path), str(run.weights)),

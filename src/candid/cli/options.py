@@ -103,23 +103,52 @@ def config_of_options() -> Config:
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
 
 
-def how_to_begin(data: Where | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
+def how_to_begin(
+    data: Where | None, out: Path | None, resume: Path | None, repeat: Path | None
+) -> dict[str, Any]:
     """What `candid.run` and `candid.train` are to do, after checks of the command line."""
     from candid.pipeline.opening import launched
 
-    config = None
+    config, name = None, _kept("recipe")
     if resume is not None:
-        source = click.get_current_context().get_parameter_source
-        if any(source(name) is ParameterSource.COMMANDLINE for name in ("out", *_SETTINGS)):
+        if repeat is not None or _given("out", *_SETTINGS):
             raise click.UsageError("--resume takes settings from the run: give no others.")
+    elif repeat is not None:
+        data, config, name = _to_repeat(repeat, data)
     elif data is None:
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")
     else:
         config = config_of_options()
-        if out is None and launched():
-            raise click.UsageError("With torchrun, name the run's folder with --out or --resume.")
+    if resume is None and out is None and launched():
+        raise click.UsageError("With torchrun, name the run's folder with --out or --resume.")
     begin = {"dataset": data, "config": config, "out": out, "resume": resume}
-    return begin | {"name": _kept("recipe"), "quiet": is_quiet()}
+    return begin | {"name": name, "quiet": is_quiet()}
+
+
+def _given(*names: str) -> bool:
+    """Whether one of these was given on the command line."""
+    source = click.get_current_context().get_parameter_source
+    return any(source(name) is ParameterSource.COMMANDLINE for name in names)
+
+
+def _to_repeat(path: Path, data: Where | None) -> tuple[Where, Config, str]:
+    """Data and settings of a run, with those that --set and --seed change; what to call it."""
+    from candid.config import load_config, with_values
+    from candid.pipeline.data_places import place_of
+    from candid.records import Provenance, read_record
+    from candid.runs import open_run
+
+    seed = _kept("seed")
+    if _given(*({*_SETTINGS} - {"overrides", "seed"})):
+        raise click.UsageError(
+            "--repeat takes settings from the run: change some with --set or --seed."
+        )
+    run = open_run(path)  # says what is wrong with it
+    where = place_of(run, read_record(run.provenance, Provenance), data)
+    config = load_config(file=run.config, overrides=_kept("overrides"))
+    if seed is not None:
+        config = with_values(config, {"train": {"seed": seed}})
+    return where, config, config.network.name
 
 
 calibration_option = option(
@@ -225,6 +254,11 @@ data_option = path_option(
     callback=_one_or_several,
 )
 resume_option = path_option("--resume", "RUN", "Go on with a run that was stopped.")
+repeat_option = path_option(
+    "--repeat",
+    "RUN",
+    "Begin anew with the settings and the data of a run; --set and --seed change some.",
+)
 
 
 # --- what is printed -----------------------------------------------------------------------------

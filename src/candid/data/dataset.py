@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError
-from candid.records import Finding
+from candid.records import SPLITS, Finding
+from candid.records.frames import html_of
 from candid.table import Table
 
 
@@ -167,6 +168,20 @@ class Dataset(Table):
         return (
             f"Dataset({self.name!r}, {len(self)} images, target={self.target!r}, "
             f"classes={self.classes}, {len(self.attributes)} attributes, layout={self.layout!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for split in SPLITS:
+            label = self.label[self.split == split]
+            each = {name: int((label == code).sum()) for code, name in enumerate(self.classes)}
+            rows.append({"split": split, "images": len(label), **each})
+        people = self.n_people()
+        known = f", {people:,} people" if people is not None else ""
+        return html_of(
+            rows,
+            f"{self.name}: {len(self):,} images{known}, {len(self.attributes)} attributes; "
+            f"target {self.target}",
         )
 
 

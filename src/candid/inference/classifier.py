@@ -232,7 +232,7 @@ def open_classifier(
 
     config = open_run(run.path).settings
     refuse_untrained(run)
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
     runs = _open_engine(run, card, engine, threads)
     framer, framed_by = _open_framer(run, runs, engine, threads)

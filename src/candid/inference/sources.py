@@ -13,13 +13,15 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from candid.data.arrays import encode_image, image_name, images_of
 from candid.data.layouts.pictures import is_picture
 from candid.data.sources import ParquetSource, contains, read_file
 from candid.data.tars import members
@@ -114,6 +116,23 @@ def items(
             for line in listed:
                 if name := line.rstrip(b"\r\n"):
                     yield from _of(os.fsdecode(name), column)
+
+
+def items_of(images: Any) -> Iterator[Item]:
+    """Paths as `resolve` and `items` take them, images in memory one by one; both, in order.
+
+    Raises
+    ------
+    DataError
+        Where there are none, or one is neither.
+    """
+    found = images_of(images)
+    if not found or all(isinstance(image, str | PathLike) for image in found):
+        return items(resolve([image_name(path, 0) for path in found]))
+    return (
+        Item(printable(image_name(image, number)), partial(encode_image, image))
+        for number, image in enumerate(found, 1)
+    )
 
 
 def is_container(name: str) -> bool:

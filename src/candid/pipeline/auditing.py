@@ -46,13 +46,13 @@ def read_any(path: Path, columns: Columns) -> Predictions:
         )
     if path.is_dir():
         run = open_run(path)
-        if not run.predictions.is_file():
+        if not run.predictions_file.is_file():
             raise RunError(
-                f"There is no {run.predictions.name} in {path}.",
+                f"There is no {run.predictions_file.name} in {path}.",
                 expected="a run that has predicted",
                 todo=go_on_with(path),
             )
-        return read_predictions(run.predictions)
+        return read_predictions(run.predictions_file)
     if ours:
         return read_predictions(path)
     if columns.label is None or not columns.prediction:

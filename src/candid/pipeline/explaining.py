@@ -75,7 +75,7 @@ def show_inside(
             model.card,
             data.dataset,
             data.store,
-            read_predictions(run.predictions) if run.predictions.is_file() else None,
+            read_predictions(run.predictions_file) if run.predictions_file.is_file() else None,
             split=split,
             most_training=most_training,
             bfloat16=model.bfloat16,
@@ -104,7 +104,11 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     from candid.explanation.drawing import decode_pictures
 
     config, frames = run.settings, is_framed(run)
-    side = read_record(run.model, ModelCard).side if run.model.is_file() else config.data.side
+    side = (
+        read_record(run.model_file, ModelCard).side
+        if run.model_file.is_file()
+        else config.data.side
+    )
     decoded = decode_pictures(files, side, config.data, detail=DETAIL if frames else 1)
     needs_torch()
     refuse_untrained(run)

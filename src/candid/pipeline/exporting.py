@@ -81,7 +81,7 @@ def export_run(
     from candid.inference.exporting import export_float
     from candid.inference.framed_export import framing_marks
 
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     path, framing, int8_path = _places(run, out)
     marks, pixels = framing_marks(run, framing.name), _validation(data)
     framed = _framing(run, framing, pixels) if is_framed(run) else {}

@@ -182,9 +182,9 @@ def _at_home(
     """On the run's own test predictions; None where there are none with a label."""
     from candid.evaluation.external import external_figures
 
-    if not run.predictions.is_file():
+    if not run.predictions_file.is_file():
         evaluate(run, data=data, cache=cache, quiet=run.quiet)
-    own = read_predictions(run.predictions)
+    own = read_predictions(run.predictions_file)
     tested = own[(own.split == "test") & (own.label >= 0)]
     if not len(tested):
         return None

@@ -219,7 +219,7 @@ def _predicted(
     run: Run, where: Places | None, cache: Path | None, *, always: bool = False
 ) -> Data | None:
     """Predict where the run has not; its data, where that needs them or they are always wanted."""
-    missing = not run.predictions.is_file()
+    missing = not run.predictions_file.is_file()
     if missing:
         refuse_untrained(run)
     if not missing and not always:

@@ -60,7 +60,7 @@ def answering_run(run: Run | Place, config: Config | None, quiet: bool) -> Answe
     """
     folder = run_at(run, quiet=quiet)
     refuse_untrained(folder)
-    card = read_record(folder.model, ModelCard)
+    card = read_record(folder.model_file, ModelCard)
     settings = config or folder.settings
     return AnsweringRun(folder, card, settings, (Config() if config is None else config).data)
 
@@ -196,9 +196,9 @@ class _Own:
 
 def _own_images(run: Run, dataset: Dataset) -> _Own | None:
     """The run's held-out images, where these are its own data by place, or by names and labels."""
-    if not run.predictions.is_file():
+    if not run.predictions_file.is_file():
         return None
-    own = read_predictions(run.predictions)
+    own = read_predictions(run.predictions_file)
     about = read_record(run.provenance, Provenance) if run.provenance.is_file() else None
     place = {str(name): row for row, name in enumerate(dataset.ids.tolist())}
     at = np.array([place.get(str(name), -1) for name in own.ids.tolist()], np.intp)

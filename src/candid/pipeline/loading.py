@@ -41,7 +41,7 @@ def loaded(run: Run) -> Iterator[Loaded]:
 
     config = run.settings.train
     with threads(config.threads), memory_kept():
-        card = read_record(run.model, ModelCard)
+        card = read_record(run.model_file, ModelCard)
         device = pick_device(config.device)
         filled = load_network(run.weights, card, device, run.network)
         yield Loaded(filled, card, device, uses_bfloat16(config.precision, device))

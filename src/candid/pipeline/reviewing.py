@@ -73,7 +73,7 @@ def open_review(
 
     run = open_run(path_of(run))
     dataset = _labels(run, data)
-    predictions = read_predictions(run.predictions) if run.predictions.is_file() else None
+    predictions = read_predictions(run.predictions_file) if run.predictions_file.is_file() else None
     if predictions is not None:
         _check_same(run, dataset, predictions)
     wanted = [why for name, why in QUEUES.items() if not queues or name in queues]

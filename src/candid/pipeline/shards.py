@@ -124,5 +124,5 @@ def _exported(files: dict[str, bytes]) -> bytes:
         run = Run(Path(folder))
         for name, data in files.items():
             (run.path / name).write_bytes(data)
-        open_onnx(run, read_record(run.model, ModelCard))
+        open_onnx(run, read_record(run.model_file, ModelCard))
         return onnx_path(run).read_bytes()

@@ -122,7 +122,7 @@ def predict_splits(run: Run, data: Data) -> None:
         ).astype(np.float64)
     fitted_on = dataset.split[rows] == "validation"
     temperature = fit_temperature(raw[fitted_on], dataset.label[rows][fitted_on])
-    write_record(run.model, replace(card, temperature=temperature))
+    write_record(run.model_file, replace(card, temperature=temperature))
     probability = apply_temperature(raw, temperature)
     predictions = replace(
         predictions_of(data, rows, probability),
@@ -135,7 +135,7 @@ def predict_splits(run: Run, data: Data) -> None:
             "kept": card.kept,
         },
     )
-    write_predictions(run.predictions, predictions)
+    write_predictions(run.predictions_file, predictions)
 
 
 def predictions_of(data: Data, rows: Any, probability: Any) -> Predictions:
@@ -157,7 +157,7 @@ def evaluate_run(run: Run) -> None:
     """Write evaluation.json from predictions.parquet and history.parquet."""
     from candid.evaluation.performance import evaluate_predictions
 
-    predictions = read_predictions(run.predictions)
+    predictions = read_predictions(run.predictions_file)
     history = runs.read_history(run)
     write_record(
         run.evaluation, evaluate_predictions(predictions, run.settings.evaluate, history=history)
@@ -177,7 +177,7 @@ def audit_run(
     """
     from candid.auditing.audit import audit_groups
 
-    predictions, tone = read_predictions(run.predictions), None
+    predictions, tone = read_predictions(run.predictions_file), None
     if data is not None:
         predictions, tone = with_tone(predictions, data, quiet=run.quiet)
     found = audit_groups(predictions, run.settings.audit, source=run.path.name)
@@ -254,7 +254,7 @@ def write_report(run: Run) -> None:
         evaluation=read_record(run.evaluation, Evaluation),
         exploration=exploration,
         history=runs.read_history(run),
-        model=_read(run.model, ModelCard),
+        model=_read(run.model_file, ModelCard),
         thumbnails={name: png for (kind, name), png in pictures.items() if kind == "thumbnail"},
         pictures={name: png for (kind, name), png in pictures.items() if kind == "picture"},
         samples=exploration.samples if exploration else {},

@@ -32,7 +32,7 @@ def train_network(run: Run, data: Data) -> ModelCard:
     writes.
     """
     if not launched() and run.is_whole("train"):
-        return read_record(run.model, ModelCard)
+        return read_record(run.model_file, ModelCard)
     needs_torch()
     from candid.data.layouts.assembly import check_learnable
     from candid.models.device import memory_kept, threads
@@ -43,7 +43,7 @@ def train_network(run: Run, data: Data) -> ModelCard:
     group, config = team(), run.settings
     quiet = run.quiet or not group.leads
     done = group.broadcast(
-        lambda: read_record(run.model, ModelCard) if run.is_whole("train") else None
+        lambda: read_record(run.model_file, ModelCard) if run.is_whole("train") else None
     )
     if done is not None:
         return done
@@ -126,7 +126,7 @@ def _kept(run: Run, state: TrainingState, task: Task, data: Data, began: float) 
     kept = state.best if config.train.keep == "best" else state.measured.state_dict()
     save_weights(run.weights, kept)
     run.note("train", time.monotonic() - began)
-    write_record(run.model, card)
+    write_record(run.model_file, card)
     return card
 
 

@@ -16,7 +16,9 @@ from candid.runs import Run, refuse_untrained
 from candid.settings import Config, ServeConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     from fastapi import FastAPI
+    from numpy.typing import NDArray
     from torch import nn
 
     from candid.inference.classifier import Engine
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from candid.pipeline.labelling import Answering
     from candid.serving.served import Served
 
+    Images = NDArray[np.uint8] | Iterable[Any] | Place
+
 
 def predict(
     run: Run | Place,
-    pictures: Iterable[Place],
+    pictures: Images,
     *,
     workers: int = 0,
     **how: Unpack[Answering],
@@ -41,7 +45,8 @@ def predict(
     run
         A run whose training was finished.
     pictures
-        Files, folders, globs, tar or Parquet files.
+        Files, folders, globs, tar or Parquet files; or images in memory: uint8 pixels (n, height,
+        width, 3), a list of such arrays, or what Pillow opened.
     engine, abstain_below
         See `candid.inference.classifier.open_classifier`.
     check
@@ -63,14 +68,15 @@ def predict(
     A dict by the names of the table's columns; None where undefined.
     """
     from candid.inference.classify import label
-    from candid.inference.sources import resolve
-    from candid.pipeline.labelling import begun, labeller, one_thread_each
+    from candid.inference.common_frame import framed_together
+    from candid.inference.sources import items_of
+    from candid.pipeline.labelling import labeller, one_thread_each
 
-    inputs = resolve([fspath(picture) for picture in pictures])
-    ready = labeller(Run(path_of(run)), **how)
+    items = items_of(pictures)
+    ready = labeller(run if isinstance(run, Run) else Run(Path(run)), **how)
     names = ready.columns.schema().names
     with one_thread_each(ready.classifier.engine):
-        ready, coming = begun(ready, inputs)
+        ready, coming = framed_together(ready, items)
         with closing(label(ready, coming, workers=workers)) as blocks:
             for block in blocks:
                 # What a row holds beyond the table's columns is not told.
@@ -214,7 +220,7 @@ def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:
     from candid.models.model import load_whole_model
 
     run = Run(path_of(path))
-    card = read_record(run.model, ModelCard)
+    card = read_record(run.model_file, ModelCard)
     return load_whole_model(run.weights, card, network, framing_of(run))
 
 

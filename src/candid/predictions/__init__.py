@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
 from candid.predictions.checks import possible, require_evaluable, require_probabilities
-from candid.records import Example
+from candid.records import SPLITS, Example
+from candid.records.frames import frame_of_table, html_of
 from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.table import Attribute, Table, per_image_values
 from candid.tables.attributes import Kind
@@ -96,6 +97,28 @@ class Predictions(Table):
             confidence=float(self.confidence[row]),
             label_probability=float(self.probability[row, label]),
         )
+
+    def to_frame(self) -> Any:
+        """A row per image as in its file, and the answer: pandas, else polars, else Arrow."""
+        columns = list(_columns(self).items())
+        answer = pa.DictionaryArray.from_arrays(
+            pa.array(self.prediction.astype(np.int32)), pa.array(list(self.classes), pa.string())
+        )
+        if "prediction" not in self.attributes:
+            columns.insert(3, ("prediction", answer))  # after the label
+        return frame_of_table(pa.table(dict(columns)))
+
+    def _repr_html_(self) -> str:
+        right = [
+            {
+                "split": s,
+                "images": int((self.split == s).sum()),
+                "wrong": int(self.wrong[rows].sum()),
+            }
+            for s in SPLITS
+            if len(rows := self.rows(s))
+        ]
+        return html_of(right, f"{self.target}: {', '.join(self.classes)}")
 
     @classmethod
     def from_arrays(  # type: ignore[override]

@@ -12,7 +12,7 @@ from candid.records.files import from_plain as from_plain
 from candid.records.files import read_record as read_record
 from candid.records.files import to_plain as to_plain
 from candid.records.files import write_record as write_record
-from candid.records.frames import frame_of, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 from candid.records.model import HistoryRow as HistoryRow
 from candid.records.model import Layer as Layer
 from candid.records.model import ModelCard as ModelCard
@@ -170,7 +170,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Exploration:
+class Exploration(Tabular):
     """What images and labels there are (`data.json`).
 
     `people` is None where people are unknown; `brightness` and `contrast` hold one histogram
@@ -199,6 +199,15 @@ class Exploration:
     findings: tuple[Finding, ...]
     samples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     synthetic: bool = False
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each finding: what was looked for, and what came of it."""
+        names = ("code", "title", "state", "severity", "count", "of", "detail")
+        return [{name: getattr(f, name) for name in names} for f in self.findings]
+
+    def _repr_html_(self) -> str:
+        rows = [row for row in self.rows() if row["state"] == "found"]
+        return html_of(rows, f"{self.name}: {self.n:,} images; {self.target}")
 
 
 # --- evaluation.json -----------------------------------------------------------------------------
@@ -297,7 +306,7 @@ class Convergence:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Tabular):
     """How well the model does (`evaluation.json`), on each split that has predictions."""
 
     target: str
@@ -320,10 +329,10 @@ class Evaluation:
             for split, of, name, e in figures
         ]
 
-    def to_frame(self) -> Any:
-        """`rows` as a data frame: pandas where it is installed, else polars, else Arrow."""
-        return frame_of(self.rows())
+    def table(self, title: str = "") -> str:
+        """The figures of each split as a small table for notebooks."""
+        rows = [in_short(row, "split", "metric") for row in self.rows() if not row["class"]]
+        return html_of(rows, title or f"{self.target}: {', '.join(self.classes)}")
 
     def _repr_html_(self) -> str:
-        rows = [in_short(row, "split", "metric") for row in self.rows() if not row["class"]]
-        return html_of(rows, f"{self.target}: {', '.join(self.classes)}")
+        return self.table()

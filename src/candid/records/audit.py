@@ -31,7 +31,7 @@ from candid.records import Estimate, Example, Finding, Split, State
 from candid.records.abstention import Abstention
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
-from candid.records.frames import frame_of, html_of
+from candid.records.frames import Tabular, html_of
 from candid.records.noise import LabelNoise
 from candid.records.tone import ToneSummary
 
@@ -345,7 +345,7 @@ class SplitAudit:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Tabular):
     """For whom the model fails (`audit.json`).
 
     Attributes
@@ -387,10 +387,6 @@ class Audit:
             for split in self.splits
             for kind, found, label, gap in split.gaps()
         ]
-
-    def to_frame(self) -> Any:
-        """`rows` as a data frame: pandas where it is installed, else polars, else Arrow."""
-        return frame_of(self.rows())
 
     def _repr_html_(self) -> str:
         rows = self.rows()

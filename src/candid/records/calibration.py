@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from candid.records import Estimate
 from candid.records.abstention import AbstentionRule
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 from candid.records.framing import CommonFrame
 
 
@@ -20,7 +22,7 @@ def calibration_path(folder: Path, name: str) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceCalibration:
+class PlaceCalibration(Tabular):
     """What was fitted on labelled pictures of one place, and what it does there.
 
     Two thirds of the people (or pictures, where nobody knows who is who) had no part in the fit:
@@ -75,6 +77,18 @@ class PlaceCalibration:
     sentence: str
     frame: CommonFrame | None = None
     seed: int = 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each figure, before and after."""
+        return [
+            with_figure({"probabilities": which, "figure": name}, e)
+            for which, figures in (("the run's own", self.before), ("calibrated", self.after))
+            for name, e in figures.items()
+        ]
+
+    def _repr_html_(self) -> str:
+        rows = [in_short(row, "probabilities", "figure") for row in self.rows()]
+        return html_of(rows, f"{self.name}: {self.sentence}")
 
     def problem(self) -> str:
         """What no calibration can have noted, in words; "" where all is possible."""

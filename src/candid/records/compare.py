@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from candid.records import Estimate, Split, State
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class GroupChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Tabular):
     """Two models on the same images.
 
     Attributes
@@ -130,6 +132,29 @@ class Comparison:
     looked_at: int
     alpha: float
     notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for all images, each class and each group: how accuracy changed."""
+        return [
+            with_figure(
+                {
+                    "group": f"{g.attribute}: {g.value}" if g.attribute else "all images",
+                    "label": g.label,
+                    "a": g.metrics["accuracy"].a,
+                    "b": g.metrics["accuracy"].b,
+                    "p": g.p,
+                    "adjusted_p": g.adjusted_p,
+                    "state": g.state,
+                },
+                g.accuracy_change,
+            )
+            for g in self.every()
+        ]
+
+    def _repr_html_(self) -> str:
+        rows = [r for r in self.rows() if r["group"] == "all images" or r["state"] == "found"]
+        shown = [in_short(row, "group", "label", "a", "b", "p") for row in rows]
+        return html_of(shown, f"{self.target}: accuracy of {self.b} less that of {self.a}")
 
     def every(self) -> tuple[GroupChange, ...]:
         """All images, each class, each group."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records import Estimate
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 from candid.storage.archives import reading_archive, write_archive
 
 Verdict = Literal["passed", "failed", "not applicable"]
@@ -163,7 +164,7 @@ class ExplainedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Tabular):
     """What a network looks at, and how far its maps can be trusted (`explanation.json`).
 
     Methods, subsets, differences and examples are in the order of the arrays.
@@ -190,6 +191,17 @@ class Explanation:
     seed: int
     notes: tuple[str, ...] = ()  # what a reader must know: a smaller sample, a method left out
     subset_maskings: tuple[SubsetMasking, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each method, subset and region: how dense the maps are there."""
+        return [
+            with_figure({"method": s.method, "subset": s.subset, "region": s.region}, s.density)
+            for s in self.shares
+        ]
+
+    def _repr_html_(self) -> str:
+        rows = [in_short(r, "method", "region") for r in self.rows() if r["subset"] == "all"]
+        return html_of(rows, f"{self.target}: how dense the maps are (1: spread evenly)")
 
     def mean_loss(self, region: str) -> float:
         """The mean loss of weighted F1 over all fills; NaN where nothing was measured."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from candid.records import Estimate, SplitEvaluation
 from candid.records.audit import SplitAudit
-from candid.records.frames import frame_of, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short, with_figure
 from candid.records.framing import CommonFrame
 
 PromiseState = Literal["kept", "broken", "too few to say"]
@@ -147,7 +147,7 @@ class ExternalSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Tabular):
     """How a model does on data sets from elsewhere, beside its own test pictures.
 
     Attributes
@@ -179,10 +179,6 @@ class Transfer:
             for name, figures, apart in parts
             for figure, e in _named(figures, apart)
         ]
-
-    def to_frame(self) -> Any:
-        """`rows` as a data frame: pandas where it is installed, else polars, else Arrow."""
-        return frame_of(self.rows())
 
     def _repr_html_(self) -> str:
         shown = ("accuracy", "weighted_f1", "confidence", "flagged", "coverage", "wrong")

@@ -12,6 +12,23 @@ from typing import Any
 Row = Mapping[str, Any]
 
 
+class Tabular:
+    """What a record inherits that can be told as rows of plain values."""
+
+    __slots__ = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Dicts with the same names in each."""
+        raise NotImplementedError
+
+    def to_frame(self) -> Any:
+        """`rows` as a data frame: pandas where it is installed, else polars, else Arrow."""
+        return frame_of(self.rows())
+
+    def _repr_html_(self) -> str:
+        return html_of(self.rows())
+
+
 def frame_of(rows: Sequence[Row]) -> Any:
     """A pandas or polars frame, by what is installed, else a `pyarrow.Table`; a row for each."""
     if find_spec("pandas"):
@@ -19,6 +36,15 @@ def frame_of(rows: Sequence[Row]) -> Any:
     if find_spec("polars"):
         return import_module("polars").DataFrame(list(rows), infer_schema_length=None)
     return import_module("pyarrow").Table.from_pylist([dict(row) for row in rows])
+
+
+def frame_of_table(table: Any) -> Any:
+    """The same of a `pyarrow.Table`, column by column."""
+    if find_spec("pandas"):
+        return table.to_pandas()
+    if find_spec("polars"):
+        return import_module("polars").from_arrow(table)
+    return table
 
 
 def with_figure(row: Row, figure: Any) -> dict[str, Any]:

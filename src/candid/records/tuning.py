@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from candid.records import Estimate
+from candid.records.frames import Tabular, with_figure
 
 Settings = dict[str, int | float | str]
 
@@ -78,7 +79,7 @@ class Finalist:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class Tuning(Tabular):
     """A search over settings, its finalists, and the last training (`tuning.json`).
 
     Attributes
@@ -148,6 +149,22 @@ class Tuning:
     started: str
     candid: str
     seed: int = 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each finalist: its settings, and weighted F1 over fresh seeds."""
+        names = dict.fromkeys(name for f in self.finalists for name in f.settings)
+        return [
+            with_figure(
+                {
+                    "trial": f.number,
+                    "won": f.number == self.winner,
+                    "search_f1": f.search_f1,
+                    **{name: f.settings.get(name) for name in names},
+                },
+                f.mean,
+            )
+            for f in self.finalists
+        ]
 
     @property
     def best(self) -> Finalist:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError, go_on_with
-from candid.records import HistoryRow, Provenance, read_record, write_record
+from candid.records import Evaluation, ModelCard, Provenance, read_record, write_record
+from candid.records.answers import AnsweredImages
+from candid.records.frames import html_of
 from candid.records.framing import FramingCard
+from candid.runs.tables import read_history as read_history
+from candid.runs.tables import read_pictures as read_pictures
+from candid.runs.tables import write_history as write_history
+from candid.runs.tables import write_pictures as write_pictures
 from candid.settings import Config
-from candid.storage.files import atomic, reading, regular, write_text, writing, written_by
+from candid.storage.files import write_text, writing, written_by
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,23 +68,25 @@ class Step:
 
 _DEVICE = ("train.device", "train.precision")
 _FRAMED = ("framing", "framing_weights")
-_MODEL = ("weights", "model")
-_MADE = ("framing", "data", "history", "model", "evaluation", "audit", "pictures")
+_MODEL = ("weights", "model_file")
+_MADE = ("framing", "data", "history", "model_file", "evaluation", "audit", "pictures")
 _EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
 
 # In their order: each may change what those below it read.
 STEPS = {
     "explore": Step(("data", "evaluate"), (), ("data", "findings", "pictures")),
-    "train": Step(("data", "network", "augment", "train"), (), ("weights", "model"), resumes=True),
+    "train": Step(
+        ("data", "network", "augment", "train"), (), ("weights", "model_file"), resumes=True
+    ),
     "frame": Step(("data", "framing", "train"), (), ("framing", "framing_weights")),
-    "predict": Step(("data", *_DEVICE), ("weights",), ("predictions", "model")),
-    "evaluate": Step(("evaluate",), ("predictions", "history"), ("evaluation",)),
-    "audit": Step(("audit",), ("predictions",), ("audit",)),
+    "predict": Step(("data", *_DEVICE), ("weights",), ("predictions_file", "model_file")),
+    "evaluate": Step(("evaluate",), ("predictions_file", "history"), ("evaluation",)),
+    "audit": Step(("audit",), ("predictions_file",), ("audit",)),
     "pictures": Step(
         ("data", "augment", "train.seed"), ("data", "evaluation", "audit"), ("pictures",)
     ),
     "explain": Step(("data", "explain", *_DEVICE), _MODEL, ("explanation", "explanation_arrays")),
-    "inside": Step(("data", *_DEVICE), (*_MODEL, "predictions"), ("inside", "inside_arrays")),
+    "inside": Step(("data", *_DEVICE), (*_MODEL, "predictions_file"), ("inside", "inside_arrays")),
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
     "report": Step(
@@ -105,6 +110,8 @@ class _File:
 @dataclass(frozen=True, slots=True)
 class Run:
     """A folder of plain files, each written by one step, and the settings to work on it with.
+
+    What it holds is read when it is asked for: `model`, `predictions`; `predict` asks the model.
 
     Attributes
     ----------
@@ -130,11 +137,11 @@ class Run:
     history = _File("history.parquet")  # loss and metrics per step
     checkpoint = _File("checkpoint/state.safetensors")  # to go on from; last and best weights
     weights = _File("model.safetensors")
-    model = _File("model.json")  # what the weights belong to, and how to feed it
+    model_file = _File("model.json")  # what the weights belong to, and how to feed it
     framing = _File("framing.json")  # how well pictures are brought to the training pictures' frame
     framing_weights = _File("framing.safetensors")  # what does so
     framing_checkpoint = _File("checkpoint/framing.safetensors")  # its training, to go on from
-    predictions = _File("predictions.parquet")  # for validation and test
+    predictions_file = _File("predictions.parquet")  # for validation and test
     evaluation = _File("evaluation.json")  # how well it does
     explanation = _File("explanation.json")  # what it looks at
     explanation_arrays = _File("explanation.npz")  # the maps
@@ -150,6 +157,42 @@ class Run:
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     report = _File("report.html")
     card = _File("README.md")  # the model card
+
+    @property
+    def model(self) -> candid.Whole:
+        """The trained network with everything inside, pixels in and probabilities out.
+
+        See `candid.load_model`; it is loaded anew each time.
+        """
+        return candid.load_model(self, network=self.network)
+
+    @property
+    def predictions(self) -> candid.Predictions:
+        """What the model says about the validation and test images."""
+        return candid.read_predictions(self.predictions_file)
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        abstain_below: float | None = None,
+        check: bool = True,
+        crop: bool = False,
+        calibration: str = "",
+    ) -> candid.AnsweredImages:
+        """What the model says of images: paths, or uint8 pixels (n, height, width, 3).
+
+        The other parameters are those of `candid.predict`, which gives the same rows one by one.
+        """
+        how: dict[str, Any] = {"abstain_below": abstain_below, "check": check, "crop": crop}
+        rows = tuple(candid.predict(self, images, calibration=calibration, **how))
+        card = read_record(self.model_file, ModelCard)
+        return AnsweredImages(card.target, card.classes, rows)
+
+    def _repr_html_(self) -> str:
+        if not self.evaluation.is_file():
+            return html_of([{"run": str(self.path), "evaluation": "none yet"}])
+        return read_record(self.evaluation, Evaluation).table(f"{self.path}")
 
     def step(
         self, name: str, function: Callable[..., object], *inputs: Any, shown: Shown | None = None
@@ -209,11 +252,16 @@ class Run:
         plain = [
             about.data_fingerprint,
             {setting: repr(attrgetter(setting)(self.settings)) for setting in read.settings},
-            {file: _hashed(getattr(self, file)) for file in read.inputs if file != "provenance"},
+            {_short(f): _hashed(getattr(self, f)) for f in read.inputs if f != "provenance"},
             about.seconds if "provenance" in read.inputs else None,
-            [file for file in read.outputs if getattr(self, file).is_file()],
+            [_short(file) for file in read.outputs if getattr(self, file).is_file()],
         ]
         return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
+
+
+def _short(file: str) -> str:
+    """What a file was called when the first digests were written, which still hold."""
+    return file.removesuffix("_file")
 
 
 def _hashed(path: Path) -> str | None:
@@ -300,15 +348,18 @@ def create(path: Path, config: Config, provenance: Provenance) -> Run:
     return run
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: str | PathLike[str]) -> Run:
     """An existing run, with its settings.
+
+    >>> run = candid.open_run("runs/first")
+    >>> run.predict(["a.jpg", "b.jpg"]).to_frame()
 
     Raises
     ------
     RunError
         Where there is no run, or one in the format of another release.
     """
-    run = Run(path)
+    run = Run(path := Path(path))
     if not run.config.is_file():
         raise RunError(
             f"{path} is not a run: it has no config.toml.",
@@ -329,68 +380,9 @@ def open_run(path: Path) -> Run:
 
 def refuse_untrained(run: Run) -> None:
     """Raise a RunError, with the command that goes on, where a run's training is not finished."""
-    if not run.model.is_file():
+    if not run.model_file.is_file():
         raise RunError(
             f"{run.path} holds no trained network.",
             expected="a run whose training was finished",
             todo=go_on_with(run.path),
         )
-
-
-# --- history -------------------------------------------------------------------------------------
-
-
-def write_history(run: Run, rows: Sequence[HistoryRow]) -> None:
-    """Write one row per training step."""
-    columns = {
-        f.name: [getattr(row, f.name) for row in rows] for f in dataclasses.fields(HistoryRow)
-    }
-    with atomic(run.history) as part:
-        pq.write_table(pa.table(columns), part, compression="zstd")
-
-
-def read_history(run: Run) -> list[HistoryRow]:
-    """The rows that were written; none where nothing was trained.
-
-    Raises
-    ------
-    RunError
-        Where the file is damaged.
-    """
-    return _rows(run.history, lambda row: HistoryRow(**row))
-
-
-# --- pictures ------------------------------------------------------------------------------------
-
-
-def write_pictures(run: Run, pictures: Mapping[tuple[str, str], bytes]) -> None:
-    """Write encoded pictures by (kind, name): ("mean", "Male"), ("thumbnail", "000123.jpg")."""
-    table = pa.table(
-        {
-            "kind": pa.array([kind for kind, _ in pictures], pa.string()),
-            "name": pa.array([name for _, name in pictures], pa.string()),
-            "png": pa.array(list(pictures.values()), pa.binary()),
-        }
-    )
-    with atomic(run.pictures) as part:
-        pq.write_table(table, part)
-
-
-def read_pictures(run: Run) -> dict[tuple[str, str], bytes]:
-    """The pictures that were written; none where the stage did not run.
-
-    Raises
-    ------
-    RunError
-        Where the file is damaged.
-    """
-    return dict(_rows(run.pictures, lambda row: ((row["kind"], row["name"]), row["png"])))
-
-
-def _rows(file: Path, made: Callable[[dict[str, Any]], Any]) -> list[Any]:
-    """What is made of each row of a table; nothing where there is none."""
-    wanted = "a file that this version of Candid wrote"
-    todo = "run the stage that writes it again, or start a new run"
-    with reading(file, expected=wanted, todo=todo):
-        rows = pq.read_table(regular(file)).to_pylist() if file.exists() else []
-        return [made(row) for row in rows]

@@ -1,0 +1,59 @@
+"""A data set of images and labels that somebody holds in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import candid.tables.columns as columns
+from candid.data.arrays import MemorySource, image_name, images_of
+from candid.data.dataset import Dataset
+from candid.data.layouts.assembly import LayoutRows, assemble
+from candid.settings import DataConfig
+from candid.table import arrow_table, per_image_values
+
+
+def dataset_of(
+    images: Any,
+    label: Any,
+    *,
+    target: str = "label",
+    classes: Sequence[Any] | None = None,
+    person: Any = None,
+    groups: Any = None,
+    split: Any = None,
+    config: DataConfig | None = None,
+) -> Dataset:
+    """A data set of n images in memory, or of n paths; see `candid.load_images`."""
+    found = images_of(images)
+    fields = per_image_values(label, target, classes, groups, None, _ids(found), split)
+    # Who it is as a word decides the split, whatever the order of the images.
+    who = None if person is None else arrow_table({"person": person})["person"]
+    rows = LayoutRows(
+        ids=fields["ids"].tolist(),
+        target=target,
+        classes=fields["classes"],
+        label=fields["label"],
+        split=None if split is None else fields["split"],
+        person=None if who is None else columns.words_of(who),
+        keys=[image_name(image, number) for number, image in enumerate(found, 1)],
+        attributes=fields["attributes"],
+    )
+    return assemble(
+        Path("images"),
+        "memory",
+        rows,
+        lambda keep: MemorySource(tuple(found[i] for i in keep)),
+        config or DataConfig(),
+    )
+
+
+def _ids(images: Sequence[Any]) -> list[str]:
+    """A name for each; a path that comes again is another image of the same name."""
+    names = [image_name(image, number) for number, image in enumerate(images, 1)]
+    often = {name for name, count in Counter(names).items() if count > 1}
+    again = {name: itertools.count(1) for name in often}
+    return [f"{name} ({next(again[name])})" if name in often else name for name in names]

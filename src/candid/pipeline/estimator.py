@@ -1,0 +1,248 @@
+"""A scikit-learn classifier that trains as `candid train` does: images or their paths in.
+
+>>> classifier = CandidClassifier(steps=300).fit(paths, labels, groups=people)
+>>> classifier.predict_proba(paths)
+
+The run that training writes lies in a temporary folder; what is kept of it is the network with all
+that it needs to answer, and what it says about the images that were held out for validation.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.config import DEFAULT_RECIPE, load_config, with_values
+from candid.data.arrays import encode_image, image_name, images_of
+from candid.data.decode import decode
+from candid.data.in_memory import dataset_of
+from candid.errors import CandidError, DataError, DependencyError, ImageError
+from candid.pipeline.opening import begin_or_resume
+from candid.pipeline.steps import predict_splits
+from candid.pipeline.training import train_framer, train_network
+from candid.settings import Config
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+except ImportError as error:
+    raise DependencyError(
+        f"CandidClassifier needs a library that is not installed: {error.name}.",
+        expected="the extra 'features', which brings scikit-learn",
+        todo="pip install 'candid[features]'",
+    ) from error
+
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+    from candid.models.model import Whole
+    from candid.predictions import Predictions
+
+_AT_ONCE = 32  # images that pass the network together
+# One process, also in a script without a guard, and nothing to go on from: the folder is temporary.
+_OWN = {"data": {"workers": 1, "test_share": 0.0}, "train": {"checkpoints": 0}}
+
+
+class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A network that is trained from scratch on images of faces, as a scikit-learn classifier.
+
+    X is a list of paths, or uint8 pixels (n, height, width, 3) in the order RGB. Probabilities are
+    calibrated, and pictures are framed, as those of a run are.
+
+    Parameters
+    ----------
+    recipe
+        Settings that belong together: "deep", "plain", "vit", …
+    side
+        Pixels per side of the square that the network sees; None: as the recipe says.
+    steps
+        Batches to train on; None: as the recipe says.
+    learning_rate
+        The highest of the schedule; None: as the recipe says.
+    validation_fraction
+        The share of the images that is held out to choose weights and to fit the temperature; all
+        images of a person go to one side.
+    settings
+        Any other setting by its name: `{"train.batch_size": 64, "framing.steps": 0}`.
+    random_state
+        The seed. The same seed gives the same result, to the last digit with a fixed
+        `train.threads`; None draws one.
+    verbose
+        Whether to show progress.
+
+    Attributes
+    ----------
+    classes_
+        The values of y, sorted.
+    model_
+        A `torch.nn.Module`, pixels in and probabilities out; see `candid.load_model`.
+    config_
+        All settings that it was trained with.
+    validation_predictions_
+        `candid.Predictions` for the images that were held out: for `candid.evaluate`.
+    """
+
+    classes_: NDArray[Any]
+    model_: Whole
+    config_: Config
+    validation_predictions_: Predictions
+
+    def __init__(
+        self,
+        recipe: str = DEFAULT_RECIPE,
+        *,
+        side: int | None = None,
+        steps: int | None = None,
+        learning_rate: float | None = None,
+        validation_fraction: float = 0.1,
+        settings: Mapping[str, Any] | None = None,
+        random_state: Any = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.side = side
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.settings = settings
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Train on images and their labels.
+
+        Parameters
+        ----------
+        X
+            n paths, or uint8 pixels (n, height, width, 3).
+        y
+            (n,) labels: words, whole numbers or booleans.
+        groups
+            (n,) who is in the image; None: each image shows another person.
+
+        Raises
+        ------
+        ValueError
+            Where X holds no images, or y cannot be learned.
+        """
+        if y is None:
+            raise ValueError("CandidClassifier requires y to be passed, but the target y is None")
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        classes, code = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y has {len(classes)} class, and at least two are needed to train")
+        with _as_value_error():
+            images = images_of(X)
+            config = self._config()
+        check_consistent_length(images, y, groups)
+        words = [str(name) for name in classes.tolist()]
+        with _as_value_error():
+            label = [words[c] for c in code]
+            dataset = dataset_of(images, label, classes=words, person=groups, config=config.data)
+            self._train(dataset, config)
+        self.classes_ = classes
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Calibrated probabilities (n, classes), in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            Where X holds no images, or one that cannot be read.
+        """
+        check_is_fitted(self)
+        from candid.models.model import TorchEngine
+
+        engine = TorchEngine(self.model_)
+        with _as_value_error():
+            images = images_of(X)
+            blocks = [images[i : i + _AT_ONCE] for i in range(0, len(images), _AT_ONCE)]
+            found = [engine(np.stack([self._pixels(one) for one in block])) for block in blocks]
+        if not found:
+            raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
+        probability = np.concatenate(found).astype(np.float64)
+        normalised: NDArray[np.float64] = probability / probability.sum(axis=1, keepdims=True)
+        return normalised
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """(n,) the most probable class of each image."""
+        best = self.predict_proba(X).argmax(axis=1)
+        answers: NDArray[Any] = self.classes_[best]
+        return answers
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = tags.input_tags.string = True  # paths
+        tags.no_validation = True
+        return tags
+
+    def _config(self) -> Config:
+        """All settings."""
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        own = {
+            "data.side": self.side,
+            "data.validation_share": float(self.validation_fraction),
+            "train.steps": self.steps,
+            "train.learning_rate": self.learning_rate,
+            "train.seed": int(seed),
+        }
+        sections: dict[str, dict[str, Any]] = {}
+        named = {name: value for name, value in own.items() if value is not None}
+        for name, value in (named | dict(self.settings or {})).items():
+            section, _, key = name.partition(".")
+            sections.setdefault(section, {})[key] = value
+        return with_values(with_values(load_config(recipe=self.recipe), _OWN), sections)
+
+    def _train(self, dataset: Dataset, config: Config) -> None:
+        """Train in a temporary run, and keep what answers."""
+        with tempfile.TemporaryDirectory(prefix="candid-") as name:
+            folder, quiet = Path(name), not self.verbose
+            run, data = begin_or_resume(
+                dataset, config, folder / "run", cache=folder / "cache", quiet=quiet
+            )
+            train_network(run, data)
+            run.step("frame", train_framer, data)
+            run.step("predict", predict_splits, data)
+            self.model_, self.config_ = run.model, run.settings
+            self.validation_predictions_ = run.predictions
+
+    def _pixels(self, image: Any) -> NDArray[np.uint8]:
+        whole, about = self.model_, self.config_.data
+        detail = whole.input_side // whole.side
+        try:
+            return decode(
+                encode_image(image),
+                side=whole.side,
+                fit=about.fit,
+                max_pixels=about.max_pixels,
+                detail=detail,
+            ).pixels
+        except ImageError as error:
+            raise DataError(
+                f"{image_name(image, 0)} cannot be read: {error.what}",
+                expected="pictures that can be decoded",
+                todo="leave it out",
+            ) from error
+
+
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """What the user can mend is a ValueError for scikit-learn."""
+    try:
+        yield
+    except DependencyError:
+        raise
+    except CandidError as error:
+        raise ValueError(str(error)) from error

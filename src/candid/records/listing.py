@@ -1,0 +1,111 @@
+"""Runs side by side: what each learned from what, how well, for whom worst, at what price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from candid.records import Estimate
+from candid.records.frames import Tabular, html_of
+
+RunState = Literal["finished", "no report", "not evaluated", "unfinished", "damaged"]
+RunOrder = Literal["started", "run", "f1", "accuracy", "worst", "seconds", "size"]
+
+_SHOWN = (
+    *("run", "state", "data", "target", "network", "accuracy", "weighted_f1"),
+    *("worst_group", "gap", "seconds"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WorstGap:
+    """The group of one attribute that is furthest behind the rest in accuracy, for sure.
+
+    `value` is its accuracy less that of the rest, `low` and `high` are the ends of its interval.
+    """
+
+    group: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One run.
+
+    Attributes
+    ----------
+    run
+        Its folder.
+    state
+        How far it is; of one that is damaged, `why` says where.
+    started, candid
+        When, in ISO 8601, and by which version.
+    data, target, classes, network
+        What was learned from what, and by which network.
+    split, accuracy, weighted_f1
+        Of the test images, or of validation where nothing was held out for a test; None before it
+        was evaluated.
+    worst
+        None where no group was found to be behind, or none was looked for.
+    seconds
+        Of all its steps together.
+    size
+        Bytes of all its files.
+    """
+
+    run: str
+    state: RunState
+    size: int
+    why: str = ""
+    started: str = ""
+    candid: str = ""
+    data: str = ""
+    target: str = ""
+    classes: tuple[str, ...] = ()
+    network: str = ""
+    split: str = ""
+    accuracy: Estimate | None = None
+    weighted_f1: Estimate | None = None
+    worst: WorstGap | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunList(Tabular):
+    """The runs below a folder."""
+
+    folder: str
+    runs: tuple[RunSummary, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each; figures with the ends of their intervals, None where there are none."""
+        return [
+            {
+                "run": r.run,
+                "state": r.state,
+                "started": r.started,
+                "data": r.data,
+                "target": r.target,
+                "network": r.network,
+                "split": r.split,
+                **_ends("accuracy", r.accuracy),
+                **_ends("weighted_f1", r.weighted_f1),
+                "worst_group": r.worst and r.worst.group,
+                **_ends("gap", r.worst),
+                "seconds": r.seconds,
+                "bytes": r.size,
+                "why": r.why,
+            }
+            for r in self.runs
+        ]
+
+    def _repr_html_(self) -> str:
+        shown = [{name: row[name] for name in _SHOWN} for row in self.rows()]
+        return html_of(shown, self.folder)
+
+
+def _ends(name: str, figure: Estimate | WorstGap | None) -> dict[str, float | None]:
+    ends = ("", "value"), ("_low", "low"), ("_high", "high")
+    return {f"{name}{end}": None if figure is None else getattr(figure, of) for end, of in ends}

@@ -1,0 +1,57 @@
+"""The table of runs that a terminal shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from candid.records import Estimate
+from candid.records.listing import RunList, RunSummary, WorstGap
+from candid.text import words
+
+_HEAD = ("run", "data", "target", "network", "accuracy", "weighted F1", "worst group", "time", "MB")
+_NONE = "–"
+
+
+def run_lines(found: RunList) -> Iterator[str]:
+    """A table of the runs, in their order; below it what is wrong with those that are not whole."""
+    if not found.runs:
+        yield f"no runs in {found.folder}"
+        return
+    table = [_HEAD, *map(_cells, found.runs)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_HEAD))]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+    yield from (f"{r.run}: {r.state}{f': {r.why}' if r.why else ''}" for r in found.runs
+                if r.state != "finished")  # fmt: skip
+
+
+def _cells(r: RunSummary) -> tuple[str, ...]:
+    return (
+        r.run,
+        r.data or _NONE,
+        r.target or _NONE,
+        r.network or _NONE,
+        _figure(r.accuracy),
+        _figure(r.weighted_f1),
+        _gap(r.worst),
+        _time(r.seconds),
+        f"{r.size / 1e6:.1f}",
+    )
+
+
+def _figure(figure: Estimate | None) -> str:
+    return _NONE if figure is None else f"{words.number(figure.value)} ({words.interval(figure)})"
+
+
+def _gap(worst: WorstGap | None) -> str:
+    if worst is None:
+        return _NONE
+    ends = f"{words.points(worst.low)} to {words.points(worst.high)}"
+    return f"{worst.group}: {words.points(worst.value)} ({ends})"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
