@@ -20,6 +20,7 @@ from candid.data.layouts.assembly import check_class_settings, check_learnable, 
 from candid.data.source_settings import settings_of, source_names
 from candid.data.sources import JoinedSource
 from candid.data.splits import SOURCE, of_source
+from candid.data.targets import ALL, first_target, with_targets
 from candid.data.uniting import unite_attributes, unite_labels
 from candid.errors import ConfigError, TargetError, did_you_mean
 from candid.records import Finding
@@ -53,8 +54,12 @@ def load_places(
         As for `layouts.load_dataset`.
     """
     if isinstance(where, Path):
-        return layouts.load_dataset(
-            where, target=config.target or None, layout=config.layout or None, config=config
+        return _load_one(where, config)
+    if config.targets:
+        raise ConfigError(
+            "Several labels of several data sets cannot be learned together.",
+            expected="one data set for data.targets, or one label of several",
+            todo="name one data set, or one label with data.target",
         )
     if config.stream == "always":
         raise ConfigError(
@@ -65,6 +70,24 @@ def load_places(
     names = tuple(names) or source_names(where)
     own = {name: settings_of(config, name, names) for name in names}
     return join_datasets(_read_each(dict(zip(names, where, strict=True)), own, config), own, config)
+
+
+def _load_one(where: Path, config: DataConfig) -> Dataset:
+    """One data set, for one label or for several."""
+    how: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
+    if not config.targets:
+        return layouts.load_dataset(where, config=config, **how)
+    every = replace(config, attributes=())  # a label to be learned may be none to audit
+    try:
+        read = layouts.load_dataset(where, config=every, learnable=False, **how)
+    except TargetError as error:
+        if how["target"] is not None:
+            raise
+        todo = f"name the first one, too, before {ALL!r}"
+        raise TargetError(error.what, expected=error.expected, todo=todo) from error
+    dataset = with_targets(read, config)
+    check_learnable(dataset)
+    return dataset
 
 
 # --- each by itself ------------------------------------------------------------------------------

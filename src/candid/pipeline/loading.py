@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from candid.pipeline.opening import needs_torch
 from candid.records import ModelCard, read_record
+from candid.records.targets import Targets
 from candid.runs import Run
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Loaded:
 def loaded(run: Run) -> Iterator[Loaded]:
     """The run's trained network, with the threads and memory that its settings ask for.
 
+    Of one that learned several labels it is the whole, with the outputs of all.
+
     Raises
     ------
     RunError
@@ -45,7 +48,12 @@ def loaded(run: Run) -> Iterator[Loaded]:
 
     config = run.settings.train
     with threads(config.threads), memory_kept():
-        card = read_record(run.model, ModelCard)
+        several = bool(run.of_targets())
+        card = (
+            read_record(run.targets, Targets).model
+            if several
+            else read_record(run.model, ModelCard)
+        )
         device = pick_device(config.device)
         filled = load_network(run.weights, card, device, run.network)
         bfloat16, framing = uses_bfloat16(config.precision, device), framing_of(run)
