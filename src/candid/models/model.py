@@ -155,6 +155,10 @@ class Whole(nn.Module):
         logits: Tensor = self.network(images)
         if self.flip_tta:
             logits = (logits + self.network(images.flip(3))) / 2
+        return self.calibrated(logits)
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities (n, classes) of logits."""
         return torch.softmax(logits / self.temperature, dim=1)
 
     def _check(self, pixels: Tensor, shapes: set[tuple[int, int, int]]) -> None:

@@ -14,7 +14,7 @@ from candid.pipeline.data_places import Places
 from candid.pipeline.labelling import Answering, about_model, labeller, model_of, one_thread_each
 from candid.records import ModelCard, read_record, to_plain
 from candid.records.calibration import calibration_path
-from candid.runs import Run
+from candid.runs import Run, refuse_several
 
 if TYPE_CHECKING:
     from candid.inference.classify import Labeller
@@ -54,6 +54,7 @@ def label_shards(
     from candid.inference.parts import label_here, label_missing
     from candid.inference.shards import Order, find_shards
 
+    refuse_several(run)
     shards = find_shards(inputs, out)
     if ready is None:
         ready = labeller(run, data=data, cache=cache, quiet=quiet, **how)
