@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn import put
 
 import candid
 from candid.data.joining import load_places
@@ -9,7 +10,6 @@ from candid.data.layouts.assembly import check_learnable
 from candid.data.targets import labels_of, of_target, outputs_of
 from candid.errors import ConfigError, DataError, TargetError
 from candid.settings import DataConfig
-from drawn import put
 
 HEAD = "path,split,person,Hat,mood,stars,age,label,site,alone,late"
 SPLITS = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
@@ -20,8 +20,8 @@ def table(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table")
     for i in range(12):
         put(folder / f"{i}.jpg", i)
-    hat = "1,-1,1,-1,1,-1,1,-1,1,,-1,1".split(",")
-    mood = ",sad,glad,glad,calm,sad,glad,sad,calm,,glad,sad".split(",")
+    hat = ["1", "-1", "1", "-1", "1", "-1", "1", "-1", "1", "", "-1", "1"]
+    mood = ["", "sad", "glad", "glad", "calm", "sad", "glad", "sad", "calm", "", "glad", "sad"]
     late = ["", "", "", "", "", "", "a", "b", "a", "b", "a", "b"]  # of nobody in train
     lines = [HEAD]
     for i, split in enumerate(SPLITS):

@@ -13,7 +13,7 @@ import torch
 from candid.training.distributed import fresh
 
 WORKER = Path(__file__).with_name("together.py")
-TRAININGS = ("plain", "deep", "vit", "mixup", "group", "dro", "growing", "bfloat16")
+TRAININGS = ("plain", "deep", "vit", "mixup", "group", "dro", "growing", "bfloat16", "several")
 
 
 @pytest.fixture(scope="module")

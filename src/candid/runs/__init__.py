@@ -170,7 +170,8 @@ class Run:
         began = time.monotonic()
         yield
         # The report shows all seconds: its own would make it stale the moment that it is written.
-        self.note(name, None if name == "report" else time.monotonic() - began)
+        shown = name in ("overview", "report")
+        self.note(name, None if shown else time.monotonic() - began)
 
     def is_whole(self, name: str) -> bool:
         """Whether a step need not be done again: it read what there is now, and its files exist."""
