@@ -139,8 +139,7 @@ def config_elsewhere(run: Path, how: dict[str, Any]) -> Config:
     from candid.runs import open_run
 
     overrides = how["overrides"]
-    open_run(run)  # says what is wrong with it
-    own = load_config(file=run / "config.toml", overrides=overrides)
+    own = load_config(file=open_run(run).config, overrides=overrides)
     named = {"layout": how["layout"], "image_folder": how["image_folder"]}
     section = {"data": {name: str(value) for name, value in named.items() if value}}
     return replace(own, data=with_values(load_config(overrides=overrides), section).data)

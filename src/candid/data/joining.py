@@ -20,13 +20,13 @@ from candid.data.layouts.assembly import check_class_settings, check_learnable, 
 from candid.data.source_settings import settings_of, source_names
 from candid.data.sources import JoinedSource
 from candid.data.splits import SOURCE, of_source
-from candid.data.targets import ALL, first_target, with_targets
+from candid.data.targets import first_target, with_targets
 from candid.data.uniting import unite_attributes, unite_labels
 from candid.errors import ConfigError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
-from candid.tables.columns import NO_SUCH_TARGET
+from candid.tables.columns import ALL, NO_SUCH_TARGET, UNCLEAR_TARGET
 from candid.text.data_layouts import lacking_class
 
 
@@ -77,14 +77,13 @@ def _load_one(where: Path, config: DataConfig) -> Dataset:
     how: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
     if not config.targets:
         return layouts.load_dataset(where, config=config, **how)
-    every = replace(config, attributes=())  # a label to be learned may be none to audit
+    how["config"] = replace(config, attributes=())  # a label to be learned may be none to audit
     try:
-        read = layouts.load_dataset(where, config=every, learnable=False, **how)
+        read = layouts.load_dataset(where, learnable=False, **how)
     except TargetError as error:
-        if how["target"] is not None:
+        if error.code != UNCLEAR_TARGET:
             raise
-        todo = f"name the first one, too, before {ALL!r}"
-        raise TargetError(error.what, expected=error.expected, todo=todo) from error
+        read = layouts.load_dataset(where, learnable=False, **how | {"target": ALL})
     dataset = with_targets(read, config)
     check_learnable(dataset)
     return dataset

@@ -18,7 +18,6 @@ from candid.errors import TargetError, did_you_mean
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
 
-ALL = "*"
 MOST_CLASSES = 100  # of a label that nobody named; more are names or numbers of something
 
 # Columns of every file of predictions, which no attribute can be called.
@@ -35,7 +34,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 def first_target(config: DataConfig) -> str | None:
     """The label that a data set is read for; None: the layout's own."""
-    return config.target or next((name for name in config.targets if name != ALL), None)
+    return config.target or next((name for name in config.targets if name != columns.ALL), None)
 
 
 def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
@@ -50,10 +49,12 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
     TargetError
         Where one that is named does not exist or cannot be learned.
     """
-    named = [_column_of(dataset, n) for n in config.targets if n not in (ALL, dataset.target)]
+    named = [
+        _column_of(dataset, n) for n in config.targets if n not in (columns.ALL, dataset.target)
+    ]
     for name in named:
         label_of(dataset, name)  # says why not
-    rest = [n for n in dataset.attributes if ALL in config.targets and n not in named]
+    rest = [n for n in dataset.attributes if columns.ALL in config.targets and n not in named]
     left_out = {name: why for name in rest if (why := _unlearnable(dataset, name))}
     chosen = (*named, *(name for name in rest if name not in left_out))
     kept = {*columns.narrow(dataset.attributes, config.attributes, dataset.target), *chosen}

@@ -87,8 +87,11 @@ def _on_cluster(
 
     detector, named = how.get("detector"), how.get("calibration", "")
     named = calibration_path(Path(), named).as_posix()
-    taken = [n for n in (*_RUN_FILES, named) if (run.path / n).is_file()]
-    files = {n: (run.path / n).read_bytes() for n in taken}
+    lie = [run.path] if run.whole is None else [run.whole, run.path]  # of a label, its own last
+    paths = {n: folder / n for folder in lie for n in _RUN_FILES if (folder / n).is_file()}
+    files = {n: path.read_bytes() for n, path in paths.items()}
+    if named and (run.path / named).is_file():
+        files[named] = (run.path / named).read_bytes()
     engine = ready.classifier.engine
     if engine == "onnx" and "model.onnx" not in files:  # the run's folder cannot be written to
         files["model.onnx"] = _exported(files)
