@@ -452,10 +452,6 @@ def test_a_table_whose_pictures_lie_elsewhere(faces, tmp_path, monkeypatch, caps
         refused(capsys, "nowhere, which is no", verb, table, "--image-folder", "nowhere", *common)
 
 
-def test_two_targets(faces, capsys):
-    refused(capsys, "2 times: Face, Hat", "run", faces, "--target", "Face", "--target", "Hat")
-
-
 def test_exploring_that_was_stopped_is_done_again(faces, tmp_path, monkeypatch):
     out = tmp_path / "run"
     common = ["--cache", tmp_path / "cache", "--quiet"]

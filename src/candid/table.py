@@ -128,9 +128,19 @@ class Table(PerImage):
         return len(self.ids)
 
     def rows(self, split: str, usable: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
-        """The labelled rows of one split, ascending; only those that `usable` marks, if given."""
-        keep = (self.split == split) & (self.label >= 0)
+        """The rows of one split with any label to be learned, ascending; only those that `usable`
+        marks, if given.
+        """
+        keep = (self.split == split) & self.labelled
         return np.flatnonzero(keep if usable is None else keep & usable)
+
+    @cached_property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(n,) for which images any of the labels to be learned is known."""
+        known = self.label >= 0
+        for name in self.further_targets:
+            known = known | self.attributes[name].known
+        return known
 
     @cached_property
     def _persons(self) -> NDArray[np.int64] | None:

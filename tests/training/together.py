@@ -49,6 +49,7 @@ TRAININGS = {
     "dro": ("deep", replace(BASE, balance="dro", balance_attributes=("hat",))),
     "growing": ("deep", replace(BASE, optimizer="sgd", progressive_side=8, progressive_share=0.8)),
     "bfloat16": ("deep", replace(BASE, precision="bfloat16", steps=4)),
+    "several": ("several", replace(BASE, label_smoothing=0.1, mixup=0.4)),
 }
 
 
@@ -63,24 +64,31 @@ class Seen(Images):
         return super().batch(rows, device)
 
 
-def task(n=110, side=16):
+def task(kind="", n=110, side=16):
     rng = np.random.default_rng(0)
     label = (rng.random(n) < 0.3).astype(np.int16)
     hat = (rng.random(n) < 0.4).astype(np.int16)
     pixels = rng.integers(0, 160, (n, side, side, 3)) + 80 * label[:, None, None, None]
     images = Seen(pixels.astype(np.uint8), (0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
-    return Task(images, label, 2, np.arange(n - 37), np.arange(n - 37, n), (hat,))
+    split = np.arange(n - 37), np.arange(n - 37, n)
+    if kind == "several":  # a third of the other label is missing
+        other = np.where(np.arange(n) % 3 > 0, 2 * hat, -1).astype(np.int16)
+        return Task(images, np.stack([label, other], axis=1), 5, *split, sizes=(2, 3))
+    return Task(images, label, 2, *split, (hat,))
 
 
 def network(name):
     torch.manual_seed(0)
     options = {"deep": {"width": 4}, "vit": {"width": 32, "depth": 1, "drop_path": 0.5}}
+    if name == "several":
+        return build("plain", side=16, n_classes=5)
     return build(name, side=16, n_classes=2, **options.get(name, {}))
 
 
 def trained(name, config, save_to=None):
-    state = start(network(name), config, task())
-    list(train_in_steps(task(), state, config, PLAIN.augment, quiet=True, save_to=save_to))
+    given = task(name)
+    state = start(network(name), config, given)
+    list(train_in_steps(given, state, config, PLAIN.augment, quiet=True, save_to=save_to))
     return state
 
 

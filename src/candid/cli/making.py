@@ -142,12 +142,17 @@ def train_command(
     """Train a network from scratch; no report."""
     from candid.pipeline.opening import leads
     from candid.records import ModelCard, read_record
+    from candid.records.targets import Targets
     from candid.text.console import training_lines
 
     run = candid.train(cache=cache, predictions=False, **how_to_begin(data, out, resume, repeat))
     if not leads():
         return
-    card = read_record(run.model_file, ModelCard)
+    several = run.of_targets()
+    if several:
+        card = read_record(run.targets, Targets).model
+    else:
+        card = read_record(run.model_file, ModelCard)
     show(
         {"run": str(run.path), "model": card},
         training_lines(card, str(run.path), str(run.weights)),

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
     from candid.records import Evaluation
+    from candid.records.targets import Overview
     from candid.runs import Run
     from candid.settings import Config
 
@@ -53,27 +54,15 @@ def _all(*options: Any) -> Callable[[Verb], Verb]:
 # --- settings ------------------------------------------------------------------------------------
 
 
-def _one_target(context: click.Context, of: click.Parameter, names: tuple[str, ...]) -> None:
-    from candid.errors import ConfigError
-
-    if len(names) > 1:
-        raise ConfigError(
-            f"--target was given {len(names)} times: {', '.join(names)}.",
-            expected="one label to learn; the other columns are attributes to audit",
-            todo="name one, and make a run for each",
-        )
-    _keep(context, of, names[0] if names else None)
-
-
 _KEPT: dict[str, Any] = {"callback": _keep, "expose_value": False}
 _SETTING = ("SECTION.KEY=VALUE", "One setting; may be repeated.", "overrides")
 
 set_option = option("--set", *_SETTING, multiple=True)
 settings_options = _all(
-    option("--target", "NAME", "The label to learn: a column's name. One of several DATA that lacks"
+    option("--target", "NAME", "The label to learn: a column's name; again for more labels in one"
+           " training, '*' for all others. One of several DATA that lacks"
            " it takes its layout's own if the classes are the same words; else name it with"
-           " data.source_settings.", multiple=True,
-           callback=_one_target, expose_value=False),
+           " data.source_settings.", multiple=True, **_KEPT),
     option("--layout", "NAME", "How the data lies; else recognised.", **_KEPT),
     path_option("--image-folder", "FOLDER", "Where the pictures of a table lie; else beside it.",
                 **_KEPT),
@@ -96,10 +85,13 @@ def config_of_options() -> Config:
     """The settings that the options of `settings_options` make."""
     from candid.config import load_config, with_values
 
-    *places, recipe, file, overrides, seed = map(_kept, _SETTINGS)
+    targets, *places, recipe, file, overrides, seed = map(_kept, _SETTINGS)
     config = load_config(recipe=recipe, file=file, overrides=overrides)
-    data = dict(zip(_SETTINGS, places, strict=False))
-    named = {"data": {k: str(v) for k, v in data.items() if v}}
+    data = dict(zip(_SETTINGS[1:], places, strict=False))
+    named: dict[str, Any] = {"data": {k: str(v) for k, v in data.items() if v}}
+    if targets:  # in place of what the file says of either
+        one = len(targets) == 1 and targets != ("*",)
+        named["data"] |= {"target": targets[0] if one else "", "targets": () if one else targets}
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
 
 
@@ -194,8 +186,7 @@ def config_elsewhere(run: Path, how: dict[str, Any]) -> Config:
     from candid.runs import open_run
 
     overrides = how["overrides"]
-    open_run(run)  # says what is wrong with it
-    own = load_config(file=run / "config.toml", overrides=overrides)
+    own = load_config(file=open_run(run).config, overrides=overrides)
     named = {name: how[name] for name in _READ}
     section = {"data": {name: str(value) for name, value in named.items() if value}}
     return replace(own, data=with_values(load_config(overrides=overrides), section).data)
@@ -295,13 +286,27 @@ def show(
 
 
 def show_evaluation(run: Run) -> None:
-    """Print the weighted F1 of each split, and where the report lies."""
+    """Print the weighted F1 of each split, or of several labels, and where the report lies."""
     from candid.records import Evaluation, read_record
+    from candid.records.targets import Overview
 
+    if run.settings.data.targets:
+        overview = read_record(run.overview, Overview)
+        of_each = {t.name: t.metrics["weighted_f1"] for t in overview.targets}
+        told = {"run": str(run.path), "report": str(run.report), "targets": of_each}
+        show(told, _overview_lines(overview, run))
+        return
     evaluation = read_record(run.evaluation, Evaluation)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
     result = {"run": str(run.path), "report": str(run.report), "weighted_f1": f1}
     show(result, evaluation_lines(evaluation, run))
+
+
+def _overview_lines(overview: Overview, run: Run) -> Iterator[str]:
+    from candid.text.overview import lines
+
+    yield from lines(overview)
+    yield f"report: {run.report}"
 
 
 def evaluation_lines(evaluation: Evaluation, run: Run) -> Iterator[str]:

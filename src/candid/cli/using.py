@@ -106,7 +106,8 @@ def predict_command(
     form = None if shards else format_of(Path(out or f"-.{'jsonl' if is_json() else 'csv'}"), kind)
     inputs = resolve(pictures)
     folder = candid.open_run(run)
-    refuse_untrained(folder)
+    if not folder.of_targets():
+        refuse_untrained(folder)
     how |= {"engine": inner, "check": not how.pop("no_check"), "quiet": is_quiet()}
     job: dict[str, Any] = {"column": column, "workers": workers}
     if shards is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Protocol, runtime_checkable
 
@@ -133,6 +134,11 @@ class Dataset(Table):
     parts
         The data sets that it was joined from, in order; empty where it is one. The attribute
         "source" says of each image which of them it is from.
+    no_yes
+        Words for no and yes of yes-or-no labels, by name, where the layout has better ones than
+        "not Smiling" and "Smiling".
+    targets_left_out
+        Annotations that were asked for with all others and cannot be learned, and why.
     """
 
     PER_IMAGE = (*Table.PER_IMAGE, "split_hash", "label_as_read")
@@ -146,6 +152,8 @@ class Dataset(Table):
     class_words: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     label_as_read: NDArray[np.int16] | None = None
+    no_yes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    targets_left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def annotated(self) -> NDArray[np.int16]:

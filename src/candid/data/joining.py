@@ -21,12 +21,13 @@ from candid.data.layouts.assembly import check_class_settings, check_learnable, 
 from candid.data.source_settings import settings_of, source_names
 from candid.data.sources import JoinedSource
 from candid.data.splits import SOURCE, of_source
+from candid.data.targets import first_target, with_targets
 from candid.data.uniting import unite_attributes, unite_labels
 from candid.errors import ConfigError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
-from candid.tables.columns import NO_SUCH_TARGET
+from candid.tables.columns import ALL, NO_SUCH_TARGET, UNCLEAR_TARGET
 from candid.text.data_layouts import lacking_class
 
 
@@ -55,10 +56,13 @@ def load_places(
         As for `layouts.load_dataset`.
     """
     if isinstance(where, Path):
-        dataset = layouts.load_dataset(
-            where, target=config.target or None, layout=config.layout or None, config=config
+        return _corrected(_load_one(where, config), config)
+    if config.targets:
+        raise ConfigError(
+            "Several labels of several data sets cannot be learned together.",
+            expected="one data set for data.targets, or one label of several",
+            todo="name one data set, or one label with data.target",
         )
-        return _corrected(dataset, config)
     if config.stream == "always":
         raise ConfigError(
             "Several data sets cannot be streamed together.",
@@ -75,6 +79,23 @@ def _corrected(dataset: Dataset, config: DataConfig) -> Dataset:
     if not config.corrections:
         return dataset
     dataset = corrected(dataset, config.corrections)
+    check_learnable(dataset)
+    return dataset
+
+
+def _load_one(where: Path, config: DataConfig) -> Dataset:
+    """One data set, for one label or for several."""
+    how: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
+    if not config.targets:
+        return layouts.load_dataset(where, config=config, **how)
+    how["config"] = replace(config, attributes=())  # a label to be learned may be none to audit
+    try:
+        read = layouts.load_dataset(where, learnable=False, **how)
+    except TargetError as error:
+        if error.code != UNCLEAR_TARGET:
+            raise
+        read = layouts.load_dataset(where, learnable=False, **how | {"target": ALL})
+    dataset = with_targets(read, config)
     check_learnable(dataset)
     return dataset
 

@@ -95,6 +95,8 @@ def _own_settings(config: DataConfig, names: Sequence[str]) -> list[tuple[str, s
 
 def with_found(config: DataConfig, dataset: Dataset) -> DataConfig:
     """The settings with layout and target as they were found, of several data sets for each."""
+    if config.targets:  # as they were asked for: the data decide what "*" is
+        return replace(config, layout=dataset.layout)
     if not dataset.parts:
         return replace(config, target=dataset.target, layout=dataset.layout)
     names, words = [part.name for part in dataset.parts], []

@@ -215,10 +215,14 @@ class Labeller:
             answer = None
             if isinstance(crop, Crop) and crop.pixels is not None:
                 answer = next(answers)
-            told = _values(crop, answer) if isinstance(crop, Crop) else {"error": crop}
+            told = self.told(crop, answer) if isinstance(crop, Crop) else {"error": crop}
             values.append({"id": name} | told)
             scores.append([] if answer is None else answer.scores)
         return self.columns.rows(values), scores
+
+    def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
+        """A crop's row by the names of the columns; no answer: no face was found."""
+        return _values(crop, answer)
 
     def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
         """The item's name with each of its crops, or with why there is none."""

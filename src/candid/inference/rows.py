@@ -68,6 +68,11 @@ class RowColumns:
         """What a row holds: the columns of a table, and at its end the code of the reason."""
         return list(self.schema(codes=True).names)
 
+    @property
+    def answers(self) -> dict[str, str]:
+        """The columns with answers, and what stands before a class where they are counted."""
+        return {"prediction": ""}
+
     def schema(self, *, codes: bool = False) -> pa.Schema:
         """Names and types of a table's columns, in order; `codes`: with why there is no answer.
 
@@ -165,9 +170,9 @@ class Counter:
     def __init__(self, columns: RowColumns, reference: DriftReference | None = None) -> None:
         names = columns.names
         self._watch = None if reference is None else JobWatch(reference)
-        self._prediction, self._why = names.index("prediction"), names.index(REASON_CODE)
-        self._error = names.index("error")
-        self.images = self.resumed = self._rows = self._errors = 0
+        self._answers = [(names.index(name), said) for name, said in columns.answers.items()]
+        self._why, self._error = names.index(REASON_CODE), names.index("error")
+        self.images = self.resumed = self._rows = self._errors = self._answered = 0
         self._reasons = collections.Counter[str]()
         self._predictions = collections.Counter[str]()
 
@@ -180,8 +185,9 @@ class Counter:
         for row in rows:
             if row[self._error] is not None:
                 self._errors += 1
-            elif (said := row[self._prediction]) is not None:
-                self._predictions[said] += 1
+            elif said := [f"{of}{row[i]}" for i, of in self._answers if row[i] is not None]:
+                self._answered += 1
+                self._predictions.update(said)
             else:
                 self._reasons[row[self._why]] += 1
 
@@ -190,7 +196,7 @@ class Counter:
         return Outcome(
             images=self.images,
             rows=self._rows,
-            answered=self._predictions.total(),
+            answered=self._answered,
             abstained=self._reasons.total(),
             errors=self._errors,
             reasons=dict(sorted(self._reasons.items())),

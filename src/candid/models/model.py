@@ -16,6 +16,7 @@ from candid.errors import ConfigError, DataError, RunError
 from candid.models.device import placed
 from candid.models.framing import Framing
 from candid.models.networks import build
+from candid.models.outputs import Outputs, with_outputs
 from candid.records import ModelCard
 from candid.settings import Config, ensemble_size
 from candid.storage.files import regular
@@ -26,6 +27,8 @@ def load_network(
 ) -> nn.Module:
     """The network that `card` describes, with the weights of a file, in evaluation mode.
 
+    Of one that learned several labels, with the outputs of the card's label alone.
+
     `network` is filled where it is given; a network of the user's own cannot be built by name.
 
     Raises
@@ -33,6 +36,7 @@ def load_network(
     RunError
         Where the file is missing, damaged, belongs to another network, or holds NaN.
     """
+    given = network is not None
     try:
         if network is None:
             shapes = _shapes(regular(weights))
@@ -56,20 +60,24 @@ def load_network(
             expected="finite numbers",
             todo="take the file from where the run was made, or train again",
         )
+    if card.head is not None:
+        first, outputs = card.head
+        ending = Outputs if given else with_outputs  # a network of the caller's own stays whole
+        network = ending(network, first, len(card.classes), outputs)
     return placed(network, device).eval()
 
 
 def _built(card: ModelCard, tensors: int) -> nn.Module:
     """The network that a record describes, whose weights are so many tensors, with fresh ones."""
     if card.network == "own":
-        return build("own", side=card.side, n_classes=len(card.classes), **card.options)  # says why
+        return build("own", side=card.side, n_classes=card.n_outputs, **card.options)  # says why
     try:
         chosen = with_values(Config(), {"network": card.options | {"name": card.network}}).network
         # Each block has several tensors, so a file with few is not of a network with many.
         depth, members = getattr(chosen, "depth", 0), ensemble_size(chosen)
         if depth * members > tensors:
             raise ValueError(f"{members} × {depth} blocks in {tensors} tensors")
-        return build(card.network, side=card.side, n_classes=len(card.classes), **card.options)
+        return build(card.network, side=card.side, n_classes=card.n_outputs, **card.options)
     except ConfigError as error:  # its advice is about a setting
         raise ValueError(error.what) from error
 
@@ -147,6 +155,10 @@ class Whole(nn.Module):
         logits: Tensor = self.network(images)
         if self.flip_tta:
             logits = (logits + self.network(images.flip(3))) / 2
+        return self.calibrated(logits)
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities (n, classes) of logits."""
         return torch.softmax(logits / self.temperature, dim=1)
 
     def _check(self, pixels: Tensor, shapes: set[tuple[int, int, int]]) -> None:

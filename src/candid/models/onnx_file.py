@@ -47,7 +47,8 @@ def onnx_path(run: Run) -> Path:
 def made_from(run: Run, card: ModelCard) -> str:
     """A digest of the weights and of all in the card that decides a probability."""
     plain = to_plain(card)
-    about = json.dumps({k: plain.get(k) for k in _DECIDES}, sort_keys=True).encode()
+    decides = (*_DECIDES, "head") if card.head else _DECIDES
+    about = json.dumps({k: plain.get(k) for k in decides}, sort_keys=True).encode()
     try:
         with run.weights.open("rb") as file:
             begun = partial(hashlib.blake2b, about, digest_size=16)

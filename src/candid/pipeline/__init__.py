@@ -29,6 +29,7 @@ from candid.pipeline.opening import (
     stoppable,
     together,
 )
+from candid.pipeline.several import learn_several, predict_targets
 from candid.pipeline.steps import (
     audit_run,
     evaluate_run,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 def everything(run: Run, data: Data) -> None:
     """The main job: what `candid run` does once a run and its data are there."""
+    if run.settings.data.targets:
+        learn_several(run, data)
+        return
     with stages(tuple(STEPS), quiet=run.quiet) as shown:
         step = partial(run.step, shown=shown)
         step("explore", explore_data, data)
@@ -76,7 +80,7 @@ def everything(run: Run, data: Data) -> None:
 def load(
     path: Places,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     layout: str | None = None,
     config: Config | None = None,
 ) -> Dataset:
@@ -88,8 +92,9 @@ def load(
         A data folder, or a table (CSV, TSV, Parquet); or several, which become one data set whose
         attribute "source" says where each image is from.
     target
-        The annotation to learn: "Male". None: the settings', else the layout's own. Of several data
-        sets, one without it takes its layout's own where the classes are the same.
+        The annotation to learn: "Male"; or several, to be learned in one training, "*" for all
+        others. None: the settings', else the layout's own. Of several data sets, one without it
+        takes its layout's own where the classes are the same.
     layout
         "celeba", "folder", "table", …; None: the settings', else recognised.
     config
@@ -103,7 +108,11 @@ def load(
     from candid.data.joining import load_places
 
     about = (config or Config()).data
-    about = replace(about, target=target or about.target, layout=layout or about.layout)
+    about = replace(about, layout=layout or about.layout)
+    if isinstance(target, str):
+        about = replace(about, target=target, targets=())
+    elif target:
+        about = replace(about, target="", targets=tuple(target))
     return load_places(_labels(path), about)
 
 
@@ -251,10 +260,11 @@ def train(
             if leads():
                 run.step("frame", train_framer, data)
             if leads() and predictions:
-                run.step("predict", predict_splits, data)
+                predict_targets(run, data)
             if leads() and not run.unfamiliar.is_file():
                 run.step("unfamiliar", learn_unfamiliar, data)
-            if leads() and predictions and not run.drift.is_file():
+            one = not run.settings.data.targets
+            if leads() and predictions and one and not run.drift.is_file():
                 run.step("drift", learn_drift, data)
     return run
 

@@ -11,6 +11,7 @@ from candid.pipeline.auditing import audit_predictions, read_any
 from candid.pipeline.data_places import Places
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
+from candid.pipeline.overview import summarise_targets, write_overview_report
 from candid.pipeline.steps import (
     audit_run,
     evaluate_run,
@@ -208,10 +209,17 @@ def explain_run(
 
 
 def report(run: Run | Place) -> Path:
-    """Write the report and the model card again, from a run's files; the report's path."""
+    """Write the report and the model card again, from a run's files; the report's path.
+
+    Of a run that learned several labels, the overview; each label's folder has its own report.
+    """
     folder = run_at(run)
+    several = bool(folder.of_targets())
+    if several:
+        with folder.doing("overview"):
+            summarise_targets(folder)
     with folder.doing("report"):
-        write_report(folder)
+        (write_overview_report if several else write_report)(folder)
     return folder.report
 
 

@@ -71,11 +71,15 @@ def labeller(
     from candid.inference.classify import Labeller
     from candid.inference.detectors import open_detector
     from candid.inference.faces import Finder
+    from candid.inference.several import open_several
 
     finder = None
     if crop:
         found = open_detector(detector)
         finder = Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
+    if run.of_targets():
+        how: dict[str, Any] = {"engine": engine, "calibration": calibration}
+        return open_several(run, finder, abstain_below=abstain_below, check=check, **how)
     # Every thread runs the model on a block of its own.
     classifier = open_classifier(
         run, engine=engine, threads=1, abstain_below=abstain_below, calibration=calibration
@@ -201,7 +205,12 @@ def begun(
 
 def about_model(labeller: Labeller) -> dict[str, Any]:
     """What a table of labels says of its model."""
+    from candid.inference.several import SeveralLabeller
+
     c = labeller.classifier
+    if isinstance(labeller, SeveralLabeller):
+        known = [(label.name, list(label.classes)) for label in labeller.labels]
+        return {"targets": dict(known), "engine": c.engine}
     return {
         "target": c.target,
         "classes": list(c.classes),

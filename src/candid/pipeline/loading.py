@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from candid.pipeline.opening import needs_torch
 from candid.records import ModelCard, read_record
+from candid.records.targets import Targets
 from candid.runs import Run
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Loaded:
 def loaded(run: Run) -> Iterator[Loaded]:
     """The run's trained network, with the threads and memory that its settings ask for.
 
+    Of one that learned several labels it is the whole, with the outputs of all.
+
     Raises
     ------
     RunError
@@ -41,7 +44,11 @@ def loaded(run: Run) -> Iterator[Loaded]:
 
     config = run.settings.train
     with threads(config.threads), memory_kept():
-        card = read_record(run.model_file, ModelCard)
+        several = run.of_targets()
+        if several:
+            card = read_record(run.targets, Targets).model
+        else:
+            card = read_record(run.model_file, ModelCard)
         device = pick_device(config.device)
         filled = load_network(run.weights, card, device, run.network)
         yield Loaded(filled, card, device, uses_bfloat16(config.precision, device))

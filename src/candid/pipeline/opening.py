@@ -19,7 +19,7 @@ from candid.config import differences, to_toml
 from candid.errors import ConfigError, DependencyError, RunError
 from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
-from candid.records import Provenance, read_record
+from candid.records import ModelCard, Provenance, read_record
 from candid.runs import STEPS, Run, claim, create, open_run, refuse_full
 from candid.settings import Config, DataConfig, TrainConfig
 from candid.storage.files import write_text
@@ -78,6 +78,15 @@ class Data:
             return packed
         return streamed_fingerprint(self.streamed.dataset, packed)
 
+    def of_target(self, name: str, config: DataConfig) -> Data:
+        """The same for one of several labels alone."""
+        from candid.data.targets import of_target
+
+        stream = self.streamed
+        if stream is not None:
+            stream = replace(stream, dataset=of_target(stream.dataset, name, config))
+        return Data(of_target(self.dataset, name, config), self.store, stream)
+
 
 def load_packed(
     where: Dataset | Data | Where,
@@ -115,7 +124,8 @@ def load_packed(
 def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) -> Data:
     """The data of an existing run, from where they lay when it began or where they lie now.
 
-    A URL in a run is not followed unless it is named: a stranger may have written it.
+    A URL in a run is not followed unless it is named: a stranger may have written it. Of the folder
+    of one label among several, they are the data with that label alone.
 
     Raises
     ------
@@ -128,7 +138,9 @@ def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) 
     settings = with_own_corrections(run)
     data = load_packed(found, settings, names=names, cache=cache, quiet=run.quiet)
     _refuse_other(run, about, found, data)
-    return data
+    if run.whole is None:
+        return data
+    return data.of_target(read_record(run.model_file, ModelCard).target, run.settings.data)
 
 
 def _refuse_other(run: Run, about: Provenance, where: object, data: Data) -> None:
@@ -296,7 +308,9 @@ def _changed(run: Run, config: Config, names: Sequence[str]) -> Config:
     from candid.data.source_settings import as_before
 
     found = run.settings
-    data = as_found(config.data, found.data, "layout", "target", "stream")
+    said = config.data.target or config.data.targets
+    open_ = () if said else ("target", "targets")
+    data = as_found(config.data, found.data, "layout", "stream", *open_)
     data = as_before(data, found.data, names) if names else data
     train = as_found(config.train, found.train, "threads")
     asked = replace(config, data=data, train=train)
@@ -342,10 +356,11 @@ def begin(path: Path, config: Config, data: Data) -> Run:
 
 def _begin_training(path: Path | None, config: Config, data: Data, *, name: str) -> Run:
     from candid.data.layouts.assembly import check_learnable
+    from candid.data.targets import outputs_of
     from candid.training.memory import check_fits
 
     check_learnable(data.dataset, data.store.usable)
-    check_fits(config, len(data.dataset.classes))
+    check_fits(config, len(outputs_of(data.dataset)))
     config = _with_threads(config)
     name = name or config.network.name
     return begin(claim(Path("runs"), name) if path is None else path, config, data)

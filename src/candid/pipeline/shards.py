@@ -14,7 +14,7 @@ from candid.pipeline.data_places import Places
 from candid.pipeline.labelling import Answering, about_model, labeller, model_of, one_thread_each
 from candid.records import ModelCard, read_record, to_plain
 from candid.records.calibration import calibration_path
-from candid.runs import Run
+from candid.runs import Run, refuse_several
 
 if TYPE_CHECKING:
     from candid.inference.classify import Labeller
@@ -54,6 +54,7 @@ def label_shards(
     from candid.inference.parts import label_here, label_missing
     from candid.inference.shards import Order, find_shards
 
+    refuse_several(run)
     shards = find_shards(inputs, out)
     if ready is None:
         ready = labeller(run, data=data, cache=cache, quiet=quiet, **how)
@@ -86,8 +87,11 @@ def _on_cluster(
 
     detector, named = how.get("detector"), how.get("calibration", "")
     named = calibration_path(Path(), named).as_posix()
-    taken = [n for n in (*_RUN_FILES, named) if (run.path / n).is_file()]
-    files = {n: (run.path / n).read_bytes() for n in taken}
+    lie = [run.path] if run.whole is None else [run.whole, run.path]  # of a label, its own last
+    paths = {n: folder / n for folder in lie for n in _RUN_FILES if (folder / n).is_file()}
+    files = {n: path.read_bytes() for n, path in paths.items()}
+    if named and (run.path / named).is_file():
+        files[named] = (run.path / named).read_bytes()
     engine = ready.classifier.engine
     if engine == "onnx" and "model.onnx" not in files:  # the run's folder cannot be written to
         files["model.onnx"] = _exported(files)

@@ -30,9 +30,11 @@ from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
 from candid.records.framing import FramingCard
 from candid.records.inside import Inside, read_inside_arrays
+from candid.records.targets import Targets
 from candid.runs import Run, is_framed
 from candid.settings import Config
 from candid.storage.files import write_text
+from candid.text.notes import CURVE_OF_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,12 +100,14 @@ def _thumbnails(data: Data, config: Config, ids: list[str]) -> dict[tuple[str, s
 
 
 def predict_splits(run: Run, data: Data) -> None:
-    """Fit the temperature on validation, and write predictions.parquet for validation and test."""
+    """Fit the temperature on validation, and write predictions.parquet for validation and test.
+
+    Of several labels, that of each, from one way through the network, into the label's own folder.
+    """
     needs_torch()
     import numpy as np
 
     from candid.models.forward import Images, logits
-    from candid.stats.calibration import apply_temperature, fit_temperature
 
     with loaded(run) as model:
         card, dataset, store = model.card, data.dataset, data.store
@@ -120,17 +124,40 @@ def predict_splits(run: Run, data: Data) -> None:
             title="predict",
             quiet=run.quiet,
         ).astype(np.float64)
+    fingerprint = data.fingerprint
+    several = run.of_targets()
+    if not several:
+        _write_answers(run, card, data, rows, raw, fingerprint)
+        return
+    targets, about = read_record(run.targets, Targets), read_record(run.provenance, Provenance)
+    for label, one in zip(targets.labels, several, strict=True):
+        own, first = data.of_target(label.name, run.settings.data), label.first
+        mine = own.dataset.label[rows] >= 0
+        one.path.mkdir(parents=True, exist_ok=True)
+        if not one.provenance.is_file():
+            write_record(one.provenance, replace(about, seconds={}, digests={}))
+        block = raw[mine, first : first + len(label.classes)]
+        _write_answers(one, targets.card(label), own, rows[mine], block, fingerprint)
+        one.note("predict")
+
+
+def _write_answers(
+    run: Run, card: ModelCard, data: Data, rows: Any, raw: Any, fingerprint: str
+) -> None:
+    """Write model.json with the temperature of (rows, classes) logits, and predictions.parquet."""
+    from candid.stats.calibration import apply_temperature, fit_temperature
+
+    dataset = data.dataset
     fitted_on = dataset.split[rows] == "validation"
     temperature = fit_temperature(raw[fitted_on], dataset.label[rows][fitted_on])
     write_record(run.model_file, replace(card, temperature=temperature))
-    probability = apply_temperature(raw, temperature)
     predictions = replace(
-        predictions_of(data, rows, probability),
+        predictions_of(data, rows, apply_temperature(raw, temperature)),
         temperature=temperature,
         attributes={name: a[rows] for name, a in dataset.attributes.items()},
         provenance={
             "data": dataset.name,
-            "data_fingerprint": data.fingerprint,
+            "data_fingerprint": fingerprint,
             "network": card.network,
             "kept": card.kept,
         },
@@ -159,9 +186,10 @@ def evaluate_run(run: Run) -> None:
 
     predictions = read_predictions(run.predictions_file)
     history = runs.read_history(run)
-    write_record(
-        run.evaluation, evaluate_predictions(predictions, run.settings.evaluate, history=history)
-    )
+    found = evaluate_predictions(predictions, run.settings.evaluate, history=history)
+    if run.whole is not None:
+        found = replace(found, notes=(*found.notes, CURVE_OF_ALL))
+    write_record(run.evaluation, found)
 
 
 def audit_run(
@@ -202,7 +230,8 @@ def show_pictures(run: Run, data: Data) -> None:
     pictures = runs.read_pictures(run)
     fresh = [i for i in dict.fromkeys(shown) if ("thumbnail", i) not in pictures]
     pictures |= _thumbnails(data, config, fresh)
-    if config.network.name != "features" and ("picture", "augmented") not in pictures:
+    drawn = config.network.name == "features" or run.whole is not None
+    if not drawn and ("picture", "augmented") not in pictures:
         pictures["picture", "augmented"] = augmented_png(task_of(data, config), config, rows=4)
     runs.write_pictures(run, pictures)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from candid import runs
 from candid.errors import ConfigError, did_you_mean
 from candid.pipeline.opening import Data, launched, needs_torch
-from candid.records import ModelCard, read_record, write_record
+from candid.pipeline.targets import refuse_for_several, targets_of
+from candid.records import ModelCard, write_record
 from candid.runs import Run
 from candid.settings import Config, ensemble_size
 from candid.storage.files import atomic
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
     from candid.training.state import Task, TrainingState
 
 
-def train_network(run: Run, data: Data) -> ModelCard:
+def train_network(run: Run, data: Data) -> None:
     """Train from the run's checkpoint, or from the start where there is none.
 
-    Writes checkpoint/, history.parquet, model.safetensors and model.json. Where these two are
-    there, training is finished and nothing is done. Of several processes that train together, one
-    writes.
+    Writes checkpoint/, history.parquet, model.safetensors and model.json, for several labels
+    targets.json in place of that. Where these two are there, training is finished and nothing is
+    done. Of several processes that train together, one writes.
     """
     if not launched() and run.is_whole("train"):
-        return read_record(run.model_file, ModelCard)
+        return
     needs_torch()
     from candid.data.layouts.assembly import check_learnable
     from candid.models.device import memory_kept, threads
@@ -42,11 +43,8 @@ def train_network(run: Run, data: Data) -> ModelCard:
 
     group, config = team(), run.settings
     quiet = run.quiet or not group.leads
-    done = group.broadcast(
-        lambda: read_record(run.model_file, ModelCard) if run.is_whole("train") else None
-    )
-    if done is not None:
-        return done
+    if group.broadcast(lambda: run.is_whole("train")):
+        return
     check_learnable(data.dataset, data.store.usable)
     began = time.monotonic()
     with threads(config.train.threads), memory_kept():
@@ -65,7 +63,7 @@ def train_network(run: Run, data: Data) -> ModelCard:
             if group.leads:
                 augmented = {("picture", "augmented"): augmented_png(task, config, rows=4)}
                 runs.write_pictures(run, runs.read_pictures(run) | augmented)
-        return group.broadcast(lambda: _kept(run, state, task, data, began))
+        group.broadcast(lambda: _keep(run, state, task, data, began))
 
 
 def train_framer(run: Run, data: Data) -> None:
@@ -115,19 +113,22 @@ def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet
     return True
 
 
-def _kept(run: Run, state: TrainingState, task: Task, data: Data, began: float) -> ModelCard:
-    """Write what came of a training that is done; model.json last, as it says so."""
+def _keep(run: Run, state: TrainingState, task: Task, data: Data, began: float) -> None:
+    """Write what came of a training that is done; its record last, as it says so."""
     from candid.models.weights import save_weights
 
     config = run.settings
     run.forget("train")
     runs.write_history(run, state.history)
     card = _card(state, task, data, config)
+    several = targets_of(card, task, data.dataset, config) if task.is_several else None
     kept = state.best if config.train.keep == "best" else state.measured.state_dict()
     save_weights(run.weights, kept)
     run.note("train", time.monotonic() - began)
-    write_record(run.model_file, card)
-    return card
+    if several is None:
+        write_record(run.model_file, card)
+    else:
+        write_record(run.targets, several)
 
 
 def begun(task: Task, config: Config, network: nn.Module | None = None) -> TrainingState:
@@ -142,6 +143,8 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> Train
             expected="one process, or one network",
             todo="train without torchrun, or set network.ensemble_size=1",
         )
+    if task.is_several:
+        refuse_for_several(config)
     if len(task.train) < 2 * members:
         raise ConfigError(
             f"{len(task.train)} training images are too few for {members} networks.",
@@ -175,6 +178,7 @@ def task_of(data: Data, config: Config) -> Task:
     """What is to be learned from the data."""
     import numpy as np
 
+    from candid.data.targets import labels_of
     from candid.models.forward import Images, channel_statistics
     from candid.training.state import Task
 
@@ -189,14 +193,16 @@ def task_of(data: Data, config: Config) -> Task:
         usable = np.ones(len(dataset), np.bool_)
         usable[kept] = store.usable
         rows = {split: dataset.rows(split, usable) for split in rows}
+    label, sizes = labels_of(dataset)
     return Task(
         images,
-        dataset.label,
-        len(dataset.classes),
+        label,
+        sum(sizes),
         rows["train"],
         rows["validation"],
         tuple(_codes(dataset, name) for name in config.train.balance_attributes),
         streamed,
+        sizes if len(sizes) > 1 else (),
     )
 
 
@@ -215,6 +221,7 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
 
 
 def _card(state: TrainingState, task: Task, data: Data, config: Config) -> ModelCard:
+    from candid.data.targets import outputs_of
     from candid.models.networks import describe, options
 
     layers, multiply_adds = describe(state.network, task.images.side)
@@ -223,8 +230,8 @@ def _card(state: TrainingState, task: Task, data: Data, config: Config) -> Model
     return ModelCard(
         network=config.network.name,
         options=named if config.network.name == "own" else options(config.network),
-        target=data.dataset.target,
-        classes=data.dataset.classes,
+        target=", ".join(data.dataset.targets),
+        classes=outputs_of(data.dataset),
         side=task.images.side,
         mean=task.images.mean,
         std=task.images.std,

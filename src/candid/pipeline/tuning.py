@@ -88,6 +88,7 @@ def search_settings(
 
     check_learnable(data.dataset, data.store.usable)
     _refuse_untrained(config)
+    _refuse_several(data)
     space = read_space(config.tune.search, config)
     config = _folder(out, config, data)
     url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
@@ -114,6 +115,15 @@ def _refuse_untrained(config: Config) -> None:
             f"The network {config.network.name!r} is not trained from settings in steps.",
             expected="plain, deep, vit or timm",
             todo="set network.name",
+        )
+
+
+def _refuse_several(data: Data) -> None:
+    if several := data.dataset.further_targets:
+        raise ConfigError(
+            f"A search is for one label, and data.targets names {len(several) + 1}.",
+            expected="one label, whose weighted F1 is to be raised",
+            todo="name it with data.target, and train several with the settings that are found",
         )
 
 

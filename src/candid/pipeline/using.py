@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
-from candid.runs import Run, refuse_untrained
+from candid.runs import Run, refuse_several, refuse_untrained
 from candid.settings import Config, ServeConfig
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:
     from candid.models.model import load_whole_model
 
     run = Run(path_of(path))
+    refuse_several(run)
     card = read_record(run.model_file, ModelCard)
     return load_whole_model(run.weights, card, network, framing_of(run))
 

@@ -33,7 +33,8 @@ _FIRST = 20_000  # rows that decide what the columns are
 
 def tables_in(path: Path) -> tuple[Path, ...]:
     """The Parquet tables of a folder, in order; none for a run folder or a file."""
-    if not path.is_dir() or (path / "config.toml").is_file():
+    is_run = any((path / name).is_file() for name in ("config.toml", "provenance.json"))
+    if not path.is_dir() or is_run:
         return ()
     return tuple(sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq")))
 

@@ -68,6 +68,9 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 @cache
 def _converter() -> Converter:
     from cattrs import Converter
+    from cattrs.gen import make_dict_unstructure_fn, override
+
+    from candid.records.model import ModelCard
 
     converter = Converter()
 
@@ -80,4 +83,7 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(float, unstructure_float)
     converter.register_structure_hook(float, structure_float)
     converter.register_structure_hook(int | float | str, lambda value, _: value)
+    # The file of a model with one label has no place for what it is not.
+    with_head = make_dict_unstructure_fn(ModelCard, converter, head=override(omit_if_default=True))
+    converter.register_unstructure_hook(ModelCard, with_head)
     return converter

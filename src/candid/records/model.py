@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 _LARGEST_SIDE = 1024  # as in data.side
+_MOST_OUTPUTS = 10**6
 
 # --- model.json, history.parquet -----------------------------------------------------------------
 
@@ -29,7 +30,9 @@ class ModelCard:
     An image is `side` × `side` RGB; (pixel / 255 - mean) / std per channel goes in, and the logits
     divided by `temperature` are the calibrated logits of `classes`. Where `flip_tta`, the logits
     are the mean of those of the image and of its mirror image. `options` are those of the network:
-    its width and depth.
+    its width and depth. Of a network that learned several labels, `head` is the first of its
+    outputs that are this label's and how many it has in all, and what is said of parameters and
+    layers is said of the whole; None, and not in the file, where it learned one.
     """
 
     network: str
@@ -46,6 +49,7 @@ class ModelCard:
     step: int
     kept: Literal["best", "last"]
     flip_tta: bool = False
+    head: tuple[int, int] | None = None
 
     def problem(self) -> str:
         """What no training can have written, in words; "" where all is possible."""
@@ -59,7 +63,16 @@ class ModelCard:
             return f"the standard deviations of the pixels are {self.std}"
         if not 1e-9 <= self.temperature <= 1e9:
             return f"the temperature is {self.temperature}"
+        if self.head is not None:
+            first, outputs = self.head
+            if not 0 <= first <= first + len(self.classes) <= outputs <= _MOST_OUTPUTS:
+                return f"the outputs of {self.target!r} are {len(self.classes)} from {first}"
         return ""
+
+    @property
+    def n_outputs(self) -> int:
+        """How many numbers the network gives for an image."""
+        return len(self.classes) if self.head is None else self.head[1]
 
 
 @dataclass(frozen=True, slots=True)

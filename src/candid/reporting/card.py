@@ -226,7 +226,7 @@ def _training(inputs: ReportInput) -> str:
             f"The network {markdown.code(m.network)} has {words.count(m.parameters)} parameters "
             f"and needs {words.count(m.multiply_adds)} multiply-adds for an image of {m.side} × "
             f"{m.side} pixels. {kept} Its probabilities are calibrated with a temperature of "
-            f"{words.number(m.temperature)}."
+            f"{words.number(m.temperature)}." + (f" {prose.shared_network(m)}" if m.head else "")
         )
     if inputs.fit:
         texts.append(
@@ -346,8 +346,13 @@ def _how_to_use(inputs: ReportInput) -> str:
         " The network is not Candid's own: `network` is that module." if m.network == "own" else ""
     )
     mirror = "the average with the mirror image, " if m.flip_tta else ""
+    place = (
+        "the folder of this label inside its run, whose one network it uses"
+        if m.head
+        else "the folder of `model.json` and `model.safetensors`"
+    )
     return (
-        f"With PyTorch, in the folder of `model.json` and `model.safetensors`. All is inside the "
+        f"With PyTorch, in {place}. All is inside the "
         f"module: normalising, {mirror}the temperature and the softmax. RGB pixels go in, uint8 "
         f"(n, {m.side}, {m.side}, 3) or floating point from 0 to 1 (n, 3, {m.side}, {m.side}). "
         f"Calibrated probabilities of what {inputs.labeller} wrote come out, in the order {names}."

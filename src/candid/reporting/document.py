@@ -25,6 +25,7 @@ def html_document(
     *,
     scripts: Sequence[str],
     styles: Sequence[str] = ("page.css",),
+    draws: bool = True,
     **values: Any,
 ) -> str:
     """Fill a template into a document that opens offline: HTML, encodable as UTF-8.
@@ -35,14 +36,19 @@ def html_document(
         Its file; it extends `document.html`.
     scripts, styles
         Files that it needs, beside those that every document has.
+    draws
+        Whether it has charts, whose library is nearly all of its size.
     values
         What the template names. Whatever is not marked as trusted there is escaped.
     """
-    from candid.reporting.figures.chart import vega_bundle  # Altair takes a second
+    vega = ""
+    if draws:
+        from candid.reporting.figures.chart import vega_bundle  # Altair takes a second
 
+        vega = vega_bundle().replace("\r", "")
     code = {
         "theme": _asset("theme.js"),
-        "vega": vega_bundle().replace("\r", ""),
+        "vega": vega,
         "page": "".join(map(_asset, scripts)),
     }
     html = (

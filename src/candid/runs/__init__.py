@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,12 @@ from candid.records import Evaluation, ModelCard, Provenance, read_record, write
 from candid.records.answers import AnsweredImages
 from candid.records.frames import html_of
 from candid.records.framing import FramingCard
+from candid.records.targets import Targets
+from candid.runs.steps import SHARED_STEPS as SHARED_STEPS
+from candid.runs.steps import STEPS as STEPS
+from candid.runs.steps import TARGET_STEPS as TARGET_STEPS
+from candid.runs.steps import Step
+from candid.runs.steps import target_steps as target_steps
 from candid.runs.tables import read_history as read_history
 from candid.runs.tables import read_pictures as read_pictures
 from candid.runs.tables import write_history as write_history
@@ -43,68 +49,23 @@ class Shown(Protocol):
         """A step that was done before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step of the main job.
-
-    Attributes
-    ----------
-    settings
-        What it reads of the settings: sections, or single ones such as "train.seed".
-    inputs, outputs
-        The files that it reads and writes, as `Run` calls them. Every step but the report
-        may read the data, too, which have one fingerprint.
-    resumes
-        Whether it goes on from a checkpoint. Then it is whole where its files are, as the
-        checkpoint belongs to the settings that it began with; and it writes down itself what it
-        took, with what it took before it was stopped.
-    """
-
-    settings: tuple[str, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    resumes: bool = False
-
-
-_DEVICE = ("train.device", "train.precision")
-_FRAMED = ("framing", "framing_weights")
-_MODEL = ("weights", "model_file")
-_MADE = ("framing", "data", "history", "model_file", "evaluation", "audit", "pictures")
-_EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
-
-# In their order: each may change what those below it read.
-STEPS = {
-    "explore": Step(("data", "evaluate"), (), ("data", "findings", "pictures")),
-    "train": Step(
-        ("data", "network", "augment", "train"), (), ("weights", "model_file"), resumes=True
-    ),
-    "frame": Step(("data", "framing", "train"), (), ("framing", "framing_weights")),
-    "predict": Step(("data", *_DEVICE), ("weights",), ("predictions_file", "model_file")),
-    "evaluate": Step(("evaluate",), ("predictions_file", "history"), ("evaluation",)),
-    "audit": Step(("audit",), ("predictions_file",), ("audit",)),
-    "pictures": Step(
-        ("data", "augment", "train.seed"), ("data", "evaluation", "audit"), ("pictures",)
-    ),
-    "explain": Step(("data", "explain", *_DEVICE), _MODEL, ("explanation", "explanation_arrays")),
-    "inside": Step(("data", *_DEVICE), (*_MODEL, "predictions_file"), ("inside", "inside_arrays")),
-    "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
-    "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
-    "report": Step(
-        tuple(f.name for f in fields(Config)),
-        ("provenance", *_MADE, *_EXPLAINED, "transfer"),
-        ("report", "card"),
-    ),
-}
+TARGETS = "targets"  # the folder below a run that holds a folder for each of several labels
+_NO_FILES = ("provenance", "target_runs")
 
 
 class _File:
-    """A file's place in the folder of a run."""
+    """A file's place in the folder of a run.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    Of a label among several, it is in the label's own folder, or in the run's where it is `shared`.
+    """
+
+    def __init__(self, name: str, *, shared: bool = False) -> None:
+        self.name, self.shared = name, shared
 
     def __get__(self, run: Run | None, owner: type | None = None) -> Path:
-        return Path(self.name) if run is None else run.path / self.name
+        if run is None:
+            return Path(self.name)
+        return ((run.whole if self.shared else None) or run.path) / self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +73,10 @@ class Run:
     """A folder of plain files, each written by one step, and the settings to work on it with.
 
     What it holds is read when it is asked for: `model`, `predictions`; `predict` asks the model.
+
+    A run that learned several labels has the network and a folder `targets/<label>` for each, with
+    the files of what is done for it alone. That is a run, too: it reads what is shared from above,
+    and its network is the one network with that label's outputs alone (`ModelCard.head`).
 
     Attributes
     ----------
@@ -130,17 +95,20 @@ class Run:
     network: nn.Module | None = field(default=None, compare=False, repr=False)
     quiet: bool = field(default=False, compare=False, repr=False)
 
-    config = _File("config.toml")  # every setting
+    config = _File("config.toml", shared=True)  # every setting
     provenance = _File("provenance.json")  # versions, seed, commit, command, machine, data
     data = _File("data.json")  # what explore found
     findings = _File("findings.parquet")  # every image behind it
-    history = _File("history.parquet")  # loss and metrics per step
-    checkpoint = _File("checkpoint/state.safetensors")  # to go on from; last and best weights
-    weights = _File("model.safetensors")
+    history = _File("history.parquet", shared=True)  # loss and metrics per step
+    # to go on from; last and best weights
+    checkpoint = _File("checkpoint/state.safetensors", shared=True)
+    weights = _File("model.safetensors", shared=True)
     model_file = _File("model.json")  # what the weights belong to, and how to feed it
-    framing = _File("framing.json")  # how well pictures are brought to the training pictures' frame
-    framing_weights = _File("framing.safetensors")  # what does so
-    framing_checkpoint = _File("checkpoint/framing.safetensors")  # its training, to go on from
+    # how well pictures are brought to the training pictures' frame
+    framing = _File("framing.json", shared=True)
+    framing_weights = _File("framing.safetensors", shared=True)  # what does so
+    # its training, to go on from
+    framing_checkpoint = _File("checkpoint/framing.safetensors", shared=True)
     predictions_file = _File("predictions.parquet")  # for validation and test
     evaluation = _File("evaluation.json")  # how well it does
     explanation = _File("explanation.json")  # what it looks at
@@ -150,13 +118,40 @@ class Run:
     audit = _File("audit.json")  # for whom it fails
     comparison = _File("comparison.html")  # what changed from another model to this one
     pictures = _File("pictures.parquet")  # what the report shows, by kind and name
-    unfamiliar = _File("unfamiliar.npz")  # tells pictures like the training pictures from others
+    # tells pictures like the training pictures from others
+    unfamiliar = _File("unfamiliar.npz", shared=True)
     drift = _File("drift.npz")  # tells whether a stream of pictures is like the validation pictures
-    applied = _File("corrections-applied.csv")  # the corrections that its data were read with
+    # the corrections that its data were read with
+    applied = _File("corrections-applied.csv", shared=True)
     corrections = _File("corrections.csv")  # what people decided while they reviewed it
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     report = _File("report.html")
     card = _File("README.md")  # the model card
+    targets = _File("targets.json")  # of several labels: what each output of the network is
+    overview = _File("overview.json")  # of several labels: how it does on each
+
+    @property
+    def whole(self) -> Path | None:
+        """Of one label among several, the folder of the run that learned them; else None."""
+        path = self.path.absolute()
+        above = path.parent.parent
+        if path.parent.name != TARGETS or not path.is_dir() or (path / "config.toml").is_file():
+            return None
+        return above if (above / "config.toml").is_file() else None
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        """The steps that are done in this folder, in their order."""
+        if self.settings.data.targets:
+            return SHARED_STEPS if self.whole is None else TARGET_STEPS
+        return STEPS
+
+    def of_targets(self) -> list[Run]:
+        """Of several labels that were learned, the run of each, in the order of their outputs."""
+        if self.whole is not None or not self.targets.is_file():
+            return []
+        known = read_record(self.targets, Targets).labels
+        return [replace(self, path=self.path / TARGETS / label.folder) for label in known]
 
     @property
     def model(self) -> candid.Whole:
@@ -208,31 +203,38 @@ class Run:
     @contextlib.contextmanager
     def doing(self, name: str) -> Iterator[None]:
         """Do a step inside, whole or not; it is written down where it ends well."""
-        if STEPS[name].resumes:
+        if self.steps[name].resumes:
             yield
             return
         self.forget(name)
         began = time.monotonic()
         yield
         # The report shows all seconds: its own would make it stale the moment that it is written.
-        self.note(name, None if name == "report" else time.monotonic() - began)
+        shown = name in ("overview", "report")
+        self.note(name, None if shown else time.monotonic() - began)
 
     def is_whole(self, name: str) -> bool:
         """Whether a step need not be done again: it read what there is now, and its files exist."""
-        if STEPS[name].resumes:
-            return all(getattr(self, file).is_file() for file in STEPS[name].outputs)
+        if self.steps[name].resumes:
+            return all(getattr(self, file).is_file() for file in self.steps[name].outputs)
         about = read_record(self.provenance, Provenance)
         return about.digests.get(name) == self._digest(name, about)
 
     def all_whole(self) -> bool:
         """Whether nothing is left to do for the main job."""
-        return all(self.is_whole(name) for name in STEPS)
+        return all(self.is_whole(name) for name in self.steps) and self.targets_whole()
+
+    def targets_whole(self) -> bool:
+        """Of several labels, whether nothing is left to do for each of them."""
+        several = self.of_targets()
+        names = target_steps(len(several))
+        return all(one.provenance.is_file() and all(map(one.is_whole, names)) for one in several)
 
     def forget(self, name: str) -> None:
         """A step begins: it is no longer whole, nor is what adds to the same files after it."""
-        names, written = list(STEPS), {*STEPS[name].outputs}
+        names, written = list(self.steps), {*self.steps[name].outputs}
         later = names[names.index(name) + 1 :]
-        gone = {name, *(other for other in later if written & {*STEPS[other].outputs})}
+        gone = {name, *(other for other in later if written & {*self.steps[other].outputs})}
         about = read_record(self.provenance, Provenance)
         kept = {step: digest for step, digest in about.digests.items() if step not in gone}
         if kept != about.digests:
@@ -248,14 +250,16 @@ class Run:
 
     def _digest(self, name: str, about: Provenance) -> str:
         """Of the data, the settings and files that a step reads, and which of its files exist."""
-        read = STEPS[name]
-        plain = [
+        read = self.steps[name]
+        plain: list[Any] = [
             about.data_fingerprint,
             {setting: repr(attrgetter(setting)(self.settings)) for setting in read.settings},
-            {_short(f): _hashed(getattr(self, f)) for f in read.inputs if f != "provenance"},
+            {_short(f): _hashed(getattr(self, f)) for f in read.inputs if f not in _NO_FILES},
             about.seconds if "provenance" in read.inputs else None,
             [_short(file) for file in read.outputs if getattr(self, file).is_file()],
         ]
+        if "target_runs" in read.inputs:
+            plain.append([_hashed(one.provenance) for one in self.of_targets()])
         return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
 
 
@@ -379,10 +383,24 @@ def open_run(path: str | PathLike[str]) -> Run:
 
 
 def refuse_untrained(run: Run) -> None:
-    """Raise a RunError, with the command that goes on, where a run's training is not finished."""
+    """Raise a RunError, with the command that goes on, where a run's training is not finished.
+
+    Also where it learned several labels: what is asked of one is asked of one of them.
+    """
+    refuse_several(run)
     if not run.model_file.is_file():
         raise RunError(
             f"{run.path} holds no trained network.",
             expected="a run whose training was finished",
             todo=go_on_with(run.path),
+        )
+
+
+def refuse_several(run: Run) -> None:
+    """Raise a RunError, with the folder of one of them, where a run learned several labels."""
+    if several := run.of_targets():
+        raise RunError(
+            f"{run.path} learned {len(several)} labels, and this is for one.",
+            expected="the folder of one of them",
+            todo=f"name one, such as {several[0].path}",
         )

@@ -9,12 +9,19 @@ from typing import Literal
 from candid.errors import ConfigError
 from candid.settings.bounds import LARGEST_SEED, MOST_PIXELS, setting
 
+# What is said of one label, and of no several.
+_ABOUT_ONE = ("class_names", "exclude_classes", "corrections")
+
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
     """Which images, and how they become an array."""
 
     target: str = setting("", "the label to learn; empty: the layout's own")
+    targets: tuple[str, ...] = setting(
+        (),
+        'several labels to learn in one training, in place of target; "*": all others that can be',
+    )
     layout: str = setting("", "how the data lies on disk; empty: recognised")
     side: int = setting(64, "pixels per side of the square that the network sees", 8, 1024)
     fit: Literal["stretch", "crop", "pad"] = setting(
@@ -79,6 +86,7 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
+        self._settle_targets()
         for name in ("image_folder", "corrections"):  # a run that goes on elsewhere must find them
             if named := getattr(self, name):
                 object.__setattr__(self, name, os.path.abspath(os.path.expanduser(named)))
@@ -97,6 +105,21 @@ class DataConfig:
                     expected="class=name, such as 0=Female",
                     todo="set data.class_names",
                 )
+
+    def _settle_targets(self) -> None:
+        """One name in `targets` is `target`; several go with no setting that is about one label."""
+        names = tuple(dict.fromkeys(self.targets))
+        about_one = [n for n in (*_ABOUT_ONE, "target") if getattr(self, n)]
+        if len(names) == 1 and names != ("*",) and self.target in ("", *names):
+            object.__setattr__(self, "target", names[0])
+            names = ()
+        elif names and about_one:
+            raise ConfigError(
+                f"data.targets names several labels, and data.{about_one[0]} is about one.",
+                expected=f"data.target, data.{' and data.'.join(_ABOUT_ONE)} empty beside it",
+                todo=f"leave data.{about_one[0]} out, or learn one label with data.target",
+            )
+        object.__setattr__(self, "targets", names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from candid.records import Split
 from candid.tables.attributes import Attribute
 
 NO_YES = ("no", "yes")
-NO_SUCH_TARGET = "no-such-target"  # the code of the error
+NO_SUCH_TARGET = "no-such-target"  # the codes of errors
+UNCLEAR_TARGET = "unclear-target"
+ALL = "*"  # in place of a target: any that can be
 MOST_WORDS = 1000  # more distinct words than this are names or free text, not groups
 
 # Names of columns, in any case; the first that a table has is taken.
@@ -221,6 +223,7 @@ def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[st
         "Which column is the label is not clear.",
         expected="a target; " + (did_you_mean("", known) if known else "there are no columns"),
         todo="name it with --target",
+        code=UNCLEAR_TARGET,
     )
 
 

@@ -198,7 +198,7 @@ def _brief(value: object) -> str:
 
 
 class Labelled(Protocol):
-    """What became of the pictures of a job."""
+    """What became of the pictures of a job; of several labels, `target` is ""."""
 
     @property
     def images(self) -> int: ...  # noqa: D102
@@ -220,7 +220,7 @@ def outcome_lines(outcome: Labelled, out: str, target: str) -> Iterator[str]:
     resumed = f" ({outcome.resumed:,} of them before)" if outcome.resumed else ""
     yield f"{out}: {outcome.images:,} pictures{resumed}{faces}"
     for name, number in outcome.predictions.items():
-        yield f"  {target} = {name}: {number:,}"
+        yield f"  {target and f'{target} = '}{name}: {number:,}"
     for reason, number in outcome.reasons.items():
         yield f"  no prediction, {reason}: {number:,}"
     if outcome.errors:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from candid.records import Estimate, Finding, SplitEvaluation
+from candid.records import Estimate, Finding, ModelCard, SplitEvaluation
 from candid.text import external, words
 from candid.text.inputs import ReportInput
 
@@ -190,6 +190,15 @@ class Unchecked:
 
     title: str
     reason: str
+
+
+def shared_network(card: ModelCard) -> str:
+    """What to know of a network that learned several labels, where one of them is told of."""
+    return (
+        f"It learned several labels at once and gives {card.n_outputs} numbers, of which "
+        f"{len(card.classes)} are this label's: what is said of its parameters, layers and "
+        "training is said of the whole."
+    )
 
 
 def unchecked(inputs: ReportInput) -> list[Unchecked]:

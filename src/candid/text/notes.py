@@ -33,6 +33,10 @@ BEST_WAS_KEPT = (
     "Where the weights of the best evaluation on validation are kept, figures on "
     "validation are slightly optimistic; no choice was made on test."
 )
+CURVE_OF_ALL = (
+    "The network learned several labels at once: its training curve, and what is said of it, is "
+    "that of all of them, a mean of their losses and scores."
+)
 
 
 def temperature_fitted(temperature: float) -> str:

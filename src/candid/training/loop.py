@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,15 +30,15 @@ from candid.models.forward import forward, logits
 from candid.progress import progress
 from candid.records import HistoryRow
 from candid.settings import AugmentConfig, TrainConfig
-from candid.stats.metrics import weighted_f1_of_answers
 from candid.training import checkpoint
 from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
 from candid.training.batches import feed_of
 from candid.training.distributed import Team, team
-from candid.training.loss import Loss, measured
-from candid.training.mixing import mix, unmixed
+from candid.training.loss import Loss, Measured
+from candid.training.mixing import Mixture, mix, unmixed
 from candid.training.optimizers import learning_rate, optimizer_of
+from candid.training.several import SeveralLoss
 from candid.training.state import Task, TrainingState
 
 _MOST_UNREAD = 64  # steps whose losses wait on the device, so that one that diverged ends soon
@@ -77,7 +78,10 @@ def train_in_steps(
     group, device = team(), state.device
     task = replace(task, images=task.images.resident(device))
     loss_of = BatchLoss(task, state, config, augmentation, group)
-    curve, save = TrainingCurve(task, state), checkpoint.Saver(save_to, config.checkpoint_seconds)
+    curve, save = (
+        TrainingCurve(task, state, loss_of.loss),
+        checkpoint.Saver(save_to, config.checkpoint_seconds),
+    )
     work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
     batches = feed_of(task, config, device, group, quiet).batches(state.step)
     left = 0 if stale(state, config) else max(0, config.steps - state.step)
@@ -91,7 +95,7 @@ def train_in_steps(
             curve.add(rows, rate, loss, output)
             evaluated = due(state.step, config.steps, config.evaluations)
             if evaluated:
-                row = curve.evaluate(loss_of.balance.classes, config, group)
+                row = curve.evaluate(config, group)
                 bar.note(f"loss {row.train_loss:.3f}, F1 {row.validation_f1:.4f}")
             bar.update()
             if save.wants(due=due(state.step, config.steps, config.checkpoints)):
@@ -101,6 +105,26 @@ def train_in_steps(
                 yield row
                 if stale(state, config):
                     return
+
+
+class BatchLosses(Protocol):
+    """The loss of a batch, and what is said of its outputs: of one label, or of several."""
+
+    def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
+        """A scalar with its graph."""
+        ...
+
+    def answers(self, output: Tensor) -> Tensor:
+        """The most probable class of each image, and label."""
+        ...
+
+    def f1(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
+        """Weighted F1; of several labels its mean."""
+        ...
+
+    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> Measured:
+        """What a whole set of images says."""
+        ...
 
 
 class BatchLoss:
@@ -124,10 +148,14 @@ class BatchLoss:
         if group.size == 1:  # a process among several replaces functions while it computes
             self.network = captured(self.network, config.compile, self.device)
         self.bfloat16 = uses_bfloat16(config.precision, self.device)
-        self.balance = Loss(task, config, state.dro, self.device)
+        self.loss: BatchLosses
+        if task.is_several:
+            self.loss = SeveralLoss(task, config, self.device)
+        else:
+            self.loss = Loss(task, config, state.dro, self.device)
 
     def __call__(self, batch: Tensor, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """The loss of a whole batch with its graph, and (rows, classes) logits.
+        """The loss of a whole batch with its graph, and (rows, outputs) logits.
 
         `batch` is this process's share of its images, `rows` are those of all.
         """
@@ -144,7 +172,7 @@ class BatchLoss:
                 batch = batch[mine]
             self.state.network.train()
             output = group.gather(forward(self.network, batch, self.bfloat16), n)
-        return self.balance(output, mixture, rows), output
+        return self.loss(output, mixture, rows), output
 
 
 @dataclass(eq=False)
@@ -157,6 +185,7 @@ class TrainingCurve:
 
     task: Task
     state: TrainingState
+    loss: BatchLosses
     unread: list[tuple[HistoryRow, NDArray[np.intp], Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -173,7 +202,7 @@ class TrainingCurve:
             train_loss=math.nan,
             train_f1=math.nan,
         )
-        self.unread.append((row, rows, loss.detach(), output.detach().argmax(1)))
+        self.unread.append((row, rows, loss.detach(), self.loss.answers(output.detach())))
         if len(self.unread) == _MOST_UNREAD:
             self.read()
 
@@ -193,10 +222,10 @@ class TrainingCurve:
                     expected="a finite number",
                     todo="lower train.learning_rate, or set train.precision=float32",
                 )
-            f1 = weighted_f1_of_answers(self.task.label[some], prediction)
+            f1 = self.loss.f1(self.task.label[some], prediction)
             self.state.history.append(replace(row, train_loss=loss, train_f1=f1))
 
-    def evaluate(self, weights: Tensor, config: TrainConfig, group: Team) -> HistoryRow:
+    def evaluate(self, config: TrainConfig, group: Team) -> HistoryRow:
         """The last step's row, with what all validation images say; the best weights are kept."""
         self.read()
         state, rows = self.state, self.task.validation
@@ -209,7 +238,7 @@ class TrainingCurve:
             flip_tta=config.flip_tta,
         )
         output = group.gather(torch.from_numpy(own).to(state.device), len(rows)).cpu().numpy()
-        loss, f1, accuracy = measured(output, self.task.label[rows], weights)
+        loss, f1, accuracy = self.loss.measured(output, self.task.label[rows])
         row = replace(
             state.history[-1], validation_loss=loss, validation_f1=f1, validation_accuracy=accuracy
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,14 @@ from candid.training.mixing import Mixture, mixture_loss
 from candid.training.state import Task
 
 _CPU = torch.device("cpu")
+
+
+class Measured(NamedTuple):
+    """What a validation set says of a network."""
+
+    loss: float
+    f1: float
+    accuracy: float
 
 
 class Loss:
@@ -61,6 +69,18 @@ class Loss:
         weight = known.to(each.dtype)
         return (each * weight).sum() / weight.sum()
 
+    def answers(self, output: Tensor) -> Tensor:
+        """(batch,) the most probable class."""
+        return output.argmax(1)
+
+    def f1(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
+        """Weighted F1."""
+        return weighted_f1_of_answers(label, answers)
+
+    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> Measured:
+        """What a whole set of images says."""
+        return measured(output, label, self.classes)
+
 
 def class_weights(task: Task, config: TrainConfig) -> Tensor:
     """(classes,) weights of the loss: n / (classes · count), so that they average 1 over images."""
@@ -71,11 +91,9 @@ def class_weights(task: Task, config: TrainConfig) -> Tensor:
     return torch.from_numpy(counts.sum() / (task.n_classes * present)).float()
 
 
-def measured(
-    output: NDArray[np.float32], label: NDArray[Any], weights: Tensor
-) -> tuple[float, float, float]:
+def measured(output: NDArray[np.float32], label: NDArray[Any], weights: Tensor) -> Measured:
     """Weighted cross-entropy, weighted F1 and accuracy of (n, classes) logits."""
     label, prediction = label.astype(np.int64), output.argmax(1)
     loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights.cpu())
     right = float((prediction == label).mean())
-    return loss.item(), weighted_f1_of_answers(label, prediction), right
+    return Measured(loss.item(), weighted_f1_of_answers(label, prediction), right)

@@ -21,9 +21,11 @@ from candid.training.balance import GroupDRO
 class Task:
     """What is to be learned: packed images, their labels, and which rows are for what.
 
-    `label` holds (n,) indices of classes; `train` and `validation` are rows without missing labels;
-    `codes` (n,) values of the attributes between which the loss is balanced. Where training streams
-    its images from their shards, `streamed` says where those lie; then not all are packed.
+    `label` holds (n,) indices of classes, or (n, labels) where several are learned at once, -1
+    where missing; `n_classes` is how many outputs a network for it has, of several labels the sum
+    of `sizes`, their classes; `train` and `validation` are rows with any label; `codes` (n,) values
+    of the attributes between which the loss is balanced. Where training streams its images from
+    their shards, `streamed` says where those lie; then not all are packed.
     """
 
     images: Images
@@ -33,6 +35,12 @@ class Task:
     validation: NDArray[np.intp]
     codes: tuple[NDArray[np.int16], ...] = ()
     streamed: Streamed | None = None
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def is_several(self) -> bool:
+        """Whether there are several labels."""
+        return self.label.ndim > 1
 
     def on_rows(self, values: NDArray[Any]) -> NDArray[Any]:
         """What is known of each training row, at the place of that row among all (0 elsewhere)."""

@@ -17,6 +17,7 @@ from candid.data.dataset import Dataset, Source
 from candid.data.findings import make_finding
 from candid.data.layouts.pictures import Pictures
 from candid.data.sources import FileSource
+from candid.data.targets import free_name, of_target
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
 from candid.records import Finding, Severity
 from candid.settings import DataConfig
@@ -24,7 +25,7 @@ from candid.table import PerImage
 from candid.tables.attributes import Attribute
 
 _EXAMPLES = 5
-_RESERVED = ("id", "split", "label", "person")  # columns of every predictions file
+_NO_YES = {"Male": ("Female", "Male")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class LayoutRows(PerImage):
     keys: list[str] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    no_yes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def choose_label(
@@ -53,10 +55,10 @@ def choose_label(
 ) -> dict[str, Any]:
     """The fields of `LayoutRows` that follow from the target: name, classes, codes, the rest."""
     target = columns.choose_target(target, attributes, usual)
-    two = ("Female", "Male") if target == "Male" else None
-    classes, label = columns.as_label(attributes[target], two)
+    classes, label = columns.as_label(attributes[target], _NO_YES.get(target))
     rest = {name: a for name, a in attributes.items() if name != target}
-    return {"target": target, "classes": classes, "label": label, "attributes": rest}
+    named = {"target": target, "classes": classes, "label": label}
+    return named | {"attributes": rest, "no_yes": _NO_YES}
 
 
 def files_of(
@@ -106,6 +108,7 @@ def assemble(
         findings=(*findings, *excluded, *repeated, *left_out, *told),
         split_hash=split_hash,
         class_words=class_words,
+        no_yes=rows.no_yes,
     )
 
 
@@ -186,11 +189,7 @@ def _attributes(
     chosen = []
     for name in columns.narrow(rows.attributes, config.attributes, rows.target):
         attribute = rows.attributes[name]
-        if name.lower() in _RESERVED or name.startswith("p_"):
-            while name in rows.attributes:
-                name += " (column)"
-            attribute = replace(attribute, name=name)
-        chosen.append(attribute)
+        chosen.append(replace(attribute, name=free_name(name, rows.attributes)))
     if not rows.left_out or config.attributes:
         return chosen, ()
     left_out = make_finding(
@@ -203,7 +202,7 @@ def _attributes(
 
 
 def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -> None:
-    """Raise where there is nothing to train on, to validate on, or to tell apart.
+    """Raise where there is nothing to train on, to validate on, or to tell apart, for any label.
 
     `usable` says of (n,) images which can be read, where that is known.
 
@@ -214,6 +213,12 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
     TargetError
         Where training would see one class only.
     """
+    for name in dataset.targets if dataset.further_targets else ():
+        try:
+            check_learnable(of_target(dataset, name, DataConfig()), usable)
+        except (DataError, TargetError) as error:
+            what = f"{name}: {error.what}"
+            raise type(error)(what, expected=error.expected, todo=error.todo) from error
     for split in ("train", "validation"):
         if not len(dataset.rows(split, usable)):
             there = int(np.count_nonzero(dataset.split == split))

@@ -18,6 +18,7 @@ from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, s
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
 from candid.tables.delimited import names_in, read_table
 from candid.tables.spreadsheet import Spoilt, repair
 
@@ -96,6 +97,8 @@ def from_columns(
     split = _split_column(table, config, target, where)
     person = _special(table, config, "person_column", columns.PERSON_COLUMNS, target, where)
     rest = [name for name in table.column_names if name not in (split, person)]
+    if target == columns.ALL:
+        target = next((n for n in rest if _is_label(columns.read_column(n, table[n]))), None)
     target = columns.choose_target(target, rest, tuple(usual))
     table, spoilt = repair(table, rest, config.missing)
     named, missing = class_names or {}, config.missing
@@ -124,6 +127,13 @@ def from_columns(
     )
     dates = [_dates(one, table.num_rows) for one in spoilt]
     return assemble(path, layout, made, source, config, (*findings, *dates))
+
+
+def _is_label(column: Attribute | str) -> bool:
+    """Whether a column has a few values to tell apart."""
+    if isinstance(column, str) or column.kind == "numeric":
+        return False
+    return len(np.unique(column.data[column.known])) > 1
 
 
 def with_split(table: pa.Table, split: str) -> pa.Table:

@@ -1,0 +1,162 @@
+"""Several labels of one data set: which can be learned together, and each as the label alone.
+
+The first is the data set's `target`, the others are attributes that `further_targets` names, so
+that nothing is held twice. `of_target` makes of it what reading it for that label alone gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+import candid.tables.columns as columns
+from candid.data.dataset import Dataset
+from candid.errors import TargetError, did_you_mean
+from candid.settings import DataConfig
+from candid.tables.attributes import Attribute
+
+MOST_CLASSES = 100  # of a label that nobody named; more are names or numbers of something
+
+# Columns of every file of predictions, which no attribute can be called.
+RESERVED = ("id", "split", "label", "person")
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """What an attribute is called where its name is that of a column of every predictions file."""
+    if name.lower() in RESERVED or name.startswith("p_"):
+        while name in taken:
+            name += " (column)"
+    return name
+
+
+def first_target(config: DataConfig) -> str | None:
+    """The label that a data set is read for; None: the layout's own."""
+    return config.target or next((name for name in config.targets if name != columns.ALL), None)
+
+
+def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
+    """A data set that was read for the first of the labels, for all that the settings name.
+
+    Of all others ("*"), those are left out that are numbers, have one class or more than
+    `MOST_CLASSES`, or have no two classes in train or no label in validation; `targets_left_out`
+    says which and why.
+
+    Raises
+    ------
+    TargetError
+        Where one that is named does not exist or cannot be learned.
+    """
+    named = [
+        _column_of(dataset, n) for n in config.targets if n not in (columns.ALL, dataset.target)
+    ]
+    for name in named:
+        label_of(dataset, name)  # says why not
+    rest = [n for n in dataset.attributes if columns.ALL in config.targets and n not in named]
+    left_out = {name: why for name in rest if (why := _unlearnable(dataset, name))}
+    chosen = (*named, *(name for name in rest if name not in left_out))
+    kept = {*columns.narrow(dataset.attributes, config.attributes, dataset.target), *chosen}
+    return replace(
+        dataset,
+        further_targets=chosen,
+        targets_left_out=left_out,
+        attributes={name: a for name, a in dataset.attributes.items() if name in kept},
+    )
+
+
+def _column_of(dataset: Dataset, name: str) -> str:
+    found = next((n for n in (name, f"{name} (column)") if n in dataset.attributes), None)
+    if found is None:
+        raise TargetError(
+            f"There is no label called {name!r}.",
+            expected=f"one of the {len(dataset.attributes) + 1} columns with annotations",
+            todo=did_you_mean(name, (dataset.target, *dataset.attributes)),
+            code=columns.NO_SUCH_TARGET,
+        )
+    return found
+
+
+def _unlearnable(dataset: Dataset, name: str) -> str:
+    """Why a label that nobody named is not learned; "" where it is."""
+    try:
+        classes, label = label_of(dataset, name)
+    except TargetError as error:
+        return error.what
+    if len(classes) > MOST_CLASSES:
+        return f"It has {len(classes):,} classes, more than {MOST_CLASSES}."
+    known = {split: label[(dataset.split == split) & (label >= 0)] for split in _NEEDED}
+    if len(np.unique(known["train"])) < 2:
+        return "Training would see one class only."
+    return "" if len(known["validation"]) else "No validation image has a label."
+
+
+_NEEDED = ("train", "validation")
+
+
+def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:
+    """The classes of one of the labels, and (n,) each image's among them, -1 where unknown.
+
+    Raises
+    ------
+    TargetError
+        Where it cannot be learned as a class.
+    """
+    if name == dataset.target:
+        return dataset.classes, dataset.label
+    return columns.as_label(dataset.attributes[name], dataset.no_yes.get(name))
+
+
+def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
+    """The data set with one of its labels alone; the others are attributes of it.
+
+    Those are left out that `data.attributes` does not name, where it names some.
+    """
+    classes, label = label_of(dataset, name)
+    attributes = dict(dataset.attributes)
+    if name != dataset.target:
+        del attributes[name]
+        first = _as_attribute(dataset)
+        attributes = {free_name(first.name, {first.name, *attributes}): first} | attributes
+    wanted = {*config.attributes} or {*attributes}
+    return replace(
+        dataset,
+        target=name,
+        classes=classes,
+        label=label,
+        class_words=classes,
+        attributes={n: replace(a, name=n) for n, a in attributes.items() if n in wanted},
+        further_targets=(),
+        targets_left_out={},
+    )
+
+
+def _as_attribute(dataset: Dataset) -> Attribute:
+    """The first label as the attribute that it was."""
+    name, classes = dataset.target, dataset.classes
+    if classes == (dataset.no_yes.get(name) or columns.class_words(name)):
+        return Attribute(name, "binary", columns.NO_YES, dataset.label)
+    return Attribute(name, "categorical", classes, dataset.label)
+
+
+def labels_of(dataset: Dataset) -> tuple[NDArray[np.int16], tuple[int, ...]]:
+    """(n,) codes of the label, or (n, labels) of several, -1 where unknown; and each one's classes.
+
+    Raises
+    ------
+    TargetError
+        Where one cannot be learned as a class.
+    """
+    each = [label_of(dataset, name) for name in dataset.targets]
+    sizes = tuple(len(classes) for classes, _ in each)
+    if not dataset.further_targets:
+        return dataset.label, sizes
+    return np.stack([label for _, label in each], axis=1), sizes
+
+
+def outputs_of(dataset: Dataset) -> tuple[str, ...]:
+    """What each output of a network that learns the data set's labels says."""
+    if not dataset.further_targets:
+        return dataset.classes
+    return tuple(f"{name}: {c}" for name in dataset.targets for c in label_of(dataset, name)[0])

@@ -1,0 +1,163 @@
+"""Rows of a network that learned several labels: one way through it, an answer of each label."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from candid.errors import ConfigError
+from candid.inference.classifier import Classifier, Rule, abstention_rule, open_classifier
+from candid.inference.classify import Crop, Labeller, Prediction
+from candid.inference.faces import Finder
+from candid.inference.rows import REASON_CODE, RowColumns
+from candid.inference.unfamiliar import read_unfamiliar
+from candid.records import ModelCard, read_record
+from candid.records.targets import TargetLabel, Targets
+from candid.runs import Run, open_run
+from candid.text import labelling as text
+
+_DIGITS = 7  # what float32 carries
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralColumns(RowColumns):
+    """What the rows of a job hold where each has an answer of several labels.
+
+    A column <label> for each, with its class or nothing, and beside it p_<label>_<class>.
+    """
+
+    labels: tuple[TargetLabel, ...] = ()
+
+    def column(self, label: TargetLabel) -> str:
+        """A label's column: its name, which may be that of a column of every table."""
+        taken = super(SeveralColumns, self).schema(codes=True).names
+        return f"{label.name} (label)" if label.name in taken else label.name
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """The columns with answers, and what stands before a class where they are counted."""
+        return {self.column(label): f"{label.name} = " for label in self.labels}
+
+    def schema(self, *, codes: bool = False) -> pa.Schema:
+        """As of one label, with those of each in the place of its."""
+        fields = [*super(SeveralColumns, self).schema(codes=codes)]
+        place = next(i for i, one in enumerate(fields) if one.name == "prediction")
+        own = [one for label in self.labels for one in self._of(label)]
+        return pa.schema([*fields[:place], *own, *fields[place + 1 :]])
+
+    def _of(self, label: TargetLabel) -> list[pa.Field]:
+        column = self.column(label)
+        each = [pa.field(f"p_{column}_{name}", pa.float64()) for name in label.classes]
+        return [pa.field(column, pa.string()), *each]
+
+
+@dataclass(frozen=True, eq=False)
+class SeveralLabeller(Labeller):
+    """All that makes rows with an answer of each of several labels.
+
+    Attributes
+    ----------
+    labels
+        The labels, in the order of the classifier's classes, which are all their classes.
+    rules
+        When it gives no answer, of each label; None: it always does.
+    """
+
+    labels: tuple[TargetLabel, ...] = field(default=(), kw_only=True)
+    rules: tuple[Rule | None, ...] = field(default=(), kw_only=True)
+
+    @property
+    def columns(self) -> SeveralColumns:
+        """What the rows hold."""
+        return SeveralColumns((), faces=self.finder is not None, labels=self.labels)
+
+    def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
+        """A crop's row by the names of the columns: of each label its answer, if any."""
+        values = super().told(crop, answer)
+        if answer is None:
+            return values
+        everything = np.array(list(answer.probability.values()))
+        columns, unsure, answered = self.columns, [], False
+        for label, rule in zip(self.labels, self.rules, strict=True):
+            column, p = columns.column(label), _block(everything, label)
+            below = rule is not None and bool(rule.abstains(p[None])[0])
+            if not (answer.unlike or below):
+                values[column], answered = label.classes[int(p.argmax())], True
+            if below and rule is not None:
+                unsure.append(f"{label.name}, {text.below_threshold(rule.threshold)}")
+            values |= {
+                f"p_{column}_{name}": round(x, _DIGITS)
+                for name, x in zip(label.classes, p.tolist(), strict=True)
+            }
+        if unsure and not answer.unlike:
+            values |= {"reason": text.not_sure("; ".join(unsure)), REASON_CODE: text.NOT_SURE}
+        return values | {"abstained": not answered}
+
+
+def _block(probability: NDArray[np.float64], label: TargetLabel) -> NDArray[np.float64]:
+    """(classes,) of one label; they sum to 1."""
+    own = probability[label.first : label.first + len(label.classes)]
+    return np.asarray(own / own.sum())
+
+
+def open_several(
+    run: Run,
+    finder: Finder | None,
+    *,
+    engine: str = "auto",
+    abstain_below: float | None = None,
+    check: bool = True,
+    calibration: str = "",
+) -> SeveralLabeller:
+    """What labels pictures as a run that learned several labels does; with torch alone.
+
+    Parameters are as for `candid.pipeline.labelling.labeller`. Nobody watches whether the pictures
+    drift away from the validation pictures.
+
+    Raises
+    ------
+    ConfigError
+        For another engine, or a calibration, which is one label's.
+    """
+    if engine not in ("auto", "torch") or calibration:
+        asked = f"--calibration {calibration}" if calibration else f"--engine {engine}"
+        raise ConfigError(
+            f"{asked} is for one label, and {run.path} learned several.",
+            expected="--engine torch, and no calibration",
+            todo=f"leave it out, or name one label's folder, such as {run.of_targets()[0].path}",
+        )
+    about, config = read_record(run.targets, Targets), open_run(run.path).settings
+    each = run.of_targets()
+    cards = [read_record(one.model_file, ModelCard) for one in each]
+    rules = tuple(abstention_rule(one, abstain_below, config.predict.target_error) for one in each)
+    return SeveralLabeller(
+        _whole(run, about, cards, rules),
+        read_unfamiliar(run.unfamiliar) if check else None,
+        finder,
+        labels=about.labels,
+        rules=rules,
+    )
+
+
+def _whole(
+    run: Run, about: Targets, cards: Sequence[ModelCard], rules: Sequence[Rule | None]
+) -> Classifier:
+    """The network with all its outputs; what it gives is calibrated label by label."""
+    from candid.models.model import TorchEngine
+    from candid.models.several import load_several
+
+    # Of the first label for all that labels share: decoding, framing and the checks of the file.
+    one = open_classifier(run.of_targets()[0], engine="torch", threads=1, abstain_below=0)
+    decides = [one.made_from, [(c.target, c.temperature) for c in cards], rules]
+    return replace(
+        one,
+        card=replace(about.model, target=""),
+        made_from=hashlib.blake2b(repr(decides).encode(), digest_size=16).hexdigest(),
+        _engine=TorchEngine(load_several(run.weights, about, cards, run.network)),
+    )

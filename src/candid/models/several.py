@@ -1,0 +1,47 @@
+"""A network that learned several labels, with all its outputs and each label's calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from candid.models.model import Whole, load_network
+from candid.records import ModelCard
+from candid.records.targets import Targets
+
+
+class WholeSeveral(Whole):
+    """As `Whole`, of a network with several labels: each label's probabilities sum to 1.
+
+    What comes out are (n, outputs): the labels' classes, one label behind the other.
+    """
+
+    def __init__(self, network: nn.Module, about: Targets, cards: Sequence[ModelCard]) -> None:
+        super().__init__(network, about.model)
+        self.sizes = [len(card.classes) for card in cards]
+        self.temperatures = [card.temperature for card in cards]
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities of each label from its own logits."""
+        blocks = torch.split(logits, self.sizes, dim=1)
+        each = zip(blocks, self.temperatures, strict=True)
+        return torch.cat([torch.softmax(b / t, dim=1) for b, t in each], dim=1)
+
+
+def load_several(
+    weights: Path, about: Targets, cards: Sequence[ModelCard], network: nn.Module | None = None
+) -> WholeSeveral:
+    """The whole network of a run with several labels, on the processor.
+
+    `cards` are the labels', with their temperatures; `network` is filled where it is given.
+
+    Raises
+    ------
+    RunError
+        Where the file is missing, damaged, or belongs to another network.
+    """
+    filled = load_network(weights, about.model, torch.device("cpu"), network)
+    return WholeSeveral(filled, about, cards).eval()

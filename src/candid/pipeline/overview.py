@@ -1,0 +1,79 @@
+"""Several labels at a glance: their records become overview.json and the run's report."""
+
+from __future__ import annotations
+
+from candid.records import Evaluation, Exploration, Provenance, read_record, write_record
+from candid.records.audit import Audit, SplitAudit
+from candid.records.targets import (
+    Overview,
+    TargetLabel,
+    Targets,
+    TargetSummary,
+    WorstGroup,
+)
+from candid.runs import Run, target_steps
+from candid.storage.files import write_text
+from candid.text.findings import group_name
+
+_TOLD = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
+
+
+def summarise_targets(run: Run) -> None:
+    """Write overview.json from the evaluations and audits of all labels."""
+    about = read_record(run.targets, Targets)
+    several = zip(about.labels, run.of_targets(), strict=True)
+    found = Overview(
+        targets=tuple(_summary(label, one) for label, one in several),
+        left_out=about.left_out,
+        explained="explain" in target_steps(len(about.labels)),
+        parameters=about.model.parameters,
+        network=about.model.network,
+    )
+    write_record(run.overview, found)
+
+
+def _summary(label: TargetLabel, run: Run) -> TargetSummary:
+    evaluation = read_record(run.evaluation, Evaluation)
+    split = next(
+        s for name in ("test", "validation", "train") for s in evaluation.splits if s.split == name
+    )
+    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
+    judged = audit.splits[0] if audit is not None and audit.splits else None
+    return TargetSummary(
+        name=label.name,
+        folder=label.folder,
+        classes=label.classes,
+        split=split.split,
+        n=split.n,
+        people=split.people,
+        metrics={name: split.metrics[name] for name in _TOLD},
+        audited=judged is not None,
+        gaps_found=0 if judged is None else judged.gaps_found,
+        gaps_looked_at=0 if judged is None else judged.gaps_looked_at,
+        worst=None if judged is None else _worst(judged),
+    )
+
+
+def _worst(split: SplitAudit) -> WorstGroup | None:
+    """The group that was found to fall furthest behind the rest in accuracy."""
+    found = [
+        WorstGroup(group_name(group.conditions), gap)
+        for group in split.singles()
+        if (gap := group.gaps.get("accuracy")) is not None
+        and gap.state == "found"
+        and gap.value < 0
+    ]
+    return min(found, key=lambda worst: worst.gap.value, default=None)
+
+
+def write_overview_report(run: Run) -> None:
+    """Write report.html: a table of the labels, each with the way to its own report."""
+    from candid.reporting.overview import render_overview
+
+    page = render_overview(
+        read_record(run.overview, Overview),
+        read_record(run.provenance, Provenance),
+        run.settings,
+        exploration=read_record(run.data, Exploration) if run.data.is_file() else None,
+    )
+    write_text(run.report, page)

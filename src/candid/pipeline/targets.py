@@ -1,0 +1,54 @@
+"""Several labels of one network: which outputs are whose, and what is not done for several."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from candid.errors import ConfigError
+from candid.records import ModelCard
+from candid.records.targets import TargetLabel, Targets
+from candid.settings import Config
+
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
+    from candid.training.state import Task
+
+
+def refuse_for_several(config: Config) -> None:
+    """Raise a ConfigError where the settings ask for what is done for one label alone."""
+    asked = {
+        f"network.name = {config.network.name!r}": config.network.name == "features",
+        f"train.balance = {config.train.balance!r}": config.train.balance != "none",
+    }
+    for setting in (setting for setting, is_asked in asked.items() if is_asked):
+        raise ConfigError(
+            f"{setting} is for one label, and the run is to learn several.",
+            expected="a network that is trained in steps, and train.balance = none",
+            todo=f"set {setting.split(' ')[0]}, or learn one label with data.target",
+        )
+
+
+def targets_of(card: ModelCard, task: Task, dataset: Dataset, config: Config) -> Targets:
+    """What each output of the network that `card` describes is."""
+    from candid.data.targets import label_of
+    from candid.training.several import target_weights
+
+    labels: list[TargetLabel] = []
+    first = 0
+    for name, weight in zip(dataset.targets, target_weights(task, config.train), strict=True):
+        classes, _ = label_of(dataset, name)
+        folder = _folder(name, {label.folder.casefold() for label in labels})
+        labels.append(TargetLabel(name, folder, classes, first, float(weight)))
+        first += len(classes)
+    return Targets(tuple(labels), card, dict(dataset.targets_left_out))
+
+
+def _folder(name: str, taken: set[str]) -> str:
+    """A name for a folder on any system, which no other label has."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "label"
+    number, folder = 1, plain
+    while folder.casefold() in taken:
+        number += 1
+        folder = f"{plain}-{number}"
+    return folder

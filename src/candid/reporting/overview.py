@@ -1,0 +1,67 @@
+"""The report of a run that learned several labels: a table of them, and the way to each."""
+
+from __future__ import annotations
+
+import math
+from pathlib import PurePath
+from urllib.parse import quote
+
+from candid.config import changed_settings, to_toml
+from candid.records import Exploration, Provenance
+from candid.records.targets import Overview, TargetSummary
+from candid.reporting.document import html_document
+from candid.settings import Config
+from candid.text import overview as text
+
+
+def render_overview(
+    found: Overview,
+    provenance: Provenance,
+    config: Config,
+    *,
+    exploration: Exploration | None = None,
+) -> str:
+    """Render the overview as a document like `candid.reporting.page.render`'s.
+
+    It holds no pictures and no charts: so it is small, however many labels there are.
+
+    Parameters
+    ----------
+    found
+        How the network does on each label.
+    provenance, config
+        Of the run.
+    exploration
+        What is in the data; None where nobody looked.
+    """
+    name = "" if exploration is None else exploration.name
+    return html_document(
+        "overview.html",
+        scripts=("page.js",),
+        draws=False,
+        found=found,
+        rows=ordered(found),
+        link=_link,
+        provenance=provenance,
+        exploration=exploration,
+        data_name=name or PurePath(provenance.data).name or "unnamed data",
+        overview_words=text,
+        config=to_toml(config),
+        changed_settings=changed_settings(config),
+        version=provenance.candid,
+    )
+
+
+def ordered(found: Overview) -> list[TargetSummary]:
+    """The labels in the order of the page: what gains most on the commonest answer first."""
+
+    def gain(one: TargetSummary) -> float:
+        gained = one.metrics["weighted_f1"].value - one.metrics["majority_f1"].value
+        return -gained if math.isfinite(gained) else math.inf
+
+    return sorted(found.targets, key=gain)
+
+
+def _link(target: TargetSummary) -> str:
+    """The address of a label's own report, from the overview's."""
+    return f"targets/{quote(target.folder)}/report.html"

@@ -1,0 +1,88 @@
+"""The steps of the main job: what each reads of settings and files, and what it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from candid.settings import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the main job.
+
+    Attributes
+    ----------
+    settings
+        What it reads of the settings: sections, or single ones such as "train.seed".
+    inputs, outputs
+        The files that it reads and writes, as `Run` calls them. Every step but the report
+        may read the data, too, which have one fingerprint.
+    resumes
+        Whether it goes on from a checkpoint. Then it is whole where its files are, as the
+        checkpoint belongs to the settings that it began with; and it writes down itself what it
+        took, with what it took before it was stopped.
+    """
+
+    settings: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    resumes: bool = False
+
+
+_DEVICE = ("train.device", "train.precision")
+_FRAMED = ("framing", "framing_weights")
+_MODEL = ("weights", "model_file")
+_MADE = ("framing", "data", "history", "model_file", "evaluation", "audit", "pictures")
+_EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
+
+# In their order: each may change what those below it read.
+STEPS = {
+    "explore": Step(("data", "evaluate"), (), ("data", "findings", "pictures")),
+    "train": Step(
+        ("data", "network", "augment", "train"), (), ("weights", "model_file"), resumes=True
+    ),
+    "frame": Step(("data", "framing", "train"), (), ("framing", "framing_weights")),
+    "predict": Step(("data", *_DEVICE), ("weights",), ("predictions_file", "model_file")),
+    "evaluate": Step(("evaluate",), ("predictions_file", "history"), ("evaluation",)),
+    "audit": Step(("audit",), ("predictions_file",), ("audit",)),
+    "pictures": Step(
+        ("data", "augment", "train.seed"), ("data", "evaluation", "audit"), ("pictures",)
+    ),
+    "explain": Step(("data", "explain", *_DEVICE), _MODEL, ("explanation", "explanation_arrays")),
+    "inside": Step(("data", *_DEVICE), (*_MODEL, "predictions_file"), ("inside", "inside_arrays")),
+    "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
+    "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
+    "report": Step(
+        tuple(f.name for f in fields(Config)),
+        ("provenance", *_MADE, *_EXPLAINED, "transfer"),
+        ("report", "card"),
+    ),
+}
+
+# Of several labels, what is done once for all of them, into the run's own folder.
+SHARED_STEPS = {
+    "explore": STEPS["explore"],
+    "train": replace(STEPS["train"], outputs=("weights", "targets")),
+    "frame": STEPS["frame"],
+    "unfamiliar": STEPS["unfamiliar"],
+    "predict": Step(("data", *_DEVICE), ("weights", "targets"), ()),
+    "overview": Step(("evaluate", "audit"), ("targets", "target_runs"), ("overview",)),
+    "report": Step(STEPS["report"].settings, ("provenance", "overview", "data"), ("report",)),
+}
+
+_ONCE = ("train", "frame")
+
+# Up to so many labels, each is explored and explained as a single one is.
+MOST_IN_FULL = 4
+_ALWAYS = ("predict", "evaluate", "audit", "pictures", "report")
+
+# And what is done for each of them, into a folder of its own.
+TARGET_STEPS = {name: step for name, step in STEPS.items() if name not in _ONCE}
+
+
+def target_steps(labels: int) -> tuple[str, ...]:
+    """The steps that the main job does for each of so many labels."""
+    if labels > MOST_IN_FULL:
+        return _ALWAYS
+    return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "drift"))

@@ -1,0 +1,62 @@
+"""What is said of a network that learned several labels at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from candid.records.targets import Overview, TargetSummary
+from candid.text import words
+
+EACH_BY_ITSELF = (
+    "Each label was audited by itself: the correction for many looks is over the gaps of one label "
+    "and not over those of all, so of many labels some gaps may have been found by chance."
+)
+
+
+def summary(found: Overview, data_name: str) -> Iterator[str]:
+    """What a reader should know first."""
+    yield (
+        f"One network ({found.network}, {words.count(found.parameters)} parameters) learned "
+        f"{len(found.targets)} labels of “{data_name}” at once; it has a block of outputs for each."
+    )
+    better = [t for t in found.targets if beats_majority(t)]
+    yield (
+        f"On {len(better)} of them it does better than always giving the commonest answer, by an "
+        "interval that does not reach it."
+    )
+    behind = [t for t in found.targets if t.worst is not None]
+    audited = [t for t in found.targets if t.audited]
+    if audited:
+        yield (
+            f"On {len(behind)} of {len(audited)} that were audited, some group was found to fall "
+            "behind the rest in accuracy."
+        )
+
+
+def beats_majority(target: TargetSummary) -> bool:
+    """Whether the interval of its weighted F1 lies above that of the commonest answer."""
+    return bool(target.metrics["weighted_f1"].low > target.metrics["majority_f1"].value)
+
+
+def limits(found: Overview) -> Iterator[str]:
+    """What to know of the figures of several labels together."""
+    if any(t.audited for t in found.targets):
+        yield EACH_BY_ITSELF
+    if not found.explained:
+        yield (
+            "There are many labels, so for each the data were not explored and the network was not "
+            "explained. For one of them: candid explain RUN/targets/LABEL, then candid report."
+        )
+
+
+def lines(found: Overview) -> Iterator[str]:
+    """The weighted F1 of each label in the terminal, and what was left out."""
+    for t in found.targets:
+        f1, guess = t.metrics["weighted_f1"], t.metrics["majority_f1"]
+        yield (
+            f"{t.name}: weighted F1 on {t.split} {f1.value:.4f} ({words.confidence(f1.confidence)} "
+            f"{f1.low:.4f} to {f1.high:.4f}; {words.images(f1.n, f1.people)}); the commonest "
+            f"answer {guess.value:.4f}"
+        )
+    for name, why in found.left_out.items():
+        yield f"left out: {name}: {why}"

@@ -1,0 +1,152 @@
+"""The loss of a network that learns several labels at once, and what a validation set says.
+
+Each label has a block of the outputs and a cross-entropy of its own. An image without one of the
+labels counts for nothing in that label's loss and trains the others.
+
+A label's loss is weighted by the inverse of what its base rates alone would give: the entropy of
+its classes' shares in train, which is the loss of always answering these shares. Unweighted, a
+label in balance (0.69 nats of two classes) drowns one of which 2% are yes (0.10 nats), as whatever
+is learned of the second is small beside the noise of the first. Weighted, each begins at 1, "as
+good as the base rates", and falling by a tenth is worth the same in all. No label weighs more than
+one of entropy `LEAST_ENTROPY`, or a handful of images would rule. The weights are then made to sum
+to 1, so that the loss is a mean of cross-entropies and a learning rate means what it means for one
+label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from candid.settings import TrainConfig
+from candid.stats.metrics import weighted_f1_of_answers
+from candid.training.loss import Measured, class_weights
+from candid.training.mixing import Mixture
+from candid.training.state import Task
+
+LEAST_ENTROPY = 0.1  # nats: that of two classes of which one has 2%
+_NEVER = -1e9  # the logit of a place beyond a label's classes
+
+_CPU = torch.device("cpu")
+
+
+def target_weights(task: Task, config: TrainConfig) -> NDArray[np.float64]:
+    """(labels,) what each label's loss counts for; they sum to 1. See this module's text.
+
+    Entropies are of the shares as `train.class_weights` weights them.
+    """
+    entropies = []
+    for one in _each(task):
+        weight = class_weights(one, config).numpy().astype(np.float64)
+        share = np.bincount(one.label[one.train], minlength=one.n_classes) * weight
+        share = share[share > 0] / share.sum()
+        entropies.append(max(LEAST_ENTROPY, float(-(share * np.log(share)).sum())))
+    inverse = 1 / np.array(entropies)
+    weights: NDArray[np.float64] = inverse / inverse.sum()
+    return weights
+
+
+def _each(task: Task) -> list[Task]:
+    """Every label as a task of its own, on the training images that have it."""
+    return [
+        replace(
+            task, label=label, n_classes=size, sizes=(), train=task.train[label[task.train] >= 0]
+        )
+        for label, size in zip(task.label.T, task.sizes, strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Which outputs are whose: the blocks of `sizes` outputs, one behind the other."""
+
+    sizes: tuple[int, ...]
+
+    def of(self, output: Tensor) -> Tensor:
+        """(batch, labels, most classes) logits of (batch, outputs); `_NEVER` beyond the last."""
+        most = max(self.sizes)
+        if len({*self.sizes}) == 1:
+            return output.reshape(len(output), len(self.sizes), most)
+        blocks = [F.pad(b, (0, most - b.shape[1]), value=_NEVER) for b in self.split(output)]
+        return torch.stack(blocks, dim=1)
+
+    def split(self, output: Tensor) -> Sequence[Tensor]:
+        """Each label's (batch, classes)."""
+        return torch.split(output, list(self.sizes), dim=1)
+
+
+class SeveralLoss:
+    """The loss of a batch of images with several labels, and what comes of their outputs."""
+
+    def __init__(self, task: Task, config: TrainConfig, device: torch.device = _CPU) -> None:
+        self.smoothing, self.blocks = config.label_smoothing, Blocks(task.sizes)
+        each = [class_weights(one, config) for one in _each(task)]
+        most = max(task.sizes)
+        # (labels, most classes): 0 beyond the last, so that nothing there counts.
+        self.classes = torch.stack([F.pad(w, (0, most - len(w))) for w in each]).to(device)
+        self.targets = torch.from_numpy(target_weights(task, config)).float().to(device)
+        self.sizes = torch.tensor(task.sizes, device=device)
+
+    def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
+        """A scalar with its graph: the mean of the labels' losses by `targets`.
+
+        Each is what `mixture_loss` gives of its block and of the images that have the label. One
+        that no image of the batch has counts for nothing, and the others for no more.
+        """
+        surprise = -torch.log_softmax(self.blocks.of(output), dim=2)  # (batch, labels, classes)
+        spread = (surprise * self.classes).sum(2) * (self.smoothing / self.sizes)
+        cost, weight = self._of(mixture.first, surprise, spread, mixture.share)
+        if mixture.first is not mixture.second:
+            more = self._of(mixture.second, surprise, spread, 1 - mixture.share)
+            cost, weight = cost + more[0], weight + more[1]
+        return (self.targets * cost / weight.clamp(min=1e-12)).sum()
+
+    def _of(
+        self, labels: Tensor, surprise: Tensor, spread: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(labels,) summed losses, and the weights that they are to be divided by."""
+        known, code = labels >= 0, labels.clamp(min=0)
+        place = torch.arange(len(self.sizes), device=labels.device)
+        weight = self.classes[place, code]  # (batch, labels)
+        own = surprise.gather(2, code[:, :, None])[:, :, 0]
+        part = share[:, None] * known
+        cost = (1 - self.smoothing) * weight * own + spread
+        return (part * cost).sum(0), (part * weight).sum(0)
+
+    def answers(self, output: Tensor) -> Tensor:
+        """(batch, labels) the most probable class of each."""
+        return self.blocks.of(output).argmax(2)
+
+    def f1(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
+        """The mean of the labels' weighted F1, each on the images that have the label."""
+        known = label >= 0
+        each = [
+            weighted_f1_of_answers(label[mine, t], answers[mine, t])
+            for t, mine in enumerate(known.T)
+            if mine.any()
+        ]
+        return float(np.mean(each)) if each else float("nan")
+
+    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> Measured:
+        """Loss as in training but without smoothing, and mean weighted F1 and accuracy of all."""
+        logits, labels = torch.from_numpy(output), torch.from_numpy(label.astype(np.int64))
+        classes, weights = self.classes.cpu(), self.targets.cpu()
+        loss, accuracy = 0.0, []
+        for t, (block, size) in enumerate(
+            zip(self.blocks.split(logits), self.blocks.sizes, strict=True)
+        ):
+            mine = labels[:, t] >= 0
+            if not mine.any():
+                continue
+            own = F.cross_entropy(block[mine], labels[mine, t], weight=classes[t, :size])
+            loss += weights[t].item() * own.item()
+            accuracy.append(float((block[mine].argmax(1) == labels[mine, t]).double().mean()))
+        f1 = self.f1(label, self.answers(logits).numpy())
+        return Measured(loss, f1, float(np.mean(accuracy)))
