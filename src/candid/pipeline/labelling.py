@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
@@ -79,7 +80,8 @@ def labeller(
         finder = Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
     if run.of_targets():
         how: dict[str, Any] = {"engine": engine, "calibration": calibration}
-        return open_several(run, finder, abstain_below=abstain_below, check=check, **how)
+        several = open_several(run, finder, abstain_below=abstain_below, check=check, **how)
+        return replace(several, together=common_frame)
     # Every thread runs the model on a block of its own.
     classifier = open_classifier(
         run, engine=engine, threads=1, abstain_below=abstain_below, calibration=calibration
