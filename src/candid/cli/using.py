@@ -152,11 +152,11 @@ def _predict_rows(
     from candid.inference.classify import label
     from candid.inference.label_file import no_pictures
     from candid.inference.rows import open_writer
-    from candid.pipeline.labelling import begun
+    from candid.pipeline.labelling import framed_items
 
     ready = _labeller(run, how)
     with _working(ready, inputs) as (listed, bar):
-        ready, pictures = begun(ready, inputs, listed, column=column)
+        ready, pictures = framed_items(ready, inputs, listed, column=column)
         rows = label(ready, pictures, workers=workers, bar=bar)
         with contextlib.closing(rows) as blocks:
             first = next(blocks, None)
@@ -243,14 +243,14 @@ def _working(
 
 def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
-    from candid.inference.promise import drift_line, promise_here
+    from candid.inference.promise import drift_said, promise_here
     from candid.text.console import abstains_below, outcome_lines
     from candid.text.labelling import framed_from
 
     yield from outcome_lines(tally, out, ready.classifier.target)
     if (rule := ready.classifier.rule) is not None:
         yield abstains_below(rule.threshold, promise_here(ready, tally).sentence)
-    for line in (framed_from(tally.frame), drift_line(tally)):
+    for line in (framed_from(tally.frame), drift_said(tally)):
         if line:
             yield f"  {line}"
 

@@ -87,7 +87,7 @@ def alarm_said(drift: Drift | None) -> str | None:
     return text.drifted(drift.after, drift.change, FALSE_ALARMS)
 
 
-def drift_line(tally: Outcome) -> str:
+def drift_said(tally: Outcome) -> str:
     """What a job's summary says of drift: "" where nobody watched."""
     found = tally.drift
     return "" if found is None else text.drift_line(found.ordered, found.drawn, FALSE_ALARMS)

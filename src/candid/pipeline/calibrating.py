@@ -62,10 +62,8 @@ def calibrate(
     target, split, engine, crop, detector, common_frame, workers
         As for `candid.transfer`. The frame that the pictures have in common is kept, and used
         wherever the calibration is.
-    seed
-        Decides who has a part in the fit.
-    quiet
-        No progress bar.
+    seed, quiet
+        Who has a part in the fit; and no progress bar.
 
     Raises
     ------
@@ -74,19 +72,19 @@ def calibrate(
     PredictionsError
         Where there are fewer than two people (or pictures) to share out.
     """
-    asked = answering_run(run, config, quiet)
     check_name(name)
+    asked = answering_run(run, config, quiet)
     dataset = asked.read(data, target)
     chosen = choose_rows(asked.run, dataset, split)
-    how: Answering = {"engine": engine, "crop": crop or detector is not None, "detector": detector}
-    how |= {"abstain_below": 0, "check": False, "common_frame": common_frame}
+    face = crop or detector is not None
+    how: Answering = {"engine": engine, "crop": face, "detector": detector, "abstain_below": 0}
+    how |= {"check": False, "common_frame": common_frame}
     ready = labeller(asked.run, quiet=quiet, **how)
     file = calibration_path(asked.run.path, name)
-    out = file.with_suffix(".labels.parquet")
-    answered = answer(ready, dataset, chosen.rows, out, workers=workers, quiet=quiet)
+    table = file.with_suffix(".labels.parquet")
+    answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=quiet)
     made = _calibrated(answered.predictions, asked.settings, seed)
-    made = replace(made, frame=answered.frame)
-    return _written(file, made, name, ready, dataset, chosen)
+    return _written(file, replace(made, frame=answered.frame), name, ready, dataset, chosen)
 
 
 def _written(

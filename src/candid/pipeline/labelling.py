@@ -175,7 +175,7 @@ def label_pictures(
     """
     from candid.inference.label_file import label_to_file
 
-    labeller, pictures = begun(labeller, inputs, listed, column=column)
+    labeller, pictures = framed_items(labeller, inputs, listed, column=column)
     return label_to_file(
         labeller,
         pictures,
@@ -189,7 +189,7 @@ def label_pictures(
     )
 
 
-def begun(
+def framed_items(
     labeller: Labeller, inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
 ) -> tuple[Labeller, Iterator[Item]]:
     """The pictures that some words stand for, and the labeller that knows how they lie.

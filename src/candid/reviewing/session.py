@@ -173,7 +173,7 @@ class Session:
 
     def _told(self, showing: Showing, correction: Correction) -> dict[str, Any]:
         """What annotators wrote and what the model says, once the choice is made."""
-        known, said = self.known, text.said(correction.kind, correction.now)
+        known, said = self.known, text.decided(correction.kind, correction.now)
         if showing.other:
             told = text.told_pair(
                 correction.kind, known.label.get(showing.image), known.label.get(showing.other)

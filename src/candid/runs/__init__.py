@@ -8,12 +8,12 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import candid
 from candid.config import read_config, to_toml
@@ -26,7 +26,7 @@ from candid.records.targets import Targets
 from candid.runs.steps import SHARED_STEPS as SHARED_STEPS
 from candid.runs.steps import STEPS as STEPS
 from candid.runs.steps import TARGET_STEPS as TARGET_STEPS
-from candid.runs.steps import Step
+from candid.runs.steps import Shown, Step
 from candid.runs.steps import target_steps as target_steps
 from candid.runs.tables import read_history as read_history
 from candid.runs.tables import read_pictures as read_pictures
@@ -37,16 +37,6 @@ from candid.storage.files import write_text, writing, written_by
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-class Shown(Protocol):
-    """Who is told which step of a job is done, such as `candid.progress.Stages`."""
-
-    def begin(self, name: str) -> AbstractContextManager[None]:
-        """A step that is done inside."""
-
-    def skip(self, name: str) -> None:
-        """A step that was done before."""
 
 
 TARGETS = "targets"  # the folder below a run that holds a folder for each of several labels

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 from candid.settings import Config
+
+
+class Shown(Protocol):
+    """Who is told which step of a job is done, such as `candid.progress.Stages`."""
+
+    def begin(self, name: str) -> AbstractContextManager[None]:
+        """A step that is done inside."""
+
+    def skip(self, name: str) -> None:
+        """A step that was done before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def beats_majority(target: TargetSummary) -> bool:
     return bool(target.metrics["weighted_f1"].low > target.metrics["majority_f1"].value)
 
 
-def limits(found: Overview) -> Iterator[str]:
+def overview_limits(found: Overview) -> Iterator[str]:
     """What to know of the figures of several labels together."""
     if any(t.audited for t in found.targets):
         yield EACH_BY_ITSELF

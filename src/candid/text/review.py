@@ -30,7 +30,7 @@ def why(reason: Why, group: str = "") -> str:
     return _WHY[reason]
 
 
-def said(kind: str, now: str) -> str:
+def decided(kind: str, now: str) -> str:
     """What a reviewer decided about a picture."""
     if kind == "label":
         return f"You wrote: {now}."

@@ -35,7 +35,7 @@ from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
 from candid.training.batches import feed_of
 from candid.training.distributed import Team, team
-from candid.training.loss import Loss, Measured
+from candid.training.loss import Loss, SetFigures
 from candid.training.mixing import Mixture, mix, unmixed
 from candid.training.optimizers import learning_rate, optimizer_of
 from candid.training.several import SeveralLoss
@@ -122,7 +122,7 @@ class BatchLosses(Protocol):
         """Weighted F1; of several labels its mean."""
         ...
 
-    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> Measured:
+    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
         """What a whole set of images says."""
         ...
 

@@ -20,7 +20,7 @@ from candid.training.state import Task
 _CPU = torch.device("cpu")
 
 
-class Measured(NamedTuple):
+class SetFigures(NamedTuple):
     """What a validation set says of a network."""
 
     loss: float
@@ -77,7 +77,7 @@ class Loss:
         """Weighted F1."""
         return weighted_f1_of_answers(label, answers)
 
-    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> Measured:
+    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
         """What a whole set of images says."""
         return measured(output, label, self.classes)
 
@@ -91,9 +91,9 @@ def class_weights(task: Task, config: TrainConfig) -> Tensor:
     return torch.from_numpy(counts.sum() / (task.n_classes * present)).float()
 
 
-def measured(output: NDArray[np.float32], label: NDArray[Any], weights: Tensor) -> Measured:
+def measured(output: NDArray[np.float32], label: NDArray[Any], weights: Tensor) -> SetFigures:
     """Weighted cross-entropy, weighted F1 and accuracy of (n, classes) logits."""
     label, prediction = label.astype(np.int64), output.argmax(1)
     loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights.cpu())
     right = float((prediction == label).mean())
-    return Measured(loss.item(), weighted_f1_of_answers(label, prediction), right)
+    return SetFigures(loss.item(), weighted_f1_of_answers(label, prediction), right)

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from candid.settings import TrainConfig
 from candid.stats.metrics import weighted_f1_of_answers
-from candid.training.loss import Measured, class_weights
+from candid.training.loss import SetFigures, class_weights
 from candid.training.mixing import Mixture
 from candid.training.state import Task
 
@@ -134,7 +134,7 @@ class SeveralLoss:
         ]
         return float(np.mean(each)) if each else float("nan")
 
-    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> Measured:
+    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
         """Loss as in training but without smoothing, and mean weighted F1 and accuracy of all."""
         logits, labels = torch.from_numpy(output), torch.from_numpy(label.astype(np.int64))
         classes, weights = self.classes.cpu(), self.targets.cpu()
@@ -149,4 +149,4 @@ class SeveralLoss:
             loss += weights[t].item() * own.item()
             accuracy.append(float((block[mine].argmax(1) == labels[mine, t]).double().mean()))
         f1 = self.f1(label, self.answers(logits).numpy())
-        return Measured(loss, f1, float(np.mean(accuracy)))
+        return SetFigures(loss, f1, float(np.mean(accuracy)))
