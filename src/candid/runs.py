@@ -147,6 +147,7 @@ class Run:
     drift = _File("drift.npz")  # tells whether a stream of pictures is like the validation pictures
     applied = _File("corrections-applied.csv")  # the corrections that its data were read with
     corrections = _File("corrections.csv")  # what people decided while they reviewed it
+    check = _File("check.json")  # which of all labels are likely wrong, of a check's folder
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     report = _File("report.html")
     card = _File("README.md")  # the model card
