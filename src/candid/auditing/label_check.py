@@ -4,8 +4,9 @@ The model is one that did not learn from the label (`Predictions.out_of_fold`); 
 by confident learning (`label_noise`). The person's other pictures speak against it where more than
 half of them are labelled otherwise, and where labels mostly hold of a person: a smile does not.
 
-A label against which both speak is likely wrong. Where only the person's pictures do, while the
-model sees what the label says, the label may be right and the identity wrong.
+A label against which both speak is likely wrong; there the model need not be sure, only answer
+otherwise. Where only the person's pictures do, while the model answers what the label says, the
+label may be right and the identity wrong.
 """
 
 from __future__ import annotations
@@ -50,18 +51,20 @@ def doubted_labels(predictions: Predictions, *, persons_count: bool) -> Doubts:
     persons_count
         Whether other pictures of a person are a witness.
     """
-    model = likely_wrong(predictions.label, predictions.probability)
+    label = predictions.label
+    model = likely_wrong(label, predictions.probability)
     if not persons_count:
         return Doubts(model[:0], model, model[:0])
     person = against_own_person(predictions)
-    majority = person_votes(predictions).majority[model]
-    both = np.isin(model, person)
-    for_it = majority == predictions.label[model]
-    rest = model[~both]
+    # Before a second witness, the first need not be sure.
+    both = person[predictions.wrong[person]]
+    margin = label_quality(label[both], predictions.probability[both])
+    rest = model[~np.isin(model, both)]
+    for_it = person_votes(predictions).majority[rest] == label[rest]
     return Doubts(
-        model[both],
-        rest[np.argsort(for_it[~both], kind="stable")],
-        person[~np.isin(person, model)],
+        both[np.argsort(margin, kind="stable")],
+        rest[np.argsort(for_it, kind="stable")],
+        person[~predictions.wrong[person]],
     )
 
 

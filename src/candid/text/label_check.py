@@ -41,8 +41,8 @@ def check_lines(check: LabelCheck, folder: str) -> Iterator[str]:
     )
     low, high = (round(check.n * end) for end in (noise.rate.low, noise.rate.high))
     yield (
-        f"about {round(check.n * noise.rate.value):,} labels are wrong ({low:,} to {high:,}): "
-        f"{words.percent_interval(noise.rate)}, {words.method(noise.rate)}"
+        f"confident learning takes about {round(check.n * noise.rate.value):,} labels for wrong "
+        f"({low:,} to {high:,}): {words.percent_interval(noise.rate)}, {words.method(noise.rate)}"
     )
     where = ", ".join(
         f"{name} {check.wrong_in_split.get(name, 0):,} of {n:,}"
