@@ -89,6 +89,7 @@ def test_who_speaks_against_what_by_brute_force(seed: int) -> None:
     ]  # fmt: skip
     margin = label_quality(p.label, p.probability)
     assert (np.diff(margin[found.by_both]) >= 0).all()
+    assert (np.diff(margin[found.by_person]) <= 0).all()
 
 
 def test_whom_the_person_s_pictures_support_comes_after_those_of_whom_nothing_is_known() -> None:
@@ -109,7 +110,7 @@ def test_a_label_of_a_moment_lets_no_person_speak() -> None:
     assert found.person_agreement is not None and found.person_agreement.value < 0.8
     assert not found.persons_count and found.found_by_both == found.found_by_person == 0
     assert found.found_by_model == len(likely_wrong(smile, p.probability))
-    assert any("too few to take other pictures for a witness" in note for note in found.notes)
+    assert any("too few to take their other pictures" in note for note in found.notes)
     assert "another person" not in "".join(check_lines(found, "x"))
     alone = replace(p, person=None)
     assert person_agreement(alone) is None

@@ -18,7 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.label_noise import label_noise, label_quality, likely_wrong
-from candid.auditing.own_person import PersonVotes, against_own_person, person_votes
+from candid.auditing.own_person import (
+    FEWEST_PICTURES,
+    PersonVotes,
+    against_own_person,
+    person_votes,
+)
 from candid.predictions import Predictions
 from candid.records import SPLITS, Estimate
 from candid.records.label_check import CheckedFold, DoubtedLabel, LabelCheck
@@ -57,14 +62,14 @@ def doubted_labels(predictions: Predictions, *, persons_count: bool) -> Doubts:
         return Doubts(model[:0], model, model[:0])
     person = against_own_person(predictions)
     # Before a second witness, the first need not be sure.
-    both = person[predictions.wrong[person]]
-    margin = label_quality(label[both], predictions.probability[both])
+    both, apart = person[predictions.wrong[person]], person[~predictions.wrong[person]]
+    margin = label_quality(label, predictions.probability)
     rest = model[~np.isin(model, both)]
     for_it = person_votes(predictions).majority[rest] == label[rest]
     return Doubts(
-        both[np.argsort(margin, kind="stable")],
+        both[np.argsort(margin[both], kind="stable")],
         rest[np.argsort(for_it, kind="stable")],
-        person[~predictions.wrong[person]],
+        apart[np.argsort(-margin[apart], kind="stable")],
     )
 
 
@@ -74,7 +79,7 @@ def person_agreement(predictions: Predictions, confidence: float = 0.95) -> Esti
     Of people with three labelled pictures or more, whatever they agree on.
     """
     votes = person_votes(predictions)
-    asked = votes.pictures >= 3
+    asked = votes.pictures >= FEWEST_PICTURES
     if not asked.any():
         return None
     agree = asked & (votes.majority == predictions.label)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from candid.table import Table
 
-_FEWEST = 3  # labelled pictures of a person, of which one can stand against the others
+FEWEST_PICTURES = 3  # labelled pictures of a person, of which one can stand against the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def person_votes(table: Table) -> PersonVotes:
     counts = np.zeros((len(people), len(table.classes)), np.int64)
     np.add.at(counts, (who, table.label[known]), 1)
     total, most = counts.sum(axis=1), counts.max(axis=1, initial=0)
-    clear = (total >= _FEWEST) & (2 * most > total)
+    clear = (total >= FEWEST_PICTURES) & (2 * most > total)
     majority[known] = np.where(clear, counts.argmax(axis=1), -1)[who]
     share[known] = (most / np.maximum(total, 1))[who]
     pictures[known], same[known] = total[who], counts[who, table.label[known]]

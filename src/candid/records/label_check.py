@@ -93,7 +93,7 @@ class LabelCheck:
         most pictures of their person; in each the worst margin first.
     by_person
         Where the model agrees with the label, and most pictures of the person do not: likely
-        another person's picture. Those of people who agree most otherwise come first.
+        another person's picture. Those of whose label the model is surest come first.
     notes
         What a reader might not expect.
     """
