@@ -91,7 +91,7 @@ def split_groups(
             expected="two shares of at least 0 that leave something for training",
             todo="set data.validation_share and data.test_share",
         )
-    member, order, middle = _in_order(group, label)
+    member, order, middle = groups_in_order(group, label)
     test = int(np.count_nonzero(middle < test_share))
     test = max(test, int(test_share > 0 and len(order) > 2))
     end = int(np.count_nonzero(middle < test_share + validation_share))
@@ -102,41 +102,7 @@ def split_groups(
     return _NAMES[code[member]]
 
 
-def fold_groups(
-    group: NDArray[np.uint64], label: NDArray[np.int16], folds: int
-) -> NDArray[np.intp]:
-    """Divide whole groups into folds of about the same size, stratified by label.
-
-    Parameters
-    ----------
-    group, label
-        As for `split_groups`, whose order is cut into stretches here.
-    folds
-        How many; at least 2.
-
-    Returns
-    -------
-    (n,) from 0. None is empty; where a group is larger than a fold, there may be fewer.
-
-    Raises
-    ------
-    DataError
-        Where there are fewer groups than folds.
-    """
-    member, order, middle = _in_order(group, label)
-    if len(order) < folds:
-        raise DataError(
-            f"{len(order):,} people, or pictures that are no copies, cannot make {folds} folds.",
-            expected="at least one for each fold",
-            todo="use more images, or lower check.folds",
-        )
-    fold = np.empty(len(order), np.intp)
-    fold[order] = (middle * folds).astype(np.intp)
-    folded: NDArray[np.intp] = np.unique(fold, return_inverse=True)[1].reshape(-1)[member]
-    return folded
-
-
-def _in_order(
+def groups_in_order(
     group: NDArray[np.uint64], label: NDArray[np.int16]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Each image's group; the groups in the order in which they are dealt out; their middles.

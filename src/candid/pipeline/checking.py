@@ -107,7 +107,8 @@ def folds_of(data: Data, config: Config, *, quiet: bool = True) -> NDArray[np.in
     goes where, whatever the order of the rows.
     """
     from candid.data.duplicates import find_copies
-    from candid.data.splits import fold_groups, hashed, join_groups
+    from candid.data.folds import fold_groups
+    from candid.data.splits import hashed, join_groups
 
     dataset = data.dataset
     rows = np.flatnonzero((dataset.label >= 0) & data.store.usable)

@@ -24,7 +24,8 @@ def notes(agreement: Estimate | None, counts: bool) -> Iterator[str]:
     elif not counts:
         yield (
             f"Of pictures of people with three or more, {words.percent_interval(agreement)} are "
-            "labelled like most of their person: too few to take their other pictures for a witness."
+            "labelled like most of their person: too few to take their other pictures for "
+            "a witness."
         )
 
 
