@@ -19,7 +19,7 @@ _NAMES = {
     "candid.data.dataset": ("Dataset",),
     "candid.explanation.assembly": ("explain_network",),
     "candid.explanation.attribution": ("saliency_maps",),
-    "candid.pipeline": ("demo", "explore", "load", "load_images", "run", "train", "tune"),
+    "candid.pipeline": ("check", "demo", "explore", "load", "load_images", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
     "candid.pipeline.calibrating": ("calibrate",),
     "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
@@ -54,6 +54,7 @@ __all__ = [
     "apply_corrections",
     "audit",
     "calibrate",
+    "check",
     "demo",
     "evaluate",
     "explain_network",
@@ -88,7 +89,7 @@ if TYPE_CHECKING:
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
     from candid.models.model import Whole
-    from candid.pipeline import demo, explore, load, load_images, run, train, tune
+    from candid.pipeline import check, demo, explore, load, load_images, run, train, tune
     from candid.pipeline.calibrating import calibrate
     from candid.pipeline.correcting import apply_corrections, merge_corrections
     from candid.pipeline.estimator import CandidClassifier

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from candid.predictions import Predictions
 from candid.records import Finding
 from candid.records.audit import AuditFinding, Condition, Gap, SplitAudit
 from candid.reviewing.suspects import (
-    against_own_person,
     copies,
     find_suspects,
     likely_wrong_images,
@@ -44,29 +42,6 @@ def predicted(label, answer, groups=None, split=None, sure=0.95) -> Predictions:
     )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_whoever_stands_against_the_own_person(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    label, person = rng.integers(0, 2, 200), rng.integers(0, 50, 200)
-    people: dict[int, list[int]] = {}
-    for k, who in zip(label.tolist(), person.tolist(), strict=True):
-        people.setdefault(who, []).append(k)
-    wanted = set()
-    for row, (k, who) in enumerate(zip(label.tolist(), person.tolist(), strict=True)):
-        (most, times), *_ = Counter(people[who]).most_common(1)
-        if len(people[who]) >= 3 and 2 * times > len(people[who]) and k != most:
-            wanted.add(row)
-    found = against_own_person(table(label, person))
-    assert wanted and set(found.tolist()) == wanted
-    share = [max(Counter(people[person[r]]).values()) / len(people[person[r]]) for r in found]
-    assert share == sorted(share, reverse=True)
-
-
-def test_unknown_people_and_two_pictures_say_nothing() -> None:
-    assert not len(against_own_person(table([0, 1, 1])))
-    assert not len(against_own_person(table([0, 1, 0, 1], ["a", "a", "b", "b"])))
-
-
 def test_likely_wrong_are_the_sure_mistakes_outside_training() -> None:
     label = [0, 1] * 20
     answer = [1, 1, *label[2:]]
@@ -74,6 +49,8 @@ def test_likely_wrong_are_the_sure_mistakes_outside_training() -> None:
     split = ["test"] * 39 + ["train"]
     assert likely_wrong_images(predicted(label, answer, split=split)) == ["i0"]
     assert likely_wrong_images(predicted(label, answer, split=["train"] * 40)) == []
+    out_of_fold = replace(predicted(label, answer, split=["train"] * 40), out_of_fold=True)
+    assert likely_wrong_images(out_of_fold) == ["i0", "i39"]
 
 
 def gap_split(*conditions: Condition, kind: str = "group", state: str = "found") -> SplitAudit:

@@ -4,8 +4,8 @@
 image is surely of class j where the model gives j at least the mean probability that it gives to j
 among the images labelled j; images that are labelled i and surely of another class are suspects.
 The model must not have learned from the labels that it doubts, so images of the training split do
-not count. Validation and test were never trained on: their predictions are out of sample as they
-are.
+not count, unless they were predicted out of fold. Validation and test were never trained on: their
+predictions are out of sample as they are.
 
 It cannot tell a wrong label from a sure mistake of the model. Every suspect is a mistake of the
 model, measured against the label; who is right, only a person who looks can say.
@@ -71,8 +71,8 @@ def label_noise(
     Parameters
     ----------
     predictions
-        From any model that did not learn from these labels. Images of the training split, and
-        images without a label, do not count.
+        From any model that did not learn from these labels. Images of the training split (but for
+        predictions out of fold), and images without a label, do not count.
     flip_rates, most
         Shares of wrong labels to bound the gaps for (the estimated one is added); how many likely
         wrong labels are listed.
@@ -87,7 +87,7 @@ def label_noise(
         Where a flip rate is not between 0 and 0.5.
     """
     _check(predictions, flip_rates)
-    p = predictions.with_bins()[(predictions.label >= 0) & (predictions.split != "train")]
+    p = predictions.with_bins()[predictions.unlearned]
     thresholds = class_thresholds(p.label, p.probability)
     counts = confident_joint(p.label, sure_class(p.probability, thresholds), len(p.classes))
     drawing = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
@@ -127,7 +127,7 @@ def _check(predictions: Predictions, flip_rates: Sequence[float]) -> None:
                 todo="name other rates",
             )
     require_probabilities(predictions)
-    if not ((predictions.label >= 0) & (predictions.split != "train")).any():
+    if not predictions.unlearned.any():
         raise PredictionsError(
             "There is no labelled image outside the training split.",
             expected="predictions for images that the model did not learn from",
@@ -212,12 +212,13 @@ def likely_wrong(label: NDArray[Any], probability: Floats) -> NDArray[np.intp]:
     raised = probability.copy()
     raised[np.arange(len(label)), label] += _SLACK
     rows = np.flatnonzero((sure >= 0) & (sure != label) & (raised.argmax(axis=1) != label))
-    quality = _quality(label, probability)[rows]
+    quality = label_quality(label, probability)[rows]
     ranked: NDArray[np.intp] = rows[np.argsort(quality, kind="stable")]
     return ranked
 
 
-def _quality(label: NDArray[Any], probability: Floats) -> Floats:
+def label_quality(label: NDArray[Any], probability: Floats) -> Floats:
+    """(n,) normalised margins, (p(label) - the highest other + 1) / 2, from 0, worst, to 1."""
     rows = np.arange(len(label))
     others = probability.copy()
     others[rows, label] = -np.inf
@@ -234,7 +235,7 @@ def _suspect(p: Predictions, row: int) -> LikelyWrong:
         likely=p.classes[likely],
         label_probability=float(p.probability[row, label]),
         likely_probability=float(p.probability[row, likely]),
-        quality=float(_quality(p.label[[row]], p.probability[[row]])[0]),
+        quality=float(label_quality(p.label[[row]], p.probability[[row]])[0]),
     )
 
 

@@ -11,6 +11,7 @@ import click
 import candid
 from candid.cli.auditing import audit_command, evaluate_command, report_command
 from candid.cli.calibrating import calibrate_command
+from candid.cli.checking import check_command
 from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
 from candid.cli.listing import runs_command
@@ -40,6 +41,7 @@ for _command in (
     audit_command,
     calibrate_command,
     explain_command,
+    check_command,
     review_command,
     corrections_group,
     report_command,

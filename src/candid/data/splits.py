@@ -91,6 +91,24 @@ def split_groups(
             expected="two shares of at least 0 that leave something for training",
             todo="set data.validation_share and data.test_share",
         )
+    member, order, middle = groups_in_order(group, label)
+    test = int(np.count_nonzero(middle < test_share))
+    test = max(test, int(test_share > 0 and len(order) > 2))
+    end = int(np.count_nonzero(middle < test_share + validation_share))
+    end = max(end, test + int(validation_share > 0))
+    code = np.zeros(len(order), np.intp)
+    code[order[:end]] = 1
+    code[order[:test]] = 2
+    return _NAMES[code[member]]
+
+
+def groups_in_order(
+    group: NDArray[np.uint64], label: NDArray[np.int16]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Each image's group; the groups in the order in which they are dealt out; their middles.
+
+    A middle is the share of all images that come before that of the group, in this order.
+    """
     key, member, size = np.unique(group, return_inverse=True, return_counts=True)
     stratum = _commonest(member, label)
     total = np.bincount(stratum, size)
@@ -99,15 +117,7 @@ def split_groups(
     before = (np.cumsum(total) - total)[stratum[order]]
     position[order] = (_middle(size[order]) - before) / total[stratum[order]]
     order = np.lexsort((key, position))
-    middle = _middle(size[order]) / len(group)
-    test = int(np.count_nonzero(middle < test_share))
-    test = max(test, int(test_share > 0 and len(key) > 2))
-    end = int(np.count_nonzero(middle < test_share + validation_share))
-    end = max(end, test + int(validation_share > 0))
-    code = np.zeros(len(key), np.intp)
-    code[order[:end]] = 1
-    code[order[:test]] = 2
-    return _NAMES[code[member]]
+    return member, order, _middle(size[order]) / len(group)
 
 
 def _middle(size: NDArray[np.intp]) -> NDArray[np.float64]:

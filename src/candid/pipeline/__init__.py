@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.data.dataset import Dataset
+    from candid.records.label_check import LabelCheck
     from candid.records.tuning import Tuning
 
 
@@ -341,6 +342,41 @@ def tune(
     data = load_packed(_labels(dataset), config, cache=cache, quiet=quiet)
     folder = study_folder(None if out is None else Path(out))
     return search_settings(folder, data, config, storage=storage, name=study, quiet=quiet)
+
+
+def check(
+    dataset: Dataset | Places,
+    config: Config | None = None,
+    *,
+    out: Place | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> LabelCheck:
+    """Examine every label, those of training, too: `candid check` from Python.
+
+    Each part of the people is predicted by a network that learned from the others. `config.check`
+    says how many parts there are and how long each network is trained, the sections `network`,
+    `augment` and `train` how; `evaluate` how intervals are made. `out` gets `check.json`,
+    `predictions.parquet` with what was said of every image, and the settings, so that
+    `candid.review` takes it for a run; the same call again goes on with a check that was stopped.
+
+    Raises
+    ------
+    DataError
+        Where there are too few people, or a part leaves one class to learn from.
+    OutputError
+        Where `out` holds a run, or another process checks there.
+    RunError
+        Where it holds a check of other data, or with other settings of training.
+    """
+    needs_torch()
+    from candid.pipeline.checking import check_folder, examine_labels
+
+    folder = check_folder(None if out is None else Path(out))
+    run, data = begin_or_resume(
+        _labels(dataset), config or Config(), folder, cache=cache, quiet=quiet
+    )
+    return examine_labels(run, data)
 
 
 @overload

@@ -59,6 +59,9 @@ class Predictions(Table):
         and what needs degrees (areas under curves, losses, calibration) is undefined.
     label_as_read
         (n,) the labels before any was corrected, as `label` codes them; None where none was.
+    out_of_fold
+        True where each image was predicted by a model that learned from other people's alone, so
+        that those of the training split count as any other.
     """
 
     PER_IMAGE = (*Table.PER_IMAGE, "probability", "label_as_read")
@@ -68,6 +71,15 @@ class Predictions(Table):
     provenance: Mapping[str, str] = field(default_factory=dict)
     hard: bool = False
     label_as_read: NDArray[np.int16] | None = None
+    out_of_fold: bool = False
+
+    @property
+    def unlearned(self) -> NDArray[np.bool_]:
+        """(n,) which images have a label that the model did not learn from."""
+        unlearned: NDArray[np.bool_] = (self.label >= 0) & (
+            self.out_of_fold | (self.split != "train")
+        )
+        return unlearned
 
     @cached_property
     def prediction(self) -> NDArray[np.intp]:
@@ -247,6 +259,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     }
     if predictions.label_as_read is not None:
         metadata["corrected"] = True
+    if predictions.out_of_fold:
+        metadata["out_of_fold"] = True
     table = table.replace_schema_metadata({_KEY: json.dumps(metadata)})
     with atomic(path) as part:
         pq.write_table(table, part, compression="zstd")
@@ -336,6 +350,7 @@ def _read(path: Path) -> Predictions:
             provenance=metadata["provenance"],
             hard=bool(metadata.get("hard", False)),
             label_as_read=(_codes(table, _AS_READ, classes) if metadata.get("corrected") else None),
+            out_of_fold=bool(metadata.get("out_of_fold", False)),
         )
     except (OSError, pa.ArrowException, *_MALFORMED) as error:
         raise PredictionsError(

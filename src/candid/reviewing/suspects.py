@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.label_noise import likely_wrong
+from candid.auditing.own_person import against_own_person
 from candid.predictions import Predictions
 from candid.records.audit import Condition, SplitAudit
 from candid.records.review import Why
 from candid.table import Table
-
-_FEWEST = 3  # labelled pictures of a person, of which one can stand against the others
 
 # Findings about images that go together, the gravest first.
 _COPIES = (
@@ -90,32 +89,11 @@ def find_suspects(
 
 def likely_wrong_images(predictions: Predictions) -> list[str]:
     """The images whose label is likely wrong by confident learning, the likeliest first."""
-    seen = predictions[(predictions.label >= 0) & (predictions.split != "train")]
+    seen = predictions[predictions.unlearned]
     if not len(seen) or seen.hard:
         return []
     ids: list[str] = seen.ids[likely_wrong(seen.label, seen.probability)].tolist()
     return ids
-
-
-def against_own_person(table: Table) -> NDArray[np.intp]:
-    """Rows whose label is not that of most labelled pictures of the same person.
-
-    Of people with three labelled pictures or more, of which more than half agree; the rows come in
-    the order of that share, the largest first.
-    """
-    if table.person is None:
-        return np.array([], np.intp)
-    known = np.flatnonzero((table.person >= 0) & (table.label >= 0))
-    people, who = np.unique(table.person[known], return_inverse=True)
-    counts = np.zeros((len(people), len(table.classes)), np.int64)
-    np.add.at(counts, (who.reshape(-1), table.label[known]), 1)
-    total, most = counts.sum(axis=1), counts.max(axis=1, initial=0)
-    clear = (total >= _FEWEST) & (2 * most > total)
-    share = np.divide(most, total, where=total > 0, out=np.zeros(len(people)))
-    against = clear[who] & (table.label[known] != counts.argmax(axis=1)[who])
-    rows = known[against]
-    ranked: NDArray[np.intp] = rows[np.argsort(-share[who][against], kind="stable")]
-    return ranked
 
 
 def worst_group(

@@ -114,6 +114,7 @@ class Run:
     # the corrections that its data were read with
     applied = _File("corrections-applied.csv", shared=True)
     corrections = _File("corrections.csv")  # what people decided while they reviewed it
+    check = _File("check.json")  # which of all labels are likely wrong, of a check's folder
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     report = _File("report.html")
     card = _File("README.md")  # the model card

@@ -13,6 +13,7 @@ from candid.settings.making import TrainConfig as TrainConfig
 from candid.settings.measuring import MAP_METHODS as MAP_METHODS
 from candid.settings.measuring import MASK_FILLS as MASK_FILLS
 from candid.settings.measuring import AuditConfig as AuditConfig
+from candid.settings.measuring import CheckConfig as CheckConfig
 from candid.settings.measuring import EvaluateConfig as EvaluateConfig
 from candid.settings.measuring import ExplainConfig as ExplainConfig
 from candid.settings.network import NETWORKS as NETWORKS
@@ -37,6 +38,7 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
+    check: CheckConfig = field(default_factory=CheckConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)

@@ -154,3 +154,28 @@ class AuditConfig:
                 expected=f"one or more of, each once: {', '.join(known)}",
                 todo=did_you_mean(strange[0], known) if strange else "set audit.splits",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckConfig:
+    """Every label examined by networks that did not learn from it."""
+
+    folds: int = setting(
+        5,
+        "parts of the people; each is predicted by a network that learned from the others",
+        2,
+        100,
+    )
+    steps: int = setting(
+        200, "batches that each of these networks is trained on; 0: train.steps", 0, 10**8
+    )
+    person_agreement: float = setting(
+        0.9,
+        "other pictures of a person speak against a label only where at least this share of all "
+        "is labelled like most of their person: where the label is of a person, not of a moment",
+        0.5,
+        1,
+    )
+    listed: int = setting(
+        1000, "labels of each kind to list at most, the likeliest first", 1, 10**6
+    )

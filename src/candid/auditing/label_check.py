@@ -1,0 +1,184 @@
+"""Which of all labels are likely wrong, before two witnesses: a model, and the same person.
+
+The model is one that did not learn from the label (`Predictions.out_of_fold`); it speaks against it
+by confident learning (`label_noise`). The person's other pictures speak against it where more than
+half of them are labelled otherwise, and where labels mostly hold of a person: a smile does not.
+
+A label against which both speak is likely wrong; there the model need not be sure, only answer
+otherwise. Where only the person's pictures do, while the model answers what the label says, the
+label may be right and the identity wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.auditing.label_noise import label_noise, label_quality, likely_wrong
+from candid.auditing.own_person import (
+    FEWEST_PICTURES,
+    PersonVotes,
+    against_own_person,
+    person_votes,
+)
+from candid.predictions import Predictions
+from candid.records import SPLITS, Estimate
+from candid.records.label_check import CheckedFold, DoubtedLabel, LabelCheck
+from candid.settings import CheckConfig, EvaluateConfig
+from candid.stats.intervals import share
+from candid.text import label_check as text
+
+
+@dataclass(frozen=True, eq=False)
+class Doubts:
+    """Rows of predictions by who speaks against their labels; see `LabelCheck` for their order."""
+
+    by_both: NDArray[np.intp]
+    by_model: NDArray[np.intp]
+    by_person: NDArray[np.intp]
+
+    @property
+    def wrong(self) -> NDArray[np.intp]:
+        """The likely wrong labels, the likeliest first."""
+        return np.concatenate([self.by_both, self.by_model])
+
+
+def doubted_labels(predictions: Predictions, *, persons_count: bool) -> Doubts:
+    """Which labels model and person speak against.
+
+    Parameters
+    ----------
+    predictions
+        Of labelled images that the model did not learn from.
+    persons_count
+        Whether other pictures of a person are a witness.
+    """
+    label = predictions.label
+    model = likely_wrong(label, predictions.probability)
+    if not persons_count:
+        return Doubts(model[:0], model, model[:0])
+    person = against_own_person(predictions)
+    # Before a second witness, the first need not be sure.
+    both, apart = person[predictions.wrong[person]], person[~predictions.wrong[person]]
+    margin = label_quality(label, predictions.probability)
+    rest = model[~np.isin(model, both)]
+    for_it = person_votes(predictions).majority[rest] == label[rest]
+    return Doubts(
+        both[np.argsort(margin[both], kind="stable")],
+        rest[np.argsort(for_it, kind="stable")],
+        apart[np.argsort(-margin[apart], kind="stable")],
+    )
+
+
+def person_agreement(predictions: Predictions, confidence: float = 0.95) -> Estimate | None:
+    """The share of labels that are those of most pictures of the same person; None without any.
+
+    Of people with three labelled pictures or more, whatever they agree on.
+    """
+    votes = person_votes(predictions)
+    asked = votes.pictures >= FEWEST_PICTURES
+    if not asked.any():
+        return None
+    agree = asked & (votes.majority == predictions.label)
+    return share(agree, asked, predictions.persons(), confidence)
+
+
+def check_labels(
+    predictions: Predictions,
+    fold: NDArray[np.integer],
+    config: CheckConfig | None = None,
+    figures: EvaluateConfig | None = None,
+) -> LabelCheck:
+    """What predictions out of fold say of all labels.
+
+    Parameters
+    ----------
+    predictions
+        Of labelled images, each from a model that did not learn from it.
+    fold
+        (n,) the part of the people that each image belongs to, from 0.
+    config, figures
+        Who is a witness and how many labels are listed; draws, confidence and seed of intervals.
+
+    Raises
+    ------
+    PredictionsError
+        Where there is no image, or a model gave no probabilities.
+    """
+    config, figures = config or CheckConfig(), figures or EvaluateConfig()
+    p, confidence = predictions, figures.confidence
+    noise = label_noise(
+        replace(p, attributes={}),
+        most=0,
+        draws=figures.draws,
+        confidence=confidence,
+        seed=figures.seed,
+    )
+    agreement = person_agreement(p, confidence)
+    counts = agreement is not None and agreement.value >= config.person_agreement
+    doubts, votes = doubted_labels(p, persons_count=counts), person_votes(p)
+
+    def listed(rows: NDArray[np.intp]) -> tuple[DoubtedLabel, ...]:
+        return tuple(_doubted(p, votes, rows[: config.listed]))
+
+    return LabelCheck(
+        data=p.provenance.get("data", ""),
+        target=p.target,
+        classes=p.classes,
+        n=len(p),
+        people=p.n_people(),
+        of_split=_by_split(p.split),
+        folds=tuple(_fold(p, fold == k, confidence) for k in range(int(fold.max()) + 1)),
+        accuracy=_accuracy(p, np.ones(len(p), np.bool_), confidence),
+        noise=noise,
+        person_agreement=agreement,
+        persons_count=counts,
+        found_by_both=len(doubts.by_both),
+        found_by_model=len(doubts.by_model),
+        found_by_person=len(doubts.by_person),
+        wrong_in_split=_by_split(p.split[doubts.wrong]),
+        by_both=listed(doubts.by_both),
+        by_model=listed(doubts.by_model),
+        by_person=listed(doubts.by_person),
+        notes=(*noise.notes, *text.notes(agreement, counts)),
+    )
+
+
+def _accuracy(p: Predictions, of: NDArray[np.bool_], confidence: float) -> Estimate:
+    return share(of & ~p.wrong, of, p.persons(), confidence)
+
+
+def _fold(p: Predictions, mine: NDArray[np.bool_], confidence: float) -> CheckedFold:
+    return CheckedFold(
+        int(np.count_nonzero(mine)), p.n_people(mine), _accuracy(p, mine, confidence)
+    )
+
+
+def _by_split(split: NDArray[np.str_]) -> dict[str, int]:
+    counts = {name: int(np.count_nonzero(split == name)) for name in SPLITS}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _doubted(p: Predictions, votes: PersonVotes, rows: NDArray[np.intp]) -> Sequence[DoubtedLabel]:
+    quality = label_quality(p.label[rows], p.probability[rows])
+    found = []
+    for row, margin in zip(rows.tolist(), quality.tolist(), strict=True):
+        label, answer, most = int(p.label[row]), int(p.prediction[row]), int(votes.majority[row])
+        found.append(
+            DoubtedLabel(
+                id=str(p.ids[row]),
+                split=str(p.split[row]),
+                label=p.classes[label],
+                answer=p.classes[answer],
+                label_probability=float(p.probability[row, label]),
+                answer_probability=float(p.probability[row, answer]),
+                quality=margin,
+                person_label=p.classes[most] if most >= 0 else "",
+                others=max(0, int(votes.pictures[row]) - 1),
+                agreeing=max(0, int(votes.same[row]) - 1),
+            )
+        )
+    return found

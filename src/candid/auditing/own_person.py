@@ -1,0 +1,67 @@
+"""What the other pictures of a person say about the label of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.table import Table
+
+FEWEST_PICTURES = 3  # labelled pictures of a person, of which one can stand against the others
+
+
+@dataclass(frozen=True, eq=False)
+class PersonVotes:
+    """The labels of each image's person.
+
+    Attributes
+    ----------
+    majority
+        (n,) the class of more than half of the person's labelled pictures; -1 where there is none,
+        where they are fewer than three, or where nobody knows who it is.
+    share
+        (n,) the share of the person's commonest class among them; 0 without any.
+    pictures
+        (n,) how many labelled pictures the person has; 0 where nobody knows who it is.
+    same
+        (n,) how many of them have the image's own label; 0 where it has none.
+    """
+
+    majority: NDArray[np.intp]
+    share: NDArray[np.float64]
+    pictures: NDArray[np.int64]
+    same: NDArray[np.int64]
+
+
+def person_votes(table: Table) -> PersonVotes:
+    """How the labelled pictures of each image's person are labelled, that image among them."""
+    n = len(table)
+    majority, pictures, same = np.full(n, -1, np.intp), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    share = np.zeros(n)
+    if table.person is None:
+        return PersonVotes(majority, share, pictures, same)
+    known = np.flatnonzero((table.person >= 0) & (table.label >= 0))
+    people, who = np.unique(table.person[known], return_inverse=True)
+    who = who.reshape(-1)
+    counts = np.zeros((len(people), len(table.classes)), np.int64)
+    np.add.at(counts, (who, table.label[known]), 1)
+    total, most = counts.sum(axis=1), counts.max(axis=1, initial=0)
+    clear = (total >= FEWEST_PICTURES) & (2 * most > total)
+    majority[known] = np.where(clear, counts.argmax(axis=1), -1)[who]
+    share[known] = (most / np.maximum(total, 1))[who]
+    pictures[known], same[known] = total[who], counts[who, table.label[known]]
+    return PersonVotes(majority, share, pictures, same)
+
+
+def against_own_person(table: Table) -> NDArray[np.intp]:
+    """Rows whose label is not that of most labelled pictures of the same person.
+
+    Of people with three labelled pictures or more, of which more than half agree; the rows come in
+    the order of that share, the largest first.
+    """
+    votes = person_votes(table)
+    rows = np.flatnonzero((votes.majority >= 0) & (table.label != votes.majority))
+    ranked: NDArray[np.intp] = rows[np.argsort(-votes.share[rows], kind="stable")]
+    return ranked

@@ -1,0 +1,56 @@
+"""The verb that examines all labels: check."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import candid
+from candid.cli.options import (
+    cache_option,
+    config_of_options,
+    data_argument,
+    is_quiet,
+    option,
+    output_options,
+    path_option,
+    settings_options,
+    show,
+)
+
+if TYPE_CHECKING:
+    from candid.pipeline.data_places import Where
+
+
+@click.command("check")
+@data_argument(required=True)
+@settings_options
+@option("--folds", "N", "Short for --set check.folds=N.", type=int)
+@path_option(
+    "--out",
+    "FOLDER",
+    "The check's folder, new or to go on with; default: runs/<date>-check-<n>.",
+)
+@cache_option
+@output_options
+def check_command(data: Where, folds: int | None, out: Path | None, cache: Path | None) -> None:
+    """Examine every label: which are likely wrong, in training, too.
+
+    Each part of the people is predicted by a network that learned from the others, check.steps
+    batches of the recipe's training. candid review shows what is found. The same command with the
+    same --out goes on with a check that was stopped.
+    """
+    from candid.config import with_values
+    from candid.pipeline.checking import check_folder
+    from candid.pipeline.opening import stoppable
+    from candid.text.label_check import check_lines
+
+    asked = {} if folds is None else {"check": {"folds": folds}}
+    config = with_values(config_of_options(), asked)
+    folder = check_folder(out)
+    with stoppable(f"the same command with --out {shlex.quote(str(folder))}"):
+        found = candid.check(data, config, out=folder, cache=cache, quiet=is_quiet())
+    show({"folder": str(folder), "check": found}, check_lines(found, str(folder)))

@@ -1,0 +1,43 @@
+"""Which images are asked about together, while a model learns from all others."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.data.splits import groups_in_order
+from candid.errors import DataError
+
+
+def fold_groups(
+    group: NDArray[np.uint64], label: NDArray[np.int16], folds: int
+) -> NDArray[np.intp]:
+    """Divide whole groups into folds of about the same size, stratified by label.
+
+    Parameters
+    ----------
+    group, label
+        As for `split_groups`, whose order is cut into stretches here.
+    folds
+        How many; at least 2.
+
+    Returns
+    -------
+    (n,) from 0. None is empty; where a group is larger than a fold, there may be fewer.
+
+    Raises
+    ------
+    DataError
+        Where there are fewer groups than folds.
+    """
+    member, order, middle = groups_in_order(group, label)
+    if len(order) < folds:
+        raise DataError(
+            f"{len(order):,} people, or pictures that are no copies, cannot make {folds} folds.",
+            expected="at least one for each fold",
+            todo="use more images, or lower check.folds",
+        )
+    fold = np.empty(len(order), np.intp)
+    fold[order] = (middle * folds).astype(np.intp)
+    folded: NDArray[np.intp] = np.unique(fold, return_inverse=True)[1].reshape(-1)[member]
+    return folded

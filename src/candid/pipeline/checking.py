@@ -1,0 +1,273 @@
+"""The check of all labels: folds of people, a network for each, what it says of the others.
+
+Each fold's answers are one file, written whole, whose name tells which data, folds and settings it
+belongs to. So a check that was stopped goes on: with the folds that are missing, and in the midst
+of a fold from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import ConfigError, DataError, OutputError
+from candid.pipeline.opening import Data
+from candid.pipeline.steps import predictions_of
+from candid.pipeline.training import begun, task_of
+from candid.predictions import Predictions, write_predictions
+from candid.progress import stages
+from candid.records import write_record
+from candid.records.label_check import LabelCheck
+from candid.runs import Run, claim
+from candid.settings import Config
+from candid.storage.archives import reading_archive, write_archive
+from candid.storage.jobs import alone, job_digest
+
+if TYPE_CHECKING:
+    from candid.training.state import Task, TrainingState
+
+_FOLDER = "folds"  # of a check: what each of its networks answered
+
+
+def check_folder(path: Path | None) -> Path:
+    """The folder that is named, or the next free one below runs/.
+
+    Raises
+    ------
+    OutputError
+        Where it holds a run.
+    """
+    if path is None:
+        return claim(Path("runs"), "check")
+    run = Run(path)
+    if any(file.exists() for file in (run.data, run.history, run.checkpoint, run.model_file)):
+        raise OutputError(
+            f"{path} holds a run, and no check of labels.",
+            expected="a new or empty folder, or that of a check to go on with",
+            todo="name another place with --out",
+        )
+    return path
+
+
+def examine_labels(run: Run, data: Data) -> LabelCheck:
+    """Write folds/, predictions.parquet (out of fold, of all labelled images) and check.json.
+
+    Raises
+    ------
+    ConfigError
+        Where the pictures are streamed, several labels are named, or the network is not one to be built by name.
+    DataError
+        Where there are too few people for the folds, or a fold leaves one class to learn from.
+    OutputError
+        Where another process checks in this folder.
+    """
+    from candid.auditing.label_check import check_labels
+
+    if data.streamed is not None:
+        raise ConfigError(
+            "Labels cannot be checked on pictures that are streamed.",
+            expected="a pack of all pictures, so that each can be learned from and asked about",
+            todo="set data.stream = never where a pack fits on the disk",
+        )
+    if run.settings.data.targets:
+        raise ConfigError(
+            "Several labels cannot be checked at once.",
+            expected="one label",
+            todo="name one with data.target, and check the others one by one",
+        )
+    folder = run.path / _FOLDER
+    todo = "wait for it, or name another place with --out"
+    with alone(folder / ".lock", output=str(run.path), expected="one process", todo=todo):
+        fold = folds_of(data, run.settings, quiet=run.quiet)
+        parts = list(_parts(folder, data, fold, run.settings))
+        with stages([*(part.name for part in parts), "labels"], quiet=run.quiet) as shown:
+            for part in parts:
+                if part.file.is_file():
+                    shown.skip(part.name)
+                    continue
+                with shown.begin(part.name):
+                    _train(part, data, run.quiet)
+            with shown.begin("labels"):
+                predictions, asked = _joined(parts, data, run.settings)
+                write_predictions(run.predictions_file, predictions)
+                config = run.settings
+                found = check_labels(predictions, asked, config.check, config.evaluate)
+                write_record(run.check, found)
+        _tidy(folder, parts)
+    return found
+
+
+# --- folds ---------------------------------------------------------------------------------------
+
+
+def folds_of(data: Data, config: Config, *, quiet: bool = True) -> NDArray[np.intp]:
+    """(n,) the fold of each labelled image that can be read, from 0; -1 for the others.
+
+    People stay together, and so do copies and near copies of a picture. `train.seed` decides who
+    goes where, whatever the order of the rows.
+    """
+    from candid.data.duplicates import find_copies
+    from candid.data.folds import fold_groups
+    from candid.data.splits import hashed, join_groups
+
+    dataset = data.dataset
+    rows = np.flatnonzero((dataset.label >= 0) & data.store.usable)
+    if not len(rows):
+        raise DataError(
+            f"{dataset.name} has no labelled image that can be read.",
+            expected="labels to check",
+            todo="check the data, or name another label with --target",
+        )
+    keys = _keys(dataset.ids[rows], None if dataset.person is None else dataset.person[rows])
+    group = hashed(f"{config.train.seed}/{key}" for key in keys)
+    place = np.full(len(dataset), -1, np.intp)
+    place[rows] = np.arange(len(rows))
+    first, second = (place[end] for end in find_copies(data.store, quiet=quiet).links())
+    both = (first >= 0) & (second >= 0)
+    group = join_groups(group, first[both], second[both])
+    fold = np.full(len(dataset), -1, np.intp)
+    fold[rows] = fold_groups(group, dataset.label[rows], config.check.folds)
+    return fold
+
+
+def _keys(ids: NDArray[np.str_], person: NDArray[np.int64] | None) -> list[str]:
+    """What tells people apart, whatever their numbers: the first name among a person's images."""
+    names: list[str] = ids.tolist()
+    if person is None:
+        return names
+    first: dict[int, str] = {}
+    for name, who in zip(names, person.tolist(), strict=True):
+        first[who] = min(name, first.get(who, name))
+    return [
+        name if who < 0 else first[who] for name, who in zip(names, person.tolist(), strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One fold: who is asked about and who is learned from, and where its answers lie."""
+
+    name: str
+    file: Path
+    split: NDArray[np.str_]  # of all images: "validation" asked about, "train" learned from, or ""
+    config: Config
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.file.with_suffix(".safetensors")
+
+
+def _parts(folder: Path, data: Data, fold: NDArray[np.intp], config: Config) -> Iterator[_Part]:
+    check, label = config.check, data.dataset.label
+    # Nothing is chosen on the images that are asked about: the last weights answer.
+    train = replace(
+        config.train,
+        steps=check.steps or config.train.steps,
+        evaluations=1,
+        keep="last",
+        patience=0,
+    )
+    quick = replace(config, train=train)
+    for k in range(int(fold.max()) + 1):
+        split = np.select([fold == k, fold >= 0], ["validation", "train"], "")
+        if len(np.unique(label[split == "train"])) < 2:
+            raise DataError(
+                f"All labels outside fold {k + 1} are of one class.",
+                expected="two classes to learn from, whoever is left out",
+                todo="use more people, or raise check.folds",
+            )
+        job = {
+            "data": data.fingerprint,
+            "folds": hashlib.blake2b(fold.astype(np.int64).tobytes(), digest_size=16).hexdigest(),
+            "settings": [repr(s) for s in (quick.network, quick.augment, train)],
+            "fold": k,
+        }
+        file = folder / f"{k + 1}-{job_digest(job)[:16]}.npz"
+        yield _Part(f"fold {k + 1}", file, split, quick)
+
+
+def _tidy(folder: Path, parts: list[_Part]) -> None:
+    """Remove what other settings left."""
+    kept = {part.file for part in parts}
+    for file in folder.glob("[0-9]*"):
+        if file not in kept:
+            file.unlink(missing_ok=True)
+
+
+# --- a network for each --------------------------------------------------------------------------
+
+
+def _train(part: _Part, data: Data, quiet: bool) -> None:
+    """Train on the other folds and write the logits of this one."""
+    from candid.models.device import memory_kept, threads, uses_bfloat16
+    from candid.models.forward import logits
+
+    config = part.config.train
+    with threads(config.threads), memory_kept():
+        task = task_of(replace(data, dataset=replace(data.dataset, split=part.split)), part.config)
+        state = _trained(task, part, quiet)
+        found = logits(
+            state.measured,
+            task.images,
+            task.validation,
+            device=state.device,
+            bfloat16=uses_bfloat16(config.precision, state.device),
+            flip_tta=config.flip_tta,
+            title="predict",
+            quiet=quiet,
+        )
+    write_archive(part.file, {"rows": task.validation, "logits": found})
+    part.checkpoint.unlink(missing_ok=True)
+
+
+def _trained(task: Task, part: _Part, quiet: bool) -> TrainingState:
+    from candid.models.features import Features
+    from candid.training import checkpoint
+    from candid.training.fitting import fit_state
+    from candid.training.loop import train_in_steps as steps
+
+    config, state = part.config, begun(task, part.config)
+    if isinstance(state.network, Features):
+        fit_state(task, state, config.train, quiet=quiet)
+        return state
+    if part.checkpoint.is_file():
+        checkpoint.restore(part.checkpoint, state)
+    for _ in steps(task, state, config.train, config.augment, save_to=part.checkpoint, quiet=quiet):
+        pass
+    return state
+
+
+def _joined(parts: list[_Part], data: Data, config: Config) -> tuple[Predictions, NDArray[np.intp]]:
+    """What the networks say of all images, in the data's order; and the fold of each."""
+    from candid.stats.calibration import apply_temperature, fit_temperature
+
+    found, rows, fold = [], [], []
+    for k, part in enumerate(parts):
+        todo = f"remove {part.file}, then give the same command again"
+        with reading_archive(part.file, expected="what a fold's network said", todo=todo) as kept:
+            found.append(kept["logits"].astype(np.float64))
+            rows.append(kept["rows"])
+        fold.append(np.full(len(rows[-1]), k))
+    order = np.argsort(np.concatenate(rows))
+    raw, at = np.concatenate(found)[order], np.concatenate(rows)[order]
+    dataset = data.dataset
+    temperature = fit_temperature(raw, dataset.label[at])
+    predictions = replace(
+        predictions_of(data, at, apply_temperature(raw, temperature)),
+        temperature=temperature,
+        attributes={name: a[at] for name, a in dataset.attributes.items()},
+        out_of_fold=True,
+        provenance={
+            "data": dataset.name,
+            "data_fingerprint": data.fingerprint,
+            "network": config.network.name,
+            "kept": "out of fold",
+        },
+    )
+    return predictions, np.concatenate(fold)[order]
