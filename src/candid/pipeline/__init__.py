@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from candid.pipeline.data_places import Places, Where, places_of
+from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import (
@@ -114,7 +114,7 @@ def load(
         about = replace(about, target=target, targets=())
     elif target:
         about = replace(about, target="", targets=tuple(target))
-    return load_places(_labels(path), about)
+    return load_places(labels_or_place(path), about)
 
 
 def load_images(
@@ -202,7 +202,7 @@ def explore(
         refuse_full(Path(out))
     if augmented is not None:
         needs_torch()
-    data = load_packed(_labels(dataset), config, cache=cache, quiet=quiet)
+    data = load_packed(labels_or_place(dataset), config, cache=cache, quiet=quiet)
     if augmented is not None:
         draw_augmented(Path(augmented), data, config)
     if out is None:
@@ -339,7 +339,7 @@ def tune(
 
     needs_optuna()
     config = config or Config()
-    data = load_packed(_labels(dataset), config, cache=cache, quiet=quiet)
+    data = load_packed(labels_or_place(dataset), config, cache=cache, quiet=quiet)
     folder = study_folder(None if out is None else Path(out))
     return search_settings(folder, data, config, storage=storage, name=study, quiet=quiet)
 
@@ -354,39 +354,23 @@ def check(
 ) -> LabelCheck:
     """Examine every label, those of training, too: `candid check` from Python.
 
-    Each part of the people is predicted by a network that learned from the others. `config.check`
-    says how many parts there are and how long each network is trained, the sections `network`,
-    `augment` and `train` how; `evaluate` how intervals are made. `out` gets `check.json`,
-    `predictions.parquet` with what was said of every image, and the settings, so that
+    Each part of the people is predicted by a network that learned from the others, as
+    `config.check` says. `out` gets `check.json`, `predictions.parquet` and the settings, so that
     `candid.review` takes it for a run; the same call again goes on with a check that was stopped.
 
     Raises
     ------
-    DataError
-        Where there are too few people, or a part leaves one class to learn from.
-    OutputError
-        Where `out` holds a run, or another process checks there.
-    RunError
-        Where it holds a check of other data, or with other settings of training.
+    DataError, OutputError, RunError
+        Where there are too few people; `out` holds a run; it holds a check of something else.
     """
     needs_torch()
     from candid.pipeline.checking import check_folder, examine_labels
 
     folder = check_folder(None if out is None else Path(out))
     run, data = begin_or_resume(
-        _labels(dataset), config or Config(), folder, cache=cache, quiet=quiet
+        labels_or_place(dataset), config or Config(), folder, cache=cache, quiet=quiet
     )
     return examine_labels(run, data)
-
-
-@overload
-def _labels(dataset: Places) -> Where: ...
-@overload
-def _labels(dataset: Dataset | Places) -> Dataset | Where: ...
-def _labels(dataset: Dataset | Places) -> Dataset | Where:
-    if isinstance(dataset, str | PathLike | Sequence):
-        return places_of(dataset)
-    return dataset
 
 
 def _begin(
@@ -408,7 +392,7 @@ def _begin(
             refuse_full(Path(out))  # no settings tell one module from another
     place = out if resume is None else resume
     return begin_or_resume(
-        None if dataset is None else _labels(dataset),
+        None if dataset is None else labels_or_place(dataset),
         asked,
         None if place is None else Path(place),
         name=name,

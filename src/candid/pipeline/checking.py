@@ -61,7 +61,8 @@ def examine_labels(run: Run, data: Data) -> LabelCheck:
     Raises
     ------
     ConfigError
-        Where the pictures are streamed, several labels are named, or the network is not one to be built by name.
+        Where the pictures are streamed, several labels are named, or the network is none to be
+        built by name.
     DataError
         Where there are too few people for the folds, or a fold leaves one class to learn from.
     OutputError

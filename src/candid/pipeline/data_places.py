@@ -6,10 +6,14 @@ import shlex
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 from candid.errors import ConfigError, RunError
 from candid.records import Provenance
 from candid.runs import Run
+
+if TYPE_CHECKING:
+    from candid.data.dataset import Dataset
 
 Where = Path | tuple[Path, ...]
 Places = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -79,3 +83,14 @@ def _one_place(run: Run, where: Path, *, named: bool) -> Path:
             "with a run: as DATA), or start a new run",
         )
     return where
+
+
+@overload
+def labels_or_place(dataset: Places) -> Where: ...
+@overload
+def labels_or_place(dataset: Dataset | Places) -> Dataset | Where: ...
+def labels_or_place(dataset: Dataset | Places) -> Dataset | Where:
+    """A data set as it was loaded, or where it lies."""
+    if isinstance(dataset, str | PathLike | Sequence):
+        return places_of(dataset)
+    return dataset
