@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -367,9 +366,8 @@ def check(
     from candid.pipeline.checking import check_folder, examine_labels
 
     folder = check_folder(None if out is None else Path(out))
-    run, data = begin_or_resume(
-        labels_or_place(dataset), config or Config(), folder, cache=cache, quiet=quiet
-    )
+    labels, how = labels_or_place(dataset), config or Config()
+    run, data = begin_or_resume(labels, how, folder, cache=cache, quiet=quiet)
     return examine_labels(run, data)
 
 
