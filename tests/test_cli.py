@@ -220,7 +220,10 @@ def test_json_of_every_verb(finished, faces, tmp_path, capsys):
         assert call(*arguments, "--json") == 0, verb
         assert json.loads(capsys.readouterr().out), verb
     # These have files of tests of their own.
-    elsewhere = {"calibrate", "demo", "explain", "export", "predict", "runs", "serve", "tune"}
+    elsewhere = {
+        "calibrate", "check", "corrections", "demo", "explain", "export", "predict", "review",
+        "runs", "serve", "tune",
+    }  # fmt: skip
     assert set(calls) | elsewhere == set(cli.commands)
 
 

@@ -234,7 +234,10 @@ def test_tune_takes_several(both, tmp_path, capsys):
         ("{0} {1} --set data.stream=always", "cannot be streamed together"),
         ("{0} {1} --set data.source_settings=['tabel.target=Face']", "did you mean 'table'"),
         ("{0} nowhere", "no folder or table"),
-        ("{0} {1} --target Face --target Eyeglasses", "--target was given 2 times"),
+        (
+            "{0} {1} --target Face --target Eyeglasses",
+            "Several labels of several data sets cannot be learned together",
+        ),
     ],
 )
 def test_what_cannot_be(both, line, said, tmp_path, capsys, monkeypatch):

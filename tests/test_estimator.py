@@ -128,11 +128,11 @@ def test_cross_validation_search_and_pipelines(faces):
     assert min(scores) > 0.8
     halves = FunctionTransformer(lambda images: images[:, ::2, ::2])
     smaller = make_pipeline(halves, quick(side=8))
-    grid = {"candidclassifier__steps": [1, 24]}
+    grid = {"candidclassifier__steps": [1, 60]}
     search = GridSearchCV(smaller, grid, cv=GroupKFold(2), error_score="raise", refit=False)
     search.fit(X, y, groups=person)
     few, enough = search.cv_results_["mean_test_score"]
-    assert enough > max(few, 0.8)
+    assert enough > max(few, 0.7)
 
 
 def test_groups_are_routed_to_fit(faces):
