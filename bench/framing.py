@@ -13,8 +13,8 @@ with many; with `--alone` each by itself, as it does with few; `--unframed` leav
 network out: pictures are taken as they come.
 
 Result with the default recipe on CelebA's Male label, seed 0, 635 batches of the classifier and
-2,540 of 64 pictures of the framing network, 135 cells of 40 test pictures (unframed and alone: earlier
-trainings of both, alone with a classifier that was trained with small moves):
+2,540 of 64 pictures of the framing network, 135 cells of 40 test pictures (unframed and
+alone: earlier trainings of both, alone with a classifier that was trained with small moves):
 
     unframed: mean accuracy 0.5741, worst 0.3250; answers 0.093, of them wrong 0.2200
     alone:    mean accuracy 0.9539, worst 0.8250; answers 0.717, of them wrong 0.0041, at most
