@@ -123,6 +123,7 @@ def test_a_worker_is_killed_and_the_result_is_the_same(folder):
     same(run, Run(folder / "alone"))
 
 
+@pytest.mark.long
 def test_two_hosts_as_the_docs_say(folder):
     """Two torchrun that meet by address and port, as on two machines: the same command for each."""
     with socket.socket() as free:
@@ -198,6 +199,7 @@ def test_a_stream_that_was_killed_goes_on_to_the_same_bytes(folder, shards):
     assert next(losses) == next(losses)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
 def test_two_processes_share_a_stream_and_one_is_killed(folder, shards):
     run, log = Run(folder / "shared"), folder / "shared.log"

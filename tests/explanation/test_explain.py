@@ -409,7 +409,7 @@ def ranked(record, method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cue", ["mouth", "jaw"])
+@pytest.mark.parametrize("cue", ["mouth", pytest.param("jaw", marks=pytest.mark.long)])
 def test_the_part_that_decides_comes_first(cue):
     """By share per area and by masking, for every method that bears a passing badge."""
     drawn = faces(cue)
