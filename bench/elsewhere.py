@@ -21,18 +21,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 import candid
 from candid.config import load_config
-from candid.data.dataset import Dataset, Source
+from candid.data.dataset import Dataset
 from candid.evaluation.comparison import compare_predictions
 from candid.pipeline.labelled import read_labels
 from candid.predictions import Predictions, read_predictions
 from candid.records import Estimate, ModelCard, read_record
 from candid.settings import Config
-from candid.table import Table
 
 
 def peer_answers(dataset: Dataset, p: Predictions) -> Predictions:
@@ -60,29 +58,11 @@ def peer_answers(dataset: Dataset, p: Predictions) -> Predictions:
     )
 
 
-class Some:
-    """Some of a source's images."""
-
-    def __init__(self, source: Source, rows: NDArray[np.intp]) -> None:
-        self.source, self.rows = source, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, row: int) -> bytes:
-        """The encoded bytes of one image."""
-        return self.source.read(int(self.rows[row]))
-
-    def stamp(self) -> str:
-        """A digest that changes when an image does."""
-        return f"{self.source.stamp()} {self.rows.tolist()}"
-
-
 def sampled(dataset: Dataset, images: int, seed: int) -> Dataset:
     """Labelled images of a data set, drawn by lot."""
     labelled = np.flatnonzero(dataset.label >= 0)
     rows = np.sort(np.random.default_rng(seed).permutation(labelled)[:images])
-    return replace(Table.__getitem__(dataset, rows), source=Some(dataset.source, rows))
+    return dataset[rows]
 
 
 def words(e: Estimate) -> str:

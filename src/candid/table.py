@@ -100,6 +100,8 @@ class Table(PerImage):
         (n,) str: "train", "validation" or "test".
     label
         (n,) int16 index into `classes`; -1 where nobody annotated the image.
+    label_as_read
+        (n,) the labels before any was corrected; None where none was.
     person
         (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
     attributes
@@ -108,16 +110,25 @@ class Table(PerImage):
         Other labels to be learned beside it: names of attributes.
     """
 
-    PER_IMAGE: ClassVar[tuple[str, ...]] = ("ids", "split", "label", "person", "attributes")
+    PER_IMAGE: ClassVar[tuple[str, ...]] = (
+        *("ids", "split", "label", "label_as_read"),
+        *("person", "attributes"),
+    )
 
     target: str
     classes: tuple[str, ...]
     ids: NDArray[np.str_]
     split: NDArray[np.str_]
     label: NDArray[np.int16]
+    label_as_read: NDArray[np.int16] | None = field(default=None, kw_only=True)
     person: NDArray[np.int64] | None = field(default=None, kw_only=True)
     attributes: Mapping[str, Attribute] = field(default_factory=dict, kw_only=True)
     further_targets: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def annotated(self) -> NDArray[np.int16]:
+        """(n,) the labels as they were read."""
+        return self.label if self.label_as_read is None else self.label_as_read
 
     @property
     def targets(self) -> tuple[str, ...]:

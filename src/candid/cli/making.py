@@ -140,19 +140,14 @@ def train_command(
     cache: Path | None,
 ) -> None:
     """Train a network from scratch; no report."""
+    from candid.pipeline.loading import network_card
     from candid.pipeline.opening import leads
-    from candid.records import ModelCard, read_record
-    from candid.records.targets import Targets
     from candid.text.console import training_lines
 
     run = candid.train(cache=cache, predictions=False, **how_to_begin(data, out, resume, repeat))
     if not leads():
         return
-    several = run.of_targets()
-    if several:
-        card = read_record(run.targets, Targets).model
-    else:
-        card = read_record(run.model_file, ModelCard)
+    card = network_card(run)
     show(
         {"run": str(run.path), "model": card},
         training_lines(card, str(run.path), str(run.weights)),

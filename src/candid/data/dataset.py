@@ -127,8 +127,6 @@ class Dataset(Table):
     split_hash
         (n,) uint64 hashes of the person or the name, by which Candid chose the split; 0 where the
         data says it itself, None where it does so everywhere. Packing keeps copies together then.
-    label_as_read
-        (n,) the labels before any was corrected; None where none was.
     class_words
         The label's values as the layout read them, before the settings named or excluded any.
     parts
@@ -141,7 +139,7 @@ class Dataset(Table):
         Annotations that were asked for with all others and cannot be learned, and why.
     """
 
-    PER_IMAGE = (*Table.PER_IMAGE, "split_hash", "label_as_read")
+    PER_IMAGE = (*Table.PER_IMAGE, "split_hash")
 
     name: str
     layout: str
@@ -151,14 +149,8 @@ class Dataset(Table):
     split_hash: NDArray[np.uint64] | None = None
     class_words: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
-    label_as_read: NDArray[np.int16] | None = None
     no_yes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     targets_left_out: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def annotated(self) -> NDArray[np.int16]:
-        """(n,) the labels as they were read."""
-        return self.label if self.label_as_read is None else self.label_as_read
 
     @property
     def origins(self) -> dict[str, str]:

@@ -102,7 +102,7 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         for k, name in enumerate(p.classes)
     )
     confusion = metrics.confusion_matrix(p.label, p.prediction, len(p.classes))
-    before, as_read = before_temperature(p.probability, p.temperature), p.label_as_read
+    before = before_temperature(p.probability, p.temperature)
     return SplitEvaluation(
         split=split,
         n=len(p),
@@ -118,16 +118,16 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         precision_recall=() if p.hard else tuple(_precision_recall(p)),
         surest_mistakes=_examples(p, config.examples, mistakes=True),
         least_sure=_examples(p, config.examples, mistakes=False),
-        corrected=int(np.count_nonzero((p.label if as_read is None else as_read) != p.label)),
+        corrected=int(np.count_nonzero(p.annotated != p.label)),
         metrics_as_read=_as_read(p, config),
     )
 
 
 def _as_read(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
     """The figures against the labels as they were read; none where none was corrected."""
-    if p.label_as_read is None or (p.label_as_read == p.label).all():
+    if (p.annotated == p.label).all():
         return {}
-    before = replace(p, label=p.label_as_read)[p.label_as_read >= 0]
+    before = replace(p, label=p.annotated)[p.annotated >= 0]
     drawing = resample(
         len(before), before.person, draws=config.draws, seed=config.seed,
         confidence=config.confidence,

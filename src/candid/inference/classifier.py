@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -29,6 +30,12 @@ ENGINES: tuple[Engine, ...] = ("auto", "onnx", "int8", "torch")
 
 # Images that pass a network at a time: more would fall out of the processor's caches.
 BATCH = 32
+
+
+def batches_of(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Pixels (n, …) as a network takes them, at most `BATCH` at a time."""
+    for start in range(0, len(pixels), BATCH):
+        yield np.ascontiguousarray(pixels[start : start + BATCH])
 
 
 class Runs(Protocol):
@@ -148,10 +155,7 @@ class Classifier:
             none = None if self.framer is None else np.zeros(0, np.float32)
             return Framed(pixels, same, np.ones(len(pixels), np.bool_), none)
         known = {} if self.common is None else self.common.start()
-        parts = [
-            self.framer(np.ascontiguousarray(pixels[i : i + BATCH]), **known)
-            for i in range(0, len(pixels), BATCH)
-        ]
+        parts = [self.framer(batch, **known) for batch in batches_of(pixels)]
         seen, frames, rest, _, found = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Framed(seen, frames, rest <= self.framer.rest_limit, found)
 
@@ -177,10 +181,7 @@ class Classifier:
                 expected=f"(n, {self.side}, {self.side}, 3) and uint8, in the order RGB",
                 todo="decode pictures with candid.data.decode at this model's side and fit",
             )
-        parts = [
-            self._engine(np.ascontiguousarray(pixels[start : start + BATCH]))
-            for start in range(0, len(pixels), BATCH)
-        ]
+        parts = [self._engine(batch) for batch in batches_of(pixels)]
         if not parts:
             return np.zeros((0, len(self.classes)))
         out = np.concatenate(parts).astype(np.float64)

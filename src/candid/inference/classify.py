@@ -33,7 +33,7 @@ from candid.inference.unfamiliar import Unfamiliar
 from candid.text import labelling as text
 
 _BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
-_DIGITS = 7  # what float32 carries
+DIGITS = 7  # what float32 carries
 
 # An item, and its bytes where they had to be read in order.
 _Read = tuple[Item, "bytes | ImageError | None"]
@@ -222,7 +222,18 @@ class Labeller:
 
     def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
         """A crop's row by the names of the columns; no answer: no face was found."""
-        return _values(crop, answer)
+        values: dict[str, Any] = {"width": crop.width, "height": crop.height}
+        if answer is None:
+            return values | {"abstained": True, "reason": text.NO_FACE, REASON_CODE: text.NO_FACE}
+        if crop.box is not None:
+            values |= {"face": crop.face} | crop.box.values()
+        if answer.unlike:
+            values |= {"reason": answer.unlike, REASON_CODE: text.UNLIKE}
+        elif answer.unsure:
+            values |= {"reason": text.not_sure(answer.unsure), REASON_CODE: text.NOT_SURE}
+        values["prediction"] = None if answer.abstains else answer.prediction
+        values["abstained"] = answer.abstains
+        return values | {f"p_{name}": round(p, DIGITS) for name, p in answer.probability.items()}
 
     def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
         """The item's name with each of its crops, or with why there is none."""
@@ -232,22 +243,6 @@ class Labeller:
             return [(item.id, crop) for crop in self.crops(item.read() if data is None else data)]
         except ImageError as error:
             return [(item.id, " ".join(error.what.split()))]
-
-
-def _values(crop: Crop, answer: Prediction | None) -> dict[str, Any]:
-    """A crop's row by the names of the columns; no answer: no face was found."""
-    values: dict[str, Any] = {"width": crop.width, "height": crop.height}
-    if answer is None:
-        return values | {"abstained": True, "reason": text.NO_FACE, REASON_CODE: text.NO_FACE}
-    if crop.box is not None:
-        values |= {"face": crop.face} | crop.box.values()
-    if answer.unlike:
-        values |= {"reason": answer.unlike, REASON_CODE: text.UNLIKE}
-    elif answer.unsure:
-        values |= {"reason": text.not_sure(answer.unsure), REASON_CODE: text.NOT_SURE}
-    values["prediction"] = None if answer.abstains else answer.prediction
-    values["abstained"] = answer.abstains
-    return values | {f"p_{name}": round(p, _DIGITS) for name, p in answer.probability.items()}
 
 
 # --- a stream of images --------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import ImageError
-from candid.inference.classifier import BATCH, Frames
+from candid.inference.classifier import Frames, batches_of
 from candid.inference.classify import Labeller
 from candid.inference.sources import Item
 from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance
@@ -56,10 +56,7 @@ def _look(
     framer: Frames, pixels: NDArray[np.uint8], start: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The frames (n, 3, 3) that a first look finds, and which are near that where it looked."""
-    parts = [
-        framer(np.ascontiguousarray(pixels[i : i + BATCH]), start)[3:]
-        for i in range(0, len(pixels), BATCH)
-    ]
+    parts = [framer(batch, start)[3:] for batch in batches_of(pixels)]
     first, found = (np.concatenate(part) for part in zip(*parts, strict=True))
     return first.astype(np.float64), found <= framer.far_limit
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from candid.errors import CheckFailed
-from candid.inference.classifier import BATCH
+from candid.inference.classifier import BATCH, batches_of
 from candid.models.onnx_file import (
     INPUT,
     OUTPUT,
@@ -120,7 +120,7 @@ def _compare(
     if pixels is None or not real:
         pixels = _noise(card.side)
     largest, other = 0.0, 0
-    for batch in _batches(pixels):
+    for batch in batches_of(pixels):
         a, b = engine(batch), original(batch)
         # Not Python's max, which would pass over a difference that is not a number.
         largest = float(np.maximum(largest, np.abs(a.astype(np.float64) - b).max()))
@@ -135,11 +135,6 @@ def _noise(side: int) -> NDArray[np.uint8]:
     """Pictures where there are no real ones."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
-
-
-def _batches(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(pixels), BATCH):
-        yield np.ascontiguousarray(pixels[start : start + BATCH])
 
 
 # --- what frames pictures first ------------------------------------------------------------------
@@ -205,7 +200,7 @@ def _compare_framing(data: bytes, framing: Framing, views: NDArray[np.uint8]) ->
     exported, original = OnnxFramer(data), TorchFramer(framing)
     corners = np.array(CORNERS)
     largest, other = 0.0, 0
-    for batch in _batches(views):
+    for batch in batches_of(views):
         (a, frames), (b, originals) = exported(batch)[:2], original(batch)[:2]
         places = (frames.astype(np.float64) - originals) @ corners
         off = np.linalg.norm(places[:, :2], axis=1).max(1) / 2  # (n,)
@@ -283,7 +278,7 @@ class _Reader:
     """Calibration pictures in the form that onnxruntime asks for."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        self._batches = _batches(pixels)
+        self._batches = batches_of(pixels)
 
     def get_next(self) -> dict[str, Any] | None:
         """The next batch; None at the end."""

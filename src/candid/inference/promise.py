@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from candid.inference.classifier import Rule
+from candid.inference.classifier import Classifier, Rule
 from candid.inference.classify import Labeller
 from candid.inference.drift import Drift
 from candid.inference.rows import Outcome
 from candid.inference.unfamiliar import UNLIKE
+from candid.records.framing import CommonFrame
 from candid.stats.exact import exceedance_p
 from candid.stats.martingale import FALSE_ALARMS
 from candid.text import promise as text
@@ -55,7 +56,7 @@ def promise_here(labeller: Labeller, tally: Outcome) -> PromiseHere:
         chance = exceedance_p(unlike, seen, unfamiliar.checked, unfamiliar.false_alarms)
         holds = chance >= _SURPRISE
     frame = tally.frame
-    if labeller.classifier.shift is None and frame is not None and not frame.at_home:
+    if frame is not None and lies_elsewhere(labeller.classifier, frame):
         said = "" if rule is None else rule.sentence
         if rule is not None and rule.target_error is not None:
             said = text.withdrawn(f"{most_lie(frame)}.", rule.target_error)
@@ -70,6 +71,14 @@ def promise_here(labeller: Labeller, tally: Outcome) -> PromiseHere:
         return PromiseHere(unlike, seen, holds, text.holds(rule.sentence, unlike, seen))
     said = text.too_many_flagged(unlike, seen, unfamiliar.false_alarms, rule.target_error)
     return PromiseHere(unlike, seen, holds, said)
+
+
+def lies_elsewhere(classifier: Classifier, frame: CommonFrame | None) -> bool:
+    """Whether pictures with this frame in common are none that the model's promise was made for.
+
+    A calibration's was made for those of its place, however they lie.
+    """
+    return classifier.shift is None and frame is not None and not frame.at_home
 
 
 def promise_after(rule: Rule, drift: Drift | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from candid.errors import ConfigError
 from candid.inference.classifier import Classifier, Rule, abstention_rule, open_classifier
-from candid.inference.classify import Crop, Labeller, Prediction
+from candid.inference.classify import DIGITS, Crop, Labeller, Prediction
 from candid.inference.faces import Finder
 from candid.inference.rows import REASON_CODE, RowColumns
 from candid.inference.unfamiliar import read_unfamiliar
@@ -21,8 +22,6 @@ from candid.records import ModelCard, read_record
 from candid.records.targets import TargetLabel, Targets
 from candid.runs import Run, open_run
 from candid.text import labelling as text
-
-_DIGITS = 7  # what float32 carries
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +76,31 @@ class SeveralLabeller(Labeller):
         """What the rows hold."""
         return SeveralColumns((), faces=self.finder is not None, labels=self.labels)
 
+    @cached_property
+    def _named(self) -> list[tuple[TargetLabel, str, Rule | None]]:
+        """Each label, its column, and its rule: the same for every row."""
+        columns = self.columns
+        return [
+            (label, columns.column(label), rule)
+            for label, rule in zip(self.labels, self.rules, strict=True)
+        ]
+
     def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
         """A crop's row by the names of the columns: of each label its answer, if any."""
         values = super().told(crop, answer)
         if answer is None:
             return values
         everything = np.array(list(answer.probability.values()))
-        columns, unsure, answered = self.columns, [], False
-        for label, rule in zip(self.labels, self.rules, strict=True):
-            column, p = columns.column(label), _block(everything, label)
+        unsure, answered = [], False
+        for label, column, rule in self._named:
+            p = _block(everything, label)
             below = rule is not None and bool(rule.abstains(p[None])[0])
             if not (answer.unlike or below):
                 values[column], answered = label.classes[int(p.argmax())], True
             if below and rule is not None:
                 unsure.append(f"{label.name}, {text.below_threshold(rule.threshold)}")
             values |= {
-                f"p_{column}_{name}": round(x, _DIGITS)
+                f"p_{column}_{name}": round(x, DIGITS)
                 for name, x in zip(label.classes, p.tolist(), strict=True)
             }
         if unsure and not answer.unlike:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from candid.records import Estimate
-from candid.stats.intervals import wilson
+from candid.stats.intervals import wilson_share
 from candid.storage.archives import reading_archive, write_archive
 from candid.storage.files import FORMAT, check_format
 from candid.table import drawn_rows
@@ -104,9 +104,7 @@ class Unfamiliar:
     @property
     def power(self) -> Estimate:
         """The share of displaced validation pictures that is caught."""
-        low, high = wilson(self.caught, self.displaced)
-        share = self.caught / self.displaced if self.displaced else math.nan
-        return Estimate(share, float(low), float(high), n=self.displaced, method="Wilson")
+        return wilson_share(self.caught, self.displaced)
 
     def told(self) -> str:
         """What the check promises, and what it does, in one sentence."""

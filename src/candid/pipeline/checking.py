@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from candid.errors import ConfigError, DataError, OutputError
 from candid.pipeline.opening import Data
-from candid.pipeline.steps import predictions_of
+from candid.pipeline.steps import calibrated_predictions
 from candid.pipeline.training import begun, task_of
 from candid.predictions import Predictions, write_predictions
 from candid.progress import stages
@@ -246,8 +246,6 @@ def _trained(task: Task, part: _Part, quiet: bool) -> TrainingState:
 
 def _joined(parts: list[_Part], data: Data, config: Config) -> tuple[Predictions, NDArray[np.intp]]:
     """What the networks say of all images, in the data's order; and the fold of each."""
-    from candid.stats.calibration import apply_temperature, fit_temperature
-
     found, rows, fold = [], [], []
     for k, part in enumerate(parts):
         todo = f"remove {part.file}, then give the same command again"
@@ -257,18 +255,10 @@ def _joined(parts: list[_Part], data: Data, config: Config) -> tuple[Predictions
         fold.append(np.full(len(rows[-1]), k))
     order = np.argsort(np.concatenate(rows))
     raw, at = np.concatenate(found)[order], np.concatenate(rows)[order]
-    dataset = data.dataset
-    temperature = fit_temperature(raw, dataset.label[at])
-    predictions = replace(
-        predictions_of(data, at, apply_temperature(raw, temperature)),
-        temperature=temperature,
-        attributes={name: a[at] for name, a in dataset.attributes.items()},
-        out_of_fold=True,
-        provenance={
-            "data": dataset.name,
-            "data_fingerprint": data.fingerprint,
-            "network": config.network.name,
-            "kept": "out of fold",
-        },
-    )
-    return predictions, np.concatenate(fold)[order]
+    about = {
+        "data_fingerprint": data.fingerprint,
+        "network": config.network.name,
+        "kept": "out of fold",
+    }
+    predictions = calibrated_predictions(data, at, raw, np.ones(len(at), np.bool_), about)
+    return replace(predictions, out_of_fold=True), np.concatenate(fold)[order]

@@ -219,6 +219,7 @@ def _begun(asked: _Asked) -> Transfer:
 def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> ExternalSource:
     """Ask, judge, and write the predictions."""
     from candid.evaluation.external import external_figures, require_answers
+    from candid.inference.promise import lies_elsewhere
 
     run, settings, ready = asked.answering.run, asked.answering.settings, asked.ready
     file = run.path / "transfer" / f"{name}.parquet"
@@ -227,8 +228,8 @@ def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> Exter
     p = answered.predictions
     require_answers(p, dataset.name)
     rule, frame = ready.classifier.rule, answered.frame
-    if rule is not None and not asked.calibration and not (frame is None or frame.at_home):
-        rule = replace(rule, target_error=None)  # it was promised for pictures that lie as at home
+    if rule is not None and lies_elsewhere(ready.classifier, frame):
+        rule = replace(rule, target_error=None)
     answers = _answers(p, rule, answered)
     figures = external_figures(p, answers, settings.evaluate)
     paired, differences = _less_home(p, figures, asked.own, settings)

@@ -23,6 +23,7 @@ from candid.records.external import Unread
 from candid.records.framing import CommonFrame
 from candid.runs import Run, refuse_untrained
 from candid.settings import Config, DataConfig
+from candid.storage.files import plain_name
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
@@ -357,7 +358,7 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
 
 def name_for(dataset: Dataset, *suffixes: str) -> str:
     """What to call a data set, for a file: its own name, and what was done with it."""
-    return re.sub(r"[^\w.-]+", "-", "-".join([dataset.name, *filter(None, suffixes)])).strip("-.")
+    return plain_name("-".join([dataset.name, *filter(None, suffixes)]))
 
 
 def check_name(name: str) -> str:

@@ -14,6 +14,7 @@ from candid.records import Evaluation, ModelCard, Provenance, SplitEvaluation, r
 from candid.records.audit import Audit
 from candid.records.listing import RunList, RunOrder, RunState, RunSummary, WorstGap
 from candid.runs import Run, open_run
+from candid.text.findings import group_name
 
 _DEPTH = 4  # folders in folders; runs of a study lie in the second
 
@@ -130,21 +131,11 @@ def _judged(evaluation: Evaluation) -> SplitEvaluation | None:
 
 
 def _worst(audit: Audit) -> WorstGap | None:
-    """The group of one attribute that was found to be furthest behind the rest in accuracy."""
-    behind = [
-        row
-        for row in audit.rows()
-        if row["kind"] == "group"
-        and row["label"] is None
-        and row["metric"] == "accuracy"
-        and row["state"] == "found"
-        and row["value"] < 0
-        and row["split"] == audit.splits[0].split
-    ]
-    if not behind:
+    behind = audit.splits[0].furthest_behind() if audit.splits else None
+    if behind is None:
         return None
-    worst = min(behind, key=lambda row: row["value"])
-    return WorstGap(**{name: worst[name] for name in ("group", "value", "low", "high")})
+    group, gap = behind
+    return WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
 
 
 def _bytes(path: Path) -> int:

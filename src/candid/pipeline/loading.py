@@ -27,6 +27,13 @@ class Loaded:
     bfloat16: bool
 
 
+def network_card(run: Run) -> ModelCard:
+    """What a run's network is; of several labels, the whole with the outputs of all."""
+    if run.of_targets():
+        return read_record(run.targets, Targets).model
+    return read_record(run.model_file, ModelCard)
+
+
 @contextmanager
 def loaded(run: Run) -> Iterator[Loaded]:
     """The run's trained network, with the threads and memory that its settings ask for.
@@ -44,11 +51,7 @@ def loaded(run: Run) -> Iterator[Loaded]:
 
     config = run.settings.train
     with threads(config.threads), memory_kept():
-        several = run.of_targets()
-        if several:
-            card = read_record(run.targets, Targets).model
-        else:
-            card = read_record(run.model_file, ModelCard)
+        card = network_card(run)
         device = pick_device(config.device)
         filled = load_network(run.weights, card, device, run.network)
         yield Loaded(filled, card, device, uses_bfloat16(config.precision, device))

@@ -55,15 +55,11 @@ def _summary(label: TargetLabel, run: Run) -> TargetSummary:
 
 
 def _worst(split: SplitAudit) -> WorstGroup | None:
-    """The group that was found to fall furthest behind the rest in accuracy."""
-    found = [
-        WorstGroup(group_name(group.conditions), gap)
-        for group in split.singles()
-        if (gap := group.gaps.get("accuracy")) is not None
-        and gap.state == "found"
-        and gap.value < 0
-    ]
-    return min(found, key=lambda worst: worst.gap.value, default=None)
+    behind = split.furthest_behind()
+    if behind is None:
+        return None
+    group, gap = behind
+    return WorstGroup(group_name(group.conditions), gap)
 
 
 def write_overview_report(run: Run) -> None:

@@ -145,24 +145,30 @@ def _write_answers(
     run: Run, card: ModelCard, data: Data, rows: Any, raw: Any, fingerprint: str
 ) -> None:
     """Write model.json with the temperature of (rows, classes) logits, and predictions.parquet."""
+    fitted_on = data.dataset.split[rows] == "validation"
+    about = {"data_fingerprint": fingerprint, "network": card.network, "kept": card.kept}
+    predictions = calibrated_predictions(data, rows, raw, fitted_on, about)
+    write_record(run.model_file, replace(card, temperature=predictions.temperature))
+    write_predictions(run.predictions_file, predictions)
+
+
+def calibrated_predictions(
+    data: Data, rows: Any, raw: Any, fitted_on: Any, about: dict[str, str]
+) -> Predictions:
+    """What (rows, classes) logits say, with the temperature that those `fitted_on` (rows,) give.
+
+    `about` is what is to be known of where they come from, beside the data's name.
+    """
     from candid.stats.calibration import apply_temperature, fit_temperature
 
     dataset = data.dataset
-    fitted_on = dataset.split[rows] == "validation"
     temperature = fit_temperature(raw[fitted_on], dataset.label[rows][fitted_on])
-    write_record(run.model_file, replace(card, temperature=temperature))
-    predictions = replace(
+    return replace(
         predictions_of(data, rows, apply_temperature(raw, temperature)),
         temperature=temperature,
         attributes={name: a[rows] for name, a in dataset.attributes.items()},
-        provenance={
-            "data": dataset.name,
-            "data_fingerprint": fingerprint,
-            "network": card.network,
-            "kept": card.kept,
-        },
+        provenance={"data": dataset.name, **about},
     )
-    write_predictions(run.predictions_file, predictions)
 
 
 def predictions_of(data: Data, rows: Any, probability: Any) -> Predictions:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from candid.errors import ConfigError
 from candid.records import ModelCard
 from candid.records.targets import TargetLabel, Targets
 from candid.settings import Config
+from candid.storage.files import plain_name
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
@@ -46,7 +46,7 @@ def targets_of(card: ModelCard, task: Task, dataset: Dataset, config: Config) ->
 
 def _folder(name: str, taken: set[str]) -> str:
     """A name for a folder on any system, which no other label has."""
-    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "label"
+    plain = plain_name(name) or "label"
     number, folder = 1, plain
     while folder.casefold() in taken:
         number += 1

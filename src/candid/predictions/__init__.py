@@ -57,20 +57,17 @@ class Predictions(Table):
     hard
         True where the model gave answers and no probabilities: `probability` then holds 0 and 1,
         and what needs degrees (areas under curves, losses, calibration) is undefined.
-    label_as_read
-        (n,) the labels before any was corrected, as `label` codes them; None where none was.
     out_of_fold
         True where each image was predicted by a model that learned from other people's alone, so
         that those of the training split count as any other.
     """
 
-    PER_IMAGE = (*Table.PER_IMAGE, "probability", "label_as_read")
+    PER_IMAGE = (*Table.PER_IMAGE, "probability")
 
     probability: NDArray[np.float64]
     temperature: float = 1.0
     provenance: Mapping[str, str] = field(default_factory=dict)
     hard: bool = False
-    label_as_read: NDArray[np.int16] | None = None
     out_of_fold: bool = False
 
     @property

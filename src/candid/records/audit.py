@@ -5,8 +5,7 @@ Undefined figures are NaN here and `null` in JSON. Names of figures, as keys of 
 
 - `accuracy`: share of images that are classified as labelled.
 - `weighted_f1`: mean of the classes' F1 weighted by their shares of the labels.
-- `error:<class>`: of the images labelled so, the share that is classified otherwise (false
-  negatives).
+- `error:<class>`: of the images labelled so, the share classified otherwise (false negatives).
 - `false:<class>`: of the images labelled otherwise, the share that is classified so (false
   positives). With two classes it is the error of the other class, and is not listed twice.
 - `precision:<class>`: of the images classified so, the share that is labelled so.
@@ -15,8 +14,7 @@ Undefined figures are NaN here and `null` in JSON. Names of figures, as keys of 
   against the rest.
 - `confidence`: mean probability of the predicted class.
 - `overconfidence`: mean confidence less accuracy, with its sign.
-- `calibration_error`: expected calibration error; biased upwards where images are few, so it has no
-  gap: `overconfidence` has one.
+- `calibration_error`: the expected one, biased upwards for few images: gaps are of the one above.
 
 Intersections have those that follow from counts: accuracy, weighted_f1, error, false.
 """
@@ -333,6 +331,12 @@ class SplitAudit:
     def singles(self) -> list[Group]:
         """The groups of one value, among all images."""
         return [g for g in self.groups if len(g.conditions) == 1 and g.label is None]
+
+    def furthest_behind(self) -> tuple[Group, Gap] | None:
+        """The group of one value that was found to be furthest behind the rest in accuracy."""
+        known = [(g, g.gaps["accuracy"]) for g in self.singles() if "accuracy" in g.gaps]
+        behind = [one for one in known if one[1].state == "found" and one[1].value < 0]
+        return min(behind, key=lambda one: one[1].value, default=None)
 
     def gaps(self) -> Iterator[tuple[Kind, Group | Slice, str | None, Gap]]:
         """Every gap to the rest: how it came up, of whom, within which label."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import PurePath
 from urllib.parse import quote
 
 from candid.config import changed_settings, to_toml
@@ -12,6 +11,7 @@ from candid.records.targets import Overview, TargetSummary
 from candid.reporting.document import html_document
 from candid.settings import Config
 from candid.text import overview as text
+from candid.text.inputs import name_of_data
 
 
 def render_overview(
@@ -34,7 +34,6 @@ def render_overview(
     exploration
         What is in the data; None where nobody looked.
     """
-    name = "" if exploration is None else exploration.name
     return html_document(
         "overview.html",
         scripts=("page.js",),
@@ -44,7 +43,7 @@ def render_overview(
         link=_link,
         provenance=provenance,
         exploration=exploration,
-        data_name=name or PurePath(provenance.data).name or "unnamed data",
+        data_name=name_of_data(exploration, provenance),
         overview_words=text,
         config=to_toml(config),
         changed_settings=changed_settings(config),

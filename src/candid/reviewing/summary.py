@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from candid.records import Estimate
 from candid.records.review import Reason, ReviewSummary, Showing, Why
-from candid.stats.intervals import wilson
+from candid.stats.intervals import wilson_share
 from candid.tables.corrections import Correction, standing
 
 _WHY: tuple[Why, ...] = ("likely wrong", "person", "slice")
@@ -57,7 +57,7 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
     suspect = [c.now != c.was for image, c in judged.items() if why[image] != "decoy"]
     decoy = [c.now != c.was for image, c in judged.items() if why[image] == "decoy"]
     suspected = sum(reason != "decoy" for reason in why.values())
-    suspects, decoys = (_share(sum(m), len(m), review.confidence) for m in (suspect, decoy))
+    suspects, decoys = (wilson_share(sum(m), len(m), review.confidence) for m in (suspect, decoy))
     unsuspected = review.labelled - suspected
     twice = [said for said in images.values() if len(said) > 1]
     same = sum((s[0].kind, s[0].now) == (s[1].kind, s[1].now) for s in twice)
@@ -71,7 +71,7 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
         decoys=decoys,
         unsuspected=unsuspected,
         labels=_overall(suspects, suspected, decoys, unsuspected),
-        consistency=_share(same, len(twice), review.confidence),
+        consistency=wilson_share(same, len(twice), review.confidence),
         reasons=tuple(_reason(one, why, judged) for one in _WHY if one in why.values()),
         cannot_say=kinds.count("cannot say"),
         left_out=kinds.count("leave out"),
@@ -84,12 +84,6 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
 def _reason(one: Why, why: dict[str, Why], judged: dict[str, Correction]) -> Reason:
     mine = [c for image, c in judged.items() if why[image] == one]
     return Reason(one, len(mine), sum(c.now != c.was for c in mine))
-
-
-def _share(hits: int, n: int, confidence: float) -> Estimate:
-    low, high = wilson(hits, n, confidence)
-    value = hits / n if n else math.nan
-    return Estimate(value, float(low), float(high), n, "Wilson", confidence=confidence)
 
 
 def _overall(suspects: Estimate, suspected: int, decoys: Estimate, unsuspected: int) -> Estimate:

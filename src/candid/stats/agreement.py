@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from candid.records import Estimate
 from candid.stats.bootstrap import FigureSpec, Resample, estimate, resample
-from candid.stats.intervals import wilson
+from candid.stats.intervals import wilson_share
 
 Floats = NDArray[np.float64]
 
@@ -47,11 +47,8 @@ def agreement_of(
     n = len(first)
     a, b = np.asarray(first, np.str_), np.asarray(second, np.str_)
     same = int(np.count_nonzero(a == b))
-    low, high = wilson(same, n, confidence)
-    share = same / n if n else math.nan
-    agreed = Estimate(share, float(low), float(high), n, "Wilson", confidence=confidence)
     drawing = resample(n, draws=draws, seed=seed, confidence=confidence)
-    return agreed, _kappa(a, b, drawing)
+    return wilson_share(same, n, confidence), _kappa(a, b, drawing)
 
 
 def _kappa(a: NDArray[np.str_], b: NDArray[np.str_], drawing: Resample) -> Estimate:

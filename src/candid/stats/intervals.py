@@ -54,6 +54,13 @@ def wilson(successes: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tupl
     return wilson_limits(p, n, np.inf, normal_quantile(confidence))
 
 
+def wilson_share(hits: int, n: int, confidence: float = 0.95) -> Estimate:
+    """The share hits / n with its Wilson interval; NaN where n is 0."""
+    low, high = wilson(hits, n, confidence)
+    value = hits / n if n else math.nan
+    return Estimate(value, float(low), float(high), n, "Wilson", confidence=confidence)
+
+
 def wilson_limits(
     p: ArrayLike, effective: ArrayLike, units: ArrayLike, quantile: ArrayLike
 ) -> tuple[Floats, Floats]:

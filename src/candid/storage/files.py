@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -148,6 +149,11 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def plain_name(text: str) -> str:
+    """What a file or folder can be called on any system; "" where nothing is left of it."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
 def write_text(path: Path, text: str) -> None:

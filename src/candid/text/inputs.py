@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from candid.records.inside import Inside
 
 
+def name_of_data(exploration: Exploration | None, provenance: Provenance) -> str:
+    """What to call the data of a run: their name, or the last part of their path."""
+    if exploration is not None and exploration.name:
+        return exploration.name
+    # The last part alone: a card that is published should not tell where a home folder lies.
+    return PurePath(provenance.data).name or "unnamed data"
+
+
 @dataclass(frozen=True)
 class ReportInput:
     """Everything that a report shows; whatever is absent is named as absent.
@@ -80,11 +88,8 @@ class ReportInput:
 
     @property
     def data_name(self) -> str:
-        """What to call the data: its name, or the last part of its path."""
-        if self.exploration is not None and self.exploration.name:
-            return self.exploration.name
-        # The last part alone: a card that is published should not tell where a home folder lies.
-        return PurePath(self.provenance.data).name or "unnamed data"
+        """What to call the data."""
+        return name_of_data(self.exploration, self.provenance)
 
     @property
     def reproduction(self) -> str:

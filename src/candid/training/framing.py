@@ -21,7 +21,7 @@ from candid.progress import progress
 from candid.records import Estimate
 from candid.records.framing import CORNERS, FramingCard
 from candid.settings import AugmentConfig, FramingConfig, TrainConfig
-from candid.stats.intervals import wilson
+from candid.stats.intervals import wilson_share
 from candid.table import drawn_rows
 from candid.training import checkpoint
 from candid.training.augment import draw_colours, recolour
@@ -260,9 +260,7 @@ def _set_limit(framing: Framing, own: Tensor, config: FramingConfig) -> None:
 
 
 def _share(marks: Tensor) -> Estimate:
-    hits, n = int(marks.sum()), len(marks)
-    low, high = wilson(hits, n)
-    return Estimate(hits / n, float(low), float(high), n=n, method="Wilson")
+    return wilson_share(int(marks.sum()), len(marks))
 
 
 def _corner_errors(found: Tensor, truth: Tensor) -> Tensor:
