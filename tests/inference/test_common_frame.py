@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from candid.errors import ImageError
+from candid.errors import ImageError, OutputError
 from candid.inference.classifier import BATCH
 from candid.inference.common_frame import FEWEST, common_frame, framed_together
 from candid.inference.sources import Item
 from candid.models.warping import frame_matrices
+from candid.pipeline.shards import label_shards
+from candid.records import to_plain
 from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance
+from candid.runs import Run
+from inference.shards import parquet_shard
 from inference.test_classify import by_hand
-from inference.tiny import SIDE, encoded
+from inference.tiny import SIDE, encoded, write_tar
 
 PLACE = (0.5, -0.1, 0.1, -0.4, 0.2)
 
@@ -145,3 +149,29 @@ def test_who_frames_nothing_or_knows_the_place_or_wants_none_stays():
     for labeller in (by_hand(), here, replace(some, together=False)):
         placed, coming = framed_together(labeller, many)
         assert placed is labeller and len(list(coming)) == 80
+
+
+def test_shards_begin_from_it_and_what_comes_later_is_read_the_same(tmp_path):
+    ready, pictures = framing(Seeks(PLACE)), [encoded(p) for p in seen(120)]
+    (tmp_path / "in").mkdir()
+    write_tar(tmp_path / "in/a.tar", {f"{i:03}.png": p for i, p in enumerate(pictures[:60])})
+    parquet_shard(tmp_path / "in/b.parquet", pictures[60:])
+    (tmp_path / "in/c.tar").write_bytes(b"no tar")
+
+    def labelled():
+        made = label_shards(
+            Run(tmp_path), [str(tmp_path / "in")], str(tmp_path / "out"), ready=ready, workers=1
+        )
+        return made.job, made.tally
+
+    job, tally = labelled()
+    assert tally.images - tally.resumed == 121  # what is no tar is a row that says so
+    common = CommonFrame(**job["frame"])
+    assert off(common, PLACE) < 0.03 and common.pictures == 120 and common.alike
+    parquet_shard(tmp_path / "in/d.parquet", [encoded(p) for p in seen(300, first=500)])
+    again, tally = labelled()
+    assert again == job and tally.resumed == 121 and tally.images == 421
+    assert job["frame"] == to_plain(common)
+    ready = replace(ready, together=False)
+    with pytest.raises(OutputError, match="other settings"):
+        labelled()

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from candid.inference.faces import Finder
 from candid.inference.rows import REASON_CODE, Block, Row, RowColumns, names_digest
 from candid.inference.sources import Item
 from candid.inference.unfamiliar import Unfamiliar
+from candid.records.framing import CommonFrame
 from candid.text import labelling as text
 
 _BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
@@ -109,6 +110,10 @@ class Labeller:
     def columns(self) -> RowColumns:
         """What the rows hold."""
         return RowColumns(self.classifier.classes, faces=self.finder is not None)
+
+    def in_frame(self, common: CommonFrame) -> Self:
+        """The same for pictures of which it is known how most of them lie."""
+        return replace(self, classifier=replace(self.classifier, common=common))
 
     def crops(self, encoded: bytes) -> list[Crop]:
         """What there is to classify in an image: with faces looked for, each of them.

@@ -75,8 +75,7 @@ def framed_together(labeller: Labeller, items: Iterable[Item]) -> tuple[Labeller
     drawn = np.unique(np.linspace(0, len(ahead) - 1, min(SEEN, len(ahead))).round().astype(int))
     crops = [pixels for i in drawn.tolist() for pixels in _pixels(labeller, ahead[i])]
     if len(crops) >= FEWEST:
-        common = common_frame(classifier.framer, np.stack(crops[:SEEN]))
-        labeller = replace(labeller, classifier=replace(classifier, common=common))
+        labeller = labeller.in_frame(common_frame(classifier.framer, np.stack(crops[:SEEN])))
     return labeller, chain(ahead, coming)
 
 

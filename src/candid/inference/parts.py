@@ -223,6 +223,14 @@ def read_manifest(out: str) -> Manifest:
         ) from error
 
 
+def job_begun(out: str) -> Job | None:
+    """All that decides the rows of what a folder of labels holds; None where it tells nothing."""
+    try:
+        return read_manifest(out).job
+    except DataError:
+        return None
+
+
 def _sweep(out: str, shards: Sequence[Shard]) -> None:
     """Remove what killed workers began: no one else writes here, and all parts are whole."""
     path = places.local(out)

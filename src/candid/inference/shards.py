@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -20,11 +21,13 @@ from candid.errors import DataError, DependencyError, OutputError, RunError
 from candid.inference import sources
 from candid.inference.classify import Labeller, label
 from candid.inference.rows import Counter, Outcome, ParquetWriter
+from candid.inference.sources import Item
 from candid.records import from_plain, to_plain
 from candid.storage import places
 from candid.storage.jobs import Job, job_digest
 
 _NOTE = "candid.part"
+_LOOKED_INTO = 4  # shards at most, as one of an object store is fetched whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,18 @@ def _no_shards(what: str) -> DataError:
         todo="pack the pictures into tar files, or write one table: --out labels.parquet without "
         "--engine ray",
     )
+
+
+def first_pictures(shards: Sequence[Shard], column: str = "", *, most: int = 256) -> Iterator[Item]:
+    """So many pictures at most, of a few shards from the first to the last, to see what they hold.
+
+    A shard that cannot be read gives none: its part will say why.
+    """
+    chosen = {shards[i * (len(shards) - 1) // (_LOOKED_INTO - 1)].name for i in range(_LOOKED_INTO)}
+    for name in sorted(chosen):
+        with contextlib.suppress(Exception), places.near(name) as path:
+            pictures = sources.inside(str(path), name, column)
+            yield from islice(pictures, most // len(chosen))
 
 
 # --- one shard -----------------------------------------------------------------------------------

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from candid.pipeline.data_places import Places
 from candid.pipeline.labelling import Answering, about_model, labeller, model_of, one_thread_each
-from candid.records import ModelCard, read_record, to_plain
+from candid.records import ModelCard, from_plain, read_record, to_plain
 from candid.records.calibration import calibration_path
+from candid.records.framing import CommonFrame
 from candid.runs import Run, refuse_several
+from candid.storage.jobs import plain_job
 
 if TYPE_CHECKING:
     from candid.inference.classify import Labeller
     from candid.inference.parts import Manifest, Work
-    from candid.inference.shards import Order
+    from candid.inference.shards import Order, Shard
 
 # What a labeller reads in a run.
 _RUN_FILES = (
@@ -58,7 +60,8 @@ def label_shards(
     shards = find_shards(inputs, out)
     if ready is None:
         ready = labeller(run, data=data, cache=cache, quiet=quiet, **how)
-    order = Order(out, model_of(ready) | {"column": column}, about_model(ready), column)
+    ready = _in_common_frame(ready, shards, out, column)
+    order = Order(out, _job_with(ready, column), about_model(ready), column)
     if ray:
         work = _on_cluster(run, ready, order, how, workers, quiet)
     else:
@@ -72,6 +75,26 @@ def label_shards(
             force=force,
             done=lambda count: bar(count, len(shards)),
         )
+
+
+def _in_common_frame(ready: Labeller, shards: Sequence[Shard], out: str, column: str) -> Labeller:
+    """The labeller that knows how most pictures of all the shards lie.
+
+    As the job that was begun in the folder knew it, so that shards which come later are read so.
+    """
+    from candid.inference.common_frame import framed_together
+    from candid.inference.parts import job_begun
+    from candid.inference.shards import first_pictures
+
+    if ready.classifier.common is not None or not ready.together:
+        return ready
+    begun = job_begun(out)
+    if begun is not None:
+        frame = begun.get("frame")
+        as_then = ready if frame is None else ready.in_frame(from_plain(CommonFrame, frame))
+        if plain_job(_job_with(as_then, column)) == begun:
+            return as_then
+    return framed_together(ready, first_pictures(shards, column))[0]
 
 
 def _on_cluster(
@@ -101,7 +124,7 @@ def _on_cluster(
         files[f"{_DETECTOR}/{detector.name}"] = detector.read_bytes()
     same: dict[str, Any] = {**how, "engine": engine, "crop": ready.finder is not None}
     same.pop("detector", None)  # it came with the model
-    opened = partial(_opened, **same)
+    opened = partial(_opened, common=ready.classifier.common, **same)
     job_of = partial(_job_with, column=order.column)
     model = PackedModel(files, opened, order.job, job_of)
     return label_on_cluster(model, order, workers=workers, quiet=quiet)
@@ -114,10 +137,11 @@ def _job_with(labeller: Labeller, column: str) -> dict[str, Any]:
     return model_of(labeller) | {"column": column}
 
 
-def _opened(folder: Path, **how: Any) -> Labeller:
-    """The labeller of a model that came in a folder."""
+def _opened(folder: Path, *, common: CommonFrame | None, **how: Any) -> Labeller:
+    """The labeller of a model that came in a folder, and of how most pictures lie."""
     detector = next((folder / _DETECTOR).glob("*"), None)
-    return labeller(Run(folder), detector=detector, **how)
+    found = labeller(Run(folder), detector=detector, **how)
+    return found if common is None else found.in_frame(common)
 
 
 def _exported(files: dict[str, bytes]) -> bytes:

@@ -93,6 +93,7 @@ def predict_shards(
     abstain_below: float | None = None,
     check: bool = True,
     calibration: str = "",
+    common_frame: bool = True,
     force: bool = False,
     workers: int = 0,
 ) -> Manifest:
@@ -110,8 +111,9 @@ def predict_shards(
         A folder or a URL.
     ray
         Whether tasks of Ray do it, on the cluster that Ray is connected to or finds.
-    engine, abstain_below, check, calibration
-        As for `predict`.
+    engine, abstain_below, check, calibration, common_frame
+        As for `predict`; the frame is sought in pictures of a few shards, and kept for those that
+        come later.
     force
         Replace parts of another model or other settings.
     workers
@@ -129,6 +131,7 @@ def predict_shards(
         abstain_below=abstain_below,
         check=check,
         calibration=calibration,
+        common_frame=common_frame,
         force=force,
         workers=workers,
     )
