@@ -66,8 +66,10 @@ def test_utkface_targets(tmp_path: Path) -> None:
     for i, name in enumerate(UTK):
         put(tmp_path / f"{name}.jpg", i)
     assert load_dataset(tmp_path, target="race", config=EVEN).classes[1] == "Black"
-    with pytest.raises(TargetError, match="'age' is a number"):
-        load_dataset(tmp_path, target="age", config=EVEN)
+    ages = load_dataset(tmp_path, target="age", config=EVEN)
+    assert ages.is_number and ages.numbers == ("age",)
+    words = [ages.classes[code] for code in ages.label]
+    assert words == [Path(i).name.split("_")[0] for i in ages.ids]
     with pytest.raises(TargetError, match="did you mean 'gender'"):
         load_dataset(tmp_path, target="Gendre", config=EVEN)
     with pytest.raises(LayoutError, match="as LFW names them"):

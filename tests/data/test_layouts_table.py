@@ -399,7 +399,6 @@ def test_a_broken_parquet_file(tmp_path: Path) -> None:
     ("target", "says"),
     [
         ("colur", "did you mean 'colour'"),
-        ("age", "'age' is a number, from 20.5 to 49.5"),
         ("note", "cannot be learned: it holds 30 different words"),
         ("path", "no label called 'path'"),
     ],
@@ -644,8 +643,22 @@ def test_numbers_that_count_classes_are_a_label(tmp_path: Path, start: int) -> N
 @pytest.mark.parametrize("change", [lambda n: n + 2, lambda n: 2 * n, lambda n: n / 2])
 def test_other_numbers_are_none(tmp_path: Path, change: Any) -> None:
     write(tmp_path, but(label=[change(i % 12) for i in range(N)]))
-    with pytest.raises(TargetError, match="is a number, from"):
-        load_dataset(tmp_path)
+    data = load_dataset(tmp_path)
+    assert data.is_number
+    assert [float(data.classes[code]) for code in data.label] == [change(i % 12) for i in range(N)]
+
+
+def test_numbers_that_look_like_classes_are_numbers_where_it_is_said(tmp_path: Path) -> None:
+    write(tmp_path, but(label=[i % 7 if i else "" for i in range(N)]))
+    assert not load_dataset(tmp_path).is_number
+    data = load_dataset(tmp_path, config=DataConfig(numbers=("label",)))
+    assert data.is_number and data.classes == tuple(map(str, range(7)))
+    assert data.label.tolist() == [-1, *(i % 7 for i in range(1, N))]
+    with pytest.raises(TargetError, match="learned as a number and has the values"):
+        load_dataset(tmp_path, target="colour", config=DataConfig(numbers=("colour",)))
+    with pytest.raises(TargetError, match="has one value only: every image has 3"):
+        folder = tmp_path / "one"
+        load_dataset(write(folder, but(label=[3] * N)), config=DataConfig(numbers=("label",)))
 
 
 def test_columns_named_like_those_of_predictions_stay_apart(tmp_path: Path) -> None:

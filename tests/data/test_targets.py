@@ -7,7 +7,7 @@ from drawn import put
 import candid
 from candid.data.joining import load_places
 from candid.data.layouts.assembly import check_learnable
-from candid.data.targets import labels_of, of_target, outputs_of
+from candid.data.targets import in_ranges, labels_of, number_scale, of_target, outputs_of
 from candid.errors import ConfigError, DataError, TargetError
 from candid.settings import DataConfig
 
@@ -90,6 +90,40 @@ def test_all_are_those_that_can_be_learned_and_the_others_say_why(table):
     assert load_places(table, DataConfig(targets=("*",))).target == "label"  # the layout's own
 
 
+def test_a_number_among_several_has_bins(table):
+    several = load_places(table, DataConfig(targets=("Hat", "age")))
+    assert several.numbers == ("age",) and not several.is_number
+    label, sizes = labels_of(several)
+    assert sizes == (2, 6)  # the values of the six training images
+    assert label[:, 1].tolist() == list(range(12))  # codes of all values
+    assert outputs_of(several)[2:4] == ("age: 20", "age: 23.5")
+    scale = number_scale(several, "age")
+    assert scale.values.tolist() == [20 + 3.5 * i for i in range(12)]
+    assert scale.centres.tolist() == scale.values[:6].tolist()
+    assert number_scale(several, "Hat") is None
+    alone = load_places(table, DataConfig(target="age"))
+    same(of_target(several, "age", DataConfig()), alone)
+    assert labels_of(alone)[0].shape == (12, 1)
+
+
+def test_a_number_that_comes_first_is_an_attribute_of_the_others(table):
+    several = load_places(table, DataConfig(targets=("age", "Hat")))
+    assert several.is_number
+    hat = of_target(several, "Hat", DataConfig())
+    assert hat.numbers == () and hat.attributes["age"].kind == "numeric"
+    assert hat.attributes["age"].data.tolist() == [20 + 3.5 * i for i in range(12)]
+
+
+def test_a_number_in_ranges_is_cut_at_the_quartiles_of_train(table):
+    alone = load_places(table, DataConfig(target="age"))
+    cut = in_ranges(alone)
+    assert not cut.is_number and len(cut.classes) == 4
+    assert np.bincount(cut.label[cut.split == "train"]).sum() == 6
+    assert (np.diff(cut.label) >= 0).all()
+    hat = load_places(table, DataConfig(target="Hat"))
+    assert in_ranges(hat) is hat
+
+
 def test_python_face(table):
     assert candid.load(table, target=["Hat", "mood"]).targets == ("Hat", "mood")
     assert candid.load(table, target="Hat").targets == ("Hat",)
@@ -99,7 +133,6 @@ def test_python_face(table):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (("Hat", "age"), "is a number"),
         (("Hat", "alone"), "one class only"),
         (("Hat", "Moods"), "no label called 'Moods'"),
         (("Hat", "late"), "late: .*no label among them"),

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from candid.models.forward import Images
 from candid.models.networks import build
 from candid.settings import TrainConfig
+from candid.stats.distribution import scale_of
 from candid.training import checkpoint
 from candid.training.loop import start, train_in_steps
 from candid.training.loss import Loss
@@ -51,10 +52,10 @@ def outputs(n=30, seed=1):
     return torch.from_numpy(rng.normal(size=(n, sum(SIZES)))).float(), torch.from_numpy(label)
 
 
-def by_torch(loss, output, labels, smoothing):
+def by_torch(loss, output, labels, smoothing, sizes=SIZES):
     """The same from torch's own cross-entropy, label by label."""
     total = 0.0
-    for t, (block, size) in enumerate(zip(output.split(SIZES, dim=1), SIZES, strict=True)):
+    for t, (block, size) in enumerate(zip(output.split(sizes, dim=1), sizes, strict=True)):
         own = F.cross_entropy(
             block,
             labels[:, t],
@@ -161,3 +162,82 @@ def test_goes_on_from_a_checkpoint_to_the_bit(tmp_path, more):
     list(train_in_steps(task(), again, config, STILL, quiet=True))
     for k, v in whole.network.state_dict().items():
         assert torch.equal(v, again.network.state_dict()[k]), k
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def number_task(n=120):
+    """The labels of `task`, and how bright a corner is, from 20 to 60, as a number."""
+    rng, one = np.random.default_rng(5), task(n)
+    value = rng.integers(20, 61, n).astype(float)
+    pixels = one.images.pixels.copy()
+    pixels[:, 6:, 6:] = (4 * (value - 20))[:, None, None, None].astype(np.uint8)
+    scale = scale_of(np.unique(value), value[one.train])
+    code = np.searchsorted(scale.values, value).astype(np.int16)
+    code[::7] = -1
+    return dataclasses.replace(
+        one,
+        images=dataclasses.replace(one.images, pixels=pixels),
+        label=np.column_stack([one.label, code]),
+        n_classes=sum(SIZES) + scale.bins,
+        sizes=(*SIZES, scale.bins),
+        scales=(None, None, None, scale),
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_number_s_loss_is_torch_s_divergence_from_the_soft_labels(smoothing):
+    several, config = number_task(), TrainConfig(label_smoothing=smoothing)
+    loss, scale = SeveralLoss(several, config), several.scales[3]
+    output = torch.randn(30, several.n_classes)
+    labels = torch.from_numpy(several.label[:30].astype(np.int64))
+    own = output[:, sum(SIZES) :].log_softmax(1)
+    known = labels[:, 3] >= 0
+    soft = torch.from_numpy(scale.soft_labels)[labels[known, 3]].float()
+    number = F.kl_div(own[known], soft, reduction="batchmean")
+    theirs = by_torch(loss, output[:, : sum(SIZES)], labels[:, :3], smoothing, SIZES)
+    theirs = theirs + loss.targets[3] * number
+    ours = loss(output, unmixed(labels), np.arange(30))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    if not smoothing:
+        measured = loss.measured(output.numpy(), labels.numpy())
+        assert measured.loss == pytest.approx(ours.item(), rel=1e-4)
+
+
+def test_all_labels_weigh_so_that_their_base_rates_cost_the_same():
+    several, config = number_task(), TrainConfig(label_smoothing=0.0)
+    loss, scale = SeveralLoss(several, config), several.scales[3]
+    train = several.label[several.train]
+    rates = [np.bincount(c[c >= 0], minlength=s) for c, s in zip(train.T[:3], SIZES, strict=True)]
+    codes = train[train[:, 3] >= 0, 3]
+    rates.append(np.bincount(codes, minlength=len(scale.values)) @ scale.soft_labels)
+    logits = [torch.log(torch.from_numpy(r / r.sum() + 1e-12)).float() for r in rates]
+    costs = []
+    for t in range(4):
+        only = np.full_like(train, -1)
+        only[:, t] = train[:, t]
+        output = torch.cat(logits).expand(len(train), -1)
+        some = loss(output, unmixed(torch.from_numpy(only.astype(np.int64))), np.arange(len(train)))
+        costs.append(some.item())
+    assert costs == pytest.approx([costs[0]] * 4, rel=1e-3)
+
+
+def test_a_number_is_learned_alone_and_its_skill_decides():
+    several = number_task()
+    alone = dataclasses.replace(
+        several,
+        label=several.label[:, 3:],
+        n_classes=several.sizes[3],
+        sizes=several.sizes[3:],
+        scales=several.scales[3:],
+        train=several.train[several.label[several.train, 3] >= 0],
+        validation=several.validation[several.label[several.validation, 3] >= 0],
+    )
+    config = dataclasses.replace(FAST, steps=40, learning_rate=3e-3)
+    torch.manual_seed(0)
+    state = start(build("plain", side=12, n_classes=alone.n_classes), config, alone)
+    rows = list(train_in_steps(alone, state, config, STILL, quiet=True))
+    assert rows[-1].validation_f1 > 0.3  # it is off by a good third less than the median
+    assert np.isnan(rows[-1].validation_accuracy)
+    assert state.best_f1 == max(row.validation_f1 for row in rows)

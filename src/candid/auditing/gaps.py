@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ class Contrast:
         """The columns of a `GapTable` that do not depend on other gaps, but for the threshold."""
         low, high = self.interval(confidence)
         sides = (self.left, self.right, self.correlation)
-        way = worse_when(self.metric) or None
+        way = (worse_when(self.metric) or None) if self.score else None
         return {
             "metric": np.repeat(self.metric, len(self)),
             "method": np.repeat(self.method, len(self)),
@@ -284,10 +284,19 @@ class GapTable:
         )
 
 
+class Drawn(Protocol):
+    """Images that are drawn, such as `Rows`."""
+
+    @property
+    def drawing(self) -> Resample:
+        """How."""
+        ...
+
+
 class Ledger:
     """Gaps as they are measured; `settle` makes the table."""
 
-    def __init__(self, rows: Rows, smallest: int, rate: float) -> None:
+    def __init__(self, rows: Drawn, smallest: int, rate: float) -> None:
         self.drawing, self.smallest, self.rate = rows.drawing, smallest, rate
         self._contrasts: list[Contrast] = []
         self._p: list[Floats] = [np.empty(0)]

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
 # What may be negative, or above 1; everything else is a score from 0 to 1.
-MEANS = ("overconfidence",)
+MEANS = ("overconfidence", "mae")
 
 
 def bootstrap_name(drawing: Resample) -> str:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
     from candid.records import Evaluation
+    from candid.records.number import NumberEvaluation
     from candid.records.targets import Overview
     from candid.runs import Run
     from candid.settings import Config
@@ -290,10 +291,15 @@ def show_evaluation(run: Run) -> None:
     from candid.records import Evaluation, read_record
     from candid.records.targets import Overview
 
-    if run.settings.data.targets:
+    if run.settings.data.is_several:
         overview = read_record(run.overview, Overview)
-        of_each = {t.name: t.metrics["weighted_f1"] for t in overview.targets}
-        told = {"run": str(run.path), "report": str(run.report), "targets": of_each}
+        classes, numbers = (
+            [t for t in overview.targets if t.is_number is kind] for kind in (False, True)
+        )
+        of_each = {t.name: t.metrics["weighted_f1"] for t in classes}
+        told: dict[str, Any] = {"run": str(run.path), "report": str(run.report), "targets": of_each}
+        if numbers:
+            told["numbers"] = {t.name: t.metrics for t in numbers}
         show(told, _overview_lines(overview, run))
         return
     evaluation = read_record(run.evaluation, Evaluation)
@@ -309,9 +315,14 @@ def _overview_lines(overview: Overview, run: Run) -> Iterator[str]:
     yield f"report: {run.report}"
 
 
-def evaluation_lines(evaluation: Evaluation, run: Run) -> Iterator[str]:
-    """The weighted F1 of each split, and where the report lies."""
+def evaluation_lines(evaluation: Evaluation | NumberEvaluation, run: Run) -> Iterator[str]:
+    """The weighted F1 of each split, or a number's mean error, and where the report lies."""
+    from candid.records.number import NumberEvaluation
+    from candid.text import number
     from candid.text.console import f1_lines
 
-    yield from f1_lines(evaluation)
+    if isinstance(evaluation, NumberEvaluation):
+        yield from number.lines(evaluation)
+    else:
+        yield from f1_lines(evaluation)
     yield f"report: {run.report}" if run.report.is_file() else f"run: {run.path}"

@@ -137,6 +137,9 @@ class Dataset(Table):
         "not Smiling" and "Smiling".
     targets_left_out
         Annotations that were asked for with all others and cannot be learned, and why.
+    numbers
+        Which of the labels to be learned are numbers; where `target` is one, `classes` are its
+        different values, ascending.
     """
 
     PER_IMAGE = (*Table.PER_IMAGE, "split_hash")
@@ -151,6 +154,17 @@ class Dataset(Table):
     parts: tuple[Part, ...] = ()
     no_yes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     targets_left_out: Mapping[str, str] = field(default_factory=dict)
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the label is a number."""
+        return self.target in self.numbers
+
+    @property
+    def is_several(self) -> bool:
+        """Whether what it learns has a folder for each label: several labels, or a number."""
+        return self.is_number or bool(self.further_targets)
 
     @property
     def origins(self) -> dict[str, str]:
@@ -165,16 +179,18 @@ class Dataset(Table):
         return replace(super().__getitem__(rows), source=some)
 
     def __repr__(self) -> str:
+        classes = "a number" if self.is_number else f"classes={self.classes}"
         return (
             f"Dataset({self.name!r}, {len(self)} images, target={self.target!r}, "
-            f"classes={self.classes}, {len(self.attributes)} attributes, layout={self.layout!r})"
+            f"{classes}, {len(self.attributes)} attributes, layout={self.layout!r})"
         )
 
     def _repr_html_(self) -> str:
         rows = []
         for split in SPLITS:
             label = self.label[self.split == split]
-            each = {name: int((label == code).sum()) for code, name in enumerate(self.classes)}
+            counted = () if self.is_number else self.classes
+            each = {name: int((label == code).sum()) for code, name in enumerate(counted)}
             rows.append({"split": split, "images": len(label), **each})
         people = self.n_people()
         known = f", {people:,} people" if people is not None else ""

@@ -78,6 +78,12 @@ def load_places(
 def _corrected(dataset: Dataset, config: DataConfig) -> Dataset:
     if not config.corrections:
         return dataset
+    if dataset.is_number:
+        raise ConfigError(
+            f"The label {dataset.target!r} is a number, and data.corrections corrects classes.",
+            expected="data.corrections empty for a number",
+            todo="leave it out, and mend the column itself",
+        )
     dataset = corrected(dataset, config.corrections)
     check_learnable(dataset)
     return dataset
@@ -119,6 +125,9 @@ def _read_each(
             if error.code != NO_SUCH_TARGET or own[name].target != config.target:
                 raise _about(error, name) from error
             missed[name] = error
+    for name, dataset in found.items():
+        if dataset.is_number:
+            raise _about(_number_of_several(dataset), name)
     if not found:
         name, missing = next(iter(missed.items()))
         raise _about(missing, name)
@@ -126,6 +135,15 @@ def _read_each(
     for name, missing in missed.items():
         found[name] = _by_usual_target(where[name], name, own[name], classes, missing)
     return {name: found[name] for name in where}
+
+
+def _number_of_several(dataset: Dataset) -> TargetError:
+    return TargetError(
+        f"The target {dataset.target!r} is a number, and several data sets are joined by the "
+        "classes of their label.",
+        expected="one data set for a number, or a label with classes",
+        todo="name one data set, or another target",
+    )
 
 
 def _read(path: Path, config: DataConfig, target: str) -> Dataset:

@@ -98,7 +98,10 @@ def with_found(config: DataConfig, dataset: Dataset) -> DataConfig:
     if config.targets:  # as they were asked for: the data decide what "*" is
         return replace(config, layout=dataset.layout)
     if not dataset.parts:
-        return replace(config, target=dataset.target, layout=dataset.layout)
+        one = replace(config, target=dataset.target, layout=dataset.layout)
+        if not dataset.is_number:
+            return one
+        return replace(one, numbers=tuple(dict.fromkeys((*config.numbers, dataset.target))))
     names, words = [part.name for part in dataset.parts], []
     for part in dataset.parts:
         own = settings_of(config, part.name, names)

@@ -16,7 +16,9 @@ import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.errors import TargetError, did_you_mean
 from candid.settings import DataConfig
-from candid.tables.attributes import Attribute
+from candid.stats.distribution import Scale, scale_of
+from candid.tables.attributes import Attribute, binned
+from candid.tables.numbers import numbers_of, word_of
 
 MOST_CLASSES = 100  # of a label that nobody named; more are names or numbers of something
 
@@ -40,9 +42,9 @@ def first_target(config: DataConfig) -> str | None:
 def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
     """A data set that was read for the first of the labels, for all that the settings name.
 
-    Of all others ("*"), those are left out that are numbers, have one class or more than
-    `MOST_CLASSES`, or have no two classes in train or no label in validation; `targets_left_out`
-    says which and why.
+    Of all others ("*"), those are left out that are numbers (which are learned where they are
+    named), have one class or more than `MOST_CLASSES`, or have no two classes in train or no label
+    in validation; `targets_left_out` says which and why.
 
     Raises
     ------
@@ -52,6 +54,12 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
     named = [
         _column_of(dataset, n) for n in config.targets if n not in (columns.ALL, dataset.target)
     ]
+    numbers = [
+        name
+        for name in named
+        if columns.is_number(dataset.attributes[name], named=name in config.numbers)
+    ]
+    dataset = replace(dataset, numbers=(*dataset.numbers, *numbers))
     for name in named:
         label_of(dataset, name)  # says why not
     rest = [n for n in dataset.attributes if columns.ALL in config.targets and n not in named]
@@ -80,6 +88,13 @@ def _column_of(dataset: Dataset, name: str) -> str:
 
 def _unlearnable(dataset: Dataset, name: str) -> str:
     """Why a label that nobody named is not learned; "" where it is."""
+    attribute = dataset.attributes[name]
+    if columns.is_number(attribute):
+        data = attribute.data
+        return (
+            f"The target {name!r} is a number, from {np.nanmin(data):g} to {np.nanmax(data):g}, "
+            "which is learned where it is named."
+        )
     try:
         classes, label = label_of(dataset, name)
     except TargetError as error:
@@ -98,14 +113,41 @@ _NEEDED = ("train", "validation")
 def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """The classes of one of the labels, and (n,) each image's among them, -1 where unknown.
 
+    Of a number, its different values, ascending.
+
     Raises
     ------
     TargetError
-        Where it cannot be learned as a class.
+        Where it has a single value.
     """
     if name == dataset.target:
         return dataset.classes, dataset.label
-    return columns.as_label(dataset.attributes[name], dataset.no_yes.get(name))
+    attribute, two = dataset.attributes[name], dataset.no_yes.get(name)
+    return columns.as_label(attribute, two, number=name in dataset.numbers)
+
+
+def number_scale(dataset: Dataset, name: str) -> Scale | None:
+    """The bins of a label that is a number, from its training values; None of any other."""
+    if name not in dataset.numbers:
+        return None
+    words, label = label_of(dataset, name)
+    values = numbers_of(words)
+    return scale_of(values, values[label[(dataset.split == "train") & (label >= 0)]])
+
+
+def in_ranges(dataset: Dataset) -> Dataset:
+    """The data set with a label that is a number cut at its quartiles in train, as classes."""
+    if not dataset.is_number:
+        return dataset
+    cut = binned(_as_attribute(dataset), dataset.rows("train"))
+    used = np.unique(cut.data[cut.data >= 0])
+    place = np.append(np.full(len(cut.values), -1, np.int16), np.int16(-1))
+    place[used] = np.arange(len(used))
+    words = tuple(cut.values[i] for i in used)
+    numbers = tuple(n for n in dataset.numbers if n != dataset.target)
+    return replace(
+        dataset, classes=words, class_words=words, label=place[cut.data], numbers=numbers
+    )
 
 
 def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
@@ -129,12 +171,16 @@ def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
         attributes={n: replace(a, name=n) for n, a in attributes.items() if n in wanted},
         further_targets=(),
         targets_left_out={},
+        numbers=tuple(n for n in dataset.numbers if n == name),
     )
 
 
 def _as_attribute(dataset: Dataset) -> Attribute:
     """The first label as the attribute that it was."""
     name, classes = dataset.target, dataset.classes
+    if dataset.is_number:
+        values = np.append(numbers_of(classes), np.nan)
+        return Attribute(name, "numeric", (), values[dataset.label])
     if classes == (dataset.no_yes.get(name) or columns.class_words(name)):
         return Attribute(name, "binary", columns.NO_YES, dataset.label)
     return Attribute(name, "categorical", classes, dataset.label)
@@ -143,20 +189,29 @@ def _as_attribute(dataset: Dataset) -> Attribute:
 def labels_of(dataset: Dataset) -> tuple[NDArray[np.int16], tuple[int, ...]]:
     """(n,) codes of the label, or (n, labels) of several, -1 where unknown; and each one's classes.
 
+    A number among them has as many classes as bins, and codes of its different values; alone it is
+    (n, 1).
+
     Raises
     ------
     TargetError
-        Where one cannot be learned as a class.
+        Where one has a single value.
     """
-    each = [label_of(dataset, name) for name in dataset.targets]
-    sizes = tuple(len(classes) for classes, _ in each)
-    if not dataset.further_targets:
+    labels = [label_of(dataset, name)[1] for name in dataset.targets]
+    sizes = tuple(len(classes_of(dataset, name)) for name in dataset.targets)
+    if not dataset.is_several:
         return dataset.label, sizes
-    return np.stack([label for _, label in each], axis=1), sizes
+    return np.stack(labels, axis=1), sizes
+
+
+def classes_of(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """What the outputs for one of the labels say: its classes, or the values of its bins."""
+    scale = number_scale(dataset, name)
+    return label_of(dataset, name)[0] if scale is None else tuple(map(word_of, scale.centres))
 
 
 def outputs_of(dataset: Dataset) -> tuple[str, ...]:
     """What each output of a network that learns the data set's labels says."""
-    if not dataset.further_targets:
+    if not dataset.is_several:
         return dataset.classes
-    return tuple(f"{name}: {c}" for name in dataset.targets for c in label_of(dataset, name)[0])
+    return tuple(f"{name}: {c}" for name in dataset.targets for c in classes_of(dataset, name))

@@ -203,6 +203,7 @@ def open_classifier(
     threads: int = 0,
     abstain_below: float | None = None,
     calibration: str = "",
+    numbers: bool = False,
 ) -> Classifier:
     """Load a run's model.
 
@@ -221,6 +222,8 @@ def open_classifier(
         for `predict.target_error`, or that of the calibration, if any; 0: always answer.
     calibration
         The name of what `candid calibrate` made for a place; "": the run's own probabilities.
+    numbers
+        Whether a label that is a number, whose classes are bins, will do.
 
     Raises
     ------
@@ -232,7 +235,7 @@ def open_classifier(
     from candid.models.onnx_file import made_from
 
     config = open_run(run.path).settings
-    refuse_untrained(run)
+    refuse_untrained(run, numbers=numbers)
     card = read_record(run.model_file, ModelCard)
     made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
     runs = _open_engine(run, card, engine, threads)

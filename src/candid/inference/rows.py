@@ -73,6 +73,11 @@ class RowColumns:
         """The columns with answers, and what stands before a class where they are counted."""
         return {"prediction": ""}
 
+    @property
+    def numbers(self) -> dict[str, str]:
+        """The columns with numbers, and what is counted where there is one."""
+        return {}
+
     def schema(self, *, codes: bool = False) -> pa.Schema:
         """Names and types of a table's columns, in order; `codes`: with why there is no answer.
 
@@ -171,6 +176,7 @@ class Counter:
         names = columns.names
         self._watch = None if reference is None else JobWatch(reference)
         self._answers = [(names.index(name), said) for name, said in columns.answers.items()]
+        self._numbers = [(names.index(name), said) for name, said in columns.numbers.items()]
         self._why, self._error = names.index(REASON_CODE), names.index("error")
         self.images = self.resumed = self._rows = self._errors = self._answered = 0
         self._reasons = collections.Counter[str]()
@@ -185,7 +191,10 @@ class Counter:
         for row in rows:
             if row[self._error] is not None:
                 self._errors += 1
-            elif said := [f"{of}{row[i]}" for i, of in self._answers if row[i] is not None]:
+            elif said := [
+                *(f"{of}{row[i]}" for i, of in self._answers if row[i] is not None),
+                *(known for i, known in self._numbers if row[i] is not None),
+            ]:
                 self._answered += 1
                 self._predictions.update(said)
             else:

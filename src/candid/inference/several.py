@@ -16,9 +16,11 @@ from candid.errors import ConfigError
 from candid.inference.classifier import Classifier, Rule, abstention_rule, open_classifier
 from candid.inference.classify import DIGITS, Crop, Labeller, Prediction
 from candid.inference.faces import Finder
+from candid.inference.numbers import answers_of
 from candid.inference.rows import REASON_CODE, RowColumns
 from candid.inference.unfamiliar import read_unfamiliar
 from candid.records import ModelCard, read_record
+from candid.records.model import NumberCard
 from candid.records.targets import TargetLabel, Targets
 from candid.runs import Run, open_run
 from candid.text import labelling as text
@@ -28,7 +30,8 @@ from candid.text import labelling as text
 class SeveralColumns(RowColumns):
     """What the rows of a job hold where each has an answer of several labels.
 
-    A column <label> for each, with its class or nothing, and beside it p_<label>_<class>.
+    A column <label> for each, with its class or nothing, and beside it p_<label>_<class>. Of a
+    number, <label> with its value, <label>_low and <label>_high with the ends of its interval.
     """
 
     labels: tuple[TargetLabel, ...] = ()
@@ -41,7 +44,12 @@ class SeveralColumns(RowColumns):
     @property
     def answers(self) -> dict[str, str]:
         """The columns with answers, and what stands before a class where they are counted."""
-        return {self.column(label): f"{label.name} = " for label in self.labels}
+        return {self.column(a): f"{a.name} = " for a in self.labels if a.number is None}
+
+    @property
+    def numbers(self) -> dict[str, str]:
+        """The columns with numbers, and what is counted where there is one."""
+        return {self.column(a): f"{a.name} known" for a in self.labels if a.number is not None}
 
     def schema(self, *, codes: bool = False) -> pa.Schema:
         """As of one label, with those of each in the place of its."""
@@ -52,6 +60,8 @@ class SeveralColumns(RowColumns):
 
     def _of(self, label: TargetLabel) -> list[pa.Field]:
         column = self.column(label)
+        if label.number is not None:
+            return [pa.field(f"{column}{end}", pa.float64()) for end in ("", "_low", "_high")]
         each = [pa.field(f"p_{column}_{name}", pa.float64()) for name in label.classes]
         return [pa.field(column, pa.string()), *each]
 
@@ -94,6 +104,10 @@ class SeveralLabeller(Labeller):
         unsure, answered = [], False
         for label, column, rule in self._named:
             p = _block(everything, label)
+            if label.number is not None:
+                if not answer.unlike:
+                    values, answered = values | _number(label.number, column, p), True
+                continue
             below = rule is not None and bool(rule.abstains(p[None])[0])
             if not (answer.unlike or below):
                 values[column], answered = label.classes[int(p.argmax())], True
@@ -106,6 +120,15 @@ class SeveralLabeller(Labeller):
         if unsure and not answer.unlike:
             values |= {"reason": text.not_sure("; ".join(unsure)), REASON_CODE: text.NOT_SURE}
         return values | {"abstained": not answered}
+
+
+def _number(card: NumberCard, column: str, p: NDArray[np.float64]) -> dict[str, float]:
+    """Value and interval of one distribution (bins,), by the names of the columns."""
+    found = (float(x[0]) for x in answers_of(card, p[None]))
+    return {
+        f"{column}{end}": round(x, DIGITS)
+        for end, x in zip(("", "_low", "_high"), found, strict=True)
+    }
 
 
 def _block(probability: NDArray[np.float64], label: TargetLabel) -> NDArray[np.float64]:
@@ -143,12 +166,20 @@ def open_several(
     about, config = read_record(run.targets, Targets), open_run(run.path).settings
     each = run.of_targets()
     cards = [read_record(one.model_file, ModelCard) for one in each]
-    rules = tuple(abstention_rule(one, abstain_below, config.predict.target_error) for one in each)
+    rules = tuple(
+        abstention_rule(one, abstain_below, config.predict.target_error)
+        if card.number is None  # a number has an interval in place of an abstention
+        else None
+        for one, card in zip(each, cards, strict=True)
+    )
     return SeveralLabeller(
         _whole(run, about, cards, rules),
         read_unfamiliar(run.unfamiliar) if check else None,
         finder,
-        labels=about.labels,
+        labels=tuple(
+            replace(label, number=card.number)  # as it was calibrated
+            for label, card in zip(about.labels, cards, strict=True)
+        ),
         rules=rules,
     )
 
@@ -161,8 +192,11 @@ def _whole(
     from candid.models.several import load_several
 
     # Of the first label for all that labels share: decoding, framing and the checks of the file.
-    one = open_classifier(run.of_targets()[0], engine="torch", threads=1, abstain_below=0)
-    decides = [one.made_from, [(c.target, c.temperature) for c in cards], rules]
+    one = open_classifier(
+        run.of_targets()[0], engine="torch", threads=1, abstain_below=0, numbers=True
+    )
+    decides: list[Any] = [one.made_from, [(c.target, c.temperature) for c in cards], rules]
+    decides += [repr(c.number) for c in cards if c.number is not None]
     return replace(
         one,
         card=replace(about.model, target=""),

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 def everything(run: Run, data: Data) -> None:
     """The main job: what `candid run` does once a run and its data are there."""
-    if run.settings.data.targets:
+    if run.settings.data.is_several:
         learn_several(run, data)
         return
     with stages(tuple(STEPS), quiet=run.quiet) as shown:
@@ -263,7 +263,7 @@ def train(
                 predict_targets(run, data)
             if leads() and not run.unfamiliar.is_file():
                 run.step("unfamiliar", learn_unfamiliar, data)
-            one = not run.settings.data.targets
+            one = not run.settings.data.is_several
             if leads() and predictions and one and not run.drift.is_file():
                 run.step("drift", learn_drift, data)
     return run

@@ -76,10 +76,13 @@ def examine_labels(run: Run, data: Data) -> LabelCheck:
             expected="a pack of all pictures, so that each can be learned from and asked about",
             todo="set data.stream = never where a pack fits on the disk",
         )
-    if run.settings.data.targets:
+    if run.settings.data.is_several:
+        several = bool(run.settings.data.targets)
         raise ConfigError(
-            "Several labels cannot be checked at once.",
-            expected="one label",
+            "Several labels cannot be checked at once."
+            if several
+            else "A label that is a number cannot be checked.",
+            expected="one label" if several else "one label with classes",
             todo="name one with data.target, and check the others one by one",
         )
     folder = run.path / _FOLDER

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from candid.pipeline.auditing import audit_predictions, read_any
 from candid.pipeline.data_places import Places
 from candid.pipeline.explaining import explain_images, show_inside
+from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.pipeline.overview import summarise_targets, write_overview_report
 from candid.pipeline.steps import (
@@ -23,11 +24,12 @@ from candid.predictions.arrays import as_predictions
 from candid.predictions.choosing import Columns
 from candid.records import Evaluation, read_record
 from candid.records.explanation import Explanation
-from candid.runs import Run, refuse_untrained
+from candid.runs import Run, is_number, refuse_number, refuse_untrained
 from candid.settings import AuditConfig, Config
 
 if TYPE_CHECKING:
     from candid.records.audit import Audit
+    from candid.records.number import NumberEvaluation
 
 
 def evaluate(
@@ -42,11 +44,12 @@ def evaluate(
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
-) -> Evaluation:
+) -> Evaluation | NumberEvaluation:
     """How well a model does, from its predictions alone; needs no torch.
 
     Of a run, or a run's folder, `evaluation.json` is written, and predictions are made where there
-    are none; then `data` is where its data lie now.
+    are none; then `data` is where its data lie now. Of a label that is a number, whose folder is
+    named, it is a `NumberEvaluation`.
 
     Parameters
     ----------
@@ -69,6 +72,9 @@ def evaluate(
         judged = as_predictions(y_true, y_prob, **named)
         return evaluate_predictions(judged, (config or Config()).evaluate)
     run = run_at(y_true, config, quiet)
+    if is_number(run):
+        with run.doing("evaluate"):
+            return evaluate_number_run(run)
     _predicted(run, data, cache)
     with run.doing("evaluate"):
         evaluate_run(run)
@@ -131,6 +137,8 @@ def audit(
     if not path.is_dir():
         return audit_predictions(read_any(path, named), about, source=path.name, **how)
     run = run_at(path, config, quiet)
+    if is_number(run):
+        return _audit_number(run, before, named, tone)
     if named.named():
         read_any(path, named)  # says why columns cannot be named for a run
     return _audit_own(run, _predicted(run, data, cache, always=tone), tone, how)
@@ -157,6 +165,14 @@ def _compared(before: Any, columns: Columns, path: Path) -> dict[str, Any]:
         return {}
     name = "A" if isinstance(before, Predictions) else path_of(before).name
     return {"before": _read(before, columns), "names": (name, path.name)}
+
+
+def _audit_number(run: Run, before: Any, columns: Columns, tone: bool) -> Audit:
+    """The audit of a label that is a number, into its folder."""
+    if before is not None or columns.named() or tone:
+        refuse_number(run)
+    with run.doing("audit"):
+        return audit_number_run(run)
 
 
 def _audit_own(run: Run, loaded: Data | None, tone: bool, how: dict[str, Any]) -> Audit:
@@ -214,12 +230,16 @@ def report(run: Run | Place) -> Path:
     Of a run that learned several labels, the overview; each label's folder has its own report.
     """
     folder = run_at(run)
-    several = bool(folder.of_targets())
+    several, write = bool(folder.of_targets()), write_report
+    if several:
+        write = write_overview_report
+    elif is_number(folder):
+        write = write_number_report
     if several:
         with folder.doing("overview"):
             summarise_targets(folder)
     with folder.doing("report"):
-        (write_overview_report if several else write_report)(folder)
+        write(folder)
     return folder.report
 
 

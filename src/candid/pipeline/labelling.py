@@ -211,8 +211,10 @@ def about_model(labeller: Labeller) -> dict[str, Any]:
 
     c = labeller.classifier
     if isinstance(labeller, SeveralLabeller):
-        known = [(label.name, list(label.classes)) for label in labeller.labels]
-        return {"targets": dict(known), "engine": c.engine}
+        known = {a.name: list(a.classes) for a in labeller.labels if a.number is None}
+        numbers = {a.name: a.number.coverage for a in labeller.labels if a.number is not None}
+        told = {"targets": known, "engine": c.engine}
+        return told | ({"numbers": numbers} if numbers else {})
     return {
         "target": c.target,
         "classes": list(c.classes),

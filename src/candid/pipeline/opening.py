@@ -310,7 +310,7 @@ def _changed(run: Run, config: Config, names: Sequence[str]) -> Config:
     found = run.settings
     said = config.data.target or config.data.targets
     open_ = () if said else ("target", "targets")
-    data = as_found(config.data, found.data, "layout", "stream", *open_)
+    data = as_found(config.data, found.data, "layout", "stream", "numbers", *open_)
     data = as_before(data, found.data, names) if names else data
     train = as_found(config.train, found.train, "threads")
     asked = replace(config, data=data, train=train)

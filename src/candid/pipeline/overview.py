@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from candid.records import Evaluation, Exploration, Provenance, read_record, write_record
 from candid.records.audit import Audit, SplitAudit
+from candid.records.number import NumberEvaluation
 from candid.records.targets import (
     Overview,
     TargetLabel,
@@ -14,7 +15,9 @@ from candid.records.targets import (
 from candid.runs import Run, target_steps
 from candid.storage.files import write_text
 from candid.text.findings import group_name
+from candid.text.number import behind
 
+_TOLD_OF_NUMBER = ("mae", "median_mae", "rmse", "r2", "within", "coverage", "width")
 _TOLD = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
 
 
@@ -33,6 +36,8 @@ def summarise_targets(run: Run) -> None:
 
 
 def _summary(label: TargetLabel, run: Run) -> TargetSummary:
+    if label.number is not None:
+        return _of_number(label, run)
     evaluation = read_record(run.evaluation, Evaluation)
     split = next(
         s for name in ("test", "validation", "train") for s in evaluation.splits if s.split == name
@@ -51,6 +56,27 @@ def _summary(label: TargetLabel, run: Run) -> TargetSummary:
         gaps_found=0 if judged is None else judged.gaps_found,
         gaps_looked_at=0 if judged is None else judged.gaps_looked_at,
         worst=None if judged is None else _worst(judged),
+    )
+
+
+def _of_number(label: TargetLabel, run: Run) -> TargetSummary:
+    evaluation = read_record(run.evaluation, NumberEvaluation)
+    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
+    judged = audit.splits[0] if audit is not None and audit.splits else None
+    split, found = evaluation.splits[-1], behind(audit)
+    return TargetSummary(
+        name=label.name,
+        folder=label.folder,
+        classes=(),
+        split=split.split,
+        n=split.n,
+        people=split.people,
+        metrics={name: split.metrics[name] for name in _TOLD_OF_NUMBER},
+        audited=judged is not None,
+        gaps_found=0 if judged is None else judged.gaps_found,
+        gaps_looked_at=0 if judged is None else judged.gaps_looked_at,
+        worst=WorstGroup(group_name(found[0][0].conditions), found[0][1]) if found else None,
+        is_number=True,
     )
 
 

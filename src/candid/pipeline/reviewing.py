@@ -16,7 +16,7 @@ from candid.predictions import read_predictions
 from candid.records import Provenance, read_record
 from candid.records.audit import Audit
 from candid.records.review import ReviewSummary, Why
-from candid.runs import Run, open_run
+from candid.runs import Run, open_run, refuse_number
 from candid.storage.files import reading, regular
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def open_review(
     from candid.text.review import NOTHING
 
     run = open_run(path_of(run))
+    refuse_number(run)
     dataset = _labels(run, data)
     predictions = read_predictions(run.predictions_file) if run.predictions_file.is_file() else None
     if predictions is not None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from candid.pipeline.explaining import explain_images, show_inside
+from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data
 from candid.pipeline.overview import summarise_targets, write_overview_report
 from candid.pipeline.steps import (
@@ -42,7 +43,10 @@ def learn_several(run: Run, data: Data) -> None:
         predict_targets(run, data, shown)
         several = read_record(run.targets, Targets).labels
         for label, one in zip(several, run.of_targets(), strict=True):
-            judge_target(one, data, label.name, len(several), shown)
+            if label.number is not None:
+                judge_number(one, label.name, shown)
+            else:
+                judge_target(one, data, label.name, len(several), shown)
         step("overview", summarise_targets)
         step("report", write_overview_report)
 
@@ -54,6 +58,18 @@ def predict_targets(run: Run, data: Data, shown: Stages | None = None) -> None:
     ):
         run.forget("predict")
     run.step("predict", predict_splits, data, shown=shown)
+
+
+def judge_number(run: Run, name: str, shown: Stages) -> None:
+    """What follows training for a label that is a number, in its own folder."""
+    planned = target_steps(1, number=True)
+    if all(map(run.is_whole, planned)):
+        shown.skip(f"label {name}")
+        return
+    with shown.begin(f"label {name}"):
+        run.step("evaluate", evaluate_number_run)
+        run.step("audit", audit_number_run)
+        run.step("report", write_number_report)
 
 
 def judge_target(run: Run, data: Data, name: str, labels: int, shown: Stages) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from candid import runs
 from candid.pipeline.auditing import compared, with_tone, write_comparison
 from candid.pipeline.loading import loaded
+from candid.pipeline.numbers import write_number
 from candid.pipeline.opening import Data, needs_torch
 from candid.pipeline.training import augmented_png, task_of
 from candid.predictions import Predictions, read_predictions, write_predictions
@@ -57,18 +58,20 @@ def what_is_in(
     """What is in the data; writes nothing but `findings`, all images behind them, if named."""
     from candid.data.exploration import explore_images
     from candid.data.synthetic import is_synthetic
+    from candid.data.targets import in_ranges
 
+    dataset = in_ranges(data.dataset)
     exploration, images = explore_images(
-        data.dataset,
+        dataset,
         data.store,
-        whole=None if data.streamed is None else data.streamed.dataset,
+        whole=None if data.streamed is None else in_ranges(data.streamed.dataset),
         findings=findings,
         confidence=config.evaluate.confidence,
         draws=config.evaluate.draws,
         seed=config.evaluate.seed,
         quiet=quiet,
     )
-    samples = {c: tuple(data.dataset.ids[list(r)].tolist()) for c, r in images.samples.items()}
+    samples = {c: tuple(dataset.ids[list(r)].tolist()) for c, r in images.samples.items()}
     origins = [part.origin for part in data.dataset.parts] or [data.dataset.origin]
     drawn = all(map(is_synthetic, origins))
     return replace(exploration, samples=samples, synthetic=drawn), images
@@ -137,6 +140,10 @@ def predict_splits(run: Run, data: Data) -> None:
         if not one.provenance.is_file():
             write_record(one.provenance, replace(about, seconds={}, digests={}))
         block = raw[mine, first : first + len(label.classes)]
+        if label.number is not None:
+            write_number(one, targets.card(label), own, rows[mine], block)
+            one.note("predict")
+            continue
         _write_answers(one, targets.card(label), own, rows[mine], block, fingerprint)
         one.note("predict")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from candid.errors import ConfigError
 from candid.records import ModelCard
+from candid.records.model import NumberCard
 from candid.records.targets import TargetLabel, Targets
 from candid.settings import Config
 from candid.storage.files import plain_name
@@ -15,15 +16,19 @@ if TYPE_CHECKING:
     from candid.training.state import Task
 
 
-def refuse_for_several(config: Config) -> None:
-    """Raise a ConfigError where the settings ask for what is done for one label alone."""
+def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
+    """Raise a ConfigError where the settings ask for what is done for one label of classes alone.
+
+    `is_number` says that a number alone is to be learned, and not several labels.
+    """
+    learned = "a number" if is_number else "several"
     asked = {
         f"network.name = {config.network.name!r}": config.network.name == "features",
         f"train.balance = {config.train.balance!r}": config.train.balance != "none",
     }
     for setting in (setting for setting, is_asked in asked.items() if is_asked):
         raise ConfigError(
-            f"{setting} is for one label, and the run is to learn several.",
+            f"{setting} is for one label, and the run is to learn {learned}.",
             expected="a network that is trained in steps, and train.balance = none",
             todo=f"set {setting.split(' ')[0]}, or learn one label with data.target",
         )
@@ -31,15 +36,18 @@ def refuse_for_several(config: Config) -> None:
 
 def targets_of(card: ModelCard, task: Task, dataset: Dataset, config: Config) -> Targets:
     """What each output of the network that `card` describes is."""
-    from candid.data.targets import label_of
+    from candid.data.targets import classes_of, number_scale
     from candid.training.several import target_weights
 
     labels: list[TargetLabel] = []
     first = 0
     for name, weight in zip(dataset.targets, target_weights(task, config.train), strict=True):
-        classes, _ = label_of(dataset, name)
+        classes, scale = classes_of(dataset, name), number_scale(dataset, name)
+        number = (
+            None if scale is None else NumberCard(tuple(scale.centres.tolist()), scale.quartiles)
+        )
         folder = _folder(name, {label.folder.casefold() for label in labels})
-        labels.append(TargetLabel(name, folder, classes, first, float(weight)))
+        labels.append(TargetLabel(name, folder, classes, first, float(weight), number))
         first += len(classes)
     return Targets(tuple(labels), card, dict(dataset.targets_left_out))
 

@@ -144,7 +144,7 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> Train
             todo="train without torchrun, or set network.ensemble_size=1",
         )
     if task.is_several:
-        refuse_for_several(config)
+        refuse_for_several(config, is_number=len(task.sizes) == 1)
     if len(task.train) < 2 * members:
         raise ConfigError(
             f"{len(task.train)} training images are too few for {members} networks.",
@@ -178,7 +178,7 @@ def task_of(data: Data, config: Config) -> Task:
     """What is to be learned from the data."""
     import numpy as np
 
-    from candid.data.targets import labels_of
+    from candid.data.targets import labels_of, number_scale
     from candid.models.forward import Images, channel_statistics
     from candid.training.state import Task
 
@@ -202,7 +202,8 @@ def task_of(data: Data, config: Config) -> Task:
         rows["validation"],
         tuple(_codes(dataset, name) for name in config.train.balance_attributes),
         streamed,
-        sizes if len(sizes) > 1 else (),
+        sizes if dataset.is_several else (),
+        tuple(number_scale(dataset, name) for name in dataset.targets) if dataset.numbers else (),
     )
 
 

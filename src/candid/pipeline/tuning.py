@@ -119,6 +119,12 @@ def _refuse_untrained(config: Config) -> None:
 
 
 def _refuse_several(data: Data) -> None:
+    if data.dataset.is_number:
+        raise ConfigError(
+            f"A search raises the weighted F1 of classes, and {data.dataset.target!r} is a number.",
+            expected="a label with classes",
+            todo="name one with data.target, and learn the number with the settings that are found",
+        )
     if several := data.dataset.further_targets:
         raise ConfigError(
             f"A search is for one label, and data.targets names {len(several) + 1}.",

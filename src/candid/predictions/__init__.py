@@ -19,12 +19,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
+from candid.predictions.attribute_columns import (
+    METADATA,
+    attribute_in,
+    codes_in,
+    column_of,
+    described_attributes,
+    strings_in,
+    word_column,
+)
 from candid.predictions.checks import possible, require_evaluable, require_probabilities
 from candid.records import SPLITS, Example
 from candid.records.frames import frame_of_table, html_of
 from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.table import Attribute, Table, per_image_values
-from candid.tables.attributes import Kind
 
 __all__ = [
     "Attribute",
@@ -36,7 +44,6 @@ __all__ = [
     "write_predictions",
 ]
 
-_KEY = b"candid"
 _AS_READ = "label as read"
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of another shape
 
@@ -247,10 +254,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         "target": predictions.target,
         "classes": list(predictions.classes),
         "temperature": predictions.temperature,
-        "attributes": {
-            a.name: {"kind": a.kind, "values": list(a.values)}
-            for a in predictions.attributes.values()
-        },
+        "attributes": described_attributes(predictions.attributes),
         "provenance": dict(predictions.provenance),
         "hard": predictions.hard,
     }
@@ -258,7 +262,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         metadata["corrected"] = True
     if predictions.out_of_fold:
         metadata["out_of_fold"] = True
-    table = table.replace_schema_metadata({_KEY: json.dumps(metadata)})
+    table = table.replace_schema_metadata({METADATA: json.dumps(metadata)})
     with atomic(path) as part:
         pq.write_table(table, part, compression="zstd")
 
@@ -268,25 +272,20 @@ def described(schema: pa.Schema) -> dict[str, Any] | None:
 
     The tables of `candid predict`, which hold no labels to judge by, are none.
     """
-    about: dict[str, Any] = json.loads((schema.metadata or {}).get(_KEY, b"{}"))
+    about: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA, b"{}"))
     return about if "attributes" in about else None
 
 
 def _columns(predictions: Predictions) -> dict[str, pa.Array]:
-    def words(codes: NDArray[Any], values: tuple[str, ...]) -> pa.Array:
-        indices = pa.array(np.maximum(codes, 0).astype(np.int32), mask=codes < 0)
-        dictionary = pa.array(list(values) or [""], pa.string())
-        return pa.DictionaryArray.from_arrays(indices, dictionary)
-
     columns: dict[str, pa.Array] = {
         "id": pa.array(predictions.ids.tolist(), pa.string()),
         "split": pa.array(predictions.split.tolist(), pa.string()),
-        "label": words(predictions.label, predictions.classes),
+        "label": word_column(predictions.label, predictions.classes),
     }
     for i, name in enumerate(predictions.classes):
         columns[f"p_{name}"] = pa.array(predictions.probability[:, i], pa.float64())
     if predictions.label_as_read is not None:
-        columns[_AS_READ] = words(predictions.label_as_read, predictions.classes)
+        columns[_AS_READ] = word_column(predictions.label_as_read, predictions.classes)
     if predictions.person is not None:
         columns["person"] = pa.array(predictions.person, mask=predictions.person < 0)
     for attribute in predictions.attributes.values():
@@ -296,11 +295,7 @@ def _columns(predictions: Predictions) -> dict[str, pa.Array]:
                 expected="attribute names other than id, split, label, person and p_<class>",
                 todo="rename the column in the data",
             )
-        columns[attribute.name] = (
-            pa.array(attribute.data, pa.float64(), mask=np.isnan(attribute.data))
-            if attribute.kind == "numeric"
-            else words(attribute.data, attribute.values)
-        )
+        columns[attribute.name] = column_of(attribute)
     return columns
 
 
@@ -322,15 +317,21 @@ def read_predictions(path: Path) -> Predictions:
 def _read(path: Path) -> Predictions:
     try:
         table = pq.read_table(regular(path))
-        metadata = json.loads(table.schema.metadata[_KEY])
+        metadata = json.loads(table.schema.metadata[METADATA])
         check_format(path, metadata.get("format"))
+        if "number" in metadata:
+            raise PredictionsError(
+                f"{path} holds predictions of {metadata['target']!r}, which is a number.",
+                expected="predictions of a label with classes",
+                todo="candid evaluate and candid audit take the run's folder",
+            )
         classes = tuple(metadata["classes"])
         return Predictions(
             target=metadata["target"],
             classes=classes,
-            ids=_strings(table, "id"),
-            split=_strings(table, "split"),
-            label=_codes(table, "label", classes),
+            ids=strings_in(table, "id"),
+            split=strings_in(table, "split"),
+            label=codes_in(table, "label", classes),
             probability=np.column_stack([table[f"p_{c}"].to_numpy() for c in classes]).astype(
                 np.float64
             ),
@@ -341,12 +342,14 @@ def _read(path: Path) -> Predictions:
                 else None
             ),
             attributes={
-                name: _attribute(table, name, a["kind"], tuple(a["values"]))
+                name: attribute_in(table, name, a["kind"], tuple(a["values"]))
                 for name, a in metadata["attributes"].items()
             },
             provenance=metadata["provenance"],
             hard=bool(metadata.get("hard", False)),
-            label_as_read=(_codes(table, _AS_READ, classes) if metadata.get("corrected") else None),
+            label_as_read=(
+                codes_in(table, _AS_READ, classes) if metadata.get("corrected") else None
+            ),
             out_of_fold=bool(metadata.get("out_of_fold", False)),
         )
     except (OSError, pa.ArrowException, *_MALFORMED) as error:
@@ -355,19 +358,3 @@ def _read(path: Path) -> Predictions:
             expected="a Parquet file that Candid wrote",
             todo="name a run folder or its predictions.parquet",
         ) from error
-
-
-def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
-    return np.asarray(table[name].to_pylist(), dtype=np.str_)
-
-
-def _codes(table: pa.Table, name: str, values: tuple[str, ...]) -> NDArray[np.int16]:
-    code: dict[str | None, int] = {None: -1} | {word: i for i, word in enumerate(values)}
-    return np.asarray([code[w] for w in table[name].to_pylist()], dtype=np.int16)
-
-
-def _attribute(table: pa.Table, name: str, kind: Kind, values: tuple[str, ...]) -> Attribute:
-    if kind != "numeric":
-        return Attribute(name, kind, values, _codes(table, name, values))
-    numbers = table[name].fill_null(float("nan")).to_numpy().astype(np.float64)
-    return Attribute(name, kind, values, numbers)

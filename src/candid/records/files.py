@@ -71,6 +71,7 @@ def _converter() -> Converter:
     from cattrs.gen import make_dict_unstructure_fn, override
 
     from candid.records.model import ModelCard
+    from candid.records.targets import TargetLabel, TargetSummary
 
     converter = Converter()
 
@@ -83,7 +84,15 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(float, unstructure_float)
     converter.register_structure_hook(float, structure_float)
     converter.register_structure_hook(int | float | str, lambda value, _: value)
-    # The file of a model with one label has no place for what it is not.
-    with_head = make_dict_unstructure_fn(ModelCard, converter, head=override(omit_if_default=True))
-    converter.register_unstructure_hook(ModelCard, with_head)
+    # A file has no place for what a model is not: one of several labels, or a number.
+    omitted = override(omit_if_default=True)
+    for kind, names in (
+        (ModelCard, ("head", "number")),
+        (TargetLabel, ("number",)),
+        (TargetSummary, ("is_number",)),
+    ):
+        left_out: dict[str, Any] = dict.fromkeys(names, omitted)
+        converter.register_unstructure_hook(
+            kind, make_dict_unstructure_fn(kind, converter, **left_out)
+        )
     return converter

@@ -38,6 +38,12 @@ METRICS: dict[str, MetricSpec] = {
     ),
     **dict.fromkeys(("majority_f1", "precision", "recall", "f1"), MetricSpec("score", 1)),
     **dict.fromkeys(("error", "false", "standardised_error"), MetricSpec("score", -1)),
+    # Of a number; "median_…" is of always answering the training median.
+    **dict.fromkeys(("mae", "rmse", "median_mae", "median_rmse"), MetricSpec("error", -1)),
+    **dict.fromkeys(("within", "median_within", "coverage"), MetricSpec("score", 1)),
+    "r2": MetricSpec("mean", 1),
+    "bias": MetricSpec("mean", 0),
+    "width": MetricSpec("error", -1),
     "predicted": MetricSpec("score", 0),
     "confidence": MetricSpec("score", 0, True),
     "overconfidence": MetricSpec("mean", 0, True),

@@ -24,6 +24,48 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberCard:
+    """How the outputs of a label that is a number become a value and an interval.
+
+    Attributes
+    ----------
+    centres
+        The values that its bins stand for, ascending.
+    quartiles
+        Of the training values; the second is what there is to say without looking.
+    answer
+        Which of its distribution's mean and median is the answer: that with the lower mean absolute
+        error on validation.
+    coverage
+        The share of true values that the intervals are made to hold.
+    reach
+        How far from 1/2 the cumulative distribution is at their ends; calibrated on validation.
+    """
+
+    centres: tuple[float, ...]
+    quartiles: tuple[float, float, float]
+    answer: Literal["mean", "median"] = "median"
+    coverage: float = 0.9
+    reach: float = 0.45
+
+    def problem(self) -> str:
+        """What no training can have written, in words; "" where all is possible."""
+        pairs = zip(self.centres, self.centres[1:], strict=False)
+        if len(self.centres) < 2 or not all(a < b < math.inf for a, b in pairs):
+            return "the centres of its bins do not ascend"
+        if not (0 < self.coverage < 1 and 0 <= self.reach <= 0.5):
+            return f"its intervals hold {self.coverage} within {self.reach}"
+        if not all(map(math.isfinite, self.quartiles)):
+            return f"the quartiles of its training values are {self.quartiles}"
+        return ""
+
+    @property
+    def median(self) -> float:
+        """Of the training values."""
+        return self.quartiles[1]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """How to build and feed the network whose weights lie beside it (`model.json`).
 
@@ -32,7 +74,8 @@ class ModelCard:
     are the mean of those of the image and of its mirror image. `options` are those of the network:
     its width and depth. Of a network that learned several labels, `head` is the first of its
     outputs that are this label's and how many it has in all, and what is said of parameters and
-    layers is said of the whole; None, and not in the file, where it learned one.
+    layers is said of the whole; None, and not in the file, where it learned one. `number` says how
+    the outputs of a label that is a number are read; None, and not in the file, for classes.
     """
 
     network: str
@@ -50,6 +93,7 @@ class ModelCard:
     kept: Literal["best", "last"]
     flip_tta: bool = False
     head: tuple[int, int] | None = None
+    number: NumberCard | None = None
 
     def problem(self) -> str:
         """What no training can have written, in words; "" where all is possible."""
@@ -67,7 +111,9 @@ class ModelCard:
             first, outputs = self.head
             if not 0 <= first <= first + len(self.classes) <= outputs <= _MOST_OUTPUTS:
                 return f"the outputs of {self.target!r} are {len(self.classes)} from {first}"
-        return ""
+        if self.number is not None and len(self.number.centres) != len(self.classes):
+            return f"{self.target!r} has {len(self.classes)} bins of {len(self.number.centres)}"
+        return "" if self.number is None else self.number.problem()
 
     @property
     def n_outputs(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from candid.records import Estimate, Split
 from candid.records.audit import Gap
-from candid.records.model import ModelCard
+from candid.records.model import ModelCard, NumberCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,9 @@ class TargetLabel:
         The first of the network's outputs that are its classes'; the others follow.
     weight
         What its loss counts for in training, beside those of the others.
+    number
+        How its outputs are read where it is a number, whose classes are bins; else None, and not in
+        the file.
     """
 
     name: str
@@ -30,6 +33,7 @@ class TargetLabel:
     classes: tuple[str, ...]
     first: int
     weight: float
+    number: NumberCard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Targets:
             classes=label.classes,
             temperature=temperature,
             head=(label.first, len(self.model.classes)),
+            number=label.number,
         )
 
     def problem(self) -> str:
@@ -74,7 +79,10 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class WorstGroup:
-    """The group with the largest gap in accuracy that an audit found, against the rest."""
+    """The group with the largest gap in accuracy that an audit found, against the rest.
+
+    Of a number, that in mean absolute error.
+    """
 
     name: str
     gap: Gap
@@ -84,8 +92,8 @@ class WorstGroup:
 class TargetSummary:
     """How a network does on one of its labels, on the split that speaks for it.
 
-    `metrics` are those of `SplitEvaluation`; `worst` is None where the audit found no gap, or where
-    nobody audited, which `audited` says.
+    `metrics` are those of `SplitEvaluation`, of a number (`is_number`) those of `NumberSplit`;
+    `worst` is None where the audit found no gap, or where nobody audited, which `audited` says.
     """
 
     name: str
@@ -99,6 +107,7 @@ class TargetSummary:
     gaps_found: int
     gaps_looked_at: int
     worst: WorstGroup | None
+    is_number: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from candid.records import Exploration, Provenance
 from candid.records.targets import Overview, TargetSummary
 from candid.reporting.document import html_document
 from candid.settings import Config
+from candid.text import number as number_text
 from candid.text import overview as text
 from candid.text.inputs import name_of_data
 
@@ -39,7 +40,9 @@ def render_overview(
         scripts=("page.js",),
         draws=False,
         found=found,
-        rows=ordered(found),
+        rows=[t for t in ordered(found) if not t.is_number],
+        numbers=[t for t in ordered(found) if t.is_number],
+        number_words=number_text,
         link=_link,
         provenance=provenance,
         exploration=exploration,
@@ -55,6 +58,9 @@ def ordered(found: Overview) -> list[TargetSummary]:
     """The labels in the order of the page: what gains most on the commonest answer first."""
 
     def gain(one: TargetSummary) -> float:
+        if one.is_number:
+            gained = 1 - one.metrics["mae"].value / one.metrics["median_mae"].value
+            return -gained if math.isfinite(gained) else math.inf
         gained = one.metrics["weighted_f1"].value - one.metrics["majority_f1"].value
         return -gained if math.isfinite(gained) else math.inf
 

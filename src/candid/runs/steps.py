@@ -78,7 +78,7 @@ SHARED_STEPS = {
     "train": replace(STEPS["train"], outputs=("weights", "targets")),
     "frame": STEPS["frame"],
     "unfamiliar": STEPS["unfamiliar"],
-    "predict": Step(("data", *_DEVICE), ("weights", "targets"), ()),
+    "predict": Step(("data", *_DEVICE, "predict.coverage"), ("weights", "targets"), ()),
     "overview": Step(("evaluate", "audit"), ("targets", "target_runs"), ("overview",)),
     "report": Step(STEPS["report"].settings, ("provenance", "overview", "data"), ("report",)),
 }
@@ -93,8 +93,14 @@ _ALWAYS = ("predict", "evaluate", "audit", "pictures", "report")
 TARGET_STEPS = {name: step for name, step in STEPS.items() if name not in _ONCE}
 
 
-def target_steps(labels: int) -> tuple[str, ...]:
-    """The steps that the main job does for each of so many labels."""
+# What is done for a label that is a number: it has no classes to explain.
+_OF_NUMBER = ("predict", "evaluate", "audit", "report")
+
+
+def target_steps(labels: int, *, number: bool = False) -> tuple[str, ...]:
+    """The steps that the main job does for each of so many labels, or for one that is a number."""
+    if number:
+        return _OF_NUMBER
     if labels > MOST_IN_FULL:
         return _ALWAYS
     return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "drift"))

@@ -22,6 +22,11 @@ class DataConfig:
         (),
         'several labels to learn in one training, in place of target; "*": all others that can be',
     )
+    numbers: tuple[str, ...] = setting(
+        (),
+        "labels to learn as numbers though they look like classes, such as an age that counts from "
+        "1 on with none left out",
+    )
     layout: str = setting("", "how the data lies on disk; empty: recognised")
     side: int = setting(64, "pixels per side of the square that the network sees", 8, 1024)
     fit: Literal["stretch", "crop", "pad"] = setting(
@@ -120,6 +125,11 @@ class DataConfig:
                 todo=f"leave data.{about_one[0]} out, or learn one label with data.target",
             )
         object.__setattr__(self, "targets", names)
+
+    @property
+    def is_several(self) -> bool:
+        """Whether a run has a folder for each label: it learns several, or a number."""
+        return bool(self.targets) or (bool(self.target) and self.target in self.numbers)
 
 
 @dataclass(frozen=True, slots=True)

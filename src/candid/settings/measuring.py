@@ -23,6 +23,14 @@ class EvaluateConfig:
     confidence: float = setting(0.95, "confidence of every interval", 0.5, 0.999)
     reliability_bins: int = setting(15, "bins of the reliability diagram", 2, 100)
     examples: int = setting(24, "surest mistakes and least sure images to keep", 0, 500)
+    tolerance: float = setting(
+        0,
+        "of a number: how far off a prediction may be to count as near; 0: 5 where the middle half "
+        "of the training values spans 10 to 100, as ages in years are told, else a third of that "
+        "span",
+        0,
+        1e12,
+    )
     seed: int = setting(0, "seed of the draws", 0, LARGEST_SEED)
 
 

@@ -19,6 +19,12 @@ class PredictConfig:
         0,
         0.5,
     )
+    coverage: float = setting(
+        0.9,
+        "of a number: the share of true values that its intervals are made to hold",
+        0.5,
+        0.99,
+    )
     false_alarms: float = setting(
         0.01,
         "share of pictures like the validation pictures that may be flagged as unlike the "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
 from candid.records import Split
 from candid.tables.attributes import Attribute
+from candid.tables.numbers import as_number
 
 NO_YES = ("no", "yes")
 NO_SUCH_TARGET = "no-such-target"  # the codes of errors
@@ -136,9 +137,11 @@ def distinct_words(array: Any) -> set[str]:
 
 
 def as_label(
-    attribute: Attribute, two: tuple[str, str] | None = None
+    attribute: Attribute, two: tuple[str, str] | None = None, *, number: bool = False
 ) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """A column as the label: its classes, and each row's index among them (−1 where missing).
+
+    Of a number (`is_number`), the classes are its different values, ascending.
 
     Parameters
     ----------
@@ -146,22 +149,18 @@ def as_label(
         The column that was chosen as target.
     two
         Words for no and yes; without them "not Smiling" and "Smiling".
+    number
+        Whether it is a number though it looks like classes.
 
     Raises
     ------
     TargetError
-        Where it cannot be learned as a class: numbers (other than classes counted from 0 or 1 on),
-        or a single value.
+        Where it has a single value.
     """
+    if is_number(attribute, named=number):
+        return as_number(attribute)
     if attribute.kind == "numeric" and (counted := _counted(attribute)) is not None:
         attribute = counted
-    if attribute.kind == "numeric":
-        raise TargetError(
-            f"The target {attribute.name!r} is a number, from {np.nanmin(attribute.data):g} to "
-            f"{np.nanmax(attribute.data):g}.",
-            expected="a label with a few values to tell apart",
-            todo="name another target, or add a column that bins it",
-        )
     used = np.unique(attribute.data[attribute.data >= 0])
     if len(used) < 2:
         only = repr(attribute.values[used[0]]) if len(used) else "nothing"
@@ -176,6 +175,16 @@ def as_label(
     new = np.full(len(attribute.values) + 1, -1, dtype=np.int16)
     new[used] = np.arange(len(used))
     return tuple(values[i] for i in used), new[attribute.data]
+
+
+def is_number(attribute: Attribute, *, named: bool = False) -> bool:
+    """Whether a column is learned as a number, and not as classes.
+
+    It is where it holds numbers, unless these count classes: from 0 or 1 on with none left out.
+    Whole numbers from −1 to 9 are codes of classes (see `read_column`). `named` says that somebody
+    wants it to be one, whatever it holds.
+    """
+    return named or (attribute.kind == "numeric" and _counted(attribute) is None)
 
 
 def _counted(attribute: Attribute) -> Attribute | None:

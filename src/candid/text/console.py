@@ -14,6 +14,7 @@ from candid.records.explanation import Explanation
 from candid.records.tuning import Tuning
 from candid.text import words
 from candid.text.comparison import change_name
+from candid.text.number import audit_lines as number_audit_lines
 from candid.text.tuning import finalist_name
 
 _MOST_FINDINGS = 10
@@ -71,7 +72,7 @@ def f1_lines(evaluation: Evaluation) -> Iterator[str]:
 def audit_lines(audit: Audit, out: str, page: str) -> Iterator[str]:
     """What a reader should know in a minute; `out` and `page` are files, "" where there is none."""
     for split in audit.splits:
-        yield from _split_lines(split)
+        yield from number_audit_lines(split) if "mae" in split.metrics else _split_lines(split)
     if audit.comparison is not None:
         yield from _comparison_lines(audit.comparison)
         if page:

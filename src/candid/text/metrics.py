@@ -46,6 +46,24 @@ METRICS = {
     "calibration_error_before": Metric(
         "Calibration error before", "lower", "the same before the temperature was fitted"
     ),
+    "mae": Metric("Mean absolute error", "lower", "mean distance of prediction and true value"),
+    "median_mae": Metric(
+        "Mean absolute error of a blind guess",
+        "–",
+        "for comparison: of always answering the training median, without looking at the picture",
+    ),
+    "rmse": Metric("RMSE", "lower", "root of the mean squared error: what is far off counts more"),
+    "median_rmse": Metric("RMSE of a blind guess", "–", "for comparison: of the training median"),
+    "r2": Metric(
+        "R²",
+        "higher",
+        "1 less the squared error as a share of that of always answering these images’ mean",
+    ),
+    "within": Metric("Near", "higher", "share of images whose prediction is off by no more"),
+    "median_within": Metric("The same of a blind guess", "–", "for comparison"),
+    "bias": Metric("Mean error", "near 0", "mean of prediction less true value, with its sign"),
+    "coverage": Metric("Intervals hold", "as made", "share of true values within their interval"),
+    "width": Metric("Width of an interval", "lower", "on average, in the label’s own unit"),
     "majority_f1": Metric(
         "Weighted F1 of a blind guess",
         "–",

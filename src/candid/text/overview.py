@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from candid.records.targets import Overview, TargetSummary
-from candid.text import words
+from candid.text import number, words
 
 EACH_BY_ITSELF = (
     "Each label was audited by itself: the correction for many looks is over the gaps of one label "
@@ -13,16 +13,30 @@ EACH_BY_ITSELF = (
 )
 
 
+def so_many(found: Overview) -> str:
+    """How many labels there are: "3 labels"; of a number alone, what it is called."""
+    if len(found.targets) == 1:
+        return f"the number “{found.targets[0].name}”"
+    return f"{len(found.targets)} labels"
+
+
 def summary(found: Overview, data_name: str) -> Iterator[str]:
     """What a reader should know first."""
-    yield (
-        f"One network ({found.network}, {words.count(found.parameters)} parameters) learned "
-        f"{len(found.targets)} labels of “{data_name}” at once; it has a block of outputs for each."
-    )
+    parameters = f"{found.network}, {words.count(found.parameters)} parameters"
+    if len(found.targets) == 1:
+        yield f"A network ({parameters}) learned {so_many(found)} of “{data_name}”."
+    else:
+        yield (
+            f"One network ({parameters}) learned {len(found.targets)} labels of “{data_name}” at "
+            "once; it has a block of outputs for each."
+        )
     better = [t for t in found.targets if beats_majority(t)]
+    guess = "always giving the commonest answer"
+    if any(t.is_number for t in found.targets):
+        guess += " (of a number, the training median)"
     yield (
-        f"On {len(better)} of them it does better than always giving the commonest answer, by an "
-        "interval that does not reach it."
+        f"On {len(better)} of them it does better than {guess}, by an interval that does not reach "
+        "it."
     )
     behind = [t for t in found.targets if t.worst is not None]
     audited = [t for t in found.targets if t.audited]
@@ -34,7 +48,12 @@ def summary(found: Overview, data_name: str) -> Iterator[str]:
 
 
 def beats_majority(target: TargetSummary) -> bool:
-    """Whether the interval of its weighted F1 lies above that of the commonest answer."""
+    """Whether the interval of its weighted F1 lies above that of the commonest answer.
+
+    Of a number: whether that of its mean absolute error lies below the training median's.
+    """
+    if target.is_number:
+        return bool(target.metrics["mae"].high < target.metrics["median_mae"].value)
     return bool(target.metrics["weighted_f1"].low > target.metrics["majority_f1"].value)
 
 
@@ -52,6 +71,10 @@ def overview_limits(found: Overview) -> Iterator[str]:
 def lines(found: Overview) -> Iterator[str]:
     """The weighted F1 of each label in the terminal, and what was left out."""
     for t in found.targets:
+        if t.is_number:
+            mae, median = t.metrics["mae"], t.metrics["median_mae"]
+            yield number.mae_line(t.name, t.split, mae, median, t.metrics["coverage"])
+            continue
         f1, guess = t.metrics["weighted_f1"], t.metrics["majority_f1"]
         yield (
             f"{t.name}: weighted F1 on {t.split} {f1.value:.4f} ({words.confidence(f1.confidence)} "

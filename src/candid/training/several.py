@@ -1,4 +1,4 @@
-"""The loss of a network that learns several labels at once, and what a validation set says.
+"""The loss of a network that learns several labels, or a number, and what a validation set says.
 
 Each label has a block of the outputs and a cross-entropy of its own. An image without one of the
 labels counts for nothing in that label's loss and trains the others.
@@ -11,6 +11,12 @@ good as the base rates", and falling by a tenth is worth the same in all. No lab
 one of entropy `LEAST_ENTROPY`, or a handful of images would rule. The weights are then made to sum
 to 1, so that the loss is a mean of cross-entropies and a learning rate means what it means for one
 label.
+
+A number is learned as a distribution over ordered bins (`candid.stats.distribution`): its loss is
+the divergence of what the network says from the value's soft label, in nats, which is the
+cross-entropy less what the soft label leaves open anyway. What its base rates alone would give is
+the divergence of the mean soft label of train, so it is weighted as any other label is. It has
+neither class weights nor label smoothing: its soft labels are smooth.
 """
 
 from __future__ import annotations
@@ -22,10 +28,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import entr
 from torch import Tensor
 from torch.nn import functional as F
 
 from candid.settings import TrainConfig
+from candid.stats.distribution import Scale
 from candid.stats.metrics import weighted_f1_of_answers
 from candid.training.loss import SetFigures, class_weights
 from candid.training.mixing import Mixture
@@ -43,7 +51,10 @@ def target_weights(task: Task, config: TrainConfig) -> NDArray[np.float64]:
     Entropies are of the shares as `train.class_weights` weights them.
     """
     entropies = []
-    for one in _each(task):
+    for one, scale in zip(_each(task), _scales(task), strict=True):
+        if scale is not None:
+            entropies.append(max(LEAST_ENTROPY, _open(one, scale)))
+            continue
         weight = class_weights(one, config).numpy().astype(np.float64)
         share = np.bincount(one.label[one.train], minlength=one.n_classes) * weight
         share = share[share > 0] / share.sum()
@@ -51,6 +62,24 @@ def target_weights(task: Task, config: TrainConfig) -> NDArray[np.float64]:
     inverse = 1 / np.array(entropies)
     weights: NDArray[np.float64] = inverse / inverse.sum()
     return weights
+
+
+def _open(task: Task, scale: Scale) -> float:
+    """The divergence of the mean soft label of train from each, in nats: what there is to learn."""
+    counts = np.bincount(task.label[task.train], minlength=len(scale.values))
+    share = counts / counts.sum()
+    own = float(share @ entropies_of(scale.soft_labels))
+    return float(entropies_of(share[None] @ scale.soft_labels)[0]) - own
+
+
+def entropies_of(soft: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(k,) nats of (k, bins) distributions."""
+    found: NDArray[np.float64] = entr(soft).sum(axis=1)
+    return found
+
+
+def _scales(task: Task) -> tuple[Scale | None, ...]:
+    return task.scales or (None,) * len(task.sizes)
 
 
 def _each(task: Task) -> list[Task]:
@@ -82,12 +111,47 @@ class Blocks:
         return torch.split(output, list(self.sizes), dim=1)
 
 
+class NumberLoss:
+    """The loss of one label that is a number, of its own block of the outputs."""
+
+    def __init__(self, scale: Scale, device: torch.device = _CPU) -> None:
+        self.scale = scale
+        self.soft = torch.from_numpy(scale.soft_labels).float().to(device)  # (values, bins)
+        self.open = torch.from_numpy(entropies_of(scale.soft_labels)).float().to(device)
+
+    def __call__(self, surprise: Tensor, code: Tensor) -> Tensor:
+        """(batch,) divergences from the soft labels of (batch,) codes, in nats.
+
+        `surprise` (batch, bins or more) is less the logarithm of what the network says.
+        """
+        own = surprise[:, : self.scale.bins]
+        return (self.soft[code] * own).sum(1) - self.open[code]
+
+    def skill(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
+        """1 less the mean absolute error as a share of that of always the training median.
+
+        `label` holds (n,) codes of values, `answers` (n,) bins. 0 where nothing is to be gained.
+        """
+        value = self.scale.values[label]
+        guess = float(np.abs(value - self.scale.median).mean())
+        error = float(np.abs(value - self.scale.centres[answers]).mean())
+        return 1 - error / guess if guess > 0 else 0.0
+
+
 class SeveralLoss:
     """The loss of a batch of images with several labels, and what comes of their outputs."""
 
     def __init__(self, task: Task, config: TrainConfig, device: torch.device = _CPU) -> None:
         self.smoothing, self.blocks = config.label_smoothing, Blocks(task.sizes)
-        each = [class_weights(one, config) for one in _each(task)]
+        self.numbers = {
+            t: NumberLoss(scale, device)
+            for t, scale in enumerate(_scales(task))
+            if scale is not None
+        }
+        each = [
+            torch.ones(one.n_classes) if t in self.numbers else class_weights(one, config)
+            for t, one in enumerate(_each(task))
+        ]
         most = max(task.sizes)
         # (labels, most classes): 0 beyond the last, so that nothing there counts.
         self.classes = torch.stack([F.pad(w, (0, most - len(w))) for w in each]).to(device)
@@ -113,29 +177,50 @@ class SeveralLoss:
     ) -> tuple[Tensor, Tensor]:
         """(labels,) summed losses, and the weights that they are to be divided by."""
         known, code = labels >= 0, labels.clamp(min=0)
-        place = torch.arange(len(self.sizes), device=labels.device)
+        place, values = torch.arange(len(self.sizes), device=labels.device), code
+        if self.numbers:  # whose codes are of values, of which there may be more than bins
+            code = code.clone()
+            code[:, [*self.numbers]] = 0
         weight = self.classes[place, code]  # (batch, labels)
         own = surprise.gather(2, code[:, :, None])[:, :, 0]
         part = share[:, None] * known
         cost = (1 - self.smoothing) * weight * own + spread
+        if self.numbers:
+            columns = list(cost.unbind(1))
+            for t, number in self.numbers.items():
+                columns[t] = number(surprise[:, t], values[:, t])
+            cost = torch.stack(columns, dim=1)
         return (part * cost).sum(0), (part * weight).sum(0)
 
     def answers(self, output: Tensor) -> Tensor:
-        """(batch, labels) the most probable class of each."""
-        return self.blocks.of(output).argmax(2)
+        """(batch, labels) the most probable class of each, of a number the bin of its median."""
+        blocks = self.blocks.of(output)
+        best = blocks.argmax(2)
+        for t in self.numbers:
+            below = torch.softmax(blocks[:, t].float(), dim=1).cumsum(1) < 0.5
+            best[:, t] = below.sum(1).clamp(max=self.blocks.sizes[t] - 1)
+        return best
 
     def f1(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
-        """The mean of the labels' weighted F1, each on the images that have the label."""
+        """The mean of the labels' weighted F1, each on the images that have the label.
+
+        Of a number, its skill stands in the place of F1.
+        """
         known = label >= 0
         each = [
-            weighted_f1_of_answers(label[mine, t], answers[mine, t])
+            self.numbers[t].skill(label[mine, t], answers[mine, t])
+            if t in self.numbers
+            else weighted_f1_of_answers(label[mine, t], answers[mine, t])
             for t, mine in enumerate(known.T)
             if mine.any()
         ]
         return float(np.mean(each)) if each else float("nan")
 
     def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
-        """Loss as in training but without smoothing, and mean weighted F1 and accuracy of all."""
+        """Loss as in training but without smoothing, and mean weighted F1 and accuracy of all.
+
+        Numbers have no accuracy: NaN where there is nothing else.
+        """
         logits, labels = torch.from_numpy(output), torch.from_numpy(label.astype(np.int64))
         classes, weights = self.classes.cpu(), self.targets.cpu()
         loss, accuracy = 0.0, []
@@ -145,8 +230,13 @@ class SeveralLoss:
             mine = labels[:, t] >= 0
             if not mine.any():
                 continue
+            if t in self.numbers:
+                surprise = -torch.log_softmax(block[mine].to(self.targets.device), dim=1)
+                code = labels[mine, t].to(self.targets.device)
+                loss += weights[t].item() * self.numbers[t](surprise, code).mean().item()
+                continue
             own = F.cross_entropy(block[mine], labels[mine, t], weight=classes[t, :size])
             loss += weights[t].item() * own.item()
             accuracy.append(float((block[mine].argmax(1) == labels[mine, t]).double().mean()))
         f1 = self.f1(label, self.answers(logits).numpy())
-        return SetFigures(loss, f1, float(np.mean(accuracy)))
+        return SetFigures(loss, f1, float(np.mean(accuracy)) if accuracy else float("nan"))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from candid.data.streaming import Streamed
 from candid.models.forward import Images
 from candid.records import HistoryRow
+from candid.stats.distribution import Scale
 from candid.training.balance import GroupDRO
 
 
@@ -25,7 +26,8 @@ class Task:
     where missing; `n_classes` is how many outputs a network for it has, of several labels the sum
     of `sizes`, their classes; `train` and `validation` are rows with any label; `codes` (n,) values
     of the attributes between which the loss is balanced. Where training streams its images from
-    their shards, `streamed` says where those lie; then not all are packed.
+    their shards, `streamed` says where those lie; then not all are packed. Of a label that is a
+    number, `label` has codes of its different values, of which its place in `scales` makes bins.
     """
 
     images: Images
@@ -36,6 +38,7 @@ class Task:
     codes: tuple[NDArray[np.int16], ...] = ()
     streamed: Streamed | None = None
     sizes: tuple[int, ...] = ()
+    scales: tuple[Scale | None, ...] = ()
 
     @property
     def is_several(self) -> bool:

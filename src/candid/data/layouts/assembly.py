@@ -48,16 +48,24 @@ class LayoutRows(PerImage):
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     no_yes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    is_number: bool = False
 
 
 def choose_label(
-    attributes: Mapping[str, Attribute], target: str | None, usual: Sequence[str]
+    attributes: Mapping[str, Attribute],
+    target: str | None,
+    usual: Sequence[str],
+    numbers: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The fields of `LayoutRows` that follow from the target: name, classes, codes, the rest."""
+    """The fields of `LayoutRows` that follow from the target: name, classes, codes, the rest.
+
+    `numbers` are the labels that are numbers though they look like classes.
+    """
     target = columns.choose_target(target, attributes, usual)
-    classes, label = columns.as_label(attributes[target], _NO_YES.get(target))
+    number = columns.is_number(attributes[target], named=target in numbers)
+    classes, label = columns.as_label(attributes[target], _NO_YES.get(target), number=number)
     rest = {name: a for name, a in attributes.items() if name != target}
-    named = {"target": target, "classes": classes, "label": label}
+    named = {"target": target, "classes": classes, "label": label, "is_number": number}
     return named | {"attributes": rest, "no_yes": _NO_YES}
 
 
@@ -109,6 +117,7 @@ def assemble(
         split_hash=split_hash,
         class_words=class_words,
         no_yes=rows.no_yes,
+        numbers=(rows.target,) if rows.is_number else (),
     )
 
 
@@ -118,6 +127,12 @@ def _with_classes(
     """The rows with the classes that the settings name and exclude, which remain, and findings."""
     if not config.class_names and not config.exclude_classes:
         return rows, place, ()
+    if rows.is_number:
+        raise ConfigError(
+            f"The label {rows.target!r} is a number, and has no classes to name or to exclude.",
+            expected="data.class_names and data.exclude_classes empty",
+            todo="leave them out",
+        )
     named = named_classes(rows.classes, config)
     classes = [c for c in dict.fromkeys(named) if c not in config.exclude_classes]
     code = np.array([classes.index(c) if c in classes else -2 for c in named] + [-1], np.int16)

@@ -69,7 +69,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
             ids=paths,
             split=_partition(path, keys),
             person=_by_name(_find(path, _IDENTITY), keys),
-            **choose_label(attributes, target, ("Male",)),
+            **choose_label(attributes, target, ("Male",), config.numbers),
         ),
         files_of(images.root, paths),
         config,

@@ -60,7 +60,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     rows = LayoutRows(
         ids=ids,
         split=np.array([split[p] for p in ids], dtype="<U10") if by_split else None,
-        **choose_label(named, _TARGET, ()),
+        **choose_label(named, _TARGET, (), config.numbers),
     )
     findings = _left_out(pictures, ids)
     return assemble(path, "folder", rows, files_of(path, ids), config, findings)

@@ -81,7 +81,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         LayoutRows(
             ids=paths,
             person=[keys[i][0] for i in kept],
-            **choose_label(attributes, target, ("Male", "gender", "sex")),
+            **choose_label(attributes, target, ("Male", "gender", "sex"), config.numbers),
         ),
         files_of(path, paths),
         config,

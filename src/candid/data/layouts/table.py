@@ -113,7 +113,9 @@ def from_columns(
             expected="a column with a few values to tell apart",
             todo="name another target",
         )
-    classes, label = columns.as_label(chosen)
+    number = target in config.numbers and not config.class_names
+    number = columns.is_number(chosen, named=number)
+    classes, label = columns.as_label(chosen, number=number)
     words = columns.words_of(table[split]) if split else None
     made = LayoutRows(
         ids=ids,
@@ -124,6 +126,7 @@ def from_columns(
         person=columns.words_of(table[person], missing) if person else None,
         attributes={n: a for n, a in read.items() if not isinstance(a, str)},
         left_out={n: why for n, why in read.items() if isinstance(why, str)},
+        is_number=number,
     )
     dates = [_dates(one, table.num_rows) for one in spoilt]
     return assemble(path, layout, made, source, config, (*findings, *dates))

@@ -66,7 +66,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
         LayoutRows(
             ids=ids,
             keys=["_".join(m.groups()) for _, m in read_names],
-            **choose_label(attributes, target, ("gender",)),
+            **choose_label(attributes, target, ("gender",), config.numbers),
         ),
         files_of(path, ids),
         config,

@@ -32,6 +32,19 @@ def loss_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figu
     )
 
 
+def divergence_curve(history: Sequence[HistoryRow]) -> Figure | None:
+    """Loss by batch of a network that learned several labels, or a number."""
+    return _training_curve(
+        history,
+        None,
+        "loss",
+        "train_loss",
+        "validation_loss",
+        "Loss",
+        "weighted loss of all labels",
+    )
+
+
 def f1_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figure | None:
     """Weighted F1 of training batches, smoothed, and of the whole validation set."""
     return _training_curve(

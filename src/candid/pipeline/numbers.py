@@ -1,0 +1,92 @@
+"""The steps of a label that is a number, in its own folder: predict, evaluate, audit, report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from candid import runs
+from candid.predictions.numbers import (
+    NumberPredictions,
+    read_number_predictions,
+    write_number_predictions,
+)
+from candid.records import ModelCard, Provenance, read_record, write_record
+from candid.records.audit import Audit
+from candid.records.audit_file import write_audit
+from candid.records.number import NumberEvaluation
+from candid.runs import Run
+from candid.storage.files import write_text
+
+if TYPE_CHECKING:
+    from candid.pipeline.opening import Data
+
+
+def write_number(run: Run, card: ModelCard, data: Data, rows: Any, raw: Any) -> None:
+    """Write model.json, with mean or median and the intervals chosen on validation, and
+    predictions.parquet, from (rows, bins) logits.
+    """
+    import numpy as np
+    from scipy.special import softmax
+
+    from candid.inference.numbers import answers_of, calibrated_card
+    from candid.tables.numbers import numbers_of
+
+    dataset, coverage = data.dataset, run.settings.predict.coverage
+    value = numbers_of(dataset.classes)[dataset.label[rows]]
+    probability = softmax(np.asarray(raw, np.float64), axis=1)
+    fitted_on = dataset.split[rows] == "validation"
+    if card.number is None:
+        raise ValueError(f"{card.target!r} is no number")
+    number = calibrated_card(card.number, probability[fitted_on], value[fitted_on], coverage)
+    predicted, low, high = answers_of(number, probability)
+    predictions = NumberPredictions(
+        target=dataset.target,
+        card=number,
+        ids=dataset.ids[rows],
+        split=dataset.split[rows],
+        value=value,
+        predicted=predicted,
+        low=low,
+        high=high,
+        person=None if dataset.person is None else dataset.person[rows],
+        attributes={name: a[rows] for name, a in dataset.attributes.items()},
+        provenance={"data": dataset.name, "network": card.network, "kept": card.kept},
+    )
+    write_record(run.model_file, replace(card, number=number))
+    write_number_predictions(run.predictions_file, predictions)
+
+
+def evaluate_number_run(run: Run) -> NumberEvaluation:
+    """Write evaluation.json from predictions.parquet."""
+    from candid.evaluation.numbers import evaluate_number
+
+    found = evaluate_number(read_number_predictions(run.predictions_file), run.settings.evaluate)
+    write_record(run.evaluation, found)
+    return found
+
+
+def audit_number_run(run: Run) -> Audit:
+    """Write audit.json from predictions.parquet."""
+    from candid.auditing.number_gaps import audit_number
+
+    predictions = read_number_predictions(run.predictions_file)
+    found = audit_number(predictions, run.settings.audit, source=run.path.name)
+    write_audit(run.audit, found)
+    return found
+
+
+def write_number_report(run: Run) -> None:
+    """Write report.html and the model card from the files of the run."""
+    from candid.reporting.number import NumberInput, number_card, render_number
+
+    inputs = NumberInput(
+        config=run.settings,
+        provenance=read_record(run.provenance, Provenance),
+        evaluation=read_record(run.evaluation, NumberEvaluation),
+        model=read_record(run.model_file, ModelCard),
+        history=runs.read_history(run),
+        audit=read_record(run.audit, Audit) if run.audit.is_file() else None,
+    )
+    write_text(run.report, render_number(inputs))
+    write_text(run.card, number_card(inputs))

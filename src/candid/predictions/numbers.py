@@ -1,0 +1,149 @@
+"""What a model says of a number, image by image, beside what is true."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from candid.errors import PredictionsError
+from candid.predictions.attribute_columns import (
+    METADATA,
+    attribute_in,
+    column_of,
+    described_attributes,
+    strings_in,
+)
+from candid.records import from_plain, to_plain
+from candid.records.model import NumberCard
+from candid.storage.files import FORMAT, atomic, check_format, regular
+from candid.table import PerImage
+from candid.tables.attributes import Attribute, binned
+
+Floats = NDArray[np.float64]
+
+_NUMBERS = ("value", "predicted", "low", "high")
+
+
+@dataclass(frozen=True, eq=False)
+class NumberPredictions(PerImage):
+    """A number's predictions of n images, all of which have a true value.
+
+    Attributes
+    ----------
+    target
+        The label.
+    card
+        How the predictions were made.
+    ids, split
+        (n,) str: names, and "validation" or "test".
+    value, predicted, low, high
+        (n,) what is true, what is predicted, and the interval.
+    person
+        (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
+    attributes
+        Every other annotation, by name.
+    provenance
+        What is to be known of where they come from.
+    """
+
+    PER_IMAGE = ("ids", "split", *_NUMBERS, "person", "attributes")
+
+    target: str
+    card: NumberCard
+    ids: NDArray[np.str_]
+    split: NDArray[np.str_]
+    value: Floats
+    predicted: Floats
+    low: Floats
+    high: Floats
+    person: NDArray[np.int64] | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def cut_attributes(self) -> list[Attribute]:
+        """The attributes of which any value is known; numeric ones cut at their quartiles."""
+        everything = np.arange(len(self))
+        return [binned(a, everything) for a in self.attributes.values() if a.known.any()]
+
+
+def write_number_predictions(path: Path, predictions: NumberPredictions) -> None:
+    """Write a Parquet file with one row per image: id, split, value, and what is said of it."""
+    columns: dict[str, Any] = {
+        "id": pa.array(predictions.ids.tolist(), pa.string()),
+        "split": pa.array(predictions.split.tolist(), pa.string()),
+        **{name: pa.array(getattr(predictions, name), pa.float64()) for name in _NUMBERS},
+    }
+    if predictions.person is not None:
+        columns["person"] = pa.array(predictions.person, mask=predictions.person < 0)
+    for attribute in predictions.attributes.values():
+        columns[_column(attribute.name)] = column_of(attribute)
+    metadata = {
+        "format": FORMAT,
+        "target": predictions.target,
+        "number": to_plain(predictions.card),
+        "attributes": described_attributes(predictions.attributes),
+        "provenance": dict(predictions.provenance),
+    }
+    table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(metadata)})
+    with atomic(path) as part:
+        pq.write_table(table, part, compression="zstd")
+
+
+def _column(attribute: str) -> str:
+    """An attribute's column, which may be called like one of every file."""
+    taken = ("id", "split", "person", *_NUMBERS)
+    return f"{attribute} (attribute)" if attribute in taken else attribute
+
+
+def read_number_predictions(path: Path) -> NumberPredictions:
+    """Read a file that `write_number_predictions` wrote.
+
+    Raises
+    ------
+    PredictionsError
+        Where the file is missing, damaged, or holds no predictions of a number.
+    RunError
+        Where another release of Candid wrote it, in another format.
+    """
+    try:
+        table = pq.read_table(regular(path))
+        about = json.loads(table.schema.metadata[METADATA])
+        check_format(path, about.get("format"))
+        numbers = {name: table[name].to_numpy().astype(np.float64) for name in _NUMBERS}
+        person = None
+        if "person" in table.column_names:
+            person = table["person"].fill_null(-1).to_numpy().astype(np.int64)
+        if not all(np.isfinite(values).all() for values in numbers.values()):
+            raise ValueError("a value is not finite")
+        return NumberPredictions(
+            target=str(about["target"]),
+            card=from_plain(NumberCard, about["number"]),
+            ids=strings_in(table, "id"),
+            split=strings_in(table, "split"),
+            **numbers,
+            person=person,
+            attributes={
+                name: replace(
+                    attribute_in(table, _column(name), a["kind"], tuple(a["values"])), name=name
+                )
+                for name, a in about["attributes"].items()
+            },
+            provenance=about["provenance"],
+        )
+    except (OSError, pa.ArrowException, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise PredictionsError(
+            f"Cannot read {path} as predictions of a number: {type(error).__name__}: {error}",
+            expected="a Parquet file that Candid wrote for a label that is a number",
+            todo="make it again: candid run --resume RUN",
+        ) from error

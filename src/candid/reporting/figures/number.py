@@ -1,0 +1,142 @@
+"""Charts of a predicted number: against the truth, its error by range, what its intervals hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import altair as alt
+
+from candid.records import HistoryRow
+from candid.records.number import NumberEvaluation, NumberSplit
+from candid.reporting.figures import training
+from candid.reporting.figures.chart import (
+    COLOURS,
+    Figure,
+    again,
+    data_of,
+    figure,
+    from_to,
+    group_axis,
+    interval_columns,
+    percent_axis,
+    short,
+    tooltips,
+    whiskers,
+)
+from candid.text import number as text
+from candid.text import words
+
+_MOST_GROUPS = 40  # of the coverage chart; the table has them all
+
+
+def number_charts(
+    evaluation: NumberEvaluation, history: Sequence[HistoryRow] = ()
+) -> Iterator[Figure]:
+    """The charts of the split that speaks for the model, and of the loss."""
+    split = evaluation.headline
+    if split is not None:
+        yield true_and_predicted(split, evaluation)
+        yield error_by_range(split, evaluation)
+        yield coverage(split, evaluation)
+    drawn = training.divergence_curve(history) if history else None
+    if drawn is not None:
+        yield drawn
+
+
+def true_and_predicted(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
+    """Each image's prediction over its true value, and the line on which both agree."""
+    ends = [x for point in split.points for x in point]
+    low, high = min(ends), max(ends)
+    scale = alt.Scale(domain=[low, high], nice=True)
+    dots = (
+        alt.Chart(data_of([{"true": a, "predicted": b} for a, b in split.points]))
+        .mark_circle(size=18, opacity=0.35, color=COLOURS[0])
+        .encode(
+            x=alt.X("true:Q", title=f"true {short(evaluation.target)}", scale=scale),
+            y=alt.Y("predicted:Q", title="predicted", scale=scale),
+            tooltip=tooltips(("true:Q", "true", ".4g"), ("predicted:Q", "predicted", ".4g")),
+        )
+    )
+    line = (
+        alt.Chart(data_of([{"a": low}, {"a": high}]))
+        .mark_line(color="var(--faint)", strokeDash=[4, 4], strokeWidth=1.5)
+        .encode(x=alt.X("a:Q", scale=scale, title=""), y=alt.Y("a:Q", scale=scale, title=""))
+    )
+    mae = split.metrics["mae"]
+    shown = "Each image is" if len(split.points) == split.n else f"{len(split.points):,} images are"
+    told = f"mean absolute error {text.in_digits(mae.value)} ({text.of_interval(mae)})"
+    return figure(
+        "true-and-predicted",
+        f"True and predicted, {split.split}",
+        f"{shown} a dot, of n = {words.count(split.n)}. Dashed: where both agree; {told}.",
+        f"Predictions over true values, {split.split}: {told}.",
+        (line + dots).properties(height=320),
+    )
+
+
+def error_by_range(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
+    """The mean absolute error of each range of the true value, with its interval."""
+    rows = [
+        {"group": g.value, "n": g.n, **interval_columns(g.metrics["mae"])} for g in split.ranges
+    ]
+    x = alt.X(
+        "value:Q",
+        title="mean absolute error",
+        scale=alt.Scale(domainMin=0),
+        axis=alt.Axis(tickCount=6),
+    )
+    return figure(
+        "error-by-range",
+        f"Error by range of the true value, {split.split}",
+        "Mean absolute error with its interval; few images make a wide one.",
+        f"Mean absolute error by range, {split.split}. {_told(rows, '.3g')}.",
+        _dots(rows, x, ".3g").properties(height=max(60, 24 * len(rows))),
+    )
+
+
+def coverage(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
+    """What share of true values the intervals hold: overall, by range, by group."""
+    named = [("all images", split.n, split.metrics["coverage"])]
+    named += [(short(g.value, 30), g.n, g.metrics["coverage"]) for g in split.ranges]
+    named += [
+        (short(f"{g.attribute}: {g.value}", 30), g.n, g.metrics["coverage"])
+        for g in split.groups[:_MOST_GROUPS]
+    ]
+    rows = [{"group": name, "n": n, **interval_columns(e)} for name, n, e in named]
+    x = alt.X(
+        "value:Q",
+        title="share of true values that the intervals hold",
+        scale=alt.Scale(domainMax=1, zero=False),
+        axis=percent_axis(),
+    )
+    promised = (
+        alt.Chart(data_of([{"value": evaluation.coverage}]))
+        .mark_rule(color="var(--rule-strong)", strokeDash=[4, 4])
+        .encode(x=x)
+    )
+    return figure(
+        "coverage",
+        f"What the intervals hold, {split.split}",
+        f"Dashed: the {words.percent(evaluation.coverage)} that they were made for. "
+        f"{text.coverage_verdict(split, evaluation.coverage)}",
+        f"Coverage of the intervals, {split.split}. {_told(rows, '.3f')}.",
+        (promised + _dots(rows, x, ".3f")).properties(height=20 * len(rows)),
+    )
+
+
+def _dots(rows: list[dict[str, Any]], x: alt.X, form: str) -> alt.LayerChart:
+    base = alt.Chart(data_of(rows)).encode(
+        y=group_axis([row["group"] for row in rows], 200),
+        tooltip=tooltips("group:N", ("value:Q", None, form), *from_to(form), ("n:Q", "images")),
+    )
+    dots = base.mark_circle(size=50, opacity=1, color=COLOURS[0]).encode(x=again(x, "value:Q"))
+    layers: alt.LayerChart = whiskers(base, x, 2, color=alt.value(COLOURS[0])) + dots
+    return layers
+
+
+def _told(rows: list[dict[str, Any]], form: str) -> str:
+    return "; ".join(
+        f"{row['group']} {row['value']:{form}}" for row in rows if math.isfinite(row["value"])
+    )

@@ -1,0 +1,84 @@
+"""The report and the model card of a label that is a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from candid.config import changed_settings, to_toml
+from candid.records import HistoryRow, ModelCard, Provenance
+from candid.records.audit import Audit
+from candid.records.number import NumberEvaluation
+from candid.reporting import markdown
+from candid.reporting.document import html_document
+from candid.settings import Config
+from candid.text import number as text
+from candid.text.findings import group_name
+from candid.text.inputs import name_of_data
+from candid.text.metrics import metric_text
+
+
+@dataclass(frozen=True)
+class NumberInput:
+    """Everything that the report of a number shows; `audit` is None where nobody audited."""
+
+    config: Config
+    provenance: Provenance
+    evaluation: NumberEvaluation
+    model: ModelCard
+    history: Sequence[HistoryRow] = ()
+    audit: Audit | None = None
+
+    @property
+    def data_name(self) -> str:
+        """What to call the data."""
+        return name_of_data(None, self.provenance)
+
+
+def render_number(inputs: NumberInput) -> str:
+    """Render the report as a document like `candid.reporting.page.render`'s."""
+    from candid.reporting.figures import number as figures  # Altair takes a second
+
+    evaluation = inputs.evaluation
+    drawn = figures.number_charts(evaluation, inputs.history)
+    return html_document(
+        "number.html",
+        scripts=("page.js",),
+        inputs=inputs,
+        evaluation=evaluation,
+        headline_split=evaluation.headline,
+        charts={figure.name: figure for figure in drawn},
+        number_words=text,
+        metric_text=metric_text,
+        group_name=group_name,
+        audited=inputs.audit.splits[0] if inputs.audit and inputs.audit.splits else None,
+        provenance=inputs.provenance,
+        config=to_toml(inputs.config),
+        changed_settings=changed_settings(inputs.config),
+        version=inputs.provenance.candid,
+    )
+
+
+def number_card(inputs: NumberInput) -> str:
+    """Write the model card: what it predicts, how well, for whom worse, and what to know."""
+    evaluation, audit = inputs.evaluation, inputs.audit
+    said = [*text.summary(evaluation, inputs.data_name)]
+    if audit is not None and audit.splits:
+        said.append(text.audit_summary(audit))
+    limits = [*evaluation.notes, text.NOT_EQUAL_GROUPS]
+    rows = [
+        f"| {metric_text(name).name} | {text.in_digits(e.value)} | {text.of_interval(e)} "
+        f"| {e.n:,} |"
+        for split in ([evaluation.headline] if evaluation.headline else [])
+        for name, e in split.metrics.items()
+    ]
+    head = ["| Figure | Value | Interval | Images |", "| --- | --- | --- | --- |"]
+    title = f"{evaluation.target} on {inputs.data_name}, {inputs.model.network} network"
+    parts = [
+        f"# {markdown.text(title)}",
+        " ".join(markdown.text(sentence) for sentence in said),
+        "\n".join([*head, *rows]),
+        f"## Limits\n\n{markdown.bullets(limits)}",
+        f"Made by Candid {inputs.provenance.candid} with seed {inputs.provenance.seed}.",
+    ]
+    return "\n\n".join(parts) + "\n"

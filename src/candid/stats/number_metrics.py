@@ -1,0 +1,119 @@
+"""How good predicted numbers and their intervals are, of any groups of images at once.
+
+All figures follow from a few sums over images, so a bootstrap draw is a product of matrices, as for
+classes. `mae`, `rmse` and `bias` (mean of prediction less truth) are in the number's own unit; `r2`
+is 1 less the squared error as a share of that of the mean of the same images; `within` is the share
+of images that are off by no more than a tolerance; `coverage` the share whose interval holds the
+truth, and `width` its mean width. `median_mae`, `median_rmse` and `median_within` are what always
+answering the training median gives on the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.records import Estimate
+from candid.records.metrics import metric_named
+from candid.stats.bootstrap import FigureSpec, Resample, estimate
+
+Floats = NDArray[np.float64]
+Marks = NDArray[np.bool_]
+
+NUMBER_METRICS = (
+    *("mae", "median_mae", "rmse", "median_rmse", "r2", "within", "median_within"),
+    *("bias", "coverage", "width"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is known of n images; all arrays are (n,).
+
+    `guess` is the training median, `tolerance` how far off an answer may be to count as near.
+    """
+
+    value: Floats
+    predicted: Floats
+    low: Floats
+    high: Floats
+    guess: float
+    tolerance: float
+
+    @property
+    def error(self) -> Floats:
+        """(n,) prediction less truth."""
+        return self.predicted - self.value
+
+    @property
+    def held(self) -> Marks:
+        """(n,) whether the interval holds the truth."""
+        held: Marks = (self.low <= self.value) & (self.value <= self.high)
+        return held
+
+    def cells(self) -> Floats:
+        """(n, sums) what each image adds."""
+        off, blind = np.abs(self.error), np.abs(self.value - self.guess)
+        # From the middle, so that squares keep their digits in single precision.
+        value = self.value - self.value.mean() if len(self.value) else self.value
+        near = (off <= self.tolerance, blind <= self.tolerance)
+        return np.column_stack(
+            [
+                *(np.ones(len(off)), off, blind, off**2, blind**2, value, value**2),
+                *(*near, self.error, self.held, self.high - self.low),
+            ]
+        )
+
+
+def number_figures(sums: Floats) -> dict[str, Floats]:
+    """Every figure (...) of sums (..., sums) of `Judged.cells`; NaN without an image."""
+    n = np.where(sums[..., 0] > 0, sums[..., 0], np.nan)
+    off, blind, square, blind_square, value, value_square, *rest = np.moveaxis(
+        sums[..., 1:] / n[..., None], -1, 0
+    )
+    spread = value_square - value**2
+    near, blind_near, bias, held, width = rest
+    with np.errstate(divide="ignore", invalid="ignore"):
+        explained = np.where(spread > 1e-12 * value_square, 1 - square / spread, np.nan)
+    return {
+        "mae": off,
+        "median_mae": blind,
+        "rmse": np.sqrt(square),
+        "median_rmse": np.sqrt(blind_square),
+        "r2": explained,
+        "within": near,
+        "median_within": blind_near,
+        "bias": bias,
+        "coverage": held,
+        "width": width,
+    }
+
+
+def number_estimates(
+    judged: Judged,
+    masks: Sequence[Marks],
+    drawing: Resample,
+    names: Sequence[str] = NUMBER_METRICS,
+) -> list[dict[str, Estimate]]:
+    """Figures with their intervals of each of some groups of images, which (n,) masks mark."""
+    cells = judged.cells()
+    return [_of(cells, mask, drawing, names) for mask in masks]
+
+
+def _of(cells: Floats, mask: Marks, drawing: Resample, names: Sequence[str]) -> dict[str, Estimate]:
+    def chosen(sums: Floats) -> Mapping[str, Floats]:
+        figures = number_figures(sums)
+        return {name: figures[name] for name in names}
+
+    value, drawn = drawing.of_sums(np.where(mask[:, None], cells, 0.0), chosen)
+    if not drawn:
+        drawn = {name: np.empty(0) for name in names}
+    return {
+        name: estimate(
+            value[name], drawn[name], FigureSpec(metric_named(name).kind, (mask,)), drawing
+        )
+        for name in names
+    }

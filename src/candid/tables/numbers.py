@@ -1,0 +1,77 @@
+"""A column of numbers as a label: its different values in order, and each row's among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import TargetError
+from candid.tables.attributes import Attribute
+
+# Of more, values that lie close together count as one, so that codes fit into 16 bits.
+MOST_VALUES = 30_000
+
+
+def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]:
+    """A column's different numbers as words, ascending, and each row's index (−1 where missing).
+
+    Of more than `MOST_VALUES`, as many of their quantiles stand for all, each for those near it.
+
+    Raises
+    ------
+    TargetError
+        Where a word is none, or where there is a single number.
+    """
+    data = _numbers(attribute)
+    known = np.isfinite(data)
+    distinct = np.unique(data[known])
+    if len(distinct) < 2:
+        only = word_of(distinct[0]) if len(distinct) else "nothing"
+        raise TargetError(
+            f"The target {attribute.name!r} has one value only: every image has {only}.",
+            expected="a number that differs between images, or two classes",
+            todo="name another target, or add images with another value",
+        )
+    if len(distinct) > MOST_VALUES:
+        distinct = np.unique(np.quantile(data[known], np.linspace(0, 1, MOST_VALUES)))
+    label = np.full(len(data), -1, np.int16)
+    label[known] = nearest(distinct, data[known])
+    return tuple(map(word_of, distinct)), label
+
+
+def nearest(values: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The index of the one among ascending values that lies nearest to each of some numbers."""
+    between = (values[1:] + values[:-1]) / 2
+    index: NDArray[np.intp] = np.searchsorted(between, to)
+    return index
+
+
+def numbers_of(words: Sequence[str]) -> NDArray[np.float64]:
+    """What the words of `as_number` say."""
+    return np.array([float(word) for word in words])
+
+
+def word_of(number: float) -> str:
+    """A number in as few digits as tell it from all others; 25 for 25.0."""
+    number = float(number)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _numbers(attribute: Attribute) -> NDArray[np.float64]:
+    if attribute.kind == "numeric":
+        return attribute.data
+    try:
+        numbers = numbers_of(attribute.values)
+    except ValueError as error:
+        raise TargetError(
+            f"The target {attribute.name!r} is to be learned as a number and has the values "
+            f"{', '.join(map(repr, attribute.values[:4]))}.",
+            expected="numbers",
+            todo="leave it out of data.numbers",
+        ) from error
+    known = np.append(numbers, math.nan)
+    picked: NDArray[np.float64] = known[attribute.data]
+    return picked

@@ -1,0 +1,154 @@
+"""What is said of a number that is predicted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from candid.records import Estimate
+from candid.records.audit import Audit, Gap, Group, SplitAudit
+from candid.records.number import NumberEvaluation, NumberSplit
+from candid.text import words
+from candid.text.findings import group_name
+
+_MOST_TOLD = 10
+
+
+def in_digits(x: float) -> str:
+    """A number in the label's own unit, to three digits, and no more than two behind the point."""
+    size = abs(x)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    return f"{x:.{digits}f}" if size >= 0.1 or size == 0 else f"{x:.3g}"
+
+
+def of_interval(e: Estimate | Gap) -> str:
+    """The interval of a figure or a gap in the label's own unit."""
+    return f"{in_digits(e.low)} to {in_digits(e.high)}"
+
+
+def range_names(edges: Sequence[float], *, whole: bool) -> list[str]:
+    """What the ranges between ascending edges are called; each begins with its lower edge."""
+    if not len(edges):
+        return ["all"]
+    short = [f"{x:.10g}" for x in edges]
+    if not whole or any(x != round(x) for x in edges):
+        middle = [f"{a} to {b}" for a, b in itertools.pairwise(short)]
+        return [f"below {short[0]}", *middle, f"{short[-1]} and above"]
+    ends = [f"{x - 1:.10g}" for x in edges]
+    middle = [a if a == b else f"{a} to {b}" for a, b in zip(short[:-1], ends[1:], strict=True)]
+    return [f"up to {ends[0]}", *middle, f"{short[-1]} and above"]
+
+
+def notes(reach: float) -> Iterator[str]:
+    """What a reader might not expect of the figures."""
+    if reach >= 0.5:
+        yield (
+            "Validation has too few images, or the network is too sure, for intervals of this "
+            "coverage: they span all that was seen in training."
+        )
+    yield (
+        "The intervals were calibrated on the validation images, so that their coverage there is "
+        "what it was made to be; that on test was not looked at before. It is promised for all "
+        "images like these together, not for each group or range: there, it is measured."
+    )
+
+
+def within(evaluation: NumberEvaluation) -> str:
+    """What the share of near predictions is called."""
+    return f"Within {evaluation.tolerance:.4g}"
+
+
+def summary(evaluation: NumberEvaluation, data_name: str) -> Iterator[str]:
+    """What a reader should know first."""
+    split = evaluation.headline
+    if split is None:
+        yield f"No prediction of {evaluation.target} on “{data_name}” was measured."
+        return
+    mae, blind = split.metrics["mae"], split.metrics["median_mae"]
+    held = split.metrics["coverage"]
+    yield (
+        f"On the {split.split} images of “{data_name}” the network is off by "
+        f"{in_digits(mae.value)} on average ({words.confidence(mae.confidence)} "
+        f"{of_interval(mae)}; {words.images(mae.n, mae.people)}); always answering the training "
+        f"median, {evaluation.median:g}, is off by {in_digits(blind.value)}."
+    )
+    yield (
+        f"Its intervals, made to hold {words.percent(evaluation.coverage)} of the true values, "
+        f"hold {words.percent(held.value)} ({words.percent(held.low)} to "
+        f"{words.percent(held.high)}) and are {in_digits(split.metrics['width'].value)} wide on "
+        "average."
+    )
+
+
+def coverage_verdict(split: NumberSplit, coverage: float) -> str:
+    """Whether the intervals of a split hold what they promise."""
+    held = split.metrics["coverage"]
+    name = words.percent(coverage)
+    if held.high < coverage:
+        return f"On {split.split} the intervals hold too few true values: fewer than {name}."
+    if held.low > coverage:
+        return f"On {split.split} the intervals are wider than they need to be for {name}."
+    return f"On {split.split} what the intervals hold agrees with the {name} they were made for."
+
+
+def behind(audit: Audit | None) -> list[tuple[Group, Gap]]:
+    """Groups that were found to be predicted worse than the rest, the widest gap first."""
+    if audit is None or not audit.splits:
+        return []
+    known = [(g, g.gaps["mae"]) for g in audit.splits[0].singles() if "mae" in g.gaps]
+    found = [one for one in known if one[1].state == "found" and one[1].value > 0]
+    return sorted(found, key=lambda one: -one[1].value)
+
+
+def audit_summary(audit: Audit) -> str:
+    """What came of looking for groups that are predicted worse."""
+    split, found = audit.splits[0], behind(audit)
+    looked = f"{words.count(split.gaps_looked_at)} gaps were looked at"
+    if not found:
+        return f"No group was found to be predicted worse than the rest; {looked}."
+    group, gap = found[0]
+    return (
+        f"{len(found)} of the groups were found to be predicted worse than the rest; {looked}. "
+        f"Furthest behind is {group_name(group.conditions)}, by {in_digits(gap.value)} "
+        f"({of_interval(gap)}; {words.images(gap.n, gap.people)})."
+    )
+
+
+def audit_lines(split: SplitAudit) -> Iterator[str]:
+    """What came of the audit of one split, in the terminal."""
+    mae = split.metrics["mae"]
+    yield f"{split.split}: {words.images(split.n, split.people)}"
+    yield f"  mean absolute error {in_digits(mae.value)} ({of_interval(mae)})"
+    known = [(g, g.gaps["mae"]) for g in split.singles()]
+    found = sorted((one for one in known if one[1].state == "found"), key=lambda one: one[1].p)
+    for group, gap in found[:_MOST_TOLD]:
+        way = "more" if gap.value > 0 else "less"
+        yield (
+            f"  {group_name(group.conditions)}: {in_digits(abs(gap.value))} {way} than the rest "
+            f"({of_interval(gap)}; {words.images(gap.n, gap.people)})"
+        )
+    if not found:
+        yield f"  nothing found among {split.gaps_looked_at:,} gaps"
+
+
+NOT_EQUAL_GROUPS = (
+    "Groups differ in their true values, too: where one has more images of a range that is hard, "
+    "its error is larger for that alone. Hold it against the error by range."
+)
+
+
+def lines(evaluation: NumberEvaluation) -> Iterator[str]:
+    """The figures of each split in the terminal."""
+    for split in evaluation.splits:
+        told = (split.metrics[n] for n in ("mae", "median_mae", "coverage"))
+        yield mae_line(evaluation.target, split.split, *told)
+
+
+def mae_line(target: str, split: str, mae: Estimate, blind: Estimate, held: Estimate) -> str:
+    """The error of a number on a split, beside that of a blind guess."""
+    return (
+        f"{target}: mean absolute error on {split} {in_digits(mae.value)} "
+        f"({words.confidence(mae.confidence)} {of_interval(mae)}; "
+        f"{words.images(mae.n, mae.people)}); the training median {in_digits(blind.value)}; "
+        f"intervals hold {words.percent(held.value)}"
+    )
