@@ -70,7 +70,7 @@ def _converter() -> Converter:
     from cattrs import Converter
     from cattrs.gen import make_dict_unstructure_fn, override
 
-    from candid.records.model import ModelCard
+    from candid.records.model import ModelCard, Provenance
 
     converter = Converter()
 
@@ -83,7 +83,11 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(float, unstructure_float)
     converter.register_structure_hook(float, structure_float)
     converter.register_structure_hook(int | float | str, lambda value, _: value)
-    # The file of a model with one label has no place for what it is not.
-    with_head = make_dict_unstructure_fn(ModelCard, converter, head=override(omit_if_default=True))
+    # The file of a model with one label has no place for what it is not; nor has that of a run
+    # which began with fresh weights.
+    left_out = override(omit_if_default=True)
+    with_head = make_dict_unstructure_fn(ModelCard, converter, head=left_out)
     converter.register_unstructure_hook(ModelCard, with_head)
+    with_initial = make_dict_unstructure_fn(Provenance, converter, initial=left_out)
+    converter.register_unstructure_hook(Provenance, with_initial)
     return converter
