@@ -47,3 +47,6 @@ HEAVY = {
     "ray": (),
     "fsspec": (),
 }
+
+# What is written into a folder for others, and imported by no one here.
+FOR_OTHERS = {"candid.inference.modeling_candid"}

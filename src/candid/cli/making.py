@@ -12,6 +12,7 @@ from candid.cli.options import (
     cache_option,
     config_of_options,
     data_argument,
+    from_option,
     how_to_begin,
     is_json,
     is_quiet,
@@ -73,6 +74,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 @out_option
 @resume_option
 @repeat_option
+@from_option
 @cache_option
 @output_options
 def run_command(
@@ -130,6 +132,7 @@ def explore_command(
 @out_option
 @resume_option
 @repeat_option
+@from_option
 @cache_option
 @output_options
 def train_command(
@@ -139,7 +142,7 @@ def train_command(
     repeat: Path | None,
     cache: Path | None,
 ) -> None:
-    """Train a network from scratch; no report."""
+    """Train a network, from scratch or with --from; no report."""
     from candid.pipeline.loading import network_card
     from candid.pipeline.opening import leads
     from candid.text.console import training_lines

@@ -100,11 +100,12 @@ def how_to_begin(
     data: Where | None, out: Path | None, resume: Path | None, repeat: Path | None
 ) -> dict[str, Any]:
     """What `candid.run` and `candid.train` are to do, after checks of the command line."""
+    from candid.config import with_values
     from candid.pipeline.opening import launched
 
     config, name = None, _kept("recipe")
     if resume is not None:
-        if repeat is not None or _given("out", *_SETTINGS):
+        if repeat is not None or _given("out", "initial", *_SETTINGS):
             raise click.UsageError("--resume takes settings from the run: give no others.")
     elif repeat is not None:
         data, config, name = _to_repeat(repeat, data)
@@ -112,6 +113,8 @@ def how_to_begin(
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")
     else:
         config = config_of_options()
+    if config is not None and (initial := _kept("initial")) is not None:
+        config = with_values(config, {"train": {"initial": str(initial)}})
     if resume is None and out is None and launched():
         raise click.UsageError("With torchrun, name the run's folder with --out or --resume.")
     begin = {"dataset": data, "config": config, "out": out, "resume": resume}
@@ -250,6 +253,14 @@ repeat_option = path_option(
     "--repeat",
     "RUN",
     "Begin anew with the settings and the data of a run; --set and --seed change some.",
+)
+
+from_option = path_option(
+    "--from",
+    "RUN|FILE",
+    "Begin with the weights of the same network: of a run, or of a .safetensors file.",
+    "initial",
+    **_KEPT,
 )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from candid.inference.classify import Labeller
     from candid.inference.parts import Manifest
     from candid.inference.rows import Outcome
-    from candid.pipeline.exporting import Exported
+    from candid.pipeline.exporting import Exported, TransformersFolder
     from candid.runs import Run
 
 _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray:torch")
@@ -330,15 +330,25 @@ def _refuse_incomplete(manifest: Manifest, out: str) -> None:
     "run.",
 )
 @click.option("--int8", is_flag=True, help="A quantised model, too: smaller and quicker.")
+@click.option(
+    "--to",
+    type=click.Choice(("onnx", "transformers")),
+    default="onnx",
+    show_default=True,
+    help="For whom: ONNX Runtime, or a folder for Hugging Face's transformers.",
+)
 @data_option
 @cache_option
 @output_options
-def export_command(run: Path, out: Path | None, int8: bool, **places: Any) -> None:
+def export_command(run: Path, out: Path | None, **how: Any) -> None:
     """Write a run's model as ONNX: uint8 RGB in, calibrated probabilities out.
 
     It is held to the original on validation pictures; a difference is an error. Where the run
     brings pictures to the frame of the training pictures first, the network that does so is
     written beside it, and the model's metadata name it (candid.framing).
+
+    With --to transformers: a folder that transformers.pipeline("image-classification") runs with
+    trust_remote_code=True, with the run's own probabilities.
     """
     quiet = is_quiet()
 
@@ -346,13 +356,23 @@ def export_command(run: Path, out: Path | None, int8: bool, **places: Any) -> No
         if not quiet:
             click.echo(f"candid: checked on noise alone. {error}", err=True)
 
-    done = candid.export(run, out=out, int8=int8, quiet=quiet, without_data=without_data, **places)
+    done = candid.export(run, out=out, quiet=quiet, without_data=without_data, **how)
     show(done, _export_lines(done))
 
 
-def _export_lines(done: Exported) -> Iterator[str]:
-    from candid.text.console import export_lines, framing_export_lines, look_line, quantised_lines
+def _export_lines(done: Exported | TransformersFolder) -> Iterator[str]:
+    from candid.pipeline.exporting import Exported
+    from candid.text.console import (
+        export_lines,
+        framing_export_lines,
+        look_line,
+        quantised_lines,
+        transformers_lines,
+    )
 
+    if not isinstance(done, Exported):
+        yield from transformers_lines(done.folder, done.files, done.bytes)
+        return
     yield from export_lines(done.onnx, done.onnx_bytes, done.checked, done.largest_difference)
     if done.framing is not None:
         yield from framing_export_lines(

@@ -114,7 +114,7 @@ def decode(
 
     with _guarded(data):
         return _opened(
-            data, max_pixels, budget, drafted, lambda image: _detailed(image, side, fit, detail)
+            data, max_pixels, budget, drafted, lambda image: to_square(image, side, fit, detail)
         )
 
 
@@ -237,7 +237,7 @@ def _opened(
             width, height = height, width
         image = sized(image)
         if profile:
-            image = _srgb(image, profile)
+            image = in_srgb(image, profile)
         return Decoded(np.asarray(image, np.uint8), width, height, mode, kind)
 
 
@@ -252,8 +252,8 @@ def _fitted(width: int, height: int, side: int, fit: str) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _detailed(image: Image.Image, side: int, fit: str, detail: int) -> Image.Image:
-    """The square of `side` pixels with as much more detail as the picture has."""
+def to_square(image: Image.Image, side: int, fit: str, detail: int) -> Image.Image:
+    """An RGB picture as `decode` makes it a square: `detail` × `side` pixels per side."""
     small = _square(image, side, fit)
     if detail == 1:
         return small
@@ -366,7 +366,8 @@ def _scale(image: Image.Image) -> tuple[float, float]:
     return (255, 1) if highest <= 1 else (1, 1)
 
 
-def _srgb(image: Image.Image, profile: bytes) -> Image.Image:
+def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """An RGB picture whose colours an embedded profile explains, in sRGB."""
     transform = _transform(profile)
     return image if transform is None else transform.apply(image)
 

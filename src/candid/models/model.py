@@ -17,6 +17,7 @@ from candid.models.device import placed
 from candid.models.framing import Framing
 from candid.models.networks import build
 from candid.models.outputs import Outputs, with_outputs
+from candid.models.pixels import PixelNetwork
 from candid.records import ModelCard
 from candid.settings import Config, ensemble_size
 from candid.storage.files import regular
@@ -102,7 +103,7 @@ def _compare(described: dict[str, tuple[int, ...]], there: dict[str, tuple[int, 
 # --- from pixels to probabilities ---------------------------------------------------------------
 
 
-class Whole(nn.Module):
+class Whole(PixelNetwork):
     """A network with all that stands around it, as `candid.load_model` gives it and as exported.
 
     Framing where the run has it, normalisation, the average with the mirrored picture where the
@@ -121,19 +122,17 @@ class Whole(nn.Module):
         `side` is possible, too.
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, network: nn.Module, card: ModelCard, framing: Framing | None = None) -> None:
-        super().__init__()
-        self.network, self.framing = network, framing
+        super().__init__(
+            network,
+            mean=card.mean,
+            std=card.std,
+            temperature=card.temperature,
+            flip_tta=card.flip_tta,
+            framing=framing,
+        )
         self.input_side = card.side if framing is None else framing.input_side
         self.classes, self.side = card.classes, card.side
-        self.flip_tta = card.flip_tta
-        self.temperature = card.temperature
-        mean, std = torch.tensor(card.mean), torch.tensor(card.std)
-        self.register_buffer("scale", (1 / (255 * std))[:, None, None])
-        self.register_buffer("shift", (mean / std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Probabilities (n, classes) of uint8 pixels (n, side, side, 3), or of floats.
@@ -149,17 +148,7 @@ class Whole(nn.Module):
         else:
             self._check(pixels, {(3, side, side) for side in (self.side, self.input_side)})
             planes = 255 * pixels
-        if self.framing is not None:
-            planes = self.framing.frame(planes.to(torch.float32))[0].round()
-        images = planes.to(torch.float32) * self.scale - self.shift
-        logits: Tensor = self.network(images)
-        if self.flip_tta:
-            logits = (logits + self.network(images.flip(3))) / 2
-        return self.calibrated(logits)
-
-    def calibrated(self, logits: Tensor) -> Tensor:
-        """Probabilities (n, classes) of logits."""
-        return torch.softmax(logits / self.temperature, dim=1)
+        return torch.softmax(self.logits(planes), dim=1)
 
     def _check(self, pixels: Tensor, shapes: set[tuple[int, int, int]]) -> None:
         what, side = "", self.input_side

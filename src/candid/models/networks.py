@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
 from candid.models.features import Features
-from candid.models.vit import ViT
+from candid.models.vit import vit
 from candid.records import Layer
 from candid.settings import NetworkConfig
 
@@ -212,7 +212,7 @@ def own_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "plain": Plain,
     "deep": deep,
-    "vit": ViT,
+    "vit": vit,
     "features": Features,
     "timm": timm_network,
     "own": own_network,

@@ -86,12 +86,6 @@ class ViT(nn.Module):
         self, side: int, n_classes: int, *, width: int = 192, depth: int = 6, drop_path: float = 0.1
     ) -> None:
         super().__init__()
-        if width % 32:
-            raise ConfigError(
-                f"The transformer cannot have {width} channels per token.",
-                expected="a multiple of 32: one head for each 32",
-                todo="set network.width",
-            )
         self.padding = -side % 8
         self.stem = nn.Sequential(
             nn.Conv2d(12, width // 2, 3, stride=2, padding=1, bias=False),
@@ -115,3 +109,16 @@ class ViT(nn.Module):
         x = self.blocks(x)[:, : -self.REGISTERS].mean(dim=1)
         logits: Tensor = self.head(self.norm(x))
         return logits
+
+
+def vit(
+    side: int, n_classes: int, *, width: int = 192, depth: int = 6, drop_path: float = 0.1
+) -> nn.Module:
+    """A `ViT`; a ConfigError is raised for a width that its heads cannot have."""
+    if width % 32:
+        raise ConfigError(
+            f"The transformer cannot have {width} channels per token.",
+            expected="a multiple of 32: one head for each 32",
+            todo="set network.width",
+        )
+    return ViT(side, n_classes, width=width, depth=depth, drop_path=drop_path)

@@ -1,4 +1,4 @@
-"""A run's model as ONNX: checked against torch, and quantised."""
+"""A run's model as ONNX: checked against torch, and quantised; and as a folder of transformers."""
 
 from __future__ import annotations
 
@@ -78,12 +78,13 @@ def export_run(
     or a file that ends with .onnx, whose name the others begin with. Without data, the check is on
     noise, and int8 is refused.
     """
+    from candid.inference.export_facts import fact_marks
     from candid.inference.exporting import export_float
     from candid.inference.framed_export import framing_marks
 
     card = read_record(run.model_file, ModelCard)
     path, framing, int8_path = _places(run, out)
-    marks, pixels = framing_marks(run, framing.name), _validation(data)
+    marks, pixels = framing_marks(run, framing.name) | fact_marks(run, card), _validation(data)
     framed = _framing(run, framing, pixels) if is_framed(run) else {}
     check = export_float(run, card, path, pixels, run.network, marks)
     done = Exported(str(path), path.stat().st_size, check.images, check.largest, **framed)
@@ -101,6 +102,30 @@ def export_run(
             todo="put the data back (a link will do), or export without --int8",
         )
     return replace(done, **_quantised(run, path, int8_path, card, data, marks))
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersFolder:
+    """A folder that transformers reads, what lies in it, and how large that is."""
+
+    folder: str
+    files: tuple[str, ...]
+    bytes: int
+
+
+def export_transformers(run: Run, out: Path | None, *, int8: bool = False) -> TransformersFolder:
+    """Write a folder for transformers; None: the folder `transformers` of the run."""
+    from candid.inference.transformers_folder import write_transformers
+
+    if int8 or (out is not None and out.suffix == ".onnx"):
+        raise RunError(
+            "--int8 and a name that ends with .onnx are for ONNX, and --to is transformers.",
+            expected="one or the other",
+            todo="leave --to out, or name a folder with --out and leave --int8 out",
+        )
+    files = write_transformers(run, run.path / "transformers" if out is None else out)
+    size = sum(path.stat().st_size for path in files)
+    return TransformersFolder(str(files[0].parent), tuple(path.name for path in files), size)
 
 
 def _places(run: Run, out: Path | None) -> tuple[Path, Path, Path]:

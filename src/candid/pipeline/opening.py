@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from candid.config import differences, to_toml
 from candid.errors import ConfigError, DependencyError, RunError
+from candid.pipeline.beginning import initial_weights
 from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
 from candid.records import ModelCard, Provenance, read_record
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.data.store import Store
     from candid.data.streaming import Streamed
+    from candid.records.model import Beginning
 
 Place = str | PathLike[str]
 Section = TypeVar("Section", DataConfig, TrainConfig)
@@ -274,7 +276,7 @@ def begin_or_resume(
 
     def written() -> tuple[Path, Config]:
         if about is None or path is None:
-            run = _begin_training(path, found, loaded, name=name)
+            run = _begin_training(path, found, loaded, name, network)
         else:
             run = _go_on(Run(path, found), about, place, loaded)
         return run.path, run.settings
@@ -332,7 +334,7 @@ def as_found(section: Section, found: Section, *names: str) -> Section:
     return replace(section, **{name: getattr(found, name) for name in left})
 
 
-def begin(path: Path, config: Config, data: Data) -> Run:
+def begin(path: Path, config: Config, data: Data, initial: Beginning | None = None) -> Run:
     """A new run folder at `path`, with its full settings."""
     from candid.data.dataset import Sharded
     from candid.data.source_settings import with_found
@@ -348,13 +350,15 @@ def begin(path: Path, config: Config, data: Data) -> Run:
         sources=dataset.origins,
         data_fingerprint=data.fingerprint,
     )
-    run = create(path, replace(config, data=found), about)
+    run = create(path, replace(config, data=found), replace(about, initial=initial))
     if found.corrections:
         write_corrections(run.applied, read_corrections(Path(found.corrections)))
     return run
 
 
-def _begin_training(path: Path | None, config: Config, data: Data, *, name: str) -> Run:
+def _begin_training(
+    path: Path | None, config: Config, data: Data, name: str, network: nn.Module | None
+) -> Run:
     from candid.data.layouts.assembly import check_learnable
     from candid.data.targets import outputs_of
     from candid.training.memory import check_fits
@@ -362,8 +366,10 @@ def _begin_training(path: Path | None, config: Config, data: Data, *, name: str)
     check_learnable(data.dataset, data.store.usable)
     check_fits(config, len(outputs_of(data.dataset)))
     config = _with_threads(config)
+    initial = initial_weights(config, data.dataset, network)
     name = name or config.network.name
-    return begin(claim(Path("runs"), name) if path is None else path, config, data)
+    folder = claim(Path("runs"), name) if path is None else path
+    return begin(folder, config, data, None if initial is None else initial[1])
 
 
 def _go_on(run: Run, about: Provenance, where: object, data: Data) -> Run:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from candid import runs
 from candid.errors import ConfigError, did_you_mean
+from candid.pipeline.beginning import take_initial
 from candid.pipeline.opening import Data, launched, needs_torch
 from candid.pipeline.targets import refuse_for_several, targets_of
-from candid.records import ModelCard, write_record
+from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.runs import Run
 from candid.settings import Config, ensemble_size
 from candid.storage.files import atomic
@@ -49,7 +50,13 @@ def train_network(run: Run, data: Data) -> None:
     began = time.monotonic()
     with threads(config.train.threads), memory_kept():
         task = task_of(data, config)
-        state = begun(task, config, run.network)
+        network = run.network
+        if config.train.initial:
+            network = fresh_network(task, config) if network is None else network
+            noted = group.broadcast(lambda: read_record(run.provenance, Provenance).initial)
+            if not group.broadcast(run.checkpoint.is_file):
+                take_initial(network, config, data.dataset, noted)
+        state = begun(task, config, network)
         with group.copied(run.checkpoint) as saved:
             if saved is not None:
                 checkpoint.restore(saved, state)
@@ -151,12 +158,18 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> Train
             expected="two images in a batch for each network",
             todo="use more images, or lower network.ensemble_size",
         )
-    network = _fresh(task, config) if network is None else network
+    if network is None and config.train.initial:
+        raise ConfigError(
+            "train.initial is for one training, and here are several.",
+            expected="candid run or candid train; elsewhere fresh weights",
+            todo="leave train.initial out",
+        )
+    network = fresh_network(task, config) if network is None else network
     check_growth(network, config.train, task.images.side)
     return start(network, config.train, task)
 
 
-def _fresh(task: Task, config: Config) -> nn.Module:
+def fresh_network(task: Task, config: Config) -> nn.Module:
     """The network that the settings name, with weights that the seed decides."""
     import torch
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from os import fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from candid.inference.classifier import Engine
     from candid.inference.parts import Manifest
     from candid.models.model import Whole
-    from candid.pipeline.exporting import Exported
+    from candid.pipeline.exporting import Exported, TransformersFolder
     from candid.pipeline.labelling import Answering
     from candid.serving.served import Served
 
@@ -143,12 +143,13 @@ def export(
     network: nn.Module | None = None,
     out: Path | None = None,
     int8: bool = False,
+    to: Literal["onnx", "transformers"] = "onnx",
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
     without_data: Callable[[Exception], object] | None = None,
-) -> Exported:
-    """Write a run's model as ONNX, checked against torch: `candid export RUN` from Python.
+) -> Exported | TransformersFolder:
+    """Write a run's model for others, checked against torch: `candid export RUN` from Python.
 
     Where the run frames, the network that frames is written beside it.
 
@@ -160,9 +161,12 @@ def export(
         The module itself where it is one of your own, which no name can build.
     out
         A folder for the files, or a file that ends with .onnx, whose name the others begin with;
-        None: the run's own folder.
+        None: the run's own folder, or for transformers the folder "transformers" in it.
     int8
         Whether to quantise, too: with training images to calibrate on.
+    to
+        "onnx", or "transformers": a folder for `transformers.pipeline("image-classification",
+        model=folder, trust_remote_code=True)`, which needs no data.
     data, cache, quiet
         As for `explain_run`.
     without_data
@@ -173,16 +177,21 @@ def export(
     ------
     CheckFailed
         Where the exported model does not give what torch gives.
+    RunError
+        Where the network cannot be written for transformers, or not as whole numbers.
     """
     from candid.errors import DataError, RunError
     from candid.models.onnx_file import needs_onnx
-    from candid.pipeline.exporting import export_run
+    from candid.pipeline.exporting import export_run, export_transformers
 
     needs_torch()
-    needs_onnx("onnx", "onnxscript", "onnxruntime")
+    if to == "onnx":
+        needs_onnx("onnx", "onnxscript", "onnxruntime")
     folder = run_at(run, quiet=quiet)
     folder = folder if network is None else replace(folder, network=network)
     refuse_untrained(folder)
+    if to == "transformers":
+        return export_transformers(folder, out, int8=int8)
     loaded = None
     try:
         loaded = reload(folder, data, cache=cache)

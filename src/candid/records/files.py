@@ -70,7 +70,7 @@ def _converter() -> Converter:
     from cattrs import Converter
     from cattrs.gen import make_dict_unstructure_fn, override
 
-    from candid.records.model import ModelCard
+    from candid.records.model import ModelCard, Provenance
     from candid.records.targets import TargetLabel, TargetSummary
 
     converter = Converter()
@@ -84,10 +84,12 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(float, unstructure_float)
     converter.register_structure_hook(float, structure_float)
     converter.register_structure_hook(int | float | str, lambda value, _: value)
-    # A file has no place for what a model is not: one of several labels, or a number.
+    # A file has no place for what a model is not (one of several labels, a number), nor for the
+    # weights that a run did not begin with.
     omitted = override(omit_if_default=True)
     for kind, names in (
         (ModelCard, ("head", "number")),
+        (Provenance, ("initial",)),
         (TargetLabel, ("number",)),
         (TargetSummary, ("is_number",)),
     ):

@@ -150,11 +150,35 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """The weights that a training began with.
+
+    Attributes
+    ----------
+    place
+        The run or the file that they are from.
+    digest
+        Of the file.
+    target
+        What the network there had learned; "" where that is not known.
+    tensors, anew
+        How many were taken over, and the names of those that began anew.
+    """
+
+    place: str
+    digest: str
+    target: str
+    tensors: int
+    anew: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a run came from: enough to make it again, or to say why that fails.
 
     `seconds` and `digests` are by step: how long it took, and what it read. `sources` says where
-    each of several data sets lay, by its name; of one, `data` does.
+    each of several data sets lay, by its name; of one, `data` does. `initial` are the weights that
+    training began with; None, and not in the file, where they were fresh.
     """
 
     candid: str
@@ -169,6 +193,7 @@ class Provenance:
     data_fingerprint: str
     digests: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    initial: Beginning | None = None
 
     def problem(self) -> str:
         """What no run can have noted, in words; "" where all is possible."""

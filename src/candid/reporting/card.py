@@ -235,11 +235,13 @@ def _training(inputs: ReportInput) -> str:
             f"{inputs.provenance.seed}."
         )
     elif inputs.history:
-        last = inputs.history[-1]
+        last, begun = inputs.history[-1], prose.beginning(inputs)
+        scratch = "" if inputs.provenance.initial else "from scratch "
         texts.append(
-            f"Trained from scratch for {words.count(last.step)} batches of "
+            f"Trained {scratch}for {words.count(last.step)} batches of "
             f"{words.count(train.batch_size)} images with {markdown.code(train.optimizer)}, "
             f"learning rate {train.learning_rate:g}, seed {inputs.provenance.seed}."
+            + (f" {markdown.line(begun)}" if begun else "")
         )
     else:
         texts.append("There is no record of the training.")

@@ -52,3 +52,10 @@ class Config:
                 expected="two images for each network",
                 todo="raise train.batch_size or lower network.ensemble_size",
             )
+        if size > 1 and (self.train.freeze or self.train.depth_decay != 1):
+            raise ConfigError(
+                f"network.ensemble_size = {size} has no one order of layers for train.freeze and "
+                "train.depth_decay.",
+                expected="network.ensemble_size = 1, or both as they are by default",
+                todo="set one or the other",
+            )

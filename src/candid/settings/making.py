@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from candid.errors import ConfigError
@@ -307,8 +307,39 @@ class TrainConfig:
         1024,
     )
     seed: int = setting(0, "the same seed gives the same result", 0, LARGEST_SEED)
+    initial: str = setting(
+        "",
+        "a run, or a .safetensors file of the same network, whose weights training begins with; "
+        "empty: with fresh ones",
+    )
+    freeze: int = setting(
+        0,
+        "leading layers that stay as they begin; a layer is a convolution or a matrix, with what "
+        "follows it up to the next; -1: all but the last",
+        -1,
+        10_000,
+    )
+    depth_decay: float = setting(
+        1.0,
+        "factor on the learning rate per layer from the last towards the first; 1: one rate for "
+        "all",
+        0.01,
+        1,
+    )
+
+    def __repr__(self) -> str:
+        """Without those settings that came later and are not used: digests of runs hold it."""
+        later = {"initial", "freeze", "depth_decay"}
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)
+            if f.name not in later or getattr(self, f.name) != f.default
+        ]
+        return f"TrainConfig({', '.join(shown)})"
 
     def __post_init__(self) -> None:
+        if self.initial:  # a run that is repeated elsewhere must find it
+            object.__setattr__(self, "initial", os.path.abspath(os.path.expanduser(self.initial)))
         if self.balance == "none":
             return
         if not self.balance_attributes:

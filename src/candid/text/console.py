@@ -253,6 +253,14 @@ def export_lines(onnx: str, size: int, checked: int, difference: float) -> Itera
     yield f"  the same labels as torch on {on}, and probabilities within {difference:.1g}"
 
 
+def transformers_lines(folder: str, files: tuple[str, ...], size: int) -> Iterator[str]:
+    """A folder for transformers, and how it is opened."""
+    yield f"{folder}: {size / 1e6:.1f} MB in {', '.join(files)}"
+    yield (
+        f'  transformers.pipeline("image-classification", model="{folder}", trust_remote_code=True)'
+    )
+
+
 def framing_export_lines(
     onnx: str, size: int, checked: int, other: int, difference: float
 ) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from candid.records import Estimate, Finding, ModelCard, SplitEvaluation
 from candid.text import external, words
@@ -199,6 +200,30 @@ def shared_network(card: ModelCard) -> str:
         f"{len(card.classes)} are this label's: what is said of its parameters, layers and "
         "training is said of the whole."
     )
+
+
+def beginning(inputs: ReportInput) -> str:
+    """What training began with, and which layers learned less; "" where all was fresh."""
+    train, initial = inputs.config.train, inputs.provenance.initial
+    texts = []
+    if initial is not None:
+        learned = f", which had learned {initial.target}" if initial.target else ""
+        texts.append(
+            f"Training began with the weights of {PurePath(initial.place).name}{learned} "
+            f"({initial.tensors:,} tensors, digest {initial.digest[:12]})."
+        )
+        if initial.anew:
+            texts.append(f"{', '.join(initial.anew)} began anew.")
+    if train.freeze:
+        which = (
+            "All layers but the last" if train.freeze < 0 else f"The first {train.freeze} layers"
+        )
+        texts.append(f"{which} were not trained.")
+    if train.depth_decay != 1:
+        texts.append(
+            f"The learning rate of each layer is {train.depth_decay:g} times that of the next."
+        )
+    return " ".join(texts)
 
 
 def unchecked(inputs: ReportInput) -> list[Unchecked]:

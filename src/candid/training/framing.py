@@ -69,6 +69,7 @@ def train_framing(
         steps=steps,
         learning_rate=config.learning_rate,
         ema_decay=min(0.99, 1 - 2 / max(3, steps)),
+        depth_decay=1.0,
     )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)

@@ -34,10 +34,11 @@ from candid.training import checkpoint
 from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
 from candid.training.batches import feed_of
+from candid.training.depth import freeze, hold_still
 from candid.training.distributed import Team, team
 from candid.training.loss import Loss, SetFigures
 from candid.training.mixing import Mixture, mix, unmixed
-from candid.training.optimizers import learning_rate, optimizer_of
+from candid.training.optimizers import learning_rate, optimizer_of, set_learning_rate
 from candid.training.several import SeveralLoss
 from candid.training.state import Task, TrainingState
 
@@ -51,11 +52,12 @@ def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> 
     """
     device = pick_device(config.device)
     network = placed(network, device)
+    frozen = freeze(network, config)
     ema = copy.deepcopy(network).requires_grad_(False).eval() if config.ema_decay else None
     dro = None
     if config.balance == "dro" and task is not None:
         dro = GroupDRO(group_cells(*task.groups)[1], device=device)
-    return TrainingState(network, optimizer_of(network, config), ema, dro)
+    return TrainingState(network, optimizer_of(network, config), ema, dro, frozen=frozen)
 
 
 def train_in_steps(
@@ -171,6 +173,7 @@ class BatchLoss:
                 batch, mixture = mix(group.gather(batch, n), labels, config, generator)
                 batch = batch[mine]
             self.state.network.train()
+            hold_still(self.state.frozen)
             output = group.gather(forward(self.network, batch, self.bfloat16), n)
         return self.loss(output, mixture, rows), output
 
@@ -249,8 +252,7 @@ class TrainingCurve:
 
 def descend(state: TrainingState, loss: Tensor, rate: float) -> None:
     """One step of the optimiser at a learning rate."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
+    set_learning_rate(state.optimizer, rate)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from candid.models.device import uses_bfloat16
 from candid.settings import TrainConfig
+from candid.training.depth import rate_factors
+
+FACTOR = "rate_factor"  # of a group, on its learning rate
 
 
 def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -21,7 +24,8 @@ def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     parameters = [p for p in network.parameters() if p.requires_grad]
     rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=rate)
+        alone: list[dict[str, Any]] = [{"params": parameters}]
+        return torch.optim.Adam(_by_depth(alone, network, config), lr=rate)
     hidden = {id(p) for p in _hidden(network)} if config.optimizer == "muon" else set()
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if id(p) in hidden], "weight_decay": decay},
@@ -33,13 +37,35 @@ def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     ]
     if config.optimizer == "muon":
         groups[0]["orthogonal"] = True
-    groups = [group for group in groups if group["params"]]
+    groups = _by_depth([group for group in groups if group["params"]], network, config)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
     fast = uses_bfloat16(config.precision, parameters[0].device)
     return Muon(groups, lr=rate, dtype=torch.bfloat16 if fast else torch.float32)
+
+
+def _by_depth(
+    groups: list[dict[str, Any]], network: nn.Module, config: TrainConfig
+) -> list[dict[str, Any]]:
+    """The groups, each divided by what the learning rate of its parameters is multiplied by."""
+    if config.depth_decay == 1:
+        return groups
+    factors = rate_factors(network, config.depth_decay)
+    return [
+        group
+        | {"params": [p for p in group["params"] if factors[id(p)] == factor]}
+        | {FACTOR: factor}
+        for group in groups
+        for factor in sorted({factors[id(p)] for p in group["params"]})
+    ]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group the learning rate, times its own factor where it has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(FACTOR, 1.0)
 
 
 def _hidden(network: nn.Module) -> list[nn.Parameter]:

@@ -59,7 +59,7 @@ class Task:
 
 @dataclass(eq=False)
 class TrainingState:
-    """All that decides how training goes on: what a checkpoint holds."""
+    """All that decides how training goes on: what a checkpoint holds, and what settings say."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -70,6 +70,7 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     best_step: int = 0
     best_f1: float = -math.inf
+    frozen: list[nn.Module] = field(default_factory=list)  # modules that are not trained
 
     @property
     def measured(self) -> nn.Module:

@@ -1,0 +1,87 @@
+"""Weights to begin training with: those of the same network, from a file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from candid.errors import ConfigError
+from candid.storage.files import regular
+
+
+@dataclass(frozen=True, eq=False)
+class InitialWeights:
+    """What a network takes over.
+
+    Attributes
+    ----------
+    tensors
+        By their names in the network; those of a head that begins anew are not among them.
+    anew
+        The names of what begins anew.
+    digest
+        Of the file.
+    """
+
+    tensors: dict[str, Tensor]
+    anew: tuple[str, ...]
+    digest: str
+
+    def fill(self, network: nn.Module) -> None:
+        """Put them into the network for which they were read."""
+        network.load_state_dict(self.tensors, strict=False)
+
+
+def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialWeights:
+    """What a network, which may be without memory, takes over from a safetensors file.
+
+    Its last linear layer begins anew where its shape is another, or `same_head` is false as its
+    outputs mean something else.
+
+    Raises
+    ------
+    ConfigError
+        Where the file is missing, damaged, holds NaN, or is another network's.
+    """
+    try:
+        tensors = load_file(regular(file))
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _refusal(f"Cannot read weights from {file}: {error}") from error
+    if any(not t.isfinite().all() for t in tensors.values() if t.is_floating_point()):
+        raise _refusal(f"The weights in {file} hold NaN or infinity.")
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in tensors.items()}
+    head = _head(network)
+    wrong = sorted(n for n in own.keys() | there.keys() if own.get(n) != there.get(n))
+    if other := [name for name in wrong if name not in head or name not in there]:
+        first = other[0]
+        raise _refusal(
+            f"{file} holds the weights of another network: {len(other):,} of {len(own):,} tensors "
+            f"differ, such as {first}: {there.get(first, 'none')}, not {own.get(first, 'none')}."
+        )
+    anew = head if wrong or not same_head else ()
+    kept = {name: value for name, value in tensors.items() if name not in anew}
+    return InitialWeights(kept, anew, digest)
+
+
+def _head(network: nn.Module) -> tuple[str, ...]:
+    """The names of the last layer's weights, where it is linear."""
+    name, last = [(n, m) for n, m in network.named_modules() if not list(m.children())][-1]
+    if not isinstance(last, nn.Linear):
+        return ()
+    return tuple(f"{name}.{own}" if name else own for own, _ in last.named_parameters())
+
+
+def _refusal(what: str) -> ConfigError:
+    return ConfigError(
+        what,
+        expected="the weights of the same network, of the same width, depth and side",
+        todo="name a run with the same settings of network and data.side, or set these as there",
+    )

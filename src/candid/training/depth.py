@@ -1,0 +1,73 @@
+"""Layers by their depth: which are not trained, and how fast each learns."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from candid.errors import ConfigError
+from candid.settings import TrainConfig
+
+
+def layers_of(network: nn.Module) -> list[list[nn.Module]]:
+    """The modules with weights, layer by layer, in the order in which the network names them.
+
+    A layer begins with a module whose weight has two dimensions or more, such as a convolution, and
+    holds what follows it up to the next, such as its normalisation.
+    """
+    layers: list[list[nn.Module]] = []
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if not own and not list(module.buffers(recurse=False)):
+            continue
+        weight = getattr(module, "weight", None)
+        begins = isinstance(weight, nn.Parameter) and weight.ndim > 1
+        if begins or not layers:
+            layers.append([])
+        layers[-1].append(module)
+    return layers
+
+
+def freeze(network: nn.Module, config: TrainConfig) -> list[nn.Module]:
+    """Keep the leading layers that the settings name as they are; the modules of these.
+
+    Their running means stay, too, where they are in evaluation mode: see `hold_still`.
+
+    Raises
+    ------
+    ConfigError
+        Where nothing would be left to train.
+    """
+    layers = layers_of(network)
+    count = len(layers) - 1 if config.freeze < 0 else config.freeze
+    if count and count >= len(layers):
+        raise ConfigError(
+            f"train.freeze = {config.freeze} leaves none of {len(layers)} layers to train.",
+            expected=f"at most {len(layers) - 1}, or -1: all but the last",
+            todo="set train.freeze",
+        )
+    frozen = [module for layer in layers[:count] for module in layer]
+    for module in frozen:
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
+    return frozen
+
+
+def hold_still(frozen: list[nn.Module]) -> None:
+    """Put frozen modules into evaluation mode, after the network was set to train."""
+    for module in frozen:
+        module.training = False
+
+
+def rate_factors(network: nn.Module, decay: float) -> dict[int, float]:
+    """What each parameter's learning rate is multiplied by, by the parameter's `id`.
+
+    Layer-wise learning-rate decay, as in Clark et al., 2020, "ELECTRA": the last layer has 1, each
+    before it `decay` times that of the next.
+    """
+    layers = layers_of(network)
+    return {
+        id(parameter): decay ** (len(layers) - 1 - depth)
+        for depth, layer in enumerate(layers)
+        for module in layer
+        for parameter in module.parameters(recurse=False)
+    }
