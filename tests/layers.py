@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "training": {*BASE, "stats", "data", "models"},
     "evaluation": {*BASE, "text", "stats"},
     "auditing": {*BASE, "text", "stats"},
+    "improvement": {*BASE, "stats", "evaluation", "auditing"},
     "reviewing": {*BASE, "text", "tables", "stats", "auditing"},
     "explanation": {*BASE, "text", "tables", "stats", "data", "models"},
     "inference": {*BASE, "", "runs", "text", "tables", "stats", "data", "models"},

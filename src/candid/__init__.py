@@ -25,6 +25,7 @@ _NAMES = {
     "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
     "candid.pipeline.estimator": ("CandidClassifier",),
     "candid.pipeline.external": ("transfer",),
+    "candid.pipeline.improving": ("improve",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
     "candid.pipeline.reviewing": ("review",),
     "candid.pipeline.using": (
@@ -61,6 +62,7 @@ __all__ = [
     "explain_run",
     "explore",
     "export",
+    "improve",
     "list_runs",
     "load",
     "load_config",
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
     from candid.pipeline.correcting import apply_corrections, merge_corrections
     from candid.pipeline.estimator import CandidClassifier
     from candid.pipeline.external import transfer
+    from candid.pipeline.improving import improve
     from candid.pipeline.judging import audit, evaluate, explain_run, report
     from candid.pipeline.listing import list_runs
     from candid.pipeline.reviewing import review

@@ -14,6 +14,7 @@ from candid.cli.calibrating import calibrate_command
 from candid.cli.checking import check_command
 from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
+from candid.cli.improving import improve_command
 from candid.cli.listing import runs_command
 from candid.cli.making import demo_command, explore_command, run_command, train_command
 from candid.cli.reviewing import review_command
@@ -43,6 +44,7 @@ for _command in (
     explain_command,
     check_command,
     review_command,
+    improve_command,
     corrections_group,
     report_command,
     serve_command,

@@ -116,6 +116,7 @@ class Run:
     corrections = _File("corrections.csv")  # what people decided while they reviewed it
     check = _File("check.json")  # which of all labels are likely wrong, of a check's folder
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
+    improvement = _File("improve.json")  # which remedies help it, and whom
     report = _File("report.html")
     card = _File("README.md")  # the model card
     targets = _File("targets.json")  # of several labels: what each output of the network is

@@ -1,0 +1,81 @@
+"""The verb that tries remedies: improve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import candid
+from candid.cli.options import (
+    FOLDER,
+    cache_option,
+    data_option,
+    is_quiet,
+    option,
+    output_options,
+    show,
+)
+
+if TYPE_CHECKING:
+    from candid.pipeline.data_places import Where
+
+
+@click.command("improve")
+@click.argument("run", type=FOLDER)
+@option(
+    "--group",
+    "COLUMN",
+    "An attribute whose groups are balanced; may be repeated. Default: those of the audit's"
+    " findings.",
+    "groups",
+    multiple=True,
+)
+@click.option(
+    "--aim",
+    type=click.Choice(["worst group", "overall"]),
+    default="worst group",
+    show_default=True,
+    help="What is to become better: the accuracy of the worst group, or of all images.",
+)
+@option(
+    "--folds",
+    "N",
+    "Parts of the validation people; 3 at least.",
+    type=int,
+    default=5,
+    show_default=True,
+)
+@option("--seed", "N", "Who is in which fold.", type=int, default=0)
+@data_option
+@cache_option
+@output_options
+def improve_command(
+    run: Path,
+    groups: tuple[str, ...],
+    aim: str,
+    folds: int,
+    seed: int,
+    data: Where | None,
+    cache: Path | None,
+) -> None:
+    """Try remedies for what the audit found, without training anew; none may help.
+
+    The last layer is fitted again, balanced by label and group; priors are shifted; groups are
+    calibrated; the unsure are not answered. Each is judged on validation people who had no part in
+    it, and the winner once on test. It lies in RUN/improve/<name>, a run that every verb opens.
+    """
+    from candid.text.improvement import improvement_lines
+
+    found = candid.improve(
+        run,
+        groups=groups,
+        aim="overall" if aim == "overall" else "worst group",
+        folds=folds,
+        seed=seed,
+        data=data,
+        cache=cache,
+        quiet=is_quiet(),
+    )
+    show(found, improvement_lines(found, str(run)))

@@ -1,0 +1,1 @@
+"""Remedies for a model that fails some people, and a fair contest between them."""

@@ -1,0 +1,166 @@
+"""The people on whom remedies are tried: who is in which fold, which groups count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import ConfigError, PredictionsError, did_you_mean
+from candid.improvement.last_layer import Marks
+from candid.predictions import Predictions
+from candid.records.audit import SplitAudit
+from candid.records.improvement import CellAccuracy
+from candid.stats.intervals import share
+
+_MOST_NAMED = 3  # attributes that an audit's findings bring in
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """Images with one label and, unless these are "", one value of one attribute."""
+
+    label: str
+    attribute: str
+    value: str
+    mask: Marks
+
+
+@dataclass(frozen=True, eq=False)
+class Arena:
+    """Labelled images that the run did not learn from, answered by the run as it is.
+
+    Attributes
+    ----------
+    before
+        What it says; of its attributes those whose groups count, without numbers.
+    fold
+        (n,) from 0: no person is in two.
+    confidence
+        Of every interval.
+    smallest
+        People (images, where people are unknown) that a cell needs to be anybody's worst.
+    """
+
+    before: Predictions
+    fold: NDArray[np.intp]
+    confidence: float
+    smallest: int
+
+    def cells(self, p: Predictions | None = None) -> Iterator[Cell]:
+        """Each label alone, or with each value of each attribute; in `p` in place of `before`."""
+        p = self.before if p is None else p
+        for code, label in enumerate(p.classes):
+            mine = p.label == code
+            if not p.attributes:
+                yield Cell(label, "", "", mine)
+            for attribute in p.attributes.values():
+                for k, value in enumerate(attribute.values):
+                    yield Cell(label, attribute.name, value, mine & (attribute.data == k))
+
+    def large(self) -> list[Cell]:
+        """Those with enough people."""
+        return [c for c in self.cells() if _units(self.before, c.mask) >= self.smallest]
+
+    def cell_codes(self, attribute: str = "") -> NDArray[np.intp]:
+        """(n,) the combination of label and attribute of each image; -1 where that is unknown."""
+        return cell_codes(self.before, attribute)
+
+    def accuracies(self, p: Predictions, cells: Sequence[Cell]) -> list[CellAccuracy]:
+        """The accuracy of `p`, whose images `cells` are of, in each of them."""
+        right, persons = ~p.wrong, p.persons()
+        return [
+            CellAccuracy(
+                c.label,
+                c.attribute,
+                c.value,
+                share(right & c.mask, c.mask, persons, self.confidence),
+            )
+            for c in cells
+        ]
+
+
+def cell_codes(p: Predictions, attribute: str = "") -> NDArray[np.intp]:
+    """(n,) the combination of label and attribute of each image; -1 where either is unknown."""
+    code = p.label.astype(np.intp)
+    if not attribute:
+        return code
+    data = p.attributes[attribute].data.astype(np.intp)
+    unknown = (data < 0) | (code < 0)
+    return np.where(unknown, -1, code * len(p.attributes[attribute].values) + data)
+
+
+def _units(p: Predictions, mask: Marks) -> int:
+    people = p.n_people(mask)
+    return int(np.count_nonzero(mask)) if people is None else people
+
+
+def enter(
+    validation: Predictions,
+    attributes: Sequence[str],
+    *,
+    folds: int,
+    seed: int,
+    confidence: float,
+    smallest: int,
+) -> Arena:
+    """The labelled images of `validation` in folds of people, rare combinations spread evenly.
+
+    Raises
+    ------
+    ConfigError
+        Where an attribute does not exist.
+    PredictionsError
+        Where there are fewer people than three for each fold.
+    """
+    known = validation.with_bins()
+    if missing := [name for name in attributes if name not in known.attributes]:
+        raise ConfigError(
+            f"There is no attribute {missing[0]!r} that the run's images are annotated with.",
+            expected="an attribute whose groups are to be balanced",
+            todo=did_you_mean(missing[0], known.attributes),
+        )
+    kept = {name: known.attributes[name] for name in dict.fromkeys(attributes)}
+    p = replace(known, attributes=kept)[known.label >= 0]
+    people = p.n_people() or len(p)
+    if people < 3 * folds:
+        raise PredictionsError(
+            f"{people} people with a label on validation are too few for {folds} folds.",
+            expected=f"at least {3 * folds}",
+            todo="use fewer folds, or more images",
+        )
+    return Arena(p, _folds(p, folds, seed), confidence, smallest)
+
+
+def _folds(p: Predictions, folds: int, seed: int) -> NDArray[np.intp]:
+    """People dealt out in the order of their rarest combination, at random within it."""
+    persons = p.persons()
+    unit = np.arange(len(p)) if persons is None else np.unique(persons, return_inverse=True)[1]
+    unit = unit.reshape(-1)
+    key: NDArray[Any] = np.stack([p.label, *(a.data for a in p.attributes.values())], axis=1)
+    _, cell, count = np.unique(key, axis=0, return_inverse=True, return_counts=True)
+    cell = cell.reshape(-1)
+    rank = np.empty(len(count), np.intp)
+    rank[np.argsort(count, kind="stable")] = np.arange(len(count))
+    rarest = np.full(int(unit.max()) + 1, len(count))
+    np.minimum.at(rarest, unit, rank[cell])
+    luck = np.random.default_rng(seed).random(len(rarest))
+    dealt = np.empty(len(rarest), np.intp)
+    dealt[np.lexsort([luck, rarest])] = np.arange(len(rarest)) % folds
+    return dealt[unit]
+
+
+def attributes_of(split: SplitAudit | None) -> tuple[str, ...]:
+    """The attributes of an audit's findings to balance, the surest first: cues, then groups."""
+    if split is None:
+        return ()
+    ordered = sorted(split.findings, key=lambda f: f.kind != "shortcut")
+    names = [
+        f.conditions[0].attribute
+        for f in ordered
+        if f.kind in ("shortcut", "group") and f.conditions
+    ]
+    return tuple(dict.fromkeys(names))[:_MOST_NAMED]

@@ -1,0 +1,244 @@
+"""A contest of remedies against the run as it is: for whom each helps, and which one wins.
+
+Every remedy answers each image by what was fitted and chosen without the image's person, and is
+compared with the run as it is on the same images. What is aimed at is, by default, the group that
+is worst off. Which group that is, is itself read off the other folds: a group that is last by bad
+luck would look better under any other model. So the p-value of the gain, from a randomisation test
+by person, holds whatever was chosen before; those of all remedies that could win go through
+Benjamini and Hochberg together, and so do those of all groups under all remedies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from candid.evaluation.comparison import compare_predictions
+from candid.improvement.arena import Arena, Cell
+from candid.improvement.last_layer import Marks
+from candid.improvement.remedies import Remedy
+from candid.predictions import Predictions
+from candid.records import Split, State
+from candid.records.compare import Change, Comparison
+from candid.records.improvement import (
+    Aim,
+    CellAccuracy,
+    CellCoverage,
+    RemedyOutcome,
+    TestLook,
+)
+from candid.stats.intervals import mean, share
+from candid.stats.multiple_testing import benjamini_hochberg
+
+AS_IT_IS = "as it is"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How remedies are compared.
+
+    `alpha` is the false discovery rate, `draws` and `seed` are those of the intervals.
+    """
+
+    aim: Aim = "worst group"
+    alpha: float = 0.05
+    draws: int = 1000
+    seed: int = 0
+
+
+def hold_tournament(
+    arena: Arena, remedies: Sequence[Remedy], rules: Rules
+) -> tuple[tuple[RemedyOutcome, ...], str]:
+    """What each remedy does, those that helped most first, and the winner's name ("": none helps).
+
+    A remedy helps where the gain is beyond chance and, where the worst group is aimed at, no other
+    group is then worse off than that one was. Of those that help, the one that leaves the highest
+    figure wins.
+    """
+    aimed = aimed_at(arena, rules.aim)
+    outcomes = [_outcome(arena, remedy, aimed, rules) for remedy in remedies]
+    outcomes = _groups_adjusted(outcomes, rules.alpha)
+    outcomes = _stated(outcomes, rules)
+    ordered = sorted(outcomes, key=lambda o: (not o.eligible, -_figure(o, rules.aim)))
+    helping = [o.name for o in ordered if o.helps == "found"]
+    return tuple(ordered), helping[0] if helping else ""
+
+
+def aimed_at(arena: Arena, aim: Aim) -> Marks:
+    """(n,) the images whose accuracy is to rise.
+
+    For the worst group: in each fold those of the combination that is worst on the other folds.
+    """
+    everyone = np.ones(len(arena.before), np.bool_)
+    cells = arena.large()
+    if aim == "overall" or not cells:
+        return everyone
+    right, aimed = ~arena.before.wrong, ~everyone
+    for k in range(int(arena.fold.max()) + 1):
+        mine = arena.fold == k
+        worst = min(cells, key=lambda c: _mean(right[c.mask & ~mine]))
+        aimed |= worst.mask & mine
+    return aimed
+
+
+def _mean(right: Marks) -> float:
+    return float(right.mean()) if len(right) else math.inf
+
+
+def _outcome(arena: Arena, remedy: Remedy, aimed: Marks, rules: Rules) -> RemedyOutcome:
+    before, after = arena.before, remedy.after
+    found = _compared(arena, before, after, remedy.name, "validation", rules)
+    aim = _compared(arena, before[aimed], after[aimed], remedy.name, "validation", rules).overall
+    cells = arena.large() or list(arena.cells())
+    return RemedyOutcome(
+        name=remedy.name,
+        kind=remedy.kind,
+        attribute=remedy.attribute,
+        fitted_on=remedy.fitted_on,
+        penalty=remedy.penalty,
+        eligible=remedy.eligible,
+        aim=aim,
+        adjusted_p=math.nan,
+        helps="not applicable",
+        overall=found.overall,
+        worst_before=worst(arena.accuracies(before, cells)),
+        worst_after=worst(arena.accuracies(after, cells)),
+        log_loss=_log_loss(before, after, arena.confidence),
+        groups=(*found.classes_changed, *found.groups),
+        coverage=_coverage(arena, cells, remedy.answered),
+    )
+
+
+def _compared(
+    arena: Arena, before: Predictions, after: Predictions, name: str, split: Split, rules: Rules
+) -> Comparison:
+    """What changed, on images that all count as of one split."""
+    one, other = (replace(p, split=np.full(len(p), split)) for p in (before, after))
+    return compare_predictions(
+        one,
+        other,
+        names=(AS_IT_IS, name),
+        split=split,
+        draws=rules.draws,
+        confidence=arena.confidence,
+        seed=rules.seed,
+        rate=rules.alpha,
+        least=arena.smallest,
+    )
+
+
+def worst(cells: Sequence[CellAccuracy]) -> CellAccuracy:
+    """The lowest accuracy; one that is undefined only where all are."""
+    return min(cells, key=lambda c: c.accuracy.value if c.accuracy.n else math.inf)
+
+
+def _log_loss(before: Predictions, after: Predictions, confidence: float) -> Change:
+    rows = np.arange(len(before))
+    tiny = np.finfo(np.float64).tiny
+    one, other = (
+        -np.log(np.maximum(p.probability[rows, before.label], tiny)) for p in (before, after)
+    )
+    difference = mean(other - one, before.persons(), confidence=confidence)
+    return Change(float(one.mean()), float(other.mean()), difference)
+
+
+def _coverage(
+    arena: Arena, cells: Sequence[Cell], answered: Marks | None
+) -> tuple[CellCoverage, ...]:
+    if answered is None:
+        return ()
+    p = arena.before
+    how: tuple[Any, float] = (p.persons(), arena.confidence)
+    return tuple(
+        CellCoverage(
+            c.label,
+            c.attribute,
+            c.value,
+            share(answered & c.mask, c.mask, *how),
+            share(p.wrong & answered & c.mask, answered & c.mask, *how),
+        )
+        for c in cells
+    )
+
+
+# --- what counts ---------------------------------------------------------------------------------
+
+
+def _groups_adjusted(outcomes: Sequence[RemedyOutcome], alpha: float) -> list[RemedyOutcome]:
+    """The outcomes with the p-values of all groups under all remedies adjusted together."""
+    groups = [g for o in outcomes for g in o.groups]
+    judged = np.array([g.p if g.state != "too few to say" else math.nan for g in groups])
+    after = iter(benjamini_hochberg(judged))
+    adjusted = []
+    for outcome in outcomes:
+        mine = []
+        for group in outcome.groups:
+            p = float(next(after))
+            state: State = "found" if p <= alpha else "not found"
+            state = "too few to say" if math.isnan(p) else state
+            mine.append(replace(group, adjusted_p=p, state=state))
+        order = ("found", "not found", "too few to say")
+        mine.sort(key=lambda g: (order.index(g.state), -abs(g.accuracy_change.value)))
+        adjusted.append(replace(outcome, groups=tuple(mine)))
+    return adjusted
+
+
+def _stated(outcomes: Sequence[RemedyOutcome], rules: Rules) -> list[RemedyOutcome]:
+    """The outcomes with whether each helps what is aimed at."""
+    p = np.array([o.aim.p if o.eligible else math.nan for o in outcomes])
+    after = benjamini_hochberg(p)
+    stated = []
+    for outcome, adjusted in zip(outcomes, after.tolist(), strict=True):
+        state: State = "not applicable"
+        if outcome.eligible:
+            state = "found" if adjusted <= rules.alpha and _gains(outcome, rules.aim) else state
+            state = "not found" if state == "not applicable" else state
+        stated.append(replace(outcome, adjusted_p=adjusted, helps=state))
+    return stated
+
+
+def _gains(outcome: RemedyOutcome, aim: Aim) -> bool:
+    gain = outcome.aim.accuracy_change.value > 0
+    if aim == "overall":
+        return gain
+    return gain and outcome.worst_after.accuracy.value > outcome.worst_before.accuracy.value
+
+
+def _figure(outcome: RemedyOutcome, aim: Aim) -> float:
+    if aim == "overall":
+        return outcome.overall.metrics["accuracy"].b
+    return outcome.worst_after.accuracy.value
+
+
+# --- the one look at test ------------------------------------------------------------------------
+
+
+def look_at_test(
+    arena: Arena, before: Predictions, after: Predictions, name: str, rules: Rules
+) -> TestLook:
+    """What the winner does on test images, which had no part in choosing it or its group.
+
+    `before` and `after` are of the same labelled images, with the attributes of the arena's.
+    """
+    cells = list(arena.cells(before))
+    counted = {(c.label, c.attribute, c.value) for c in arena.large()} or None
+    cells = [c for c in cells if not counted or (c.label, c.attribute, c.value) in counted]
+    aimed = np.ones(len(before), np.bool_)
+    if rules.aim == "worst group" and counted:
+        low = worst(arena.accuracies(arena.before, arena.large()))
+        known = [c for c in cells if (c.label, c.attribute, c.value) == _key(low)]
+        aimed = known[0].mask if known and known[0].mask.any() else aimed
+    return TestLook(
+        comparison=_compared(arena, before, after, name, "test", rules),
+        aim=_compared(arena, before[aimed], after[aimed], name, "test", rules).overall,
+        worst_before=worst(arena.accuracies(before, cells)),
+        worst_after=worst(arena.accuracies(after, cells)),
+    )
+
+
+def _key(cell: CellAccuracy) -> tuple[str, str, str]:
+    return cell.label, cell.attribute, cell.value

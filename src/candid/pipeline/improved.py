@@ -1,0 +1,86 @@
+"""A run with another last layer, as a run folder of its own that every verb opens."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from candid.improvement.arena import Arena
+from candid.improvement.remedies import Remedy
+from candid.pipeline.steps import evaluate_run
+from candid.predictions import Predictions, write_predictions
+from candid.records import ModelCard, Provenance, read_record, write_record
+from candid.runs import Run
+from candid.storage.files import atomic
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# What does not depend on the last layer, and the steps that wrote it.
+_SHARED = (
+    *("history", "data", "findings", "pictures", "framing", "framing_weights"),
+    *("unfamiliar", "applied"),
+)
+_STEPS = ("explore", "train", "frame", "unfamiliar")
+
+
+def write_improved(
+    run: Run,
+    remedy: Remedy,
+    predictions: Predictions,
+    arena: Arena,
+    test: Predictions,
+    network: nn.Module,
+    layer: nn.Linear,
+) -> Run:
+    """Write `improve/<name>/`: everything that `run` has, but for the last layer and what follows.
+
+    `network` gets the new last layer, too. Its predictions for validation are out of fold: what
+    each image's people had no part in; so figures and thresholds from them promise nothing too
+    much. The new layer's logits are calibrated by the remedy's temperature.
+    """
+    from candid.models.last_layer import set_last_layer
+    from candid.models.weights import save_weights
+
+    made = Run(run.path / "improve" / remedy.name.replace("/", "-"), run.settings, quiet=run.quiet)
+    if made.path.exists():
+        shutil.rmtree(made.path)
+    made.path.mkdir(parents=True)
+    for name in _SHARED:
+        source = getattr(run, name)
+        if source.is_file():
+            with atomic(getattr(made, name)) as part:
+                shutil.copyfile(source, part)
+    card = read_record(run.model_file, ModelCard)
+    if remedy.layer is not None:
+        new = remedy.layer
+        set_last_layer(layer, new.weight, new.bias, new.scale / card.temperature)
+    save_weights(made.weights, network.state_dict())
+    write_record(made.model_file, replace(card, temperature=remedy.temperature))
+    about = read_record(run.provenance, Provenance)
+    kept = {name: digest for name, digest in about.digests.items() if name in _STEPS}
+    seconds = {name: s for name, s in about.seconds.items() if name in _STEPS}
+    write_record(made.provenance, replace(about, digests=kept, seconds=seconds))
+    write_predictions(made.predictions_file, _answers(predictions, arena, remedy, test))
+    with atomic(made.config) as part:  # the last: it makes the folder a run
+        shutil.copyfile(run.config, part)
+    made.note("predict")
+    with made.doing("evaluate"):
+        evaluate_run(made)
+    return made
+
+
+def _answers(
+    predictions: Predictions, arena: Arena, remedy: Remedy, test: Predictions
+) -> Predictions:
+    """The run's predictions with the new probabilities, in its order."""
+    after = dict(zip(arena.before.ids.tolist(), remedy.after.probability, strict=True))
+    after |= dict(zip(test.ids.tolist(), test.probability, strict=True))
+    known = np.array([name in after for name in predictions.ids.tolist()])
+    some = predictions[known]
+    probability = np.stack([after[name] for name in some.ids.tolist()])
+    about = {**predictions.provenance, "last layer": remedy.name}
+    return replace(some, probability=probability, temperature=remedy.temperature, provenance=about)

@@ -1,0 +1,205 @@
+"""What is said of remedies: what each changes for whom, which one wins, how to use it.
+
+Everything here is plain text: whoever prints it escapes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from candid.records import Estimate
+from candid.records.audit import Condition
+from candid.records.compare import GroupChange
+from candid.records.improvement import CellAccuracy, CellCoverage, Improvement, RemedyOutcome
+from candid.text import words
+from candid.text.comparison import change_name
+from candid.text.findings import group_name
+
+_TOLD = 3  # groups either way that are told of a remedy
+
+HEAD = (
+    *("Remedy", "All images", "Worst group", "Change there, points", "Adjusted p", "Helps"),
+    "Log loss",
+)
+
+NAMES = {
+    "group layer": "the last layer fitted again, balanced by label and {0}",
+    "label layer": "the last layer fitted again, balanced by label",
+    "prior shift": "one temperature and a bias for each class",
+    "group calibration": "a calibration for each group of {0}, for pictures whose group is known",
+    "abstention": "no answer where the run is unsure",
+    "training": "trained anew",
+}
+NO_LAYER = (
+    "The network does not end in a linear layer that could be fitted again, so that was not tried."
+)
+NO_GROUPS = (
+    "The audit found no group to balance by and none was named, so labels alone count as groups; "
+    "--group COLUMN names one."
+)
+TAKEN_FROM_TEST = (
+    "The groups are those of the audit, which read them off the test people: on test, and only "
+    "there, such a group may look better afterwards because it was worst by bad luck. Remedies "
+    "were judged on validation people, who are others."
+)
+NO_TEST = "There are no test images, so that nobody has confirmed the winner on new people."
+
+
+def notes(attributes: Sequence[str], named: bool, layer: bool) -> Iterator[str]:
+    """What a reader might not expect of a tournament."""
+    if not layer:
+        yield NO_LAYER
+    if not attributes:
+        yield NO_GROUPS
+    elif not named:
+        yield TAKEN_FROM_TEST
+
+
+def what(remedy: RemedyOutcome) -> str:
+    """The remedy in words."""
+    said = NAMES[remedy.kind].format(remedy.attribute)
+    return f"{said}, on training images" if remedy.fitted_on == "training" else said
+
+
+def cell_name(cell: CellAccuracy | CellCoverage) -> str:
+    """The combination in the data's words."""
+    if not cell.attribute:
+        return f"labelled {cell.label}"
+    return group_name([Condition(cell.attribute, cell.value)], cell.label)
+
+
+def lead(found: Improvement) -> str:
+    """Who was asked, and by which groups."""
+    by = "labels alone"
+    if found.attributes:
+        source = "" if found.named else ", from the audit's findings"
+        by = f"label and {words.listed(list(found.attributes))}{source}"
+    return (
+        f"Remedies were tried on {words.images(found.n, found.people)} of validation in "
+        f"{found.folds} folds of people, grouped by {by}; each image is answered by what was "
+        "fitted and chosen without its person."
+    )
+
+
+def as_it_is(found: Improvement) -> list[tuple[str, str]]:
+    """Each combination and its accuracy, the lowest first."""
+    known = [c for c in found.cells if c.accuracy.n]
+    ordered = sorted(known, key=lambda c: c.accuracy.value)
+    return [(cell_name(c), _share(c.accuracy)) for c in ordered]
+
+
+def cells(remedy: RemedyOutcome) -> list[str]:
+    """The remedy as text under `HEAD`."""
+    accuracy, aim = remedy.overall.metrics["accuracy"], remedy.aim.accuracy_change
+    loss = remedy.log_loss
+    helps = {"found": "yes", "not found": "no", "not applicable": "cannot win"}
+    return [
+        remedy.name,
+        f"{words.percent(accuracy.a)} → {words.percent(accuracy.b)}",
+        f"{words.percent(remedy.worst_before.accuracy.value)} → "
+        f"{words.percent(remedy.worst_after.accuracy.value)}",
+        f"{words.points(aim.value)} ({words.points_interval(aim)}; n = {words.count(aim.n)})",
+        words.number(remedy.adjusted_p) if remedy.eligible else "–",
+        helps[remedy.helps],
+        f"{words.number(loss.a)} → {words.number(loss.b)}",
+    ]
+
+
+def verdict(found: Improvement) -> list[str]:
+    """Which one wins, for whom it is better and what it costs the others; or that none helps."""
+    tried = sum(r.eligible for r in found.remedies)
+    better = "the group that is worst off" if found.aim == "worst group" else "all images together"
+    best = next((r for r in found.remedies if r.name == found.winner), None)
+    if best is None:
+        return [
+            f"None helps: of {words.count(tried)} remedies, none makes it better for {better} by "
+            "more than chance explains."
+        ]
+    aim = best.aim.accuracy_change
+    said = [
+        f"{best.name} wins ({what(best)}): for {better} it is right {words.points(aim.value)} "
+        f"points more often ({words.points_interval(aim)}; "
+        f"{words.images(aim.n, aim.people)}; adjusted p "
+        f"{words.number(best.adjusted_p)} among {words.count(tried)} remedies)."
+    ]
+    said += changes(best)
+    overall = best.overall.accuracy_change
+    said.append(
+        f"All images together: {words.points(overall.value)} points "
+        f"({words.points_interval(overall)})."
+    )
+    return [*said, *_on_test(found)]
+
+
+def changes(remedy: RemedyOutcome) -> list[str]:
+    """For whom it is better, and whom it costs something."""
+    better, worse = remedy.changed(1), remedy.changed(-1)
+    said = [f"Better for {_change(g)}." for g in better[:_TOLD]]
+    said += [f"Worse for {_change(g)}." for g in worse[:_TOLD]]
+    more = len(better) + len(worse) - len(said)
+    if more:
+        said.append(f"{words.count(more)} more classes and groups changed for sure.")
+    return said or ["No class and no group changed by more than chance explains."]
+
+
+def _change(group: GroupChange) -> str:
+    accuracy = group.metrics["accuracy"]
+    return (
+        f"{change_name(group)}: {words.percent(accuracy.a)} were right, now "
+        f"{words.percent(accuracy.b)} ({words.points(accuracy.difference.value)} points, "
+        f"{words.points_interval(accuracy.difference)}; {words.images(group.n, group.people)})"
+    )
+
+
+def _on_test(found: Improvement) -> Iterator[str]:
+    look = found.test
+    if look is None:
+        yield NO_TEST
+        return
+    before, after = look.worst_before, look.worst_after
+    overall, aim = look.comparison.overall.metrics["accuracy"], look.aim.accuracy_change
+    yield (
+        f"On test, looked at this once: the worst group goes from {_share(before.accuracy)} "
+        f"({cell_name(before)}) to {_share(after.accuracy)} ({cell_name(after)}); where it was "
+        f"worst on validation, {words.points(aim.value)} points ({words.points_interval(aim)}; "
+        f"{words.images(aim.n, aim.people)}); all images {words.percent(overall.a)} → "
+        f"{words.percent(overall.b)} ({words.points_interval(overall.difference)} points)."
+    )
+
+
+def abstaining(remedy: RemedyOutcome) -> Iterator[str]:
+    """What no answer costs each group, the least answered first."""
+    for c in sorted(remedy.coverage, key=lambda c: c.coverage.value):
+        yield (
+            f"{cell_name(c)}: {_share(c.coverage)} are answered, and of the answers "
+            f"{_share(c.error)} are wrong"
+        )
+
+
+def improvement_lines(found: Improvement, run: str) -> Iterator[str]:
+    """What a reader should know in a minute; `run` is the run's folder."""
+    yield lead(found)
+    yield "as it is:"
+    yield from (f"  {name}: {accuracy}" for name, accuracy in as_it_is(found))
+    rows = [list(HEAD), *(cells(r) for r in found.remedies)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    for row in rows:
+        yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+    for remedy in found.remedies:
+        if remedy.coverage:
+            yield f"{remedy.name}, what it costs:"
+            yield from (f"  {line}" for line in abstaining(remedy))
+    yield from verdict(found)
+    yield from (f"note: {note}" for note in found.notes)
+    if found.folder:
+        yield from (f"next:  {line}" for line in commands(run, found.folder))
+
+
+def commands(run: str, folder: str) -> list[str]:
+    """How the winner is used, and looked at as any run."""
+    made = f"{run}/{folder}"
+    return [f"candid predict {made} PICTURES", f"candid audit {run} {made}"]
+
+
+def _share(e: Estimate) -> str:
+    return f"{words.percent_interval(e)}, n = {words.images(e.n, e.people)}"
