@@ -62,7 +62,8 @@ def run(tmp_path_factory) -> Path:
 def test_a_run(run, capsys):
     assert call("audit", run, *QUICK) == 0
     said = capsys.readouterr().out
-    assert "serious: GROUP-GAP: Of the pictures annotated hat: yes," in said
+    assert "serious: Of " in said and "with hat: yes," in said
+    assert "Wrong, in 100 pictures of each label: c" in said
     assert "500 people" in said and "gaps were looked at" in said
     found = read_record(run / "audit.json", Audit)
     assert found.splits[0].findings[0].conditions[0].attribute == "hat"

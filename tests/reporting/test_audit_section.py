@@ -14,7 +14,7 @@ from auditing.audited import undefined
 from candid.auditing.audit import audit_groups as judge
 from candid.config import with_values
 from candid.predictions import Attribute, Predictions
-from candid.records.audit import Audit, Condition
+from candid.records.audit import Audit
 from candid.reporting import audit_tables, markdown
 from candid.reporting.card import card
 from candid.reporting.figures import audit as figures
@@ -23,6 +23,7 @@ from candid.reporting.page import render
 from candid.settings import AuditConfig
 from candid.text import audit as words_of
 from candid.text import words
+from candid.text.stories import story_told
 
 
 def predictions(name: str = "Hat", n: int = 1200, worse: float = 0.35) -> Predictions:
@@ -68,8 +69,8 @@ def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audite
     for sentence in (*said.found, *said.sure, *said.unseen):
         assert html.escape(sentence) in html.escape(html.unescape(page))
     gap = audited.splits[0].findings[0].gap
-    assert said.found[0].startswith("Worse for Hat: yes") or "Hat" in said.found[0]
-    assert f"{100 * abs(gap.value):.1f} more mistakes in 100" in said.found[0]
+    assert said.found[0].startswith("Wrong, in 100") and "Hat: yes" in said.found[1]
+    assert f"{100 * abs(gap.value):.1f} more in 100" in said.found[1]
     chart = figures.gaps(audited.splits[0])
     assert chart is not None
     values = [v for v in data_of(chart) if "low" in v]
@@ -83,7 +84,7 @@ def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audite
 
 
 def test_the_summary_says_what_could_not_be_seen(audited: Audit) -> None:
-    split = dataclasses.replace(audited.splits[0], too_few=3, people=None, findings=())
+    split = dataclasses.replace(audited.splits[0], too_few=3, people=None, findings=(), stories=())
     summary = words_of.audit_summary(dataclasses.replace(audited, splits=(split,)))
     said = " ".join((*summary.found, *summary.unseen))
     assert f"3 groups have fewer than {split.smallest_people} images" in said
@@ -138,24 +139,29 @@ def test_the_chart_obeys_the_filter_of_the_page(audited: Audit) -> None:
 
 
 def test_gaps_that_are_worse_when_high_are_turned_round(audited: Audit) -> None:
-    found = audited.splits[0].findings[0]
+    split = audited.splits[0]
+    place = split.stories[0].findings[0]
     for metric, value, low, high in (
         ("accuracy", -0.1, -0.15, -0.05),
         ("error:Male", 0.1, 0.05, 0.15),
         ("standardised_error", 0.1, 0.05, 0.15),
     ):
-        gap = dataclasses.replace(found.gap, metric=metric, value=value, low=low, high=high)
-        said = words_of.brief(dataclasses.replace(found, gap=gap))
-        assert "10.0 more mistakes in 100 pictures (5.0 to 15.0 with 95%" in said
+        gap = dataclasses.replace(
+            split.findings[place].gap, metric=metric, value=value, low=low, high=high
+        )
+        found = [*split.findings]
+        found[place] = dataclasses.replace(found[place], gap=gap)
+        said = story_told(dataclasses.replace(split, findings=tuple(found)), split.stories[0])
+        assert ": 10.0 more in 100 (95% interval 5.0 to 15.0; " in said
 
 
-def test_what_was_told_of_an_attribute_is_not_told_again(audited: Audit) -> None:
-    found = audited.splits[0].findings[0]
-    young = dataclasses.replace(found, conditions=(Condition("Young", "no"),))
-    both = dataclasses.replace(found, conditions=(Condition("Young", "no"), *found.conditions))
-    split = dataclasses.replace(audited.splits[0], findings=(found, both, young))
-    said = words_of.audit_summary(dataclasses.replace(audited, splits=(split,))).found
-    assert len(said) == 3 and said[-1] == "1 more is in the list of findings."
+def test_the_summary_leads_with_the_labels_and_tells_three_stories(audited: Audit) -> None:
+    split = audited.splits[0]
+    told = dataclasses.replace(split, stories=split.stories[:1] * 5)
+    said = words_of.audit_summary(dataclasses.replace(audited, splits=(told,))).found
+    assert said[0].startswith("Wrong, in 100 pictures of each label: ")
+    assert said[1:4] == (story_told(split, split.stories[0]),) * 3
+    assert said[4] == "2 more are told below." and len(said) == 5
 
 
 def test_values_held_constant_are_those_at_a_disadvantage(audited: Audit) -> None:

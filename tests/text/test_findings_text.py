@@ -7,7 +7,8 @@ import math
 import pytest
 
 from candid.records import Estimate
-from candid.records.audit import Condition, FairnessFigure, Gap
+from candid.records.audit import Condition, Gap
+from candid.records.fairness import FairnessFigure
 from candid.text import audit, findings
 from candid.text.fairness import fairness_sentence
 

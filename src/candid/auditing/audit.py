@@ -8,7 +8,7 @@ least 95 of 100 cases, whatever number of groups there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,16 +19,18 @@ from candid.auditing.abstention import abstention
 from candid.auditing.confounding import adjusted_gaps
 from candid.auditing.cross_fit import search_and_test, slices
 from candid.auditing.findings import findings
-from candid.auditing.gaps import GapTable, Ledger
+from candid.auditing.gaps import GapTable, Ledger, Marks
 from candid.auditing.intersections import grid_of_pairs, measure_pairs, told_pairs
 from candid.auditing.label_noise import label_noise
 from candid.auditing.rows import Rows
 from candid.auditing.shortcuts import find_cues, shortcut
 from candid.auditing.single_groups import Measured, fairness_figures, measure_values, single_groups
+from candid.auditing.stories import Footing, footing, tell
 from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions import Predictions, require_evaluable
 from candid.records import SPLITS, Estimate, Split
-from candid.records.audit import Audit, SplitAudit
+from candid.records.audit import Audit, AuditFinding, SplitAudit
+from candid.records.stories import Story
 from candid.settings import AuditConfig
 from candid.stats.bootstrap import resample
 from candid.text import notes as text
@@ -170,22 +172,38 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
     cues = find_cues(rows, ledger, least=config.shortcut_association, draws=config.draws)
     table = ledger.settle()
 
-    found = tuple(findings(rows, table, parts, pairs, halves, cues, config.examples))
+    held = findings(rows, table, parts, pairs, halves, cues, config.examples)
+    found, number, stories = _told(rows, held, config.findings)
     audited = of_singles(rows, table, parts, everyone, split, len(rows), drawing.units, config)
     numeric = [name for name, a in labelled.attributes.items() if a.kind == "numeric"]
     notes = list(_notes(rows, audited, table, numeric))
-    if len(found) > config.findings:
-        notes.append(text.more_findings(len(found), config.findings))
+    if number > len(found):
+        notes.append(text.more_findings(number, len(found)))
     return replace(
         audited,
         intersections=tuple(told_pairs(rows, table, pairs, config.intersections)),
         intersections_looked_at=len(pairs.pairs),
         slices=tuple(slices(halves, table)),
         shortcuts=tuple(shortcut(cues, table, i) for i in cues.ordered(table)),
-        findings=found[: config.findings],
+        findings=found,
+        stories=stories,
         notes=tuple(notes),
         grid=grid_of_pairs(rows, table, pairs, parts) if config.pairs else None,
     )
+
+
+def _told(
+    rows: Rows, held: Iterable[tuple[AuditFinding, Marks]], most: int
+) -> tuple[tuple[AuditFinding, ...], int, tuple[Story, ...]]:
+    """The surest findings, how many there are in all, and which of the surest are one story."""
+    found: list[AuditFinding] = []
+    footings: list[Footing] = []
+    number = 0
+    for number, (finding, mask) in enumerate(held, start=1):
+        if number <= most:
+            found.append(finding)
+            footings.append(footing(rows, finding, mask))
+    return tuple(found), number, tell(found, footings)
 
 
 def of_singles(

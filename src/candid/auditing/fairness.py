@@ -22,7 +22,7 @@ from candid.auditing.rows import Rows
 from candid.auditing.side_figures import bootstrap_name
 from candid.predictions import Attribute
 from candid.records import Estimate
-from candid.records.audit import FairnessFigure
+from candid.records.fairness import FairnessFigure
 from candid.stats.differences import (
     Side,
     difference_interval,

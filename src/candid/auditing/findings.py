@@ -107,8 +107,8 @@ def findings(
     halves: CrossFit,
     cues: Cues,
     most: int,
-) -> Iterator[AuditFinding]:
-    """All that held, the surest first, with at most so many mistakes each.
+) -> Iterator[tuple[AuditFinding, Marks]]:
+    """All that held, the surest first, with at most so many mistakes each, and (n,) its images.
 
     A slice that is a group or a pair as well is told of once.
     """
@@ -117,10 +117,11 @@ def findings(
     new = [h for h in held_slices(table, halves) if frozenset(rows.conditions(h.key)) not in known]
     for h in surest_first(table, [*held, *new, *held_cues(table, cues)]):
         if h.kind == "shortcut":
-            seen = look_at(rows, cues.rows.mask(h.key), most)
-            yield _shortcut_finding(table, h, shortcut(cues, table, h.key[0][0]), seen)
+            mask, record = cues.rows.mask(h.key), shortcut(cues, table, h.key[0][0])
+            yield _shortcut_finding(table, h, record, look_at(rows, mask, most)), mask
         else:
-            yield group_finding(rows, table, h, look_at(rows, rows.mask(h.key), most))
+            mask = rows.mask(h.key)
+            yield group_finding(rows, table, h, look_at(rows, mask, most)), mask
 
 
 # --- in words ------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ def group_finding(rows: Rows, table: GapTable, held: HeldGap, seen: MistakesSeen
     code = {"group": "GROUP-GAP", "intersection": "INTERSECTION-GAP", "slice": "SLICE"}[held.kind]
     detail = group_detail(held.kind, group, label, gap, beyond, errors, table.looked_at)
     words = (code, group_title(group, label), detail, GROUP_TODO)
-    return _finding(held.kind, words, group, label, gap, seen)
+    return _finding(held.kind, words, group, label, gap, errors, seen)
 
 
 def _shortcut_finding(
@@ -147,7 +148,7 @@ def _shortcut_finding(
     detail = shortcut_detail(record, errors, table.looked_at)
     cue = tuple(Condition(record.attribute, value) for value in record.cue)
     words = ("SHORTCUT", shortcut_title(record), detail, SHORTCUT_TODO)
-    return _finding("shortcut", words, cue, None, record.gap, seen)
+    return _finding("shortcut", words, cue, None, record.gap, errors, seen)
 
 
 def _finding(
@@ -156,6 +157,7 @@ def _finding(
     group: tuple[Condition, ...],
     label: str | None,
     gap: Gap,
+    errors: tuple[float, float],
     seen: MistakesSeen,
 ) -> AuditFinding:
     code, title, detail, todo = words
@@ -170,7 +172,7 @@ def _finding(
         examples=tuple(e.id for e in seen.mistakes),
         todo=todo,
     )
-    return AuditFinding(kind, finding, group, label, gap, seen.mistakes)
+    return AuditFinding(kind, finding, group, label, gap, seen.mistakes, errors)
 
 
 def _severity(gap: Gap) -> Severity:

@@ -28,6 +28,7 @@ from candid.auditing.intersections import make_grid
 from candid.auditing.rows import LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
 from candid.auditing.single_groups import GroupShares, Measured, write_down
+from candid.auditing.stories import tell
 from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people_behind
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split
@@ -105,9 +106,11 @@ def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Spli
     known = meaning.by_person
     who = text.people_hashed(MOST_PEOPLE) if known else text.audited_without_people(split)
     people = everyone["accuracy"].people or 0
+    found = tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held)
     return replace(
         of_singles(rows, table, parts, everyone, split, tally.n, people, config),
-        findings=tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held),
+        findings=found,
+        stories=tell(found),
         notes=(text.SUMMED_UP, who, *text.looked_at(table.looked_at, table.threshold, table.rate)),
         grid=_grid(tally, rows, values) if tally.pairs and rows.attributes else None,
     )

@@ -16,7 +16,8 @@ from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import EVERYONE, KNOWN, LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
 from candid.records import Estimate
-from candid.records.audit import FairnessFigure, Group
+from candid.records.audit import Group
+from candid.records.fairness import FairnessFigure
 from candid.stats.moments import Figures, Moments
 
 # Figures that a group within one label has; what compares labels makes no sense there.

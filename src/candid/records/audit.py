@@ -21,6 +21,7 @@ Intersections have those that follow from counts: accuracy, weighted_f1, error, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,8 +30,10 @@ from candid.records import Estimate, Example, Finding, Split, State
 from candid.records.abstention import Abstention
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
+from candid.records.fairness import FairnessFigure
 from candid.records.frames import Tabular, html_of
 from candid.records.noise import LabelNoise
+from candid.records.stories import Story
 from candid.records.tone import ToneSummary
 
 # Of a gap, the columns of a frame, and those that a notebook shows.
@@ -146,36 +149,6 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class FairnessFigure:
-    """A figure of fairness by its standard name, over all groups of one attribute.
-
-    Attributes
-    ----------
-    attribute, name
-        "Eyeglasses"; demographic_parity, equal_opportunity, equalized_odds and predictive_parity,
-        each _difference and _ratio; worst_group_accuracy, accuracy_max_min.
-    about
-        The class that counts as positive, where one does; else None.
-    estimate
-        The figure with its interval. A difference is the largest between any two groups (0 is
-        equal), a ratio the smallest (1 is equal).
-    highest, lowest
-        The values of the two groups that it compares; `lowest` is the worst group for
-        worst_group_accuracy, where `highest` is empty.
-    sentence
-        What it means, with its figures and its interval, for a reader who is no statistician.
-    """
-
-    attribute: str
-    name: str
-    about: str | None
-    estimate: Estimate
-    highest: str
-    lowest: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
 class Slice:
     """A combination of up to three values with much excess error, found by search.
 
@@ -268,6 +241,10 @@ class AuditFinding:
         The gap that decided.
     mistakes
         The surest mistakes among the group's images, at most as many as the settings say.
+    errors
+        The shares of mistakes whose difference the gap is: of the group, or where the cue
+        contradicts the label, and of the rest; NaN in files that were written before there were
+        any.
     """
 
     kind: Kind
@@ -276,6 +253,7 @@ class AuditFinding:
     label: str | None
     gap: Gap
     mistakes: tuple[Example, ...] = ()
+    errors: tuple[float, float] = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +284,9 @@ class SplitAudit:
         people are unknown).
     notes, grid
         What a reader might not expect; all pairs of values, None where they were not looked at.
+    stories
+        The findings by the mistakes that they rest on, the widest sure gap first; empty in files
+        that were written before there were any.
     """
 
     split: Split
@@ -327,6 +308,7 @@ class SplitAudit:
     smallest_people: int
     notes: tuple[str, ...] = ()
     grid: Grid | None = None
+    stories: tuple[Story, ...] = ()
 
     def singles(self) -> list[Group]:
         """The groups of one value, among all images."""

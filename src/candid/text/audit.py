@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candid.records import Finding
-from candid.records.audit import Audit, AuditFinding, Gap, SplitAudit
+from candid.records.audit import Audit, Gap, SplitAudit
 from candid.text import words
 from candid.text.findings import worse_ends
+from candid.text.stories import errors_by_label, names_of_labels, stories_of, story_told
 
-_TOLD = 3  # findings that the summary names
+_TOLD = 3  # stories and cues that are told
 _LISTED = 10  # findings that the model card lists
 
 
@@ -30,15 +31,17 @@ class AuditSummary:
 def audit_summary(audit: Audit) -> AuditSummary:
     """The audit's first split in short sentences, for a reader who is no statistician."""
     split = audit.splits[0]
-    if split.findings:
-        told = [brief(f) for f in _distinct(split.findings)[:_TOLD]]
-        more = len(split.findings) - len(told)
-        rest = f"{words.count(more)} more {'is' if more == 1 else 'are'} in the list of findings."
-        found = [*told, rest] if more else told
-    else:
-        found = [
+    stories = stories_of(split)
+    found = [story_told(split, s) for s in stories[:_TOLD]]
+    if more := len(stories) - len(found):
+        found.append(f"{words.count(more)} more {'is' if more == 1 else 'are'} told below.")
+    if not split.findings:
+        found.append(
             "No group that could be judged does worse than the rest by more than chance explains."
-        ]
+        )
+    found += names_of_labels(split)
+    if by_label := errors_by_label(split):
+        found.insert(0, by_label)
     return AuditSummary(tuple(found), tuple(_sure(split)), tuple(_unseen(split)))
 
 
@@ -56,30 +59,6 @@ def _sure(split: SplitAudit) -> list[str]:
             "Nobody knows who is in the pictures, so it may be surer of itself than it should be.",
         ]
     return [said]
-
-
-def brief(found: AuditFinding) -> str:
-    """A finding in one short sentence: how many more mistakes in 100 pictures, and how sure."""
-    gap = found.gap
-    low, high = worse_ends(gap)
-    return (
-        f"{found.finding.title}: {words.number(100 * abs(gap.value), 1)} more mistakes in 100 "
-        f"pictures ({words.number(100 * low, 1)} to {words.number(100 * high, 1)} with "
-        f"{100 * gap.confidence:g}% confidence; {words.count(gap.n)} pictures"
-        f"{words.of_people(gap.people)})."
-    )
-
-
-def _distinct(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
-    """The findings without those about attributes that one before them was about already."""
-    kept: list[AuditFinding] = []
-    told: list[frozenset[str]] = []
-    for f in findings:
-        about = frozenset(c.attribute for c in f.conditions)
-        if not any(about >= other for other in told):
-            kept.append(f)
-            told.append(about)
-    return kept
 
 
 def _unseen(split: SplitAudit) -> list[str]:

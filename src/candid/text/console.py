@@ -11,13 +11,25 @@ from candid.records.audit import Audit, SplitAudit
 from candid.records.calibration import PlaceCalibration
 from candid.records.compare import Comparison
 from candid.records.explanation import Explanation
+from candid.records.noise import LabelNoise
 from candid.records.tuning import Tuning
 from candid.text import words
 from candid.text.comparison import change_name
+from candid.text.group_table import group_table
 from candid.text.number import audit_lines as number_audit_lines
+from candid.text.stories import (
+    errors_by_label,
+    names_of_labels,
+    stories_of,
+    story_lines,
+    teller,
+)
 from candid.text.tuning import finalist_name
 
-_MOST_FINDINGS = 10
+_MOST_CHANGES = 10
+_MOST_STORIES = 6
+_MOST_GROUPS = 8
+_MOST_SUSPECTS = 5
 _MOST_TRIALS = 10
 
 
@@ -79,9 +91,20 @@ def audit_lines(audit: Audit, out: str, page: str) -> Iterator[str]:
             yield f"comparison: {page}"
     if audit.abstention is not None:
         yield from (f"abstention: {target.sentence}" for target in audit.abstention.targets[:1])
+    if audit.noise is not None:
+        yield from _suspect_lines(audit.noise)
     yield from (f"note: {note}" for note in audit.notes)
     if out:
         yield f"audit: {out}"
+
+
+def _suspect_lines(noise: LabelNoise) -> Iterator[str]:
+    """How many labels are likely wrong, and the likeliest of them by name."""
+    yield (
+        f"labels: {noise.found:,} of {noise.n:,} are likely wrong; only a person who looks can say"
+    )
+    for one in noise.likely_wrong[:_MOST_SUSPECTS]:
+        yield f"  {one.id}: labelled {one.label}, likely {one.likely}"
 
 
 def _comparison_lines(c: Comparison) -> Iterator[str]:
@@ -89,7 +112,7 @@ def _comparison_lines(c: Comparison) -> Iterator[str]:
     yield f"{c.a} → {c.b} on {c.n:,} images of {c.split}: accuracy {accuracy}"
     yield f"  {c.overall.lost:,} images became wrong, {c.overall.gained:,} became right"
     changed = [g for g in c.groups if g.state == "found"]
-    for g in changed[:_MOST_FINDINGS]:
+    for g in changed[:_MOST_CHANGES]:
         yield f"  {change_name(g)}: accuracy {with_interval(g.accuracy_change)}"
     if not changed:
         yield f"  no group of {c.looked_at:,} changed for sure"
@@ -98,12 +121,19 @@ def _comparison_lines(c: Comparison) -> Iterator[str]:
 def _split_lines(split: SplitAudit) -> Iterator[str]:
     yield f"{split.split}: {words.images(split.n, split.people)}"
     yield f"  accuracy {with_interval(split.metrics['accuracy'])}"
-    findings = [f.finding for f in split.findings]
-    if not findings:
+    if by_label := errors_by_label(split):
+        yield f"  {by_label}"
+    stories = stories_of(split)
+    if not split.findings:
         yield f"  nothing found among {split.gaps_looked_at:,} gaps"
-    yield from (f"  {f.severity}: {f.code}: {f.detail}" for f in findings[:_MOST_FINDINGS])
-    if len(findings) > _MOST_FINDINGS:
-        yield f"  … and {len(findings) - _MOST_FINDINGS:,} more findings"
+    for story in stories[:_MOST_STORIES]:
+        first, *others = story_lines(split, [story])
+        yield f"  {teller(split, story).finding.severity}: {first}"
+        yield from (f"  {line}" for line in others)
+    if len(stories) > _MOST_STORIES:
+        yield f"  … and {len(stories) - _MOST_STORIES:,} more"
+    yield from (f"  note: {said}" for said in names_of_labels(split))
+    yield from (f"  {line}" for line in group_table(split, _MOST_GROUPS))
     seen = [
         g.gaps["accuracy"].smallest_visible
         for g in split.groups

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from candid.records import Estimate
 from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
 from candid.records.framing import FramingCard
-from candid.text import audit, words
+from candid.text import words
 from candid.text.labelling import from_there, most_lie
+from candid.text.stories import stories_of, story_told
 
 HOME = "its own test images"
 COMMAND = "candid evaluate RUN DATA"
@@ -21,7 +22,7 @@ NOBODY_LOOKED = (
     f"and people, where a model usually does worse. {COMMAND} does it, with labelled pictures in "
     "any layout."
 )
-_GROUPS = 2  # findings of a source that are told
+_GROUPS = 2  # stories of a source that are told
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _framed(source: ExternalSource) -> list[str]:
 def _groups(source: ExternalSource) -> list[str]:
     if source.audit is None:
         return []
-    return [audit.brief(f) for f in source.audit.findings[:_GROUPS]]
+    return [story_told(source.audit, s) for s in stories_of(source.audit)[:_GROUPS]]
 
 
 def _apart(e: Estimate) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from candid.records import Estimate
-from candid.records.audit import FairnessFigure
+from candid.records.fairness import FairnessFigure
 from candid.text import words
 
 # By the standard name: its title, and the share that it compares.

@@ -1,0 +1,55 @@
+"""The groups that a model does worst for, as a table of a terminal."""
+
+from __future__ import annotations
+
+import math
+
+from candid.records.audit import Group, SplitAudit
+from candid.text import words
+from candid.text.findings import group_name, worse_ends
+
+_HEAD = ("group", "images", "people", "wrong, %", "interval", "gap, points", "interval", "state")
+
+
+def worst_groups(split: SplitAudit, most: int) -> list[Group]:
+    """The groups that do worse than the rest, those found first, by the near end of their gap."""
+    worse = [g for g in split.groups if "accuracy" in g.gaps and g.gaps["accuracy"].value < 0]
+    worse.sort(key=lambda g: (g.state != "found", _near(g), g.gaps["accuracy"].value))
+    return worse[:most]
+
+
+def group_table(split: SplitAudit, most: int) -> list[str]:
+    """So many of them in lines, with their errors; empty where no group does worse."""
+    rows = [_HEAD, *(_cells(group) for group in worst_groups(split, most))]
+    if len(rows) == 1:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    return [
+        "  ".join(
+            cell.ljust(width) if i in (0, last) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _cells(group: Group) -> tuple[str, ...]:
+    right, gap = group.metrics["accuracy"], group.gaps["accuracy"]
+    near, far = worse_ends(gap)
+    return (
+        group_name(group.conditions, group.label),
+        words.count(group.n),
+        "unknown" if group.people is None else words.count(group.people),
+        words.number(100 * (1 - right.value), 1),
+        f"{words.number(100 * (1 - right.high), 1)} to {words.number(100 * (1 - right.low), 1)}",
+        words.points(-gap.value),
+        f"{words.points(near)} to {words.points(far)}",
+        group.state,
+    )
+
+
+def _near(group: Group) -> float:
+    """What sorts the widest sure gaps first, undefined intervals last."""
+    near = worse_ends(group.gaps["accuracy"])[0]
+    return -near if math.isfinite(near) else math.inf

@@ -1,0 +1,159 @@
+"""For whom a model fails, told once for every story, in a sentence with its number.
+
+Everything here is plain text: whoever prints it escapes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from candid.records import Estimate
+from candid.records.audit import AuditFinding, SplitAudit
+from candid.records.stories import Story
+from candid.text import words
+from candid.text.findings import group_name, worse_ends
+
+_NAMED = 3  # classes whose errors one line names, where there are many
+_FEW = 4  # classes that it names all
+
+
+def stories_of(split: SplitAudit) -> tuple[Story, ...]:
+    """The stories of a split but those that a label tells itself.
+
+    Of an audit that was written before there were any: the findings without those about attributes
+    that one before them was about already.
+    """
+    if split.stories or not split.findings:
+        return tuple(s for s in split.stories if s.stands_for is None)
+    told: list[frozenset[str]] = []
+    kept = []
+    for i, f in enumerate(split.findings):
+        about = frozenset(c.attribute for c in f.conditions)
+        if not any(about >= other for other in told):
+            told.append(about)
+            kept.append(Story((i,), f.finding.count))
+    return tuple(kept)
+
+
+def teller(split: SplitAudit, story: Story) -> AuditFinding:
+    """The finding that tells a story."""
+    return split.findings[story.findings[0]]
+
+
+def story_sentence(split: SplitAudit, story: Story) -> str:
+    """Who is behind it, and how often it goes wrong for them and for the others."""
+    f = teller(split, story)
+    mine, others = f.errors
+    if not (math.isfinite(mine) and math.isfinite(others)):
+        return words.sentence(f.finding.title)
+    here, there = _in_hundred(mine, others)
+    if f.kind == "shortcut":
+        attribute = f.conditions[0].attribute
+        return (
+            f"Of the pictures whose {attribute} contradicts the label, {here} are classified "
+            f"otherwise than labelled, of those where it agrees, {there}."
+        )
+    others_are = f"the others labelled {f.label}" if f.label is not None else "the others"
+    return f"Of {_who(f)}, {here} are {_taken_for(split, f)}, of {others_are}, {there}."
+
+
+def story_figures(split: SplitAudit, story: Story) -> str:
+    """How much more often, how sure that is, and what it stands on."""
+    gap = teller(split, story).gap
+    low, high = worse_ends(gap)
+    return (
+        f"{words.number(100 * abs(gap.value), 1)} more in 100 "
+        f"({words.confidence(gap.confidence)} {words.number(100 * low, 1)} to "
+        f"{words.number(100 * high, 1)}; {words.images(gap.n, gap.people)})"
+    )
+
+
+def story_told(split: SplitAudit, story: Story) -> str:
+    """The sentence and its figures, as one line."""
+    said = story_sentence(split, story).removesuffix(".")
+    return f"{said}: {story_figures(split, story)}."
+
+
+def finding_name(f: AuditFinding) -> str:
+    """What a finding is about, in a few words."""
+    if f.kind == "shortcut":
+        return f"{f.conditions[0].attribute} as a cue"
+    return group_name(f.conditions, f.label)
+
+
+def other_names(split: SplitAudit, story: Story) -> list[str]:
+    """The other findings of the same mistakes."""
+    return [finding_name(split.findings[i]) for i in story.findings[1:]]
+
+
+def names_of_labels(split: SplitAudit) -> list[str]:
+    """Findings that say in other words what the errors per label say."""
+    return [
+        f"“{finding_name(teller(split, s))}” is nearly the label {s.stands_for} itself, so its gap "
+        "is that of the label."
+        for s in split.stories
+        if s.stands_for is not None
+    ]
+
+
+def errors_by_label(split: SplitAudit) -> str:
+    """How often it is wrong for each label, in one line; "" where nothing is known of any."""
+    errors = {
+        name.removeprefix("error:"): e
+        for name, e in split.metrics.items()
+        if name.startswith("error:") and math.isfinite(e.value)
+    }
+    if not errors:
+        return ""
+    worst = sorted(errors, key=lambda name: -errors[name].value)
+    shown = worst if len(worst) <= _FEW else worst[:_NAMED]
+    rest = len(worst) - len(shown)
+    named = [f"{name} {_error(errors[name])}" for name in shown]
+    more = f", and {words.count(rest)} others less often" if rest else ""
+    return f"Wrong, in 100 pictures of each label: {'; '.join(named)}{more}."
+
+
+def _error(e: Estimate) -> str:
+    value = words.number(100 * e.value, 1)
+    return f"{value} ({words.hundredths_interval(e)}; {words.images(e.n, e.people)})"
+
+
+def _who(f: AuditFinding) -> str:
+    named = group_name(f.conditions)
+    return (
+        f"the pictures with {named}"
+        if f.label is None
+        else f"those labelled {f.label} with {named}"
+    )
+
+
+def _taken_for(split: SplitAudit, f: AuditFinding) -> str:
+    """What becomes of the mistakes: of two classes, the other one."""
+    classes = [name.removeprefix("error:") for name in split.metrics if name.startswith("error:")]
+    other = [name for name in classes if name != f.label]
+    if f.label is not None and len(other) == 1:
+        return f"taken for {other[0]}"
+    return "classified otherwise than labelled"
+
+
+def _in_hundred(mine: float, others: float) -> tuple[str, str]:
+    """Two shares in hundredths: whole ones, or with a decimal where whole ones would be alike."""
+    digits = 0 if round(100 * mine) - round(100 * others) >= 1 else 1
+    here = words.number(100 * mine, digits)
+    there = words.number(100 * others, digits)
+    if digits == 0 and 0 < 100 * others < 0.5:
+        there = "fewer than 1"
+    return f"{here} in 100", there
+
+
+def story_lines(split: SplitAudit, stories: Sequence[Story], named: int = 4) -> list[str]:
+    """Each story in a line, and below it its other names, at most so many."""
+    lines = []
+    for s in stories:
+        lines.append(story_told(split, s))
+        others = other_names(split, s)
+        if others:
+            more = f" and {words.count(len(others) - named)} more" if len(others) > named else ""
+            lines.append(f"  the same mistakes: {'; '.join(others[:named])}{more}")
+    return lines
