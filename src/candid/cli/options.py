@@ -60,10 +60,10 @@ _SETTING = ("SECTION.KEY=VALUE", "One setting; may be repeated.", "overrides")
 
 set_option = option("--set", *_SETTING, multiple=True)
 settings_options = _all(
-    option("--target", "NAME", "The label to learn: a column's name; again for more labels in one"
-           " training, '*' for all others. One of several DATA that lacks"
-           " it takes its layout's own if the classes are the same words; else name it with"
-           " data.source_settings.", multiple=True, **_KEPT),
+    option("--target", "NAME", "The label to learn: a column's name, with classes or numbers; again"
+           " for more labels in one training, '*' for all others with classes. One of several"
+           " DATA that lacks it takes its layout's own if the classes are the same words; else name"
+           " it with data.source_settings.", multiple=True, **_KEPT),
     option("--layout", "NAME", "How the data lies; else recognised.", **_KEPT),
     path_option("--image-folder", "FOLDER", "Where the pictures of a table lie; else beside it.",
                 **_KEPT),

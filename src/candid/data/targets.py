@@ -175,6 +175,19 @@ def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
     )
 
 
+def in_ranges_of(cut: Dataset, part: Dataset, kept: NDArray[np.intp]) -> Dataset:
+    """The rows `kept` of a data set with the classes that `in_ranges` gave to all."""
+    if not part.is_number:
+        return part
+    return replace(
+        part,
+        label=cut.label[kept],
+        classes=cut.classes,
+        class_words=cut.class_words,
+        numbers=cut.numbers,
+    )
+
+
 def _as_attribute(dataset: Dataset) -> Attribute:
     """The first label as the attribute that it was."""
     name, classes = dataset.target, dataset.classes

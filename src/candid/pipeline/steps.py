@@ -58,13 +58,16 @@ def what_is_in(
     """What is in the data; writes nothing but `findings`, all images behind them, if named."""
     from candid.data.exploration import explore_images
     from candid.data.synthetic import is_synthetic
-    from candid.data.targets import in_ranges
+    from candid.data.targets import in_ranges, in_ranges_of
 
-    dataset = in_ranges(data.dataset)
+    dataset, whole = in_ranges(data.dataset), None
+    if data.streamed is not None:
+        whole = in_ranges(data.streamed.dataset)
+        dataset = in_ranges_of(whole, data.dataset, data.streamed.kept)
     exploration, images = explore_images(
         dataset,
         data.store,
-        whole=None if data.streamed is None else in_ranges(data.streamed.dataset),
+        whole=whole,
         findings=findings,
         confidence=config.evaluate.confidence,
         draws=config.evaluate.draws,

@@ -127,8 +127,10 @@ def _keep(run: Run, state: TrainingState, task: Task, data: Data, began: float) 
     config = run.settings
     run.forget("train")
     runs.write_history(run, state.history)
-    card = _card(state, task, data, config)
-    several = targets_of(card, task, data.dataset, config) if task.is_several else None
+    # Of a stream the whole: a part may lack values, and so bins.
+    dataset = data.dataset if data.streamed is None else data.streamed.dataset
+    card = _card(state, task, dataset, config)
+    several = targets_of(card, task, dataset, config) if task.is_several else None
     kept = state.best if config.train.keep == "best" else state.measured.state_dict()
     save_weights(run.weights, kept)
     run.note("train", time.monotonic() - began)
@@ -234,7 +236,7 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
     return codes
 
 
-def _card(state: TrainingState, task: Task, data: Data, config: Config) -> ModelCard:
+def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) -> ModelCard:
     from candid.data.targets import outputs_of
     from candid.models.networks import describe, options
 
@@ -244,8 +246,8 @@ def _card(state: TrainingState, task: Task, data: Data, config: Config) -> Model
     return ModelCard(
         network=config.network.name,
         options=named if config.network.name == "own" else options(config.network),
-        target=", ".join(data.dataset.targets),
-        classes=outputs_of(data.dataset),
+        target=", ".join(dataset.targets),
+        classes=outputs_of(dataset),
         side=task.images.side,
         mean=task.images.mean,
         std=task.images.std,

@@ -18,7 +18,7 @@ def in_digits(x: float) -> str:
     """A number in the label's own unit, to three digits, and no more than two behind the point."""
     size = abs(x)
     digits = 0 if size >= 100 else 1 if size >= 10 else 2
-    return f"{x:.{digits}f}" if size >= 0.1 or size == 0 else f"{x:.3g}"
+    return f"{x:.{digits}f}" if size >= 0.1 or size == 0 else f"{x:.2g}"
 
 
 def of_interval(e: Estimate | Gap) -> str:

@@ -34,17 +34,30 @@ def summary(found: Overview, data_name: str) -> Iterator[str]:
     guess = "always giving the commonest answer"
     if any(t.is_number for t in found.targets):
         guess += " (of a number, the training median)"
+    behind = [t for t in found.targets if t.worst is not None]
+    audited = [t for t in found.targets if t.audited]
+    if len(found.targets) == 1:
+        yield from _of_one(found.targets[0])
+        return
     yield (
         f"On {len(better)} of them it does better than {guess}, by an interval that does not reach "
         "it."
     )
-    behind = [t for t in found.targets if t.worst is not None]
-    audited = [t for t in found.targets if t.audited]
     if audited:
+        numbers = " (of a number, in mean error)" if any(t.is_number for t in audited) else ""
         yield (
             f"On {len(behind)} of {len(audited)} that were audited, some group was found to fall "
-            "behind the rest in accuracy."
+            f"behind the rest in accuracy{numbers}."
         )
+
+
+def _of_one(target: TargetSummary) -> Iterator[str]:
+    """What to know first of a number that was learned alone."""
+    done = "does better" if beats_majority(target) else "was not shown to do better"
+    yield f"It {done} than always giving the training median."
+    if target.audited:
+        some = "Some group was" if target.worst else "No group was"
+        yield f"{some} found to be predicted worse than the rest."
 
 
 def beats_majority(target: TargetSummary) -> bool:
@@ -59,7 +72,7 @@ def beats_majority(target: TargetSummary) -> bool:
 
 def overview_limits(found: Overview) -> Iterator[str]:
     """What to know of the figures of several labels together."""
-    if any(t.audited for t in found.targets):
+    if any(t.audited for t in found.targets) and len(found.targets) > 1:
         yield EACH_BY_ITSELF
     if not found.explained:
         yield (

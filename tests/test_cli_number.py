@@ -1,0 +1,112 @@
+"""A label that is a number, from the outside."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import candid as package
+from candid.data.synthetic import FaceWorld, write_faces
+from candid.predictions.numbers import read_number_predictions
+from candid.records import ModelCard, read_record
+from candid.records.number import NumberEvaluation
+from candid.runs import Run
+from commands import call, candid
+from made_once import made_once
+from test_cli import BRIEF
+
+HOW = (*BRIEF, "--set", "train.steps=4", "--set", "framing.steps=0")
+
+
+def make(folder: Path) -> None:
+    """Faces whose stature is a number that nobody sees, and is missing for every ninth."""
+    world = FaceWorld(n=160, people=40, side=16, validation_share=0.3, test_share=0.3)
+    faces = write_faces(folder / "faces", world)
+    header, *lines = (faces / "labels.csv").read_text().splitlines()
+    stature = np.random.default_rng(0).normal(170, 12, len(lines)).round(1)
+    told = ["" if i % 9 == 0 else str(h) for i, h in enumerate(stature)]
+    rows = [f"{line},{h}" for line, h in zip(lines, told, strict=True)]
+    (faces / "labels.csv").write_text("\n".join([f"{header},stature", *rows]))
+    where = ["--out", folder / "run", "--cache", folder / "cache", "--quiet"]
+    assert call("run", faces, "--target", "stature", *where, *HOW) == 0
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    return made_once(tmp_path_factory, "number", make)
+
+
+def test_a_number_has_a_record_and_a_report_and_needs_nothing_more(made, capsys):
+    run, one = Run(made / "run"), Run(made / "run" / "targets" / "stature")
+    evaluation = read_record(one.evaluation, NumberEvaluation)
+    predictions = read_number_predictions(one.predictions_file)
+    assert [s.split for s in evaluation.splits] == ["validation", "test"]
+    assert sum(s.n for s in evaluation.splits) == len(predictions)
+    assert not np.isnan(predictions.value).any()
+    card = read_record(one.model_file, ModelCard)
+    held = (predictions.low <= predictions.value) & (predictions.value <= predictions.high)
+    own = held[predictions.split == "validation"]
+    assert own.sum() >= min(len(own), math.ceil((len(own) + 1) * card.number.coverage))
+    assert {g.attribute for g in evaluation.headline.groups} >= {"Smiling", "Hair_Style"}
+    page = one.report.read_text()
+    for text in ("Mean absolute error", "Error by range", "For whom it fails", "training median"):
+        assert text in page
+    assert "predicts the number “stature”" in run.report.read_text()
+    said = candid(capsys, "run", "--resume", run.path, "--json", "--quiet").out
+    told = json.loads(said)["numbers"]["stature"]
+    assert told["mae"]["value"] == pytest.approx(evaluation.headline.metrics["mae"].value)
+    said = candid(capsys, "evaluate", one.path, "--json", "--quiet").out
+    assert json.loads(said)["target"] == "stature"
+    assert "mean absolute error" in candid(capsys, "audit", one.path).out
+    candid(capsys, "report", one.path, "--quiet")
+    candid(capsys, "report", run.path, "--quiet")
+    assert package.open_run(run.path).all_whole()
+
+
+def test_predict_gives_a_value_and_an_interval_as_the_run_predicted(made, capsys):
+    one = read_number_predictions(made / "run" / "targets" / "stature" / "predictions.parquet")
+    some = [made / "faces" / "images" / Path(i).name for i in one.ids[:6]]
+    some = [
+        path if path.is_file() else made / "faces" / i
+        for path, i in zip(some, one.ids[:6], strict=True)
+    ]
+    out = candid(capsys, "predict", made / "run", *some, "--no-check", "--quiet").out
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert list(rows[0])[1:4] == ["stature", "stature_low", "stature_high"]
+    for row, value, low, high in zip(rows, one.predicted, one.low, one.high, strict=False):
+        assert float(row["stature"]) == pytest.approx(value, abs=0.01)
+        assert float(row["stature_low"]) == pytest.approx(low, abs=0.01)
+        assert float(row["stature_high"]) == pytest.approx(high, abs=0.01)
+        assert row["abstained"] == "false"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["explain", "run"],
+        ["export", "run"],
+        ["explain", "run/targets/stature"],
+        ["export", "run/targets/stature"],
+        ["predict", "run/targets/stature", "faces"],
+        ["evaluate", "run/targets/stature", "faces"],
+        ["calibrate", "run/targets/stature", "faces", "--name", "here"],
+        ["review", "run"],
+        ["audit", "run/targets/stature", "run/targets/stature"],
+        ["serve", "run/targets/stature", "--port", "0"],
+    ],
+)
+def test_what_needs_classes_is_refused_in_a_sentence(made, capsys, words):
+    placed = [made / w if w.split("/")[0] in ("run", "faces") else w for w in words]
+    said = candid(capsys, *placed, "--quiet", code=2).err
+    assert "is a number" in said, said
+
+
+def test_what_is_not_done_for_a_number_is_refused(made, capsys, tmp_path):
+    for verb in ("check", "tune"):
+        words = [verb, made / "faces", "--target", "stature", "--out", tmp_path / verb]
+        said = candid(capsys, *words, "--cache", made / "cache", "--quiet", *BRIEF, code=2).err
+        assert "is a number" in said, said
