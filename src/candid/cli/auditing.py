@@ -26,6 +26,7 @@ from candid.cli.options import (
     refuse_options,
     set_option,
     show,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 @calibration_option
 @data_option
 @cache_option
+@trust_option
 @output_options
 def evaluate_command(
     run: Path, others: tuple[Path, ...], data: Path | None, cache: Path | None, **how: Any
@@ -136,6 +138,7 @@ def report_command(run: Path) -> None:
 @set_option
 @data_option
 @cache_option
+@trust_option
 @output_options
 def audit_command(
     path: Path,
