@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
 from candid.settings import NETWORKS, Config
+from candid.settings.named_parts import is_named_part, trust
 from candid.storage.files import FORMAT, check_format, read_bytes
 
 # The best that can be had within the image passes of the description.
@@ -144,12 +145,23 @@ def load_config(
     for word in overrides:
         section, key, value = _parse_override(word)
         words.setdefault(section, {})[key] = value
+    if "network" in words:
+        words["network"] = _with_module(words["network"])
+        if module := words["network"].get("module"):
+            trust(module)  # as the user wrote it
     values: dict[str, Any] = {}
     for layer in (tomllib.loads(text), {} if file is None else _given(file), words):
         for section, changes in layer.items():
             values[section] = _over(section, values.get(section), changes)
     # All at once: settings that hang together may be given in any order.
     return with_values(Config(), values)
+
+
+def _with_module(network: Mapping[str, Any]) -> dict[str, Any]:
+    """A network named `package.module:function` as the network `own` of that module."""
+    if not is_named_part(network.get("name")):
+        return dict(network)
+    return {**network, "name": "own", "module": network["name"]}
 
 
 def _over(section: str, before: Any, changes: Any) -> Any:
@@ -244,6 +256,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 def _replace(section: str, before: Any, changes: Mapping[str, Any]) -> Any:
     known = settings_in(type(before))
     if section == "network":
+        changes = _with_module(changes)
         kind = NETWORKS[known["name"].checked("network.name", changes.get("name", before.name))]
         known = settings_in(kind)
         before = kind(

@@ -26,6 +26,7 @@ from candid.cli.options import (
     refuse_options,
     set_option,
     show,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 @calibration_option
 @data_option
 @cache_option
+@trust_option
 @output_options
 def evaluate_command(
     run: Path, others: tuple[Path, ...], data: Path | None, cache: Path | None, **how: Any
@@ -92,7 +94,7 @@ def report_command(run: Path) -> None:
 
 
 @click.command("audit")
-@click.argument("path", type=FOLDER, metavar="RUN|FILE")
+@click.argument("path", type=FOLDER, metavar="RUN|FILE|DATA")
 @click.argument("other", type=FOLDER, required=False, metavar="[RUN|FILE]")
 @option("--label", "COLUMN", "FILE: the column with what was annotated.")
 @option(
@@ -127,6 +129,13 @@ def report_command(run: Path) -> None:
 @click.option(
     "--tone", is_flag=True, help="RUN: measure skin tone from the pictures, and audit it."
 )
+@option(
+    "--model",
+    "MODEL",
+    "DATA: somebody's model to ask: package.module:function, a file model.onnx that Candid"
+    " exported, or the address of a server such as http://127.0.0.1:8000/v1/predict.",
+)
+@path_option("--keep", "PARQUET", "DATA with --model: write what the model says there.")
 @path_option("--out", "FILE", "Write the audit as JSON there.")
 @path_option(
     "--page",
@@ -136,6 +145,7 @@ def report_command(run: Path) -> None:
 @set_option
 @data_option
 @cache_option
+@trust_option
 @output_options
 def audit_command(
     path: Path,
@@ -144,6 +154,8 @@ def audit_command(
     tone: bool,
     out: Path | None,
     page: Path | None,
+    model: str | None,
+    keep: Path | None,
     overrides: tuple[str, ...],
     data: Where | None,
     cache: Path | None,
@@ -154,6 +166,9 @@ def audit_command(
     Of a RUN, or of a FILE with anyone's predictions (CSV, TSV, Parquet), or of a folder of Parquet
     files, which are summed up row by row in flat memory. With two, what changed from the first to
     the second on the same images; the second is audited.
+
+    With --model, of somebody's model on labelled pictures: DATA is a folder or table of them, and
+    --set data.target=NAME says which label. Pictures for which it has no answer are counted.
     """
     from candid.auditing.conditions import parse
     from candid.pipeline.auditing import write_comparison
@@ -163,18 +178,25 @@ def audit_command(
     wanted = parse(conditions)
     if page is not None and other is None:
         raise click.UsageError("--page shows what changed between two models: name both.")
+    if model is not None and (other is not None or tone or any(columns.values())):
+        raise click.UsageError("--model asks about one DATA: no second one, no --tone, no columns.")
+    if keep is not None and model is None:
+        raise click.UsageError("--keep is for what --model says.")
     audited = path if other is None else other
     run = candid.Run(audited)
     if tone and not run.config.is_file():
         what = "folder of tables" if audited.is_dir() else "file of predictions"
         raise click.UsageError(f"--tone needs a run: a {what} has no pictures.")
-    file = candid.open_run(audited).config if run.config.is_file() else None
+    is_run = run.config.is_file() and model is None
+    file = candid.open_run(audited).config if is_run else None
     found = candid.audit(
         audited,
         candid.load_config(file=file, overrides=overrides),
         before=None if other is None else path,
         columns=candid.Columns(**columns),
         tone=tone,
+        model=model,
+        keep=keep,
         data=data,
         cache=cache,
         quiet=is_quiet(),

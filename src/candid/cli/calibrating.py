@@ -18,6 +18,7 @@ from candid.cli.options import (
     option,
     output_options,
     show,
+    trust_option,
 )
 
 
@@ -29,6 +30,7 @@ from candid.cli.options import (
 @option("--split", "NAME", "train, validation or test; default: all.")
 @answering_options
 @option("--seed", "N", "Who has a part in the fit.", type=int, default=0)
+@trust_option
 @output_options
 def calibrate_command(run: Path, data: Path, **how: Any) -> None:
     """Adapt a run's probabilities and its promise to a place, from labelled pictures of it.

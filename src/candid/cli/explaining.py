@@ -19,6 +19,7 @@ from candid.cli.options import (
     path_option,
     set_option,
     show,
+    trust_option,
 )
 
 
@@ -40,6 +41,7 @@ from candid.cli.options import (
 @set_option
 @data_option
 @cache_option
+@trust_option
 @output_options
 def explain_command(
     run: Path,

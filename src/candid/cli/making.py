@@ -25,6 +25,7 @@ from candid.cli.options import (
     settings_options,
     show,
     show_evaluation,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 @repeat_option
 @from_option
 @cache_option
+@trust_option
 @output_options
 def run_command(
     data: Where | None,
@@ -134,6 +136,7 @@ def explore_command(
 @repeat_option
 @from_option
 @cache_option
+@trust_option
 @output_options
 def train_command(
     data: Where | None,

@@ -264,6 +264,23 @@ from_option = path_option(
 )
 
 
+def _let(context: click.Context, of: click.Parameter, value: bool) -> None:
+    from candid.settings.named_parts import EVERY, distrust, trust
+
+    if value:
+        trust(EVERY)
+        context.call_on_close(lambda: distrust(EVERY))
+
+
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    callback=_let,
+    expose_value=False,
+    help="Import and run code that is no part of Candid, which a run or a file of settings names.",
+)
+
+
 # --- what is printed -----------------------------------------------------------------------------
 
 output_options = _all(

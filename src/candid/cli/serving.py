@@ -18,6 +18,7 @@ from candid.cli.options import (
     path_option,
     set_option,
     show,
+    trust_option,
 )
 
 
@@ -34,6 +35,7 @@ from candid.cli.options import (
 @calibration_option
 @path_option("--config", "FILE", "A TOML file with settings.", "config_file")
 @set_option
+@trust_option
 @output_options
 def serve_command(
     runs: tuple[Path, ...],

@@ -24,6 +24,7 @@ from candid.cli.options import (
     output_options,
     path_option,
     show,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ _SHOWN = 5
 @click.option("--force", is_flag=True, help="Replace the table, or begin anew.")
 @data_option
 @cache_option
+@trust_option
 @output_options
 def predict_command(
     run: Path,
@@ -339,6 +341,7 @@ def _refuse_incomplete(manifest: Manifest, out: str) -> None:
 )
 @data_option
 @cache_option
+@trust_option
 @output_options
 def export_command(run: Path, out: Path | None, **how: Any) -> None:
     """Write a run's model as ONNX: uint8 RGB in, calibrated probabilities out.

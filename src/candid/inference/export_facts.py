@@ -13,11 +13,13 @@ from candid.runs import Run, open_run
 def facts(run: Run, card: ModelCard) -> dict[str, Any]:
     """What an export says of where it comes from and when the model abstains."""
     about = read_record(run.provenance, Provenance)
-    rule = abstention_rule(run, None, open_run(run.path).settings.predict.target_error)
+    settings = open_run(run.path).settings
+    rule = abstention_rule(run, None, settings.predict.target_error)
     return {
         "target": card.target,
         "classes": list(card.classes),
         "abstain_below": None if rule is None else rule.threshold,
+        "fit": settings.data.fit,  # how a picture becomes a square
         "data_fingerprint": about.data_fingerprint,
         "version": about.candid,
         # What the labels and pictures allow is for whoever publishes it to say.

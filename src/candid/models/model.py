@@ -30,14 +30,16 @@ def load_network(
 
     Of one that learned several labels, with the outputs of the card's label alone.
 
-    `network` is filled where it is given; a network of the user's own cannot be built by name.
+    `network` is filled where it is given: a network that was handed in cannot be built by name.
 
     Raises
     ------
     RunError
         Where the file is missing, damaged, belongs to another network, or holds NaN.
     """
-    given = network is not None
+    own = card.network == "own"
+    if network is None and own:
+        network = build("own", side=card.side, n_classes=card.n_outputs, **card.options)
     try:
         if network is None:
             shapes = _shapes(regular(weights))
@@ -63,15 +65,13 @@ def load_network(
         )
     if card.head is not None:
         first, outputs = card.head
-        ending = Outputs if given else with_outputs  # a network of the caller's own stays whole
+        ending = Outputs if own else with_outputs  # a network of the caller's own stays whole
         network = ending(network, first, len(card.classes), outputs)
     return placed(network, device).eval()
 
 
 def _built(card: ModelCard, tensors: int) -> nn.Module:
     """The network that a record describes, whose weights are so many tensors, with fresh ones."""
-    if card.network == "own":
-        return build("own", side=card.side, n_classes=card.n_outputs, **card.options)  # says why
     try:
         chosen = with_values(Config(), {"network": card.options | {"name": card.network}}).network
         # Each block has several tensors, so a file with few is not of a network with many.
@@ -174,7 +174,7 @@ def load_whole_model(
 ) -> Whole:
     """The network that `card` describes with the weights of a file, on the processor.
 
-    `network` is filled where it is given: a network of the user's own cannot be built by name.
+    `network` is filled where it is given: a network that was handed in cannot be built by name.
     `framing` brings pictures to the frame of the training pictures first.
 
     Raises

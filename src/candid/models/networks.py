@@ -20,6 +20,7 @@ from candid.models.features import Features
 from candid.models.vit import vit
 from candid.records import Layer
 from candid.settings import NetworkConfig
+from candid.settings.named_parts import is_named_part, trusted_part
 
 
 class Plain(nn.Module):
@@ -201,12 +202,30 @@ def timm_network(side: int, n_classes: int, *, model: str = "") -> nn.Module:
 
 
 def own_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
-    """Raise a ConfigError: a network of the user's own is handed in, not built."""
-    raise ConfigError(
-        f"The network is one of your own{module and f', {module}'}, and cannot be built by name.",
-        expected="the module itself, from Python",
-        todo="candid.train(dataset, network=module), or set network.name",
-    )
+    """A network of the user's own, by `module(side, n_classes)`: `package.module:function`.
+
+    Raises
+    ------
+    ConfigError
+        Where the module was handed in, so that no name builds it; where nobody trusted the name
+        (see `candid.settings.named_parts`); or where it builds no network.
+    """
+    if not is_named_part(module):
+        raise ConfigError(
+            f"The network is one of your own{module and f', {module}'}, and cannot be built by "
+            "name.",
+            expected="the module itself, from Python",
+            todo="candid.train(dataset, network=module), or set network.name",
+        )
+    network = trusted_part(module, "The network")(side, n_classes)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"{module}({side}, {n_classes}) gives a {type(network).__name__}.",
+            expected="a torch.nn.Module that takes normalised images (batch, 3, side, side) and "
+            "gives logits (batch, classes)",
+            todo="return one",
+        )
+    return network
 
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {

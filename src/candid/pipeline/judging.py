@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,8 @@ def audit(
     before: Any = None,
     columns: Columns | None = None,
     tone: bool = False,
+    model: str | Callable[..., Any] | None = None,
+    keep: Path | None = None,
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
@@ -118,6 +120,13 @@ def audit(
         What the columns of somebody's table hold.
     tone
         Of a run: whether to measure skin tone from the images, and to audit it.
+    model
+        Somebody's model, which is asked about the labelled pictures that `y_true` is the place of:
+        a function of a list of uint8 RGB arrays (height, width, 3) that gives probabilities for
+        each, or None for no answer; its name, "package.module:function"; an ONNX file that Candid
+        exported; or the address of a server like `candid serve`.
+    keep
+        A Parquet file for what that model says.
     data, cache, quiet
         Of a run: where its data lie now, where packed images are kept, and no progress bars.
     """
@@ -125,6 +134,8 @@ def audit(
 
     y_prob, config = _settings_last(y_prob, config)
     about, named = (config or Config()).audit, columns or Columns()
+    if model is not None:
+        return _audit_other(y_true, model, config or Config(), keep, quiet)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
     if _is_arrays(y_true, y_prob, arrays):
         return _audit_arrays(y_true, y_prob, arrays, before, named, about)
@@ -142,6 +153,20 @@ def audit(
     if named.named():
         read_any(path, named)  # says why columns cannot be named for a run
     return _audit_own(run, _predicted(run, data, cache, always=tone), tone, how)
+
+
+def _audit_other(
+    place: Any, model: str | Callable[..., Any], config: Config, keep: Path | None, quiet: bool
+) -> Audit:
+    """The audit of somebody's model on a data set, or on labelled pictures at a place."""
+    from candid.data.joining import load_places
+    from candid.pipeline.data_places import labels_or_place
+    from candid.pipeline.other_models import ask_other
+
+    there = labels_or_place(place)
+    dataset = load_places(there, config.data) if isinstance(there, Path | tuple) else there
+    found = ask_other(dataset, model, config, keep=keep, quiet=quiet)
+    return audit_predictions(found, config.audit, source=dataset.name)
 
 
 def _audit_arrays(

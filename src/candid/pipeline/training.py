@@ -14,7 +14,7 @@ from candid.pipeline.opening import Data, launched, needs_torch
 from candid.pipeline.targets import refuse_for_several, targets_of
 from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.runs import Run
-from candid.settings import Config, ensemble_size
+from candid.settings import Config, OwnConfig, ensemble_size
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) ->
     named: dict[str, int | float | str] = {"module": f"{module.__module__}.{module.__qualname__}"}
     return ModelCard(
         network=config.network.name,
-        options=named if config.network.name == "own" else options(config.network),
+        options=named if config.network == OwnConfig() else options(config.network),
         target=", ".join(dataset.targets),
         classes=outputs_of(dataset),
         side=task.images.side,

@@ -32,6 +32,7 @@ from candid.runs.tables import read_history as read_history
 from candid.runs.tables import read_pictures as read_pictures
 from candid.runs.tables import write_history as write_history
 from candid.runs.tables import write_pictures as write_pictures
+from candid.runs.trusting import trusted
 from candid.settings import Config
 from candid.storage.files import write_text, writing, written_by
 
@@ -348,11 +349,13 @@ def create(path: Path, config: Config, provenance: Provenance) -> Run:
     return run
 
 
-def open_run(path: str | PathLike[str]) -> Run:
+def open_run(path: str | PathLike[str], *, trust: bool = False) -> Run:
     """An existing run, with its settings.
 
     >>> run = candid.open_run("runs/first")
     >>> run.predict(["a.jpg", "b.jpg"]).to_frame()
+
+    `trust`: whether this process may import and run the code of the network that it names.
 
     Raises
     ------
@@ -367,7 +370,7 @@ def open_run(path: str | PathLike[str]) -> Run:
             todo=f"begin anew with --out {path}" if _leftovers(path) else "check the path",
         )
     try:
-        return Run(path, read_config(run.config))
+        return trusted(Run(path, read_config(run.config)), trust)
     except ConfigError as error:
         version = written_by(path) or "of an unknown version"
         other = "" if version == candid.__version__ else f"use Candid {version} for this run; or "

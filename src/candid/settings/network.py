@@ -9,7 +9,8 @@ from candid.settings.bounds import setting
 
 
 def _name(name: str) -> Any:
-    return setting(name, "which network; own: a module that Python handed in")
+    about = "which network; own: a module that Python handed in; or package.module:function"
+    return setting(name, about)
 
 
 def _width() -> Any:
@@ -79,6 +80,7 @@ class OwnConfig:
     """The network."""
 
     name: Literal["own"] = _name("own")
+    module: str = setting("", "own: package.module:function that builds it; empty: handed in")
 
 
 NetworkConfig = PlainConfig | DeepConfig | ViTConfig | FeaturesConfig | TimmConfig | OwnConfig

@@ -1,0 +1,152 @@
+"""The audit of a model that is not Candid's, on labelled pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.data.dataset import Dataset
+from candid.errors import DataError, ImageError, PredictionsError
+from candid.predictions import Predictions, write_predictions
+from candid.progress import progress
+from candid.records import Estimate
+from candid.settings import Config
+from candid.stats.intervals import share
+from candid.text import other_models as text
+
+if TYPE_CHECKING:
+    from candid.inference.other_models import Asked
+
+_BATCH = 32
+_LEAST = 20  # images of a group of which it is said how often there was no answer
+_SHOWN = 3  # such groups
+
+
+def ask_other(
+    dataset: Dataset,
+    model: str | Callable[..., Any],
+    config: Config,
+    *,
+    keep: Path | None = None,
+    quiet: bool = True,
+) -> Predictions:
+    """What another model says of all labelled pictures of a data set, each taken as unseen.
+
+    Those without an answer are left out and counted in `provenance["notes"]`, which an audit shows;
+    `keep` is a Parquet file for what it says.
+
+    Raises
+    ------
+    DataError, PredictionsError
+        Where no picture has a label, none has an answer, or answers are no probabilities.
+    """
+    from candid.inference.other_models import open_other
+
+    rows = np.flatnonzero(dataset.label >= 0)
+    if not len(rows):
+        raise DataError(
+            f"{dataset.name} has no labelled pictures.",
+            expected="pictures with a label to hold the model against",
+            todo="check --set data.target=… and the layout",
+        )
+    ask = open_other(model, max_pixels=config.data.max_pixels)
+    found = _answers(dataset, rows, ask, quiet=quiet)
+    read = np.array([answer is not _UNREAD for answer in found], np.bool_)
+    answered = np.array([isinstance(answer, list) for answer in found], np.bool_)
+    if not answered.any():
+        raise PredictionsError(
+            f"The model had no answer for any of {len(rows):,} pictures.",
+            expected="probabilities for some of them",
+            todo="try it on one picture by itself",
+        )
+    about = {"data": dataset.name, "model": model if isinstance(model, str) else repr(model)}
+    if notes := _notes(dataset, rows, read, answered, config):
+        about["notes"] = notes
+    kept = rows[answered]
+    predictions = Predictions(
+        target=dataset.target,
+        classes=dataset.classes,
+        ids=dataset.ids[kept],
+        split=np.full(len(kept), "test"),
+        label=dataset.label[kept],
+        probability=np.array([answer for answer in found if isinstance(answer, list)]),
+        person=None if dataset.person is None else dataset.person[kept],
+        attributes={name: a[kept] for name, a in dataset.attributes.items()},
+        provenance=about,
+    )
+    if keep is not None:
+        write_predictions(keep, predictions)
+    return predictions
+
+
+_UNREAD = "unread"  # in place of an answer
+
+
+def _answers(dataset: Dataset, rows: NDArray[np.intp], ask: Asked, *, quiet: bool) -> list[Any]:
+    """Probabilities for each row; None: no answer; `_UNREAD`: the picture cannot be read."""
+    from candid.inference.other_models import row_of
+
+    found: list[Any] = []
+    with progress("ask", len(rows), unit="pictures", quiet=quiet) as bar:
+        for start in range(0, len(rows), _BATCH):
+            some = rows[start : start + _BATCH].tolist()
+            for answer in _asked(dataset, some, ask):
+                found.append(answer if answer is _UNREAD else row_of(answer, dataset.classes))
+            bar.update(len(some))
+    return found
+
+
+def _asked(dataset: Dataset, rows: list[int], ask: Asked) -> list[Any]:
+    try:
+        return ask([dataset.source.read(row) for row in rows])
+    except ImageError:
+        if len(rows) == 1:
+            return [_UNREAD]
+        return [answer for row in rows for answer in _asked(dataset, [row], ask)]
+
+
+def _notes(
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    read: NDArray[np.bool_],
+    answered: NDArray[np.bool_],
+    config: Config,
+) -> str:
+    """What a reader must know of the pictures without an answer."""
+    said = []
+    if unread := int(np.count_nonzero(~read)):
+        said.append(text.unread(unread, len(rows)))
+    if count := int(np.count_nonzero(read & ~answered)):
+        shown, silent = rows[read], ~answered[read]
+        person = None if dataset.person is None else dataset.person[shown]
+        confidence = config.audit.confidence
+        overall = share(silent, np.ones(len(shown), np.bool_), person, confidence)
+        groups = [
+            (f"{name} {value}", share(silent & of, of, person, confidence))
+            for name, value, of in _groups(dataset, shown)
+            if np.count_nonzero(of) >= _LEAST
+        ]
+        most = sorted(groups, key=lambda group: -group[1].value)[:_SHOWN]
+        said.append(text.no_answer(overall, count, [g for g in most if _above(g[1], overall)]))
+    return " ".join(said)
+
+
+def _groups(dataset: Dataset, rows: NDArray[np.intp]) -> list[tuple[str, str, NDArray[np.bool_]]]:
+    """The label's values and those of the attributes that are words, and which rows have them."""
+    found = [
+        (dataset.target, value, dataset.label[rows] == code)
+        for code, value in enumerate(dataset.classes)
+    ]
+    for name, attribute in dataset.attributes.items():
+        if attribute.kind != "numeric":
+            codes = attribute.data[rows]
+            found += [(name, value, codes == k) for k, value in enumerate(attribute.values)]
+    return found
+
+
+def _above(group: Estimate, overall: Estimate) -> bool:
+    return group.value > overall.value

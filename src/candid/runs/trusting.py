@@ -1,0 +1,30 @@
+"""The user's leave to import what a run names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from candid.records import ModelCard, read_record
+from candid.records.targets import Targets
+from candid.settings import OwnConfig
+from candid.settings.named_parts import is_named_part, trust
+
+if TYPE_CHECKING:
+    from candid.runs import Run
+
+
+def trusted(run: Run, leave: bool) -> Run:
+    """The run; with `leave`, this process may import the network that its files name."""
+    if not leave:
+        return run
+    cards: list[ModelCard] = []
+    if run.model_file.is_file():
+        cards.append(read_record(run.model_file, ModelCard))
+    if run.targets.is_file():
+        cards.append(read_record(run.targets, Targets).model)
+    names = [str(card.options.get("module", "")) for card in cards if card.network == "own"]
+    if isinstance(run.settings.network, OwnConfig):
+        names.append(run.settings.network.module)
+    for name in filter(is_named_part, names):
+        trust(name)
+    return run
