@@ -146,3 +146,15 @@ def test_the_last_layer_is_found_where_there_is_one():
         svm.head.bias.copy_(torch.tensor([0.3, -0.2]))
     assert find_last_layer(svm, image) is None
     assert not svm.head._forward_hooks
+
+
+def test_the_report_tells_it(improved):
+    run = open_run(improved / "run")
+    found = read_record(run.improvement, Improvement)
+    package.evaluate(run)
+    page = package.report(run).read_text(encoding="utf-8")
+    section = page[page.index('<section id="improvement">') :]
+    section = section[: section.index("</section>")]
+    assert f"{found.winner} wins" in section
+    assert all(remedy.name in section for remedy in found.remedies)
+    assert f"candid predict RUN/{found.folder} PICTURES" in section

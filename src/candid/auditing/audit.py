@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from candid.auditing.abstention import abstention
+from candid.auditing.collecting import wanted
 from candid.auditing.confounding import adjusted_gaps
 from candid.auditing.cross_fit import search_and_test, slices
 from candid.auditing.findings import findings
@@ -189,6 +190,7 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
         stories=stories,
         notes=tuple(notes),
         grid=grid_of_pairs(rows, table, pairs, parts) if config.pairs else None,
+        wanted=wanted(some, audited.groups, table.threshold, config.smallest, config.confidence),
     )
 
 

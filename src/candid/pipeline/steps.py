@@ -30,6 +30,7 @@ from candid.records.audit_file import write_audit
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
 from candid.records.framing import FramingCard
+from candid.records.improvement import Improvement
 from candid.records.inside import Inside, read_inside_arrays
 from candid.records.targets import Targets
 from candid.runs import Run, is_framed
@@ -308,6 +309,7 @@ def write_report(run: Run) -> None:
         inside=inside,
         transfer=_read(run.transfer, Transfer),
         framing=_read(run.framing, FramingCard),
+        improvement=_read(run.improvement, Improvement),
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 from candid.records import Estimate, Example, Finding, Split, State
 from candid.records.abstention import Abstention
+from candid.records.collecting import Wanted
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
 from candid.records.fairness import FairnessFigure
@@ -235,12 +236,10 @@ class AuditFinding:
     kind, finding
         How it came up; code (GROUP-GAP, INTERSECTION-GAP, SLICE, SHORTCUT), title, state, severity,
         and a detail with the figures in words. `count` mistakes `of` so many images.
-    conditions, label
-        The group; for a shortcut one condition per value of the cue.
-    gap
-        The gap that decided.
+    conditions, label, gap
+        The group; for a shortcut one condition per value of the cue. The gap that decided.
     mistakes
-        The surest mistakes among the group's images, at most as many as the settings say.
+        The surest among the group's images, at most as many as the settings say.
     errors
         The shares of mistakes whose difference the gap is: of the group, or where the cue
         contradicts the label, and of the rest; NaN in files that were written before there were
@@ -282,8 +281,9 @@ class SplitAudit:
     too_few, smallest_people
         How many single groups are too small to say anything: of fewer people (or images, where
         people are unknown).
-    notes, grid
-        What a reader might not expect; all pairs of values, None where they were not looked at.
+    notes, grid, wanted
+        What a reader might not expect; all pairs of values, None where they were not looked at;
+        groups of which more people would let a gap be seen.
     stories
         The findings by the mistakes that they rest on, the widest sure gap first; empty in files
         that were written before there were any.
@@ -309,6 +309,7 @@ class SplitAudit:
     notes: tuple[str, ...] = ()
     grid: Grid | None = None
     stories: tuple[Story, ...] = ()
+    wanted: tuple[Wanted, ...] = ()
 
     def singles(self) -> list[Group]:
         """The groups of one value, among all images."""

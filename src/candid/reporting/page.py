@@ -11,7 +11,7 @@ from candid.config import changed_settings, to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
 from candid.reporting import audit_tables, explanation_view, network
 from candid.reporting.document import embedded, html_document
-from candid.text import audit, comparison, explanation, external, tuning
+from candid.text import audit, comparison, explanation, external, improvement, tuning
 from candid.text import model as prose
 from candid.text.findings import group_name
 from candid.text.inputs import ReportInput, attributes_of
@@ -64,6 +64,7 @@ def render(inputs: ReportInput) -> str:
         compared=None if inputs.audit is None else inputs.audit.comparison,
         comparison_words=comparison,
         external_words=external,
+        improvement_words=improvement,
     )
 
 

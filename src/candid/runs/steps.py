@@ -67,7 +67,7 @@ STEPS = {
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
-        ("provenance", *_MADE, *_EXPLAINED, "transfer"),
+        ("provenance", *_MADE, *_EXPLAINED, "transfer", "improvement"),
         ("report", "card"),
     ),
 }

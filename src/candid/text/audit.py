@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candid.records import Finding
-from candid.records.audit import Audit, Gap, SplitAudit
+from candid.records.audit import Audit, AuditFinding, Condition, Gap, SplitAudit
+from candid.records.collecting import Wanted
 from candid.text import words
-from candid.text.findings import worse_ends
+from candid.text.findings import group_name, worse_ends
 from candid.text.stories import errors_by_label, names_of_labels, stories_of, story_told
 
 _TOLD = 3  # stories and cues that are told
@@ -83,6 +84,44 @@ def _unseen(split: SplitAudit) -> list[str]:
             "the rest for the audit to be likely (80%) to see it: “not found” does not mean equal."
         )
     return said
+
+
+_SHOPPING = 5  # groups that are named in short
+NOT_KNOWN = (
+    "How many more pictures would halve a gap that was found is not known: the model learned from "
+    "all of its pictures at once, and no learning curve within a group was measured."
+)
+
+
+def to_collect(split: SplitAudit, most: int = _SHOPPING) -> list[str]:
+    """Of which groups how many more people would let a gap be seen; what is not known of others."""
+    unit = "images" if split.people is None else "people"
+    said = [_needed(one, unit) for one in split.wanted[:most]]
+    if len(split.wanted) > most:
+        said.append(f"{words.count(len(split.wanted) - most)} more groups are too small to see.")
+    if split.gaps_found:
+        said.append(NOT_KNOWN)
+    return said
+
+
+def _needed(one: Wanted, unit: str) -> str:
+    name = group_name([Condition(one.attribute, one.value)], one.label)
+    size = words.number(100 * one.size, 0)
+    if one.more_people is None:
+        return (
+            f"{name} ({words.count(one.people)} {unit}): no number would show a gap of {size} "
+            "points, as the rest is too small as well."
+        )
+    extra = "" if unit == "images" else f" ({words.count(one.more_images or 0)} images like theirs)"
+    return (
+        f"{name}: {words.count(one.more_people)} more {unit}{extra} beside the "
+        f"{words.count(one.people)} there are would show a gap of {size} points in 80% of cases; "
+        f"its interval would be {_width(one.width_then)} wide in place of {_width(one.width)}."
+    )
+
+
+def _width(width: float) -> str:
+    return f"{words.number(100 * width, 1)} points"
 
 
 # --- the model card ------------------------------------------------------------------------------

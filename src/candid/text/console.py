@@ -14,6 +14,7 @@ from candid.records.explanation import Explanation
 from candid.records.noise import LabelNoise
 from candid.records.tuning import Tuning
 from candid.text import words
+from candid.text.audit import to_collect
 from candid.text.comparison import change_name
 from candid.text.group_table import group_table
 from candid.text.number import audit_lines as number_audit_lines
@@ -147,6 +148,9 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         )
     if split.too_few:
         yield f"  {split.too_few:,} groups have too few people to say anything"
+    if split.wanted:
+        yield "  to collect next:"
+        yield from (f"    {said}" for said in to_collect(split))
     yield from (f"  note: {note}" for note in split.notes)
 
 

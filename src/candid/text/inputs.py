@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from candid.records.explanation import Explanation, ExplanationArrays
     from candid.records.external import Transfer
     from candid.records.framing import FramingCard
+    from candid.records.improvement import Improvement
     from candid.records.inside import Inside
 
 
@@ -50,7 +51,7 @@ class ReportInput:
         Named pictures, encoded: "mean-<class>", "difference", "augmented".
     samples
         Class → ids of some of its images, in the order in which they are shown.
-    audit, explanation, transfer, framing
+    audit, explanation, transfer, framing, improvement
         The later stages' records; None where the stage has not run.
     maps
         The arrays that belong to `explanation`; None where they are lost.
@@ -75,6 +76,7 @@ class ReportInput:
     inside_pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     transfer: Transfer | None = None
     framing: FramingCard | None = None
+    improvement: Improvement | None = None
 
     @property
     def target(self) -> str:

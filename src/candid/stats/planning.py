@@ -1,0 +1,68 @@
+"""How many more people would let a difference be seen, and how wide its interval would be.
+
+Who is added is taken to be like those who are there: as many images each, as often mistaken, as
+alike among themselves. Then a figure stays where it is, its standard error falls with the square
+root of its people, and what follows from it (`candid.stats.differences`) is as for any figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.stats.differences import Side, difference_interval, smallest_visible
+
+Floats = NDArray[np.float64]
+
+MOST_PEOPLE = 1_000_000  # beyond these nobody plans
+
+
+def with_people(side: Side, people: Floats) -> Side:
+    """The side with so many people (k,) in place of those it has."""
+    grown = np.maximum(people, 1.0)
+    spread = side.spread * np.sqrt(side.units / grown)
+    return replace(side, spread=spread, units=np.rint(grown).astype(np.int64))
+
+
+def predicted_width(
+    left: Side, right: Side, correlation: Floats, people: Floats, confidence: float
+) -> Floats:
+    """(k,) how wide the interval of left - right will be with so many people (k,) on the left."""
+    grown = with_people(left, people)
+    low, high = difference_interval(grown, right, correlation, confidence, score=True)
+    width: Floats = high - low
+    return width
+
+
+def people_needed(
+    left: Side,
+    right: Side,
+    correlation: Floats,
+    threshold: float,
+    size: float,
+    *,
+    power: float = 0.8,
+) -> Floats:
+    """(k,) people on the left with whom a difference of `size` in errors would be seen.
+
+    In `power` of cases the p would be `threshold` or less; the right side stays as it is. At least
+    as many as there are; NaN where no number would do, since the right side has too few, or a
+    side is undefined.
+    """
+
+    def seen(people: Floats) -> NDArray[np.bool_]:
+        grown = with_people(left, people)
+        visible = smallest_visible(grown, right, correlation, threshold, 1.0, power=power)
+        with np.errstate(invalid="ignore"):
+            return visible <= size
+
+    low, high = np.log(np.maximum(left.units, 2.0)), np.full(len(left.value), np.log(MOST_PEOPLE))
+    already, possible = seen(np.exp(low)), seen(np.exp(high))
+    for _ in range(25):  # to one in a million
+        middle = (low + high) / 2
+        enough = seen(np.exp(middle))
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    needed = np.where(already, np.maximum(left.units, 2), np.ceil(np.exp(high)))
+    return np.where(possible, needed, np.nan)
