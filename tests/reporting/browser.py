@@ -108,7 +108,7 @@ class Browser:
     def open(
         self, page: Path, *, width: int = 1280, dark: bool = False, scripts: bool = True
     ) -> None:
-        """Load a page and unfold and draw everything in it."""
+        """Load a page."""
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -126,10 +126,14 @@ class Browser:
         while self.value("document.readyState") != "complete" and time.monotonic() < until:
             time.sleep(0.05)
 
+    def unfold(self, which: str = "main details") -> None:
+        """Open what is folded."""
+        self.value(f"document.querySelectorAll('{which}').forEach(d => {{ d.open = true; }})")
+
     def draw(self, *, unfold: bool = True) -> None:
         """Bring every chart into sight, so that it is drawn."""
         if unfold:
-            self.value("document.querySelectorAll('main details').forEach(d => { d.open = true; })")
+            self.unfold()
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=self.value("innerWidth"),

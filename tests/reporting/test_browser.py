@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,7 @@ def test_all_charts_stand_and_nothing_complains_or_overlaps(
 
 def test_without_scripts_the_drawings_are_shown(browser: Browser, files) -> None:  # type: ignore[no-untyped-def]
     browser.open(files("plain"), scripts=False)
+    browser.unfold()
     sizes = browser.value(
         "[...document.querySelectorAll('.static svg')].map(s => s.getBoundingClientRect().width)"
     )
@@ -114,8 +117,8 @@ def test_chart_colours_follow_the_theme(browser: Browser, files) -> None:  # typ
 
 def test_a_table_sorts_by_number_with_undefined_last(browser: Browser, files) -> None:  # type: ignore[no-untyped-def]
     browser.open(files("plain"))
-    browser.value("document.querySelector('main details').open = true")
-    table = "document.querySelector('main details table')"
+    browser.unfold()
+    table = "document.querySelector('#data table.sortable')"
     browser.value(f"{table}.tBodies[0].rows[0].cells[3].dataset.value = 'nan'")
     column = f"[...{table}.tBodies[0].rows].map(r => Number(r.cells[3].dataset.value))"
     for direction in ("descending", "ascending"):
@@ -133,15 +136,46 @@ def test_contents_fold_on_a_phone_and_stand_open_on_a_desk(browser: Browser, fil
         assert browser.value("document.querySelector('nav details').open") is is_open
 
 
-def test_print_unfolds_and_shows_the_drawings(browser: Browser, files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def pages_of(browser: Browser, pdf: Path) -> int:
+    browser.pdf(pdf)
+    return len(re.findall(rb"/Type\s*/Page[^s]", pdf.read_bytes()))
+
+
+def test_print_is_short_unless_the_appendix_is_asked_for(
+    browser: Browser, files, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     browser.open(files("plain"))
     browser.draw(unfold=False)
+    opened = "document.querySelectorAll('main details[open]').length"
+    browser.value("document.getElementById('every-metric').open = true")
     browser.call("Emulation.setEmulatedMedia", media="print")
-    shown = "e => e.getBoundingClientRect().height > 20"
+    shown = "e => !e.offsetParent || e.getBoundingClientRect().height > 20"
     assert browser.value(f"[...document.querySelectorAll('.static')].every({shown})")
     live = "[...document.querySelectorAll('.live')].map(e => getComputedStyle(e).display)"
     assert set(browser.value(live)) == {"none"}
     browser.call("Emulation.setEmulatedMedia", media="")
-    pdf = tmp_path / "page.pdf"
-    browser.pdf(pdf)
-    assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 50_000
+    short = pages_of(browser, tmp_path / "short.pdf")
+    assert 2 <= short <= 12
+    assert browser.value(opened) == 1  # as it was before
+    browser.call("Page.navigate", url=files("plain").resolve().as_uri() + "?appendix")
+    until = time.monotonic() + 30
+    while browser.value("document.readyState") != "complete" and time.monotonic() < until:
+        time.sleep(0.05)
+    assert pages_of(browser, tmp_path / "whole.pdf") >= short + 5
+    assert browser.value(opened) == 0
+
+
+def test_a_link_unfolds_what_it_leads_to(browser: Browser, files) -> None:  # type: ignore[no-untyped-def]
+    browser.open(files("plain"))
+    unfolded = "document.getElementById('every-metric').open"
+    assert browser.value(unfolded) is False
+    moved = "new Promise(done => { addEventListener('hashchange', () => done(true));"
+    assert browser.value(f"{moved} location.hash = 'every-metric'; }})")
+    assert browser.value(unfolded) is True
+
+
+def test_the_verdict_fits_the_first_screen(browser: Browser, files) -> None:  # type: ignore[no-untyped-def]
+    for width, height in ((1280, 800), (390, 844)):
+        browser.open(files("plain"), width=width)
+        end = browser.value("document.querySelector('.answers').getBoundingClientRect().bottom")
+        assert 200 < end <= height

@@ -338,13 +338,13 @@ def test_figures_are_the_records(make: Any, pages: Callable[[str], Page]) -> Non
 def test_what_there_is_not_is_left_out(make: Any, pages: Callable[[str], Page]) -> None:
     assert 'id="explanation"' not in render(little(make))
     text = text_of(pages("bare"))
-    assert "Parts of the face" not in text and "Face by face" not in text
+    assert "More: parts of the face" not in text and "More: face by face" not in text
     without = dataclasses.replace(
         made.explained(little(make)), maps=None, inside=None, inside_pictures={}
     )
     page = Page(render(without))
     text = text_of(page)
-    assert "Parts of the face" in text and "Face by face" not in text
+    assert "More: parts of the face" in text and "More: face by face" not in text
     assert "Seen from inside" not in text and page.unbalanced == []
     blind = dataclasses.replace(made.explained(little(make)), inside_pictures={})
     page = Page(render(dataclasses.replace(blind, explanation=None, maps=None)))

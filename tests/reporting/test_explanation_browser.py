@@ -76,6 +76,7 @@ def test_a_face_is_picked_with_the_mouse_and_with_the_keyboard(
 ) -> None:
     browser.messages.clear()
     browser.open(files("plain"))
+    browser.unfold()
     assert browser.value(CHOSEN) == ["face-0", "mean-1"]
     browser.value("document.querySelector('input[value=face-3]').click()")
     assert browser.value(CHOSEN) == ["face-3", "mean-1"]
@@ -94,6 +95,7 @@ def test_a_face_is_picked_with_the_mouse_and_with_the_keyboard(
 def test_the_slider_goes_from_the_face_to_the_map(browser: Browser, files: Any) -> None:
     browser.messages.clear()
     browser.open(files("plain"))
+    browser.unfold()
     assert opacities(browser) == [1, 1]
     move = """(value) => {
         const slider = document.getElementById('strength-faces');
@@ -136,6 +138,7 @@ def test_charts_lie_beside_each_other_row_by_row(browser: Browser, files: Any) -
 
 def test_without_scripts_everything_is_shown(browser: Browser, files: Any) -> None:
     browser.open(files("plain"), scripts=False)
+    browser.unfold()
     record = made.explanation()
     assert len(browser.value(CHOSEN)) == len(record.examples) + len(record.methods)
     hidden = (
@@ -146,6 +149,7 @@ def test_without_scripts_everything_is_shown(browser: Browser, files: Any) -> No
 
 def test_print_shows_the_chosen_face_and_no_controls(browser: Browser, files: Any) -> None:
     browser.open(files("plain"))
+    browser.unfold()
     browser.value("document.querySelector('input[value=face-2]').click()")
     browser.call("Emulation.setEmulatedMedia", media="print")
     assert browser.value(CHOSEN) == ["face-2", "mean-1"]

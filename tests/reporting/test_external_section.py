@@ -88,7 +88,7 @@ def test_page_and_card_show_every_source(plain, transfer) -> None:  # type: igno
             assert markdown.text(cell) in text
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    assert "Nobody looked" not in page + text
+    assert "Nobody looked" not in section + text
     assert "how it does on “lfw” and “utk” was measured" in page
     assert "Nothing was measured on images from outside" not in page + text
 

@@ -98,7 +98,7 @@ def test_markup_is_balanced_and_ids_are_unique(page: Page) -> None:
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
     links = [a["href"][1:] for t, a in page.elements if t == "a"]
-    assert len(links) == 10 and set(links) <= set(ids)
+    assert len(links) == 18 and set(links) <= set(ids)
 
 
 def test_everything_seen_has_words(page: Page) -> None:
@@ -135,12 +135,13 @@ def test_hostile_words_are_shown_as_words(pages, hostile) -> None:  # type: igno
 
 def test_the_headline_is_the_records(pages, plain) -> None:  # type: ignore[no-untyped-def]
     text = " ".join(Page(pages("plain")).text.split())
-    for split in plain.evaluation.splits:
-        f1 = split.metrics["weighted_f1"]
-        assert (
-            f"Weighted F1, {split.split} {f1.value:.3f} 95% interval {f1.low:.3f} to {f1.high:.3f} "
-            f"n = {split.n:,} images of {split.people:,} people"
-        ) in text
+    f1, before = (plain.split(name).metrics["weighted_f1"] for name in ("test", "validation"))
+    test = plain.split("test")
+    assert (
+        f"{f1.value:.3f} weighted F1, test 95% interval {f1.low:.3f} to {f1.high:.3f}; "
+        f"n = {test.n:,} images of {test.people:,} people"
+    ) in text
+    assert f"Validation: {before.value:.3f} ({before.low:.3f} to {before.high:.3f})." in text
     assert to_toml(plain.config).split("\n")[0] in text
     assert plain.provenance.data_fingerprint in text
     mistake = next(m for m in plain.split("test").surest_mistakes if m.confidence < 0.999)
@@ -150,7 +151,7 @@ def test_the_headline_is_the_records(pages, plain) -> None:  # type: ignore[no-u
 
 def test_what_is_missing_is_said_and_never_zero(pages, make, plain) -> None:  # type: ignore[no-untyped-def]
     text = " ".join(Page(pages("bare")).text.split())
-    assert "not measured: no predictions on this split" in text
+    assert "There are no predictions on test images." in text
     assert "There is no record of the training." in text
     assert "The data were not explored in this run." in text
     assert "bootstrap by image" in text and "None" not in text
@@ -167,7 +168,7 @@ def test_what_is_missing_is_said_and_never_zero(pages, make, plain) -> None:  # 
         samples={},
     )
     text = " ".join(Page(render(few)).text.split())
-    assert "Weighted F1, test undefined 95% interval undefined n = 5 images" in text
+    assert "undefined weighted F1, test 95% interval undefined; n = 5 images" in text
     text = text.replace('"N/A", "NaN", "null"', "", 1)  # a word of data.missing, among the settings
     assert not re.search(r"\bnan\b", text, re.I)
     assert "no picture" in text
@@ -241,13 +242,15 @@ def test_drawn_faces_are_said_to_be_drawn(make) -> None:  # type: ignore[no-unty
 
 def test_figures_on_training_images_alone_stand_at_the_top(make) -> None:  # type: ignore[no-untyped-def]
     text = " ".join(Page(render(make(splits=("train",), n=300))).text.split())
-    assert re.search(r"Weighted F1, train 0\.\d{3}", text)
+    assert re.search(r"0\.\d{3} weighted F1, train", text)
 
 
 def test_no_split_at_all_still_makes_a_page(make) -> None:  # type: ignore[no-untyped-def]
     empty = make(splits=(), explored=False, trained=False, people=None)
     text = Page(render(empty)).text
-    assert text.count("No predictions were measured") == 3  # summary, performance, mistakes
+    assert (
+        text.count("No predictions were measured") == 4
+    )  # verdict, summary, performance, mistakes
 
 
 def test_more_classes_than_a_chart_can_tell_apart_stay_in_the_tables(make) -> None:  # type: ignore[no-untyped-def]

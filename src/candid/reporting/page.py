@@ -11,7 +11,16 @@ from candid.config import changed_settings, to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
 from candid.reporting import audit_tables, explanation_view, network
 from candid.reporting.document import embedded, html_document
-from candid.text import audit, comparison, explanation, external, improvement, tuning
+from candid.text import (
+    audit,
+    comparison,
+    explanation,
+    external,
+    improvement,
+    stories,
+    tuning,
+    verdict,
+)
 from candid.text import model as prose
 from candid.text.findings import group_name
 from candid.text.inputs import ReportInput, attributes_of
@@ -44,6 +53,7 @@ def render(inputs: ReportInput) -> str:
         inputs=inputs,
         metric_text=metric_text,
         prose=prose,
+        verdict_words=verdict,
         charts=_charts(inputs),
         most_classes=MOST_CLASSES,
         drawing=_drawing(inputs),
@@ -60,6 +70,7 @@ def render(inputs: ReportInput) -> str:
         words_of=explanation,
         audit_words=audit,
         group_name=group_name,
+        story_words=stories,
         audit_tables=audit_tables,
         compared=None if inputs.audit is None else inputs.audit.comparison,
         comparison_words=comparison,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candid.records import Finding
-from candid.records.audit import Audit, AuditFinding, Condition, Gap, SplitAudit
+from candid.records.audit import Audit, Condition, Gap, SplitAudit
 from candid.records.collecting import Wanted
 from candid.text import words
 from candid.text.findings import group_name, worse_ends

@@ -12,8 +12,9 @@
       : [];
     const show = () => {
       const asked = word.value.trim().toLowerCase();
+      const asks = asked.split(/\s+/);
       for (const row of table.tBodies[0].rows) {
-        row.hidden = !row.dataset.group.includes(asked)
+        row.hidden = !asks.every((one) => row.dataset.group.includes(one))
           || (found.checked && row.dataset.state !== "found");
       }
       if (chart && chart.view) {

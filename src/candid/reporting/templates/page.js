@@ -116,11 +116,31 @@
   }, { rootMargin: "600px 0px" });
   for (const chart of document.querySelectorAll(".chart")) sight.observe(chart);
 
-  // --- print: everything unfolded, then as it was -----------------------------------------------
-  let folded = [];
+  // --- what is linked to unfolds ----------------------------------------------------------------
+  const reveal = () => {
+    const aim = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!aim) return;
+    for (let at = aim; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+    aim.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+
+  // --- print: the paragraphs and figures; the appendix where it is asked for, then as it was ------
+  let whole = new URLSearchParams(location.search).has("appendix");
+  let turned = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("main details:not([open])")];
-    for (const fold of folded) fold.open = true;
+    turned = [...document.querySelectorAll("main details")].filter((fold) => fold.open !== whole);
+    for (const fold of turned) fold.open = whole;
   });
-  addEventListener("afterprint", () => { for (const fold of folded) fold.open = false; });
+  addEventListener("afterprint", () => {
+    for (const fold of turned) fold.open = !whole;
+    turned = [];
+  });
+  document.getElementById("print-all")?.addEventListener("click", () => {
+    const before = whole;
+    whole = true;
+    addEventListener("afterprint", () => { whole = before; }, { once: true });
+    print();
+  });
 })();
