@@ -226,3 +226,24 @@ def test_no_run_no_network_no_picture(trained, capsys, tmp_path):
     assert "is not a picture" in capsys.readouterr().err
     assert call("explain", run.path, picture, "--out", picture) == 2
     assert "none of the pictures" in capsys.readouterr().err
+
+
+# --- without an explanation ----------------------------------------------------------------------
+
+
+def test_no_explain_is_a_setting_and_its_steps_write_nothing(tmp_path, monkeypatch):
+    import candid
+    from candid.pipeline.explaining import explain_images, show_inside
+
+    asked = []
+    monkeypatch.setattr(candid, "demo", lambda *_, config, **__: asked.append(config))
+    monkeypatch.setattr(candid, "run", lambda *_, config, **__: asked.append(config))
+    monkeypatch.setattr("candid.cli.making.show_evaluation", lambda run: None)
+    for words in (["demo", "--out", str(tmp_path / "d")], ["run", str(tmp_path)]):
+        for more in ([], ["--no-explain"]):
+            assert call(*words, *more) == 0
+    assert [config.explain.make for config in asked] == [True, False, True, False]
+    run = candid.Run(tmp_path, asked[-1])
+    explain_images(run, None)
+    assert show_inside(run, None) is None
+    assert not list(tmp_path.iterdir())

@@ -97,7 +97,8 @@ def test_shares_are_those_of_a_loop(given):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = Small().eval()
-    record, arrays = explain_network(network, **given)
+    config = replace(CONFIG, check_images=0)  # one that failed would make no more maps
+    record, arrays = explain_network(network, **(given | {"config": config}))
     maps = saliency_maps(network, torch.from_numpy(given["images"]), method="gradient")
     share = np.abs(maps) / np.abs(maps).sum((1, 2), keepdims=True)
     for i, region in enumerate("abcd"):
@@ -452,3 +453,49 @@ def test_untrained_on_faces_claims_nothing():
     drawn = faces("mouth")
     record, _ = explain_faces(drawn, trained(drawn, 0))
     assert not [c for c in record.claims if c.state == "passed"]
+
+
+# --- as much as it takes -------------------------------------------------------------------------
+
+
+def many(n=180):
+    """More images, whose label the quarter "b" decides."""
+    rng = np.random.default_rng(5)
+    images = rng.normal(size=(n, 3, SIDE, SIDE)).astype(np.float32)
+    images[:, :, :8, 8:] += rng.normal(size=(n, 1, 1, 1)) * 0.6 * PATTERN
+    label = ((images[:, :, :8, 8:] * PATTERN).mean((1, 2, 3)) > 0).astype(np.int16)
+    return {"images": images, "label": label, "classes": ("x", "y"), "regions": QUARTERS}
+
+
+def test_a_method_makes_as_many_maps_as_decide_and_no_more_once_it_failed():
+    config = replace(CONFIG, examples=4)
+    record, arrays = explain_network(window(0, 8, 8), **many(), config=config)
+    made = {m.name: (m.state, m.n) for m in record.methods}
+    assert made["occlusion"] == ("passed", 60)  # a third: everything lies in one quarter
+    assert all(n == 24 for state, n in made.values() if state == "failed")
+    occlusion = next(i for i, m in enumerate(record.methods) if m.name == "occlusion")
+    assert record.methods[occlusion].subset_n[0] == 60 == density(record, "occlusion", "a").n
+    assert density(record, "occlusion", "b").confidence == pytest.approx(0.999)
+    assert {s.key: s.n for s in record.subsets}["all"] == 180
+    assert arrays.examples.shape[:2] == (3, 4)
+    assert any("60 of 180 images decided" in note for note in record.notes)
+    states = {(c.method, c.region): c.state for c in record.claims}
+    assert states["occlusion", "b"] == "passed"
+    # Painting over the quarter that decides is settled at the first look; the rest is not worth one
+    # more as soon as it will hardly cost anything.
+    assert {m.f1_loss.n for m in record.maskings if m.region == "b"} == {60}
+    assert max(m.f1_loss.n for m in record.maskings) <= 180
+
+
+def test_a_budget_that_is_used_up_is_said():
+    config = replace(CONFIG, budget=1e-9, check_images=6)
+    record, arrays = explain_network(window(0, 8, 8), **many(), config=config)
+    assert [m.name for m in record.methods] == ["gradient"]  # the first in any case
+    assert (record.methods[0].n, record.methods[0].state) == (6, "not applicable")
+    assert not record.maskings
+    assert {c.state for c in record.claims} <= {"not applicable"}
+    assert len(arrays.means) == 1
+    said = next(note for note in record.notes if "explain.budget" in note)
+    for part in ("no maps by Occlusion", "no map was checked", "nothing was painted over",
+                 "Gradient of 6 of 180"):  # fmt: skip
+        assert part in said

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from candid.explanation import sanity
 from candid.explanation.attribution import Attributor
+from candid.explanation.curves import area_under, cell_ranks, edges
 from candid.explanation.masking import blurred, shuffled
-from candid.explanation.sanity import Probe, edges
+from candid.explanation.probe import Probe
 from candid.explanation.scoring import scoring
 from candid.records import Estimate
 from candid.settings import ExplainConfig
@@ -104,8 +105,8 @@ def test_areas_are_those_of_a_loop():
     answers = network(x).argmax(1)
     with scoring(network) as scorer:
         probe = Probe(x, answers, {}, None, 0.95)
-        rank = sanity.cell_ranks(torch.from_numpy(maps))
-        ours = sanity.area_under(Attributor(scorer, CONFIG), probe, rank, x, torch.zeros_like(x))
+        rank = cell_ranks(torch.from_numpy(maps))
+        ours = area_under(Attributor(scorer, CONFIG), probe, rank, x, torch.zeros_like(x))
     for row in range(4):
         order = np.argsort(-maps[row].ravel(), kind="stable")  # a cell is a pixel at 16 × 16
         heights = []

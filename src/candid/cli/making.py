@@ -15,7 +15,9 @@ from candid.cli.options import (
     from_option,
     how_to_begin,
     is_json,
+    is_kept,
     is_quiet,
+    no_explain_option,
     out_option,
     output_options,
     path_option,
@@ -58,12 +60,14 @@ _DEMO = (
     "--seed", type=int, default=0, show_default=True, help="The same seed draws the same faces."
 )
 @set_option
+@no_explain_option
 @output_options
 def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) -> None:
     """Draw synthetic faces and run everything on them; no data is needed."""
     from candid.pipeline.opening import stoppable
 
-    config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *overrides))
+    asked = ("explain.make=false",) if is_kept("no_explain") else ()
+    config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *asked, *overrides))
     with stoppable("the same command again"):
         run = candid.demo(out, images=images, seed=seed, config=config, quiet=is_quiet())
     show_evaluation(run)
@@ -78,6 +82,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 @from_option
 @cache_option
 @trust_option
+@no_explain_option
 @output_options
 def run_command(
     data: Where | None,

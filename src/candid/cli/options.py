@@ -47,6 +47,11 @@ def _kept(name: str) -> Any:
     return click.get_current_context().meta[f"candid.{name}"]
 
 
+def is_kept(flag: str) -> bool:
+    """Whether a flag was given that not every verb has."""
+    return bool(click.get_current_context().meta.get(f"candid.{flag}", False))
+
+
 def _all(*options: Any) -> Callable[[Verb], Verb]:
     """Several options as one, in this order."""
     return lambda verb: functools.reduce(lambda f, one: one(f), reversed(options), verb)
@@ -76,6 +81,13 @@ settings_options = _all(
     option("--set", *_SETTING, multiple=True, **_KEPT),
     option("--seed", "N", "Short for --set train.seed=N.", type=int, **_KEPT),
 )  # fmt: skip
+no_explain_option = click.option(
+    "--no-explain",
+    is_flag=True,
+    help="No maps and no look into the network, which candid explain can make later; short for"
+    " --set explain.make=false.",
+    **_KEPT,
+)
 _SETTINGS = (
     *("target", "layout", "image_folder", "corrections"),
     *("recipe", "config_file", "overrides", "seed"),
@@ -93,6 +105,8 @@ def config_of_options() -> Config:
     if targets:  # in place of what the file says of either
         one = len(targets) == 1 and targets != ("*",)
         named["data"] |= {"target": targets[0] if one else "", "targets": () if one else targets}
+    if is_kept("no_explain"):
+        named["explain"] = {"make": False}
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
 
 
@@ -105,7 +119,7 @@ def how_to_begin(
 
     config, name = None, _kept("recipe")
     if resume is not None:
-        if repeat is not None or _given("out", "initial", *_SETTINGS):
+        if repeat is not None or _given("out", "initial", "no_explain", *_SETTINGS):
             raise click.UsageError("--resume takes settings from the run: give no others.")
     elif repeat is not None:
         data, config, name = _to_repeat(repeat, data)
@@ -144,6 +158,8 @@ def _to_repeat(path: Path, data: Where | None) -> tuple[Where, Config, str]:
     config = load_config(file=run.config, overrides=_kept("overrides"))
     if seed is not None:
         config = with_values(config, {"train": {"seed": seed}})
+    if is_kept("no_explain"):
+        config = with_values(config, {"explain": {"make": False}})
     return where, config, config.network.name
 
 

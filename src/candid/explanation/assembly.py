@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from candid.errors import ConfigError
-from candid.explanation import averages, masking, sanity
+from candid.explanation import averages, mapping, masking, sanity
 from candid.explanation.attribution import METHODS, Attributor
 from candid.explanation.layers import find_hook
-from candid.explanation.regions import Regions, commonest, map_shares, masks_of, regions_seen
+from candid.explanation.mapping import Begun, Job, Mapped
+from candid.explanation.probe import Probe
+from candid.explanation.regions import Regions, commonest, masks_of, regions_seen
 from candid.explanation.sample import (
     FEWEST,
-    ImageSet,
     Sample,
     comparable,
     image_sets,
@@ -108,38 +109,6 @@ def explain_network(
 # --- all of it -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What every step needs."""
-
-    by: Attributor
-    sample: Sample
-    regions: Regions | None
-    tensor: Tensor  # the normalised images
-    probability: NDArray[np.float64]
-    explained: NDArray[np.int64]  # the class that each map speaks for
-    sets: list[ImageSet]
-    pairs: list[tuple[ImageSet, ImageSet]]  # the sets that are compared
-    shown: NDArray[np.intp]  # rows of the examples
-    tested: NDArray[np.intp]  # rows on which maps are checked
-    quiet: bool
-
-    def classes_of(self, rows: NDArray[np.intp] | slice) -> Tensor:
-        """The class that the maps of some images speak for."""
-        return torch.from_numpy(self.explained[rows])
-
-
-@dataclass(frozen=True, eq=False)
-class _Mapped:
-    """What one method's maps of the whole sample come to."""
-
-    seconds: float
-    tested: NDArray[np.float32]  # the maps that are checked
-    marked: list[float]
-    shares: list[RegionShare]
-    arrays: dict[str, NDArray[np.float16]]
-
-
 def _begun(
     scorer: Scorer,
     sample: Sample,
@@ -147,7 +116,7 @@ def _begun(
     config: ExplainConfig,
     layer: str,
     quiet: bool,
-) -> _Job:
+) -> Job:
     """What the network answers, and what is to be explained."""
     tensor = sample.tensor()
     logits = scorer.all_logits(tensor).double().cpu()
@@ -163,8 +132,8 @@ def _begun(
     labelled = (config.explained == "label") & (sample.label >= 0)
     sets = image_sets(sample, answers, config)
     hook = find_hook(scorer, tensor[:1], layer) if "grad_cam" in config.methods else None
-    return _Job(
-        by=Attributor(scorer, config, hook),
+    return Job(
+        by=Attributor(scorer, config, hook, alternate=True),
         sample=sample,
         regions=regions,
         tensor=tensor,
@@ -173,21 +142,24 @@ def _begun(
         sets=sets,
         pairs=comparable(sets),
         shown=averages.example_rows(sample, probability, config.examples),
-        tested=np.random.default_rng(config.seed).permutation(len(sample))[: config.check_images],
+        order=np.random.default_rng(config.seed).permutation(len(sample)),
+        ends=time.monotonic() + (config.budget or math.inf),
         quiet=quiet,
     )
 
 
-def _explained(job: _Job) -> tuple[Explanation, ExplanationArrays]:
-    """The steps, one after the other: maps, checks, masking, record."""
-    config, sample, regions, by = job.by.config, job.sample, job.regions, job.by
-    names = [n for n in config.methods if n != "grad_cam" or by.hook is not None]
-    with progress("maps", len(sample) * len(names), quiet=job.quiet) as bar:
-        mapped = {name: _mapped(job, name, bar.update) for name in names}
-    checks = _checks(job, {name: m.tested for name, m in mapped.items()})
-    maskings, of_subsets = _maskings(job)
+def _explained(job: Job) -> tuple[Explanation, ExplanationArrays]:
+    """The steps, one after the other: maps to check, checks, masking, more maps, record."""
+    config, sample, regions = job.by.config, job.sample, job.regions
+    begun = _begun_maps(job)
+    checks = _checks(job, {name: b.tested for name, b in begun.items()})
+    maskings, of_subsets, unmasked = _maskings(job)
+    mapped: dict[str, Mapped] = {}
+    with progress("maps", len(sample) * len(begun), quiet=job.quiet) as bar:
+        for name, some in begun.items():
+            mapped[name] = mapping.mapped(job, name, some, sanity.badge(checks[name]), bar.update)
     skill = masking.skill(job.probability.argmax(1), sample, config)
-    methods = tuple(_method(job, name, mapped[name].seconds, checks[name]) for name in names)
+    methods = tuple(_method(job, name, m, checks[name]) for name, m in mapped.items())
     shares = tuple(share for m in mapped.values() for share in m.shares)
     seen = () if regions is None else regions_seen(regions.names, regions.areas(len(sample)))
     record = Explanation(
@@ -213,66 +185,60 @@ def _explained(job: _Job) -> tuple[Explanation, ExplanationArrays]:
         claims=claims_of(methods, shares, maskings, skill),
         confidence=config.confidence,
         seed=config.seed,
-        notes=tuple(_notes(job)),
+        notes=tuple(_notes(job, methods, mapped, unmasked)),
         subset_maskings=of_subsets,
     )
     return record, _arrays(job, [m.arrays for m in mapped.values()])
 
 
-def _mapped(job: _Job, name: str, advance: Callable[[int], object]) -> _Mapped:
-    """One method's maps, and everything that is made of them; the maps themselves are let go."""
-    sample, size = job.sample, job.by.scorer.batch_size
-    confidence = job.by.config.confidence
-    began = time.monotonic()
-    maps = np.empty((len(sample), *job.tensor.shape[2:]), np.float32)
-    for start in range(0, len(sample), size):
-        rows = slice(start, start + size)
-        maps[rows] = job.by.maps(name, job.tensor[rows], job.classes_of(rows))
-        advance(len(maps[rows]))
-    seconds = time.monotonic() - began
-    tested = maps[job.tested]
-    maps = averages.normalised(maps)
-    means, strengths = averages.mean_maps(maps, job.sets)
-    gaps, halves, marked = averages.map_differences(maps, job.pairs, sample, confidence)
-    shares: list[RegionShare] = []
-    if job.regions is not None:
-        shares = map_shares(name, maps, job.regions, job.sets, sample, confidence)
-    arrays = {
-        "means": means,
-        "strengths": strengths,
-        "differences": gaps,
-        "half_widths": halves,
-        "examples": maps[job.shown].astype(np.float16),
-    }
-    return _Mapped(seconds, tested, marked, shares, arrays)
+def _begun_maps(job: Job) -> dict[str, Begun]:
+    """By method, the maps that it makes in any case; the first method, whatever the time."""
+    names = [n for n in job.by.config.methods if n != "grad_cam" or job.by.hook is not None]
+    begun: dict[str, Begun] = {}
+    with progress("maps to check", len(names), quiet=job.quiet) as bar:
+        for name in names:
+            if not begun or not job.is_over():
+                begun[name] = mapping.begin_maps(job, name)
+            bar.update()
+    return begun
 
 
-def _checks(job: _Job, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tuple[MapCheck, ...]]:
-    """Every method's checks; none where there are no images to check on."""
+def _checks(job: Job, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tuple[MapCheck, ...]]:
+    """Every method's checks; none where there are no images to check on, or no time."""
     rows = job.tested
-    if not len(rows):
+    if not len(rows) or job.is_over():
         return dict.fromkeys(maps, ())
     person, confidence = job.sample.persons(rows), job.by.config.confidence
-    probe = sanity.Probe(job.tensor[rows], job.classes_of(rows), maps, person, confidence)
+    images = job.tensor[torch.from_numpy(rows)]
+    probe = Probe(images, job.classes_of(rows), maps, person, confidence)
     with progress("checks", sanity.STEPS, quiet=job.quiet) as bar:
         return sanity.map_checks(job.by, probe, bar.update)
 
 
-def _maskings(job: _Job) -> tuple[tuple[Masking, ...], tuple[SubsetMasking, ...]]:
-    """What painting over the regions costs: all images, and each class and group."""
+def _maskings(job: Job) -> tuple[tuple[Masking, ...], tuple[SubsetMasking, ...], str]:
+    """What painting over the regions costs: all images, and each class and group.
+
+    The third says what of it there was no time for.
+    """
     config, sample = job.by.config, job.sample
     if job.regions is None or not config.fills:
-        return (), ()
+        return (), (), ""
+    if job.is_over():
+        return (), (), text.NO_MASKING
     with progress("masking", len(sample), quiet=job.quiet) as bar:
-        masked = masking.masked_answers(job.by.scorer, sample, job.regions, config, bar.update)
+        masked = masking.masked_answers(
+            *(job.by.scorer, sample, job.regions, config),
+            order=job.order,
+            advance=bar.update,
+            is_over=job.is_over,
+        )
     sets = [s for s in job.sets if s.about.kind in ("class", "group") and not s.too_few]
-    return (
-        masking.maskings(masked, sample, config),
-        masking.subset_maskings(masked, sample, sets, config.confidence),
-    )
+    of_all = masking.maskings(masked, sample, config)
+    left_out = text.FEWER_MASKED if masked.cut else ""
+    return of_all, masking.subset_maskings(masked, sample, sets), left_out
 
 
-def _method(job: _Job, name: str, seconds: float, checks: tuple[MapCheck, ...]) -> Method:
+def _method(job: Job, name: str, made: Mapped, checks: tuple[MapCheck, ...]) -> Method:
     about, hook = METHODS[name], job.by.hook
     return Method(
         name=name,
@@ -282,11 +248,13 @@ def _method(job: _Job, name: str, seconds: float, checks: tuple[MapCheck, ...]) 
         layer=hook.name if hook is not None and name == "grad_cam" else "",
         state=sanity.badge(checks),
         checks=checks,
-        seconds=round(seconds, 3),
+        seconds=round(made.seconds, 3),
+        n=made.n,
+        subset_n=made.subset_n if made.n < len(job.sample) else (),
     )
 
 
-def _arrays(job: _Job, of_methods: list[dict[str, NDArray[np.float16]]]) -> ExplanationArrays:
+def _arrays(job: Job, of_methods: list[dict[str, NDArray[np.float16]]]) -> ExplanationArrays:
     """The pictures that go with the record."""
     pictures, side = job.sample.pictures(), job.sample.side
     return ExplanationArrays(
@@ -320,9 +288,14 @@ def claims_of(
     return tuple(Claim(m.name, region, state(m, region)) for m in methods for region in names)
 
 
-def _notes(job: _Job) -> Iterator[str]:
+def _notes(
+    job: Job,
+    methods: Sequence[Method],
+    mapped: Mapping[str, Mapped],
+    unmasked: str,
+) -> Iterator[str]:
     """What a reader must know."""
-    config = job.by.config
+    config, total = job.by.config, len(job.sample)
     if "grad_cam" in config.methods and job.by.hook is None:
         yield text.NO_GRAD_CAM
     if job.regions is None:
@@ -338,6 +311,36 @@ def _notes(job: _Job) -> Iterator[str]:
         yield text.NOTHING_CHECKED
     if unknown := [name for name in config.groups if name not in job.sample.attributes]:
         yield text.no_such_attribute(unknown)
+    fewer = [m for m in methods if m.n < total and not mapped[m.name].cut]
+    if failed := [m.title for m in fewer if m.state == "failed"]:
+        yield text.failed_early(failed, len(job.tested))
+    for n in sorted({m.n for m in fewer if m.state != "failed"}):
+        decided = [m.title for m in fewer if m.state != "failed" and m.n == n]
+        yield text.decided_early(decided, n, total)
+    if left_out := [*_left_out(job, methods, mapped, unmasked)]:
+        yield text.budget_used_up(config.budget, left_out)
+
+
+def _left_out(
+    job: Job,
+    methods: Sequence[Method],
+    mapped: Mapping[str, Mapped],
+    unmasked: str,
+) -> Iterator[str]:
+    """What there was no time for."""
+    config, total = job.by.config, len(job.sample)
+    if not job.is_over():
+        return
+    for name in config.methods:
+        if name not in mapped and (name != "grad_cam" or job.by.hook is not None):
+            yield text.fewer_maps(METHODS[name].title, 0, total)
+    if len(job.tested) and not any(m.checks for m in methods):
+        yield text.NO_CHECKS
+    if unmasked:
+        yield unmasked
+    for method in methods:
+        if mapped[method.name].cut:
+            yield text.fewer_maps(method.title, method.n, total)
 
 
 def _check_sample(sample: Sample, regions: Regions | None) -> None:

@@ -4,7 +4,10 @@ Each takes normalised images (n, 3, height, width) and the class to explain for 
 (n, height, width). All copies of images (noisy, occluded, on the way from the baseline) go through
 the network together, in passes of `scorer.batch_size`, and nothing larger is kept. What is random
 is decided by the seed and the image itself, so an image has the same map whoever its neighbours
-are.
+are. Where the network answers by the mean of an image and its mirror image, an attributor that
+alternates shows it each noisy, masked or occluded copy one way round alone, half of them each way:
+a mean over copies that costs half and has the same expectation for two classes, whose score is the
+mean of both ways' scores.
 
 The baseline, what "nothing" looks like, is 0: the mean colour of the training images.
 """
@@ -35,6 +38,11 @@ class Attributor:
     scorer: Scorer
     config: ExplainConfig
     hook: Hook | None = None
+    alternate: bool = False  # whether a copy is looked at one way round alone
+
+    def mirrored(self, odd: Tensor) -> Tensor | None:
+        """Which of some copies are looked at mirrored: the odd ones; None: all copies both ways."""
+        return odd % 2 == 1 if self.alternate and self.scorer.flip_tta else None
 
     def maps(self, method: str, images: Tensor, explained: Tensor) -> NDArray[np.float32]:
         """(n, height, width): one method's maps of the class explained for each image."""
@@ -129,7 +137,8 @@ def smoothgrad(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
         spread = by.config.smoothgrad_noise * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))
         noisy = noise.drawn(some.stop - some.start)  # (b, g, 3, H, W)
         noisy.mul_(spread[:, None, None, None, None]).add_(x[:, None])
-        total[rows] += _slopes(by.scorer, noisy, c).sum(1)
+        way = by.mirrored(torch.arange(copies)[some])
+        total[rows] += _slopes(by.scorer, noisy, c, way).sum(1)
     return (total / copies).abs().sum(1)
 
 
@@ -180,13 +189,16 @@ def occlusion(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
     Patches overlap; a pixel has the mean over its patches, as in Captum.
     """
     height, width = images.shape[-2:]
-    patches = patches_of(height, width, by.config).to(by.scorer.device)  # (k, H, W), 1 inside
+    patches, odd = patches_of(height, width, by.config)
+    patches, way = patches.to(by.scorer.device), by.mirrored(odd)  # (k, H, W), 1 inside
     falls = torch.empty(len(images), len(patches), device=by.scorer.device)
-    whole = by.scorer.all_scores(images, explained)
+    whole = _whole_scores(by, images, explained, way)
     for rows, some in _passes(len(images), len(patches), by.scorer.batch_size):
         x = images[rows].to(by.scorer.device)
         covered = x[:, None] * (1 - patches[some])[None, :, None]
-        falls[rows, some] = whole[rows, None] - _scores(by.scorer, covered, explained[rows])
+        turned = None if way is None else way[some]
+        scores = _scores(by.scorer, covered, explained[rows], turned)
+        falls[rows, some] = (whole[rows] if way is None else whole[rows, some]) - scores
     return torch.einsum("bk,khw->bhw", falls, patches) / patches.sum(0)
 
 
@@ -199,12 +211,15 @@ def rise(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
     masks = by.config.rise_masks
     shape = images.shape[-2:]
     scores = torch.empty(len(images), masks, device=by.scorer.device)
+    way = by.mirrored(torch.arange(masks) // 2)  # a pair of masks the same way round
     for rows, some in _passes(len(images), masks, by.scorer.batch_size):
         x = images[rows].to(by.scorer.device)
         kept = torch.stack([random_masks(one, by.config, shape, some) for one in images[rows]])
         seen = x[:, None] * kept.to(by.scorer.device)[:, :, None]
-        scores[rows, some] = _scores(by.scorer, seen, explained[rows])
-    scores -= scores.mean(1, keepdim=True)
+        turned = None if way is None else way[some]
+        scores[rows, some] = _scores(by.scorer, seen, explained[rows], turned)
+    for same in [slice(None)] if way is None else [way, ~way]:  # each way round has its own mean
+        scores[:, same] -= scores[:, same].mean(1, keepdim=True)
     total = torch.zeros(len(images), *shape, device=by.scorer.device)
     # Masks are drawn anew rather than kept: they are cheap, and many large ones fill memory.
     step = max(1, by.scorer.batch_size)
@@ -267,18 +282,38 @@ def _passes(images: int, copies: int, size: int) -> Iterator[tuple[slice, slice]
             yield rows, slice(start, min(start + step, copies))
 
 
-def _scores(scorer: Scorer, copies: Tensor, explained: Tensor) -> Tensor:
-    """(b, g) scores of (b, g, 3, H, W) copies."""
+def _scores(
+    scorer: Scorer, copies: Tensor, explained: Tensor, mirrored: Tensor | None = None
+) -> Tensor:
+    """(b, g) scores of (b, g, 3, H, W) copies, of which (g,) may be looked at mirrored."""
     b, g = copies.shape[:2]
     each = explained.repeat_interleave(g)
+    ways = None if mirrored is None else mirrored.repeat(b)
     with torch.no_grad():
-        return scorer.scores(copies.flatten(0, 1), each).reshape(b, g)
+        return scorer.scores(copies.flatten(0, 1), each, ways).reshape(b, g)
 
 
-def _slopes(scorer: Scorer, copies: Tensor, explained: Tensor) -> Tensor:
-    """(b, g, 3, H, W) gradients at (b, g, 3, H, W) copies."""
+def _whole_scores(
+    by: Attributor, images: Tensor, explained: Tensor, mirrored: Tensor | None
+) -> Tensor:
+    """(n, g) scores of images without any change, or (n, 1) where all are looked at both ways."""
+    if mirrored is None:
+        return by.scorer.all_scores(images, explained)[:, None]
+    parts = list(_together(images, explained, by.scorer.batch_size))
+    both = [
+        torch.cat([_scores(by.scorer, x[:, None], c, way) for x, c in parts])
+        for way in (torch.tensor([False]), torch.tensor([True]))
+    ]
+    return torch.cat(both, dim=1)[:, mirrored.long()]
+
+
+def _slopes(
+    scorer: Scorer, copies: Tensor, explained: Tensor, mirrored: Tensor | None = None
+) -> Tensor:
+    """(b, g, 3, H, W) gradients at (b, g, 3, H, W) copies, of which (g,) may be mirrored."""
     each = explained.repeat_interleave(copies.shape[1])
-    return scorer.gradients(copies.flatten(0, 1), each).reshape(copies.shape)
+    ways = None if mirrored is None else mirrored.repeat(len(copies))
+    return scorer.gradients(copies.flatten(0, 1), each, ways).reshape(copies.shape)
 
 
 # --- what is random ------------------------------------------------------------------------------
@@ -328,8 +363,11 @@ def random_masks(image: Tensor, config: ExplainConfig, shape: torch.Size, some: 
     ]
 
 
-def patches_of(height: int, width: int, config: ExplainConfig) -> Tensor:
-    """(k, H, W) patches that cover the image row by row; the last ones end at its edge."""
+def patches_of(height: int, width: int, config: ExplainConfig) -> tuple[Tensor, Tensor]:
+    """(k, H, W) patches that cover the image row by row; the last ones end at its edge.
+
+    And (k,) row and column of each in the grid of patches, added up.
+    """
     where = []
     for length in (height, width):
         window = max(1, round(config.occlusion_window * length))
@@ -337,4 +375,6 @@ def patches_of(height: int, width: int, config: ExplainConfig) -> Tensor:
         starts = torch.arange(-(-(length - window) // stride) + 1) * stride
         place = torch.arange(length)
         where.append(((place >= starts[:, None]) & (place < starts[:, None] + window)).float())
-    return torch.einsum("ih,jw->ijhw", *where).flatten(0, 1)
+    rows, columns = (torch.arange(len(places)) for places in where)
+    patches = torch.einsum("ih,jw->ijhw", *where).flatten(0, 1)
+    return patches, (rows[:, None] + columns).flatten()

@@ -50,6 +50,9 @@ def map_differences(
     gaps, halves = np.full((2, len(pairs), *maps.shape[1:]), np.nan, np.float16)
     marked = []
     for i, (a, b) in enumerate(pairs):
+        if a.too_few or b.too_few:
+            marked.append(float("nan"))
+            continue
         gap, half = mean_difference(
             strength, a.mask, b.mask, sample.persons(), confidence=confidence
         )

@@ -2,14 +2,15 @@
 
 A fill is a change of its own (a grey patch is not an absent mouth), so there are several fills, and
 a control: the same shape, at the same images, moved to a random place. What a region is needed for
-is what it costs beyond the control, under every fill.
+is what it costs beyond the control, under every fill: a region is painted over in more and more
+images until that is decided (`candid.stats.sequential`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,26 +21,32 @@ from torch.nn import functional as F
 from candid.explanation.attribution import generator_of
 from candid.explanation.regions import Regions
 from candid.explanation.sample import ImageSet, Sample
-from candid.explanation.scoring import Scorer
+from candid.explanation.scoring import Answers, Scorer
 from candid.records import Estimate
 from candid.records.explanation import Masking, SubsetMasking
 from candid.settings import ExplainConfig
 from candid.stats.bootstrap import Resample, bootstrap_sums, resample
 from candid.stats.intervals import mean
 from candid.stats.metrics import balanced_accuracy_score, confusion_cells, weighted_f1_score
+from candid.stats.sequential import Looks, is_settled, looks_at
 
 Floats = NDArray[np.float64]
-Answers = NDArray[np.intp]
+Classes = NDArray[np.intp]
+
+_FEWEST = 50  # images before the first look
 
 
 @dataclass(frozen=True, eq=False)
 class Masked:
     """Answers before and after masking."""
 
-    before: Answers  # (n,) the class that the network answers
-    after: Mapping[tuple[str, str], Answers]  # by region and fill, with the region painted over
-    control: Mapping[tuple[str, str], Answers]  # the same with its shape painted elsewhere
-    present: Mapping[str, NDArray[np.bool_]]  # by region: (n,) which images show it
+    before: Classes  # (n,) the class that the network answers
+    after: Mapping[tuple[str, str], Classes]  # by region and fill, with the region painted over
+    control: Mapping[tuple[str, str], Classes]  # the same with its shape painted elsewhere
+    # By region: (n,) which of the images in which it was painted over show it.
+    present: Mapping[str, NDArray[np.bool_]]
+    level: Mapping[str, float]  # by region: the confidence of its intervals
+    cut: bool = False  # whether the time was used up before everything was decided
 
 
 def masked_answers(
@@ -47,40 +54,88 @@ def masked_answers(
     sample: Sample,
     regions: Regions,
     config: ExplainConfig,
+    *,
+    order: NDArray[np.intp] | None = None,
     advance: Callable[[int], object] = lambda images: None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Masked:
-    """The network's answers to every image with every region painted over.
+    """The network's answers to images with every region painted over, as many as it takes.
 
-    `advance` is called with a number of images after each block.
+    `order` is a random one of the rows, in which they are taken; None: as they come. `advance` is
+    called with a number of images after each look; no second one begins once `is_over`.
     """
     n, fills = len(sample), config.fills
-    before = np.empty(n, np.intp)
+    order = np.arange(n) if order is None else order
+    looks = looks_at(n, config.confidence, fewest=_FEWEST)
+    work = _Work(Answers(scorer), sample, regions, config, partners(sample, config.seed))
+    before = work.answers.of(sample.tensor()).numpy()
     keys = [(region, fill) for region in regions.names for fill in fills]
-    after, control = ({key: np.empty(n, np.intp) for key in keys} for _ in range(2))
-    present = {name: regions.areas(n)[:, i] > 0 for i, name in enumerate(regions.names)}
-    other = partners(sample, config.seed)
-    for start in range(0, n, scorer.batch_size):
-        rows = np.arange(start, min(start + scorer.batch_size, n))
-        images = sample.tensor(rows)
-        before[rows] = _answers(scorer, images)
-        painted = {fill: _fill(fill, images, sample, other[rows], config.seed) for fill in fills}
-        shifts = [random_shift(image, config.seed) for image in images]
-        for i, region in enumerate(regions.names):
-            here = [torch.from_numpy(regions.of(int(row)) == i) for row in rows]
+    after, control = ({key: before.copy() for key in keys} for _ in range(2))
+    shown = {name: regions.areas(n)[:, i] > 0 for i, name in enumerate(regions.names)}
+    present = {name: np.zeros(n, np.bool_) for name in regions.names}
+    level = dict.fromkeys(regions.names, looks.level(0))
+    masked, left, start = Masked(before, after, control, present, level), [*regions.names], 0
+    for look, stop in enumerate(looks.sizes):
+        if look and left and is_over():
+            return replace(masked, cut=True)
+        for at in range(start, stop, scorer.batch_size):
+            rows = order[at : min(at + scorer.batch_size, stop)]
+            work.paint(masked, left, rows)
+        for name in left:
+            present[name][order[:stop]] = shown[name][order[:stop]]
+            level[name] = looks.level(look)
+        advance(stop - start)
+        start = stop
+        left = [name for name in left if not _is_settled(masked, name, sample, config, looks, look)]
+    return masked
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What images are painted with."""
+
+    answers: Answers
+    sample: Sample
+    regions: Regions
+    config: ExplainConfig
+    other: NDArray[np.intp]  # (n,) another image for each
+
+    def paint(self, masked: Masked, names: Sequence[str], rows: NDArray[np.intp]) -> None:
+        """Fill in the answers to some images with some regions painted over."""
+        images, seed = self.sample.tensor(rows), self.config.seed
+        painted = {
+            fill: _fill(fill, images, self.sample, self.other[rows], seed)
+            for fill in self.config.fills
+        }
+        shifts = [random_shift(image, seed) for image in images]
+        for name in names:
+            number = self.regions.names.index(name)
+            here = [torch.from_numpy(self.regions.of(int(row)) == number) for row in rows]
             there = [m.roll(s, (0, 1)) for m, s in zip(here, shifts, strict=True)]
-            for fill in fills:
-                for answers, masks in ((after, here), (control, there)):
-                    mask = torch.stack(masks)[:, None]
-                    covered = torch.where(mask, painted[fill], images)
-                    answers[region, fill][rows] = _answers(scorer, covered)
-        advance(len(rows))
-    return Masked(before, after, control, present)
+            for fill, shows in painted.items():
+                for answers, masks in ((masked.after, here), (masked.control, there)):
+                    covered = torch.where(torch.stack(masks)[:, None], shows, images)
+                    answers[name, fill][rows] = self.answers.of(covered).numpy()
+
+
+def _is_settled(
+    masked: Masked, name: str, sample: Sample, config: ExplainConfig, looks: Looks, look: int
+) -> bool:
+    """Whether it is decided that a region costs more than the control under every fill."""
+    if look + 1 == len(looks.sizes):
+        return True
+    people = _people(sample, config, masked.level[name])
+    keys = [key for key in masked.after if key[0] == name]
+    costs = [_masking(masked, key, sample, people).excess_f1_loss for key in keys]
+    return is_settled(costs, looks, look)
 
 
 def maskings(masked: Masked, sample: Sample, config: ExplainConfig) -> tuple[Masking, ...]:
     """What every region and fill cost, with intervals by person from the same draws."""
-    people = _people(sample, config)
-    return tuple(_masking(masked, key, sample, people) for key in masked.after)
+    people = {level: _people(sample, config, level) for level in {*masked.level.values()}}
+    return tuple(
+        _masking(masked, key, sample, people[masked.level[key[0]]]) for key in masked.after
+    )
 
 
 def _masking(masked: Masked, key: tuple[str, str], sample: Sample, people: Resample) -> Masking:
@@ -112,7 +167,7 @@ def _masking(masked: Masked, key: tuple[str, str], sample: Sample, people: Resam
 
 
 def subset_maskings(
-    masked: Masked, sample: Sample, sets: Sequence[ImageSet], confidence: float
+    masked: Masked, sample: Sample, sets: Sequence[ImageSet]
 ) -> tuple[SubsetMasking, ...]:
     """What every region costs each of some sets of images, beyond the control, over all fills."""
     label, before = sample.label, masked.before
@@ -128,12 +183,13 @@ def subset_maskings(
         for each in sets:
             rows = each.mask & present
             who = sample.persons(rows)
-            both = (mean(v[rows], who, confidence=confidence) for v in (lost, flips))
+            level = masked.level[region]
+            both = (mean(v[rows], who, confidence=level) for v in (lost, flips))
             found.append(SubsetMasking(region, each.about.key, *both))
     return tuple(found)
 
 
-def skill(answers: Answers, sample: Sample, config: ExplainConfig) -> Estimate:
+def skill(answers: Classes, sample: Sample, config: ExplainConfig) -> Estimate:
     """Balanced accuracy less that of guessing; NaN without labels."""
     n_classes = len(sample.classes)
 
@@ -144,21 +200,19 @@ def skill(answers: Answers, sample: Sample, config: ExplainConfig) -> Estimate:
         return {"skill": balanced_accuracy_score(counts) - guessing}
 
     cells = {"counts": confusion_cells(sample.label, answers, n_classes)}
-    return bootstrap_sums(beyond, cells, sample.label >= 0, _people(sample, config))["skill"]
+    return bootstrap_sums(
+        beyond, cells, sample.label >= 0, _people(sample, config, config.confidence)
+    )["skill"]
 
 
-def _people(sample: Sample, config: ExplainConfig) -> Resample:
+def _people(sample: Sample, config: ExplainConfig, confidence: float) -> Resample:
     """The same draws for everything that is said of a sample."""
     how = {"draws": config.draws, "seed": config.seed}
-    return resample(len(sample), sample.person, confidence=config.confidence, **how)
+    return resample(len(sample), sample.person, confidence=confidence, **how)
 
 
 def _square(cells: Floats, n_classes: int) -> Floats:
     return cells.reshape(*cells.shape[:-1], n_classes, n_classes)
-
-
-def _answers(scorer: Scorer, images: Tensor) -> Answers:
-    return scorer.all_logits(images).argmax(1).cpu().numpy()
 
 
 # --- what shows instead, and where ---------------------------------------------------------------

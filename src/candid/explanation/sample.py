@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,12 @@ class ImageSet:
     def too_few(self) -> bool:
         """Whether there are too few people (images, where nobody is known) to compare."""
         return (self.about.n if self.about.people is None else self.about.people) < FEWEST
+
+    def among(self, rows: NDArray[np.intp], some: Sample) -> ImageSet:
+        """What of the set is among some of the images; `some` is the sample of these rows."""
+        mask = self.mask[rows]
+        about = replace(self.about, n=int(mask.sum()), people=some.n_people(mask))
+        return ImageSet(about, mask)
 
 
 def image_sets(sample: Sample, answers: NDArray[np.intp], config: ExplainConfig) -> list[ImageSet]:

@@ -2,14 +2,17 @@
 
 A method passes a test when the whole interval lies on the right side of the threshold. A map that
 fails is shown as failed: it may look convincing, which is the danger.
+
+What costs passes of the network is done on more and more images until the interval that decides
+lies on one side of its threshold, at most on all of them (`candid.stats.sequential`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,65 +21,38 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.explanation.attribution import METHODS, Attributor, generator_of
+from candid.explanation.curves import Curve, Curves
 from candid.explanation.hidden import holds_weights
 from candid.explanation.layers import find_hook
-from candid.explanation.masking import blurred
+from candid.explanation.probe import Floats, Parts, Probe
 from candid.explanation.scoring import Scorer, scoring, watching
 from candid.records import Estimate
 from candid.records.explanation import MapCheck, Verdict
 from candid.settings import ExplainConfig
 from candid.stats.associations import rank_correlations
-from candid.stats.intervals import mean, ratios, unknown
+from candid.stats.intervals import ratios, unknown
+from candid.stats.sequential import is_decided
 from candid.text import map_checks as text
 
-Maps = Mapping[str, NDArray[np.float32]]  # (n, side, side) by method
-Parts = dict[str, Estimate]
-
-_CELLS = 16  # the curves remove cells of 1/16 of the side: single pixels act as noise
 _AGREEMENT_CELLS = 8  # methods are compared at the resolution of the coarsest
-_FEW = 24  # images for the tests that need every map anew
+_FEW = 24  # images at most for the tests that need every map anew
 _STAGES = 4  # how far down weights are randomised, in as many steps
 _NOISE = 0.01  # standard deviation of the small noise, as a share of the image's range
 
 STEPS = _STAGES + 2  # calls of `advance` by `map_checks`
 
 
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """The images on which maps are checked."""
-
-    images: Tensor  # (n, 3, side, side), normalised
-    explained: Tensor  # (n,) the class that each map speaks for
-    maps: Maps  # what is checked
-    person: NDArray[Any] | None  # (n,) None: every image stands for itself
-    confidence: float
-
-    def first(self, n: int) -> Probe:
-        """The same for the first n images."""
-        return Probe(
-            self.images[:n],
-            self.explained[:n],
-            {name: maps[:n] for name, maps in self.maps.items()},
-            None if self.person is None else self.person[:n],
-            self.confidence,
-        )
-
-    def mean(self, values: NDArray[Any]) -> Estimate:
-        """The mean over the images, with its interval by person."""
-        return mean(values, self.person, confidence=self.confidence)
-
-    def alike(self, maps: NDArray[Any], others: NDArray[Any]) -> Estimate:
-        """The mean rank correlation of where two methods' maps look."""
-        return self.mean(rank_correlations(np.abs(maps), np.abs(others)))
-
-
 def map_checks(
     by: Attributor, probe: Probe, advance: Callable[[], object] = lambda: None
 ) -> dict[str, tuple[MapCheck, ...]]:
     """Every check of every method, in a fixed order; `advance` is called `STEPS` times."""
-    few = probe.first(_FEW)
+    few = probe.part(0, _FEW)
     randomised = _randomised(by, few, advance)
-    deletion, insertion = _curves(by, probe)
+    curves = Curves(by, probe)
+    deletion, insertion = (
+        {name: curves.gains(kind, name) for name in probe.maps}
+        for kind in ("DELETION", "INSERTION")
+    )
     advance()
     stable = _noisy(by, few)
     advance()
@@ -115,7 +91,8 @@ def _randomised(by: Attributor, probe: Probe, advance: Callable[[], object]) -> 
     """By method and stage: how like the maps of a network with fresh weights are to the real ones.
 
     The last layers get fresh weights first, then the earlier ones, too: cascading randomisation
-    (Adebayo et al. 2018). The figure is the rank correlation of the absolute maps.
+    (Adebayo et al. 2018). The figure is the rank correlation of the absolute maps. The last stage
+    decides; those before it are for a chart, and stand on the images of the first look.
     """
     known, network = by.scorer, copy.deepcopy(by.scorer.network)
     how = {"bfloat16": known.bfloat16, "flip_tta": known.flip_tta}
@@ -133,11 +110,32 @@ def _randomised(by: Attributor, probe: Probe, advance: Callable[[], object]) -> 
             with scoring(network, batch_size=known.batch_size, **how) as scorer:
                 hook = by.hook and find_hook(scorer, image, by.hook.name)
                 fresh = replace(by, scorer=scorer, hook=hook)
-                for name, maps in probe.maps.items():
-                    anew = fresh.maps(name, probe.images, probe.explained)
-                    found[name][title] = probe.alike(maps, anew)
+                decides = done == len(layers)
+                some = probe if decides else probe.part(0, probe.looks.sizes[0])
+                for name in probe.maps:
+                    if decides:
+                        figure = _likeness(fresh, some, name, by.config.max_similarity)
+                    else:
+                        anew = fresh.maps(name, some.images, some.explained)
+                        figure = some.mean(some.alike(name, anew))
+                    found[name][title] = figure
         advance()
     return found
+
+
+def _likeness(
+    by: Attributor,
+    probe: Probe,
+    name: str,
+    threshold: float,
+    images_of: Callable[[Probe], Tensor] = lambda probe: probe.images,
+) -> Estimate:
+    """How like a method's maps by another network, or of other images, are; see `Probe.until`."""
+
+    def values(_: int, some: Probe) -> dict[str, Floats]:
+        return {name: some.alike(name, by.maps(name, images_of(some), some.explained))}
+
+    return probe.until(values, lambda found, _: is_decided(found[name], threshold))[name]
 
 
 def weighted_layers(scorer: Scorer, image: Tensor, network: nn.Module) -> list[nn.Module]:
@@ -181,75 +179,7 @@ def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
 # --- deletion and insertion ----------------------------------------------------------------------
 
 
-def _curves(by: Attributor, probe: Probe) -> tuple[dict[str, Parts], dict[str, Parts]]:
-    """By method and baseline: how much sooner the answer falls (rises) than in that order."""
-    images = probe.images
-    baselines = _baselines(images, by.config.seed)
-    orders = baselines | {name: torch.from_numpy(m) for name, m in probe.maps.items()}
-    nothing = torch.zeros_like(images)
-    # A blurred picture, not a grey one: what is inserted should not be told by its outline.
-    smooth = blurred(images, images.shape[-1] / 8)
-    fall: dict[str, NDArray[np.float64]] = {}
-    rise: dict[str, NDArray[np.float64]] = {}
-    for name, order in orders.items():
-        rank = cell_ranks(order)
-        fall[name] = area_under(by, probe, rank, images, nothing)
-        rise[name] = area_under(by, probe, rank, smooth, images)
-    sooner = {n: {b: probe.mean(fall[b] - fall[n]) for b in baselines} for n in probe.maps}
-    faster = {n: {b: probe.mean(rise[n] - rise[b]) for b in baselines} for n in probe.maps}
-    return sooner, faster
-
-
-def _baselines(images: Tensor, seed: int) -> dict[str, Tensor]:
-    """Orders that know nothing of the network: at random, by edges, from the centre outwards."""
-    n, _, height, width = images.shape
-    y = (torch.arange(height) - (height - 1) / 2)[:, None]
-    x = (torch.arange(width) - (width - 1) / 2)[None, :]
-    chance = [
-        torch.rand(height, width, generator=generator_of(image, seed + 7)) for image in images
-    ]
-    centre = -((y / height) ** 2 + (x / width) ** 2)
-    return {
-        "random": torch.stack(chance),
-        "edges": edges(images),
-        "centre": centre.expand(n, -1, -1),
-    }
-
-
-def edges(images: Tensor) -> Tensor:
-    """(n, height, width): how steep the brightness is at each pixel (Sobel's operator)."""
-    across = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
-    kernels = torch.stack([across, across.T])[:, None].to(images.device)
-    grey = F.pad(images.float().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    steep: Tensor = torch.linalg.vector_norm(F.conv2d(grey, kernels), dim=1)
-    return steep
-
-
-def cell_ranks(maps: Tensor) -> Tensor:
-    """(n, cells, cells): 0 for the cell with the highest mean, then 1, and so on."""
-    cells = min(_CELLS, maps.shape[-1])
-    mean_of_cells = F.adaptive_avg_pool2d(maps.float()[:, None], cells)[:, 0]
-    order = mean_of_cells.flatten(1).argsort(dim=1, descending=True, stable=True)
-    return order.argsort(dim=1).reshape(mean_of_cells.shape)
-
-
-def area_under(
-    by: Attributor, probe: Probe, rank: Tensor, start: Tensor, end: Tensor
-) -> NDArray[np.float64]:
-    """(n,) area under the probability of the explained class while `start` becomes `end`."""
-    cells, steps = rank[0].numel(), by.config.curve_steps
-    heights = []
-    for step in range(steps + 1):
-        changed = (rank < round(cells * step / steps)).float()[:, None]
-        mask = F.interpolate(changed, probe.images.shape[-2:], mode="nearest")
-        logits = by.scorer.all_logits(start + (end - start) * mask)
-        chosen = probe.explained.to(logits.device)[:, None]
-        heights.append(logits.softmax(1).gather(1, chosen)[:, 0].double().cpu().numpy())
-    curve = np.stack(heights)
-    return np.asarray((curve[1:] + curve[:-1]).mean(0) / 2, np.float64)
-
-
-def _curve_check(kind: Literal["DELETION", "INSERTION"], gains: Parts) -> MapCheck:
+def _curve_check(kind: Curve, gains: Parts) -> MapCheck:
     against = min(gains, key=lambda name: np.nan_to_num(gains[name].low, nan=-np.inf))
     said = text.sooner(kind, gains[against], gains, against)
     return _judged(kind, gains[against], 0.0, said, gains)
@@ -282,25 +212,35 @@ def _completeness_check(name: str, gap: Estimate, config: ExplainConfig) -> MapC
 
 def _noisy(by: Attributor, probe: Probe) -> Parts:
     """By method: the rank correlation of |map| with that of the image with a little noise."""
-    x = probe.images
+
+    def noisy(some: Probe) -> Tensor:
+        return _with_noise(some.images, by.config.seed + 11)
+
+    threshold = by.config.min_stability
+    return {name: _likeness(by, probe, name, threshold, noisy) for name in probe.maps}
+
+
+def _with_noise(x: Tensor, seed: int) -> Tensor:
+    """Images with a little noise, which the seed and each image decide."""
     spread = _NOISE * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
-    noise = [torch.randn(i.shape, generator=generator_of(i, by.config.seed + 11)) for i in x]
-    noisy = x + spread * torch.stack(noise)
-    return {
-        name: probe.alike(maps, by.maps(name, noisy, probe.explained))
-        for name, maps in probe.maps.items()
-    }
+    return x + spread * torch.stack(
+        [torch.randn(i.shape, generator=generator_of(i, seed)) for i in x]
+    )
 
 
 def agreement(probe: Probe) -> dict[str, Parts]:
     """By method and other method: the rank correlation of where they look, in 8 × 8 cells."""
-    cells = {}
+    cells: dict[str, NDArray[np.float32]] = {}
     for name, maps in probe.maps.items():
         strength = torch.from_numpy(np.abs(maps))[:, None]
         coarse = F.adaptive_avg_pool2d(strength, min(_AGREEMENT_CELLS, maps.shape[-1]))
         cells[name] = coarse[:, 0].numpy()
     return {
-        name: {other: probe.alike(own, cells[other]) for other in cells if other != name}
+        name: {
+            other: probe.mean(rank_correlations(np.abs(own), np.abs(cells[other])))
+            for other in cells
+            if other != name
+        }
         for name, own in cells.items()
     }
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def explain_images(run: Run, data: Data) -> None:
-    """Write explanation.json and explanation.npz.
+    """Write explanation.json and explanation.npz; nothing where `explain.make` is off.
 
     Raises
     ------
@@ -37,6 +37,8 @@ def explain_images(run: Run, data: Data) -> None:
     DataError
         Where the split holds no labelled images.
     """
+    if not run.settings.explain.make:
+        return
     with loaded(run) as model:
         from candid.explanation.trained import explain_dataset
 
@@ -58,6 +60,8 @@ def show_inside(
 ) -> Inside | None:
     """Write inside.json and inside.npz; nothing of a network of a single layer.
 
+    Nor where `explain.make` is off.
+
     Units and mistakes are those of one split; mistakes are what `predictions.parquet` calls so,
     where it has the split. They are compared with `most_training` training images, drawn at
     random; 0: with all.
@@ -67,6 +71,8 @@ def show_inside(
     RunError
         Where the run holds no trained network.
     """
+    if not run.settings.explain.make:
+        return None
     with contextlib.suppress(ConfigError), loaded(run) as model:
         from candid.explanation.trained import look_into
 

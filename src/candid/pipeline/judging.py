@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,13 +235,16 @@ def explain_run(
 ) -> Explanation:
     """What a run's network looks at, into the run's folder: `candid explain RUN` from Python.
 
-    `config` is the run's own unless given; its `explain` section says how. `data` is where the
+    `config` is the run's own unless given; its `explain` section says how, but for
+    `explain.make`: whoever asks for an explanation gets one. `data` is where the
     run's data lie now; a URL that a run names is not followed unless it is given here. For a
     network that is not a run's, and for images in memory, see `explain_network`.
     """
     needs_torch()
     folder = run_at(run, config, quiet)
     refuse_untrained(folder)
+    asked = replace(folder.settings.explain, make=True)
+    folder = replace(folder, settings=replace(folder.settings, explain=asked))
     loaded = reload(folder, data, cache=cache)
     with folder.doing("explain"):
         explain_images(folder, loaded)

@@ -55,7 +55,12 @@ class Method:
     layer: str  # where Grad-CAM hooks in; "" for the others
     state: Verdict  # the badge: "failed" where any check failed, "passed" where some passed
     checks: tuple[MapCheck, ...]  # in a fixed order
-    seconds: float  # that the maps of the whole sample took
+    seconds: float  # that the maps took
+    # Images whose maps were made, drawn at random from those of the record: fewer where the method
+    # failed its checks before, or where fewer decided. And those of each subset, in their order;
+    # empty: all.
+    n: int = 0
+    subset_n: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,7 @@ class Explanation(Tabular):
     target: str
     classes: tuple[str, ...]
     split: str  # where the images come from
-    n: int
+    n: int  # images that were drawn; how many of them a figure took, it says itself
     people: int | None  # whom they show
     side: int  # pixels per side of a map
     explained: str  # which class each map speaks for: "prediction" or "label"

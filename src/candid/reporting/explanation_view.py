@@ -271,8 +271,11 @@ class _Pictures:
         return Overlay(f"{subset.title}, {title}", f"{about}: {subset.title}", picture, f"--s{s}")
 
     def _strength(self, m: int, subset: Subset) -> Overlay:
-        about = f"Mean strength of {self.record.methods[m].title}"
-        return self._mean(m, subset, "strengths", words.images(subset.n, subset.people), about)
+        method = self.record.methods[m]
+        about, support = f"Mean strength of {method.title}", words.images(subset.n, subset.people)
+        if method.subset_n:
+            support = f"{words.count(method.subset_n[self.number[subset.key]])} of {support}"
+        return self._mean(m, subset, "strengths", support, about)
 
     def _both_ways(self, m: int, subset: Subset) -> Overlay:
         about = f"Mean of {self.record.methods[m].title} with its sign"

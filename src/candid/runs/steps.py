@@ -62,7 +62,11 @@ STEPS = {
         ("data", "augment", "train.seed"), ("data", "evaluation", "audit"), ("pictures",)
     ),
     "explain": Step(("data", "explain", *_DEVICE), _MODEL, ("explanation", "explanation_arrays")),
-    "inside": Step(("data", *_DEVICE), (*_MODEL, "predictions_file"), ("inside", "inside_arrays")),
+    "inside": Step(
+        ("data", "explain.make", *_DEVICE),
+        (*_MODEL, "predictions_file"),
+        ("inside", "inside_arrays"),
+    ),
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
     "report": Step(

@@ -38,8 +38,17 @@ class EvaluateConfig:
 class ExplainConfig:
     """What the network looks at, and how far the maps can be trusted."""
 
+    make: bool = setting(True, "explain at all; candid explain does so in any case")
+    budget: float = setting(
+        0.0,
+        "seconds after which nothing more is begun, and the report says what was left out; 0: any",
+        0,
+        10**8,
+    )
     methods: tuple[str, ...] = setting(MAP_METHODS, "which maps to make")
-    images: int = setting(300, "images of the split to explain, drawn at random; 0: all", 0, 10**8)
+    images: int = setting(
+        300, "images of the split to explain at most, drawn at random; 0: all", 0, 10**8
+    )
     split: Literal["train", "validation", "test"] = setting("validation", "whose images")
     explained: Literal["prediction", "label"] = setting(
         "prediction", "the class that a map speaks for: the network's answer, or the label"
@@ -70,7 +79,7 @@ class ExplainConfig:
     rise_cells: int = setting(5, "RISE: cells of a mask per side", 2, 64)
     rise_kept: float = setting(0.5, "RISE: share of cells that are kept", 0.05, 0.95)
     check_images: int = setting(
-        64, "images on which the maps are checked; 0: no checks, no badges", 0, 10**6
+        64, "images on which maps are checked at most; 0: no checks, no badges", 0, 10**6
     )
     curve_steps: int = setting(10, "steps of the deletion and insertion curves", 2, 200)
     max_similarity: float = setting(

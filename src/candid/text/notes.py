@@ -244,6 +244,9 @@ AVERAGE_REGIONS = (
     "background are the least certain of them."
 )
 NOTHING_CLAIMED = "There are no labels, so no F1 to lose, and nothing is claimed."
+NO_MASKING = "nothing was painted over"
+FEWER_MASKED = "some regions were painted over in fewer images than would have decided"
+NO_CHECKS = "no map was checked"
 NOTHING_CHECKED = "Nothing was checked, so no method bears a badge."
 
 
@@ -251,6 +254,35 @@ def few_to_differ(subsets: Sequence[tuple[str, int]], fewest: int) -> str:
     """Where sets of images are too small; each by its title and how many it holds."""
     named = ", ".join(f"{title} ({n})" for title, n in subsets)
     return f"Too few to say how their mean maps differ, below {fewest} people or images: {named}."
+
+
+def failed_early(methods: Sequence[str], n: int) -> str:
+    """Where methods failed their checks, and made no more maps than these took."""
+    return (
+        f"{words.listed([*methods])} failed a check, and made no more maps: their means stand on "
+        f"the {words.count(n)} images of the checks."
+    )
+
+
+def decided_early(methods: Sequence[str], n: int, of: int) -> str:
+    """Where fewer maps than could be made decided."""
+    return (
+        f"{words.listed([*methods])}: {words.count(n)} of {words.count(of)} images decided, for "
+        "every region, whether maps are denser there than if they were spread evenly. Intervals of "
+        "figures that may be decided before all images are wider accordingly."
+    )
+
+
+def budget_used_up(seconds: float, left_out: Sequence[str]) -> str:
+    """Where the time for an explanation ended before its work."""
+    return f"explain.budget ({seconds:g} s) was used up: {'; '.join(left_out)}."
+
+
+def fewer_maps(method: str, n: int, of: int) -> str:
+    """Where a method's maps were made of fewer images than would have decided, or of none."""
+    if not n:
+        return f"there are no maps by {method}"
+    return f"there are maps by {method} of {words.count(n)} of {words.count(of)} images"
 
 
 def no_such_attribute(names: Sequence[str]) -> str:
