@@ -13,6 +13,8 @@ from candid.records.audit import SplitAudit
 from candid.records.explanation import Explanation, Masking
 from candid.records.external import ExternalSource
 from candid.text import words
+from candid.text.explanation import FILLS
+from candid.text.findings import worse_ends
 from candid.text.inputs import ReportInput
 from candid.text.stories import stories_of, story_sentence, teller
 
@@ -122,9 +124,7 @@ def _for_whom(inputs: ReportInput) -> Answer:
         return Answer(question, "0", "stories", "", (said,), "audit")
     gap = teller(split, stories[0]).gap
     told = tuple(story_sentence(split, s) for s in stories[:_STORIES])
-    low, high = sorted((abs(gap.low), abs(gap.high)))
-    if gap.low < 0 < gap.high:
-        low = -low
+    low, high = worse_ends(gap)
     return Answer(
         question,
         f"+{words.number(100 * abs(gap.value), 1)}",
@@ -139,8 +139,8 @@ def _for_whom(inputs: ReportInput) -> Answer:
 def _how_far(inputs: ReportInput) -> Answer:
     question, sources = "How far from home does it hold?", _elsewhere(inputs)
     if not sources:
-        said = "Nobody looked: it was measured on pictures of its own data set alone."
-        return Answer(question, "", "", "", (said,), "transfer")
+        nobody = "Nobody looked: it was measured on pictures of its own data set alone."
+        return Answer(question, "", "", "", (nobody,), "transfer")
     worst = min(sources, key=lambda s: s.figures.evaluation.metrics["accuracy"].value)
     accuracy = worst.figures.evaluation.metrics["accuracy"]
     said = []
@@ -170,9 +170,10 @@ def _what_it_looks_at(inputs: ReportInput) -> Answer:
     if mildest is None:
         return Answer(question, "", "", "", (maps,), "explanation")
     loss = mildest.f1_loss
+    elsewhere = words.number(100 * mildest.control_f1_loss.value, 1)
     said = (
-        f"At a random place the same shape costs "
-        f"{words.number(100 * mildest.control_f1_loss.value, 1)}.",
+        f"The mildest filling ({FILLS.get(mildest.fill, mildest.fill)}); at random places the same "
+        f"shape costs {elsewhere}.",
         maps,
     )
     return Answer(

@@ -30,6 +30,7 @@ from candid.text.findings import group_name
 _LONGEST = 34  # letters of a group's name: a range of a measure needs them
 MOST_GAPS = 40  # more lines nobody reads in a chart; the table has them all
 _MOST_PAIRS = 24
+_MOST_TOLD = 3  # pairs that are told in words
 _MOST_CURVES = 6
 # Which lines the page asks for: by name, or only those of gaps that were found.
 _ASKED = (
@@ -125,9 +126,21 @@ def pairs(split: SplitAudit) -> Figure | None:
         f"Orange: worse than the rest, blue: better; the darkest is {words.number(most, 1)} points "
         "of accuracy. A dot marks a gap that was found; the diagonal holds single values; empty: "
         "too few images. The values with the widest gaps.",
-        f"A heat map of gaps for {len(names)} values with each other.",
+        _said_of(data, len(names)),
         _heat_map(data, names, most).properties(height=max(120, 20 * len(names))),
     )
+
+
+def _said_of(data: Sequence[dict[str, Any]], values: int) -> str:
+    """The finding of the heat map in words: which pairs are worst."""
+    pairs = {frozenset((d["a"], d["b"])): d for d in data if d["found"] and d["gap"] < 0}
+    worst = sorted(pairs.values(), key=lambda d: d["gap"])[:_MOST_TOLD]
+    told = [
+        f"{' with '.join(dict.fromkeys((d['a'], d['b'])))} {words.points(d['gap'] / 100)} points"
+        for d in worst
+    ]
+    seen = f"worst of those found: {'; '.join(told)}" if told else "none was found to be worse"
+    return f"A heat map of gaps for {values} values with each other; {seen}."
 
 
 def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.LayerChart:
@@ -190,7 +203,11 @@ def coverage(abstention: Abstention) -> Figure | None:
         "audit-coverage",
         "Error against coverage",
         "The surest answers first. All images, and the groups with the highest error.",
-        "Curves of error against coverage for " + words.listed(names) + ".",
+        "Curves of error against coverage. Wrong where all are answered: "
+        + "; ".join(
+            f"{name} {words.percent(c.error[-1])}" for name, c in zip(names, shown, strict=True)
+        )
+        + ".",
         chart.properties(height=260),
         key=key_to(names),
     )
