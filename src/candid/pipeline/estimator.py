@@ -325,12 +325,16 @@ class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
         ValueError
             Where X holds no images, or one that cannot be read.
         """
-        return answers_of(self.number_, self._probabilities(X))[0]
+        return self._answers(X)[0]
 
     def predict_interval(self, X: Any) -> NDArray[np.float64]:
         """(n, 2) the ends of the interval of each image; see `number_.coverage`."""
-        _, low, high = answers_of(self.number_, self._probabilities(X))
+        _, low, high = self._answers(X)
         return np.column_stack([low, high])
+
+    def _answers(self, X: Any) -> tuple[NDArray[np.float64], ...]:
+        probability = self._probabilities(X)
+        return answers_of(self.number_, probability)
 
 
 @contextmanager
