@@ -235,3 +235,44 @@ def test_what_applies_of_scikit_learn_s_checks_passes():
     passed = {name for name, state in states.items() if state == "passed"}
     assert {"check_classifiers_one_label", "check_classifiers_regression_target"} < passed
     assert len(passed) >= 20
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Pictures (n, 16, 16, 3), how bright each is, and who is on it."""
+    rng = np.random.default_rng(1)
+    bright = rng.uniform(20, 60, 160)
+    pixels = rng.integers(0, 40, (160, SIDE, SIDE, 3)) + 3 * bright[:, None, None, None]
+    return pixels.astype(np.uint8), bright, np.arange(160) // 2
+
+
+def test_a_regressor_learns_a_number_with_its_interval(measured):
+    X, y, person = measured
+    settings = QUICK | {"train.evaluations": 4, "train.learning_rate": 3e-3}
+    one = candid.CandidRegressor(side=SIDE, steps=60, settings=settings, validation_fraction=0.3)
+    assert clone(one).get_params() == one.get_params()
+    one.fit(X, y, groups=person)
+    predicted, interval = one.predict(X), one.predict_interval(X)
+    assert predicted.shape == (160,) and interval.shape == (160, 2)
+    assert one.score(X, y) > 0.2  # R²
+    held = one.validation_predictions_
+    rows = [int(name.split()[1]) - 1 for name in held.ids]
+    np.testing.assert_allclose(held.value, y[rows])
+    np.testing.assert_allclose(held.predicted, predicted[rows], atol=1e-2)
+    np.testing.assert_allclose(np.column_stack([held.low, held.high]), interval[rows], atol=1e-2)
+    inside = (held.low <= held.value) & (held.value <= held.high)
+    assert inside.mean() >= one.number_.coverage == 0.9
+    again = pickle.loads(pickle.dumps(one))
+    np.testing.assert_allclose(again.predict(X[:3]), predicted[:3], atol=1e-4)
+
+
+def test_what_a_regressor_cannot_learn_is_a_value_error(measured):
+    X, y, _ = measured
+    for wrong, says in [(np.full(160, 3.0), "one value"), (np.where(y > 50, np.nan, y), "NaN")]:
+        with pytest.raises(ValueError, match=says):
+            candid.CandidRegressor(side=SIDE, steps=2, settings=QUICK).fit(X, wrong)
+    with pytest.raises(NotFittedError):
+        candid.CandidRegressor().predict(X)

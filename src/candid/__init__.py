@@ -23,7 +23,7 @@ _NAMES = {
     "candid.predictions.choosing": ("Columns",),
     "candid.pipeline.calibrating": ("calibrate",),
     "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
-    "candid.pipeline.estimator": ("CandidClassifier",),
+    "candid.pipeline.estimator": ("CandidClassifier", "CandidRegressor"),
     "candid.pipeline.external": ("transfer",),
     "candid.pipeline.improving": ("improve",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
@@ -44,6 +44,7 @@ _WHERE = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [
     "AnsweredImages",
     "CandidClassifier",
+    "CandidRegressor",
     "Columns",
     "Config",
     "Dataset",
@@ -94,7 +95,7 @@ if TYPE_CHECKING:
     from candid.pipeline import check, demo, explore, load, load_images, run, train, tune
     from candid.pipeline.calibrating import calibrate
     from candid.pipeline.correcting import apply_corrections, merge_corrections
-    from candid.pipeline.estimator import CandidClassifier
+    from candid.pipeline.estimator import CandidClassifier, CandidRegressor
     from candid.pipeline.external import transfer
     from candid.pipeline.improving import improve
     from candid.pipeline.judging import audit, evaluate, explain_run, report

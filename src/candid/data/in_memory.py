@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import candid.tables.columns as columns
 from candid.data.arrays import MemorySource, image_name, images_of
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import LayoutRows, assemble
 from candid.settings import DataConfig
 from candid.table import arrow_table, per_image_values
+from candid.tables.attributes import Attribute
+from candid.tables.numbers import as_number
 
 
 def dataset_of(
@@ -29,6 +33,12 @@ def dataset_of(
 ) -> Dataset:
     """A data set of n images in memory, or of n paths; see `candid.load_images`."""
     found = images_of(images)
+    config = config or DataConfig()
+    is_number = target in config.numbers
+    if is_number:
+        values = np.asarray(label, np.float64)
+        classes, code = as_number(Attribute(target, "numeric", (), values))
+        label = [None if c < 0 else classes[c] for c in code.tolist()]
     fields = per_image_values(label, target, classes, groups, None, _ids(found), split)
     # Who it is as a word decides the split, whatever the order of the images.
     who = None if person is None else arrow_table({"person": person})["person"]
@@ -41,13 +51,14 @@ def dataset_of(
         person=None if who is None else columns.words_of(who),
         keys=[image_name(image, number) for number, image in enumerate(found, 1)],
         attributes=fields["attributes"],
+        is_number=is_number,
     )
     return assemble(
         Path("images"),
         "memory",
         rows,
         lambda keep: MemorySource(tuple(found[i] for i in keep)),
-        config or DataConfig(),
+        config,
     )
 
 

@@ -1,4 +1,4 @@
-"""A scikit-learn classifier that trains as `candid train` does: images or their paths in.
+"""scikit-learn estimators that train as `candid train` does: images or their paths in.
 
 >>> classifier = CandidClassifier(steps=300).fit(paths, labels, groups=people)
 >>> classifier.predict_proba(paths)
@@ -12,6 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,14 +24,17 @@ from candid.data.arrays import encode_image, image_name, images_of
 from candid.data.decode import decode
 from candid.data.in_memory import dataset_of
 from candid.errors import CandidError, DataError, DependencyError, ImageError
+from candid.inference.numbers import answers_of
 from candid.pipeline.opening import begin_or_resume
 from candid.pipeline.steps import predict_splits
 from candid.pipeline.training import train_framer, train_network
+from candid.predictions.numbers import NumberPredictions, read_number_predictions
+from candid.records import ModelCard, read_record
 from candid.settings import Config
 
 try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils import check_random_state
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import assert_all_finite, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 except ImportError as error:
@@ -44,13 +48,117 @@ if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.models.model import Whole
     from candid.predictions import Predictions
+    from candid.records.model import NumberCard
+    from candid.runs import Run
 
 _AT_ONCE = 32  # images that pass the network together
 # One process, also in a script without a guard, and nothing to go on from: the folder is temporary.
 _OWN = {"data": {"workers": 1, "test_share": 0.0}, "train": {"checkpoints": 0}}
 
 
-class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class _OfFaces(BaseEstimator):  # type: ignore[misc]
+    """What both estimators share: their parameters, how they train, and pixels to probabilities."""
+
+    model_: Whole
+    config_: Config
+
+    def __init__(
+        self,
+        recipe: str = DEFAULT_RECIPE,
+        *,
+        side: int | None = None,
+        steps: int | None = None,
+        learning_rate: float | None = None,
+        validation_fraction: float = 0.1,
+        settings: Mapping[str, Any] | None = None,
+        random_state: Any = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.side = side
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.settings = settings
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = tags.input_tags.string = True  # paths
+        tags.no_validation = True
+        return tags
+
+    def _config(self) -> Config:
+        """All settings."""
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        own = {
+            "data.side": self.side,
+            "data.validation_share": float(self.validation_fraction),
+            "train.steps": self.steps,
+            "train.learning_rate": self.learning_rate,
+            "train.seed": int(seed),
+        }
+        sections: dict[str, dict[str, Any]] = {}
+        named = {name: value for name, value in own.items() if value is not None}
+        for name, value in (named | dict(self.settings or {})).items():
+            section, _, key = name.partition(".")
+            sections.setdefault(section, {})[key] = value
+        return with_values(with_values(load_config(recipe=self.recipe), _OWN), sections)
+
+    @contextmanager
+    def _trained(self, dataset: Dataset, config: Config) -> Iterator[Run]:
+        """A temporary run that has trained and predicted its validation images."""
+        with tempfile.TemporaryDirectory(prefix="candid-") as name:
+            folder, quiet = Path(name), not self.verbose
+            run, data = begin_or_resume(
+                dataset, config, folder / "run", cache=folder / "cache", quiet=quiet
+            )
+            train_network(run, data)
+            run.step("frame", train_framer, data)
+            run.step("predict", predict_splits, data)
+            self.config_ = run.settings
+            yield run
+
+    def _probabilities(self, X: Any) -> NDArray[np.float64]:
+        """(n, outputs) of images; rows sum to 1."""
+        check_is_fitted(self)
+        from candid.models.model import TorchEngine
+
+        engine = TorchEngine(self.model_)
+        with _as_value_error():
+            images = images_of(X)
+            blocks = [images[i : i + _AT_ONCE] for i in range(0, len(images), _AT_ONCE)]
+            found = [engine(np.stack([self._pixels(one) for one in block])) for block in blocks]
+        if not found:
+            raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
+        probability = np.concatenate(found).astype(np.float64)
+        normalised: NDArray[np.float64] = probability / probability.sum(axis=1, keepdims=True)
+        return normalised
+
+    def _pixels(self, image: Any) -> NDArray[np.uint8]:
+        whole, about = self.model_, self.config_.data
+        detail = whole.input_side // whole.side
+        try:
+            return decode(
+                encode_image(image),
+                side=whole.side,
+                fit=about.fit,
+                max_pixels=about.max_pixels,
+                detail=detail,
+            ).pixels
+        except ImageError as error:
+            raise DataError(
+                f"{image_name(image, 0)} cannot be read: {error.what}",
+                expected="pictures that can be decoded",
+                todo="leave it out",
+            ) from error
+
+
+class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
     """A network that is trained from scratch on images of faces, as a scikit-learn classifier.
 
     X is a list of paths, or uint8 pixels (n, height, width, 3) in the order RGB. Probabilities are
@@ -90,30 +198,7 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     classes_: NDArray[Any]
-    model_: Whole
-    config_: Config
     validation_predictions_: Predictions
-
-    def __init__(
-        self,
-        recipe: str = DEFAULT_RECIPE,
-        *,
-        side: int | None = None,
-        steps: int | None = None,
-        learning_rate: float | None = None,
-        validation_fraction: float = 0.1,
-        settings: Mapping[str, Any] | None = None,
-        random_state: Any = 0,
-        verbose: bool = False,
-    ) -> None:
-        self.recipe = recipe
-        self.side = side
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.validation_fraction = validation_fraction
-        self.settings = settings
-        self.random_state = random_state
-        self.verbose = verbose
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Train on images and their labels.
@@ -147,7 +232,8 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with _as_value_error():
             label = [words[c] for c in code]
             dataset = dataset_of(images, label, classes=words, person=groups, config=config.data)
-            self._train(dataset, config)
+            with self._trained(dataset, config) as run:
+                self.model_, self.validation_predictions_ = run.model, run.predictions
         self.classes_ = classes
         return self
 
@@ -159,19 +245,7 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             Where X holds no images, or one that cannot be read.
         """
-        check_is_fitted(self)
-        from candid.models.model import TorchEngine
-
-        engine = TorchEngine(self.model_)
-        with _as_value_error():
-            images = images_of(X)
-            blocks = [images[i : i + _AT_ONCE] for i in range(0, len(images), _AT_ONCE)]
-            found = [engine(np.stack([self._pixels(one) for one in block])) for block in blocks]
-        if not found:
-            raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
-        probability = np.concatenate(found).astype(np.float64)
-        normalised: NDArray[np.float64] = probability / probability.sum(axis=1, keepdims=True)
-        return normalised
+        return self._probabilities(X)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """(n,) the most probable class of each image."""
@@ -179,62 +253,88 @@ class CandidClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         answers: NDArray[Any] = self.classes_[best]
         return answers
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = tags.input_tags.string = True  # paths
-        tags.no_validation = True
-        return tags
 
-    def _config(self) -> Config:
-        """All settings."""
-        seed = self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = check_random_state(seed).randint(2**31 - 1)
-        own = {
-            "data.side": self.side,
-            "data.validation_share": float(self.validation_fraction),
-            "train.steps": self.steps,
-            "train.learning_rate": self.learning_rate,
-            "train.seed": int(seed),
-        }
-        sections: dict[str, dict[str, Any]] = {}
-        named = {name: value for name, value in own.items() if value is not None}
-        for name, value in (named | dict(self.settings or {})).items():
-            section, _, key = name.partition(".")
-            sections.setdefault(section, {})[key] = value
-        return with_values(with_values(load_config(recipe=self.recipe), _OWN), sections)
+class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
+    """A network that learns a number from images of faces, as a scikit-learn regressor.
 
-    def _train(self, dataset: Dataset, config: Config) -> None:
-        """Train in a temporary run, and keep what answers."""
-        with tempfile.TemporaryDirectory(prefix="candid-") as name:
-            folder, quiet = Path(name), not self.verbose
-            run, data = begin_or_resume(
-                dataset, config, folder / "run", cache=folder / "cache", quiet=quiet
-            )
-            train_network(run, data)
-            run.step("frame", train_framer, data)
-            run.step("predict", predict_splits, data)
-            self.model_, self.config_ = run.model, run.settings
-            self.validation_predictions_ = run.predictions
+    As `CandidClassifier`, whose parameters it has. It predicts a distribution, and so an interval,
+    which is calibrated on the images that are held out (see `candid.stats.distribution`).
 
-    def _pixels(self, image: Any) -> NDArray[np.uint8]:
-        whole, about = self.model_, self.config_.data
-        detail = whole.input_side // whole.side
-        try:
-            return decode(
-                encode_image(image),
-                side=whole.side,
-                fit=about.fit,
-                max_pixels=about.max_pixels,
-                detail=detail,
-            ).pixels
-        except ImageError as error:
-            raise DataError(
-                f"{image_name(image, 0)} cannot be read: {error.what}",
-                expected="pictures that can be decoded",
-                todo="leave it out",
-            ) from error
+    Attributes
+    ----------
+    model_
+        A `torch.nn.Module`, pixels in and probabilities of the number's bins out.
+    number_
+        How these are read: the values of the bins, mean or median, the intervals' coverage.
+    config_
+        All settings that it was trained with.
+    validation_predictions_
+        What it says of the images that were held out, with intervals.
+    """
+
+    number_: NumberCard
+    validation_predictions_: NumberPredictions
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Train on images and their numbers.
+
+        Parameters
+        ----------
+        X
+            n paths, or uint8 pixels (n, height, width, 3).
+        y
+            (n,) finite numbers.
+        groups
+            (n,) who is in the image; None: each image shows another person.
+
+        Raises
+        ------
+        ValueError
+            Where X holds no images, or y cannot be learned.
+        """
+        if y is None:
+            raise ValueError("CandidRegressor requires y to be passed, but the target y is None")
+        y = column_or_1d(y, dtype=np.float64, warn=True)
+        assert_all_finite(y, input_name="y")
+        with _as_value_error():
+            images = images_of(X)
+            config = self._config()
+        check_consistent_length(images, y, groups)
+        about = replace(config.data, numbers=("label",))
+        with _as_value_error():
+            dataset = dataset_of(images, y, person=groups, config=about)
+            with self._trained(dataset, replace(config, data=about)) as run:
+                self._keep(run)
+        return self
+
+    def _keep(self, run: Run) -> None:
+        from candid.models.framing import framing_of
+        from candid.models.model import load_whole_model
+
+        one = run.of_targets()[0]
+        card = read_record(one.model_file, ModelCard)
+        predictions = read_number_predictions(one.predictions_file)
+        self.model_ = load_whole_model(run.weights, card, None, framing_of(run))
+        self.number_, self.validation_predictions_ = predictions.card, predictions
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """(n,) the number of each image.
+
+        Raises
+        ------
+        ValueError
+            Where X holds no images, or one that cannot be read.
+        """
+        return self._answers(X)[0]
+
+    def predict_interval(self, X: Any) -> NDArray[np.float64]:
+        """(n, 2) the ends of the interval of each image; see `number_.coverage`."""
+        _, low, high = self._answers(X)
+        return np.column_stack([low, high])
+
+    def _answers(self, X: Any) -> tuple[NDArray[np.float64], ...]:
+        probability = self._probabilities(X)
+        return answers_of(self.number_, probability)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class EvaluateConfig:
     reliability_bins: int = setting(15, "bins of the reliability diagram", 2, 100)
     examples: int = setting(24, "surest mistakes and least sure images to keep", 0, 500)
     tolerance: float = setting(
-        0,
+        0.0,
         "of a number: how far off a prediction may be to count as near; 0: 5 where the middle half "
         "of the training values spans 10 to 100, as ages in years are told, else a third of that "
         "span",
