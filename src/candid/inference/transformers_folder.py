@@ -9,9 +9,6 @@ from typing import Any
 from candid.errors import RunError
 from candid.inference.export_facts import facts
 from candid.inference.standalone import standalone
-from candid.models.framing import framing_of
-from candid.models.model import load_whole_model
-from candid.models.weights import save_weights
 from candid.records import ModelCard, read_record
 from candid.records.framing import DETAIL
 from candid.runs import Run, open_run
@@ -29,6 +26,10 @@ def write_transformers(run: Run, folder: Path) -> list[Path]:
     RunError
         Where the network is none of `NETWORKS`, or the run's files are damaged.
     """
+    from candid.models.framing import framing_of
+    from candid.models.model import load_whole_model
+    from candid.models.weights import save_weights
+
     card = read_record(run.model_file, ModelCard)
     if card.network not in NETWORKS:
         raise RunError(

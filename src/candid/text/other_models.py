@@ -11,19 +11,19 @@ from candid.text import words
 def no_answer(all_images: Estimate, count: int, groups: Sequence[tuple[str, Estimate]]) -> str:
     """For how many images it had no answer, and in which groups most often."""
     sentence = (
-        f"The model had no answer for {count:,} of {all_images.n:,} images ({_share(all_images)}): "
+        f"The model had no answer for {count:,} of {all_images.n:,} images "
+        f"({words.percent(all_images.value)}, {words.interval(all_images, share=True)}): "
         "an outcome of its own, beside right and wrong. These images are in no other figure here."
     )
     if not groups:
         return sentence
-    named = "; ".join(f"{name} {_share(e)} of {e.n:,}" for name, e in groups)
+    named = "; ".join(
+        f"{name} {words.percent(e.value)} of {e.n:,} ({words.interval(e, share=True)})"
+        for name, e in groups
+    )
     return f"{sentence} Most often: {named}."
 
 
 def unread(count: int, of: int) -> str:
     """How many pictures could not be read."""
     return f"{count:,} of {of:,} pictures could not be read and were not shown to the model."
-
-
-def _share(estimate: Estimate) -> str:
-    return f"{words.percent(estimate.value)}, {words.interval(estimate, share=True)}"
