@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from candid.predictions import Predictions
 from candid.records.audit import Group
 from candid.records.collecting import Wanted
-from candid.stats.differences import error_gaps
+from candid.stats.differences import Gaps, error_gaps
 from candid.stats.planning import people_needed, predicted_width
 
 Marks = NDArray[np.bool_]
@@ -54,31 +54,32 @@ def wanted(
     then = predicted_width(
         gaps.left, gaps.right, gaps.correlation, np.nan_to_num(needed, nan=1), confidence
     )
-    found = []
-    for i, group in enumerate(unseen):
-        people, rest = int(gaps.left.units[i]), int(gaps.right.units[i])
-        if not 0 < people <= rest or needed[i] <= people:
-            continue
-        known = not math.isnan(needed[i])
-        more = int(needed[i]) - people if known else None
-        n = int(gaps.n[i])
-        (condition,) = group.conditions
-        found.append(
-            Wanted(
-                attribute=condition.attribute,
-                value=condition.value,
-                label=group.label,
-                n=n,
-                people=people,
-                size=SIZE,
-                more_people=more,
-                more_images=None if more is None else math.ceil(more * n / people),
-                width=float(gaps.high[i] - gaps.low[i]) if people > 1 else math.nan,
-                width_then=float(then[i]) if known else math.nan,
-            )
-        )
+    found = [
+        _entry(group, i, gaps, needed[i], float(then[i]))
+        for i, group in enumerate(unseen)
+        if 0 < gaps.left.units[i] <= gaps.right.units[i] and not needed[i] <= gaps.left.units[i]
+    ]
     found.sort(key=lambda w: math.inf if w.more_people is None else w.more_people)
     return tuple(found[:_MOST])
+
+
+def _entry(group: Group, i: int, gaps: Gaps, needed: float, width_then: float) -> Wanted:
+    """What is told of the `i`-th gap, for which so many people are needed."""
+    people, n, known = int(gaps.left.units[i]), int(gaps.n[i]), not math.isnan(needed)
+    more = int(needed) - people if known else None
+    (condition,) = group.conditions
+    return Wanted(
+        attribute=condition.attribute,
+        value=condition.value,
+        label=group.label,
+        n=n,
+        people=people,
+        size=SIZE,
+        more_people=more,
+        more_images=None if more is None else math.ceil(more * n / people),
+        width=float(gaps.high[i] - gaps.low[i]) if people > 1 else math.nan,
+        width_then=width_then if known else math.nan,
+    )
 
 
 def _unseen(group: Group) -> bool:

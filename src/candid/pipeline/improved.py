@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from candid.storage.files import atomic
 
 if TYPE_CHECKING:
     from torch import nn
+
+FOLDER = "improve"  # of a run
 
 # What does not depend on the last layer, and the steps that wrote it.
 _SHARED = (
@@ -45,7 +48,8 @@ def write_improved(
     from candid.models.last_layer import set_last_layer
     from candid.models.weights import save_weights
 
-    made = Run(run.path / "improve" / remedy.name.replace("/", "-"), run.settings, quiet=run.quiet)
+    name = re.sub(r"[^\w.-]", "-", remedy.name)  # an attribute may be called anything
+    made = Run(run.path / FOLDER / name, run.settings, quiet=run.quiet)
     if made.path.exists():
         shutil.rmtree(made.path)
     made.path.mkdir(parents=True)

@@ -30,7 +30,7 @@ from candid.improvement.remedies import (
 )
 from candid.improvement.tournament import Rules, hold_tournament, look_at_test
 from candid.pipeline.data_places import Places
-from candid.pipeline.improved import write_improved
+from candid.pipeline.improved import FOLDER, write_improved
 from candid.pipeline.loading import Loaded, loaded
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
 from candid.pipeline.steps import predict_splits, predictions_of
@@ -38,7 +38,7 @@ from candid.predictions import Predictions, read_predictions
 from candid.progress import stages
 from candid.records import read_record, write_record
 from candid.records.audit import Audit
-from candid.records.improvement import Aim, Improvement, TestLook
+from candid.records.improvement import Aim, Improvement, RemedyOutcome, TestLook
 from candid.runs import Run, refuse_untrained
 from candid.stats.calibration import apply_temperature
 from candid.storage.archives import reading_archive, write_archive
@@ -48,7 +48,6 @@ from candid.text import improvement as text
 if TYPE_CHECKING:
     from torch import nn
 
-FOLDER = "improve"  # of a run
 _MOST_TRAINING = 5_000  # images whose features are looked at; of rare combinations all first
 _STAGES = ("features", "last layers", "other remedies", "contest", "winner")
 AIMS: tuple[Aim, ...] = ("worst group", "overall")
@@ -189,8 +188,24 @@ class _Contest:
                         self.run, best, self.predictions, arena, test, model.network, layer
                     )
                     folder = str(made.path.relative_to(self.run.path))
+        has_layer = layer is not None
+        found = self._record(outcomes, winner, look, folder, named=named, has_layer=has_layer)
+        write_record(self.run.improvement, found)
+        return found
+
+    def _record(
+        self,
+        outcomes: tuple[RemedyOutcome, ...],
+        winner: str,
+        look: TestLook | None,
+        folder: str,
+        *,
+        named: bool,
+        has_layer: bool,
+    ) -> Improvement:
+        arena, rules = self.arena, self.rules
         p = arena.before
-        found = Improvement(
+        return Improvement(
             target=p.target,
             classes=p.classes,
             model=_digest(self.run.weights),
@@ -207,10 +222,8 @@ class _Contest:
             folder=folder,
             alpha=rules.alpha,
             seed=rules.seed,
-            notes=tuple(text.notes([*p.attributes], named, layer is not None)),
+            notes=tuple(text.notes([*p.attributes], named, has_layer)),
         )
-        write_record(self.run.improvement, found)
-        return found
 
     # --- features --------------------------------------------------------------------------------
 

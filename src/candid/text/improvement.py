@@ -5,6 +5,7 @@ Everything here is plain text: whoever prints it escapes it.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from candid.records import Estimate
@@ -198,7 +199,10 @@ def improvement_lines(found: Improvement, run: str) -> Iterator[str]:
 def commands(run: str, folder: str) -> list[str]:
     """How the winner is used, and looked at as any run."""
     made = f"{run}/{folder}"
-    return [f"candid predict {made} PICTURES", f"candid audit {run} {made}"]
+    return [
+        shlex.join(["candid", "predict", made, "PICTURES"]),
+        shlex.join(["candid", "audit", run, made]),
+    ]
 
 
 def _share(e: Estimate) -> str:
