@@ -9,7 +9,28 @@ Their figures and ours differ in everything but the question: theirs are of ResN
 ImageNet, 224×224 pixels, all 162,770 training images, and last layers fitted on all 19,867
 validation images (182 of them blond men), five seeds; ours of a network of 1.9 million parameters
 from scratch, 64×64 pixels, and whatever part of CelebA lies in the folder. In both the last layer
-is fitted on validation people; in ours what is told of validation is out of fold.
+is fitted on validation people, in ours on them or on 5,000 training images; what is told of
+validation is out of fold.
+
+2026-11-28, 30,000 images of CelebA, a training that was stopped after 170 of 200 batches, before
+its learning rate had fallen (the worst group is that of blond men throughout):
+
+    validation (n = 27 images of 15 people)      worst group             all images
+    as it is                                     25.9 (11.5 to 48.6)     94.3
+    last layer, balanced, on training images     74.1                    90.6
+    last layer, balanced, on validation          63.0                    90.2
+    last layer, balanced by label alone          59.3                    92.4
+    prior shift                                  22.2                    94.3
+
+    test (n = 16 images of 11 people), looked at once, for the winner
+    as it is                                     12.5 (3.0 to 39.8)      95.0
+    last layer, balanced, on training images     75.0 (47.1 to 91.0)     92.5
+
+    Kirichenko et al., as trained                46.9 ± 2.8
+    Kirichenko et al., on validation             88.3 ± 1.1              91.3 ± 0.3
+
+It takes 90 s of one processor, most of it for features. Blond women gain 10.7 points, women who are
+not blond lose 8.0, men who are not 5.2. With 16 images of blond men the test interval is wide.
 """
 
 from __future__ import annotations

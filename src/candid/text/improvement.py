@@ -118,8 +118,8 @@ def verdict(found: Improvement) -> list[str]:
         ]
     aim = best.aim.accuracy_change
     said = [
-        f"{best.name} wins ({what(best)}): for {better} it is right {words.points(aim.value)} "
-        f"points more often ({words.points_interval(aim)}; "
+        f"{best.name} wins ({what(best)}): for {better} it is right "
+        f"{words.number(100 * aim.value, 1)} points more often ({words.points_interval(aim)}; "
         f"{words.images(aim.n, aim.people)}; adjusted p "
         f"{words.number(best.adjusted_p)} among {words.count(tried)} remedies)."
     ]
