@@ -14,7 +14,8 @@ from candid.pipeline.data_places import Places
 from candid.pipeline.labelling import Answering, about_model, labeller, model_of, one_thread_each
 from candid.records import ModelCard, read_record, to_plain
 from candid.records.calibration import calibration_path
-from candid.runs import Run, refuse_several
+from candid.runs import Run
+from candid.runs.refusals import refuse_several
 
 if TYPE_CHECKING:
     from candid.inference.classify import Labeller
