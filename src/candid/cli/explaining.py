@@ -57,7 +57,7 @@ def explain_command(
     into the network, into inside.json and inside.npz. With pictures: their maps, as one PNG.
     """
     from candid.config import with_values
-    from candid.runs import refuse_untrained
+    from candid.runs.refusals import refuse_untrained
     from candid.text.console import explanation_lines
 
     folder = candid.open_run(run)

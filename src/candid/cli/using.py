@@ -101,7 +101,7 @@ def predict_command(
     """
     from candid.inference.rows import format_of
     from candid.inference.sources import resolve
-    from candid.runs import refuse_untrained
+    from candid.runs.refusals import refuse_untrained
 
     ray, inner = engine.startswith("ray"), engine.removeprefix("ray").lstrip(":") or "auto"
     shards = _folder_for_shards(out, kind, ray=ray)

@@ -21,7 +21,8 @@ from candid.records import ModelCard, from_plain, read_record
 from candid.records.abstention import Abstention, AbstentionRule
 from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.records.framing import DETAIL, CommonFrame
-from candid.runs import Run, is_framed, open_run, refuse_untrained
+from candid.runs import Run, is_framed, open_run
+from candid.runs.refusals import refuse_untrained
 from candid.stats.shift import ProbabilityShift
 from candid.storage.files import check_format, read_bytes
 

@@ -16,7 +16,8 @@ from candid.records import ModelCard, Split, read_record, write_record
 from candid.records.explanation import Explanation, write_explanation_arrays
 from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
-from candid.runs import Run, is_framed, refuse_untrained
+from candid.runs import Run, is_framed
+from candid.runs.refusals import refuse_untrained
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,7 +25,8 @@ from candid.predictions.arrays import as_predictions
 from candid.predictions.choosing import Columns
 from candid.records import Evaluation, read_record
 from candid.records.explanation import Explanation
-from candid.runs import Run, is_number, refuse_number, refuse_untrained
+from candid.runs import Run
+from candid.runs.refusals import is_number, refuse_number, refuse_untrained
 from candid.settings import AuditConfig, Config
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from candid.progress import progress
 from candid.records import SPLITS, ModelCard, Provenance, read_record
 from candid.records.external import Unread
 from candid.records.framing import CommonFrame
-from candid.runs import Run, refuse_untrained
+from candid.runs import Run
+from candid.runs.refusals import refuse_untrained
 from candid.settings import Config, DataConfig
 from candid.storage.files import plain_name
 

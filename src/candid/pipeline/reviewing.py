@@ -16,7 +16,8 @@ from candid.predictions import read_predictions
 from candid.records import Provenance, read_record
 from candid.records.audit import Audit
 from candid.records.review import ReviewSummary, Why
-from candid.runs import Run, open_run, refuse_number
+from candid.runs import Run, open_run
+from candid.runs.refusals import refuse_number
 from candid.storage.files import reading, regular
 
 if TYPE_CHECKING:

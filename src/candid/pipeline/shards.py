@@ -15,7 +15,8 @@ from candid.pipeline.labelling import Answering, about_model, labeller, model_of
 from candid.records import ModelCard, from_plain, read_record, to_plain
 from candid.records.calibration import calibration_path
 from candid.records.framing import CommonFrame
-from candid.runs import Run, refuse_several
+from candid.runs import Run
+from candid.runs.refusals import refuse_several
 from candid.storage.jobs import plain_job
 
 if TYPE_CHECKING:

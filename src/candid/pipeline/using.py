@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
-from candid.runs import Run, refuse_several, refuse_untrained
+from candid.runs import Run
+from candid.runs.refusals import refuse_several, refuse_untrained
 from candid.settings import Config, ServeConfig
 
 if TYPE_CHECKING:

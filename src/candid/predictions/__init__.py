@@ -319,12 +319,7 @@ def _read(path: Path) -> Predictions:
         table = pq.read_table(regular(path))
         metadata = json.loads(table.schema.metadata[METADATA])
         check_format(path, metadata.get("format"))
-        if "number" in metadata:
-            raise PredictionsError(
-                f"{path} holds predictions of {metadata['target']!r}, which is a number.",
-                expected="predictions of a label with classes",
-                todo="candid evaluate and candid audit take the run's folder",
-            )
+        _refuse_number(path, metadata)
         classes = tuple(metadata["classes"])
         return Predictions(
             target=metadata["target"],
@@ -358,3 +353,12 @@ def _read(path: Path) -> Predictions:
             expected="a Parquet file that Candid wrote",
             todo="name a run folder or its predictions.parquet",
         ) from error
+
+
+def _refuse_number(path: Path, metadata: Mapping[str, Any]) -> None:
+    if "number" in metadata:
+        raise PredictionsError(
+            f"{path} holds predictions of {metadata['target']!r}, which is a number.",
+            expected="predictions of a label with classes",
+            todo="candid evaluate and candid audit take the run's folder",
+        )
