@@ -406,7 +406,7 @@ def test_copies_seen_one_way_round_have_the_same_mean(method):
 
 
 def test_answers_with_a_second_look_only_in_doubt_are_those_of_two_looks():
-    from candid.explanation.scoring import Answers
+    from candid.explanation.scoring import SecondLook
 
     torch.manual_seed(4)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3))
@@ -416,7 +416,7 @@ def test_answers_with_a_second_look_only_in_doubt_are_those_of_two_looks():
     looked = []
     network.register_forward_pre_hook(lambda _, given: looked.append(len(given[0])))
     with scoring(network, flip_tta=True) as scorer:
-        found = Answers(scorer).of(x)
+        found = SecondLook(scorer).of(x)
         seen = sum(looked)
         expected = scorer.all_logits(x).argmax(1)
     assert torch.equal(found, expected)

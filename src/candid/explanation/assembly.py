@@ -150,8 +150,7 @@ def _begun(
 
 def _explained(job: Job) -> tuple[Explanation, ExplanationArrays]:
     """The steps, one after the other: maps to check, checks, masking, more maps, record."""
-    config, sample, regions = job.by.config, job.sample, job.regions
-    begun = _begun_maps(job)
+    config, sample, regions, begun = job.by.config, job.sample, job.regions, _begun_maps(job)
     checks = _checks(job, {name: b.tested for name, b in begun.items()})
     maskings, of_subsets, unmasked = _maskings(job)
     mapped: dict[str, Mapped] = {}

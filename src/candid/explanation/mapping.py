@@ -16,7 +16,7 @@ from candid.explanation.attribution import Attributor
 from candid.explanation.regions import Regions, map_shares
 from candid.explanation.sample import ImageSet, Sample
 from candid.records.explanation import RegionShare, Verdict
-from candid.stats.sequential import Looks, is_decided, looks_at
+from candid.stats.sequential import Looks, leaves_out, looks_at
 
 _FEWEST = 50  # images before the first look
 _EVEN = 1.0  # the density of a region where a map is spread evenly
@@ -139,7 +139,7 @@ def _is_decided(job: Job, name: str, maps: Map, level: float) -> bool:
     if job.regions is None:
         return False
     dense = map_shares(name, maps, job.regions[rows], everyone, some, level)
-    return all(is_decided(s.density, _EVEN) or np.isnan(s.density.low) for s in dense)
+    return all(leaves_out(s.density, _EVEN) or np.isnan(s.density.low) for s in dense)
 
 
 def _of_rows(job: Job, n: int) -> tuple[Sample, NDArray[np.intp]]:

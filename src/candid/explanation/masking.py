@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from candid.explanation.attribution import generator_of
 from candid.explanation.regions import Regions
 from candid.explanation.sample import ImageSet, Sample
-from candid.explanation.scoring import Answers, Scorer
+from candid.explanation.scoring import Scorer, SecondLook
 from candid.records import Estimate
 from candid.records.explanation import Masking, SubsetMasking
 from candid.settings import ExplainConfig
@@ -67,7 +67,7 @@ def masked_answers(
     n, fills = len(sample), config.fills
     order = np.arange(n) if order is None else order
     looks = looks_at(n, config.confidence, fewest=_FEWEST)
-    work = _Work(Answers(scorer), sample, regions, config, partners(sample, config.seed))
+    work = _Work(SecondLook(scorer), sample, regions, config, partners(sample, config.seed))
     before = work.answers.of(sample.tensor()).numpy()
     keys = [(region, fill) for region in regions.names for fill in fills]
     after, control = ({key: before.copy() for key in keys} for _ in range(2))
@@ -94,7 +94,7 @@ def masked_answers(
 class _Work:
     """What images are painted with."""
 
-    answers: Answers
+    answers: SecondLook
     sample: Sample
     regions: Regions
     config: ExplainConfig

@@ -31,7 +31,7 @@ from candid.records.explanation import MapCheck, Verdict
 from candid.settings import ExplainConfig
 from candid.stats.associations import rank_correlations
 from candid.stats.intervals import ratios, unknown
-from candid.stats.sequential import is_decided
+from candid.stats.sequential import leaves_out
 from candid.text import map_checks as text
 
 _AGREEMENT_CELLS = 8  # methods are compared at the resolution of the coarsest
@@ -135,7 +135,7 @@ def _likeness(
     def values(_: int, some: Probe) -> dict[str, Floats]:
         return {name: some.alike(name, by.maps(name, images_of(some), some.explained))}
 
-    return probe.until(values, lambda found, _: is_decided(found[name], threshold))[name]
+    return probe.until(values, lambda found, _: leaves_out(found[name], threshold))[name]
 
 
 def weighted_layers(scorer: Scorer, image: Tensor, network: nn.Module) -> list[nn.Module]:

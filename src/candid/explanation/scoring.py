@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from candid.errors import CandidError
 
-_BOTH_WAYS = 2000  # images that `Answers` looks at both ways before it trusts the first
+_BOTH_WAYS = 2000  # images that `SecondLook` looks at both ways before it trusts the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class Scorer:
         return slope.float()
 
 
-class Answers:
+class SecondLook:
     """The classes that a scorer answers, with a second look only where the first leaves a doubt.
 
     A scorer may answer by the mean of an image's logits and its mirror image's. Let `spread` be the

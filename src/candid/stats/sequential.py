@@ -44,8 +44,8 @@ def looks_at(n: int, confidence: float, *, fewest: int) -> Looks:
     return Looks(tuple(sizes), confidence)
 
 
-def is_decided(figure: Estimate, threshold: float) -> bool:
-    """Whether the whole interval lies on one side of the threshold."""
+def leaves_out(figure: Estimate, threshold: float) -> bool:
+    """Whether the interval leaves out the threshold: it lies on one side as a whole."""
     return figure.low > threshold or figure.high < threshold
 
 
