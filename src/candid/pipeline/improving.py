@@ -39,7 +39,8 @@ from candid.progress import stages
 from candid.records import read_record, write_record
 from candid.records.audit import Audit
 from candid.records.improvement import Aim, Improvement, RemedyOutcome, TestLook
-from candid.runs import Run, refuse_untrained
+from candid.runs import Run
+from candid.runs.refusals import refuse_untrained
 from candid.stats.calibration import apply_temperature
 from candid.storage.archives import reading_archive, write_archive
 from candid.storage.jobs import alone, job_digest
