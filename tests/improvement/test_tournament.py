@@ -8,18 +8,18 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from candid.errors import ConfigError, PredictionsError
-from candid.improvement.arena import Arena, attributes_of, enter
+from candid.improvement.arena import Arena, attributes_found, enter
 from candid.improvement.last_layer import (
     PENALTIES,
-    Images,
+    FitImages,
     balanced_weights,
     fit_layers,
     refit,
 )
 from candid.improvement.remedies import (
-    Features,
+    LastFeatures,
     Training,
-    abstention,
+    abstention_remedy,
     calibrated_logits,
     group_calibration,
     last_layers,
@@ -79,7 +79,7 @@ def arena_of(said, attributes=("Cue",), folds=3) -> Arena:
 
 def contest(said, x, attributes=("Cue",)):
     arena = arena_of(said, attributes)
-    remedies = [*last_layers(arena, Features(x)), prior_shift(arena)]
+    remedies = [*last_layers(arena, LastFeatures(x)), prior_shift(arena)]
     remedies += [group_calibration(arena, name) for name in attributes]
     return arena, remedies, *hold_tournament(arena, remedies, RULES)
 
@@ -141,7 +141,7 @@ def test_the_fit_is_that_of_an_independent_one():
     label, cue, x = made(400, rng, planted=True)
     start = np.stack([np.zeros(400), x @ rng.normal(0, 0.3, 8)], axis=1)
     weight = balanced_weights(2 * label + cue)
-    *_, layer = fit_layers(Images(x, start, label, weight))
+    *_, layer = fit_layers(FitImages(x, start, label, weight))
     mean = np.average(x, axis=0, weights=weight)
     std = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weight))
 
@@ -183,7 +183,7 @@ def test_an_answer_knows_nothing_of_its_own_person():
     """Another label of one fold's people changes the layers of all folds but their own."""
     (said, x), _ = world(1, planted=True, n=300)
     arena = arena_of(said)
-    images = Images(x, calibrated_logits(said), said.label.astype(int), np.ones(len(said)))
+    images = FitImages(x, calibrated_logits(said), said.label.astype(int), np.ones(len(said)))
     turned = replace(images, label=np.where(arena.fold == 0, 1 - images.label, images.label))
     one, other = (refit(i, arena.fold).logits for i in (images, turned))
     same = np.abs(one - other).max(axis=1) == 0
@@ -195,7 +195,7 @@ def test_training_images_fit_and_held_out_ones_choose_how_strongly():
     (said, x), _ = world(3, planted=True)
     arena = arena_of(said)
     training = Training(replace(said, attributes=arena.before.attributes), x + 0.01)
-    names = [r.name for r in last_layers(arena, Features(x, training))]
+    names = [r.name for r in last_layers(arena, LastFeatures(x, training))]
     assert names == ["last-layer-Cue", "last-layer-Cue-training", "last-layer-label"]
 
 
@@ -219,7 +219,7 @@ def test_where_classes_are_rarer_than_learned_the_shift_wins_overall():
 def test_abstaining_costs_the_weak_group_its_answers():
     (said, _), _ = world(1, planted=True)
     arena = arena_of(said)
-    remedy = abstention(arena, 0.1, 0)
+    remedy = abstention_remedy(arena, 0.1, 0)
     outcomes, winner = hold_tournament(arena, [remedy], RULES)
     assert winner == ""
     covered = {(c.label, c.value): c.coverage.value for c in outcomes[0].coverage}
@@ -227,8 +227,8 @@ def test_abstaining_costs_the_weak_group_its_answers():
     assert arena.before.attributes["Cue"].values[1] == "without"
     assert covered["yes", "without"] == pytest.approx(remedy.answered[mine].mean())
     assert covered["yes", "without"] < covered["yes", "with"]
-    assert abstention(arena, 0.0001, 0) is None
+    assert abstention_remedy(arena, 0.0001, 0) is None
 
 
 def test_without_an_audit_no_attribute_is_named():
-    assert attributes_of(None) == ()
+    assert attributes_found(None) == ()

@@ -10,6 +10,7 @@ import pytest
 from auditing.audited import crowd
 from candid.auditing.audit import audit_groups
 from candid.records import Convergence
+from candid.records.improvement import Improvement
 from candid.settings import AuditConfig
 from candid.text.stories import stories_of, story_sentence
 from candid.text.verdict import answers, next_actions, verdict
@@ -66,8 +67,14 @@ def test_what_to_do_comes_from_the_records_alone(plain: Any, audited: Any) -> No
         "candid review .",
         f"{audited.reproduction} --corrections corrections.csv",
         "candid evaluate . DATA",
-        "candid review . --queue slice",
+        "candid improve .",
     ]
+    tried = Improvement(
+        "Face", audited.classes, "", "worst group", (), False, 5, 400, None, (), (), "", None, "",
+        0.05, 0,
+    )  # fmt: skip
+    none_helped = dataclasses.replace(audited, improvement=tried)
+    assert commands(none_helped)[-1] == "candid review . --queue slice"
     sure = dataclasses.replace(audited.audit, noise=None)
     assert "candid review ." not in commands(dataclasses.replace(audited, audit=sure))
     falling = Convergence("still-falling", "It still fell.", "")

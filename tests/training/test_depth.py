@@ -9,14 +9,14 @@ from torch import nn
 from candid.errors import ConfigError
 from candid.models.networks import build
 from candid.settings import Config, DeepConfig, TrainConfig
-from candid.training.depth import freeze, hold_still, layers_of, rate_factors
+from candid.training.depth import depth_layers, freeze, hold_still, rate_factors
 from candid.training.optimizers import optimizer_of, set_learning_rate
 
 
 def test_a_layer_is_a_convolution_with_what_follows_it():
-    kinds = [[type(m).__name__ for m in layer] for layer in layers_of(build_deep())]
+    kinds = [[type(m).__name__ for m in layer] for layer in depth_layers(build_deep())]
     assert kinds == [["Conv2d", "BatchNorm2d"]] * 10 + [["Linear"]]
-    assert len(layers_of(build("plain", side=16, n_classes=2))) == 4
+    assert len(depth_layers(build("plain", side=16, n_classes=2))) == 4
 
 
 def build_deep() -> nn.Module:

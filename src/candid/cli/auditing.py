@@ -178,10 +178,7 @@ def audit_command(
     wanted = parse(conditions)
     if page is not None and other is None:
         raise click.UsageError("--page shows what changed between two models: name both.")
-    if model is not None and (other is not None or tone or any(columns.values())):
-        raise click.UsageError("--model asks about one DATA: no second one, no --tone, no columns.")
-    if keep is not None and model is None:
-        raise click.UsageError("--keep is for what --model says.")
+    _refuse_beside_model(model, keep, other is not None or tone or any(columns.values()))
     audited = path if other is None else other
     run = candid.Run(audited)
     if tone and not run.config.is_file():
@@ -210,6 +207,14 @@ def audit_command(
     written = [str(file) if file is not None else "" for file in (out, page)]
     show(found, audit_lines(found, *written), plain=plain_audit)
     _refuse_failures(found, wanted)
+
+
+def _refuse_beside_model(model: str | None, keep: Path | None, others: bool) -> None:
+    """Raise where what is asked of somebody's model, or of none, cannot be."""
+    if model is not None and others:
+        raise click.UsageError("--model asks about one DATA: no second one, no --tone, no columns.")
+    if keep is not None and model is None:
+        raise click.UsageError("--keep is for what --model says.")
 
 
 def _refuse_failures(audit: Audit, wanted: Any) -> None:

@@ -366,7 +366,7 @@ def evaluation_lines(evaluation: Evaluation | NumberEvaluation, run: Run) -> Ite
     from candid.text.console import f1_lines
 
     if isinstance(evaluation, NumberEvaluation):
-        yield from number.lines(evaluation)
+        yield from number.number_lines(evaluation)
     else:
         yield from f1_lines(evaluation)
     yield f"report: {run.report}" if run.report.is_file() else f"run: {run.path}"

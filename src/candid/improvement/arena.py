@@ -153,7 +153,7 @@ def _folds(p: Predictions, folds: int, seed: int) -> NDArray[np.intp]:
     return dealt[unit]
 
 
-def attributes_of(split: SplitAudit | None) -> tuple[str, ...]:
+def attributes_found(split: SplitAudit | None) -> tuple[str, ...]:
     """The attributes of an audit's findings to balance, the surest first: cues, then groups."""
     if split is None:
         return ()

@@ -51,7 +51,7 @@ class LastLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class FitImages:
     """n images whose features are known.
 
     Attributes
@@ -67,9 +67,9 @@ class Images:
     label: NDArray[np.intp]
     weight: Floats
 
-    def __getitem__(self, rows: NDArray[Any]) -> Images:
+    def __getitem__(self, rows: NDArray[Any]) -> FitImages:
         """Some of them."""
-        return Images(self.features[rows], self.start[rows], self.label[rows], self.weight[rows])
+        return FitImages(self.features[rows], self.start[rows], self.label[rows], self.weight[rows])
 
     def loss(self, layer: LastLayer) -> float:
         """The weighted sum of the log losses."""
@@ -86,7 +86,7 @@ def balanced_weights(cell: NDArray[np.intp]) -> Floats:
     return weight
 
 
-def fit_layers(images: Images) -> Iterator[LastLayer]:
+def fit_layers(images: FitImages) -> Iterator[LastLayer]:
     """The layer for each of `PENALTIES`, in their order.
 
     The penalised log loss is convex. A feature that never changes has no part in it.
@@ -141,7 +141,9 @@ class Refitted:
     penalty: float
 
 
-def refit(held_out: Images, fold: NDArray[np.intp], training: Images | None = None) -> Refitted:
+def refit(
+    held_out: FitImages, fold: NDArray[np.intp], training: FitImages | None = None
+) -> Refitted:
     """Fit the last layer on held-out images, or on training images where these are given.
 
     Then only the strength of the penalty is chosen on the held-out ones. `fold` (n,) from 0 says
@@ -161,7 +163,7 @@ def refit(held_out: Images, fold: NDArray[np.intp], training: Images | None = No
     return Refitted(logits, layers[best], PENALTIES[best])
 
 
-def _refit(held_out: Images, inside: list[Marks]) -> Refitted:
+def _refit(held_out: FitImages, inside: list[Marks]) -> Refitted:
     """Nested folds: the penalty for a fold is chosen by leaving out each of the others in turn."""
     folds = range(len(inside))
     inner = np.zeros((len(inside), len(inside), len(PENALTIES)))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from candid.auditing.abstention import answering_rule
 from candid.improvement.arena import Arena, cell_codes
 from candid.improvement.last_layer import (
+    FitImages,
     Floats,
-    Images,
     LastLayer,
     Marks,
     balanced_weights,
@@ -69,7 +69,7 @@ class Training:
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class LastFeatures:
     """What the last layer takes: (n, features) of the arena's images, in their order.
 
     `training` are those of training images; None: nothing is fitted on them.
@@ -84,7 +84,7 @@ def calibrated_logits(p: Predictions) -> Floats:
     return np.log(np.maximum(p.probability, np.finfo(np.float64).tiny))
 
 
-def last_layers(arena: Arena, features: Features) -> Iterator[Remedy]:
+def last_layers(arena: Arena, features: LastFeatures) -> Iterator[Remedy]:
     """The last layer fitted again, balanced by label and each attribute, and by label alone."""
     for attribute in arena.before.attributes:
         code = arena.cell_codes(attribute)
@@ -96,7 +96,7 @@ def last_layers(arena: Arena, features: Features) -> Iterator[Remedy]:
     yield _layer(arena, features, "", "validation")
 
 
-def _layer(arena: Arena, features: Features, attribute: str, fitted_on: str) -> Remedy:
+def _layer(arena: Arena, features: LastFeatures, attribute: str, fitted_on: str) -> Remedy:
     before, training = arena.before, None
     if fitted_on == "training" and features.training is not None:
         training = _images(features.training.images, features.training.features, attribute)
@@ -120,9 +120,9 @@ def _layer(arena: Arena, features: Features, attribute: str, fitted_on: str) -> 
     )
 
 
-def _images(p: Predictions, features: NDArray[Any], attribute: str) -> Images:
+def _images(p: Predictions, features: NDArray[Any], attribute: str) -> FitImages:
     weight = balanced_weights(cell_codes(p, attribute))
-    return Images(features, calibrated_logits(p), p.label.astype(np.intp), weight)
+    return FitImages(features, calibrated_logits(p), p.label.astype(np.intp), weight)
 
 
 def prior_shift(arena: Arena) -> Remedy:
@@ -165,7 +165,7 @@ def group_calibration(arena: Arena, attribute: str) -> Remedy:
     return Remedy(f"calibration-{attribute}", "group calibration", attribute, after, "validation")
 
 
-def abstention(arena: Arena, target_error: float, seed: int) -> Remedy | None:
+def abstention_remedy(arena: Arena, target_error: float, seed: int) -> Remedy | None:
     """No answer below the threshold of the promise; None where nothing can be promised."""
     p = arena.before
     answered = np.zeros(len(p), np.bool_)

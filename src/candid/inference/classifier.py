@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,6 +165,12 @@ class Classifier:
         """What computes: "onnx", "int8" or "torch"."""
         return self._engine.name
 
+    def tried(self) -> Self:
+        """Itself; it raises where it cannot answer."""
+        blank = np.zeros((1, self.input_side, self.input_side, 3), np.uint8)
+        self.probabilities(self.framed(blank).pixels)
+        return self
+
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated probabilities (n, classes) of RGB pixels (n, side, side, 3); rows sum to 1.
 
@@ -244,7 +250,7 @@ def open_classifier(
     if framer is not None:
         made_by = f"{made_by}, framed: {framed_by}"
     place = read_calibration(run, calibration, card, made_by) if calibration else None
-    found = Classifier(
+    return Classifier(
         card=card,
         fit=config.data.fit,
         max_pixels=config.data.max_pixels,
@@ -254,10 +260,7 @@ def open_classifier(
         made_from=made_by,
         shift=None if place is None else ProbabilityShift(place.temperature, np.array(place.bias)),
         common=None if place is None else place.frame,
-    )
-    blank = np.zeros((1, found.input_side, found.input_side, 3), np.uint8)
-    found.probabilities(found.framed(blank).pixels)  # raises if it cannot
-    return found
+    ).tried()
 
 
 def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Runs:

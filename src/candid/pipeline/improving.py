@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError, RunError
-from candid.improvement.arena import Arena, attributes_of, enter
+from candid.improvement.arena import Arena, attributes_found, enter
 from candid.improvement.last_layer import LastLayer
 from candid.improvement.remedies import (
-    Features,
+    LastFeatures,
     Remedy,
     Training,
-    abstention,
+    abstention_remedy,
     calibrated_logits,
     group_calibration,
     last_layers,
@@ -100,28 +100,31 @@ def improve(
     folder = run_at(run, quiet=quiet)
     _refuse(folder, aim, folds)
     about, todo = folder.settings.audit, "wait for it"
+    rules = Rules(aim, about.false_discovery_rate, about.draws, seed)
     with alone(
         folder.path / FOLDER / ".lock", output=str(folder.path), expected="one process", todo=todo
     ):
         there = reload(folder, data, cache=cache)
-        if not folder.predictions_file.is_file():
-            folder.step("predict", predict_splits, there)
-        predictions = read_predictions(folder.predictions_file)
-        binned = predictions.with_bins()
-        named = tuple(groups) or attributes_of(_audited(folder))
-        arena = enter(
-            binned[binned.split == "validation"],
-            named,
-            folds=folds,
-            seed=seed,
-            confidence=about.confidence,
-            smallest=about.smallest,
-        )
-        rules = Rules(aim, about.false_discovery_rate, about.draws, seed)
+        contest = _opened(folder, there, tuple(groups), folds, rules)
         with stages(_STAGES, quiet=quiet) as shown:
-            contest = _Contest(folder, there, predictions, binned, arena, rules)
-            found = contest.hold(bool(groups), shown)
-    return found
+            return contest.hold(bool(groups), shown)
+
+
+def _opened(run: Run, data: Data, groups: tuple[str, ...], folds: int, rules: Rules) -> _Contest:
+    """The contest between a run's remedies, whose predictions are made where there are none."""
+    if not run.predictions_file.is_file():
+        run.step("predict", predict_splits, data)
+    predictions = read_predictions(run.predictions_file)
+    binned = predictions.with_bins()
+    arena = enter(
+        binned[binned.split == "validation"],
+        groups or attributes_found(_audited(run)),
+        folds=folds,
+        seed=rules.seed,
+        confidence=run.settings.audit.confidence,
+        smallest=run.settings.audit.smallest,
+    )
+    return _Contest(run, data, predictions, binned, arena, rules)
 
 
 def _refuse(run: Run, aim: Aim, folds: int) -> None:
@@ -223,7 +226,7 @@ class _Contest:
             folder=folder,
             alpha=rules.alpha,
             seed=rules.seed,
-            notes=tuple(text.notes([*p.attributes], named, has_layer)),
+            notes=tuple(text.remedy_notes([*p.attributes], named, has_layer)),
         )
 
     # --- features --------------------------------------------------------------------------------
@@ -314,12 +317,12 @@ class _Contest:
             raw = kept.train @ weight.T + layer.bias.detach().double().cpu().numpy()
             said = apply_temperature(raw, model.card.temperature)
             training = Training(replace(some, probability=said), kept.train)
-        found = list(last_layers(self.arena, Features(kept.validation, training)))
+        found = list(last_layers(self.arena, LastFeatures(kept.validation, training)))
         return [*found, prior_shift(self.arena)]
 
     def _others(self) -> list[Remedy]:
         target = self.run.settings.predict.target_error
-        none = abstention(self.arena, target, self.rules.seed) if target else None
+        none = abstention_remedy(self.arena, target, self.rules.seed) if target else None
         calibrated = [group_calibration(self.arena, name) for name in self.arena.before.attributes]
         return calibrated if none is None else [*calibrated, none]
 

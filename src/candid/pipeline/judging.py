@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from candid.predictions.choosing import Columns
 from candid.records import Evaluation, read_record
 from candid.records.explanation import Explanation
 from candid.runs import Run
-from candid.runs.refusals import is_number, refuse_number, refuse_untrained
+from candid.runs.refusals import is_number_run, refuse_number, refuse_untrained
 from candid.settings import AuditConfig, Config
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def evaluate(
         judged = as_predictions(y_true, y_prob, **named)
         return evaluate_predictions(judged, (config or Config()).evaluate)
     run = run_at(y_true, config, quiet)
-    if is_number(run):
+    if is_number_run(run):
         with run.doing("evaluate"):
             return evaluate_number_run(run)
     _predicted(run, data, cache)
@@ -107,8 +108,7 @@ def audit(
     ----------
     y_true
         Labels, beside `y_prob`; or `Predictions`; or where they lie: a run, whose `audit.json` is
-        then written; a table of anybody's (CSV, TSV, Parquet); a folder of Parquet tables, which
-        are summed up in flat memory.
+        then written; anybody's table (CSV, TSV, Parquet), or a folder of Parquet tables.
     y_prob
         The probability of the second class, (n,), or of every class, (n, classes).
     config
@@ -118,19 +118,16 @@ def audit(
     before
         Another model's predictions for the same images, as a run, its folder, a file or
         `Predictions`; beside labels, its probabilities. Then the audit says what changed for whom.
-    columns
-        What the columns of somebody's table hold.
-    tone
-        Of a run: whether to measure skin tone from the images, and to audit it.
+    columns, keep
+        What the columns of somebody's table hold; a Parquet file for what `model` says.
     model
         Somebody's model, which is asked about the labelled pictures that `y_true` is the place of:
         a function of a list of uint8 RGB arrays (height, width, 3) that gives probabilities for
         each, or None for no answer; its name, "package.module:function"; an ONNX file that Candid
         exported; or the address of a server like `candid serve`.
-    keep
-        A Parquet file for what that model says.
-    data, cache, quiet
-        Of a run: where its data lie now, where packed images are kept, and no progress bars.
+    tone, data, cache, quiet
+        Of a run: whether to measure skin tone from the images and to audit it, where its data lie
+        now, where packed images are kept, and no progress bars.
     """
     from candid.predictions.opening import tables_in
 
@@ -142,19 +139,35 @@ def audit(
     if _is_arrays(y_true, y_prob, arrays):
         return _audit_arrays(y_true, y_prob, arrays, before, named, about)
     path = path_of(y_true)
-    if before is None and tables_in(path):
+    if not path.is_dir() or (before is None and tables_in(path)):
+        return _audit_tables(path, before, named, about, quiet)
+    run = run_at(path, config, quiet)
+    loaded = partial(_predicted, run, data, cache, always=tone)
+    return _audit_run(run, before, named, tone, loaded)
+
+
+def _audit_tables(
+    path: Path, before: Any, named: Columns, config: AuditConfig, quiet: bool
+) -> Audit:
+    """The audit of anybody's table, or of a folder of them."""
+    if path.is_dir():
         from candid.pipeline.summing import audit_folder
 
-        return audit_folder(path, named, about, quiet=quiet)
+        return audit_folder(path, named, config, quiet=quiet)
     how = _compared(before, named, path)
-    if not path.is_dir():
-        return audit_predictions(read_any(path, named), about, source=path.name, **how)
-    run = run_at(path, config, quiet)
-    if is_number(run):
+    return audit_predictions(read_any(path, named), config, source=path.name, **how)
+
+
+def _audit_run(
+    run: Run, before: Any, named: Columns, tone: bool, loaded: Callable[[], Data | None]
+) -> Audit:
+    """The audit of a run of classes or of a number, into its folder."""
+    if is_number_run(run):
         return _audit_number(run, before, named, tone)
+    how = _compared(before, named, run.path)
     if named.named():
-        read_any(path, named)  # says why columns cannot be named for a run
-    return _audit_own(run, _predicted(run, data, cache, always=tone), tone, how)
+        read_any(run.path, named)  # says why columns cannot be named for a run
+    return _audit_own(run, loaded(), tone, how)
 
 
 def _audit_other(
@@ -263,7 +276,7 @@ def report(run: Run | Place) -> Path:
     several, write = bool(folder.of_targets()), write_report
     if several:
         write = write_overview_report
-    elif is_number(folder):
+    elif is_number_run(folder):
         write = write_number_report
     if several:
         with folder.doing("overview"):

@@ -9,8 +9,9 @@ from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from candid.errors import DataError, RunError
 from candid.pipeline.data_places import Places
-from candid.pipeline.opening import Place, needs_torch, path_of, reload, run_at
+from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
 from candid.runs import Run
 from candid.runs.refusals import refuse_several, refuse_untrained
@@ -181,7 +182,6 @@ def export(
     RunError
         Where the network cannot be written for transformers, or not as whole numbers.
     """
-    from candid.errors import DataError, RunError
     from candid.models.onnx_file import needs_onnx
     from candid.pipeline.exporting import export_run, export_transformers
 
@@ -193,14 +193,24 @@ def export(
     refuse_untrained(folder)
     if to == "transformers":
         return export_transformers(folder, out, int8=int8)
-    loaded = None
+    loaded = _loaded(folder, data, cache, None if int8 else without_data)
+    return export_run(folder, loaded, out=out, int8=int8)
+
+
+def _loaded(
+    run: Run,
+    data: Places | None,
+    cache: Path | None,
+    without_data: Callable[[Exception], object] | None,
+) -> Data | None:
+    """A run's data; where they are gone, None where somebody is to be told."""
     try:
-        loaded = reload(folder, data, cache=cache)
+        return reload(run, data, cache=cache)
     except (RunError, DataError) as error:
-        if int8 or without_data is None:
+        if without_data is None:
             raise
         without_data(error)
-    return export_run(folder, loaded, out=out, int8=int8)
+        return None
 
 
 def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:

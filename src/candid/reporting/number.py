@@ -62,9 +62,9 @@ def render_number(inputs: NumberInput) -> str:
 def number_card(inputs: NumberInput) -> str:
     """Write the model card: what it predicts, how well, for whom worse, and what to know."""
     evaluation, audit = inputs.evaluation, inputs.audit
-    said = [*text.summary(evaluation, inputs.data_name)]
+    said = [*text.number_summary(evaluation, inputs.data_name)]
     if audit is not None and audit.splits:
-        said.append(text.audit_summary(audit))
+        said.append(text.number_audit_summary(audit))
     limits = [*evaluation.notes, text.NOT_EQUAL_GROUPS]
     rows = [
         f"| {metric_text(name).name} | {text.in_digits(e.value)} | {text.of_interval(e)} "

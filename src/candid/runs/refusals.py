@@ -40,7 +40,7 @@ def refuse_several(run: Run) -> None:
         )
 
 
-def is_number(run: Run) -> bool:
+def is_number_run(run: Run) -> bool:
     """Whether a run is the folder of a label that is a number."""
     if run.whole is None or not run.model_file.is_file():
         return False
@@ -52,7 +52,7 @@ def refuse_number(run: Run) -> None:
     labels = read_record(run.targets, Targets).labels if run.of_targets() else ()
     if labels and all(label.number is not None for label in labels):
         raise _number_error(run, labels[0].name)
-    if is_number(run):
+    if is_number_run(run):
         raise _number_error(run, read_record(run.model_file, ModelCard).target)
 
 

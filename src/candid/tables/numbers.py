@@ -38,11 +38,11 @@ def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]
     if len(distinct) > MOST_VALUES:
         distinct = np.unique(np.quantile(data[known], np.linspace(0, 1, MOST_VALUES)))
     label = np.full(len(data), -1, np.int16)
-    label[known] = nearest(distinct, data[known])
+    label[known] = nearest_index(distinct, data[known])
     return tuple(map(word_of, distinct)), label
 
 
-def nearest(values: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.intp]:
+def nearest_index(values: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.intp]:
     """The index of the one among ascending values that lies nearest to each of some numbers."""
     between = (values[1:] + values[:-1]) / 2
     index: NDArray[np.intp] = np.searchsorted(between, to)

@@ -17,7 +17,7 @@ from candid.text import words
 from candid.text.audit import to_collect
 from candid.text.comparison import change_name
 from candid.text.group_table import group_table
-from candid.text.number import audit_lines as number_audit_lines
+from candid.text.number import number_audit_lines
 from candid.text.stories import (
     errors_by_label,
     names_of_labels,

@@ -46,7 +46,7 @@ TAKEN_FROM_TEST = (
 NO_TEST = "There are no test images, so that nobody has confirmed the winner on new people."
 
 
-def notes(attributes: Sequence[str], named: bool, layer: bool) -> Iterator[str]:
+def remedy_notes(attributes: Sequence[str], named: bool, layer: bool) -> Iterator[str]:
     """What a reader might not expect of a tournament."""
     if not layer:
         yield NO_LAYER
@@ -89,7 +89,7 @@ def as_it_is(found: Improvement) -> list[tuple[str, str]]:
     return [(cell_name(c), _share(c.accuracy)) for c in ordered]
 
 
-def cells(remedy: RemedyOutcome) -> list[str]:
+def remedy_cells(remedy: RemedyOutcome) -> list[str]:
     """The remedy as text under `HEAD`."""
     accuracy, aim = remedy.overall.metrics["accuracy"], remedy.aim.accuracy_change
     loss = remedy.log_loss
@@ -106,7 +106,7 @@ def cells(remedy: RemedyOutcome) -> list[str]:
     ]
 
 
-def verdict(found: Improvement) -> list[str]:
+def outcome(found: Improvement) -> list[str]:
     """Which one wins, for whom it is better and what it costs the others; or that none helps."""
     tried = sum(r.eligible for r in found.remedies)
     better = "the group that is worst off" if found.aim == "worst group" else "all images together"
@@ -123,7 +123,7 @@ def verdict(found: Improvement) -> list[str]:
         f"{words.images(aim.n, aim.people)}; adjusted p "
         f"{words.number(best.adjusted_p)} among {words.count(tried)} remedies)."
     ]
-    said += changes(best)
+    said += remedy_changes(best)
     overall = best.overall.accuracy_change
     said.append(
         f"All images together: {words.points(overall.value)} points "
@@ -132,7 +132,7 @@ def verdict(found: Improvement) -> list[str]:
     return [*said, *_on_test(found)]
 
 
-def changes(remedy: RemedyOutcome) -> list[str]:
+def remedy_changes(remedy: RemedyOutcome) -> list[str]:
     """For whom it is better, and whom it costs something."""
     better, worse = remedy.changed(1), remedy.changed(-1)
     said = [f"Better for {_change(g)}." for g in better[:_TOLD]]
@@ -182,7 +182,7 @@ def improvement_lines(found: Improvement, run: str) -> Iterator[str]:
     yield lead(found)
     yield "as it is:"
     yield from (f"  {name}: {accuracy}" for name, accuracy in as_it_is(found))
-    rows = [list(HEAD), *(cells(r) for r in found.remedies)]
+    rows = [list(HEAD), *(remedy_cells(r) for r in found.remedies)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
     for row in rows:
         yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
@@ -190,7 +190,7 @@ def improvement_lines(found: Improvement, run: str) -> Iterator[str]:
         if remedy.coverage:
             yield f"{remedy.name}, what it costs:"
             yield from (f"  {line}" for line in abstaining(remedy))
-    yield from verdict(found)
+    yield from outcome(found)
     yield from (f"note: {note}" for note in found.notes)
     if found.folder:
         yield from (f"next:  {line}" for line in commands(run, found.folder))

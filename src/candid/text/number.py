@@ -39,7 +39,7 @@ def range_names(edges: Sequence[float], *, whole: bool) -> list[str]:
     return [f"up to {ends[0]}", *middle, f"{short[-1]} and above"]
 
 
-def notes(reach: float) -> Iterator[str]:
+def number_notes(reach: float) -> Iterator[str]:
     """What a reader might not expect of the figures."""
     if reach >= 0.5:
         yield (
@@ -58,7 +58,7 @@ def within(evaluation: NumberEvaluation) -> str:
     return f"Within {evaluation.tolerance:.4g}"
 
 
-def summary(evaluation: NumberEvaluation, data_name: str) -> Iterator[str]:
+def number_summary(evaluation: NumberEvaluation, data_name: str) -> Iterator[str]:
     """What a reader should know first."""
     split = evaluation.headline
     if split is None:
@@ -100,7 +100,7 @@ def behind(audit: Audit | None) -> list[tuple[Group, Gap]]:
     return sorted(found, key=lambda one: -one[1].value)
 
 
-def audit_summary(audit: Audit) -> str:
+def number_audit_summary(audit: Audit) -> str:
     """What came of looking for groups that are predicted worse."""
     split, found = audit.splits[0], behind(audit)
     looked = f"{words.count(split.gaps_looked_at)} gaps were looked at"
@@ -114,7 +114,7 @@ def audit_summary(audit: Audit) -> str:
     )
 
 
-def audit_lines(split: SplitAudit) -> Iterator[str]:
+def number_audit_lines(split: SplitAudit) -> Iterator[str]:
     """What came of the audit of one split, in the terminal."""
     mae = split.metrics["mae"]
     yield f"{split.split}: {words.images(split.n, split.people)}"
@@ -137,7 +137,7 @@ NOT_EQUAL_GROUPS = (
 )
 
 
-def lines(evaluation: NumberEvaluation) -> Iterator[str]:
+def number_lines(evaluation: NumberEvaluation) -> Iterator[str]:
     """The figures of each split in the terminal."""
     for split in evaluation.splits:
         told = (split.metrics[n] for n in ("mae", "median_mae", "coverage"))

@@ -12,7 +12,7 @@ from candid.records import Estimate
 from candid.records.audit import SplitAudit
 from candid.records.explanation import Explanation, Masking
 from candid.records.external import ExternalSource
-from candid.text import words
+from candid.text import improvement, words
 from candid.text.explanation import FILLS
 from candid.text.findings import worse_ends
 from candid.text.inputs import ReportInput
@@ -22,7 +22,7 @@ _STORIES = 3  # that the first screen tells
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScreenAnswer:
     """A short answer to a question that every reader has.
 
     Attributes
@@ -81,12 +81,12 @@ def _elsewhere_in_short(inputs: ReportInput) -> str:
     return f"right in {words.number(100 * value, 0)} of 100 on “{worst.name}”"
 
 
-def answers(inputs: ReportInput) -> list[Answer]:
+def answers(inputs: ReportInput) -> list[ScreenAnswer]:
     """How good, for whom it fails, how far from home it holds, what it looks at."""
     return [_how_good(inputs), _for_whom(inputs), _how_far(inputs), _what_it_looks_at(inputs)]
 
 
-def _how_good(inputs: ReportInput) -> Answer:
+def _how_good(inputs: ReportInput) -> ScreenAnswer:
     split = inputs.headline
     f1 = None if split is None else split.metrics.get("weighted_f1")
     said = []
@@ -107,25 +107,27 @@ def _how_good(inputs: ReportInput) -> Answer:
     elif f1 is not None and inputs.network != "plain":
         said.append("No plainer network stands beside it.")
     if split is None or f1 is None:
-        return Answer("How good is it?", "", "", "", tuple(said), "performance")
+        return ScreenAnswer("How good is it?", "", "", "", tuple(said), "performance")
     unit = f"weighted F1, {split.split}"
-    return Answer(
+    return ScreenAnswer(
         "How good is it?", words.number(f1.value), unit, _stands_on(f1), tuple(said), "performance"
     )
 
 
-def _for_whom(inputs: ReportInput) -> Answer:
+def _for_whom(inputs: ReportInput) -> ScreenAnswer:
     question, split = "For whom does it fail?", _audited(inputs)
     if split is None:
-        return Answer(question, "", "", "", ("Nobody looked: no audit was made.",), "unchecked")
+        return ScreenAnswer(
+            question, "", "", "", ("Nobody looked: no audit was made.",), "unchecked"
+        )
     stories = stories_of(split)
     if not stories:
         said = "No group that could be judged does worse than the rest by more than chance."
-        return Answer(question, "0", "stories", "", (said,), "audit")
+        return ScreenAnswer(question, "0", "stories", "", (said,), "audit")
     gap = teller(split, stories[0]).gap
     told = tuple(story_sentence(split, s) for s in stories[:_STORIES])
     low, high = worse_ends(gap)
-    return Answer(
+    return ScreenAnswer(
         question,
         f"+{words.number(100 * abs(gap.value), 1)}",
         "more mistakes in 100: the first of these",
@@ -136,11 +138,11 @@ def _for_whom(inputs: ReportInput) -> Answer:
     )
 
 
-def _how_far(inputs: ReportInput) -> Answer:
+def _how_far(inputs: ReportInput) -> ScreenAnswer:
     question, sources = "How far from home does it hold?", _elsewhere(inputs)
     if not sources:
         nobody = "Nobody looked: it was measured on pictures of its own data set alone."
-        return Answer(question, "", "", "", (nobody,), "transfer")
+        return ScreenAnswer(question, "", "", "", (nobody,), "transfer")
     worst = min(sources, key=lambda s: s.figures.evaluation.metrics["accuracy"].value)
     accuracy = worst.figures.evaluation.metrics["accuracy"]
     said = []
@@ -154,13 +156,17 @@ def _how_far(inputs: ReportInput) -> Answer:
         said.append(f"The worst of {words.count(len(sources))} places.")
     unit = f"right, on “{worst.name}”"
     value = words.percent(accuracy.value)
-    return Answer(question, value, unit, _stands_on(accuracy, share=True), tuple(said), "transfer")
+    return ScreenAnswer(
+        question, value, unit, _stands_on(accuracy, share=True), tuple(said), "transfer"
+    )
 
 
-def _what_it_looks_at(inputs: ReportInput) -> Answer:
+def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
     question, e = "What does it look at?", inputs.explanation
     if e is None:
-        return Answer(question, "", "", "", ("Nobody looked: no maps were made.",), "unchecked")
+        return ScreenAnswer(
+            question, "", "", "", ("Nobody looked: no maps were made.",), "unchecked"
+        )
     passed = [m.title for m in e.methods if m.state == "passed"]
     maps = (
         f"Of {words.count(len(e.methods))} kinds of maps, {words.count(len(passed))} passed every "
@@ -168,7 +174,7 @@ def _what_it_looks_at(inputs: ReportInput) -> Answer:
     )
     mildest = _mildest(e)
     if mildest is None:
-        return Answer(question, "", "", "", (maps,), "explanation")
+        return ScreenAnswer(question, "", "", "", (maps,), "explanation")
     loss = mildest.f1_loss
     elsewhere = words.number(100 * mildest.control_f1_loss.value, 1)
     said = (
@@ -176,7 +182,7 @@ def _what_it_looks_at(inputs: ReportInput) -> Answer:
         f"shape costs {elsewhere}.",
         maps,
     )
-    return Answer(
+    return ScreenAnswer(
         question,
         words.number(100 * loss.value, 1),
         f"points of F1 lost without the {mildest.region}",
@@ -240,6 +246,7 @@ def next_actions(inputs: ReportInput) -> list[Action]:
         _review_labels(inputs),
         _adapt(inputs),
         _try_elsewhere(inputs),
+        _mend(inputs),
         _look_at_the_worst(inputs),
         _audit_it(inputs),
         _explain_it(inputs),
@@ -292,6 +299,22 @@ def _try_elsewhere(inputs: ReportInput) -> Action | None:
         "Nobody looked yet.",
         ("candid evaluate . DATA",),
     )
+
+
+def _mend(inputs: ReportInput) -> Action | None:
+    split, tried = _audited(inputs), inputs.improvement
+    if split is None or inputs.model is None or not stories_of(split):
+        return None
+    if tried is None:
+        return Action(
+            "Try what would help the group that fares worst",
+            "Without training anew, judged on people who had no part in it; none may help.",
+            ("candid improve .",),
+        )
+    if not tried.folder:
+        return None
+    commands = improvement.commands(".", tried.folder)
+    return Action("Use the remedy that helps", improvement.outcome(tried)[0], tuple(commands))
 
 
 def _look_at_the_worst(inputs: ReportInput) -> Action | None:

@@ -8,7 +8,7 @@ from candid.errors import ConfigError
 from candid.settings import TrainConfig
 
 
-def layers_of(network: nn.Module) -> list[list[nn.Module]]:
+def depth_layers(network: nn.Module) -> list[list[nn.Module]]:
     """The modules with weights, layer by layer, in the order in which the network names them.
 
     A layer begins with a module whose weight has two dimensions or more, such as a convolution, and
@@ -37,7 +37,7 @@ def freeze(network: nn.Module, config: TrainConfig) -> list[nn.Module]:
     ConfigError
         Where nothing would be left to train.
     """
-    layers = layers_of(network)
+    layers = depth_layers(network)
     count = len(layers) - 1 if config.freeze < 0 else config.freeze
     if count and count >= len(layers):
         raise ConfigError(
@@ -64,7 +64,7 @@ def rate_factors(network: nn.Module, decay: float) -> dict[int, float]:
     Layer-wise learning-rate decay, as in Clark et al., 2020, "ELECTRA": the last layer has 1, each
     before it `decay` times that of the next.
     """
-    layers = layers_of(network)
+    layers = depth_layers(network)
     return {
         id(parameter): decay ** (len(layers) - 1 - depth)
         for depth, layer in enumerate(layers)

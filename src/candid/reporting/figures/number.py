@@ -39,7 +39,7 @@ def number_charts(
     if split is not None:
         yield true_and_predicted(split, evaluation)
         yield error_by_range(split, evaluation)
-        yield coverage(split, evaluation)
+        yield group_coverage(split, evaluation)
     drawn = training.divergence_curve(history) if history else None
     if drawn is not None:
         yield drawn
@@ -96,7 +96,7 @@ def error_by_range(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
     )
 
 
-def coverage(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
+def group_coverage(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
     """What share of true values the intervals hold: overall, by range, by group."""
     named = [("all images", split.n, split.metrics["coverage"])]
     named += [(short(g.value, 30), g.n, g.metrics["coverage"]) for g in split.ranges]
