@@ -186,12 +186,13 @@ def test_a_job_that_was_stopped_goes_on(run, away, monkeypatch, tmp_path):
 
 def test_the_report_and_the_card_say_it(capsys, run, away):
     candid(capsys, "report", run, "--quiet")
-    assert "Nobody looked" in (run / "report.html").read_text()
-    assert "Nobody looked" in (run / "README.md").read_text()
+    nobody = "Nobody looked: nothing was measured on pictures from another place"
+    assert nobody in (run / "report.html").read_text()
+    assert nobody in (run / "README.md").read_text()
     said = evaluate(capsys, run, away).out
     candid(capsys, "report", run, "--quiet")
     page, card = (run / "report.html").read_text(), (run / "README.md").read_text()
-    assert "Nobody looked" not in page + card
+    assert nobody not in page + card and "of its own data set alone" not in page
     first = said.splitlines()[0]
     assert first.startswith("away: right in") and first in page and first in card
     assert 'id="transfer-sureness"' in page

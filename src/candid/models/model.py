@@ -148,7 +148,11 @@ class Whole(PixelNetwork):
         else:
             self._check(pixels, {(3, side, side) for side in (self.side, self.input_side)})
             planes = 255 * pixels
-        return torch.softmax(self.logits(planes), dim=1)
+        return self.normalised(self.logits(planes))
+
+    def normalised(self, logits: Tensor) -> Tensor:
+        """Probabilities (n, classes) of what `logits` gives."""
+        return torch.softmax(logits, dim=1)
 
     def _check(self, pixels: Tensor, shapes: set[tuple[int, int, int]]) -> None:
         what, side = "", self.input_side

@@ -24,8 +24,8 @@ class WholeSeveral(Whole):
         self.sizes = [len(card.classes) for card in cards]
         self.temperatures = [card.temperature for card in cards]
 
-    def calibrated(self, logits: Tensor) -> Tensor:
-        """Probabilities of each label from its own logits."""
+    def normalised(self, logits: Tensor) -> Tensor:
+        """Probabilities of each label from its own logits, calibrated."""
         blocks = torch.split(logits, self.sizes, dim=1)
         each = zip(blocks, self.temperatures, strict=True)
         return torch.cat([torch.softmax(b / t, dim=1) for b, t in each], dim=1)

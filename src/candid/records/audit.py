@@ -252,7 +252,7 @@ class AuditFinding:
     label: str | None
     gap: Gap
     mistakes: tuple[Example, ...] = ()
-    errors: tuple[float, float] = (math.nan, math.nan)
+    errors: tuple[float, ...] = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
