@@ -158,3 +158,5 @@ def test_the_report_tells_it(improved):
     assert f"{found.winner} wins" in section
     assert all(remedy.name in section for remedy in found.remedies)
     assert f"candid predict RUN/{found.folder} PICTURES" in section
+    first = page[page.index('id="next"') : page.index('<section id="purpose">')]
+    assert f"candid predict ./{found.folder} PICTURES" in first

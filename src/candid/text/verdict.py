@@ -244,9 +244,10 @@ def next_actions(inputs: ReportInput) -> list[Action]:
     found = (
         _train_longer(inputs),
         _review_labels(inputs),
+        _use_remedy(inputs),
         _adapt(inputs),
         _try_elsewhere(inputs),
-        _mend(inputs),
+        _try_remedies(inputs),
         _look_at_the_worst(inputs),
         _audit_it(inputs),
         _explain_it(inputs),
@@ -301,20 +302,23 @@ def _try_elsewhere(inputs: ReportInput) -> Action | None:
     )
 
 
-def _mend(inputs: ReportInput) -> Action | None:
-    split, tried = _audited(inputs), inputs.improvement
-    if split is None or inputs.model is None or not stories_of(split):
-        return None
-    if tried is None:
-        return Action(
-            "Try what would help the group that fares worst",
-            "Without training anew, judged on people who had no part in it; none may help.",
-            ("candid improve .",),
-        )
-    if not tried.folder:
+def _use_remedy(inputs: ReportInput) -> Action | None:
+    tried = inputs.improvement
+    if tried is None or not tried.folder:
         return None
     commands = improvement.commands(".", tried.folder)
     return Action("Use the remedy that helps", improvement.outcome(tried)[0], tuple(commands))
+
+
+def _try_remedies(inputs: ReportInput) -> Action | None:
+    split = _audited(inputs)
+    if split is None or inputs.model is None or inputs.improvement or not stories_of(split):
+        return None
+    return Action(
+        "Try what would help the group that fares worst",
+        "Without training anew, judged on people who had no part in it; none may help.",
+        ("candid improve .",),
+    )
 
 
 def _look_at_the_worst(inputs: ReportInput) -> Action | None:
