@@ -7,7 +7,7 @@ from candid.predictions.numbers import NumberPredictions
 from candid.records.model import NumberCard
 from candid.settings import AuditConfig
 from candid.table import Attribute
-from candid.text.number import audit_lines, audit_summary, behind
+from candid.text.number import behind, number_audit_lines, number_audit_summary
 
 CARD = NumberCard((10.0, 50.0), (25.0, 38.0, 50.0))
 BRIEF = AuditConfig(draws=200)
@@ -52,8 +52,8 @@ def test_the_planted_gap_is_found_first_and_no_other():
     assert gap.low > 0 and gap.p < 1e-4 and gap.n == inside.sum()
     assert split.gaps_looked_at == 3 + 4  # of two values, one mirrors the other
     assert all(g.state == "not found" for g in split.groups if g.conditions[0].attribute != "kind")
-    assert "kind: b" in audit_summary(audit)
-    assert any("kind: b" in line for line in audit_lines(split))
+    assert "kind: b" in number_audit_summary(audit)
+    assert any("kind: b" in line for line in number_audit_lines(split))
 
 
 def test_intervals_are_those_of_welch():
