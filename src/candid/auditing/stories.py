@@ -17,6 +17,8 @@ from candid.auditing.rows import Rows
 from candid.records.audit import AuditFinding
 from candid.records.metrics import worse_when
 from candid.records.stories import Story
+from candid.stats.agreement import cohen_kappa
+from candid.stats.metrics import confusion_matrix
 
 Marks = NDArray[np.bool_]
 
@@ -150,13 +152,7 @@ def _stands_for(rows: Rows, mask: Marks) -> str | None:
     """The class that a group of (n,) images is, in other words."""
     label = rows.predictions.label
     for k, name in enumerate(rows.predictions.classes):
-        if _kappa(mask, label == k) >= _STANDS_FOR:
+        counts = confusion_matrix(mask.astype(np.intp), (label == k).astype(np.intp), 2)
+        if cohen_kappa(counts.astype(np.float64)) >= _STANDS_FOR:  # never where it is undefined
             return name
     return None
-
-
-def _kappa(a: Marks, b: Marks) -> float:
-    """Cohen's kappa of two sets; 0 where both hold all images, or none."""
-    n, in_a, in_b = len(a), int(a.sum()), int(b.sum())
-    chance = (in_a * in_b + (n - in_a) * (n - in_b)) / n**2
-    return (float(np.mean(a == b)) - chance) / (1 - chance) if chance < 1 else 0.0

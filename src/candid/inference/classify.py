@@ -23,7 +23,7 @@ from candid.cores import cores
 from candid.data.decode import decode, decode_whole
 from candid.data.encoded import Budget
 from candid.errors import ImageError
-from candid.inference.classifier import BATCH, Classifier, Framed
+from candid.inference.classifier import BATCH, Classifier, Framed, Frames
 from candid.inference.detectors import Box
 from candid.inference.drift import DriftReference, drift_scores
 from candid.inference.faces import Finder
@@ -110,6 +110,15 @@ class Labeller:
     def columns(self) -> RowColumns:
         """What the rows hold."""
         return RowColumns(self.classifier.classes, faces=self.finder is not None)
+
+    @property
+    def common_framer(self) -> Frames | None:
+        """What finds the frame that many pictures have in common; None where nobody looks for it.
+
+        That is where nothing frames, the place is known already, or each is framed by itself.
+        """
+        c = self.classifier
+        return c.framer if c.common is None and self.together else None
 
     def in_frame(self, common: CommonFrame) -> Self:
         """The same for pictures of which it is known how most of them lie."""

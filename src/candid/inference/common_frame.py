@@ -68,14 +68,14 @@ def framed_together(labeller: Labeller, items: Iterable[Item]) -> tuple[Labeller
     `FEWEST` pictures.
     """
     coming = iter(items)
-    classifier = labeller.classifier
-    if classifier.framer is None or classifier.common is not None or not labeller.together:
+    framer = labeller.common_framer
+    if framer is None:
         return labeller, coming
     ahead = list(_ahead(coming))
     drawn = np.unique(np.linspace(0, len(ahead) - 1, min(SEEN, len(ahead))).round().astype(int))
     crops = [pixels for i in drawn.tolist() for pixels in _pixels(labeller, ahead[i])]
     if len(crops) >= FEWEST:
-        labeller = labeller.in_frame(common_frame(classifier.framer, np.stack(crops[:SEEN])))
+        labeller = labeller.in_frame(common_frame(framer, np.stack(crops[:SEEN])))
     return labeller, chain(ahead, coming)
 
 

@@ -87,7 +87,7 @@ def _in_common_frame(ready: Labeller, shards: Sequence[Shard], out: str, column:
     from candid.inference.parts import job_begun
     from candid.inference.shards import first_pictures
 
-    if ready.classifier.common is not None or not ready.together:
+    if ready.common_framer is None:
         return ready
     begun = job_begun(out)
     if begun is not None:
