@@ -22,6 +22,7 @@ _NAMES = {
     "candid.pipeline": ("check", "demo", "explore", "load", "load_images", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
     "candid.pipeline.calibrating": ("calibrate",),
+    "candid.pipeline.comparing": ("compare",),
     "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
     "candid.pipeline.estimator": ("CandidClassifier", "CandidRegressor"),
     "candid.pipeline.external": ("transfer",),
@@ -57,6 +58,7 @@ __all__ = [
     "audit",
     "calibrate",
     "check",
+    "compare",
     "demo",
     "evaluate",
     "explain_network",
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
     from candid.models.model import Whole
     from candid.pipeline import check, demo, explore, load, load_images, run, train, tune
     from candid.pipeline.calibrating import calibrate
+    from candid.pipeline.comparing import compare
     from candid.pipeline.correcting import apply_corrections, merge_corrections
     from candid.pipeline.estimator import CandidClassifier, CandidRegressor
     from candid.pipeline.external import transfer

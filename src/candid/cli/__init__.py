@@ -12,6 +12,7 @@ import candid
 from candid.cli.auditing import audit_command, evaluate_command, report_command
 from candid.cli.calibrating import calibrate_command
 from candid.cli.checking import check_command
+from candid.cli.comparing import compare_command
 from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
 from candid.cli.improving import improve_command
@@ -40,6 +41,7 @@ for _command in (
     train_command,
     evaluate_command,
     audit_command,
+    compare_command,
     calibrate_command,
     explain_command,
     check_command,
