@@ -16,7 +16,7 @@ from candid.cli.comparing import compare_command
 from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
 from candid.cli.improving import improve_command
-from candid.cli.listing import runs_command
+from candid.cli.listing import cache_command, runs_group
 from candid.cli.making import demo_command, explore_command, run_command, train_command
 from candid.cli.reviewing import review_command
 from candid.cli.serving import serve_command
@@ -36,7 +36,8 @@ def cli() -> None:
 for _command in (
     demo_command,
     run_command,
-    runs_command,
+    runs_group,
+    cache_command,
     explore_command,
     train_command,
     evaluate_command,
