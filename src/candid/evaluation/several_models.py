@@ -66,7 +66,6 @@ def compare_models(
         same_classes(a, b)
     split = _split_of_all(models)
     common, left_out, relabelled = _in_common(models, split)
-    how = {"draws": draws, "confidence": confidence, "seed": seed}
     pairs = [
         compare_predictions(
             common[i], common[j], names=(names[i], names[j]), split=split, rate=rate, least=least,
@@ -88,7 +87,8 @@ def compare_models(
         left_out=left_out,
         relabelled=relabelled,
         figures=tuple(
-            RunFigures(name, **_figures(p, **how)) for name, p in zip(names, common, strict=True)
+            RunFigures(name, **_figures(p, draws=draws, confidence=confidence, seed=seed))
+            for name, p in zip(names, common, strict=True)
         ),
         pairs=tuple(pairs),
         looked_at=one.looked_at,
