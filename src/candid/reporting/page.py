@@ -48,6 +48,7 @@ def render(inputs: ReportInput) -> str:
     """
     from candid.reporting.figures.chart import MOST_CLASSES
 
+    shown = prose.shown_settings(inputs.config, inputs.provenance)
     return html_document(
         "page.html",
         scripts=("page.js", "explanation.js", "audit.js"),
@@ -61,8 +62,8 @@ def render(inputs: ReportInput) -> str:
         drawing=_drawing(inputs),
         picture=partial(embedded, inputs.pictures),
         thumbnail=partial(embedded, inputs.thumbnails),
-        config=to_toml(inputs.config),
-        changed_settings=changed_settings(inputs.config),
+        config=to_toml(inputs.config, shown),
+        changed_settings=changed_settings(inputs.config, shown),
         attribute_tables=_attribute_tables(inputs),
         findings=_findings(inputs),
         galleries=_galleries(inputs),
