@@ -59,6 +59,7 @@ def ask_other(
             todo="check --set data.target=… and the layout",
         )
     reader, foreign = _Reader(dataset.classes), 0
+    found: list[Any]
     if isinstance(model, str) and is_outputs_file(model):
         ids = [str(dataset.ids[row]) for row in rows]
         said, foreign = outputs_of(Path(model), ids)

@@ -79,9 +79,9 @@ def mean_over_mixture(
     parts = [(mixture.first, mixture.share)]
     if mixture.first is not mixture.second:
         parts.append((mixture.second, 1 - mixture.share))
-    cost = sum((each(labels) * weights[labels] * share).sum() for labels, share in parts)
-    found: Tensor = cost / sum((weights[labels] * share).sum() for labels, share in parts)
-    return found
+    shares = [weights[labels] * share for labels, share in parts]
+    costs = [each(labels) * share for (labels, _), share in zip(parts, shares, strict=True)]
+    return torch.cat(costs).sum() / torch.cat(shares).sum()
 
 
 def mixture_loss(output: Tensor, mixture: Mixture, weights: Tensor, smoothing: float) -> Tensor:

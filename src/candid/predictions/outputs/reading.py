@@ -82,7 +82,8 @@ class OutputReader:
         self.classes, self.hard, self.library = classes, False, ""
         self.several = self.faceless = 0
         self.notes: set[str] = set()
-        self._labels, self._trait, self._words = classes, "", ()
+        self._labels, self._trait = classes, ""
+        self._words: tuple[str, ...] = ()
 
     def __call__(self, said: Any) -> list[float] | None:
         """(classes,) probabilities that sum to 1; None: no answer.
