@@ -221,8 +221,8 @@ def test_json_of_every_verb(finished, faces, tmp_path, capsys):
         assert json.loads(capsys.readouterr().out), verb
     # These have files of tests of their own.
     elsewhere = {
-        "calibrate", "check", "corrections", "demo", "explain", "export", "improve", "predict",
-        "review", "runs", "serve", "tune",
+        "cache", "calibrate", "check", "compare", "corrections", "demo", "explain", "export",
+        "improve", "predict", "review", "runs", "serve", "tune",
     }  # fmt: skip
     assert set(calls) | elsewhere == set(cli.commands)
 

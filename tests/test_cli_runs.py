@@ -1,6 +1,7 @@
-"""Many runs as one table: candid runs."""
+"""Many runs as one table, and their removal: candid runs."""
 
 import json
+import shutil
 from dataclasses import replace
 from typing import get_args
 
@@ -8,11 +9,15 @@ import numpy as np
 import pytest
 
 import candid
+import candid.errors
 from candid.cli.listing import runs_command
 from candid.pipeline.provenance import provenance_now
 from candid.predictions import write_predictions
-from candid.records import Evaluation, Provenance, read_record, write_record
+from candid.records import Estimate, Evaluation, ModelCard, Provenance, read_record, write_record
 from candid.records.listing import RunOrder
+from candid.records.model import NumberCard
+from candid.records.number import NumberEvaluation, NumberSplit
+from candid.records.targets import TargetLabel, Targets
 from candid.runs import create
 from commands import candid as command
 
@@ -116,3 +121,136 @@ def test_one_run_no_run_and_no_folder(folder, tmp_path, capsys):
 def test_the_command_knows_every_order():
     order = next(p for p in runs_command.params if p.name == "order")
     assert tuple(order.type.choices) == get_args(RunOrder)
+
+
+# --- several labels, and what is wanted -----------------------------------------------------------
+
+
+def of_labels(path, judged_run):
+    """A run of two labels: one that was judged as another run was, and a number."""
+    about = read_record(judged_run.provenance, Provenance)
+    about = replace(about, seconds={"train": 100.0}, sources={"utkface": "/x", "more": "/y"})
+    about = replace(about, command="candid run x --recipe plain --target Hat --target age")
+    data = replace(QUICK.data, target="", targets=("Hat", "age"))
+    run = create(path, replace(QUICK, data=data), about)
+    card = ModelCard(
+        network="plain", options={}, target="Hat, age", side=8, mean=(0.5,) * 3, std=(0.2,) * 3,
+        classes=("Hat: no", "Hat: yes", "age: 0", "age: 1"), temperature=1.0, parameters=1,
+        multiply_adds=0, layers=(), step=1, kept="last",
+    )  # fmt: skip
+    number = NumberCard((0.0, 1.0), (0.1, 0.5, 0.9))
+    labels = (
+        TargetLabel("Hat", "Hat", CLASSES, 0, 0.5),
+        TargetLabel("age", "age", ("0", "1"), 2, 0.5, number),
+    )
+    targets = Targets(labels, card)
+    write_record(run.targets, targets)
+    for label, one in zip(labels, run.of_targets(), strict=True):
+        one.path.mkdir(parents=True)
+        write_record(one.model_file, targets.card(label))
+        write_record(one.provenance, replace(about, seconds={"audit": 7.0}))
+        one.report.write_text("")
+    hat, age = run.of_targets()
+    shutil.copy(judged_run.evaluation, hat.evaluation)
+    shutil.copy(judged_run.audit, hat.audit)
+    mae = Estimate(5.25, 5.0, 5.5, 300, "bootstrap by image")
+    split = NumberSplit("test", 300, None, {"mae": mae}, (), (), (), ())
+    write_record(age.evaluation, NumberEvaluation("age", "median", 30.0, 0.9, 5.0, (split,)))
+    return run
+
+
+@pytest.fixture(scope="module")
+def several(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("labels")
+    of_labels(root / "both", candid.open_run(folder / "a study" / "bad"))
+    shutil.copytree(folder / "good", root / "good")
+    return root
+
+
+def test_a_run_of_several_labels_has_a_row_for_each(several, folder, capsys):
+    rows = {row.run: row for row in candid.list_runs(several).runs}
+    hat, age = (rows[str(several / "both" / "targets" / name)] for name in ("Hat", "age"))
+    bad = candid.list_runs(folder / "a study").runs[0]
+    assert (hat.target, hat.weighted_f1, hat.worst) == ("Hat", bad.weighted_f1, bad.worst)
+    assert (age.mae.value, age.accuracy, age.split) == (5.25, None, "test")
+    assert {r.seconds for r in (hat, age)} == {107.0}
+    size = sum(f.stat().st_size for f in (several / "both").rglob("*") if f.is_file())
+    assert hat.size == age.size == size
+    out = command(capsys, "runs", several, "--sort", "mae").out.splitlines()
+    assert "MAE 5.250 (5.000 to 5.500)" in out[1] and len(out) == 4
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [({"target": "AGE"}, ["age"]), ({"target": "h*"}, ["Hat", "good"]),
+     ({"recipe": "plain"}, ["Hat", "age"]), ({"recipe": "deep"}, ["Hat", "age", "good"]),
+     ({"data": "utkface"}, ["Hat", "age"]), ({"data": "faces", "target": "Hat"}, ["good"]),
+     ({"data": "gone"}, [])],
+)  # fmt: skip
+def test_what_is_wanted_is_listed_alone(several, wanted, names):
+    found = candid.list_runs(several, order="run", **wanted).runs
+    assert [r.run.rsplit("/", 1)[-1] for r in found] == names
+
+
+# --- removal --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def some(folder, tmp_path):
+    for name in ("good", "torn"):
+        shutil.copytree(folder / name, tmp_path / name)
+    return tmp_path
+
+
+def test_runs_are_removed_and_nothing_else(some, capsys):
+    outside = some / "outside"
+    outside.mkdir()
+    (outside / "kept.txt").write_text("x")
+    (some / "good" / "linked").symlink_to(outside)
+    out = command(capsys, "runs", "rm", some / "good", some / "torn", "--yes").out
+    assert out.splitlines() == [f"removed {some / 'good'}", f"removed {some / 'torn'}"]
+    assert [p.name for p in some.iterdir()] == ["outside"] and (outside / "kept.txt").is_file()
+
+
+def test_it_asks_first(some, monkeypatch, capsys):
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: "n")
+    command(capsys, "runs", "rm", some / "good", code=130)
+    assert (some / "good" / "config.toml").is_file()
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: "y")
+    said = json.loads(command(capsys, "runs", "rm", some / "good", "--yes", "--json").out)
+    assert said == {"removed": [str(some / "good")]} and not (some / "good").exists()
+    command(capsys, "runs", "rm", some / "torn", "--json", code=2)
+    command(capsys, "runs", "rm", some / "torn")
+    assert not (some / "torn").exists()
+
+
+def test_what_is_no_run_s_folder_is_refused(some, several, monkeypatch):
+    (some / "link").symlink_to(some / "good")
+    (some / "notes").mkdir()
+    (some / "notes" / "config.toml").write_text("[train]\n")
+    shutil.copytree(some / "torn", some / "good" / "mine" / "torn")
+    inside = shutil.copytree(several, some / "several") / "both" / "targets" / "age"
+    before = sorted(p for p in some.rglob("*"))
+    for path, why in (
+        (some / "link", "is a link"),
+        (some, "is not a run"),
+        (some / "notes", "is not a run"),
+        (some / "gone", "is not a run"),
+        (some / "good" / "report.html", "is not a run"),
+        (some / "good", "no part of the run"),
+        (inside, "a part of the run"),
+    ):
+        with pytest.raises(candid.errors.RunError, match=why):
+            candid.remove_runs([some / "torn", path])
+    monkeypatch.chdir(some / "torn")
+    with pytest.raises(candid.errors.RunError, match="in which you are"):
+        candid.remove_runs([some / "torn"])
+    assert sorted(p for p in some.rglob("*")) == before
+
+
+def test_a_folder_that_is_called_as_a_verb(some, monkeypatch, capsys):
+    shutil.move(some / "good", some / "rm")
+    monkeypatch.chdir(some)
+    assert "rm" in command(capsys, "runs", "./rm").out.splitlines()[1]
+    assert "rm" in command(capsys, "runs", "list", "rm").out.splitlines()[1]
+    assert "Remove the folders" in command(capsys, "runs", "--help").out

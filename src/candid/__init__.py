@@ -21,7 +21,9 @@ _NAMES = {
     "candid.explanation.attribution": ("saliency_maps",),
     "candid.pipeline": ("check", "demo", "explore", "load", "load_images", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
+    "candid.pipeline.caching": ("list_packs",),
     "candid.pipeline.calibrating": ("calibrate",),
+    "candid.pipeline.comparing": ("compare",),
     "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
     "candid.pipeline.estimator": ("CandidClassifier", "CandidRegressor"),
     "candid.pipeline.external": ("transfer",),
@@ -32,6 +34,7 @@ _NAMES = {
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
     ),
     "candid.pipeline.listing": ("list_runs",),
+    "candid.pipeline.removing": ("remove_runs",),
     "candid.predictions": ("Predictions", "read_predictions"),
     "candid.models.model": ("Whole",),
     "candid.records.answers": ("AnsweredImages",),
@@ -57,6 +60,7 @@ __all__ = [
     "audit",
     "calibrate",
     "check",
+    "compare",
     "demo",
     "evaluate",
     "explain_network",
@@ -64,6 +68,7 @@ __all__ = [
     "explore",
     "export",
     "improve",
+    "list_packs",
     "list_runs",
     "load",
     "load_config",
@@ -74,6 +79,7 @@ __all__ = [
     "predict",
     "predict_shards",
     "read_predictions",
+    "remove_runs",
     "report",
     "review",
     "run",
@@ -93,13 +99,16 @@ if TYPE_CHECKING:
     from candid.explanation.attribution import saliency_maps
     from candid.models.model import Whole
     from candid.pipeline import check, demo, explore, load, load_images, run, train, tune
+    from candid.pipeline.caching import list_packs
     from candid.pipeline.calibrating import calibrate
+    from candid.pipeline.comparing import compare
     from candid.pipeline.correcting import apply_corrections, merge_corrections
     from candid.pipeline.estimator import CandidClassifier, CandidRegressor
     from candid.pipeline.external import transfer
     from candid.pipeline.improving import improve
     from candid.pipeline.judging import audit, evaluate, explain_run, report
     from candid.pipeline.listing import list_runs
+    from candid.pipeline.removing import remove_runs
     from candid.pipeline.reviewing import review
     from candid.pipeline.using import (
         application,

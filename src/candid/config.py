@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
 from candid.settings import NETWORKS, Config
-from candid.settings.named_parts import is_named_part, trust
+from candid.settings.named_parts import NAMED_PARTS, is_named_part, trust
 from candid.storage.files import FORMAT, check_format, read_bytes
 
 # The best that can be had within the image passes of the description.
@@ -147,8 +147,9 @@ def load_config(
         words.setdefault(section, {})[key] = value
     if "network" in words:
         words["network"] = _with_module(words["network"])
-        if module := words["network"].get("module"):
-            trust(module)  # as the user wrote it
+    for section, key in NAMED_PARTS:
+        if is_named_part(name := words.get(section, {}).get(key)):
+            trust(name)  # as the user wrote it
     values: dict[str, Any] = {}
     for layer in (tomllib.loads(text), {} if file is None else _given(file), words):
         for section, changes in layer.items():
@@ -196,16 +197,19 @@ class ChangedSetting:
     explanation: str
 
 
-def changed_settings(config: Config) -> list[ChangedSetting]:
-    """The settings that differ from the defaults."""
+def changed_settings(
+    config: Config, shown: Mapping[str, str] | None = None
+) -> list[ChangedSetting]:
+    """The settings that differ from the defaults; `shown` stands for the value of some, by name."""
     changed, plain = [], Config()
     for section in dataclasses.fields(config):
         values, defaults = getattr(config, section.name), getattr(plain, section.name)
         for name, about in settings_in(type(values)).items():
             value, default = getattr(values, name), getattr(defaults, name, about.default)
             if value != default:
-                words = (_shown(value), _shown(default), about.explanation)
-                changed.append(ChangedSetting(f"{section.name}.{name}", *words))
+                full = f"{section.name}.{name}"
+                words = ((shown or {}).get(full, _shown(value)), _shown(default), about.explanation)
+                changed.append(ChangedSetting(full, *words))
     return changed
 
 
@@ -330,14 +334,18 @@ def parse_value(text: str) -> Any:
 # --- to TOML -------------------------------------------------------------------------------------
 
 
-def to_toml(config: Config) -> str:
-    """Every setting, the defaults written out, each below its explanation."""
+def to_toml(config: Config, shown: Mapping[str, str] | None = None) -> str:
+    """Every setting, the defaults written out, each below its explanation.
+
+    `shown` stands for the value of some, by name, where others may read it.
+    """
     parts = [f"format = {FORMAT}"]
     for section in dataclasses.fields(config):
         values, lines = getattr(config, section.name), [f"[{section.name}]"]
         for name, about in settings_in(type(values)).items():
             takes = f" ({about.expected})" if about.is_number else ""
-            lines += [f"# {about.explanation}{takes}", f"{name} = {toml(getattr(values, name))}"]
+            value = (shown or {}).get(f"{section.name}.{name}", getattr(values, name))
+            lines += [f"# {about.explanation}{takes}", f"{name} = {toml(value)}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

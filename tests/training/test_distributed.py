@@ -14,7 +14,18 @@ from candid.training.distributed import fresh
 from made_once import made_once
 
 WORKER = Path(__file__).with_name("together.py")
-TRAININGS = ("plain", "deep", "vit", "mixup", "group", "dro", "growing", "bfloat16", "several")
+TRAININGS = (
+    "plain",
+    "deep",
+    "vit",
+    "mixup",
+    "group",
+    "dro",
+    "growing",
+    "bfloat16",
+    "own",
+    "several",
+)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from candid.config import load_config
 from candid.errors import CandidError
 from candid.models.forward import Images
 from candid.models.networks import build
+from candid.settings.named_parts import trust
 from candid.training import checkpoint, distributed
 from candid.training.distributed import team
 from candid.training.loop import start, train_in_steps
@@ -49,8 +50,23 @@ TRAININGS = {
     "dro": ("deep", replace(BASE, balance="dro", balance_attributes=("hat",))),
     "growing": ("deep", replace(BASE, optimizer="sgd", progressive_side=8, progressive_share=0.8)),
     "bfloat16": ("deep", replace(BASE, precision="bfloat16", steps=4)),
+    "own": (
+        "plain",
+        replace(BASE, loss="__main__:focal", mixup=0.4, optimizer="sgd", learning_rate=1e-2),
+    ),
     "several": ("several", replace(BASE, label_smoothing=0.1, mixup=0.4)),
 }
+
+
+def focal(output, labels):
+    """A loss of the user's own."""
+    each = F.cross_entropy(output, labels, reduction="none")
+    return (1 - torch.exp(-each)) ** 2 * each
+
+
+def dimmed(images, generator):
+    """An augmentation of the user's own, which draws something for each image."""
+    return images * torch.rand(len(images), 1, 1, 1, generator=generator).to(images)
 
 
 class Seen(Images):
@@ -85,10 +101,15 @@ def network(name):
     return build(name, side=16, n_classes=2, **options.get(name, {}))
 
 
+for part in ("__main__:focal", "__main__:dimmed"):
+    trust(part)
+
+
 def trained(name, config, save_to=None):
     given = task(name)
     state = start(network(name), config, given)
-    list(train_in_steps(given, state, config, PLAIN.augment, quiet=True, save_to=save_to))
+    augment = replace(PLAIN.augment, extra="__main__:dimmed") if config.loss else PLAIN.augment
+    list(train_in_steps(given, state, config, augment, quiet=True, save_to=save_to))
     return state
 
 

@@ -12,10 +12,11 @@ import candid
 from candid.cli.auditing import audit_command, evaluate_command, report_command
 from candid.cli.calibrating import calibrate_command
 from candid.cli.checking import check_command
+from candid.cli.comparing import compare_command
 from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
 from candid.cli.improving import improve_command
-from candid.cli.listing import runs_command
+from candid.cli.listing import cache_command, runs_group
 from candid.cli.making import demo_command, explore_command, run_command, train_command
 from candid.cli.reviewing import review_command
 from candid.cli.serving import serve_command
@@ -35,11 +36,13 @@ def cli() -> None:
 for _command in (
     demo_command,
     run_command,
-    runs_command,
+    runs_group,
+    cache_command,
     explore_command,
     train_command,
     evaluate_command,
     audit_command,
+    compare_command,
     calibrate_command,
     explain_command,
     check_command,

@@ -133,7 +133,8 @@ def report_command(run: Path) -> None:
     "--model",
     "MODEL",
     "DATA: somebody's model to ask: package.module:function, a file model.onnx that Candid"
-    " exported, or the address of a server such as http://127.0.0.1:8000/v1/predict.",
+    " exported, or the address of a server such as http://127.0.0.1:8000/v1/predict; or a file of"
+    " outputs (JSON, CSV, Parquet) as DeepFace, InsightFace, FairFace or human write them.",
 )
 @path_option("--keep", "PARQUET", "DATA with --model: write what the model says there.")
 @path_option("--out", "FILE", "Write the audit as JSON there.")

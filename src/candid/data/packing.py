@@ -39,6 +39,8 @@ _WORTH_PROCESSES_SECONDS = 3.0
 # What `duplicates` keeps beside the pixels. Another number: copies are looked for anew.
 COPIES = "copies-1.npz"
 
+_NAME = b"candid.data"  # in the metadata of index.parquet: what the data set was called
+
 # The columns of index.parquet, besides the id.
 INDEX = {
     "usable": pa.bool_(),
@@ -183,12 +185,26 @@ def _finish(folder: Path, dataset: Dataset, done: list[_Chunk]) -> None:
             "id": pa.array([_printable(str(i)) for i in dataset.ids]),
             **{name: pa.array(columns[name], kind) for name, kind in INDEX.items()},
         }
-    )
+    ).replace_schema_metadata({_NAME: _printable(dataset.name).encode()})
     with writing(folder):
         with (folder / "pixels.npy").open("r+b") as file:
             os.fsync(file.fileno())
         with atomic(folder / "index.parquet") as part:
             pq.write_table(table, part)
+
+
+def data_of_index(path: Path) -> tuple[str, str]:
+    """What the data set of a pack's index was called, and the id of its first image.
+
+    "" for what is not there.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            name = (file.schema_arrow.metadata or {}).get(_NAME, b"").decode("utf-8", "replace")
+            first = next(file.iter_batches(1, columns=["id"]), None)
+    except (OSError, ValueError):  # Arrow's own are among them
+        return "", ""
+    return name, "" if first is None or not len(first) else str(first["id"][0])
 
 
 def _printable(text: str) -> str:

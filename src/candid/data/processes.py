@@ -20,6 +20,8 @@ from candid.progress import say
 from candid.storage.files import writing
 from candid.storage.locks import try_lock
 
+LOCK = "lock"  # the file of a pack that the process that fills it holds, and that a use touches
+
 Task = TypeVar("Task")
 Done = TypeVar("Done")
 
@@ -113,7 +115,7 @@ def locked_folder(folder: Path, *, quiet: bool) -> Iterator[None]:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise dead_worker()
-    with writing(folder), (folder / "lock").open("a+b") as file:
+    with writing(folder), (folder / LOCK).open("a+b") as file:
         if not _try_lock(file.fileno()):
             say("Another process packs the same images; waiting for it.", quiet=quiet)
             while not _try_lock(file.fileno()):

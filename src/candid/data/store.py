@@ -6,7 +6,7 @@ A pack is a folder in the cache, named after its fingerprint::
     index.parquet     one row per image: usable, reason, cause, width, height, mode, format, digest
     copies-1.npz      which images are the same picture, once that was looked for
     journal.jsonl     only while unfinished: which pack, and a line per chunk of rows that is done
-    lock              held by the process that packs
+    lock              held by the process that packs; as old as the last use
 
 `index.parquet` is written last and whole, so a folder without it is never taken for a pack. After a
 kill, the chunks in the journal whose pixels still have the checksum they had are kept.
@@ -14,6 +14,7 @@ kill, the chunks in the journal whose pixels still have the checksum they had ar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from candid.data import decode
 from candid.data.dataset import Dataset
 from candid.data.packing import INDEX, fill
-from candid.data.processes import locked_folder
+from candid.data.processes import LOCK, locked_folder
 from candid.errors import DataError, OutputError
 from candid.settings import DataConfig
 from candid.storage.files import writing
@@ -154,6 +155,8 @@ def pack(
             todo="start again, or name another place with --cache",
         )
     _refuse_too_many_bad(dataset, store, config.max_bad_share)
+    with contextlib.suppress(OSError):  # another's cache can be read without leave to write
+        os.utime(folder / LOCK)
     return store
 
 

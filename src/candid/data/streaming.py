@@ -31,6 +31,7 @@ from candid.data.findings import make_finding
 from candid.errors import ConfigError, ImageError
 from candid.progress import say
 from candid.settings import DataConfig
+from candid.text import words
 
 BUFFER = 8192  # encoded pictures: about 250 MB of JPEGs of 30 kB
 TURNS = 8  # shards that are read by turns
@@ -241,8 +242,8 @@ def streamed(
         if size <= _ROOM * free or store.is_begun(dataset, config, cache=cache):
             return None
         say(
-            f"A pack of {len(dataset):,} pictures would take {_bytes(size)} of the "
-            f"{_bytes(free)} that are free, so training reads them from their shards.",
+            f"A pack of {len(dataset):,} pictures would take {words.size(size)} of the "
+            f"{words.size(free)} that are free, so training reads them from their shards.",
             quiet=quiet,
         )
     return Streamed(dataset, _kept(dataset, config.stream_sample), config)
@@ -263,9 +264,3 @@ def _free(cache: Path | None) -> int:
     folder = (store.default_cache() if cache is None else cache).absolute()
     there = next(f for f in (folder, *folder.parents) if f.is_dir())
     return shutil.disk_usage(there).free
-
-
-def _bytes(size: float) -> str:
-    units = ("B", "kB", "MB", "GB", "TB")
-    power = min(len(units) - 1, int(np.log10(max(size, 1)) // 3))
-    return f"{size / 1000**power:.3g} {units[power]}"

@@ -68,7 +68,7 @@ def compare_predictions(
     groups = _groups(pair, classes)
     everyone = _Group("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
     changes = list(_changes([everyone, *groups], pair, classes, drawing, least))
-    overall, rest = changes[0], _adjusted(changes[1:], rate, confidence)
+    overall, rest = changes[0], adjusted(changes[1:], rate, confidence)
     per_class, per_group = rest[: len(classes)], rest[len(classes) :]
     return Comparison(
         a=names[0],
@@ -81,9 +81,9 @@ def compare_predictions(
         only_a=pair.only_a,
         only_b=pair.only_b,
         relabelled=pair.relabelled,
-        overall=_stated(overall, overall.p, rate, rate, confidence),
+        overall=stated(overall, overall.p, rate, rate, confidence),
         classes_changed=tuple(per_class),
-        groups=tuple(sorted(per_group, key=_order)),
+        groups=tuple(sorted(per_group, key=order)),
         looked_at=sum(not math.isnan(g.adjusted_p) for g in rest),
         alpha=rate,
         notes=tuple(_notes(a, b, names, pair, drawing)),
@@ -269,17 +269,21 @@ def _one_more(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
 # --- what counts as found -------------------------------------------------------------------------
 
 
-def _adjusted(changes: Sequence[GroupChange], rate: float, confidence: float) -> list[GroupChange]:
+def adjusted(changes: Sequence[GroupChange], rate: float, confidence: float) -> list[GroupChange]:
     """The same with adjusted p-values, over the groups that are not too few."""
     p = np.array([math.nan if c.state == "too few to say" else c.p for c in changes])
     threshold = cutoff(p, rate)
-    adjusted = zip(changes, benjamini_hochberg(p), strict=True)
-    return [_stated(c, float(q), rate, threshold, confidence) for c, q in adjusted]
+    after = zip(changes, benjamini_hochberg(p), strict=True)
+    return [stated(c, float(q), rate, threshold, confidence) for c, q in after]
 
 
-def _stated(
+def stated(
     change: GroupChange, after: float, rate: float, threshold: float, confidence: float
 ) -> GroupChange:
+    """The same with an adjusted p-value, its state at a rate, and what would have been seen.
+
+    `threshold` is the plain p up to which the adjustment says "found".
+    """
     state: State = change.state
     if state != "too few to say":
         state = "found" if after <= rate else "not found"
@@ -300,8 +304,8 @@ def _stated(
     )
 
 
-def _order(change: GroupChange) -> tuple[int, float]:
-    """Found before not found before too few; of those found, the largest loss first."""
+def order(change: GroupChange) -> tuple[int, float]:
+    """To sort by: found, not found, too few; of those found, the largest loss first."""
     difference = change.accuracy_change.value
     rank = ("found", "not found", "too few to say").index(change.state)
     return rank, difference if change.state == "found" else -abs(difference)

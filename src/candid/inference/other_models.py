@@ -52,8 +52,8 @@ def open_other(model: str | Callable[..., Any], *, max_pixels: int) -> Asked:
         return _of_function(imported_part(model, "The model"), max_pixels)
     raise ConfigError(
         f"{model!r} names no model.",
-        expected="package.module:function, a file model.onnx, or the address of a server such as "
-        "http://127.0.0.1:8000/v1/predict",
+        expected="package.module:function, a file model.onnx, a file of outputs (JSON, CSV, "
+        "Parquet), or the address of a server such as http://127.0.0.1:8000/v1/predict",
         todo="name one with --model",
     )
 
@@ -147,7 +147,7 @@ def row_of(found: Any, classes: tuple[str, ...]) -> list[float] | None:
     PredictionsError
         Where they are no probabilities, or of other classes.
     """
-    if found is None:
+    if found is None or (isinstance(found, list) and not found):
         return None
     if isinstance(found, Mapping):
         found = _in_order(found, classes)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +17,26 @@ from candid.pipeline.opening import Place
 from candid.records import Evaluation, ModelCard, Provenance, SplitEvaluation, read_record
 from candid.records.audit import Audit
 from candid.records.listing import RunList, RunOrder, RunState, RunSummary, WorstGap
+from candid.records.number import NumberEvaluation
 from candid.runs import Run, open_run
 from candid.text.findings import group_name
+from candid.text.number import behind
 
 _DEPTH = 4  # folders in folders; runs of a study lie in the second
 
 
-def list_runs(folder: Place = "runs", *, order: RunOrder = "started") -> RunList:
+def list_runs(
+    folder: Place = "runs",
+    *,
+    order: RunOrder = "started",
+    target: str = "",
+    recipe: str = "",
+    data: str = "",
+) -> RunList:
     """The runs below a folder: what each learned, how well it does, for whom worst, at what price.
 
-    A run that is damaged, or was stopped, is listed as such.
+    A run that is damaged, or was stopped, is listed as such. Of one that learned several labels,
+    each is listed.
 
     Parameters
     ----------
@@ -30,7 +44,11 @@ def list_runs(folder: Place = "runs", *, order: RunOrder = "started") -> RunList
         Where to look, to a depth of four folders; or one run.
     order
         "started": the latest first; "run": by name; "f1" and "accuracy": the best first; "worst":
-        the widest gap first; "seconds" and "size": the largest first. Those without it come last.
+        the widest gap first; "mae": the smallest error of a number first; "seconds" and "size": the
+        largest first. Those without it come last.
+    target, recipe, data
+        Only runs of this label, of this recipe or network, of this data set: words in any case of
+        their letters, or patterns such as "utk*"; "": all.
 
     Raises
     ------
@@ -44,8 +62,20 @@ def list_runs(folder: Place = "runs", *, order: RunOrder = "started") -> RunList
             expected="a folder with runs, such as runs/, which candid run makes",
             todo="name it: candid runs FOLDER",
         )
-    found = [_summary(path) for path in _runs_below(root, 0)]
-    return RunList(str(root), tuple(sorted(found, key=_key(order))))
+    found = (row for path in _runs_below(root, 0) for row in _summaries(path))
+    wanted = (
+        row
+        for row in found
+        if _is_like(target, row.target)
+        and _is_like(recipe, row.recipe, row.network)
+        and _is_like(data, row.data, *row.data.split(", "))
+    )
+    return RunList(str(root), tuple(sorted(wanted, key=_key(order))))
+
+
+def _is_like(pattern: str, *words: str) -> bool:
+    wanted = pattern.casefold()
+    return not wanted or any(fnmatch.fnmatchcase(word.casefold(), wanted) for word in words)
 
 
 def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
@@ -80,37 +110,61 @@ def _key(order: RunOrder) -> Callable[[RunSummary], Any]:
         "started": lambda r: [-ord(letter) for letter in r.started] or [0],
         "f1": by(lambda r: None if r.weighted_f1 is None else r.weighted_f1.value),
         "accuracy": by(lambda r: None if r.accuracy is None else r.accuracy.value),
-        "worst": by(lambda r: None if r.worst is None else -r.worst.value),
+        "mae": by(lambda r: None if r.mae is None else -r.mae.value),
+        "worst": by(_gap_width),
         "seconds": by(lambda r: r.seconds),
         "size": by(lambda r: r.size),
     }
     return keys[order]
 
 
-def _summary(path: Path) -> RunSummary:
-    size = _bytes(path)
+def _gap_width(r: RunSummary) -> float | None:
+    """How far behind the worst group is; of a number no share, so that it is not compared."""
+    return None if r.worst is None or r.mae is not None else -r.worst.value
+
+
+def _summaries(path: Path) -> list[RunSummary]:
+    """One row; of several labels that were learned, one for each."""
+    size = folder_size(path)
     try:
-        return _read(open_run(path), size)
+        run = open_run(path)
+        about = read_record(run.provenance, Provenance)
+        several = run.of_targets()
+        if not several:
+            return [_read(run, about, size)]
     except CandidError as error:
-        why = " ".join(error.what.split())
-        return RunSummary(str(path), "damaged", size, why)
+        return [_damaged(path, size, error)]
+    return [_of_label(one, about, size) for one in several]
 
 
-def _read(run: Run, size: int) -> RunSummary:
-    about = read_record(run.provenance, Provenance)
+def _of_label(run: Run, about: Provenance, size: int) -> RunSummary:
+    """Of one label among several; the network's seconds and the whole run's size are its price."""
+    try:
+        if not run.provenance.is_file():  # nothing was done for it yet
+            return _read(run, about, size)
+        own = read_record(run.provenance, Provenance)
+        seconds = about.seconds | {f"label {k}": s for k, s in own.seconds.items()}
+        return _read(run, replace(about, seconds=seconds), size)
+    except CandidError as error:
+        return _damaged(run.path, size, error)
+
+
+def _damaged(path: Path, size: int, error: CandidError) -> RunSummary:
+    return RunSummary(str(path), "damaged", size, " ".join(error.what.split()))
+
+
+def _read(run: Run, about: Provenance, size: int) -> RunSummary:
     state: RunState = "unfinished"
-    named: dict[str, Any] = {"target": run.settings.data.target}
+    target = run.settings.data.target or ", ".join(run.settings.data.targets)
+    named: dict[str, Any] = {"target": target if run.whole is None else run.path.name}
+    is_number = False
     if run.model_file.is_file():
         card, state = read_record(run.model_file, ModelCard), "not evaluated"
-        named |= {"target": card.target, "classes": card.classes}
+        is_number = card.number is not None
+        named |= {"target": card.target, "classes": () if is_number else card.classes}
     if run.evaluation.is_file():
         state = "finished" if run.report.is_file() else "no report"
-        judged = _judged(read_record(run.evaluation, Evaluation))
-        if judged is not None:
-            figures = {name: judged.metrics[name] for name in ("accuracy", "weighted_f1")}
-            named |= {"split": judged.split, **figures}
-    if run.audit.is_file():
-        named["worst"] = _worst(read_record(run.audit, Audit))
+        named |= _of_number(run) if is_number else _of_classes(run)
     return RunSummary(
         run=str(run.path),
         state=state,
@@ -119,9 +173,47 @@ def _read(run: Run, size: int) -> RunSummary:
         candid=about.candid,
         data=", ".join(about.sources) or Path(about.data).name,
         network=run.settings.network.name,
+        recipe=_recipe(about.command) or run.settings.network.name,
         seconds=sum(about.seconds.values()),
         **named,
     )
+
+
+def _recipe(command: str) -> str:
+    """The recipe that a command named, "" where it named none."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that does not end
+        return ""
+    for word, following in itertools.pairwise([*words, ""]):
+        if word == "--recipe":
+            return following
+        if word.startswith("--recipe="):
+            return word.removeprefix("--recipe=")
+    return ""
+
+
+def _of_classes(run: Run) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    judged = _judged(read_record(run.evaluation, Evaluation))
+    if judged is not None:
+        figures = {name: judged.metrics[name] for name in ("accuracy", "weighted_f1")}
+        found |= {"split": judged.split, **figures}
+    if run.audit.is_file():
+        found["worst"] = _worst(read_record(run.audit, Audit))
+    return found
+
+
+def _of_number(run: Run) -> dict[str, Any]:
+    judged = read_record(run.evaluation, NumberEvaluation).headline
+    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
+    found: dict[str, Any] = {}
+    if judged is not None:
+        found |= {"split": judged.split, "mae": judged.metrics["mae"]}
+    if groups := behind(audit):
+        group, gap = groups[0]
+        found["worst"] = WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
+    return found
 
 
 def _judged(evaluation: Evaluation) -> SplitEvaluation | None:
@@ -138,8 +230,8 @@ def _worst(audit: Audit) -> WorstGap | None:
     return WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
 
 
-def _bytes(path: Path) -> int:
-    """Of all files below; what vanishes meanwhile counts nothing."""
+def folder_size(path: Path) -> int:
+    """Bytes of all files below; what vanishes meanwhile counts nothing."""
     total = 0
     for folder, _, files in os.walk(path):
         for name in files:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from candid.data.dataset import Dataset
 from candid.errors import DataError, ImageError, PredictionsError
 from candid.predictions import Predictions, write_predictions
+from candid.predictions.outputs.files import is_outputs_file, outputs_of
+from candid.predictions.outputs.reading import OutputReader, is_output
 from candid.progress import progress
 from candid.records import Estimate
 from candid.settings import Config
@@ -36,7 +38,10 @@ def ask_other(
 ) -> Predictions:
     """What another model says of all labelled pictures of a data set, each taken as unseen.
 
-    Those without an answer are left out and counted in `provenance["notes"]`, which an audit shows;
+    `model` is what `candid.inference.other_models.open_other` takes, or a file of outputs that were
+    written before. Outputs are probabilities, or what one of the libraries of
+    `candid.predictions.outputs` writes. Pictures without an answer are left out and counted in
+    `provenance["notes"]`, which an audit shows;
     `keep` is a Parquet file for what it says.
 
     Raises
@@ -53,8 +58,15 @@ def ask_other(
             expected="pictures with a label to hold the model against",
             todo="check --set data.target=… and the layout",
         )
-    ask = open_other(model, max_pixels=config.data.max_pixels)
-    found = _answers(dataset, rows, ask, quiet=quiet)
+    reader, foreign = _Reader(dataset.classes), 0
+    found: list[Any]
+    if isinstance(model, str) and is_outputs_file(model):
+        ids = [str(dataset.ids[row]) for row in rows]
+        said, foreign = outputs_of(Path(model), ids)
+        found = [reader(one) for one in said]
+    else:
+        ask = open_other(model, max_pixels=config.data.max_pixels)
+        found = _answers(dataset, rows, ask, reader, quiet=quiet)
     read = np.array([answer is not _UNREAD for answer in found], np.bool_)
     answered = np.array([isinstance(answer, list) for answer in found], np.bool_)
     if not answered.any():
@@ -64,12 +76,13 @@ def ask_other(
             todo="try it on one picture by itself",
         )
     about = {"data": dataset.name, "model": model if isinstance(model, str) else repr(model)}
-    if notes := _notes(dataset, rows, read, answered, config):
-        about["notes"] = notes
+    notes = [*_notes(dataset, rows, read, answered, config), *reader.notes(foreign)]
+    if notes:
+        about["notes"] = " ".join(notes)
     kept = rows[answered]
     predictions = Predictions(
         target=dataset.target,
-        classes=dataset.classes,
+        classes=reader.classes,
         ids=dataset.ids[kept],
         split=np.full(len(kept), "test"),
         label=dataset.label[kept],
@@ -77,6 +90,7 @@ def ask_other(
         person=None if dataset.person is None else dataset.person[kept],
         attributes={name: a[kept] for name, a in dataset.attributes.items()},
         provenance=about,
+        hard=reader.hard,
     )
     if keep is not None:
         write_predictions(keep, predictions)
@@ -86,16 +100,54 @@ def ask_other(
 _UNREAD = "unread"  # in place of an answer
 
 
-def _answers(dataset: Dataset, rows: NDArray[np.intp], ask: Asked, *, quiet: bool) -> list[Any]:
-    """Probabilities for each row; None: no answer; `_UNREAD`: the picture cannot be read."""
-    from candid.inference.other_models import row_of
+class _Reader:
+    """Answers as probabilities: those that are, and what a library writes."""
 
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.outputs = OutputReader(classes)
+        self.labels = classes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The label's, and after them what else a library tells apart."""
+        return self.outputs.classes
+
+    @property
+    def hard(self) -> bool:
+        """Whether some are answers alone."""
+        return self.outputs.hard
+
+    def __call__(self, answer: Any) -> list[float] | None:
+        from candid.inference.other_models import row_of
+
+        if self.outputs.library or is_output(answer):
+            return self.outputs(answer)
+        return row_of(answer, self.labels)
+
+    def notes(self, foreign: int) -> Iterator[str]:
+        """How outputs of a library were read; `foreign` are those of pictures that are not here."""
+        about = self.outputs
+        if about.library:
+            yield text.read_as(about.library, about.hard)
+        if about.several:
+            yield text.several_faces(about.several)
+        if about.faceless:
+            yield text.faceless(about.library, about.faceless)
+        yield from sorted(about.notes)
+        if foreign:
+            yield text.foreign(foreign)
+
+
+def _answers(
+    dataset: Dataset, rows: NDArray[np.intp], ask: Asked, reader: _Reader, *, quiet: bool
+) -> list[Any]:
+    """Probabilities for each row; None: no answer; `_UNREAD`: the picture cannot be read."""
     found: list[Any] = []
     with progress("ask", len(rows), unit="pictures", quiet=quiet) as bar:
         for start in range(0, len(rows), _BATCH):
             some = rows[start : start + _BATCH].tolist()
             for answer in _asked(dataset, some, ask):
-                found.append(answer if answer is _UNREAD else row_of(answer, dataset.classes))
+                found.append(answer if answer is _UNREAD else reader(answer))
             bar.update(len(some))
     return found
 
@@ -115,7 +167,7 @@ def _notes(
     read: NDArray[np.bool_],
     answered: NDArray[np.bool_],
     config: Config,
-) -> str:
+) -> list[str]:
     """What a reader must know of the pictures without an answer."""
     said = []
     if unread := int(np.count_nonzero(~read)):
@@ -132,7 +184,7 @@ def _notes(
         ]
         most = sorted(groups, key=lambda group: -group[1].value)[:_SHOWN]
         said.append(text.no_answer(overall, count, [g for g in most if _above(g[1], overall)]))
-    return " ".join(said)
+    return said
 
 
 def _groups(dataset: Dataset, rows: NDArray[np.intp]) -> list[tuple[str, str, NDArray[np.bool_]]]:

@@ -25,11 +25,12 @@ def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
     asked = {
         f"network.name = {config.network.name!r}": config.network.name == "features",
         f"train.balance = {config.train.balance!r}": config.train.balance != "none",
+        f"train.loss = {config.train.loss!r}": bool(config.train.loss),
     }
     for setting in (setting for setting, is_asked in asked.items() if is_asked):
         raise ConfigError(
             f"{setting} is for one label, and the run is to learn {learned}.",
-            expected="a network that is trained in steps, and train.balance = none",
+            expected="a network that is trained in steps, train.balance = none and no train.loss",
             todo=f"set {setting.split(' ')[0]}, or learn one label with data.target",
         )
 

@@ -9,7 +9,7 @@ from candid.records import Estimate
 from candid.records.frames import Tabular, html_of
 
 RunState = Literal["finished", "no report", "not evaluated", "unfinished", "damaged"]
-RunOrder = Literal["started", "run", "f1", "accuracy", "worst", "seconds", "size"]
+RunOrder = Literal["started", "run", "f1", "accuracy", "mae", "worst", "seconds", "size"]
 
 _SHOWN = (
     *("run", "state", "data", "target", "network", "accuracy", "weighted_f1"),
@@ -21,7 +21,8 @@ _SHOWN = (
 class WorstGap:
     """The group of one attribute that is furthest behind the rest in accuracy, for sure.
 
-    `value` is its accuracy less that of the rest, `low` and `high` are the ends of its interval.
+    `value` is its accuracy less that of the rest, `low` and `high` are the ends of its interval. Of
+    a number: the mean absolute error, in the number's own units.
     """
 
     group: str
@@ -32,27 +33,30 @@ class WorstGap:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run.
+    """One run, or one of several labels that a run learned.
 
     Attributes
     ----------
     run
-        Its folder.
+        Its folder; of one label among several, the label's own.
     state
         How far it is; of one that is damaged, `why` says where.
     started, candid
         When, in ISO 8601, and by which version.
-    data, target, classes, network
-        What was learned from what, and by which network.
+    data, target, classes, network, recipe
+        What was learned from what, by which network, and with which recipe: the one that its
+        command named, else the network's.
     split, accuracy, weighted_f1
         Of the test images, or of validation where nothing was held out for a test; None before it
         was evaluated.
+    mae
+        Of a label that is a number, its mean absolute error, in place of these two.
     worst
         None where no group was found to be behind, or none was looked for.
     seconds
-        Of all its steps together.
+        Of all its steps together; of one label among several, with those of the network.
     size
-        Bytes of all its files.
+        Bytes of all its files; of one label among several, of the whole run.
     """
 
     run: str
@@ -65,9 +69,11 @@ class RunSummary:
     target: str = ""
     classes: tuple[str, ...] = ()
     network: str = ""
+    recipe: str = ""
     split: str = ""
     accuracy: Estimate | None = None
     weighted_f1: Estimate | None = None
+    mae: Estimate | None = None
     worst: WorstGap | None = None
     seconds: float = 0.0
 
@@ -89,9 +95,11 @@ class RunList(Tabular):
                 "data": r.data,
                 "target": r.target,
                 "network": r.network,
+                "recipe": r.recipe,
                 "split": r.split,
                 **_ends("accuracy", r.accuracy),
                 **_ends("weighted_f1", r.weighted_f1),
+                **_ends("mae", r.mae),
                 "worst_group": r.worst and r.worst.group,
                 **_ends("gap", r.worst),
                 "seconds": r.seconds,

@@ -235,7 +235,8 @@ def _training(inputs: ReportInput) -> str:
             f"{inputs.provenance.seed}."
         )
     elif inputs.history:
-        last, begun = inputs.history[-1], prose.beginning(inputs)
+        last = inputs.history[-1]
+        begun = " ".join(filter(None, (prose.beginning(inputs), prose.own_parts(inputs))))
         scratch = "" if inputs.provenance.initial else "from scratch "
         texts.append(
             f"Trained {scratch}for {words.count(last.step)} batches of "
@@ -384,7 +385,7 @@ def _reproduction(inputs: ReportInput) -> str:
         ],
     ]
     parts = [markdown.block(inputs.reproduction, "sh"), markdown.table(["What", "Here"], facts)]
-    changed = changed_settings(inputs.config)
+    changed = changed_settings(inputs.config, prose.shown_settings(inputs.config, p))
     if changed:
         rows = [
             [markdown.code_cell(s.name), markdown.code_cell(s.value), markdown.code_cell(s.default)]

@@ -16,6 +16,7 @@ from candid.text import number as text
 from candid.text.findings import group_name
 from candid.text.inputs import name_of_data
 from candid.text.metrics import metric_text
+from candid.text.model import shown_settings
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def render_number(inputs: NumberInput) -> str:
     from candid.reporting.figures import number as figures  # Altair takes a second
 
     evaluation = inputs.evaluation
+    shown = shown_settings(inputs.config, inputs.provenance)
     drawn = figures.number_charts(evaluation, inputs.history)
     return html_document(
         "number.html",
@@ -53,8 +55,8 @@ def render_number(inputs: NumberInput) -> str:
         group_name=group_name,
         audited=inputs.audit.splits[0] if inputs.audit and inputs.audit.splits else None,
         provenance=inputs.provenance,
-        config=to_toml(inputs.config),
-        changed_settings=changed_settings(inputs.config),
+        config=to_toml(inputs.config, shown),
+        changed_settings=changed_settings(inputs.config, shown),
         version=inputs.provenance.candid,
     )
 

@@ -13,6 +13,7 @@ from candid.settings import Config
 from candid.text import number as number_text
 from candid.text import overview as text
 from candid.text.inputs import name_of_data
+from candid.text.model import shown_settings
 
 
 def render_overview(
@@ -35,6 +36,7 @@ def render_overview(
     exploration
         What is in the data; None where nobody looked.
     """
+    shown = shown_settings(config, provenance)
     return html_document(
         "overview.html",
         scripts=("page.js",),
@@ -48,8 +50,8 @@ def render_overview(
         exploration=exploration,
         data_name=name_of_data(exploration, provenance),
         overview_words=text,
-        config=to_toml(config),
-        changed_settings=changed_settings(config),
+        config=to_toml(config, shown),
+        changed_settings=changed_settings(config, shown),
         version=provenance.candid,
     )
 

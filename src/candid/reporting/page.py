@@ -14,6 +14,7 @@ from candid.reporting.document import embedded, html_document
 from candid.text import (
     audit,
     comparison,
+    comparison_runs,
     explanation,
     external,
     improvement,
@@ -28,6 +29,7 @@ from candid.text.metrics import metric_text
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
+    from candid.records.compare_runs import RunComparison
     from candid.records.tuning import Tuning
     from candid.reporting.figures.chart import Figure
 
@@ -46,6 +48,7 @@ def render(inputs: ReportInput) -> str:
     """
     from candid.reporting.figures.chart import MOST_CLASSES
 
+    shown = prose.shown_settings(inputs.config, inputs.provenance)
     return html_document(
         "page.html",
         scripts=("page.js", "explanation.js", "audit.js"),
@@ -59,8 +62,8 @@ def render(inputs: ReportInput) -> str:
         drawing=_drawing(inputs),
         picture=partial(embedded, inputs.pictures),
         thumbnail=partial(embedded, inputs.thumbnails),
-        config=to_toml(inputs.config),
-        changed_settings=changed_settings(inputs.config),
+        config=to_toml(inputs.config, shown),
+        changed_settings=changed_settings(inputs.config, shown),
         attribute_tables=_attribute_tables(inputs),
         findings=_findings(inputs),
         galleries=_galleries(inputs),
@@ -97,6 +100,30 @@ def render_comparison(compared: Comparison, version: str) -> str:
         compared=compared,
         comparison_words=comparison,
         charts=figures.comparison_charts(compared),
+        version=version,
+    )
+
+
+def render_run_comparison(found: RunComparison, version: str) -> str:
+    """Render what differs between several models as a document like `render`'s.
+
+    Parameters
+    ----------
+    found
+        Several models on the same images.
+    version
+        Candid's, for the footer.
+    """
+    from candid.reporting.figures import comparison as figures  # Altair takes a second
+
+    chart = figures.pair_changes(found)
+    return html_document(
+        "compared_runs.html",
+        scripts=("page.js", "audit.js"),
+        found=found,
+        comparison_words=comparison,
+        several_words=comparison_runs,
+        charts={} if chart is None else {chart.name: chart},
         version=version,
     )
 

@@ -108,6 +108,7 @@ class Run:
     inside_arrays = _File("inside.npz")  # the faces and filters that belong to it
     audit = _File("audit.json")  # for whom it fails
     comparison = _File("comparison.html")  # what changed from another model to this one
+    comparison_of_runs = _File("comparison-runs.html")  # how this and other models differ
     pictures = _File("pictures.parquet")  # what the report shows, by kind and name
     # tells pictures like the training pictures from others
     unfamiliar = _File("unfamiliar.npz", shared=True)

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
-from candid.settings import OwnConfig
-from candid.settings.named_parts import is_named_part, trust
+from candid.settings.named_parts import NAMED_PARTS, is_named_part, trust
 
 if TYPE_CHECKING:
     from candid.runs import Run
 
 
 def trusted(run: Run, leave: bool) -> Run:
-    """The run; with `leave`, this process may import the network that its files name."""
+    """The run; with `leave`, this process may import the parts that its files name."""
     if not leave:
         return run
     cards: list[ModelCard] = []
@@ -23,8 +22,8 @@ def trusted(run: Run, leave: bool) -> Run:
     if run.targets.is_file():
         cards.append(read_record(run.targets, Targets).model)
     names = [str(card.options.get("module", "")) for card in cards if card.network == "own"]
-    if isinstance(run.settings.network, OwnConfig):
-        names.append(run.settings.network.module)
+    for section, key in NAMED_PARTS:
+        names.append(getattr(getattr(run.settings, section), key, ""))
     for name in filter(is_named_part, names):
         trust(name)
     return run

@@ -44,6 +44,13 @@ class Config:
     serve: ServeConfig = field(default_factory=ServeConfig)
 
     def __post_init__(self) -> None:
+        if self.network.name == "features" and (self.train.loss or self.augment.extra):
+            raise ConfigError(
+                "The network 'features' is fitted at once: train.loss and augment.extra are for "
+                "training in steps.",
+                expected="both empty, or another network",
+                todo="set network.name, or leave them out",
+            )
         size = ensemble_size(self.network)
         if self.train.batch_size < 2 * size:
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any
 
 MOST_PIXELS = 10**9  # 3 GB once decoded
@@ -25,3 +25,16 @@ def setting(
     """
     about = {"explanation": explanation, "low": low, "high": high, "choices": choices}
     return field(default=default, metadata=about)
+
+
+def without_unused(section: Any, later: set[str]) -> str:
+    """The repr of a section without those settings that came `later` and are not used.
+
+    Digests of runs hold it: what a release adds does not make the runs of earlier ones stale.
+    """
+    shown = [
+        f"{f.name}={getattr(section, f.name)!r}"
+        for f in fields(section)
+        if f.name not in later or getattr(section, f.name) != f.default
+    ]
+    return f"{type(section).__name__}({', '.join(shown)})"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from candid.errors import ConfigError
-from candid.settings.bounds import LARGEST_SEED, MOST_PIXELS, setting
+from candid.settings.bounds import LARGEST_SEED, MOST_PIXELS, setting, without_unused
+from candid.settings.named_parts import refuse_no_part
 
 # What is said of one label, and of no several.
 _ABOUT_ONE = ("class_names", "exclude_classes", "corrections")
@@ -167,8 +168,18 @@ class AugmentConfig:
     erase_patches: int = setting(1, "patches per image", 0, 64)
     erase_smallest: float = setting(0.02, "smallest patch, as a share of the image", 0, 1)
     erase_largest: float = setting(0.05, "largest patch, as a share of the image", 0, 1)
+    extra: str = setting(
+        "",
+        "package.module:function of your own, from normalised images (batch, 3, side, side) and a "
+        "random generator to images, after all else; empty: none",
+    )
+
+    def __repr__(self) -> str:
+        """Without what came later and is not used."""
+        return without_unused(self, {"extra"})
 
     def __post_init__(self) -> None:
+        refuse_no_part("augment.extra", self.extra)
         if self.erase_smallest > self.erase_largest:
             raise ConfigError(
                 f"augment.erase_smallest = {self.erase_smallest} is above "
@@ -240,6 +251,11 @@ class TrainConfig:
     )
     label_smoothing: float = setting(
         0.1, "share of each label that is spread over all classes", 0, 0.9
+    )
+    loss: str = setting(
+        "",
+        "package.module:function of your own, from logits (batch, classes) and classes (batch,) to "
+        "the loss of each image, in place of cross-entropy and of label smoothing; empty: none",
     )
     mixup: float = setting(
         0.0, "alpha of the beta distribution that two images are mixed by; 0: none", 0, 100
@@ -328,16 +344,11 @@ class TrainConfig:
     )
 
     def __repr__(self) -> str:
-        """Without those settings that came later and are not used: digests of runs hold it."""
-        later = {"initial", "freeze", "depth_decay"}
-        shown = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in fields(self)
-            if f.name not in later or getattr(self, f.name) != f.default
-        ]
-        return f"TrainConfig({', '.join(shown)})"
+        """Without what came later and is not used."""
+        return without_unused(self, {"initial", "freeze", "depth_decay", "loss"})
 
     def __post_init__(self) -> None:
+        refuse_no_part("train.loss", self.loss)
         if self.initial:  # a run that is repeated elsewhere must find it
             object.__setattr__(self, "initial", os.path.abspath(os.path.expanduser(self.initial)))
         if self.balance == "none":

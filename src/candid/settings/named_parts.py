@@ -14,6 +14,9 @@ from typing import Any
 
 from candid.errors import ConfigError
 
+# The settings that name one: sections and keys.
+NAMED_PARTS = (("network", "module"), ("train", "loss"), ("augment", "extra"))
+
 EVERY = "*"  # in place of a name: whatever a run names
 
 _trusted: set[str] = set()
@@ -25,6 +28,16 @@ def is_named_part(word: object) -> bool:
         return False
     module, colon, function = word.partition(":")
     return bool(colon) and all(p.isidentifier() for p in [*module.split("."), *function.split(".")])
+
+
+def refuse_no_part(setting: str, name: str) -> None:
+    """Raise a ConfigError where a setting is neither empty nor such a word."""
+    if name and not is_named_part(name):
+        raise ConfigError(
+            f"{setting} = {name!r} names no function.",
+            expected="package.module:function, in an installed package or the working folder",
+            todo=f"set {setting}, or leave it out",
+        )
 
 
 def trust(name: str) -> None:

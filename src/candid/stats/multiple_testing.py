@@ -22,6 +22,19 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return out
 
 
+def holm(p: Floats) -> Floats:
+    """Holm's (1979) adjusted p-values, so that "found" is false anywhere with at most the rate.
+
+    NaN stay NaN and do not count.
+    """
+    out = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    raised = p[order] * np.arange(len(order), 0, -1)
+    out[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
+    return out
+
+
 def cutoff(p: Floats, rate: float) -> float:
     """The p up to which Benjamini and Hochberg's procedure says "found", at a false discovery rate.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from candid.records import Estimate
 from candid.records.listing import RunList, RunSummary, WorstGap
@@ -17,11 +17,7 @@ def run_lines(found: RunList) -> Iterator[str]:
     if not found.runs:
         yield f"no runs in {found.folder}"
         return
-    table = [_HEAD, *map(_cells, found.runs)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(_HEAD))]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+    yield from words.aligned([_HEAD, *map(_cells, found.runs)])
     yield from (f"{r.run}: {r.state}{f': {r.why}' if r.why else ''}" for r in found.runs
                 if r.state != "finished")  # fmt: skip
 
@@ -33,8 +29,8 @@ def _cells(r: RunSummary) -> tuple[str, ...]:
         r.target or _NONE,
         r.network or _NONE,
         _figure(r.accuracy),
-        _figure(r.weighted_f1),
-        _gap(r.worst),
+        _figure(r.weighted_f1) if r.mae is None else f"MAE {_figure(r.mae)}",
+        _gap(r.worst) if r.mae is None else _error(r.worst),
         _time(r.seconds),
         f"{r.size / 1e6:.1f}",
     )
@@ -51,7 +47,20 @@ def _gap(worst: WorstGap | None) -> str:
     return f"{worst.group}: {words.points(worst.value)} ({ends})"
 
 
+def _error(worst: WorstGap | None) -> str:
+    """Of a number: in its own units, where more is worse."""
+    if worst is None:
+        return _NONE
+    ends = f"{words.number(worst.low)} to {words.number(worst.high)}"
+    return f"{worst.group}: MAE {worst.value:+.3f} ({ends})"
+
+
 def _time(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def removed_lines(removed: Iterable[str]) -> Iterator[str]:
+    """What was removed."""
+    yield from (f"removed {run}" for run in removed)

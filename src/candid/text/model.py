@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from candid.records import Estimate, Finding, ModelCard, SplitEvaluation
+from candid.records import Estimate, Finding, ModelCard, Provenance, SplitEvaluation
+from candid.settings import Config, OwnConfig
 from candid.text import external, words
 from candid.text.inputs import ReportInput
 
@@ -200,6 +201,31 @@ def shared_network(card: ModelCard) -> str:
         f"{len(card.classes)} are this label's: what is said of its parameters, layers and "
         "training is said of the whole."
     )
+
+
+def shown_settings(config: Config, provenance: Provenance) -> dict[str, str]:
+    """What stands for a setting where others may read it: of weights their name, not their path."""
+    initial = provenance.initial
+    if not config.train.initial:
+        return {}
+    name = PurePath(config.train.initial).name
+    return {"train.initial": name if initial is None else f"{name} (digest {initial.digest[:12]})"}
+
+
+def own_parts(inputs: ReportInput) -> str:
+    """Which parts of the training are the user's own code; "" where none is."""
+    config, texts = inputs.config, []
+    if isinstance(config.network, OwnConfig) and config.network.module:
+        texts.append(f"The network is made by {config.network.module}.")
+    if config.train.loss:
+        texts.append(
+            f"The loss is {config.train.loss}, in place of cross-entropy and of label smoothing."
+        )
+    if config.augment.extra:
+        texts.append(f"Training images are changed by {config.augment.extra}, too.")
+    if not texts:
+        return ""
+    return f"{' '.join(texts)} This is code of the run's maker, and no part of Candid."
 
 
 def beginning(inputs: ReportInput) -> str:

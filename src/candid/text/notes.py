@@ -225,6 +225,16 @@ def relabelled(n: int) -> str:
     return f"{n:,} images are labelled differently in the two and do not count."
 
 
+def not_in_all(n: int) -> str:
+    """Where not all of several models speak of an image."""
+    return f"{n:,} labelled images are not in all of them and do not count."
+
+
+def relabelled_by_some(n: int) -> str:
+    """Where several disagree about labels."""
+    return f"{n:,} images are not labelled the same in all of them and do not count."
+
+
 def targets_differ(targets: tuple[str, str], names: tuple[str, str]) -> str:
     """Where the two call the label differently."""
     return f"The label is called {targets[0]!r} in {names[0]} and {targets[1]!r} in {names[1]}."

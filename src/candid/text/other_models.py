@@ -27,3 +27,32 @@ def no_answer(all_images: Estimate, count: int, groups: Sequence[tuple[str, Esti
 def unread(count: int, of: int) -> str:
     """How many pictures could not be read."""
     return f"{count:,} of {of:,} pictures could not be read and were not shown to the model."
+
+
+def read_as(library: str, hard: bool) -> str:
+    """Whose outputs were read, and that they are mere answers."""
+    only = (
+        " They are answers without probabilities, so areas under curves, losses and calibration "
+        "are undefined."
+        if hard
+        else ""
+    )
+    return f"Outputs were read as {library} writes them.{only}"
+
+
+def several_faces(count: int) -> str:
+    """Where a picture has several faces."""
+    return f"Of {count:,} pictures with several faces the largest counts, or the first."
+
+
+def faceless(library: str, count: int) -> str:
+    """Where a library answers of a picture in which it found no face."""
+    return (
+        f"For {count:,} pictures {library} says that no face was found and answers all the same; "
+        "these answers count."
+    )
+
+
+def foreign(count: int) -> str:
+    """Where a file of outputs speaks of other pictures, too."""
+    return f"{count:,} outputs are of pictures that are not in the data or have no label."

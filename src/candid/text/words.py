@@ -6,6 +6,7 @@ Everything here is plain text: whoever prints it escapes it for HTML, Markdown o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from candid.records import Estimate
 from candid.records.audit import Gap
@@ -121,6 +122,21 @@ def method(estimate: Estimate) -> str:
     if estimate.undefined_draws:
         text += f", of which {count(estimate.undefined_draws)} left it undefined"
     return text
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits them: "3.2 MB"."""
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = min(len(units) - 1, int(math.log10(max(count, 1)) // 3))
+    return f"{count / 1000**power:.3g} {units[power]}"
+
+
+def aligned(table: list[tuple[str, ...]]) -> Iterator[str]:
+    """Rows of cells as lines, the cells of a column below each other."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
 def listed(words: list[str], last: str = "and") -> str:

@@ -20,6 +20,7 @@ from torch import Tensor
 from candid.models.forward import Images
 from candid.models.warping import frame_matrices, warp
 from candid.settings import AugmentConfig
+from candid.training.own_parts import own_augmentation
 
 # Aspect ratios of erased patches, from Zhong et al., "Random Erasing Data Augmentation", 2020.
 _ASPECT = (0.3, 1 / 0.3)
@@ -32,7 +33,7 @@ def augment(
 
     Images are normalised so that 0 is the mean colour, and `generator` is one of the CPU. What
     comes out has `side` pixels per side; 0: as many as went in. Places outside the input repeat its
-    edge; erased patches are 0.
+    edge; erased patches are 0. A function of the user's own (`augment.extra`) comes last.
     """
     homographies = draw_homographies(len(images), config, generator)
     images = warp(images, homographies.to(images.device), side, config.outside)
@@ -42,7 +43,7 @@ def augment(
     if config.erase > 0 and config.erase_patches > 0:
         boxes = draw_patches(batch, height, width, config, generator)
         images = erase(images, boxes.to(images.device))
-    return images
+    return own_augmentation(config.extra, images, generator) if config.extra else images
 
 
 def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:

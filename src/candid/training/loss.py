@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from candid.errors import TrainingError
 from candid.settings import TrainConfig
 from candid.stats.metrics import weighted_f1_of_answers
 from candid.training.balance import GroupDRO, group_cells, group_weights
-from candid.training.mixing import Mixture, mixture_loss
+from candid.training.mixing import Mixture, mean_over_mixture, mixture_loss, unmixed
+from candid.training.own_parts import own_loss
 from candid.training.state import Task
 
 _CPU = torch.device("cpu")
@@ -32,7 +34,8 @@ class Loss:
     """The loss of a batch.
 
     Without balance it is the weighted cross-entropy of `mixture_loss`. With `group`, each image's
-    loss is weighted by its group and averaged over the weights; with `dro`, `GroupDRO` weighs.
+    loss is weighted by its group and averaged over the weights; with `dro`, `GroupDRO` weighs. A
+    loss of the user's own (`train.loss`) takes the place of cross-entropy, without label smoothing.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Loss:
                 todo="give start the task",
             )
         self.smoothing, self.dro = config.label_smoothing, dro
+        self.own = own_loss(config.loss) if config.loss else None
         self.classes = class_weights(task, config).to(device)
         self.row: NDArray[Any] | None = None  # of each row: its weight, or its group for `dro`
         if dro is not None:
@@ -59,10 +63,16 @@ class Loss:
     def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
         """A scalar with its graph."""
         if self.row is None:
+            if self.own is not None:
+                own = partial(self.own, output)
+                return mean_over_mixture(own, mixture, self.classes)
             return mixture_loss(output, mixture, self.classes, self.smoothing)
-        each = F.cross_entropy(
-            output, mixture.first, label_smoothing=self.smoothing, reduction="none"
-        )
+        if self.own is not None:
+            each = self.own(output, mixture.first)
+        else:
+            each = F.cross_entropy(
+                output, mixture.first, label_smoothing=self.smoothing, reduction="none"
+            )
         known = torch.from_numpy(self.row[rows]).to(each.device)
         if self.dro is not None:
             return self.dro.loss(each, known)
@@ -79,7 +89,14 @@ class Loss:
 
     def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
         """What a whole set of images says."""
-        return measured(output, label, self.classes)
+        figures = measured(output, label, self.classes)
+        if self.own is None:
+            return figures
+        labels = torch.from_numpy(label.astype(np.int64))
+        with torch.no_grad():
+            own = partial(self.own, torch.from_numpy(output))
+            loss = mean_over_mixture(own, unmixed(labels), self.classes.cpu())
+        return figures._replace(loss=loss.item())
 
 
 def class_weights(task: Task, config: TrainConfig) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,18 @@ def _patches(
     in_rows = (ys >= top[:, None]) & (ys < (top + tall)[:, None])
     in_columns = (xs >= left[:, None]) & (xs < (left + wide)[:, None])
     return in_rows[:, :, None] & in_columns[:, None, :], 1 - tall * wide / (height * width)
+
+
+def mean_over_mixture(
+    each: Callable[[Tensor], Tensor], mixture: Mixture, weights: Tensor
+) -> Tensor:
+    """The weighted mean of the losses (batch,) that `each` gives for (batch,) labels."""
+    parts = [(mixture.first, mixture.share)]
+    if mixture.first is not mixture.second:
+        parts.append((mixture.second, 1 - mixture.share))
+    shares = [weights[labels] * share for labels, share in parts]
+    costs = [each(labels) * share for (labels, _), share in zip(parts, shares, strict=True)]
+    return torch.cat(costs).sum() / torch.cat(shares).sum()
 
 
 def mixture_loss(output: Tensor, mixture: Mixture, weights: Tensor, smoothing: float) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 
 from candid.records.compare import Change, Comparison, GroupChange
+from candid.records.compare_runs import RunComparison
 from candid.reporting.figures.chart import (
     Figure,
     Key,
@@ -73,6 +74,41 @@ def changes(comparison: Comparison) -> Figure | None:
         + ".",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1), Key("too few to say", 0)),
+    )
+
+
+def pair_changes(found: RunComparison) -> Figure | None:
+    """A forest plot: the later model's accuracy less the earlier one's, for every pair."""
+    known = [p for p in found.pairs if math.isfinite(p.overall.accuracy_change.value)]
+    if not known:
+        return None
+    labels = distinct([f"{pair.a} → {pair.b}" for pair in known], _LONGEST)
+    data = [
+        row | {"group": label}
+        for pair, label in zip(known, labels, strict=True)
+        for row in _change_rows([pair.overall])
+    ]
+    tips = tooltips(
+        "group:N",
+        ("change:Q", "points of accuracy", "+.2f"),
+        *from_to("+.2f"),
+        ("lost:Q", "became wrong", ","),
+        ("gained:Q", "became right", ","),
+        "state:N",
+    )
+    chart = forest(data, alt.X("change:Q", title="change, points"), _WORDS, tips, width=_WIDEST)
+    return figure(
+        "comparison-pairs",
+        "Every pair of models",
+        "Right of the line: the model behind the arrow is right more often. Lines are intervals, "
+        f"paired by person. {words.count(found.n)} {found.split} images.",
+        "Differences in accuracy. "
+        + "; ".join(
+            f"{d['group']} {words.number(d['change'], 1)} points, {d['state']}" for d in data
+        )
+        + ".",
+        chart.properties(height=17 * len(data) + 20),
+        key=(Key("better", 3), Key("worse", 2), Key("not found", 1)),
     )
 
 

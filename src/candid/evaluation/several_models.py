@@ -1,0 +1,209 @@
+"""Three or more models on the same images: every pair compared, the many looks accounted for.
+
+Only images that all models answered count, and all are judged on the same bootstrap draws of
+people. Which model is better is asked once per pair: Holm's procedure keeps the chance of any false
+answer below the rate. For whom they differ is asked once per pair, class and group: there the
+false discovery rate is kept, as in an audit (Benjamini & Hochberg), over all of them together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import PredictionsError
+from candid.evaluation.comparison import adjusted, compare_predictions, order, stated
+from candid.evaluation.paired import same_classes
+from candid.predictions import Predictions
+from candid.progress import track
+from candid.records import Estimate, Split
+from candid.records.compare import Comparison, GroupChange
+from candid.records.compare_runs import RunComparison, RunFigures
+from candid.stats import metrics
+from candid.stats.bootstrap import FigureSpec, bootstrap, resample
+from candid.stats.multiple_testing import holm
+from candid.text import notes as text
+
+Floats = NDArray[np.float64]
+
+_SPLITS: tuple[Split, ...] = ("test", "validation", "train")  # the first that all speak of
+
+
+def compare_models(
+    models: Sequence[Predictions],
+    names: Sequence[str],
+    *,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    rate: float = 0.05,
+    least: int = 20,
+    quiet: bool = True,
+) -> RunComparison:
+    """How well each of several models does on the same images, and what differs between any two.
+
+    The images are those of test that all speak of and label the same; of validation, or of train,
+    where not all have any there. The other parameters are those of `compare_predictions`.
+
+    Raises
+    ------
+    PredictionsError
+        Where there are fewer than two, they have no labelled image in common, or not the same
+        classes.
+    """
+    if len(models) < 2:
+        raise PredictionsError(
+            "There is one model, and it takes two to compare.",
+            expected="two models or more",
+            todo="name another",
+        )
+    for a, b in itertools.combinations(models, 2):
+        same_classes(a, b)
+    split = _split_of_all(models)
+    common, left_out, relabelled = _in_common(models, split)
+    pairs = [
+        compare_predictions(
+            common[i], common[j], names=(names[i], names[j]), split=split, rate=rate, least=least,
+            draws=draws, confidence=confidence, seed=seed,
+        )
+        for i, j in track(
+            [*itertools.combinations(range(len(models)), 2)], "compare", unit="pairs", quiet=quiet
+        )
+    ]  # fmt: skip
+    pairs = _adjusted_together(pairs, rate, confidence)
+    one = pairs[0]
+    return RunComparison(
+        names=tuple(names),
+        target=one.target,
+        classes=max((pair.classes for pair in pairs), key=len),
+        split=split,
+        n=one.n,
+        people=one.people,
+        left_out=left_out,
+        relabelled=relabelled,
+        figures=tuple(
+            RunFigures(name, **_figures(p, draws=draws, confidence=confidence, seed=seed))
+            for name, p in zip(names, common, strict=True)
+        ),
+        pairs=tuple(pairs),
+        looked_at=one.looked_at,
+        alpha=rate,
+        notes=tuple(_notes(models, names, one, left_out, relabelled)),
+    )
+
+
+def _split_of_all(models: Sequence[Predictions]) -> Split:
+    for split in _SPLITS:
+        if all(((p.split == split) & (p.label >= 0)).any() for p in models):
+            return split
+    raise PredictionsError(
+        "There is no split of which all of them have labelled images.",
+        expected="predictions of several models for the same images",
+        todo="predict and evaluate each on the same data",
+    )
+
+
+def _in_common(models: Sequence[Predictions], split: Split) -> tuple[list[Predictions], int, int]:
+    """Each model's rows of the images that all label the same; how many others there are.
+
+    Who is in an image is taken from the first that knows.
+    """
+    some = [p[(p.split == split) & (p.label >= 0)] for p in models]
+    every = np.unique(np.concatenate([p.ids for p in some]))
+    shared = some[0].ids
+    for p in some[1:]:
+        shared = np.intersect1d(shared, p.ids)
+    rows = [p[_places(p.ids, shared)] for p in some]
+    words = [np.asarray(p.classes)[p.label] for p in rows]
+    same = np.ones(len(shared), np.bool_)
+    for other in words[1:]:
+        same &= words[0] == other
+    if not same.any():
+        raise PredictionsError(
+            f"They have no image of the split {split!r} with the same id and the same label.",
+            expected="predictions of several models for the same images",
+            todo="check the ids: "
+            + ", ".join(repr(str(p.ids[0])) for p in some[:3])
+            + " begin the first ones",
+        )
+    person = next((p.person for p in rows if p.person is not None), None)
+    kept = [replace(p, person=person)[same] for p in rows]
+    return kept, len(every) - len(shared), int(np.count_nonzero(~same))
+
+
+def _places(ids: NDArray[np.str_], wanted: NDArray[np.str_]) -> NDArray[np.intp]:
+    """The row of each wanted id, all of which are there."""
+    sorted_rows = np.argsort(ids)
+    return sorted_rows[np.searchsorted(ids, wanted, sorter=sorted_rows)]
+
+
+def _figures(p: Predictions, *, draws: int, confidence: float, seed: int) -> dict[str, Estimate]:
+    """Accuracy and weighted F1 of one model, on the draws on which the pairs are compared."""
+    drawing = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
+    answer, count = p.prediction, len(p.classes)
+
+    def statistic(weight: Floats) -> dict[str, Floats]:
+        confusion = metrics.confusion_matrix(p.label, answer, count, weight)
+        return {
+            "accuracy": metrics.accuracy_score(confusion),
+            "weighted_f1": metrics.weighted_f1_score(confusion),
+        }
+
+    measure = FigureSpec("score", (np.ones(len(p), np.bool_),))
+    return bootstrap(statistic, {"accuracy": measure, "weighted_f1": measure}, drawing)
+
+
+def _adjusted_together(
+    pairs: Sequence[Comparison], rate: float, confidence: float
+) -> list[Comparison]:
+    """The pairs with p-values adjusted over all of them, and states by these."""
+    overall = holm(np.array([pair.overall.p for pair in pairs]))
+    changes = adjusted([g for pair in pairs for g in pair.every()[1:]], rate, confidence)
+    looked_at = sum(not math.isnan(g.adjusted_p) for g in changes)
+    made, rest = [], iter(changes)
+    for pair, p in zip(pairs, overall.tolist(), strict=True):
+        own = [*itertools.islice(rest, len(pair.every()) - 1)]
+        classes, groups = own[: len(pair.classes_changed)], own[len(pair.classes_changed) :]
+        made.append(_with(pair, p, classes, groups, looked_at, rate / len(pairs), confidence))
+    return made
+
+
+def _with(
+    pair: Comparison,
+    p: float,
+    classes: Sequence[GroupChange],
+    groups: Sequence[GroupChange],
+    looked_at: int,
+    threshold: float,
+    confidence: float,
+) -> Comparison:
+    return replace(
+        pair,
+        overall=stated(pair.overall, p, pair.alpha, threshold, confidence),
+        classes_changed=tuple(classes),
+        groups=tuple(sorted(groups, key=order)),
+        looked_at=looked_at,
+    )
+
+
+def _notes(
+    models: Sequence[Predictions],
+    names: Sequence[str],
+    pair: Comparison,
+    left_out: int,
+    relabelled: int,
+) -> Iterator[str]:
+    if left_out:
+        yield text.not_in_all(left_out)
+    if relabelled:
+        yield text.relabelled_by_some(relabelled)
+    for name, p in zip(names[1:], models[1:], strict=True):
+        if p.target != models[0].target:
+            yield text.targets_differ((models[0].target, p.target), (names[0], name))
+    if pair.people is None:
+        yield text.COMPARED_WITHOUT_PEOPLE

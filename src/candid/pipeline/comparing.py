@@ -1,0 +1,91 @@
+"""Several models on the same images: runs, files of predictions, or predictions in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from candid.config import load_config
+from candid.pipeline.auditing import read_any
+from candid.pipeline.opening import Place, path_of
+from candid.predictions import Predictions
+from candid.predictions.choosing import Columns
+from candid.records.compare_runs import RunComparison
+from candid.runs import Run
+from candid.runs.refusals import refuse_number, refuse_several
+from candid.settings import Config
+from candid.storage.files import write_text
+
+
+def compare(
+    *models: Predictions | Run | Place,
+    config: Config | None = None,
+    page: Place | None = None,
+    quiet: bool = True,
+) -> RunComparison:
+    """How well several models do on the same images, and what differs between any two.
+
+    Parameters
+    ----------
+    models
+        Two or more: runs, their folders, files of predictions that Candid wrote, or `Predictions`.
+        What is not a run is called by its place: "A", "B", …, or by its file.
+    config
+        Its `audit` section says draws, confidence and rates; None: the defaults.
+    page
+        An HTML file for what is found.
+    quiet
+        No progress bars.
+
+    Raises
+    ------
+    PredictionsError
+        Where they have no labelled image in common, or not the same classes.
+    RunError
+        Where one has no predictions, learned several labels, or a number.
+    """
+    from candid.evaluation.several_models import compare_models
+
+    about = (config or load_config()).audit
+    found = compare_models(
+        [_predictions_of(model) for model in models],
+        _names_of(models),
+        draws=about.draws,
+        confidence=about.confidence,
+        seed=about.seed,
+        rate=about.false_discovery_rate,
+        least=about.smallest,
+        quiet=quiet,
+    )
+    if page is not None:
+        from candid import __version__
+        from candid.reporting.page import render_run_comparison
+
+        write_text(Path(page), render_run_comparison(found, __version__))
+    return found
+
+
+def _predictions_of(model: Predictions | Run | Place) -> Predictions:
+    if isinstance(model, Predictions):
+        return model
+    path = path_of(model)
+    if Run(path).config.is_file():
+        refuse_several(Run(path))
+        refuse_number(Run(path))
+    return read_any(path, Columns())
+
+
+def _names_of(models: Sequence[Predictions | Run | Place]) -> list[str]:
+    """The last part of each path, with as many before it as tell them apart."""
+    parts = [
+        (chr(ord("A") + place),)
+        if isinstance(model, Predictions)
+        else path_of(model).absolute().parts
+        for place, model in enumerate(models)
+    ]
+    longest = max((len(one) for one in parts), default=1)
+    for count in range(1, longest + 1):
+        names = ["/".join(one[-count:]) for one in parts]
+        if len({*names}) == len(names):
+            return names
+    return [f"{name} ({place})" for place, name in enumerate(names, 1)]  # one model twice

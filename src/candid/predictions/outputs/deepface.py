@@ -1,0 +1,47 @@
+"""DeepFace: a dict for each face from `DeepFace.analyze`, or its answer over HTTP.
+
+As its documentation has it, `gender` and `race` hold percents by word, `dominant_gender` and
+`dominant_race` the answers, `region` the box, `face_confidence` how sure the detector is: 0 where
+it found nothing and the whole picture was analysed (`enforce_detection=False`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from candid.predictions.outputs.traits import Trait, answered, box_area, number, shared
+
+_WORDS = {
+    "gender": ("Woman", "Man"),
+    "race": ("asian", "indian", "black", "white", "middle eastern", "latino hispanic"),
+}
+
+
+def fits(face: Mapping[str, Any]) -> bool:
+    """Whether DeepFace writes such a record."""
+    return any(f"dominant_{name}" in face or isinstance(face.get(name), Mapping) for name in _WORDS)
+
+
+def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
+    """Gender and race, as far as they were asked for."""
+    found = {}
+    for name, words in _WORDS.items():
+        numbers, trait = face.get(name), None
+        if isinstance(numbers, Mapping):
+            trait = shared(words, [numbers.get(word) for word in words])
+        trait = trait or answered(words, face.get(f"dominant_{name}"))
+        if trait is not None:
+            found[name] = trait
+    return found
+
+
+def area(face: Mapping[str, Any]) -> float:
+    """Pixels of the face's box."""
+    region = face.get("region")
+    return box_area(region.get("w"), region.get("h")) if isinstance(region, Mapping) else 0.0
+
+
+def is_faceless(face: Mapping[str, Any]) -> bool:
+    """Whether it says that no face was found."""
+    return number(face.get("face_confidence")) == 0

@@ -1,0 +1,140 @@
+"""Several models on the same images: how well each does, and what differs between any two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from candid.records import Estimate, Split
+from candid.records.compare import Comparison, GroupChange
+from candid.records.frames import Tabular, html_of
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """How well one model does on the images that all of them answered."""
+
+    name: str
+    accuracy: Estimate
+    weighted_f1: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAcross:
+    """One class or group, and what every model makes of it.
+
+    Attributes
+    ----------
+    changes
+        Of each pair of models, in the order of `RunComparison.pairs`.
+    widest
+        The place in `changes` of the widest difference that was found; where none was, of the
+        widest difference.
+    """
+
+    changes: tuple[GroupChange, ...]
+    widest: int
+
+    @property
+    def about(self) -> GroupChange:
+        """Any of the changes: which group it is, its images and its people are the same in all."""
+        return self.changes[0]
+
+    @property
+    def found(self) -> int:
+        """How many pairs differ for sure."""
+        return sum(change.state == "found" for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison(Tabular):
+    """Three or more models, or two, on the same images, each pair of them compared.
+
+    Attributes
+    ----------
+    names
+        What to call them, in the order in which they were given.
+    target, classes, split
+        The label, its classes, and the split that was compared.
+    n, people
+        Images that all speak of, with the same label, and people behind them.
+    left_out
+        Labelled images of the split that some of them speak of and not all; they do not count.
+    relabelled
+        Images that they label differently; they do not count either.
+    figures
+        Each model's, in the order of `names`.
+    pairs
+        Each pair's comparison, the earlier model before the later. The p-value of all images
+        together is adjusted by Holm over the pairs, those of classes and groups by Benjamini and
+        Hochberg over all pairs together.
+    looked_at
+        How many differences of classes and groups that counts.
+    alpha
+        The rate of false differences that "found" promises.
+    """
+
+    names: tuple[str, ...]
+    target: str
+    classes: tuple[str, ...]
+    split: Split
+    n: int
+    people: int | None
+    left_out: int
+    relabelled: int
+    figures: tuple[RunFigures, ...]
+    pairs: tuple[Comparison, ...]
+    looked_at: int
+    alpha: float
+    notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for all images, each class and each group of each pair: how accuracy differs."""
+        return [{"from": pair.a, "to": pair.b} | row for pair in self.pairs for row in pair.rows()]
+
+    def _repr_html_(self) -> str:
+        shown = [
+            {
+                "model": one.name,
+                "accuracy": one.accuracy.value,
+                "interval": f"{one.accuracy.low:.4g} to {one.accuracy.high:.4g}",
+                "weighted F1": one.weighted_f1.value,
+                "n": one.accuracy.n,
+            }
+            for one in self.ranked()
+        ]
+        return html_of(shown, f"{self.target}, {self.split}")
+
+    def ranked(self) -> list[RunFigures]:
+        """The figures, the highest accuracy first."""
+        return sorted(self.figures, key=lambda one: -one.accuracy.value)
+
+    def across(self) -> list[GroupAcross]:
+        """Every class and group, those with the most pairs that differ for sure first."""
+        places = [{_key(g): g for g in pair.every()[1:]} for pair in self.pairs]
+        found = [_across(tuple(by[key] for by in places)) for key in places[0]]
+        return sorted(found, key=lambda g: (-g.found, -_width(g.changes[g.widest])))
+
+    def shares(self, group: GroupAcross) -> list[float]:
+        """The group's accuracy with each model, in the order of `names`."""
+        first = group.changes[: len(self.names) - 1]  # the pairs of the first model come first
+        accuracies = [change.metrics["accuracy"] for change in first]
+        return [accuracies[0].a, *(accuracy.b for accuracy in accuracies)]
+
+
+def _key(change: GroupChange) -> tuple[str, str, str | None, bool]:
+    # A group may bear the name of the label.
+    return change.attribute, change.value, change.label, change.gap is None
+
+
+def _across(changes: tuple[GroupChange, ...]) -> GroupAcross:
+    def wide(place: int) -> tuple[bool, float]:
+        return changes[place].state == "found", _width(changes[place])
+
+    return GroupAcross(changes, max(range(len(changes)), key=wide))
+
+
+def _width(change: GroupChange) -> float:
+    """The size of a difference; -1 where it is undefined."""
+    size = abs(change.accuracy_change.value)
+    return size if size >= 0 else -1.0

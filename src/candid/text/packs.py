@@ -1,0 +1,44 @@
+"""The table of packs that a terminal shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from candid.records.packs import PackList, PackSummary
+from candid.text import words
+
+_HEAD = ("pack", "data", "images", "side", "size", "made", "last used", "state")
+
+
+def pack_lines(found: PackList) -> Iterator[str]:
+    """A table of the packs; below it how much they take, and what is or was pruned."""
+    if not found.packs:
+        yield f"no packs in {found.cache}"
+        return
+    yield from words.aligned([_HEAD, *map(_cells, found.packs)])
+    total = sum(pack.size for pack in found.packs)
+    yield f"{words.count(len(found.packs))} packs, {words.size(total)}, in {found.cache}"
+    if found.pruned:
+        size = words.size(sum(pack.size for pack in found.pruned))
+        did = "removed" if found.done else "would remove"
+        yield f"{did} {', '.join(_short(pack) for pack in found.pruned)}: {size}"
+        if not found.done:
+            yield "nothing was removed: add --yes to do so"
+
+
+def _cells(pack: PackSummary) -> tuple[str, ...]:
+    return (
+        _short(pack),
+        pack.data or (f"{pack.example}, …" if pack.example else "–"),
+        words.count(pack.images) if pack.images else "–",
+        str(pack.side) if pack.side else "–",
+        words.size(pack.size),
+        pack.made[:10],
+        pack.used[:16].replace("T", " "),
+        pack.state,
+    )
+
+
+def _short(pack: PackSummary) -> str:
+    """As many letters of its name as tell it from others."""
+    return pack.folder.replace("\\", "/").rsplit("/", 1)[-1][:12]

@@ -1,0 +1,99 @@
+"""candid compare: two as an audit of two, more as one page."""
+
+import json
+import re
+from html import unescape
+
+import numpy as np
+import pytest
+
+import candid
+from candid.predictions import write_predictions
+from commands import candid as command
+
+QUICK = ("--set", "audit.draws=100")
+
+
+def said(wrong, *, hats=0.0):
+    """Predictions of a model that is wrong so often, and more often under a hat."""
+    rng = np.random.default_rng(0)
+    label, hat, luck = rng.integers(0, 2, 500), rng.integers(0, 2, 500), rng.random(500)
+    right = luck > wrong + hats * hat
+    return candid.Predictions.from_arrays(
+        np.array(["no", "yes"])[label],
+        np.where(right == label.astype(bool), 0.9, 0.1),
+        groups={"Hat": np.array(["no", "yes"])[hat]},
+        target="Smile",
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("said")
+    made = {"good": said(0.05), "<plain>": said(0.1), "hats": said(0.1, hats=0.3)}
+    for name, predictions in made.items():
+        write_predictions(folder / f"{name}.parquet", predictions)
+    return [folder / f"{name}.parquet" for name in made]
+
+
+def test_three_make_one_page(files, tmp_path, capsys):
+    page = tmp_path / "c.html"
+    out = command(capsys, "compare", *files, "--page", page, *QUICK).out
+    lines = out.splitlines()
+    assert lines[0] == "Smile on 500 images of test"
+    assert [line.split()[0] for line in lines[1:4]] == [
+        "good.parquet",
+        "<plain>.parquet",
+        "hats.parquet",
+    ]
+    assert "“good.parquet” is right more often than “hats.parquet”" in out
+    assert "For Hat: yes" in out and "Holm" in out and "Benjamini and Hochberg" in out
+    assert lines[-1] == f"comparison: {page}"
+    html = page.read_text("utf-8")
+    text = unescape(re.sub(r"<[^>]+>", " ", html))
+    assert "<plain>" not in html and "<plain>.parquet" in text
+    for name in files:
+        assert f"Right with {name.name}" in text
+    assert html.count("data-group=") == len(candid.compare(*files).across())
+    assert "comparison-pairs" in html and "3 models on the same images" in text
+
+
+def test_as_json_and_from_python(files, capsys):
+    plain = json.loads(command(capsys, "compare", *files, "--json", *QUICK).out)
+    assert plain["names"] == [file.name for file in files]
+    assert [(p["a"][:4], p["b"][:4]) for p in plain["pairs"]] == [
+        ("good", "<pla"), ("good", "hats"), ("<pla", "hats"),
+    ]  # fmt: skip
+    config = candid.load_config(overrides=["audit.draws=100"])
+    found = candid.compare(*files, config=config)
+    assert found.looked_at == plain["looked_at"]
+    assert len(found.rows()) == sum(len(pair.every()) for pair in found.pairs)
+    assert "accuracy" in found._repr_html_()
+    mine = candid.compare(*map(candid.read_predictions, files), config=config)
+    assert mine.names == ("A", "B", "C") and mine.figures[0].accuracy == found.figures[0].accuracy
+
+
+def test_two_are_what_an_audit_of_two_says(files, tmp_path, capsys):
+    words = (*files[:2], "--page", tmp_path / "two.html", *QUICK)
+    audited = command(capsys, "audit", *words).out
+    page = (tmp_path / "two.html").read_text()
+    assert command(capsys, "compare", *words).out == audited
+    assert (tmp_path / "two.html").read_text() == page
+
+
+def test_one_and_none_are_refused(files, tmp_path, capsys):
+    assert "name another" in command(capsys, "compare", files[0], code=2).err
+    gone = command(capsys, "compare", *files[:2], tmp_path / "gone", code=2).err
+    assert "There is no" in gone
+
+
+def test_names_tell_runs_apart(files, tmp_path):
+    from candid.pipeline.comparing import compare
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.parquet").write_bytes(files[0].read_bytes())
+    twice = [tmp_path / "a" / "p.parquet", tmp_path / "b" / "p.parquet"]
+    found = compare(*twice, files[0], config=candid.load_config(overrides=["audit.draws=50"]))
+    assert found.names[:2] == ("a/p.parquet", "b/p.parquet")
+    assert found.pairs[0].overall.gained == found.pairs[0].overall.lost == 0
