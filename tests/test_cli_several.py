@@ -158,7 +158,7 @@ def test_nothing_is_done_again_but_what_is_missing(run, made, capsys):
 
 def test_predict_gives_columns_of_every_label_as_each_alone_does(run, made, capsys, tmp_path):
     pictures = sorted((made / "faces" / "images").iterdir())[:3]
-    told = candid(capsys, "predict", run.path, *pictures, "--quiet").out
+    told = candid(capsys, "predict", run.path, *pictures, "--engine", "torch", "--quiet").out
     rows = list(csv.DictReader(io.StringIO(told)))
     alone = candid(capsys, "predict", one(run, SOLE[0]).path, *pictures, "--engine", "torch",
                    "--quiet").out  # fmt: skip
@@ -188,9 +188,10 @@ def test_predict_gives_columns_of_every_label_as_each_alone_does(run, made, caps
     "words",
     [
         ("evaluate", "{run}"),
-        ("export", "{run}"),
+        ("export", "{run}", "--int8"),
+        ("export", "{run}", "--to", "transformers"),
         ("explain", "{run}"),
-        ("predict", "{run}", "{picture}", "--engine", "onnx"),
+        ("predict", "{run}", "{picture}", "--engine", "int8"),
         ("predict", "{run}", "{picture}", "--out", "{run}/labels/"),
     ],
 )
@@ -200,6 +201,48 @@ def test_what_is_for_one_label_names_the_folder_of_one(made, capsys, words):
     assert f"{made / 'run'}/targets/Face" in said or "learned 5 labels" in said
     with pytest.raises(package.errors.RunError, match="learned 5 labels"):
         package.load_model(made / "run")
+
+
+def test_an_exported_network_has_an_output_for_each_label(run, made, capsys):
+    pytest.importorskip("fastapi")
+    import httpx
+    import onnxruntime
+
+    from candid.pipeline.serving import load_served
+    from candid.settings import ServeConfig
+    from serving.served import running
+
+    told = candid(capsys, "export", run.path, "--data", made / "faces", "--cache", made / "cache",
+                  "--json", "--quiet").out  # fmt: skip
+    assert json.loads(told)["checked"] > 20
+    session = onnxruntime.InferenceSession(run.path / "model.onnx")
+    assert tuple(output.name for output in session.get_outputs()) == NAMES
+    about = json.loads(session.get_modelmeta().custom_metadata_map["candid.model"])
+    assert tuple(about["labels"]["Hair_Style"]["classes"]) == SOLE[1]
+    picture = sorted((made / "faces" / "images").iterdir())[0]
+    rows = {
+        engine: next(iter(package.predict(run.path, [picture], engine=engine, abstain_below=0)))
+        for engine in ("torch", "onnx")
+    }
+    for name, value in rows["torch"].items():
+        if name.startswith("p_"):
+            assert rows["onnx"][name] == pytest.approx(value, abs=1e-4)
+    served = load_served([run.path], ServeConfig(), abstain_below=0)
+    with running(*served) as address:
+        answer = httpx.post(f"{address}/v1/predict", content=picture.read_bytes(),
+                            headers={"Content-Type": "image/png"}).json()  # fmt: skip
+        known = httpx.get(f"{address}/v1/models").json()["models"][0]
+        refused = httpx.post(f"{address}/v1/explain", content=picture.read_bytes(),
+                             headers={"Content-Type": "image/png"})  # fmt: skip
+    labels = answer["results"][0]["labels"]
+    assert tuple(labels) == NAMES == tuple(known["labels"])
+    for name in NAMES:
+        found = labels[name]
+        assert found["prediction"] == rows["onnx"][name]
+        for kind, p in found["probabilities"].items():
+            assert p == pytest.approx(rows["onnx"][f"p_{name}_{kind}"], abs=1e-6)
+    assert known["methods"] == [] and [m["n"] for m in known["about"]["measures"]]
+    assert refused.status_code == 501 and "one label" in refused.json()["error"]["what"]
 
 
 def test_the_folder_of_a_label_is_a_run_to_every_verb(run, made, capsys):

@@ -12,12 +12,18 @@ NOT_AUDITED = (
     "well for everyone. To look: candid audit RUN"
 )
 NOTHING_AUDITED = "The audit had no pictures to look at."
+SEE_EACH_LABEL = "For whom it fails stands in the report of each label."
 ALL_RIGHT = "Answers as the label says, of all pictures"
 
 
 def class_right(name: str) -> str:
     """The heading of a class's recall."""
     return f"Answers {name}, of those labelled {name}"
+
+
+def label_right(name: str) -> str:
+    """The heading of the accuracy of one of several labels."""
+    return f"Answers {name} as the label says"
 
 
 def trained_on(exploration: Exploration) -> list[str]:
