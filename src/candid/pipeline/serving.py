@@ -173,6 +173,7 @@ def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
     """Whether an audit was made, what it found, and how much it looked at."""
     from candid.records.audit import Audit
     from candid.serving.schema import Weakness
+    from candid.text.stories import stories_of, story_detail, story_sentence, teller
 
     path = run.audit
     if not path.is_file():
@@ -182,9 +183,13 @@ def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
         return False, [], text.NOTHING_AUDITED
     split = audit.splits[0]
     found = [
-        Weakness(title=f.finding.title, detail=f.finding.detail, severity=f.finding.severity)
-        for f in split.findings
-        if f.finding.state == "found"
+        Weakness(
+            title=story_sentence(split, story),
+            detail=story_detail(split, story),
+            severity=teller(split, story).finding.severity,
+        )
+        for story in stories_of(split)
+        if teller(split, story).finding.state == "found"
     ]
     note = text.weakness_note(split, len(found), _MOST_WEAKNESSES)
     return True, found[:_MOST_WEAKNESSES], note

@@ -48,7 +48,7 @@ def weakness_note(split: SplitAudit, found: int, shown: int) -> str:
         f"{split.gaps_found:,} gaps."
     )
     if found > shown:
-        note += f" Of {found} findings these are the surest; the report has all."
+        note += f" Of {found} weaknesses these are the widest; the report has all."
     if split.too_few:
         note += (
             f" Of {split.too_few:,} groups there are too few to say anything: that is not the same "
