@@ -98,6 +98,23 @@ def test_missing_labels_of_one_leave_the_images_to_the_others(made):
     assert "Face" in found["Smiling"].attributes and "Smiling" in found["Face"].attributes
 
 
+def test_a_label_that_is_missing_is_guessed_for_the_audit_of_the_others(made, capsys):
+    run = open_run(made / "run")
+    faces = read_predictions(one(run, "Face").predictions_file)
+    written, guessed = faces.attributes["Smiling"], faces.attributes["Smiling (predicted)"]
+    missing = written.data < 0
+    assert missing.any() and np.array_equal(guessed.data >= 0, missing)
+    assert (
+        "Smiling (predicted)"
+        not in read_predictions(one(run, "Smiling").predictions_file).attributes
+    )
+    assert "Face (predicted)" not in faces.attributes  # nobody lacks it
+    place = int(np.flatnonzero(missing)[0])
+    picture = made / "faces" / str(faces.ids[place])
+    row = next(iter(package.predict(run.path, [picture], engine="torch", abstain_below=0)))
+    assert row["Smiling"] == guessed.values[guessed.data[place]]
+
+
 def test_a_label_s_network_is_the_one_network_with_its_outputs(made):
     import torch
 
@@ -122,8 +139,9 @@ def test_the_overview_leads_to_each_report_and_is_small(made, capsys):
         split = read_record(one(run, t.folder).evaluation, Evaluation).splits[-1]
         assert (t.split, t.n) == ("test", split.n)
         assert t.metrics["weighted_f1"] == split.metrics["weighted_f1"]
+    assert overview.together is not None and overview.together.audited == len(NAMES)
     page = run.report.read_text()
-    assert len(page) < 150_000
+    assert len(page) < 150_000 and "Benjamini and Bogomolov" in page
     links = re.findall(r'href="(targets/[^"]+)"', page)
     assert len(links) == 5 and all((run.path / link).is_file() for link in links)
     gains = {t.name: t.metrics for t in overview.targets}
