@@ -98,6 +98,23 @@ def test_missing_labels_of_one_leave_the_images_to_the_others(made):
     assert "Face" in found["Smiling"].attributes and "Smiling" in found["Face"].attributes
 
 
+def test_a_label_that_is_missing_is_guessed_for_the_audit_of_the_others(made, capsys):
+    run = open_run(made / "run")
+    faces = read_predictions(one(run, "Face").predictions_file)
+    written, guessed = faces.attributes["Smiling"], faces.attributes["Smiling (predicted)"]
+    missing = written.data < 0
+    assert missing.any() and np.array_equal(guessed.data >= 0, missing)
+    assert (
+        "Smiling (predicted)"
+        not in read_predictions(one(run, "Smiling").predictions_file).attributes
+    )
+    assert "Face (predicted)" not in faces.attributes  # nobody lacks it
+    place = int(np.flatnonzero(missing)[0])
+    picture = made / "faces" / str(faces.ids[place])
+    row = next(iter(package.predict(run.path, [picture], engine="torch", abstain_below=0)))
+    assert row["Smiling"] == guessed.values[guessed.data[place]]
+
+
 def test_a_label_s_network_is_the_one_network_with_its_outputs(made):
     import torch
 
@@ -122,8 +139,9 @@ def test_the_overview_leads_to_each_report_and_is_small(made, capsys):
         split = read_record(one(run, t.folder).evaluation, Evaluation).splits[-1]
         assert (t.split, t.n) == ("test", split.n)
         assert t.metrics["weighted_f1"] == split.metrics["weighted_f1"]
+    assert overview.together is not None and overview.together.audited == len(NAMES)
     page = run.report.read_text()
-    assert len(page) < 150_000
+    assert len(page) < 150_000 and "Benjamini and Bogomolov" in page
     links = re.findall(r'href="(targets/[^"]+)"', page)
     assert len(links) == 5 and all((run.path / link).is_file() for link in links)
     gains = {t.name: t.metrics for t in overview.targets}
@@ -158,7 +176,7 @@ def test_nothing_is_done_again_but_what_is_missing(run, made, capsys):
 
 def test_predict_gives_columns_of_every_label_as_each_alone_does(run, made, capsys, tmp_path):
     pictures = sorted((made / "faces" / "images").iterdir())[:3]
-    told = candid(capsys, "predict", run.path, *pictures, "--quiet").out
+    told = candid(capsys, "predict", run.path, *pictures, "--engine", "torch", "--quiet").out
     rows = list(csv.DictReader(io.StringIO(told)))
     alone = candid(capsys, "predict", one(run, SOLE[0]).path, *pictures, "--engine", "torch",
                    "--quiet").out  # fmt: skip
@@ -188,9 +206,10 @@ def test_predict_gives_columns_of_every_label_as_each_alone_does(run, made, caps
     "words",
     [
         ("evaluate", "{run}"),
-        ("export", "{run}"),
+        ("export", "{run}", "--int8"),
+        ("export", "{run}", "--to", "transformers"),
         ("explain", "{run}"),
-        ("predict", "{run}", "{picture}", "--engine", "onnx"),
+        ("predict", "{run}", "{picture}", "--engine", "int8"),
         ("predict", "{run}", "{picture}", "--out", "{run}/labels/"),
     ],
 )
@@ -200,6 +219,48 @@ def test_what_is_for_one_label_names_the_folder_of_one(made, capsys, words):
     assert f"{made / 'run'}/targets/Face" in said or "learned 5 labels" in said
     with pytest.raises(package.errors.RunError, match="learned 5 labels"):
         package.load_model(made / "run")
+
+
+def test_an_exported_network_has_an_output_for_each_label(run, made, capsys):
+    pytest.importorskip("fastapi")
+    import httpx
+    import onnxruntime
+
+    from candid.pipeline.serving import load_served
+    from candid.settings import ServeConfig
+    from serving.served import running
+
+    told = candid(capsys, "export", run.path, "--data", made / "faces", "--cache", made / "cache",
+                  "--json", "--quiet").out  # fmt: skip
+    assert json.loads(told)["checked"] > 20
+    session = onnxruntime.InferenceSession(run.path / "model.onnx")
+    assert tuple(output.name for output in session.get_outputs()) == NAMES
+    about = json.loads(session.get_modelmeta().custom_metadata_map["candid.model"])
+    assert tuple(about["labels"]["Hair_Style"]["classes"]) == SOLE[1]
+    picture = sorted((made / "faces" / "images").iterdir())[0]
+    rows = {
+        engine: next(iter(package.predict(run.path, [picture], engine=engine, abstain_below=0)))
+        for engine in ("torch", "onnx")
+    }
+    for name, value in rows["torch"].items():
+        if name.startswith("p_"):
+            assert rows["onnx"][name] == pytest.approx(value, abs=1e-4)
+    served = load_served([run.path], ServeConfig(), abstain_below=0)
+    with running(*served) as address:
+        answer = httpx.post(f"{address}/v1/predict", content=picture.read_bytes(),
+                            headers={"Content-Type": "image/png"}).json()  # fmt: skip
+        known = httpx.get(f"{address}/v1/models").json()["models"][0]
+        refused = httpx.post(f"{address}/v1/explain", content=picture.read_bytes(),
+                             headers={"Content-Type": "image/png"})  # fmt: skip
+    labels = answer["results"][0]["labels"]
+    assert tuple(labels) == NAMES == tuple(known["labels"])
+    for name in NAMES:
+        found = labels[name]
+        assert found["prediction"] == rows["onnx"][name]
+        for kind, p in found["probabilities"].items():
+            assert p == pytest.approx(rows["onnx"][f"p_{name}_{kind}"], abs=1e-6)
+    assert known["methods"] == [] and [m["n"] for m in known["about"]["measures"]]
+    assert refused.status_code == 501 and "one label" in refused.json()["error"]["what"]
 
 
 def test_the_folder_of_a_label_is_a_run_to_every_verb(run, made, capsys):

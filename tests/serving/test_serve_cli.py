@@ -332,5 +332,5 @@ def test_what_an_audit_found_is_said(run):
         audited, found, note = _weaknesses(run)
     finally:
         path.unlink()
-    assert audited and found[0].title == "Worse on hats" and found[0].severity == "serious"
+    assert audited and found[0].title == "Worse on hats." and found[0].severity == "serious"
     assert "80 figures" in note and "3 gaps" in note and "7 groups" in note

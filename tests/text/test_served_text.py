@@ -20,4 +20,6 @@ def test_the_note_counts_what_was_looked_at_and_what_is_left_out() -> None:
     )
     more = weakness_note(dataclasses.replace(SPLIT, people=None, too_few=4), found=9, shown=5)
     assert more.startswith("The audit of 1,200 test pictures compared")
-    assert "Of 9 findings these are the surest" in more and "Of 4 groups there are too few" in more
+    assert (
+        "Of 9 weaknesses these are the widest" in more and "Of 4 groups there are too few" in more
+    )

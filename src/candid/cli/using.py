@@ -108,8 +108,7 @@ def predict_command(
     form = None if shards else format_of(Path(out or f"-.{'jsonl' if is_json() else 'csv'}"), kind)
     inputs = resolve(pictures)
     folder = candid.open_run(run)
-    if not folder.of_targets():
-        refuse_untrained(folder)
+    refuse_untrained(folder, several=True)
     how |= {"engine": inner, "check": not how.pop("no_check"), "quiet": is_quiet()}
     job: dict[str, Any] = {"column": column, "workers": workers}
     if shards is not None:

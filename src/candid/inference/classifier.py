@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
@@ -210,7 +210,6 @@ def open_classifier(
     threads: int = 0,
     abstain_below: float | None = None,
     calibration: str = "",
-    numbers: bool = False,
 ) -> Classifier:
     """Load a run's model.
 
@@ -229,8 +228,6 @@ def open_classifier(
         for `predict.target_error`, or that of the calibration, if any; 0: always answer.
     calibration
         The name of what `candid calibrate` made for a place; "": the run's own probabilities.
-    numbers
-        Whether a label that is a number, whose classes are bins, will do.
 
     Raises
     ------
@@ -242,11 +239,11 @@ def open_classifier(
     from candid.models.onnx_file import made_from
 
     config = open_run(run.path).settings
-    refuse_untrained(run, numbers=numbers)
+    refuse_untrained(run)
     card = read_record(run.model_file, ModelCard)
     made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
     runs = _open_engine(run, card, engine, threads)
-    framer, framed_by = _open_framer(run, runs, engine, threads)
+    framer, framed_by = open_framer(run, runs, engine, threads)
     if framer is not None:
         made_by = f"{made_by}, framed: {framed_by}"
     place = read_calibration(run, calibration, card, made_by) if calibration else None
@@ -268,27 +265,39 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
     from candid.models.onnx_file import is_exported, open_int8, open_onnx
     from candid.models.onnx_framing import framing_path
 
-    if engine == "auto":
-        makes = _installed("onnx", "onnxscript")
-        onnx = _installed("onnxruntime") and (makes or is_exported(run, card))
-        engine = "onnx" if onnx else "torch"
+    engine = chosen_engine(engine, lambda: is_exported(run, card))
     if engine == "int8":
         return open_int8(run, card, threads=threads)
     if engine == "onnx":
         marks = framing_marks(run, framing_path(run).name)
         return open_onnx(run, card, threads=threads, marks=marks)
-    if not _installed("torch", "safetensors"):
-        raise DependencyError(
-            "Neither ONNX Runtime with an exported model nor torch is installed.",
-            expected="the extra 'onnx' (to run an exported model), or 'train'",
-            todo="pip install 'candid[onnx]' or 'candid[train]'",
-        )
     from candid.models.model import TorchEngine, load_whole_model
 
     return TorchEngine(load_whole_model(run.weights, card, run.network))
 
 
-def _open_framer(
+def chosen_engine(engine: Engine, is_exported: Callable[[], bool]) -> Engine:
+    """What "auto" stands for: onnx where its libraries, or those that run an export, are installed.
+
+    Raises
+    ------
+    DependencyError
+        Where torch is meant and is not installed.
+    """
+    if engine == "auto":
+        makes = _installed("onnx", "onnxscript")
+        onnx = _installed("onnxruntime") and (makes or is_exported())
+        engine = "onnx" if onnx else "torch"
+    if engine == "torch" and not _installed("torch", "safetensors"):
+        raise DependencyError(
+            "Neither ONNX Runtime with an exported model nor torch is installed.",
+            expected="the extra 'onnx' (to run an exported model), or 'train'",
+            todo="pip install 'candid[onnx]' or 'candid[train]'",
+        )
+    return engine
+
+
+def open_framer(
     run: Run, runs: Runs, engine: Engine, threads: int
 ) -> tuple[Frames | None, str | None]:
     """What frames for a model, and the digest of its weights; None where nothing does."""

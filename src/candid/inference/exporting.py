@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from candid.errors import CheckFailed
-from candid.inference.classifier import BATCH, batches_of
+from candid.inference.classifier import BATCH, Runs, batches_of
 from candid.models.onnx_file import (
     INPUT,
     OUTPUT,
@@ -37,6 +37,7 @@ from candid.models.onnx_file import (
 from candid.models.onnx_framing import OnnxFramer, framing_to_onnx
 from candid.records import ModelCard
 from candid.records.framing import CORNERS, DETAIL
+from candid.records.targets import Targets
 from candid.runs import Run
 
 if TYPE_CHECKING:
@@ -95,8 +96,33 @@ def export_float(
 
     whole = load_whole_model(run.weights, card, network)
     data = to_onnx(whole, card, made_from(run, card), marks)
-    engine = OnnxEngine(data)
-    found = _compare(engine, whole, card, pixels)
+    return _written(path, data, _compare(OnnxEngine(data), whole, pixels, (len(card.classes),)))
+
+
+def export_several(
+    run: Run,
+    about: Targets,
+    cards: Sequence[ModelCard],
+    path: Path,
+    pixels: NDArray[np.uint8] | None,
+    marks: Mapping[str, str] | None = None,
+) -> Check:
+    """`export_float` of a network that learned several labels, with an output for each.
+
+    `cards` are the labels', with their temperatures.
+    """
+    needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
+    from candid.models.onnx_several import OnnxSeveral, output_names, several_to_onnx
+    from candid.models.several import load_several
+
+    whole = load_several(run.weights, about, cards, run.network)
+    data = several_to_onnx(whole, run, about, cards, marks)
+    engine = OnnxSeveral(data, outputs=output_names(about))
+    return _written(path, data, _compare(engine, whole, pixels, whole.sizes))
+
+
+def _written(path: Path, data: bytes, found: Check) -> Check:
+    """Write an export that was held to its original, or raise."""
     if not (found.largest <= TOLERANCE and found.other_labels == 0):
         raise CheckFailed(
             f"The exported model differs from the original by up to {found.largest:.2g} in "
@@ -110,25 +136,34 @@ def export_float(
 
 
 def _compare(
-    engine: OnnxEngine, whole: Whole, card: ModelCard, pixels: NDArray[np.uint8] | None
+    engine: Runs, whole: Whole, pixels: NDArray[np.uint8] | None, sizes: Sequence[int]
 ) -> Check:
-    """How far ONNX Runtime is from torch on some pictures."""
+    """How far ONNX Runtime is from torch on some pictures; `sizes` are the classes per label."""
     from candid.models.model import TorchEngine
 
     original = TorchEngine(whole)
     real = 0 if pixels is None else len(pixels)
     if pixels is None or not real:
-        pixels = _noise(card.side)
+        pixels = _noise(whole.side)
+    ends = np.cumsum(sizes)[:-1]
     largest, other = 0.0, 0
     for batch in batches_of(pixels):
         a, b = engine(batch), original(batch)
         # Not Python's max, which would pass over a difference that is not a number.
         largest = float(np.maximum(largest, np.abs(a.astype(np.float64) - b).max()))
-        # Where two classes are as probable to within the tolerance, either answer is the same.
-        top = np.sort(b, axis=1)
-        clear = top[:, -1] - top[:, -2] > 2 * TOLERANCE if b.shape[1] > 1 else np.True_
-        other += int(np.count_nonzero((a.argmax(1) != b.argmax(1)) & clear))
+        labels = zip(np.split(a, ends, axis=1), np.split(b, ends, axis=1), strict=True)
+        other += sum(_other_labels(*label) for label in labels)
     return Check(real, largest, other)
+
+
+def _other_labels(a: NDArray[np.float32], b: NDArray[np.float32]) -> int:
+    """How many rows of (n, classes) have another most probable class.
+
+    Where two classes are as probable to within the tolerance, either answer is the same.
+    """
+    top = np.sort(b, axis=1)
+    clear = top[:, -1] - top[:, -2] > 2 * TOLERANCE if b.shape[1] > 1 else np.True_
+    return int(np.count_nonzero((a.argmax(1) != b.argmax(1)) & clear))
 
 
 def _noise(side: int) -> NDArray[np.uint8]:

@@ -13,14 +13,21 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError
-from candid.inference.classifier import Classifier, Rule, abstention_rule, open_classifier
+from candid.inference.classifier import (
+    Classifier,
+    Engine,
+    Rule,
+    Runs,
+    abstention_rule,
+    chosen_engine,
+    open_framer,
+)
 from candid.inference.classify import DIGITS, Crop, Labeller, Prediction
 from candid.inference.faces import Finder
 from candid.inference.numbers import answers_of
 from candid.inference.rows import REASON_CODE, RowColumns
 from candid.inference.unfamiliar import read_unfamiliar
 from candid.records import ModelCard, read_record
-from candid.records.model import NumberCard
 from candid.records.targets import TargetLabel, Targets
 from candid.runs import Run, open_run
 from candid.text import labelling as text
@@ -66,6 +73,31 @@ class SeveralColumns(RowColumns):
         return [pa.field(column, pa.string()), *each]
 
 
+@dataclass(frozen=True, slots=True)
+class LabelAnswer:
+    """What the network says of one label of a crop.
+
+    Attributes
+    ----------
+    label
+        The label.
+    prediction
+        Its most probable class; None where it abstains, and of a number.
+    probability
+        Of every class, calibrated; empty of a number.
+    number
+        Value and ends of the interval of a number; else None.
+    below
+        The threshold that the highest probability is below, so that it abstains; else None.
+    """
+
+    label: TargetLabel
+    prediction: str | None
+    probability: dict[str, float]
+    number: tuple[float, float, float] | None = None
+    below: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class SeveralLabeller(Labeller):
     """All that makes rows with an answer of each of several labels.
@@ -87,48 +119,52 @@ class SeveralLabeller(Labeller):
         return SeveralColumns((), faces=self.finder is not None, labels=self.labels)
 
     @cached_property
-    def _named(self) -> list[tuple[TargetLabel, str, Rule | None]]:
-        """Each label, its column, and its rule: the same for every row."""
-        columns = self.columns
-        return [
-            (label, columns.column(label), rule)
-            for label, rule in zip(self.labels, self.rules, strict=True)
-        ]
+    def _column_names(self) -> list[str]:
+        """The column of each label: the same for every row."""
+        return [*map(self.columns.column, self.labels)]
 
     def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
         """A crop's row by the names of the columns: of each label its answer, if any."""
         values = super().told(crop, answer)
         if answer is None:
             return values
-        everything = np.array(list(answer.probability.values()))
         unsure, answered = [], False
-        for label, column, rule in self._named:
-            p = _block(everything, label)
-            if label.number is not None:
-                if not answer.unlike:
-                    values, answered = values | _number(label.number, column, p), True
+        for one, column in zip(self.label_answers(answer), self._column_names, strict=True):
+            known = not answer.unlike and one.below is None
+            answered |= known
+            if one.number is not None:
+                if known:
+                    values |= {
+                        f"{column}{end}": round(x, DIGITS)
+                        for end, x in zip(("", "_low", "_high"), one.number, strict=True)
+                    }
                 continue
-            below = rule is not None and bool(rule.abstains(p[None])[0])
-            if not (answer.unlike or below):
-                values[column], answered = label.classes[int(p.argmax())], True
-            if below and rule is not None:
-                unsure.append(f"{label.name}, {text.below_threshold(rule.threshold)}")
+            if known:
+                values[column] = one.prediction
+            if one.below is not None:
+                unsure.append(f"{one.label.name}, {text.below_threshold(one.below)}")
             values |= {
-                f"p_{column}_{name}": round(x, DIGITS)
-                for name, x in zip(label.classes, p.tolist(), strict=True)
+                f"p_{column}_{name}": round(x, DIGITS) for name, x in one.probability.items()
             }
         if unsure and not answer.unlike:
             values |= {"reason": text.not_sure("; ".join(unsure)), REASON_CODE: text.NOT_SURE}
         return values | {"abstained": not answered}
 
-
-def _number(card: NumberCard, column: str, p: NDArray[np.float64]) -> dict[str, float]:
-    """Value and interval of one distribution (bins,), by the names of the columns."""
-    found = (float(x[0]) for x in answers_of(card, p[None]))
-    return {
-        f"{column}{end}": round(x, DIGITS)
-        for end, x in zip(("", "_low", "_high"), found, strict=True)
-    }
+    def label_answers(self, answer: Prediction) -> list[LabelAnswer]:
+        """What the network says of each label, as if the crop looked like the training images."""
+        everything = np.array(list(answer.probability.values()))
+        answers = []
+        for label, rule in zip(self.labels, self.rules, strict=True):
+            p = _block(everything, label)
+            if label.number is not None:
+                value, low, high = (float(x[0]) for x in answers_of(label.number, p[None]))
+                answers.append(LabelAnswer(label, None, {}, (value, low, high)))
+                continue
+            below = rule.threshold if rule is not None and rule.abstains(p[None])[0] else None
+            best = label.classes[int(p.argmax())] if below is None else None
+            named = dict(zip(label.classes, p.tolist(), strict=True))
+            answers.append(LabelAnswer(label, best, named, below=below))
+        return answers
 
 
 def _block(probability: NDArray[np.float64], label: TargetLabel) -> NDArray[np.float64]:
@@ -141,26 +177,27 @@ def open_several(
     run: Run,
     finder: Finder | None,
     *,
-    engine: str = "auto",
+    engine: Engine = "auto",
+    threads: int = 1,
     abstain_below: float | None = None,
     check: bool = True,
     calibration: str = "",
 ) -> SeveralLabeller:
-    """What labels pictures as a run that learned several labels does; with torch alone.
+    """What labels pictures as a run that learned several labels does.
 
-    Parameters are as for `candid.pipeline.labelling.labeller`. Nobody watches whether the pictures
-    drift away from the validation pictures.
+    Parameters are as for `candid.pipeline.labelling.labeller`; `threads` as for `open_classifier`.
+    Nobody watches whether the pictures drift away from the validation pictures.
 
     Raises
     ------
     ConfigError
-        For another engine, or a calibration, which is one label's.
+        For whole numbers of eight bits, or a calibration, which are one label's.
     """
-    if engine not in ("auto", "torch") or calibration:
+    if engine == "int8" or calibration:
         asked = f"--calibration {calibration}" if calibration else f"--engine {engine}"
         raise ConfigError(
             f"{asked} is for one label, and {run.path} learned several.",
-            expected="--engine torch, and no calibration",
+            expected="--engine onnx or torch, and no calibration",
             todo=f"leave it out, or name one label's folder, such as {run.of_targets()[0].path}",
         )
     about, config = read_record(run.targets, Targets), open_run(run.path).settings
@@ -173,7 +210,7 @@ def open_several(
         for one, card in zip(each, cards, strict=True)
     )
     return SeveralLabeller(
-        _whole(run, about, cards, rules),
+        _whole(run, about, cards, rules, engine=engine, threads=threads),
         read_unfamiliar(run.unfamiliar) if check else None,
         finder,
         labels=tuple(
@@ -185,21 +222,48 @@ def open_several(
 
 
 def _whole(
-    run: Run, about: Targets, cards: Sequence[ModelCard], rules: Sequence[Rule | None]
+    run: Run,
+    about: Targets,
+    cards: Sequence[ModelCard],
+    rules: Sequence[Rule | None],
+    *,
+    engine: Engine,
+    threads: int,
 ) -> Classifier:
     """The network with all its outputs; what it gives is calibrated label by label."""
+    from candid.models.onnx_several import several_made_from
+
+    runs = _open_engine(run, about, cards, engine, threads)
+    framer, framed_by = open_framer(run, runs, engine, threads)
+    made_by = (
+        several_made_from(run, about, cards) if run.weights.is_file() else "an exported model alone"
+    )
+    decides = [made_by, framed_by, repr(rules), [repr(c.number) for c in cards]]
+    config = open_run(run.path).settings.data
+    return Classifier(
+        card=replace(about.model, target=""),
+        fit=config.fit,
+        max_pixels=config.max_pixels,
+        rule=None,
+        _engine=runs,
+        framer=framer,
+        made_from=hashlib.blake2b(repr(decides).encode(), digest_size=16).hexdigest(),
+    ).tried()
+
+
+def _open_engine(
+    run: Run, about: Targets, cards: Sequence[ModelCard], engine: Engine, threads: int
+) -> Runs:
+    from candid.inference.framed_export import framing_marks
+    from candid.models.onnx_framing import framing_path
+    from candid.models.onnx_several import is_several_exported, open_onnx_several
+
+    if chosen_engine(engine, lambda: is_several_exported(run, about, cards)) == "onnx":
+        marks = framing_marks(run, framing_path(run).name)
+        return open_onnx_several(
+            run, about, cards, network=run.network, threads=threads, marks=marks
+        )
     from candid.models.model import TorchEngine
     from candid.models.several import load_several
 
-    # Of the first label for all that labels share: decoding, framing and the checks of the file.
-    one = open_classifier(
-        run.of_targets()[0], engine="torch", threads=1, abstain_below=0, numbers=True
-    )
-    decides: list[Any] = [one.made_from, [(c.target, c.temperature) for c in cards], rules]
-    decides += [repr(c.number) for c in cards if c.number is not None]
-    return replace(
-        one,
-        card=replace(about.model, target=""),
-        made_from=hashlib.blake2b(repr(decides).encode(), digest_size=16).hexdigest(),
-        _engine=TorchEngine(load_several(run.weights, about, cards, run.network)),
-    )
+    return TorchEngine(load_several(run.weights, about, cards, run.network))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "pixels", "probabilities"
 MADE_FROM = "candid.made_from"
-_ABOUT = "candid.model"
+ABOUT = "candid.model"
 _FLOAT = 1  # onnx.TensorProto.FLOAT
 
 # What decides a card's probabilities; steps and layers are for readers.
@@ -78,7 +78,7 @@ def to_onnx(
     """
     about = {"target": card.target, "classes": list(card.classes), "side": card.side}
     what = f"The network {card.network!r}"
-    said = {MADE_FROM: made, _ABOUT: json.dumps(about), **(marks or {})}
+    said = {MADE_FROM: made, ABOUT: json.dumps(about), **(marks or {})}
     return exported(whole, card.side, (OUTPUT,), said, what)
 
 
@@ -280,13 +280,18 @@ def open_onnx(
 
 
 def open_or_export(
-    kind: type[Model], path: Path, made: str | None, export: Callable[[], bytes], *, threads: int
+    kind: Callable[..., Model],
+    path: Path,
+    made: str | None,
+    export: Callable[[], bytes],
+    *,
+    threads: int,
 ) -> Model:
     """An exported model that carries the mark `made`; where there is none, exported first.
 
     `made` None: there are no weights here to hold it to, or to export anew.
     """
-    found = _open_fresh(kind, path, made, threads)
+    found = open_fresh(kind, path, made, threads)
     if found is not None:
         return found
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
@@ -311,7 +316,7 @@ def open_int8(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
         Where there is none of these weights.
     """
     path = int8_path(run)
-    engine = _open_fresh(OnnxEngine, path, _made_from(run, card), threads)
+    engine = open_fresh(OnnxEngine, path, _made_from(run, card), threads)
     if engine is None:
         raise RunError(
             f"There is no {path.name} of these weights in {run.path}.",
@@ -324,7 +329,7 @@ def open_int8(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
 
 def is_exported(run: Run, card: ModelCard) -> bool:
     """Whether there is an exported model of the run's weights as they are."""
-    return _open_fresh(OnnxEngine, onnx_path(run), _made_from(run, card), 1) is not None
+    return open_fresh(OnnxEngine, onnx_path(run), _made_from(run, card), 1) is not None
 
 
 def _made_from(run: Run, card: ModelCard) -> str | None:
@@ -332,7 +337,13 @@ def _made_from(run: Run, card: ModelCard) -> str | None:
     return made_from(run, card) if run.weights.is_file() else None
 
 
-def _open_fresh(kind: type[Model], path: Path, made: str | None, threads: int) -> Model | None:
+def open_fresh(
+    kind: Callable[..., Model], path: Path, made: str | None, threads: int
+) -> Model | None:
+    """The export at a path; None where there is none that carries the mark `made`.
+
+    `made` None: any will do.
+    """
     if not path.is_file():
         return None
     try:

@@ -31,6 +31,21 @@ class WholeSeveral(Whole):
         return torch.cat([torch.softmax(b / t, dim=1) for b, t in each], dim=1)
 
 
+class SplitLabels(nn.Module):
+    """The probabilities of a network with several labels, of each label by itself.
+
+    Pixels as `WholeSeveral` takes them become a tuple of (n, classes), one for each label.
+    """
+
+    def __init__(self, whole: WholeSeveral) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities, calibrated."""
+        return tuple(torch.split(self.whole(pixels), self.whole.sizes, dim=1))
+
+
 def load_several(
     weights: Path, about: Targets, cards: Sequence[ModelCard], network: nn.Module | None = None
 ) -> WholeSeveral:

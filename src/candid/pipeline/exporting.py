@@ -14,6 +14,7 @@ from candid.pipeline.opening import Data
 from candid.pipeline.steps import learn_unfamiliar, predictions_of
 from candid.predictions import Predictions
 from candid.records import Estimate, ModelCard, read_record
+from candid.records.targets import Targets
 from candid.runs import Run, is_framed
 from candid.table import drawn_rows
 
@@ -82,6 +83,8 @@ def export_run(
     from candid.inference.exporting import export_float
     from candid.inference.framed_export import framing_marks
 
+    if run.of_targets():
+        return _export_several(run, data, out, int8=int8)
     card = read_record(run.model_file, ModelCard)
     path, framing, int8_path = _places(run, out)
     marks, pixels = framing_marks(run, framing.name) | fact_marks(run, card), _validation(data)
@@ -104,6 +107,31 @@ def export_run(
     return replace(done, **_quantised(run, path, int8_path, card, data, marks))
 
 
+def _export_several(run: Run, data: Data | None, out: Path | None, *, int8: bool) -> Exported:
+    """`export_run` of a network that learned several labels; its model has an output for each."""
+    from candid.inference.exporting import export_several
+    from candid.inference.framed_export import framing_marks
+
+    if int8:
+        raise _for_one_label("--int8", run)
+    about = read_record(run.targets, Targets)
+    cards = [read_record(one.model_file, ModelCard) for one in run.of_targets()]
+    path, framing, _ = _places(run, out)
+    pixels = _validation(data)
+    framed = _framing(run, framing, pixels) if is_framed(run) else {}
+    marks = framing_marks(run, framing.name)
+    check = export_several(run, about, cards, path, pixels, marks)
+    return Exported(str(path), path.stat().st_size, check.images, check.largest, **framed)
+
+
+def _for_one_label(asked: str, run: Run) -> RunError:
+    return RunError(
+        f"{asked} is for one label, and {run.path} learned several.",
+        expected="an ONNX file, or the folder of one label",
+        todo=f"leave it out, or name one, such as {run.of_targets()[0].path}",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class TransformersFolder:
     """A folder that transformers reads, what lies in it, and how large that is."""
@@ -117,6 +145,8 @@ def export_transformers(run: Run, out: Path | None, *, int8: bool = False) -> Tr
     """Write a folder for transformers; None: the folder `transformers` of the run."""
     from candid.inference.transformers_folder import write_transformers
 
+    if run.of_targets():
+        raise _for_one_label("--to transformers", run)
     if int8 or (out is not None and out.suffix == ".onnx"):
         raise RunError(
             "--int8 and a name that ends with .onnx are for ONNX, and --to is transformers.",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import numpy as np
+
 from candid.records import Evaluation, Exploration, Provenance, read_record, write_record
 from candid.records.audit import Audit, SplitAudit
 from candid.records.number import NumberEvaluation
@@ -10,9 +15,11 @@ from candid.records.targets import (
     TargetLabel,
     Targets,
     TargetSummary,
+    Together,
     WorstGroup,
 )
 from candid.runs import Run, target_steps
+from candid.stats.multiple_testing import over_families
 from candid.storage.files import write_text
 from candid.text.findings import group_name
 from candid.text.number import behind
@@ -24,15 +31,54 @@ _TOLD = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
 def summarise_targets(run: Run) -> None:
     """Write overview.json from the evaluations and audits of all labels."""
     about = read_record(run.targets, Targets)
-    several = zip(about.labels, run.of_targets(), strict=True)
+    each = run.of_targets()
+    several = zip(about.labels, each, strict=True)
+    together, targets = _together(
+        [_summary(label, one) for label, one in several], [_judged(one) for one in each]
+    )
     found = Overview(
-        targets=tuple(_summary(label, one) for label, one in several),
+        targets=tuple(targets),
         left_out=about.left_out,
         explained="explain" in target_steps(len(about.labels)),
         parameters=about.model.parameters,
         network=about.model.network,
+        together=together,
     )
     write_record(run.overview, found)
+
+
+def _judged(run: Run) -> SplitAudit | None:
+    """The audit of the split that speaks for a label."""
+    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
+    return audit.splits[0] if audit is not None and audit.splits else None
+
+
+def _together(
+    targets: list[TargetSummary], audits: list[SplitAudit | None]
+) -> tuple[Together | None, list[TargetSummary]]:
+    """What is left of the gaps where all labels are corrected together."""
+    judged = [audit for audit in audits if audit is not None]
+    if len(judged) < 2:
+        return None, targets
+    rate = max(audit.false_discovery_rate for audit in judged)
+    smallest = np.array([np.nan if audit is None else _smallest(audit) for audit in audits])
+    selected, level = over_families(smallest, rate)
+    marked = [
+        one
+        if one.worst is None
+        else replace(
+            one,
+            worst=replace(one.worst, together=bool(kept and one.worst.gap.adjusted_p <= level)),
+        )
+        for one, kept in zip(targets, selected.tolist(), strict=True)
+    ]
+    return Together(len(judged), int(selected.sum()), level, rate), marked
+
+
+def _smallest(audit: SplitAudit) -> float:
+    """The smallest adjusted p of an audit's gaps; NaN where nothing was tested."""
+    p = [gap.adjusted_p for kind, _, _, gap in audit.gaps() if kind != "slice"]
+    return min((one for one in p if not math.isnan(one)), default=math.nan)
 
 
 def _summary(label: TargetLabel, run: Run) -> TargetSummary:
@@ -42,8 +88,7 @@ def _summary(label: TargetLabel, run: Run) -> TargetSummary:
     split = next(
         s for name in ("test", "validation", "train") for s in evaluation.splits if s.split == name
     )
-    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
-    judged = audit.splits[0] if audit is not None and audit.splits else None
+    judged = _judged(run)
     return TargetSummary(
         name=label.name,
         folder=label.folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from candid.records import (
     Estimate,
@@ -14,6 +14,7 @@ from candid.records import (
     Provenance,
     read_record,
 )
+from candid.records.targets import Overview
 from candid.runs import Run, open_run
 from candid.settings import ServeConfig
 from candid.text import served as text
@@ -40,6 +41,9 @@ def load_served(
     served = []
     for name, path in zip(names_for(paths), paths, strict=True):
         run = open_run(path)
+        if run.of_targets():
+            served.append(_several(run, name, config, abstain_below, calibration))
+            continue
         classifier = open_classifier(
             run,
             engine=config.engine,
@@ -64,6 +68,46 @@ def load_served(
             )
         )
     return served
+
+
+def _several(
+    run: Run, name: str, config: ServeConfig, abstain_below: float | None, calibration: str
+) -> Served:
+    """A network that learned several labels: one way through it for all of them, and no maps."""
+    from candid.inference.several import open_several
+    from candid.serving.served import Served
+
+    how: dict[str, Any] = {"engine": config.engine, "threads": config.threads}
+    several = open_several(run, None, abstain_below=abstain_below, calibration=calibration, **how)
+    return Served(
+        name=name,
+        classifier=several.classifier,
+        about=_about_several(run),
+        report=run.report if run.report.is_file() else None,
+        unfamiliar=several.unfamiliar,
+        several=several,
+    )
+
+
+def _about_several(run: Run) -> About:
+    """What is known of a network with several labels: how often each is right."""
+    from candid.serving.schema import About, Measure
+    from candid.serving.served import is_defined
+
+    exploration = read_record(run.data, Exploration) if run.data.is_file() else None
+    targets = read_record(run.overview, Overview).targets if run.overview.is_file() else ()
+    right = [(one.name, one.metrics.get("accuracy")) for one in targets if not one.is_number]
+    return About(
+        data_name=exploration.name if exploration else "",
+        trained_on=[] if exploration is None else text.trained_on(exploration),
+        picture_size=_picture_size(exploration),
+        split=targets[0].split if targets else "",
+        measures=[
+            Measure.of(text.label_right(name), e) for name, e in right if e and is_defined(e)
+        ],
+        weakness_note=text.SEE_EACH_LABEL if targets else text.NOT_MEASURED,
+        is_drawn=exploration is not None and exploration.synthetic,
+    )
 
 
 def _about(run: Run, card: ModelCard) -> About:
@@ -129,6 +173,7 @@ def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
     """Whether an audit was made, what it found, and how much it looked at."""
     from candid.records.audit import Audit
     from candid.serving.schema import Weakness
+    from candid.text.stories import stories_of, story_detail, story_sentence, teller
 
     path = run.audit
     if not path.is_file():
@@ -138,9 +183,13 @@ def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
         return False, [], text.NOTHING_AUDITED
     split = audit.splits[0]
     found = [
-        Weakness(title=f.finding.title, detail=f.finding.detail, severity=f.finding.severity)
-        for f in split.findings
-        if f.finding.state == "found"
+        Weakness(
+            title=story_sentence(split, story),
+            detail=story_detail(split, story),
+            severity=teller(split, story).finding.severity,
+        )
+        for story in stories_of(split)
+        if teller(split, story).finding.state == "found"
     ]
     note = text.weakness_note(split, len(found), _MOST_WEAKNESSES)
     return True, found[:_MOST_WEAKNESSES], note

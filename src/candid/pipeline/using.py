@@ -190,7 +190,7 @@ def export(
         needs_onnx("onnx", "onnxscript", "onnxruntime")
     folder = run_at(run, quiet=quiet)
     folder = folder if network is None else replace(folder, network=network)
-    refuse_untrained(folder)
+    refuse_untrained(folder, several=True)
     if to == "transformers":
         return export_transformers(folder, out, int8=int8)
     loaded = _loaded(folder, data, cache, None if int8 else without_data)

@@ -81,11 +81,13 @@ class Targets:
 class WorstGroup:
     """The group with the largest gap in accuracy that an audit found, against the rest.
 
-    Of a number, that in mean absolute error.
+    Of a number, that in mean absolute error. `together`: whether the gap also holds where the looks
+    of all labels are accounted for; None where nobody did.
     """
 
     name: str
     gap: Gap
+    together: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,32 @@ class TargetSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """The audits of all labels corrected together (`candid.stats.multiple_testing.over_families`).
+
+    Attributes
+    ----------
+    audited, selected
+        Labels that were audited, and those that keep some gap.
+    level
+        What a gap's adjusted p may be in these; NaN where there is none.
+    false_discovery_rate
+        The share of false gaps, averaged over the labels that keep some, is at most this.
+    """
+
+    audited: int
+    selected: int
+    level: float
+    false_discovery_rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """How a network does on each of several labels (`overview.json`), in order of its outputs.
 
-    `explained` says whether each was explored and explained, too, as a single label is.
+    `explained` says whether each was explored and explained, too, as a single label is; `together`
+    what is left of their gaps where those of all labels are corrected together, None where fewer
+    than two were audited.
     """
 
     targets: tuple[TargetSummary, ...]
@@ -122,3 +146,4 @@ class Overview:
     explained: bool
     parameters: int
     network: str
+    together: Together | None = None

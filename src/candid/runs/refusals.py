@@ -8,15 +8,16 @@ from candid.records.targets import Targets
 from candid.runs import TARGETS, Run
 
 
-def refuse_untrained(run: Run, *, numbers: bool = False) -> None:
+def refuse_untrained(run: Run, *, several: bool = False) -> None:
     """Raise a RunError, with the command that goes on, where a run's training is not finished.
 
-    Also where it learned several labels: what is asked of one is asked of one of them; and, unless
-    `numbers` will do, where that is a number.
+    Also, unless `several` will do, where it learned several labels: what is asked of one is asked
+    of one of them; and where that is a number.
     """
+    if several and run.of_targets():
+        return
     refuse_several(run)
-    if not numbers:
-        refuse_number(run)
+    refuse_number(run)
     if not run.model_file.is_file():
         raise RunError(
             f"{run.path} holds no trained network.",

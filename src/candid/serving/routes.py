@@ -82,12 +82,11 @@ class Routes:
             pictures = await read_body(request, service.config, grow)
             rows = await _unless_gone(request, service.predict(served, pictures))
         request.scope["candid.note"] = {"model": served.name, "pictures": len(rows)}
-        classifier = served.classifier
         return JSONResponse(
             {
                 "model": served.name,
-                "target": classifier.target,
-                "classes": classifier.classes,
+                "target": served.target,
+                "classes": served.classes,
                 "results": rows,
                 "drift": alarm_said(service.drift(served)),
             }

@@ -9,6 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from candid.records import Estimate, to_plain
 
 
+class LabelRow(BaseModel):
+    """What a model of several labels says of one of them; a number has a value, others classes."""
+
+    prediction: str | None = Field(
+        description="The most probable class; null where the model abstains, and of a number."
+    )
+    probabilities: dict[str, float] | None = Field(description="Calibrated; null of a number.")
+    value: float | None = Field(description="Of a number.")
+    low: float | None = Field(description="Of a number: where its interval begins.")
+    high: float | None = Field(description="Of a number: where its interval ends.")
+    abstained: bool
+    reason: str | None = Field(description="Why it abstained.")
+
+
 class ImageRow(BaseModel):
     """What the model says of one picture."""
 
@@ -24,6 +38,9 @@ class ImageRow(BaseModel):
     width: int | None = Field(description="Pixels, after the rotation that the file asks for.")
     height: int | None
     error: str | None = Field(description="Why the picture cannot be read.")
+    labels: dict[str, LabelRow] | None = Field(
+        default=None, description="Of a model of several labels: what it says of each."
+    )
 
 
 class Answer(BaseModel):
@@ -31,7 +48,7 @@ class Answer(BaseModel):
 
     model: str
     target: str = Field(description="The label that is predicted: what annotators wrote.")
-    classes: list[str]
+    classes: list[str] = Field(description="Its values; empty of several labels.")
     results: list[ImageRow]
     drift: str | None = Field(
         description="Why nothing is promised of the answers any more, and since when: the pictures "
@@ -155,6 +172,7 @@ class ModelDescription(BaseModel):
     name: str
     target: str
     classes: list[str]
+    labels: list[str] = Field(description="What it predicts, where that is several labels.")
     side: int = Field(description="Pixels per side of the square that it sees.")
     fit: str = Field(description="How a picture becomes a square.")
     network: str

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from candid.data.encoded import Budget
 from candid.errors import DependencyError, RunError
 from candid.inference.classifier import Classifier
+from candid.inference.classify import Labeller
 from candid.inference.promise import alarm_said, promise_after
 from candid.records import Estimate
 from candid.serving.schema import (
@@ -23,6 +25,7 @@ from candid.settings import ExplainConfig
 
 if TYPE_CHECKING:
     from candid.inference.drift import Drift, DriftReference
+    from candid.inference.several import SeveralLabeller
     from candid.inference.unfamiliar import Unfamiliar
     from candid.serving.explaining import Explainer
 
@@ -63,6 +66,33 @@ class Served:
     unfamiliar: Unfamiliar | None = None
     # Tells whether pictures are still like the validation images; None: nobody watches.
     reference: DriftReference | None = None
+    # What answers, where it is for several labels in one way through the network; else None.
+    several: SeveralLabeller | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """What it predicts, where that is several labels."""
+        return [] if self.several is None else [label.name for label in self.several.labels]
+
+    @property
+    def target(self) -> str:
+        """The label, or the labels, that it predicts."""
+        return ", ".join(self.labels) or self.classifier.target
+
+    @property
+    def classes(self) -> list[str]:
+        """The label's values; none of several labels."""
+        return [] if self.labels else list(self.classifier.classes)
+
+    def labeller(self, max_pixels: int, budget: Budget) -> Labeller:
+        """What makes answers of pictures, within limits."""
+        limits: dict[str, Any] = {
+            "max_pixels": min(max_pixels, self.classifier.max_pixels),
+            "budget": budget,
+        }
+        if self.several is not None:
+            return replace(self.several, **limits)
+        return Labeller(self.classifier, self.unfamiliar, reference=self.reference, **limits)
 
     def explainer(self) -> Explainer:
         """What makes maps; loads the weights anew.
@@ -93,8 +123,9 @@ class Served:
         model, rule, known = self.classifier, self.classifier.rule, self.badges.get
         return ModelDescription(
             name=self.name,
-            target=model.target,
-            classes=list(model.classes),
+            target=self.target,
+            classes=self.classes,
+            labels=self.labels,
             side=model.side,
             fit=model.fit,
             network=model.card.network,

@@ -32,8 +32,10 @@ from candid.serving.refusals import Refusal, stopping
 from candid.serving.served import Served
 from candid.serving.telemetry import Metrics, log
 from candid.settings import MAP_METHODS, ServeConfig
+from candid.text.labelling import below_threshold
 
 if TYPE_CHECKING:
+    from candid.inference.several import LabelAnswer, SeveralLabeller
     from candid.serving.explaining import Explainer
 
 # An image of more encoded bytes, or of more pixels, is decoded before it joins a batch.
@@ -94,13 +96,7 @@ class Service:
         self.memory = Memory(config.max_memory)
         decoded = Budget(config.max_memory)
         self._labellers = {
-            name: Labeller(
-                served.classifier,
-                served.unfamiliar,
-                reference=served.reference,
-                max_pixels=min(config.max_pixels, served.classifier.max_pixels),
-                budget=decoded,
-            )
+            name: served.labeller(config.max_pixels, decoded)
             for name, served in self.models.items()
         }
         self.metrics = Metrics(lambda: self.batcher.waiting, lambda: self.memory.held)
@@ -230,11 +226,14 @@ class Service:
         errors = [f for f in found if isinstance(f, ImageError)]
         if len(errors) == len(found):
             raise self._unreadable(served, errors[0])
-        rows = [_row(f) for f in found]
+        rows = [_row(f, served.several) for f in found]
         for row in rows:
             outcome = "abstained" if row["abstained"] else "answered"
             outcome = "unreadable" if row["error"] else outcome
             self.metrics.pictures.labels(served.name, outcome).inc()
+            for label, found_label in row.get("labels", {}).items():
+                outcome = "abstained" if found_label["abstained"] else "answered"
+                self.metrics.labels.labels(served.name, label, outcome).inc()
         return rows
 
     def _unreadable(self, served: Served, error: ImageError) -> Refusal:
@@ -279,7 +278,7 @@ class Service:
 
     def makes_maps(self, served: Served) -> bool:
         """Whether maps of a model can be made; not where torch is missing."""
-        able = served.weights is not None and bool(self.config.explain_queue)
+        able = served.weights is not None and not served.labels and bool(self.config.explain_queue)
         return able and find_spec("torch") is not None
 
     async def map(
@@ -302,6 +301,13 @@ class Service:
             422 for a class or method that there is not, 501 where no maps are made, 429 where too
             many maps are waited for.
         """
+        if served.labels:
+            raise Refusal(
+                "no-maps",
+                what="Maps are of one label, and this model predicts several.",
+                expected="a model of one label",
+                todo="serve the folder of that label, below targets/",
+            )
         classes = served.classifier.classes
         for code, word, known in (
             ("unknown-class", explained, classes), ("unknown-method", method, MAP_METHODS)
@@ -382,10 +388,10 @@ _UNREAD = {
 }
 
 
-def _row(found: Found) -> dict[str, Any]:
+def _row(found: Found, several: SeveralLabeller | None = None) -> dict[str, Any]:
     if not isinstance(found, Prediction):
         return _UNREAD | {"error": found.what if found else "not decoded"}
-    return {
+    row: dict[str, Any] = {
         "prediction": None if found.abstains else found.prediction,
         "probabilities": found.probability,
         "abstained": found.abstains,
@@ -393,4 +399,24 @@ def _row(found: Found) -> dict[str, Any]:
         "width": found.crop.width,
         "height": found.crop.height,
         "error": None,
+    }
+    if several is None:
+        return row
+    labels = {one.label.name: _label_row(one, found) for one in several.label_answers(found)}
+    row |= {"prediction": None, "probabilities": None, "labels": labels}
+    return row | {"abstained": all(label["abstained"] for label in labels.values())}
+
+
+def _label_row(one: LabelAnswer, found: Prediction) -> dict[str, Any]:
+    unsure = None if one.below is None else below_threshold(one.below)
+    reason = found.unlike or unsure
+    value, low, high = (None, None, None) if reason or one.number is None else one.number
+    return {
+        "prediction": None if reason else one.prediction,
+        "probabilities": one.probability or None,
+        "value": value,
+        "low": low,
+        "high": high,
+        "abstained": bool(reason),
+        "reason": reason or None,
     }

@@ -81,6 +81,10 @@ class Metrics:
             "candid_pictures", "Pictures: answered, abstained from, or unreadable",
             ("model", "outcome"), **new,
         )  # fmt: skip
+        self.labels = Counter(
+            "candid_labels", "Of models of several labels: each label answered, or abstained from",
+            ("model", "label", "outcome"), **new,
+        )  # fmt: skip
         self.batch_pictures = Histogram(
             "candid_batch_pictures", "Pictures that went through a model together",
             ("model",), buckets=(1, 2, 4, 8, 16, 32, 64, 128), **new,

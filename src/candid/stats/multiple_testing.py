@@ -45,3 +45,28 @@ def cutoff(p: Floats, rate: float) -> float:
         return math.nan
     found = int(np.count_nonzero(benjamini_hochberg(known) <= rate))
     return rate * max(found, 1) / len(known)
+
+
+def over_families(smallest: Floats, rate: float) -> tuple[NDArray[np.bool_], float]:
+    """Several families of tests, each corrected by itself, judged together.
+
+    A family is selected where Benjamini and Hochberg's procedure over the families' Simes p-values
+    finds it; within those, a test holds whose adjusted p is at most `rate` times their share of all
+    families. Then the share of false findings, averaged over the selected families, is at most
+    `rate`, where families are independent (Benjamini & Bogomolov 2014, Theorem 1).
+
+    Parameters
+    ----------
+    smallest
+        (k,) the smallest adjusted p-value of each family, which is its Simes p-value; NaN: a family
+        in which nothing was tested, which does not count.
+    rate
+        The false discovery rate.
+
+    Returns
+    -------
+    (k,) which families are selected, and the level within them; NaN where none is.
+    """
+    selected = benjamini_hochberg(smallest) <= rate
+    share = int(selected.sum()) / max(1, int((~np.isnan(smallest)).sum()))
+    return selected, rate * share if selected.any() else math.nan

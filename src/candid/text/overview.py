@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from candid.records.targets import Overview, TargetSummary
+from candid.records.targets import Overview, TargetSummary, Together
 from candid.text import number, words
 
 EACH_BY_ITSELF = (
@@ -72,12 +72,37 @@ def beats_majority(target: TargetSummary) -> bool:
 
 def overview_limits(found: Overview) -> Iterator[str]:
     """What to know of the figures of several labels together."""
-    if any(t.audited for t in found.targets) and len(found.targets) > 1:
+    if found.together is not None:
+        yield from _together(found.together, found.targets)
+    elif any(t.audited for t in found.targets) and len(found.targets) > 1:
         yield EACH_BY_ITSELF
     if not found.explained:
         yield (
             "There are many labels, so for each the data were not explored and the network was not "
             "explained. For one of them: candid explain RUN/targets/LABEL, then candid report."
+        )
+
+
+def _together(together: Together, targets: Sequence[TargetSummary]) -> Iterator[str]:
+    """What is left of the gaps where all labels are corrected together."""
+    rate = words.percent(together.false_discovery_rate, 0)
+    yield (
+        "Each label was audited by itself: the correction for many looks is over the gaps of one "
+        f"label. Corrected over all labels as well, {together.selected} of {together.audited} keep "
+        f"some gap (of these gaps, averaged over such labels, at most {rate} are chance; Benjamini "
+        "and Bogomolov 2014)"
+        + (
+            f": those with an adjusted p of at most {together.level:.2g}."
+            if together.selected
+            else "."
+        )
+    )
+    lost = [t for t in targets if t.worst is not None and not t.worst.together]
+    if lost:
+        yield (
+            "The worst group in the table is not among them for: "
+            + ", ".join(t.name for t in lost)
+            + "."
         )
 
 

@@ -12,12 +12,18 @@ NOT_AUDITED = (
     "well for everyone. To look: candid audit RUN"
 )
 NOTHING_AUDITED = "The audit had no pictures to look at."
+SEE_EACH_LABEL = "For whom it fails stands in the report of each label."
 ALL_RIGHT = "Answers as the label says, of all pictures"
 
 
 def class_right(name: str) -> str:
     """The heading of a class's recall."""
     return f"Answers {name}, of those labelled {name}"
+
+
+def label_right(name: str) -> str:
+    """The heading of the accuracy of one of several labels."""
+    return f"Answers {name} as the label says"
 
 
 def trained_on(exploration: Exploration) -> list[str]:
@@ -42,7 +48,7 @@ def weakness_note(split: SplitAudit, found: int, shown: int) -> str:
         f"{split.gaps_found:,} gaps."
     )
     if found > shown:
-        note += f" Of {found} findings these are the surest; the report has all."
+        note += f" Of {found} weaknesses these are the widest; the report has all."
     if split.too_few:
         note += (
             f" Of {split.too_few:,} groups there are too few to say anything: that is not the same "

@@ -75,6 +75,13 @@ def story_told(split: SplitAudit, story: Story) -> str:
     return f"{said}: {story_figures(split, story)}."
 
 
+def story_detail(split: SplitAudit, story: Story) -> str:
+    """Its figures, and what else it goes by: the other findings of the same mistakes."""
+    names = other_names(split, story)
+    also = f" The same mistakes: {'; '.join(names)}." if names else ""
+    return f"{words.sentence(story_figures(split, story))}{also}"
+
+
 def finding_name(f: AuditFinding) -> str:
     """What a finding is about, in a few words."""
     if f.kind == "shortcut":

@@ -94,11 +94,13 @@
   const choose = (name) => {
     model = models.find((m) => m.name === name) || models[0];
     const { about } = model;
-    document.title = `The label “${model.target}” · Candid`;
-    $("title").textContent = `The label “${model.target}” for a picture of a face`;
+    const several = model.labels.length;
+    const what = several ? `${several} labels` : `The label “${model.target}”`;
+    document.title = `${what} · Candid`;
+    $("title").textContent = `${what} for a picture of a face`;
     $("lede").textContent = about.summary[0] || $("lede").textContent;
     $("meaning").textContent =
-      `“${model.target}” is a label that ${about.is_drawn ? "a program" : "annotators"} gave to pictures. ` +
+      `${several ? "These are labels" : `“${model.target}” is a label`} that ${about.is_drawn ? "a program" : "annotators"} gave to pictures. ` +
       "An answer is a guess at that label, not at who or what a person is.";
     showKnown(about);
     const methods = model.methods.map((m) => {
@@ -166,7 +168,7 @@
       const found = await ask("v1/models");
       models = found.models;
       $("model").replaceChildren(...models.map((m) => {
-        const option = element("option", `${m.name} (${m.target})`);
+        const option = element("option", `${m.name} (${m.labels.length ? `${m.labels.length} labels` : m.target})`);
         option.value = m.name;
         return option;
       }));
@@ -372,7 +374,31 @@
 
   const best = (row) => model.classes.reduce((a, b) => (row.probabilities[b] > row.probabilities[a] ? b : a));
 
+  // Of several labels each on a line: its answer, and how probable it is or where it likely lies.
+  const showLabels = (row) => {
+    const body = element("tbody");
+    for (const [name, found] of Object.entries(row.labels)) {
+      const line = element("tr");
+      const head = element("th", name);
+      head.scope = "row";
+      const said = element("td", found.abstained ? "not sure"
+        : found.value === null ? found.prediction : number(found.value));
+      const chances = Object.entries(found.probabilities || {});
+      const top = chances.length ? chances.reduce((a, b) => (b[1] > a[1] ? b : a)) : null;
+      if (top) said.append(element("small", `${found.abstained ? `${top[0]}, ` : ""}${percent(top[1])}`));
+      else if (found.value !== null) said.append(element("small", `${number(found.low)} to ${number(found.high)}`));
+      line.append(head, said);
+      body.append(line);
+    }
+    const table = element("table");
+    table.append(body);
+    const why = row.reason ? [element("p", `It gives no answer: ${row.reason}.`)] : [];
+    $("answer").replaceChildren(element("p", "It would be labelled", "note"), table, ...why);
+  };
+  const number = (x) => (Math.abs(x) >= 10 ? Math.round(x) : Number(x.toPrecision(2))).toLocaleString("en");
+
   const showAnswer = (row, drift) => {
+    if (row.labels) { showLabels(row); return; }
     const top = best(row);
     const said = element("p", undefined, "said");
     const who = model.about.is_drawn ? "the program" : "annotators";
