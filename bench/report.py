@@ -11,10 +11,10 @@ been asked for and stands. To compare two states of the source, give each one's 
 Measured on 2026-11-29 on two cores on which six others worked (load 17 to 20), celeba64's report:
 4.54 MB, of which Vega's scripts 0.90, what it draws 0.33, the drawings made before 0.62, pictures
 1.74. First words after 0.44 to 0.57 s and the first chart's drawing with them; the load event after
-4.8 to 5.1 s, the first live chart 1.4 to 1.5 s later (at load 6 to 9: 2.5 to 3.4 s and 0.6 to
-0.9 s). Without Vega's scripts the main thread works 0.65 instead of 0.71 s until all stands, so they
-cost bytes, not time: compiling them only when a chart is wanted made it 0.9 s. `loading="lazy"` on
-816 pictures: within a tenth.
+4.8 to 5.1 s, the first live chart 1.4 to 1.5 s later (at load 6 to 9: 2.5 to 3.4 s, and 0.6 to
+0.9 s). Without Vega's scripts the main thread works 0.65 instead of 0.71 s until all stands: they
+cost bytes, not time. Compiling them only when a chart is wanted made it 0.9 s; `loading="lazy"` on
+816 pictures changed less than a tenth.
 """
 
 from __future__ import annotations
