@@ -83,12 +83,14 @@ def _confused_pairs(
     name: str, split: str, rows: list[dict[str, Any]], pairs: int, found: str
 ) -> Figure:
     """A bar for each label and prediction that is not the label: so many classes fill no matrix."""
-    pair = [f"{r['label']} as {r['prediction']}" for r in rows]
+    pair = [f"{_middle_cut(r['label'])} as {_middle_cut(r['prediction'])}" for r in rows]
+    if len(set(pair)) < len(pair):
+        pair = [f"{r['label']} as {r['prediction']}" for r in rows]
     told = [r | {"pair": p} for r, p in zip(rows, pair, strict=True)]
     bars: alt.Chart = alt.Chart(data_of(told)).mark_bar(color=COLOURS[0], height=9)
     bars = bars.encode(
         x=alt.X("count:Q", title="images", axis=plain_axis()),
-        y=group_axis(pair, 260, "pair"),
+        y=group_axis(pair, 250, "pair"),
         tooltip=tooltips(*_SAID),
     )
     return figure(
@@ -99,6 +101,11 @@ def _confused_pairs(
         f"What was taken for what, {split}. {found}",
         bars.properties(height=16 * len(rows)),
     )
+
+
+def _middle_cut(name: str, most: int = 18) -> str:
+    """A name whose ends are kept, as that is where names that are alike differ."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"
 
 
 def _confusion_marks(rows: list[dict[str, Any]], names: list[str]) -> alt.Chart | alt.LayerChart:
