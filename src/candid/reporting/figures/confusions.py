@@ -103,7 +103,7 @@ def _confused_pairs(
     )
 
 
-def _middle_cut(name: str, most: int = 18) -> str:
+def _middle_cut(name: str, most: int = 14) -> str:
     """A name whose ends are kept, as that is where names that are alike differ."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"
 
