@@ -14,6 +14,7 @@ ARROWS: dict[str, set[str]] = {
     "settings": {"errors"},
     "storage": {"errors"},
     "config": {"errors", "storage", "settings"},
+    "style": set(),
     "records": {"errors", "storage"},
     "tables": {"errors", "storage", "records"},
     "table": {"errors", "records", "tables"},
@@ -30,8 +31,8 @@ ARROWS: dict[str, set[str]] = {
     "reviewing": {*BASE, "text", "tables", "stats", "auditing"},
     "explanation": {*BASE, "text", "tables", "stats", "data", "models"},
     "inference": {*BASE, "", "runs", "text", "tables", "stats", "data", "models"},
-    "serving": {*BASE, "", "data", "models", "explanation", "inference"},
-    "reporting": {"errors", "settings", "config", "records", "text"},
+    "serving": {*BASE, "", "data", "models", "explanation", "inference", "style"},
+    "reporting": {"errors", "settings", "config", "records", "text", "style"},
 }
 TOP = {"", "pipeline", "cli", "__main__"}  # may import everything below them
 

@@ -16,6 +16,7 @@ from candid.evaluation.comparison import compare_predictions
 from candid.predictions import Attribute, Predictions
 from candid.reporting.page import render, render_comparison
 from candid.settings import AuditConfig
+from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
@@ -69,6 +70,17 @@ def test_its_charts_stand_and_nothing_complains_or_overlaps(
     assert browser.value("document.documentElement.scrollWidth") == width
     assert browser.value(OVERLAPS) == []
     assert browser.value(OUTSIDE) == []
+
+
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing(browser: Browser, page: Path, dark: bool) -> None:
+    browser.open(page, width=390 if dark else 1280, dark=dark)
+    browser.unfold("#audit details")
+    assert violations(browser, "#audit") == []
+    browser.open(page.with_name("compared.html"), width=390 if dark else 1280, dark=dark)
+    browser.unfold()
+    assert violations(browser) == []
 
 
 SHOWN = "[...document.querySelectorAll('#audit-groups tbody tr')].filter(r => !r.hidden).length"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
@@ -87,6 +88,15 @@ def test_without_scripts_the_drawings_are_shown(browser: Browser, files) -> None
     )
     assert len(sizes) == 15 and min(sizes) > 200
     assert browser.value("getComputedStyle(document.getElementById('theme')).display") == "none"
+
+
+@needs_axe
+def test_axe_finds_nothing(browser: Browser, files) -> None:  # type: ignore[no-untyped-def]
+    browser.open(files("plain"))
+    assert violations(browser) == []
+    browser.open(files("many"), width=390, dark=True)
+    browser.unfold("#data details, #performance details")
+    assert violations(browser, "#performance") == violations(browser, "#data") == []
 
 
 def test_light_and_dark_follow_the_system_and_the_toggle(browser: Browser, files) -> None:  # type: ignore[no-untyped-def]

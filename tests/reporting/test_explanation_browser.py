@@ -11,6 +11,7 @@ from test_browser import OUTSIDE, OVERLAPS
 from test_explanation import input_for
 
 from candid.reporting.page import render
+from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
@@ -69,6 +70,13 @@ def test_nothing_complains_or_sticks_out(
     assert browser.value(OUTSIDE) == []
     pictures = "[...document.querySelectorAll('#explanation img, #inside img')]"
     assert browser.value(f"{pictures}.every(i => i.complete && i.naturalWidth > 0)")
+
+
+@needs_axe
+def test_axe_finds_nothing(browser: Browser, files: Any) -> None:
+    browser.open(files("plain"), width=390, dark=True)
+    browser.unfold("#explanation details, #inside details")
+    assert violations(browser, "#explanation") == violations(browser, "#inside") == []
 
 
 def test_a_face_is_picked_with_the_mouse_and_with_the_keyboard(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candid.records import HistoryRow
-from candid.reporting.figures import chart, data, performance, training
+from candid.reporting.figures import chart, confusions, data, performance, training
 
 values = st.lists(st.floats(-5, 5) | st.just(math.nan), min_size=1, max_size=40)
 
@@ -45,7 +45,7 @@ def every(inputs) -> list[chart.Figure]:  # type: ignore[no-untyped-def]
 
 def test_the_confusion_matrix_draws_the_counts(plain) -> None:  # type: ignore[no-untyped-def]
     split = plain.split("test")
-    figure = performance.confusion(split)
+    figure = confusions.confusion(split)
     names = [c.name for c in split.classes]
     drawn = {(r["label"], r["prediction"]): r["count"] for r in rows(figure)}
     assert drawn == {
@@ -53,6 +53,26 @@ def test_the_confusion_matrix_draws_the_counts(plain) -> None:  # type: ignore[n
     }
     off = split.n - sum(split.confusion[i][i] for i in range(len(names)))
     assert f"{off:,} of {split.n:,} images off the diagonal" in figure.caption
+
+
+def test_of_a_hundred_classes_the_most_confused_pairs_are_drawn(plain) -> None:  # type: ignore[no-untyped-def]
+    split, many = plain.split("test"), 100
+    counts = np.zeros((many, many), int) + 50 * np.eye(many, dtype=int)
+    counts[7, 8], counts[30, 2] = 21, 9
+    counts[np.arange(25) + 40, np.arange(25) + 60] = np.arange(1, 26) % 5 + 1
+    classes = tuple(dataclasses.replace(split.classes[0], name=f"class {i}") for i in range(many))
+    confusion = tuple(tuple(map(int, row)) for row in counts)
+    figure = confusions.confusion(
+        dataclasses.replace(split, classes=classes, confusion=confusion, n=int(counts.sum()))
+    )
+    drawn = [(r["label"], r["prediction"], r["count"]) for r in rows(figure)]
+    assert drawn[:2] == [("class 7", "class 8", 21), ("class 30", "class 2", 9)]
+    off = int(counts.sum() - counts.trace())
+    assert len(drawn) == 20 and "20 most frequent of 27 pairs" in figure.caption
+    assert f"{off} of 5,105 images off the diagonal" in figure.caption
+    assert "Most often labelled class 7, predicted class 8: 21;" in figure.alt
+    assert len(figure.svg) < 60_000  # a matrix would be 10,000 cells
+    assert len({r["pair"] for r in rows(figure)}) == 20
 
 
 def test_curves_draw_the_points_of_the_records(plain) -> None:  # type: ignore[no-untyped-def]
@@ -132,7 +152,7 @@ def test_what_is_not_there_is_not_drawn(plain) -> None:  # type: ignore[no-untyp
         performance.roc,
         performance.precision_recall,
         performance.reliability,
-        performance.confusion,
+        confusions.confusion,
     ):
         assert kind(empty) is None
     assert performance.scores([]) is None

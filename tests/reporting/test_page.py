@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from importlib import resources
 
 import pytest
 
@@ -17,6 +16,7 @@ from candid.config import to_toml
 from candid.records import AttributeSummary, Estimate
 from candid.reporting.document import embedded
 from candid.reporting.page import render
+from candid.style import shared_css
 from candid.text.inputs import attributes_of
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -291,7 +291,7 @@ def test_only_pictures_become_pictures() -> None:
 
 
 def palettes() -> dict[str, dict[str, str]]:
-    css = (resources.files("candid.reporting") / "templates" / "page.css").read_text()
+    css = shared_css()
     blocks = re.findall(r"((?:[^{}]|\n)*?)\{([^{}]*--paper:[^{}]*)\}", css)
     assert len(blocks) == 4  # light, dark by choice, dark by system, print
     return {

@@ -23,6 +23,7 @@ from candid.runs import Run
 from candid.serving.reviewing import create_review_app
 from candid.serving.serve import listen
 from candid.tables.corrections import read_corrections
+from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM
 from reviewing.reviewed import make_run
 from serving.test_serve_page import Visitor
@@ -220,6 +221,16 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Visitor, url: str)
     assert browser.value("document.documentElement.scrollWidth") <= 360
     bottom = "document.querySelectorAll('#choices .class')[1].getBoundingClientRect().bottom"
     assert browser.value(bottom) <= 900  # picture and classes without scrolling
+
+
+@needs_axe
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing(browser: Visitor, url: str, width: int) -> None:
+    look(browser, url, width=width)
+    press(browser, "1")
+    browser.unfold("details")
+    browser.until("document.querySelector('#so-far-lines li')")
+    assert violations(browser) == []
 
 
 FAST = """(async () => {

@@ -19,6 +19,8 @@ from candid.inference.classifier import Rule
 from candid.records import Estimate
 from candid.serving.page import POLICY
 from candid.serving.schema import About, Measure, Weakness
+from candid.style import shared_css
+from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM, Browser
 from reporting.conftest import BARE, build, render
 from serving.served import SIDE, Brightness, model, running, with_maps
@@ -481,17 +483,24 @@ def test_everything_can_be_reached_and_has_a_name(browser, url, tmp_path):
     assert {"theme", "model", "other", "crop", "method", "explained", "strength"} <= visited
 
 
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing(browser, url, tmp_path, dark):
+    browser.visit(url, width=390 if dark else 1280, dark=dark)
+    browser.drop(grey(tmp_path / "a.png", 204))
+    browser.answered()
+    browser.until("!document.querySelector('.busy')")
+    browser.unfold()
+    assert violations(browser) == []
+
+
 # --- without a browser ---------------------------------------------------------------------------
 
 
-def test_the_colours_are_the_report_s():
-    def roots(css: str) -> list[str]:
-        return re.findall(r":root[^{]*\{[^}]*\}", css)
-
-    report = (resources.files("candid.reporting") / "templates" / "page.css").read_text("utf-8")
-    ours = roots((WEB / "page.css").read_text("utf-8"))
-    assert len(ours) == 3
-    assert ours == roots(report.partition("@media print")[0])
+def test_it_begins_with_the_style_sheet_of_all_pages(url):
+    given = httpx.get(f"{url}/page.css").text
+    assert given.startswith(shared_css()) and "--paper: #16171a" in given
+    assert "--paper:" not in given.removeprefix(shared_css())
 
 
 def test_nothing_is_loaded_from_elsewhere_and_the_policy_is_kept():

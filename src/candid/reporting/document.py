@@ -10,6 +10,7 @@ from datetime import datetime
 from importlib import resources
 from typing import Any
 
+from candid.style import shared_css
 from candid.text import data_findings, words
 
 _MAGIC = {
@@ -55,7 +56,7 @@ def html_document(
         _environment()
         .get_template(template)
         .render(
-            styles="".join(map(_asset, styles)),
+            styles=shared_css() + "".join(map(_asset, styles)),
             scripts=code,
             policy=_policy(code.values()),
             **values,

@@ -149,7 +149,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name, in the page's order."""
     from candid.reporting.figures import audit as audited
     from candid.reporting.figures import comparison as compared
-    from candid.reporting.figures import data, performance, training  # Altair takes a second
+    from candid.reporting.figures import confusions, data, performance, training
     from candid.reporting.figures import explanation as looks
     from candid.reporting.figures import external as elsewhere
 
@@ -170,7 +170,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
         drawn += [training.loss_curve(inputs.history, n), training.f1_curve(inputs.history, n)]
     drawn.append(performance.scores(inputs.evaluation.splits))
     kinds: list[Callable[[SplitEvaluation], Figure | None]] = [
-        performance.confusion,
+        confusions.confusion,
         performance.roc,
         performance.precision_recall,
         lambda split: performance.reliability(split, inputs.evaluation.splits),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from candid.serving.authorisation import keep
+from candid.style import shared_css
 
 # Nothing runs or loads but what comes from this server; pictures may also come from the user.
 POLICY = (
@@ -25,7 +27,6 @@ REPORT_POLICY = (
 )
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/crop.js": ("crop.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -41,17 +42,25 @@ def add_page(app: FastAPI, key: str, guard: list[Any]) -> None:
         keep(response, request.scope, key)
         return response
 
+    for address, give in give_files(_FILES, "page.css").items():
+        app.add_api_route(address, give, methods=["GET"], include_in_schema=False)
+
+
+def give_files(files: Mapping[str, tuple[str, str]], *styles: str) -> dict[str, Any]:
+    """What answers at the address of each file of a page, and at that of its style sheet.
+
+    `files` gives a file's name and type by its address; `/page.css` is what all pages share,
+    followed by `styles`.
+    """
     folder = resources.files("candid.serving") / "web"
-    for address, (name, kind) in _FILES.items():
-        app.add_api_route(
-            address,
-            give_file((folder / name).read_bytes(), kind),
-            methods=["GET"],
-            include_in_schema=False,
-        )
+    css = shared_css() + "".join((folder / name).read_text("utf-8") for name in styles)
+    given = {
+        at: _give_file((folder / name).read_bytes(), kind) for at, (name, kind) in files.items()
+    }
+    return given | {"/page.css": _give_file(css.encode(), "text/css; charset=utf-8")}
 
 
-def give_file(data: bytes, kind: str) -> Any:
+def _give_file(data: bytes, kind: str) -> Any:
     """What answers a request with a file of a page, which may load from this server alone."""
     mark = f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
     headers = {

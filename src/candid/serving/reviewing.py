@@ -10,7 +10,6 @@ import functools
 import hmac
 import math
 from collections.abc import Callable
-from importlib import resources
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -23,12 +22,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from candid.errors import CandidError, ImageError
 from candid.serving.middleware import LOOPBACK, Heads, SecurityHeaders
-from candid.serving.page import give_file
+from candid.serving.page import give_files
 
 _FILES = {
     "/": ("review.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/review.css": ("review.css", "text/css; charset=utf-8"),
     "/review.js": ("review.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
@@ -68,11 +65,8 @@ def create_review_app(
     `picture` gives an image as JPEG by its id; it may raise an ImageError.
     """
     asked = _Addresses(session, functools.lru_cache(_KEPT)(picture), target, classes)
-    folder = resources.files("candid.serving") / "web"
-    files = [
-        Route(address, give_file((folder / name).read_bytes(), kind))
-        for address, (name, kind) in _FILES.items()
-    ]
+    styles = ("page.css", "review.css")
+    files = [Route(address, give) for address, give in give_files(_FILES, *styles).items()]
     inside = [
         *files,
         Route("/state", asked.state),

@@ -19,7 +19,6 @@ from candid.reporting.figures.chart import (
     dash,
     data_of,
     diagonal,
-    distinct,
     figure,
     from_to,
     interval_columns,
@@ -83,70 +82,6 @@ def _score_marks(
     )
     intervals = base.mark_rule(strokeWidth=2, clip=True).encode(x=again(x, "low:Q"), x2="high:Q")
     layers: alt.LayerChart = intervals + base.mark_circle(size=60, opacity=1).encode(x=x)
-    return layers
-
-
-def confusion(split: SplitEvaluation) -> Figure | None:
-    """Counts of labels by predictions, shaded by the share of the label’s images."""
-    names = distinct([c.name for c in split.classes])
-    rows: list[dict[str, Any]] = []
-    for label, counts in zip(names, split.confusion, strict=True):
-        total = sum(counts)
-        rows += [
-            {"label": label, "prediction": p, "count": n, "share": n / total if total else 0.0}
-            for p, n in zip(names, counts, strict=True)
-        ]
-    if not rows:
-        return None
-    step = 30 if len(names) <= 10 else 14
-    wrong = sum(r["count"] for r in rows if r["label"] != r["prediction"])
-    alt_text = "; ".join(
-        f"labelled {r['label']}, predicted {r['prediction']}: {words.count(r['count'])}"
-        for r in rows[:25]
-    )
-    return figure(
-        f"confusion-{split.split}",
-        f"Confusion, {split.split}",
-        "Rows are labels, columns predictions; the stronger the colour, the larger the share of "
-        "the row. "
-        f"{words.count(wrong)} of {words.count(split.n)} images off the diagonal.",
-        f"Confusion matrix, {split.split}. {alt_text}.",
-        _confusion_marks(rows, names).properties(height=max(180, step * len(names))),
-        wide=len(names) > 6,
-    )
-
-
-def _confusion_marks(rows: list[dict[str, Any]], names: list[str]) -> alt.Chart | alt.LayerChart:
-    """A shaded cell for each label and prediction; with a few classes, its count."""
-    axis = alt.Axis(labelLimit=90, domain=False, ticks=False, labelFlush=False)
-    across = axis.copy()
-    across.labelAngle = 0 if len(names) <= 3 else -90
-    across.labelOverlap = False
-    base = alt.Chart(data_of(rows)).encode(
-        x=alt.X(
-            "prediction:N",
-            title="predicted",
-            sort=names,
-            axis=across,
-        ),
-        y=alt.Y("label:N", title="labelled", sort=names, axis=axis),
-        tooltip=tooltips(
-            ("label:N", "labelled"),
-            ("prediction:N", "predicted"),
-            ("count:Q", "images", ","),
-            ("share:Q", "share of the label’s images", ".1%"),
-        ),
-    )
-    shade = alt.Scale(domain=[0, 1], range=[0.06, 1])
-    cells: alt.Chart = base.mark_rect(color=COLOURS[0], stroke="var(--paper)", strokeWidth=2)
-    cells = cells.encode(opacity=alt.Opacity("share:Q", scale=shade, legend=None))
-    if len(names) > 10:
-        return cells
-    ink = alt.condition("datum.share > 0.55", alt.value("var(--paper)"), alt.value("var(--ink)"))
-    counts = base.mark_text(fontSize=13 if len(names) <= 4 else 10).encode(
-        text=alt.Text("count:Q", format=","), color=ink
-    )
-    layers: alt.LayerChart = cells + counts
     return layers
 
 
