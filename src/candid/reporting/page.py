@@ -17,6 +17,7 @@ from candid.text import (
     explanation,
     external,
     improvement,
+    seeds,
     stories,
     tuning,
     verdict,
@@ -76,6 +77,7 @@ def render(inputs: ReportInput) -> str:
         comparison_words=comparison,
         external_words=external,
         improvement_words=improvement,
+        seed_words=seeds,
     )
 
 
