@@ -171,7 +171,7 @@ def test_every_number_has_bounds_and_what_lies_beyond_is_refused_before_data_is_
 
 
 def test_a_setting_s_own_sentence_says_its_bounds():
-    text = to_toml(Config())
+    text = to_toml(with_values(Config(), {"seeds": {"count": 2}}))  # else it is left out
     assert "(a whole number at least 2 and at most 65536)\nbatch_size = " in text
     assert text.count(" and at most ") == len(NUMBERS.keys() - WITH.keys())
 

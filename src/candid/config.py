@@ -334,13 +334,20 @@ def parse_value(text: str) -> Any:
 # --- to TOML -------------------------------------------------------------------------------------
 
 
+# Sections that are left out where nothing in them is set.
+_RARE = ("seeds",)
+
+
 def to_toml(config: Config, shown: Mapping[str, str] | None = None) -> str:
     """Every setting, the defaults written out, each below its explanation.
 
     `shown` stands for the value of some, by name, where others may read it.
     """
-    parts = [f"format = {FORMAT}"]
+    parts, plain = [f"format = {FORMAT}"], Config()
     for section in dataclasses.fields(config):
+        rare = section.name in _RARE
+        if rare and getattr(config, section.name) == getattr(plain, section.name):
+            continue
         values, lines = getattr(config, section.name), [f"[{section.name}]"]
         for name, about in settings_in(type(values)).items():
             takes = f" ({about.expected})" if about.is_number else ""

@@ -83,6 +83,20 @@ def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audite
     assert f"{100 * rows[0].gap.value:.1f}".replace("-", "−") in chart.alt
 
 
+def test_a_long_table_ends_with_the_worst_and_says_how_many_there_are(  # type: ignore[no-untyped-def]
+    plain, audited: Audit, monkeypatch
+) -> None:
+    monkeypatch.setattr(audit_tables, "MOST_GROUPS", 2)
+    monkeypatch.setattr(audit_tables, "MOST_FAIRNESS", 1)
+    page = render(dataclasses.replace(plain, audit=audited))
+    split = audited.splits[0]
+    rows = audit_tables.rows(split, within=True)
+    assert page.count("<tr data-group=") == 2 < len(rows)
+    assert all(f'data-group="{r.name.lower()}"' in page for r in rows[:2])
+    assert f"the 2 groups that fare worst, of {len(rows)}" in page
+    assert f"{len(split.fairness) - 1} more are in audit.json" in page
+
+
 def test_the_summary_says_what_could_not_be_seen(audited: Audit) -> None:
     split = dataclasses.replace(audited.splits[0], too_few=3, people=None, findings=(), stories=())
     summary = words_of.audit_summary(dataclasses.replace(audited, splits=(split,)))

@@ -257,3 +257,16 @@ def test_weighted_f1_of_answers_is_scikit_learn_s():
         assert metrics.weighted_f1_of_answers(label, prediction) == pytest.approx(
             expected, abs=1e-12
         )
+
+
+def test_a_weighted_matrix_of_many_classes_is_the_sum_over_cells():
+    rng = np.random.default_rng(0)
+    label, answer = rng.integers(-1, 40, 300), rng.integers(0, 40, 300)
+    weight = rng.integers(0, 4, (7, 300)).astype(np.float64)
+    found = metrics.confusion_matrix(label, answer, 40, weight)
+    expected = np.zeros((7, 40, 40))
+    for i in np.flatnonzero(label >= 0):
+        expected[:, label[i], answer[i]] += weight[:, i]
+    assert np.array_equal(found, expected)
+    nothing = metrics.confusion_matrix(label[:0], answer[:0], 40, weight[:, :0])
+    assert nothing.shape == (7, 40, 40) and not nothing.any()

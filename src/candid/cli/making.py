@@ -23,6 +23,7 @@ from candid.cli.options import (
     path_option,
     repeat_option,
     resume_option,
+    seeds_option,
     set_option,
     settings_options,
     show,
@@ -83,6 +84,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 @cache_option
 @trust_option
 @no_explain_option
+@seeds_option
 @output_options
 def run_command(
     data: Where | None,

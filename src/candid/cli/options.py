@@ -88,6 +88,14 @@ no_explain_option = click.option(
     " --set explain.make=false.",
     **_KEPT,
 )
+seeds_option = option(
+    "--seeds",
+    "N",
+    "Train N networks that differ in the seed alone and say how much is luck; short for --set"
+    " seeds.count=N.",
+    type=click.IntRange(1, 1000),
+    **_KEPT,
+)
 _SETTINGS = (
     *("target", "layout", "image_folder", "corrections"),
     *("recipe", "config_file", "overrides", "seed"),
@@ -105,9 +113,15 @@ def config_of_options() -> Config:
     if targets:  # in place of what the file says of either
         one = len(targets) == 1 and targets != ("*",)
         named["data"] |= {"target": targets[0] if one else "", "targets": () if one else targets}
-    if is_kept("no_explain"):
-        named["explain"] = {"make": False}
+    named |= _later()
     return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
+
+
+def _later() -> dict[str, Any]:
+    """What the options of some verbs say of the steps after training, by section."""
+    said: dict[str, Any] = {"explain": {"make": False}} if is_kept("no_explain") else {}
+    count = is_kept("seeds") and _kept("seeds")
+    return said | ({"seeds": {"count": count}} if count else {})
 
 
 def how_to_begin(
@@ -119,7 +133,7 @@ def how_to_begin(
 
     config, name = None, _kept("recipe")
     if resume is not None:
-        if repeat is not None or _given("out", "initial", "no_explain", *_SETTINGS):
+        if repeat is not None or _given("out", "initial", "no_explain", "seeds", *_SETTINGS):
             raise click.UsageError("--resume takes settings from the run: give no others.")
     elif repeat is not None:
         data, config, name = _to_repeat(repeat, data)
@@ -158,9 +172,7 @@ def _to_repeat(path: Path, data: Where | None) -> tuple[Where, Config, str]:
     config = load_config(file=run.config, overrides=_kept("overrides"))
     if seed is not None:
         config = with_values(config, {"train": {"seed": seed}})
-    if is_kept("no_explain"):
-        config = with_values(config, {"explain": {"make": False}})
-    return where, config, config.network.name
+    return where, with_values(config, _later()), config.network.name
 
 
 calibration_option = option(
@@ -333,6 +345,7 @@ def show(
 def show_evaluation(run: Run) -> None:
     """Print the weighted F1 of each split, or of several labels, and where the report lies."""
     from candid.records import Evaluation, read_record
+    from candid.records.seeds import Seeds
     from candid.records.targets import Overview
 
     if run.settings.data.is_several:
@@ -348,7 +361,13 @@ def show_evaluation(run: Run) -> None:
         return
     evaluation = read_record(run.evaluation, Evaluation)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
-    result = {"run": str(run.path), "report": str(run.report), "weighted_f1": f1}
+    result: dict[str, Any] = {
+        "run": str(run.path),
+        "report": str(run.report),
+        "weighted_f1": f1,
+    }
+    if run.seeds.is_file():
+        result["seeds"] = read_record(run.seeds, Seeds)
     show(result, evaluation_lines(evaluation, run))
 
 
@@ -361,12 +380,16 @@ def _overview_lines(overview: Overview, run: Run) -> Iterator[str]:
 
 def evaluation_lines(evaluation: Evaluation | NumberEvaluation, run: Run) -> Iterator[str]:
     """The weighted F1 of each split, or a number's mean error, and where the report lies."""
+    from candid.records import read_record
     from candid.records.number import NumberEvaluation
-    from candid.text import number
+    from candid.records.seeds import Seeds
+    from candid.text import number, seeds
     from candid.text.console import f1_lines
 
     if isinstance(evaluation, NumberEvaluation):
         yield from number.number_lines(evaluation)
     else:
         yield from f1_lines(evaluation)
+    if run.seeds.is_file():
+        yield from seeds.seeds_lines(read_record(run.seeds, Seeds))
     yield f"report: {run.report}" if run.report.is_file() else f"run: {run.path}"

@@ -1,20 +1,19 @@
 """The verbs: what `import candid` offers, and what each command is a thin shell round.
 
-Here the main job, step by step, each done again only where what it reads has changed; and the verbs
-that make a run. Those that look at one are in `judging`, those that put a model to use in `using`.
+Here the verbs that make a run. Those that look at one are in `judging`, those that put a model to
+use in `using`; the steps of the main job are in `main_job`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.drifting import learn_drift
-from candid.pipeline.explaining import explain_images, show_inside
+from candid.pipeline.main_job import everything
 from candid.pipeline.opening import (
     Data,
     Place,
@@ -28,21 +27,12 @@ from candid.pipeline.opening import (
     stoppable,
     together,
 )
-from candid.pipeline.several import learn_several, predict_targets
-from candid.pipeline.steps import (
-    audit_run,
-    evaluate_run,
-    explore_data,
-    learn_unfamiliar,
-    predict_splits,
-    show_pictures,
-    what_is_in,
-    write_report,
-)
+from candid.pipeline.seeds import refuse_seeds
+from candid.pipeline.several import predict_targets
+from candid.pipeline.steps import explore_data, learn_unfamiliar, what_is_in
 from candid.pipeline.training import draw_augmented, train_framer, train_network
-from candid.progress import stages
 from candid.records import Exploration, read_record
-from candid.runs import STEPS, Run, open_run, refuse_full
+from candid.runs import Run, open_run, refuse_full
 from candid.settings import Config, OwnConfig
 
 if TYPE_CHECKING:
@@ -51,27 +41,6 @@ if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.records.label_check import LabelCheck
     from candid.records.tuning import Tuning
-
-
-def everything(run: Run, data: Data) -> None:
-    """The main job: what `candid run` does once a run and its data are there."""
-    if run.settings.data.is_several:
-        learn_several(run, data)
-        return
-    with stages(tuple(STEPS), quiet=run.quiet) as shown:
-        step = partial(run.step, shown=shown)
-        step("explore", explore_data, data)
-        step("train", train_network, data)
-        step("frame", train_framer, data)
-        step("predict", predict_splits, data)
-        step("evaluate", evaluate_run)
-        step("audit", audit_run, data)
-        step("pictures", show_pictures, data)
-        step("explain", explain_images, data)
-        step("inside", show_inside, data)
-        step("unfamiliar", learn_unfamiliar, data)
-        step("drift", learn_drift, data)
-        step("report", write_report)
 
 
 # --- make a run ----------------------------------------------------------------------------------
@@ -290,8 +259,11 @@ def run(
         there = replace(open_run(Path(resume)), quiet=quiet)
         if there.all_whole():
             return there
+    if config is not None:
+        refuse_seeds(config, network)
     with together():
         folder, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
+        refuse_seeds(folder.settings, network)
         with stoppable(resuming("run", folder, dataset)):
             if launched():  # what is left after training is done by one process
                 train_network(folder, data)

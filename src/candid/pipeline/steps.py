@@ -33,6 +33,7 @@ from candid.records.external import Transfer
 from candid.records.framing import FramingCard
 from candid.records.improvement import Improvement
 from candid.records.inside import Inside, read_inside_arrays
+from candid.records.seeds import Seeds
 from candid.records.targets import Targets
 from candid.runs import Run, is_framed
 from candid.settings import Config
@@ -90,12 +91,12 @@ def explore_data(run: Run, data: Data) -> None:
     found, images = what_is_in(data, run.settings, findings=run.findings, quiet=run.quiet)
     shown = [i for ids in found.samples.values() for i in ids]
     pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}
-    pictures |= _thumbnails(data, run.settings, shown)
+    pictures |= thumbnails(data, run.settings, shown)
     runs.write_pictures(run, runs.read_pictures(run) | pictures)
     write_record(run.data, found)  # the last: it says that exploring is done
 
 
-def _thumbnails(data: Data, config: Config, ids: list[str]) -> dict[tuple[str, str], bytes]:
+def thumbnails(data: Data, config: Config, ids: list[str]) -> dict[tuple[str, str], bytes]:
     """Small pictures of some images by ("thumbnail", id)."""
     from candid.data.pictures import thumbnail
 
@@ -287,7 +288,7 @@ def show_pictures(run: Run, data: Data) -> None:
         shown += [w.id for w in found.noise.likely_wrong[:_LIKELY_WRONG]]
     pictures = runs.read_pictures(run)
     fresh = [i for i in dict.fromkeys(shown) if ("thumbnail", i) not in pictures]
-    pictures |= _thumbnails(data, config, fresh)
+    pictures |= thumbnails(data, config, fresh)
     drawn = config.network.name == "features" or run.whole is not None
     if not drawn and ("picture", "augmented") not in pictures:
         pictures["picture", "augmented"] = augmented_png(task_of(data, config), config, rows=4)
@@ -351,6 +352,7 @@ def write_report(run: Run) -> None:
         transfer=_read(run.transfer, Transfer),
         framing=_read(run.framing, FramingCard),
         improvement=_read(run.improvement, Improvement),
+        seeds=_read(run.seeds, Seeds),
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

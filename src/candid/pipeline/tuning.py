@@ -12,6 +12,7 @@ import numpy as np
 from candid.config import differences, read_config, to_toml
 from candid.data.source_settings import with_found
 from candid.errors import ConfigError, OutputError, RunError
+from candid.pipeline.main_job import everything
 from candid.pipeline.opening import Data, begin_or_resume, needs_torch
 from candid.pipeline.provenance import provenance_now
 from candid.pipeline.training import begun, task_of
@@ -187,8 +188,6 @@ def _trial(task: Task, config: Config, report: Report) -> float:
 def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float, dict[str, Any]]:
     """The run of the winner, from where it was left; its figures, as plain data."""
     import torch
-
-    from candid.pipeline import everything
 
     if not Run(path).config.is_file():
         train = replace(config.train, threads=torch.get_num_threads())

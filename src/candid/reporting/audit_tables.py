@@ -15,6 +15,9 @@ from candid.text.inputs import ReportInput
 _SOURCE = "source"  # the attribute that tells several data sets apart
 _ADJUSTED = 15  # gaps held constant that the report lists
 _ANSWERED = 12  # groups of a rule that the report lists
+# Groups times labels soon make a page that no browser opens at once; audit.json has them all.
+MOST_GROUPS = 2000  # rows of the table of every group
+MOST_FAIRNESS = 1000  # sentences
 
 
 def by_source(inputs: ReportInput) -> list[tuple[SplitAudit, list[Group]]]:

@@ -12,7 +12,7 @@ from candid.config import changed_settings
 from candid.records import Estimate, SplitEvaluation
 from candid.reporting import audit_tables, markdown
 from candid.reporting.usage import with_onnx, with_torch
-from candid.text import audit, comparison, external, words
+from candid.text import audit, comparison, external, seeds, words
 from candid.text import model as prose
 from candid.text.inputs import ReportInput
 from candid.text.metrics import metric_text
@@ -273,8 +273,8 @@ def _evaluation(inputs: ReportInput) -> str:
             f"Per class, {s.split}:",
             markdown.table(["Class", "Images", "Precision", "Recall", "F1"], per_class),
         ]
-    caveats = prose.caveats(inputs)
-    return "\n\n".join([*parts, markdown.bullets(caveats)] if caveats else parts)
+    said = [*prose.caveats(inputs), *seeds.summary(inputs.seeds)]
+    return "\n\n".join([*parts, markdown.bullets(said)] if said else parts)
 
 
 def _by_source(inputs: ReportInput) -> Iterator[str]:

@@ -18,6 +18,7 @@ from candid.text import (
     explanation,
     external,
     improvement,
+    seeds,
     stories,
     tuning,
     verdict,
@@ -79,6 +80,7 @@ def render(inputs: ReportInput) -> str:
         comparison_words=comparison,
         external_words=external,
         improvement_words=improvement,
+        seed_words=seeds,
     )
 
 

@@ -69,12 +69,21 @@ STEPS = {
     ),
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
+    # Where several seeds are asked for; each is a training in a folder of its own.
+    "seeds": Step(
+        ("data", "network", "augment", "train", "seeds", "evaluate", "audit"),
+        (*_MODEL, *_FRAMED, "unfamiliar", "predictions_file", "audit"),
+        ("seeds", "seed_answers", "pictures"),
+    ),
     "report": Step(
         tuple(f.name for f in fields(Config)),
-        ("provenance", *_MADE, *_EXPLAINED, "transfer", "improvement"),
+        ("provenance", *_MADE, *_EXPLAINED, "transfer", "improvement", "seeds"),
         ("report", "card"),
     ),
 }
+
+# Of a run that does not ask for several seeds.
+ONE_SEED_STEPS = {name: step for name, step in STEPS.items() if name != "seeds"}
 
 # Of several labels, what is done once for all of them, into the run's own folder.
 SHARED_STEPS = {
@@ -94,7 +103,7 @@ MOST_IN_FULL = 4
 _ALWAYS = ("predict", "evaluate", "audit", "pictures", "report")
 
 # And what is done for each of them, into a folder of its own.
-TARGET_STEPS = {name: step for name, step in STEPS.items() if name not in _ONCE}
+TARGET_STEPS = {name: step for name, step in STEPS.items() if name not in (*_ONCE, "seeds")}
 
 
 # What is done for a label that is a number: it has no classes to explain.

@@ -16,6 +16,7 @@ from candid.settings.measuring import AuditConfig as AuditConfig
 from candid.settings.measuring import CheckConfig as CheckConfig
 from candid.settings.measuring import EvaluateConfig as EvaluateConfig
 from candid.settings.measuring import ExplainConfig as ExplainConfig
+from candid.settings.measuring import SeedsConfig as SeedsConfig
 from candid.settings.network import NETWORKS as NETWORKS
 from candid.settings.network import DeepConfig as DeepConfig
 from candid.settings.network import NetworkConfig as NetworkConfig
@@ -38,6 +39,7 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
+    seeds: SeedsConfig = field(default_factory=SeedsConfig)
     check: CheckConfig = field(default_factory=CheckConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)

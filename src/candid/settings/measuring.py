@@ -174,6 +174,18 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedsConfig:
+    """How much is luck: the same training with other seeds."""
+
+    count: int = setting(
+        1,
+        "networks to train that differ in the seed alone, from train.seed upwards; 1: the run's",
+        1,
+        1000,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class CheckConfig:
     """Every label examined by networks that did not learn from it."""
 

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_FEW = 8  # classes of which a whole matrix of (n, classes²) cells is quicker and no burden
+
 
 # --- from counts ---------------------------------------------------------------------------------
 
@@ -38,11 +40,19 @@ def confusion_matrix(
     label: NDArray[Any], prediction: NDArray[Any], n_classes: int, weight: Floats | None = None
 ) -> Floats:
     """(..., n_classes, n_classes) weights of images labelled i (down) and predicted j (across)."""
-    if weight is None:
-        cell = np.asarray(label, dtype=np.intp) * n_classes + prediction
-        counts = np.bincount(cell, minlength=n_classes**2).astype(np.float64)
-    else:
+    if weight is not None and n_classes <= _FEW:
         counts = weight @ confusion_cells(label, prediction, n_classes)
+        return counts.reshape(*counts.shape[:-1], n_classes, n_classes)
+    cell = np.asarray(label, dtype=np.intp) * n_classes + prediction
+    if weight is None:
+        counts = np.bincount(cell, minlength=n_classes**2).astype(np.float64)
+    else:  # most cells are empty: the images of each of the others are added up
+        known = np.flatnonzero(np.asarray(label) >= 0)
+        order = known[np.argsort(cell[known], kind="stable")]
+        used, first = np.unique(cell[order], return_index=True)
+        counts = np.zeros((*weight.shape[:-1], n_classes**2))
+        if len(used):
+            counts[..., used] = np.add.reduceat(weight[..., order], first, axis=-1)
     return counts.reshape(*counts.shape[:-1], n_classes, n_classes)
 
 

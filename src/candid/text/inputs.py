@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from candid.records.framing import FramingCard
     from candid.records.improvement import Improvement
     from candid.records.inside import Inside
+    from candid.records.seeds import Seeds
 
 
 def name_of_data(exploration: Exploration | None, provenance: Provenance) -> str:
@@ -51,7 +52,7 @@ class ReportInput:
         Named pictures, encoded: "mean-<class>", "difference", "augmented".
     samples
         Class → ids of some of its images, in the order in which they are shown.
-    audit, explanation, transfer, framing, improvement
+    audit, explanation, transfer, framing, improvement, seeds
         The later stages' records; None where the stage has not run.
     maps
         The arrays that belong to `explanation`; None where they are lost.
@@ -77,6 +78,7 @@ class ReportInput:
     transfer: Transfer | None = None
     framing: FramingCard | None = None
     improvement: Improvement | None = None
+    seeds: Seeds | None = None
 
     @property
     def target(self) -> str:

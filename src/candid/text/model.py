@@ -269,13 +269,15 @@ def unchecked(inputs: ReportInput) -> list[Unchecked]:
             for f in inputs.exploration.findings
             if f.state in ("not applicable", "too few to say")
         ]
-    found += [
-        Unchecked(
-            "Other seeds",
-            f"This is one training run, with seed {inputs.provenance.seed}. The intervals tell of "
-            "the images that happened to be drawn, not of how much another seed would change.",
-        ),
-    ]
+    if inputs.seeds is None:
+        found.append(
+            Unchecked(
+                "Other seeds",
+                f"This is one training run, with seed {inputs.provenance.seed}. The intervals tell "
+                "of the images that happened to be drawn, not of how much another seed would "
+                "change.",
+            )
+        )
     if not external.tried_on(inputs.transfer):
         found.append(
             Unchecked(

@@ -12,7 +12,7 @@ from candid.records import Estimate
 from candid.records.audit import SplitAudit
 from candid.records.explanation import Explanation, Masking
 from candid.records.external import ExternalSource
-from candid.text import improvement, words
+from candid.text import improvement, seeds, words
 from candid.text.explanation import FILLS
 from candid.text.findings import worse_ends
 from candid.text.inputs import ReportInput
@@ -94,6 +94,8 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
     if other is not None and other is not split and "weighted_f1" in other.metrics:
         figure = other.metrics["weighted_f1"]
         said.append(f"Validation: {words.number(figure.value)} ({words.interval(figure)}).")
+    if split is not None and inputs.seeds is not None:
+        said += filter(None, [seeds.clause(inputs.seeds, split.split)])
     if split is not None and "majority_f1" in split.metrics:
         guess = words.number(split.metrics["majority_f1"].value)
         said.append(f"The commonest answer: {guess}.")

@@ -1,0 +1,46 @@
+"""The main job, step by step, each done again only where what it reads has changed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from candid.pipeline.drifting import learn_drift
+from candid.pipeline.explaining import explain_images, show_inside
+from candid.pipeline.opening import Data
+from candid.pipeline.seeds import try_seeds
+from candid.pipeline.several import learn_several
+from candid.pipeline.steps import (
+    audit_run,
+    evaluate_run,
+    explore_data,
+    learn_unfamiliar,
+    predict_splits,
+    show_pictures,
+    write_report,
+)
+from candid.pipeline.training import train_framer, train_network
+from candid.progress import stages
+from candid.runs import Run
+
+
+def everything(run: Run, data: Data) -> None:
+    """What `candid run` does once a run and its data are there."""
+    if run.settings.data.is_several:
+        learn_several(run, data)
+        return
+    with stages(tuple(run.steps), quiet=run.quiet) as shown:
+        step = partial(run.step, shown=shown)
+        step("explore", explore_data, data)
+        step("train", train_network, data)
+        step("frame", train_framer, data)
+        step("predict", predict_splits, data)
+        step("evaluate", evaluate_run)
+        step("audit", audit_run, data)
+        step("pictures", show_pictures, data)
+        step("explain", explain_images, data)
+        step("inside", show_inside, data)
+        step("unfamiliar", learn_unfamiliar, data)
+        step("drift", learn_drift, data)
+        if "seeds" in run.steps:
+            step("seeds", try_seeds, data)
+        step("report", write_report)

@@ -1,0 +1,141 @@
+"""How much is luck: the run's training again with other seeds, each in a folder of its own.
+
+They are trained one after the other. Side by side, as one batched network, was 1.8 times slower on
+two cores (`torch.func.vmap` over four `plain` networks): a processor is busy with one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from candid import runs
+from candid.errors import ConfigError
+from candid.evaluation.seeds import compare_seeds
+from candid.pipeline.opening import Data, begin_or_resume, launched
+from candid.pipeline.steps import predict_splits, thumbnails
+from candid.pipeline.training import train_network
+from candid.predictions import Predictions, read_predictions
+from candid.progress import stages
+from candid.records import read_record, write_record
+from candid.records.audit import Audit
+from candid.runs import Run
+from candid.settings import Config, SeedsConfig
+from candid.settings.bounds import LARGEST_SEED
+from candid.storage.files import atomic
+from candid.storage.jobs import alone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FOLDER = "seeds"
+# What does not depend on the classifier: a seed's folder has the run's own, so that it is as
+# complete for new pictures as the run is. They were fitted to the same pictures, whatever the seed.
+_SHARED = ("framing_weights", "framing", "unfamiliar")
+
+
+def refuse_seeds(config: Config, network: nn.Module | None) -> None:
+    """Raise a ConfigError where several seeds are asked for and cannot be trained."""
+    if config.seeds.count < 2:
+        return
+    why = ""
+    if config.data.is_several:
+        why = "is for one label with classes"
+    elif network is not None:
+        why = "needs a network that can be built by name: a module holds its weights already"
+    elif launched():
+        why = "needs one process"
+    if why:
+        raise ConfigError(
+            f"seeds.count = {config.seeds.count} {why}.",
+            expected="one label, a network named in the settings, and one process",
+            todo="leave --seeds out",
+        )
+
+
+def seeds_of(config: Config) -> list[int]:
+    """The run's seed, and those after it."""
+    return [(config.train.seed + k) % (LARGEST_SEED + 1) for k in range(config.seeds.count)]
+
+
+def try_seeds(run: Run, data: Data) -> None:
+    """Write seeds.json and seeds.parquet, and each other seed's training below seeds/.
+
+    What a seed's folder holds already is not done again; a training goes on from its checkpoint.
+
+    Raises
+    ------
+    OutputError
+        Where another process trains these seeds.
+    RunError
+        Where a seed's folder holds another training.
+    """
+    seeds = seeds_of(run.settings)
+    folder = run.path / _FOLDER
+    todo = "wait for it, or name another place with --out"
+    with alone(folder / ".lock", output=str(folder), expected="one process", todo=todo):
+        answers = [read_predictions(run.predictions_file)]
+        with stages([f"seed {seed}" for seed in seeds[1:]], quiet=run.quiet) as shown:
+            for seed in seeds[1:]:
+                with shown.begin(f"seed {seed}"):
+                    answers.append(_trained(run, data, seed, folder / str(seed)))
+    abstention = read_record(run.audit, Audit).abstention
+    targets = () if abstention is None else abstention.targets
+    rules = [t.rule for t in targets if t.rule is not None]
+    config = run.settings
+    found = compare_seeds(answers, seeds, rules, config.evaluate, config.audit)
+    _write_answers(run.seed_answers, answers, seeds)
+    _show(run, data, [i.example.id for s in found.splits for i in s.images])
+    write_record(run.seeds, found)
+
+
+def _trained(run: Run, data: Data, seed: int, path: Path) -> Predictions:
+    """What a network says that was trained as the run's was, but for the seed."""
+    config = run.settings
+    own = replace(config, train=replace(config.train, seed=seed), seeds=SeedsConfig())
+    one, _ = begin_or_resume(data, own, path, quiet=run.quiet)
+    one.step("train", train_network, data)
+    one.step("predict", predict_splits, data)
+    for name in _SHARED:
+        _copy(getattr(run, name), getattr(one, name))
+    return read_predictions(one.predictions_file)
+
+
+def _copy(source: Path, place: Path) -> None:
+    if not source.is_file():
+        place.unlink(missing_ok=True)
+        return
+    with atomic(place) as part:
+        part.write_bytes(source.read_bytes())
+
+
+def _write_answers(path: Path, answers: Sequence[Predictions], seeds: Sequence[int]) -> None:
+    """One row per image: what each seed's network says, and how many of them say the commonest."""
+    first = answers[0]
+    said = np.stack([p.prediction for p in answers])  # (seeds, n)
+    agreeing = np.max([(said == k).sum(axis=0) for k in range(len(first.classes))], axis=0)
+    words = np.array([*first.classes, None], dtype=object)  # the last is of an image without label
+    columns: dict[str, Any] = {
+        "id": first.ids.tolist(),
+        "split": first.split.tolist(),
+        "label": words[first.label].tolist(),
+        "agreeing": agreeing.astype(np.int32),
+    }
+    if first.person is not None:
+        columns["person"] = first.person
+    columns |= {f"seed {s}": words[said[k]].tolist() for k, s in enumerate(seeds)}
+    with atomic(path) as part:
+        pq.write_table(pa.table(columns), part, compression="zstd")
+
+
+def _show(run: Run, data: Data, ids: Sequence[str]) -> None:
+    """Add the images whose answers change to the pictures of the report."""
+    pictures = runs.read_pictures(run)
+    fresh = [i for i in dict.fromkeys(ids) if ("thumbnail", i) not in pictures]
+    runs.write_pictures(run, pictures | thumbnails(data, run.settings, fresh))

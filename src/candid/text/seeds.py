@@ -1,0 +1,211 @@
+"""What is said of other seeds: how much is luck, whose answers it decides, what is withheld.
+
+Everything here is plain text: whoever prints it escapes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from candid.records.seeds import (
+    ChangingImage,
+    GroupChanges,
+    SeedFigure,
+    Seeds,
+    SeedSplit,
+    WithheldChanges,
+)
+from candid.text import words
+from candid.text.metrics import metric_text
+
+_TOLD = 3  # groups that sentences tell of
+
+FIGURE_HEAD = ("Figure", "This run", "Mean over seeds", "From", "To", "Spread over seeds")
+GROUP_HEAD = ("Group", "Images", "Changing", "Others", "Difference, points", "Adjusted p", "Found")
+ABSTENTION_HEAD = (
+    *("Withheld", "Threshold", "Changing among withheld", "Changing among given"),
+    "Withheld of the changing",
+)
+WHAT_IT_IS = (
+    "These networks differ in the seed alone: the weights that they began with, the order of the "
+    "pictures, what augmentation drew. They saw the same pictures and share what frames and "
+    "examines a new one. Intervals of means hold for other seeds and other people together: the "
+    "variance over seeds and that of a bootstrap by person are added, which counts what is both a "
+    "little twice."
+)
+
+
+def headline_split(seeds: Seeds) -> SeedSplit | None:
+    """The split that speaks for the model: test, else whatever comes last."""
+    return seeds.splits[-1] if seeds.splits else None
+
+
+def clause(seeds: Seeds, split: str) -> str:
+    """For the first screen: the mean over seeds, and how far apart they are; "" if unknown."""
+    found = next((s for s in seeds.splits if s.split == split), None)
+    if found is None:
+        return ""
+    f1 = found.figures["weighted_f1"]
+    return (
+        f"Over {words.count(len(seeds.seeds))} seeds: {words.number(f1.mean.value)} "
+        f"({words.interval(f1.mean)}, for other seeds and people), from "
+        f"{words.number(min(f1.values))} to {words.number(max(f1.values))}."
+    )
+
+
+def summary(seeds: Seeds | None) -> list[str]:
+    """How much is luck, in a few sentences about the split that speaks for the model, if tried."""
+    if seeds is None:
+        return []
+    split = headline_split(seeds)
+    if split is None:
+        return ["There are no labelled images to compare the seeds on."]
+    return [_luck(seeds, split), _changing(seeds, split), *_group_sentences(split), *_held(split)]
+
+
+def _luck(seeds: Seeds, split: SeedSplit) -> str:
+    f1 = split.figures["weighted_f1"]
+    rank = 1 + sum(v > f1.values[0] for v in f1.values)
+    count = words.count(len(seeds.seeds))
+    return (
+        f"Trained {count} times, each with another seed, weighted F1 on {split.split} is "
+        f"{words.number(f1.mean.value)} on average ({words.confidence(f1.mean.confidence)} "
+        f"{words.interval(f1.mean)}, for other seeds and other people; {words.support(f1.mean)}). "
+        f"The seed alone moves it by {words.number(f1.spread.value, 4)} (standard deviation; "
+        f"{words.interval(f1.spread, 4)}), from {words.number(min(f1.values))} to "
+        f"{words.number(max(f1.values))}; this run's {words.number(f1.values[0])} is number "
+        f"{words.count(rank)} of {count}. {_share_of_seeds(f1)}"
+    )
+
+
+def _share_of_seeds(f1: SeedFigure) -> str:
+    total = f1.seeds_variance + f1.people_variance
+    if not total > 0:
+        return "Neither seeds nor people make a difference."
+    return (
+        f"Of the variance of this mean, {words.percent(f1.seeds_variance / total, 0)} is owed to "
+        "the seeds, the rest to the people in the pictures."
+    )
+
+
+def _changing(seeds: Seeds, split: SeedSplit) -> str:
+    who = ""
+    if split.changing_people is not None:
+        who = (
+            f" {words.percent_interval(split.changing_people)} of "
+            f"{words.persons(split.people or 0)} have at least one such picture."
+        )
+    return (
+        f"The answer to {words.percent_interval(split.changing)} of {words.images(split.n)} on "
+        f"{split.split} is not the same with all {words.count(len(seeds.seeds))} seeds; two seeds "
+        f"disagree on {words.percent_interval(split.disagreement)}.{who}"
+    )
+
+
+def _group_sentences(split: SeedSplit) -> Iterator[str]:
+    found = [g for g in split.groups if g.state == "found"]
+    for more, word in ((True, "more"), (False, "less")):
+        told = [g for g in found if (g.difference.value > 0) is more]
+        for g in told[:_TOLD]:
+            yield (
+                f"The seed decides {word} often for {g.attribute}: {g.value}: "
+                f"{words.percent_interval(g.changing)} of {words.count(g.changing.n)} images, "
+                f"others {words.percent_interval(g.rest)}."
+            )
+    if not found and any(g.state == "not found" for g in split.groups):
+        yield "It does so for no group more or less often than chance explains."
+
+
+def _held(split: SeedSplit) -> Iterator[str]:
+    rows = [w for w in split.abstention if w.withheld.n and w.given.n]
+    for w in rows[:1]:
+        verdict = "It is not clear whether it withholds just these"
+        if w.withheld.low > w.given.high:
+            verdict = "So what it withholds are the answers that luck decides more often"
+            if w.caught.low <= 0.5:
+                verdict += ", but it withholds only some of them"
+        elif w.withheld.high < w.given.low:
+            verdict = "So it withholds the wrong ones"
+        yield (
+            f"{_rule(w)} withholds {words.count(w.withheld.n)} answers, of which "
+            f"{words.percent_interval(w.withheld)} change with the seed; of the "
+            f"{words.count(w.given.n)} given ones {words.percent_interval(w.given)} do. Of the "
+            f"{words.count(w.caught.n)} that change it withholds "
+            f"{words.percent_interval(w.caught)}. {verdict}."
+        )
+
+
+def _rule(w: WithheldChanges) -> str:
+    if math.isnan(w.target_error):
+        return "Giving no answer to the least sure tenth"
+    return f"The threshold for at most {100 * w.target_error:.3g}% wrong answers"
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def figure_rows(split: SeedSplit) -> list[list[str]]:
+    """Under `FIGURE_HEAD`."""
+    return [
+        [
+            metric_text(name).name,
+            words.number(f.values[0]),
+            f"{words.number(f.mean.value)} ({words.interval(f.mean)})",
+            words.number(min(f.values)),
+            words.number(max(f.values)),
+            f"{words.number(f.spread.value, 4)} ({words.interval(f.spread, 4)})",
+        ]
+        for name, f in split.figures.items()
+    ]
+
+
+def group_rows(split: SeedSplit) -> list[list[str]]:
+    """Under `GROUP_HEAD`."""
+    return [group_cells(g) for g in split.groups]
+
+
+def group_cells(g: GroupChanges) -> list[str]:
+    """One group's row."""
+    said = {"found": "more often" if g.difference.value > 0 else "less often"}
+    return [
+        f"{g.attribute}: {g.value}",
+        f"{words.images(g.changing.n, g.changing.people)}",
+        words.percent_interval(g.changing),
+        words.percent_interval(g.rest),
+        f"{words.points(g.difference.value)} ({words.points_interval(g.difference)})",
+        words.number(g.adjusted_p) if math.isfinite(g.adjusted_p) else "–",
+        said.get(g.state, g.state),
+    ]
+
+
+def abstention_rows(split: SeedSplit) -> list[list[str]]:
+    """Under `ABSTENTION_HEAD`."""
+    return [
+        [
+            _rule(w),
+            words.number(w.threshold),
+            f"{words.percent_interval(w.withheld)}; n = {words.count(w.withheld.n)}",
+            f"{words.percent_interval(w.given)}; n = {words.count(w.given.n)}",
+            f"{words.percent_interval(w.caught)}; n = {words.count(w.caught.n)}",
+        ]
+        for w in split.abstention
+    ]
+
+
+def divided(image: ChangingImage) -> str:
+    """How many seeds gave which answer."""
+    return ", ".join(f"{name} {words.count(n)}" for name, n in image.answers.items())
+
+
+def person_lines(split: SeedSplit) -> list[str]:
+    """The people whose answers change most."""
+    return [
+        f"person {p.person} ({p.id}): {words.count(p.changing)} of {words.images(p.n)}"
+        for p in split.persons
+    ]
+
+
+def seeds_lines(seeds: Seeds) -> Iterator[str]:
+    """What a reader should know in a minute."""
+    yield from (f"seeds: {sentence}" for sentence in summary(seeds))
