@@ -181,7 +181,7 @@ def test_without_scikit_learn_it_says_what_to_install():
     done = subprocess.run(
         [sys.executable, "-c", "import candid.errors\n" + code], capture_output=True, text=True
     )
-    assert "pip install 'candid[features]'" in done.stdout, done.stderr
+    assert "pip install 'candid-faces[features]'" in done.stdout, done.stderr
 
 
 # --- scikit-learn's own checks -------------------------------------------------------------------

@@ -281,7 +281,7 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
         raise DependencyError(
             "Neither ONNX Runtime with an exported model nor torch is installed.",
             expected="the extra 'onnx' (to run an exported model), or 'train'",
-            todo="pip install 'candid[onnx]' or 'candid[train]'",
+            todo="pip install 'candid-faces[onnx]' or 'candid-faces[train]'",
         )
     from candid.models.model import TorchEngine, load_whole_model
 
