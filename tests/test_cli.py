@@ -733,7 +733,14 @@ def test_without_torch_the_message_says_what_to_install(faces, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "torch", None)
     where = ["--out", tmp_path / "out", "--cache", tmp_path / "cache"]
     refused(
-        capsys, r"pip install 'candid\[train\]'", "train", faces, "--target", "Face", *where, *QUICK
+        capsys,
+        r"pip install 'candid-faces\[train\]'",
+        "train",
+        faces,
+        "--target",
+        "Face",
+        *where,
+        *QUICK,
     )
     assert not list(tmp_path.iterdir())
 

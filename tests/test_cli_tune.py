@@ -276,7 +276,7 @@ def _begun(database: Path) -> bool:
 def test_without_optuna_it_says_what_to_install(command, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     assert call(*command, "--out", tmp_path / "study") == 2
-    assert "pip install 'candid[tune]'" in capsys.readouterr().err
+    assert "pip install 'candid-faces[tune]'" in capsys.readouterr().err
 
 
 def test_a_last_training_that_was_killed_goes_on(study, command, tmp_path):

@@ -15,6 +15,16 @@ def test_reference_is_up_to_date():
     assert written == module.reference(), "run python docs/make_reference.py"
 
 
+def test_the_site_has_every_public_name_and_page():
+    """The site is built by CI; what it was not told of it leaves out without a word."""
+    import candid
+
+    python = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: candid\.(\w+)$", python, re.MULTILINE)) == candid.__all__
+    listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    assert listed == {str(p.relative_to(ROOT / "docs")) for p in ROOT.glob("docs/**/*.md")}
+
+
 def pages():
     return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
@@ -45,3 +55,4 @@ def test_ci_runs_the_readme_s_commands():
     assert "pip install --quiet -c constraints.txt -e '.[dev]'" in ci
     assert "pytest -n 2" in ci
     assert "candid demo" in ci
+    assert "mkdocs build --quiet --strict" in ci

@@ -1,5 +1,6 @@
 """The scikit-learn estimator, in scikit-learn's own tools."""
 
+import math
 import pickle
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from fairlearn.metrics import MetricFrame
+from fairlearn.metrics import MetricFrame, demographic_parity_difference
+from fairlearn.postprocessing import ThresholdOptimizer
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -181,7 +183,61 @@ def test_without_scikit_learn_it_says_what_to_install():
     done = subprocess.run(
         [sys.executable, "-c", "import candid.errors\n" + code], capture_output=True, text=True
     )
-    assert "pip install 'candid[features]'" in done.stdout, done.stderr
+    assert "pip install 'candid-faces[features]'" in done.stdout, done.stderr
+
+
+# --- its neighbours' tools, on one classifier ---------------------------------------------------
+
+
+def test_mapie_makes_sets_of_what_it_says(fitted, faces):
+    mapie = pytest.importorskip("mapie.classification")
+    X, y, _ = faces
+    sets = mapie.SplitConformalClassifier(estimator=fitted, confidence_level=0.9, prefit=True)
+    sets.conformalize(X[:40], y[:40])
+    best, inside = sets.predict_set(X[40:])  # inside: (images, classes, 1)
+    assert best.tolist() == fitted.predict(X[40:]).tolist()
+    # What it says follows from the scores: 1 - p of the label, and their quantile of 40.
+    score = 1 - fitted.predict_proba(X[:40])[np.arange(40), (y[:40] == "light").astype(int)]
+    limit = np.sort(score)[math.ceil(41 * 0.9) - 1]
+    np.testing.assert_array_equal(inside[:, :, 0], 1 - fitted.predict_proba(X[40:]) <= limit)
+
+
+def test_fairlearn_moves_its_thresholds(fitted, faces):
+    X, y, person = faces
+    group = np.where(y == "light", person % 4 > 0, person % 4 == 0)  # goes with the label
+    optimizer = ThresholdOptimizer(
+        estimator=fitted, prefit=True, constraints="demographic_parity",
+        predict_method="predict_proba",
+    )  # fmt: skip
+    light = (y == "light").astype(int)
+    optimizer.fit(X, light, sensitive_features=group)
+    answers = optimizer.predict(X, sensitive_features=group, random_state=0)
+    gap_before, gap_after = (
+        demographic_parity_difference(light, a, sensitive_features=group)
+        for a in ((fitted.predict(X) == "light").astype(int), answers)
+    )
+    assert gap_before > 0.4 > 0.25 > gap_after
+
+
+@pytest.mark.filterwarnings("ignore")  # of its own libraries
+def test_skore_reports_on_it(fitted, faces):
+    skore = pytest.importorskip("skore")
+    X, y, _ = faces
+    report = skore.EstimatorReport(fitted, X_test=X, y_test=y, pos_label="light")
+    p = fitted.predict_proba(X)
+    assert report.metrics.accuracy() == fitted.score(X, y)
+    assert report.metrics.log_loss() == pytest.approx(log_loss(y, p))
+    assert report.metrics.roc_auc() == pytest.approx(roc_auc_score(y, p[:, 1]))
+
+
+def test_skops_keeps_what_is_asked_and_no_network(fitted):
+    skops = pytest.importorskip("skops.io")
+    kept = skops.dumps(quick(steps=7))
+    trusted = skops.get_untrusted_types(data=kept)
+    assert trusted == ["candid.pipeline.estimator.CandidClassifier"]
+    assert skops.loads(kept, trusted=trusted).get_params() == quick(steps=7).get_params()
+    with pytest.raises(RuntimeError, match="TensorBase"):  # it has no form for tensors
+        skops.dumps(fitted)
 
 
 # --- scikit-learn's own checks -------------------------------------------------------------------

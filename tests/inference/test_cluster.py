@@ -192,7 +192,7 @@ def test_without_ray_it_says_what_to_install(capsys, tmp_path, tars, monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "ray" else find(n))
     err = candid(capsys, "predict", run.path, tmp_path / "in", "--out", f"{tmp_path}/out/",
                  "--engine", "ray:torch", code=2).err  # fmt: skip
-    assert "candid[ray]" in err and "expected:" in err
+    assert "candid-faces[ray]" in err and "expected:" in err
 
 
 def test_a_cluster_that_is_not_there_is_told_of(monkeypatch):

@@ -356,4 +356,4 @@ def test_without_fsspec_a_url_says_what_to_install(capsys, run, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     err = candid(capsys, "predict", run.path, "s3://b/a.tar", "--engine", "torch", code=2).err
-    assert "candid[cloud]" in err
+    assert "candid-faces[cloud]" in err

@@ -292,7 +292,7 @@ def chosen_engine(engine: Engine, is_exported: Callable[[], bool]) -> Engine:
         raise DependencyError(
             "Neither ONNX Runtime with an exported model nor torch is installed.",
             expected="the extra 'onnx' (to run an exported model), or 'train'",
-            todo="pip install 'candid[onnx]' or 'candid[train]'",
+            todo="pip install 'candid-faces[onnx]' or 'candid-faces[train]'",
         )
     return engine
 

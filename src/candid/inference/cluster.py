@@ -56,7 +56,7 @@ def needs_ray() -> None:
         raise DependencyError(
             "The engine ray needs a library that is not installed: ray.",
             expected="the extra 'ray', on every machine of the cluster",
-            todo="pip install 'candid[ray]', or leave --engine ray out",
+            todo="pip install 'candid-faces[ray]', or leave --engine ray out",
         )
 
 

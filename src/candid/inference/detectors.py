@@ -219,6 +219,6 @@ def load_cv2() -> Any:
         raise DependencyError(
             f"Finding faces needs a library that is not installed: {error.name}.",
             expected="the extra 'crop'",
-            todo="pip install 'candid[crop]'",
+            todo="pip install 'candid-faces[crop]'",
         ) from error
     return cv2

@@ -365,5 +365,5 @@ def needs_onnx(*modules: str) -> None:
         raise DependencyError(
             f"This needs a library that is not installed: {', '.join(missing)}.",
             expected=f"the extra {extra!r}",
-            todo=f"pip install 'candid[{extra}]', or use --engine torch",
+            todo=f"pip install 'candid-faces[{extra}]', or use --engine torch",
         )

@@ -41,7 +41,7 @@ except ImportError as error:
     raise DependencyError(
         f"CandidClassifier needs a library that is not installed: {error.name}.",
         expected="the extra 'features', which brings scikit-learn",
-        todo="pip install 'candid[features]'",
+        todo="pip install 'candid-faces[features]'",
     ) from error
 
 if TYPE_CHECKING:

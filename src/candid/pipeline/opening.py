@@ -47,7 +47,7 @@ def needs_torch() -> None:
         raise DependencyError(
             f"Training and prediction need a library that is not installed: {error.name}.",
             expected="the extra 'train'",
-            todo="pip install 'candid[train]'",
+            todo="pip install 'candid-faces[train]'",
         ) from error
 
 

@@ -123,7 +123,7 @@ def needs_server() -> None:
         raise DependencyError(
             f"The server needs {error.name}, which is not installed.",
             expected="the extra 'serve'",
-            todo="pip install 'candid[serve]'",
+            todo="pip install 'candid-faces[serve]'",
         ) from error
 
 

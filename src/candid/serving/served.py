@@ -114,7 +114,7 @@ class Served:
             raise DependencyError(
                 f"Maps of what the model looks at need {error.name}, which is not installed.",
                 expected="the extra 'train'",
-                todo="pip install 'candid[train]'",
+                todo="pip install 'candid-faces[train]'",
             ) from error
         return Explainer(self.weights, self.classifier.card, self.explain)
 

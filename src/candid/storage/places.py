@@ -307,8 +307,8 @@ def _as_ours(name: str, ours: Callable[[str], CandidError]) -> Iterator[None]:
         raise DependencyError(
             f"{name} needs a library that is not installed: {_told(error)}.",
             expected="fsspec (the extra 'cloud'), and its package for this store",
-            todo="pip install 'candid[cloud]' with s3fs for s3://, gcsfs for gs://, adlfs for "
-            "abfs://",
+            todo="pip install 'candid-faces[cloud]' with s3fs for s3://, gcsfs for gs://, adlfs "
+            "for abfs://",
         ) from error
     except Exception as error:
         raise ours(_told(error)) from error

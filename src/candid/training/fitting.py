@@ -173,7 +173,7 @@ def _needs_sklearn() -> None:
         raise DependencyError(
             "The network 'features' needs scikit-learn.",
             expected="the extra 'features'",
-            todo="pip install 'candid[features]'",
+            todo="pip install 'candid-faces[features]'",
         ) from error
 
 

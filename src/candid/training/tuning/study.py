@@ -166,7 +166,7 @@ def load_optuna() -> Any:
         raise DependencyError(
             "A search needs Optuna.",
             expected="the extra 'tune'",
-            todo="pip install 'candid[tune]'",
+            todo="pip install 'candid-faces[tune]'",
         ) from error
     return optuna
 
