@@ -160,3 +160,31 @@ def test_the_report_tells_it(improved):
     assert f"candid predict RUN/{found.folder} PICTURES" in section
     first = page[page.index('id="next"') : page.index('<section id="purpose">')]
     assert f"candid predict ./{found.folder} PICTURES" in first
+
+
+def test_corrections_are_trained_with_and_judged_by(improved, tmp_path, capsys):
+    shutil.copytree(improved / "run", tmp_path / "run", ignore=shutil.ignore_patterns("improve"))
+    run = open_run(tmp_path / "run")
+    as_it_is = read_predictions(run.predictions_file)
+    flipped, dropped = "3.png", "305.png"  # in training, and in validation
+    lines = (improved / "halves/labels.csv").read_text().splitlines()
+    was = dict(line.split(",")[:2] for line in lines)[flipped]
+    now = "Hat" if was == "no" else "not Hat"
+    decisions = tmp_path / "corrections.csv"
+    decisions.write_text(f"id,kind,now\n{flipped},label,{now}\n{dropped},leave out,\n")
+    words = [run.path, "--group", "Cue", "--folds", 3, "--cache", improved / "cache"]
+    assert "--train" in candid(capsys, "improve", *words, "--corrections", decisions, code=2).err
+    words += ["--only", "corrections", "--corrections", decisions, "--json", "--quiet"]
+    said = json.loads(candid(capsys, "improve", *words).out)
+    by_name = {r["name"]: r for r in said["remedies"]}
+    assert by_name["corrections"]["beside_control"] is not None
+    assert said["n"] == np.count_nonzero(as_it_is.split == "validation") - 1
+    made = open_run(run.path / "improve" / "corrections")
+    assert made.settings.data.corrections == str(decisions)
+    assert made.settings.train == run.settings.train
+    assert open_run(run.path / "improve/another-seed").settings.train.seed == 1
+    # The same command again trains nothing.
+    before = made.weights.stat().st_mtime_ns
+    again = json.loads(candid(capsys, "improve", *words).out)
+    assert made.weights.stat().st_mtime_ns == before
+    assert again["remedies"] == said["remedies"]

@@ -15,6 +15,7 @@ from candid.cli.options import (
     is_quiet,
     option,
     output_options,
+    path_option,
     show,
 )
 
@@ -32,6 +33,19 @@ if TYPE_CHECKING:
     "groups",
     multiple=True,
 )
+@click.option(
+    "--train",
+    is_flag=True,
+    help="Train anew, too, each time with one change: corrections, copies left out, weights of"
+    " classes and of groups, group DRO. Takes as long as RUN's training for each.",
+)
+@option(
+    "--only",
+    "NAME",
+    "Of what trains anew, this alone, such as group-dro; may be repeated. Implies --train.",
+    multiple=True,
+)
+@path_option("--corrections", "FILE", "Decisions of candid review to train anew with.")
 @click.option(
     "--aim",
     type=click.Choice(["worst group", "overall"]),
@@ -54,23 +68,32 @@ if TYPE_CHECKING:
 def improve_command(
     run: Path,
     groups: tuple[str, ...],
+    train: bool,
+    only: tuple[str, ...],
+    corrections: Path | None,
     aim: str,
     folds: int,
     seed: int,
     data: Where | None,
     cache: Path | None,
 ) -> None:
-    """Try remedies for what the audit found, without training anew; none may help.
+    """Try remedies for what the audit found; none may help.
 
     The last layer is fitted again, balanced by label and group; priors are shifted; groups are
     calibrated; the unsure are not answered. Each is judged on validation people who had no part in
     it, and the winner once on test. It lies in RUN/improve/<name>, a run that every verb opens.
+
+    With --train, networks are trained anew from RUN's seed and settings with one change each; what
+    was stopped goes on. The winner's config.toml is for candid run --config.
     """
     from candid.text.improvement import improvement_lines
 
     found = candid.improve(
         run,
         groups=groups,
+        train=train,
+        only=only,
+        corrections=corrections,
         aim="overall" if aim == "overall" else "worst group",
         folds=folds,
         seed=seed,
