@@ -61,6 +61,7 @@ def made(tmp_path_factory):
     table = two_halves(root / "halves")
     how = ["data.side=16", "data.workers=1", "data.target=Hat", "train.threads=1"]
     how += ["audit.draws=60", "evaluate.draws=60"]
+    how += ["network.features=eigenfaces", "network.components=2"]
     config = package.load_config(recipe="features", overrides=how)
     data = load_packed(table, config, cache=root / "cache", quiet=True)
     run, net = begin(root / "run", config, data), network()

@@ -111,26 +111,29 @@ class Retraining:
 
     def retrain(self, change: Change, arena: Arena) -> Remedy:
         """The remedy, trained unless it was."""
-        config, natural = self._changed(change)
-        data = self._held_back(natural)
         wanted = [str(i) for i in arena.before.ids.tolist()]
-        made = _folder(self.run, change.name, config, natural)
+        made = self.train(change)
         said = _said(made, wanted)
-        if said is None:
-            # A training that was stopped between an evaluation and its file begins anew.
-            if made.is_whole("train"):
-                shutil.rmtree(made.path)
-                made = _folder(self.run, change.name, config, natural)
-            answers = _Answers(made, data)
-            train_network(made, data, answers.add)
-            said = _said(made, wanted)
         if said is None:
             raise RunError(
                 f"{made.path} did not answer all images that remedies are judged by.",
                 expected="its training from the start",
                 todo=f"remove {made.path}, then give the same command again",
             )
-        return retrained(arena, change, said, config.train.keep)
+        return retrained(arena, change, said, made.settings.train.keep)
+
+    def train(self, change: Change) -> Run:
+        """The run with one change, trained unless it was."""
+        config, natural = self._changed(change)
+        made = remedy_folder(self.run, change.name, config, natural)
+        # A training that was stopped between an evaluation and its file begins anew.
+        if made.is_whole("train") and not _answered(made):
+            shutil.rmtree(made.path)
+            made = remedy_folder(self.run, change.name, config, natural)
+        if not made.is_whole("train"):
+            data = self._held_back(natural)
+            train_network(made, data, _Answers(made, data).add)
+        return made
 
     def finish(self, change: Change, remedy: Remedy, test: Predictions) -> tuple[Run, Predictions]:
         """The winner with its answers: of validation those out of fold, and what it says of `test`.
@@ -138,7 +141,7 @@ class Retraining:
         Images of `test` that its data lack are left out.
         """
         config, natural = self._changed(change)
-        made = _folder(self.run, change.name, config, natural)
+        made = remedy_folder(self.run, change.name, config, natural)
         for name in _ALIKE:
             source, place = getattr(self.run, name), getattr(made, name)
             if source.is_file() and not place.is_file():
@@ -222,9 +225,9 @@ def corrected_data(run: Run, config: Config, where: Places | None, cache: Path |
     return load_packed(place, config, names=tuple(about.sources), cache=cache, quiet=run.quiet)
 
 
-def _folder(run: Run, name: str, config: Config, data: Data) -> Run:
-    """The remedy's run: that which is there, where it has these settings and data, or a new one."""
-    path = run.path / FOLDER / name.replace("/", "-")
+def remedy_folder(run: Run, name: str, config: Config, data: Data) -> Run:
+    """A run below `improve/`: the one there, where it has these settings and data, or a new one."""
+    path = run.path / FOLDER / name
     there = Run(path)
     if there.config.is_file():
         found = open_run(path)
@@ -280,15 +283,23 @@ def _reading(file: Path) -> Any:
     return reading_archive(file, expected="what a network in training answered", todo=todo)
 
 
+def _answered(run: Run) -> bool:
+    """Whether there are answers of every evaluation of a training that is done."""
+    if not _evaluated(run).is_file():
+        return False
+    with _reading(_evaluated(run)) as found:
+        steps = {*found["steps"].tolist()}
+    return {r.step for r in read_history(run) if not np.isnan(r.validation_f1)} <= steps
+
+
 def _said(run: Run, wanted: list[str]) -> Evaluated | None:
     """What a trained remedy said of these images at each evaluation; None where it is not known."""
-    if not (run.is_whole("train") and _evaluated(run).is_file()):
+    if not _answered(run):
         return None
     with _reading(_evaluated(run)) as found:
         steps, ids, said = found["steps"], found["ids"], found["logits"]
     row = {str(name): i for i, name in enumerate(ids.tolist())}
-    evaluated = [r.step for r in read_history(run) if not np.isnan(r.validation_f1)]
-    if not set(evaluated) <= set(steps.tolist()) or not set(wanted) <= set(row):
+    if not set(wanted) <= set(row):
         return None
     return Evaluated(steps, said[:, [row[name] for name in wanted]])
 

@@ -27,6 +27,7 @@ from candid.records import (
 )
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
+from candid.records.collecting import Curves
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
 from candid.records.framing import FramingCard
@@ -310,6 +311,7 @@ def write_report(run: Run) -> None:
         transfer=_read(run.transfer, Transfer),
         framing=_read(run.framing, FramingCard),
         improvement=_read(run.improvement, Improvement),
+        curves=_read(run.curves, Curves),
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

@@ -118,6 +118,7 @@ class Run:
     check = _File("check.json")  # which of all labels are likely wrong, of a check's folder
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     improvement = _File("improve.json")  # which remedies help it, and whom
+    curves = _File("curve.json")  # how errors in groups fall with their people in training
     report = _File("report.html")
     card = _File("README.md")  # the model card
     targets = _File("targets.json")  # of several labels: what each output of the network is

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.records.audit import Audit
+    from candid.records.collecting import Curves
     from candid.records.explanation import Explanation, ExplanationArrays
     from candid.records.external import Transfer
     from candid.records.framing import FramingCard
@@ -51,7 +52,7 @@ class ReportInput:
         Named pictures, encoded: "mean-<class>", "difference", "augmented".
     samples
         Class → ids of some of its images, in the order in which they are shown.
-    audit, explanation, transfer, framing, improvement
+    audit, explanation, transfer, framing, improvement, curves
         The later stages' records; None where the stage has not run.
     maps
         The arrays that belong to `explanation`; None where they are lost.
@@ -77,6 +78,7 @@ class ReportInput:
     transfer: Transfer | None = None
     framing: FramingCard | None = None
     improvement: Improvement | None = None
+    curves: Curves | None = None
 
     @property
     def target(self) -> str:
