@@ -1,7 +1,7 @@
 """The verbs: what `import candid` offers, and what each command is a thin shell round.
 
-Here the main job, step by step, each done again only where what it reads has changed; and the verbs
-that make a run. Those that look at one are in `judging`, those that put a model to use in `using`.
+Here the main job, each step done again only where what it reads has changed; and the verbs that
+make a run. Those that look at one are in `judging`, those that put a model to use in `using`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candid.pipeline.checking import check_run, refuse_check
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.explaining import explain_images, show_inside
@@ -58,6 +59,7 @@ def everything(run: Run, data: Data) -> None:
     if run.settings.data.is_several:
         learn_several(run, data)
         return
+    refuse_check(run, data)
     with stages(tuple(STEPS), quiet=run.quiet) as shown:
         step = partial(run.step, shown=shown)
         step("explore", explore_data, data)
@@ -70,6 +72,7 @@ def everything(run: Run, data: Data) -> None:
         step("explain", explain_images, data)
         step("inside", show_inside, data)
         step("unfamiliar", learn_unfamiliar, data)
+        step("check", check_run, data)
         step("drift", learn_drift, data)
         step("report", write_report)
 
@@ -129,8 +132,7 @@ def load_images(
 ) -> Dataset:
     """A data set of images that are in memory, or of a list of paths.
 
-    A run on images in memory cannot find them again: what needs them later is for `train` and
-    `run`, while the data set is there.
+    A run on images in memory cannot find them again: what needs them later is for `train`, `run`.
 
     Parameters
     ----------
@@ -149,7 +151,7 @@ def load_images(
     split
         (n,) train, validation or test; None: chosen by person, in the shares of the settings.
     config
-        Its `data` section says the shares; None: the defaults.
+        Its `data` section says them; None: the defaults.
 
     Raises
     ------
@@ -191,8 +193,7 @@ def explore(
     out
         A new run folder for what is found, with pictures; `run` and `train` go on with it.
     findings
-        A Parquet file to write every image behind the findings to: `code`, `id`, `partner` (of
-        copies, the other one) and `detail`. `out` gets one, too.
+        A Parquet file for every image behind the findings, which `out` gets, too.
     augmented
         A PNG file that is to show what augmentation makes of some images.
     """
@@ -348,14 +349,15 @@ def check(
     config: Config | None = None,
     *,
     out: Place | None = None,
+    jobs: int = 1,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> LabelCheck:
     """Examine every label, those of training, too: `candid check` from Python.
 
-    Each part of the people is predicted by a network that learned from the others, as
-    `config.check` says. `out` gets `check.json`, `predictions.parquet` and the settings, so that
-    `candid.review` takes it for a run; the same call again goes on with a check that was stopped.
+    Each part of the people is predicted by a network that learned from the others, `jobs` of them
+    at a time. `out` gets `check.json`, `predictions.parquet` and the settings, so that
+    `candid.review` takes it for a run; the same call goes on with a check that was stopped.
 
     Raises
     ------
@@ -363,12 +365,11 @@ def check(
         Where there are too few people; `out` holds a run; it holds a check of something else.
     """
     needs_torch()
-    from candid.pipeline.checking import check_folder, examine_labels
+    from candid.pipeline.checking import check_folder, examine_labels, with_folds
 
-    folder = check_folder(None if out is None else Path(out))
-    labels, how = labels_or_place(dataset), config or Config()
-    run, data = begin_or_resume(labels, how, folder, cache=cache, quiet=quiet)
-    return examine_labels(run, data)
+    folder, how = check_folder(None if out is None else Path(out)), with_folds(config or Config())
+    run, data = begin_or_resume(labels_or_place(dataset), how, folder, cache=cache, quiet=quiet)
+    return examine_labels(run, data, jobs=jobs)
 
 
 def _begin(

@@ -33,6 +33,7 @@ from candid.records.external import Transfer
 from candid.records.framing import FramingCard
 from candid.records.improvement import Improvement
 from candid.records.inside import Inside, read_inside_arrays
+from candid.records.label_check import LabelCheck
 from candid.records.targets import Targets
 from candid.runs import Run, is_framed
 from candid.settings import Config
@@ -312,6 +313,7 @@ def write_report(run: Run) -> None:
         framing=_read(run.framing, FramingCard),
         improvement=_read(run.improvement, Improvement),
         curves=_read(run.curves, Curves),
+        check=_read(run.checked, LabelCheck),
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

@@ -25,11 +25,12 @@ def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
     asked = {
         f"network.name = {config.network.name!r}": config.network.name == "features",
         f"train.balance = {config.train.balance!r}": config.train.balance != "none",
+        f"check.folds = {config.check.folds}": config.check.folds > 0,
     }
     for setting in (setting for setting, is_asked in asked.items() if is_asked):
         raise ConfigError(
             f"{setting} is for one label, and the run is to learn {learned}.",
-            expected="a network that is trained in steps, and train.balance = none",
+            expected="a network that is trained in steps, train.balance = none, check.folds = 0",
             todo=f"set {setting.split(' ')[0]}, or learn one label with data.target",
         )
 

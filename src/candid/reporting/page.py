@@ -17,6 +17,7 @@ from candid.text import (
     explanation,
     external,
     improvement,
+    label_check,
     stories,
     tuning,
     verdict,
@@ -76,6 +77,7 @@ def render(inputs: ReportInput) -> str:
         comparison_words=comparison,
         external_words=external,
         improvement_words=improvement,
+        check_words=label_check,
     )
 
 

@@ -116,6 +116,7 @@ class Run:
     applied = _File("corrections-applied.csv", shared=True)
     corrections = _File("corrections.csv")  # what people decided while they reviewed it
     check = _File("check.json")  # which of all labels are likely wrong, of a check's folder
+    checked = _File("check/check.json")  # the same in a run, which has such a folder
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     improvement = _File("improve.json")  # which remedies help it, and whom
     curves = _File("curve.json")  # how errors in groups fall with their people in training

@@ -68,10 +68,11 @@ STEPS = {
         ("inside", "inside_arrays"),
     ),
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
+    "check": Step(("data", "network", "augment", "train", "check", "evaluate"), (), ("checked",)),
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
-        ("provenance", *_MADE, *_EXPLAINED, "transfer", "improvement", "curves"),
+        ("provenance", *_MADE, *_EXPLAINED, "transfer", "improvement", "curves", "checked"),
         ("report", "card"),
     ),
 }
@@ -107,4 +108,4 @@ def target_steps(labels: int, *, number: bool = False) -> tuple[str, ...]:
         return _OF_NUMBER
     if labels > MOST_IN_FULL:
         return _ALWAYS
-    return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "drift"))
+    return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "check", "drift"))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from candid.records.framing import FramingCard
     from candid.records.improvement import Improvement
     from candid.records.inside import Inside
+    from candid.records.label_check import LabelCheck
 
 
 def name_of_data(exploration: Exploration | None, provenance: Provenance) -> str:
@@ -52,7 +53,7 @@ class ReportInput:
         Named pictures, encoded: "mean-<class>", "difference", "augmented".
     samples
         Class → ids of some of its images, in the order in which they are shown.
-    audit, explanation, transfer, framing, improvement, curves
+    audit, explanation, transfer, framing, improvement, curves, check
         The later stages' records; None where the stage has not run.
     maps
         The arrays that belong to `explanation`; None where they are lost.
@@ -79,6 +80,7 @@ class ReportInput:
     framing: FramingCard | None = None
     improvement: Improvement | None = None
     curves: Curves | None = None
+    check: LabelCheck | None = None
 
     @property
     def target(self) -> str:
