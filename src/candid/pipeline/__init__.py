@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candid.pipeline.checking import check_run, refuse_check
+from candid.pipeline import checking
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.explaining import explain_images, show_inside
@@ -59,7 +59,7 @@ def everything(run: Run, data: Data) -> None:
     if run.settings.data.is_several:
         learn_several(run, data)
         return
-    refuse_check(run, data)
+    checking.refuse_check(run, data)
     with stages(tuple(STEPS), quiet=run.quiet) as shown:
         step = partial(run.step, shown=shown)
         step("explore", explore_data, data)
@@ -72,7 +72,7 @@ def everything(run: Run, data: Data) -> None:
         step("explain", explain_images, data)
         step("inside", show_inside, data)
         step("unfamiliar", learn_unfamiliar, data)
-        step("check", check_run, data)
+        step("check", checking.check_run, data)
         step("drift", learn_drift, data)
         step("report", write_report)
 
@@ -365,11 +365,10 @@ def check(
         Where there are too few people; `out` holds a run; it holds a check of something else.
     """
     needs_torch()
-    from candid.pipeline.checking import check_folder, examine_labels, with_folds
-
-    folder, how = check_folder(None if out is None else Path(out)), with_folds(config or Config())
-    run, data = begin_or_resume(labels_or_place(dataset), how, folder, cache=cache, quiet=quiet)
-    return examine_labels(run, data, jobs=jobs)
+    folder = checking.check_folder(None if out is None else Path(out))
+    labels, how = labels_or_place(dataset), checking.with_folds(config or Config())
+    run, data = begin_or_resume(labels, how, folder, cache=cache, quiet=quiet)
+    return checking.examine_labels(run, data, jobs=jobs)
 
 
 def _begin(

@@ -212,7 +212,8 @@ class _Growing:
         names = np.unique(person[mine])
         luck = np.random.default_rng(self.run.settings.train.seed).permutation(len(names))
         chosen = names[luck[: max(1, round(part * len(names)))]]
-        return mine & np.isin(person, chosen)
+        kept: NDArray[np.bool_] = mine & np.isin(person, chosen)
+        return kept
 
     def _part(self, group: _Group, part: float) -> tuple[int, int, NDArray[np.bool_]]:
         """People and images that were learned from, and which of all images come out wrong."""

@@ -156,7 +156,7 @@ def fit_power_law(
     )
 
 
-def _log_errors(counts: NDArray[np.float32], mistakes: Floats, images: Floats) -> Floats:
+def _log_errors(counts: NDArray[np.float32], mistakes: NDArray[Any], images: Floats) -> Floats:
     """(draws, trainings) for (draws, people) counts and (people, trainings) mistakes."""
     wrong, n = counts @ mistakes, counts @ images
     errors: Floats = np.log((wrong + 0.5) / (n[:, None] + 1.0))
