@@ -1,7 +1,7 @@
 """The verbs: what `import candid` offers, and what each command is a thin shell round.
 
-Here the main job, each step done again only where what it reads has changed; and the verbs that
-make a run. Those that look at one are in `judging`, those that put a model to use in `using`.
+Here the main job, whose steps are done again only where what they read has changed, and what makes
+a run. The verbs that look at one are in `judging`, those that use a model in `using`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from candid.pipeline.steps import (
 from candid.pipeline.training import draw_augmented, train_framer, train_network
 from candid.progress import stages
 from candid.records import Exploration, read_record
-from candid.runs import STEPS, Run, open_run, refuse_full
+from candid.runs import Run, open_run, refuse_full
 from candid.settings import Config, OwnConfig
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def everything(run: Run, data: Data) -> None:
         learn_several(run, data)
         return
     checking.refuse_check(run, data)
-    with stages(tuple(STEPS), quiet=run.quiet) as shown:
+    with stages(tuple(run.steps), quiet=run.quiet) as shown:
         step = partial(run.step, shown=shown)
         step("explore", explore_data, data)
         step("train", train_network, data)
@@ -72,7 +72,8 @@ def everything(run: Run, data: Data) -> None:
         step("explain", explain_images, data)
         step("inside", show_inside, data)
         step("unfamiliar", learn_unfamiliar, data)
-        step("check", checking.check_run, data)
+        if "check" in run.steps:
+            step("check", checking.check_run, data)
         step("drift", learn_drift, data)
         step("report", write_report)
 
@@ -283,9 +284,8 @@ def run(
 ) -> Run:
     """Explore, train, evaluate, audit, explain and report: `candid run` from Python.
 
-    Where `out` holds a run on these data, it goes on: a step is done again only where its inputs or
-    the settings that it reads have changed. Those that training reads must be the run's own. Else
-    the parameters are those of `train`.
+    Where `out` holds a run on these data, it goes on: a step is done again where its inputs or the
+    settings that it reads have changed; those of training must be the run's own. Else as `train`.
     """
     if resume is not None and not launched():
         there = replace(open_run(Path(resume)), quiet=quiet)

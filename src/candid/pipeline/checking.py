@@ -65,12 +65,8 @@ def with_folds(config: Config) -> Config:
 
 
 def check_run(run: Run, data: Data) -> None:
-    """Write check/, a check's folder inside a run; nothing where `check.folds` is 0."""
+    """Write check/, a check's folder inside a run, for a run with `check.folds`."""
     folder = run.checked.parent
-    if not run.settings.check.folds:
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        return
     there = Run(folder)
     same = False
     if there.config.is_file():

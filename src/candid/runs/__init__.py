@@ -139,7 +139,8 @@ class Run:
         """The steps that are done in this folder, in their order."""
         if self.settings.data.is_several:
             return SHARED_STEPS if self.whole is None else TARGET_STEPS
-        return STEPS
+        asked = self.settings.check.folds > 0
+        return {name: step for name, step in STEPS.items() if asked or name != "check"}
 
     def of_targets(self) -> list[Run]:
         """Of several labels that were learned, the run of each, in the order of their outputs."""

@@ -95,7 +95,7 @@ MOST_IN_FULL = 4
 _ALWAYS = ("predict", "evaluate", "audit", "pictures", "report")
 
 # And what is done for each of them, into a folder of its own.
-TARGET_STEPS = {name: step for name, step in STEPS.items() if name not in _ONCE}
+TARGET_STEPS = {name: step for name, step in STEPS.items() if name not in (*_ONCE, "check")}
 
 
 # What is done for a label that is a number: it has no classes to explain.
@@ -108,4 +108,4 @@ def target_steps(labels: int, *, number: bool = False) -> tuple[str, ...]:
         return _OF_NUMBER
     if labels > MOST_IN_FULL:
         return _ALWAYS
-    return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "check", "drift"))
+    return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "drift"))
