@@ -29,7 +29,7 @@ from candid.improvement.remedies import (
     last_layers,
     prior_shift,
 )
-from candid.improvement.retrained import Change, chosen_changes
+from candid.improvement.retrained import Change
 from candid.improvement.tournament import Rules, hold_tournament, look_at_test
 from candid.pipeline.data_places import Places
 from candid.pipeline.improved import FOLDER, write_improved
@@ -215,9 +215,9 @@ class _Contest:
         if self.retraining is None:
             return [], ()
         attributes = [*self.arena.before.attributes]
-        changes, missing = self.retraining.changes(attributes if groups else attributes[:1])
-        chosen = chosen_changes(changes, only)
-        return chosen, tuple(text.retraining_notes(missing, self.retraining.corrections))
+        named = attributes if groups else attributes[:1]
+        changes, missing = self.retraining.changes(named, only)
+        return changes, tuple(text.retraining_notes(missing, self.retraining.corrections))
 
     def hold(
         self, named: bool, changes: Sequence[Change], notes: tuple[str, ...], shown: Any

@@ -22,6 +22,7 @@ from candid.improvement.remedies import Remedy
 from candid.improvement.retrained import (
     Change,
     Evaluated,
+    chosen_changes,
     corrected_labels,
     possible_changes,
     retrained,
@@ -86,20 +87,29 @@ class Retraining:
                 todo="leave out what trains anew, or write the network as a module and name it",
             )
 
-    def changes(self, attributes: Sequence[str]) -> tuple[list[Change], list[str]]:
-        """What may be tried, and why something is not; of copies there must be some."""
+    def changes(
+        self, attributes: Sequence[str], only: Sequence[str]
+    ) -> tuple[list[Change], list[str]]:
+        """What is tried of what is possible, and why something is not.
+
+        Raises
+        ------
+        ConfigError
+            Where a name in `only` is none of a remedy that trains anew.
+        """
         known = self.data.dataset.attributes
         named = [n for n in attributes if n in known and known[n].kind != "numeric"]
         settings = self.run.settings
         in_steps = settings.network.name != "features"
         has = self.corrections is not None
         changes, notes = possible_changes(settings.train, named, corrections=has, in_steps=in_steps)
-        if not self._copies():
+        changes = chosen_changes(changes, only)
+        if any(c.kind == "copies" for c in changes) and not self._copies():
             changes = [c for c in changes if c.kind != "copies"]
             notes.append("copies dropped: no picture was found twice in training")
         if not has:
             notes.append("corrections: none were named; --corrections FILE does")
-        return changes, notes
+        return changes, notes if not only else []
 
     def corrected(self, p: Predictions) -> Predictions:
         """The run's predictions with corrected labels, where there are corrections."""
