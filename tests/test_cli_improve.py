@@ -165,6 +165,7 @@ def test_the_report_tells_it(improved):
     assert f"candid predict ./{found.folder} PICTURES" in first
 
 
+@pytest.mark.slow
 def test_corrections_are_trained_with_and_judged_by(improved, tmp_path, capsys):
     shutil.copytree(improved / "run", tmp_path / "run", ignore=shutil.ignore_patterns("improve"))
     run = open_run(tmp_path / "run")
