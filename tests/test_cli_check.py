@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ import pytest
 import candid as package
 from candid.config import load_config, with_values
 from candid.data.synthetic import FaceWorld, write_faces
-from candid.errors import DataError, OutputError, RunError
-from candid.pipeline.checking import folds_of
+from candid.errors import ConfigError, DataError, OutputError, RunError
+from candid.pipeline.checking import check_run, folds_of
 from candid.pipeline.opening import load_packed
 from candid.pipeline.reviewing import open_review
 from candid.predictions import Predictions, read_predictions
@@ -167,6 +169,40 @@ def test_a_killed_check_goes_on_to_the_same_bytes(  # type: ignore[no-untyped-de
         other = with_values(config, {"train": {"learning_rate": 1e-3}})
         package.check(planted[0], other, out=out, cache=cache)
     assert len(sorted((out / "folds").glob("*.npz"))) == 3
+
+
+def test_folds_of_several_processes_and_those_of_a_run_are_the_same_bytes(  # type: ignore[no-untyped-def]
+    planted, config, cache, checked, tmp_path, monkeypatch
+) -> None:
+    from candid.data import processes
+
+    def sent(work, tasks, workers):  # type: ignore[no-untyped-def]
+        """As a process would get it and give it back, without the seconds that one takes."""
+        assert workers == 1 and len(pickle.dumps(work)) < 300_000
+        for task in tasks:
+            yield pickle.loads(pickle.dumps(work))(pickle.loads(pickle.dumps(task)))
+
+    monkeypatch.setattr(processes, "in_processes", sent)
+    out = shutil.copytree(checked, tmp_path / "check")
+    first, *_ = sorted((out / "folds").glob("1-*.npz"))
+    for file in (first, out / "check.json", out / "predictions.parquet"):
+        file.unlink()
+    package.check(planted[0], config, out=out, jobs=2, cache=cache)
+    for name in ("check.json", "predictions.parquet", f"folds/{first.name}"):
+        assert (out / name).read_bytes() == (checked / name).read_bytes()
+    # In a run the same lies in its folder check/, with what was answered already.
+    run = replace(open_run(shutil.copytree(checked, tmp_path / "run")), quiet=True)
+    shutil.move(run.path / "folds", run.path / "check" / "folds")
+    data = load_packed(planted[0], config, cache=cache, quiet=True)
+    run.step("check", check_run, data)
+    assert run.is_whole("check") and not run.is_whole("report")
+    assert run.checked.read_bytes() == (checked / "check.json").read_bytes()
+    with open_review(run.checked.parent, who="ann", queues=["labels"]) as ready:
+        assert ready.session.review.showings
+    off = replace(run, settings=with_values(run.settings, {"check": {"folds": 0}}))
+    assert "check" in run.steps and "check" not in off.steps
+    with pytest.raises(ConfigError, match=r"check\.folds = 1"):
+        with_values(config, {"check": {"folds": 1}})
 
 
 def test_review_takes_it_for_its_queue(planted, checked, tmp_path) -> None:  # type: ignore[no-untyped-def]

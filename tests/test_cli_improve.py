@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 
 import candid as package
+from candid.improvement.retrained import Change
 from candid.models.last_layer import find_last_layer
 from candid.models.networks import build
 from candid.models.weights import save_weights
-from candid.pipeline.opening import begin, load_packed
+from candid.pipeline.opening import begin, load_packed, reload
+from candid.pipeline.retraining import Retraining
 from candid.predictions import read_predictions
 from candid.records import ModelCard, read_record, write_record
 from candid.records.improvement import Improvement
@@ -61,6 +63,7 @@ def made(tmp_path_factory):
     table = two_halves(root / "halves")
     how = ["data.side=16", "data.workers=1", "data.target=Hat", "train.threads=1"]
     how += ["audit.draws=60", "evaluate.draws=60"]
+    how += ["network.features=eigenfaces", "network.components=2"]
     config = package.load_config(recipe="features", overrides=how)
     data = load_packed(table, config, cache=root / "cache", quiet=True)
     run, net = begin(root / "run", config, data), network()
@@ -160,3 +163,32 @@ def test_the_report_tells_it(improved):
     assert f"candid predict RUN/{found.folder} PICTURES" in section
     first = page[page.index('id="next"') : page.index('<section id="purpose">')]
     assert f"candid predict ./{found.folder} PICTURES" in first
+
+
+@pytest.mark.slow
+def test_corrections_are_trained_with_and_judged_by(improved, tmp_path, capsys):
+    shutil.copytree(improved / "run", tmp_path / "run", ignore=shutil.ignore_patterns("improve"))
+    run = open_run(tmp_path / "run")
+    as_it_is = read_predictions(run.predictions_file)
+    flipped, dropped = "3.png", "305.png"  # in training, and in validation
+    lines = (improved / "halves/labels.csv").read_text().splitlines()
+    was = dict(line.split(",")[:2] for line in lines)[flipped]
+    now = "Hat" if was == "no" else "not Hat"
+    decisions = tmp_path / "corrections.csv"
+    decisions.write_text(f"id,kind,now\n{flipped},label,{now}\n{dropped},leave out,\n")
+    words = [run.path, "--group", "Cue", "--folds", 3, "--cache", improved / "cache"]
+    assert "--train" in candid(capsys, "improve", *words, "--corrections", decisions, code=2).err
+    words += ["--only", "corrections", "--corrections", decisions, "--json", "--quiet"]
+    said = json.loads(candid(capsys, "improve", *words).out)
+    by_name = {r["name"]: r for r in said["remedies"]}
+    assert by_name["corrections"]["beside_control"] is not None
+    assert said["n"] == np.count_nonzero(as_it_is.split == "validation") - 1
+    made = open_run(run.path / "improve" / "corrections")
+    assert made.settings.data.corrections == str(decisions)
+    assert made.settings.train == run.settings.train
+    assert open_run(run.path / "improve/another-seed").settings.train.seed == 1
+    # What was trained is there.
+    before, data = made.weights.stat().st_mtime_ns, reload(run, cache=improved / "cache")
+    retraining = Retraining(run, data, decisions, None, improved / "cache")
+    assert retraining.train(Change("corrections", "corrections")).path == made.path
+    assert made.weights.stat().st_mtime_ns == before

@@ -27,6 +27,7 @@ _NAMES = {
     "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
     "candid.pipeline.estimator": ("CandidClassifier", "CandidRegressor"),
     "candid.pipeline.external": ("transfer",),
+    "candid.pipeline.growing": ("learning_curves",),
     "candid.pipeline.improving": ("improve",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
     "candid.pipeline.reviewing": ("review",),
@@ -68,6 +69,7 @@ __all__ = [
     "explore",
     "export",
     "improve",
+    "learning_curves",
     "list_packs",
     "list_runs",
     "load",
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
     from candid.pipeline.correcting import apply_corrections, merge_corrections
     from candid.pipeline.estimator import CandidClassifier, CandidRegressor
     from candid.pipeline.external import transfer
+    from candid.pipeline.growing import learning_curves
     from candid.pipeline.improving import improve
     from candid.pipeline.judging import audit, evaluate, explain_run, report
     from candid.pipeline.listing import list_runs

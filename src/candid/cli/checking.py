@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @data_argument(required=True)
 @settings_options
 @option("--folds", "N", "Short for --set check.folds=N.", type=int)
+@option("--jobs", "N", "Networks trained at a time, in a process each.", type=int, default=1)
 @path_option(
     "--out",
     "FOLDER",
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 )
 @cache_option
 @output_options
-def check_command(data: Where, folds: int | None, out: Path | None, cache: Path | None) -> None:
+def check_command(
+    data: Where, folds: int | None, jobs: int, out: Path | None, cache: Path | None
+) -> None:
     """Examine every label: which are likely wrong, in training, too.
 
     Each part of the people is predicted by a network that learned from the others, check.steps
@@ -52,5 +55,5 @@ def check_command(data: Where, folds: int | None, out: Path | None, cache: Path 
     config = with_values(config_of_options(), asked)
     folder = check_folder(out)
     with stoppable(f"the same command with --out {shlex.quote(str(folder))}"):
-        found = candid.check(data, config, out=folder, cache=cache, quiet=is_quiet())
+        found = candid.check(data, config, out=folder, jobs=jobs, cache=cache, quiet=is_quiet())
     show({"folder": str(folder), "check": found}, check_lines(found, str(folder)))

@@ -15,6 +15,7 @@ from candid.cli.options import (
     is_quiet,
     option,
     output_options,
+    path_option,
     show,
 )
 
@@ -31,6 +32,25 @@ if TYPE_CHECKING:
     " findings.",
     "groups",
     multiple=True,
+)
+@click.option(
+    "--train",
+    is_flag=True,
+    help="Train anew, too, each time with one change: corrections, copies left out, weights of"
+    " classes and of groups, group DRO. Takes as long as RUN's training for each.",
+)
+@option(
+    "--only",
+    "NAME",
+    "Of what trains anew, this alone, such as group-dro; may be repeated. Implies --train.",
+    multiple=True,
+)
+@path_option("--corrections", "FILE", "Decisions of candid review to train anew with.")
+@click.option(
+    "--curve",
+    is_flag=True,
+    help="Instead, how many more people of a group would likely halve its gap: trained anew on a"
+    " quarter and on half of them, twice RUN's training for each gap, of three at most.",
 )
 @click.option(
     "--aim",
@@ -54,23 +74,42 @@ if TYPE_CHECKING:
 def improve_command(
     run: Path,
     groups: tuple[str, ...],
+    train: bool,
+    only: tuple[str, ...],
+    corrections: Path | None,
+    curve: bool,
     aim: str,
     folds: int,
     seed: int,
     data: Where | None,
     cache: Path | None,
 ) -> None:
-    """Try remedies for what the audit found, without training anew; none may help.
+    """Try remedies for what the audit found; none may help.
 
     The last layer is fitted again, balanced by label and group; priors are shifted; groups are
     calibrated; the unsure are not answered. Each is judged on validation people who had no part in
     it, and the winner once on test. It lies in RUN/improve/<name>, a run that every verb opens.
+
+    With --train, networks are trained anew from RUN's seed and settings with one change each; what
+    was stopped goes on. The winner's config.toml is for candid run --config.
     """
+    from candid.text.collecting import curve_lines
     from candid.text.improvement import improvement_lines
 
+    if curve:
+        if train or only or corrections is not None:
+            raise click.UsageError("--curve measures curves and tries no remedies: not --train.")
+        curves = candid.learning_curves(
+            run, groups=groups, data=data, cache=cache, quiet=is_quiet()
+        )
+        show(curves, curve_lines(curves))
+        return
     found = candid.improve(
         run,
         groups=groups,
+        train=train,
+        only=only,
+        corrections=corrections,
         aim="overall" if aim == "overall" else "worst group",
         folds=folds,
         seed=seed,

@@ -1,4 +1,7 @@
-"""What may be done about a finding without training anew, and what each would say out of fold."""
+"""What may be done about a finding without training anew, and what each would say out of fold.
+
+Those that train anew are in `candid.improvement.retrained`.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,8 @@ class Remedy:
         For new images, where it is a last layer; from all folds.
     answered
         (n,) where it abstains from the others; None: everything is answered.
+    trained
+        Whether a network was trained anew for it.
     """
 
     name: str
@@ -53,11 +58,12 @@ class Remedy:
     temperature: float = 1.0
     penalty: float = np.nan
     answered: Marks | None = None
+    trained: bool = False
 
     @property
     def eligible(self) -> bool:
-        """Whether it changes answers and asks for nothing that a new picture lacks."""
-        return self.kind not in ("group calibration", "abstention")
+        """Whether it changes something, answers too, and asks for nothing that a picture lacks."""
+        return self.kind not in ("group calibration", "abstention", "another seed")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,10 @@ is worst off. Which group that is, is itself read off the other folds: a group t
 luck would look better under any other model. So the p-value of the gain, from a randomisation test
 by person, holds whatever was chosen before; those of all remedies that could win go through
 Benjamini and Hochberg together, and so do those of all groups under all remedies.
+
+A remedy that trained anew is compared with the run trained again from another seed, too, and the
+larger of both p-values is its own: it helps where it is better than either (an intersection-union
+test: Berger, Technometrics 1982).
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from candid.improvement.last_layer import Marks
 from candid.improvement.remedies import Remedy
 from candid.predictions import Predictions
 from candid.records import Split, State
-from candid.records.compare import Change, Comparison
+from candid.records.compare import Change, Comparison, GroupChange
 from candid.records.improvement import (
     Aim,
     CellAccuracy,
@@ -55,12 +59,13 @@ def hold_tournament(
 ) -> tuple[tuple[RemedyOutcome, ...], str]:
     """What each remedy does, those that helped most first, and the winner's name ("": none helps).
 
-    A remedy helps where the gain is beyond chance and, where the worst group is aimed at, no other
-    group is then worse off than that one was. Of those that help, the one that leaves the highest
-    figure wins.
+    A remedy helps where the gain is beyond chance (of one that trained anew, over the control, too)
+    and, where the worst group is aimed at, no other group is then worse off than that one was. Of
+    those that help, the one that leaves the highest figure wins.
     """
     aimed = aimed_at(arena, rules.aim)
-    outcomes = [_outcome(arena, remedy, aimed, rules) for remedy in remedies]
+    control = next((r.after for r in remedies if r.kind == "another seed"), None)
+    outcomes = [_outcome(arena, remedy, aimed, rules, control) for remedy in remedies]
     outcomes = _groups_adjusted(outcomes, rules.alpha)
     outcomes = _stated(outcomes, rules)
     ordered = sorted(outcomes, key=lambda o: (not o.eligible, -_figure(o, rules.aim)))
@@ -89,10 +94,16 @@ def _mean(right: Marks) -> float:
     return float(right.mean()) if len(right) else math.inf
 
 
-def _outcome(arena: Arena, remedy: Remedy, aimed: Marks, rules: Rules) -> RemedyOutcome:
+def _outcome(
+    arena: Arena, remedy: Remedy, aimed: Marks, rules: Rules, control: Predictions | None
+) -> RemedyOutcome:
     before, after = arena.before, remedy.after
     found = _compared(arena, before, after, remedy.name, "validation", rules)
     aim = _compared(arena, before[aimed], after[aimed], remedy.name, "validation", rules).overall
+    beside = None
+    if control is not None and remedy.trained and remedy.eligible:
+        one, other = control[aimed], after[aimed]
+        beside = _compared(arena, one, other, remedy.name, "validation", rules).overall
     cells = arena.large() or list(arena.cells())
     return RemedyOutcome(
         name=remedy.name,
@@ -110,6 +121,7 @@ def _outcome(arena: Arena, remedy: Remedy, aimed: Marks, rules: Rules) -> Remedy
         log_loss=_log_loss(before, after, arena.confidence),
         groups=(*found.classes_changed, *found.groups),
         coverage=_coverage(arena, cells, remedy.answered),
+        beside_control=beside,
     )
 
 
@@ -189,7 +201,7 @@ def _groups_adjusted(outcomes: Sequence[RemedyOutcome], alpha: float) -> list[Re
 
 def _stated(outcomes: Sequence[RemedyOutcome], rules: Rules) -> list[RemedyOutcome]:
     """The outcomes with whether each helps what is aimed at."""
-    p = np.array([o.aim.p if o.eligible else math.nan for o in outcomes])
+    p = np.array([np.max([c.p for c in _gauges(o)]) if o.eligible else math.nan for o in outcomes])
     after = benjamini_hochberg(p)
     stated = []
     for outcome, adjusted in zip(outcomes, after.tolist(), strict=True):
@@ -201,8 +213,14 @@ def _stated(outcomes: Sequence[RemedyOutcome], rules: Rules) -> list[RemedyOutco
     return stated
 
 
+def _gauges(outcome: RemedyOutcome) -> list[GroupChange]:
+    """All that it must be better than."""
+    beside = outcome.beside_control
+    return [outcome.aim] if beside is None else [outcome.aim, beside]
+
+
 def _gains(outcome: RemedyOutcome, aim: Aim) -> bool:
-    gain = outcome.aim.accuracy_change.value > 0
+    gain = all(change.accuracy_change.value > 0 for change in _gauges(outcome))
     if aim == "overall":
         return gain
     return gain and outcome.worst_after.accuracy.value > outcome.worst_before.accuracy.value

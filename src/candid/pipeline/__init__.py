@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candid.pipeline import checking
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.main_job import everything
@@ -98,8 +99,7 @@ def load_images(
 ) -> Dataset:
     """A data set of images that are in memory, or of a list of paths.
 
-    A run on images in memory cannot find them again: what needs them later is for `train` and
-    `run`, while the data set is there.
+    A run on images in memory cannot find them again: what needs them later is for `train`, `run`.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def load_images(
     split
         (n,) train, validation or test; None: chosen by person, in the shares of the settings.
     config
-        Its `data` section says the shares; None: the defaults.
+        Its `data` section says them; None: the defaults.
 
     Raises
     ------
@@ -160,8 +160,7 @@ def explore(
     out
         A new run folder for what is found, with pictures; `run` and `train` go on with it.
     findings
-        A Parquet file to write every image behind the findings to: `code`, `id`, `partner` (of
-        copies, the other one) and `detail`. `out` gets one, too.
+        A Parquet file for every image behind the findings, which `out` gets, too.
     augmented
         A PNG file that is to show what augmentation makes of some images.
     """
@@ -251,9 +250,8 @@ def run(
 ) -> Run:
     """Explore, train, evaluate, audit, explain and report: `candid run` from Python.
 
-    Where `out` holds a run on these data, it goes on: a step is done again only where its inputs or
-    the settings that it reads have changed. Those that training reads must be the run's own. Else
-    the parameters are those of `train`.
+    Where `out` holds a run on these data, it goes on: a step is done again where its inputs or the
+    settings that it reads have changed; those of training must be the run's own. Else as `train`.
     """
     if resume is not None and not launched():
         there = replace(open_run(Path(resume)), quiet=quiet)
@@ -320,14 +318,15 @@ def check(
     config: Config | None = None,
     *,
     out: Place | None = None,
+    jobs: int = 1,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> LabelCheck:
     """Examine every label, those of training, too: `candid check` from Python.
 
-    Each part of the people is predicted by a network that learned from the others, as
-    `config.check` says. `out` gets `check.json`, `predictions.parquet` and the settings, so that
-    `candid.review` takes it for a run; the same call again goes on with a check that was stopped.
+    Each part of the people is predicted by a network that learned from the others, `jobs` of them
+    at a time. `out` gets `check.json`, `predictions.parquet` and the settings, so that
+    `candid.review` takes it for a run; the same call goes on with a check that was stopped.
 
     Raises
     ------
@@ -335,12 +334,10 @@ def check(
         Where there are too few people; `out` holds a run; it holds a check of something else.
     """
     needs_torch()
-    from candid.pipeline.checking import check_folder, examine_labels
-
-    folder = check_folder(None if out is None else Path(out))
-    labels, how = labels_or_place(dataset), config or Config()
+    folder = checking.check_folder(None if out is None else Path(out))
+    labels, how = labels_or_place(dataset), checking.with_folds(config or Config())
     run, data = begin_or_resume(labels, how, folder, cache=cache, quiet=quiet)
-    return examine_labels(run, data)
+    return checking.examine_labels(run, data, jobs=jobs)
 
 
 def _begin(

@@ -8,25 +8,29 @@ of a fold from its checkpoint.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import ConfigError, DataError, OutputError
+from candid.errors import ConfigError, DataError, OutputError, RunError
 from candid.pipeline.opening import Data
 from candid.pipeline.steps import calibrated_predictions
 from candid.pipeline.training import begun, task_of
 from candid.predictions import Predictions, write_predictions
-from candid.progress import stages
-from candid.records import write_record
+from candid.progress import progress, stages
+from candid.records import Provenance, read_record, write_record
 from candid.records.label_check import LabelCheck
-from candid.runs import Run, claim
-from candid.settings import Config
+from candid.runs import Run, claim, open_run
+from candid.settings import Config, OwnConfig
 from candid.storage.archives import reading_archive, write_archive
+from candid.storage.files import atomic
 from candid.storage.jobs import alone, job_digest
 
 if TYPE_CHECKING:
@@ -55,8 +59,70 @@ def check_folder(path: Path | None) -> Path:
     return path
 
 
-def examine_labels(run: Run, data: Data) -> LabelCheck:
+def with_folds(config: Config) -> Config:
+    """The settings with folds to check in: 5 where they name none."""
+    return replace(config, check=replace(config.check, folds=config.check.folds or 5))
+
+
+def check_run(run: Run, data: Data) -> None:
+    """Write check/, a check's folder inside a run, for a run with `check.folds`."""
+    folder = run.checked.parent
+    there = Run(folder)
+    same = False
+    if there.config.is_file():
+        about = read_record(there.provenance, Provenance)
+        settings = open_run(folder).settings
+        same = settings == run.settings and about.data_fingerprint == data.fingerprint
+    if not same:
+        # What the folds answered is kept where it is of these settings: its names say so.
+        for file in (there.config, there.provenance, there.predictions_file, there.check):
+            file.unlink(missing_ok=True)
+        write_record(there.provenance, read_record(run.provenance, Provenance))
+        with atomic(there.config) as part:
+            shutil.copyfile(run.config, part)
+    examine_labels(Run(folder, run.settings, quiet=run.quiet), data)
+
+
+def refuse_check(run: Run, data: Data) -> None:
+    """Raise a ConfigError where a run is to examine labels that cannot be examined."""
+    if run.settings.check.folds:
+        _refuse_unexaminable(run, data)
+
+
+def _refuse_unexaminable(run: Run, data: Data) -> None:
+    if data.streamed is not None:
+        raise ConfigError(
+            "Labels cannot be checked on pictures that are streamed.",
+            expected="a pack of all pictures, so that each can be learned from and asked about",
+            todo="set data.stream = never where a pack fits on the disk",
+        )
+    if run.network is not None or isinstance(run.settings.network, OwnConfig):
+        raise ConfigError(
+            "Labels cannot be checked by a network of somebody's own.",
+            expected="a network that can be built anew by its name for each fold",
+            todo="set check.folds = 0",
+        )
+    if run.settings.train.initial:
+        raise ConfigError(
+            "Labels cannot be checked by networks that begin with train.initial: it may know them.",
+            expected="fresh weights for each fold",
+            todo="leave train.initial out, or set check.folds = 0",
+        )
+    if run.settings.data.is_several:
+        several = bool(run.settings.data.targets)
+        raise ConfigError(
+            "Several labels cannot be checked at once."
+            if several
+            else "A label that is a number cannot be checked.",
+            expected="one label" if several else "one label with classes",
+            todo="name one with data.target, and check the others one by one",
+        )
+
+
+def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
     """Write folds/, predictions.parquet (out of fold, of all labelled images) and check.json.
+
+    So many folds as `jobs` are trained at a time, in a process each; what comes out is the same.
 
     Raises
     ------
@@ -70,20 +136,12 @@ def examine_labels(run: Run, data: Data) -> LabelCheck:
     """
     from candid.auditing.label_check import check_labels
 
-    if data.streamed is not None:
+    _refuse_unexaminable(run, data)
+    if jobs < 1:
         raise ConfigError(
-            "Labels cannot be checked on pictures that are streamed.",
-            expected="a pack of all pictures, so that each can be learned from and asked about",
-            todo="set data.stream = never where a pack fits on the disk",
-        )
-    if run.settings.data.is_several:
-        several = bool(run.settings.data.targets)
-        raise ConfigError(
-            "Several labels cannot be checked at once."
-            if several
-            else "A label that is a number cannot be checked.",
-            expected="one label" if several else "one label with classes",
-            todo="name one with data.target, and check the others one by one",
+            f"{jobs} networks at a time train nothing.",
+            expected="a whole number of at least 1",
+            todo="leave --jobs out for one after the other",
         )
     folder = run.path / _FOLDER
     todo = "wait for it, or name another place with --out"
@@ -91,6 +149,8 @@ def examine_labels(run: Run, data: Data) -> LabelCheck:
         fold = folds_of(data, run.settings, quiet=run.quiet)
         parts = list(_parts(folder, data, fold, run.settings))
         with stages([*(part.name for part in parts), "labels"], quiet=run.quiet) as shown:
+            if jobs > 1:
+                _train_together([p for p in parts if not p.file.is_file()], data, jobs, run.quiet)
             for part in parts:
                 if part.file.is_file():
                     shown.skip(part.name)
@@ -228,6 +288,29 @@ def _train(part: _Part, data: Data, quiet: bool) -> None:
         )
     write_archive(part.file, {"rows": task.validation, "logits": found})
     part.checkpoint.unlink(missing_ok=True)
+
+
+def _train_together(parts: list[_Part], data: Data, jobs: int, quiet: bool) -> None:
+    """Train several folds at a time, each in a process that opens the pixels for itself."""
+    from candid.data.processes import in_processes
+
+    bare = replace(data, store=replace(data.store, pixels=data.store.pixels[:0]))
+    work = partial(_train_alone, data=bare)
+    try:
+        with progress("folds", len(parts), unit="folds", quiet=quiet) as bar:
+            for _ in in_processes(work, parts, min(jobs, len(parts) or 1)):
+                bar.update()
+    except BrokenProcessPool as error:
+        raise RunError(
+            "A process that trained a fold died.",
+            expected="enough memory for as many networks as --jobs says",
+            todo="give the same command again with fewer --jobs: what was done is kept",
+        ) from error
+
+
+def _train_alone(part: _Part, data: Data) -> None:
+    pixels = np.load(data.store.folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    _train(part, replace(data, store=replace(data.store, pixels=pixels)), True)
 
 
 def _trained(task: Task, part: _Part, quiet: bool) -> TrainingState:

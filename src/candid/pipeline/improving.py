@@ -1,7 +1,8 @@
 """`candid improve`: remedies for what an audit found, and the winner as a run of its own.
 
 The network runs once over validation, test and some training images; what its last layer takes is
-kept in `improve/`, so that the same command again takes seconds.
+kept in `improve/`, so that the same command again takes seconds. What trains anew does so only
+where it is asked to; `candid.pipeline.retraining` does it.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from candid.improvement.remedies import (
     last_layers,
     prior_shift,
 )
+from candid.improvement.retrained import Change
 from candid.improvement.tournament import Rules, hold_tournament, look_at_test
 from candid.pipeline.data_places import Places
 from candid.pipeline.improved import FOLDER, write_improved
 from candid.pipeline.loading import Loaded, loaded
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
+from candid.pipeline.retraining import Retraining
 from candid.pipeline.steps import predict_splits, predictions_of
 from candid.predictions import Predictions, read_predictions
 from candid.progress import stages
@@ -58,6 +61,9 @@ def improve(
     run: Run | Place,
     *,
     groups: Sequence[str] = (),
+    train: bool = False,
+    only: Sequence[str] = (),
+    corrections: Place | None = None,
     aim: Aim = "worst group",
     folds: int = 5,
     seed: int = 0,
@@ -73,12 +79,22 @@ def improve(
     The winner is looked at once on test, and lies in `improve/<name>/`, which every verb opens as
     a run. `improve.json` holds what was found.
 
+    With `train`, networks are trained anew from the run's seed and settings, each with one change:
+    corrections, copies left out, weights of classes, weights of groups, group DRO. Each must be
+    better than the run and than the run trained again from another seed. That takes as long as the
+    run's training for each; what was stopped goes on.
+
     Parameters
     ----------
     run
         A run of one label whose training was finished.
     groups
-        Attributes whose groups are to be balanced; none: those of the audit's findings.
+        Attributes whose groups are to be balanced; none: those of the audit's findings, of which
+        only the first is trained anew with.
+    train, only
+        Whether to train anew; which of it (names, or their first words), empty: all.
+    corrections
+        A file of decisions to train anew with. All remedies are then judged by its labels.
     aim
         What is to become better: the accuracy of the "worst group", a combination of label and
         attribute, or the "overall" one.
@@ -90,7 +106,7 @@ def improve(
     Raises
     ------
     ConfigError
-        Where a group is no attribute, or there are fewer than three folds.
+        Where a group is no attribute, there are fewer than three folds, or `only` names no remedy.
     PredictionsError
         Where validation has too few people.
     RunError
@@ -98,23 +114,39 @@ def improve(
     """
     needs_torch()
     folder = run_at(run, quiet=quiet)
-    _refuse(folder, aim, folds)
+    train = train or bool(only)
+    _refuse(folder, aim, folds, train=train, corrections=corrections is not None)
     about, todo = folder.settings.audit, "wait for it"
     rules = Rules(aim, about.false_discovery_rate, about.draws, seed)
     with alone(
         folder.path / FOLDER / ".lock", output=str(folder.path), expected="one process", todo=todo
     ):
         there = reload(folder, data, cache=cache)
-        contest = _opened(folder, there, tuple(groups), folds, rules)
-        with stages(_STAGES, quiet=quiet) as shown:
-            return contest.hold(bool(groups), shown)
+        file = None if corrections is None else Path(corrections).absolute()
+        retraining = Retraining(folder, there, file, data, cache) if train else None
+        contest = _opened(folder, there, tuple(groups), folds, rules, retraining)
+        changes, notes = contest.changes(groups, only)
+        names = [*_STAGES[:3], *(change.name for change in changes), *_STAGES[3:]]
+        with stages(names, quiet=quiet) as shown:
+            return contest.hold(bool(groups), changes, notes, shown)
 
 
-def _opened(run: Run, data: Data, groups: tuple[str, ...], folds: int, rules: Rules) -> _Contest:
+def _opened(
+    run: Run,
+    data: Data,
+    groups: tuple[str, ...],
+    folds: int,
+    rules: Rules,
+    retraining: Retraining | None,
+) -> _Contest:
     """The contest between a run's remedies, whose predictions are made where there are none."""
+    if retraining is not None:
+        retraining.refuse()
     if not run.predictions_file.is_file():
         run.step("predict", predict_splits, data)
     predictions = read_predictions(run.predictions_file)
+    if retraining is not None:
+        predictions = retraining.corrected(predictions)
     binned = predictions.with_bins()
     arena = enter(
         binned[binned.split == "validation"],
@@ -124,11 +156,17 @@ def _opened(run: Run, data: Data, groups: tuple[str, ...], folds: int, rules: Ru
         confidence=run.settings.audit.confidence,
         smallest=run.settings.audit.smallest,
     )
-    return _Contest(run, data, predictions, binned, arena, rules)
+    return _Contest(run, data, predictions, binned, arena, rules, retraining)
 
 
-def _refuse(run: Run, aim: Aim, folds: int) -> None:
+def _refuse(run: Run, aim: Aim, folds: int, *, train: bool, corrections: bool) -> None:
     refuse_untrained(run)
+    if corrections and not train:
+        raise ConfigError(
+            "Corrections help nothing that is not trained anew.",
+            expected="--train beside --corrections",
+            todo="add --train, or leave --corrections out",
+        )
     if run.whole is not None:
         raise RunError(
             f"{run.path} is one of several labels that share a network.",
@@ -168,8 +206,22 @@ class _Contest:
     binned: Predictions  # the same without numbers
     arena: Arena
     rules: Rules
+    retraining: Retraining | None
 
-    def hold(self, named: bool, shown: Any) -> Improvement:
+    def changes(
+        self, groups: Sequence[str], only: Sequence[str]
+    ) -> tuple[list[Change], tuple[str, ...]]:
+        """What is trained anew, and notes on what is not."""
+        if self.retraining is None:
+            return [], ()
+        attributes = [*self.arena.before.attributes]
+        named = attributes if groups else attributes[:1]
+        changes, missing = self.retraining.changes(named, only)
+        return changes, tuple(text.retraining_notes(missing, self.retraining.corrections))
+
+    def hold(
+        self, named: bool, changes: Sequence[Change], notes: tuple[str, ...], shown: Any
+    ) -> Improvement:
         """Everything; writes improve.json and, where one wins, its run."""
         arena, rules = self.arena, self.rules
         with loaded(self.run) as model:
@@ -180,6 +232,10 @@ class _Contest:
                 remedies = [] if kept is None else self._last_layers(model, layer, kept)
             with shown.begin("other remedies"):
                 remedies += self._others()
+            if self.retraining is not None:
+                for change in changes:
+                    with shown.begin(change.name):
+                        remedies.append(self.retraining.retrain(change, arena))
             with shown.begin("contest"):
                 outcomes, winner = hold_tournament(arena, remedies, rules)
             best = next((r for r in remedies if r.name == winner), None)
@@ -192,8 +248,13 @@ class _Contest:
                         self.run, best, self.predictions, arena, test, model.network, layer
                     )
                     folder = str(made.path.relative_to(self.run.path))
-        has_layer = layer is not None
-        found = self._record(outcomes, winner, look, folder, named=named, has_layer=has_layer)
+                elif best is not None and best.trained and self.retraining is not None:
+                    change = next(c for c in changes if c.name == winner)
+                    made, said = self.retraining.finish(change, best, self._test())
+                    look = self._look(said, best)
+                    folder = str(made.path.relative_to(self.run.path))
+        notes = (*text.remedy_notes([*arena.before.attributes], named, layer is not None), *notes)
+        found = self._record(outcomes, winner, look, folder, notes, named=named)
         write_record(self.run.improvement, found)
         return found
 
@@ -203,9 +264,9 @@ class _Contest:
         winner: str,
         look: TestLook | None,
         folder: str,
+        notes: tuple[str, ...],
         *,
         named: bool,
-        has_layer: bool,
     ) -> Improvement:
         arena, rules = self.arena, self.rules
         p = arena.before
@@ -226,7 +287,7 @@ class _Contest:
             folder=folder,
             alpha=rules.alpha,
             seed=rules.seed,
-            notes=tuple(text.remedy_notes([*p.attributes], named, has_layer)),
+            notes=notes,
         )
 
     # --- features --------------------------------------------------------------------------------
@@ -344,7 +405,8 @@ class _Contest:
         if not len(after):
             return None
         kept = {name: after.attributes[name] for name in self.arena.before.attributes}
-        before = replace(self._test(), attributes=kept)
+        test = self._test()
+        before = replace(test[np.isin(test.ids, after.ids)], attributes=kept)
         said = replace(after, attributes=kept)
         return look_at_test(self.arena, before, said, remedy.name, self.rules)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from candid.pipeline.checking import check_run, refuse_check
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import Data
@@ -28,6 +29,7 @@ def everything(run: Run, data: Data) -> None:
     if run.settings.data.is_several:
         learn_several(run, data)
         return
+    refuse_check(run, data)
     with stages(tuple(run.steps), quiet=run.quiet) as shown:
         step = partial(run.step, shown=shown)
         step("explore", explore_data, data)
@@ -40,6 +42,8 @@ def everything(run: Run, data: Data) -> None:
         step("explain", explain_images, data)
         step("inside", show_inside, data)
         step("unfamiliar", learn_unfamiliar, data)
+        if "check" in run.steps:
+            step("check", check_run, data)
         step("drift", learn_drift, data)
         if "seeds" in run.steps:
             step("seeds", try_seeds, data)

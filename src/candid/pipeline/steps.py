@@ -28,11 +28,13 @@ from candid.records import (
 )
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
+from candid.records.collecting import Curves
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
 from candid.records.framing import FramingCard
 from candid.records.improvement import Improvement
 from candid.records.inside import Inside, read_inside_arrays
+from candid.records.label_check import LabelCheck
 from candid.records.seeds import Seeds
 from candid.records.targets import Targets
 from candid.runs import Run, is_framed
@@ -353,6 +355,8 @@ def write_report(run: Run) -> None:
         framing=_read(run.framing, FramingCard),
         improvement=_read(run.improvement, Improvement),
         seeds=_read(run.seeds, Seeds),
+        curves=_read(run.curves, Curves),
+        check=_read(run.checked, LabelCheck),
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

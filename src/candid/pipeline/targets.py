@@ -26,11 +26,13 @@ def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
         f"network.name = {config.network.name!r}": config.network.name == "features",
         f"train.balance = {config.train.balance!r}": config.train.balance != "none",
         f"train.loss = {config.train.loss!r}": bool(config.train.loss),
+        f"check.folds = {config.check.folds}": config.check.folds > 0,
     }
     for setting in (setting for setting, is_asked in asked.items() if is_asked):
         raise ConfigError(
             f"{setting} is for one label, and the run is to learn {learned}.",
-            expected="a network that is trained in steps, train.balance = none and no train.loss",
+            expected="a network that is trained in steps, train.balance = none, no train.loss, and "
+            "check.folds = 0",
             todo=f"set {setting.split(' ')[0]}, or learn one label with data.target",
         )
 

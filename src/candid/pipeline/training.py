@@ -18,6 +18,8 @@ from candid.settings import Config, OwnConfig, ensemble_size
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
     from candid.training.state import Task, TrainingState
 
 
-def train_network(run: Run, data: Data) -> None:
+def train_network(
+    run: Run, data: Data, evaluated: Callable[[TrainingState, Task], object] | None = None
+) -> None:
     """Train from the run's checkpoint, or from the start where there is none.
 
+    `evaluated` is called after every evaluation, with the state as it is then.
     Writes checkpoint/, history.parquet, model.safetensors and model.json, for several labels
     targets.json in place of that. Where these two are there, training is finished and nothing is
     done. Of several processes that train together, one writes.
@@ -62,11 +67,15 @@ def train_network(run: Run, data: Data) -> None:
                 checkpoint.restore(saved, state)
                 # What was spent before it was stopped counts, too.
                 began -= state.history[-1].seconds if state.history else 0.0
-        if not _fitted(task, state, config, group.leads, quiet):
+        look = evaluated or (lambda *_: None)
+        if _fitted(task, state, config, group.leads, quiet):
+            look(state, task)
+        else:
             save_to = run.checkpoint if group.leads else None
             for _ in steps(task, state, config.train, config.augment, save_to=save_to, quiet=quiet):
                 if group.leads:
                     runs.write_history(run, state.history)
+                look(state, task)
             if group.leads:
                 augmented = {("picture", "augmented"): augmented_png(task, config, rows=4)}
                 runs.write_pictures(run, runs.read_pictures(run) | augmented)

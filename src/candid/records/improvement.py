@@ -7,7 +7,7 @@ figures are NaN here and `null` in JSON.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from candid.records import Estimate, State
 from candid.records.compare import Change, Comparison, GroupChange
@@ -17,10 +17,23 @@ Aim = Literal["worst group", "overall"]
 
 # "group layer", "label layer": the last layer fitted again on images that weigh the same by label
 # and attribute, or by label; "prior shift": its bias and temperature alone; "group calibration":
-# those by group; "abstention": no answer where the run is unsure; "training": a run of its own.
+# those by group; "abstention": no answer where the run is unsure. All others were trained anew:
+# with corrections; without copies; with weights of classes or groups; for the worst group (DRO);
+# from "another seed" and else as the run, which is what these must be better than.
 RemedyKind = Literal[
-    "group layer", "label layer", "prior shift", "group calibration", "abstention", "training"
+    "group layer",
+    "label layer",
+    "prior shift",
+    "group calibration",
+    "abstention",
+    "another seed",
+    "corrections",
+    "copies",
+    "class weights",
+    "group weights",
+    "group DRO",
 ]
+_TRAINED: tuple[RemedyKind, ...] = get_args(RemedyKind)[5:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +72,16 @@ class RemedyOutcome:
         How strongly the last layer was held near the run's own (that of all folds together); NaN
         where it was not fitted.
     eligible
-        Whether it can win: it changes answers and asks for nothing that a new picture lacks.
+        Whether it can win: it changes something, answers too, and asks for nothing that a new
+        picture lacks.
     aim
         What it was judged by: the images of the worst group, or all of them.
+    beside_control
+        Of a remedy that trained anew, the same images against the run trained again from another
+        seed; None where nothing was trained.
     adjusted_p
-        `aim.p` after Benjamini and Hochberg over the remedies that could win; NaN for others.
+        `aim.p`, or the larger of that and `beside_control.p`, after Benjamini and Hochberg over the
+        remedies that could win; NaN for others.
     helps
         "found": it helps what is aimed at, beyond chance; "not applicable" where it cannot win.
     overall
@@ -95,6 +113,12 @@ class RemedyOutcome:
     log_loss: Change
     groups: tuple[GroupChange, ...]
     coverage: tuple[CellCoverage, ...] = ()
+    beside_control: GroupChange | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether a network was trained anew for it."""
+        return self.kind in _TRAINED
 
     def changed(self, sign: int) -> list[GroupChange]:
         """The classes and groups that became better (1) or worse (-1) for sure, widest first."""

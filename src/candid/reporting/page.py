@@ -18,6 +18,7 @@ from candid.text import (
     explanation,
     external,
     improvement,
+    label_check,
     seeds,
     stories,
     tuning,
@@ -81,6 +82,7 @@ def render(inputs: ReportInput) -> str:
         external_words=external,
         improvement_words=improvement,
         seed_words=seeds,
+        check_words=label_check,
     )
 
 

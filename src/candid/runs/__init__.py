@@ -23,10 +23,10 @@ from candid.records.answers import AnsweredImages
 from candid.records.frames import html_of
 from candid.records.framing import FramingCard
 from candid.records.targets import Targets
-from candid.runs.steps import ONE_SEED_STEPS, Shown, Step
 from candid.runs.steps import SHARED_STEPS as SHARED_STEPS
 from candid.runs.steps import STEPS as STEPS
 from candid.runs.steps import TARGET_STEPS as TARGET_STEPS
+from candid.runs.steps import Shown, Step
 from candid.runs.steps import target_steps as target_steps
 from candid.runs.tables import read_history as read_history
 from candid.runs.tables import read_pictures as read_pictures
@@ -117,10 +117,12 @@ class Run:
     applied = _File("corrections-applied.csv", shared=True)
     corrections = _File("corrections.csv")  # what people decided while they reviewed it
     check = _File("check.json")  # which of all labels are likely wrong, of a check's folder
+    checked = _File("check/check.json")  # the same in a run, which has such a folder
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     improvement = _File("improve.json")  # which remedies help it, and whom
     seeds = _File("seeds.json")  # what other seeds would have changed
     seed_answers = _File("seeds.parquet")  # what each seed's network says of every image
+    curves = _File("curve.json")  # how errors in groups fall with their people in training
     report = _File("report.html")
     card = _File("README.md")  # the model card
     targets = _File("targets.json")  # of several labels: what each output of the network is
@@ -140,7 +142,8 @@ class Run:
         """The steps that are done in this folder, in their order."""
         if self.settings.data.is_several:
             return SHARED_STEPS if self.whole is None else TARGET_STEPS
-        return STEPS if self.settings.seeds.count > 1 else ONE_SEED_STEPS
+        asked = {"check": self.settings.check.folds > 0, "seeds": self.settings.seeds.count > 1}
+        return {name: step for name, step in STEPS.items() if asked.get(name, True)}
 
     def of_targets(self) -> list[Run]:
         """Of several labels that were learned, the run of each, in the order of their outputs."""

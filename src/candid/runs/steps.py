@@ -47,6 +47,7 @@ _FRAMED = ("framing", "framing_weights")
 _MODEL = ("weights", "model_file")
 _MADE = ("framing", "data", "history", "model_file", "evaluation", "audit", "pictures")
 _EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
+_ON_REQUEST = ("transfer", "improvement", "curves", "checked", "seeds")
 
 # In their order: each may change what those below it read.
 STEPS = {
@@ -68,6 +69,7 @@ STEPS = {
         ("inside", "inside_arrays"),
     ),
     "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
+    "check": Step(("data", "network", "augment", "train", "check", "evaluate"), (), ("checked",)),
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
     # Where several seeds are asked for; each is a training in a folder of its own.
     "seeds": Step(
@@ -77,13 +79,10 @@ STEPS = {
     ),
     "report": Step(
         tuple(f.name for f in fields(Config)),
-        ("provenance", *_MADE, *_EXPLAINED, "transfer", "improvement", "seeds"),
+        ("provenance", *_MADE, *_EXPLAINED, *_ON_REQUEST),
         ("report", "card"),
     ),
 }
-
-# Of a run that does not ask for several seeds.
-ONE_SEED_STEPS = {name: step for name, step in STEPS.items() if name != "seeds"}
 
 # Of several labels, what is done once for all of them, into the run's own folder.
 SHARED_STEPS = {
@@ -103,7 +102,9 @@ MOST_IN_FULL = 4
 _ALWAYS = ("predict", "evaluate", "audit", "pictures", "report")
 
 # And what is done for each of them, into a folder of its own.
-TARGET_STEPS = {name: step for name, step in STEPS.items() if name not in (*_ONCE, "seeds")}
+TARGET_STEPS = {
+    name: step for name, step in STEPS.items() if name not in (*_ONCE, "seeds", "check")
+}
 
 
 # What is done for a label that is a number: it has no classes to explain.

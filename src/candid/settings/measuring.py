@@ -190,9 +190,10 @@ class CheckConfig:
     """Every label examined by networks that did not learn from it."""
 
     folds: int = setting(
-        5,
-        "parts of the people; each is predicted by a network that learned from the others",
-        2,
+        0,
+        "parts of the people; each is predicted by a network that learned from the others: in a "
+        "run, too, where it is not 0, which for candid check is 5",
+        0,
         100,
     )
     steps: int = setting(
@@ -208,3 +209,11 @@ class CheckConfig:
     listed: int = setting(
         1000, "labels of each kind to list at most, the likeliest first", 1, 10**6
     )
+
+    def __post_init__(self) -> None:
+        if self.folds == 1:
+            raise ConfigError(
+                "check.folds = 1 leaves nobody to learn from.",
+                expected="2 to 100, or 0",
+                todo="set check.folds=5",
+            )

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from candid.records import Finding
 from candid.records.audit import Audit, Condition, Gap, SplitAudit
-from candid.records.collecting import Wanted
+from candid.records.collecting import Curves, Wanted
 from candid.text import words
+from candid.text.collecting import curve_said
 from candid.text.findings import group_name, worse_ends
 from candid.text.stories import errors_by_label, names_of_labels, stories_of, story_told
 
@@ -89,16 +90,19 @@ def _unseen(split: SplitAudit) -> list[str]:
 _SHOPPING = 5  # groups that are named in short
 NOT_KNOWN = (
     "How many more pictures would halve a gap that was found is not known: the model learned from "
-    "all of its pictures at once, and no learning curve within a group was measured."
+    "all of its pictures at once, and no learning curve within a group was measured; "
+    "candid improve RUN --curve does."
 )
 
 
-def to_collect(split: SplitAudit, most: int = _SHOPPING) -> list[str]:
-    """Of which groups how many more people would let a gap be seen; what is not known of others."""
+def to_collect(split: SplitAudit, most: int = _SHOPPING, curves: Curves | None = None) -> list[str]:
+    """Of which groups how many more people would halve a gap that was found, or let one be seen."""
     unit = "images" if split.people is None else "people"
     said = [_needed(one, unit) for one in split.wanted[:most]]
     if len(split.wanted) > most:
         said.append(f"{words.count(len(split.wanted) - most)} more groups are too small to see.")
+    if curves is not None:
+        return [*map(curve_said, curves.groups), *said]
     if split.gaps_found:
         said.append(NOT_KNOWN)
     return said

@@ -29,7 +29,12 @@ NAMES = {
     "prior shift": "one temperature and a bias for each class",
     "group calibration": "a calibration for each group of {0}, for pictures whose group is known",
     "abstention": "no answer where the run is unsure",
-    "training": "trained anew",
+    "another seed": "trained again from another seed, else as the run: what trained anew must beat",
+    "corrections": "trained anew with the corrections",
+    "copies": "trained anew without the copies of pictures in training",
+    "class weights": "trained anew, each class weighing the same",
+    "group weights": "trained anew, each combination of label and {0} weighing the same",
+    "group DRO": "trained anew for the worst combination of label and {0} (group DRO)",
 }
 NO_LAYER = (
     "The network does not end in a linear layer that could be fitted again, so that was not tried."
@@ -54,6 +59,19 @@ def remedy_notes(attributes: Sequence[str], named: bool, layer: bool) -> Iterato
         yield NO_GROUPS
     elif not named:
         yield TAKEN_FROM_TEST
+
+
+JUDGED_BY_CORRECTIONS = (
+    "All remedies, and the run as it is, are judged by the corrected labels; what was left out by "
+    "the corrections judges nobody."
+)
+
+
+def retraining_notes(missing: Sequence[str], corrections: object) -> Iterator[str]:
+    """Which remedies did not train anew, and why; by which labels all are judged."""
+    yield from (f"Not tried: {why}." for why in missing)
+    if corrections is not None:
+        yield JUDGED_BY_CORRECTIONS
 
 
 def what(remedy: RemedyOutcome) -> str:
@@ -123,6 +141,12 @@ def outcome(found: Improvement) -> list[str]:
         f"{words.images(aim.n, aim.people)}; adjusted p "
         f"{words.number(best.adjusted_p)} among {words.count(tried)} remedies)."
     ]
+    if best.beside_control is not None:
+        beside = best.beside_control.accuracy_change
+        said.append(
+            f"Against the run trained again from another seed: {words.points(beside.value)} points "
+            f"there ({words.points_interval(beside)})."
+        )
     said += remedy_changes(best)
     overall = best.overall.accuracy_change
     said.append(
@@ -193,16 +217,19 @@ def improvement_lines(found: Improvement, run: str) -> Iterator[str]:
     yield from outcome(found)
     yield from (f"note: {note}" for note in found.notes)
     if found.folder:
-        yield from (f"next:  {line}" for line in commands(run, found.folder))
+        yield from (f"next:  {line}" for line in commands(run, found))
 
 
-def commands(run: str, folder: str) -> list[str]:
-    """How the winner is used, and looked at as any run."""
-    made = f"{run}/{folder}"
-    return [
+def commands(run: str, found: Improvement) -> list[str]:
+    """How the winner is used, looked at as any run and, where it was trained anew, made again."""
+    made = f"{run}/{found.folder}"
+    said = [
         shlex.join(["candid", "predict", made, "PICTURES"]),
         shlex.join(["candid", "audit", run, made]),
     ]
+    if any(r.name == found.winner and r.trained for r in found.remedies):
+        said.append(shlex.join(["candid", "run", "DATA", "--config", f"{made}/config.toml"]))
+    return said
 
 
 def _share(e: Estimate) -> str:

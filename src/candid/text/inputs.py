@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.records.audit import Audit
+    from candid.records.collecting import Curves
     from candid.records.explanation import Explanation, ExplanationArrays
     from candid.records.external import Transfer
     from candid.records.framing import FramingCard
     from candid.records.improvement import Improvement
     from candid.records.inside import Inside
+    from candid.records.label_check import LabelCheck
     from candid.records.seeds import Seeds
 
 
@@ -52,7 +54,7 @@ class ReportInput:
         Named pictures, encoded: "mean-<class>", "difference", "augmented".
     samples
         Class → ids of some of its images, in the order in which they are shown.
-    audit, explanation, transfer, framing, improvement, seeds
+    audit, explanation, transfer, framing, improvement, curves, check, seeds
         The later stages' records; None where the stage has not run.
     maps
         The arrays that belong to `explanation`; None where they are lost.
@@ -79,6 +81,8 @@ class ReportInput:
     framing: FramingCard | None = None
     improvement: Improvement | None = None
     seeds: Seeds | None = None
+    curves: Curves | None = None
+    check: LabelCheck | None = None
 
     @property
     def target(self) -> str:

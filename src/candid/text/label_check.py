@@ -31,6 +31,14 @@ def notes(agreement: Estimate | None, counts: bool) -> Iterator[str]:
 
 def check_lines(check: LabelCheck, folder: str) -> Iterator[str]:
     """What a reader should know in a minute; `folder` is where it lies."""
+    yield from check_said(check)
+    yield from (f"note: {note}" for note in check.notes)
+    yield f"check: {folder}"
+    yield f"next:  candid review {folder}"
+
+
+def check_said(check: LabelCheck) -> Iterator[str]:
+    """How many labels are likely wrong, in which split, and the likeliest."""
     noise = check.noise
     yield (
         f"{check.data}: {words.images(check.n, check.people)}, every label of {check.target!r} "
@@ -65,9 +73,6 @@ def check_lines(check: LabelCheck, folder: str) -> Iterator[str]:
             check.found_by_person,
             check.by_person,
         )
-    yield from (f"note: {note}" for note in check.notes)
-    yield f"check: {folder}"
-    yield f"next:  candid review {folder}"
 
 
 def _some(what: str, found: int, doubted: Sequence[DoubtedLabel]) -> Iterator[str]:

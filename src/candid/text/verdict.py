@@ -308,7 +308,7 @@ def _use_remedy(inputs: ReportInput) -> Action | None:
     tried = inputs.improvement
     if tried is None or not tried.folder:
         return None
-    commands = improvement.commands(".", tried.folder)
+    commands = improvement.commands(".", tried)
     return Action("Use the remedy that helps", improvement.outcome(tried)[0], tuple(commands))
 
 

@@ -1,0 +1,104 @@
+"""People held back and then added: what the shopping list says, and what comes true.
+
+`python bench/collecting.py [CASES]` simulates runs whose truth is known (no network is trained) and
+prints
+
+* the width of the interval of a gap with so many more people, predicted with the few, over the
+  width that came out once they were added: within 10% is wanted;
+* how often the error of a network that learned from twice as many people of the group, predicted
+  from a quarter, a half and all of them (the last twice), came out inside its 95% interval: in at
+  least 90% of cases is wanted;
+* how often the number of people that would halve the error lies inside its interval.
+
+Both for people who are asked about three times each, some of whom are hard for every network, and
+for several strengths of chance in training.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from candid.stats.differences import error_gaps
+from candid.stats.learning_curve import fit_power_law
+from candid.stats.planning import predicted_width
+
+PER = 3  # images a person
+
+
+def mistakes(
+    error: float, hard: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which images are wrong, `hard` (n,) being how hard each one's person is."""
+    wrong: NDArray[np.bool_] = 0.6 * hard + 0.8 * rng.normal(size=len(hard)) < ndtri(error)
+    return wrong
+
+
+def width_ratio(few: int, many: int, rng: np.random.Generator) -> float:
+    """The predicted width over the one that came out."""
+    people = 2000
+    person = np.repeat(np.arange(people), PER)
+    hard = rng.normal(size=people)[person]
+    group = person < many
+    wrong = np.where(group, mistakes(0.12, hard, rng), mistakes(0.05, hard, rng))
+
+    def gap(rows: NDArray[np.bool_]):
+        inside = (group & rows)[:, None]
+        return error_gaps(wrong, inside, (~group & rows)[:, None], person, 0.95)
+
+    before, after = gap(~group | (person < few)), gap(np.ones(len(person), np.bool_))
+    sides = before.left, before.right, before.correlation
+    said = predicted_width(*sides, np.array([float(many)]), 0.95)
+    return float(said[0] / (after.high[0] - after.low[0]))
+
+
+def followed(
+    luck: float, rng: np.random.Generator, *, people: int = 150
+) -> tuple[bool, bool, float]:
+    """Whether error and number of people lie inside, and how wide the error's interval is."""
+    person = np.repeat(np.arange(people), PER)
+    hard = rng.normal(size=people)[person]
+    level, fall = 1.5, 0.35
+
+    def trained(size: float) -> NDArray[np.bool_]:
+        return mistakes(level * size**-fall * np.exp(luck * rng.normal()), hard, rng)
+
+    sizes = np.array([100.0, 200.0, 400.0, 400.0])
+    law = fit_power_law(sizes, np.stack([trained(s) for s in sizes]), person, draws=400)
+    said, true = law.error_at(800), float(trained(800).mean())
+    half = level * 400**-fall / 2
+    needed, truth = law.size_for(half), (level / half) ** (1 / fall)
+    covered = np.isnan(needed.low) or needed.low <= truth <= needed.high
+    return said.low <= true <= said.high, bool(covered), said.high - said.low
+
+
+def main(cases: int) -> None:
+    began = time.monotonic()
+    print("interval's width, predicted over observed")
+    for few, many in ((60, 120), (60, 240), (150, 600)):
+        rng = np.random.default_rng(few + many)
+        ratio = np.array([width_ratio(few, many, rng) for _ in range(cases)])
+        print(
+            f"  {few} people, then {many}: median {np.median(ratio):.3f}, "
+            f"within 10%: {np.mean(np.abs(ratio - 1) <= 0.1):.0%} of {cases}"
+        )
+    print("error with twice as many people of the group, and people for half of the error")
+    for luck in (0.0, 0.05, 0.1):
+        rng = np.random.default_rng(int(100 * luck))
+        found = np.array([followed(luck, rng) for _ in range(cases)], np.float64)
+        error, size, width = found.mean(axis=0)
+        print(
+            f"  chance in training {luck:.2f}: error inside {error:.0%}, people inside {size:.0%} "
+            f"of {cases}; its interval is {100 * width:.1f} points wide on average"
+        )
+    print(f"{time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        sys.exit(__doc__)
+    main(int(sys.argv[1]) if len(sys.argv) == 2 else 100)

@@ -1,0 +1,68 @@
+"""What is said of learning curves within groups: how many more people would halve a gap.
+
+Everything here is plain text: whoever prints it escapes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from candid.records import Estimate
+from candid.records.audit import Condition
+from candid.records.collecting import Curves, GroupCurve
+from candid.text import words
+from candid.text.findings import group_name
+
+FLAT = "the error does not fall with the people who are learned from"
+BEYOND = "no number of people that anybody could collect would do"
+NO_GROUPS = (
+    "The audit found no gap of a group of values that is behind the others, so there is no curve "
+    "to measure."
+)
+
+
+def curve_said(curve: GroupCurve) -> str:
+    """How many more would likely halve the gap; or why that is not known."""
+    name = group_name([Condition(curve.attribute, curve.value)], curve.label)
+    parts = f"{len(curve.points)} trainings on parts of the group's people"
+    if curve.why:
+        return f"{name}: how many more would halve the gap is not known: {curve.why} ({parts})."
+    more, images = curve.more_people, curve.more_images
+    unit = "images" if more.people is None else "people"
+    extra = (
+        "" if more.people is None else f", {words.count(_whole(images.value))} images like theirs"
+    )
+    return (
+        f"{name}: about {words.count(_whole(more.value))} more {unit} in training ({_ends(more)}"
+        f"{extra}) would likely halve the gap: the error would fall from "
+        f"{words.percent(curve.error)} to {words.percent(curve.target)}, beside "
+        f"{words.percent(curve.others)} of the others (a power law through {parts}, tested on "
+        f"{words.images(curve.fall.n, curve.fall.people)})."
+    )
+
+
+def _whole(value: float) -> int:
+    return math.ceil(value)
+
+
+def _ends(e: Estimate) -> str:
+    low = words.count(_whole(e.low))
+    if math.isnan(e.high):
+        return f"at least {low}; no number is surely enough"
+    return f"{low} to {words.count(_whole(e.high))}"
+
+
+def curve_lines(found: Curves) -> Iterator[str]:
+    """Each group with its points, then what they amount to."""
+    if not found.groups:
+        yield NO_GROUPS
+    for curve in found.groups:
+        yield group_name([Condition(curve.attribute, curve.value)], curve.label) + ":"
+        for point in curve.points:
+            yield (
+                f"  learned from {words.count(point.people)} of them "
+                f"({words.count(point.images)} images, seed {point.seed}): "
+                f"{words.percent_interval(point.error)} wrong"
+            )
+        yield f"  {curve_said(curve)}"
