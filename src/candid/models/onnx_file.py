@@ -136,7 +136,7 @@ def _recorded(
     import onnx
     import torch
 
-    data = io.BytesIO()
+    data: Any = io.BytesIO()  # which its types forget
     try:
         torch.onnx.export(
             module,
