@@ -297,7 +297,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, tmp_path):
     go_on = command("train", "--resume", killed.path, *common)
     chance = random.Random(0)
     kills = 0
-    for arguments in (begin, go_on, go_on):
+    for arguments in (begin, go_on):
         process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
         before = killed.checkpoint.stat().st_mtime_ns if killed.checkpoint.is_file() else 0
         while process.poll() is None and (
@@ -308,7 +308,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(faces, tmp_path):
         kills += process.poll() is None
         process.kill()
         process.communicate()
-    assert kills >= 2
+    assert kills == 2
     assert not killed.weights.exists()
     assert call("train", "--resume", killed.path, *common) == 0
     assert digest(killed.weights) == digest(whole.weights)
@@ -786,6 +786,8 @@ def test_the_way_to_the_loop_and_to_the_audit_is_short(faces, tmp_path, monkeypa
                 found += Path(frame.f_code.co_filename).is_relative_to(source)
                 frame = frame.f_back
             deep.setdefault(name, found)
+            if name == "audit":  # nothing of what follows is asked for
+                raise KeyboardInterrupt
             return function(*arguments, **named)
 
         return counted
@@ -797,7 +799,7 @@ def test_the_way_to_the_loop_and_to_the_audit_is_short(faces, tmp_path, monkeypa
     monkeypatch.setattr(training, "train_in_steps", steps)
     monkeypatch.setattr(auditing, "audit_groups", counting("audit", auditing.audit_groups))
     where = ["--out", tmp_path / "run", "--cache", tmp_path / "cache", "--quiet", *BRIEF]
-    assert call("run", faces, "--target", "Face", *where) == 0
+    assert call("run", faces, "--target", "Face", *where) == 130
     assert set(deep) == {"train", "audit"}
     assert max(deep.values()) <= 7, deep
 

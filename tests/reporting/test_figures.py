@@ -38,9 +38,16 @@ def rows(figure: chart.Figure) -> list[dict[str, object]]:
 
 
 def every(inputs) -> list[chart.Figure]:  # type: ignore[no-untyped-def]
+    """The charts of the page, each part of them held to Vega-Lite's schema."""
+    from candid.reporting.page import _drawn
+
+    return [figure for figure in _drawn(inputs) if figure is not None]
+
+
+def test_the_page_s_charts_are_the_same_unchecked(plain) -> None:  # type: ignore[no-untyped-def]
     from candid.reporting.page import _charts
 
-    return list(_charts(inputs).values())
+    assert list(_charts(plain).values()) == every(plain)
 
 
 def test_the_confusion_matrix_draws_the_counts(plain) -> None:  # type: ignore[no-untyped-def]

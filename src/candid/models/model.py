@@ -156,7 +156,8 @@ class Whole(PixelNetwork):
 
     def _check(self, pixels: Tensor, shapes: set[tuple[int, int, int]]) -> None:
         what, side = "", self.input_side
-        if pixels.dim() != 4 or tuple(pixels.shape[1:]) not in shapes:
+        shape = tuple(int(n) for n in pixels.shape[1:])  # numbers, too, where torch records it
+        if pixels.dim() != 4 or shape not in shapes:
             what = f"have the shape {tuple(pixels.shape)} and the type {pixels.dtype}"
         elif pixels.dtype != torch.uint8 and not (abs(pixels - 0.5) <= 1).all():
             # A resampled picture overshoots a little; a normalised one, or one to 255, far.

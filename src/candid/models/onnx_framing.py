@@ -85,7 +85,7 @@ def framing_to_onnx(run: Run) -> bytes:
     }
     side, outputs = framing.input_side, OnnxFramer.outputs
     options = {"start": AS_IT_CAME, "limit": framing.limit.numpy()}
-    return exported(framing, side, outputs, about, "The framing network", options)
+    return exported(framing, side, outputs, about, "The framing network", options, ours=True)
 
 
 def weights_digest(run: Run) -> str | None:

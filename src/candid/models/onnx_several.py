@@ -16,6 +16,7 @@ from candid.models.onnx_file import (
     ABOUT,
     INPUT,
     MADE_FROM,
+    OURS,
     OnnxModel,
     exported,
     made_from,
@@ -88,7 +89,10 @@ def several_to_onnx(
         **(marks or {}),
     }
     what = f"The network {about.model.network!r}"
-    return exported(SplitLabels(whole), about.model.side, output_names(about), said, what)
+    ours = about.model.network in OURS
+    return exported(
+        SplitLabels(whole), about.model.side, output_names(about), said, what, ours=ours
+    )
 
 
 def is_several_exported(run: Run, about: Targets, cards: Sequence[ModelCard]) -> bool:

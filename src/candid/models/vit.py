@@ -33,7 +33,7 @@ class Places(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, tokens, channels) → (batch, tokens + registers, channels)."""
-        return torch.cat([x + self.place, self.registers.expand(len(x), -1, -1)], dim=1)
+        return torch.cat([x + self.place, self.registers.expand(x.shape[0], -1, -1)], dim=1)
 
 
 class Attention(nn.Module):
@@ -66,7 +66,7 @@ class Attention(nn.Module):
     def _dropped(self, x: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:
             return x
-        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop_path
+        kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop_path
         return x * kept / (1 - self.drop_path)
 
 

@@ -151,6 +151,14 @@ def render_search(found: Tuning) -> str:
 
 def _charts(inputs: ReportInput) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name, in the page's order."""
+    from candid.reporting.figures.chart import unchecked  # Altair takes a second
+
+    with unchecked():
+        return {figure.name: figure for figure in _drawn(inputs) if figure is not None}
+
+
+def _drawn(inputs: ReportInput) -> list[Figure | None]:
+    """The same, and None for each that there is nothing to draw for."""
     from candid.reporting.figures import audit as audited
     from candid.reporting.figures import comparison as compared
     from candid.reporting.figures import confusions, data, performance, training
@@ -189,7 +197,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
             drawn += compared.comparison_charts(inputs.audit.comparison).values()
     if inputs.explanation is not None:
         drawn += [looks.region_shares(inputs.explanation), looks.region_masking(inputs.explanation)]
-    return {figure.name: figure for figure in drawn if figure is not None}
+    return drawn
 
 
 def _first_split(inputs: ReportInput) -> str:

@@ -6,14 +6,17 @@ what the chart shows. Colours are CSS variables, so one drawing serves light and
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import altair as alt
+from altair.utils import schemapi
 
 from candid.records import Estimate
 
@@ -74,6 +77,14 @@ def vega_bundle() -> str:
     import vl_convert
 
     return str(vl_convert.javascript_bundle(_SNIPPET, _vega_lite_version()))
+
+
+def unchecked() -> AbstractContextManager[None]:
+    """While it lasts, Altair does not hold every part of a chart to its schema: the tests do.
+
+    It takes longer than all else that Altair does.
+    """
+    return schemapi.debug_mode(False)
 
 
 def _vega_lite_version() -> str:
@@ -250,9 +261,7 @@ def figure(
     wide: bool = True,
 ) -> Figure:
     """Draw a chart and keep its specification, without an address and as wide as it may be."""
-    import vl_convert
-
-    spec: dict[str, Any] = chart.to_dict()
+    spec: dict[str, Any] = chart.to_dict(validate=schemapi.DEBUG_MODE)
     del spec["$schema"]  # an address: nothing in the page names another place
     spec["config"] = _CONFIG
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
@@ -263,7 +272,7 @@ def figure(
         "width": WIDE if wide else NARROW,
         "padding": {"left": 12, "right": 6, "top": 2, "bottom": 2},
     }
-    drawn = vl_convert.vegalite_to_svg(spec | fixed, vl_version=_vega_lite_version())
+    drawn = _drawn(json.dumps(spec | fixed))
     return Figure(
         name=name,
         title=title,
@@ -273,6 +282,14 @@ def figure(
         svg=_own_ids(drawn, name),
         key=key,
     )
+
+
+@lru_cache(maxsize=256)
+def _drawn(spec: str) -> str:
+    """The drawing as SVG; pages that are made again have most of their charts in common."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite_version()))
 
 
 def _own_ids(svg: str, name: str) -> str:
