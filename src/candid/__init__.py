@@ -27,6 +27,7 @@ _NAMES = {
     "candid.pipeline.external": ("transfer",),
     "candid.pipeline.improving": ("improve",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
+    "candid.pipeline.publishing": ("push",),
     "candid.pipeline.reviewing": ("review",),
     "candid.pipeline.using": (
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
@@ -73,6 +74,7 @@ __all__ = [
     "open_run",
     "predict",
     "predict_shards",
+    "push",
     "read_predictions",
     "report",
     "review",
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
     from candid.pipeline.improving import improve
     from candid.pipeline.judging import audit, evaluate, explain_run, report
     from candid.pipeline.listing import list_runs
+    from candid.pipeline.publishing import push
     from candid.pipeline.reviewing import review
     from candid.pipeline.using import (
         application,

@@ -17,6 +17,7 @@ from candid.cli.explaining import explain_command
 from candid.cli.improving import improve_command
 from candid.cli.listing import runs_command
 from candid.cli.making import demo_command, explore_command, run_command, train_command
+from candid.cli.publishing import push_command
 from candid.cli.reviewing import review_command
 from candid.cli.serving import serve_command
 from candid.cli.tuning import tune_command
@@ -50,6 +51,7 @@ for _command in (
     serve_command,
     predict_command,
     export_command,
+    push_command,
     tune_command,
 ):
     cli.add_command(_command)
