@@ -19,13 +19,14 @@ _NAMES = {
     "candid.data.dataset": ("Dataset",),
     "candid.explanation.assembly": ("explain_network",),
     "candid.explanation.attribution": ("saliency_maps",),
-    "candid.pipeline": ("check", "demo", "explore", "load", "load_images", "run", "train", "tune"),
+    "candid.pipeline": ("check", "demo", "explore", "load", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
     "candid.pipeline.calibrating": ("calibrate",),
     "candid.pipeline.correcting": ("apply_corrections", "merge_corrections"),
     "candid.pipeline.estimator": ("CandidClassifier", "CandidRegressor"),
     "candid.pipeline.external": ("transfer",),
     "candid.pipeline.improving": ("improve",),
+    "candid.pipeline.in_memory": ("load_images",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
     "candid.pipeline.publishing": ("push",),
     "candid.pipeline.reviewing": ("review",),
@@ -33,6 +34,7 @@ _NAMES = {
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
     ),
     "candid.pipeline.listing": ("list_runs",),
+    "candid.pipeline.tracking": ("log_run",),
     "candid.predictions": ("Predictions", "read_predictions"),
     "candid.models.model": ("Whole",),
     "candid.records.answers": ("AnsweredImages",),
@@ -70,6 +72,7 @@ __all__ = [
     "load_config",
     "load_images",
     "load_model",
+    "log_run",
     "merge_corrections",
     "open_run",
     "predict",
@@ -94,16 +97,18 @@ if TYPE_CHECKING:
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
     from candid.models.model import Whole
-    from candid.pipeline import check, demo, explore, load, load_images, run, train, tune
+    from candid.pipeline import check, demo, explore, load, run, train, tune
     from candid.pipeline.calibrating import calibrate
     from candid.pipeline.correcting import apply_corrections, merge_corrections
     from candid.pipeline.estimator import CandidClassifier, CandidRegressor
     from candid.pipeline.external import transfer
     from candid.pipeline.improving import improve
+    from candid.pipeline.in_memory import load_images
     from candid.pipeline.judging import audit, evaluate, explain_run, report
     from candid.pipeline.listing import list_runs
     from candid.pipeline.publishing import push
     from candid.pipeline.reviewing import review
+    from candid.pipeline.tracking import log_run
     from candid.pipeline.using import (
         application,
         export,

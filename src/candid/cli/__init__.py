@@ -15,7 +15,7 @@ from candid.cli.checking import check_command
 from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
 from candid.cli.improving import improve_command
-from candid.cli.listing import runs_command
+from candid.cli.listing import log_command, runs_command
 from candid.cli.making import demo_command, explore_command, run_command, train_command
 from candid.cli.publishing import push_command
 from candid.cli.reviewing import review_command
@@ -37,6 +37,7 @@ for _command in (
     demo_command,
     run_command,
     runs_command,
+    log_command,
     explore_command,
     train_command,
     evaluate_command,

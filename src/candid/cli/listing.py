@@ -1,4 +1,4 @@
-"""The verb that shows many runs: runs."""
+"""The verbs that show runs: as a table here, or where others keep theirs: runs, log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import candid
-from candid.cli.options import FOLDER, output_options, show
+from candid.cli.options import FOLDER, is_quiet, output_options, show, trackers
 
 _ORDERS = ("started", "run", "f1", "accuracy", "worst", "seconds", "size")
 
@@ -34,3 +34,19 @@ def runs_command(folder: Path, order: str) -> None:
 
     found = candid.list_runs(folder, order=order)  # type: ignore[arg-type]
     show(found, run_lines(found))
+
+
+@click.command("log")
+@click.argument("run", type=FOLDER)
+@click.option("--to", type=trackers, multiple=True, required=True, help="Where; may be repeated.")
+@output_options
+def log_command(run: Path, to: tuple[str, ...]) -> None:
+    """Log a run that is there to TensorBoard, MLflow, Weights & Biases or Trackio.
+
+    Its settings, the history of its training, and the figures of its evaluation with their
+    intervals; what was logged of it before is replaced. candid run --log does so as they come.
+    """
+    from candid.text.listing import logged_line
+
+    done = candid.log_run(run, to, quiet=is_quiet())
+    show(done, [logged_line(str(run), to, done["steps"], done["figures"])])

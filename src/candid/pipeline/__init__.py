@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.drifting import learn_drift
@@ -39,11 +39,13 @@ from candid.pipeline.steps import (
     what_is_in,
     write_report,
 )
+from candid.pipeline.tracking import tracked
 from candid.pipeline.training import draw_augmented, train_framer, train_network
 from candid.progress import stages
 from candid.records import Exploration, read_record
 from candid.runs import STEPS, Run, open_run, refuse_full
 from candid.settings import Config, OwnConfig
+from candid.training.trackers import needs_trackers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,60 +118,6 @@ def load(
     return load_places(labels_or_place(path), about)
 
 
-def load_images(
-    images: Any,
-    label: Any,
-    *,
-    target: str = "label",
-    classes: Sequence[Any] | None = None,
-    person: Any = None,
-    groups: Any = None,
-    split: Any = None,
-    config: Config | None = None,
-) -> Dataset:
-    """A data set of images that are in memory, or of a list of paths.
-
-    A run on images in memory cannot find them again: what needs them later is for `train` and
-    `run`, while the data set is there.
-
-    Parameters
-    ----------
-    images
-        uint8 pixels (n, height, width, 3), a list of such arrays, what Pillow opened, or n paths.
-    label
-        (n,) words, whole numbers or booleans.
-    target
-        What the label is called.
-    classes
-        The label's values in the wanted order; None: those that occur, sorted.
-    person
-        (n,) who is in the image.
-    groups
-        What to audit by: a data frame, a mapping of names to (n,) values, or one column.
-    split
-        (n,) train, validation or test; None: chosen by person, in the shares of the settings.
-    config
-        Its `data` section says the shares; None: the defaults.
-
-    Raises
-    ------
-    DataError
-        Where values are missing, lengths differ, or something is no image.
-    """
-    from candid.data.in_memory import dataset_of
-
-    return dataset_of(
-        images,
-        label,
-        target=target,
-        classes=classes,
-        person=person,
-        groups=groups,
-        split=split,
-        config=(config or Config()).data,
-    )
-
-
 def explore(
     dataset: Dataset | Places,
     config: Config | None = None,
@@ -222,6 +170,7 @@ def train(
     resume: Place | None = None,
     predictions: bool = True,
     name: str = "",
+    log: Sequence[str] = (),
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Run:
@@ -246,17 +195,20 @@ def train(
         Whether to predict validation and test, too.
     name
         What a folder below runs/ is called after; "": the network.
+    log
+        Where its history goes as it grows: "tensorboard", "mlflow", "wandb", "trackio".
     cache
         Where packed images are kept.
     quiet
         No progress bars.
     """
+    needs_trackers(log)
     if out is not None and resume is None and not launched():
         refuse_full(Path(out))
     with together():
         run, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
-        with stoppable(resuming("train", run, dataset)):
-            train_network(run, data)
+        with stoppable(resuming("train", run, dataset)), tracked(run, log) as followed:
+            train_network(followed, data)
             if leads():
                 run.step("frame", train_framer, data)
             if leads() and predictions:
@@ -277,6 +229,7 @@ def run(
     out: Place | None = None,
     resume: Place | None = None,
     name: str = "",
+    log: Sequence[str] = (),
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Run:
@@ -286,7 +239,8 @@ def run(
     the settings that it reads have changed. Those that training reads must be the run's own. Else
     the parameters are those of `train`.
     """
-    if resume is not None and not launched():
+    needs_trackers(log)
+    if resume is not None and not launched() and not log:
         there = replace(open_run(Path(resume)), quiet=quiet)
         if there.all_whole():
             return there
@@ -294,10 +248,11 @@ def run(
         folder, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
         with stoppable(resuming("run", folder, dataset)):
             if launched():  # what is left after training is done by one process
-                train_network(folder, data)
+                with tracked(folder, log) as followed:
+                    train_network(followed, data)
     if leads():
-        with stoppable(resuming("run", folder, dataset)):
-            everything(folder, data)
+        with stoppable(resuming("run", folder, dataset)), tracked(folder, log) as followed:
+            everything(followed, data)
     return folder
 
 

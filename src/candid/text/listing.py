@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from candid.records import Estimate
 from candid.records.listing import RunList, RunSummary, WorstGap
@@ -55,3 +55,8 @@ def _time(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def logged_line(run: str, to: Sequence[str], steps: int, figures: int) -> str:
+    """What of a run was logged where."""
+    return f"{run}: {steps:,} steps and {figures:,} figures to {words.listed([*to])}"
