@@ -121,6 +121,12 @@ def run_command(
     "Write every image behind the findings there, copies in pairs; --out does, too.",
 )
 @path_option("--augmented", "PNG", "Draw what augmentation makes of some images.")
+@path_option(
+    "--croissant",
+    "JSON",
+    "Describe the data as MLCommons' Croissant, with its responsible-AI part; a table of the labels"
+    " goes beside it.",
+)
 @cache_option
 @output_options
 def explore_command(

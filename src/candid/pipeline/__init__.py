@@ -125,6 +125,7 @@ def explore(
     out: Place | None = None,
     findings: Place | None = None,
     augmented: Place | None = None,
+    croissant: Place | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Exploration:
@@ -143,6 +144,9 @@ def explore(
         copies, the other one) and `detail`. `out` gets one, too.
     augmented
         A PNG file that is to show what augmentation makes of some images.
+    croissant
+        A JSON file for what MLCommons' Croissant says of a data set, its responsible-AI part with
+        it; a table of all labels is written beside it.
     """
     config = config or Config()
     if out is not None:
@@ -154,11 +158,18 @@ def explore(
         draw_augmented(Path(augmented), data, config)
     if out is None:
         file = None if findings is None else Path(findings)
-        return what_is_in(data, config, findings=file, quiet=quiet)[0]
-    run = replace(begin(Path(out), config, data), quiet=quiet)
-    with run.doing("explore"):
-        explore_data(run, data)
-    return read_record(run.data, Exploration)
+        found = what_is_in(data, config, findings=file, quiet=quiet)[0]
+    else:
+        run = replace(begin(Path(out), config, data), quiet=quiet)
+        with run.doing("explore"):
+            explore_data(run, data)
+        found = read_record(run.data, Exploration)
+    if croissant is not None:
+        from candid.data.croissant import write_croissant
+
+        whole = data.dataset if data.streamed is None else data.streamed.dataset
+        write_croissant(Path(croissant), whole, found)
+    return found
 
 
 def train(
