@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -154,3 +155,18 @@ def test_on_a_terminal_there_is_one_bar_with_the_stages_beside_it():
     assert re.search(r"train, checks +\d+%\|", text)
     assert text.index("explore: done") < text.index("train: done") < text.index("report: done")
     assert "report (3 of 3)" not in text
+
+
+def test_in_a_notebook_without_widgets_the_bar_is_one_of_text_and_nothing_warns(monkeypatch):
+    """Warnings are errors here, and tqdm has one for notebooks without ipywidgets."""
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    notebook = types.ModuleType("IPython")
+    notebook.get_ipython = lambda: shell
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    for name in ("tqdm.auto", "tqdm.autonotebook", "tqdm.notebook"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with progress("train", 10, unit="batches") as work:
+        work.update(5)
+        assert work.bar.n == 5

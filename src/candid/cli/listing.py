@@ -38,7 +38,14 @@ def runs_command(folder: Path, order: str) -> None:
 
 @click.command("log")
 @click.argument("run", type=FOLDER)
-@click.option("--to", type=trackers, multiple=True, required=True, help="Where; may be repeated.")
+@click.option(
+    "--to",
+    type=trackers,
+    metavar="TRACKER",
+    multiple=True,
+    required=True,
+    help="tensorboard, mlflow, wandb or trackio; may be repeated.",
+)
 @output_options
 def log_command(run: Path, to: tuple[str, ...]) -> None:
     """Log a run that is there to TensorBoard, MLflow, Weights & Biases or Trackio.

@@ -284,8 +284,10 @@ trackers = click.Choice(("tensorboard", "mlflow", "wandb", "trackio"))
 log_option = click.option(
     "--log",
     type=trackers,
+    metavar="TRACKER",
     multiple=True,
-    help="Send settings, curves and figures there as they come; may be repeated.",
+    help="Send settings, curves and figures to tensorboard, mlflow, wandb or trackio as they come;"
+    " may be repeated.",
 )
 
 

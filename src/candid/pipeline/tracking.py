@@ -101,8 +101,12 @@ def final_figures(run: Run) -> dict[str, float]:
 def _estimates(run: Run) -> Iterator[tuple[str, Estimate | Gap]]:
     """Figures by split and metric, and the gap of the group that is furthest behind."""
     if run.evaluation.is_file():
-        kind = NumberEvaluation if is_number_run(run) else Evaluation
-        for split in read_record(run.evaluation, kind).splits:
+        found: Evaluation | NumberEvaluation
+        if is_number_run(run):
+            found = read_record(run.evaluation, NumberEvaluation)
+        else:
+            found = read_record(run.evaluation, Evaluation)
+        for split in found.splits:
             for name, estimate in split.metrics.items():
                 yield f"{split.split}/{name}", estimate
     if run.audit.is_file() and (splits := read_record(run.audit, Audit).splits):

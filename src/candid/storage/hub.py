@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from candid.errors import ConfigError, DependencyError, OutputError
 
@@ -111,19 +111,16 @@ def upload(folder: Path, repo: str, kind: Kind, message: str, *, quiet: bool) ->
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """No progress bars of the Hub's client inside."""
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
+    import huggingface_hub
 
-    were = are_progress_bars_disabled()
-    disable_progress_bars()
+    bars: Any = huggingface_hub.utils
+    were = bars.are_progress_bars_disabled()
+    bars.disable_progress_bars()
     try:
         yield
     finally:
         if not were:
-            enable_progress_bars()
+            bars.enable_progress_bars()
 
 
 @contextlib.contextmanager
@@ -132,7 +129,7 @@ def _told(repo: str) -> Iterator[None]:
     from huggingface_hub.errors import HfHubHTTPError
 
     # The base of what the client's HTTP library raises, whichever it is.
-    library = HfHubHTTPError.__mro__[1]
+    library = cast(type[Exception], HfHubHTTPError.__mro__[1])
     try:
         yield
     except (OSError, RuntimeError, library) as error:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from candid.errors import ConfigError, DependencyError, OutputError, did_you_mean
 from candid.progress import say
@@ -201,29 +201,28 @@ class _TensorBoard:
         self._started, folder = subject.started, subject.folder / "tensorboard"
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
-        about = hparams(dict(subject.settings), dict.fromkeys(_SHOWN, 0.0))  # type: ignore[no-untyped-call]
-        *begun, self._ended = about
+        self._writer = cast(Any, SummaryWriter(str(folder)))
+        *begun, self._ended = cast(Any, hparams)(dict(subject.settings), dict.fromkeys(_SHOWN, 0.0))
         for summary in begun:
             self._writer.file_writer.add_summary(summary)
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def rows(self, rows: Sequence[HistoryRow]) -> None:
         for row in rows:
             self._add(scalars(row), row.step, row.seconds)
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def figures(self, figures: Mapping[str, float], step: int, seconds: float) -> None:
         self._add(figures, step, seconds)
 
     def _add(self, values: Mapping[str, float], step: int, seconds: float) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step, walltime=self._started + seconds)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, step, walltime=self._started + seconds)
 
     def close(self, ended_well: bool) -> None:
         if ended_well and self._writer.file_writer is not None:
             self._writer.file_writer.add_summary(self._ended)
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class _MLflow:
