@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import types
+import warnings
 
 import pytest
+import tqdm
 
 from candid import progress as told
 from candid.progress import progress, say, stages, track
@@ -158,15 +160,20 @@ def test_on_a_terminal_there_is_one_bar_with_the_stages_beside_it():
 
 
 def test_in_a_notebook_without_widgets_the_bar_is_one_of_text_and_nothing_warns(monkeypatch):
-    """Warnings are errors here, and tqdm has one for notebooks without ipywidgets."""
+    """tqdm has a warning for notebooks without ipywidgets, and takes one that is an error."""
     shell = types.SimpleNamespace(config={"IPKernelApp": {}})
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    for name in ("ipykernel", "ipykernel.zmqshell"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     notebook = types.ModuleType("IPython")
     notebook.get_ipython = lambda: shell
     monkeypatch.setitem(sys.modules, "IPython", notebook)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    for name in ("tqdm.auto", "tqdm.autonotebook", "tqdm.notebook"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    with progress("train", 10, unit="batches") as work:
-        work.update(5)
-        assert work.bar.n == 5
+    for name in ("auto", "autonotebook", "notebook"):  # as if nobody had asked for them before
+        monkeypatch.delitem(sys.modules, f"tqdm.{name}", raising=False)
+        monkeypatch.delattr(tqdm, name, raising=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with progress("train", 10, unit="batches") as work:
+            work.update(5)
+            assert work.bar.n == 5
+    assert not said
