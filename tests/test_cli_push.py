@@ -30,7 +30,7 @@ from commands import candid as command
 from inference.tiny import tiny_run
 
 hub = pytest.importorskip("huggingface_hub")
-constants = pytest.importorskip("huggingface_constants")
+constants = pytest.importorskip("huggingface_hub.constants")
 yaml = pytest.importorskip("yaml")
 
 # Of the client's own HTTP library about the client.
@@ -214,8 +214,8 @@ def test_model_card_and_report_go_there_without_pictures_and_names_of_people(pus
         assert not any(word in content for word in (b"data:image", b"Grace_Hopper", b"/home/"))
     page = text(there, "spaces/me/hats", "index.html")
     assert "left out of this copy" in page
-    f1 = pushed.predictions  # what is said of all images is there
-    assert f"{len(f1)} images" in page
+    judged = pushed.predictions  # what is said of all images is there
+    assert f"{len(judged)} images" in page
 
 
 def test_with_pictures_the_report_is_the_runs_own(pushed, there):
