@@ -48,6 +48,7 @@ HEAVY = {
     "scipy.stats": ("candid.pipeline.estimator",),  # which scikit-learn loads
     "ray": (),
     "fsspec": (),
+    "huggingface_hub": (),
 }
 
 # What is written into a folder for others, and imported by no one here.

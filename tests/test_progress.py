@@ -5,8 +5,11 @@ import pty
 import re
 import subprocess
 import sys
+import types
+import warnings
 
 import pytest
+import tqdm
 
 from candid import progress as told
 from candid.progress import progress, say, stages, track
@@ -154,3 +157,23 @@ def test_on_a_terminal_there_is_one_bar_with_the_stages_beside_it():
     assert re.search(r"train, checks +\d+%\|", text)
     assert text.index("explore: done") < text.index("train: done") < text.index("report: done")
     assert "report (3 of 3)" not in text
+
+
+def test_in_a_notebook_without_widgets_the_bar_is_one_of_text_and_nothing_warns(monkeypatch):
+    """tqdm has a warning for notebooks without ipywidgets, and takes one that is an error."""
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    for name in ("ipykernel", "ipykernel.zmqshell"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    notebook = types.ModuleType("IPython")
+    notebook.get_ipython = lambda: shell
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    for name in ("auto", "autonotebook", "notebook"):  # as if nobody had asked for them before
+        monkeypatch.delitem(sys.modules, f"tqdm.{name}", raising=False)
+        monkeypatch.delattr(tqdm, name, raising=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with progress("train", 10, unit="batches") as work:
+            work.update(5)
+            assert work.bar.n == 5
+    assert not said

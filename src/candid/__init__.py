@@ -19,7 +19,7 @@ _NAMES = {
     "candid.data.dataset": ("Dataset",),
     "candid.explanation.assembly": ("explain_network",),
     "candid.explanation.attribution": ("saliency_maps",),
-    "candid.pipeline": ("check", "demo", "explore", "load", "load_images", "run", "train", "tune"),
+    "candid.pipeline": ("check", "demo", "explore", "load", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
     "candid.pipeline.caching": ("list_packs",),
     "candid.pipeline.calibrating": ("calibrate",),
@@ -29,13 +29,16 @@ _NAMES = {
     "candid.pipeline.external": ("transfer",),
     "candid.pipeline.growing": ("learning_curves",),
     "candid.pipeline.improving": ("improve",),
+    "candid.pipeline.in_memory": ("load_images",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
+    "candid.pipeline.publishing": ("push",),
     "candid.pipeline.reviewing": ("review",),
     "candid.pipeline.using": (
         *("application", "export", "load_model", "predict", "predict_shards", "serve"),
     ),
     "candid.pipeline.listing": ("list_runs",),
     "candid.pipeline.removing": ("remove_runs",),
+    "candid.pipeline.tracking": ("log_run",),
     "candid.predictions": ("Predictions", "read_predictions"),
     "candid.models.model": ("Whole",),
     "candid.records.answers": ("AnsweredImages",),
@@ -76,10 +79,12 @@ __all__ = [
     "load_config",
     "load_images",
     "load_model",
+    "log_run",
     "merge_corrections",
     "open_run",
     "predict",
     "predict_shards",
+    "push",
     "read_predictions",
     "remove_runs",
     "report",
@@ -100,7 +105,7 @@ if TYPE_CHECKING:
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
     from candid.models.model import Whole
-    from candid.pipeline import check, demo, explore, load, load_images, run, train, tune
+    from candid.pipeline import check, demo, explore, load, run, train, tune
     from candid.pipeline.caching import list_packs
     from candid.pipeline.calibrating import calibrate
     from candid.pipeline.comparing import compare
@@ -109,10 +114,13 @@ if TYPE_CHECKING:
     from candid.pipeline.external import transfer
     from candid.pipeline.growing import learning_curves
     from candid.pipeline.improving import improve
+    from candid.pipeline.in_memory import load_images
     from candid.pipeline.judging import audit, evaluate, explain_run, report
     from candid.pipeline.listing import list_runs
+    from candid.pipeline.publishing import push
     from candid.pipeline.removing import remove_runs
     from candid.pipeline.reviewing import review
+    from candid.pipeline.tracking import log_run
     from candid.pipeline.using import (
         application,
         export,

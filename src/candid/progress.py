@@ -11,6 +11,7 @@ import datetime
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeVar
 
@@ -39,7 +40,11 @@ def _on_a_screen() -> bool:
 
 def _tqdm(**how: Any) -> Any:
     if "ipykernel" in sys.modules:
-        from tqdm import auto as bars
+        from tqdm import TqdmWarning
+
+        with warnings.catch_warnings():  # of ipywidgets, without which the bar is one of text
+            warnings.simplefilter("ignore", TqdmWarning)
+            from tqdm import auto as bars
     else:
         import tqdm as bars  # type: ignore[no-redef]
 

@@ -28,12 +28,16 @@ def faces(tmp_path: Path) -> Dataset:
     return candid.load(folder, target="kind")
 
 
-@pytest.mark.parametrize("name", ["new/labels.csv", "faces/metadata.jsonl", "labels.csv"])
+@pytest.mark.parametrize(
+    "name", ["new/labels.csv", "faces/metadata.jsonl", "labels.csv", "new/metadata.csv"]
+)
 def test_a_table_is_read_back(faces: Dataset, tmp_path: Path, name: str) -> None:
     some = faces[faces.ids != "3.png"]
     (file,) = write_labels(tmp_path / name, some)
     if file.suffix == ".jsonl":
         assert json.loads(file.read_text().splitlines()[0])["file_name"] == "0.png"
+    if file.name == "metadata.csv":
+        assert file.read_text().startswith("file_name,kind,")
     again = candid.load(file, target="kind")
     assert again.classes == some.classes
     assert [Path(i).name for i in again.ids.tolist()] == some.ids.tolist()

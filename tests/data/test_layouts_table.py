@@ -688,3 +688,33 @@ def test_a_path_column_of_lists(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds list<") as caught:
         load_dataset(tmp_path)
     assert "data.path_column" in caught.value.todo
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_one_metadata_file_takes_the_split_from_the_folders_that_it_names(
+    tmp_path: Path, kind: str
+) -> None:
+    names = [f"{('train', 'validation', 'test')[i % 3]}/{i}.png" for i in range(12)]
+    rows = [{"file_name": n, "label": ("cat", "dog")[i // 3 % 2]} for i, n in enumerate(names)]
+    for i, name in enumerate(names):
+        put(tmp_path / name, i)
+    file = tmp_path / f"metadata.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif kind == "jsonl":
+        file.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        file.write_text("\n".join(["file_name,label", *(",".join(row.values()) for row in rows)]))
+    found = load_dataset(tmp_path)
+    assert found.split.tolist() == [name.partition("/")[0] for name in found.ids.tolist()]
+    if kind == "csv":  # under another name folders say nothing, nor where there is but one
+        file.rename(tmp_path / "labels.csv")
+        assert load_dataset(tmp_path).split.tolist() != found.split.tolist()
+
+
+def test_one_folder_called_as_a_split_is_no_split(tmp_path: Path) -> None:
+    for i in range(20):
+        put(tmp_path / "train" / f"{i}.png", i)
+    rows = "".join(f"train/{i}.png,{('cat', 'dog')[i % 2]}\n" for i in range(20))
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{rows}")
+    assert {*load_dataset(tmp_path).split.tolist()} == {"train", "validation", "test"}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from candid.config import with_values
 from candid.reporting import markdown
-from candid.reporting.card import _yaml, card
+from candid.reporting.card import card
+from candid.reporting.front_matter import yaml_lines
 
 yaml = pytest.importorskip("yaml")
 markdown_it = pytest.importorskip("markdown_it")
@@ -127,15 +128,15 @@ any_text = st.text(st.characters(codec="utf-8"), max_size=60)
 @given(any_text)
 def test_yaml_strings_read_back(text: str) -> None:
     plain = {"a": text, "b": [text, {"c": text, "d": 1.5}], "e": [], "f": {"g": [1, text]}}
-    assert yaml.safe_load("\n".join(_yaml(plain))) == plain
+    assert yaml.safe_load("\n".join(yaml_lines(plain))) == plain
 
 
 @pytest.mark.parametrize(
     "word",
     ["yes", "no", "y", "null", "true", "e1", "x1", "on", "~", "1e3", "0x1", "- a", "a: b", ""],
 )
-def test_words_stay_words_in_yaml(word: str) -> None:
-    assert yaml.safe_load("\n".join(_yaml({"a": word}))) == {"a": word}
+def test_words_stay_words_inyaml_lines(word: str) -> None:
+    assert yaml.safe_load("\n".join(yaml_lines({"a": word}))) == {"a": word}
 
 
 @given(st.text(st.sampled_from("ab *_`[]()<>#+-.!|\\&~1:/@\"'{}=\n$"), min_size=1, max_size=30))

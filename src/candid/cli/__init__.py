@@ -18,6 +18,7 @@ from candid.cli.explaining import explain_command
 from candid.cli.improving import improve_command
 from candid.cli.listing import cache_command, runs_group
 from candid.cli.making import demo_command, explore_command, run_command, train_command
+from candid.cli.publishing import push_command
 from candid.cli.reviewing import review_command
 from candid.cli.serving import serve_command
 from candid.cli.tuning import tune_command
@@ -53,6 +54,7 @@ for _command in (
     serve_command,
     predict_command,
     export_command,
+    push_command,
     tune_command,
 ):
     cli.add_command(_command)

@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 
 import candid
-from candid.cli.options import FOLDER, cache_option, is_json, option, output_options, show
+from candid.cli.options import (
+    FOLDER,
+    cache_option,
+    is_json,
+    is_quiet,
+    option,
+    output_options,
+    show,
+    trackers,
+)
 
 _ORDERS = ("started", "run", "f1", "accuracy", "mae", "worst", "seconds", "size")
 _LIST = "list"
@@ -120,3 +129,26 @@ def cache_command(
                                " --prune-above.")  # fmt: skip
     found = candid.list_packs(cache, prune_older=prune_older, prune_above=prune_above, remove=yes)
     show(found, pack_lines(found))
+
+
+@runs_group.command("log")
+@click.argument("run", type=FOLDER)
+@click.option(
+    "--to",
+    type=trackers,
+    metavar="TRACKER",
+    multiple=True,
+    required=True,
+    help="tensorboard, mlflow, wandb or trackio; may be repeated.",
+)
+@output_options
+def log_command(run: Path, to: tuple[str, ...]) -> None:
+    """Log a run that is there to TensorBoard, MLflow, Weights & Biases or Trackio.
+
+    Its settings, the history of its training, and the figures of its evaluation with their
+    intervals; what was logged of it before is replaced. candid run --log does so as they come.
+    """
+    from candid.text.listing import logged_line
+
+    done = candid.log_run(run, to, quiet=is_quiet())
+    show(done, [logged_line(str(run), to, done["steps"], done["figures"])])

@@ -17,6 +17,7 @@ from candid.cli.options import (
     is_json,
     is_kept,
     is_quiet,
+    log_option,
     no_explain_option,
     out_option,
     output_options,
@@ -81,6 +82,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 @resume_option
 @repeat_option
 @from_option
+@log_option
 @cache_option
 @trust_option
 @no_explain_option
@@ -91,6 +93,7 @@ def run_command(
     out: Path | None,
     resume: Path | None,
     repeat: Path | None,
+    log: tuple[str, ...],
     cache: Path | None,
 ) -> None:
     """Explore, train, evaluate and report: the main job.
@@ -101,11 +104,11 @@ def run_command(
     from candid.pipeline.opening import leads
 
     told = leads() and not is_quiet() and not is_json()
-    if resume is not None and told and candid.open_run(resume).all_whole():
+    if resume is not None and told and not log and candid.open_run(resume).all_whole():
         from candid.text.console import finished
 
         click.echo(finished(str(resume)))
-    run = candid.run(cache=cache, **how_to_begin(data, out, resume, repeat))
+    run = candid.run(log=log, cache=cache, **how_to_begin(data, out, resume, repeat))
     if leads():
         show_evaluation(run)
 
@@ -120,6 +123,12 @@ def run_command(
     "Write every image behind the findings there, copies in pairs; --out does, too.",
 )
 @path_option("--augmented", "PNG", "Draw what augmentation makes of some images.")
+@path_option(
+    "--croissant",
+    "JSON",
+    "Describe the data as MLCommons' Croissant, with its responsible-AI part; a table of the labels"
+    " goes beside it.",
+)
 @cache_option
 @output_options
 def explore_command(
@@ -142,6 +151,7 @@ def explore_command(
 @resume_option
 @repeat_option
 @from_option
+@log_option
 @cache_option
 @trust_option
 @output_options
@@ -150,6 +160,7 @@ def train_command(
     out: Path | None,
     resume: Path | None,
     repeat: Path | None,
+    log: tuple[str, ...],
     cache: Path | None,
 ) -> None:
     """Train a network, from scratch or with --from; no report."""
@@ -157,7 +168,8 @@ def train_command(
     from candid.pipeline.opening import leads
     from candid.text.console import training_lines
 
-    run = candid.train(cache=cache, predictions=False, **how_to_begin(data, out, resume, repeat))
+    begin = how_to_begin(data, out, resume, repeat)
+    run = candid.train(log=log, cache=cache, predictions=False, **begin)
     if not leads():
         return
     card = network_card(run)

@@ -292,6 +292,17 @@ from_option = path_option(
 )
 
 
+trackers = click.Choice(("tensorboard", "mlflow", "wandb", "trackio"))
+log_option = click.option(
+    "--log",
+    type=trackers,
+    metavar="TRACKER",
+    multiple=True,
+    help="Send settings, curves and figures to tensorboard, mlflow, wandb or trackio as they come;"
+    " may be repeated.",
+)
+
+
 def _let(context: click.Context, of: click.Parameter, value: bool) -> None:
     from candid.settings.named_parts import EVERY, distrust, trust
 

@@ -27,9 +27,9 @@ CELEBA = ("list_attr_celeba.txt", "list_eval_partition.txt", "identity_CelebA.tx
 def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
     """Write ids, labels, splits, people and attributes; the files that were written.
 
-    The name decides: `….csv`; `….jsonl` (as Hugging Face's `imagefolder` reads `metadata.jsonl`
-    beside the pictures); or `list_attr_celeba.txt`, which gets the partition and the identities
-    beside it, for data that were read from such files.
+    The name decides: `….csv`; `….jsonl`; `metadata.csv` or `metadata.jsonl`, as Hugging Face's
+    `imagefolder` reads it beside the pictures; or `list_attr_celeba.txt`, which gets the partition
+    and the identities beside it, for data that were read from such files.
 
     Raises
     ------
@@ -47,7 +47,8 @@ def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
             todo="name such a file with --out",
         )
     lines = path.suffix.lower() == ".jsonl"
-    rows = list(_rows(dataset, path.parent, "file_name" if lines else "path"))
+    theirs = lines or path.stem.lower() == "metadata"
+    rows = list(_rows(dataset, path.parent, "file_name" if theirs else "path"))
     with atomic(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         if lines:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -61,7 +62,7 @@ def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
 
 def _rows(dataset: Dataset, folder: Path, path_column: str) -> Iterator[dict[str, Any]]:
     """Each image's values by column."""
-    paths = _paths(dataset.source, folder) or dataset.ids.tolist()
+    paths = picture_paths(dataset.source, folder) or dataset.ids.tolist()
     columns: dict[str, list[Any]] = {
         path_column: [_printable(p) for p in paths],
         dataset.target: _words(dataset.label, dataset.classes),
@@ -85,10 +86,10 @@ def _values(attribute: Attribute) -> list[Any]:
     return _words(attribute.data, attribute.values)
 
 
-def _paths(source: Source, folder: Path) -> list[str] | None:
+def picture_paths(source: Source, folder: Path) -> list[str] | None:
     """Where the pictures lie, from a folder; None where they are no files of their own."""
     if isinstance(source, SomeSource):
-        every = _paths(source.source, folder)
+        every = picture_paths(source.source, folder)
         return None if every is None else [every[row] for row in source.rows.tolist()]
     if not isinstance(source, FileSource):
         return None

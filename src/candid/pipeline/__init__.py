@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from candid.pipeline import checking
 from candid.pipeline.data_places import Places, labels_or_place
@@ -31,10 +31,12 @@ from candid.pipeline.opening import (
 from candid.pipeline.seeds import refuse_seeds
 from candid.pipeline.several import predict_targets
 from candid.pipeline.steps import explore_data, learn_unfamiliar, what_is_in
+from candid.pipeline.tracking import tracked
 from candid.pipeline.training import draw_augmented, train_framer, train_network
 from candid.records import Exploration, read_record
 from candid.runs import Run, open_run, refuse_full
 from candid.settings import Config, OwnConfig
+from candid.training.trackers import needs_trackers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,59 +88,6 @@ def load(
     return load_places(labels_or_place(path), about)
 
 
-def load_images(
-    images: Any,
-    label: Any,
-    *,
-    target: str = "label",
-    classes: Sequence[Any] | None = None,
-    person: Any = None,
-    groups: Any = None,
-    split: Any = None,
-    config: Config | None = None,
-) -> Dataset:
-    """A data set of images that are in memory, or of a list of paths.
-
-    A run on images in memory cannot find them again: what needs them later is for `train`, `run`.
-
-    Parameters
-    ----------
-    images
-        uint8 pixels (n, height, width, 3), a list of such arrays, what Pillow opened, or n paths.
-    label
-        (n,) words, whole numbers or booleans.
-    target
-        What the label is called.
-    classes
-        The label's values in the wanted order; None: those that occur, sorted.
-    person
-        (n,) who is in the image.
-    groups
-        What to audit by: a data frame, a mapping of names to (n,) values, or one column.
-    split
-        (n,) train, validation or test; None: chosen by person, in the shares of the settings.
-    config
-        Its `data` section says them; None: the defaults.
-
-    Raises
-    ------
-    DataError
-        Where values are missing, lengths differ, or something is no image.
-    """
-    from candid.data.in_memory import dataset_of
-
-    return dataset_of(
-        images,
-        label,
-        target=target,
-        classes=classes,
-        person=person,
-        groups=groups,
-        split=split,
-        config=(config or Config()).data,
-    )
-
-
 def explore(
     dataset: Dataset | Places,
     config: Config | None = None,
@@ -146,6 +95,7 @@ def explore(
     out: Place | None = None,
     findings: Place | None = None,
     augmented: Place | None = None,
+    croissant: Place | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Exploration:
@@ -163,6 +113,9 @@ def explore(
         A Parquet file for every image behind the findings, which `out` gets, too.
     augmented
         A PNG file that is to show what augmentation makes of some images.
+    croissant
+        A JSON file for what MLCommons' Croissant says of a data set, its responsible-AI part with
+        it; a table of all labels is written beside it.
     """
     config = config or Config()
     if out is not None:
@@ -174,11 +127,18 @@ def explore(
         draw_augmented(Path(augmented), data, config)
     if out is None:
         file = None if findings is None else Path(findings)
-        return what_is_in(data, config, findings=file, quiet=quiet)[0]
-    run = replace(begin(Path(out), config, data), quiet=quiet)
-    with run.doing("explore"):
-        explore_data(run, data)
-    return read_record(run.data, Exploration)
+        found = what_is_in(data, config, findings=file, quiet=quiet)[0]
+    else:
+        run = replace(begin(Path(out), config, data), quiet=quiet)
+        with run.doing("explore"):
+            explore_data(run, data)
+        found = read_record(run.data, Exploration)
+    if croissant is not None:
+        from candid.data.croissant import write_croissant
+
+        whole = data.dataset if data.streamed is None else data.streamed.dataset
+        write_croissant(Path(croissant), whole, found)
+    return found
 
 
 def train(
@@ -190,6 +150,7 @@ def train(
     resume: Place | None = None,
     predictions: bool = True,
     name: str = "",
+    log: Sequence[str] = (),
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Run:
@@ -214,17 +175,20 @@ def train(
         Whether to predict validation and test, too.
     name
         What a folder below runs/ is called after; "": the network.
+    log
+        Where its history goes as it grows: "tensorboard", "mlflow", "wandb", "trackio".
     cache
         Where packed images are kept.
     quiet
         No progress bars.
     """
+    needs_trackers(log)
     if out is not None and resume is None and not launched():
         refuse_full(Path(out))
     with together():
         run, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
-        with stoppable(resuming("train", run, dataset)):
-            train_network(run, data)
+        with stoppable(resuming("train", run, dataset)), tracked(run, log) as followed:
+            train_network(followed, data)
             if leads():
                 run.step("frame", train_framer, data)
             if leads() and predictions:
@@ -245,6 +209,7 @@ def run(
     out: Place | None = None,
     resume: Place | None = None,
     name: str = "",
+    log: Sequence[str] = (),
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Run:
@@ -253,7 +218,8 @@ def run(
     Where `out` holds a run on these data, it goes on: a step is done again where its inputs or the
     settings that it reads have changed; those of training must be the run's own. Else as `train`.
     """
-    if resume is not None and not launched():
+    needs_trackers(log)
+    if resume is not None and not launched() and not log:
         there = replace(open_run(Path(resume)), quiet=quiet)
         if there.all_whole():
             return there
@@ -264,10 +230,11 @@ def run(
         refuse_seeds(folder.settings, network)
         with stoppable(resuming("run", folder, dataset)):
             if launched():  # what is left after training is done by one process
-                train_network(folder, data)
+                with tracked(folder, log) as followed:
+                    train_network(followed, data)
     if leads():
-        with stoppable(resuming("run", folder, dataset)):
-            everything(folder, data)
+        with stoppable(resuming("run", folder, dataset)), tracked(folder, log) as followed:
+            everything(followed, data)
     return folder
 
 

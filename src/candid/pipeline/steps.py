@@ -41,6 +41,7 @@ from candid.runs import Run, is_framed
 from candid.settings import Config
 from candid.storage.files import write_text
 from candid.tables.attributes import Attribute, Kind
+from candid.text.inputs import ReportInput
 from candid.text.notes import CURVE_OF_ALL
 
 if TYPE_CHECKING:
@@ -329,12 +330,8 @@ def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
     return unfamiliar
 
 
-def write_report(run: Run) -> None:
-    """Write report.html and the model card from the files of the run."""
-    from candid.reporting.card import card
-    from candid.reporting.page import render
-    from candid.text.inputs import ReportInput
-
+def report_inputs(run: Run) -> ReportInput:
+    """What the report and the model card are made of, from the files of the run."""
     pictures = runs.read_pictures(run)
     exploration = _read(run.data, Exploration)
     explanation, inside = _read(run.explanation, Explanation), _read(run.inside, Inside)
@@ -362,6 +359,15 @@ def write_report(run: Run) -> None:
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))
     if inside is not None and run.inside_arrays.is_file():
         inputs = replace(inputs, inside_pictures=read_inside_arrays(run.inside_arrays))
+    return inputs
+
+
+def write_report(run: Run) -> None:
+    """Write report.html and the model card from the files of the run."""
+    from candid.reporting.card import card
+    from candid.reporting.page import render
+
+    inputs = report_inputs(run)
     write_text(run.report, render(inputs))
     write_text(run.card, card(inputs))
 

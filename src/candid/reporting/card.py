@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from candid.config import changed_settings
 from candid.records import Estimate, SplitEvaluation
 from candid.reporting import audit_tables, markdown
-from candid.reporting.usage import with_onnx, with_torch
+from candid.reporting.front_matter import front_matter
+from candid.reporting.usage import with_onnx, with_torch, with_transformers
 from candid.text import audit, comparison, external, seeds, words
 from candid.text import model as prose
 from candid.text.inputs import ReportInput
@@ -30,7 +29,7 @@ _METRIC_TYPES = {
 }
 
 
-def card(inputs: ReportInput) -> str:
+def card(inputs: ReportInput, *, repo: str = "", space: bool = False) -> str:
     """Write the model card of a run.
 
     The head is YAML with a `model-index` (one result per split that was measured); undefined
@@ -41,6 +40,11 @@ def card(inputs: ReportInput) -> str:
     ----------
     inputs
         The records of a run; parts that are absent are named as not checked.
+    repo
+        The repository on Hugging Face's Hub that it is for, "owner/name", where its model is one of
+        transformers; "": the folder of the run.
+    space
+        Whether a Space of that name shows the report.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def card(inputs: ReportInput) -> str:
     """
     title = f"{inputs.target} on {inputs.data_name}, {inputs.network} network"
     parts = [
-        _head(inputs, title),
+        _head(inputs, title, repo),
         f"# {markdown.text(title)}",
         " ".join(markdown.text(sentence) for sentence in prose.model_summary(inputs)),
         _results(inputs),
@@ -64,21 +68,21 @@ def card(inputs: ReportInput) -> str:
         _audit(inputs),
         "## What was not checked\n\n"
         + markdown.bullets([f"{u.title}. {u.reason}" for u in prose.unchecked(inputs)]),
-        f"## How to use it\n\n{_how_to_use(inputs)}",
+        f"## How to use it\n\n{_from_the_hub(repo, space) if repo else _how_to_use(inputs)}",
         f"## How to reproduce it\n\n{_reproduction(inputs)}",
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-# --- YAML ----------------------------------------------------------------------------------------
+# --- the head ------------------------------------------------------------------------------------
 
 
-def _head(inputs: ReportInput, title: str) -> str:
+def _head(inputs: ReportInput, title: str, repo: str) -> str:
     head: dict[str, Any] = {
         # What the labels and pictures allow is for whoever publishes it to say.
         "license": "other",
-        "library_name": "candid",
+        "library_name": "transformers" if repo else "candid",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "face-attributes", "candid", inputs.network],
         "metrics": [t for k, t in _METRIC_TYPES.items() if _is_measured(inputs, k)],
@@ -87,7 +91,7 @@ def _head(inputs: ReportInput, title: str) -> str:
     results = [result for result in results if result["metrics"]]
     if results:
         head["model-index"] = [{"name": title, "results": results}]
-    return "\n".join(["---", *_yaml(head), "---"])
+    return front_matter(head)
 
 
 def _is_measured(inputs: ReportInput, key: str) -> bool:
@@ -125,43 +129,6 @@ def _interval_arguments(estimate: Estimate) -> dict[str, Any]:
     if math.isfinite(estimate.low) and math.isfinite(estimate.high):
         arguments |= {"low": float(f"{estimate.low:.6g}"), "high": float(f"{estimate.high:.6g}")}
     return arguments
-
-
-def _yaml(value: dict[str, Any] | list[Any]) -> list[str]:
-    """Block YAML, line by line, of dicts (keys of our own), lists, words and numbers."""
-    lines = []
-    items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
-    for key, item in items:
-        start = "- " if key is None else f"{key}:"
-        if isinstance(item, dict | list) and item:
-            below = _yaml(item)
-            if key is None:
-                lines += [f"- {below[0]}", *(f"  {line}" for line in below[1:])]
-            else:
-                lines += [start, *(f"  {line}" for line in below)]
-        else:
-            lines.append(f"{start.rstrip()} {_scalar(item)}")
-    return lines
-
-
-# Words that YAML 1.1 reads as something else.
-_RESERVED = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
-_PLAIN = re.compile(r"[a-z]+(?:[_-][a-z]+)*|[a-z]+\d")
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str) and value not in _RESERVED and _PLAIN.fullmatch(value):
-        return value
-    if isinstance(value, str):
-        # JSON's strings are YAML's, but for what YAML does not hold to be printable, and the
-        # surrogates of file names that are no text.
-        quoted = json.dumps(value.encode("utf-8", "backslashreplace").decode(), ensure_ascii=False)
-        return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _yaml_escape, quoted)
-    return json.dumps(value, allow_nan=False)
-
-
-def _yaml_escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
 
 
 # --- the parts -----------------------------------------------------------------------------------
@@ -337,6 +304,22 @@ def _elsewhere(inputs: ReportInput) -> str:
     rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.place_rows(t)]
     return (
         f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets([*framed, *external.said(t)])}"
+    )
+
+
+def _from_the_hub(repo: str, space: bool) -> str:
+    """How transformers runs what lies in a repository."""
+    shown = (
+        f"\n\n[The whole report](https://huggingface.co/spaces/{repo}) is shown by a Space."
+        if space
+        else ""
+    )
+    return (
+        "With transformers, which runs the code beside the weights (`modeling_candid.py`, readable "
+        "in a minute). Framing, normalising and the temperature are inside; its scores are the "
+        "run's own probabilities:\n\n"
+        + markdown.block(with_transformers(repo).rstrip(), "python")
+        + shown
     )
 
 

@@ -1,4 +1,4 @@
-"""How a model is used, with torch and without Candid: lines of Python for the model card."""
+"""How a model is used, with torch and without: lines of Python for the model card."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ classes = {list(card.classes)!r}
 session = onnxruntime.InferenceSession("model.onnx")
 probabilities = session.run(["probabilities"], {{"pixels": pixels}})[0]
 print(dict(zip(classes, probabilities[0].tolist())))
+"""
+
+
+def with_transformers(repo: str) -> str:
+    """Lines that use the model in a repository on Hugging Face's Hub."""
+    return f"""\
+from transformers import pipeline
+
+model = pipeline("image-classification", model={repo!r}, trust_remote_code=True)
+print(model("face.jpg"))
 """
 
 

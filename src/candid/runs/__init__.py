@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError
-from candid.records import Evaluation, ModelCard, Provenance, read_record, write_record
+from candid.records import (
+    Evaluation,
+    HistoryRow,
+    ModelCard,
+    Provenance,
+    read_record,
+    write_record,
+)
 from candid.records.answers import AnsweredImages
 from candid.records.frames import html_of
 from candid.records.framing import FramingCard
@@ -79,12 +86,17 @@ class Run:
         A module of the caller's own, for `network.name = "own"`.
     quiet
         Whether its steps show no progress bars.
+    follow
+        Called with the history of its training whenever that is written.
     """
 
     path: Path
     settings: Config = field(default_factory=Config)
     network: nn.Module | None = field(default=None, compare=False, repr=False)
     quiet: bool = field(default=False, compare=False, repr=False)
+    follow: Callable[[Sequence[HistoryRow]], object] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     config = _File("config.toml", shared=True)  # every setting
     provenance = _File("provenance.json")  # versions, seed, commit, command, machine, data

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 
 def write_history(run: Run, rows: Sequence[HistoryRow]) -> None:
-    """Write one row per training step."""
+    """Write one row per training step, and tell whoever follows the run."""
     columns = {
         f.name: [getattr(row, f.name) for row in rows] for f in dataclasses.fields(HistoryRow)
     }
     with atomic(run.history) as part:
         pq.write_table(pa.table(columns), part, compression="zstd")
+    if run.follow is not None:
+        run.follow(rows)
 
 
 def read_history(run: Run) -> list[HistoryRow]:

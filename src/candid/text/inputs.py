@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from candid.records import (
     AttributeSummary,
     Evaluation,
     Exploration,
+    Finding,
     HistoryRow,
     ModelCard,
     Provenance,
     SplitEvaluation,
 )
+from candid.records.external import ExternalSource
 from candid.settings import Config
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class ReportInput:
     inside, inside_pictures
         The network from inside, and the pictures that belong to it by the names of
         `candid.records.inside`.
+    is_public
+        Whether this is what `without_people` left.
     """
 
     config: Config
@@ -83,6 +87,7 @@ class ReportInput:
     seeds: Seeds | None = None
     curves: Curves | None = None
     check: LabelCheck | None = None
+    is_public: bool = False
 
     @property
     def target(self) -> str:
@@ -159,3 +164,58 @@ def attributes_of(exploration: Exploration, split: str) -> list[AttributeSummary
     kept = [a for a in rows if a.value != "no" or values[a.attribute] != {"no", "yes"}]
     # A NaN sorts last, whatever it is compared with.
     return sorted(kept, key=lambda a: -a.association.value if a.association.value >= 0 else 2.0)
+
+
+def without_people(inputs: ReportInput) -> ReportInput:
+    """The same without pictures, and without what is said of single images: no name of a file.
+
+    What is said of groups and of all images stays as it is. Of places on the machine that made the
+    run only the last part is left, and of settings that name one nothing.
+    """
+    config, about = inputs.config, inputs.provenance
+    initial = about.initial and replace(about.initial, place=PurePath(about.initial.place).name)
+    return replace(
+        inputs,
+        config=replace(
+            config,
+            data=replace(config.data, image_folder="", corrections=""),
+            train=replace(config.train, initial=""),
+        ),
+        provenance=replace(
+            about,
+            command=inputs.reproduction,
+            data=inputs.data_name,
+            sources={name: name for name in about.sources},
+            initial=initial,
+        ),
+        evaluation=_of_many(inputs.evaluation),
+        exploration=_of_many(inputs.exploration),
+        audit=_of_many(inputs.audit),
+        explanation=_of_many(inputs.explanation),
+        transfer=_of_many(inputs.transfer),
+        improvement=_of_many(inputs.improvement),
+        thumbnails={},
+        pictures={},
+        samples={},
+        maps=None,
+        inside=None,
+        inside_pictures={},
+        is_public=True,
+    )
+
+
+def _of_many(record: Any) -> Any:
+    """A record whose lists of single images are empty."""
+    if isinstance(record, dict):
+        return {name: _of_many(value) for name, value in record.items()}
+    if isinstance(record, tuple):
+        listed = record and is_dataclass(record[0]) and "id" in {f.name for f in fields(record[0])}
+        return () if listed else tuple(_of_many(value) for value in record)
+    if not is_dataclass(record) or isinstance(record, type):
+        return record
+    changed = {f.name: _of_many(getattr(record, f.name)) for f in fields(record)}
+    if isinstance(record, Finding):
+        changed["examples"] = ()
+    if isinstance(record, ExternalSource):
+        changed["data"] = PurePath(record.data).name
+    return replace(record, **changed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from candid.records import Estimate
 from candid.records.listing import RunList, RunSummary, WorstGap
@@ -64,3 +64,8 @@ def _time(seconds: float) -> str:
 def removed_lines(removed: Iterable[str]) -> Iterator[str]:
     """What was removed."""
     yield from (f"removed {run}" for run in removed)
+
+
+def logged_line(run: str, to: Sequence[str], steps: int, figures: int) -> str:
+    """What of a run was logged where."""
+    return f"{run}: {steps:,} steps and {figures:,} figures to {words.listed([*to])}"

@@ -17,6 +17,8 @@ from candid.text.inputs import ReportInput
 
 _MOST_NAMED = 8  # more classes than these are counted in a sentence, not named
 
+WITHOUT_PEOPLE = "Pictures, and what is said of single ones, are left out of this copy."
+
 # --- what it is for ------------------------------------------------------------------------------
 
 

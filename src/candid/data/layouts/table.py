@@ -49,10 +49,13 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
     kept, paths, findings = match_pictures(
         _pictures(root, names, where), names, where, anywhere=True
     )
+    table = table.drop_columns([path_column]).take(pa.array(kept))
+    if Path(where).stem.lower() == "metadata" and not _split_column(table, config, target, where):
+        table = _with_folders(table, paths)
     return from_columns(
         path,
         "table",
-        table.drop_columns([path_column]).take(pa.array(kept)),
+        table,
         paths,
         files_of(root, paths, anywhere=True),
         target,
@@ -144,6 +147,18 @@ def with_split(table: pa.Table, split: str) -> pa.Table:
     if "split" in table.column_names:
         table = table.drop_columns(["split"])
     return table.append_column("split", pa.array([split] * table.num_rows, pa.string()))
+
+
+def _with_folders(table: pa.Table, paths: list[str]) -> pa.Table:
+    """With a split, where every path begins with a folder that is called as one of several.
+
+    That is how `datasets` reads one `metadata.csv` for all splits: `train/a.jpg`, `test/b.jpg`.
+    """
+    near = [path.removeprefix("data/").partition("/")[0].lower() for path in paths]
+    known = {splits.WORDS.get(word) for word in near}
+    if None in known or len(known) < 2 or "split" in table.column_names:
+        return table
+    return table.append_column("split", pa.array(near, pa.string()))
 
 
 def _dates(spoilt: Spoilt, n: int) -> Finding:

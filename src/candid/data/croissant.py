@@ -1,0 +1,215 @@
+"""`croissant.json`: what a data set holds, as MLCommons' Croissant 1.0 and its RAI part have it.
+
+A table of all labels is written beside it, so that whoever reads it needs to know nothing of how
+the data lay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from candid.data.dataset import Dataset
+from candid.data.label_files import picture_paths, write_labels
+from candid.errors import ConfigError
+from candid.records import SPLITS, Exploration
+from candid.storage.files import write_text
+from candid.text import croissant as text
+
+_PATTERNS = 50  # folders that are named one by one
+_IMAGES, _LABELS = "images", "labels"
+_MIME = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".tif": "image/tiff"}
+
+
+def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[Path, Path]:
+    """Write a data set's description, and a CSV of its labels beside it; the two files.
+
+    Parameters
+    ----------
+    path
+        A name that ends with .json; the table is called after it, `croissant-labels.csv`.
+    dataset
+        With one label that has classes.
+    found
+        What exploring it found.
+
+    Raises
+    ------
+    ConfigError
+        For another name, or several labels.
+    OutputError
+        Where it cannot be written.
+    """
+    if path.suffix.lower() != ".json" or dataset.is_several:
+        several = dataset.is_several
+        raise ConfigError(
+            f"{dataset.name} has several labels." if several else f"{path} does not end in .json.",
+            expected="one label" if several else "a name such as croissant.json",
+            todo="name it with --target" if several else "name such a file",
+        )
+    (table,) = write_labels(path.with_name(f"{path.stem}-labels.csv"), dataset)
+    document = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": found.name,
+        "description": text.description(found),
+        "conformsTo": [
+            "http://mlcommons.org/croissant/1.0",
+            "http://mlcommons.org/croissant/RAI/1.0",
+        ],
+        "rai:dataCollectionMissingData": text.missing(found),
+        "rai:dataLimitations": text.limitations(found),
+        "rai:dataBiases": text.biases(found),
+        "rai:dataUseCases": list(text.USES),
+        "rai:dataPreprocessingProtocol": [text.PREPROCESSING],
+        "rai:personalSensitiveInformation": text.personal(found, [*dataset.attributes]),
+        "distribution": _distribution(path.parent, table, dataset),
+        "recordSet": [
+            _enumeration("classes", "sc:Enumeration", dataset.classes),
+            _enumeration("splits", "cr:Split", SPLITS),
+            _records(dataset),
+        ],
+    }
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return path, table
+
+
+def _distribution(folder: Path, table: Path, dataset: Dataset) -> list[dict[str, Any]]:
+    """The table, and where the pictures lie, where each is a file of its own."""
+    with table.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    parts: list[dict[str, Any]] = [
+        {
+            "@type": "cr:FileObject",
+            "@id": _LABELS,
+            "name": _LABELS,
+            "contentUrl": table.name,
+            "encodingFormat": "text/csv",
+            "sha256": digest,
+        }
+    ]
+    names = picture_paths(dataset.source, folder)
+    if names is None:
+        return parts
+    kinds: dict[str, set[str]] = {}
+    for name in names:
+        kinds.setdefault(posixpath.splitext(name)[1].lower(), set()).add(posixpath.dirname(name))
+    for suffix, folders in sorted(kinds.items()):
+        named = sorted(posixpath.join(f, f"*{suffix}") for f in folders)
+        name = f"pictures{suffix}"
+        parts.append(
+            {
+                "@type": "cr:FileSet",
+                "@id": name,
+                "name": name,
+                "encodingFormat": _MIME.get(suffix, f"image/{suffix.removeprefix('.') or 'any'}"),
+                "includes": named if len(named) <= _PATTERNS else [f"**/*{suffix}"],
+            }
+        )
+    return parts
+
+
+def _records(dataset: Dataset) -> dict[str, Any]:
+    """One record per image: a field for each column of the table."""
+    fields = [
+        _column("path", "sc:Text", "Where the picture lies, from the table's folder."),
+        _column(
+            dataset.target, "sc:Text", "The label.", references={"field": {"@id": "classes/name"}}
+        ),
+        _column(
+            "split",
+            ["sc:Text", "cr:Split"],
+            "What the image is for.",
+            references={"field": {"@id": "splits/name"}},
+        ),
+    ]
+    if dataset.person is not None:
+        whole = (dataset.person >= 0).all()
+        kind = "sc:Integer" if whole else "sc:Float"  # which has a word for what is missing
+        fields.append(_column("person", kind, "The same number for the same person."))
+    for name, attribute in dataset.attributes.items():
+        numeric = attribute.kind == "numeric"
+        said = "An annotation." if numeric else f"An annotation: {', '.join(attribute.values)}."
+        fields.append(_column(name, "sc:Float" if numeric else "sc:Text", said))
+    return {
+        "@type": "cr:RecordSet",
+        "@id": _IMAGES,
+        "name": _IMAGES,
+        "key": {"@id": f"{_IMAGES}/path"},
+        "field": fields,
+    }
+
+
+def _column(name: str, kind: str | list[str], said: str, **more: Any) -> dict[str, Any]:
+    return {
+        "@type": "cr:Field",
+        # An id is part of an address; a name is the data's own.
+        "@id": f"{_IMAGES}/{re.sub(r'[^A-Za-z0-9_.-]', _escaped, name)}",
+        "name": name,
+        "description": said,
+        "dataType": kind,
+        "source": {"fileObject": {"@id": _LABELS}, "extract": {"column": name}},
+        **more,
+    }
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"_{ord(match[0]):x}_"
+
+
+def _enumeration(name: str, kind: str, values: tuple[str, ...]) -> dict[str, Any]:
+    key = f"{name}/name"
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "dataType": kind,
+        "key": {"@id": key},
+        "field": [{"@type": "cr:Field", "@id": key, "name": "name", "dataType": "sc:Text"}],
+        "data": [{key: value} for value in values],
+    }
+
+
+# As Croissant 1.0 gives it; with it, the keys above mean what they say.
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}

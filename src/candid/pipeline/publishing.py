@@ -1,0 +1,164 @@
+"""A run's model, card and report on Hugging Face's Hub."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from candid.errors import ConfigError, RunError, go_on_with
+from candid.pipeline.opening import Place, needs_torch, run_at
+from candid.pipeline.steps import report_inputs
+from candid.runs import Run
+from candid.runs.refusals import refuse_untrained
+from candid.storage.files import write_text
+from candid.storage.hub import Kind, check_repo, make_repo, needs_token, upload
+from candid.text.inputs import ReportInput, without_people
+from candid.text.publishing import NO_DATA, NO_PICTURES, NO_SPACE
+
+
+@dataclass(frozen=True, slots=True)
+class PushedFile:
+    """A file by its name there, and its size."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushedRepo:
+    """A repository on the Hub and the files for it.
+
+    `url` and `commit` are empty where nothing was uploaded. `private` is what was asked for.
+    """
+
+    repo: str
+    kind: Kind
+    private: bool
+    files: tuple[PushedFile, ...]
+    url: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What `push` uploaded, or would upload, and what it left out."""
+
+    repos: tuple[PushedRepo, ...]
+    left_out: tuple[str, ...]
+    dry_run: bool
+
+
+def push(
+    run: Run | Place,
+    repo: str,
+    *,
+    space: bool = False,
+    with_pictures: bool = False,
+    private: bool = False,
+    dry_run: bool = False,
+    quiet: bool = True,
+) -> Pushed:
+    """Upload a run's model and its card to Hugging Face's Hub: `candid push` from Python.
+
+    The model is what `export` writes for transformers; no data, no picture and no prediction of
+    one goes with it. The report of a Space shows no picture and no single one, unless it is told
+    to.
+
+    Parameters
+    ----------
+    run
+        A run that was evaluated.
+    repo
+        "owner/name"; it is made where it is not there.
+    space
+        Whether the report becomes a static Space of the same name.
+    with_pictures
+        Whether that is the run's own report, with pictures of people and the names of files.
+    private
+        Whether only the owner may see them.
+    dry_run
+        Upload nothing, and say what would be: needs neither a token nor the network.
+    quiet
+        No progress bars.
+
+    Raises
+    ------
+    RunError
+        Where the run was not evaluated, or lacks the report; or its network cannot be written for
+        transformers.
+    ConfigError
+        For a name that no repository can have, or pictures without a Space to show them.
+    DependencyError
+        Where the Hub's client is not installed.
+    OutputError
+        Without a token or a permission, or where the Hub cannot be reached.
+    """
+    check_repo(repo)
+    if with_pictures and not space:
+        raise ConfigError(
+            "Pictures go with the report, and no Space is to show it.",
+            expected="--with-pictures beside --space",
+            todo="add --space, or leave --with-pictures out",
+        )
+    if not dry_run:
+        needs_token()
+    needs_torch()
+    found = run_at(run, quiet=quiet)
+    refuse_untrained(found)
+    for file in (found.evaluation, *([found.report] if with_pictures else [])):
+        if not file.is_file():
+            raise RunError(
+                f"{found.path} has no {file.name}, which what is uploaded is made of.",
+                expected="a run that went to its end",
+                todo=go_on_with(found.path),
+            )
+    left_out = [NO_DATA, *([] if with_pictures else [NO_PICTURES]), *([] if space else [NO_SPACE])]
+    kinds: tuple[Kind, ...] = ("model", "space") if space else ("model",)
+    with tempfile.TemporaryDirectory(prefix="candid-push-") as scratch:
+        folders = {kind: Path(scratch) / kind for kind in kinds}
+        _write(found, without_people(report_inputs(found)), repo, folders, with_pictures)
+        if not dry_run:
+            for kind in kinds:  # what one of them refuses, neither shall have begun
+                make_repo(repo, kind, private=private)
+        pushed = tuple(
+            _pushed(folder, repo, kind, private, dry_run, quiet) for kind, folder in folders.items()
+        )
+    return Pushed(pushed, tuple(left_out), dry_run)
+
+
+def _write(
+    run: Run, inputs: ReportInput, repo: str, folders: dict[Kind, Path], with_pictures: bool
+) -> None:
+    """The model and its card, and the page of a Space and what the Hub must know of it.
+
+    That page is the run's own report, or one from `inputs`.
+    """
+    from candid.inference.transformers_folder import write_transformers
+    from candid.reporting.card import card
+    from candid.reporting.page import render
+    from candid.reporting.space import space_card
+
+    write_transformers(run, folders["model"])
+    write_text(folders["model"] / "README.md", card(inputs, repo=repo, space="space" in folders))
+    if "space" in folders:
+        folders["space"].mkdir()
+        page = run.report.read_text("utf-8") if with_pictures else render(inputs)
+        write_text(folders["space"] / "index.html", page)
+        write_text(folders["space"] / "README.md", space_card(inputs, repo))
+
+
+def _pushed(
+    folder: Path, repo: str, kind: Kind, private: bool, dry_run: bool, quiet: bool
+) -> PushedRepo:
+    there = PushedRepo(repo, kind, private, tuple(_files(folder)))
+    if dry_run:
+        return there
+    done = upload(folder, repo, kind, "Uploaded by candid push", quiet=quiet)
+    return PushedRepo(repo, kind, private, there.files, done.url, done.commit)
+
+
+def _files(folder: Path) -> Iterator[PushedFile]:
+    for path in sorted(folder.iterdir()):
+        yield PushedFile(path.name, path.stat().st_size)

@@ -1,0 +1,115 @@
+"""A run as trackers show it: its settings, its history as it grows, its final figures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+
+from candid.errors import RunError, go_on_with
+from candid.pipeline.opening import Place, leads, run_at
+from candid.records import Estimate, Evaluation, Provenance, read_record
+from candid.records.audit import Audit, Gap
+from candid.records.number import NumberEvaluation
+from candid.runs import Run, read_history
+from candid.runs.refusals import is_number_run
+from candid.training.trackers import Subject, checked, trackers_of
+
+
+@contextlib.contextmanager
+def tracked(run: Run, names: Sequence[str]) -> Iterator[Run]:
+    """The run whose history goes to trackers as it is written, and its figures when all is done.
+
+    Of several processes, the one that leads speaks.
+    """
+    if not names or not leads():
+        yield run
+        return
+    with trackers_of(names, _subject(run)) as trackers:
+        yield replace(run, follow=trackers.rows)
+        trackers.rows(read_history(run))  # of a training that was finished before
+        trackers.figures(final_figures(run))
+
+
+def log_run(run: Run | Place, to: Sequence[str], *, quiet: bool = True) -> dict[str, int]:
+    """Log a run that is there: `candid runs log RUN --to …` from Python; what was logged, counted.
+
+    Parameters
+    ----------
+    run
+        A run with a history.
+    to
+        "tensorboard", "mlflow", "wandb" or "trackio"; or several. What one of them has of this run
+        is replaced.
+    quiet
+        As for `train`.
+
+    Raises
+    ------
+    RunError
+        Where nothing was trained.
+    ConfigError, DependencyError, OutputError
+        Where there is no such tracker, it is not installed, or it cannot be opened.
+    """
+    found = run_at(run, quiet=quiet)
+    history = read_history(found)
+    if not history:
+        raise RunError(
+            f"{found.path} has no history of a training.",
+            expected="a run that was trained",
+            todo=go_on_with(found.path),
+        )
+    figures = final_figures(found)
+    with trackers_of(to, _subject(found)) as trackers:
+        trackers.rows(history)
+        trackers.figures(figures)
+    return {"steps": len(history), "figures": len(figures)}
+
+
+def _subject(run: Run) -> Subject:
+    about = read_record(run.provenance, Provenance)
+    sections = {f.name: getattr(run.settings, f.name) for f in fields(run.settings)}
+    settings = {
+        f"{name}.{f.name}": checked(getattr(section, f.name))
+        for name, section in sections.items()
+        for f in fields(section)
+    }
+    try:
+        started = datetime.fromisoformat(about.started).timestamp()
+    except ValueError:  # of a run that nobody began at a moment
+        started = 0.0
+    return Subject(run.path, started, about.data_fingerprint, settings)
+
+
+def final_figures(run: Run) -> dict[str, float]:
+    """The figures of a run's evaluation and of its widest gap, each with its interval and its n.
+
+    "final/test/weighted_f1", and with ".low", ".high" and ".n"; of several labels, "final/<label>".
+    """
+    several = run.of_targets()
+    found: dict[str, float] = {}
+    for one in several or [run]:
+        place = f"final/{one.path.name}" if several else "final"
+        for name, estimate in _estimates(one):
+            figure = f"{place}/{name}"
+            found |= {figure: estimate.value, f"{figure}.n": float(estimate.n)}
+            found |= {f"{figure}.low": estimate.low, f"{figure}.high": estimate.high}
+    return found
+
+
+def _estimates(run: Run) -> Iterator[tuple[str, Estimate | Gap]]:
+    """Figures by split and metric, and the gap of the group that is furthest behind."""
+    if run.evaluation.is_file():
+        found: Evaluation | NumberEvaluation
+        if is_number_run(run):
+            found = read_record(run.evaluation, NumberEvaluation)
+        else:
+            found = read_record(run.evaluation, Evaluation)
+        for split in found.splits:
+            for name, estimate in split.metrics.items():
+                yield f"{split.split}/{name}", estimate
+    if run.audit.is_file() and (splits := read_record(run.audit, Audit).splits):
+        behind = splits[0].furthest_behind()
+        if behind is not None:
+            yield "widest_gap", behind[1]

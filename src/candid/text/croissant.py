@@ -1,0 +1,68 @@
+"""What `croissant.json` says of a data set in words, its responsible-AI part with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from candid.records import Exploration
+from candid.text import words
+
+USES = (
+    "Studying how classifiers of faces behave: how often they are right, and for whom they fail.",
+    "Not for deciding anything about a person, and not for people who have not agreed to have "
+    "their faces analysed.",
+)
+PREPROCESSING = "None: pictures and labels are as they were found, but for corrections named above."
+_MOST_ASSOCIATED = 12
+
+
+def description(e: Exploration) -> str:
+    """How many images of how many people, and what their label is."""
+    drawn = "drawn faces" if e.synthetic else "images of faces"
+    of = "" if e.people is None else f" of {words.persons(e.people)}"
+    classes = words.listed([f"“{c}”" for c in e.classes])
+    return f"{words.count(e.n)} {drawn}{of}, each with the label “{e.target}”: {classes}."
+
+
+def missing(e: Exploration) -> str:
+    """What has no label, or no picture."""
+    return (
+        f"{words.count(e.unlabelled)} of {words.count(e.n)} images have no label, and "
+        f"{words.count(e.unreadable)} cannot be read."
+    )
+
+
+def limitations(e: Exploration) -> list[str]:
+    """What the checks found."""
+    found = [f for f in e.findings if f.state == "found"]
+    return [f"{f.title} ({f.severity}). {f.detail}" for f in found]
+
+
+def biases(e: Exploration) -> list[str]:
+    """The shares of the classes, and which annotations go with the label, with their intervals."""
+    said = [
+        f"{split.split}: “{name}” is the label of {words.percent(share.value)} "
+        f"({words.interval(share, share=True)}) of {words.count(split.n)} images."
+        for split in e.splits
+        for name, share in zip(e.classes, split.shares, strict=True)
+        if split.n
+    ]
+    some = [a for a in e.attributes if a.split == "train" and a.association.value >= 0]
+    some = sorted(some, key=lambda a: -a.association.value)[:_MOST_ASSOCIATED]
+    return said + [
+        f"train: {a.attribute} is “{a.value}” in {words.percent(a.prevalence.value)} "
+        f"({words.interval(a.prevalence, share=True)}); Cramér's V with the label is "
+        f"{words.number(a.association.value)} ({words.interval(a.association)})."
+        for a in some
+    ]
+
+
+def personal(e: Exploration, attributes: Sequence[str]) -> list[str]:
+    """What it holds that is about people."""
+    if e.synthetic:
+        return ["None: a program drew every face."]
+    said = ["Pictures of faces, by which people can be recognised."]
+    if e.people is not None:
+        said.append("A number that tells which pictures show the same person.")
+    about = [e.target, *attributes]
+    return [*said, f"Annotations about them: {', '.join(about)}."]
