@@ -287,6 +287,7 @@ def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
 
 def write_report(run: Run) -> None:
     """Write report.html and the model card from the files of the run."""
+    from candid.pipeline.embedding import embedded_model
     from candid.reporting.card import card
     from candid.reporting.page import render
     from candid.text.inputs import ReportInput
@@ -294,6 +295,7 @@ def write_report(run: Run) -> None:
     pictures = runs.read_pictures(run)
     exploration = _read(run.data, Exploration)
     explanation, inside = _read(run.explanation, Explanation), _read(run.inside, Inside)
+    embedded = embedded_model(run)
     inputs = ReportInput(
         config=run.settings,
         provenance=read_record(run.provenance, Provenance),
@@ -310,6 +312,8 @@ def write_report(run: Run) -> None:
         transfer=_read(run.transfer, Transfer),
         framing=_read(run.framing, FramingCard),
         improvement=_read(run.improvement, Improvement),
+        embedded=None if isinstance(embedded, str) else embedded,
+        not_embedded=embedded if isinstance(embedded, str) else "",
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

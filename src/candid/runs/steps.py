@@ -71,7 +71,10 @@ STEPS = {
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
     "report": Step(
         tuple(f.name for f in fields(Config)),
-        ("provenance", *_MADE, *_EXPLAINED, "transfer", "improvement"),
+        (
+            *("provenance", *_MADE, *_EXPLAINED, "transfer", "improvement"),
+            *("weights", "framing_weights", "unfamiliar"),
+        ),
         ("report", "card"),
     ),
 }

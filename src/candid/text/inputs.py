@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.records.audit import Audit
+    from candid.records.embedded import EmbeddedModel
     from candid.records.explanation import Explanation, ExplanationArrays
     from candid.records.external import Transfer
     from candid.records.framing import FramingCard
@@ -58,6 +59,9 @@ class ReportInput:
     inside, inside_pictures
         The network from inside, and the pictures that belong to it by the names of
         `candid.records.inside`.
+    embedded, not_embedded
+        The model, to be tried in the report itself; and, where it is None, a sentence that says
+        why, or "".
     """
 
     config: Config
@@ -77,6 +81,8 @@ class ReportInput:
     transfer: Transfer | None = None
     framing: FramingCard | None = None
     improvement: Improvement | None = None
+    embedded: EmbeddedModel | None = None
+    not_embedded: str = ""
 
     @property
     def target(self) -> str:
