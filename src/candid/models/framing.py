@@ -23,11 +23,10 @@ from torch.nn import functional as F
 from candid.models.networks import Deep, to_depth
 from candid.models.warping import frame_matrices, halved, level_warp, warp
 from candid.models.weights import save_tensors
-from candid.records.framing import DETAIL
+from candid.records.framing import DETAIL, LOOK_SIDE
 from candid.runs import Run, is_framed
 from candid.storage.files import reading, regular
 
-SIDE = 48  # pixels per side at which it looks, at most
 PARAMETERS = ("scale", "aspect", "x", "y", "rotation")
 
 _BLOCK = 250  # pictures at a time
@@ -57,7 +56,7 @@ class Framing(nn.Module):
     def __init__(self, side: int, *, width: int = 16, looks: int = 2) -> None:
         super().__init__()
         self.side, self.input_side, self.width, self.looks = side, DETAIL * side, width, looks
-        self.look_side = min(SIDE, side)
+        self.look_side = min(LOOK_SIDE, side)
         self.padding = self.look_side % 2
         self.body = Deep(self.look_side, 1, width=width).body
         with torch.no_grad():

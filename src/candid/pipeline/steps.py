@@ -332,9 +332,12 @@ def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
 
 def report_inputs(run: Run) -> ReportInput:
     """What the report and the model card are made of, from the files of the run."""
+    from candid.pipeline.embedding import embedded_model
+
     pictures = runs.read_pictures(run)
     exploration = _read(run.data, Exploration)
     explanation, inside = _read(run.explanation, Explanation), _read(run.inside, Inside)
+    embedded = embedded_model(run)
     inputs = ReportInput(
         config=run.settings,
         provenance=read_record(run.provenance, Provenance),
@@ -354,6 +357,8 @@ def report_inputs(run: Run) -> ReportInput:
         seeds=_read(run.seeds, Seeds),
         curves=_read(run.curves, Curves),
         check=_read(run.checked, LabelCheck),
+        embedded=None if isinstance(embedded, str) else embedded,
+        not_embedded=embedded if isinstance(embedded, str) else "",
     )
     if explanation is not None and run.explanation_arrays.is_file():
         inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))

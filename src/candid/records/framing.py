@@ -13,6 +13,8 @@ from candid.records import Estimate
 
 DETAIL = 2  # times the classifier's side that a picture is read at, as little of it may be its face
 
+LOOK_SIDE = 48  # pixels per side at which the framing network looks, at most
+
 # (3, 3), the frame of a picture that nothing is done to: from -1 to 1 per axis, as it came.
 AS_IT_CAME: Final[NDArray[np.float32]] = np.eye(3, dtype=np.float32)
 

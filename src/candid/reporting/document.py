@@ -27,6 +27,7 @@ def html_document(
     scripts: Sequence[str],
     styles: Sequence[str] = ("page.css",),
     draws: bool = True,
+    compiles: bool = False,
     **values: Any,
 ) -> str:
     """Fill a template into a document that opens offline: HTML, encodable as UTF-8.
@@ -39,6 +40,8 @@ def html_document(
         Files that it needs, beside those that every document has.
     draws
         Whether it has charts, whose library is nearly all of its size.
+    compiles
+        Whether its scripts run WebAssembly, which lies in it like all else.
     values
         What the template names. Whatever is not marked as trusted there is escaped.
     """
@@ -58,7 +61,7 @@ def html_document(
         .render(
             styles=shared_css() + "".join(map(_asset, styles)),
             scripts=code,
-            policy=_policy(code.values()),
+            policy=_policy(code.values(), compiles),
             **values,
         )
     )
@@ -103,10 +106,11 @@ def _asset(name: str) -> str:
     return (resources.files("candid.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _policy(scripts: Any) -> str:
+def _policy(scripts: Any, compiles: bool) -> str:
     """Allow what is inside the file and nothing else; each script by its digest."""
     digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    allowed += " 'wasm-unsafe-eval'" if compiles else ""
     return (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
         "base-uri 'none'; form-action 'none'"

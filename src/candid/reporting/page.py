@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from candid.config import changed_settings, to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
-from candid.reporting import audit_tables, explanation_view, network
+from candid.reporting import audit_tables, explanation_view, network, trying
 from candid.reporting.document import embedded, html_document
 from candid.text import (
     audit,
@@ -25,6 +25,7 @@ from candid.text import (
     verdict,
 )
 from candid.text import model as prose
+from candid.text import trying as trying_words
 from candid.text.findings import group_name
 from candid.text.inputs import ReportInput, attributes_of
 from candid.text.metrics import metric_text
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from candid.records.compare_runs import RunComparison
     from candid.records.tuning import Tuning
     from candid.reporting.figures.chart import Figure
+
+# What runs the model inside, each on what stands before it.
+_TRYING = ("try_network.js", "try_picture.js", "try_looks.js", "try.js")
 
 
 def render(inputs: ReportInput) -> str:
@@ -51,10 +55,15 @@ def render(inputs: ReportInput) -> str:
     from candid.reporting.figures.chart import MOST_CLASSES
 
     shown = prose.shown_settings(inputs.config, inputs.provenance)
+    tried = trying.trial(inputs)
     return html_document(
         "page.html",
-        scripts=("page.js", "explanation.js", "audit.js"),
-        styles=("page.css", "explanation.css"),
+        scripts=("page.js", "explanation.js", "audit.js", *(_TRYING if tried else ())),
+        styles=("page.css", "explanation.css", *(("try.css",) if tried else ())),
+        compiles=tried is not None,
+        trial=tried,
+        map_method=trying.map_method(inputs),
+        trying_words=trying_words,
         inputs=inputs,
         metric_text=metric_text,
         prose=prose,

@@ -79,7 +79,10 @@ STEPS = {
     ),
     "report": Step(
         tuple(f.name for f in fields(Config)),
-        ("provenance", *_MADE, *_EXPLAINED, *_ON_REQUEST),
+        (
+            *("provenance", *_MADE, *_EXPLAINED, *_ON_REQUEST),
+            *("weights", "framing_weights", "unfamiliar"),
+        ),
         ("report", "card"),
     ),
 }

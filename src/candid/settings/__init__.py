@@ -23,6 +23,7 @@ from candid.settings.network import NetworkConfig as NetworkConfig
 from candid.settings.network import OwnConfig as OwnConfig
 from candid.settings.network import ensemble_size as ensemble_size
 from candid.settings.using import PredictConfig as PredictConfig
+from candid.settings.using import ReportConfig as ReportConfig
 from candid.settings.using import ServeConfig as ServeConfig
 from candid.settings.using import TuneConfig as TuneConfig
 
@@ -44,6 +45,7 @@ class Config:
     tune: TuneConfig = field(default_factory=TuneConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
         if self.network.name == "features" and (self.train.loss or self.augment.extra):

@@ -91,6 +91,15 @@ class ServeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportConfig:
+    """What the report holds."""
+
+    model: Literal["on", "off"] = setting(
+        "on", "the model itself, so that a reader can try it on a picture; off: left out"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class TuneConfig:
     """The search over settings."""
 

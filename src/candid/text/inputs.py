@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from candid.records.audit import Audit
     from candid.records.collecting import Curves
+    from candid.records.embedded import EmbeddedModel
     from candid.records.explanation import Explanation, ExplanationArrays
     from candid.records.external import Transfer
     from candid.records.framing import FramingCard
@@ -63,6 +64,9 @@ class ReportInput:
     inside, inside_pictures
         The network from inside, and the pictures that belong to it by the names of
         `candid.records.inside`.
+    embedded, not_embedded
+        The model, to be tried in the report itself; and, where it is None, a sentence that says
+        why, or "".
     is_public
         Whether this is what `without_people` left.
     """
@@ -88,6 +92,8 @@ class ReportInput:
     curves: Curves | None = None
     check: LabelCheck | None = None
     is_public: bool = False
+    embedded: EmbeddedModel | None = None
+    not_embedded: str = ""
 
     @property
     def target(self) -> str:
@@ -194,6 +200,8 @@ def without_people(inputs: ReportInput) -> ReportInput:
         explanation=_of_many(inputs.explanation),
         transfer=_of_many(inputs.transfer),
         improvement=_of_many(inputs.improvement),
+        seeds=_of_many(inputs.seeds),
+        check=_of_many(inputs.check),
         thumbnails={},
         pictures={},
         samples={},
@@ -209,7 +217,8 @@ def _of_many(record: Any) -> Any:
     if isinstance(record, dict):
         return {name: _of_many(value) for name, value in record.items()}
     if isinstance(record, tuple):
-        listed = record and is_dataclass(record[0]) and "id" in {f.name for f in fields(record[0])}
+        names = {f.name for f in fields(record[0])} if record and is_dataclass(record[0]) else ()
+        listed = "id" in names or "person" in names
         return () if listed else tuple(_of_many(value) for value in record)
     if not is_dataclass(record) or isinstance(record, type):
         return record

@@ -1,0 +1,204 @@
+"""Networks as flat lists of layers, from their weights' files and without torch.
+
+Batch normalisation is folded into the convolution before it, as it is linear once trained. Weights
+become whole numbers of few bits with a scale per output (Jacob et al. 2018), of weights alone: what
+passes between layers stays float32. A report holds a model so (`candid.records.embedded`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import DependencyError
+from candid.records import ModelCard
+from candid.records.embedded import FlatFraming, FlatNetwork, PackedTensor
+from candid.records.framing import LOOK_SIDE
+from candid.storage.files import reading, regular
+
+FLAT_NETWORKS = ("plain", "deep")
+# Where a picture lies decides what is seen, and whether it is moved is a yes or no: its weights
+# bear less rounding than the classifier's. What each costs: bench/report_model.py.
+BITS, FRAMING_BITS = 10, 16
+_EPSILON = 1e-5  # of torch's batch normalisation
+_AT_ONCE = 1 << 20  # numbers that are packed at a time
+
+_Tensors = Mapping[str, NDArray[np.float32]]
+
+
+def flat_network(weights: Path, card: ModelCard) -> FlatNetwork | None:
+    """The classifier that a card describes, with the weights of a file.
+
+    None where it is none of `FLAT_NETWORKS`, or learned several labels.
+
+    Raises
+    ------
+    RunError
+        Where the file is missing or damaged, or belongs to another network.
+    DependencyError
+        Where safetensors is not installed.
+    """
+    if card.network not in FLAT_NETWORKS or card.head is not None:
+        return None
+    tensors, _ = _read(weights)
+    with reading(weights, expected="the weights of this run", todo="train again"):
+        flat = _Flat((3, card.side, card.side), tensors, BITS)
+        found = flat.plain() if card.network == "plain" else flat.deep()
+        if found.tensors[-1].rows != len(card.classes):
+            raise ValueError("other classes")
+    return found
+
+
+def flat_framing(weights: Path) -> FlatFraming:
+    """The framing network in a file; errors as of `flat_network`."""
+    tensors, about = _read(weights)
+    with reading(weights, expected="the framing network of this run", todo="train it again"):
+        side = min(LOOK_SIDE, int(about["side"]))
+        flat = _Flat((3, side, side), tensors, FRAMING_BITS)
+        flat.linear(flat.body("body.", flat.add("depth", 0)), "head")
+        return FlatFraming(
+            network=flat.network(),
+            look_side=side,
+            looks=int(about["looks"]),
+            units=_floats(tensors["units"]),
+            centre=_floats(tensors["centre"]),
+            precision=_floats(tensors["precision"]),
+            limit=float(tensors["limit"]),
+            rest_limit=float(tensors["rest_limit"]),
+        )
+
+
+def _floats(values: NDArray[np.float32]) -> tuple[float, ...]:
+    return tuple(values.ravel().tolist())
+
+
+def _read(path: Path) -> tuple[_Tensors, dict[str, Any]]:
+    """The tensors in a file, and what it says of itself."""
+    try:
+        from safetensors import safe_open
+    except ImportError as error:
+        raise DependencyError(
+            "The weights of a run are read by safetensors, which is not installed.",
+            expected="the extra 'train'",
+            todo="pip install 'candid[train]', or set report.model=false",
+        ) from error
+    with (
+        reading(path, expected="the weights of this run", todo="train again"),
+        safe_open(regular(path), "np") as file,
+    ):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads((file.metadata() or {}).get("candid", "{}"))
+
+
+class _Flat:
+    """A flat network that grows layer by layer; values are numbered as `FlatNetwork` has them."""
+
+    def __init__(self, shape: tuple[int, int, int], tensors: _Tensors, bits: int) -> None:
+        self._shape, self._from, self._bits = shape, tensors, bits
+        self._layers: list[dict[str, Any]] = []
+        self._tensors: list[PackedTensor] = []
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def plain(self) -> FlatNetwork:
+        """The layers of `Plain`."""
+        x = self.conv(0, "conv1", pad=0)
+        x = self.add("pool", self.conv(x, "conv2", pad=0))
+        self.linear(self.linear(x, "fc1", relu=True), "fc2")
+        return self.network()
+
+    def deep(self) -> FlatNetwork:
+        """The layers of `Deep`, or of `DeepEnsemble`."""
+        x = self.add("depth", 0)
+        if "bodies.0.0.weight" not in self._from:
+            self.linear(self.add("mean", self.body("body.", x)), "head")
+            return self.network()
+        means: list[int] = []
+        while f"bodies.{len(means)}.0.weight" in self._from:
+            means.append(self.add("mean", self.body(f"bodies.{len(means)}.", x)))
+        self.linear(self.add("join", means), "head", times=1 / len(means))
+        return self.network()
+
+    def body(self, prefix: str, x: int) -> int:
+        """The stages of `Deep`: all but the first begin with a stride."""
+        place = 0
+        while True:
+            at = f"{prefix}{place}"
+            if f"{at}.conv1.weight" in self._from:
+                inner = self.conv(x, f"{at}.conv1", norm=f"{at}.norm1")
+                x, place = self.conv(inner, f"{at}.conv2", norm=f"{at}.norm2", add=x), place + 1
+            elif f"{at}.weight" in self._from:
+                norm = f"{prefix}{place + 1}"
+                x = self.conv(x, at, norm=norm, stride=1 if place == 0 else 2)
+                place += 3  # with its normalisation and its rectifier
+            else:
+                return x
+
+    def conv(
+        self,
+        x: int,
+        name: str,
+        *,
+        norm: str = "",
+        stride: int = 1,
+        pad: int = 1,
+        add: int | None = None,
+    ) -> int:
+        """A 3×3 convolution, what follows it, and a rectifier."""
+        weight = self._from[f"{name}.weight"]
+        out, inputs, *kernel = weight.shape
+        if kernel != [3, 3]:
+            raise ValueError(f"a kernel of {kernel}")
+        flat = weight.reshape(out, inputs * 9)
+        if norm:
+            of = {k: self._from[f"{norm}.{k}"] for k in ("weight", "bias", "running_mean")}
+            scale = of["weight"] / np.sqrt(self._from[f"{norm}.running_var"] + _EPSILON)
+            flat, bias = flat * scale[:, None], of["bias"] - of["running_mean"] * scale
+        else:
+            bias = self._from[f"{name}.bias"]
+        how = {"stride": stride, "pad": pad, "relu": True, "add": add}
+        return self.add("conv", x, out=out, tensor=self._packed(flat, bias), **how)
+
+    def linear(self, x: int, name: str, *, relu: bool = False, times: float = 1.0) -> int:
+        """A linear layer on all numbers of a value, each `times` something."""
+        weight, bias = self._from[f"{name}.weight"], self._from[f"{name}.bias"]
+        return self.add("linear", x, tensor=self._packed(weight * times, bias), relu=relu)
+
+    def add(self, kind: str, source: int | list[int], **how: Any) -> int:
+        """Any layer; the number of what it gives."""
+        self._layers.append({"kind": kind, "from": source} | how)
+        return len(self._layers)
+
+    def network(self) -> FlatNetwork:
+        """All of it."""
+        layers, tensors = tuple(self._layers), tuple(self._tensors)
+        return FlatNetwork(self._shape, layers, tensors, b"".join(self._parts))
+
+    def _packed(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
+        rows, columns = weight.shape
+        largest = 2 ** (self._bits - 1) - 1
+        scale = np.abs(weight).max(axis=1) / largest
+        scale = np.where(scale > 0, scale, 1).astype(np.float32)
+        if not (np.isfinite(scale).all() and np.isfinite(bias).all()):
+            raise ValueError("weights that are not numbers")
+        numbers = np.rint(weight / scale[:, None]).clip(-largest, largest).astype(">i2")
+        head = [part.astype("<f4").tobytes() for part in (scale, bias)]
+        data = b"".join([*head, _bits(numbers.ravel(), self._bits)])
+        self._tensors.append(PackedTensor(rows, columns, self._bits, self._size))
+        self._parts.append(data)
+        self._size += len(data)
+        return len(self._tensors) - 1
+
+
+def _bits(numbers: NDArray[np.int16], bits: int) -> bytes:
+    """Big-endian numbers of 16 bits by their lowest ones, one after the other."""
+    parts = []
+    for start in range(0, len(numbers), _AT_ONCE):  # a multiple of eight, so that bytes are whole
+        chunk = numbers[start : start + _AT_ONCE].view(np.uint8).reshape(-1, 2)
+        parts.append(np.packbits(np.unpackbits(chunk, axis=1)[:, 16 - bits :]).tobytes())
+    return b"".join(parts)

@@ -1,0 +1,68 @@
+"""A run's model for its own report, or why there is none in it."""
+
+from __future__ import annotations
+
+from candid.errors import DependencyError
+from candid.records import ModelCard, read_record
+from candid.records.embedded import EmbeddedModel, FlatLook
+from candid.runs import Run, is_framed
+from candid.text import trying as text
+
+_MOST_WEIGHTS = 8_000_000  # what a page should carry: 10 MB of them, 13 MB in base64
+
+
+def embedded_model(run: Run) -> EmbeddedModel | str:
+    """All that the report's page needs to label a picture, or a sentence that says why not.
+
+    Raises
+    ------
+    RunError
+        Where files that it is made of are damaged.
+    """
+    from candid.inference.classifier import abstention_rule
+    from candid.models.flat import flat_framing, flat_network
+
+    config = run.settings
+    if config.report.model == "off":
+        return text.LEFT_OUT
+    if not (run.model_file.is_file() and run.weights.is_file()):
+        return text.NO_WEIGHTS
+    card = read_record(run.model_file, ModelCard)
+    if card.head is not None:
+        return text.SEVERAL_LABELS
+    if card.parameters > _MOST_WEIGHTS:
+        return text.too_large(card.parameters, _MOST_WEIGHTS)
+    try:
+        network = flat_network(run.weights, card)
+        framing = flat_framing(run.framing_weights) if is_framed(run) else None
+    except DependencyError:
+        return text.NO_LIBRARY
+    if network is None:
+        return text.OTHER_NETWORK
+    rule = abstention_rule(run, None, config.predict.target_error)
+    return EmbeddedModel(
+        network=network,
+        framing=framing,
+        look=_look(run),
+        fit=config.data.fit,
+        max_pixels=config.data.max_pixels,
+        threshold=None if rule is None else rule.threshold,
+        promise="" if rule is None else rule.sentence,
+    )
+
+
+def _look(run: Run) -> FlatLook | None:
+    from candid.inference.unfamiliar import read_unfamiliar
+
+    found = read_unfamiliar(run.unfamiliar)
+    if found is None:
+        return None
+    return FlatLook(
+        weight=tuple(found.weight.tolist()),
+        limit=found.limit,
+        narrowest=found.narrowest,
+        widest=found.widest,
+        smallest=found.smallest,
+        faintest=found.faintest,
+        told=found.told(),
+    )
