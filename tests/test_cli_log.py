@@ -75,4 +75,4 @@ def test_without_its_library_nothing_begins(tmp_path, capsys):
         pytest.skip("wandb is installed")
     out = tmp_path / "out"
     said = command(capsys, "train", tmp_path, "--out", out, "--log", "wandb", code=2).err
-    assert "candid[wandb]" in said and not out.exists()
+    assert "candid-faces[wandb]" in said and not out.exists()

@@ -114,7 +114,7 @@ def test_what_cannot_be_opened_is_said_before_anything_is_done(subject, monkeypa
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DependencyError, match="wandb") as missing:
         needs_trackers(["wandb"])
-    assert "candid[wandb]" in missing.value.todo
+    assert "candid-faces[wandb]" in missing.value.todo
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: name)
     first = Taken()
     monkeypatch.setattr(trackers, "_TensorBoard", lambda subject: first)

@@ -97,6 +97,11 @@ class LabelAnswer:
     number: tuple[float, float, float] | None = None
     below: float | None = None
 
+    @property
+    def unsure(self) -> str:
+        """Why it abstains; "" where it does not."""
+        return "" if self.below is None else text.below_threshold(self.below)
+
 
 @dataclass(frozen=True, eq=False)
 class SeveralLabeller(Labeller):
@@ -142,7 +147,7 @@ class SeveralLabeller(Labeller):
             if known:
                 values[column] = one.prediction
             if one.below is not None:
-                unsure.append(f"{one.label.name}, {text.below_threshold(one.below)}")
+                unsure.append(f"{one.label.name}, {one.unsure}")
             values |= {
                 f"p_{column}_{name}": round(x, DIGITS) for name, x in one.probability.items()
             }

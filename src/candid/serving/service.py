@@ -32,7 +32,6 @@ from candid.serving.refusals import Refusal, stopping
 from candid.serving.served import Served
 from candid.serving.telemetry import Metrics, log
 from candid.settings import MAP_METHODS, ServeConfig
-from candid.text.labelling import below_threshold
 
 if TYPE_CHECKING:
     from candid.inference.several import LabelAnswer, SeveralLabeller
@@ -408,8 +407,7 @@ def _row(found: Found, several: SeveralLabeller | None = None) -> dict[str, Any]
 
 
 def _label_row(one: LabelAnswer, found: Prediction) -> dict[str, Any]:
-    unsure = None if one.below is None else below_threshold(one.below)
-    reason = found.unlike or unsure
+    reason = found.unlike or one.unsure
     value, low, high = (None, None, None) if reason or one.number is None else one.number
     return {
         "prediction": None if reason else one.prediction,

@@ -50,7 +50,7 @@ def needs_token() -> None:
         raise DependencyError(
             "Hugging Face's Hub needs a library that is not installed: huggingface_hub.",
             expected="the extra 'hub'",
-            todo="pip install 'candid[hub]'",
+            todo="pip install 'candid-faces[hub]'",
         ) from error
     if get_token() is None:
         raise OutputError(

@@ -146,7 +146,7 @@ def needs_trackers(names: Iterable[str]) -> None:
             raise DependencyError(
                 f"To log to {name} needs a library that is not installed: {name}.",
                 expected=f"the extra {name!r}",
-                todo=f"pip install 'candid[{name}]'",
+                todo=f"pip install 'candid-faces[{name}]'",
             )
 
 
