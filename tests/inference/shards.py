@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from candid.errors import RunError
-from candid.inference.classifier import Classifier, Rule
+from candid.inference.abstaining import Rule
+from candid.inference.classifier import Classifier
 from candid.inference.classify import Labeller
 from candid.pipeline.labelling import model_of
 from candid.records import ModelCard

@@ -7,7 +7,8 @@ import onnx
 import pytest
 import torch
 
-from candid.inference.exporting import export_int8, look_again
+from candid.inference.exporting import export_int8
+from candid.inference.second_look import look_again
 from candid.models.model import load_whole_model
 from candid.models.onnx_file import OnnxEngine, int8_path, to_onnx
 from candid.records import ModelCard, read_record

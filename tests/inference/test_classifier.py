@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from candid.errors import DataError, RunError
-from candid.inference.classifier import Rule, open_classifier
+from candid.inference.abstaining import Rule
+from candid.inference.classifier import open_classifier
 from candid.models.forward import Images, logits
 from candid.models.model import load_network
 from candid.models.onnx_file import onnx_path

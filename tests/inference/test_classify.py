@@ -18,7 +18,8 @@ import pytest
 
 from candid.errors import DataError, ImageError, OutputError
 from candid.inference import classify
-from candid.inference.classifier import BATCH, Classifier, Rule
+from candid.inference.abstaining import Rule
+from candid.inference.classifier import BATCH, Classifier
 from candid.inference.classify import Labeller, label
 from candid.inference.detectors import Box, DetectedFace, open_detector
 from candid.inference.faces import Finder, Frame

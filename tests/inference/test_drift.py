@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from candid.errors import RunError
-from candid.inference.classifier import Classifier, Framed, Rule
+from candid.inference.abstaining import Rule
+from candid.inference.classifier import Classifier, Framed
 from candid.inference.classify import Labeller
 from candid.inference.drift import (
     DriftWatch,

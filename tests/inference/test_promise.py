@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from candid.inference.classifier import Rule
+from candid.inference.abstaining import Rule
 from candid.inference.promise import promise_here
 from candid.inference.rows import Outcome
 from candid.records.framing import CommonFrame

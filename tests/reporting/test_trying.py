@@ -20,7 +20,8 @@ from torch import nn
 
 from candid.data.decode import decode
 from candid.explanation.attribution import saliency_maps
-from candid.inference.classifier import Classifier, Rule
+from candid.inference.abstaining import Rule
+from candid.inference.classifier import Classifier
 from candid.inference.classify import Labeller
 from candid.inference.unfamiliar import Unfamiliar
 from candid.models import flat

@@ -16,7 +16,8 @@ import numpy as np
 import uvicorn
 from PIL import Image
 
-from candid.inference.classifier import Classifier, Rule
+from candid.inference.abstaining import Rule
+from candid.inference.classifier import Classifier
 from candid.records import ModelCard
 from candid.serving.app import create_app
 from candid.serving.connections import punctual

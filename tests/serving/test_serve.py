@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi")
-from candid.inference.classifier import Rule
+from candid.inference.abstaining import Rule
 from candid.serving import schema
 from candid.serving.service import QUICK_BYTES, QUICK_PIXELS
 from serving.served import Brightness, model, picture, running

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
-from candid.inference.classifier import Framed, Rule
+from candid.inference.abstaining import Rule
+from candid.inference.classifier import Framed
 from candid.inference.drift import drift_scores, fit_reference
 from candid.serving.telemetry import start_logging
 from serving.served import SIDE, Brightness, model, picture, running

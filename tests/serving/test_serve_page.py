@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi")
-from candid.inference.classifier import Rule
+from candid.inference.abstaining import Rule
 from candid.records import Estimate
 from candid.serving.page import POLICY
 from candid.serving.schema import About, Measure, Weakness

@@ -17,7 +17,6 @@ from candid.cli.options import (
     calibration_option,
     config_elsewhere,
     data_option,
-    evaluation_lines,
     is_quiet,
     labels_options,
     option,
@@ -28,6 +27,7 @@ from candid.cli.options import (
     show,
     trust_option,
 )
+from candid.cli.showing import evaluation_lines
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where

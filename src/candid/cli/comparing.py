@@ -8,14 +8,7 @@ import click
 
 import candid
 from candid.cli.auditing import audit_command
-from candid.cli.options import (
-    FOLDER,
-    is_quiet,
-    output_options,
-    path_option,
-    set_option,
-    show,
-)
+from candid.cli.options import FOLDER, is_quiet, output_options, path_option, set_option, show
 
 
 @click.command("compare")

@@ -7,14 +7,7 @@ from pathlib import Path
 import click
 
 import candid
-from candid.cli.options import (
-    FOLDER,
-    option,
-    output_options,
-    path_option,
-    set_option,
-    show,
-)
+from candid.cli.options import FOLDER, option, output_options, path_option, set_option, show
 
 
 @click.group("corrections")

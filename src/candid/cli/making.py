@@ -28,9 +28,9 @@ from candid.cli.options import (
     set_option,
     settings_options,
     show,
-    show_evaluation,
     trust_option,
 )
+from candid.cli.showing import show_evaluation
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where

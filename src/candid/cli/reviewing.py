@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import candid
-from candid.cli.options import (
-    FOLDER,
-    data_option,
-    option,
-    output_options,
-    path_option,
-    show,
-)
+from candid.cli.options import FOLDER, data_option, option, output_options, path_option, show
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where

@@ -97,6 +97,8 @@ def with_found(config: DataConfig, dataset: Dataset) -> DataConfig:
     """The settings with layout and target as they were found, of several data sets for each."""
     if config.targets:  # as they were asked for: the data decide what "*" is
         return replace(config, layout=dataset.layout)
+    if dataset.further_targets:  # named when it was loaded
+        return replace(config, layout=dataset.layout, target="", targets=dataset.targets)
     if not dataset.parts:
         one = replace(config, target=dataset.target, layout=dataset.layout)
         if not dataset.is_number:

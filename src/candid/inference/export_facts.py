@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from candid.inference.classifier import abstention_rule
+from candid.inference.abstaining import abstention_rule
 from candid.records import ModelCard, Provenance, read_record
 from candid.runs import Run, open_run
 

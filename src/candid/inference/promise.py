@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from candid.inference.classifier import Classifier, Rule
+from candid.inference.abstaining import Rule
+from candid.inference.classifier import Classifier
 from candid.inference.classify import Labeller
 from candid.inference.drift import Drift
 from candid.inference.rows import Outcome

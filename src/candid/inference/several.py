@@ -13,15 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError
-from candid.inference.classifier import (
-    Classifier,
-    Engine,
-    Rule,
-    Runs,
-    abstention_rule,
-    chosen_engine,
-    open_framer,
-)
+from candid.inference.abstaining import Rule, abstention_rule
+from candid.inference.classifier import Classifier, Engine, Runs, chosen_engine, open_framer
 from candid.inference.classify import DIGITS, Crop, Labeller, Prediction
 from candid.inference.faces import Finder
 from candid.inference.numbers import answers_of

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,25 +17,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import DependencyError, OutputError, RunError, go_on_with
+from candid.errors import OutputError, RunError, go_on_with
+from candid.models.onnx_graph import INPUT, OUTPUT, exported, needs_onnx
 from candid.records import ModelCard, to_plain
 from candid.runs import Run
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-    from torch import Tensor, nn
-
     from candid.models.model import Whole
 
-INPUT, OUTPUT = "pixels", "probabilities"
 MADE_FROM = "candid.made_from"
 ABOUT = "candid.model"
-_FLOAT = 1  # onnx.TensorProto.FLOAT
 # Of one's own networks nobody knows what decides which operations they run; the exporter that
 # records them knows no `unfold`, of which the fixed features are made.
 OURS = ("plain", "deep", "vit")
-_OPSET = 20  # the first whose GridSample takes what framing asks for
 
 # What decides a card's probabilities; steps and layers are for readers.
 _DECIDES = ("network", "options", "classes", "side", "mean", "std", "temperature", "flip_tta")
@@ -85,151 +77,6 @@ def to_onnx(
     what = f"The network {card.network!r}"
     said = {MADE_FROM: made, ABOUT: json.dumps(about), **(marks or {})}
     return exported(whole, card.side, (OUTPUT,), said, what, ours=card.network in OURS)
-
-
-def exported(
-    module: nn.Module,
-    side: int,
-    outputs: tuple[str, ...],
-    about: dict[str, str],
-    what: str,
-    options: Mapping[str, NDArray[np.float32]] | None = None,
-    *,
-    ours: bool = False,
-) -> bytes:
-    """A module that takes pixels (n, side, side, 3) as an ONNX file with a dynamic batch.
-
-    `about` is what the file says of itself, `what` names the module where it cannot be exported.
-    `options` are what else it takes, in order, with what they are where nobody gives them (an
-    input of ONNX that is an initializer, too). `ours`: the operations of the module are the same
-    for all pictures and any number of them, so that running it once shows them.
-    """
-    needs_onnx("onnx", "onnxscript")
-    options = options or {}
-    with hushed():
-        model = _recorded(module, side, outputs, options) if ours else None
-        model = model or _followed(module, side, outputs, what, options)
-    mark(model, about)
-    for name, value in options.items():
-        entry = model.graph.initializer.add()
-        entry.name, entry.data_type = name, _FLOAT
-        entry.dims.extend(value.shape)
-        entry.raw_data = value.astype("<f4").tobytes()
-    model.producer_name, model.producer_version = "candid", ""
-    for node in model.graph.node:  # where each node stood in the source, with paths of this machine
-        del node.metadata_props[:]
-        node.doc_string = ""
-    data: bytes = model.SerializeToString()
-    return data
-
-
-def _recorded(
-    module: nn.Module,
-    side: int,
-    outputs: tuple[str, ...],
-    options: Mapping[str, NDArray[np.float32]],
-) -> ModelProto | None:
-    """The operations of one run of the module; None where torch cannot do this any more.
-
-    torch's older exporter, which takes a tenth of the time of the newer one.
-    """
-    import onnx
-    import torch
-
-    data: Any = io.BytesIO()  # which its types forget
-    try:
-        torch.onnx.export(
-            module,
-            _example(side, options),
-            data,
-            dynamo=False,
-            input_names=[INPUT, *options],
-            output_names=list(outputs),
-            dynamic_axes={name: {0: "n"} for name in (INPUT, *outputs)},
-            opset_version=_OPSET,
-        )
-    except Exception:  # the other exporter says what is wrong
-        return None
-    return onnx.load_model_from_string(data.getvalue())
-
-
-def _followed(
-    module: nn.Module,
-    side: int,
-    outputs: tuple[str, ...],
-    what: str,
-    options: Mapping[str, NDArray[np.float32]],
-) -> ModelProto:
-    """The operations of the module for any number of pictures, as torch reads them in its code."""
-    import torch
-
-    program = torch.onnx.export(
-        _traced(module, side, what, options),
-        dynamo=True,
-        input_names=[INPUT, *options],
-        output_names=list(outputs),
-        external_data=False,
-        verbose=False,
-    )
-    if program is None:
-        raise RuntimeError("the exporter gave nothing")
-    return program.model_proto
-
-
-def _traced(
-    module: nn.Module, side: int, what: str, options: Mapping[str, NDArray[np.float32]]
-) -> Any:
-    """The module's operations for any number of pictures, as torch's `ExportedProgram`."""
-    import torch
-
-    reason: Exception | None = None
-    # Reading the code keeps `len(x)` a variable, where running it would make it a number; but not
-    # all code can be read.
-    for strict in (True, False):
-        shapes = ({0: torch.export.Dim("n")}, *({} for _ in options))
-        try:
-            return torch.export.export(
-                module, _example(side, options), dynamic_shapes=shapes, strict=strict
-            )
-        except Exception as error:  # torch raises what the module's code happens to
-            reason = reason or error
-    raise RunError(
-        f"{what} cannot be exported: {' '.join(str(reason).split())[:300]}",
-        expected="a module that torch.export can follow, for any number of pictures",
-        todo="use --engine torch",
-    ) from reason
-
-
-def _example(side: int, options: Mapping[str, NDArray[np.float32]]) -> tuple[Tensor, ...]:
-    """What the module is shown; an axis of length one would be taken for one that never changes."""
-    import torch
-
-    given = [torch.tensor(value) for value in options.values()]
-    return (torch.zeros(2, side, side, 3, dtype=torch.uint8), *given)
-
-
-def mark(model: Any, entries: dict[str, str]) -> None:
-    """Replace what the file says of itself."""
-    del model.metadata_props[:]
-    for key, value in entries.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
-
-
-@contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """The exporters warn of their own inner workings, and of libraries that are not needed."""
-    loud = [logging.getLogger(n) for n in ("", "torch.onnx", "torch.onnx._internal", "onnxscript")]
-    before = [logger.level for logger in loud]
-    try:
-        for logger in loud:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loud, before, strict=True):
-            logger.setLevel(level)
 
 
 def write_onnx(path: Path, data: bytes) -> None:
@@ -410,17 +257,3 @@ def open_fresh(
             return None  # made again
         raise
     return engine if made in (None, engine.made_from) else None
-
-
-def needs_onnx(*modules: str) -> None:
-    """Raise a DependencyError where one of these libraries is not installed."""
-    import importlib.util
-
-    missing = [m for m in modules if importlib.util.find_spec(m) is None]
-    if missing:
-        extra = "train" if missing == ["torch"] else "onnx"
-        raise DependencyError(
-            f"This needs a library that is not installed: {', '.join(missing)}.",
-            expected=f"the extra {extra!r}",
-            todo=f"pip install 'candid-faces[{extra}]', or use --engine torch",
-        )

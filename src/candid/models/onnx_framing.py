@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.models.onnx_file import MADE_FROM, OnnxModel, exported, open_or_export
+from candid.models.onnx_file import MADE_FROM, OnnxModel, open_or_export
+from candid.models.onnx_graph import exported
 from candid.records.framing import AS_IT_CAME
 from candid.runs import Run
 

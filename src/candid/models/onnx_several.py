@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 from candid.models.onnx_file import (
     ABOUT,
-    INPUT,
     MADE_FROM,
     OURS,
     OnnxModel,
-    exported,
     made_from,
     onnx_path,
     open_fresh,
     open_or_export,
 )
+from candid.models.onnx_graph import INPUT, exported
 from candid.records import ModelCard, to_plain
 from candid.records.targets import Targets
 from candid.runs import Run

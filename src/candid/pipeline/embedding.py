@@ -19,7 +19,7 @@ def embedded_model(run: Run) -> EmbeddedModel | str:
     RunError
         Where files that it is made of are damaged.
     """
-    from candid.inference.classifier import abstention_rule
+    from candid.inference.abstaining import abstention_rule
     from candid.models.flat import flat_framing, flat_network
 
     config = run.settings

@@ -37,7 +37,7 @@ from candid.tables.columns import NO_YES
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.evaluation.external import GivenAnswers
-    from candid.inference.classifier import Rule
+    from candid.inference.abstaining import Rule
     from candid.inference.classify import Labeller
 
 
@@ -121,7 +121,7 @@ class _Asked:
 def _asked(
     answering: AnsweringRun, home: Place | None, cache: Path | None, workers: int, how: Answering
 ) -> _Asked:
-    from candid.inference.classifier import abstention_rule
+    from candid.inference.abstaining import abstention_rule
 
     run, data = answering.run, None if home is None else Path(home)
     how = {**how, "crop": how.get("crop", False) or how.get("detector") is not None}

@@ -1,4 +1,4 @@
-"""A run with another last layer, as a run folder of its own that every verb opens."""
+"""A run with another last layer, as a run folder of its own; and which runs can be improved."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from candid.errors import ConfigError, RunError
 from candid.improvement.arena import Arena
 from candid.improvement.remedies import Remedy
 from candid.pipeline.steps import evaluate_run
 from candid.predictions import Predictions, write_predictions
 from candid.records import ModelCard, Provenance, read_record, write_record
+from candid.records.audit import Audit, SplitAudit
+from candid.records.improvement import Aim
 from candid.runs import Run
+from candid.runs.refusals import refuse_untrained
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
     from torch import nn
 
 FOLDER = "improve"  # of a run
+AIMS: tuple[Aim, ...] = ("worst group", "overall")
 
 # What does not depend on the last layer, and the steps that wrote it.
 _SHARED = (
@@ -88,3 +93,34 @@ def _answers(
     probability = np.stack([after[name] for name in some.ids.tolist()])
     about = {**predictions.provenance, "last layer": remedy.name}
     return replace(some, probability=probability, temperature=remedy.temperature, provenance=about)
+
+
+def refuse_improving(run: Run, aim: Aim, folds: int, *, train: bool, corrections: bool) -> None:
+    """Raise where a run cannot be improved, or not so."""
+    refuse_untrained(run)
+    if corrections and not train:
+        raise ConfigError(
+            "Corrections help nothing that is not trained anew.",
+            expected="--train beside --corrections",
+            todo="add --train, or leave --corrections out",
+        )
+    if run.whole is not None:
+        raise RunError(
+            f"{run.path} is one of several labels that share a network.",
+            expected="a run of one label, whose last layer is its own",
+            todo=f"train one with --target {run.path.name}",
+        )
+    if folds < 3 or aim not in AIMS:
+        raise ConfigError(
+            f"{folds} folds, aimed at {aim!r}, are not possible.",
+            expected=f"at least 3 folds, and one of: {', '.join(AIMS)}",
+            todo="change the folds or the aim",
+        )
+
+
+def audited_split(run: Run) -> SplitAudit | None:
+    """The audit of the split that speaks for a run; None where there is none."""
+    if not run.audit.is_file():
+        return None
+    splits = read_record(run.audit, Audit).splits
+    return splits[0] if splits else None

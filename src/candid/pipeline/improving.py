@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import ConfigError, RunError
 from candid.improvement.arena import Arena, attributes_found, enter
 from candid.improvement.last_layer import LastLayer
 from candid.improvement.remedies import (
@@ -32,18 +31,16 @@ from candid.improvement.remedies import (
 from candid.improvement.retrained import Change
 from candid.improvement.tournament import Rules, hold_tournament, look_at_test
 from candid.pipeline.data_places import Places
-from candid.pipeline.improved import FOLDER, write_improved
+from candid.pipeline.improved import FOLDER, audited_split, refuse_improving, write_improved
 from candid.pipeline.loading import Loaded, loaded
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
 from candid.pipeline.retraining import Retraining
 from candid.pipeline.steps import predict_splits, predictions_of
 from candid.predictions import Predictions, read_predictions
 from candid.progress import stages
-from candid.records import read_record, write_record
-from candid.records.audit import Audit
+from candid.records import write_record
 from candid.records.improvement import Aim, Improvement, RemedyOutcome, TestLook
 from candid.runs import Run
-from candid.runs.refusals import refuse_untrained
 from candid.stats.calibration import apply_temperature
 from candid.storage.archives import reading_archive, write_archive
 from candid.storage.jobs import alone, job_digest
@@ -54,7 +51,6 @@ if TYPE_CHECKING:
 
 _MOST_TRAINING = 5_000  # images whose features are looked at; of rare combinations all first
 _STAGES = ("features", "last layers", "other remedies", "contest", "winner")
-AIMS: tuple[Aim, ...] = ("worst group", "overall")
 
 
 def improve(
@@ -115,7 +111,7 @@ def improve(
     needs_torch()
     folder = run_at(run, quiet=quiet)
     train = train or bool(only)
-    _refuse(folder, aim, folds, train=train, corrections=corrections is not None)
+    refuse_improving(folder, aim, folds, train=train, corrections=corrections is not None)
     about, todo = folder.settings.audit, "wait for it"
     rules = Rules(aim, about.false_discovery_rate, about.draws, seed)
     with alone(
@@ -150,42 +146,13 @@ def _opened(
     binned = predictions.with_bins()
     arena = enter(
         binned[binned.split == "validation"],
-        groups or attributes_found(_audited(run)),
+        groups or attributes_found(audited_split(run)),
         folds=folds,
         seed=rules.seed,
         confidence=run.settings.audit.confidence,
         smallest=run.settings.audit.smallest,
     )
     return _Contest(run, data, predictions, binned, arena, rules, retraining)
-
-
-def _refuse(run: Run, aim: Aim, folds: int, *, train: bool, corrections: bool) -> None:
-    refuse_untrained(run)
-    if corrections and not train:
-        raise ConfigError(
-            "Corrections help nothing that is not trained anew.",
-            expected="--train beside --corrections",
-            todo="add --train, or leave --corrections out",
-        )
-    if run.whole is not None:
-        raise RunError(
-            f"{run.path} is one of several labels that share a network.",
-            expected="a run of one label, whose last layer is its own",
-            todo=f"train one with --target {run.path.name}",
-        )
-    if folds < 3 or aim not in AIMS:
-        raise ConfigError(
-            f"{folds} folds, aimed at {aim!r}, are not possible.",
-            expected=f"at least 3 folds, and one of: {', '.join(AIMS)}",
-            todo="change the folds or the aim",
-        )
-
-
-def _audited(run: Run) -> Any:
-    if not run.audit.is_file():
-        return None
-    splits = read_record(run.audit, Audit).splits
-    return splits[0] if splits else None
 
 
 @dataclass(frozen=True, eq=False)

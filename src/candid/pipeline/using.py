@@ -182,7 +182,7 @@ def export(
     RunError
         Where the network cannot be written for transformers, or not as whole numbers.
     """
-    from candid.models.onnx_file import needs_onnx
+    from candid.models.onnx_graph import needs_onnx
     from candid.pipeline.exporting import export_run, export_transformers
 
     needs_torch()

@@ -29,12 +29,12 @@ from candid.inference.promise import alarm_said
 from candid.serving.batching import Batcher, Closing, Full
 from candid.serving.bodies import Memory
 from candid.serving.refusals import Refusal, stopping
+from candid.serving.rows import image_row
 from candid.serving.served import Served
 from candid.serving.telemetry import Metrics, log
 from candid.settings import MAP_METHODS, ServeConfig
 
 if TYPE_CHECKING:
-    from candid.inference.several import LabelAnswer, SeveralLabeller
     from candid.serving.explaining import Explainer
 
 # An image of more encoded bytes, or of more pixels, is decoded before it joins a batch.
@@ -225,7 +225,7 @@ class Service:
         errors = [f for f in found if isinstance(f, ImageError)]
         if len(errors) == len(found):
             raise self._unreadable(served, errors[0])
-        rows = [_row(f, served.several) for f in found]
+        rows = [image_row(f, served.several) for f in found]
         for row in rows:
             outcome = "abstained" if row["abstained"] else "answered"
             outcome = "unreadable" if row["error"] else outcome
@@ -375,46 +375,3 @@ def _drawn_back(
     matrix = onto_picture(crop.frame, crop.width, crop.height, fit)
     (shades,) = projected(mapped.shades[None], matrix, *whole.shape[:2])
     return MappedPicture(whole, shades, frame_corners(matrix))
-
-
-_UNREAD = {
-    "prediction": None,
-    "probabilities": None,
-    "abstained": False,
-    "reason": None,
-    "width": None,
-    "height": None,
-}
-
-
-def _row(found: Found, several: SeveralLabeller | None = None) -> dict[str, Any]:
-    if not isinstance(found, Prediction):
-        return _UNREAD | {"error": found.what if found else "not decoded"}
-    row: dict[str, Any] = {
-        "prediction": None if found.abstains else found.prediction,
-        "probabilities": found.probability,
-        "abstained": found.abstains,
-        "reason": found.unlike or found.unsure or None,
-        "width": found.crop.width,
-        "height": found.crop.height,
-        "error": None,
-    }
-    if several is None:
-        return row
-    labels = {one.label.name: _label_row(one, found) for one in several.label_answers(found)}
-    row |= {"prediction": None, "probabilities": None, "labels": labels}
-    return row | {"abstained": all(label["abstained"] for label in labels.values())}
-
-
-def _label_row(one: LabelAnswer, found: Prediction) -> dict[str, Any]:
-    reason = found.unlike or one.unsure
-    value, low, high = (None, None, None) if reason or one.number is None else one.number
-    return {
-        "prediction": None if reason else one.prediction,
-        "probabilities": one.probability or None,
-        "value": value,
-        "low": low,
-        "high": high,
-        "abstained": bool(reason),
-        "reason": reason or None,
-    }

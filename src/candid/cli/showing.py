@@ -1,0 +1,67 @@
+"""What verbs show of a run that was just evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from candid.cli.options import show
+
+if TYPE_CHECKING:
+    from candid.records import Evaluation
+    from candid.records.number import NumberEvaluation
+    from candid.records.targets import Overview
+    from candid.runs import Run
+
+
+def show_evaluation(run: Run) -> None:
+    """Print the weighted F1 of each split, or of several labels, and where the report lies."""
+    from candid.records import Evaluation, read_record
+    from candid.records.seeds import Seeds
+    from candid.records.targets import Overview
+
+    if run.settings.data.is_several:
+        overview = read_record(run.overview, Overview)
+        classes, numbers = (
+            [t for t in overview.targets if t.is_number is kind] for kind in (False, True)
+        )
+        of_each = {t.name: t.metrics["weighted_f1"] for t in classes}
+        told: dict[str, Any] = {"run": str(run.path), "report": str(run.report), "targets": of_each}
+        if numbers:
+            told["numbers"] = {t.name: t.metrics for t in numbers}
+        show(told, _overview_lines(overview, run))
+        return
+    evaluation = read_record(run.evaluation, Evaluation)
+    f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
+    result: dict[str, Any] = {
+        "run": str(run.path),
+        "report": str(run.report),
+        "weighted_f1": f1,
+    }
+    if run.seeds.is_file():
+        result["seeds"] = read_record(run.seeds, Seeds)
+    show(result, evaluation_lines(evaluation, run))
+
+
+def _overview_lines(overview: Overview, run: Run) -> Iterator[str]:
+    from candid.text.overview import lines
+
+    yield from lines(overview)
+    yield f"report: {run.report}"
+
+
+def evaluation_lines(evaluation: Evaluation | NumberEvaluation, run: Run) -> Iterator[str]:
+    """The weighted F1 of each split, or a number's mean error, and where the report lies."""
+    from candid.records import read_record
+    from candid.records.number import NumberEvaluation
+    from candid.records.seeds import Seeds
+    from candid.text import number, seeds
+    from candid.text.console import f1_lines
+
+    if isinstance(evaluation, NumberEvaluation):
+        yield from number.number_lines(evaluation)
+    else:
+        yield from f1_lines(evaluation)
+    if run.seeds.is_file():
+        yield from seeds.seeds_lines(read_record(run.seeds, Seeds))
+    yield f"report: {run.report}" if run.report.is_file() else f"run: {run.path}"

@@ -1,0 +1,88 @@
+"""When a model gives no answer, and what it promises of those that it gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import CandidError, DataError, RunError
+from candid.records import from_plain
+from candid.records.abstention import Abstention, AbstentionRule
+from candid.records.calibration import PlaceCalibration
+from candid.runs import Run
+from candid.storage.files import check_format, read_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When the model does not answer: where its highest probability is below `threshold`."""
+
+    threshold: float
+    sentence: str  # where the threshold comes from and what it promises, for a reader
+    # At most this share of the answers is wrong, with this confidence; None: nothing is promised.
+    target_error: float | None = None
+    confidence: float = 0.95
+
+    def abstains(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n,) of probabilities (n, classes)."""
+        below: NDArray[np.bool_] = probability.max(axis=1) < self.threshold
+        return below
+
+
+def abstention_rule(
+    run: Run,
+    abstain_below: float | None,
+    target_error: float,
+    place: PlaceCalibration | None = None,
+) -> Rule | None:
+    """When a run's model abstains; `place` is the calibration that is used, if one is."""
+    if abstain_below is None and place is not None:
+        return None if place.rule is None else _promise_of(place.rule, f"those of {place.name}")
+    if abstain_below is None:
+        return _audited(run, target_error) if target_error else None
+    if not (math.isfinite(abstain_below) and 0 <= abstain_below <= 1):
+        raise DataError(
+            f"The threshold of abstention is {abstain_below}.",
+            expected="a probability from 0 to 1",
+            todo="name one, such as 0.9, or none",
+        )
+    if abstain_below == 0:
+        return None
+    return Rule(abstain_below, f"Chosen by the user: no answer below {abstain_below:g}.")
+
+
+def _audited(run: Run, target_error: float) -> Rule | None:
+    """The audit's rule for a share of wrong answers; None where it found none."""
+    path = run.path / "audit.json"
+    if not path.is_file():
+        return None
+    try:
+        plain = json.loads(read_bytes(path))
+        check_format(path, plain.get("format"))
+        about = plain.get("abstention")
+        found = None if about is None else from_plain(Abstention, about)
+    except CandidError:
+        raise
+    except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
+        raise RunError(
+            f"{path} is damaged or comes from another version: {type(error).__name__}.",
+            expected="the audit of this run",
+            todo="run candid audit again",
+        ) from error
+    if found is None:
+        return None
+    for target in found.targets:
+        if math.isclose(target.target_error, target_error) and target.rule is not None:
+            on = found.calibrated_on
+            like = "the validation pictures" if on == "validation" else f"those of {on}"
+            return _promise_of(target.rule, like)
+    return None
+
+
+def _promise_of(rule: AbstentionRule, like: str) -> Rule:
+    sentence = f"{rule.guarantee} This is promised for pictures like {like}."
+    return Rule(rule.threshold, sentence, rule.target_error, rule.confidence)
