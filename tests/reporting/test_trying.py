@@ -315,7 +315,7 @@ def test_a_reader_s_picture_is_answered_and_hostile_files_are_named(browser, pla
     assert len(browser.requests) == requests
     assert "another shape (200 × 40)" in answers["wide"] and "No answer" in answers["wide"]
     told = " ".join(answers.values())
-    assert re.search(r"labelled (Female|Male), \d+\.\d%|Not sure: the highest probability", told)
+    assert re.search(r"labelled (Female|Male): \d+\.\d%|Not sure: the highest probability", told)
     drawn = "document.getElementById('try-picture').toDataURL()"
     with_map = browser.value(drawn)
     assert "Occlusion" in browser.value("document.getElementById('try-picture').ariaLabel")

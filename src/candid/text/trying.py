@@ -78,7 +78,7 @@ def page_words(inputs: ReportInput, embedded: EmbeddedModel) -> dict[str, str]:
         below = labelling.below_threshold(embedded.threshold)
         unsure = f"Not sure: {below}, so there is no answer."
     return {
-        "answer": f"{inputs.target}: labelled {{label}}, {{probability}}",
+        "answer": "It would be labelled {label}: {probability}",
         "unsure": unsure,
         "nearest": "The likelier label would be {label}, {probability}.",
         "unlike": "No answer: {why}.",
