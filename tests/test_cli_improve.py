@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import candid as package
-from candid.improvement.retrained import Change
+from candid.improvement.retrained import TrainingChange
 from candid.models.last_layer import find_last_layer
 from candid.models.networks import build
 from candid.models.weights import save_weights
@@ -190,5 +190,5 @@ def test_corrections_are_trained_with_and_judged_by(improved, tmp_path, capsys):
     # What was trained is there.
     before, data = made.weights.stat().st_mtime_ns, reload(run, cache=improved / "cache")
     retraining = Retraining(run, data, decisions, None, improved / "cache")
-    assert retraining.train(Change("corrections", "corrections")).path == made.path
+    assert retraining.train(TrainingChange("corrections", "corrections")).path == made.path
     assert made.weights.stat().st_mtime_ns == before

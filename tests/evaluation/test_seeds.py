@@ -13,7 +13,7 @@ from candid.evaluation.performance import evaluate_predictions
 from candid.evaluation.seeds import FIGURES, compare_seeds
 from candid.predictions import Predictions
 from candid.settings import AuditConfig, EvaluateConfig
-from candid.text.seeds import clause, summary
+from candid.text.seeds import clause, seeds_summary
 
 EVALUATE = EvaluateConfig(draws=60, examples=5)
 
@@ -85,7 +85,7 @@ def test_a_group_that_luck_decides_is_found_and_no_other_is_made_up():
     assert {g.state for g in calm.splits[1].groups} == {"not found"}
     few = compare_seeds(trained(n=60, people=9), range(4), [], EVALUATE, AuditConfig())
     assert {g.state for g in few.splits[0].groups} == {"too few to say"}
-    said = " ".join(summary(planted))
+    said = " ".join(seeds_summary(planted))
     assert "The seed decides more often for hat: yes" in said
     assert "Over 4 seeds" in clause(planted, "test") and clause(planted, "train") == ""
 

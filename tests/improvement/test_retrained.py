@@ -10,8 +10,8 @@ from candid.improvement.arena import enter
 from candid.improvement.remedies import Remedy
 from candid.improvement.retrained import (
     CONTROL,
-    Change,
     Evaluated,
+    TrainingChange,
     chosen_changes,
     corrected_labels,
     out_of_fold,
@@ -83,7 +83,7 @@ def test_what_another_seed_does_as_well_is_no_remedy(world):
         right = np.where(worst, rng.random(N) < share, rng.random(N) < 0.9)
         z = answers(label, right, rng)[None]
         name = CONTROL if kind == "another seed" else kind.replace(" ", "-")
-        return retrained(arena, Change(name, kind), Evaluated(np.array([9]), z), "last")
+        return retrained(arena, TrainingChange(name, kind), Evaluated(np.array([9]), z), "last")
 
     control, weights = remedy("another seed", 0.85), remedy("group weights", 0.87)
     rules = Rules(draws=50)

@@ -9,7 +9,7 @@ import pytest
 
 import candid
 from candid.errors import PredictionsError
-from candid.predictions.outputs.files import outputs_of
+from candid.predictions.outputs.files import read_outputs
 from candid.predictions.outputs.reading import OutputReader, is_output
 from commands import candid as command
 from inference.tiny import pixels
@@ -160,7 +160,7 @@ def test_the_forms_of_json(tmp_path):
         "lines.jsonl": "\n".join(json.dumps(r | {"img": "1.jpg"}) for r in (DEEPFACE, other)),
     }
     for name, content in forms.items():
-        said, foreign = outputs_of(written(tmp_path, name, content), IDS)
+        said, foreign = read_outputs(written(tmp_path, name, content), IDS)
         assert len(said) == 3 and said[1] == said[2] == []
         assert OutputReader(GENDERS)(said[0])[0] > 0.8
         assert foreign == (name == "human.json")
@@ -176,14 +176,14 @@ def test_the_csv_of_fairface_has_its_own_names(tmp_path):
         rows.writeheader()
         for name in ("3_face0", "3_face1", "1_face0"):
             rows.writerow(FAIRFACE | {"face_name_align": f"detected_faces/{name}.jpg"})
-    said, foreign = outputs_of(file, IDS)
+    said, foreign = read_outputs(file, IDS)
     assert [len(faces) for faces in said] == [1, 0, 2] and foreign == 0
     assert OutputReader(GENDERS)(said[2])[0] == pytest.approx(0.9999970)
 
 
 def test_a_flat_table_of_deepface(tmp_path):
     lines = "image,dominant_gender,gender.Woman,gender.Man\n1.jpg,Man,20.5,79.5\n"
-    said, _ = outputs_of(written(tmp_path, "flat.csv", lines), IDS)
+    said, _ = read_outputs(written(tmp_path, "flat.csv", lines), IDS)
     assert OutputReader(GENDERS)(said[0]) == pytest.approx([0.205, 0.795])
 
 
@@ -195,12 +195,12 @@ def test_what_names_no_picture_is_said(tmp_path):
         ("{", "Cannot read"),
     ):
         with pytest.raises(PredictionsError, match=said):
-            outputs_of(written(tmp_path, "x.json", content), IDS)
+            read_outputs(written(tmp_path, "x.json", content), IDS)
     twice = written(tmp_path, "y.json", {"1.jpg": [DEEPFACE]})
     with pytest.raises(PredictionsError, match="could be 2 pictures"):
-        outputs_of(twice, ("a/1.jpg", "b/1.jpg"))
+        read_outputs(twice, ("a/1.jpg", "b/1.jpg"))
     with pytest.raises(PredictionsError, match="There is no"):
-        outputs_of(tmp_path / "gone.json", IDS)
+        read_outputs(tmp_path / "gone.json", IDS)
 
 
 def test_an_audit_reads_them(tmp_path, capsys):

@@ -68,7 +68,7 @@ def compare_predictions(
     groups = _groups(pair, classes)
     everyone = _Group("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
     changes = list(_changes([everyone, *groups], pair, classes, drawing, least))
-    overall, rest = changes[0], adjusted(changes[1:], rate, confidence)
+    overall, rest = changes[0], adjusted_changes(changes[1:], rate, confidence)
     per_class, per_group = rest[: len(classes)], rest[len(classes) :]
     return Comparison(
         a=names[0],
@@ -269,7 +269,9 @@ def _one_more(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
 # --- what counts as found -------------------------------------------------------------------------
 
 
-def adjusted(changes: Sequence[GroupChange], rate: float, confidence: float) -> list[GroupChange]:
+def adjusted_changes(
+    changes: Sequence[GroupChange], rate: float, confidence: float
+) -> list[GroupChange]:
     """The same with adjusted p-values, over the groups that are not too few."""
     p = np.array([math.nan if c.state == "too few to say" else c.p for c in changes])
     threshold = cutoff(p, rate)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
-from candid.evaluation.comparison import adjusted, compare_predictions, order, stated
+from candid.evaluation.comparison import adjusted_changes, compare_predictions, order, stated
 from candid.evaluation.paired import same_classes
 from candid.predictions import Predictions
 from candid.progress import track
@@ -163,7 +163,7 @@ def _adjusted_together(
 ) -> list[Comparison]:
     """The pairs with p-values adjusted over all of them, and states by these."""
     overall = holm(np.array([pair.overall.p for pair in pairs]))
-    changes = adjusted([g for pair in pairs for g in pair.every()[1:]], rate, confidence)
+    changes = adjusted_changes([g for pair in pairs for g in pair.every()[1:]], rate, confidence)
     looked_at = sum(not math.isnan(g.adjusted_p) for g in changes)
     made, rest = [], iter(changes)
     for pair, p in zip(pairs, overall.tolist(), strict=True):

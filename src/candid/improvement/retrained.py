@@ -32,7 +32,7 @@ CONTROL = "another-seed"
 
 
 @dataclass(frozen=True)
-class Change:
+class TrainingChange:
     """What is changed before training anew.
 
     `settings` are sections with the settings that change, as `candid.config.with_values` takes
@@ -47,7 +47,7 @@ class Change:
 
 def possible_changes(
     train: TrainConfig, attributes: Sequence[str], *, corrections: bool, in_steps: bool
-) -> tuple[list[Change], list[str]]:
+) -> tuple[list[TrainingChange], list[str]]:
     """What may be tried on a run that was trained so, and why something is not.
 
     Parameters
@@ -61,15 +61,15 @@ def possible_changes(
     in_steps
         Whether the network is trained in steps, and not fitted to all images at once.
     """
-    changes, notes = [Change(CONTROL, "another seed", "", _train(seed=train.seed + 1))], []
+    changes, notes = [TrainingChange(CONTROL, "another seed", "", _train(seed=train.seed + 1))], []
     if corrections:
-        changes.append(Change("corrections", "corrections"))
-    changes.append(Change("copies-dropped", "copies"))
+        changes.append(TrainingChange("corrections", "corrections"))
+    changes.append(TrainingChange("copies-dropped", "copies"))
     if train.class_weights == "inverse" or train.balance != "none":
         notes.append("class weights: the run was trained with weights already")
     else:
         weighted = _train(class_weights="inverse")
-        changes.append(Change("class-weights", "class weights", "", weighted))
+        changes.append(TrainingChange("class-weights", "class weights", "", weighted))
     why = ""
     if not in_steps:
         why = "the network is fitted to all images at once"
@@ -89,7 +89,7 @@ def possible_changes(
                 notes.append(f"{word}-{name}: the run was trained so")
                 continue
             settings = _train(balance=balance, balance_attributes=(name,))
-            changes.append(Change(f"{word}-{name}", kind, name, settings))
+            changes.append(TrainingChange(f"{word}-{name}", kind, name, settings))
     return changes, notes
 
 
@@ -97,7 +97,7 @@ def _train(**settings: Any) -> dict[str, dict[str, Any]]:
     return {"train": settings}
 
 
-def chosen_changes(changes: Sequence[Change], only: Sequence[str]) -> list[Change]:
+def chosen_changes(changes: Sequence[TrainingChange], only: Sequence[str]) -> list[TrainingChange]:
     """Those with these names or first words; the control is always among them.
 
     Raises
@@ -154,7 +154,7 @@ def out_of_fold(arena: Arena, said: Evaluated, keep: str) -> Predictions:
     return replace(arena.before, probability=probability)
 
 
-def retrained(arena: Arena, change: Change, said: Evaluated, keep: str) -> Remedy:
+def retrained(arena: Arena, change: TrainingChange, said: Evaluated, keep: str) -> Remedy:
     """The remedy that training anew with one change is."""
     after = out_of_fold(arena, said, keep)
     return Remedy(change.name, change.kind, change.attribute, after, "", trained=True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import ConfigError, RunError, did_you_mean
-from candid.improvement.retrained import CONTROL, Change
+from candid.improvement.retrained import CONTROL, TrainingChange
 from candid.pipeline.data_places import Places
 from candid.pipeline.improved import FOLDER
 from candid.pipeline.loading import loaded
@@ -27,7 +27,7 @@ from candid.pipeline.training import train_network
 from candid.progress import stages
 from candid.records import Estimate, read_record, write_record
 from candid.records.audit import Audit, AuditFinding, SplitAudit
-from candid.records.collecting import CurvePoint, Curves, GroupCurve
+from candid.records.collecting import CurvePoint, GroupCurve, GroupCurves
 from candid.runs import Run
 from candid.runs.refusals import refuse_untrained
 from candid.stats.intervals import share
@@ -48,7 +48,7 @@ def learning_curves(
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
-) -> Curves:
+) -> GroupCurves:
     """How many more people of a group would likely halve its gap: `candid improve RUN --curve`.
 
     Of the gaps that the audit found, at most three, networks are trained anew on a quarter and on
@@ -87,7 +87,7 @@ def learning_curves(
         growing = _Growing(Retraining(folder, there, None, data, cache), split)
         growing.refuse()
         found = growing.measure(wanted) if wanted else ()
-        about = Curves(there.dataset.target, _digest(folder.weights), split.split, found)
+        about = GroupCurves(there.dataset.target, _digest(folder.weights), split.split, found)
         write_record(folder.curves, about)
     return about
 
@@ -169,7 +169,9 @@ class _Growing:
         names = ["another seed", *(_name(g, part) for g in groups for part in SHARES)]
         with stages(names, quiet=self.run.quiet) as shown:
             with shown.begin(names[0]):
-                control = self.retraining.train(Change(CONTROL, "another seed", "", self._seed()))
+                control = self.retraining.train(
+                    TrainingChange(CONTROL, "another seed", "", self._seed())
+                )
                 again = self._answers(control, self.data)
             as_it_is = self._answers(self.run, self.data)
             curves = []

@@ -28,7 +28,7 @@ from candid.improvement.remedies import (
     last_layers,
     prior_shift,
 )
-from candid.improvement.retrained import Change
+from candid.improvement.retrained import TrainingChange
 from candid.improvement.tournament import Rules, hold_tournament, look_at_test
 from candid.pipeline.data_places import Places
 from candid.pipeline.improved import FOLDER, audited_split, refuse_improving, write_improved
@@ -177,7 +177,7 @@ class _Contest:
 
     def changes(
         self, groups: Sequence[str], only: Sequence[str]
-    ) -> tuple[list[Change], tuple[str, ...]]:
+    ) -> tuple[list[TrainingChange], tuple[str, ...]]:
         """What is trained anew, and notes on what is not."""
         if self.retraining is None:
             return [], ()
@@ -187,7 +187,7 @@ class _Contest:
         return changes, tuple(text.retraining_notes(missing, self.retraining.corrections))
 
     def hold(
-        self, named: bool, changes: Sequence[Change], notes: tuple[str, ...], shown: Any
+        self, named: bool, changes: Sequence[TrainingChange], notes: tuple[str, ...], shown: Any
     ) -> Improvement:
         """Everything; writes improve.json and, where one wins, its run."""
         arena, rules = self.arena, self.rules

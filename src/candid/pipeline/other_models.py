@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from candid.data.dataset import Dataset
 from candid.errors import DataError, ImageError, PredictionsError
 from candid.predictions import Predictions, write_predictions
-from candid.predictions.outputs.files import is_outputs_file, outputs_of
+from candid.predictions.outputs.files import is_outputs_file, read_outputs
 from candid.predictions.outputs.reading import OutputReader, is_output
 from candid.progress import progress
 from candid.records import Estimate
@@ -62,7 +62,7 @@ def ask_other(
     found: list[Any]
     if isinstance(model, str) and is_outputs_file(model):
         ids = [str(dataset.ids[row]) for row in rows]
-        said, foreign = outputs_of(Path(model), ids)
+        said, foreign = read_outputs(Path(model), ids)
         found = [reader(one) for one in said]
     else:
         ask = open_other(model, max_pixels=config.data.max_pixels)

@@ -20,8 +20,8 @@ from candid.errors import ConfigError, RunError
 from candid.improvement.arena import Arena
 from candid.improvement.remedies import Remedy
 from candid.improvement.retrained import (
-    Change,
     Evaluated,
+    TrainingChange,
     chosen_changes,
     corrected_labels,
     possible_changes,
@@ -89,7 +89,7 @@ class Retraining:
 
     def changes(
         self, attributes: Sequence[str], only: Sequence[str]
-    ) -> tuple[list[Change], list[str]]:
+    ) -> tuple[list[TrainingChange], list[str]]:
         """What is tried of what is possible, and why something is not.
 
         Raises
@@ -119,7 +119,7 @@ class Retraining:
         now = corrected_data(self.run, config, self.where, self.cache).dataset
         return corrected_labels(p, now.ids, now.label, now.person)
 
-    def retrain(self, change: Change, arena: Arena) -> Remedy:
+    def retrain(self, change: TrainingChange, arena: Arena) -> Remedy:
         """The remedy, trained unless it was."""
         wanted = [str(i) for i in arena.before.ids.tolist()]
         made = self.train(change)
@@ -132,7 +132,7 @@ class Retraining:
             )
         return retrained(arena, change, said, made.settings.train.keep)
 
-    def train(self, change: Change) -> Run:
+    def train(self, change: TrainingChange) -> Run:
         """The run with one change, trained unless it was."""
         config, natural = self._changed(change)
         made = remedy_folder(self.run, change.name, config, natural)
@@ -145,7 +145,9 @@ class Retraining:
             train_network(made, data, _Answers(made, data).add)
         return made
 
-    def finish(self, change: Change, remedy: Remedy, test: Predictions) -> tuple[Run, Predictions]:
+    def finish(
+        self, change: TrainingChange, remedy: Remedy, test: Predictions
+    ) -> tuple[Run, Predictions]:
         """The winner with its answers: of validation those out of fold, and what it says of `test`.
 
         Images of `test` that its data lack are left out.
@@ -171,7 +173,7 @@ class Retraining:
 
     # --- what is changed -------------------------------------------------------------------------
 
-    def _changed(self, change: Change) -> tuple[Config, Data]:
+    def _changed(self, change: TrainingChange) -> tuple[Config, Data]:
         """The settings, and the data that they give."""
         config = with_values(self.run.settings, change.settings)
         file = self.corrections if change.kind == "corrections" else None

@@ -28,7 +28,7 @@ from candid.records import (
 )
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
-from candid.records.collecting import Curves
+from candid.records.collecting import GroupCurves
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
 from candid.records.framing import FramingCard
@@ -355,7 +355,7 @@ def report_inputs(run: Run) -> ReportInput:
         framing=_read(run.framing, FramingCard),
         improvement=_read(run.improvement, Improvement),
         seeds=_read(run.seeds, Seeds),
-        curves=_read(run.curves, Curves),
+        curves=_read(run.curves, GroupCurves),
         check=_read(run.checked, LabelCheck),
         embedded=None if isinstance(embedded, str) else embedded,
         not_embedded=embedded if isinstance(embedded, str) else "",

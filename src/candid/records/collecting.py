@@ -94,7 +94,7 @@ class GroupCurve:
 
 
 @dataclass(frozen=True, slots=True)
-class Curves(Tabular):
+class GroupCurves(Tabular):
     """Learning curves within the groups whose gaps an audit found (`curve.json`).
 
     `model` is a digest of the run's weights; `split` has the images whose errors these are.

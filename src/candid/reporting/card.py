@@ -240,7 +240,7 @@ def _evaluation(inputs: ReportInput) -> str:
             f"Per class, {s.split}:",
             markdown.table(["Class", "Images", "Precision", "Recall", "F1"], per_class),
         ]
-    said = [*prose.caveats(inputs), *seeds.summary(inputs.seeds)]
+    said = [*prose.caveats(inputs), *seeds.seeds_summary(inputs.seeds)]
     return "\n\n".join([*parts, markdown.bullets(said)] if said else parts)
 
 

@@ -20,7 +20,7 @@ _METHODS = ("integrated_gradients", "occlusion", "gradient")
 
 
 @dataclass(frozen=True)
-class Trial:
+class PageTrial:
     """What the section holds.
 
     Attributes
@@ -36,7 +36,7 @@ class Trial:
     kernel: str
 
 
-def trial(inputs: ReportInput) -> Trial | None:
+def trial(inputs: ReportInput) -> PageTrial | None:
     """What the section holds; None where there is no model inside."""
     embedded, card = inputs.embedded, inputs.model
     if embedded is None or card is None:
@@ -74,7 +74,7 @@ def trial(inputs: ReportInput) -> Trial | None:
         "words": text.page_words(inputs, embedded),
     }
     kernel = (resources.files("candid.reporting") / "templates" / "product.wasm").read_bytes()
-    return Trial(about, _base64(b"".join(parts)), _base64(kernel))
+    return PageTrial(about, _base64(b"".join(parts)), _base64(kernel))
 
 
 def map_method(inputs: ReportInput) -> Method | None:

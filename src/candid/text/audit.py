@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from candid.records import Finding
 from candid.records.audit import Audit, Condition, Gap, SplitAudit
-from candid.records.collecting import Curves, Wanted
+from candid.records.collecting import GroupCurves, Wanted
 from candid.text import words
 from candid.text.collecting import curve_said
 from candid.text.findings import group_name, worse_ends
@@ -95,7 +95,9 @@ NOT_KNOWN = (
 )
 
 
-def to_collect(split: SplitAudit, most: int = _SHOPPING, curves: Curves | None = None) -> list[str]:
+def to_collect(
+    split: SplitAudit, most: int = _SHOPPING, curves: GroupCurves | None = None
+) -> list[str]:
     """Of which groups how many more people would halve a gap that was found, or let one be seen."""
     unit = "images" if split.people is None else "people"
     said = [_needed(one, unit) for one in split.wanted[:most]]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from candid.records import Estimate
 from candid.records.audit import Condition
-from candid.records.collecting import Curves, GroupCurve
+from candid.records.collecting import GroupCurve, GroupCurves
 from candid.text import words
 from candid.text.findings import group_name
 
@@ -53,7 +53,7 @@ def _ends(e: Estimate) -> str:
     return f"{low} to {words.count(_whole(e.high))}"
 
 
-def curve_lines(found: Curves) -> Iterator[str]:
+def curve_lines(found: GroupCurves) -> Iterator[str]:
     """Each group with its points, then what they amount to."""
     if not found.groups:
         yield NO_GROUPS

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.records.audit import Audit
-    from candid.records.collecting import Curves
+    from candid.records.collecting import GroupCurves
     from candid.records.embedded import EmbeddedModel
     from candid.records.explanation import Explanation, ExplanationArrays
     from candid.records.external import Transfer
@@ -89,7 +89,7 @@ class ReportInput:
     framing: FramingCard | None = None
     improvement: Improvement | None = None
     seeds: Seeds | None = None
-    curves: Curves | None = None
+    curves: GroupCurves | None = None
     check: LabelCheck | None = None
     is_public: bool = False
     embedded: EmbeddedModel | None = None

@@ -54,7 +54,7 @@ def clause(seeds: Seeds, split: str) -> str:
     )
 
 
-def summary(seeds: Seeds | None) -> list[str]:
+def seeds_summary(seeds: Seeds | None) -> list[str]:
     """How much is luck, in a few sentences about the split that speaks for the model, if tried."""
     if seeds is None:
         return []
@@ -162,10 +162,10 @@ def figure_rows(split: SeedSplit) -> list[list[str]]:
 
 def group_rows(split: SeedSplit) -> list[list[str]]:
     """Under `GROUP_HEAD`."""
-    return [group_cells(g) for g in split.groups]
+    return [_group_cells(g) for g in split.groups]
 
 
-def group_cells(g: GroupChanges) -> list[str]:
+def _group_cells(g: GroupChanges) -> list[str]:
     """One group's row."""
     said = {"found": "more often" if g.difference.value > 0 else "less often"}
     return [
@@ -208,4 +208,4 @@ def person_lines(split: SeedSplit) -> list[str]:
 
 def seeds_lines(seeds: Seeds) -> Iterator[str]:
     """What a reader should know in a minute."""
-    yield from (f"seeds: {sentence}" for sentence in summary(seeds))
+    yield from (f"seeds: {sentence}" for sentence in seeds_summary(seeds))

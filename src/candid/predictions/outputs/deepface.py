@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from candid.predictions.outputs.traits import Trait, answered, box_area, number, shared
+from candid.predictions.outputs.traits import Trait, box_area, number_of, shared, trait_of_answer
 
 _WORDS = {
     "gender": ("Woman", "Man"),
@@ -30,7 +30,7 @@ def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
         numbers, trait = face.get(name), None
         if isinstance(numbers, Mapping):
             trait = shared(words, [numbers.get(word) for word in words])
-        trait = trait or answered(words, face.get(f"dominant_{name}"))
+        trait = trait or trait_of_answer(words, face.get(f"dominant_{name}"))
         if trait is not None:
             found[name] = trait
     return found
@@ -44,4 +44,4 @@ def area(face: Mapping[str, Any]) -> float:
 
 def is_faceless(face: Mapping[str, Any]) -> bool:
     """Whether it says that no face was found."""
-    return number(face.get("face_confidence")) == 0
+    return number_of(face.get("face_confidence")) == 0

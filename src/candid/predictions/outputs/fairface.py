@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from candid.predictions.outputs.traits import Trait, answered, shared
+from candid.predictions.outputs.traits import Trait, shared, trait_of_answer
 
 NAME = "face_name_align"
 _RACES = (
@@ -39,7 +39,7 @@ def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     found = {}
     for name, (scores, words) in _COLUMNS.items():
         numbers = re.sub(r"[\[\],]", " ", str(face.get(scores) or "")).split()
-        trait = shared(words, numbers) or answered(words, face.get(name))
+        trait = shared(words, numbers) or trait_of_answer(words, face.get(name))
         if trait is not None:
             found[name] = trait
     return found

@@ -28,7 +28,7 @@ def is_outputs_file(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def outputs_of(path: Path, ids: Sequence[str]) -> tuple[list[Any], int]:
+def read_outputs(path: Path, ids: Sequence[str]) -> tuple[list[Any], int]:
     """The output for each id, an empty list where the file has none; and how many have no id.
 
     Names are ids, or paths that end with an id, or whose last part is an id's last part.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from candid.predictions.outputs.traits import Trait, answered, box_area, number
+from candid.predictions.outputs.traits import Trait, box_area, number_of, trait_of_answer
 
 _GENDERS = ("female", "male")
 _RACES = ("white", "black", "asian", "indian", "other")
@@ -34,8 +34,8 @@ def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
 
 
 def _gender(face: Mapping[str, Any]) -> Trait | None:
-    answer = answered(_GENDERS, face.get("gender"))
-    score = number(face.get("genderScore", face.get("genderConfidence")))
+    answer = trait_of_answer(_GENDERS, face.get("gender"))
+    score = number_of(face.get("genderScore", face.get("genderConfidence")))
     if answer is None or not 0 <= score <= 1:
         return answer
     is_gear = "race" in face
@@ -48,8 +48,8 @@ def _race(race: Any) -> Trait | None:
     if isinstance(race, str) or not isinstance(race, Sequence):
         return None
     known = [one for one in race if isinstance(one, Mapping) and one.get("race") in _RACES]
-    best = max(known, key=lambda one: number(one.get("score")), default=None)
-    return None if best is None else answered(_RACES, best["race"])
+    best = max(known, key=lambda one: number_of(one.get("score")), default=None)
+    return None if best is None else trait_of_answer(_RACES, best["race"])
 
 
 def area(face: Mapping[str, Any]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from candid.predictions.outputs.traits import Trait, answered, box_area, number
+from candid.predictions.outputs.traits import Trait, box_area, number_of, trait_of_answer
 
 _WORDS = ("F", "M")
 _OWN = ("bbox", "kps", "det_score", "age", "embedding")
@@ -25,12 +25,12 @@ def fits(face: Mapping[str, Any]) -> bool:
 def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     """Gender."""
     sex = face.get("sex")
-    trait = answered(_WORDS, _coded(face.get("gender")) if sex is None else sex)
+    trait = trait_of_answer(_WORDS, _coded(face.get("gender")) if sex is None else sex)
     return {} if trait is None else {"gender": trait}
 
 
 def _coded(gender: Any) -> str | None:
-    code = number(gender)
+    code = number_of(gender)
     return _WORDS[int(code)] if code in (0, 1) else None
 
 

@@ -30,7 +30,7 @@ class Trait:
         return tuple(self.shares)
 
 
-def answered(words: Sequence[str], answer: Any) -> Trait | None:
+def trait_of_answer(words: Sequence[str], answer: Any) -> Trait | None:
     """An answer without probabilities; None where it is none of the words."""
     if answer not in words:
         return None
@@ -45,7 +45,7 @@ def shared(words: Sequence[str], numbers: Sequence[Any]) -> Trait | None:
     PredictionsError
         Where they are neither.
     """
-    values = [number(one) for one in numbers]
+    values = [number_of(one) for one in numbers]
     if len(values) != len(words) or any(map(math.isnan, values)):
         return None
     total = sum(values)
@@ -59,7 +59,7 @@ def shared(words: Sequence[str], numbers: Sequence[Any]) -> Trait | None:
     return Trait({word: v / total for word, v in zip(words, values, strict=True)})
 
 
-def number(value: Any) -> float:
+def number_of(value: Any) -> float:
     """A number, or a word that is one, as a table has it; NaN where it is neither."""
     try:
         return float(value)
@@ -69,5 +69,5 @@ def number(value: Any) -> float:
 
 def box_area(width: Any, height: Any) -> float:
     """The area of a face's box; 0 where it is not known."""
-    area = number(width) * number(height)
+    area = number_of(width) * number_of(height)
     return area if area > 0 else 0.0

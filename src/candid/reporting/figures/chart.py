@@ -79,7 +79,7 @@ def vega_bundle() -> str:
     return str(vl_convert.javascript_bundle(_SNIPPET, _vega_lite_version()))
 
 
-def unchecked() -> AbstractContextManager[None]:
+def unvalidated() -> AbstractContextManager[None]:
     """While it lasts, Altair does not hold every part of a chart to its schema: the tests do.
 
     It takes longer than all else that Altair does.
