@@ -53,8 +53,7 @@ def compare_models(
     Raises
     ------
     PredictionsError
-        Where there are fewer than two, they have no labelled image in common, or not the same
-        classes.
+        Where there are fewer than two, or no labelled image or not all classes in common.
     """
     if len(models) < 2:
         raise PredictionsError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,16 +70,12 @@ def improve(
 ) -> Improvement:
     """Try remedies for what an audit found, and say for whom each helps: `candid improve RUN`.
 
-    The last layer is fitted again, balanced by label and group and by label alone; priors are
-    shifted; each group is calibrated for itself; the unsure are not answered. Each is compared with
-    the run as it is on validation people who had no part in fitting or choosing it; none may help.
-    The winner is looked at once on test, and lies in `improve/<name>/`, which every verb opens as
-    a run. `improve.json` holds what was found.
+    Each is compared with the run as it is on validation people who had no part in fitting or
+    choosing it; none may help. The winner is looked at once on test, and lies in
+    `improve/<name>/`, which every verb opens as a run. `improve.json` holds what was found.
 
-    With `train`, networks are trained anew from the run's seed and settings, each with one change:
-    corrections, copies left out, weights of classes, weights of groups, group DRO. Each must be
-    better than the run and than the run trained again from another seed. That takes as long as the
-    run's training for each; what was stopped goes on.
+    With `train`, networks are trained anew, each with one change: it must be better than the run
+    and than the run trained again from another seed. What was stopped goes on.
 
     Parameters
     ----------
@@ -103,20 +100,16 @@ def improve(
     ------
     ConfigError
         Where a group is no attribute, there are fewer than three folds, or `only` names no remedy.
-    PredictionsError
-        Where validation has too few people.
-    RunError
-        Where nothing was trained, or several labels.
+    PredictionsError, RunError
+        Where validation has too few people; nothing was trained, or several labels.
     """
     needs_torch()
     folder = run_at(run, quiet=quiet)
     train = train or bool(only)
     refuse_improving(folder, aim, folds, train=train, corrections=corrections is not None)
-    about, todo = folder.settings.audit, "wait for it"
+    about = folder.settings.audit
     rules = Rules(aim, about.false_discovery_rate, about.draws, seed)
-    with alone(
-        folder.path / FOLDER / ".lock", output=str(folder.path), expected="one process", todo=todo
-    ):
+    with _alone(folder):
         there = reload(folder, data, cache=cache)
         file = None if corrections is None else Path(corrections).absolute()
         retraining = Retraining(folder, there, file, data, cache) if train else None
@@ -125,6 +118,12 @@ def improve(
         names = [*_STAGES[:3], *(change.name for change in changes), *_STAGES[3:]]
         with stages(names, quiet=quiet) as shown:
             return contest.hold(bool(groups), changes, notes, shown)
+
+
+def _alone(run: Run) -> AbstractContextManager[None]:
+    """Nobody else improves the run meanwhile."""
+    lock = run.path / FOLDER / ".lock"
+    return alone(lock, output=str(run.path), expected="one process", todo="wait for it")
 
 
 def _opened(

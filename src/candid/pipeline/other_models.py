@@ -41,8 +41,7 @@ def ask_other(
     `model` is what `candid.inference.other_models.open_other` takes, or a file of outputs that were
     written before. Outputs are probabilities, or what one of the libraries of
     `candid.predictions.outputs` writes. Pictures without an answer are left out and counted in
-    `provenance["notes"]`, which an audit shows;
-    `keep` is a Parquet file for what it says.
+    `provenance["notes"]`, which an audit shows; `keep` is a Parquet file for what it says.
 
     Raises
     ------
@@ -51,13 +50,7 @@ def ask_other(
     """
     from candid.inference.other_models import open_other
 
-    rows = np.flatnonzero(dataset.label >= 0)
-    if not len(rows):
-        raise DataError(
-            f"{dataset.name} has no labelled pictures.",
-            expected="pictures with a label to hold the model against",
-            todo="check --set data.target=… and the layout",
-        )
+    rows = _labelled(dataset)
     reader, foreign = _Reader(dataset.classes), 0
     found: list[Any]
     if isinstance(model, str) and is_outputs_file(model):
@@ -95,6 +88,17 @@ def ask_other(
     if keep is not None:
         write_predictions(keep, predictions)
     return predictions
+
+
+def _labelled(dataset: Dataset) -> NDArray[np.intp]:
+    rows = np.flatnonzero(dataset.label >= 0)
+    if not len(rows):
+        raise DataError(
+            f"{dataset.name} has no labelled pictures.",
+            expected="pictures with a label to hold the model against",
+            todo="check --set data.target=… and the layout",
+        )
+    return rows
 
 
 _UNREAD = "unread"  # in place of an answer

@@ -62,9 +62,8 @@ def push(
 ) -> Pushed:
     """Upload a run's model and its card to Hugging Face's Hub: `candid push` from Python.
 
-    The model is what `export` writes for transformers; no data, no picture and no prediction of
-    one goes with it. The report of a Space shows no picture and no single one, unless it is told
-    to.
+    The model is what `export` writes for transformers, without data, pictures or predictions. The
+    report of a Space shows no picture and no single one, unless it is told to.
 
     Parameters
     ----------
@@ -86,8 +85,7 @@ def push(
     Raises
     ------
     RunError
-        Where the run was not evaluated, or lacks the report; or its network cannot be written for
-        transformers.
+        Where the run was not evaluated, lacks the report, or cannot be written for transformers.
     ConfigError
         For a name that no repository can have, or pictures without a Space to show them.
     DependencyError
@@ -105,15 +103,7 @@ def push(
     if not dry_run:
         needs_token()
     needs_torch()
-    found = run_at(run, quiet=quiet)
-    refuse_untrained(found)
-    for file in (found.evaluation, *([found.report] if with_pictures else [])):
-        if not file.is_file():
-            raise RunError(
-                f"{found.path} has no {file.name}, which what is uploaded is made of.",
-                expected="a run that went to its end",
-                todo=go_on_with(found.path),
-            )
+    found = _finished(run_at(run, quiet=quiet), with_report=with_pictures)
     left_out = [NO_DATA, *([] if with_pictures else [NO_PICTURES]), *([] if space else [NO_SPACE])]
     kinds: tuple[Kind, ...] = ("model", "space") if space else ("model",)
     with tempfile.TemporaryDirectory(prefix="candid-push-") as scratch:
@@ -126,6 +116,19 @@ def push(
             _pushed(folder, repo, kind, private, dry_run, quiet) for kind, folder in folders.items()
         )
     return Pushed(pushed, tuple(left_out), dry_run)
+
+
+def _finished(run: Run, *, with_report: bool) -> Run:
+    """The run, which holds what is uploaded."""
+    refuse_untrained(run)
+    for file in (run.evaluation, *([run.report] if with_report else [])):
+        if not file.is_file():
+            raise RunError(
+                f"{run.path} has no {file.name}, which what is uploaded is made of.",
+                expected="a run that went to its end",
+                todo=go_on_with(run.path),
+            )
+    return run
 
 
 def _write(
