@@ -222,7 +222,7 @@ def test_json_of_every_verb(finished, faces, tmp_path, capsys):
     # These have files of tests of their own.
     elsewhere = {
         "cache", "calibrate", "check", "compare", "corrections", "demo", "explain", "export",
-        "improve", "predict", "review", "runs", "serve", "tune",
+        "improve", "predict", "push", "review", "runs", "serve", "tune",
     }  # fmt: skip
     assert set(calls) | elsewhere == set(cli.commands)
 

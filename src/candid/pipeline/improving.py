@@ -120,7 +120,7 @@ def improve(
             return contest.hold(bool(groups), changes, notes, shown)
 
 
-def _alone(run: Run) -> AbstractContextManager[None]:
+def _alone(run: Run) -> AbstractContextManager[object]:
     """Nobody else improves the run meanwhile."""
     lock = run.path / FOLDER / ".lock"
     return alone(lock, output=str(run.path), expected="one process", todo="wait for it")
