@@ -104,13 +104,14 @@ class Made:
         )  # fmt: skip
         self.labeller = Labeller(classifier, look())
         with pytest.MonkeyPatch.context() as patch:
-            if framed:  # so that what differs is not the rounding of weights
-                patch.setattr(flat, "BITS", 16)
+            # So that what differs is not the rounding of weights.
+            patch.setattr(flat, "FEWEST_BITS", dict.fromkeys(flat.FEWEST_BITS, 16))
             network_of = flat.flat_network(weights, self.card)
+            frames_of = None if framing is None else flat.flat_framing(frames)
         assert network_of is not None
         one = look()
         embedded = EmbeddedModel(
-            network_of, None if framing is None else flat.flat_framing(frames),
+            network_of, frames_of,
             FlatLook(tuple(one.weight.tolist()), one.limit, one.narrowest, one.widest,
                      one.smallest, one.faintest, one.told()),
             fit, 10**6, THRESHOLD, "What is promised.",
