@@ -147,6 +147,13 @@ def test_a_picture_that_is_shown_twice_lies_in_the_page_once() -> None:
     assert {a["style"] for a in again} <= {f"--shown:var({name})" for name in held}
 
 
+def test_a_page_without_pictures_stays_small(pages) -> None:  # type: ignore[no-untyped-def]
+    """What every report holds, however small the run: Vega, styles, words, a dozen charts."""
+    page = Page(pages("plain"))
+    pictures = sum(len(a.get("src", "")) + len(a.get("style", "")) for _, a in page.elements)
+    assert len(pages("plain").encode()) - pictures < 800_000
+
+
 def test_hostile_words_are_shown_as_words(pages, hostile) -> None:  # type: ignore[no-untyped-def]
     page = Page(pages("hostile"))
     attributes = {a.attribute for a in hostile.exploration.attributes}
