@@ -268,7 +268,7 @@ def test_large_layers_take_fewer_bits(tmp_path):
     found = flat.flat_network(file, card_of("deep", width=32, ensemble_size=1))
     assert found is not None
     bits = {t.rows * t.columns: t.bits for t in found.tensors}
-    assert bits[256 * 2304] == 7 and bits[32 * 108] == 15  # 590,000 weights, and 3,500
+    assert bits[256 * 2304] == 8 and bits[32 * 108] == 15  # 590,000 weights, and 3,500
     taken = sum(8 * t.rows + t.rows * t.columns * (1 + (t.bits > 8)) for t in found.tensors)
     assert len(found.weights) == taken
 
