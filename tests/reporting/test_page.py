@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 import sys
+import zlib
 from html.parser import HTMLParser
 
 import pytest
@@ -18,6 +19,7 @@ from candid.reporting.document import embedded
 from candid.reporting.page import render
 from candid.style import shared_css
 from candid.text.inputs import attributes_of
+from reporting.conftest import BARE, build, picture
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -63,6 +65,16 @@ class Page(HTMLParser):
             self.text += data
 
 
+def unpacked(page: Page, id: str) -> str:
+    """What lies packed in the page, as its scripts read it: 13 bits in two of 91 letters."""
+    ((size, text),) = [(int(a["data-size"]), t) for a, t in page.scripts if a.get("id") == id]
+    letters = "".join(c for c in map(chr, range(33, 127)) if c not in "&<>")
+    pairs = zip(*[map(letters.index, text)] * 2, strict=True)
+    bits = "".join(f"{low + 91 * high:013b}" for low, high in pairs)
+    whole = int(bits[: 8 * size], 2).to_bytes(size, "big")
+    return zlib.decompress(whole).decode()
+
+
 @pytest.fixture(params=["plain", "hostile", "many", "bare"])
 def page(request, pages) -> Page:  # type: ignore[no-untyped-def]
     return Page(pages(request.param))
@@ -88,7 +100,8 @@ def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
 def test_the_policy_lets_these_scripts_run_and_no_others(page: Page) -> None:
     policy = next(a["content"] for _, a in page.elements if "http-equiv" in a)
     allowed = set(re.findall(r"'sha256-([^']+)'", policy))
-    running = [text for given, text in page.scripts if given.get("type") != "application/json"]
+    running = [text for given, text in page.scripts if not given.get("type")]
+    running.append(unpacked(page, "packed-vega"))
     digests = {base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in running}
     assert digests == allowed and len(running) == 3
 
@@ -109,13 +122,36 @@ def test_everything_seen_has_words(page: Page) -> None:
             assert attributes.get("aria-label") or attributes.get("aria-labelledby")
 
 
-def test_charts_carry_their_data_as_json_that_nothing_ends_early(page: Page) -> None:
-    specs = [text for given, text in page.scripts if given.get("type") == "application/json"]
-    charts = [a for _, a in page.elements if a.get("class") == "chart"]
-    assert len(specs) == len(charts) > 0
-    for text in specs:
-        assert "<" not in text and ">" not in text
-        assert json.loads(text)["width"] == "container"
+def test_charts_have_their_data_packed_in_letters_that_end_nothing(page: Page) -> None:
+    specs = json.loads(unpacked(page, "packed-charts"))
+    charts = [a["data-chart"] for _, a in page.elements if a.get("class") == "chart"]
+    assert set(specs) >= set(charts) and len(charts) > 0
+    assert all(spec["width"] == "container" for spec in specs.values())
+    for given, text in page.scripts:
+        assert given.get("type") != "text/plain" or not set(text) & set("<>&\n")
+
+
+def test_a_picture_that_is_shown_twice_lies_in_the_page_once() -> None:
+    found = build(n=400, **BARE)
+    headline = found.evaluation.splits[-1]
+    examples = (*headline.surest_mistakes, *headline.least_sure)
+    face = picture(96, 96)
+    html = render(dataclasses.replace(found, thumbnails={e.id: face for e in examples}))
+    uri = embedded({"face": face}, "face")
+    assert uri is not None and html.count(uri) == 1
+    page = Page(html)
+    again = [a for t, a in page.elements if t == "img" and a.get("class") == "again"]
+    assert len(again) >= len(examples) > 1
+    (main,) = (a["style"] for t, a in page.elements if t == "main")
+    held = re.findall(r"(--p\d+):url\(", main)
+    assert {a["style"] for a in again} <= {f"--shown:var({name})" for name in held}
+
+
+def test_a_page_without_pictures_stays_small(pages) -> None:  # type: ignore[no-untyped-def]
+    """What every report holds, however small the run: Vega, styles, words, a dozen charts."""
+    page = Page(pages("plain"))
+    pictures = sum(len(a.get("src", "")) + len(a.get("style", "")) for _, a in page.elements)
+    assert len(pages("plain").encode()) - pictures < 800_000
 
 
 def test_hostile_words_are_shown_as_words(pages, hostile) -> None:  # type: ignore[no-untyped-def]
@@ -128,8 +164,10 @@ def test_hostile_words_are_shown_as_words(pages, hostile) -> None:  # type: igno
     assert not [t for t, a in page.elements if t == "img" and not a["src"].startswith("data:")]
     descriptions = [a["alt"] for t, a in page.elements if t == "img"]
     assert any(hostile.classes[1] in alt for alt in descriptions)
-    drawn = [json.loads(t) for g, t in page.scripts if g.get("type") == "application/json"]
-    names = {row.get("class") for spec in drawn for d in spec["datasets"].values() for row in d}
+    drawn = json.loads(unpacked(page, "packed-charts"))
+    names = {
+        row.get("class") for spec in drawn.values() for d in spec["datasets"].values() for row in d
+    }
     assert set(hostile.classes) <= names
 
 

@@ -33,6 +33,7 @@ from candid.models.weights import save_tensors
 from candid.records import ModelCard
 from candid.records.embedded import EmbeddedModel, FlatLook
 from candid.reporting.page import render
+from candid.text.inputs import ReportInput
 from reporting.browser import CHROMIUM, Browser
 from reporting.conftest import BARE, build
 from reporting.explained import explained
@@ -77,6 +78,13 @@ def look() -> Unfamiliar:
     return Unfamiliar(weight, 0.3, 0.01, 100, 90, 100, 0.4, 2.5, 12, 3.0)
 
 
+def rendered(inputs: ReportInput) -> str:
+    """A report without charts: nobody looks at them here, and they take the longest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("candid.reporting.page._charts", lambda _: {})
+        return render(inputs)
+
+
 class Made:
     """A model with random weights, what labels with it here, and its report."""
 
@@ -105,13 +113,14 @@ class Made:
         )  # fmt: skip
         self.labeller = Labeller(classifier, look())
         with pytest.MonkeyPatch.context() as patch:
-            if framed:  # so that what differs is not the rounding of weights
-                patch.setattr(flat, "BITS", 16)
+            # So that what differs is not the rounding of weights.
+            patch.setattr(flat, "FEWEST_BITS", dict.fromkeys(flat.FEWEST_BITS, 16))
             network_of = flat.flat_network(weights, self.card)
+            frames_of = None if framing is None else flat.flat_framing(frames)
         assert network_of is not None
         one = look()
         embedded = EmbeddedModel(
-            network_of, None if framing is None else flat.flat_framing(frames),
+            network_of, frames_of,
             FlatLook(tuple(one.weight.tolist()), one.limit, one.narrowest, one.widest,
                      one.smallest, one.faintest, one.told()),
             fit, 10**6, THRESHOLD, "What is promised.",
@@ -119,7 +128,7 @@ class Made:
         methods = ((passed, passed.capitalize(), True, "passed"),)
         inputs = explained(replace(build(n=400, **BARE), model=self.card), methods=methods)
         self.page = folder / "report.html"
-        self.page.write_text(render(replace(inputs, embedded=embedded)), encoding="utf-8")
+        self.page.write_text(rendered(replace(inputs, embedded=embedded)), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +243,38 @@ def test_plain_javascript_gives_the_same(browser, deep):
 
 
 @browsing
+@pytest.mark.parametrize("bits", [7, 12])
+def test_weights_of_few_bits_are_read(browser, deep, bits):
+    most = 2 ** (bits - 1) - 1
+    numbers = np.array([[-most, 5, 0, most], [-1, most, -most, 1]])
+    scale, bias = np.array([0.5, 0.25], "<f4"), np.array([3, -7], "<f4")
+    planes = [(numbers & 255).astype(np.uint8), (numbers >> 8).astype(np.int8)]
+    data = b"".join(x.tobytes() for x in (scale, bias, *planes[: 1 + (bits > 8)]))
+    x = np.array([1.0, 2.0, 3.0, 4.0])
+    browser.open(deep.page)
+    found = browser.value(f"""(async () => {{
+      const about = {{ input: [4, 1, 1], layers: [{{ kind: "linear", from: 0, tensor: 0 }}],
+        tensors: [{{ rows: 2, columns: 4, bits: {bits}, at: 0 }}] }};
+      const engine = await candidTry.engine(candidTry.Network.numbers(about, false), null);
+      const net = new candidTry.Network(about, Uint8Array.from({list(data)}), engine);
+      return [...net.answer(Float32Array.from({x.tolist()}))];
+    }})()""")
+    assert found == pytest.approx(((numbers * scale[:, None]) @ x + bias).tolist())
+
+
+def test_large_layers_take_fewer_bits(tmp_path):
+    wide = build_network("deep", side=SIDE, n_classes=2, width=32, ensemble_size=1)
+    file = tmp_path / "wide.safetensors"
+    save_tensors(file, wide.state_dict(), {})
+    found = flat.flat_network(file, card_of("deep", width=32, ensemble_size=1))
+    assert found is not None
+    bits = {t.rows * t.columns: t.bits for t in found.tensors}
+    assert bits[256 * 2304] == 8 and bits[32 * 108] == 15  # 590,000 weights, and 3,500
+    taken = sum(8 * t.rows + t.rows * t.columns * (1 + (t.bits > 8)) for t in found.tensors)
+    assert len(found.weights) == taken
+
+
+@browsing
 @pytest.mark.parametrize("name", ["deep", "plain"])
 def test_the_map_is_the_program_s(browser, request, name):
     made = request.getfixturevalue(name)
@@ -342,7 +383,7 @@ def test_only_a_page_with_a_model_may_compile(deep):
     def policy(page: str) -> str:
         return re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]  # type: ignore
 
-    bare = render(replace(build(n=400, **BARE), not_embedded="It is not inside."))
+    bare = rendered(replace(build(n=400, **BARE), not_embedded="It is not inside."))
     assert "It is not inside." in bare and 'id="try"' not in bare and "candidTry" not in bare
     assert "wasm" not in policy(bare)
     page = deep.page.read_text("utf-8")

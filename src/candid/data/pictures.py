@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from candid.data.dataset import Dataset
 from candid.data.decode import decode, decode_whole
@@ -17,8 +17,15 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return _encode(pixels, "PNG", optimize=True)
 
 
+def for_page(pixels: NDArray[np.uint8]) -> bytes:
+    """(height, width, 3) uint8 as a WebP file, or as a JPEG where this Pillow was built without."""
+    if features.check("webp"):
+        return _encode(pixels, "WEBP", quality=80, method=4)
+    return _encode(pixels, "JPEG", quality=85)
+
+
 def thumbnail(dataset: Dataset, row: int, *, side: int, max_pixels: int) -> bytes:
-    """An image of the data set as a square JPEG or, where it is as small, from its own pixels.
+    """An image of the data set as a square, encoded `for_page`.
 
     It is stretched to a square like the picture that the network sees, but larger where the
     original allows.
@@ -29,7 +36,7 @@ def thumbnail(dataset: Dataset, row: int, *, side: int, max_pixels: int) -> byte
         Where it cannot be decoded.
     """
     decoded = decode(dataset.source.read(row), side=side, max_pixels=max_pixels)
-    return _encode(decoded.pixels, "JPEG", quality=85)
+    return for_page(decoded.pixels)
 
 
 def preview(dataset: Dataset, row: int, *, longest: int, max_pixels: int) -> bytes:

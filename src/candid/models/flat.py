@@ -8,6 +8,7 @@ passes between layers stays float32. A report holds a model so (`candid.records.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,13 @@ from candid.storage.files import reading, regular
 
 FLAT_NETWORKS = ("plain", "deep")
 # Where a picture lies decides what is seen, and whether it is moved is a yes or no: its weights
-# bear less rounding than the classifier's. What each costs: bench/report_model.py.
-BITS, FRAMING_BITS = 10, 16
+# bear less rounding than the classifier's. The more numbers a layer has, the fewer bits each takes:
+# large layers are most of a file, and small ones, the first above all, bear less rounding. So many
+# bits, less the logarithm (base 2) of how many numbers there are. See bench/report_model.py.
+BITS, FRAMING_BITS = 26, 28
+FEWEST_BITS = {"plain": 10, "deep": 8}  # with which a network was measured
+_MOST_BITS = 16
 _EPSILON = 1e-5  # of torch's batch normalisation
-_AT_ONCE = 1 << 20  # numbers that are packed at a time
 
 _Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -47,7 +51,7 @@ def flat_network(weights: Path, card: ModelCard) -> FlatNetwork | None:
         return None
     tensors, _ = _read(weights)
     with reading(weights, expected="the weights of this run", todo="train again"):
-        flat = _Flat((3, card.side, card.side), tensors, BITS)
+        flat = _Flat((3, card.side, card.side), tensors, BITS, FEWEST_BITS[card.network])
         found = flat.plain() if card.network == "plain" else flat.deep()
         if found.tensors[-1].rows != len(card.classes):
             raise ValueError("other classes")
@@ -59,7 +63,7 @@ def flat_framing(weights: Path) -> FlatFraming:
     tensors, about = _read(weights)
     with reading(weights, expected="the framing network of this run", todo="train it again"):
         side = min(LOOK_SIDE, int(about["side"]))
-        flat = _Flat((3, side, side), tensors, FRAMING_BITS)
+        flat = _Flat((3, side, side), tensors, FRAMING_BITS, FEWEST_BITS["deep"])
         flat.linear(flat.body("body.", flat.add("depth", 0)), "head")
         return FlatFraming(
             network=flat.network(),
@@ -98,8 +102,10 @@ def _read(path: Path) -> tuple[_Tensors, dict[str, Any]]:
 class _Flat:
     """A flat network that grows layer by layer; values are numbered as `FlatNetwork` has them."""
 
-    def __init__(self, shape: tuple[int, int, int], tensors: _Tensors, bits: int) -> None:
-        self._shape, self._from, self._bits = shape, tensors, bits
+    def __init__(
+        self, shape: tuple[int, int, int], tensors: _Tensors, bits: int, fewest: int
+    ) -> None:
+        self._shape, self._from, self._bits, self._fewest = shape, tensors, bits, fewest
         self._layers: list[dict[str, Any]] = []
         self._tensors: list[PackedTensor] = []
         self._parts: list[bytes] = []
@@ -181,24 +187,17 @@ class _Flat:
 
     def _packed(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
         rows, columns = weight.shape
-        largest = 2 ** (self._bits - 1) - 1
+        bits = min(_MOST_BITS, max(self._fewest, self._bits - int(math.log2(weight.size))))
+        largest = 2 ** (bits - 1) - 1
         scale = np.abs(weight).max(axis=1) / largest
         scale = np.where(scale > 0, scale, 1).astype(np.float32)
         if not (np.isfinite(scale).all() and np.isfinite(bias).all()):
             raise ValueError("weights that are not numbers")
-        numbers = np.rint(weight / scale[:, None]).clip(-largest, largest).astype(">i2")
+        numbers = np.rint(weight / scale[:, None]).clip(-largest, largest).astype(np.int16)
         head = [part.astype("<f4").tobytes() for part in (scale, bias)]
-        data = b"".join([*head, _bits(numbers.ravel(), self._bits)])
-        self._tensors.append(PackedTensor(rows, columns, self._bits, self._size))
+        planes = [(numbers & 255).astype(np.uint8), (numbers >> 8).astype(np.int8)]
+        data = b"".join([*head, *(plane.tobytes() for plane in planes[: 1 + (bits > 8)])])
+        self._tensors.append(PackedTensor(rows, columns, bits, self._size))
         self._parts.append(data)
         self._size += len(data)
         return len(self._tensors) - 1
-
-
-def _bits(numbers: NDArray[np.int16], bits: int) -> bytes:
-    """Big-endian numbers of 16 bits by their lowest ones, one after the other."""
-    parts = []
-    for start in range(0, len(numbers), _AT_ONCE):  # a multiple of eight, so that bytes are whole
-        chunk = numbers[start : start + _AT_ONCE].view(np.uint8).reshape(-1, 2)
-        parts.append(np.packbits(np.unpackbits(chunk, axis=1)[:, 16 - bits :]).tobytes())
-    return b"".join(parts)

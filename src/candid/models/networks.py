@@ -140,6 +140,8 @@ class DeepEnsemble(nn.Module):
         self.bodies = nn.ModuleList(network.body for network in networks)
         self.joined = Joined()
         self.head = nn.Linear(sum(network.head.in_features for network in networks), n_classes)
+        if self.head.weight.is_meta:  # nothing to copy, and torch would take seconds to say so
+            return
         with torch.no_grad():
             self.head.weight.copy_(torch.cat([network.head.weight for network in networks], dim=1))
 

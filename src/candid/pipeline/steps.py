@@ -16,7 +16,7 @@ from candid.pipeline.auditing import compared, with_tone, write_comparison
 from candid.pipeline.loading import loaded
 from candid.pipeline.numbers import write_number
 from candid.pipeline.opening import Data, needs_torch
-from candid.pipeline.training import augmented_png, task_of
+from candid.pipeline.training import augmented_picture, task_of
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import (
     Evaluation,
@@ -294,7 +294,7 @@ def show_pictures(run: Run, data: Data) -> None:
     pictures |= thumbnails(data, config, fresh)
     drawn = config.network.name == "features" or run.whole is not None
     if not drawn and ("picture", "augmented") not in pictures:
-        pictures["picture", "augmented"] = augmented_png(task_of(data, config), config, rows=4)
+        pictures["picture", "augmented"] = augmented_picture(task_of(data, config), config)
     runs.write_pictures(run, pictures)
 
 

@@ -77,7 +77,7 @@ def train_network(
                     runs.write_history(run, state.history)
                 look(state, task)
             if group.leads:
-                augmented = {("picture", "augmented"): augmented_png(task, config, rows=4)}
+                augmented = {("picture", "augmented"): augmented_picture(task, config)}
                 runs.write_pictures(run, runs.read_pictures(run) | augmented)
         group.broadcast(lambda: _keep(run, state, task, data, began))
 
@@ -273,14 +273,21 @@ def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) ->
 def draw_augmented(path: Path, data: Data, config: Config) -> None:
     """Write a PNG that shows what augmentation makes of a few training images."""
     needs_torch()
-    with atomic(path) as part:
-        part.write_bytes(augmented_png(task_of(data, config), config, rows=8))
-
-
-def augmented_png(task: Task, config: Config, *, rows: int) -> bytes:
-    """What augmentation makes of so many training images, as a PNG."""
     from candid.data.pictures import png
+
+    with atomic(path) as part:
+        part.write_bytes(png(_augmented(task_of(data, config), config, rows=8)))
+
+
+def augmented_picture(task: Task, config: Config) -> bytes:
+    """What augmentation makes of a few training images, encoded for the report."""
+    from candid.data.pictures import for_page
+
+    return for_page(_augmented(task, config, rows=4))
+
+
+def _augmented(task: Task, config: Config, *, rows: int) -> NDArray[np.uint8]:
     from candid.training.augment import augmented_grid
 
     some = task.images.packed(task.train)[:rows]
-    return png(augmented_grid(task.images, some, config.augment, seed=config.train.seed))
+    return augmented_grid(task.images, some, config.augment, seed=config.train.seed)

@@ -10,9 +10,9 @@ from typing import Any
 class PackedTensor:
     """Where a tensor of a flat network lies in its bytes.
 
-    `rows` scales (float32, little-endian), as many biases, then `rows` × `columns` whole numbers of
-    `bits` bits each, in two's complement, the highest bit first, padded to a byte. A weight is its
-    number times its row's scale.
+    `rows` scales (float32, little-endian), as many biases, then of `rows` × `columns` whole numbers
+    in two's complement the low bytes and, of more than 8 `bits`, the high ones: deflate finds them
+    alike. A weight is its number times its row's scale.
     """
 
     rows: int

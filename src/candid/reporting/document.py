@@ -5,13 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from candid.reporting.packed import Deflated, deflated
 from candid.style import shared_css
 from candid.text import data_findings, words
+
+if TYPE_CHECKING:
+    from candid.reporting.figures.chart import Figure
 
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -19,6 +26,10 @@ _MAGIC = {
     b"GIF8": "image/gif",
     b"RIFF": "image/webp",
 }
+# As the templates have it: whatever comes from the data is escaped, and cannot look like these.
+_PICTURE = re.compile(r'<img src="(data:image/[^"]+)"')
+_MAIN = '<main id="main">'
+_CLEAR = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 
 
 def html_document(
@@ -26,7 +37,7 @@ def html_document(
     *,
     scripts: Sequence[str],
     styles: Sequence[str] = ("page.css",),
-    draws: bool = True,
+    charts: Mapping[str, Figure] | None = None,
     compiles: bool = False,
     **values: Any,
 ) -> str:
@@ -38,35 +49,64 @@ def html_document(
         Its file; it extends `document.html`.
     scripts, styles
         Files that it needs, beside those that every document has.
-    draws
-        Whether it has charts, whose library is nearly all of its size.
+    charts
+        Its charts by name, for which it holds Vega; None: it never has any.
     compiles
         Whether its scripts run WebAssembly, which lies in it like all else.
     values
         What the template names. Whatever is not marked as trusted there is escaped.
     """
-    vega = ""
-    if draws:
-        from candid.reporting.figures.chart import vega_bundle  # Altair takes a second
-
-        vega = vega_bundle().replace("\r", "")
-    code = {
+    packs, vega = {}, []
+    if charts is not None:
+        code, library = _vega()
+        specs = json.dumps({name: figure.spec for name, figure in charts.items()}, allow_nan=False)
+        packs, vega = {"packed-vega": library, "packed-charts": deflated(specs.encode())}, [code]
+    running = {
         "theme": _asset("theme.js"),
-        "vega": vega,
-        "page": "".join(map(_asset, scripts)),
+        "page": "".join(map(_asset, ("packed.js", *scripts))),
     }
     html = (
         _environment()
         .get_template(template)
         .render(
             styles=shared_css() + "".join(map(_asset, styles)),
-            scripts=code,
-            policy=_policy(code.values(), compiles),
+            scripts=running,
+            packs=packs,
+            charts=charts,
+            policy=_policy((*running.values(), *vega), compiles),
             **values,
         )
     )
+    html = _each_picture_once(str(html))
     # A file name can hold bytes that are no text; they are shown, not fatal.
-    return str(html).encode("utf-8", "backslashreplace").decode("utf-8")
+    return html.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@cache
+def _vega() -> tuple[str, Deflated]:
+    """Vega as one script, and packed."""
+    from candid.reporting.figures.chart import vega_bundle  # Altair takes a second
+
+    code = vega_bundle().replace("\r", "")
+    return code, deflated(code.encode())
+
+
+def _each_picture_once(html: str) -> str:
+    """Have pictures that the page shows several times lie in it once: as its backgrounds.
+
+    Each remains an element with its own alt text; what is in front of the background is clear.
+    """
+    counts = Counter(_PICTURE.findall(html))
+    numbers = {uri: i for i, uri in enumerate(u for u, count in counts.items() if count > 1)}
+
+    def shown(found: re.Match[str]) -> str:
+        number = numbers.get(found[1])
+        if number is None:
+            return found[0]
+        return f'<img class="again" style="--shown:var(--p{number})" src="{_CLEAR}"'
+
+    held = "".join(f"--p{number}:url({uri});" for uri, number in numbers.items())
+    return _PICTURE.sub(shown, html).replace(_MAIN, f'{_MAIN[:-1]} style="{held}">', 1)
 
 
 def _environment() -> Any:

@@ -40,7 +40,6 @@ def render_overview(
     return html_document(
         "overview.html",
         scripts=("page.js",),
-        draws=False,
         found=found,
         rows=[t for t in ordered(found) if not t.is_number],
         numbers=[t for t in ordered(found) if t.is_number],

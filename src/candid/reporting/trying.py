@@ -1,8 +1,7 @@
-"""The model inside the report: what its page needs to label a picture, as JSON and base64."""
+"""The model inside the report: what its page needs to label a picture."""
 
 from __future__ import annotations
 
-import base64
 import math
 from dataclasses import dataclass
 from importlib import resources
@@ -12,6 +11,7 @@ import numpy as np
 
 from candid.records.embedded import EmbeddedModel, FlatNetwork
 from candid.records.explanation import Method
+from candid.reporting.packed import Deflated, deflated
 from candid.text import trying as text
 from candid.text.inputs import ReportInput
 
@@ -28,12 +28,12 @@ class PageTrial:
     about
         What the scripts are told (JSON): networks, limits, words.
     weights, kernel
-        The weights of both networks, one after the other, and the matrix product, in base64.
+        The weights of both networks, one after the other, and the matrix product.
     """
 
     about: dict[str, Any]
-    weights: str
-    kernel: str
+    weights: Deflated
+    kernel: Deflated
 
 
 def trial(inputs: ReportInput) -> PageTrial | None:
@@ -74,7 +74,7 @@ def trial(inputs: ReportInput) -> PageTrial | None:
         "words": text.page_words(inputs, embedded),
     }
     kernel = (resources.files("candid.reporting") / "templates" / "product.wasm").read_bytes()
-    return PageTrial(about, _base64(b"".join(parts)), _base64(kernel))
+    return PageTrial(about, deflated(b"".join(parts)), deflated(kernel))
 
 
 def map_method(inputs: ReportInput) -> Method | None:
@@ -129,7 +129,3 @@ def _look(embedded: EmbeddedModel) -> dict[str, Any] | None:
 def _finite(value: float) -> float:
     """JSON has no infinity; no distance is as large as this."""
     return min(value, 1e300)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -271,6 +271,8 @@ def figure(
     fixed = {
         "width": WIDE if wide else NARROW,
         "padding": {"left": 12, "right": 6, "top": 2, "bottom": 2},
+        # One picture with one text: what every mark says of itself, nobody is read.
+        "config": _CONFIG | {"aria": False},
     }
     drawn = _drawn(json.dumps(spec | fixed))
     return Figure(

@@ -6,10 +6,6 @@
     const chart = document.getElementById(filter.dataset.chart || "")?.querySelector(".chart");
     const word = filter.querySelector("[type=search]");
     const found = filter.querySelector("[type=checkbox]");
-    const drawn = chart
-      ? Object.values(JSON.parse(chart.querySelector("script").textContent).datasets).flat()
-          .filter((line) => "asked" in line)
-      : [];
     const show = () => {
       const asked = word.value.trim().toLowerCase();
       const asks = asked.split(/\s+/);
@@ -18,7 +14,8 @@
           || (found.checked && row.dataset.state !== "found");
       }
       if (chart && chart.view) {
-        const lines = drawn.filter((line) => (!found.checked || line.state === "found")
+        const drawn = Object.values(chart.spec.datasets).flat();
+        const lines = drawn.filter((line) => "asked" in line && (!found.checked || line.state === "found")
           && (asked ? line.asked.includes(asked) : found.checked || line.shown)).length;
         chart.view.signal("asked", asked).signal("only_found", found.checked)
           .height(17 * Math.max(lines, 1) + 20).runAsync();

@@ -8,7 +8,6 @@
 
   // --- the model, made when the first picture comes -----------------------------------------------
 
-  const bytesOf = (id) => Uint8Array.from(atob($(id).textContent.trim()), (letter) => letter.charCodeAt(0));
   const made = new Map();
 
   // `plain`: without WebAssembly's instructions.
@@ -18,8 +17,8 @@
         const { Network } = shared, { network, framing } = about;
         const back = about.map !== null && about.map.method !== "occlusion";
         const size = Network.numbers(network, back) + (framing ? Network.numbers(framing.network, false) : 0);
-        const engine = await shared.engine(size, plain ? null : bytesOf("try-kernel"));
-        const weights = bytesOf("try-weights");
+        const engine = await shared.engine(size, plain ? null : await candidPacked.read("try-kernel"));
+        const weights = await candidPacked.read("try-weights");
         return {
           engine: engine.name,
           network: new Network(network, weights, engine),

@@ -53,15 +53,13 @@ const candidTry = {};
 
   // --- weights ----------------------------------------------------------------------------------
 
-  // A tensor's rows: whole numbers of so many bits, each row with a scale, and biases before them.
+  // A tensor's rows: whole numbers of so many bits, low bytes before high ones; each row has a scale.
   const unpacked = (bytes, { at, rows, columns, bits }) => {
     const floats = (start) => new Float32Array(bytes.slice(start, start + 4 * rows).buffer);
     const scales = floats(at), biases = floats(at + 4 * rows), weights = new Float32Array(rows * columns);
-    let place = at + 8 * rows, held = 0, count = 0;
+    const low = at + 8 * rows, high = low + weights.length;
     for (let i = 0; i < weights.length; i += 1) {
-      while (count < bits) { held = ((held & 0xffff) << 8) | bytes[place]; place += 1; count += 8; }
-      count -= bits;
-      const value = (held >> count) << (32 - bits) >> (32 - bits);
+      const value = bits > 8 ? (bytes[high + i] << 24 >> 16) | bytes[low + i] : bytes[low + i] << 24 >> 24;
       weights[i] = value * scales[Math.floor(i / columns)];
     }
     return { weights, biases, rows, columns };
