@@ -26,7 +26,7 @@ from candid.cli import cli
 from candid.cli.options import RECIPE
 from candid.config import DEFAULT_RECIPE
 from candid.data.synthetic import FaceWorld, write_faces
-from candid.pipeline import opening
+from candid.pipeline import main_job, opening
 from candid.predictions import read_predictions
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
 from candid.runs import Run, open_run, read_history, read_pictures
@@ -813,7 +813,7 @@ def test_interrupted_it_names_the_command_that_goes_on(verb, faces, tmp_path, mo
     out = tmp_path / "a run"
     where = ["--out", out, "--cache", tmp_path / "cache", "--quiet", *BRIEF]
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "train_network", interrupt)
+        patch.setattr(main_job if verb == "run" else pipeline, "train_network", interrupt)
         assert call(verb, faces, "--target", "Face", *where) == 130
     told = re.search(r"to go on: candid (.*)", capsys.readouterr().err)
     assert call(*shlex.split(told[1]), "--cache", tmp_path / "cache", "--quiet") == 0

@@ -88,7 +88,7 @@ def test_predict_gives_a_value_and_an_interval_as_the_run_predicted(made, capsys
     "words",
     [
         ["explain", "run"],
-        ["export", "run"],
+        ["export", "run", "--int8"],
         ["explain", "run/targets/stature"],
         ["export", "run/targets/stature"],
         ["predict", "run/targets/stature", "faces"],

@@ -40,6 +40,7 @@ class SplitLabels(nn.Module):
     def __init__(self, whole: WholeSeveral) -> None:
         super().__init__()
         self.whole = whole
+        self.train(whole.training)  # else an exporter that restores the mode would change its
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Probabilities, calibrated."""

@@ -16,6 +16,7 @@ from candid.predictions import Predictions
 from candid.records import Estimate, ModelCard, read_record
 from candid.records.targets import Targets
 from candid.runs import Run, is_framed
+from candid.runs.refusals import refuse_number
 from candid.table import drawn_rows
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _export_several(run: Run, data: Data | None, out: Path | None, *, int8: bool
     from candid.inference.framed_export import framing_marks
 
     if int8:
+        refuse_number(run)
         raise _for_one_label("--int8", run)
     about = read_record(run.targets, Targets)
     cards = [read_record(one.model_file, ModelCard) for one in run.of_targets()]
@@ -146,6 +148,7 @@ def export_transformers(run: Run, out: Path | None, *, int8: bool = False) -> Tr
     from candid.inference.transformers_folder import write_transformers
 
     if run.of_targets():
+        refuse_number(run)
         raise _for_one_label("--to transformers", run)
     if int8 or (out is not None and out.suffix == ".onnx"):
         raise RunError(
