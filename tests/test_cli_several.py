@@ -265,6 +265,7 @@ def test_an_exported_network_has_an_output_for_each_label(run, made, capsys):
 
 def test_the_folder_of_a_label_is_a_run_to_every_verb(run, made, capsys):
     mine = one(run, "Smiling")
+    (run.path / "model.onnx").unlink(missing_ok=True)
     cache = ["--cache", made / "cache", "--quiet"]
     candid(capsys, "explain", mine.path, "--data", made / "faces", *cache)
     candid(capsys, "export", mine.path, "--data", made / "faces", *cache)
