@@ -288,7 +288,7 @@ def test_it_is_one_page_like_the_rest(page: Page) -> None:
     test_page.test_nothing_is_loaded_from_elsewhere(page)
     test_page.test_the_policy_lets_these_scripts_run_and_no_others(page)
     test_page.test_everything_seen_has_words(page)
-    test_page.test_charts_carry_their_data_as_json_that_nothing_ends_early(page)
+    test_page.test_charts_have_their_data_packed_in_letters_that_end_nothing(page)
     assert page.unbalanced == []
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
