@@ -207,6 +207,8 @@ def test_runs_are_removed_and_nothing_else(some, capsys):
     outside.mkdir()
     (outside / "kept.txt").write_text("x")
     (some / "good" / "linked").symlink_to(outside)
+    for own in ("seeds/1", "check", "improve/x"):  # runs that its own steps and verbs made
+        shutil.copytree(some / "torn", some / "good" / own)
     out = command(capsys, "runs", "rm", some / "good", some / "torn", "--yes").out
     assert out.splitlines() == [f"removed {some / 'good'}", f"removed {some / 'torn'}"]
     assert [p.name for p in some.iterdir()] == ["outside"] and (outside / "kept.txt").is_file()

@@ -28,6 +28,7 @@ from candid.progress import progress, stages
 from candid.records import Provenance, read_record, write_record
 from candid.records.label_check import LabelCheck
 from candid.runs import Run, claim, open_run
+from candid.runs.folders import FOLDS
 from candid.settings import Config, OwnConfig
 from candid.storage.archives import reading_archive, write_archive
 from candid.storage.files import atomic
@@ -35,8 +36,6 @@ from candid.storage.jobs import alone, job_digest
 
 if TYPE_CHECKING:
     from candid.training.state import Task, TrainingState
-
-_FOLDER = "folds"  # of a check: what each of its networks answered
 
 
 def check_folder(path: Path | None) -> Path:
@@ -143,7 +142,7 @@ def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
             expected="a whole number of at least 1",
             todo="leave --jobs out for one after the other",
         )
-    folder = run.path / _FOLDER
+    folder = run.path / FOLDS
     todo = "wait for it, or name another place with --out"
     with alone(folder / ".lock", output=str(run.path), expected="one process", todo=todo):
         fold = folds_of(data, run.settings, quiet=run.quiet)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from candid.errors import ConfigError, RunError, did_you_mean
 from candid.improvement.retrained import CONTROL, TrainingChange
 from candid.pipeline.data_places import Places
-from candid.pipeline.improved import FOLDER
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
 from candid.pipeline.retraining import Retraining, remedy_folder
@@ -29,6 +28,7 @@ from candid.records import Estimate, read_record, write_record
 from candid.records.audit import Audit, AuditFinding, SplitAudit
 from candid.records.collecting import CurvePoint, GroupCurve, GroupCurves
 from candid.runs import Run
+from candid.runs.folders import IMPROVED
 from candid.runs.refusals import refuse_untrained
 from candid.stats.intervals import share
 from candid.stats.learning_curve import PowerLaw, fit_power_law
@@ -78,7 +78,7 @@ def learning_curves(
     split = _audited(folder)
     wanted = _wanted(split, groups)
     with alone(
-        folder.path / FOLDER / ".lock",
+        folder.path / IMPROVED / ".lock",
         output=str(folder.path),
         expected="one process",
         todo="wait for it",
@@ -226,7 +226,7 @@ class _Growing:
         job = {"data": data.fingerprint, "settings": [repr(config.network), repr(config.train)]}
         job |= {"augment": repr(config.augment), "split": self.split.split}
         name = f"curve/{job_digest(job)[:16]}"
-        file = self.run.path / FOLDER / f"{name}.npz"
+        file = self.run.path / IMPROVED / f"{name}.npz"
         if not file.is_file():
             made = remedy_folder(self.run, name, config, data)
             train_network(made, data)

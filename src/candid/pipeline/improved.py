@@ -18,13 +18,13 @@ from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.records.audit import Audit, SplitAudit
 from candid.records.improvement import Aim
 from candid.runs import Run
+from candid.runs.folders import IMPROVED
 from candid.runs.refusals import refuse_untrained
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
     from torch import nn
 
-FOLDER = "improve"  # of a run
 AIMS: tuple[Aim, ...] = ("worst group", "overall")
 
 # What does not depend on the last layer, and the steps that wrote it.
@@ -54,7 +54,7 @@ def write_improved(
     from candid.models.weights import save_weights
 
     name = re.sub(r"[^\w.-]", "-", remedy.name)  # an attribute may be called anything
-    made = Run(run.path / FOLDER / name, run.settings, quiet=run.quiet)
+    made = Run(run.path / IMPROVED / name, run.settings, quiet=run.quiet)
     if made.path.exists():
         shutil.rmtree(made.path)
     made.path.mkdir(parents=True)

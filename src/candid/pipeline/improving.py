@@ -32,7 +32,7 @@ from candid.improvement.remedies import (
 from candid.improvement.retrained import TrainingChange
 from candid.improvement.tournament import Rules, hold_tournament, look_at_test
 from candid.pipeline.data_places import Places
-from candid.pipeline.improved import FOLDER, audited_split, refuse_improving, write_improved
+from candid.pipeline.improved import audited_split, refuse_improving, write_improved
 from candid.pipeline.loading import Loaded, loaded
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
 from candid.pipeline.retraining import Retraining
@@ -42,6 +42,7 @@ from candid.progress import stages
 from candid.records import write_record
 from candid.records.improvement import Aim, Improvement, RemedyOutcome, TestLook
 from candid.runs import Run
+from candid.runs.folders import IMPROVED
 from candid.stats.calibration import apply_temperature
 from candid.storage.archives import reading_archive, write_archive
 from candid.storage.jobs import alone, job_digest
@@ -122,7 +123,7 @@ def improve(
 
 def _alone(run: Run) -> AbstractContextManager[object]:
     """Nobody else improves the run meanwhile."""
-    lock = run.path / FOLDER / ".lock"
+    lock = run.path / IMPROVED / ".lock"
     return alone(lock, output=str(run.path), expected="one process", todo="wait for it")
 
 
@@ -276,7 +277,7 @@ class _Contest:
         }
         job = {name: hashlib.blake2b(r.tobytes()).hexdigest() for name, r in rows.items()}
         job |= {"weights": _digest(self.run.weights), "data": self.data.fingerprint}
-        file = self.run.path / FOLDER / f"features-{job_digest(job)[:16]}.npz"
+        file = self.run.path / IMPROVED / f"features-{job_digest(job)[:16]}.npz"
         if not file.is_file():
             for old in file.parent.glob("features-*.npz"):
                 old.unlink(missing_ok=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from candid.errors import OutputError, RunError
 from candid.pipeline.listing import folder_size
 from candid.pipeline.opening import Place, path_of
-from candid.runs import TARGETS, Run
+from candid.runs import Run
+from candid.runs.folders import RUN_FOLDERS
 from candid.storage.files import writing, written_by
 from candid.text import words
 
@@ -76,13 +77,9 @@ def _foreign(run: Path) -> Iterator[Path]:
         if ".git" in inner or ".git" in files:
             yield path / ".git"
         if path == run:
-            inner[:] = [name for name in inner if name not in _OWN]
+            inner[:] = [name for name in inner if name not in RUN_FOLDERS]
         elif "config.toml" in files and "provenance.json" in files:
             yield path
-
-
-# The folders in which verbs make runs of parts and variants of a run.
-_OWN = (TARGETS, "improve", "folds")
 
 
 def _error(what: str, todo: str) -> RunError:

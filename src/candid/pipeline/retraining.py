@@ -28,13 +28,13 @@ from candid.improvement.retrained import (
     retrained,
 )
 from candid.pipeline.data_places import Places, place_of, places_of
-from candid.pipeline.improved import FOLDER
 from candid.pipeline.opening import Data, begin, launched, load_packed
 from candid.pipeline.steps import evaluate_run, predict_splits
 from candid.pipeline.training import train_network
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Provenance, read_record
 from candid.runs import Run, open_run, read_history
+from candid.runs.folders import IMPROVED
 from candid.settings import Config, OwnConfig
 from candid.storage.archives import reading_archive, write_archive
 from candid.storage.files import atomic
@@ -178,7 +178,7 @@ class Retraining:
         config = with_values(self.run.settings, change.settings)
         file = self.corrections if change.kind == "corrections" else None
         if change.kind == "copies":
-            file = self.run.path / FOLDER / f"{change.name}.csv"
+            file = self.run.path / IMPROVED / f"{change.name}.csv"
             write_corrections(file, [*self._own(), *self._copies()])
         if file is None:
             return config, self.data
@@ -239,7 +239,7 @@ def corrected_data(run: Run, config: Config, where: Places | None, cache: Path |
 
 def remedy_folder(run: Run, name: str, config: Config, data: Data) -> Run:
     """A run below `improve/`: the one there, where it has these settings and data, or a new one."""
-    path = run.path / FOLDER / name
+    path = run.path / IMPROVED / name
     there = Run(path)
     if there.config.is_file():
         found = open_run(path)

@@ -26,6 +26,7 @@ from candid.progress import stages
 from candid.records import read_record, write_record
 from candid.records.audit import Audit
 from candid.runs import Run
+from candid.runs.folders import SEEDS
 from candid.settings import Config, SeedsConfig
 from candid.settings.bounds import LARGEST_SEED
 from candid.storage.files import atomic
@@ -34,7 +35,6 @@ from candid.storage.jobs import alone
 if TYPE_CHECKING:
     from torch import nn
 
-_FOLDER = "seeds"
 # What does not depend on the classifier: a seed's folder has the run's own, so that it is as
 # complete for new pictures as the run is. They were fitted to the same pictures, whatever the seed.
 _SHARED = ("framing_weights", "framing", "unfamiliar")
@@ -77,7 +77,7 @@ def try_seeds(run: Run, data: Data) -> None:
         Where a seed's folder holds another training.
     """
     seeds = seeds_of(run.settings)
-    folder = run.path / _FOLDER
+    folder = run.path / SEEDS
     todo = "wait for it, or name another place with --out"
     with alone(folder / ".lock", output=str(folder), expected="one process", todo=todo):
         answers = [read_predictions(run.predictions_file)]

@@ -30,6 +30,7 @@ from candid.records.answers import AnsweredImages
 from candid.records.frames import html_of
 from candid.records.framing import FramingCard
 from candid.records.targets import Targets
+from candid.runs.folders import CHECKED, TARGETS
 from candid.runs.steps import SHARED_STEPS as SHARED_STEPS
 from candid.runs.steps import STEPS as STEPS
 from candid.runs.steps import TARGET_STEPS as TARGET_STEPS
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-TARGETS = "targets"  # the folder below a run that holds a folder for each of several labels
 _NO_FILES = ("provenance", "target_runs")
 
 
@@ -129,7 +129,7 @@ class Run:
     applied = _File("corrections-applied.csv", shared=True)
     corrections = _File("corrections.csv")  # what people decided while they reviewed it
     check = _File("check.json")  # which of all labels are likely wrong, of a check's folder
-    checked = _File("check/check.json")  # the same in a run, which has such a folder
+    checked = _File(f"{CHECKED}/check.json")  # the same in a run, which has such a folder
     transfer = _File("transfer.json")  # how it does on pictures from elsewhere
     improvement = _File("improve.json")  # which remedies help it, and whom
     seeds = _File("seeds.json")  # what other seeds would have changed

@@ -5,7 +5,8 @@ from __future__ import annotations
 from candid.errors import RunError, go_on_with
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
-from candid.runs import TARGETS, Run
+from candid.runs import Run
+from candid.runs.folders import TARGETS
 
 
 def refuse_untrained(run: Run, *, several: bool = False) -> None:
