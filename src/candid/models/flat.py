@@ -89,7 +89,7 @@ def _read(path: Path) -> tuple[_Tensors, dict[str, Any]]:
         raise DependencyError(
             "The weights of a run are read by safetensors, which is not installed.",
             expected="the extra 'train'",
-            todo="pip install 'candid-faces[train]', or set report.model=false",
+            todo="pip install 'candid-faces[train]', or set report.model=off",
         ) from error
     with (
         reading(path, expected="the weights of this run", todo="train again"),

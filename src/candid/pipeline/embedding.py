@@ -8,7 +8,7 @@ from candid.records.embedded import EmbeddedModel, FlatLook
 from candid.runs import Run, is_framed
 from candid.text import trying as text
 
-_MOST_WEIGHTS = 8_000_000  # what a page should carry: 10 MB of them, 13 MB in base64
+_MOST_WEIGHTS = 8_000_000  # what a page should carry: about 10 MB of them, and 12 as text
 
 
 def embedded_model(run: Run) -> EmbeddedModel | str:

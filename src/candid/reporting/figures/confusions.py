@@ -54,7 +54,7 @@ def confusion(split: SplitEvaluation) -> Figure | None:
     found = f"{off} Most often {often}." if often else off
     name = f"confusion-{split.split}"
     if len(names) > MOST_CLASSES and confused:
-        return _confused_pairs(name, split.split, confused[:_MOST_PAIRS], len(confused), found)
+        return _confused_pairs(name, split.split, confused[:_MOST_PAIRS], len(confused), off, found)
     step = 30 if len(names) <= 10 else 14
     return figure(
         name,
@@ -80,7 +80,7 @@ def _cells(names: Sequence[str], split: SplitEvaluation) -> list[dict[str, Any]]
 
 
 def _confused_pairs(
-    name: str, split: str, rows: list[dict[str, Any]], pairs: int, found: str
+    name: str, split: str, rows: list[dict[str, Any]], pairs: int, off: str, found: str
 ) -> Figure:
     """A bar for each label and prediction that is not the label: so many classes fill no matrix."""
     pair = [f"{_middle_cut(r['label'])} as {_middle_cut(r['prediction'])}" for r in rows]
@@ -97,7 +97,7 @@ def _confused_pairs(
         name,
         f"Most often confused, {split}",
         f"A label and what was predicted instead: the {len(rows)} most frequent of "
-        f"{words.count(pairs)} pairs. {found.partition(' Most often ')[0]}",
+        f"{words.count(pairs)} pairs. {off}",
         f"What was taken for what, {split}. {found}",
         bars.properties(height=16 * len(rows)),
     )
