@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from candid.errors import ConfigError
-from candid.storage.files import regular
+from candid.storage.files import file_digest, regular
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +49,7 @@ def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialW
     """
     try:
         tensors = load_file(regular(file))
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
+        digest = file_digest(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise _refusal(f"Cannot read weights from {file}: {error}") from error
     if any(not t.isfinite().all() for t in tensors.values() if t.is_floating_point()):

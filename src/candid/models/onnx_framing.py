@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from candid.models.onnx_file import MADE_FROM, OnnxModel, open_or_export
 from candid.models.onnx_graph import exported
 from candid.records.framing import AS_IT_CAME
 from candid.runs import Run
+from candid.storage.files import file_digest
 
 _REST_LIMIT, _FAR_LIMIT = "candid.rest_limit", "candid.far_limit"
 
@@ -93,5 +93,4 @@ def weights_digest(run: Run) -> str | None:
     """Of the weights; None where they are not there."""
     if not run.framing_weights.is_file():
         return None
-    with run.framing_weights.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+    return file_digest(run.framing_weights)

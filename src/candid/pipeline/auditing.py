@@ -11,14 +11,23 @@ from candid.pipeline.opening import Data
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import must_name_columns, predictions_from, written_by_candid
-from candid.records.audit import Audit
-from candid.runs import open_run
+from candid.records import read_record
+from candid.records.audit import Audit, SplitAudit
+from candid.runs import Run, open_run
 from candid.settings import AuditConfig
 from candid.storage.files import write_text
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
     from candid.records.tone import ToneSummary
+
+
+def audited_split(run: Run) -> SplitAudit | None:
+    """The audit of the split that speaks for a run; None where there is none."""
+    if not run.audit.is_file():
+        return None
+    splits = read_record(run.audit, Audit).splits
+    return splits[0] if splits else None
 
 
 def read_any(path: Path, columns: Columns) -> Predictions:

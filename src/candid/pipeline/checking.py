@@ -8,7 +8,6 @@ of a fold from its checkpoint.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from candid.runs import Run, claim, open_run
 from candid.runs.folders import FOLDS
 from candid.settings import Config, OwnConfig
 from candid.storage.archives import reading_archive, write_archive
-from candid.storage.files import atomic
+from candid.storage.files import copied
 from candid.storage.jobs import alone, job_digest
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ def check_run(run: Run, data: Data) -> None:
         for file in (there.config, there.provenance, there.predictions_file, there.check):
             file.unlink(missing_ok=True)
         write_record(there.provenance, read_record(run.provenance, Provenance))
-        with atomic(there.config) as part:
-            shutil.copyfile(run.config, part)
+        copied(run.config, there.config)
     examine_labels(Run(folder, run.settings, quiet=run.quiet), data)
 
 

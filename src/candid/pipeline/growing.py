@@ -6,7 +6,6 @@ answered; its answers stay, so that the same command goes on where it was stoppe
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Sequence
@@ -18,14 +17,16 @@ from numpy.typing import NDArray
 
 from candid.errors import ConfigError, RunError, did_you_mean
 from candid.improvement.retrained import CONTROL, TrainingChange
+from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places
+from candid.pipeline.improved import alone_improving
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
 from candid.pipeline.retraining import Retraining, remedy_folder
 from candid.pipeline.training import train_network
 from candid.progress import stages
-from candid.records import Estimate, read_record, write_record
-from candid.records.audit import Audit, AuditFinding, SplitAudit
+from candid.records import Estimate, write_record
+from candid.records.audit import AuditFinding, SplitAudit
 from candid.records.collecting import CurvePoint, GroupCurve, GroupCurves
 from candid.runs import Run
 from candid.runs.folders import IMPROVED
@@ -34,7 +35,8 @@ from candid.stats.intervals import share
 from candid.stats.learning_curve import PowerLaw, fit_power_law
 from candid.stats.planning import MOST_PEOPLE
 from candid.storage.archives import reading_archive, write_archive
-from candid.storage.jobs import alone, job_digest
+from candid.storage.files import file_digest
+from candid.storage.jobs import job_digest
 from candid.text.collecting import BEYOND, FLAT
 
 SHARES = (0.25, 0.5)  # of a group's people; all of them twice: the run, and from another seed
@@ -77,30 +79,25 @@ def learning_curves(
     refuse_untrained(folder)
     split = _audited(folder)
     wanted = _wanted(split, groups)
-    with alone(
-        folder.path / IMPROVED / ".lock",
-        output=str(folder.path),
-        expected="one process",
-        todo="wait for it",
-    ):
+    with alone_improving(folder):
         there = reload(folder, data, cache=cache)
         growing = _Growing(Retraining(folder, there, None, data, cache), split)
         growing.refuse()
         found = growing.measure(wanted) if wanted else ()
-        about = GroupCurves(there.dataset.target, _digest(folder.weights), split.split, found)
+        about = GroupCurves(there.dataset.target, file_digest(folder.weights), split.split, found)
         write_record(folder.curves, about)
     return about
 
 
 def _audited(run: Run) -> SplitAudit:
-    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
-    if run.whole is not None or audit is None or not audit.splits:
+    split = audited_split(run)
+    if run.whole is not None or split is None:
         raise RunError(
             f"{run.path} has no audit of one label.",
             expected="a run of one label whose gaps are known",
             todo=f"candid audit {run.path}",
         )
-    return audit.splits[0]
+    return split
 
 
 def _wanted(split: SplitAudit, groups: Sequence[str]) -> list[AuditFinding]:
@@ -122,11 +119,6 @@ def _wanted(split: SplitAudit, groups: Sequence[str]) -> list[AuditFinding]:
 
 def _is_behind(f: AuditFinding) -> bool:
     return f.kind == "group" and len(f.conditions) == 1 and f.errors[0] > f.errors[1]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,9 +200,8 @@ class _Growing:
         """(n,) the group's training images of so large a part of its people; parts are nested."""
         dataset = self.data.dataset
         mine = group.inside & (dataset.split == "train")
-        person = np.arange(len(dataset)) if dataset.person is None else dataset.person.copy()
-        alone = person < 0
-        person[alone] = person.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
+        known = dataset.persons()
+        person = np.arange(len(dataset)) if known is None else known
         names = np.unique(person[mine])
         luck = np.random.default_rng(self.run.settings.train.seed).permutation(len(names))
         chosen = names[luck[: max(1, round(part * len(names)))]]
@@ -237,28 +228,14 @@ class _Growing:
         return self._people(kept), int(np.count_nonzero(kept)), wrong
 
     def _people(self, kept: NDArray[np.bool_]) -> int:
-        person = self.data.dataset.person
-        if person is None:
-            return int(np.count_nonzero(kept))
-        mine = person[kept]
-        return len(np.unique(mine[mine >= 0])) + int(np.count_nonzero(mine < 0))
+        people = self.data.dataset.n_people(kept)
+        return int(np.count_nonzero(kept)) if people is None else people
 
     def _answers(self, made: Run, data: Data) -> NDArray[np.bool_]:
         """(n,) which images of the split the network of a run gets wrong; False elsewhere."""
-        from candid.models.forward import Images, logits
-
         rows = data.dataset.rows(self.split.split, data.store.usable)
         with loaded(made) as model:
-            said = logits(
-                model.network,
-                Images(data.store.pixels, model.card.mean, model.card.std),
-                rows,
-                device=model.device,
-                bfloat16=model.bfloat16,
-                flip_tta=model.card.flip_tta,
-                title="predict",
-                quiet=self.run.quiet,
-            )
+            said = model.logits(data.store.pixels, rows, quiet=self.run.quiet)
         wrong = np.zeros(len(data.dataset), np.bool_)
         wrong[rows] = said.argmax(axis=1) != data.dataset.label[rows]
         return wrong
@@ -280,17 +257,16 @@ class _Growing:
         seed = self.run.settings.train.seed
         trainings = [*parts, (*full, as_it_is), (*full, again)]
         seeds = [*(seed for _ in parts), seed, seed + 1]
-        person = None if dataset.person is None else dataset.person[judged]
-        known = None if dataset.person is None else dataset.person
+        person = dataset.persons()
         law = fit_power_law(
             np.array([float(people) for people, _, _ in trainings]),
             np.stack([wrong[judged] for _, _, wrong in trainings]),
-            person,
+            dataset.persons(judged),
             draws=audit.draws,
             confidence=audit.confidence,
         )
         points = tuple(
-            CurvePoint(n, images, s, share(wrong & judged, judged, known, audit.confidence))
+            CurvePoint(n, images, s, share(wrong & judged, judged, person, audit.confidence))
             for (n, images, wrong), s in zip(trainings, seeds, strict=True)
         )
         others = float(as_it_is[rest].mean()) if rest.any() else math.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,12 @@ from candid.improvement.remedies import Remedy
 from candid.pipeline.steps import evaluate_run
 from candid.predictions import Predictions, write_predictions
 from candid.records import ModelCard, Provenance, read_record, write_record
-from candid.records.audit import Audit, SplitAudit
 from candid.records.improvement import Aim
 from candid.runs import Run
 from candid.runs.folders import IMPROVED
 from candid.runs.refusals import refuse_untrained
-from candid.storage.files import atomic
+from candid.storage.files import copied
+from candid.storage.jobs import alone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,8 +62,7 @@ def write_improved(
     for name in _SHARED:
         source = getattr(run, name)
         if source.is_file():
-            with atomic(getattr(made, name)) as part:
-                shutil.copyfile(source, part)
+            copied(source, getattr(made, name))
     card = read_record(run.model_file, ModelCard)
     if remedy.layer is not None:
         new = remedy.layer
@@ -74,8 +74,7 @@ def write_improved(
     seconds = {name: s for name, s in about.seconds.items() if name in _STEPS}
     write_record(made.provenance, replace(about, digests=kept, seconds=seconds))
     write_predictions(made.predictions_file, _answers(predictions, arena, remedy, test))
-    with atomic(made.config) as part:  # the last: it makes the folder a run
-        shutil.copyfile(run.config, part)
+    copied(run.config, made.config)  # the last: it makes the folder a run
     made.note("predict")
     with made.doing("evaluate"):
         evaluate_run(made)
@@ -118,9 +117,7 @@ def refuse_improving(run: Run, aim: Aim, folds: int, *, train: bool, corrections
         )
 
 
-def audited_split(run: Run) -> SplitAudit | None:
-    """The audit of the split that speaks for a run; None where there is none."""
-    if not run.audit.is_file():
-        return None
-    splits = read_record(run.audit, Audit).splits
-    return splits[0] if splits else None
+def alone_improving(run: Run) -> AbstractContextManager[object]:
+    """Nobody else improves the run meanwhile."""
+    lock = run.path / IMPROVED / ".lock"
+    return alone(lock, output=str(run.path), expected="one process", todo="wait for it")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +30,9 @@ from candid.improvement.remedies import (
 )
 from candid.improvement.retrained import TrainingChange
 from candid.improvement.tournament import Rules, hold_tournament, look_at_test
+from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places
-from candid.pipeline.improved import audited_split, refuse_improving, write_improved
+from candid.pipeline.improved import alone_improving, refuse_improving, write_improved
 from candid.pipeline.loading import Loaded, loaded
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
 from candid.pipeline.retraining import Retraining
@@ -45,7 +45,8 @@ from candid.runs import Run
 from candid.runs.folders import IMPROVED
 from candid.stats.calibration import apply_temperature
 from candid.storage.archives import reading_archive, write_archive
-from candid.storage.jobs import alone, job_digest
+from candid.storage.files import file_digest
+from candid.storage.jobs import job_digest
 from candid.text import improvement as text
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def improve(
     refuse_improving(folder, aim, folds, train=train, corrections=corrections is not None)
     about = folder.settings.audit
     rules = Rules(aim, about.false_discovery_rate, about.draws, seed)
-    with _alone(folder):
+    with alone_improving(folder):
         there = reload(folder, data, cache=cache)
         file = None if corrections is None else Path(corrections).absolute()
         retraining = Retraining(folder, there, file, data, cache) if train else None
@@ -119,12 +120,6 @@ def improve(
         names = [*_STAGES[:3], *(change.name for change in changes), *_STAGES[3:]]
         with stages(names, quiet=quiet) as shown:
             return contest.hold(bool(groups), changes, notes, shown)
-
-
-def _alone(run: Run) -> AbstractContextManager[object]:
-    """Nobody else improves the run meanwhile."""
-    lock = run.path / IMPROVED / ".lock"
-    return alone(lock, output=str(run.path), expected="one process", todo="wait for it")
 
 
 def _opened(
@@ -240,7 +235,7 @@ class _Contest:
         return Improvement(
             target=p.target,
             classes=p.classes,
-            model=_digest(self.run.weights),
+            model=file_digest(self.run.weights),
             aim=rules.aim,
             attributes=tuple(p.attributes),
             named=named,
@@ -276,7 +271,7 @@ class _Contest:
             "train": self._training_rows(),
         }
         job = {name: hashlib.blake2b(r.tobytes()).hexdigest() for name, r in rows.items()}
-        job |= {"weights": _digest(self.run.weights), "data": self.data.fingerprint}
+        job |= {"weights": file_digest(self.run.weights), "data": self.data.fingerprint}
         file = self.run.path / IMPROVED / f"features-{job_digest(job)[:16]}.npz"
         if not file.is_file():
             for old in file.parent.glob("features-*.npz"):
@@ -376,8 +371,3 @@ class _Contest:
         before = replace(test[np.isin(test.ids, after.ids)], attributes=kept)
         said = replace(after, attributes=kept)
         return look_at_test(self.arena, before, said, remedy.name, self.rules)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

@@ -13,7 +13,9 @@ from candid.records.targets import Targets
 from candid.runs import Run
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import nn
 
 
@@ -25,6 +27,23 @@ class Loaded:
     card: ModelCard
     device: torch.device
     bfloat16: bool
+
+    def logits(
+        self, pixels: NDArray[np.uint8], rows: NDArray[np.intp], *, quiet: bool
+    ) -> NDArray[np.float32]:
+        """(rows, outputs) for some rows of packed pixels (n, side, side, 3)."""
+        from candid.models.forward import Images, logits
+
+        return logits(
+            self.network,
+            Images(pixels, self.card.mean, self.card.std),
+            rows,
+            device=self.device,
+            bfloat16=self.bfloat16,
+            flip_tta=self.card.flip_tta,
+            title="predict",
+            quiet=quiet,
+        )
 
 
 def network_card(run: Run) -> ModelCard:

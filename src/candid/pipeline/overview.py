@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from candid.pipeline.auditing import audited_split
 from candid.records import Evaluation, Exploration, Provenance, read_record, write_record
 from candid.records.audit import Audit, SplitAudit
 from candid.records.number import NumberEvaluation
@@ -34,7 +35,7 @@ def summarise_targets(run: Run) -> None:
     each = run.of_targets()
     several = zip(about.labels, each, strict=True)
     together, targets = _together(
-        [_summary(label, one) for label, one in several], [_judged(one) for one in each]
+        [_summary(label, one) for label, one in several], [audited_split(one) for one in each]
     )
     found = Overview(
         targets=tuple(targets),
@@ -45,12 +46,6 @@ def summarise_targets(run: Run) -> None:
         together=together,
     )
     write_record(run.overview, found)
-
-
-def _judged(run: Run) -> SplitAudit | None:
-    """The audit of the split that speaks for a label."""
-    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
-    return audit.splits[0] if audit is not None and audit.splits else None
 
 
 def _together(
@@ -88,7 +83,7 @@ def _summary(label: TargetLabel, run: Run) -> TargetSummary:
     split = next(
         s for name in ("test", "validation", "train") for s in evaluation.splits if s.split == name
     )
-    judged = _judged(run)
+    judged = audited_split(run)
     return TargetSummary(
         name=label.name,
         folder=label.folder,

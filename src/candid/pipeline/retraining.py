@@ -37,7 +37,7 @@ from candid.runs import Run, open_run, read_history
 from candid.runs.folders import IMPROVED
 from candid.settings import Config, OwnConfig
 from candid.storage.archives import reading_archive, write_archive
-from candid.storage.files import atomic
+from candid.storage.files import copied
 from candid.tables.corrections import Correction, read_corrections, write_corrections
 
 if TYPE_CHECKING:
@@ -157,8 +157,7 @@ class Retraining:
         for name in _ALIKE:
             source, place = getattr(self.run, name), getattr(made, name)
             if source.is_file() and not place.is_file():
-                with atomic(place) as part:
-                    shutil.copyfile(source, part)
+                copied(source, place)
         with made.doing("predict"):
             predict_splits(made, self._held_back(natural))
             found = read_predictions(made.predictions_file)

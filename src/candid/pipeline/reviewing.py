@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid.errors import DataError, RunError
+from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places, place_of, places_of
 from candid.pipeline.opening import Place, path_of, with_own_corrections
 from candid.predictions import read_predictions
 from candid.records import Provenance, read_record
-from candid.records.audit import Audit
 from candid.records.review import ReviewSummary, Why
 from candid.runs import Run, open_run
 from candid.runs.refusals import refuse_number
@@ -180,9 +180,7 @@ def _suspects(
 ) -> Suspects:
     from candid.reviewing.suspects import find_suspects
 
-    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
-    split = audit.splits[0] if audit is not None and audit.splits else None
-    return find_suspects(dataset, predictions, split, _linked(run), wanted)
+    return find_suspects(dataset, predictions, audited_split(run), _linked(run), wanted)
 
 
 def _linked(run: Run) -> Iterable[tuple[str, str, str]]:

@@ -29,7 +29,7 @@ from candid.runs import Run
 from candid.runs.folders import SEEDS
 from candid.settings import Config, SeedsConfig
 from candid.settings.bounds import LARGEST_SEED
-from candid.storage.files import atomic
+from candid.storage.files import atomic, copied
 from candid.storage.jobs import alone
 
 if TYPE_CHECKING:
@@ -103,16 +103,12 @@ def _trained(run: Run, data: Data, seed: int, path: Path) -> Predictions:
     one.step("train", train_network, data)
     one.step("predict", predict_splits, data)
     for name in _SHARED:
-        _copy(getattr(run, name), getattr(one, name))
+        source, place = getattr(run, name), getattr(one, name)
+        if source.is_file():
+            copied(source, place)
+        else:
+            place.unlink(missing_ok=True)
     return read_predictions(one.predictions_file)
-
-
-def _copy(source: Path, place: Path) -> None:
-    if not source.is_file():
-        place.unlink(missing_ok=True)
-        return
-    with atomic(place) as part:
-        part.write_bytes(source.read_bytes())
 
 
 def _write_answers(path: Path, answers: Sequence[Predictions], seeds: Sequence[int]) -> None:

@@ -120,23 +120,12 @@ def predict_splits(run: Run, data: Data) -> None:
     needs_torch()
     import numpy as np
 
-    from candid.models.forward import Images, logits
-
     with loaded(run) as model:
         card, dataset, store = model.card, data.dataset, data.store
         rows = np.concatenate(
             [dataset.rows(split, store.usable) for split in ("validation", "test")]
         )
-        raw = logits(
-            model.network,
-            Images(store.pixels, card.mean, card.std),
-            rows,
-            device=model.device,
-            bfloat16=model.bfloat16,
-            flip_tta=card.flip_tta,
-            title="predict",
-            quiet=run.quiet,
-        ).astype(np.float64)
+        raw = model.logits(store.pixels, rows, quiet=run.quiet).astype(np.float64)
     fingerprint = data.fingerprint
     several = run.of_targets()
     if not several:

@@ -8,9 +8,10 @@ from dataclasses import fields, replace
 from datetime import datetime
 
 from candid.errors import RunError, go_on_with
+from candid.pipeline.auditing import audited_split
 from candid.pipeline.opening import Place, leads, run_at
 from candid.records import Estimate, Evaluation, Provenance, read_record
-from candid.records.audit import Audit, Gap
+from candid.records.audit import Gap
 from candid.records.number import NumberEvaluation
 from candid.runs import Run, read_history
 from candid.runs.refusals import is_number_run
@@ -109,7 +110,7 @@ def _estimates(run: Run) -> Iterator[tuple[str, Estimate | Gap]]:
         for split in found.splits:
             for name, estimate in split.metrics.items():
                 yield f"{split.split}/{name}", estimate
-    if run.audit.is_file() and (splits := read_record(run.audit, Audit).splits):
-        behind = splits[0].furthest_behind()
-        if behind is not None:
-            yield "widest_gap", behind[1]
+    judged = audited_split(run)
+    behind = None if judged is None else judged.furthest_behind()
+    if behind is not None:
+        yield "widest_gap", behind[1]

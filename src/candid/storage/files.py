@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -149,6 +151,18 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def copied(source: Path, place: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with atomic(place) as part:
+        shutil.copyfile(source, part)
+
+
+def file_digest(path: Path) -> str:
+    """32 letters that tell a file's bytes from others'."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 def plain_name(text: str) -> str:
