@@ -8,7 +8,7 @@ least 95 of 100 cases, whatever number of groups there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,9 +28,9 @@ from candid.auditing.shortcuts import find_cues, shortcut
 from candid.auditing.single_groups import Measured, fairness_figures, measure_values, single_groups
 from candid.auditing.stories import Footing, footing, tell
 from candid.errors import ConfigError, PredictionsError, did_you_mean
-from candid.predictions import Predictions, require_evaluable
+from candid.predictions import Attribute, Predictions, require_evaluable
 from candid.records import SPLITS, Estimate, Split
-from candid.records.audit import Audit, AuditFinding, SplitAudit
+from candid.records.audit import Audit, AuditFinding, Group, SplitAudit
 from candid.records.stories import Story
 from candid.settings import AuditConfig
 from candid.stats.bootstrap import resample
@@ -61,7 +61,8 @@ def audit_groups(
         Where an attribute that the settings name does not exist.
     """
     require_evaluable(predictions)
-    chosen, notes = _chosen(predictions, config)
+    attributes, notes = chosen_attributes(predictions.attributes, config)
+    chosen = replace(predictions, attributes=attributes)
     labelled = chosen[np.flatnonzero(chosen.label >= 0)]
     if len(labelled) < len(chosen):
         notes.append(text.no_label(len(chosen) - len(labelled), len(chosen)))
@@ -104,9 +105,17 @@ def _parts(
     return parts
 
 
-def _chosen(predictions: Predictions, config: AuditConfig) -> tuple[Predictions, list[str]]:
-    """The predictions with the attributes to audit, and what a reader must know of the others."""
-    known, notes = predictions.attributes, []
+def chosen_attributes(
+    known: Mapping[str, Attribute], config: AuditConfig
+) -> tuple[dict[str, Attribute], list[str]]:
+    """The attributes to audit, and what a reader must know of the others.
+
+    Raises
+    ------
+    ConfigError
+        Where an attribute that the settings name does not exist.
+    """
+    kept, notes = dict[str, Attribute](), list[str]()
     for name in config.attributes:
         if name not in known:
             raise ConfigError(
@@ -114,7 +123,6 @@ def _chosen(predictions: Predictions, config: AuditConfig) -> tuple[Predictions,
                 expected="attributes that stand in the predictions",
                 todo=did_you_mean(name, known) if known else "the predictions have no attributes",
             )
-    kept = {}
     for name in config.attributes or known:
         attribute = known[name]
         if len(attribute.values) > config.most_values:
@@ -123,7 +131,7 @@ def _chosen(predictions: Predictions, config: AuditConfig) -> tuple[Predictions,
             kept[name] = attribute
     if not known:
         notes.append(text.NO_ATTRIBUTES)
-    return replace(predictions, attributes=kept), notes
+    return kept, notes
 
 
 def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> list[Split]:
@@ -175,7 +183,8 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
 
     held = findings(rows, table, parts, pairs, halves, cues, config.examples)
     found, number, stories = _told(rows, held, config.findings)
-    audited = of_singles(rows, table, parts, everyone, split, len(rows), drawing.units, config)
+    people = drawing.units if drawing.by_person else None
+    audited = of_singles(rows, table, parts, everyone, split, len(rows), people, config)
     numeric = [name for name, a in labelled.attributes.items() if a.kind == "numeric"]
     notes = list(_notes(rows, audited, table, numeric))
     if number > len(found):
@@ -215,20 +224,35 @@ def of_singles(
     everyone: dict[str, Estimate],
     split: Split,
     n: int,
-    people: int,
+    people: int | None,
     config: AuditConfig,
 ) -> SplitAudit:
     """The part of a split's audit that comes from single values."""
     alone, within = single_groups(rows, table, parts)
+    audited = of_groups(split, n, people, everyone, (*alone, *within), table, config)
+    return replace(audited, fairness=tuple(fairness_figures(rows, parts, config.smallest)))
+
+
+def of_groups(
+    split: Split,
+    n: int,
+    people: int | None,
+    everyone: dict[str, Estimate],
+    groups: tuple[Group, ...],
+    table: GapTable,
+    config: AuditConfig,
+) -> SplitAudit:
+    """A split's audit of which nothing but groups was looked at."""
+    alone = [g for g in groups if g.label is None]
     return SplitAudit(
         split=split,
         n=n,
-        people=people if rows.drawing.by_person else None,
+        people=people,
         metrics=everyone,
-        groups=(*alone, *within),
+        groups=groups,
         intersections=(),
         intersections_looked_at=0,
-        fairness=tuple(fairness_figures(rows, parts, config.smallest)),
+        fairness=(),
         slices=(),
         shortcuts=(),
         findings=(),

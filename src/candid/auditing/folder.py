@@ -105,7 +105,7 @@ def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Spli
     held = surest_first(table, list(held_singles(table, parts)))[: config.findings]
     known = meaning.by_person
     who = text.people_hashed(MOST_PEOPLE) if known else text.audited_without_people(split)
-    people = everyone["accuracy"].people or 0
+    people = (everyone["accuracy"].people or 0) if rows.drawing.by_person else None
     found = tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held)
     return replace(
         of_singles(rows, table, parts, everyone, split, tally.n, people, config),

@@ -7,16 +7,15 @@ correlations come from people drawn again, intervals and p-values are those of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.audit import asked_splits
+from candid.auditing.audit import asked_splits, chosen_attributes, of_groups
 from candid.auditing.gaps import Contrast, GapTable, Ledger
 from candid.auditing.side_figures import bootstrap_name
-from candid.errors import ConfigError, did_you_mean
 from candid.predictions import Attribute
 from candid.predictions.numbers import NumberPredictions
 from candid.records import SPLITS, Estimate, Split
@@ -55,33 +54,14 @@ def audit_number(
         Where an attribute that the settings name does not exist.
     """
     config = config or AuditConfig()
-    attributes, notes = _chosen(predictions, config)
+    chosen, notes = chosen_attributes(predictions.attributes, config)
+    attributes = [name for name, attribute in chosen.items() if attribute.known.any()]
     present: list[Split] = [s for s in SPLITS if (predictions.split == s).any()]
     splits, said = asked_splits(present, config)
     audited = tuple(
         _split(predictions[predictions.split == s], s, attributes, config) for s in splits
     )
     return Audit(predictions.target, (), source, audited, notes=(*notes, *said))
-
-
-def _chosen(predictions: NumberPredictions, config: AuditConfig) -> tuple[list[str], list[str]]:
-    """The attributes to audit by name, and what a reader must know of the others."""
-    known, notes, kept = predictions.attributes, list[str](), list[str]()
-    for name in config.attributes or known:
-        if name not in known:
-            raise ConfigError(
-                f"audit.attributes names {name!r}, which the predictions do not have.",
-                expected="attributes that stand in the predictions",
-                todo=did_you_mean(name, known) if known else "the predictions have no attributes",
-            )
-        if len(known[name].values) > config.most_values:
-            many = len(known[name].values)
-            notes.append(text.too_many_values(name, many, config.most_values))
-        elif known[name].known.any():
-            kept.append(name)
-    if not known:
-        notes.append(text.NO_ATTRIBUTES)
-    return kept, notes
 
 
 def _split(p: NumberPredictions, split: Split, names: list[str], config: AuditConfig) -> SplitAudit:
@@ -98,26 +78,11 @@ def _split(p: NumberPredictions, split: Split, names: list[str], config: AuditCo
     notes = [] if drawing.by_person else [text.audited_without_people(split)]
     if numeric := [a.name for a in cut if p.attributes[a.name].kind == "numeric"]:
         notes.append(text.cut_at_quartiles(numeric))
-    return SplitAudit(
-        split=split,
-        n=len(p),
-        people=drawing.units if drawing.by_person else None,
-        metrics={_METRIC: _estimates(some, everyone[:, None])[0][0]},
-        groups=tuple(groups),
-        intersections=(),
-        intersections_looked_at=0,
-        fairness=(),
-        slices=(),
-        shortcuts=(),
-        findings=(),
-        gaps_looked_at=table.looked_at,
-        gaps_found=table.count,
-        false_discovery_rate=table.rate,
-        threshold=table.threshold,
-        too_few=sum(g.state == "too few to say" for g in groups),
-        smallest_people=config.smallest,
-        notes=(*notes, *text.looked_at(table.looked_at, table.threshold, table.rate)),
-    )
+    people = drawing.units if drawing.by_person else None
+    figures = {_METRIC: _estimates(some, everyone[:, None])[0][0]}
+    audited = of_groups(split, len(p), people, figures, tuple(groups), table, config)
+    notes += text.looked_at(table.looked_at, table.threshold, table.rate)
+    return replace(audited, notes=tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)
