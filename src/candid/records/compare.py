@@ -78,6 +78,20 @@ class GroupChange:
     label: str | None = None
     gap: Change | None = None
 
+    def row(self, a: str, b: str) -> dict[str, Any]:
+        """How accuracy changed, as a row; `a` and `b` name the columns of both accuracies."""
+        accuracy = self.metrics["accuracy"]
+        about = {
+            "group": f"{self.attribute}: {self.value}" if self.attribute else "all images",
+            "label": self.label,
+            a: accuracy.a,
+            b: accuracy.b,
+            "p": self.p,
+            "adjusted_p": self.adjusted_p,
+            "state": self.state,
+        }
+        return with_figure(about, self.accuracy_change)
+
     @property
     def accuracy_change(self) -> Estimate:
         """What changed in accuracy."""
@@ -135,21 +149,7 @@ class Comparison(Tabular):
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for all images, each class and each group: how accuracy changed."""
-        return [
-            with_figure(
-                {
-                    "group": f"{g.attribute}: {g.value}" if g.attribute else "all images",
-                    "label": g.label,
-                    "a": g.metrics["accuracy"].a,
-                    "b": g.metrics["accuracy"].b,
-                    "p": g.p,
-                    "adjusted_p": g.adjusted_p,
-                    "state": g.state,
-                },
-                g.accuracy_change,
-            )
-            for g in self.every()
-        ]
+        return [g.row("a", "b") for g in self.every()]
 
     def _repr_html_(self) -> str:
         rows = [r for r in self.rows() if r["group"] == "all images" or r["state"] == "found"]

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from candid.records import Estimate, State
 from candid.records.compare import Change, Comparison, GroupChange
-from candid.records.frames import Tabular, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short
 
 Aim = Literal["worst group", "overall"]
 
@@ -198,19 +198,7 @@ class Improvement(Tabular):
     def rows(self) -> list[dict[str, Any]]:
         """A row per remedy and group: how accuracy changed."""
         return [
-            with_figure(
-                {
-                    "remedy": remedy.name,
-                    "group": f"{g.attribute}: {g.value}" if g.attribute else "all images",
-                    "label": g.label,
-                    "before": g.metrics["accuracy"].a,
-                    "after": g.metrics["accuracy"].b,
-                    "p": g.p,
-                    "adjusted_p": g.adjusted_p,
-                    "state": g.state,
-                },
-                g.accuracy_change,
-            )
+            {"remedy": remedy.name} | g.row("before", "after")
             for remedy in self.remedies
             for g in (remedy.overall, *remedy.groups)
         ]
