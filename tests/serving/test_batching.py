@@ -111,10 +111,10 @@ def test_a_full_line_refuses_whole_requests_and_says_when_to_come_back():
             with pytest.raises(Full) as refusal:
                 await queue.ask("m", pictures(1, 2))
             assert refusal.value.retry_after >= 1
-            assert not queue.is_full
             last = asyncio.create_task(queue.ask("m", pictures(3)))
             await until(lambda: queue.waiting == 10)
-            assert queue.is_full
+            with pytest.raises(Full):
+                await queue.ask("m", pictures(5))
             model.gate.set()
             await asyncio.gather(first, taken, last)
             assert queue.waiting == 0

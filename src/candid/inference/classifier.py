@@ -24,7 +24,6 @@ from candid.runs.refusals import refuse_untrained
 from candid.stats.shift import ProbabilityShift
 
 Engine = Literal["auto", "onnx", "int8", "torch"]
-ENGINES: tuple[Engine, ...] = ("auto", "onnx", "int8", "torch")
 
 # Images that pass a network at a time: more would fall out of the processor's caches.
 BATCH = 32

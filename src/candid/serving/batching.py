@@ -117,11 +117,6 @@ class Batcher(Generic[Picture, Found]):
         return self._waiting
 
     @property
-    def is_full(self) -> bool:
-        """Whether one more picture would be refused."""
-        return self._closing or self._waiting >= self._queue
-
-    @property
     def retry_after(self) -> int:
         """Seconds until what waits now should be done, at the pace of late."""
         seconds = self._waiting * self._seconds_per_picture / self._workers

@@ -298,11 +298,3 @@ def fewer_maps(method: str, n: int, of: int) -> str:
 def no_such_attribute(names: Sequence[str]) -> str:
     """Where the settings name attributes that the data do not have."""
     return f"There is no attribute called {', '.join(names)}."
-
-
-# --- of skin tone --------------------------------------------------------------------------------
-
-TONE_CAVEAT = (
-    "Measured from pixels, affected by light, exposure, make-up and filters: a property of the "
-    "picture. It is neither what anybody says of their skin nor a race."
-)
