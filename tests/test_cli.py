@@ -21,6 +21,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 import candid
+from bomb import bomb
 from candid import pipeline, runs
 from candid.cli import cli
 from candid.cli.options import RECIPE
@@ -594,28 +595,11 @@ def with_bad_image(folder: Path, content: bytes) -> str:
     return str(path.relative_to(folder))
 
 
-def bomb() -> bytes:
-    """A PNG that claims 30,000 × 30,000 pixels in a few hundred bytes."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    body = zlib.compress(b"\0" * 1000)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    )
-
-
 BAD = {
     "truncated": (lambda whole: whole[: len(whole) // 2], "cut short|damaged|truncated"),
     "text": (lambda _: b"not a picture\n", "not a picture"),
     "empty": (lambda _: b"", "empty"),
-    "bomb": (lambda _: bomb(), "pixels"),
+    "bomb": (lambda _: bomb(30_000), "pixels"),
 }
 
 

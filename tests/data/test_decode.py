@@ -7,7 +7,6 @@ import threading
 import time
 import tracemalloc
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from bomb import bomb
 from candid.data import decode as decoding
 from candid.data.decode import decode, decode_whole
 from candid.errors import ImageError
@@ -291,21 +291,6 @@ def test_a_sliver_is_padded_and_does_not_vanish() -> None:
 
 
 # --- what is refused -----------------------------------------------------------------------------
-
-
-def bomb(edge: int) -> bytes:
-    """A PNG that claims edge × edge pixels and holds none."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", edge, edge, 8, 2, 0, 0, 0)
-    rows = zlib.compress(b"\0" * 100_000)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        [chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")]
-    )
 
 
 @pytest.mark.parametrize("edge", [10_001, 12_000, 30_000])

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from bomb import bomb
 from candid.errors import DataError, ImageError, OutputError
 from candid.inference import classify
 from candid.inference.abstaining import Rule
@@ -93,23 +94,13 @@ def test_every_picture_gets_its_own_answer_in_order(workers, ordered):
     assert sorted(model.sizes) == [7] + 5 * [BATCH]  # full batches
 
 
-def bomb():
-    """A PNG whose header claims 100,000 × 100,000 pixels."""
-    data = bytearray(encoded(pixels(1)[0]))
-    data[16:24] = (100_000).to_bytes(4, "big") * 2
-    import zlib
-
-    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
-    return bytes(data)
-
-
 def test_bad_pictures_are_rows_with_an_error_between_good_ones():
     good = pixels(3)
     whole = encoded(pixels(1, side=64)[0], "JPEG")
     bad = [
         b"",
         whole[: len(whole) // 2],
-        bomb(),
+        bomb(100_000),
         b"<html>no picture</html>",
         b"%PDF-1.4",
         b"\0" * 99,

@@ -9,10 +9,11 @@ import random
 import socket
 import struct
 import time
-import zlib
 
 import httpx
 import pytest
+
+from bomb import GREY, bomb
 
 pytest.importorskip("fastapi")
 from candid.serving import schema
@@ -38,21 +39,6 @@ def refused(answer, status, code):  # type: ignore[no-untyped-def]
     return error
 
 
-def bomb(side: int = 60_000) -> bytes:
-    """A PNG of 3.6 gigapixels in a few bytes: its header is whole, its pixels are not all there."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(bytes(1_000_000), 9)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.parametrize(
     ("data", "status", "code"),
     [
@@ -62,7 +48,7 @@ def bomb(side: int = 60_000) -> bytes:
         (b"<html><script>alert(1)</script>", 422, "unreadable"),
         (b"\x89PNG\r\n\x1a\n", 422, "unreadable"),
         (bytes(1000), 422, "unreadable"),
-        (bomb(), 413, "too-many-pixels"),
+        (bomb(60_000, colour=GREY, held=1_000_000), 413, "too-many-pixels"),
         (picture(size=(1001, 1000)), 413, "too-many-pixels"),
         (bytes(200_001), 413, "too-many-bytes"),
     ],
