@@ -9,26 +9,21 @@ import click
 
 import candid
 from candid.cli.options import (
+    begin_options,
     cache_option,
     config_of_options,
     data_argument,
-    from_option,
     how_to_begin,
     is_json,
     is_kept,
     is_quiet,
-    log_option,
     no_explain_option,
-    out_option,
     output_options,
     path_option,
-    repeat_option,
-    resume_option,
     seeds_option,
     set_option,
     settings_options,
     show,
-    trust_option,
 )
 from candid.cli.showing import show_evaluation
 
@@ -76,15 +71,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 
 
 @click.command("run")
-@data_argument(required=False)
-@settings_options
-@out_option
-@resume_option
-@repeat_option
-@from_option
-@log_option
-@cache_option
-@trust_option
+@begin_options
 @no_explain_option
 @seeds_option
 @output_options
@@ -145,15 +132,7 @@ def explore_command(
 
 
 @click.command("train")
-@data_argument(required=False)
-@settings_options
-@out_option
-@resume_option
-@repeat_option
-@from_option
-@log_option
-@cache_option
-@trust_option
+@begin_options
 @output_options
 def train_command(
     data: Where | None,

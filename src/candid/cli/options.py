@@ -256,9 +256,6 @@ def data_argument(*, required: bool) -> Callable[[Verb], Verb]:
     )
 
 
-out_option = path_option(
-    "--out", "FOLDER", "Where the run goes; default: runs/<date>-<recipe>-<n>."
-)
 cache_option = path_option(
     "--cache",
     "FOLDER",
@@ -272,31 +269,9 @@ data_option = path_option(
     multiple=True,
     callback=_one_or_several,
 )
-resume_option = path_option("--resume", "RUN", "Go on with a run that was stopped.")
-repeat_option = path_option(
-    "--repeat",
-    "RUN",
-    "Begin anew with the settings and the data of a run; --set and --seed change some.",
-)
-
-from_option = path_option(
-    "--from",
-    "RUN|FILE",
-    "Begin with the weights of the same network: of a run, or of a .safetensors file.",
-    "initial",
-    **_KEPT,
-)
 
 
 trackers = click.Choice(("tensorboard", "mlflow", "wandb", "trackio"))
-log_option = click.option(
-    "--log",
-    type=trackers,
-    metavar="TRACKER",
-    multiple=True,
-    help="Send settings, curves and figures to tensorboard, mlflow, wandb or trackio as they come;"
-    " may be repeated.",
-)
 
 
 def _let(context: click.Context, of: click.Parameter, value: bool) -> None:
@@ -314,6 +289,24 @@ trust_option = click.option(
     expose_value=False,
     help="Import and run code that is no part of Candid, which a run or a file of settings names.",
 )
+
+
+# What `how_to_begin` reads, and where else a training looks and tells.
+begin_options = _all(
+    data_argument(required=False),
+    settings_options,
+    path_option("--out", "FOLDER", "Where the run goes; default: runs/<date>-<recipe>-<n>."),
+    path_option("--resume", "RUN", "Go on with a run that was stopped."),
+    path_option("--repeat", "RUN", "Begin anew with the settings and the data of a run; --set and"
+                " --seed change some."),
+    path_option("--from", "RUN|FILE", "Begin with the weights of the same network: of a run, or of"
+                " a .safetensors file.", "initial", **_KEPT),
+    click.option("--log", type=trackers, metavar="TRACKER", multiple=True,
+                 help="Send settings, curves and figures to tensorboard, mlflow, wandb or trackio"
+                 " as they come; may be repeated."),
+    cache_option,
+    trust_option,
+)  # fmt: skip
 
 
 # --- what is printed -----------------------------------------------------------------------------
