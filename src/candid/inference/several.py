@@ -229,13 +229,12 @@ def _whole(
     threads: int,
 ) -> Classifier:
     """The network with all its outputs; what it gives is calibrated label by label."""
-    from candid.models.onnx_several import several_made_from
+    from candid.models.onnx_several import several_mark
 
-    runs = _open_engine(run, about, cards, engine, threads)
+    made = several_mark(run, about, cards)  # all weights are read for it: once
+    runs = _open_engine(run, about, cards, made, engine, threads)
     framer, framed_by = open_framer(run, runs, engine, threads)
-    made_by = (
-        several_made_from(run, about, cards) if run.weights.is_file() else "an exported model alone"
-    )
+    made_by = made or "an exported model alone"
     decides = [made_by, framed_by, repr(rules), [repr(c.number) for c in cards]]
     config = open_run(run.path).settings.data
     return Classifier(
@@ -250,16 +249,21 @@ def _whole(
 
 
 def _open_engine(
-    run: Run, about: Targets, cards: Sequence[ModelCard], engine: Engine, threads: int
+    run: Run,
+    about: Targets,
+    cards: Sequence[ModelCard],
+    made: str | None,
+    engine: Engine,
+    threads: int,
 ) -> Runs:
     from candid.inference.framed_export import framing_marks
     from candid.models.onnx_framing import framing_path
     from candid.models.onnx_several import is_several_exported, open_onnx_several
 
-    if chosen_engine(engine, lambda: is_several_exported(run, about, cards)) == "onnx":
+    if chosen_engine(engine, lambda: is_several_exported(run, about, made)) == "onnx":
         marks = framing_marks(run, framing_path(run).name)
         return open_onnx_several(
-            run, about, cards, network=run.network, threads=threads, marks=marks
+            run, about, cards, made, network=run.network, threads=threads, marks=marks
         )
     from candid.models.model import TorchEngine
     from candid.models.several import load_several

@@ -94,21 +94,22 @@ def several_to_onnx(
     )
 
 
-def is_several_exported(run: Run, about: Targets, cards: Sequence[ModelCard]) -> bool:
-    """Whether there is an exported model of the run's weights as they are."""
-    return open_fresh(_kind(about), onnx_path(run), _mark(run, about, cards), 1) is not None
+def is_several_exported(run: Run, about: Targets, made: str | None) -> bool:
+    """Whether there is an exported model with the mark `made`, as of `several_mark`."""
+    return open_fresh(_kind(about), onnx_path(run), made, 1) is not None
 
 
 def open_onnx_several(
     run: Run,
     about: Targets,
     cards: Sequence[ModelCard],
+    made: str | None,
     *,
     network: nn.Module | None = None,
     threads: int = 0,
     marks: Mapping[str, str] | None = None,
 ) -> OnnxSeveral:
-    """The run's exported model; exported first where there is none of these weights.
+    """The run's exported model; exported first where there is none with the mark `made`.
 
     Errors are those of `candid.models.onnx_file.open_onnx`.
     """
@@ -119,14 +120,13 @@ def open_onnx_several(
         whole = load_several(run.weights, about, cards, network)
         return several_to_onnx(whole, run, about, cards, marks)
 
-    mark = _mark(run, about, cards)
-    return open_or_export(_kind(about), onnx_path(run), mark, export, threads=threads)
+    return open_or_export(_kind(about), onnx_path(run), made, export, threads=threads)
 
 
 def _kind(about: Targets) -> partial[OnnxSeveral]:
     return partial(OnnxSeveral, outputs=output_names(about))
 
 
-def _mark(run: Run, about: Targets, cards: Sequence[ModelCard]) -> str | None:
-    """The mark of an export; None where only the export was carried to this machine."""
+def several_mark(run: Run, about: Targets, cards: Sequence[ModelCard]) -> str | None:
+    """What an export carries; None where only that, and no weights, came to this machine."""
     return several_made_from(run, about, cards) if run.weights.is_file() else None
