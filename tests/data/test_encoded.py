@@ -16,6 +16,7 @@ from candid.data import decode as decoding
 from candid.data.decode import decode
 from candid.data.encoded import TOO_MANY_PIXELS, TOO_MUCH_MEMORY, Budget, memory, open_encoded
 from candid.errors import ImageError
+from hostile import pictures
 from peak import peak
 
 SIDE = 64
@@ -31,17 +32,9 @@ def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
 def png(rows: int, width: int = SIDE, height: int = SIDE, interlaced: bool = False) -> bytes:
     """A PNG whose stream of pixels ends well, after some rows (or bytes, where interlaced)."""
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
     raw = b"".join(b"\0" + row[:width].tobytes() for row in NOISE[:height])
     body = zlib.compress(raw[: rows * (1 + 3 * width)])
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, int(interlaced))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        [chunk(b"IHDR", header), chunk(b"IDAT", body), chunk(b"IEND", b"")]
-    )
+    return pictures.png(width, height, 8, 2, body, interlaced=interlaced)
 
 
 def jpeg_with_an_end(share: float, **options: Any) -> bytes:

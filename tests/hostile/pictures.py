@@ -38,9 +38,18 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, bits: int, colour: int, data: bytes, extra: bytes = b"") -> bytes:
+def png(
+    width: int,
+    height: int,
+    bits: int,
+    colour: int,
+    data: bytes,
+    extra: bytes = b"",
+    *,
+    interlaced: bool = False,
+) -> bytes:
     """A PNG with any header and any data."""
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, int(interlaced))
     body = _chunk(b"IHDR", header) + extra + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
