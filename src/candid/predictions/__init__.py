@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
@@ -25,13 +24,16 @@ from candid.predictions.attribute_columns import (
     codes_in,
     column_of,
     described_attributes,
+    image_columns,
+    persons_in,
+    read_described,
     strings_in,
     word_column,
+    write_described,
 )
 from candid.predictions.checks import possible, require_evaluable, require_probabilities
 from candid.records import SPLITS, Example
 from candid.records.frames import frame_of_table, html_of
-from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.table import Attribute, Table, per_image_values
 
 __all__ = [
@@ -248,9 +250,7 @@ class Predictions(Table):
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a Parquet file with one row per image: id, split, label, p_<class>, attributes."""
-    table = pa.table(_columns(predictions))
-    metadata: dict[str, Any] = {
-        "format": FORMAT,
+    about: dict[str, Any] = {
         "target": predictions.target,
         "classes": list(predictions.classes),
         "temperature": predictions.temperature,
@@ -259,12 +259,10 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         "hard": predictions.hard,
     }
     if predictions.label_as_read is not None:
-        metadata["corrected"] = True
+        about["corrected"] = True
     if predictions.out_of_fold:
-        metadata["out_of_fold"] = True
-    table = table.replace_schema_metadata({METADATA: json.dumps(metadata)})
-    with atomic(path) as part:
-        pq.write_table(table, part, compression="zstd")
+        about["out_of_fold"] = True
+    write_described(path, _columns(predictions), about)
 
 
 def described(schema: pa.Schema) -> dict[str, Any] | None:
@@ -277,17 +275,13 @@ def described(schema: pa.Schema) -> dict[str, Any] | None:
 
 
 def _columns(predictions: Predictions) -> dict[str, pa.Array]:
-    columns: dict[str, pa.Array] = {
-        "id": pa.array(predictions.ids.tolist(), pa.string()),
-        "split": pa.array(predictions.split.tolist(), pa.string()),
-        "label": word_column(predictions.label, predictions.classes),
-    }
+    columns, people = image_columns(predictions.ids, predictions.split, predictions.person)
+    columns["label"] = word_column(predictions.label, predictions.classes)
     for i, name in enumerate(predictions.classes):
         columns[f"p_{name}"] = pa.array(predictions.probability[:, i], pa.float64())
     if predictions.label_as_read is not None:
         columns[_AS_READ] = word_column(predictions.label_as_read, predictions.classes)
-    if predictions.person is not None:
-        columns["person"] = pa.array(predictions.person, mask=predictions.person < 0)
+    columns |= people
     for attribute in predictions.attributes.values():
         if attribute.name in columns:
             raise PredictionsError(
@@ -316,9 +310,7 @@ def read_predictions(path: Path) -> Predictions:
 
 def _read(path: Path) -> Predictions:
     try:
-        table = pq.read_table(regular(path))
-        metadata = json.loads(table.schema.metadata[METADATA])
-        check_format(path, metadata.get("format"))
+        table, metadata = read_described(path)
         _refuse_number(path, metadata)
         classes = tuple(metadata["classes"])
         return Predictions(
@@ -331,11 +323,7 @@ def _read(path: Path) -> Predictions:
                 np.float64
             ),
             temperature=float(metadata["temperature"]),
-            person=(
-                table["person"].fill_null(-1).to_numpy().astype(np.int64)
-                if "person" in table.column_names
-                else None
-            ),
+            person=persons_in(table),
             attributes={
                 name: attribute_in(table, name, a["kind"], tuple(a["values"]))
                 for name, a in metadata["attributes"].items()

@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.tables.attributes import Attribute, Kind
 
 METADATA = b"candid"  # the key under which a file of predictions says what it is
+
+
+def write_described(path: Path, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write columns as a Parquet file that says of itself, beside its format, what it is."""
+    said = json.dumps({"format": FORMAT} | dict(about))
+    with atomic(path) as part:
+        pq.write_table(
+            pa.table(columns).replace_schema_metadata({METADATA: said}), part, compression="zstd"
+        )
+
+
+def read_described(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """What `write_described` wrote; errors are those of the libraries, but for another format."""
+    table = pq.read_table(regular(path))
+    about: dict[str, Any] = json.loads(table.schema.metadata[METADATA])
+    check_format(path, about.get("format"))
+    return table, about
+
+
+def image_columns(
+    ids: NDArray[np.str_], split: NDArray[np.str_], person: NDArray[np.int64] | None
+) -> tuple[dict[str, pa.Array], dict[str, pa.Array]]:
+    """The columns with which each file begins, and that of the people, where they are known."""
+    first = {"id": pa.array(ids.tolist(), pa.string())}
+    first["split"] = pa.array(split.tolist(), pa.string())
+    return first, {} if person is None else {"person": pa.array(person, mask=person < 0)}
+
+
+def persons_in(table: pa.Table) -> NDArray[np.int64] | None:
+    """The people behind the images; None where nobody knows them."""
+    if "person" not in table.column_names:
+        return None
+    person: NDArray[np.int64] = table["person"].fill_null(-1).to_numpy().astype(np.int64)
+    return person
 
 
 def described_attributes(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, Any]]:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
 from candid.predictions.attribute_columns import (
-    METADATA,
     attribute_in,
     column_of,
     described_attributes,
+    image_columns,
+    persons_in,
+    read_described,
     strings_in,
+    write_described,
 )
 from candid.records import from_plain, to_plain
 from candid.records.model import NumberCard
-from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.table import PerImage
 from candid.tables.attributes import Attribute, binned
 
@@ -79,25 +78,18 @@ class NumberPredictions(PerImage):
 
 def write_number_predictions(path: Path, predictions: NumberPredictions) -> None:
     """Write a Parquet file with one row per image: id, split, value, and what is said of it."""
-    columns: dict[str, Any] = {
-        "id": pa.array(predictions.ids.tolist(), pa.string()),
-        "split": pa.array(predictions.split.tolist(), pa.string()),
-        **{name: pa.array(getattr(predictions, name), pa.float64()) for name in _NUMBERS},
-    }
-    if predictions.person is not None:
-        columns["person"] = pa.array(predictions.person, mask=predictions.person < 0)
+    columns, people = image_columns(predictions.ids, predictions.split, predictions.person)
+    columns |= {name: pa.array(getattr(predictions, name), pa.float64()) for name in _NUMBERS}
+    columns |= people
     for attribute in predictions.attributes.values():
         columns[_column(attribute.name)] = column_of(attribute)
-    metadata = {
-        "format": FORMAT,
+    about = {
         "target": predictions.target,
         "number": to_plain(predictions.card),
         "attributes": described_attributes(predictions.attributes),
         "provenance": dict(predictions.provenance),
     }
-    table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(metadata)})
-    with atomic(path) as part:
-        pq.write_table(table, part, compression="zstd")
+    write_described(path, columns, about)
 
 
 def _column(attribute: str) -> str:
@@ -117,13 +109,8 @@ def read_number_predictions(path: Path) -> NumberPredictions:
         Where another release of Candid wrote it, in another format.
     """
     try:
-        table = pq.read_table(regular(path))
-        about = json.loads(table.schema.metadata[METADATA])
-        check_format(path, about.get("format"))
+        table, about = read_described(path)
         numbers = {name: table[name].to_numpy().astype(np.float64) for name in _NUMBERS}
-        person = None
-        if "person" in table.column_names:
-            person = table["person"].fill_null(-1).to_numpy().astype(np.int64)
         if not all(np.isfinite(values).all() for values in numbers.values()):
             raise ValueError("a value is not finite")
         return NumberPredictions(
@@ -132,7 +119,7 @@ def read_number_predictions(path: Path) -> NumberPredictions:
             ids=strings_in(table, "id"),
             split=strings_in(table, "split"),
             **numbers,
-            person=person,
+            person=persons_in(table),
             attributes={
                 name: replace(
                     attribute_in(table, _column(name), a["kind"], tuple(a["values"])), name=name
