@@ -263,6 +263,24 @@ def test_an_exported_network_has_an_output_for_each_label(run, made, capsys):
     assert refused.status_code == 501 and "one label" in refused.json()["error"]["what"]
 
 
+def test_opening_an_exported_network_reads_its_weights_once(run, made, capsys, monkeypatch):
+    from candid.inference.several import open_several
+    from candid.models import onnx_several
+
+    candid(capsys, "export", run.path, "--data", made / "faces", "--cache", made / "cache")
+    read = []
+
+    def counted(*about):
+        read.append(about)
+        return made_from(*about)
+
+    made_from = onnx_several.made_from
+    monkeypatch.setattr(onnx_several, "made_from", counted)
+    labeller = open_several(run, None, engine="onnx")
+    assert labeller.classifier.engine == "onnx"
+    assert len(read) == 1
+
+
 def test_the_folder_of_a_label_is_a_run_to_every_verb(run, made, capsys):
     mine = one(run, "Smiling")
     (run.path / "model.onnx").unlink(missing_ok=True)
