@@ -2,17 +2,20 @@
 
 import importlib.util
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import candid
 from candid import runs
+from candid.cli.options import trackers
 from candid.pipeline.provenance import provenance_now
 from candid.pipeline.tracking import final_figures, tracked
 from candid.predictions import write_predictions
 from candid.records import Evaluation, HistoryRow, read_record
 from candid.runs import create, open_run
+from candid.training.trackers import TrackerName
 from commands import candid as command
 
 HISTORY = [HistoryRow(s, 8 * s, 0.5 * s, 0.1, 1 / s, 0.5, 0.5, 0.2 * s, 0.7) for s in (1, 2, 3)]
@@ -76,3 +79,7 @@ def test_without_its_library_nothing_begins(tmp_path, capsys):
     out = tmp_path / "out"
     said = command(capsys, "train", tmp_path, "--out", out, "--log", "wandb", code=2).err
     assert "candid-faces[wandb]" in said and not out.exists()
+
+
+def test_the_choices_are_all_trackers_there_are():
+    assert tuple(trackers.choices) == get_args(TrackerName)
