@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
-from candid.models.networks import BUILDERS, build, describe, options
+from candid.models.networks import BUILDERS, Deep, build, describe, options
 from candid.models.vit import Attend
 from candid.settings.network import DeepConfig, PlainConfig, TimmConfig, ViTConfig
 
@@ -208,3 +210,33 @@ def test_a_timm_name_builds_that_network_or_says_what_to_install():
 def test_a_network_of_one_s_own_cannot_be_built_by_name():
     with pytest.raises(ConfigError, match=r"one of your own, here\.Net,"):
         build("own", side=64, n_classes=2, module="here.Net")
+
+
+@pytest.mark.parametrize("side", [8, 9, 16])
+def test_the_gradient_of_a_small_picture_is_whole_in_bfloat16(side):
+    torch.manual_seed(0)
+    network = Deep(side, 2, width=4)
+    images = torch.randn(32, 3, side, side)
+
+    def gradients(bfloat16):
+        torch.full((2**16,), math.nan)  # freed at once: what is left unwritten may hold it
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = F.cross_entropy(network(images).float(), torch.arange(32) % 2)
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in network.parameters()])
+
+    exact = gradients(False)
+    for _ in range(8):
+        error = (gradients(True) - exact).norm() / exact.norm()
+        assert error < 0.2
+
+
+def test_one_place_is_not_strided():
+    inputs = []
+    network = Deep(8, 2, width=4).eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.stride != (1, 1):
+            layer.register_forward_hook(lambda _, given, out: inputs.append(given[0].shape[2:]))
+    network(torch.zeros(2, 3, 8, 8))
+    assert [tuple(shape) for shape in inputs] == [(4, 4), (2, 2)]
