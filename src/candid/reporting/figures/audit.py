@@ -30,7 +30,7 @@ from candid.text.findings import group_name
 _LONGEST = 34  # letters of a group's name: a range of a measure needs them
 MOST_GAPS = 40  # more lines nobody reads in a chart; the table has them all
 _MOST_PAIRS = 24
-_MOST_TOLD = 3  # pairs that are told in words
+_MOST_TOLD = 3  # groups or pairs that are told in words
 _MOST_CURVES = 6
 # Which lines the page asks for: by name, or only those of gaps that were found.
 _ASKED = (
@@ -68,11 +68,24 @@ def gaps(split: SplitAudit) -> Figure | None:
         "Left of the line: worse than the rest; lines are "
         f"{words.confidence(known[0].gap.confidence)}s. {words.count(split.n)} images. Of two "
         f"opposite values the one that fares worse is shown.{cut}",
-        "Gaps in accuracy. "
-        + "; ".join(f"{d['group']} {words.number(d['gap'], 1)} points, {d['state']}" for d in told)
-        + ".",
+        _gaps_told(data),
         chart.properties(height=17 * len(told) + 20),
         key=(Key("found", 2), Key("not found", 1), Key("too few to say", 0)),
+    )
+
+
+def _gaps_told(data: Sequence[dict[str, Any]]) -> str:
+    """The chart in words: how many gaps were found, and those that are furthest behind."""
+    found = [d for d in data if d["state"] == "found"]
+    furthest = sorted(found or data, key=lambda d: float(d["gap"]))[:_MOST_TOLD]
+    named = "; ".join(
+        f"{d['group']} {words.number(d['gap'], 1)} points "
+        f"({words.number(d['low'], 1)} to {words.number(d['high'], 1)}; {d['state']})"
+        for d in furthest
+    )
+    return (
+        f"Gaps in accuracy, {words.count(len(found))} of {words.count(len(data))} found. "
+        f"Furthest behind: {named}."
     )
 
 

@@ -31,6 +31,7 @@ from candid.text.explanation import FILLS
 
 _STEP = 9  # pixels between the lines of one region
 _LEAST = 4  # lines per region, at least
+_MOST_TOLD = 3  # regions that are told in words
 
 
 def region_shares(e: Explanation) -> Figure | None:
@@ -128,18 +129,20 @@ def _share_marks(
 def _shares_told(
     e: Explanation, methods: Sequence[Method], found: Sequence[RegionShare], shown: dict[str, str]
 ) -> str:
-    """The chart in words, for those who cannot see it."""
-    titles, area = {m.name: m.title for m in methods}, {r.name: r.area for r in e.regions}
-    shares = {
-        name: [
-            f"{titles[s.method]} {words.percent(s.share.value)}" for s in found if s.region == name
-        ]
-        for name in shown
-    }
-    return "; ".join(
-        f"{name}: {words.percent(area[name])} of the area, {', '.join(shares[name])}"
-        for name in shown
+    """The chart in words, for those who cannot see it: where maps lie most for their area."""
+    passed = {m.name: m.title for m in methods if m.state == "passed"}
+    titles, area = passed or {m.name: m.title for m in methods}, {r.name: r.area for r in e.regions}
+    drawn = [s for s in found if s.method in titles and s.region in shown]
+    densest = sorted(
+        (s for s in drawn if math.isfinite(s.density.value)), key=lambda s: -s.density.value
     )
+    told = "; ".join(
+        f"{s.region} {words.percent(s.share.value)} of {titles[s.method]} on "
+        f"{words.percent(area[s.region])} of the area"
+        for s in densest[:_MOST_TOLD]
+    )
+    of = "methods that bear a passing badge" if passed else "methods, none of which passed"
+    return f"Most for its area, of {of}: {told or 'nothing that can be told'}"
 
 
 def region_masking(e: Explanation) -> Figure | None:
@@ -149,13 +152,12 @@ def region_masking(e: Explanation) -> Figure | None:
     if not found:
         return None
     fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in found))
+    dearest = sorted(found, key=lambda m: -m.f1_loss.value)[:_MOST_TOLD]
     told = "; ".join(
         f"{m.region} with {FILLS.get(m.fill, m.fill)}: {words.hundredths(m.f1_loss)} points lost, "
         f"{words.percent(m.flips.value)} of the answers change, elsewhere "
         f"{words.hundredths(m.control_f1_loss)}"
-        for name in shown
-        for m in found
-        if m.region == name
+        for m in dearest
     )
     return figure(
         "region-masking",
@@ -164,7 +166,7 @@ def region_masking(e: Explanation) -> Figure | None:
         f"{words.count(max(m.f1_loss.n for m in found))} images that show it, with intervals "
         f"({words.method(found[0].f1_loss)}). The short line is the loss when the same shape is "
         "painted over at random places instead: what lies right of it, the region itself costs.",
-        f"Loss of weighted F1 by region and fill. {told}.",
+        f"Loss of weighted F1 by region and fill. It costs most to paint over {told}.",
         _loss_marks(found, fills, shown).properties(height=_height(e, len(fills))),
         key=tuple(Key(fill, i + 1) for i, fill in enumerate(fills)),
         wide=False,
