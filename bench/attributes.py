@@ -59,7 +59,7 @@ def trained(data: Path, run: Run, target: str, seed: int, overrides: list[str]) 
 
 
 def predicted(run: Run) -> list[Predictions]:
-    """Of each label, on all images."""
+    """Of each label, on validation and test images."""
     several = run.targets.is_file()
     if not several and not run.predictions_file.is_file():
         run.step("predict", predict_splits, reload(run))
@@ -96,12 +96,12 @@ def show(together: list[Predictions], alone: Predictions, split: str) -> dict[st
     always = np.stack([commonest(one, split) for one in together], axis=1)
     print(f"  {split}: mean accuracy {told(mean(np.nanmean(hits, axis=1), person))}")
     print(f"  {split}: the commonest answer {told(mean(np.nanmean(always, axis=1), person))}")
-    name = alone.target
-    same = next(one for one in together if one.target == name)
-    paired = right(same, split) - right(alone, split)
-    print(f"  {split}: {name} together {told(mean(right(same, split), person))}")
-    print(f"  {split}: {name} together less alone {told(mean(paired, person))}")
-    return {one.target: float(np.nanmean(right(one, split))) for one in together}
+    names = [one.target for one in together]
+    same = hits[:, names.index(alone.target)]
+    paired = same - right(alone, split)
+    print(f"  {split}: {alone.target} together {told(mean(same, person))}")
+    print(f"  {split}: {alone.target} together less alone {told(mean(paired, person))}")
+    return dict(zip(names, np.nanmean(hits, axis=0).tolist(), strict=True))
 
 
 def main() -> None:

@@ -28,6 +28,8 @@ N, SIDE = 80, 16
 QUICK = {
     "train.batch_size": 32, "train.threads": 1, "train.evaluations": 1, "network.width": 4,
     "framing.steps": 0, "augment.brightness": 0.0, "augment.erase": 0.0,
+    # in bfloat16 the third digit of an answer depends on how many pictures are asked at once
+    "train.precision": "float32",
 }  # fmt: skip
 
 
@@ -76,7 +78,7 @@ def test_people_are_on_one_side_and_the_held_out_are_kept(fitted, faces):
     assert {*Counter(held.person.tolist()).values()} == {2}
     rows = [int(name.split()[1]) - 1 for name in held.ids]
     assert [held.classes[c] for c in held.label] == faces[1][rows].tolist()
-    np.testing.assert_allclose(held.probability, fitted.predict_proba(faces[0][rows]), atol=4e-3)
+    np.testing.assert_allclose(held.probability, fitted.predict_proba(faces[0][rows]), atol=1e-3)
     assert candid.evaluate(held).splits[0].split == "validation"
 
 
@@ -317,11 +319,8 @@ def test_a_regressor_learns_a_number_with_its_interval(measured):
     held = one.validation_predictions_
     rows = [int(name.split()[1]) - 1 for name in held.ids]
     np.testing.assert_allclose(held.value, y[rows])
-    digits = 2**-8  # of bfloat16, whose sums depend on how many pictures are asked at once
-    np.testing.assert_allclose(held.predicted, predicted[rows], rtol=digits)
-    np.testing.assert_allclose(
-        np.column_stack([held.low, held.high]), interval[rows], rtol=digits, atol=0.1
-    )
+    np.testing.assert_allclose(held.predicted, predicted[rows], atol=1e-2)
+    np.testing.assert_allclose(np.column_stack([held.low, held.high]), interval[rows], atol=1e-2)
     inside = (held.low <= held.value) & (held.value <= held.high)
     assert inside.mean() >= one.number_.coverage == 0.9
     again = pickle.loads(pickle.dumps(one))
