@@ -57,30 +57,39 @@ def shades(n, low, high, seed=1):
     return np.random.default_rng(seed).integers(low, high, n)
 
 
-def test_after_a_change_the_promise_is_withdrawn_everywhere(reference, capsys):
+@pytest.fixture
+def loggers_given_back():
+    """`start_logging` is for a process of its own; here the tests that come after read logs too."""
+    loggers = [logging.getLogger(name) for name in ("candid.serve", "uvicorn.error")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def test_after_a_change_the_promise_is_withdrawn_everywhere(reference, capsys, loggers_given_back):
     watched = model(rule=PROMISE, reference=reference)
     start_logging(quiet=True)
-    try:
-        with running(watched) as url:
-            home = send(url, shades(400, 0, 256))
-            assert [answer["drift"] for answer in home] == [None] * 8
-            assert described(url)["rule"]["sentence"] == PROMISE.sentence
-            drift = described(url)["drift"]
-            assert drift["pictures"] == 400 and drift["alarm_after"] is None
-            assert figure(url, "candid_drift_alarm") == 0
-            elsewhere = send(url, shades(300, 180, 256))
-            after = described(url)["drift"]["alarm_after"]
-            assert 400 < after <= 700
-            assert elsewhere[0]["drift"] is None or after <= 450
-            said = elsewhere[-1]["drift"]
-            assert f"after {after:,} of them" in said
-            assert described(url)["drift"]["sentence"] == said
-            rule = described(url)["rule"]["sentence"]
-            assert rule.startswith("No promise: ") and said in rule
-            assert figure(url, "candid_drift_alarm") == 1
-            assert figure(url, "candid_drift_log_capital") > described(url)["drift"]["log_limit"]
-    finally:
-        logging.getLogger("candid.serve").handlers = []
+    with running(watched) as url:
+        home = send(url, shades(400, 0, 256))
+        assert [answer["drift"] for answer in home] == [None] * 8
+        assert described(url)["rule"]["sentence"] == PROMISE.sentence
+        drift = described(url)["drift"]
+        assert drift["pictures"] == 400 and drift["alarm_after"] is None
+        assert figure(url, "candid_drift_alarm") == 0
+        elsewhere = send(url, shades(300, 180, 256))
+        after = described(url)["drift"]["alarm_after"]
+        assert 400 < after <= 700
+        assert elsewhere[0]["drift"] is None or after <= 450
+        said = elsewhere[-1]["drift"]
+        assert f"after {after:,} of them" in said
+        assert described(url)["drift"]["sentence"] == said
+        rule = described(url)["rule"]["sentence"]
+        assert rule.startswith("No promise: ") and said in rule
+        assert figure(url, "candid_drift_alarm") == 1
+        assert figure(url, "candid_drift_log_capital") > described(url)["drift"]["log_limit"]
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line[:1] == "{"]
     (line,) = [line for line in lines if line["event"] == "drift"]
     assert (line["level"], line["model"], line["pictures"]) == ("warning", "first", after)
