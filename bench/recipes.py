@@ -10,6 +10,11 @@ not repeated.
 
     python bench/recipes.py ../shared/data/celeba64 --out runs/bench
 
+With `--script N`, N batches of the straightforward script (`bench/straightforward.py`) are timed
+before the first training and after each: the last column is the share that a training has of the
+script's 635 batches, by the median of its timings. With `--drawing FILE.svg`, validation F1 over
+processor seconds, of each recipe's first seed.
+
 Test is looked at after every setting was chosen on validation.
 
 Result on 24,152 training images at 64×64, of CelebA's 162,770 (1 core of an AMD EPYC with bfloat16,
@@ -48,11 +53,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from speed import straightforward
+
 from candid.evaluation.comparison import compare_predictions
 from candid.predictions import Predictions, read_predictions
 from candid.records import Evaluation, ModelCard, Split, read_record
 from candid.runs import Run, read_history
 
+BATCHES, BATCH = 635, 256  # of the description
+DESCRIPTION = 0.9679  # what the description reports
+LOWEST = 0.93  # of the drawing
 MARK = 0.9627  # a straightforward script of the description, one seed, on the same images
 
 
@@ -88,6 +98,36 @@ def to_mark(run: Run, seconds: float) -> tuple[float, int]:
     return math.nan, 0
 
 
+def script_seconds(data: Path, steps: int) -> float:
+    """What the straightforward script takes for the description's batches, by a few of them."""
+    return straightforward(data, steps)["seconds"] * BATCHES * BATCH
+
+
+def draw(runs: dict[str, tuple[Run, float]], file: Path) -> None:
+    """Validation F1 over processor seconds, as an SVG: a line per recipe, a mark per evaluation."""
+    import altair as alt
+    import vl_convert
+
+    rows = []
+    for recipe, (run, seconds) in runs.items():
+        history = [r for r in read_history(run) if not math.isnan(r.validation_f1)]
+        whole = history[-1].seconds
+        rows += [
+            {"recipe": recipe, "seconds": seconds * r.seconds / whole, "f1": r.validation_f1}
+            for r in history
+        ]
+    base = alt.Chart(alt.InlineData(values=[r for r in rows if r["f1"] >= LOWEST]))
+    x = alt.X("seconds:Q", scale=alt.Scale(type="log"), title="seconds of one processor core")
+    y = alt.Y("f1:Q", scale=alt.Scale(zero=False), title="weighted F1 on validation")
+    marks = base.mark_line(point=True).encode(x=x, y=y, color=alt.Color("recipe:N", sort=[*runs]))
+    lines = [MARK, DESCRIPTION]
+    rules = alt.Chart(alt.InlineData(values=[{"f1": f1} for f1 in lines]))
+    chart = (rules.mark_rule(strokeDash=[4, 4]).encode(y="f1:Q") + marks).properties(
+        width=560, height=320, background="white"
+    )
+    file.write_text(vl_convert.vegalite_to_svg(chart.to_json()))
+
+
 def spread(values: list[float]) -> str:
     """Mean, and standard deviation between seeds."""
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
@@ -107,9 +147,13 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=["plain", "deep", "vit", "features"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--script", type=int, default=0, metavar="BATCHES")
+    parser.add_argument("--drawing", type=Path, metavar="FILE.svg")
     options = parser.parse_args()
     overrides = [w for o in options.overrides for w in ("--set", o)]
     first: Predictions | None = None
+    drawn: dict[str, tuple[Run, float]] = {}
+    script = [script_seconds(options.data, options.script)] if options.script else []
     for recipe in options.recipes:
         f1: dict[str, list[float]] = {"validation": [], "test": []}
         costs = []
@@ -118,6 +162,9 @@ def main() -> None:
             seconds = trained(options.data, run, recipe, seed, overrides)
             mark, images = to_mark(run, seconds)
             costs.append((seconds, mark, images))
+            drawn.setdefault(recipe, (run, seconds))
+            if script:
+                script.append(script_seconds(options.data, options.script))
             for split in read_record(run.evaluation, Evaluation).splits:
                 estimate = split.metrics["weighted_f1"]
                 f1[split.split].append(estimate.value)
@@ -136,11 +183,19 @@ def main() -> None:
             f"{card.parameters:,} parameters, {card.multiply_adds:,} multiply-adds; "
             f"{seconds:.0f} s of the processor; to {MARK}: {mark:.0f} s, {images:,.0f} image passes"
         )
+        if script:
+            whole = statistics.median(script)
+            print(
+                f"  the script's {BATCHES} batches: {whole:.0f} s (median of {len(script)}, "
+                f"{min(script):.0f} to {max(script):.0f}); a training is 1/{whole / seconds:.0f}"
+            )
         if first is None:
             first = predictions
         else:
             on = [difference(predictions, first, s) for s in ("validation", "test")]
             print(f"  less {options.recipes[0]}: validation {on[0]}, test {on[1]}")
+    if options.drawing:
+        draw(drawn, options.drawing)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def dataset(tmp_path_factory):
 OPTIONS = {
     "deep": (["network.width=8"], {"width": 8, "depth": 1}),
     "best": (["network.width=8"], {"width": 8, "depth": 1, "ensemble_size": 4}),
+    "fast": ([], {"width": 16, "depth": 1}),
     "vit": (["network.width=32", "network.depth=1"], {"width": 32, "depth": 1, "drop_path": 0.1}),
     "features": (
         ["network.components=20", "train.ema_decay=0.99"],  # of which a fit has none
@@ -72,7 +73,7 @@ def finished(dataset, cache, tmp_path_factory):
 def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, cache, recipe):
     run, options = finished(recipe), OPTIONS[recipe][1]
     card = read_record(run.model_file, ModelCard)
-    assert card.network == ("deep" if recipe == "best" else recipe)
+    assert card.network == ("deep" if recipe in ("best", "fast") else recipe)
     assert card.options == options
     network = load_network(run.weights, card, torch.device("cpu"))
     data = reload(candid.open_run(run.path), cache=cache)

@@ -114,6 +114,20 @@ def test_same_seed_same_pictures():
     assert not torch.equal(one, three)
 
 
+@pytest.mark.parametrize("flip", [0, 0.5, 1])
+def test_pictures_that_are_mirrored_at_most_keep_every_pixel(flip):
+    """The same pictures are mirrored as where each is read through its homography."""
+    images, config = pictures(16), replace(OFF, flip=flip, brightness=0, contrast=0, saturation=0)
+    out = augment(images, config, seeded())
+    through = warp(images, draw_homographies(16, config, seeded()))
+    torch.testing.assert_close(out, through, atol=1e-5, rtol=0)
+    mirrored = (out == images.flip(3)).all(dim=(1, 2, 3))
+    assert ((out == images).all(dim=(1, 2, 3)) ^ mirrored).all()
+    assert (0 < mirrored.sum() < 16) if flip == 0.5 else (mirrored.all() == bool(flip))
+    smaller = augment(images, config, seeded(), side=16)
+    torch.testing.assert_close(smaller, warp(images, draw_homographies(16, config, seeded()), 16))
+
+
 @pytest.mark.parametrize("change", ["flip", "rotation", "perspective"])
 def test_each_happens_as_often_as_asked(change):
     n, p = 4000, 0.3

@@ -10,7 +10,7 @@ from candid.training import memory
 from candid.training.memory import check_fits
 
 
-@pytest.mark.parametrize("recipe", ["plain", "deep", "vit", "features", "best"])
+@pytest.mark.parametrize("recipe", ["plain", "deep", "vit", "features", "best", "fast"])
 def test_the_recipes_fit_into_two_gigabytes(monkeypatch, recipe):
     monkeypatch.setattr(memory, "_memory", lambda _: 2e9)
     before = torch.get_rng_state()

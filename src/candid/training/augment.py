@@ -36,7 +36,11 @@ def augment(
     edge; erased patches are 0. A function of the user's own (`augment.extra`) comes last.
     """
     homographies = draw_homographies(len(images), config, generator)
-    images = warp(images, homographies.to(images.device), side, config.outside)
+    if _only_flips(config) and side in (0, images.shape[3]) and images.shape[2] == images.shape[3]:
+        flips = (homographies[:, 0, 0] < 0).to(images.device)
+        images = torch.where(flips[:, None, None, None], images.flip(3), images)
+    else:
+        images = warp(images, homographies.to(images.device), side, config.outside)
     batch, _, height, width = images.shape
     if config.brightness > 0 or config.contrast > 0 or config.saturation > 0:
         images = recolour(images, *draw_colours(batch, config, generator))
@@ -44,6 +48,13 @@ def augment(
         boxes = draw_patches(batch, height, width, config, generator)
         images = erase(images, boxes.to(images.device))
     return own_augmentation(config.extra, images, generator) if config.extra else images
+
+
+def _only_flips(config: AugmentConfig) -> bool:
+    """Whether pictures are mirrored at most, for which no pixel need be resampled."""
+    turned = config.rotation > 0 and config.rotation_degrees > 0
+    tilted = config.perspective > 0 and config.perspective_shift > 0
+    return not (turned or tilted or config.zoom or config.aspect or config.shift)
 
 
 def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
