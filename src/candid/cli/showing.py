@@ -9,6 +9,7 @@ from candid.cli.options import show
 
 if TYPE_CHECKING:
     from candid.records import Evaluation
+    from candid.records.framing import SourceFrames
     from candid.records.number import NumberEvaluation
     from candid.records.targets import Overview
     from candid.runs import Run
@@ -19,6 +20,7 @@ def show_evaluation(run: Run) -> None:
     from candid.records import Evaluation, read_record
     from candid.records.seeds import Seeds
     from candid.records.targets import Overview
+    from candid.text.external import aligned_said
 
     if run.settings.data.is_several:
         overview = read_record(run.overview, Overview)
@@ -40,7 +42,19 @@ def show_evaluation(run: Run) -> None:
     }
     if run.seeds.is_file():
         result["seeds"] = read_record(run.seeds, Seeds)
-    show(result, evaluation_lines(evaluation, run))
+    frames = source_frames(run)
+    if frames is not None:
+        result["source_frames"] = frames
+    show(result, (*aligned_said(frames), *evaluation_lines(evaluation, run)))
+
+
+def source_frames(run: Run) -> SourceFrames | None:
+    """How several data sets were brought to one frame; None where they were not."""
+    from candid.records import read_record
+    from candid.records.framing import SourceFrames
+
+    known = run.source_frames.is_file()
+    return read_record(run.source_frames, SourceFrames) if known else None
 
 
 def _overview_lines(overview: Overview, run: Run) -> Iterator[str]:

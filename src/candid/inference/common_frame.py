@@ -40,6 +40,16 @@ def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> CommonFrame:
     The mean of what a first look finds in those that hardly lie otherwise, sought where it finds,
     in the mean, nothing more: from the median, by passes.
     """
+    return looked_at(framer, pixels)[0]
+
+
+def looked_at(
+    framer: Frames, pixels: NDArray[np.uint8]
+) -> tuple[CommonFrame, NDArray[np.float64], NDArray[np.bool_]]:
+    """`common_frame`, what a last look from there finds in each, and which of them lie so.
+
+    Frames are (n, 3, 3), marks (n,).
+    """
     start = AS_IT_CAME
     for i in range(_PASSES):
         first, near = _look(framer, pixels, start)
@@ -48,8 +58,10 @@ def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> CommonFrame:
         start = centre.round(_DIGITS).astype(np.float32)
     if corner_distance(start) < _HOME:
         start = AS_IT_CAME
-    far = 1 - float(_look(framer, pixels, start)[1].mean())
-    return CommonFrame(tuple(start[:2].ravel().tolist()), far <= _ALIKE, far, len(pixels))
+    first, near = _look(framer, pixels, start)
+    far = 1 - float(near.mean())
+    common = CommonFrame(tuple(start[:2].ravel().tolist()), far <= _ALIKE, far, len(pixels))
+    return common, first, near
 
 
 def _look(

@@ -243,12 +243,14 @@ def _parts(folder: Path, data: Data, fold: NDArray[np.intp], config: Config) -> 
                 expected="two classes to learn from, whoever is left out",
                 todo="use more people, or raise check.folds",
             )
-        job = {
+        job: dict[str, object] = {
             "data": data.fingerprint,
             "folds": hashlib.blake2b(fold.astype(np.int64).tobytes(), digest_size=16).hexdigest(),
             "settings": [repr(s) for s in (quick.network, quick.augment, train)],
             "fold": k,
         }
+        if data.frames:
+            job["frames"] = data.frames
         file = folder / f"{k + 1}-{job_digest(job)[:16]}.npz"
         yield _Part(f"fold {k + 1}", file, split, quick)
 

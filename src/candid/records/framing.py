@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -100,3 +101,64 @@ class FramingCard:
     nearer: Estimate
     untouched: Estimate
     used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFrame:
+    """How the pictures of one of several data sets lie against those of the reference.
+
+    Attributes
+    ----------
+    name
+        The data set.
+    pictures
+        How many of its pictures were looked at.
+    frame
+        The frame that they have in common; None where they were too few to say.
+    measures
+        What a first look finds from there in those that lie so, mean: how many times as "width" and
+        "height" the frame of the reference is as these pictures are, how far its centre lies to the
+        right ("x") and below ("y") theirs, as shares of their sides, and by how many degrees it is
+        turned ("rotation").
+    """
+
+    name: str
+    pictures: int
+    frame: CommonFrame | None = None
+    measures: dict[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> bool:
+        """Whether its pictures are brought to the frame of the reference."""
+        return self.frame is not None and not (self.frame.at_home and self.frame.alike)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFrames:
+    """How several data sets were brought to the frame of one (`source_frames.json`).
+
+    Attributes
+    ----------
+    reference
+        The data set whose frame it is; "" where none has both training and validation pictures.
+    card
+        How the network that frames learned from its pictures alone; None where nothing did.
+    framer
+        A digest of its weights.
+    sources
+        The other data sets.
+    """
+
+    reference: str
+    card: FramingCard | None = None
+    framer: str = ""
+    sources: tuple[SourceFrame, ...] = ()
+
+    @property
+    def moved(self) -> Mapping[str, CommonFrame]:
+        """The frame of each data set whose pictures are brought to that of the reference."""
+        return {s.name: s.frame for s in self.sources if s.frame is not None and s.moved}
+
+    def problem(self) -> str:
+        """What no frames can be, in words; "" where all is possible."""
+        return next((p for s in self.sources if s.frame and (p := s.frame.problem())), "")
