@@ -14,6 +14,7 @@ import numpy as np
 from candid.data.splits import SOURCE
 from candid.errors import ConfigError
 from candid.pipeline.opening import Data, aligned, by_turns, framed_data, launched
+from candid.progress import progress
 from candid.records import read_record, write_record
 from candid.records.framing import DETAIL, SourceFrame, SourceFrames
 from candid.runs import Run
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.data.dataset import Dataset
+    from candid.inference.source_frames import Pictures
     from candid.models.framing import Framing
     from candid.records.framing import FramingCard
 
@@ -56,13 +58,8 @@ def _found(run: Run, data: Data, reference: str, rows: dict[str, _Rows]) -> Sour
 
     framing, card = _framing(run, data, rows[reference])
     save_framing(run.source_framing, framing)
-    others = [name for name in rows if name != reference and card.used]
-    return SourceFrames(
-        reference,
-        card,
-        file_digest(run.source_framing),
-        tuple(_source(name, framing, data, rows[name], run.settings) for name in others),
-    )
+    found = _sources(framing, data, rows, reference, run) if card.used else ()
+    return SourceFrames(reference, card, file_digest(run.source_framing), found)
 
 
 def align_data(run: Run, data: Data) -> Data:
@@ -152,21 +149,45 @@ def _framing(run: Run, data: Data, rows: _Rows) -> tuple[Framing, FramingCard]:
 # --- the others ----------------------------------------------------------------------------------
 
 
-def _source(name: str, framing: Framing, data: Data, rows: _Rows, config: Config) -> SourceFrame:
-    """How its training pictures lie; where these are few, how all of them do."""
-    from candid.data.decode import decode
-    from candid.inference.common_frame import FEWEST, SEEN
+def _sources(
+    framing: Framing, data: Data, rows: dict[str, _Rows], reference: str, run: Run
+) -> tuple[SourceFrame, ...]:
+    """How the pictures of the others lie."""
+    from candid.inference.common_frame import FEWEST
     from candid.inference.source_frames import source_frame
     from candid.models.device import threads
     from candid.models.framing import TorchFramer
 
+    framer, found, config = TorchFramer(framing), [], run.settings
+    with (
+        threads(config.train.threads),
+        progress("frames", len(rows) - 1, unit="sources", quiet=run.quiet) as bar,
+    ):
+        home = _pictures(data, rows[reference], "validation", config)
+        for name in rows:
+            if name == reference:
+                continue
+            some = _pictures(data, rows[name], "train", config)
+            few = len(some.pixels) < FEWEST
+            unknown = SourceFrame(name, len(some.pixels))
+            found.append(unknown if few else source_frame(name, framer, some, home))
+            bar.update()
+    return tuple(found)
+
+
+def _pictures(data: Data, rows: _Rows, split: str, config: Config) -> Pictures:
+    """Some of a data set's pictures as a network that frames takes them.
+
+    Those of a split, or where these are few, of all.
+    """
+    from candid.data.decode import decode
+    from candid.inference.common_frame import FEWEST, SEEN
+    from candid.inference.source_frames import Pictures
+
     dataset, about = data.dataset, config.data
-    some = rows["train"] if len(rows["train"]) >= FEWEST else rows[""]
+    some = rows[split] if len(rows[split]) >= FEWEST else rows[""]
     some = drawn_rows(some, SEEN, np.random.default_rng([config.train.seed, 4]))
-    if len(some) < FEWEST:
-        return SourceFrame(name, len(some))
     how: dict[str, Any] = {"side": about.side, "fit": about.fit, "max_pixels": about.max_pixels}
     pixels = [decode(dataset.source.read(r), detail=DETAIL, **how).pixels for r in some.tolist()]
-    with threads(config.train.threads):
-        framer = TorchFramer(framing)
-        return source_frame(name, framer, np.stack(pixels), dataset.persons(some))
+    side = DETAIL * about.side
+    return Pictures(np.array(pixels, np.uint8).reshape(-1, side, side, 3), dataset.persons(some))

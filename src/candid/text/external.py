@@ -156,7 +156,8 @@ def _aligned(source: SourceFrame, reference: str) -> str:
         f"{_points(m['x'])} and {_points(m['y'])} hundredths of their sides from theirs to the "
         f"right and below, turned by {words.number(m['rotation'].value, 1)}° "
         f"({words.interval(m['rotation'], 1)}; {words.method(known)}, {words.support(known)} that "
-        f"lie so, of {words.count(source.pictures)} looked at)"
+        f"lie so, of {words.count(source.pictures)} looked at; what the network itself errs by "
+        "comes on top)"
     )
     if not source.moved:
         return f"“{source.name}”: as it came, since most of it lies as “{reference}” does: {lies}."
