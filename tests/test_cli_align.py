@@ -215,15 +215,18 @@ def test_whoever_reads_the_data_of_a_run_has_them_in_its_frame(quick, drawn, tmp
     assert "was trained on data sets that were brought to one frame" in said
 
 
-def test_other_seeds_and_remedies_have_the_same_frames(drawn, tmp_path, trusting):
+def test_other_seeds_and_a_check_have_the_same_frames(drawn, tmp_path, trusting):
     run = Run(tmp_path / "run")
-    more = ["--seeds", "2", "--out", run.path]
+    more = ["--seeds", "2", "--set", "check.folds=2", "--out", run.path]
     assert call("run", *words(drawn, "wide", "tight"), *HARDLY, *more) == 0
-    other = open_run(run.path / "seeds" / "1")
-    assert other.source_frames.read_bytes() == run.source_frames.read_bytes()
-    assert other.source_framing.read_bytes() == run.source_framing.read_bytes()
     cache = drawn.parent / "align-cache"
-    assert reload(other, cache=cache).frames == reload(open_run(run.path), cache=cache).frames
+    frames = reload(open_run(run.path), cache=cache).frames
+    assert frames
+    for folder in ("seeds/1", "check"):
+        other = open_run(run.path / folder)
+        assert other.source_frames.read_bytes() == run.source_frames.read_bytes()
+        assert other.source_framing.read_bytes() == run.source_framing.read_bytes()
+        assert reload(other, cache=cache).frames == frames
     digest = read_record(run.provenance, Provenance).digests["predict"]
     (changed := json.loads(run.source_frames.read_text()))["framer"] = "other"
     run.source_frames.write_text(json.dumps(changed))

@@ -25,7 +25,7 @@ from candid.cli.options import (
     settings_options,
     show,
 )
-from candid.cli.showing import show_evaluation, source_frames
+from candid.cli.showing import show_evaluation
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
@@ -145,6 +145,7 @@ def train_command(
     """Train a network, from scratch or with --from; no report."""
     from candid.pipeline.loading import network_card
     from candid.pipeline.opening import leads
+    from candid.runs.frames import source_frames
     from candid.text.console import training_lines
     from candid.text.external import aligned_said
 

@@ -9,7 +9,6 @@ from candid.cli.options import show
 
 if TYPE_CHECKING:
     from candid.records import Evaluation
-    from candid.records.framing import SourceFrames
     from candid.records.number import NumberEvaluation
     from candid.records.targets import Overview
     from candid.runs import Run
@@ -20,6 +19,7 @@ def show_evaluation(run: Run) -> None:
     from candid.records import Evaluation, read_record
     from candid.records.seeds import Seeds
     from candid.records.targets import Overview
+    from candid.runs.frames import source_frames
     from candid.text.external import aligned_said
 
     if run.settings.data.is_several:
@@ -46,15 +46,6 @@ def show_evaluation(run: Run) -> None:
     if frames is not None:
         result["source_frames"] = frames
     show(result, (*aligned_said(frames), *evaluation_lines(evaluation, run)))
-
-
-def source_frames(run: Run) -> SourceFrames | None:
-    """How several data sets were brought to one frame; None where they were not."""
-    from candid.records import read_record
-    from candid.records.framing import SourceFrames
-
-    known = run.source_frames.is_file()
-    return read_record(run.source_frames, SourceFrames) if known else None
 
 
 def _overview_lines(overview: Overview, run: Run) -> Iterator[str]:

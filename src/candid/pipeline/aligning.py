@@ -15,9 +15,10 @@ from candid.data.splits import SOURCE
 from candid.errors import ConfigError
 from candid.pipeline.opening import Data, aligned, by_turns, framed_data, launched
 from candid.progress import progress
-from candid.records import read_record, write_record
+from candid.records import write_record
 from candid.records.framing import DETAIL, SourceFrame, SourceFrames
 from candid.runs import Run
+from candid.runs.frames import source_frames
 from candid.settings import Config
 from candid.storage.files import file_digest
 from candid.table import drawn_rows
@@ -75,7 +76,7 @@ def align_data(run: Run, data: Data) -> Data:
     if not launched():
         return aligned(run, data)
     group.wait()
-    frames = group.broadcast(lambda: _known(run))
+    frames = group.broadcast(lambda: source_frames(run))
     if frames is None:
         return data
     with group.copied(run.source_framing) as copy:
@@ -83,14 +84,9 @@ def align_data(run: Run, data: Data) -> Data:
         return by_turns(group, lambda: framed_data(frames, framer, data, run))
 
 
-def _known(run: Run) -> SourceFrames | None:
-    known = run.source_frames.is_file()
-    return read_record(run.source_frames, SourceFrames) if known else None
-
-
 def rows_at_home(run: Run, dataset: Dataset) -> NDArray[np.bool_]:
     """(n,) which pictures lie, as they came, as those that a run's network is trained on."""
-    known, attribute = _known(run), dataset.attributes.get(SOURCE)
+    known, attribute = source_frames(run), dataset.attributes.get(SOURCE)
     if known is None or attribute is None:
         return np.ones(len(dataset), np.bool_)
     home = np.array([name not in known.moved for name in attribute.values])

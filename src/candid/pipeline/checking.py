@@ -76,6 +76,9 @@ def check_run(run: Run, data: Data) -> None:
         for file in (there.config, there.provenance, there.predictions_file, there.check):
             file.unlink(missing_ok=True)
         write_record(there.provenance, read_record(run.provenance, Provenance))
+        for name in ("source_framing", "source_frames"):  # the data are given in one frame
+            if getattr(run, name).is_file():
+                copied(getattr(run, name), getattr(there, name))
         copied(run.config, there.config)
     examine_labels(Run(folder, run.settings, quiet=run.quiet), data)
 

@@ -22,8 +22,8 @@ from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
 from candid.pipeline.settled import with_changes, with_threads
 from candid.records import ModelCard, Provenance, read_record
-from candid.records.framing import SourceFrames
 from candid.runs import Run, claim, create, open_run, refuse_full
+from candid.runs.frames import source_frames
 from candid.settings import Config, DataConfig
 from candid.storage.files import write_text
 from candid.tables.corrections import read_corrections, write_corrections
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.data.store import Store
     from candid.data.streaming import Streamed
+    from candid.records.framing import SourceFrames
     from candid.records.model import Beginning
     from candid.training.distributed import Team
 
@@ -160,19 +161,8 @@ def aligned(run: Run, data: Data) -> Data:
     RunError
         Where the run no longer says how that was.
     """
-    if data.frames:
-        return data
-    if not run.source_frames.is_file():
-        if "align" in read_record(run.provenance, Provenance).seconds:
-            raise RunError(
-                f"{run.path} was trained on data sets that were brought to one frame, and "
-                f"{run.source_frames.name} is gone.",
-                expected="the file that says how",
-                todo="put it back, or start a new run",
-            )
-        return data
-    frames = read_record(run.source_frames, SourceFrames)
-    return framed_data(frames, run.source_framing, data, run)
+    frames = None if data.frames else source_frames(run)
+    return data if frames is None else framed_data(frames, run.source_framing, data, run)
 
 
 def framed_data(frames: SourceFrames, framer: Path, data: Data, run: Run) -> Data:
