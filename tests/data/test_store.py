@@ -9,14 +9,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from by_hand import MemorySource, dataset, png, texture
 
-from candid.data.store import Store, default_cache, fingerprint, pack
+from candid.data.store import Store, default_cache, fingerprint, pack, repack
 from candid.errors import DataError, OutputError
 from candid.settings import DataConfig
 
@@ -402,3 +402,83 @@ def test_a_terminal_sees_the_progress_and_quiet_is_quiet(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     pack(data, CONFIG, cache=tmp_path / "b")
     assert "4/4" in capsys.readouterr().err
+
+
+# --- of another pack -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Each picture upside down, read at twice the detail; a line in `log` for each."""
+
+    log: Path
+    name: str = "turned"
+    detail: int = 2
+
+    def stamp(self) -> str:
+        return self.name
+
+    def __call__(self, row: int, pixels: np.ndarray) -> np.ndarray:
+        with self.log.open("a") as log:
+            log.write(f"{row}\n")
+        assert pixels.shape == (32, 32, 3)
+        return pixels[::-2, ::2]
+
+
+def halves(n: int) -> np.ndarray:
+    return np.arange(n) % 7 < 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_some_pictures_are_reframed_and_the_others_stay(tmp_path: Path, workers: int) -> None:
+    pixels = pixels_of(600)
+    images = [*(png(p) for p in pixels), b"no picture"]
+    log, config = tmp_path / "read", replace(CONFIG, workers=workers)
+    data = dataset(images, source=MemorySource(tuple(images), log=log))
+    came = pack(data, config, cache=tmp_path / "cache", quiet=True)
+    log.unlink()
+    moved, turn = halves(601), Turned(tmp_path / "log")
+    moved[600] = True  # cannot be read, and is not tried again
+    store = repack(data, config, came, moved, turn, quiet=True)
+    for row in range(600):
+        expected = pixels[row, ::-1] if moved[row] else pixels[row]
+        np.testing.assert_array_equal(store.pixels[row], expected)
+    assert sorted(reads(log)) == sorted(reads(turn.log)) == np.flatnonzero(moved[:600]).tolist()
+    for name in ("usable", "widths", "heights", "modes", "formats", "digests"):
+        np.testing.assert_array_equal(getattr(store, name), getattr(came, name))
+    assert (store.reasons, store.causes) == (came.reasons, came.causes)
+    assert store.folder.parent == came.folder.parent
+    # The same again is opened; another frame, or other pictures, are another pack.
+    log.unlink()
+    assert repack(data, config, came, moved, turn, quiet=True).folder == store.folder
+    assert not reads(log)
+    other = repack(data, config, came, moved, replace(turn, name="other"), quiet=True)
+    fewer = repack(data, config, came, moved & (np.arange(601) > 9), turn, quiet=True)
+    assert len({came.folder, store.folder, other.folder, fewer.folder}) == 4
+
+
+@dataclass(frozen=True)
+class Stopping(Turned):
+    """Interrupted at a row, once."""
+
+    def __call__(self, row: int, pixels: np.ndarray) -> np.ndarray:
+        if row >= 400 and not (self.log.parent / "stopped").exists():
+            (self.log.parent / "stopped").touch()
+            raise KeyboardInterrupt
+        return super().__call__(row, pixels)
+
+
+def test_a_repack_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    pixels = pixels_of(600)
+    data, moved = dataset([png(p) for p in pixels]), np.arange(600) >= 100
+    came = pack(data, CONFIG, cache=tmp_path / "cache", quiet=True)
+    turn = Stopping(tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt):
+        repack(data, CONFIG, came, moved, turn, quiet=True)
+    first = reads(turn.log)
+    assert 0 < len(first) < 400
+    store = repack(data, CONFIG, came, moved, turn, quiet=True)
+    again = reads(turn.log)[len(first) :]
+    assert again and min(again) > 100  # the chunks that were whole are kept
+    np.testing.assert_array_equal(store.pixels[:100], pixels[:100])
+    np.testing.assert_array_equal(store.pixels[100:], pixels[100:, ::-1])

@@ -145,14 +145,17 @@ def train_command(
     """Train a network, from scratch or with --from; no report."""
     from candid.pipeline.loading import network_card
     from candid.pipeline.opening import leads
+    from candid.runs.frames import source_frames
     from candid.text.console import training_lines
+    from candid.text.external import aligned_said
 
     begin = how_to_begin(data, out, resume, repeat)
     run = candid.train(log=log, cache=cache, predictions=False, **begin)
     if not leads():
         return
-    card = network_card(run)
+    card, frames = network_card(run), source_frames(run)
+    told = {"run": str(run.path), "model": card}
     show(
-        {"run": str(run.path), "model": card},
-        training_lines(card, str(run.path), str(run.weights)),
+        told if frames is None else told | {"source_frames": frames},
+        (*aligned_said(frames), *training_lines(card, str(run.path), str(run.weights))),
     )

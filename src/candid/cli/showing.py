@@ -19,6 +19,8 @@ def show_evaluation(run: Run) -> None:
     from candid.records import Evaluation, read_record
     from candid.records.seeds import Seeds
     from candid.records.targets import Overview
+    from candid.runs.frames import source_frames
+    from candid.text.external import aligned_said
 
     if run.settings.data.is_several:
         overview = read_record(run.overview, Overview)
@@ -40,7 +42,10 @@ def show_evaluation(run: Run) -> None:
     }
     if run.seeds.is_file():
         result["seeds"] = read_record(run.seeds, Seeds)
-    show(result, evaluation_lines(evaluation, run))
+    frames = source_frames(run)
+    if frames is not None:
+        result["source_frames"] = frames
+    show(result, (*aligned_said(frames), *evaluation_lines(evaluation, run)))
 
 
 def _overview_lines(overview: Overview, run: Run) -> Iterator[str]:

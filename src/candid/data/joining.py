@@ -70,6 +70,12 @@ def load_places(
             todo="leave data.stream as it is, so that they are packed; or name one data set",
         )
     names = tuple(names) or source_names(where)
+    if (reference := config.reference_source) and reference not in names:
+        raise ConfigError(
+            f"data.reference_source = {reference!r} is none of the data sets.",
+            expected=f"one of: {', '.join(names)}; or empty",
+            todo=did_you_mean(reference, names),
+        )
     own = {name: settings_of(config, name, names) for name in names}
     found = _read_each(dict(zip(names, where, strict=True)), own, config)
     return _corrected(join_datasets(found, own, config), config)

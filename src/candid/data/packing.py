@@ -8,11 +8,12 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -54,19 +55,74 @@ INDEX = {
 }
 
 
+# reason and cause ("" if usable), width, height, mode, format, digest
+Row = tuple[str, str, int, int, str, str, str]
+
+
+class Reframe(Protocol):
+    """Brings pictures to another frame while they are packed. Picklable."""
+
+    @property
+    def detail(self) -> int:
+        """How many times the pack's pixels per side it is given."""
+        ...
+
+    def stamp(self) -> str:
+        """A digest of all that decides what comes out."""
+        ...
+
+    def __call__(self, row: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(side, side, 3) of a row's square (detail · side, detail · side, 3)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Repacking:
+    """How a pack is made of another one.
+
+    Attributes
+    ----------
+    reframe
+        What some pictures are brought to another frame by.
+    moved
+        (n,) bool: which; they are decoded again.
+    pixels
+        (n, side, side, 3) of the other pack, as which the others stay.
+    rows
+        What the index holds of some of its rows, from one to before another.
+    """
+
+    reframe: Reframe
+    moved: NDArray[np.bool_]
+    pixels: NDArray[np.uint8]
+    rows: Callable[[int, int], list[Row]]
+
+
 # --- filling -------------------------------------------------------------------------------------
 
 
-def fill(folder: Path, dataset: Dataset, config: DataConfig, mark: str, *, quiet: bool) -> None:
+def fill(
+    folder: Path,
+    dataset: Dataset,
+    config: DataConfig,
+    mark: str,
+    *,
+    repacking: Repacking | None = None,
+    quiet: bool,
+) -> None:
     """Decode whatever the journal of this pack (`mark`) does not hold yet, then write the index."""
     pixels, path = folder / "pixels.npy", folder / "journal.jsonl"
     n, side = len(dataset), config.side
     offset = _prepare(pixels, (n, side, side, 3), path)
-    source = dataset.source
-    packer = _Packer(source, config, str(pixels), offset)
+    source, reframe = dataset.source, None if repacking is None else repacking.reframe
+    packer = _Packer(source, config, str(pixels), offset, reframe)
     with writing(folder), open_journal(path, {"pack": mark}, replace=True) as journal:
         done = _whole(journal, pixels, offset, n, side)
-        kept = {row for chunk in done for row in range(chunk.start, chunk.start + len(chunk.rows))}
+        if repacking is not None:
+            for chunk in _copied(repacking, pixels, offset, done):
+                journal.add(vars(chunk))
+                done.append(chunk)
+        kept = _rows_of(done)
         todo = _chunks(kept, n, side, source.file if isinstance(source, Sharded) else None)
         with (
             progress("packing", n, unit="images", done=len(kept), quiet=quiet) as bar,
@@ -145,17 +201,37 @@ def _chunks(
 
 _Span = tuple[int, int]  # rows from … to before …
 
-# reason and cause ("" if usable), width, height, mode, format, digest
-_Row = tuple[str, str, int, int, str, str, str]
-
 
 @dataclass(frozen=True)
 class _Chunk:
     """The rows from `start` on that lie in the pixels' file now, with their checksum."""
 
     start: int
-    rows: list[_Row]
+    rows: list[Row]
     checksum: str
+
+
+def _rows_of(chunks: list[_Chunk]) -> set[int]:
+    return {row for c in chunks for row in range(c.start, c.start + len(c.rows))}
+
+
+def _copied(repacking: Repacking, path: Path, offset: int, done: list[_Chunk]) -> Iterator[_Chunk]:
+    """The rows that stay as another pack has them, but for those that are done."""
+    n, side = repacking.pixels.shape[:2]
+    skipped = _rows_of(done) | {*np.flatnonzero(repacking.moved).tolist()}
+    for start, stop in _chunks(skipped, n, side, None):
+        block = np.ascontiguousarray(repacking.pixels[start:stop])
+        yield _written(path, offset, start, block, repacking.rows(start, stop))
+
+
+def _written(
+    path: Path, offset: int, start: int, block: NDArray[np.uint8], rows: list[Row]
+) -> _Chunk:
+    # An ordinary write says that the disk is full; a memory map would kill the process.
+    with writing(path), path.open("r+b") as file:
+        file.seek(offset + start * block[0].nbytes)
+        file.write(block.data)
+    return _Chunk(start, rows, _digest(block.data))
 
 
 def _digest(data: bytes | memoryview) -> str:
@@ -223,6 +299,7 @@ class _Packer:
     config: DataConfig
     pixels: str
     offset: int
+    reframe: Reframe | None = None
 
     def __call__(self, chunks: list[_Span]) -> list[_Chunk]:
         return [self.chunk(start, stop) for start, stop in chunks]
@@ -231,25 +308,22 @@ class _Packer:
         side = self.config.side
         block = np.zeros((stop - start, side, side, 3), np.uint8)
         rows = [self._row(row, block[row - start]) for row in range(start, stop)]
-        # An ordinary write says that the disk is full; a memory map would kill the process.
-        with writing(Path(self.pixels)), open(self.pixels, "r+b") as file:
-            file.seek(self.offset + start * side * side * 3)
-            file.write(block.data)
-        return _Chunk(start, rows, _digest(block.data))
+        return _written(Path(self.pixels), self.offset, start, block, rows)
 
-    def _row(self, row: int, out: NDArray[np.uint8]) -> _Row:
-        digest, config = "", self.config
+    def _row(self, row: int, out: NDArray[np.uint8]) -> Row:
+        digest, config, reframe = "", self.config, self.reframe
+        how: dict[str, Any] = {"side": config.side, "fit": config.fit}
+        if reframe is not None:
+            how["detail"] = reframe.detail
         try:
             data = self.source.read(row)
             digest = _digest(data)
-            image = decode.decode(
-                data, side=config.side, fit=config.fit, max_pixels=config.max_pixels
-            )
+            image = decode.decode(data, max_pixels=config.max_pixels, **how)
         except (ImageError, OSError) as error:
             if not isinstance(error, ImageError):
                 error = ImageError(f"cannot be read: {error.strerror or error}")
             return (_printable(error.what), _printable(error.cause), 0, 0, "", "", digest)
-        out[:] = image.pixels
+        out[:] = image.pixels if reframe is None else reframe(row, image.pixels)
         return ("", "", image.width, image.height, image.mode, image.format, digest)
 
 

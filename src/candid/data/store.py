@@ -20,6 +20,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from candid.data import decode
 from candid.data.dataset import Dataset
-from candid.data.packing import INDEX, fill
+from candid.data.packing import INDEX, Reframe, Repacking, Row, fill
 from candid.data.processes import LOCK, locked_folder
 from candid.errors import DataError, OutputError
 from candid.settings import DataConfig
@@ -136,7 +137,59 @@ def pack(
             expected="at least one image",
             todo="name a folder with images, or see why the layout found none",
         )
-    mark = fingerprint(dataset, config)
+    return _packed(dataset, config, fingerprint(dataset, config), cache, None, quiet=quiet)
+
+
+def repack(
+    dataset: Dataset,
+    config: DataConfig,
+    came: Store,
+    moved: NDArray[np.bool_],
+    reframe: Reframe,
+    *,
+    quiet: bool = False,
+) -> Store:
+    """A pack in which some pictures (n,) are brought to another frame, or open it where it is.
+
+    The others are copied bit for bit from the pack `came`, beside which it lies.
+
+    Raises
+    ------
+    DataError, OutputError
+        As for `pack`.
+    """
+    mark = hashlib.blake2b(f"{came.fingerprint} {reframe.stamp()}".encode(), digest_size=32)
+    mark.update(np.packbits(moved).tobytes())
+    repacking = Repacking(reframe, moved & came.usable, came.pixels, partial(_rows, came))
+    cache = came.folder.parent
+    return _packed(dataset, config, mark.hexdigest(), cache, repacking, quiet=quiet)
+
+
+def _rows(store: Store, start: int, stop: int) -> list[Row]:
+    """What the index of a pack holds of some rows."""
+    return [
+        (
+            store.reasons.get(row, ""),
+            store.causes.get(row, ""),
+            int(store.widths[row]),
+            int(store.heights[row]),
+            str(store.modes[row]),
+            str(store.formats[row]),
+            str(store.digests[row]),
+        )
+        for row in range(start, stop)
+    ]
+
+
+def _packed(
+    dataset: Dataset,
+    config: DataConfig,
+    mark: str,
+    cache: Path | None,
+    repacking: Repacking | None,
+    *,
+    quiet: bool,
+) -> Store:
     folder = _folder(mark, cache)
     store = _open(folder, len(dataset), mark, config.side)
     if store is None:
@@ -146,7 +199,7 @@ def pack(
             # Whoever held the lock before may have done the work.
             store = _open(folder, len(dataset), mark, config.side)
             if store is None:
-                fill(folder, dataset, config, mark, quiet=quiet)
+                fill(folder, dataset, config, mark, repacking=repacking, quiet=quiet)
                 store = _open(folder, len(dataset), mark, config.side)
     if store is None:
         raise OutputError(

@@ -40,16 +40,35 @@ def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> CommonFrame:
     The mean of what a first look finds in those that hardly lie otherwise, sought where it finds,
     in the mean, nothing more: from the median, by passes.
     """
+    return looked_at(framer, pixels)[0]
+
+
+def looked_at(
+    framer: Frames, pixels: NDArray[np.uint8], passes: int = _PASSES
+) -> tuple[CommonFrame, NDArray[np.float64], NDArray[np.bool_]]:
+    """`common_frame`, what a last look from there finds in each, and which of them lie so.
+
+    Frames are (n, 3, 3), marks (n,). More `passes` find what lies farther off.
+    """
     start = AS_IT_CAME
-    for i in range(_PASSES):
+    for i in range(passes):
         first, near = _look(framer, pixels, start)
         many = i > 0 and near.mean() >= _ENOUGH
         centre = first[near].mean(axis=0) if many else np.median(first, axis=0)
-        start = centre.round(_DIGITS).astype(np.float32)
-    if corner_distance(start) < _HOME:
+        before, start = start, centre.round(_DIGITS).astype(np.float32)
+        if many and (start == before).all():
+            break
+    if is_home(start):
         start = AS_IT_CAME
-    far = 1 - float(_look(framer, pixels, start)[1].mean())
-    return CommonFrame(tuple(start[:2].ravel().tolist()), far <= _ALIKE, far, len(pixels))
+    first, near = _look(framer, pixels, start)
+    far = 1 - float(near.mean())
+    common = CommonFrame(tuple(start[:2].ravel().tolist()), far <= _ALIKE, far, len(pixels))
+    return common, first, near
+
+
+def is_home(frame: NDArray[np.float32]) -> bool:
+    """Whether a frame (3, 3) is taken for the training pictures' own."""
+    return corner_distance(frame) < _HOME
 
 
 def _look(

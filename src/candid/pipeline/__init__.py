@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid.pipeline import checking
+from candid.pipeline.aligning import align_data
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.main_job import everything
@@ -188,6 +189,7 @@ def train(
     with together():
         run, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
         with stoppable(resuming("train", run, dataset)), tracked(run, log) as followed:
+            data = align_data(run, data)
             train_network(followed, data)
             if leads():
                 run.step("frame", train_framer, data)
@@ -231,7 +233,7 @@ def run(
         with stoppable(resuming("run", folder, dataset)):
             if launched():  # what is left after training is done by one process
                 with tracked(folder, log) as followed:
-                    train_network(followed, data)
+                    train_network(followed, align_data(folder, data))
     if leads():
         with stoppable(resuming("run", folder, dataset)), tracked(folder, log) as followed:
             everything(followed, data)
@@ -304,7 +306,7 @@ def check(
     folder = checking.check_folder(None if out is None else Path(out))
     labels, how = labels_or_place(dataset), checking.with_folds(config or Config())
     run, data = begin_or_resume(labels, how, folder, cache=cache, quiet=quiet)
-    return checking.examine_labels(run, data, jobs=jobs)
+    return checking.examine_labels(run, align_data(run, data), jobs=jobs)
 
 
 def _begin(

@@ -76,6 +76,9 @@ def check_run(run: Run, data: Data) -> None:
         for file in (there.config, there.provenance, there.predictions_file, there.check):
             file.unlink(missing_ok=True)
         write_record(there.provenance, read_record(run.provenance, Provenance))
+        for name in ("source_framing", "source_frames"):  # the data are given in one frame
+            if getattr(run, name).is_file():
+                copied(getattr(run, name), getattr(there, name))
         copied(run.config, there.config)
     examine_labels(Run(folder, run.settings, quiet=run.quiet), data)
 
@@ -243,12 +246,14 @@ def _parts(folder: Path, data: Data, fold: NDArray[np.intp], config: Config) -> 
                 expected="two classes to learn from, whoever is left out",
                 todo="use more people, or raise check.folds",
             )
-        job = {
+        job: dict[str, object] = {
             "data": data.fingerprint,
             "folds": hashlib.blake2b(fold.astype(np.int64).tobytes(), digest_size=16).hexdigest(),
             "settings": [repr(s) for s in (quick.network, quick.augment, train)],
             "fold": k,
         }
+        if data.frames:
+            job["frames"] = data.frames
         file = folder / f"{k + 1}-{job_digest(job)[:16]}.npz"
         yield _Part(f"fold {k + 1}", file, split, quick)
 

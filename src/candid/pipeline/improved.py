@@ -31,9 +31,9 @@ AIMS: tuple[Aim, ...] = ("worst group", "overall")
 # What does not depend on the last layer, and the steps that wrote it.
 _SHARED = (
     *("history", "data", "findings", "pictures", "framing", "framing_weights"),
-    *("unfamiliar", "applied"),
+    *("unfamiliar", "applied", "source_framing", "source_frames"),
 )
-_STEPS = ("explore", "train", "frame", "unfamiliar")
+_STEPS = ("explore", "align", "train", "frame", "unfamiliar")
 
 
 def write_improved(

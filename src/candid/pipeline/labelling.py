@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from candid.errors import OutputError, RunError
+from candid.pipeline.aligning import rows_at_home
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
@@ -136,20 +137,25 @@ def frame(
             return CELEBA
         raise
     squeeze = measure_squeeze(_training_pictures(loaded, config, _SQUEEZED))
-    pictures = _training_pictures(loaded, config, _FRAMES)
+    # Of several data sets, those to whose frame the others were brought.
+    home = rows_at_home(run, loaded.dataset)
+    pictures = _training_pictures(loaded, config, _FRAMES, home)
     measured = measure_frame(pictures, detector, squeeze=squeeze)
     with contextlib.suppress(OutputError):  # a run in a read-only place is measured anew each time
         write_record(path, measured)
     return measured
 
 
-def _training_pictures(data: Data, config: Config, most: int) -> Generator[NDArray[np.uint8]]:
-    """Some training pictures as they are in their files."""
+def _training_pictures(
+    data: Data, config: Config, most: int, among: NDArray[np.bool_] | None = None
+) -> Generator[NDArray[np.uint8]]:
+    """Some training pictures, of those that (n,) marks mark, as they are in their files."""
     import numpy as np
 
     from candid.data.decode import decode_whole
 
-    rows = data.dataset.rows("train", data.store.usable)
+    usable = data.store.usable
+    rows = data.dataset.rows("train", usable if among is None else usable & among)
     rng = np.random.default_rng(config.train.seed)
     for row in rng.choice(rows, min(most, len(rows)), replace=False):
         encoded = data.dataset.source.read(int(row))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from candid.pipeline.aligning import align_sources
 from candid.pipeline.checking import check_run, refuse_check
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.explaining import explain_images, show_inside
-from candid.pipeline.opening import Data
+from candid.pipeline.opening import Data, aligned
 from candid.pipeline.seeds import try_seeds
 from candid.pipeline.several import learn_several
 from candid.pipeline.steps import (
@@ -33,6 +34,9 @@ def everything(run: Run, data: Data) -> None:
     with stages(tuple(run.steps), quiet=run.quiet) as shown:
         step = partial(run.step, shown=shown)
         step("explore", explore_data, data)
+        if "align" in run.steps:
+            step("align", align_sources, data)
+        data = aligned(run, data)
         step("train", train_network, data)
         step("frame", train_framer, data)
         step("predict", predict_splits, data)

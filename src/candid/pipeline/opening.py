@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from candid.config import differences, to_toml
-from candid.errors import ConfigError, DependencyError, RunError
+from candid.config import to_toml
+from candid.errors import DependencyError, RunError
 from candid.pipeline.beginning import initial_weights
 from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
+from candid.pipeline.settled import with_changes, with_threads
 from candid.records import ModelCard, Provenance, read_record
-from candid.runs import STEPS, Run, claim, create, open_run, refuse_full
-from candid.settings import Config, DataConfig, TrainConfig
+from candid.runs import Run, claim, create, open_run, refuse_full
+from candid.runs.frames import source_frames
+from candid.settings import Config, DataConfig
 from candid.storage.files import write_text
 from candid.tables.corrections import read_corrections, write_corrections
 
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.data.store import Store
     from candid.data.streaming import Streamed
+    from candid.records.framing import SourceFrames
     from candid.records.model import Beginning
+    from candid.training.distributed import Team
 
 Place = str | PathLike[str]
-Section = TypeVar("Section", DataConfig, TrainConfig)
+Made = TypeVar("Made")
 
 
 def needs_torch() -> None:
@@ -64,11 +68,14 @@ class Data:
         What is packed.
     streamed
         Of which larger data set that is a part, where training streams it; else None.
+    frames
+        A digest of how several data sets were brought to one frame; "" where all are as they came.
     """
 
     dataset: Dataset
     store: Store
     streamed: Streamed | None = None
+    frames: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -87,7 +94,7 @@ class Data:
         stream = self.streamed
         if stream is not None:
             stream = replace(stream, dataset=of_target(stream.dataset, name, config))
-        return Data(of_target(self.dataset, name, config), self.store, stream)
+        return replace(self, dataset=of_target(self.dataset, name, config), streamed=stream)
 
 
 def load_packed(
@@ -126,6 +133,7 @@ def load_packed(
 def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) -> Data:
     """The data of an existing run, from where they lay when it began or where they lie now.
 
+    Those of several data sets lie in one frame, where the run's network was trained on them so.
     A URL in a run is not followed unless it is named: a stranger may have written it. Of the folder
     of one label among several, they are the data with that label alone.
 
@@ -141,8 +149,32 @@ def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) 
     data = load_packed(found, settings, names=names, cache=cache, quiet=run.quiet)
     _refuse_other(run, about, found, data)
     if run.whole is None:
-        return data
+        return aligned(run, data)
     return data.of_target(read_record(run.model_file, ModelCard).target, run.settings.data)
+
+
+def aligned(run: Run, data: Data) -> Data:
+    """The data with all data sets in the frame of one, where a run's network is trained on them so.
+
+    Raises
+    ------
+    RunError
+        Where the run no longer says how that was.
+    """
+    frames = None if data.frames else source_frames(run)
+    return data if frames is None else framed_data(frames, run.source_framing, data, run)
+
+
+def framed_data(frames: SourceFrames, framer: Path, data: Data, run: Run) -> Data:
+    """The data in the frames that a run found; `framer` is its network that frames."""
+    from candid.inference.source_frames import frames_digest, in_one_frame
+
+    if not frames.moved:
+        return data
+    needs_torch()
+    about = run.settings.data
+    store = in_one_frame(frames, framer, data.dataset, data.store, about, quiet=run.quiet)
+    return replace(data, store=store, frames=frames_digest(frames))
 
 
 def _refuse_other(run: Run, about: Provenance, where: object, data: Data) -> None:
@@ -202,6 +234,13 @@ def together() -> Iterator[None]:
 
     with joined():
         yield
+
+
+def by_turns(group: Team, make: Callable[[], Made]) -> Made:
+    """What `make` gives, which is first done by one process of each machine, as it packs."""
+    made = make() if os.environ.get("LOCAL_RANK", "0") == "0" else None
+    group.wait()
+    return make() if made is None else made
 
 
 @contextmanager
@@ -264,13 +303,10 @@ def begin_or_resume(
     quiet = quiet or not group.leads
     found, about, where = group.broadcast(lambda: _found(path, config, data))
     place = where if data is None else data
-    first = os.environ.get("LOCAL_RANK", "0") == "0"  # on its machine
     how: dict[str, Any] = {"cache": cache, "quiet": quiet}
     how["names"] = () if about is None else tuple(about.sources)
     read = found if config is not None or path is None else with_own_corrections(Run(path, found))
-    loaded = load_packed(place, read, **how) if first else None
-    group.wait()
-    loaded = loaded or load_packed(place, read, **how)
+    loaded = by_turns(group, lambda: load_packed(place, read, **how))
     group.check_agreed("data.stream", "never" if loaded.streamed is None else "always")
     group.check_agreed("data", loaded.fingerprint)
 
@@ -296,42 +332,10 @@ def _found(
         return config, None, nowhere
     run = open_run(path or nowhere)
     about = read_record(run.provenance, Provenance)
-    settings = run.settings if config is None else _changed(run, config, tuple(about.sources))
+    settings = run.settings if config is None else with_changes(run, config, tuple(about.sources))
     if data is None or isinstance(data, Path | tuple):
         return settings, about, place_of(run, about, data)
     return settings, about, nowhere
-
-
-def _changed(run: Run, config: Config, names: Sequence[str]) -> Config:
-    """The settings that are asked for, where those that training reads are the run's own.
-
-    `names` are those of several data sets.
-    """
-    from candid.data.source_settings import as_before
-
-    found = run.settings
-    said = config.data.target or config.data.targets
-    open_ = () if said else ("target", "targets")
-    data = as_found(config.data, found.data, "layout", "stream", "numbers", *open_)
-    data = as_before(data, found.data, names) if names else data
-    train = as_found(config.train, found.train, "threads")
-    asked = replace(config, data=data, train=train)
-    trained = STEPS["train"].settings
-    later = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in trained}
-    if changed := differences(replace(asked, **later), found):
-        raise RunError(
-            f"{run.path} holds a run with other settings: {', '.join(changed)}.",
-            expected="the settings that it began with, or a new folder",
-            todo="name another folder with --out, or remove this one",
-        )
-    return asked
-
-
-def as_found(section: Section, found: Section, *names: str) -> Section:
-    """Settings in which what was left open is as it was found when the run began."""
-    unsaid = type(section)()
-    left = [name for name in names if getattr(section, name) == getattr(unsaid, name)]
-    return replace(section, **{name: getattr(found, name) for name in left})
 
 
 def begin(path: Path, config: Config, data: Data, initial: Beginning | None = None) -> Run:
@@ -365,7 +369,7 @@ def _begin_training(
 
     check_learnable(data.dataset, data.store.usable)
     check_fits(config, len(outputs_of(data.dataset)))
-    config = _with_threads(config)
+    config = with_threads(config)
     initial = initial_weights(config, data.dataset, network)
     name = name or config.network.name
     folder = claim(Path("runs"), name) if path is None else path
@@ -375,26 +379,7 @@ def _begin_training(
 def _go_on(run: Run, about: Provenance, where: object, data: Data) -> Run:
     """The run that is there, with settings that are complete and written down."""
     _refuse_other(run, about, where, data)
-    settings = run.settings if run.settings.train.threads else _with_threads(run.settings)
+    settings = run.settings if run.settings.train.threads else with_threads(run.settings)
     if settings != open_run(run.path).settings:
         write_text(run.config, to_toml(settings))
     return replace(run, settings=settings)
-
-
-def _with_threads(config: Config) -> Config:
-    """The settings with the number of processor threads that they leave open.
-
-    It is part of what makes a run's figures the same to the last digit: whoever goes on with the
-    run uses as many.
-    """
-    from candid.models.device import pick_threads
-
-    asked = config.train.threads
-    count = pick_threads(asked)
-    if count < asked:
-        raise ConfigError(
-            f"train.threads = {asked} is more than the processor cores that this process may use.",
-            expected=f"at most {count}, or 0: as many as others leave idle",
-            todo="set train.threads",
-        )
-    return replace(config, train=replace(config.train, threads=count))

@@ -28,7 +28,7 @@ from candid.improvement.retrained import (
     retrained,
 )
 from candid.pipeline.data_places import Places, place_of, places_of
-from candid.pipeline.opening import Data, begin, launched, load_packed
+from candid.pipeline.opening import Data, aligned, begin, launched, load_packed
 from candid.pipeline.steps import evaluate_run, predict_splits
 from candid.pipeline.training import train_network
 from candid.predictions import Predictions, read_predictions, write_predictions
@@ -43,7 +43,8 @@ from candid.tables.corrections import Correction, read_corrections, write_correc
 if TYPE_CHECKING:
     from candid.training.state import Task, TrainingState
 
-_ALIKE = ("framing", "framing_weights", "unfamiliar")  # of the same pictures
+# Of the same pictures.
+_ALIKE = ("framing", "framing_weights", "unfamiliar", "source_framing", "source_frames")
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +234,8 @@ def corrected_data(run: Run, config: Config, where: Places | None, cache: Path |
     """A run's data as other settings have them."""
     about = read_record(run.provenance, Provenance)
     place = place_of(run, about, None if where is None else places_of(where))
-    return load_packed(place, config, names=tuple(about.sources), cache=cache, quiet=run.quiet)
+    names = tuple(about.sources)
+    return aligned(run, load_packed(place, config, names=names, cache=cache, quiet=run.quiet))
 
 
 def remedy_folder(run: Run, name: str, config: Config, data: Data) -> Run:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # What does not depend on the classifier: a seed's folder has the run's own, so that it is as
 # complete for new pictures as the run is. They were fitted to the same pictures, whatever the seed.
 _SHARED = ("framing_weights", "framing", "unfamiliar")
+_FRAMES = ("source_framing", "source_frames")  # before it trains: it learns from such pictures
 
 
 def refuse_seeds(config: Config, network: nn.Module | None) -> None:
@@ -100,15 +101,20 @@ def _trained(run: Run, data: Data, seed: int, path: Path) -> Predictions:
     config = run.settings
     own = replace(config, train=replace(config.train, seed=seed), seeds=SeedsConfig())
     one, _ = begin_or_resume(data, own, path, quiet=run.quiet)
+    _share(run, one, _FRAMES)
     one.step("train", train_network, data)
     one.step("predict", predict_splits, data)
-    for name in _SHARED:
+    _share(run, one, _SHARED)
+    return read_predictions(one.predictions_file)
+
+
+def _share(run: Run, one: Run, names: Sequence[str]) -> None:
+    for name in names:
         source, place = getattr(run, name), getattr(one, name)
         if source.is_file():
             copied(source, place)
         else:
             place.unlink(missing_ok=True)
-    return read_predictions(one.predictions_file)
 
 
 def _write_answers(path: Path, answers: Sequence[Predictions], seeds: Sequence[int]) -> None:

@@ -31,7 +31,7 @@ from candid.records.audit_file import write_audit
 from candid.records.collecting import GroupCurves
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
-from candid.records.framing import FramingCard
+from candid.records.framing import FramingCard, SourceFrames
 from candid.records.improvement import Improvement
 from candid.records.inside import Inside, read_inside_arrays
 from candid.records.label_check import LabelCheck
@@ -342,6 +342,7 @@ def report_inputs(run: Run) -> ReportInput:
         inside=inside,
         transfer=_read(run.transfer, Transfer),
         framing=_read(run.framing, FramingCard),
+        source_frames=_read(run.source_frames, SourceFrames),
         improvement=_read(run.improvement, Improvement),
         seeds=_read(run.seeds, Seeds),
         curves=_read(run.curves, GroupCurves),

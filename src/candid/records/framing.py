@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -52,8 +53,11 @@ class CommonFrame:
 
     def start(self) -> dict[str, Any]:
         """What a framing network is told, beside the pictures."""
-        matrix = np.array([*self.matrix, 0, 0, 1], np.float32).reshape(3, 3)
-        return {"start": matrix} | ({"limit": math.inf} if self.alike else {})
+        return {"start": self.square()} | ({"limit": math.inf} if self.alike else {})
+
+    def square(self) -> NDArray[np.float32]:
+        """The whole matrix (3, 3)."""
+        return np.array([*self.matrix, 0, 0, 1], np.float32).reshape(3, 3)
 
     @property
     def at_home(self) -> bool:
@@ -100,3 +104,72 @@ class FramingCard:
     nearer: Estimate
     untouched: Estimate
     used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFrame:
+    """How the pictures of one of several data sets lie against those of the reference.
+
+    Attributes
+    ----------
+    name
+        The data set.
+    pictures
+        How many of its pictures were looked at.
+    frame
+        The frame that they have in common; None where they were too few to say. Pictures of the
+        reference that are cut so look to the network that frames as these do.
+    seen
+        The frame in which that network finds no more in them, as it was found: where pictures lie
+        far from the reference it stops short of the true one.
+    measures
+        Of `frame`: how many times as wide and high ("width", "height") the frame of the reference
+        is as these pictures are, how far its centre lies to the right of theirs and below ("x",
+        "y"), as shares of their sides, and by how many degrees it is turned ("rotation").
+    """
+
+    name: str
+    pictures: int
+    frame: CommonFrame | None = None
+    seen: CommonFrame | None = None
+    measures: dict[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> bool:
+        """Whether its pictures are brought to the frame of the reference."""
+        return self.frame is not None and not (self.frame.at_home and self.frame.alike)
+
+    def problem(self) -> str:
+        """What no frame can be, in words; "" where all is possible."""
+        return next((p for f in (self.frame, self.seen) if f and (p := f.problem())), "")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFrames:
+    """How several data sets were brought to the frame of one (`source_frames.json`).
+
+    Attributes
+    ----------
+    reference
+        The data set whose frame it is; "" where none has both training and validation pictures.
+    card
+        How the network that frames learned from its pictures alone; None where nothing did.
+    framer
+        A digest of its weights.
+    sources
+        The other data sets.
+    """
+
+    reference: str
+    card: FramingCard | None = None
+    framer: str = ""
+    sources: tuple[SourceFrame, ...] = ()
+
+    @property
+    def moved(self) -> Mapping[str, SourceFrame]:
+        """Each data set whose pictures are brought to the frame of the reference, by its name."""
+        return {s.name: s for s in self.sources if s.moved}
+
+    def problem(self) -> str:
+        """What no frames can be, in words; "" where all is possible."""
+        return next((p for s in self.sources if (p := s.problem())), "")

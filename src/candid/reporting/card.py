@@ -299,6 +299,7 @@ def _audit(inputs: ReportInput) -> str:
 def _elsewhere(inputs: ReportInput) -> str:
     """On pictures from elsewhere, or that nobody looked."""
     t, framed = inputs.transfer, external.framing_said(inputs.framing)
+    framed += external.aligned_said(inputs.source_frames)
     if t is None or not t.sources:
         return markdown.bullets([*framed, external.NOBODY_LOOKED])
     rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.place_rows(t)]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +27,7 @@ from candid.records.answers import AnsweredImages
 from candid.records.frames import html_of
 from candid.records.framing import FramingCard
 from candid.records.targets import Targets
+from candid.runs.digests import step_digest
 from candid.runs.folders import CHECKED, TARGETS
 from candid.runs.steps import SHARED_STEPS as SHARED_STEPS
 from candid.runs.steps import STEPS as STEPS
@@ -46,9 +44,6 @@ from candid.storage.files import write_text, writing, written_by
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-_NO_FILES = ("provenance", "target_runs")
 
 
 class _File:
@@ -112,6 +107,9 @@ class Run:
     framing_weights = _File("framing.safetensors", shared=True)  # what does so
     # its training, to go on from
     framing_checkpoint = _File("checkpoint/framing.safetensors", shared=True)
+    source_frames = _File("source_frames.json")  # how several data sets were brought to one frame
+    source_framing = _File("source_framing.safetensors")  # what did so
+    source_checkpoint = _File("checkpoint/source_framing.safetensors")  # its training
     predictions_file = _File("predictions.parquet")  # for validation and test
     evaluation = _File("evaluation.json")  # how well it does
     explanation = _File("explanation.json")  # what it looks at
@@ -154,8 +152,25 @@ class Run:
         """The steps that are done in this folder, in their order."""
         if self.settings.data.is_several:
             return SHARED_STEPS if self.whole is None else TARGET_STEPS
-        asked = {"check": self.settings.check.folds > 0, "seeds": self.settings.seeds.count > 1}
+        asked = {
+            "align": self.aligns,
+            "check": self.settings.check.folds > 0,
+            "seeds": self.settings.seeds.count > 1,
+        }
         return {name: step for name, step in STEPS.items() if asked.get(name, True)}
+
+    @property
+    def aligns(self) -> bool:
+        """Whether its data sets are brought to one frame: not once it trained on them as they came.
+
+        Nor where there is one.
+        """
+        asked = self.settings.data.align_sources and self.settings.framing.steps != 0
+        if not asked or self.source_frames.is_file() or not self.provenance.is_file():
+            return asked and self.source_frames.is_file()
+        if self.weights.is_file() or self.checkpoint.is_file():
+            return False
+        return len(read_record(self.provenance, Provenance).sources) > 1
 
     def of_targets(self) -> list[Run]:
         """Of several labels that were learned, the run of each, in the order of their outputs."""
@@ -229,7 +244,7 @@ class Run:
         if self.steps[name].resumes:
             return all(getattr(self, file).is_file() for file in self.steps[name].outputs)
         about = read_record(self.provenance, Provenance)
-        return about.digests.get(name) == self._digest(name, about)
+        return about.digests.get(name) == step_digest(self, self.steps[name], about)
 
     def all_whole(self) -> bool:
         """Whether nothing is left to do for the main job."""
@@ -260,34 +275,8 @@ class Run:
         about = read_record(self.provenance, Provenance)
         if seconds is not None:
             about = replace(about, seconds=about.seconds | {name: round(seconds, 3)})
-        digests = about.digests | {name: self._digest(name, about)}
+        digests = about.digests | {name: step_digest(self, self.steps[name], about)}
         write_record(self.provenance, replace(about, digests=digests))
-
-    def _digest(self, name: str, about: Provenance) -> str:
-        """Of the data, the settings and files that a step reads, and which of its files exist."""
-        read = self.steps[name]
-        plain: list[Any] = [
-            about.data_fingerprint,
-            {setting: repr(attrgetter(setting)(self.settings)) for setting in read.settings},
-            {_short(f): _hashed(getattr(self, f)) for f in read.inputs if f not in _NO_FILES},
-            about.seconds if "provenance" in read.inputs else None,
-            [_short(file) for file in read.outputs if getattr(self, file).is_file()],
-        ]
-        if "target_runs" in read.inputs:
-            plain.append([_hashed(one.provenance) for one in self.of_targets()])
-        return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
-
-
-def _short(file: str) -> str:
-    """What a file was called when the first digests were written, which still hold."""
-    return file.removesuffix("_file")
-
-
-def _hashed(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def is_framed(run: Run) -> bool:

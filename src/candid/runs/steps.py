@@ -44,6 +44,7 @@ class Step:
 
 _DEVICE = ("train.device", "train.precision")
 _FRAMED = ("framing", "framing_weights")
+_ALIGNED = ("source_frames",)
 _MODEL = ("weights", "model_file")
 _MADE = ("framing", "data", "history", "model_file", "evaluation", "audit", "pictures")
 _EXPLAINED = ("explanation", "explanation_arrays", "inside", "inside_arrays")
@@ -52,11 +53,13 @@ _ON_REQUEST = ("transfer", "improvement", "curves", "checked", "seeds")
 # In their order: each may change what those below it read.
 STEPS = {
     "explore": Step(("data", "evaluate"), (), ("data", "findings", "pictures")),
+    # Where there are several data sets that lie each in its own frame.
+    "align": Step(("data", "framing", "train"), (), ("source_frames",), resumes=True),
     "train": Step(
         ("data", "network", "augment", "train"), (), ("weights", "model_file"), resumes=True
     ),
-    "frame": Step(("data", "framing", "train"), (), ("framing", "framing_weights")),
-    "predict": Step(("data", *_DEVICE), ("weights",), ("predictions_file", "model_file")),
+    "frame": Step(("data", "framing", "train"), _ALIGNED, ("framing", "framing_weights")),
+    "predict": Step(("data", *_DEVICE), ("weights", *_ALIGNED), ("predictions_file", "model_file")),
     "evaluate": Step(("evaluate",), ("predictions_file", "history"), ("evaluation",)),
     "audit": Step(("audit",), ("predictions_file",), ("audit",)),
     "pictures": Step(
@@ -68,7 +71,7 @@ STEPS = {
         (*_MODEL, "predictions_file"),
         ("inside", "inside_arrays"),
     ),
-    "unfamiliar": Step(("data", "predict", "train.seed"), _FRAMED, ("unfamiliar",)),
+    "unfamiliar": Step(("data", "predict", "train.seed"), (*_FRAMED, *_ALIGNED), ("unfamiliar",)),
     "check": Step(("data", "network", "augment", "train", "check", "evaluate"), (), ("checked",)),
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),
     # Where several seeds are asked for; each is a training in a folder of its own.
@@ -81,7 +84,7 @@ STEPS = {
         tuple(f.name for f in fields(Config)),
         (
             *("provenance", *_MADE, *_EXPLAINED, *_ON_REQUEST),
-            *("weights", "framing_weights", "unfamiliar"),
+            *("weights", "framing_weights", "unfamiliar", *_ALIGNED),
         ),
         ("report", "card"),
     ),
@@ -98,7 +101,7 @@ SHARED_STEPS = {
     "report": Step(STEPS["report"].settings, ("provenance", "overview", "data"), ("report",)),
 }
 
-_ONCE = ("train", "frame")
+_ONCE = ("align", "train", "frame")
 
 # Up to so many labels, each is explored and explained as a single one is.
 MOST_IN_FULL = 4

@@ -59,6 +59,16 @@ class DataConfig:
         'of several data sets, what holds for one alone, by its name: ["faces.target=sex", '
         '"faces.class_names=["0=Female"]"]',
     )
+    align_sources: bool = setting(
+        True,
+        "of several data sets, whether the pictures of all are brought to the frame of one before "
+        "training; not where framing.steps is 0",
+    )
+    reference_source: str = setting(
+        "",
+        "the data set, by its name, to whose frame the others are brought; empty: the one with "
+        "the most training images",
+    )
     path_column: str = setting("", "table: the column with the paths; empty: recognised")
     split_column: str = setting("", "table: the column with the splits; empty: recognised")
     person_column: str = setting("", "table: the column that says who it is; empty: recognised")
@@ -90,6 +100,10 @@ class DataConfig:
         1,
         10**8,
     )
+
+    def __repr__(self) -> str:
+        """Without what came later and is not used."""
+        return without_unused(self, {"align_sources", "reference_source"})
 
     def __post_init__(self) -> None:
         self._settle_targets()

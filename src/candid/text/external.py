@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from candid.records import Estimate
 from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
-from candid.records.framing import FramingCard
+from candid.records.framing import FramingCard, SourceFrame, SourceFrames
 from candid.text import words
 from candid.text.labelling import from_there, most_lie
 from candid.text.stories import stories_of, story_told
@@ -99,11 +99,7 @@ def framing_said(card: FramingCard | None) -> list[str]:
     """What is done to pictures that lie otherwise than the training pictures, and how well."""
     if card is None:
         return []
-    moved = (
-        f"measured on {words.images(card.validation)} of validation, each warped at random: the "
-        f"corners of the frame were off by {words.percent(card.before)} of the picture’s side "
-        f"(median) and once framed by {words.percent(card.after)}"
-    )
+    moved = _undone(card)
     if not card.used:
         return [
             "Pictures are taken as they come: the network that should bring them to the frame of "
@@ -114,6 +110,62 @@ def framing_said(card: FramingCard | None) -> list[str]:
         f"pictures, is brought to their frame first ({moved}). Of the validation pictures as they "
         f"are, {_share(card.untouched)} are left as they are."
     ]
+
+
+def _undone(card: FramingCard) -> str:
+    """How far a framing network undoes warps, in brackets."""
+    return (
+        f"measured on {words.images(card.validation)} of validation, each warped at random: the "
+        f"corners of the frame were off by {words.percent(card.before)} of the picture’s side "
+        f"(median) and once framed by {words.percent(card.after)}"
+    )
+
+
+def aligned_said(frames: SourceFrames | None) -> list[str]:
+    """What was done with data sets whose pictures lie each in a frame of their own."""
+    if frames is None:
+        return []
+    if frames.card is None:
+        return [
+            "The pictures of every data set stayed as they came: none has both training and "
+            "validation pictures to learn a frame from."
+        ]
+    if not frames.card.used:
+        return [
+            "The pictures of every data set stayed as they came: the network that should bring "
+            f"them to the frame of “{frames.reference}” did not learn to ({_undone(frames.card)})."
+        ]
+    return [
+        f"The pictures of the other data sets were held against those of “{frames.reference}” "
+        "before anything was trained, by a network that learned from these alone "
+        f"({_undone(frames.card)}).",
+        *(_aligned(source, frames.reference) for source in frames.sources),
+    ]
+
+
+def _aligned(source: SourceFrame, reference: str) -> str:
+    """How the pictures of one data set lie, and what became of them."""
+    frame, m = source.frame, source.measures
+    if frame is None:
+        few = words.images(source.pictures)
+        return f"“{source.name}”: as it came, since {few} are too few to say how most of them lie."
+    known = m["width"]
+    lies = (
+        f"the frame of “{reference}” is {_times(m['width'])} times as wide and "
+        f"{_times(m['height'])} times as high as its pictures, with its centre at "
+        f"{_points(m['x'])} and {_points(m['y'])} hundredths of their sides from theirs to the "
+        f"right and below, turned by {words.number(m['rotation'].value, 1)}° "
+        f"({words.interval(m['rotation'], 1)}; {words.method(known)}, {words.support(known)} that "
+        f"lie so, of {words.count(source.pictures)} looked at; what the network itself errs by "
+        "comes on top)"
+    )
+    if not source.moved:
+        return f"“{source.name}”: as it came, since most of it lies as “{reference}” does: {lies}."
+    return f"“{source.name}”: {lies}{from_there(frame)}."
+
+
+def _times(e: Estimate) -> str:
+    return f"{words.number(e.value, 2)} ({words.interval(e, 2)})"
 
 
 def source_said(source: ExternalSource) -> list[str]:

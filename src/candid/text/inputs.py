@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from candid.records.embedded import EmbeddedModel
     from candid.records.explanation import Explanation, ExplanationArrays
     from candid.records.external import Transfer
-    from candid.records.framing import FramingCard
+    from candid.records.framing import FramingCard, SourceFrames
     from candid.records.improvement import Improvement
     from candid.records.inside import Inside
     from candid.records.label_check import LabelCheck
@@ -57,7 +57,7 @@ class ReportInput:
         Named pictures, encoded: "mean-<class>", "difference", "augmented".
     samples
         Class → ids of some of its images, in the order in which they are shown.
-    audit, explanation, transfer, framing, improvement, curves, check, seeds
+    audit, explanation, transfer, framing, source_frames, improvement, curves, check, seeds
         The later stages' records; None where the stage has not run.
     maps
         The arrays that belong to `explanation`; None where they are lost.
@@ -87,6 +87,7 @@ class ReportInput:
     inside_pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     transfer: Transfer | None = None
     framing: FramingCard | None = None
+    source_frames: SourceFrames | None = None
     improvement: Improvement | None = None
     seeds: Seeds | None = None
     curves: GroupCurves | None = None

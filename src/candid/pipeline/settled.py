@@ -1,0 +1,65 @@
+"""The settings of a run as it begins, and as it goes on: complete, and those that it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import TypeVar
+
+from candid.config import differences
+from candid.errors import ConfigError, RunError
+from candid.runs import STEPS, Run
+from candid.settings import Config, DataConfig, TrainConfig
+
+Section = TypeVar("Section", DataConfig, TrainConfig)
+
+
+def with_changes(run: Run, config: Config, names: Sequence[str]) -> Config:
+    """The settings that are asked for, where those that training reads are the run's own.
+
+    `names` are those of several data sets.
+    """
+    from candid.data.source_settings import as_before
+
+    found = run.settings
+    said = config.data.target or config.data.targets
+    open_ = () if said else ("target", "targets")
+    data = _as_found(config.data, found.data, "layout", "stream", "numbers", *open_)
+    data = as_before(data, found.data, names) if names else data
+    train = _as_found(config.train, found.train, "threads")
+    asked = replace(config, data=data, train=train)
+    trained = STEPS["train"].settings
+    later = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in trained}
+    if changed := differences(replace(asked, **later), found):
+        raise RunError(
+            f"{run.path} holds a run with other settings: {', '.join(changed)}.",
+            expected="the settings that it began with, or a new folder",
+            todo="name another folder with --out, or remove this one",
+        )
+    return asked
+
+
+def _as_found(section: Section, found: Section, *names: str) -> Section:
+    """Settings in which what was left open is as it was found when the run began."""
+    unsaid = type(section)()
+    left = [name for name in names if getattr(section, name) == getattr(unsaid, name)]
+    return replace(section, **{name: getattr(found, name) for name in left})
+
+
+def with_threads(config: Config) -> Config:
+    """The settings with the number of processor threads that they leave open.
+
+    It is part of what makes a run's figures the same to the last digit: whoever goes on with the
+    run uses as many.
+    """
+    from candid.models.device import pick_threads
+
+    asked = config.train.threads
+    count = pick_threads(asked)
+    if count < asked:
+        raise ConfigError(
+            f"train.threads = {asked} is more than the processor cores that this process may use.",
+            expected=f"at most {count}, or 0: as many as others leave idle",
+            todo="set train.threads",
+        )
+    return replace(config, train=replace(config.train, threads=count))

@@ -1,0 +1,48 @@
+"""By what it is known that a step need not be done again: digests of all that it reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from candid.records import Provenance
+from candid.runs.steps import Step
+
+if TYPE_CHECKING:
+    from candid.runs import Run
+
+_NO_FILES = ("provenance", "target_runs")
+
+# What came later counts where it is there: runs of earlier releases stay whole.
+_LATER = ("source_frames",)
+
+
+def step_digest(run: Run, step: Step, about: Provenance) -> str:
+    """Of the data, the settings and files that a step reads, and which of its files exist."""
+    files = [file for file in step.inputs if file not in _NO_FILES]
+    files = [file for file in files if file not in _LATER or getattr(run, file).is_file()]
+    plain: list[Any] = [
+        about.data_fingerprint,
+        {setting: repr(attrgetter(setting)(run.settings)) for setting in step.settings},
+        {_short(file): _hashed(getattr(run, file)) for file in files},
+        about.seconds if "provenance" in step.inputs else None,
+        [_short(file) for file in step.outputs if getattr(run, file).is_file()],
+    ]
+    if "target_runs" in step.inputs:
+        plain.append([_hashed(one.provenance) for one in run.of_targets()])
+    return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
+
+
+def _short(file: str) -> str:
+    """What a file was called when the first digests were written, which still hold."""
+    return file.removesuffix("_file")
+
+
+def _hashed(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
