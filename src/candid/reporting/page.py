@@ -11,6 +11,7 @@ from candid.config import changed_settings, to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
 from candid.reporting import audit_tables, explanation_view, network, trying
 from candid.reporting.document import embedded, html_document
+from candid.reporting.mean_faces import mean_face_texts
 from candid.text import (
     audit,
     comparison,
@@ -19,6 +20,7 @@ from candid.text import (
     external,
     improvement,
     label_check,
+    places,
     seeds,
     stories,
     tuning,
@@ -79,6 +81,8 @@ def render(inputs: ReportInput) -> str:
         findings=_findings(inputs),
         galleries=_galleries(inputs),
         other_pictures=_other_pictures(inputs),
+        mean_face_texts=mean_face_texts(inputs),
+        places=places,
         explanation=explanation_view.view(inputs),
         inside=explanation_view.inside_view(inputs),
         words_of=explanation,
