@@ -25,6 +25,7 @@ from candid.serving.serve import listen
 from candid.tables.corrections import read_corrections
 from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM
+from reporting.viewing import hanging_out, motion
 from reviewing.reviewed import make_run
 from serving.test_serve_page import Visitor
 
@@ -221,6 +222,19 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Visitor, url: str)
     assert browser.value("document.documentElement.scrollWidth") <= 360
     bottom = "document.querySelectorAll('#choices .class')[1].getBoundingClientRect().bottom"
     assert browser.value(bottom) <= 900  # picture and classes without scrolling
+
+
+def test_enlarged_nothing_hangs_out_and_nothing_moves_where_that_is_not_wanted(
+    browser: Visitor, url: str
+) -> None:
+    look(browser, url)
+    press(browser, "1")
+    browser.unfold("details")
+    for width, enlarged in ((390, 1), (1280, 2)):
+        assert hanging_out(browser, width, enlarged=enlarged) == []
+    moves, asked, scrolls = motion(browser, reduced=False)
+    assert moves == 0 and asked > 0 and scrolls == "smooth"
+    assert motion(browser, reduced=True) == (0, 0, "auto")
 
 
 @needs_axe
