@@ -23,7 +23,7 @@ from candid.reporting.page import render, render_comparison
 from candid.settings import AuditConfig, Config
 from conftest import Words, around
 from reporting.browser import CHROMIUM, Browser
-from reporting.viewing import hanging_out, motion, open_tables
+from reporting.viewing import hanging_out, lost_names, motion, open_tables
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
 
@@ -125,6 +125,7 @@ def test_nothing_hangs_out_and_tables_scroll_by_themselves(browser: Browser, pag
         browser.unfold()
         assert hanging_out(browser, width, enlarged=enlarged) == [], (width, enlarged)
         assert open_tables(browser) == [], (width, enlarged)
+        assert lost_names(browser) == [], (width, enlarged)
     assert browser.messages == []
 
 

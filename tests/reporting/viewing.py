@@ -57,6 +57,20 @@ def open_tables(browser: Browser) -> list[str]:
     return found
 
 
+def lost_names(browser: Browser) -> list[str]:
+    """Tables whose rows lose their names where their box is scrolled to its end."""
+    found: list[str] = browser.value("""
+      [...document.querySelectorAll('.scroll')].filter((box) => {
+        const name = box.querySelector('tbody th:first-child');
+        if (!name || box.scrollWidth <= box.clientWidth) return false;
+        box.scrollLeft = box.scrollWidth;
+        const { left, right } = name.getBoundingClientRect(), at = box.getBoundingClientRect();
+        return left < at.left - 1 || right > at.right;
+      }).map((box) => box.getAttribute('aria-label'))
+    """)
+    return found
+
+
 def motion(browser: Browser, *, reduced: bool) -> tuple[int, int, str]:
     """What moves: on the page, where its sheet were to ask for it, and how it scrolls."""
     wish = "reduce" if reduced else "no-preference"

@@ -115,7 +115,7 @@ def errors_by_label(split: SplitAudit) -> str:
     worst = sorted(errors, key=lambda name: -errors[name].value)
     shown = worst if len(worst) <= _FEW else worst[:_NAMED]
     rest = len(worst) - len(shown)
-    named = [f"{name} {_error(errors[name])}" for name in shown]
+    named = [f"{name}: {_error(errors[name])}" for name in shown]
     more = f", and {words.count(rest)} others less often" if rest else ""
     return f"Wrong, in 100 pictures of each label: {'; '.join(named)}{more}."
 
