@@ -348,10 +348,12 @@ def palettes() -> dict[str, dict[str, str]]:
     css = shared_css()
     blocks = re.findall(r"((?:[^{}]|\n)*?)\{([^{}]*--paper:[^{}]*)\}", css)
     assert len(blocks) == 4  # light, dark by choice, dark by system, print
-    return {
+    found = {
         f"{i} {name.split()[-1]}": dict(re.findall(r"--([\w-]+):\s*(#\w+)", body))
         for i, (name, body) in enumerate(blocks)
     }
+    light, *_, printed = found
+    return found | {printed: found[light] | found[printed]}
 
 
 def luminance(colour: str) -> float:

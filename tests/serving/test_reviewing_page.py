@@ -224,6 +224,22 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Visitor, url: str)
     assert browser.value(bottom) <= 900  # picture and classes without scrolling
 
 
+def test_light_and_dark_are_chosen_as_on_every_page(browser: Visitor, url: str) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    look(browser, url)
+    browser.call(
+        "Emulation.setEmulatedMedia",
+        features=[{"name": "prefers-color-scheme", "value": "light"}],
+    )
+    assert browser.value(paper) == "rgb(255, 254, 251)"
+    browser.value("document.getElementById('theme').click()")
+    assert browser.value(paper) == "rgb(22, 23, 26)" and browser.text("#theme") == "Light"
+    look(browser, url)
+    assert browser.value(paper) == "rgb(22, 23, 26)"  # the choice is kept
+    browser.value("document.getElementById('theme').click(); localStorage.clear()")
+    assert browser.messages == []
+
+
 def test_enlarged_nothing_hangs_out_and_nothing_moves_where_that_is_not_wanted(
     browser: Visitor, url: str
 ) -> None:

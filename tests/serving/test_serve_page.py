@@ -19,7 +19,7 @@ from candid.inference.abstaining import Rule
 from candid.records import Estimate
 from candid.serving.page import POLICY
 from candid.serving.schema import About, Measure, Weakness
-from candid.style import shared_css
+from candid.style import shared_css, theme_js
 from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM, Browser
 from reporting.conftest import BARE, build, render
@@ -517,6 +517,7 @@ def test_it_begins_with_the_style_sheet_of_all_pages(url):
     given = httpx.get(f"{url}/page.css").text
     assert given.startswith(shared_css()) and "--paper: #16171a" in given
     assert "--paper:" not in given.removeprefix(shared_css())
+    assert httpx.get(f"{url}/theme.js").text == theme_js()
 
 
 def test_nothing_is_loaded_from_elsewhere_and_the_policy_is_kept():

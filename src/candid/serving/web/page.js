@@ -2,28 +2,6 @@
 (function () {
   "use strict";
   const $ = (id) => document.getElementById(id);
-  const root = document.documentElement;
-
-  // --- light and dark ---------------------------------------------------------------------------
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const keep = (name, value) => { try { localStorage.setItem(name, value); } catch { /* not kept */ } };
-  try {
-    const kept = localStorage.getItem("candid-theme");
-    if (kept === "light" || kept === "dark") root.dataset.theme = kept;
-  } catch { /* a browser that keeps nothing */ }
-  const shown = () => root.dataset.theme || (dark.matches ? "dark" : "light");
-  const nameTheme = () => {
-    const other = shown() === "dark" ? "light" : "dark";
-    $("theme").textContent = other === "dark" ? "Dark" : "Light";
-    $("theme").setAttribute("aria-label", `Switch to ${other} colours`);
-  };
-  $("theme").addEventListener("click", () => {
-    root.dataset.theme = shown() === "dark" ? "light" : "dark";
-    keep("candid-theme", root.dataset.theme);
-    nameTheme();
-  });
-  dark.addEventListener("change", nameTheme);
-  nameTheme();
 
   // --- small helpers ----------------------------------------------------------------------------
   const element = (tag, text, className) => {
