@@ -27,6 +27,7 @@ from reporting.browser import Browser
 
 LABELS = [f"Label_{i:02d}" for i in range(40)]
 LITTLE = ["train.steps=150", "framing.steps=0", "explain.images=60", "explain.check_images=16"]
+LITTLE += ["audit.draws=100", "audit.slices=0", "audit.more=false"]
 
 
 def label(faces: Path) -> None:
