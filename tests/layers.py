@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "reviewing": {*BASE, "text", "tables", "stats", "auditing"},
     "explanation": {*BASE, "text", "tables", "stats", "data", "models"},
     "inference": {*BASE, "", "runs", "text", "tables", "stats", "data", "models"},
-    "serving": {*BASE, "", "data", "models", "explanation", "inference", "style"},
+    "serving": {*BASE, "", "text", "data", "models", "explanation", "inference", "style"},
     "reporting": {"errors", "settings", "config", "records", "text", "style"},
 }
 TOP = {"", "pipeline", "cli", "__main__"}  # may import everything below them

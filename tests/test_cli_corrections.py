@@ -86,7 +86,7 @@ def test_merge_says_how_far_two_agree(faces: Path, tmp_path: Path, capsys) -> No
     b = decisions(faces, tmp_path / "b.csv", "ben", other=1)
     said = candid(capsys, "corrections", "merge", a, b, "--out", tmp_path / "c.csv").out
     assert "20 decisions on 10 images" in said
-    assert "the same decision: 90.0% (59.6 to 98.2), Wilson" in said
+    assert "the same decision: 90% (60 to 98), Wilson" in said
     assert "bootstrap by image" in said
     assert len(read_corrections(tmp_path / "c.csv")) == 20
     out = candid(capsys, "corrections", "merge", a, b, "--out", tmp_path / "c.csv", "--json").out

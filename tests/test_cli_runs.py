@@ -177,7 +177,7 @@ def test_a_run_of_several_labels_has_a_row_for_each(several, folder, capsys):
     size = sum(f.stat().st_size for f in (several / "both").rglob("*") if f.is_file())
     assert hat.size == age.size == size
     out = command(capsys, "runs", several, "--sort", "mae").out.splitlines()
-    assert "MAE 5.250 (5.000 to 5.500)" in out[1] and len(out) == 4
+    assert "MAE 5.25 (5.00 to 5.50)" in out[1] and len(out) == 4
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,11 @@ def test_a_function_is_audited_and_its_silence_counted(faces, tmp_path):
     assert found.splits[0].metrics["accuracy"].n == 35
     e = wilson_share(5, 40)
     said = " ".join(found.notes)
-    assert f"no answer for 5 of 40 images ({100 * e.value:.1f}%" in said
-    assert "Most often: " in said and "light 25.0%" in said and "dark" not in said.split("Most")[1]
+    # Half the interval is 10 points: no figure behind the point.
+    assert f"no answer for 5 of 40 images ({100 * e.value:.0f}%, {100 * e.low:.0f}%" in said
+    assert (
+        "Most often: " in said and "light 25% of 20" in said and "dark" not in said.split("Most")[1]
+    )
     assert "1 of 41 pictures could not be read" in said
     kept = candid.read_predictions(keep)
     assert len(kept) == 35 and kept.provenance["data"] == faces.name

@@ -97,6 +97,18 @@ def test_a_long_table_ends_with_the_worst_and_says_how_many_there_are(  # type: 
     assert f"{len(split.fairness) - 1} more are in audit.json" in page
 
 
+def test_fairness_figures_stand_under_what_they_compare(audited: Audit) -> None:
+    split = audited.splits[0]
+    told = dict(audit_tables.fairness_figures(split))
+    assert list(told) == ["Hat", "Young"]
+    assert sum(map(len, told.values())) == len(split.fairness)
+    kind = next(f for f in split.fairness if f.about is not None)
+    many = tuple(dataclasses.replace(kind, about=f"c{i}") for i in range(9))
+    none = dataclasses.replace(kind, about=None)
+    told = dict(audit_tables.fairness_figures(dataclasses.replace(split, fairness=(*many, none))))
+    assert list(told) == [*(f"{kind.attribute}, c{i}" for i in range(9)), kind.attribute]
+
+
 def test_the_summary_says_what_could_not_be_seen(audited: Audit) -> None:
     split = dataclasses.replace(audited.splits[0], too_few=3, people=None, findings=(), stories=())
     summary = words_of.audit_summary(dataclasses.replace(audited, splits=(split,)))

@@ -112,6 +112,18 @@ def test_light_and_dark_follow_the_system_and_the_toggle(browser: Browser, files
     assert browser.value(paper) == "rgb(255, 254, 251)"
 
 
+def test_paper_is_white_whatever_the_screen(browser: Browser, files) -> None:  # type: ignore[no-untyped-def]
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    colours = "(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))"
+    for chosen in ("", "dark"):
+        browser.open(files("plain"), dark=True)
+        browser.value(f"document.documentElement.dataset.theme = '{chosen}'")
+        browser.call("Emulation.setEmulatedMedia", media="print", features=[dark])
+        assert browser.value(colours) == ["rgb(255, 255, 255)", "rgb(17, 17, 17)"]
+        browser.call("Emulation.setEmulatedMedia", media="", features=[dark])
+        assert browser.value(colours)[0] == "rgb(22, 23, 26)"
+
+
 def test_chart_colours_follow_the_theme(browser: Browser, files) -> None:  # type: ignore[no-untyped-def]
     fills = []
     for dark in (False, True):

@@ -22,6 +22,7 @@ from test_page import Page
 from candid.errors import RunError
 from candid.reporting import maps
 from candid.reporting.explanation_view import inside_view, subset_masking_table, view
+from candid.reporting.mean_faces import mean_face_texts
 from candid.reporting.page import render
 from candid.text import explanation as words
 from candid.text.words import hundredths
@@ -118,6 +119,61 @@ def test_faces_and_maps_are_those_of_the_arrays(plain: Any) -> None:
             alpha = pixels_of(overlay.picture)[..., 3]
             assert alpha[np.unravel_index(np.abs(values).argmax(), values.shape)] == alpha.max()
             assert given.explanation.examples[e].id in overlay.about
+
+
+def test_words_of_a_map_say_where_it_is_strongest(plain: Any) -> None:
+    given = made.explained(plain)
+    maps_of = given.maps.examples.copy()
+    maps_of[2:4, 1] = 0
+    maps_of[2:4, 1, 20, 2], maps_of[2, 1, 3, 12] = 5, -1  # of 24 rows and columns
+    strengths = given.maps.strengths.copy()
+    strengths[1, 0] = 0
+    strengths[1, 0, 12, 23], strengths[1, 0, 1, 1] = 3, 1
+    arrays = dataclasses.replace(given.maps, examples=maps_of, strengths=strengths)
+    shown = view(dataclasses.replace(given, maps=arrays))
+    assert shown is not None
+    told = [o.about for o in shown.faces[1].overlays]
+    assert told[2].endswith(": for: lower left 100%; against: upper middle 100%")
+    assert told[3].endswith(": most lower left 100%")  # Grad-CAM has no sign here
+    about = shown.means[1].overlays[0].about
+    assert (
+        about == "Mean strength of SmoothGrad, all images: most central right 75%, upper left 25%"
+    )
+
+
+def test_words_of_a_difference_leave_out_what_is_chance(plain: Any) -> None:
+    given = made.explained(plain)
+    values = np.zeros_like(given.maps.differences)
+    values[:, 0, 1, 1], values[:, 0, 22, 22], values[:, 0, 12, 12] = 0.6, -0.6, 0.4
+    half = np.full_like(given.maps.half_widths, 0.5)
+    arrays = dataclasses.replace(given.maps, differences=values, half_widths=half)
+    shown = view(dataclasses.replace(given, maps=arrays))
+    assert shown is not None
+    first, second = (pair.overlays[2].about for pair in shown.means[2].pairs[:2])
+    assert first.endswith("; more: upper left 100%; less: lower right 100%")
+    assert second.endswith("; none found")
+
+
+def test_words_of_mean_faces_say_what_they_show(plain: Any) -> None:
+    pixels = np.full((30, 30), 100, np.uint8)
+    pixels[:10, 20:], pixels[20:, :10] = 250, 10
+
+    def png(of: NDArray[Any]) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(of).save(file, "PNG")
+        return file.getvalue()
+
+    grey = np.full((30, 30, 3), 127, np.uint8)
+    grey[20:, 20:, 0] = 255
+    pictures = {"mean-Male": png(pixels), "difference": png(grey), "mean-Female": b"no picture"}
+    texts = mean_face_texts(dataclasses.replace(plain, pictures=pictures))
+    n = plain.exploration.splits[0].counts[1]
+    assert texts["mean-Male"] == (
+        f"Mean of the {n:,} training images labelled Male: luma {pixels.mean() / 255:.2f} on "
+        "average, lightest upper right, darkest lower left"
+    )
+    assert texts["difference"].endswith("labelled Female: they differ most lower right 100%")
+    assert texts["mean-Female"].endswith("training images labelled Female")
 
 
 def test_mean_maps_share_a_scale_and_empty_subsets_have_none(plain: Any) -> None:

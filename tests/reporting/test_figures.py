@@ -90,6 +90,19 @@ def test_curves_draw_the_points_of_the_records(plain) -> None:  # type: ignore[n
     assert f"{split.classes[1].roc_auc.value:.3f}" in performance.roc(split).caption
 
 
+def test_words_of_charts_tell_figures_with_their_intervals(plain) -> None:  # type: ignore[no-untyped-def]
+    said = performance.scores(plain.evaluation.splits).alt
+    for split in plain.evaluation.splits:
+        e = split.metrics["accuracy"]
+        assert f"Accuracy {e.value:.3f} ({e.low:.3f} to {e.high:.3f})" in said
+        assert f"n = {split.n:,}" in said
+    said = data.balance(plain.exploration).alt
+    for split in plain.exploration.splits:
+        for name, e in zip(plain.classes, split.shares, strict=True):
+            value, low, high = (f"{100 * x:.1f}" for x in (e.value, e.low, e.high))
+            assert f"{value}% ({low} to {high}) labelled {name}" in said
+
+
 def test_scores_never_cut_an_interval(plain) -> None:  # type: ignore[no-untyped-def]
     figure = performance.scores(plain.evaluation.splits)
     floor = figure.spec["layer"][0]["encoding"]["x"]["scale"]["domain"][0]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zlib
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from candid.reporting.document import embedded
 from candid.reporting.page import render
 from candid.style import shared_css
 from candid.text.inputs import attributes_of
-from reporting.conftest import BARE, build, picture
+from reporting.conftest import BARE, Words, build, picture
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -112,6 +113,21 @@ def test_markup_is_balanced_and_ids_are_unique(page: Page) -> None:
     assert len(ids) == len(set(ids))
     links = [a["href"][1:] for t, a in page.elements if t == "a"]
     assert len(links) == 18 and set(links) <= set(ids)
+
+
+def test_of_many_classes_the_tables_grow_downward(make: Any) -> None:
+    classes = tuple(f"class {i}" for i in range(30))
+    given = make(Words(classes=classes), n=400)
+    spaced = render(given).replace("<td", " <td").replace("<small", " <small")
+    cells = " ".join(Page(spaced).text.split())
+    train = given.exploration.splits[0]
+    for name, n in zip(classes, train.counts, strict=True):
+        assert f"labelled {name} {n:,}, " in cells
+    first = next(a for a in given.exploration.attributes if a.split == "train")
+    order = sorted(range(30), key=first.class_shares.__getitem__)
+    told = [f"{100 * first.class_shares[i]:.1f}% {classes[i]} " for i in (order[0], order[-1])]
+    assert all(said in cells for said in told)
+    assert "“class 5” and 24 more" in cells
 
 
 def test_everything_seen_has_words(page: Page) -> None:
@@ -332,10 +348,12 @@ def palettes() -> dict[str, dict[str, str]]:
     css = shared_css()
     blocks = re.findall(r"((?:[^{}]|\n)*?)\{([^{}]*--paper:[^{}]*)\}", css)
     assert len(blocks) == 4  # light, dark by choice, dark by system, print
-    return {
+    found = {
         f"{i} {name.split()[-1]}": dict(re.findall(r"--([\w-]+):\s*(#\w+)", body))
         for i, (name, body) in enumerate(blocks)
     }
+    light, *_, printed = found
+    return found | {printed: found[light] | found[printed]}
 
 
 def luminance(colour: str) -> float:

@@ -34,6 +34,7 @@ from candid.records import ModelCard
 from candid.records.embedded import EmbeddedModel, FlatLook
 from candid.reporting.page import render
 from candid.text.inputs import ReportInput
+from candid.text.places import map_in_words
 from reporting.browser import CHROMIUM, Browser
 from reporting.conftest import BARE, build
 from reporting.explained import explained
@@ -359,7 +360,14 @@ def test_a_reader_s_picture_is_answered_and_hostile_files_are_named(browser, pla
     assert re.search(r"labelled (Female|Male): \d+\.\d%|Not sure: the highest probability", told)
     drawn = "document.getElementById('try-picture').toDataURL()"
     with_map = browser.value(drawn)
-    assert "Occlusion" in browser.value("document.getElementById('try-picture').ariaLabel")
+    told = browser.value("document.getElementById('try-picture').ariaLabel")
+    given = base64.b64encode(pictures()["small"]).decode()
+    shown = browser.value(f"""(async () => {{
+      const bytes = Uint8Array.from(atob("{given}"), (letter) => letter.charCodeAt(0));
+      return [...await candidTry.map(await candidTry.label(bytes), async () => {{}})];
+    }})()""")
+    assert "a map (Occlusion) of what spoke for" in told
+    assert told.endswith(map_in_words(np.reshape(shown, (SIDE, SIDE))))
     browser.value("document.querySelector('#try-map input').click()")
     assert browser.value(drawn) != with_map
     assert browser.value("document.documentElement.scrollWidth") == 390

@@ -25,6 +25,7 @@ from candid.serving.serve import listen
 from candid.tables.corrections import read_corrections
 from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM
+from reporting.viewing import hanging_out, motion
 from reviewing.reviewed import make_run
 from serving.test_serve_page import Visitor
 
@@ -221,6 +222,35 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Visitor, url: str)
     assert browser.value("document.documentElement.scrollWidth") <= 360
     bottom = "document.querySelectorAll('#choices .class')[1].getBoundingClientRect().bottom"
     assert browser.value(bottom) <= 900  # picture and classes without scrolling
+
+
+def test_light_and_dark_are_chosen_as_on_every_page(browser: Visitor, url: str) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    look(browser, url)
+    browser.call(
+        "Emulation.setEmulatedMedia",
+        features=[{"name": "prefers-color-scheme", "value": "light"}],
+    )
+    assert browser.value(paper) == "rgb(255, 254, 251)"
+    browser.value("document.getElementById('theme').click()")
+    assert browser.value(paper) == "rgb(22, 23, 26)" and browser.text("#theme") == "Light"
+    look(browser, url)
+    assert browser.value(paper) == "rgb(22, 23, 26)"  # the choice is kept
+    browser.value("document.getElementById('theme').click(); localStorage.clear()")
+    assert browser.messages == []
+
+
+def test_enlarged_nothing_hangs_out_and_nothing_moves_where_that_is_not_wanted(
+    browser: Visitor, url: str
+) -> None:
+    look(browser, url)
+    press(browser, "1")
+    browser.unfold("details")
+    for width, enlarged in ((390, 1), (1280, 2)):
+        assert hanging_out(browser, width, enlarged=enlarged) == []
+    moves, asked, scrolls = motion(browser, reduced=False)
+    assert moves == 0 and asked > 0 and scrolls == "smooth"
+    assert motion(browser, reduced=True) == (0, 0, "auto")
 
 
 @needs_axe

@@ -19,10 +19,11 @@ from candid.inference.abstaining import Rule
 from candid.records import Estimate
 from candid.serving.page import POLICY
 from candid.serving.schema import About, Measure, Weakness
-from candid.style import shared_css
+from candid.style import shared_css, theme_js
 from reporting.axe import needs_axe, violations
 from reporting.browser import CHROMIUM, Browser
 from reporting.conftest import BARE, build, render
+from reporting.viewing import hanging_out, motion, open_tables
 from serving.served import SIDE, Brightness, model, running, with_maps
 
 # A camera that films a test picture, and a person who always lets it be used.
@@ -458,6 +459,21 @@ def test_it_fits_every_width_in_light_and_dark(browser, url, tmp_path, width):
     assert papers == ["rgb(255, 254, 251)", "rgb(22, 23, 26)"]
 
 
+def test_enlarged_nothing_hangs_out_and_nothing_moves_where_that_is_not_wanted(
+    browser, url, tmp_path
+):
+    browser.visit(url)
+    browser.drop(grey(tmp_path / "a.png", 204))
+    browser.answered()
+    browser.unfold()
+    for width, enlarged in ((390, 1), (1280, 2)):
+        assert hanging_out(browser, width, enlarged=enlarged) == []
+        assert open_tables(browser) == []
+    moves, asked, scrolls = motion(browser, reduced=False)
+    assert moves == 0 and asked > 0 and scrolls == "smooth"
+    assert motion(browser, reduced=True) == (0, 0, "auto")
+
+
 def test_everything_can_be_reached_and_has_a_name(browser, url, tmp_path):
     """The browser's own accessibility tree: what a screen reader reads."""
     browser.visit(url)
@@ -501,6 +517,7 @@ def test_it_begins_with_the_style_sheet_of_all_pages(url):
     given = httpx.get(f"{url}/page.css").text
     assert given.startswith(shared_css()) and "--paper: #16171a" in given
     assert "--paper:" not in given.removeprefix(shared_css())
+    assert httpx.get(f"{url}/theme.js").text == theme_js()
 
 
 def test_nothing_is_loaded_from_elsewhere_and_the_policy_is_kept():

@@ -56,8 +56,8 @@ def test_figures_of_fairness_say_what_is_compared() -> None:
         "would be equal."
     )
     said = fairness_sentence(figure("equal_opportunity_ratio", 0.8, 0.7, 0.91, "Male"))
-    assert "labelled Male that are classified Male is, for Hat: yes, 0.800 of what it is" in said
-    assert "(95% interval 0.700 to 0.910); 1 would be equal." in said
+    assert "labelled Male that are classified Male is, for Hat: yes, 0.80 of what it is" in said
+    assert "(95% interval 0.70 to 0.91); 1 would be equal." in said
     worst = fairness_sentence(figure("worst_group_accuracy", 0.9, 0.85, 0.95, None))
     assert (
         "does worst on yes: 90.0% are classified as labelled (95% interval 85.0 to 95.0)" in worst

@@ -106,10 +106,10 @@ def test_what_stands_for_the_label_is_named_and_no_story(split):
 def test_errors_of_each_label_stand_in_one_line_the_worst_first(split):
     line = errors_by_label(split)
     worst, best = sorted(("c0", "c1"), key=lambda c: -split.metrics[f"error:{c}"].value)
-    assert line.index(f"{worst} ") < line.index(f"; {best} ")
+    assert line.index(f": {worst}: ") < line.index(f"; {best}: ")
     many = {f"error:k{i}": replace(split.metrics["error:c0"], value=i / 100) for i in range(9)}
     line = errors_by_label(replace(split, metrics=many))
-    assert "k8 8.0" in line and "k5" not in line and "6 others less often" in line
+    assert "k8: 8.0" in line and "k5" not in line and "6 others less often" in line
     assert errors_by_label(replace(split, metrics={})) == ""
 
 

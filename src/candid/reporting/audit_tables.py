@@ -9,15 +9,31 @@ from dataclasses import dataclass
 from candid.records.abstention import GroupAbstention, TargetAbstention
 from candid.records.audit import Gap, Group, SplitAudit
 from candid.records.confounding import AdjustedGap, AdjustedGaps
+from candid.records.fairness import FairnessFigure
 from candid.text.findings import group_name
 from candid.text.inputs import ReportInput
 
 _SOURCE = "source"  # the attribute that tells several data sets apart
 _ADJUSTED = 15  # gaps held constant that the report lists
+_FEW_CLASSES = 4  # classes whose fairness figures stand together
 _ANSWERED = 12  # groups of a rule that the report lists
 # Groups times labels soon make a page that no browser opens at once; audit.json has them all.
 MOST_GROUPS = 2000  # rows of the table of every group
 MOST_FAIRNESS = 1000  # sentences
+
+
+def fairness_figures(split: SplitAudit) -> list[tuple[str, list[FairnessFigure]]]:
+    """The fairness figures under what they compare: an attribute, of many classes for each class.
+
+    There are at most `MOST_FAIRNESS` figures.
+    """
+    shown = split.fairness[:MOST_FAIRNESS]
+    abouts = {f.about for f in shown if f.about is not None}
+    groups: dict[str, list[FairnessFigure]] = {}
+    for f in shown:
+        of_class = f.about is not None and len(abouts) > _FEW_CLASSES
+        groups.setdefault(f"{f.attribute}, {f.about}" if of_class else f.attribute, []).append(f)
+    return list(groups.items())
 
 
 def by_source(inputs: ReportInput) -> list[tuple[SplitAudit, list[Group]]]:

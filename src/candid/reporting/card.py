@@ -138,7 +138,7 @@ def _results(inputs: ReportInput) -> str:
     rows = [
         [
             split.split,
-            words.number(f1.value),
+            words.value_of(f1),
             words.interval(f1),
             words.support(f1),
             words.method(f1),
@@ -161,8 +161,7 @@ def _data(inputs: ReportInput) -> str:
             s.split,
             words.count(s.n),
             *(
-                f"{words.count(n)} ({words.percent(share.value)}; "
-                f"{words.interval(share, share=True)})"
+                f"{words.count(n)} ({words.share_of(share)}; {words.interval(share, share=True)})"
                 for n, share in zip(s.counts, s.shares, strict=True)
             ),
         ]
@@ -261,7 +260,7 @@ def _by_source(inputs: ReportInput) -> Iterator[str]:
 def _figure(estimate: Estimate | None) -> str:
     if estimate is None:
         return "not measured"
-    return f"{words.number(estimate.value)} ({words.interval(estimate)})"
+    return f"{words.value_of(estimate)} ({words.interval(estimate)})"
 
 
 def _audit(inputs: ReportInput) -> str:

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from candid.reporting.packed import Deflated, deflated
-from candid.style import shared_css
+from candid.style import shared_css, theme_js
 from candid.text import data_findings, words
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def html_document(
         specs = json.dumps({name: figure.spec for name, figure in charts.items()}, allow_nan=False)
         packs, vega = {"packed-vega": library, "packed-charts": deflated(specs.encode())}, [code]
     running = {
-        "theme": _asset("theme.js"),
+        "theme": theme_js(),
         "page": "".join(map(_asset, ("packed.js", *scripts))),
     }
     html = (
@@ -124,6 +124,8 @@ def _environment() -> Any:
     environment.tests["tells_share"] = data_findings.tells_share
     environment.filters |= {
         "number": words.number,
+        "value_of": words.value_of,
+        "share_of": words.share_of,
         "significant": words.significant,
         "count": words.count,
         "percent": words.percent,

@@ -9,6 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid.errors import RunError
 from candid.records.explanation import (
     Explanation,
@@ -22,7 +25,7 @@ from candid.records.explanation import (
 )
 from candid.records.inside import FACES_ARRAY, FILTERS_ARRAY, WEIGHTS_ARRAY, Inside
 from candid.reporting import maps
-from candid.text import words
+from candid.text import places, words
 from candid.text.inputs import ReportInput
 
 
@@ -225,7 +228,9 @@ class _Pictures:
         if not regions or first is None:
             return None
         picture = maps.regions(self.arrays.template, len(regions))
-        about = f"Where the regions lie over the mean image: {', '.join(regions)}"
+        lies = (places.strongest_fields(self.arrays.template == i, 2) for i in range(len(regions)))
+        told = [f"{name} {where or 'nowhere'}" for name, where in zip(regions, lies, strict=True)]
+        about = f"Where the regions lie over the mean image: {'; '.join(told)}"
         return Overlay("", about, picture, f"--s{first}")
 
     def _face(self, e: int) -> ExplainedFace:
@@ -240,7 +245,8 @@ class _Pictures:
         overlays = []
         for method, drawn in zip(self.record.methods, self.arrays.examples[:, e], strict=True):
             picture = maps.overlay(drawn, maps.full_strength(drawn))
-            told = f"{method.title} for {x.explained} over {about}"
+            told = f"{method.title} for {x.explained} over image {x.id}: "
+            told += _told(drawn, signed=method.signed)
             overlays.append(Overlay(method.title, told, picture, f"--e{e}"))
         return ExplainedFace(about, sentence, f"--e{e}", tuple(overlays))
 
@@ -268,7 +274,8 @@ class _Pictures:
         """One of a method's means, on the scale of all of them."""
         s, drawn = self.number[subset.key], getattr(self.arrays, array)[m]
         picture = maps.overlay(drawn[s], maps.full_strength(drawn))
-        return Overlay(f"{subset.title}, {title}", f"{about}: {subset.title}", picture, f"--s{s}")
+        told = f"{about}, {subset.title}: {_told(drawn[s], signed=array == 'means')}"
+        return Overlay(f"{subset.title}, {title}", told, picture, f"--s{s}")
 
     def _strength(self, m: int, subset: Subset) -> Overlay:
         method = self.record.methods[m]
@@ -294,7 +301,8 @@ class _Pictures:
         sure = abs(values) > self.arrays.half_widths[m, d].astype(float)
         overlay = Overlay(
             "where they differ: blue, more in the first; orange, more in the second",
-            f"Difference of {method.title}: {first.title} less {second.title}",
+            f"Difference of {method.title}: {first.title} less {second.title}; "
+            + (places.both_ways(values * sure, "more", "less") if sure.any() else "none found"),
             maps.overlay(values * sure, maps.full_strength(self.arrays.differences[m])),
             f"--s{self.number[first.key]}",
         )
@@ -311,6 +319,14 @@ class _Pictures:
         )
 
 
+def _told(drawn: NDArray[Any], *, signed: bool) -> str:
+    """Where a map lies."""
+    if signed:
+        return places.both_ways(drawn, "for", "against")
+    told = places.strongest_fields(drawn, 2)
+    return f"most {told}" if told else "empty"
+
+
 # --- seen from inside ----------------------------------------------------------------------------
 
 
@@ -321,7 +337,7 @@ class InsideView:
     record: Inside
     faces: dict[str, str]
     filters: tuple[str, ...]
-    weights: dict[str, str]
+    weights: tuple[Overlay, ...]
 
 
 def inside_view(inputs: ReportInput) -> InsideView | None:
@@ -342,5 +358,11 @@ def inside_view(inputs: ReportInput) -> InsideView | None:
         record,
         {id: maps.photo(p) for id, p in zip(record.faces, faces, strict=False)},
         tuple(maps.exact(p) for p in filters),
-        {t: maps.exact(p) for t, p in zip(record.weights, weights, strict=False)},
+        tuple(_weights(t, p) for t, p in zip(record.weights, weights, strict=False)),
     )
+
+
+def _weights(title: str, picture: NDArray[np.uint8]) -> Overlay:
+    """A linear classifier's weights: lighter than mid-grey speaks for the label."""
+    told = places.both_ways(picture.astype(float).mean(axis=2) - 127.5, "for", "against")
+    return Overlay(title, f"{title}: {told}", maps.exact(picture), "")

@@ -69,8 +69,7 @@ def number_card(inputs: NumberInput) -> str:
         said.append(text.number_audit_summary(audit))
     limits = [*evaluation.notes, text.NOT_EQUAL_GROUPS]
     rows = [
-        f"| {metric_text(name).name} | {text.in_digits(e.value)} | {text.of_interval(e)} "
-        f"| {e.n:,} |"
+        f"| {metric_text(name).name} | {text.in_unit(e)} | {text.of_interval(e)} | {e.n:,} |"
         for split in ([evaluation.headline] if evaluation.headline else [])
         for name, e in split.metrics.items()
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from candid.config import changed_settings, to_toml
 from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
 from candid.reporting import audit_tables, explanation_view, network, trying
 from candid.reporting.document import embedded, html_document
+from candid.reporting.mean_faces import mean_face_texts
 from candid.text import (
     audit,
     comparison,
@@ -19,6 +21,7 @@ from candid.text import (
     external,
     improvement,
     label_check,
+    places,
     seeds,
     stories,
     tuning,
@@ -76,9 +79,12 @@ def render(inputs: ReportInput) -> str:
         config=to_toml(inputs.config, shown),
         changed_settings=changed_settings(inputs.config, shown),
         attribute_tables=_attribute_tables(inputs),
+        extremes=_extremes,
         findings=_findings(inputs),
         galleries=_galleries(inputs),
         other_pictures=_other_pictures(inputs),
+        mean_face_texts=mean_face_texts(inputs),
+        places=places,
         explanation=explanation_view.view(inputs),
         inside=explanation_view.inside_view(inputs),
         words_of=explanation,
@@ -228,6 +234,12 @@ def _attribute_tables(inputs: ReportInput) -> dict[str, list[AttributeSummary]]:
         return {}
     splits = dict.fromkeys(a.split for a in inputs.exploration.attributes)
     return {split: attributes_of(inputs.exploration, split) for split in splits}
+
+
+def _extremes(shares: Sequence[float]) -> list[int]:
+    """Where the least and the largest share stand; nothing where none is defined."""
+    known = [i for i, share in enumerate(shares) if math.isfinite(share)]
+    return [end(known, key=shares.__getitem__) for end in (min, max)] if known else []
 
 
 _STATES = ("found", "too few to say", "not found", "not applicable")

@@ -20,6 +20,7 @@ from candid.serving.refusals import Refusal, stopping
 from candid.serving.service import MappedPicture, Service
 from candid.serving.telemetry import CONTENT_TYPE
 from candid.settings import MAP_METHODS
+from candid.text.places import map_in_words
 
 T = TypeVar("T")
 
@@ -157,6 +158,7 @@ def _array_answer(mapped: MappedPicture) -> dict[str, Any]:
     """A map, the picture that it lies on, and where on it the model looked."""
     return {
         "map": [[round(float(v), 5) for v in line] for line in mapped.shades],
+        "words": map_in_words(mapped.shades),
         "signed": bool((mapped.shades < 0).any()),
         "frame": None if mapped.corners is None else mapped.corners.round(5).tolist(),
         "picture": base64.b64encode(png_bytes(mapped.pixels)).decode("ascii"),

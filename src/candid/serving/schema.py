@@ -68,6 +68,7 @@ class MapAnswer(BaseModel):
         description="Rows of numbers from -1 to 1, divided by the largest size; one for each pixel "
         "of the picture below."
     )
+    words: str = Field(description="Where the map is strongest, for those who do not see it.")
     frame: list[list[float]] | None = Field(
         description="Corners of the square that the model saw, x and y in shares of the picture's "
         "width and height, where it brings pictures to a frame first; outside, the map is 0. null: "

@@ -141,13 +141,14 @@ def card_rows(split: SplitAudit) -> list[list[str]]:
 
 
 def _card_row(finding: Finding, gap: Gap) -> list[str]:
-    ends = " to ".join(map(words.points, worse_ends(gap)))
+    digits = words.decimals(gap, 1, 100)
+    ends = " to ".join(words.points(end, digits) for end in worse_ends(gap))
     return [
         finding.title,
         finding.severity,
         words.count(gap.n),
         "unknown" if gap.people is None else words.count(gap.people),
-        f"{words.points(abs(gap.value))} ({ends})",
+        f"{words.points(abs(gap.value), digits)} ({ends})",
         "<0.0001" if gap.adjusted_p < 0.0001 else words.significant(gap.adjusted_p, 2),
     ]
 
@@ -159,8 +160,8 @@ def shortcuts_said(split: SplitAudit) -> list[str]:
         return []
     leaned = [s for s in judged if s.gap.state == "found" and s.gap.value > 0]
     told = [
-        f"{s.attribute}: right in {words.percent(s.agrees.value)} where it agrees with the label "
-        f"and in {words.percent(s.contradicts.value)} where it contradicts it "
+        f"{s.attribute}: right in {words.share_of(s.agrees)} where it agrees with the label "
+        f"and in {words.share_of(s.contradicts)} where it contradicts it "
         f"({words.interval(s.contradicts, share=True)}; {words.support(s.contradicts)})."
         for s in leaned[:_TOLD]
     ]
@@ -183,7 +184,7 @@ def noise_said(audit: Audit) -> list[str]:
     return [
         f"{words.count(audit.noise.found)} of {words.count(audit.noise.n)} labels are likely wrong "
         f"by confident learning (estimated share of wrong labels "
-        f"{words.percent(audit.noise.rate.value)}, "
+        f"{words.share_of(audit.noise.rate)}, "
         f"{words.interval(audit.noise.rate, share=True)}). The model's own mistakes look the same "
         "to this method: it is a list to check, not a verdict."
     ]

@@ -45,7 +45,7 @@ def _told(change: GroupChange, word: str) -> str:
     accuracy = change.metrics["accuracy"]
     text = (
         f"{word} for {change_name(change)}: {words.percent(accuracy.a)} were right, now "
-        f"{words.percent(accuracy.b)} are ({words.points(accuracy.difference.value)} points, "
+        f"{words.percent(accuracy.b)} are ({words.points_of(accuracy.difference)} points, "
         f"{words.points_interval(accuracy.difference)}; {words.images(change.n, change.people)})"
     )
     if change.gap is not None:
@@ -64,7 +64,7 @@ def overall(comparison: Comparison) -> str:
     return (
         f"Over all {words.count(comparison.n)} {comparison.split} images, "
         f"{words.percent(accuracy.a)} were right with “{comparison.a}” and "
-        f"{words.percent(accuracy.b)} are with “{comparison.b}”: {words.points(e.value)} points "
+        f"{words.percent(accuracy.b)} are with “{comparison.b}”: {words.points_of(e)} points "
         f"({words.points_interval(e)} with {100 * e.confidence:g}% confidence){chance}."
     )
 

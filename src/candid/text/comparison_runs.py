@@ -23,9 +23,9 @@ def run_comparison_summary(found: RunComparison) -> list[str]:
 
 def _better(found: RunComparison) -> Iterator[str]:
     best, *others = found.ranked()
-    rest_right = [f"“{one.name}” {words.percent(one.accuracy.value)}" for one in others]
+    rest_right = [f"“{one.name}” {words.share_of(one.accuracy)}" for one in others]
     yield (
-        f"Most were right with “{best.name}”: {words.percent(best.accuracy.value)} "
+        f"Most were right with “{best.name}”: {words.share_of(best.accuracy)} "
         f"({words.percent_interval(best.accuracy)}) of {words.count(found.n)} {found.split} "
         f"images; with {words.listed(rest_right)}."
     )
@@ -43,7 +43,7 @@ def pair_said(pair: Comparison) -> str:
     better, worse = (pair.b, pair.a) if e.value > 0 else (pair.a, pair.b)
     low, high = (e.low, e.high) if e.value > 0 else (-e.high, -e.low)
     return (
-        f"“{better}” is right more often than “{worse}”: by {words.number(100 * abs(e.value), 1)} "
+        f"“{better}” is right more often than “{worse}”: by {words.size_in_points(e)} "
         f"points ({words.number(100 * low, 1)} to {words.number(100 * high, 1)}; p "
         f"{words.significant(pair.overall.adjusted_p, 2)} after Holm over "
         "all pairs)."
@@ -71,7 +71,7 @@ def across_said(g: GroupAcross, found: RunComparison) -> str:
     return (
         f"For {change_name(change)}, {words.percent(accuracy.a)} are right with “{pair.a}” and "
         f"{words.percent(accuracy.b)} with “{pair.b}” "
-        f"({words.points(accuracy.difference.value)} points, "
+        f"({words.points_of(accuracy.difference)} points, "
         f"{words.points_interval(accuracy.difference)}; {words.images(change.n, change.people)})"
     )
 
@@ -114,8 +114,8 @@ def run_comparison_lines(found: RunComparison, page: str) -> Iterator[str]:
     width = max(map(len, found.names))
     for one in found.ranked():
         yield (
-            f"  {one.name.ljust(width)}  accuracy {words.number(one.accuracy.value)} "
-            f"({words.interval(one.accuracy)})  weighted F1 {words.number(one.weighted_f1.value)} "
+            f"  {one.name.ljust(width)}  accuracy {words.value_of(one.accuracy)} "
+            f"({words.interval(one.accuracy)})  weighted F1 {words.value_of(one.weighted_f1)} "
             f"({words.interval(one.weighted_f1)})"
         )
     yield from run_comparison_summary(found)[1:]

@@ -71,11 +71,11 @@ def cells(row: PlaceRow) -> list[str]:
         row.name,
         words.count(row.n) + ("" if row.people is None else f" of {words.persons(row.people)}"),
         _share(row.accuracy),
-        f"{words.number(row.weighted_f1.value)} ({words.interval(row.weighted_f1)})",
+        f"{words.value_of(row.weighted_f1)} ({words.interval(row.weighted_f1)})",
         "–" if row.difference is None else _points(row.difference),
-        words.percent(f.confidence.value),
+        words.share_of(f.confidence),
         "–" if math.isnan(f.flagged.value) else _share(f.flagged),
-        words.percent(f.coverage.value),
+        words.share_of(f.coverage),
         _share(f.wrong),
         promise_in_short(f.promise),
     ]
@@ -175,7 +175,7 @@ def source_said(source: ExternalSource) -> list[str]:
     apart = source.differences.get("accuracy")
     beside = ""
     if apart is not None:
-        beside = f", {_apart(apart)} ({_interval_points(apart)})"
+        beside = f", {_apart(apart)} ({words.points_interval(apart)})"
     of = "" if not source.split else f" ({source.split})"
     return [
         f"{source.name}{of}: right in {_share(accuracy)} of {_who(figures)}{beside}.",
@@ -192,7 +192,7 @@ def source_said(source: ExternalSource) -> list[str]:
 def promise_said(figures: ExternalFigures) -> list[str]:
     """The promise against the fact, in a sentence."""
     answered = (
-        f"It answered {words.percent(figures.coverage.value)}, and {_share(figures.wrong)} of "
+        f"It answered {words.share_of(figures.coverage)}, and {_share(figures.wrong)} of "
         "these answers are wrong"
     )
     check = figures.promise
@@ -218,7 +218,7 @@ def promise_said(figures: ExternalFigures) -> list[str]:
 
 
 def _sureness(figures: ExternalFigures) -> list[str]:
-    over, sure = figures.overconfidence, words.percent(figures.confidence.value)
+    over, sure = figures.overconfidence, words.share_of(figures.confidence)
     if math.isnan(over.value):
         return []
     way = "neither too sure of itself nor too little, as far as this tells"
@@ -227,8 +227,8 @@ def _sureness(figures: ExternalFigures) -> list[str]:
     elif over.high < 0:
         way = "less sure of itself than it might be"
     return [
-        f"Its mean confidence is {sure}: {way} ({words.points(over.value)} points above its "
-        f"accuracy; {_interval_points(over)})."
+        f"Its mean confidence is {sure}: {way} ({words.points_of(over)} points above its "
+        f"accuracy; {words.points_interval(over)})."
     ]
 
 
@@ -272,9 +272,9 @@ def _groups(source: ExternalSource) -> list[str]:
 
 def _apart(e: Estimate) -> str:
     if e.high < 0:
-        return f"{words.number(-100 * e.value, 1)} points less than on {HOME}"
+        return f"{words.size_in_points(e)} points less than on {HOME}"
     if e.low > 0:
-        return f"{words.number(100 * e.value, 1)} points more than on {HOME}"
+        return f"{words.hundredths_of(e)} points more than on {HOME}"
     return f"not surely another share than on {HOME}"
 
 
@@ -285,15 +285,11 @@ def _who(figures: ExternalFigures) -> str:
 
 
 def _share(e: Estimate) -> str:
-    return f"{words.percent(e.value)} ({words.interval(e, share=True)})"
+    return f"{words.share_of(e)} ({words.interval(e, share=True)})"
 
 
 def _points(e: Estimate) -> str:
-    return f"{words.points(e.value)} ({_interval_points(e)})"
-
-
-def _interval_points(e: Estimate) -> str:
-    return f"{words.points(e.low)} to {words.points(e.high)}"
+    return f"{words.points_of(e)} ({words.points_interval(e)})"
 
 
 def methods(transfer: Transfer) -> list[str]:

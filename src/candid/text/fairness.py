@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from candid.records import Estimate
 from candid.records.fairness import FairnessFigure
 from candid.text import words
 
@@ -41,11 +40,12 @@ _FIGURES = {
 def fairness_sentence(figure: FairnessFigure) -> str:
     """What a figure means."""
     e, about = figure.estimate, figure.attribute
+    kind = words.confidence(e.confidence)
     if figure.name == "worst_group_accuracy":
         return (
             f"Worst group's accuracy: among the groups of {about}, the model does "
-            f"worst on {figure.lowest}: {words.percent(e.value)} are classified as labelled "
-            f"({_interval(e, 100, 1)})."
+            f"worst on {figure.lowest}: {words.share_of(e)} are classified as labelled "
+            f"({kind} {words.hundredths_interval(e)})."
         )
     heading, share, is_ratio = _FIGURES[figure.name]
     what = share.format(figure.about)
@@ -53,16 +53,12 @@ def fairness_sentence(figure: FairnessFigure) -> str:
         return f"{heading}: undefined, because the {what} cannot be computed in any two groups."
     if is_ratio:
         return (
-            f"{heading}: the {what} is, for {about}: {figure.lowest}, {words.number(e.value)} of "
-            f"what it is for {about}: {figure.highest} ({_interval(e, 1, 3)}); 1 would be equal."
+            f"{heading}: the {what} is, for {about}: {figure.lowest}, {words.value_of(e)} of "
+            f"what it is for {about}: {figure.highest} ({kind} {words.interval(e)}); 1 would be "
+            "equal."
         )
     return (
-        f"{heading}: the {what} is up to {words.number(100 * e.value, 1)} percentage points higher "
+        f"{heading}: the {what} is up to {words.hundredths_of(e)} percentage points higher "
         f"for {about}: {figure.highest} than for {about}: {figure.lowest} "
-        f"({_interval(e, 100, 1)}); 0 would be equal."
+        f"({kind} {words.hundredths_interval(e)}); 0 would be equal."
     )
-
-
-def _interval(e: Estimate, times: int, digits: int) -> str:
-    low, high = (words.number(times * end, digits) for end in (e.low, e.high))
-    return f"{words.confidence(e.confidence)} {low} to {high}"

@@ -26,6 +26,12 @@ def group_name(conditions: Sequence[Condition], label: str | None = None) -> str
     return text if label is None else f"{text}, labelled {label}"
 
 
+def worse_interval(gap: Gap) -> str:
+    """The interval of how much worse a group fares, in points, the near end first."""
+    digits = words.decimals(gap, 1, 100)
+    return " to ".join(words.number(100 * end, digits) for end in worse_ends(gap))
+
+
 def worse_ends(gap: Gap) -> tuple[float, float]:
     """The interval of a gap, turned so that more is worse for the group."""
     return (gap.low, gap.high) if worse_when(gap.metric) > 0 else (-gap.high, -gap.low)
@@ -74,7 +80,7 @@ def shortcut_detail(shortcut: Shortcut, errors: tuple[float, float], looked_at: 
     goes = "; ".join(f"{value} goes with {c}" for value, c in shortcut.cue.items())
     return (
         f"{shortcut.attribute} goes with the label (Cramér's V "
-        f"{shortcut.association.value:.2f}; {goes}). Where it contradicts the label, "
+        f"{words.value_of(shortcut.association, 2)}; {goes}). Where it contradicts the label, "
         f"{words.percent(errors[0])} are classified otherwise than labelled, where it agrees "
         f"{words.percent(errors[1])}, within the pictures labelled {' or '.join(shortcut.within)}: "
         f"{_difference(shortcut.gap, looked_at)}."
@@ -90,7 +96,7 @@ def _difference(gap: Gap, looked_at: int) -> str:
 
 
 def _points(gap: Gap) -> str:
-    return f"{words.number(100 * abs(gap.value), 1)} percentage points"
+    return f"{words.size_in_points(gap)} percentage points"
 
 
 def _range(gap: Gap) -> str:

@@ -36,15 +36,16 @@ def group_table(split: SplitAudit, most: int) -> list[str]:
 
 def _cells(group: Group) -> tuple[str, ...]:
     right, gap = group.metrics["accuracy"], group.gaps["accuracy"]
-    near, far = worse_ends(gap)
+    wrong, more = words.decimals(right, 1, 100), words.decimals(gap, 1, 100)
     return (
         group_name(group.conditions, group.label),
         words.count(group.n),
         "unknown" if group.people is None else words.count(group.people),
-        words.number(100 * (1 - right.value), 1),
-        f"{words.number(100 * (1 - right.high), 1)} to {words.number(100 * (1 - right.low), 1)}",
-        words.points(-gap.value),
-        f"{words.points(near)} to {words.points(far)}",
+        words.number(100 * (1 - right.value), wrong),
+        f"{words.number(100 * (1 - right.high), wrong)} to "
+        f"{words.number(100 * (1 - right.low), wrong)}",
+        words.points(-gap.value, more),
+        " to ".join(words.points(end, more) for end in worse_ends(gap)),
         group.state,
     )
 

@@ -115,9 +115,9 @@ def remedy_cells(remedy: RemedyOutcome) -> list[str]:
     return [
         remedy.name,
         f"{words.percent(accuracy.a)} → {words.percent(accuracy.b)}",
-        f"{words.percent(remedy.worst_before.accuracy.value)} → "
-        f"{words.percent(remedy.worst_after.accuracy.value)}",
-        f"{words.points(aim.value)} ({words.points_interval(aim)}; n = {words.count(aim.n)})",
+        f"{words.share_of(remedy.worst_before.accuracy)} → "
+        f"{words.share_of(remedy.worst_after.accuracy)}",
+        f"{words.points_of(aim)} ({words.points_interval(aim)}; n = {words.count(aim.n)})",
         words.number(remedy.adjusted_p) if remedy.eligible else "–",
         helps[remedy.helps],
         f"{words.number(loss.a)} → {words.number(loss.b)}",
@@ -137,20 +137,20 @@ def outcome(found: Improvement) -> list[str]:
     aim = best.aim.accuracy_change
     said = [
         f"{best.name} wins ({what(best)}): for {better} it is right "
-        f"{words.number(100 * aim.value, 1)} points more often ({words.points_interval(aim)}; "
+        f"{words.hundredths_of(aim)} points more often ({words.points_interval(aim)}; "
         f"{words.images(aim.n, aim.people)}; adjusted p "
         f"{words.number(best.adjusted_p)} among {words.count(tried)} remedies)."
     ]
     if best.beside_control is not None:
         beside = best.beside_control.accuracy_change
         said.append(
-            f"Against the run trained again from another seed: {words.points(beside.value)} points "
+            f"Against the run trained again from another seed: {words.points_of(beside)} points "
             f"there ({words.points_interval(beside)})."
         )
     said += remedy_changes(best)
     overall = best.overall.accuracy_change
     said.append(
-        f"All images together: {words.points(overall.value)} points "
+        f"All images together: {words.points_of(overall)} points "
         f"({words.points_interval(overall)})."
     )
     return [*said, *_on_test(found)]
@@ -171,7 +171,7 @@ def _change(group: GroupChange) -> str:
     accuracy = group.metrics["accuracy"]
     return (
         f"{change_name(group)}: {words.percent(accuracy.a)} were right, now "
-        f"{words.percent(accuracy.b)} ({words.points(accuracy.difference.value)} points, "
+        f"{words.percent(accuracy.b)} ({words.points_of(accuracy.difference)} points, "
         f"{words.points_interval(accuracy.difference)}; {words.images(group.n, group.people)})"
     )
 
@@ -186,7 +186,7 @@ def _on_test(found: Improvement) -> Iterator[str]:
     yield (
         f"On test, looked at this once: the worst group goes from {_share(before.accuracy)} "
         f"({cell_name(before)}) to {_share(after.accuracy)} ({cell_name(after)}); where it was "
-        f"worst on validation, {words.points(aim.value)} points ({words.points_interval(aim)}; "
+        f"worst on validation, {words.points_of(aim)} points ({words.points_interval(aim)}; "
         f"{words.images(aim.n, aim.people)}); all images {words.percent(overall.a)} → "
         f"{words.percent(overall.b)} ({words.points_interval(overall.difference)} points)."
     )

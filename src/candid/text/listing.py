@@ -37,22 +37,21 @@ def _cells(r: RunSummary) -> tuple[str, ...]:
 
 
 def _figure(figure: Estimate | None) -> str:
-    return _NONE if figure is None else f"{words.number(figure.value)} ({words.interval(figure)})"
+    return _NONE if figure is None else f"{words.value_of(figure)} ({words.interval(figure)})"
 
 
 def _gap(worst: WorstGap | None) -> str:
     if worst is None:
         return _NONE
-    ends = f"{words.points(worst.low)} to {words.points(worst.high)}"
-    return f"{worst.group}: {words.points(worst.value)} ({ends})"
+    return f"{worst.group}: {words.points_of(worst)} ({words.points_interval(worst)})"
 
 
 def _error(worst: WorstGap | None) -> str:
     """Of a number: in its own units, where more is worse."""
     if worst is None:
         return _NONE
-    ends = f"{words.number(worst.low)} to {words.number(worst.high)}"
-    return f"{worst.group}: MAE {worst.value:+.3f} ({ends})"
+    sign = "+" if worst.value > 0 else ""
+    return f"{worst.group}: MAE {sign}{words.value_of(worst)} ({words.interval(worst)})"
 
 
 def _time(seconds: float) -> str:

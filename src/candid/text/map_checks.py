@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from candid.records import Estimate
+from candid.text import words
 
 NO_OTHER_METHOD = "There is no other method to compare with."
 ONLY_GRADIENTS_ADD_UP = (
@@ -61,4 +62,4 @@ def agrees(figure: Estimate, method: str, others: int) -> str:
 
 
 def _figure(e: Estimate) -> str:
-    return f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})"
+    return f"{words.value_of(e, 2)} ({words.interval(e, 2)})"

@@ -144,7 +144,7 @@ def _agreement(inputs: ReportInput, split: SplitEvaluation) -> str:
         return f"It was measured on {measured}{seen}."
     return (
         f"On {measured}{seen}, its answer is that of "
-        f"{inputs.labeller} in {words.number(100 * accuracy.value, 1)} of 100 "
+        f"{inputs.labeller} in {words.hundredths_of(accuracy)} of 100 "
         f"({_in_hundred(accuracy)})."
     )
 
@@ -172,7 +172,7 @@ def _sureness(split: SplitEvaluation) -> list[str]:
         return []
     return [
         "Where it says how sure it is, it is off by "
-        f"{words.number(100 * error.value, 1)} percentage points on average"
+        f"{words.hundredths_of(error)} percentage points on average"
         + (f" ({_in_hundred(error)})." if math.isfinite(error.low + error.high) else "."),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 from candid.records import Estimate
@@ -16,14 +17,24 @@ _MOST_TOLD = 10
 
 def in_digits(x: float) -> str:
     """A number in the label's own unit, to three digits, and no more than two behind the point."""
-    size = abs(x)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2
-    return f"{x:.{digits}f}" if size >= 0.1 or size == 0 else f"{x:.2g}"
+    return words.number(x, _decimals(x))
 
 
-def of_interval(e: Estimate | Gap) -> str:
+def in_unit(e: words.WithInterval) -> str:
+    """A figure in the label's own unit, with the decimals that its interval deserves."""
+    return words.number(e.value, words.decimals(e, _decimals(e.value)))
+
+
+def of_interval(e: words.WithInterval) -> str:
     """The interval of a figure or a gap in the label's own unit."""
-    return f"{in_digits(e.low)} to {in_digits(e.high)}"
+    return words.interval(e, _decimals(e.value))
+
+
+def _decimals(x: float) -> int:
+    size = abs(x)
+    if not 0 < size < 0.1:
+        return 0 if size >= 100 else 1 if size >= 10 else 2
+    return 1 - math.floor(math.log10(size))
 
 
 def range_names(edges: Sequence[float], *, whole: bool) -> list[str]:
@@ -68,14 +79,14 @@ def number_summary(evaluation: NumberEvaluation, data_name: str) -> Iterator[str
     held = split.metrics["coverage"]
     yield (
         f"On the {split.split} images of “{data_name}” the network is off by "
-        f"{in_digits(mae.value)} on average ({words.confidence(mae.confidence)} "
+        f"{in_unit(mae)} on average ({words.confidence(mae.confidence)} "
         f"{of_interval(mae)}; {words.images(mae.n, mae.people)}); always answering the training "
-        f"median, {evaluation.median:g}, is off by {in_digits(blind.value)}."
+        f"median, {evaluation.median:g}, is off by {in_unit(blind)}."
     )
     yield (
         f"Its intervals, made to hold {words.percent(evaluation.coverage)} of the true values, "
-        f"hold {words.percent(held.value)} ({words.percent(held.low)} to "
-        f"{words.percent(held.high)}) and are {in_digits(split.metrics['width'].value)} wide on "
+        f"hold {words.share_of(held)} ({words.interval(held, share=True)}) "
+        f"and are {in_unit(split.metrics['width'])} wide on "
         "average."
     )
 
@@ -109,7 +120,7 @@ def number_audit_summary(audit: Audit) -> str:
     group, gap = found[0]
     return (
         f"{len(found)} of the groups were found to be predicted worse than the rest; {looked}. "
-        f"Furthest behind is {group_name(group.conditions)}, by {in_digits(gap.value)} "
+        f"Furthest behind is {group_name(group.conditions)}, by {in_unit(gap)} "
         f"({of_interval(gap)}; {words.images(gap.n, gap.people)})."
     )
 
@@ -118,13 +129,14 @@ def number_audit_lines(split: SplitAudit) -> Iterator[str]:
     """What came of the audit of one split, in the terminal."""
     mae = split.metrics["mae"]
     yield f"{split.split}: {words.images(split.n, split.people)}"
-    yield f"  mean absolute error {in_digits(mae.value)} ({of_interval(mae)})"
+    yield f"  mean absolute error {in_unit(mae)} ({of_interval(mae)})"
     known = [(g, g.gaps["mae"]) for g in split.singles()]
     found = sorted((one for one in known if one[1].state == "found"), key=lambda one: one[1].p)
     for group, gap in found[:_MOST_TOLD]:
         way = "more" if gap.value > 0 else "less"
         yield (
-            f"  {group_name(group.conditions)}: {in_digits(abs(gap.value))} {way} than the rest "
+            f"  {group_name(group.conditions)}: {in_unit(gap).removeprefix('−')} {way} than the "
+            "rest "
             f"({of_interval(gap)}; {words.images(gap.n, gap.people)})"
         )
     if not found:
@@ -147,8 +159,8 @@ def number_lines(evaluation: NumberEvaluation) -> Iterator[str]:
 def mae_line(target: str, split: str, mae: Estimate, blind: Estimate, held: Estimate) -> str:
     """The error of a number on a split, beside that of a blind guess."""
     return (
-        f"{target}: mean absolute error on {split} {in_digits(mae.value)} "
+        f"{target}: mean absolute error on {split} {in_unit(mae)} "
         f"({words.confidence(mae.confidence)} {of_interval(mae)}; "
-        f"{words.images(mae.n, mae.people)}); the training median {in_digits(blind.value)}; "
-        f"intervals hold {words.percent(held.value)}"
+        f"{words.images(mae.n, mae.people)}); the training median {in_unit(blind)}; "
+        f"intervals hold {words.share_of(held)}"
     )

@@ -12,13 +12,13 @@ def no_answer(all_images: Estimate, count: int, groups: Sequence[tuple[str, Esti
     """For how many images it had no answer, and in which groups most often."""
     sentence = (
         f"The model had no answer for {count:,} of {all_images.n:,} images "
-        f"({words.percent(all_images.value)}, {words.interval(all_images, share=True)}): "
+        f"({words.share_of(all_images)}, {words.interval(all_images, share=True)}): "
         "an outcome of its own, beside right and wrong. These images are in no other figure here."
     )
     if not groups:
         return sentence
     named = "; ".join(
-        f"{name} {words.percent(e.value)} of {e.n:,} ({words.interval(e, share=True)})"
+        f"{name} {words.share_of(e)} of {e.n:,} ({words.interval(e, share=True)})"
         for name, e in groups
     )
     return f"{sentence} Most often: {named}."

@@ -115,9 +115,9 @@ def lines(found: Overview) -> Iterator[str]:
             continue
         f1, guess = t.metrics["weighted_f1"], t.metrics["majority_f1"]
         yield (
-            f"{t.name}: weighted F1 on {t.split} {f1.value:.4f} ({words.confidence(f1.confidence)} "
-            f"{f1.low:.4f} to {f1.high:.4f}; {words.images(f1.n, f1.people)}); the commonest "
-            f"answer {guess.value:.4f}"
+            f"{t.name}: weighted F1 on {t.split} {words.value_of(f1, 4)} "
+            f"({words.confidence(f1.confidence)} {words.interval(f1, 4)}; "
+            f"{words.images(f1.n, f1.people)}); the commonest answer {guess.value:.4f}"
         )
     for name, why in found.left_out.items():
         yield f"left out: {name}: {why}"

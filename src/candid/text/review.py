@@ -100,7 +100,7 @@ def _labels(count: int) -> str:
 
 def _share(e: Estimate) -> str:
     ends = words.interval(e, share=True)
-    return f"{words.percent(e.value)} ({words.confidence(e.confidence)} {ends})"
+    return f"{words.share_of(e)} ({words.confidence(e.confidence)} {ends})"
 
 
 def started_lines(url: str, shown: int, done: int, file: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from candid.records import Estimate
 from candid.records.audit import AuditFinding, SplitAudit
 from candid.records.stories import Story
 from candid.text import words
-from candid.text.findings import group_name, worse_ends
+from candid.text.findings import group_name, worse_interval
 
 _NAMED = 3  # classes whose errors one line names, where there are many
 _FEW = 4  # classes that it names all
@@ -61,11 +61,10 @@ def story_sentence(split: SplitAudit, story: Story) -> str:
 def story_figures(split: SplitAudit, story: Story) -> str:
     """How much more often, how sure that is, and what it stands on."""
     gap = teller(split, story).gap
-    low, high = worse_ends(gap)
     return (
-        f"{words.number(100 * abs(gap.value), 1)} more in 100 "
-        f"({words.confidence(gap.confidence)} {words.number(100 * low, 1)} to "
-        f"{words.number(100 * high, 1)}; {words.images(gap.n, gap.people)})"
+        f"{words.size_in_points(gap)} more in 100 "
+        f"({words.confidence(gap.confidence)} {worse_interval(gap)}; "
+        f"{words.images(gap.n, gap.people)})"
     )
 
 
@@ -116,13 +115,13 @@ def errors_by_label(split: SplitAudit) -> str:
     worst = sorted(errors, key=lambda name: -errors[name].value)
     shown = worst if len(worst) <= _FEW else worst[:_NAMED]
     rest = len(worst) - len(shown)
-    named = [f"{name} {_error(errors[name])}" for name in shown]
+    named = [f"{name}: {_error(errors[name])}" for name in shown]
     more = f", and {words.count(rest)} others less often" if rest else ""
     return f"Wrong, in 100 pictures of each label: {'; '.join(named)}{more}."
 
 
 def _error(e: Estimate) -> str:
-    value = words.number(100 * e.value, 1)
+    value = words.hundredths_of(e)
     return f"{value} ({words.hundredths_interval(e)}; {words.images(e.n, e.people)})"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from candid.records.embedded import EmbeddedModel
 from candid.records.explanation import Explanation, Method
-from candid.text import labelling, words
+from candid.text import labelling, places, words
 from candid.text.inputs import ReportInput
 from candid.text.stories import stories_of, story_told
 
@@ -71,7 +71,7 @@ def said_of_map(method: Method | None, explanation: Explanation | None) -> str:
     return f"{method.title}, which passed its checks on this model. Blue {reads}."
 
 
-def page_words(inputs: ReportInput, embedded: EmbeddedModel) -> dict[str, str]:
+def page_words(inputs: ReportInput, embedded: EmbeddedModel) -> dict[str, str | tuple[str, ...]]:
     """What the page says of a picture."""
     unsure = ""
     if embedded.threshold is not None:
@@ -86,8 +86,10 @@ def page_words(inputs: ReportInput, embedded: EmbeddedModel) -> dict[str, str]:
         "unframed": "It lies as the training pictures do, and was not moved.",
         "unread": "This picture cannot be read.",
         "working": "Looking …",
-        "mapping": "Making the map …",
         "broken": "This browser cannot run the model.",
+        "fields": places.FIELDS,
+        "mostOfMap": places.MOST_OF_MAP,
+        "emptyMap": places.EMPTY_MAP,
     }
 
 

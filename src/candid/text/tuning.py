@@ -48,7 +48,8 @@ def search_summary(tuning: Tuning) -> list[str]:
 
 
 def _more(difference: Estimate) -> str:
-    text = f"{words.number(abs(difference.value), 4)} {'more' if difference.value >= 0 else 'less'}"
+    size = words.number(abs(difference.value), words.decimals(difference, 4))
+    text = f"{size} {'more' if difference.value >= 0 else 'less'}"
     if not math.isfinite(difference.low):
         return f"{text} (one seed: no interval)"
     verdict = "" if difference.low > 0 or difference.high < 0 else ", which could be chance"
@@ -58,8 +59,8 @@ def _more(difference: Estimate) -> str:
 def _mean(estimate: Estimate) -> str:
     """A figure with its interval, where there is one."""
     if not math.isfinite(estimate.low):
-        return words.number(estimate.value, 4)
-    return f"{words.number(estimate.value, 4)} ({words.interval(estimate, 4)})"
+        return words.value_of(estimate, 4)
+    return f"{words.value_of(estimate, 4)} ({words.interval(estimate, 4)})"
 
 
 def search_warning(tuning: Tuning) -> list[str]:

@@ -14,7 +14,7 @@ from candid.records.explanation import Explanation, Masking
 from candid.records.external import ExternalSource
 from candid.text import improvement, seeds, words
 from candid.text.explanation import FILLS
-from candid.text.findings import worse_ends
+from candid.text.findings import worse_interval
 from candid.text.inputs import ReportInput
 from candid.text.stories import stories_of, story_sentence, teller
 
@@ -93,17 +93,17 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
     other = inputs.split("validation")
     if other is not None and other is not split and "weighted_f1" in other.metrics:
         figure = other.metrics["weighted_f1"]
-        said.append(f"Validation: {words.number(figure.value)} ({words.interval(figure)}).")
+        said.append(f"Validation: {words.value_of(figure)} ({words.interval(figure)}).")
     if split is not None and inputs.seeds is not None:
         said += filter(None, [seeds.clause(inputs.seeds, split.split)])
     if split is not None and "majority_f1" in split.metrics:
-        guess = words.number(split.metrics["majority_f1"].value)
+        guess = words.value_of(split.metrics["majority_f1"])
         said.append(f"The commonest answer: {guess}.")
     compared = None if inputs.audit is None else inputs.audit.comparison
     if compared is not None:
         change = compared.overall.metrics["accuracy"].difference
         said.append(
-            f"Accuracy less that of “{compared.a}”, points: {words.points(change.value)} "
+            f"Accuracy less that of “{compared.a}”, points: {words.points_of(change)} "
             f"({words.points_interval(change)})."
         )
     elif f1 is not None and inputs.network != "plain":
@@ -112,7 +112,7 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
         return ScreenAnswer("How good is it?", "", "", "", tuple(said), "performance")
     unit = f"weighted F1, {split.split}"
     return ScreenAnswer(
-        "How good is it?", words.number(f1.value), unit, _stands_on(f1), tuple(said), "performance"
+        "How good is it?", words.value_of(f1), unit, _stands_on(f1), tuple(said), "performance"
     )
 
 
@@ -128,13 +128,12 @@ def _for_whom(inputs: ReportInput) -> ScreenAnswer:
         return ScreenAnswer(question, "0", "stories", "", (said,), "audit")
     gap = teller(split, stories[0]).gap
     told = tuple(story_sentence(split, s) for s in stories[:_STORIES])
-    low, high = worse_ends(gap)
     return ScreenAnswer(
         question,
-        f"+{words.number(100 * abs(gap.value), 1)}",
+        f"+{words.size_in_points(gap)}",
         "more mistakes in 100: the first of these",
-        f"{words.confidence(gap.confidence)} {words.number(100 * low, 1)} to "
-        f"{words.number(100 * high, 1)}; {words.images(gap.n, gap.people)}",
+        f"{words.confidence(gap.confidence)} {worse_interval(gap)}; "
+        f"{words.images(gap.n, gap.people)}",
         told,
         "audit",
     )
@@ -150,14 +149,14 @@ def _how_far(inputs: ReportInput) -> ScreenAnswer:
     said = []
     if (apart := worst.differences.get("accuracy")) is not None:
         said.append(
-            f"Beside home, in points: {words.points(apart.value)} ({words.points_interval(apart)})."
+            f"Beside home, in points: {words.points_of(apart)} ({words.points_interval(apart)})."
         )
     if worst.figures.promise is not None:
         said.append(f"Its promise of few wrong answers there: {worst.figures.promise.state}.")
     if len(sources) > 1:
         said.append(f"The worst of {words.count(len(sources))} places.")
     unit = f"right, on “{worst.name}”"
-    value = words.percent(accuracy.value)
+    value = words.share_of(accuracy)
     return ScreenAnswer(
         question, value, unit, _stands_on(accuracy, share=True), tuple(said), "transfer"
     )
@@ -178,7 +177,7 @@ def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
     if mildest is None:
         return ScreenAnswer(question, "", "", "", (maps,), "explanation")
     loss = mildest.f1_loss
-    elsewhere = words.number(100 * mildest.control_f1_loss.value, 1)
+    elsewhere = words.hundredths_of(mildest.control_f1_loss)
     said = (
         f"The mildest filling ({FILLS.get(mildest.fill, mildest.fill)}); at random places the same "
         f"shape costs {elsewhere}.",
@@ -186,7 +185,7 @@ def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
     )
     return ScreenAnswer(
         question,
-        words.number(100 * loss.value, 1),
+        words.hundredths_of(loss),
         f"points of F1 lost without the {mildest.region}",
         f"{words.confidence(loss.confidence)} {words.hundredths_interval(loss)}; "
         f"{words.images(loss.n, loss.people)}",

@@ -6,12 +6,32 @@ Everything here is plain text: whoever prints it escapes it for HTML, Markdown o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from candid.records import Estimate
-from candid.records.audit import Gap
 
 UNDEFINED = "undefined"
+
+
+class WithInterval(Protocol):
+    """A figure and the ends of its interval."""
+
+    @property
+    def value(self) -> float:
+        """The figure."""
+        ...
+
+    @property
+    def low(self) -> float:
+        """The lower end."""
+        ...
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
+        ...
+
 
 # --- figures -------------------------------------------------------------------------------------
 
@@ -47,14 +67,48 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{text}%"
 
 
-def interval(estimate: Estimate, digits: int = 3, *, share: bool = False) -> str:
+def decimals(of: WithInterval, most: int, scale: float = 1.0) -> int:
+    """How many decimals a figure deserves: `most`, or fewer where its interval is wide.
+
+    Half the interval of `scale` times the figure keeps two significant digits, and the figure ends
+    where they end: 0.957 (0.951 to 0.963), but 0.86 (0.72 to 0.95).
+    """
+    half = scale * (of.high - of.low) / 2
+    if not (math.isfinite(half) and half > 0):
+        return most
+    return max(0, min(most, 1 - math.floor(math.log10(half))))
+
+
+def value_of(of: WithInterval, most: int = 3) -> str:
+    """A figure with the decimals that its interval deserves, `most` at most."""
+    return number(of.value, decimals(of, most))
+
+
+def share_of(of: WithInterval, most: int = 1) -> str:
+    """A share as a percentage, with the decimals that its interval deserves."""
+    return percent(of.value, decimals(of, most, 100))
+
+
+def points_of(of: WithInterval) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return points(of.value, decimals(of, 1, 100))
+
+
+def hundredths_of(of: WithInterval) -> str:
+    """A share in hundredths: "4.0"."""
+    return number(100 * of.value, decimals(of, 1, 100))
+
+
+def size_in_points(of: WithInterval) -> str:
+    """The size of a difference of shares in percentage points, without its sign."""
+    return number(100 * abs(of.value), decimals(of, 1, 100))
+
+
+def interval(of: WithInterval, digits: int = 3, *, share: bool = False) -> str:
     """The ends of the interval, "0.951 to 0.963"; "undefined" where either is."""
-    ends = (estimate.low, estimate.high)
-    if not all(math.isfinite(end) for end in ends):
-        return UNDEFINED
     if share:
-        return " to ".join(percent(end) for end in ends)
-    return " to ".join(number(end, digits) for end in ends)
+        return _ends(of, lambda end: percent(end, decimals(of, 1, 100)))
+    return _ends(of, lambda end: number(end, decimals(of, digits)))
 
 
 def points(value: float, digits: int = 1) -> str:
@@ -64,29 +118,32 @@ def points(value: float, digits: int = 1) -> str:
     return f"{'+' if value > 0 else ''}{number(100 * value, digits)}"
 
 
-def points_interval(of: Estimate | Gap) -> str:
+def points_interval(of: WithInterval) -> str:
     """The ends of an interval in percentage points, with their signs."""
-    return f"{points(of.low)} to {points(of.high)}"
+    digits = decimals(of, 1, 100)
+    return f"{points(of.low, digits)} to {points(of.high, digits)}"
 
 
 def hundredths(estimate: Estimate) -> str:
     """A share in hundredths with its interval: "4.0 (3.1 to 4.9)"; "undefined" without a value."""
     if not math.isfinite(estimate.value):
         return UNDEFINED
-    return f"{number(100 * estimate.value, 1)} ({hundredths_interval(estimate)})"
+    return f"{hundredths_of(estimate)} ({hundredths_interval(estimate)})"
 
 
 def percent_interval(estimate: Estimate) -> str:
     """A share as a percentage with its interval: "4.0% (3.1 to 4.9)"."""
-    return f"{percent(estimate.value)} ({hundredths_interval(estimate)})"
+    return f"{share_of(estimate)} ({hundredths_interval(estimate)})"
 
 
-def hundredths_interval(estimate: Estimate) -> str:
+def hundredths_interval(of: WithInterval) -> str:
     """The ends of the interval in hundredths, "3.1 to 4.9"; "undefined" where either is."""
-    ends = (estimate.low, estimate.high)
-    if not all(math.isfinite(end) for end in ends):
-        return UNDEFINED
-    return " to ".join(number(100 * end, 1) for end in ends)
+    return _ends(of, lambda end: number(100 * end, decimals(of, 1, 100)))
+
+
+def _ends(of: WithInterval, told: Callable[[float], str]) -> str:
+    known = math.isfinite(of.low) and math.isfinite(of.high)
+    return f"{told(of.low)} to {told(of.high)}" if known else UNDEFINED
 
 
 def images(n: int, who: int | None = None) -> str:

@@ -50,8 +50,8 @@ def gaps(split: SplitAudit) -> Figure | None:
     data = _gap_rows(known, middle)
     tips = tooltips(
         "group:N",
-        ("gap:Q", "points of accuracy", "+.2f"),
-        *from_to("+.2f"),
+        ("gap:Q", "points of accuracy", "+.1f"),
+        *from_to("+.1f"),
         ("n:Q", "images", ","),
         ("people:Q", "people", ","),
         "state:N",
@@ -68,25 +68,29 @@ def gaps(split: SplitAudit) -> Figure | None:
         "Left of the line: worse than the rest; lines are "
         f"{words.confidence(known[0].gap.confidence)}s. {words.count(split.n)} images. Of two "
         f"opposite values the one that fares worse is shown.{cut}",
-        _gaps_told(data),
+        _gaps_told(known),
         chart.properties(height=17 * len(told) + 20),
         key=(Key("found", 2), Key("not found", 1), Key("too few to say", 0)),
     )
 
 
-def _gaps_told(data: Sequence[dict[str, Any]]) -> str:
+def _gaps_told(known: Sequence[GapRow]) -> str:
     """The chart in words: how many gaps were found, and those that are furthest behind."""
-    found = [d for d in data if d["state"] == "found"]
-    furthest = sorted(found or data, key=lambda d: float(d["gap"]))[:_MOST_TOLD]
+    found = [r for r in known if _state(r) == "found"]
+    furthest = sorted(found or known, key=lambda r: r.gap.value)[:_MOST_TOLD]
     named = "; ".join(
-        f"{d['group']} {words.number(d['gap'], 1)} points "
-        f"({words.number(d['low'], 1)} to {words.number(d['high'], 1)}; {d['state']})"
-        for d in furthest
+        f"{r.name} {words.points_of(r.gap).removeprefix('+')} points "
+        f"({words.points_interval(r.gap)}; {_state(r)})"
+        for r in furthest
     )
     return (
-        f"Gaps in accuracy, {words.count(len(found))} of {words.count(len(data))} found. "
+        f"Gaps in accuracy, {words.count(len(found))} of {words.count(len(known))} found. "
         f"Furthest behind: {named}."
     )
+
+
+def _state(row: GapRow) -> str:
+    return row.group.state if row.group.state == "too few to say" else row.gap.state
 
 
 def _gap_rows(known: Sequence[GapRow], middle: range) -> list[dict[str, Any]]:
@@ -100,7 +104,7 @@ def _gap_rows(known: Sequence[GapRow], middle: range) -> list[dict[str, Any]]:
             "high": 100 * r.gap.high,
             "n": r.gap.n,
             "people": r.gap.people,
-            "state": r.group.state if r.group.state == "too few to say" else r.gap.state,
+            "state": _state(r),
             "asked": r.name.lower(),
             "shown": i not in middle,
         }

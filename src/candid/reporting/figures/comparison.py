@@ -28,6 +28,7 @@ from candid.text.comparison import change_name
 
 _MOST_CHANGES = 30
 _MOST_GAPS = 20
+_MOST_TOLD = 3  # changes that are told in words, beside the first
 _WORDS = {
     "better": "var(--c3)", "worse": "var(--c2)", "not found": "var(--c1)",
     "too few to say": "var(--faint)",
@@ -52,8 +53,8 @@ def changes(comparison: Comparison) -> Figure | None:
     data = _change_rows(shown)
     tips = tooltips(
         "group:N",
-        ("change:Q", "points of accuracy", "+.2f"),
-        *from_to("+.2f"),
+        ("change:Q", "points of accuracy", "+.1f"),
+        *from_to("+.1f"),
         ("n:Q", "images", ","),
         ("people:Q", "people", ","),
         ("lost:Q", "became wrong", ","),
@@ -67,11 +68,7 @@ def changes(comparison: Comparison) -> Figure | None:
         "What changed for whom",
         f"Right of the line: better with “{comparison.b}”. Lines are intervals, paired by person. "
         f"{words.count(comparison.n)} {comparison.split} images.{cut}",
-        "Changes in accuracy. "
-        + "; ".join(
-            f"{d['group']} {words.number(d['change'], 1)} points, {d['state']}" for d in data
-        )
-        + ".",
+        f"Changes in accuracy: {_changes_told(shown, [d['group'] for d in data])}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1), Key("too few to say", 0)),
     )
@@ -90,8 +87,8 @@ def pair_changes(found: RunComparison) -> Figure | None:
     ]
     tips = tooltips(
         "group:N",
-        ("change:Q", "points of accuracy", "+.2f"),
-        *from_to("+.2f"),
+        ("change:Q", "points of accuracy", "+.1f"),
+        *from_to("+.1f"),
         ("lost:Q", "became wrong", ","),
         ("gained:Q", "became right", ","),
         "state:N",
@@ -102,11 +99,7 @@ def pair_changes(found: RunComparison) -> Figure | None:
         "Every pair of models",
         "Right of the line: the model behind the arrow is right more often. Lines are intervals, "
         f"paired by person. {words.count(found.n)} {found.split} images.",
-        "Differences in accuracy. "
-        + "; ".join(
-            f"{d['group']} {words.number(d['change'], 1)} points, {d['state']}" for d in data
-        )
-        + ".",
+        f"Differences in accuracy: {_changes_told([p.overall for p in known], labels)}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1)),
     )
@@ -128,6 +121,19 @@ def _change_rows(shown: Sequence[GroupChange]) -> list[dict[str, Any]]:
         }
         for label, g in zip(names, shown, strict=True)
     ]
+
+
+def _changes_told(shown: Sequence[GroupChange], names: Sequence[str]) -> str:
+    """How many changes were found, and the first and the widest of those found."""
+    found = [i for i, g in enumerate(shown) if i and g.state == "found"]
+    widest = sorted(found, key=lambda i: -abs(shown[i].accuracy_change.value))[:_MOST_TOLD]
+    counted = ", ".join(f"{sum(_word(g) == word for g in shown)} {word}" for word in _WORDS)
+    told = "; ".join(
+        f"{names[i]} {words.points_of(shown[i].accuracy_change)} points "
+        f"({words.points_interval(shown[i].accuracy_change)}; {_word(shown[i])})"
+        for i in (0, *widest)
+    )
+    return f"{counted}. {told}"
 
 
 def _word(change: GroupChange) -> str:
@@ -156,10 +162,11 @@ def gap_changes(comparison: Comparison) -> Figure | None:
         "Gaps to the rest, before and after",
         f"Nearer to the line is fairer. The {len(data)} groups that “{comparison.a}” failed most; "
         "intervals of the changes are in the table.",
-        "Gaps in accuracy before and after. "
+        "Gaps in accuracy before and after, those that failed most. "
         + "; ".join(
-            f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points"
-            for d in data
+            f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points, change "
+            f"{words.points_of(gap.difference)} ({words.points_interval(gap.difference)})"
+            for d, (_, gap) in zip(data[:_MOST_TOLD], known, strict=False)
         )
         + ".",
         _from_a_to_b(data).properties(height=17 * len(data) + 20),
@@ -190,9 +197,9 @@ def _from_a_to_b(data: list[dict[str, Any]]) -> alt.LayerChart:
         y=group_axis([d["group"] for d in data], _WIDEST),
         tooltip=tooltips(
             "group:N",
-            ("a:Q", "gap before", "+.2f"),
-            ("b:Q", "gap after", "+.2f"),
-            ("change:Q", "change", "+.2f"),
+            ("a:Q", "gap before", "+.1f"),
+            ("b:Q", "gap after", "+.1f"),
+            ("change:Q", "change", "+.1f"),
             ("n:Q", "images", ","),
             ("people:Q", "people", ","),
         ),

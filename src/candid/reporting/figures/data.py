@@ -44,7 +44,7 @@ def balance(exploration: Exploration) -> Figure | None:
     alt_text = "; ".join(
         f"{s.split}: "
         + ", ".join(
-            f"{words.percent(e.value)} labelled {c}"
+            f"{words.percent_interval(e)} labelled {c}"
             for c, e in zip(exploration.classes, s.shares, strict=True)
         )
         for s in exploration.splits
@@ -141,6 +141,13 @@ def _share_ends(a: AttributeSummary, i: int) -> dict[str, float | int | None]:
     return {"share_low": e.low, "share_high": e.high, "share_n": e.n}
 
 
+def _class_share(a: AttributeSummary, i: int) -> str:
+    """One class's share, with its interval where the file has it."""
+    if not a.class_estimates:
+        return words.percent(a.class_shares[i])
+    return words.percent_interval(a.class_estimates[i])
+
+
 def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure | None:
     """How often the attributes that go most with the label stand in each class."""
     here = [a for a in attributes_of(exploration, split) if math.isfinite(a.association.value)]
@@ -152,10 +159,7 @@ def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure |
     )
     alt_text = "; ".join(
         f"{a.attribute} {a.value}: "
-        + ", ".join(
-            f"{words.percent(s)} of {c}"
-            for c, s in zip(exploration.classes, a.class_shares, strict=True)
-        )
+        + ", ".join(f"{_class_share(a, i)} of {name}" for i, name in enumerate(exploration.classes))
         for a in here[:5]
     )
     return figure(

@@ -137,7 +137,7 @@ def _shares_told(
         (s for s in drawn if math.isfinite(s.density.value)), key=lambda s: -s.density.value
     )
     told = "; ".join(
-        f"{s.region} {words.percent(s.share.value)} of {titles[s.method]} on "
+        f"{s.region} {words.share_of(s.share)} of {titles[s.method]} on "
         f"{words.percent(area[s.region])} of the area"
         for s in densest[:_MOST_TOLD]
     )
@@ -155,7 +155,7 @@ def region_masking(e: Explanation) -> Figure | None:
     dearest = sorted(found, key=lambda m: -m.f1_loss.value)[:_MOST_TOLD]
     told = "; ".join(
         f"{m.region} with {FILLS.get(m.fill, m.fill)}: {words.hundredths(m.f1_loss)} points lost, "
-        f"{words.percent(m.flips.value)} of the answers change, elsewhere "
+        f"{words.share_of(m.flips)} of the answers change, elsewhere "
         f"{words.hundredths(m.control_f1_loss)}"
         for m in dearest
     )

@@ -33,6 +33,7 @@ def sure_and_right(transfer: Transfer | None) -> Figure | None:
         {
             "source": name,
             **interval_columns(r.accuracy),
+            "accuracy": words.percent_interval(r.accuracy),
             "confidence": r.figures.confidence.value,
             "n": r.n,
         }
@@ -72,6 +73,7 @@ def sure_and_right(transfer: Transfer | None) -> Figure | None:
 
 def _told(data: list[dict[str, Any]]) -> str:
     return "; ".join(
-        f"{d['source']}: {words.percent(d['value'])} right, {words.percent(d['confidence'])} sure"
+        f"{d['source']}: {d['accuracy']} right, {words.percent(d['confidence'])} sure, "
+        f"n = {words.count(d['n'])}"
         for d in data
     )

@@ -66,7 +66,7 @@ def true_and_predicted(split: NumberSplit, evaluation: NumberEvaluation) -> Figu
     )
     mae = split.metrics["mae"]
     shown = "Each image is" if len(split.points) == split.n else f"{len(split.points):,} images are"
-    told = f"mean absolute error {text.in_digits(mae.value)} ({text.of_interval(mae)})"
+    told = f"mean absolute error {text.in_unit(mae)} ({text.of_interval(mae)})"
     return figure(
         "true-and-predicted",
         f"True and predicted, {split.split}",
@@ -87,11 +87,16 @@ def error_by_range(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
         scale=alt.Scale(domainMin=0),
         axis=alt.Axis(tickCount=6),
     )
+    told = "; ".join(
+        f"{g.value} {text.in_unit(mae)} ({text.of_interval(mae)}), n = {words.count(g.n)}"
+        for g in split.ranges
+        if math.isfinite((mae := g.metrics["mae"]).value)
+    )
     return figure(
         "error-by-range",
         f"Error by range of the true value, {split.split}",
         "Mean absolute error with its interval; few images make a wide one.",
-        f"Mean absolute error by range, {split.split}. {_told(rows, '.3g')}.",
+        f"Mean absolute error by range, {split.split}. {told}.",
         _dots(rows, x, ".3g").properties(height=max(60, 24 * len(rows))),
     )
 
@@ -116,12 +121,17 @@ def group_coverage(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
         .mark_rule(color="var(--rule-strong)", strokeDash=[4, 4])
         .encode(x=x)
     )
+    told = "; ".join(
+        f"{name} {words.percent_interval(e)}, n = {words.count(n)}"
+        for name, n, e in named[: 1 + len(split.ranges)]
+        if math.isfinite(e.value)
+    )
     return figure(
         "coverage",
         f"What the intervals hold, {split.split}",
         f"Dashed: the {words.percent(evaluation.coverage)} that they were made for. "
         f"{text.coverage_verdict(split, evaluation.coverage)}",
-        f"Coverage of the intervals, {split.split}. {_told(rows, '.3f')}.",
+        f"Coverage of the intervals, {split.split}. {told}.",
         (promised + _dots(rows, x, ".3f")).properties(height=20 * len(rows)),
     )
 
@@ -134,9 +144,3 @@ def _dots(rows: list[dict[str, Any]], x: alt.X, form: str) -> alt.LayerChart:
     dots = base.mark_circle(size=50, opacity=1, color=COLOURS[0]).encode(x=again(x, "value:Q"))
     layers: alt.LayerChart = whiskers(base, x, 2, color=alt.value(COLOURS[0])) + dots
     return layers
-
-
-def _told(rows: list[dict[str, Any]], form: str) -> str:
-    return "; ".join(
-        f"{row['group']} {row['value']:{form}}" for row in rows if math.isfinite(row["value"])
-    )

@@ -51,11 +51,18 @@ def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
         f"1 is perfect; the axis starts at {words.number(floor, 2)}. "
         + " ".join(f"{s.split.capitalize()}: n = {words.count(s.n)}." for s in splits),
         "Scores with intervals. "
-        + "; ".join(f"{r['split']} {r['metric']} {words.number(r['value'])}" for r in rows)
+        + "; ".join(f"{s.split} {_scores_told(s, keys)}" for s in splits)
         + ".",
         _score_marks(rows, names, order, floor).properties(height=36 * measured + 10),
         key=key_to(order),
     )
+
+
+def _scores_told(split: SplitEvaluation, keys: Sequence[str]) -> str:
+    """A split's scores with their intervals, in words."""
+    known = [(metric_text(key).name, split.metrics[key]) for key in keys if key in split.metrics]
+    told = ", ".join(f"{name} {words.value_of(e)} ({words.interval(e)})" for name, e in known)
+    return f"{told}, n = {words.count(split.n)}"
 
 
 def _score_marks(
@@ -69,8 +76,8 @@ def _score_marks(
         tooltip=tooltips(
             "metric:N",
             "split:N",
-            ("value:Q", None, ".4f"),
-            *from_to(".4f"),
+            ("value:Q", None, ".3f"),
+            *from_to(".3f"),
             ("n:Q", "images", ","),
         ),
     )
@@ -136,7 +143,7 @@ def _curves(
     shown = [c for c in classes if c in drawn]
     places = [list(classes).index(c) for c in shown]
     told = [
-        f"{c}: {area} {words.number(areas[c].value)} ({words.interval(areas[c])}; "
+        f"{c}: {area} {words.value_of(areas[c])} ({words.interval(areas[c])}; "
         f"n = {words.count(areas[c].n)})"
         for c in shown
         if c in areas
@@ -291,7 +298,7 @@ def _calibration_said(split: SplitEvaluation) -> str:
     if split.reliability_before:
         shown = [(before, "before the temperature was fitted"), (after, "after")]
     return "Calibration error " + " and ".join(
-        f"{words.number(e.value)} ({words.interval(e)}) {when}".rstrip()
+        f"{words.value_of(e)} ({words.interval(e)}) {when}".rstrip()
         for e, when in shown
         if e is not None
     )

@@ -151,7 +151,7 @@ def importance(tuning: Tuning) -> Figure | None:
         f"the middle nine tenths of {draws} resamplings of the trials. Where they are long, the "
         "order may be chance.",
         "Shares of the variance of F1: "
-        + "; ".join(f"{s} {words.percent(tuning.importance[s].value)}" for s in order)
+        + "; ".join(f"{s} {words.percent_interval(tuning.importance[s])}" for s in order)
         + ".",
         (bars + whiskers).properties(height=26 * len(order) + 10),
     )
@@ -171,7 +171,10 @@ def finalists(tuning: Tuning) -> Figure | None:
         f"Dots: one training each with a fresh seed (n = {words.count(tuning.n_validation)} "
         "validation images). Line: their mean.",
         "Mean F1 over fresh seeds: "
-        + "; ".join(f"{names[f.number]} {words.number(f.mean.value, 4)}" for f in repeated)
+        + "; ".join(
+            f"{names[f.number]} {words.value_of(f.mean, 4)} ({words.interval(f.mean, 4)})"
+            for f in repeated
+        )
         + ".",
         _finalist_marks(repeated, names, seeds).properties(height=40 * len(order) + 10),
         key=tuple(Key(name, i % len(COLOURS) + 1) for i, name in enumerate(seeds)),

@@ -1,27 +1,5 @@
 (function () {
   "use strict";
-  const root = document.documentElement;
-
-  // --- light and dark ---------------------------------------------------------------------------
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const toggle = document.getElementById("theme");
-  const now = () => root.dataset.theme || (dark.matches ? "dark" : "light");
-  const name = () => {
-    const other = now() === "dark" ? "light" : "dark";
-    toggle.textContent = other === "dark" ? "Dark" : "Light";
-    toggle.setAttribute("aria-label", "Switch to " + other + " colours");
-  };
-  toggle.addEventListener("click", () => {
-    root.dataset.theme = now() === "dark" ? "light" : "dark";
-    try {
-      localStorage.setItem("candid-theme", root.dataset.theme);
-    } catch (error) {
-      // Not kept, still switched.
-    }
-    name();
-  });
-  dark.addEventListener("change", name);
-  name();
 
   // --- contents: open beside a wide page, folded above a narrow one -----------------------------
   const contents = document.querySelector("nav details");

@@ -107,6 +107,15 @@
     return canvas;
   };
 
+  // Where a map is strongest, for those who do not see it.
+  const inWords = (map) => {
+    const { side } = about, sums = words.fields.map(() => 0), third = (i) => Math.floor((3 * i) / side);
+    map.forEach((value, i) => { sums[3 * third(Math.floor(i / side)) + third(i % side)] += Math.abs(value); });
+    const total = sums.reduce((a, b) => a + b), order = sums.map((_, i) => i).filter((i) => sums[i]).sort((a, b) => sums[b] - sums[a]);
+    const told = order.slice(0, 3).map((i) => `${words.fields[i]} ${Math.round((100 * sums[i]) / total)}%`);
+    return total ? filled(words.mostOfMap, { places: told.join(", ") }) : words.emptyMap;
+  };
+
   const show = (found, map) => {
     const canvas = $("try-picture"), { width, height, bitmap, frame } = found;
     const scale = LONGEST / Math.max(width, height), context = canvas.getContext("2d");
@@ -134,8 +143,8 @@
         context.stroke();
       }
     }
-    const label = about.classes[found.best], kind = map ? `, with a map (${about.map.title}) of what spoke for ${label}` : "";
-    canvas.setAttribute("aria-label", `The picture${kind}`);
+    const label = about.classes[found.best];
+    canvas.setAttribute("aria-label", map ? `The picture, with a map (${about.map.title}) of what spoke for ${label}. ${inWords(map)}` : "The picture");
   };
 
   // --- one picture after the other ------------------------------------------------------------------

@@ -2,28 +2,6 @@
 (function () {
   "use strict";
   const $ = (id) => document.getElementById(id);
-  const root = document.documentElement;
-
-  // --- light and dark ---------------------------------------------------------------------------
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const keep = (name, value) => { try { localStorage.setItem(name, value); } catch { /* not kept */ } };
-  try {
-    const kept = localStorage.getItem("candid-theme");
-    if (kept === "light" || kept === "dark") root.dataset.theme = kept;
-  } catch { /* a browser that keeps nothing */ }
-  const shown = () => root.dataset.theme || (dark.matches ? "dark" : "light");
-  const nameTheme = () => {
-    const other = shown() === "dark" ? "light" : "dark";
-    $("theme").textContent = other === "dark" ? "Dark" : "Light";
-    $("theme").setAttribute("aria-label", `Switch to ${other} colours`);
-  };
-  $("theme").addEventListener("click", () => {
-    root.dataset.theme = shown() === "dark" ? "light" : "dark";
-    keep("candid-theme", root.dataset.theme);
-    nameTheme();
-  });
-  dark.addEventListener("change", nameTheme);
-  nameTheme();
 
   // --- small helpers ----------------------------------------------------------------------------
   const element = (tag, text, className) => {
@@ -527,24 +505,8 @@
     $("map-key").replaceChildren(...(method.signed
       ? [legend("for", `speaks for “${found.explained}”`), legend("against", "speaks against it")]
       : [legend("for", `matters for “${found.explained}”`)]));
-    $("map-words").textContent = inWords(map);
+    $("map-words").textContent = found.words;
     fade();
-  };
-
-  // Where the map is strongest, for those who do not see it.
-  const inWords = (map) => {
-    const across = ["left", "middle", "right"], down = ["upper", "central", "lower"];
-    const sums = new Map();
-    let total = 0;
-    map.forEach((row, y) => row.forEach((value, x) => {
-      const place = `${down[Math.floor((3 * y) / map.length)]} ${across[Math.floor((3 * x) / row.length)]}`;
-      sums.set(place, (sums.get(place) || 0) + Math.abs(value));
-      total += Math.abs(value);
-    }));
-    if (!total) return "The map is empty: nothing in the picture matters to this method.";
-    const top = [...sums].sort((a, b) => b[1] - a[1]).slice(0, 3)
-      .map(([place, sum]) => `${place} ${Math.round((100 * sum) / total)}%`);
-    return `Of nine equal fields, most of the map lies in: ${top.join(", ")}. Spread evenly, each would have 11%.`;
   };
 
   const fade = () => {

@@ -1,0 +1,96 @@
+"""Reports of forty labels and of a hundred classes: whether they stay readable, and what they cost.
+
+    python bench/many.py OUT
+
+Faces are drawn, and given forty labels of yes and no and one of a hundred values, of which the face
+shows some. Both are learned in little time, through the command line, and their reports opened in
+Chromium on a phone (390 pixels) and on a desk (1280): printed are what hangs out sideways of the
+page, and per file what `bench/report.py` says; pictures of the pages lie in OUT. A run that lies
+there already is not repeated.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import report
+
+from candid.data.synthetic import FaceWorld, write_faces
+from reporting.browser import Browser
+
+LABELS = [f"Label_{i:02d}" for i in range(40)]
+LITTLE = ["train.steps=150", "framing.steps=0", "explain.images=60", "explain.check_images=16"]
+LITTLE += ["audit.draws=100", "audit.slices=0", "audit.more=false"]
+
+
+def label(faces: Path) -> None:
+    """Add the labels to `labels.csv`: a third of each is what the face shows, the rest is drawn."""
+    rng = np.random.default_rng(0)
+    with (faces / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = ("Smiling", "Eyeglasses", "Wearing_Hat")
+    kinds = np.linspace(2, 0.3, 100) / np.linspace(2, 0.3, 100).sum()
+    for row in rows:
+        for i, name in enumerate(LABELS):
+            seen = row[shown[i % len(shown)]]
+            row[name] = seen if rng.random() < 0.34 + i / 80 else rng.choice(["no", "yes"])
+        row["Kind"] = f"kind of face number {rng.choice(100, p=kinds)}"
+    with (faces / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def run(faces: Path, out: Path, targets: list[str]) -> None:
+    """`candid run` of these labels."""
+    if (out / "report.html").is_file():
+        return
+    words = [sys.executable, "-m", "candid", "run", faces, "--out", out]
+    words += [w for target in targets for w in ("--target", target)]
+    words += [w for setting in LITTLE for w in ("--set", setting)]
+    subprocess.run([str(w) for w in words], check=True)
+
+
+def look(page: Path, name: str, out: Path) -> None:
+    """Open a page at both widths, unfolded: what hangs out, and a picture of it."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = Browser(Path(profile))
+        try:
+            for width in (390, 1280):
+                browser.open(page, width=width)
+                browser.screenshot(out / f"{name}-{width}-folded.png")
+                browser.draw()
+                over = browser.value("document.documentElement.scrollWidth - innerWidth")
+                browser.screenshot(out / f"{name}-{width}.png")
+                print(f"{name} at {width}: {over} pixels hang out sideways")
+        finally:
+            browser.close()
+
+
+def main(out: Path) -> None:
+    """Make both runs and look at their reports."""
+    faces = out / "faces"
+    if not faces.is_dir():
+        world = FaceWorld(n=3000, people=900, side=32, validation_share=0.2, test_share=0.3)
+        label(write_faces(faces, world))
+    run(faces, out / "labels", LABELS)
+    run(faces, out / "classes", ["Kind"])
+    pages = {
+        "forty labels": out / "labels" / "report.html",
+        "one of forty": out / "labels" / "targets" / LABELS[-1] / "report.html",
+        "hundred classes": out / "classes" / "report.html",
+    }
+    for name, page in pages.items():
+        look(page, name.replace(" ", "-"), out)
+    report.main(list(pages.values()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
