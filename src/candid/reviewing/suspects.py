@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,14 +58,14 @@ class Pixels:
     linked
         (code, image, partner) of findings about images that go together.
     unreadable
-        Images whose files cannot be read.
+        Image → why its file cannot be read.
     strange
-        Images that are unlike the training pictures, the strangest first.
+        Image → in what it is unlike the training pictures, the strangest first.
     """
 
     linked: Sequence[tuple[str, str, str]] = ()
-    unreadable: Collection[str] = ()
-    strange: Sequence[str] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    strange: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_suspects(
