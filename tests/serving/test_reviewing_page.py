@@ -373,6 +373,9 @@ def test_keys_select_and_decide_a_page_of_pictures(
         browser.key("ArrowDown")
         browser.key("ArrowDown")
         space(browser)
+        space(browser)
+        assert selected(browser) == [0]
+        space(browser)
         assert selected(browser) == [0, 2] and "2 of 12 selected" in browser.text("#hint")
         press(browser, "2")
         rows = read_corrections(file)

@@ -173,6 +173,33 @@ def test_lines_that_belong_together_are_there_all_or_not_at_all(
     assert read_corrections(path)[1:] == log.rows[1:] and len(log.rows) == 13
 
 
+@pytest.mark.parametrize("truncating", [True, False])
+@pytest.mark.parametrize("rows", [TOGETHER, TOGETHER[:1]])
+def test_what_a_full_disk_tore_is_gone_before_the_next_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[Correction], truncating: bool
+) -> None:
+    path, write = tmp_path / "c.csv", os.write
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    def torn(handle: int, data: bytes) -> int:
+        write(handle, data[:9])
+        full()
+        return 0
+
+    with open_log(path) as log:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", torn)
+            if not truncating:
+                patch.setattr(os, "ftruncate", full)
+            for _ in range(2):
+                with pytest.raises(OutputError):
+                    log.add(*rows)
+        log.add(label("z", "x"))
+    assert [c.id for c in read_corrections(path)] == ["z"]
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -175,21 +175,25 @@ class CorrectionsLog:
     def __init__(self, path: Path, file: BinaryIO, rows: list[Correction]) -> None:
         self.path, self.rows = path, rows
         self._file = file
+        self._torn: int | None = None  # where what could not be written whole begins
 
     def add(self, *corrections: Correction) -> None:
         """Append decisions, all of them or none, also where the process is killed meanwhile."""
-        data = _lines(c.cells() for c in corrections)
-        before = self._file.seek(0, os.SEEK_END)
+        data, handle = _lines(c.cells() for c in corrections), self._file.fileno()
         with writing(self.path):
+            if self._torn is not None:
+                os.ftruncate(handle, self._torn)
+            self._torn = self._file.seek(0, os.SEEK_END)
             try:
                 if len(corrections) > 1:
-                    self._add_together(data, before)
+                    self._add_together(data, self._torn)
                 else:
                     self._append(data)
             except OSError:
-                with contextlib.suppress(OSError):  # the disk is full, and a part was written
-                    os.ftruncate(self._file.fileno(), before)
+                with contextlib.suppress(OSError):  # else before the next is written
+                    os.ftruncate(handle, self._torn)
                 raise
+            self._torn = None
         self.rows.extend(corrections)
 
     def _append(self, data: bytes) -> None:
