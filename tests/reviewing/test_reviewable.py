@@ -22,6 +22,7 @@ from candid.reviewing.suspects import likely_wrong_images
 from candid.runs import open_run
 from candid.settings import Config
 from commands import candid
+from made_shards import write_shards
 from reviewing.reviewed import BROKEN, COPIED, SETTINGS, WIDE, make_data, make_network, make_run
 from reviewing.test_suspects import gap_split
 
@@ -184,6 +185,21 @@ def test_there_are_none_without_a_network(tmp_path: Path, data: Path, cache: Pat
     run = make_run(tmp_path)
     of = reviewable(run, None, cache=tmp_path / "cache")
     assert nearest_of(of, of.dataset.ids[:3].tolist()) == {}
+
+
+def test_of_pictures_that_training_streams_all_labels_are_reviewed(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", "tar", (100, 100), cut=(5,))
+    streaming = {"target": "Hat", "side": 16, "workers": 1, "max_bad_share": 0.2,
+                 "stream": "always", "stream_sample": 1}  # fmt: skip
+    config = with_values(Config(), {"data": streaming})
+    of = reviewable(tmp_path / "shards", config, cache=tmp_path / "cache")
+    assert len(of.dataset) == 200 > len(of.data.dataset)
+    how = {"config": config, "out": tmp_path / "c.csv", "cache": tmp_path / "cache"}
+    with open_review(tmp_path / "shards", who="x", **how) as ready:  # type: ignore[arg-type]
+        review, packed = ready.session.review, set(of.data.dataset.ids.tolist())
+        assert review.labelled == 200 - len(look_at_pixels(of, []).unreadable)
+        others = [s.image for s in review.showings if s.image not in packed]
+        assert others and ready.picture(others[0])[:2] == b"\xff\xd8"  # a JPEG
 
 
 # --- the command ---------------------------------------------------------------------------------

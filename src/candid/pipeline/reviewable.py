@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from candid.reviewing.suspects import Pixels
 
 _STRANGE = 96  # pictures that are shown for being unlike the others; 1% of all can be so by chance
-_BLOCK = 1024  # pictures that are looked at at once
+_BLOCK = 256  # pictures that are looked at at once
 
 
 @dataclass(frozen=True, eq=False)
