@@ -197,7 +197,7 @@ def test_folds_of_several_processes_and_those_of_a_run_are_the_same_bytes(  # ty
     run.step("check", check_run, data)
     assert run.is_whole("check") and not run.is_whole("report")
     assert run.checked.read_bytes() == (checked / "check.json").read_bytes()
-    with open_review(run.checked.parent, who="ann", queues=["labels"]) as ready:
+    with open_review(run.checked.parent, who="ann", queues=["labels"], cache=cache) as ready:
         assert ready.session.review.showings
     off = replace(run, settings=with_values(run.settings, {"check": {"folds": 0}}))
     assert "check" in run.steps and "check" not in off.steps
@@ -205,12 +205,13 @@ def test_folds_of_several_processes_and_those_of_a_run_are_the_same_bytes(  # ty
         with_values(config, {"check": {"folds": 1}})
 
 
-def test_review_takes_it_for_its_queue(planted, checked, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_review_takes_it_for_its_queue(planted, checked, cache, tmp_path) -> None:  # type: ignore[no-untyped-def]
     found = read_record(open_run(checked).check, LabelCheck)
     p: Predictions = read_predictions(open_run(checked).predictions_file)
     assert p.out_of_fold and len(p) == found.n and set(p.split.tolist()) >= {"train", "test"}
     for queue, why in (("labels", "likely wrong"), ("people", "person")):
-        with open_review(checked, who="ann", queues=[queue], out=tmp_path / queue) as ready:
+        how = {"queues": [queue], "out": tmp_path / queue, "cache": cache}
+        with open_review(checked, who="ann", **how) as ready:
             shown = {s.image for s in ready.session.review.showings if s.why == why}
         assert len(shown) > 5
         if queue == "people":

@@ -21,6 +21,13 @@ _FILE = next((p for p in _PLACES if p.is_file()), None)
 needs_axe = pytest.mark.skipif(
     _FILE is None, reason="no axe-core: npm install axe-core, or set CANDID_AXE"
 )
+
+
+def axe_is_there() -> bool:
+    """Whether `violations` can be asked for."""
+    return _FILE is not None
+
+
 # The marks of a chart are one picture with words of its own.
 _RUN = """
 axe.run({include: [[%r]], exclude: [['.static'], ['.live']]}, {resultTypes: ['violations']})

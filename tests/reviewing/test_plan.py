@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from candid.records.review import Why
+from candid.records.review import Showing, Why
 from candid.reviewing.plan import plan_review
 from candid.reviewing.suspects import Suspects
 
@@ -67,3 +67,50 @@ def test_decoys_are_drawn_alike_from_all_that_nobody_suspects() -> None:
             times[int(s.image[1:])] += s.why == "decoy" and s.time == 1
     assert times.sum() == 400 * 20
     assert abs(times - 80).max() < 5 * np.sqrt(80 * 0.8)
+
+
+def on_pages(seed: int = 0) -> list[Showing]:
+    images: dict[str, Why] = suspects(40)
+    images |= {f"g{i}": "slice" for i in range(60)} | {f"o{i}": "strange" for i in range(40)}
+    return plan_review(Suspects(images, (("a", "b"),), files=tuple("xyz")), OTHERS, seed=seed)
+
+
+def suspects_of(shown: list[Showing]) -> list[str]:
+    return [s.image for s in shown if s.time == 1 and s.why not in ("decoy", "copy", "unreadable")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mistakes_of_a_group_and_strange_pictures_stand_on_pages_of_twelve(seed: int) -> None:
+    shown = on_pages(seed)
+    pages = [s.page for s in shown]
+    alone = pages.index(1)
+    pairs = next(i for i, s in enumerate(shown) if s.why == "copy")
+    assert set(pages[:alone]) == {0} and all(pages[alone:pairs]) and pages[pairs] == 0
+    # One page after the other, each full but the last.
+    lengths = [pages.count(page) for page in range(1, pages[pairs - 1] + 1)]
+    assert sum(lengths) == pairs - alone and set(lengths[:-1]) == {12} and 0 < lengths[-1] <= 12
+    assert pages[alone:pairs] == sorted(pages[alone:pairs])
+    for page in range(1, len(lengths) + 1):  # nothing twice on one page
+        here = [s.image for s in shown if s.page == page]
+        assert len({*here}) == len(here)
+    grid = shown[alone:pairs]
+    first = [s for s in grid if s.time == 1]
+    assert sum(s.why == "decoy" for s in first) == 25 and len(first) == 125
+    assert any(s.time == 2 for s in grid)
+    # All suspects, those of the group first; nobody is a decoy twice.
+    assert suspects_of(grid) == [*(f"g{i}" for i in range(60)), *(f"o{i}" for i in range(40))]
+    drawn = [s.image for s in shown if s.why == "decoy" and s.time == 1]
+    assert len({*drawn}) == len(drawn) == 20 + 25
+
+
+def test_files_that_cannot_be_read_are_a_page_at_the_end() -> None:
+    *_, x, y, z = on_pages()
+    assert [(s.image, s.why) for s in (x, y, z)] == [(i, "unreadable") for i in "xyz"]
+    assert x.page == y.page == z.page and x.page not in [s.page for s in on_pages()[:-3]]
+
+
+def test_where_all_are_on_pages_the_fewest_decoys_are_there() -> None:
+    few: dict[str, Why] = {f"s{i}": "strange" for i in range(5)}
+    shown = plan_review(Suspects(few), OTHERS)
+    assert all(s.page for s in shown)
+    assert sum(s.why == "decoy" and s.time == 1 for s in shown) == 20

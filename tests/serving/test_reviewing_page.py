@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +19,25 @@ import pytest
 pytest.importorskip("fastapi")
 import uvicorn
 
+from candid.config import with_values
 from candid.pipeline.reviewing import open_review
 from candid.runs import Run
 from candid.serving.reviewing import create_review_app
 from candid.serving.serve import listen
+from candid.settings import Config
 from candid.tables.corrections import read_corrections
-from reporting.axe import needs_axe, violations
+from reporting.axe import axe_is_there, needs_axe, violations
 from reporting.browser import CHROMIUM
 from reporting.viewing import hanging_out, motion
-from reviewing.reviewed import make_run
+from reviewing.reviewed import (
+    BROKEN,
+    COPIED,
+    SETTINGS,
+    WIDE,
+    make_data,
+    make_network,
+    make_run,
+)
 from serving.test_serve_page import Visitor
 
 
@@ -35,22 +46,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make_run(tmp_path_factory.mktemp("review"))
 
 
+def cache_of(place: Run | Path) -> Path:
+    return (place.path if isinstance(place, Run) else place).parent / "cache"
+
+
 class Page:
     """`candid review` as a process of its own."""
 
-    def __init__(self, run: Run, out: Path, *words: str) -> None:
-        command = [sys.executable, "-m", "candid", "review", str(run.path), "--out", str(out)]
+    def __init__(self, place: Run | Path, out: Path, *words: str) -> None:
+        path = place.path if isinstance(place, Run) else place
+        command = [sys.executable, "-m", "candid", "review", str(path), "--out", str(out)]
+        command += ["--cache", str(cache_of(place)), "--who", "ann"]
         self.process = subprocess.Popen(
-            [*command, "--who", "ann", *words],
+            [*command, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ,
         )
         assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]+/", line)
-        assert found, line + self.process.stderr.read()
+        found, line = None, "-"
+        while line and not found:
+            line = self.process.stderr.readline()
+            found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]+/", line)
+        assert found, self.process.returncode
         self.line, self.url = line, found[0]
 
     def end(self, how: int = signal.SIGTERM) -> tuple[str, str]:
@@ -59,9 +78,12 @@ class Page:
 
 
 @contextlib.contextmanager
-def serving(run: Run, out: Path, *queues: str) -> Iterator[str]:
+def serving(
+    place: Run | Path, out: Path, *queues: str, config: Config | None = None
+) -> Iterator[str]:
     """The address of the page in this process."""
-    with open_review(run, who="ann", out=out, queues=queues) as ready:
+    how = {"out": out, "queues": queues, "config": config, "cache": cache_of(place)}
+    with open_review(place, who="ann", **how) as ready:  # type: ignore[arg-type]
         known = ready.session.known
         app = create_review_app(
             ready.session, ready.picture, target=known.target, classes=known.classes, token="word"
@@ -92,13 +114,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
     chromium.close()
 
 
-def look(browser: Visitor, url: str, *, width: int = 1280) -> None:
+def look(browser: Visitor, url: str, *, width: int = 1280, shown: str = "#pictures img") -> None:
     browser.messages.clear()
     browser.requests.clear()
     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
                  deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
     browser.call("Page.navigate", url=url)
-    browser.until("document.readyState === 'complete' && document.querySelector('#pictures img')")
+    ready = f"document.readyState === 'complete' && document.querySelector('{shown}')"
+    browser.until(ready, seconds=20)
 
 
 def press(browser: Visitor, key: str) -> None:
@@ -314,22 +337,18 @@ def test_a_killed_page_loses_nothing_and_goes_on_where_it_stopped(
     assert "came twice" in out
 
 
-def test_pairs_are_kept_apart_or_one_is_left_out(
-    browser: Visitor, run: Run, tmp_path: Path
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data") / "faces")
 
-    with open_review(run, who="x", out=tmp_path / "x.csv") as ready:
-        ids = [s.image for s in ready.session.review.showings[:4]]
-    table = pq.read_table(run.findings)
-    row = {"code": "DUPLICATES-ACROSS-SPLITS", "id": ids[0], "partner": ids[1], "detail": ""}
-    more = [row, row | {"id": ids[1], "partner": ids[0]}, row | {"id": ids[2], "partner": ids[3]}]
-    pq.write_table(
-        pa.concat_tables([table, pa.Table.from_pylist(more, table.schema)]), run.findings
-    )
-    with serving(run, tmp_path / "c.csv", "copies") as address:
-        pq.write_table(table, run.findings)
+
+CONFIG = with_values(Config(), {"data": SETTINGS})
+
+
+def test_pairs_are_kept_apart_or_one_is_left_out(
+    browser: Visitor, data: Path, tmp_path: Path
+) -> None:
+    with serving(data, tmp_path / "c.csv", "copies", config=CONFIG) as address:
         look(browser, address)
         for _ in range(60):  # the decoys come first
             if "same picture?" in browser.text("#question"):
@@ -339,8 +358,230 @@ def test_pairs_are_kept_apart_or_one_is_left_out(
         press(browser, "ArrowLeft")
         press(browser, " ")
         rows = [c for c in read_corrections(tmp_path / "c.csv") if c.kind != "label"]
-        assert [(c.kind, c.id, c.now) for c in rows] == [
-            ("same image", ids[1], ids[0]),
-            ("not the same", ids[3], ids[2]),
-        ]
+        pairs = [{one, f"images/copy-{k}.jpg"} for k, one in enumerate(COPIED)]
+        assert [c.kind for c in rows[:2]] == ["same image", "not the same"]
+        decided = [{c.id, c.now} for c in rows[:2]]
+        assert decided in (pairs, pairs[::-1])
+        assert browser.messages == []
+
+
+# --- pages of several ----------------------------------------------------------------------------
+
+
+def look_at_page(browser: Visitor, url: str, *, width: int = 1280) -> None:
+    look(browser, url, width=width, shown="#tiles .tile")
+
+
+def selected(browser: Visitor) -> list[int]:
+    found: list[int] = browser.value(
+        "[...document.querySelectorAll('.tile')].flatMap((t, i) =>"
+        " t.getAttribute('aria-pressed') === 'true' ? [i] : [])"
+    )
+    return found
+
+
+def test_keys_select_and_decide_a_page_of_pictures(
+    browser: Visitor, data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.csv"
+    with serving(data, file, "strange", config=CONFIG) as address:
+        look_at_page(browser, address)
+        state = httpx.get(address + "state").json()
+        assert len(state["showing"]["pictures"]) == 12
+        assert set(state["showing"]) == {"number", "numbers", "pictures", "companions"}
+        seen = browser.value("document.body.innerText")
+        assert "Annotators" not in seen and "unlike" not in seen
+        assert "What would you write for “Face”?" in seen and "0 of 12 selected" in seen
+        # Nothing is selected: nothing is decided.
+        browser.key("1")
+        browser.until("!document.getElementById('problem').hidden")
+        assert "Nothing is selected" in browser.text("#problem")
+        assert read_corrections(file) == []
+        # Arrows go from one to the next, and space selects.
+        browser.key("ArrowDown")
+        space(browser)
+        browser.key("ArrowDown")
+        browser.key("ArrowDown")
+        space(browser)
+        space(browser)
+        assert selected(browser) == [0]
+        space(browser)
+        assert selected(browser) == [0, 2] and "2 of 12 selected" in browser.text("#hint")
+        press(browser, "2")
+        rows = read_corrections(file)
+        assert [(c.kind, c.now, c.blind) for c in rows] == [
+            ("label", state["classes"][1], True)
+        ] * 2
+        assert len({c.when for c in rows}) == 1
+        assert len(selected(browser)) == 0 and "0 of 10 selected" in browser.text("#hint")
+        assert browser.value("document.activeElement.className") == "tile"  # still among them
+        assert "Annotators: " in browser.text("#last-picture")
+        said = browser.value("document.getElementById('live').textContent")
+        assert f"You wrote {state['classes'][1]} about 2 pictures." in said
+        # All the rest at once, then take that back: ten lines and ten more, and the ten are there.
+        browser.key("a")
+        assert len(selected(browser)) == 10
+        press(browser, "ArrowLeft")
+        assert [c.now for c in read_corrections(file)[2:]] == [state["classes"][0]] * 10
+        press(browser, "u")
+        assert [c.kind for c in read_corrections(file)[12:]] == ["undo"] * 10
+        assert "0 of 10 selected" in browser.text("#hint")
+        browser.key("a")
+        browser.key("a")
+        assert selected(browser) == []
+        browser.key("ArrowDown")
+        space(browser)
+        press(browser, "x")
+        browser.key("a")
+        press(browser, "c")
+        kinds = [c.kind for c in read_corrections(file)[22:]]
+        assert kinds == ["leave out"] + ["cannot say"] * 9
+        # The next page; in the end, what it amounts to.
+        for _ in range(3):
+            browser.until(
+                "document.querySelector('.tile') || !document.getElementById('end').hidden"
+            )
+            if not browser.value("document.getElementById('end').hidden"):
+                break
+            browser.key("a")
+            press(browser, "1")
+        assert "24 of 24 decided" in browser.text("#summary")
+        wide = {c.id for c in read_corrections(file)} & set(WIDE)
+        assert wide == set(WIDE)
+        assert browser.messages == []
+        assert all(r.startswith(address) for r in browser.requests)
+
+
+def space(browser: Visitor) -> None:
+    """The space bar on what has the focus."""
+    for kind, more in (("keyDown", {"text": " "}), ("keyUp", {})):
+        browser.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space",
+                     windowsVirtualKeyCode=32, **more)  # fmt: skip
+
+
+def test_a_finger_selects_and_decides_on_a_phone(
+    browser: Visitor, data: Path, tmp_path: Path
+) -> None:
+    with serving(data, tmp_path / "c.csv", "strange", config=CONFIG) as address:
+        look_at_page(browser, address, width=390)
+        assert browser.value("document.documentElement.scrollWidth") <= 390
+        browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        try:
+            for selector in (".tile:nth-child(2)", ".tile:nth-child(3)", "#choices .class"):
+                before = browser.text("#progress")
+                browser.value(f"document.querySelector('{selector}').scrollIntoView(false)")
+                box = f"document.querySelector('{selector}').getBoundingClientRect()"
+                x, y = (browser.value(f"{box}.{side} + 8") for side in ("left", "top"))
+                touch = {"x": x, "y": y}
+                browser.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[touch])
+                browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+                if "tile" in selector:
+                    place = int(selector[-2]) - 1
+                    browser.until(
+                        f"document.querySelectorAll('.tile')[{place}].ariaPressed === 'true'"
+                    )
+            browser.until(f"document.getElementById('progress').textContent !== '{before}'")
+        finally:
+            browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
+        state = httpx.get(address + "state").json()
+        assert state["showing"]["numbers"] == [0, *range(3, 12)]
+        assert [c.kind for c in read_corrections(tmp_path / "c.csv")] == ["label"] * 2
+        assert browser.value("document.documentElement.scrollWidth") <= 390
+
+
+def test_files_that_cannot_be_read_are_a_list(browser: Visitor, data: Path, tmp_path: Path) -> None:
+    with serving(data, tmp_path / "c.csv", "unreadable", config=CONFIG) as address:
+        look(browser, address)
+        while not browser.value("!!document.querySelector('.tiles.files .tile')"):
+            press(browser, "1")  # the decoys
+        assert "These files cannot be read." in browser.text("#question")
+        names = browser.value(
+            "[...document.querySelectorAll('.tile .name')].map((n) => n.innerText)"
+        )
+        assert names == list(BROKEN)
+        if axe_is_there():
+            assert violations(browser) == []
+        browser.value("document.querySelectorAll('.tile')[1].click()")
+        press(browser, "x")
+        browser.key("a")
+        press(browser, "k")
+        said = [(c.id, c.kind) for c in read_corrections(tmp_path / "c.csv")[-2:]]
+        assert said == [(BROKEN[1], "leave out"), (BROKEN[0], "cannot say")]
+        assert "Files that cannot be read: 1 left out, 1 kept." in browser.text("#summary")
+        assert browser.messages == []
+
+
+@needs_axe
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_on_a_page_of_pictures(
+    browser: Visitor, data: Path, tmp_path: Path, width: int
+) -> None:
+    with serving(data, tmp_path / "c.csv", "strange", config=CONFIG) as address:
+        look_at_page(browser, address, width=width)
+        browser.value("document.querySelectorAll('.tile').forEach((t, i) => i % 2 && t.click())")
+        assert violations(browser) == []
+        press(browser, "1")
+        assert len(selected(browser)) == 0
+        assert violations(browser) == []
+
+
+@pytest.mark.slow
+def test_a_page_that_is_killed_has_all_of_a_key_press_or_nothing(
+    data: Path, tmp_path: Path
+) -> None:
+    words = ["--queue", "strange", "--target", "Face", "--set", "data.side=16",
+             "--set", "data.max_bad_share=0.05"]  # fmt: skip
+    decided = 0
+    for wait in (0.0, 0.002, 0.01):
+        page = Page(data, tmp_path / "c.csv", *words)
+        try:
+            before = httpx.get(page.url + "state").json()
+            assert before["done"] == decided
+            shown = before["showing"]
+            chosen = shown["numbers"][:6]
+            body = {"number": shown["number"], "kind": "label", "now": before["classes"][0],
+                    "seconds": 1, "chosen": chosen}  # fmt: skip
+            asked = threading.Thread(target=answerless, args=(page.url + "decide", body))
+            asked.start()
+            time.sleep(wait)
+        finally:
+            page.end(signal.SIGKILL)
+        asked.join()
+        rows = read_corrections(tmp_path / "c.csv")
+        assert len(rows) in (decided, decided + len(chosen))
+        decided = len(rows)
+
+
+def answerless(url: str, body: dict[str, object]) -> None:
+    """Ask, though the server may be killed meanwhile."""
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.post(url, json=body)
+
+
+# --- the nearest training pictures ---------------------------------------------------------------
+
+
+def test_after_the_choice_the_nearest_training_pictures_stand_beside_it(
+    browser: Visitor, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    run = make_network(tmp_path_factory.mktemp("network"))
+    with open_review(run, who="x", out=tmp_path / "x.csv", cache=cache_of(run)) as ready:
+        session, known = ready.session, ready.session.known
+        shown = {i for s in session.review.showings for i in (s.image, s.other) if i}
+        near = {image for found in known.neighbours.values() for image, _ in found}
+        assert set(known.neighbours) == shown and near and not near & shown
+        assert all(known.label[i] == label for f in known.neighbours.values() for i, label in f)
+    with serving(run, tmp_path / "c.csv") as address:
+        look(browser, address)
+        assert not browser.value("!!document.querySelector('#nearest img')")
+        while not browser.value("!!document.querySelector('#nearest img')"):
+            press(browser, "1")  # of what comes again it is told then
+        browser.until("[...document.querySelectorAll('#nearest img')].every((i) => i.naturalWidth)")
+        labels = browser.value(
+            "[...document.querySelectorAll('#nearest figcaption')].map((c) => c.innerText)"
+        )
+        assert len(labels) == 5
+        assert "The nearest training pictures are labelled: " in browser.text("#last-lines")
+        if axe_is_there():
+            assert violations(browser) == []
         assert browser.messages == []

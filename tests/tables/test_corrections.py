@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +142,90 @@ def test_each_line_is_there_at_once_and_a_torn_one_is_cut_off(tmp_path: Path) ->
         assert [c.id for c in log.rows] == ["a"]
         log.add(label("c", "x"), label("d", "x"))
     assert [c.id for c in read_corrections(path)] == ["a", "c", "d"]
+
+
+TOGETHER = [label(f"{n}.jpg", "x", when="2026-01-01") for n in range(12)]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, 200, 10_000])
+@pytest.mark.parametrize("error", [SystemExit, OSError(errno.ENOSPC, "full")])
+def test_lines_that_belong_together_are_there_all_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int, error: type | OSError
+) -> None:
+    path, write = tmp_path / "c.csv", os.write
+
+    def torn(handle: int, data: bytes) -> int:
+        write(handle, data[:cut])
+        raise error  # after so many bytes the process is killed, or the disk is full
+
+    with open_log(path) as log:
+        log.add(label("a", "x"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", torn)
+            with pytest.raises((SystemExit, OutputError)):
+                log.add(*TOGETHER)
+        assert [c.id for c in log.rows] == ["a"]
+    assert [c.id for c in read_corrections(path)] == ["a"]
+    with open_log(path) as log:
+        assert [c.id for c in log.rows] == ["a"]
+        log.add(*TOGETHER)
+    assert b"\0" not in path.read_bytes()
+    assert read_corrections(path)[1:] == log.rows[1:] and len(log.rows) == 13
+
+
+@pytest.mark.parametrize("truncating", [True, False])
+@pytest.mark.parametrize("rows", [TOGETHER, TOGETHER[:1]])
+def test_what_a_full_disk_tore_is_gone_before_the_next_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[Correction], truncating: bool
+) -> None:
+    path, write = tmp_path / "c.csv", os.write
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    def torn(handle: int, data: bytes) -> int:
+        write(handle, data[:9])
+        full()
+        return 0
+
+    with open_log(path) as log:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", torn)
+            if not truncating:
+                patch.setattr(os, "ftruncate", full)
+            for _ in range(2):
+                with pytest.raises(OutputError):
+                    log.add(*rows)
+        log.add(label("z", "x"))
+    assert [c.id for c in read_corrections(path)] == ["z"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from candid.tables.corrections import Correction, open_log
+with open_log(Path(sys.argv[1])) as log:
+    print(len(log.rows), flush=True)
+    for press in range(len(log.rows) // 12, 10**6):
+        log.add(*(Correction(f"{press}/{n}", "", "x" * 400, "label", "ann") for n in range(12)))
+        print(press, flush=True)
+"""
+
+
+def test_kill_9_leaves_whole_key_presses_and_all_that_were_confirmed(tmp_path: Path) -> None:
+    path, confirmed = tmp_path / "c.csv", -1
+    for wait in (3, 7, 12):
+        command = [sys.executable, "-c", WRITER, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert int(process.stdout.readline()) >= 12 * (confirmed + 1)
+            said = [process.stdout.readline() for _ in range(wait)]
+            process.kill()
+            confirmed = int([*said, *process.stdout.read().splitlines()][-1])
+        names = [c.id for c in read_corrections(path)]
+        presses, rest = divmod(len(names), 12)
+        assert rest == 0 and presses in (confirmed + 1, confirmed + 2)
+        assert names == [f"{press}/{n}" for press in range(presses) for n in range(12)]
 
 
 def test_two_pages_do_not_write_to_one_file(tmp_path: Path) -> None:

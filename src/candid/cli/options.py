@@ -249,11 +249,9 @@ def _one_or_several(
     return paths if len(paths) > 1 else paths[0] if paths else None
 
 
-def data_argument(*, required: bool) -> Callable[[Verb], Verb]:
+def data_argument(*, required: bool, name: str = "data") -> Callable[[Verb], Verb]:
     """DATA: one data set, or several that are joined."""
-    return click.argument(
-        "data", type=FOLDER, nargs=-1, required=required, callback=_one_or_several
-    )
+    return click.argument(name, type=FOLDER, nargs=-1, required=required, callback=_one_or_several)
 
 
 cache_option = path_option(

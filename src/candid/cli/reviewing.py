@@ -3,64 +3,103 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import candid
-from candid.cli.options import FOLDER, data_option, option, output_options, path_option, show
+from candid.cli.options import (
+    cache_option,
+    data_argument,
+    data_option,
+    is_quiet,
+    labels_options,
+    option,
+    output_options,
+    path_option,
+    refuse_options,
+    show,
+)
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
+    from candid.settings import Config
+
+_QUEUES = ["labels", "people", "slice", "strange", "copies", "unreadable"]
 
 
 @click.command("review")
-@click.argument("run", type=FOLDER)
+@data_argument(required=True, name="place")
 @click.option(
     "--queue",
     "queues",
-    type=click.Choice(["labels", "people", "slice", "copies"]),
+    type=click.Choice(_QUEUES),
     multiple=True,
     help="What to look at: likely wrong labels, people who contradict themselves, the worst group,"
-    " pictures that look alike; may be repeated. Default: all.",
+    " pictures unlike those of training, pictures that look alike, files that cannot be read; may"
+    " be repeated. Default: all.",
 )
 @option("--who", "NAME", "Who decides; stands in every line. Default: the user's name.")
-@path_option("--out", "FILE", "Where decisions go; default: RUN's corrections.csv.")
+@path_option("--out", "FILE", "Where decisions go; default: RUN's corrections.csv, of DATA"
+             " corrections-NAME.csv here.")  # fmt: skip
 @option("--port", "N", "Default: any that is free.", type=click.IntRange(0, 65_535), default=0)
 @option("--seed", "N", "Which pictures nobody suspected are shown, too.", type=int, default=0)
 @data_option
+@labels_options
+@cache_option
 @output_options
 def review_command(
-    run: Path,
+    place: Where,
     queues: tuple[str, ...],
     who: str | None,
     out: Path | None,
     port: int,
     seed: int,
     data: Where | None,
+    cache: Path | None,
+    **how: Any,
 ) -> None:
-    """Look at the labels that a run suspects, one picture at a time, in a browser.
+    """Look at the labels that a run or a check suspects, in a browser.
 
-    A page of this machine alone shows them, without the label; every decision is a line in a file
-    for --corrections. Ctrl+C stops it; the same command goes on where it stopped.
+    PLACE is a RUN, or DATA: of these the copies, people who contradict themselves, strange and
+    unreadable pictures, and what candid check found in them, where that stands in runs/. A page of
+    this machine alone shows them, without the label; every decision is a line in a file for
+    --corrections. Ctrl+C stops it; the same command goes on where it stopped.
     """
+    from candid.pipeline.reviewable import is_run
     from candid.text.review import started_lines, summary_lines
+
+    if is_run(place):
+        refuse_options("DATA", "queues", "who", "out", "port", "seed", "data", "cache")
+    elif data is not None:
+        raise click.UsageError("--data says where a run's data lie now, and PLACE is no run.")
 
     def started(url: str, shown: int, done: int, file: str) -> None:
         for line in started_lines(url, shown, done, file):
             click.echo(line, err=True)  # what comes out in the end is the result
 
     found = candid.review(
-        run,
+        place,
         who=who or _user(),
+        config=_config(how),
         out=out,
         queues=queues,
         port=port,
         data=data,
         seed=seed,
+        cache=cache,
+        quiet=is_quiet(),
         started=started,
     )
     show(found, summary_lines(found))
+
+
+def _config(how: dict[str, Any]) -> Config:
+    """How a data set is read."""
+    from candid.config import load_config, with_values
+
+    named = {name: str(value) for name, value in how.items() if value and name != "overrides"}
+    return with_values(load_config(overrides=how["overrides"]), {"data": named})
 
 
 def _user() -> str:

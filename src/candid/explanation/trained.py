@@ -17,16 +17,17 @@ from candid.explanation.assembly import explain_network
 from candid.explanation.attribution import saliency_maps
 from candid.explanation.drawing import ExplainedPicture
 from candid.explanation.filters import weight_pictures
+from candid.explanation.hidden import layers_of, watched
 from candid.explanation.region_sources import regions_of
 from candid.explanation.sample import sample_of
 from candid.explanation.scoring import scoring
-from candid.explanation.units import Faces
+from candid.explanation.units import Faces, Nearest, Prepare
 from candid.explanation.units import look_inside as look
 from candid.models.forward import Images
 from candid.predictions import Predictions
 from candid.records import ModelCard, Split
 from candid.records.explanation import Explanation, ExplanationArrays
-from candid.records.inside import WEIGHTS_ARRAY, Inside
+from candid.records.inside import WEIGHTS_ARRAY, Inside, Neighbour
 from candid.settings import Config, ExplainConfig
 from candid.table import drawn_rows
 
@@ -135,16 +136,10 @@ def look_into(
 
     Mistakes are what the `known` predictions call so, where they have the whole split.
     """
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device, prepare = _prepared(network, card)
 
     def faces(name: Split, most: int = 0) -> Faces:
-        rows = _some(dataset.rows(name, store.usable), most, 0)
-        labels = [dataset.classes[i] for i in dataset.label[rows]]
-        return Faces(store.pixels, rows, [str(id) for id in dataset.ids[rows]], labels)
-
-    def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
-        batch = Images(pixels, card.mean, card.std).batch(np.arange(len(pixels)), device)
-        return batch.contiguous(memory_format=torch.channels_last)  # as the weights are
+        return _faces(dataset, store, _some(dataset.rows(name, store.usable), most, 0))
 
     shown = faces(split)
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
@@ -163,6 +158,58 @@ def look_into(
     if titles:
         return replace(record, weights=titles), arrays | {WEIGHTS_ARRAY: pictures}
     return record, arrays
+
+
+def _faces(dataset: Dataset, store: Store, rows: NDArray[np.intp]) -> Faces:
+    labels = [dataset.classes[i] for i in dataset.label[rows]]
+    return Faces(store.pixels, rows, [str(id) for id in dataset.ids[rows]], labels)
+
+
+def _prepared(network: nn.Module, card: ModelCard) -> tuple[torch.device, Prepare]:
+    """The network's device, and what makes of pixels what it takes."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+
+    def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        batch = Images(pixels, card.mean, card.std).batch(np.arange(len(pixels)), device)
+        return batch.contiguous(memory_format=torch.channels_last)  # as the weights are
+
+    return device, prepare
+
+
+def nearest_in_training(
+    network: nn.Module,
+    card: ModelCard,
+    dataset: Dataset,
+    store: Store,
+    rows: NDArray[np.intp],
+    *,
+    count: int = 5,
+    most_training: int = 10_000,
+    bfloat16: bool = False,
+    quiet: bool = True,
+) -> dict[str, tuple[Neighbour, ...]]:
+    """The training images nearest to each of some others, by what goes into the classifier.
+
+    They are of `most_training` labelled ones, drawn at random, and none of the `rows` themselves.
+    A ConfigError where the network has no hidden layer.
+    """
+    device, prepare = _prepared(network, card)
+    others = np.setdiff1d(dataset.rows("train", store.usable), rows)
+    training = _faces(dataset, store, _some(others, most_training, 0))
+    if not len(rows) or not len(others):
+        return {}
+    # Of the rows, too, that nobody labelled.
+    asked = Faces(store.pixels, rows, dataset.ids[rows].tolist(), [""] * len(rows))
+    layers = layers_of(network, prepare(store.pixels[rows[:4]]))
+    with (
+        torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
+        watched(network, layers) as look,
+    ):
+        each = [look(batch).hidden for _, batch in asked.batches(prepare, 128)]
+        alike = Nearest(torch.cat(each), count)
+        for start, batch in training.batches(prepare, 128, title="nearest", quiet=quiet):
+            alike.add(start, look(batch).hidden)
+    return {name: alike.of(i, training) for i, name in enumerate(asked.ids)}
 
 
 def _probabilities(known: Predictions, ids: Sequence[str]) -> NDArray[np.float64] | None:

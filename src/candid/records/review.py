@@ -43,12 +43,12 @@ class Agreement:
 
 # --- what is looked at ---------------------------------------------------------------------------
 
-Why = Literal["likely wrong", "person", "slice", "copy", "decoy"]
+Why = Literal["likely wrong", "person", "slice", "strange", "copy", "unreadable", "decoy"]
 
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """One picture, or two that look like copies, that a reviewer is shown.
+    """One picture, or two that look like copies, that a reviewer is to decide about.
 
     Attributes
     ----------
@@ -56,17 +56,21 @@ class Showing:
         Its id.
     why
         What made it a suspect: a model that is sure of another class, the other pictures of the
-        same person, a group in which the model errs; a copy; a decoy is none.
+        same person, a group in which the model errs, being unlike other pictures; a copy; a file
+        that cannot be read; a decoy is none.
     other
         Of a copy, the other picture.
     time
         The how manieth time that this image is shown, from 1.
+    page
+        The page of several on which it is shown, from 1; 0: it is shown alone.
     """
 
     image: str
     why: Why
     other: str = ""
     time: int = 1
+    page: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class ReviewSummary:
         Showings without a class, and with one but not counted, as the label could be seen.
     copies, not_copies
         Pairs that are the same image, and that are not.
+    files_out, files_kept
+        Files that cannot be read and that were left out, and that were left where they are.
     """
 
     who: str
@@ -124,3 +130,5 @@ class ReviewSummary:
     not_blind: int = 0
     copies: int = 0
     not_copies: int = 0
+    files_out: int = 0
+    files_kept: int = 0

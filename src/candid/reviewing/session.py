@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from candid.errors import ConfigError
@@ -13,9 +14,12 @@ from candid.reviewing.summary import Review, decisions_by_image, is_decided, sum
 from candid.tables.corrections import Correction, CorrectionsLog, Kind, standing
 from candid.text import review as text
 
-# What a page may send, of one picture and of two.
+# What may be sent of one picture, of some of a page, of two, and of files that cannot be read.
 _LABEL: tuple[Kind, ...] = ("label", "cannot say", "leave out", "person")
+_PAGE: tuple[Kind, ...] = ("label", "cannot say", "leave out")
 _PAIR = ("first", "second", "both")
+_FILES = ("leave out", "keep")
+_TICK = datetime.timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,12 @@ class Known:
         Image → other pictures that are said to be of the same person.
     group
         Of which group the model's mistakes are among the suspects, in words.
+    neighbours
+        Image → the pictures that the model finds the nearest to it, and their labels.
+    strange
+        Image → in what it is unlike the training pictures.
+    unreadable
+        Image → why its file cannot be read.
     """
 
     target: str
@@ -42,6 +52,9 @@ class Known:
     answer: Mapping[str, tuple[str, float]]
     companions: Mapping[str, Sequence[str]]
     group: str = ""
+    neighbours: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    strange: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 class Session:
@@ -59,10 +72,11 @@ class Session:
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
         self.review, self.known, self.log, self.who = review, known, log, who
-        self._now = now
+        self._now, self._latest = now, datetime.datetime.min.replace(tzinfo=datetime.UTC)
         self._twice = {s.image for s in review.showings if s.time > 1}
         every = [i for s in review.showings for i in (s.image, s.other) if i]
         every += [i for image in every for i in known.companions.get(image, ())]
+        every += [i for image in every for i, _ in known.neighbours.get(image, ())]
         self._place = {image: place for place, image in enumerate(dict.fromkeys(every))}
         self._images = list(self._place)
 
@@ -72,54 +86,76 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """Where the reviewer is: what is shown, what comes next, and no word of any label."""
-        images, pairs = decisions_by_image(self.log.rows, self.who)
-        open_ = [
-            number
-            for number, showing in enumerate(self.review.showings)
-            if not is_decided(showing, images, pairs)
-        ]
-        shown = [self._view(number) for number in open_[:2]]
+        open_ = self._open()
+        shown = self._together(open_)
+        later = self._together(open_[len(shown) :])
         total = len(self.review.showings)
         return {
             "done": total - len(open_),
             "total": total,
-            "showing": shown[0] if shown else None,
-            "next": shown[1] if len(shown) > 1 else None,
-            "undo": bool(self._mine()),
+            "showing": self._view(shown) if shown else None,
+            "next": self._view(later) if later else None,
+            "undo": bool(self._last_press()),
             "summary": [] if shown else self.lines(),
         }
 
-    def _view(self, number: int) -> dict[str, Any]:
-        showing = self.review.showings[number]
-        others = [] if showing.other else self.known.companions.get(showing.image, ())
-        return {
-            "number": number,
-            "pictures": self._places(showing.image, showing.other),
-            "companions": self._places(*others),
-        }
+    def _open(self) -> list[int]:
+        """The numbers of the showings that are not decided."""
+        images, pairs = decisions_by_image(self.log.rows, self.who)
+        return [
+            number
+            for number, showing in enumerate(self.review.showings)
+            if not is_decided(showing, images, pairs)
+        ]
+
+    def _together(self, open_: Sequence[int]) -> list[int]:
+        """The first of these showings, and those that are on its page."""
+        page = self.review.showings[open_[0]].page if open_ else 0
+        if not page:
+            return list(open_[:1])
+        return list(takewhile(lambda n: self.review.showings[n].page == page, open_))
+
+    def _view(self, numbers: Sequence[int]) -> dict[str, Any]:
+        showing = self.review.showings[numbers[0]]
+        view: dict[str, Any] = {"number": numbers[0], "pictures": [], "companions": []}
+        if showing.page:
+            view["numbers"] = list(numbers)
+        images = [self.review.showings[number].image for number in numbers]
+        if showing.why == "unreadable":
+            return view | {"files": [[i, self.known.unreadable.get(i, "")] for i in images]}
+        if not showing.page and not showing.other:
+            view["companions"] = self._places(*self.known.companions.get(showing.image, ()))
+        return view | {"pictures": self._places(*images, showing.other)}
 
     # --- decisions -------------------------------------------------------------------------------
 
-    def decide(self, number: int, kind: str, now: str, seconds: float) -> dict[str, Any] | None:
-        """Write a decision about a showing down; what is told of it, None for "person".
+    def decide(
+        self, number: int, kind: str, now: str, seconds: float, chosen: Sequence[int] = ()
+    ) -> dict[str, Any] | None:
+        """Write a decision about what is shown down; what is told of it, None for "person".
+
+        All lines of it are in the file, or none.
 
         Parameters
         ----------
         number
-            Of the showing; it must be the one that is shown.
+            Of the showing, or the first of a page; it must be the one that is shown.
         kind, now
             "label" and a class; "cannot say"; "leave out"; "person" (of whom the picture shows
-            nobody knows); of two pictures "first" or "second" (the one that is kept) or "both".
+            nobody knows); of two pictures "first" or "second" (the one that is kept) or "both"; of
+            files that cannot be read "leave out" or "keep".
         seconds
-            How long it took.
+            How long it took; each of several has its share.
+        chosen
+            Of a page, the numbers of those that are decided so.
 
         Raises
         ------
         ConfigError
             Where it cannot be decided so, or another showing is the one that is shown.
         """
-        shown = self.state()["showing"]
-        if shown is None or shown["number"] != number:
+        shown = self._together(self._open())
+        if shown[:1] != [number] or {*chosen} - {*shown} or len({*chosen}) < len(chosen):
             raise ConfigError(
                 "This picture is not the one that is shown.",
                 expected="a decision about the picture that is shown",
@@ -127,29 +163,39 @@ class Session:
                 code="not-shown",
             )
         showing = self.review.showings[number]
-        correction = self._correction(showing, kind, now, max(0.0, seconds))
-        self.log.add(correction)
-        return None if kind == "person" else self._told(showing, correction)
-
-    def _correction(self, showing: Showing, kind: str, now: str, seconds: float) -> Correction:
-        when = self._now().isoformat(timespec="milliseconds")
-        image, was = showing.image, self.known.label.get(showing.image, "")
-        pair = bool(showing.other)
-        fits = kind in (_PAIR if pair else _LABEL) and (
-            now in self.known.classes if kind == "label" else not now
-        )
-        if not fits:
+        if bool(showing.page) != bool(chosen):
             raise ConfigError(
-                f"{kind!r} with {now!r} is no decision about this picture.",
-                expected=f"one of: {', '.join(_PAIR if pair else _LABEL)}",
+                f"{len(chosen)} pictures were chosen.",
+                expected="at least one of a page, and none where one is shown alone",
                 todo="load the page again",
                 code="no-decision",
             )
-        if pair:
+        showings = [self.review.showings[n] for n in sorted(chosen)] or [showing]
+        when, each = self._stamp(), max(0.0, seconds) / len(showings)
+        corrections = [self._correction(s, kind, now, each, when) for s in showings]
+        self.log.add(*corrections)
+        if showing.why == "unreadable":
+            return {"pictures": [], "lines": text.told_files(kind, len(showings))}
+        if showing.page:
+            return self._told_page(showings, corrections)
+        return None if kind == "person" else self._told(showing, corrections[0])
+
+    def _stamp(self) -> str:
+        """The time, later than that of the decision before: lines of one decision share theirs."""
+        self._latest = max(self._now(), self._latest + _TICK)
+        return self._latest.isoformat(timespec="milliseconds")
+
+    def _correction(
+        self, showing: Showing, kind: str, now: str, seconds: float, when: str
+    ) -> Correction:
+        image, was = showing.image, self.known.label.get(showing.image, "")
+        _refuse_kind(showing, kind, now, self.known.classes)
+        if showing.other:
             gone, kept = (image, showing.other) if kind == "second" else (showing.other, image)
             what: Kind = "not the same" if kind == "both" else "same image"
             return Correction(gone, "", kept, what, self.who, when, seconds, True)
-        made: Kind = next(k for k in _LABEL if k == kind)
+        # To keep a file that cannot be read changes nothing.
+        made: Kind = next((k for k in _LABEL if k == kind), "cannot say")
         return Correction(image, was, now, made, self.who, when, seconds, self._is_blind(image))
 
     def _is_blind(self, image: str) -> bool:
@@ -158,15 +204,19 @@ class Session:
             c.kind == "undo" and c.id == image and c.who == self.who for c in self.log.rows
         )
 
-    def _mine(self) -> list[Correction]:
-        return [c for c in standing(self.log.rows) if c.who == self.who]
+    def _last_press(self) -> list[Correction]:
+        """The reviewer's last decision that stands: one line, or several of a page."""
+        mine = [c for c in standing(self.log.rows) if c.who == self.who]
+        if not mine or not mine[-1].when:
+            return mine[-1:]
+        return list(takewhile(lambda c: c.when == mine[-1].when, reversed(mine)))
 
     def undo(self) -> bool:
-        """Take the last decision back; whether there was one."""
-        if not (mine := self._mine()):
+        """Take the last decision back, of a page for all pictures; whether there was one."""
+        if not (last := self._last_press()):
             return False
-        when = self._now().isoformat(timespec="milliseconds")
-        self.log.add(Correction(mine[-1].id, "", "", "undo", self.who, when))
+        when = self._stamp()
+        self.log.add(*(Correction(c.id, "", "", "undo", self.who, when) for c in last))
         return True
 
     # --- what is told ----------------------------------------------------------------------------
@@ -178,16 +228,46 @@ class Session:
             told = text.told_pair(
                 correction.kind, known.label.get(showing.image), known.label.get(showing.other)
             )
-        elif showing.image in self._twice and showing.time == 1:
+        elif self._comes_again(showing):
             told = [said, text.COMES_AGAIN]
         else:
+            near = known.neighbours.get(showing.image, ())
             told = text.told_label(
                 said,
                 known.label.get(showing.image),
                 known.answer.get(showing.image),
-                text.why(showing.why, known.group),
+                [label for _, label in near],
+                text.why(showing.why, known.group, known.strange.get(showing.image, "")),
             )
+            neighbours = [[self._place[image], label] for image, label in near]
+            pictures = self._places(showing.image)
+            return {"pictures": pictures, "lines": told, "neighbours": neighbours}
         return {"pictures": self._places(showing.image, showing.other), "lines": told}
+
+    def _told_page(
+        self, showings: Sequence[Showing], corrections: Sequence[Correction]
+    ) -> dict[str, Any]:
+        """The same of some pictures of a page."""
+        known, captions, labels = self.known, [], []
+        for showing in showings:
+            image = showing.image
+            if self._comes_again(showing):
+                captions.append(text.CAPTION_AGAIN)
+                continue
+            labels.append(known.label.get(image, ""))
+            near = [label for _, label in known.neighbours.get(image, ())]
+            because = text.short_why(showing.why, known.strange.get(image, ""))
+            captions.append(text.caption(labels[-1], known.answer.get(image), near, because))
+        kind, now = corrections[0].kind, corrections[0].now
+        group = known.group if any(s.why == "slice" for s in showings) else ""
+        return {
+            "pictures": self._places(*(s.image for s in showings)),
+            "captions": captions,
+            "lines": text.told_page(kind, now, len(showings), labels, group),
+        }
+
+    def _comes_again(self, showing: Showing) -> bool:
+        return showing.image in self._twice and showing.time == 1
 
     def _places(self, *images: str) -> list[int]:
         return [self._place[image] for image in images if image]
@@ -199,3 +279,16 @@ class Session:
     def lines(self) -> list[str]:
         """The same in words."""
         return list(text.summary_lines(self.summary()))
+
+
+def _refuse_kind(showing: Showing, kind: str, now: str, classes: Iterable[str]) -> None:
+    """Raise a ConfigError where this cannot be decided about what is shown."""
+    fits: Sequence[str] = _PAIR if showing.other else _PAGE if showing.page else _LABEL
+    fits = _FILES if showing.why == "unreadable" else fits
+    if kind not in fits or (now not in classes if kind == "label" else bool(now)):
+        raise ConfigError(
+            f"{kind!r} with {now!r} is no decision about this picture.",
+            expected=f"one of: {', '.join(fits)}",
+            todo="load the page again",
+            code="no-decision",
+        )

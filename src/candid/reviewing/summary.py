@@ -11,7 +11,8 @@ from candid.records.review import Reason, ReviewSummary, Showing, Why
 from candid.stats.intervals import wilson_share
 from candid.tables.corrections import Correction, standing
 
-_WHY: tuple[Why, ...] = ("likely wrong", "person", "slice")
+_WHY: tuple[Why, ...] = ("likely wrong", "person", "slice", "strange")
+_NO_LABEL: tuple[Why, ...] = ("copy", "unreadable")  # what is not asked for a class
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def is_decided(
 def summarise(review: Review, corrections: Sequence[Correction], who: str) -> ReviewSummary:
     """The figures of one reviewer; only what was decided without seeing the label is judged."""
     images, pairs = decisions_by_image(corrections, who)
-    why: dict[str, Why] = {s.image: s.why for s in review.showings if s.why != "copy"}
+    why: dict[str, Why] = {s.image: s.why for s in review.showings if s.why not in _NO_LABEL}
     first = {image: images[image][0] for image in why if image in images}
     judged = {image: c for image, c in first.items() if c.kind == "label" and c.blind}
     suspect = [c.now != c.was for image, c in judged.items() if why[image] != "decoy"]
@@ -59,9 +60,11 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
     suspected = sum(reason != "decoy" for reason in why.values())
     suspects, decoys = (wilson_share(sum(m), len(m), review.confidence) for m in (suspect, decoy))
     unsuspected = review.labelled - suspected
-    twice = [said for said in images.values() if len(said) > 1]
+    twice = [said for image, said in images.items() if len(said) > 1 and image in why]
     same = sum((s[0].kind, s[0].now) == (s[1].kind, s[1].now) for s in twice)
     kinds = [c.kind for c in first.values()]
+    unread = (images.get(s.image) for s in review.showings if s.why == "unreadable")
+    files = [said[-1].kind for said in unread if said]
     return ReviewSummary(
         who=who,
         decided=sum(is_decided(s, images, pairs) for s in review.showings),
@@ -78,6 +81,8 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
         not_blind=kinds.count("label") - len(judged),
         copies=sum(c.kind == "same image" for c in pairs.values()),
         not_copies=sum(c.kind == "not the same" for c in pairs.values()),
+        files_out=files.count("leave out"),
+        files_kept=len(files) - files.count("leave out"),
     )
 
 

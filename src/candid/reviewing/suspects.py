@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,18 +39,40 @@ class Suspects:
         Pictures that look like copies.
     group
         The group in which the model errs, of the images that are suspects for that.
+    files
+        Images whose files cannot be read.
     """
 
     images: dict[str, Why]
     pairs: tuple[tuple[str, str], ...] = ()
     group: tuple[Condition, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What the pictures say, whatever their labels.
+
+    Attributes
+    ----------
+    linked
+        (code, image, partner) of findings about images that go together.
+    unreadable
+        Image → why its file cannot be read.
+    strange
+        Image → in what it is unlike the training pictures, the strangest first.
+    """
+
+    linked: Sequence[tuple[str, str, str]] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    strange: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_suspects(
     table: Table,
     predictions: Predictions | None,
     split: SplitAudit | None,
-    linked: Iterable[tuple[str, str, str]],
+    pixels: Pixels,
     wanted: Sequence[Why],
 ) -> Suspects:
     """All that is known to be worth a look, of the kinds that are wanted.
@@ -63,8 +85,8 @@ def find_suspects(
         What a model says of images that it did not learn from.
     split
         The audit of one split of them.
-    linked
-        (code, image, partner) of findings about images that go together.
+    pixels
+        What their pictures say.
     wanted
         Which kinds; an image that is a suspect twice counts for the first.
     """
@@ -74,7 +96,7 @@ def find_suspects(
 
     def add(why: Why, ids: Iterable[str]) -> None:
         for image in ids if why in wanted else ():
-            if here.get(image, -1) >= 0:
+            if here.get(image, -1) >= 0 and image not in pixels.unreadable:
                 images.setdefault(image, why)
 
     if predictions is not None:
@@ -83,8 +105,10 @@ def find_suspects(
     if predictions is not None and split is not None and "slice" in wanted:
         group, ids = worst_group(predictions, split)
         add("slice", ids)
-    pairs = copies(linked, here) if "copy" in wanted else ()
-    return Suspects(images, pairs, group)
+    add("strange", pixels.strange)
+    pairs = copies(pixels.linked, here) if "copy" in wanted else ()
+    files = tuple(i for i in here if i in pixels.unreadable) if "unreadable" in wanted else ()
+    return Suspects(images, pairs, group, files)
 
 
 def likely_wrong_images(predictions: Predictions) -> list[str]:

@@ -1,7 +1,7 @@
 """The page on which a person reviews labels: its addresses, all of them behind a secret word.
 
 What it shows of a picture before the choice is the picture and those of the same person: no name,
-no label, no answer of a model.
+no label, no answer of a model. Of a file that cannot be read there is but the name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hmac
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -39,7 +39,9 @@ class Reviewing(Protocol):
     def state(self) -> dict[str, Any]:
         """What is shown now."""
 
-    def decide(self, number: int, kind: str, now: str, seconds: float) -> dict[str, Any] | None:
+    def decide(
+        self, number: int, kind: str, now: str, seconds: float, chosen: Sequence[int] = ()
+    ) -> dict[str, Any] | None:
         """Write a decision down, and say what is told after it."""
 
     def undo(self) -> bool:
@@ -107,10 +109,10 @@ class _Addresses:
 
     async def decide(self, request: Request) -> Response:
         try:
-            number, kind, now, seconds = _decision(await _body(request))
+            decision = _decision(await _body(request))
         except (ValueError, KeyError, TypeError):
             return _refusal(422, "This is no decision.")
-        return self._now(told=self._session.decide(number, kind, now, seconds))
+        return self._now(told=self._session.decide(*decision))
 
     async def undo(self, request: Request) -> Response:
         try:
@@ -158,11 +160,12 @@ async def _body(request: Request) -> Any:
     return await request.json()
 
 
-def _decision(plain: Any) -> tuple[int, str, str, float]:
+def _decision(plain: Any) -> tuple[int, str, str, float, list[int]]:
     number, seconds = int(plain["number"]), float(plain["seconds"])
     if not math.isfinite(seconds):
         raise ValueError("no time")
-    return number, str(plain["kind"]), str(plain["now"]), seconds
+    chosen = [int(one) for one in plain.get("chosen", ())]
+    return number, str(plain["kind"]), str(plain["now"]), seconds, chosen
 
 
 async def _failed(_: Request, error: Exception) -> Response:

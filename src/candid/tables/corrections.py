@@ -16,7 +16,8 @@ column       holds
 
 Only `id`, `kind` and `now` need be there. Lines are added at the end and never changed: a later one
 of the same person about the same thing takes the place of an earlier one, and `undo` takes back the
-last that stands.
+last that stands. Lines that belong together stand there all or not at all: a line that begins with
+a NUL byte, and what follows, was being written when the process was killed, and does not count.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _ABOUT: dict[Kind, str] = {
 }
 _OTHER: tuple[Kind, ...] = ("same image", "not the same")  # which name another picture
 _NEEDED = ("id", "kind", "now")
+_UNFINISHED = b"\0"  # stands for the first byte of lines that belong together until all are there
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
 
 
@@ -91,7 +93,7 @@ def read_corrections(path: Path) -> list[Correction]:
         Where it cannot be read, lacks a column, or a line holds what cannot be; it is named.
     """
     try:
-        text = read_bytes(path).decode("utf-8-sig", "surrogateescape")
+        text = _finished(read_bytes(path)).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(
             f"Cannot read the corrections in {path}: {error.strerror}.",
@@ -161,27 +163,60 @@ def _lines(rows: Iterable[Sequence[str]]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
+def _finished(data: bytes) -> bytes:
+    """What is there without lines that were being written when their process was killed."""
+    end = data.find(b"\n" + _UNFINISHED)
+    return data if end < 0 else data[: end + 1]
+
+
 class CorrectionsLog:
     """A file of decisions that grows; each is on the disk when `add` returns."""
 
     def __init__(self, path: Path, file: BinaryIO, rows: list[Correction]) -> None:
         self.path, self.rows = path, rows
         self._file = file
+        self._torn: int | None = None  # where what could not be written whole begins
 
     def add(self, *corrections: Correction) -> None:
-        """Append decisions, all of them or none."""
+        """Append decisions, all of them or none, also where the process is killed meanwhile."""
+        data, handle = _lines(c.cells() for c in corrections), self._file.fileno()
         with writing(self.path):
-            self._file.write(_lines(c.cells() for c in corrections))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            if self._torn is not None:
+                os.ftruncate(handle, self._torn)
+            self._torn = self._file.seek(0, os.SEEK_END)
+            try:
+                if len(corrections) > 1:
+                    self._add_together(data, self._torn)
+                else:
+                    self._append(data)
+            except OSError:
+                with contextlib.suppress(OSError):  # else before the next is written
+                    os.ftruncate(handle, self._torn)
+                raise
+            self._torn = None
         self.rows.extend(corrections)
+
+    def _append(self, data: bytes) -> None:
+        handle = self._file.fileno()
+        while data:
+            data = data[os.write(handle, data) :]
+        os.fsync(handle)
+
+    def _add_together(self, data: bytes, before: int) -> None:
+        """Append several lines without their first byte, which a write of its own puts there."""
+        self._append(_UNFINISHED + data[1:])
+        with self.path.open("r+b", buffering=0) as file:
+            file.seek(before)
+            file.write(data[:1])
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def open_log(path: Path) -> Iterator[CorrectionsLog]:
     """The file at `path`, new or to go on with, while no other process writes to it.
 
-    A last line that was torn by a power cut is cut off.
+    A last line that was torn by a power cut is cut off, and so are lines that belong together of
+    which one is missing.
 
     Raises
     ------
@@ -194,7 +229,8 @@ def open_log(path: Path) -> Iterator[CorrectionsLog]:
     with alone(path, output=str(path), expected="one page per file", todo=todo) as file:
         file.seek(0)
         data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
+        finished = _finished(data)
+        whole = finished[: finished.rfind(b"\n") + 1]
         with writing(path):
             if whole != data:
                 file.truncate(len(whole))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from candid.records import Estimate
 from candid.records.review import ReviewSummary, Why
@@ -10,24 +11,37 @@ from candid.text import words
 
 COMES_AGAIN = "This picture comes again later; what was written about it is told then."
 
+CAPTION_AGAIN = "Comes again later."
+
 _WHY: dict[Why, str] = {
     "likely wrong": "The model is sure of another class than the label.",
     "person": "The label is not that of most other pictures of this person.",
     "decoy": "Nobody suspected it: it was drawn at random.",
     "copy": "The two pictures look alike.",
+    "unreadable": "The file cannot be read.",
 }
 _SUSPECTED: dict[Why, str] = {
     "likely wrong": "the model is sure of another class",
     "person": "most other pictures of the person are labelled otherwise",
     "slice": "the model is wrong, in the group where it is wrong most",
+    "strange": "the picture is unlike the training pictures",
 }
 
 
-def why(reason: Why, group: str = "") -> str:
+def why(reason: Why, group: str = "", strange: str = "") -> str:
     """What spoke against the label of a picture."""
+    if reason == "strange":
+        return f"The picture is {strange}."
     if reason == "slice":
         return f"The model is wrong about it, in a group where it often is: {group}."
     return _WHY[reason]
+
+
+def short_why(reason: Why, strange: str = "") -> str:
+    """The same in a few words, of a picture on a page."""
+    if reason == "strange":
+        return f"{strange[:1].upper()}{strange[1:]}."
+    return "Drawn at random." if reason == "decoy" else ""
 
 
 def decided(kind: str, now: str) -> str:
@@ -38,13 +52,62 @@ def decided(kind: str, now: str) -> str:
 
 
 def told_label(
-    decision: str, label: str | None, answer: tuple[str, float] | None, because: str
+    decision: str,
+    label: str | None,
+    answer: tuple[str, float] | None,
+    nearest: Sequence[str],
+    because: str,
 ) -> list[str]:
     """What annotators wrote about a picture, what the model says, and why it was shown."""
     lines = [decision, f"Annotators wrote: {label}."]
     if answer is not None:
         lines.append(f"The model says: {answer[0]}, at {words.percent(answer[1])}.")
+    if nearest:
+        lines.append(f"The nearest training pictures are labelled: {_tally(nearest)}.")
     return [*lines, because]
+
+
+def told_page(
+    kind: str, now: str, decided: int, labels: Sequence[str], group: str = ""
+) -> list[str]:
+    """What was decided about some pictures of a page, and what annotators wrote about them."""
+    some = f"{decided:,} picture{'' if decided == 1 else 's'}"
+    did = f"You left {some} out." if kind == "leave out" else f"You could not say of {some}."
+    lines = [f"You wrote {now} about {some}." if kind == "label" else did]
+    if labels:
+        lines.append(f"Annotators wrote: {_tally(labels)}.")
+    if again := decided - len(labels):
+        lines.append(
+            f"{again:,} of them come again later; what was written about them is told then."
+            if again > 1
+            else "One of them comes again later; what was written about it is told then."
+        )
+    if group:
+        lines.append(f"The model is wrong about some, in a group where it often is: {group}.")
+    return lines
+
+
+def caption(
+    label: str, answer: tuple[str, float] | None, nearest: Sequence[str], because: str
+) -> str:
+    """The same of one picture of a page, below it."""
+    said = [f"Annotators: {label}."]
+    if answer is not None:
+        said.append(f"Model: {answer[0]}, {words.percent(answer[1])}.")
+    if nearest:
+        said.append(f"Nearest: {_tally(nearest)}.")
+    return " ".join([*said, because] if because else said)
+
+
+def told_files(kind: str, count: int) -> list[str]:
+    """What was decided about files that cannot be read."""
+    files = f"{count:,} file{'' if count == 1 else 's'}"
+    return [f"You left {files} out." if kind == "leave out" else f"You kept {files}."]
+
+
+def _tally(labels: Sequence[str]) -> str:
+    """Each label and how often it stands there: "Female 4, Male 1"."""
+    return ", ".join(f"{label} {count:,}" for label, count in Counter(labels).most_common())
 
 
 def told_pair(kind: str, first: str | None, second: str | None) -> list[str]:
@@ -92,6 +155,8 @@ def summary_lines(s: ReviewSummary) -> Iterator[str]:
         )
     if s.copies or s.not_copies:
         yield f"Pairs: {s.copies:,} the same picture, {s.not_copies:,} not."
+    if s.files_out or s.files_kept:
+        yield f"Files that cannot be read: {s.files_out:,} left out, {s.files_kept:,} kept."
 
 
 def _labels(count: int) -> str:

@@ -1,4 +1,5 @@
-// One picture at a time: the choice is sent to this server, which answers with what comes next.
+// One picture at a time, or a page of several of which some are selected: the choice is sent to this
+// server, which answers with what comes next.
 (function () {
   "use strict";
   const $ = (id) => document.getElementById(id);
@@ -13,6 +14,7 @@
   let state = null;
   let busy = false;
   let since = 0;
+  let selected = new Set();  // of a page, the numbers of those that are selected
 
   // --- asking the server ------------------------------------------------------------------------
   const ask = async (address, body) => {
@@ -61,18 +63,23 @@
     }
     return loaded.get(place);
   };
-  const figure = (place, words, caption) => {
-    const made = element("figure");
-    const image = load(place);
+  const picture = (image, words, tag) => {
+    const gone = () => element(tag, "This picture cannot be read.", "gone");
     image.alt = words;
-    image.onerror = () => image.replaceWith(element("p", "This picture cannot be read.", "gone"));
-    if (image.complete && image.src && !image.naturalWidth) {
-      made.append(element("p", "This picture cannot be read.", "gone"));
-    } else {
-      made.append(image);
-    }
+    image.onerror = () => image.replaceWith(gone());
+    return image.complete && image.src && !image.naturalWidth ? gone() : image;
+  };
+  const figure = (place, words, caption, image = load(place)) => {
+    const made = element("figure");
+    made.append(picture(image, words, "p"));
     if (caption) made.append(element("figcaption", caption));
     return made;
+  };
+  // One of its own: the same picture may stand elsewhere on the page, too.
+  const nearest = ([place, label], i) => {
+    const image = new Image();
+    image.src = `picture/${place}`;
+    return figure(place, `A training picture near the last one: number ${i + 1}`, label, image);
   };
   const keepOnly = (showings) => {
     const wanted = new Set(showings.filter(Boolean).flatMap((s) => [...s.pictures, ...s.companions]));
@@ -81,7 +88,9 @@
   };
 
   // --- what can be chosen -------------------------------------------------------------------------
-  const isPair = () => state.showing.pictures.length > 1;
+  const isPage = () => Boolean(state.showing && state.showing.numbers);
+  const isFiles = () => Boolean(state.showing && state.showing.files);
+  const isPair = () => !isPage() && state.showing.pictures.length > 1;
   const classKey = (k) => (state.classes.length === 2 ? ["←", "→"][k] : k < 9 ? String(k + 1) : "");
   const options = () => {
     if (isPair()) {
@@ -96,20 +105,33 @@
       keys: [...(k < 9 ? [String(k + 1)] : []),
         ...(state.classes.length === 2 ? [["arrowleft", "arrowright"][k]] : [])],
     }));
+    const leaveOut = { label: "Leave the picture out", key: "x", keys: ["x"], kind: "leave out" };
+    if (isPage()) {
+      leaveOut.label = "Leave out";
+      const own = isFiles()
+        ? [leaveOut, { label: "Keep", key: "k", keys: ["k"], kind: "keep" }]
+        : [...classes, { label: "Cannot say", key: "c", keys: ["c"], kind: "cannot say" }, leaveOut];
+      return [...own, { label: "Select all, or none", key: "a", keys: ["a"], kind: "all", run: selectAll }];
+    }
     const person = { label: "Not the person of the small pictures", key: "p", keys: ["p"], kind: "person" };
     return [
       ...classes,
       { label: "Cannot say", key: "space", keys: [" "], kind: "cannot say" },
-      { label: "Leave the picture out", key: "x", keys: ["x"], kind: "leave out" },
+      leaveOut,
       ...(state.showing.companions.length ? [person] : []),
     ];
   };
 
   const decide = (option) => during(async () => {
-    const answer = await ask("decide", {
+    const decision = {
       number: state.showing.number, kind: option.kind, now: option.now || "",
       seconds: (performance.now() - since) / 1000,
-    });
+    };
+    if (isPage()) {
+      decision.chosen = [...selected];
+      if (!selected.size) throw new Error("Nothing is selected: select some, or all with a.");
+    }
+    const answer = await ask("decide", decision);
     if (option.kind === "person") announce("Noted: another person.");
     show(answer, answer.told);
   });
@@ -121,6 +143,53 @@
     announce(answer.showing && answer.showing.number === before ? "Taken back."
       : "Taken back: the picture before.");
   });
+
+  // --- a page of several --------------------------------------------------------------------------
+  const mark = () => {
+    for (const tile of $("tiles").children) {
+      tile.setAttribute("aria-pressed", String(selected.has(Number(tile.dataset.number))));
+    }
+    $("hint").textContent = `${selected.size} of ${state.showing.numbers.length} selected. `
+      + "Select those about which you would say the same, then choose.";
+  };
+  const toggle = (number) => {
+    if (!selected.delete(number)) selected.add(number);
+    mark();
+  };
+  const selectAll = () => {
+    const every = state.showing.numbers;
+    selected = new Set(selected.size < every.length ? every : []);
+    mark();
+    announce(`${selected.size} selected.`);
+  };
+  const tile = (number, i) => {
+    const made = element("button", undefined, "tile");
+    made.type = "button";
+    made.dataset.number = number;
+    if (isFiles()) {
+      const [name, reason] = state.showing.files[i];
+      made.append(element("span", name, "name"), element("span", reason, "reason"));
+    } else {
+      made.append(picture(load(state.showing.pictures[i]), `Picture ${i + 1}`, "span"));
+    }
+    made.addEventListener("click", () => toggle(number));
+    return made;
+  };
+  const showTiles = () => {
+    const within = $("tiles").contains(document.activeElement);
+    selected = new Set();
+    $("tiles-block").hidden = !isPage();
+    $("tiles").classList.toggle("files", isFiles());
+    $("work").classList.toggle("several", isPage());
+    $("tiles").replaceChildren(...(isPage() ? state.showing.numbers.map(tile) : []));
+    if (isPage()) mark();
+    if (within) ($("tiles").firstElementChild || $("choices")).focus();
+  };
+  const move = (by) => {
+    const tiles = [...$("tiles").children];
+    const at = tiles.indexOf(document.activeElement);
+    tiles[at < 0 ? 0 : Math.min(Math.max(at + by, 0), tiles.length - 1)].focus();
+  };
 
   // --- what is seen and heard ---------------------------------------------------------------------
   const announce = (text) => { $("live").textContent = text; };
@@ -148,9 +217,16 @@
   const showLast = (told) => {
     $("last").hidden = !told;
     if (!told) return;
-    const pictures = told.pictures.map((place) => figure(place, "The last picture"));
-    $("last-picture").replaceChildren(...pictures);
+    const several = Boolean(told.captions);
+    $("last-title").textContent = several ? "The last ones" : "The last one";
+    $("last-body").classList.toggle("several", several || !told.pictures.length);
+    $("last-picture").replaceChildren(...told.pictures.map((place, i) =>
+      figure(place, several ? `Decided before: picture ${i + 1}` : "The last picture",
+        several ? told.captions[i] : "")));
     list($("last-lines"), told.lines);
+    const near = told.neighbours || [];
+    $("nearest-block").hidden = !near.length;
+    $("nearest").replaceChildren(...near.map(nearest));
   };
 
   const showChoices = () => {
@@ -164,7 +240,8 @@
   };
 
   const show = (answer, told) => {
-    const same = state && state.showing && answer.showing && state.showing.number === answer.showing.number;
+    const which = (showing) => showing && [showing.number, ...(showing.numbers || [])].join();
+    const same = state && answer.showing && which(state.showing) === which(answer.showing);
     state = answer;
     if (told) showLast(told);
     $("progress").textContent = `${state.done} of ${state.total}`;
@@ -180,11 +257,14 @@
       $("main").focus();
       return;
     }
-    const question = isPair() ? "Are these the same picture?" : `What would you write for “${state.target}”?`;
+    const question = isFiles() ? "These files cannot be read. Leave them out?"
+      : isPair() ? "Are these the same picture?" : `What would you write for “${state.target}”?`;
     $("question").textContent = question;
     const names = isPair() ? ["The first picture", "The second picture"] : ["The picture to decide about"];
-    $("pictures").replaceChildren(...state.showing.pictures.map((place, i) =>
+    const alone = isPage() ? [] : state.showing.pictures;
+    $("pictures").replaceChildren(...alone.map((place, i) =>
       figure(place, names[i], isPair() ? ["first", "second"][i] : "")));
+    showTiles();
     $("companions-block").hidden = !state.showing.companions.length;
     $("companions").replaceChildren(...state.showing.companions.map((place, i) =>
       figure(place, `Said to be the same person: picture ${i + 1}`)));
@@ -192,7 +272,10 @@
     keepOnly([state.showing, state.next]);
     if (same) return;
     since = performance.now();
-    if (told) announce([...told.lines, `Next: picture ${state.done + 1} of ${state.total}.`].join(" "));
+    const next = isFiles() ? `Next: ${state.showing.files.length} files.`
+      : isPage() ? `Next: ${state.showing.pictures.length} pictures on a page.`
+        : `Next: picture ${state.done + 1} of ${state.total}.`;
+    if (told) announce([...told.lines, next].join(" "));
   };
 
   // --- the keyboard -------------------------------------------------------------------------------
@@ -206,10 +289,15 @@
       undo();
       return;
     }
+    if (isPage() && (key === "arrowup" || key === "arrowdown")) {
+      event.preventDefault();
+      move(key === "arrowup" ? -1 : 1);
+      return;
+    }
     const option = state.showing && options().find((o) => o.keys.includes(key));
     if (!option) return;
     event.preventDefault();
-    decide(option);
+    option.run ? option.run() : decide(option);
   });
   $("end-undo").addEventListener("click", undo);
   $("so-far").addEventListener("toggle", () => {
