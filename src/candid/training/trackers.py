@@ -306,7 +306,8 @@ class _Trackio:
     def __init__(self, subject: Subject) -> None:
         import trackio
 
-        self._trackio, project = trackio, os.environ.get("TRACKIO_PROJECT", "candid")
+        self._trackio: Any = trackio
+        project = os.environ.get("TRACKIO_PROJECT", "candid")
         _forget_in_trackio(project, subject.id)
         with _prints_to_stderr():
             trackio.init(
