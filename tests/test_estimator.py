@@ -1,5 +1,6 @@
 """The scikit-learn estimator, in scikit-learn's own tools."""
 
+import json
 import math
 import pickle
 import subprocess
@@ -23,6 +24,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
 import candid
+from candid.errors import ConfigError, RunError
 
 N, SIDE = 80, 16
 QUICK = {
@@ -232,14 +234,45 @@ def test_skore_reports_on_it(fitted, faces):
     assert report.metrics.roc_auc() == pytest.approx(roc_auc_score(y, p[:, 1]))
 
 
-def test_skops_keeps_what_is_asked_and_no_network(fitted):
+TYPES = {
+    kind: [f"candid.pipeline.estimator.{kind}"] for kind in ("CandidClassifier", "CandidRegressor")
+}
+
+
+def test_skops_keeps_a_network_and_asks_to_trust_one_type_of_ours(fitted, faces):
     skops = pytest.importorskip("skops.io")
-    kept = skops.dumps(quick(steps=7))
-    trusted = skops.get_untrusted_types(data=kept)
-    assert trusted == ["candid.pipeline.estimator.CandidClassifier"]
-    assert skops.loads(kept, trusted=trusted).get_params() == quick(steps=7).get_params()
-    with pytest.raises(RuntimeError, match="TensorBase"):  # it has no form for tensors
-        skops.dumps(fitted)
+    for one in (quick(steps=7), fitted):
+        kept = skops.dumps(one)
+        assert skops.get_untrusted_types(data=kept) == TYPES["CandidClassifier"]
+        again = skops.loads(kept, trusted=TYPES["CandidClassifier"])
+        assert again.get_params() == one.get_params()
+    np.testing.assert_array_equal(again.predict_proba(faces[0]), fitted.predict_proba(faces[0]))
+    assert again.classes_.tolist() == fitted.classes_.tolist()
+    assert again.config_ == fitted.config_
+    held, before = again.validation_predictions_, fitted.validation_predictions_
+    assert held.ids.tolist() == before.ids.tolist()
+    np.testing.assert_array_equal(held.probability, before.probability)
+    assert skops.loads(skops.dumps(again), trusted=TYPES["CandidClassifier"]).score(*faces[:2])
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.json", "/tmp/model.json", "targets/../model.json", "report.html", "a/b/c"]
+)
+def test_what_a_stranger_saved_writes_nowhere_and_runs_nothing(fitted, name):
+    state = fitted.__getstate__()
+    state["_files"] = state["_files"] | {name: b"{}"}
+    with pytest.raises(RunError, match=r"no file of a run's"):
+        candid.CandidClassifier().__setstate__(state)
+
+
+def test_a_saved_network_that_is_somebodys_code_is_not_imported(fitted):
+    state = fitted.__getstate__()
+    card = json.loads(state["_files"]["model.json"])
+    card |= {"network": "own", "options": {"module": "antigravity:fly"}}
+    state["_files"] = state["_files"] | {"model.json": json.dumps(card).encode()}
+    with pytest.raises(ConfigError, match="no part of Candid"):
+        candid.CandidClassifier().__setstate__(state)
+    assert "antigravity" not in sys.modules
 
 
 # --- scikit-learn's own checks -------------------------------------------------------------------
@@ -325,6 +358,12 @@ def test_a_regressor_learns_a_number_with_its_interval(measured):
     assert inside.mean() >= one.number_.coverage == 0.9
     again = pickle.loads(pickle.dumps(one))
     np.testing.assert_allclose(again.predict(X[:3]), predicted[:3], atol=1e-4)
+    assert again.number_ == one.number_
+    skops = pytest.importorskip("skops.io")
+    kept = skops.dumps(one)
+    assert skops.get_untrusted_types(data=kept) == TYPES["CandidRegressor"]
+    again = skops.loads(kept, trusted=TYPES["CandidRegressor"])
+    np.testing.assert_array_equal(again.predict_interval(X), interval)
 
 
 def test_what_a_regressor_cannot_learn_is_a_value_error(measured):

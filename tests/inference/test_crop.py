@@ -222,7 +222,7 @@ def red_square_detector(path):
                 kernel_shape=[step, step],
                 strides=[step, step],
             ),
-            helper.make_node("Conv", [f"m{step}", "redness"], [f"r{step}"]),
+            helper.make_node("Conv", [f"m{step}", "redness"], [f"r{step}"], kernel_shape=[1, 1]),
             helper.make_node("Max", [f"r{step}", "zero"], [f"p{step}"]),
             helper.make_node("Min", [f"p{step}", "one"], [f"s{step}"]),
             helper.make_node("Mul", [f"s{step}", "zero"], [f"z{step}"]),

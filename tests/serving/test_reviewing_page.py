@@ -89,7 +89,7 @@ def serving(
             ready.session, ready.picture, target=known.target, classes=known.classes, token="word"
         )
         with contextlib.closing(listen("127.0.0.1", 0)) as listening:
-            server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+            server = uvicorn.Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
             thread.start()
             try:

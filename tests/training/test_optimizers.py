@@ -94,6 +94,7 @@ def test_constant_learning_rate():
     assert {learning_rate(t, CONFIG) for t in range(100)} == {0.2}
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter")  # torch 2.6, of its own call
 def test_cosine_with_warm_up_is_that_of_torch():
     config = dataclasses.replace(CONFIG, schedule="cosine", warmup=0.2)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.2)

@@ -1,6 +1,12 @@
 """What trackers are told of a run, read back with their own readers."""
 
+import json
 import math
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +16,7 @@ from candid.training import trackers
 from candid.training.trackers import Subject, Trackers, needs_trackers, trackers_of
 
 BEGAN = 1_700_000_000.0
+SETTINGS = {"train.steps": 4, "train.learning_rate": 0.1, "network.name": "deep", "a.b": True}
 
 
 def history(steps: int) -> list[HistoryRow]:
@@ -25,8 +32,7 @@ def history(steps: int) -> list[HistoryRow]:
 
 @pytest.fixture
 def subject(tmp_path):
-    settings = {"train.steps": 4, "train.learning_rate": 0.1, "network.name": "deep", "a.b": True}
-    return Subject(tmp_path / "hats", BEGAN, "f", settings)
+    return Subject(tmp_path / "hats", BEGAN, "f", SETTINGS)
 
 
 def logged(name, subject, rows):
@@ -75,6 +81,99 @@ def test_mlflow_reads_what_was_logged_once(subject, tmp_path, monkeypatch):
     f1 = client.get_metric_history(run.info.run_id, "validation/f1")
     assert [(m.step, m.value) for m in f1] == [(2, 0.5), (4, 1.0)]
     assert run.data.metrics["final/test/weighted_f1"] == 0.9
+
+
+def log_by_itself(name, folder):
+    """Log two runs of one name and, again and shorter, the first."""
+    folder = Path(folder)
+    first, other = (Subject(folder / "hats", BEGAN, data, SETTINGS) for data in ("f", "g"))
+    for subject, steps in ((first, 9), (other, 2), (first, 4)):
+        subject.folder.mkdir(exist_ok=True)
+        logged(name, subject, history(steps))
+
+
+def logged_by_another_process(name, folder, **environment):
+    """Its answer must stay empty: what a tracker says of itself goes elsewhere."""
+    code = "import sys, test_trackers as here; here.log_by_itself(*sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, name, str(folder)], capture_output=True, text=True,
+        cwd=Path(__file__).parent, env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+def test_trackio_reads_what_was_logged_once(tmp_path):
+    pytest.importorskip("trackio")
+    where = {"TRACKIO_DIR": str(tmp_path / "store"), "TRACKIO_PROJECT": "faces"}
+    logged_by_another_process("trackio", tmp_path, **where)
+
+    def ask(*question):
+        command = [sys.executable, "-m", "trackio.cli", *question, "--project", "faces", "--json"]
+        return json.loads(subprocess.check_output(command, text=True, env=os.environ | where))
+
+    def curve(metric):
+        found = ask("get", "metric", "--run", "hats", "--metric", metric)["values"]
+        return [(value["step"], value["value"]) for value in found]
+
+    assert ask("list", "runs")["runs"] == ["hats", "hats"]  # the other, and the first once
+    assert curve("train/loss") == [(s, 1 / s) for s in (1, 2, 3, 4)]  # of the newest
+    assert curve("validation/f1") == [(2, 0.5), (4, 1.0)]
+    assert curve("final/test/weighted_f1") == [(4, 0.9)]
+    about = ask("get", "run", "--run", "hats")
+    assert {name: about["config"][name] for name in SETTINGS} == SETTINGS
+    assert "final/test/nothing" not in about["metrics"]
+
+
+def wandb_records(path):
+    """What a .wandb file holds: LevelDB's log format after a header of 7 bytes, protobuf within."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, parts = path.read_bytes(), 7, []
+    assert data[:4] == b":W&B"
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:  # no room for a header: the next block
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        parts.append(data[at + 7 : at + 7 + length])
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last of several
+            yield wandb_internal_pb2.Record.FromString(b"".join(parts))
+            parts = []
+
+
+def wandb_items(items):
+    """By name, as they were given."""
+    return {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+
+
+def test_weights_and_biases_offline_keeps_what_was_logged(tmp_path):
+    pytest.importorskip("wandb")
+    where = {"WANDB_MODE": "offline", "WANDB_PROJECT": "faces", "WANDB_SILENT": "true"}
+    logged_by_another_process("wandb", tmp_path, **where)
+    kept = sorted((tmp_path / "hats" / "wandb").glob("offline-run-*/*.wandb"))
+    by_run = {}
+    for path in kept:
+        records = list(wandb_records(path))
+        (run,) = (r.run for r in records if r.WhichOneof("record_type") == "run")
+        assert (run.project, run.display_name) == ("faces", "hats")
+        config = {u.key: json.loads(u.value_json) for u in run.config.update}
+        assert {name: config[name] for name in SETTINGS} == SETTINGS
+        rows = [wandb_items(r.history.item) for r in records if r.HasField("history")]
+        summary = {}
+        for record in records:
+            summary |= wandb_items(record.summary.update)
+        assert (record.exit.exit_code if record.HasField("exit") else 0) == 0
+        assert summary["final/test/weighted_f1"] == 0.9
+        assert "final/test/nothing" not in summary
+        by_run.setdefault(run.run_id, []).append(rows)
+    assert sorted(len(logs) for logs in by_run.values()) == [1, 2]
+    (other,), (first, again) = sorted(by_run.values(), key=len)
+    assert [len(rows) for rows in (other, first, again)] == [2, 9, 4]
+    assert [(r["_step"], r["train/loss"]) for r in again] == [(s, 1 / s) for s in (1, 2, 3, 4)]
+    f1 = [(r["_step"], r["validation/f1"]) for r in again if "validation/f1" in r]
+    assert f1 == [(2, 0.5), (4, 1.0)]
 
 
 class Taken:

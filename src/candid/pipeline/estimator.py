@@ -4,7 +4,9 @@
 >>> classifier.predict_proba(paths)
 
 The run that training writes lies in a temporary folder; what is kept of it is the network with all
-that it needs to answer, and what it says about the images that were held out for validation.
+that it needs to answer, and what it says about the images that were held out for validation. Saved,
+by pickle or by skops, an estimator is its parameters and the bytes of these files, so that nothing
+in them is ever executed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from candid.data.decode import decode
 from candid.data.in_memory import dataset_of
 from candid.errors import CandidError, DataError, DependencyError, ImageError
 from candid.inference.numbers import answers_of
+from candid.pipeline.keeping import files_of, run_of
 from candid.pipeline.opening import begin_or_resume
 from candid.pipeline.steps import predict_splits
 from candid.pipeline.training import train_framer, train_network
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
     from candid.records.model import NumberCard
     from candid.runs import Run
 
+# What is read from a run's files, and so not saved beside them.
+_FROM_RUN = ("model_", "config_", "number_", "validation_predictions_")
 _AT_ONCE = 32  # images that pass the network together
 # One process, also in a script without a guard, and nothing to go on from: the folder is temporary.
 _OWN = {"data": {"workers": 1, "test_share": 0.0}, "train": {"checkpoints": 0}}
@@ -61,6 +66,7 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
 
     model_: Whole
     config_: Config
+    _files: dict[str, bytes]
 
     def __init__(
         self,
@@ -109,9 +115,8 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
             sections.setdefault(section, {})[key] = value
         return with_values(with_values(load_config(recipe=self.recipe), _OWN), sections)
 
-    @contextmanager
-    def _trained(self, dataset: Dataset, config: Config) -> Iterator[Run]:
-        """A temporary run that has trained and predicted its validation images."""
+    def _train(self, dataset: Dataset, config: Config) -> None:
+        """Train in a temporary run, and predict its validation images."""
         with tempfile.TemporaryDirectory(prefix="candid-") as name:
             folder, quiet = Path(name), not self.verbose
             run, data = begin_or_resume(
@@ -120,8 +125,24 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
             train_network(run, data)
             run.step("frame", train_framer, data)
             run.step("predict", predict_splits, data)
-            self.config_ = run.settings
-            yield run
+            self._files = files_of(run)
+            self._take(run)
+
+    def _take(self, run: Run) -> None:
+        """What answers, from the run's files."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "_files" in state:
+            state = {name: value for name, value in state.items() if name not in _FROM_RUN}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_files" in state:
+            with run_of(self._files) as run:
+                self._take(run)
 
     def _probabilities(self, X: Any) -> NDArray[np.float64]:
         """(n, outputs) of images; rows sum to 1."""
@@ -190,7 +211,8 @@ class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
     classes_
         The values of y, sorted.
     model_
-        A `torch.nn.Module`, pixels in and probabilities out; see `candid.load_model`.
+        A `torch.nn.Module`, pixels in and probabilities out; see `candid.load_model`. What is saved
+        of it is what training wrote, not what is changed here.
     config_
         All settings that it was trained with.
     validation_predictions_
@@ -232,10 +254,13 @@ class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
         with _as_value_error():
             label = [words[c] for c in code]
             dataset = dataset_of(images, label, classes=words, person=groups, config=config.data)
-            with self._trained(dataset, config) as run:
-                self.model_, self.validation_predictions_ = run.model, run.predictions
+            self._train(dataset, config)
         self.classes_ = classes
         return self
+
+    def _take(self, run: Run) -> None:
+        self.config_, self.model_ = run.settings, run.model
+        self.validation_predictions_ = run.predictions
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Calibrated probabilities (n, classes), in the order of `classes_`.
@@ -303,11 +328,10 @@ class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
         about = replace(config.data, numbers=("label",))
         with _as_value_error():
             dataset = dataset_of(images, y, person=groups, config=about)
-            with self._trained(dataset, replace(config, data=about)) as run:
-                self._keep(run)
+            self._train(dataset, replace(config, data=about))
         return self
 
-    def _keep(self, run: Run) -> None:
+    def _take(self, run: Run) -> None:
         from candid.models.framing import framing_of
         from candid.models.model import load_whole_model
 
@@ -315,7 +339,8 @@ class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
         card = read_record(one.model_file, ModelCard)
         predictions = read_number_predictions(one.predictions_file)
         self.model_ = load_whole_model(run.weights, card, None, framing_of(run))
-        self.number_, self.validation_predictions_ = predictions.card, predictions
+        self.config_, self.number_ = run.settings, predictions.card
+        self.validation_predictions_ = predictions
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """(n,) the number of each image.

@@ -2,10 +2,8 @@
 
 Each takes the settings when it is opened, rows of the history as they are written, and the final
 figures. A run is written whole: where one was logged before, its log is replaced (Weights & Biases
-keeps the steps that it has). Nobody but the process that leads opens a tracker.
-
-What is said to Weights & Biases and to Trackio follows their documentation and was not run against
-them; TensorBoard and MLflow are tested with their own readers.
+keeps the steps that it has, and so does a Trackio that is not on this machine). Nobody but the
+process that leads opens a tracker.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import hashlib
 import importlib.util
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from candid.records import HistoryRow
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 Setting = bool | int | float | str
 
+_TRACKED = "candid.run"  # by which a run is found again
 _MOST = 100  # params of MLflow in one batch, and metrics times ten
 _SHOWN = ("validation/f1", "final/test/weighted_f1")  # what TensorBoard sets against settings
 
@@ -236,12 +236,12 @@ class _MLflow:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "candid")
         found = self._client.get_experiment_by_name(name)
         home = self._client.create_experiment(name) if found is None else found.experiment_id
-        for old in self._client.search_runs([home], f"tags.`candid.run` = '{subject.id}'"):
+        for old in self._client.search_runs([home], f"tags.`{_TRACKED}` = '{subject.id}'"):
             self._client.delete_run(old.info.run_id)
         run = self._client.create_run(
             home,
             start_time=round(1000 * subject.started),
-            tags={"candid.run": subject.id},
+            tags={_TRACKED: subject.id},
             run_name=subject.name,
         )
         self._id = run.info.run_id
@@ -275,7 +275,7 @@ def _plain(name: str) -> str:
 
 
 class _WeightsAndBiases:
-    """A project of Weights & Biases: WANDB_PROJECT, else "candid". Written by its documentation."""
+    """A project of Weights & Biases: WANDB_PROJECT, else "candid"."""
 
     def __init__(self, subject: Subject) -> None:
         import wandb
@@ -301,17 +301,21 @@ class _WeightsAndBiases:
 
 
 class _Trackio:
-    """A project of Trackio's: TRACKIO_PROJECT, else "candid". Written by its documentation."""
+    """A project of Trackio's: TRACKIO_PROJECT, else "candid"."""
 
     def __init__(self, subject: Subject) -> None:
         import trackio
 
-        self._trackio = trackio
-        trackio.init(
-            project=os.environ.get("TRACKIO_PROJECT", "candid"),
-            name=subject.name,
-            config=dict(subject.settings),
-        )
+        self._trackio: Any = trackio
+        project = os.environ.get("TRACKIO_PROJECT", "candid")
+        _forget_in_trackio(project, subject.id)
+        with _prints_to_stderr():
+            trackio.init(
+                project=project,
+                name=subject.name,
+                config={**subject.settings, _TRACKED: subject.id},
+                embed=False,  # in a notebook it would start a server
+            )
 
     def rows(self, rows: Sequence[HistoryRow]) -> None:
         for row in rows:
@@ -321,7 +325,26 @@ class _Trackio:
         self._trackio.log(dict(figures), step=step)
 
     def close(self, ended_well: bool) -> None:
-        self._trackio.finish()
+        with _prints_to_stderr():
+            self._trackio.finish()
+
+
+def _forget_in_trackio(project: str, run_id: str) -> None:
+    """Delete what Trackio's store on this machine has of a run."""
+    import trackio
+
+    try:
+        before = list(trackio.Api().runs(project))
+    except ValueError:  # it has no such project
+        return
+    for run in before:
+        if (run.config or {}).get(_TRACKED) == run_id:
+            run.delete()
+
+
+def _prints_to_stderr() -> contextlib.AbstractContextManager[object]:
+    """What another's library prints is no answer of a command's, which may be JSON."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def checked(value: Any) -> Setting:

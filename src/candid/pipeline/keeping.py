@@ -1,0 +1,65 @@
+"""The files of a run that answers, as bytes, and the run that they are again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from candid.errors import RunError
+from candid.runs import Run, open_run
+from candid.runs.folders import TARGETS
+
+# What it is, what it is made of, and what it says of its validation pictures.
+_KEPT = (
+    *(Run.config, Run.provenance, Run.targets, Run.model_file, Run.weights),
+    *(Run.framing, Run.framing_weights, Run.predictions_file),
+)
+
+
+def files_of(run: Run) -> dict[str, bytes]:
+    """By their names in the run's folder, also those of its labels among several."""
+    places = {one.path / name for one in (run, *run.of_targets()) for name in _KEPT}
+    return {
+        place.relative_to(run.path).as_posix(): place.read_bytes()
+        for place in sorted(places)
+        if place.is_file()
+    }
+
+
+@contextmanager
+def run_of(files: Mapping[str, bytes]) -> Iterator[Run]:
+    """A run in a temporary folder with these files, which a stranger may have written.
+
+    Raises
+    ------
+    RunError
+        Where they are no run's.
+    """
+    with tempfile.TemporaryDirectory(prefix="candid-") as folder:
+        for name, content in files.items():
+            if not (isinstance(content, bytes) and _is_kept(name)):
+                raise RunError(
+                    f"An estimator was kept with {name!r:.100}, which is no file of a run's.",
+                    expected=f"files such as {Run.weights}",
+                    todo="take it from where it was made, and do not trust this one",
+                )
+            place = Path(folder) / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        yield open_run(folder)
+
+
+def _is_kept(name: object) -> bool:
+    """Whether it is a name that `files_of` may have given: it leads nowhere else."""
+    if not isinstance(name, str):
+        return False
+    *above, file = name.split("/")
+    inside = not above or (len(above) == 2 and above[0] == TARGETS and _is_plain(above[1]))
+    return inside and file in map(str, _KEPT)
+
+
+def _is_plain(word: str) -> bool:
+    """Whether it is the name of one folder, on every system."""
+    return word not in ("", ".", "..") and not {*word} & {*'\\:<>|?*"\0'}
