@@ -34,6 +34,15 @@ ADAM = {
 RECIPES = {
     "deep": {},
     "best": {"network": {"ensemble_size": 4}, "train": {"batch_size": 1024}},
+    "fast": {
+        "data": {"side": 48},
+        "network": {"width": 16},
+        "augment": {**STILL, "rotation": 0.0, "perspective": 0.0, "erase": 0.0},
+        "train": {
+            "steps": 350, "learning_rate": 6e-3, "warmup": 0.1, "ema_decay": 0.97,
+            "label_smoothing": 0.2, "evaluations": 1,
+        },
+    },
     "plain": {
         "network": {"name": "plain"},
         "augment": STILL,

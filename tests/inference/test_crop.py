@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -184,7 +185,8 @@ def test_a_kept_frame_that_knows_no_squeeze_is_measured_anew(tmp_path, monkeypat
     run = tiny_run(tmp_path / "run")
     plain = {"aspect": 1.0, "eyes": [0.3] * 4, "box": [0.5] * 3, "n": 30, "detector": "made up"}
     (run.path / "frame.json").write_text(json.dumps(plain))
-    monkeypatch.setattr(using, "reload", lambda *_, **__: None)
+    monkeypatch.setattr(using, "reload", lambda *_, **__: SimpleNamespace(dataset=None))
+    monkeypatch.setattr(using, "rows_at_home", lambda *_: None)
     monkeypatch.setattr(using, "_training_pictures", lambda *_: iter(()))
     monkeypatch.setattr(faces, "measure_squeeze", lambda _: 1.2)
     found = replace(FRAME, squeeze=1.2)
