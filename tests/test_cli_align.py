@@ -36,7 +36,15 @@ RIGHT = (DRAWN / 2 - (CUT[0] + CUT[2]) / 2) / (CUT[2] - CUT[0])
 DOWN = (DRAWN / 2 - (CUT[1] + CUT[3]) / 2) / (CUT[3] - CUT[1])
 PLANTED = np.array([[WIDTH, 0, 2 * RIGHT], [0, HEIGHT, 2 * DOWN], [0, 0, 1]])
 
-SMALL = [*BRIEF, "--set", f"data.side={SIDE}", "--set", "framing.scale=0.6"]
+SMALL = [
+    *BRIEF,
+    "--set",
+    "data.align_sources=true",
+    "--set",
+    f"data.side={SIDE}",
+    "--set",
+    "framing.scale=0.6",
+]
 LEARNS = [*SMALL, "--set", "framing.steps=500", "--set", "framing.width=8", "--set",
           "framing.rotation_degrees=5"]  # fmt: skip
 HARDLY = [*SMALL, "--set", "framing.steps=12", "--set", "framing.width=2"]
@@ -252,7 +260,7 @@ def test_without_it_all_is_as_it_was(drawn, tmp_path):
     text = (tmp_path / "old" / "config.toml").read_text()
     kept = [line for line in text.splitlines() if "align_sources" not in line]
     (tmp_path / "old" / "config.toml").write_text("\n".join(kept))
-    assert open_run(old.path).settings.data.align_sources
+    assert not open_run(old.path).settings.data.align_sources
     assert "align" not in open_run(old.path).steps
     cache = drawn.parent / "align-cache"
     assert not reload(open_run(old.path), cache=cache).frames
@@ -261,7 +269,7 @@ def test_without_it_all_is_as_it_was(drawn, tmp_path):
 def test_digests_of_runs_without_it_stay():
     config = DataConfig()
     assert "align_sources" not in repr(config) and "reference_source" not in repr(config)
-    assert "align_sources=False" in repr(replace(config, align_sources=False))
+    assert "align_sources=True" in repr(replace(config, align_sources=True))
     named = replace(config, reference_source="wide")
     assert repr(named).replace("reference_source='wide', ", "") == repr(config)
 

@@ -60,7 +60,7 @@ class DataConfig:
         '"faces.class_names=["0=Female"]"]',
     )
     align_sources: bool = setting(
-        True,
+        False,
         "of several data sets, whether the pictures of all are brought to the frame of one before "
         "training; not where framing.steps is 0",
     )
