@@ -31,7 +31,7 @@ from candid.pipeline import main_job, opening
 from candid.predictions import read_predictions
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record
 from candid.runs import Run, open_run, read_history, read_pictures
-from candid.text.words import value_of
+from candid.text.words import figure_of
 from commands import call
 from made_once import made_once
 
@@ -169,7 +169,7 @@ def test_report_tells_the_headline(finished):
     html = finished.report.read_text("utf-8")
     evaluation = read_record(finished.evaluation, Evaluation)
     for split in evaluation.splits:
-        assert f"{value_of(split.metrics['weighted_f1'])}" in html
+        assert f"{figure_of(split.metrics['weighted_f1'])}" in html
     assert "A program drew them all." in html
     assert "words of the annotators" not in html
     assert "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", html.split("<script")[0])

@@ -15,7 +15,7 @@ from candid.predictions import read_predictions
 from candid.records import Exploration, Provenance, read_record
 from candid.records.audit import Audit, Group
 from candid.runs import Run, open_run
-from candid.text.words import value_of
+from candid.text.words import figure_of
 from commands import call, candid
 
 BRIEF = [
@@ -144,7 +144,7 @@ def test_the_report_and_the_card_have_the_results_by_source(finished):
     for group in groups:
         assert f">{group.conditions[0].value}<" in table
         for metric in ("weighted_f1", "accuracy"):
-            assert f">{value_of(group.metrics[metric])}<" in table
+            assert f">{figure_of(group.metrics[metric])}<" in table
         assert f"| {group.conditions[0].value} | {group.n} |" in card
     assert "candid run table folders --config config.toml" in card
 

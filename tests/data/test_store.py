@@ -415,7 +415,8 @@ class Turned:
     name: str = "turned"
     detail: int = 2
 
-    def stamp(self) -> str:
+    @property
+    def digest(self) -> str:
         return self.name
 
     def __call__(self, row: int, pixels: np.ndarray) -> np.ndarray:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
-from test_audit_section import predictions
+from test_audit_section import predictions, with_chance
 from test_browser import OUTSIDE, OVERLAPS
 from test_comparison import mended
 
 from candid.auditing.audit import audit_groups as judge
 from candid.evaluation.comparison import compare_predictions
-from candid.predictions import Attribute, Predictions
+from candid.predictions import Predictions
 from candid.reporting.page import render, render_comparison
 from candid.settings import AuditConfig
 from reporting.axe import needs_axe, violations
@@ -24,15 +23,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium t
 
 def wide() -> Predictions:
     """With many attributes of long names, as face data have."""
-    p, rng = predictions("Wearing_Hat"), np.random.default_rng(2)
-    more = {
-        f"High_Attribute_Number_{i}": Attribute(
-            f"High_Attribute_Number_{i}", "binary", ("no", "yes"),
-            (rng.random(len(p)) < 0.3).astype(np.int16),
-        )
-        for i in range(12)
-    }  # fmt: skip
-    return dataclasses.replace(p, attributes=dict(p.attributes) | more)
+    return with_chance(predictions("Wearing_Hat"), "High_Attribute_Number", 12)
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,16 @@ def predictions(name: str = "Hat", n: int = 1200, worse: float = 0.35) -> Predic
     )
 
 
+def with_chance(p: Predictions, name: str, count: int) -> Predictions:
+    """The same with attributes name_0, name_1, … that three images in ten bear by chance."""
+    rng = np.random.default_rng(2)
+    more = {}
+    for i in range(count):
+        marks = (rng.random(len(p)) < 0.3).astype(np.int16)
+        more[f"{name}_{i}"] = Attribute(f"{name}_{i}", "binary", ("no", "yes"), marks)
+    return dataclasses.replace(p, attributes={**p.attributes, **more})
+
+
 def data_of(chart: Figure) -> list[dict[str, Any]]:
     """All rows that a chart's specification holds."""
     return [row for rows in chart.spec["datasets"].values() for row in rows]
@@ -99,13 +109,15 @@ def test_a_long_table_ends_with_the_worst_and_says_how_many_there_are(  # type: 
 
 def test_fairness_figures_stand_under_what_they_compare(audited: Audit) -> None:
     split = audited.splits[0]
-    told = dict(audit_tables.fairness_figures(split))
+    told = dict(audit_tables.fairness_by_attribute(split))
     assert list(told) == ["Hat", "Young"]
     assert sum(map(len, told.values())) == len(split.fairness)
     kind = next(f for f in split.fairness if f.about is not None)
     many = tuple(dataclasses.replace(kind, about=f"c{i}") for i in range(9))
     none = dataclasses.replace(kind, about=None)
-    told = dict(audit_tables.fairness_figures(dataclasses.replace(split, fairness=(*many, none))))
+    told = dict(
+        audit_tables.fairness_by_attribute(dataclasses.replace(split, fairness=(*many, none)))
+    )
     assert list(told) == [*(f"{kind.attribute}, c{i}" for i in range(9)), kind.attribute]
 
 

@@ -69,12 +69,12 @@ def test_half_the_interval_keeps_two_digits(half: float) -> None:
 
 def test_figures_and_their_ends_have_the_same_decimals() -> None:
     wide, narrow = (Estimate(0.8571, 0.8571 - h, 0.8571 + h, 9, "") for h in (0.13, 0.004))
-    assert f"{words.value_of(wide)} ({words.interval(wide)})" == "0.86 (0.73 to 0.99)"
-    assert f"{words.value_of(narrow)} ({words.interval(narrow)})" == "0.857 (0.853 to 0.861)"
+    assert f"{words.figure_of(wide)} ({words.interval(wide)})" == "0.86 (0.73 to 0.99)"
+    assert f"{words.figure_of(narrow)} ({words.interval(narrow)})" == "0.857 (0.853 to 0.861)"
     assert words.percent_interval(wide) == "86% (73 to 99)"
     assert words.percent_interval(narrow) == "85.7% (85.3 to 86.1)"
     assert f"{words.points_of(wide)}, {words.points_interval(wide)}" == "+86, +73 to +99"
     unknown = Estimate(0.8571, math.nan, math.nan, 9, "")
-    assert words.value_of(unknown) == "0.857" and words.share_of(unknown) == "85.7%"
+    assert words.figure_of(unknown) == "0.857" and words.share_of(unknown) == "85.7%"
     age = Estimate(7.316, 6.2, 8.5, 9, "")
     assert f"{number.in_unit(age)} ({number.of_interval(age)})" == "7.3 (6.2 to 8.5)"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import test_explanation
-from test_audit_section import predictions
+from test_audit_section import predictions, with_chance
 from test_axe import search
 from test_comparison import mended
 
@@ -67,16 +67,9 @@ def forty_labels(make: Any) -> str:
 
 def forty_attributes(make: Any) -> str:
     """A report whose audit looked at forty annotations, as those of CelebA are."""
-    p, rng = predictions("Wearing_Hat"), np.random.default_rng(2)
-    more = {
-        f"Annotation_Number_{i}": Attribute(
-            f"Annotation_Number_{i}", "binary", ("no", "yes"),
-            (rng.random(len(p)) < 0.3).astype(np.int16),
-        )
-        for i in range(38)
-    }  # fmt: skip
-    audited = audit_groups(dataclasses.replace(p, attributes={**p.attributes, **more}), QUICK)
-    names = Words(attributes=("Wearing_Hat", "Young", *more))
+    p = with_chance(predictions("Wearing_Hat"), "Annotation_Number", 38)
+    audited = audit_groups(p, QUICK)
+    names = Words(attributes=("Wearing_Hat", "Young", *list(p.attributes)[-38:]))
     return render(dataclasses.replace(make(names, n=300), audit=audited))
 
 

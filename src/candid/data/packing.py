@@ -67,8 +67,9 @@ class Reframe(Protocol):
         """How many times the pack's pixels per side it is given."""
         ...
 
-    def stamp(self) -> str:
-        """A digest of all that decides what comes out."""
+    @property
+    def digest(self) -> str:
+        """Of all that decides what comes out."""
         ...
 
     def __call__(self, row: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -158,7 +158,7 @@ def repack(
     DataError, OutputError
         As for `pack`.
     """
-    mark = hashlib.blake2b(f"{came.fingerprint} {reframe.stamp()}".encode(), digest_size=32)
+    mark = hashlib.blake2b(f"{came.fingerprint} {reframe.digest}".encode(), digest_size=32)
     mark.update(np.packbits(moved).tobytes())
     repacking = Repacking(reframe, moved & came.usable, came.pixels, partial(_rows, came))
     cache = came.folder.parent

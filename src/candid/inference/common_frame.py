@@ -21,7 +21,7 @@ from candid.errors import ImageError
 from candid.inference.classifier import Frames, batches_of
 from candid.inference.classify import Labeller
 from candid.inference.sources import Item
-from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance
+from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance, upper_rows
 
 FEWEST = 50  # pictures that have a frame in common; each of fewer is framed by itself
 SEEN = 256  # pictures that it is found in
@@ -40,10 +40,10 @@ def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> CommonFrame:
     The mean of what a first look finds in those that hardly lie otherwise, sought where it finds,
     in the mean, nothing more: from the median, by passes.
     """
-    return looked_at(framer, pixels)[0]
+    return lying_of(framer, pixels)[0]
 
 
-def looked_at(
+def lying_of(
     framer: Frames, pixels: NDArray[np.uint8], passes: int = _PASSES
 ) -> tuple[CommonFrame, NDArray[np.float64], NDArray[np.bool_]]:
     """`common_frame`, what a last look from there finds in each, and which of them lie so.
@@ -55,15 +55,20 @@ def looked_at(
         first, near = _look(framer, pixels, start)
         many = i > 0 and near.mean() >= _ENOUGH
         centre = first[near].mean(axis=0) if many else np.median(first, axis=0)
-        before, start = start, centre.round(_DIGITS).astype(np.float32)
+        before, start = start, rounded_frame(centre)
         if many and (start == before).all():
             break
     if is_home(start):
         start = AS_IT_CAME
     first, near = _look(framer, pixels, start)
     far = 1 - float(near.mean())
-    common = CommonFrame(tuple(start[:2].ravel().tolist()), far <= _ALIKE, far, len(pixels))
+    common = CommonFrame(upper_rows(start), far <= _ALIKE, far, len(pixels))
     return common, first, near
+
+
+def rounded_frame(frame: NDArray[np.floating]) -> NDArray[np.float32]:
+    """A frame (3, 3) with the digits that it is written down with."""
+    return frame.round(_DIGITS).astype(np.float32)
 
 
 def is_home(frame: NDArray[np.float32]) -> bool:

@@ -15,7 +15,7 @@ from candid.data import store
 from candid.data.splits import SOURCE
 from candid.errors import RunError
 from candid.inference.classifier import Frames
-from candid.inference.common_frame import is_home, looked_at
+from candid.inference.common_frame import is_home, lying_of, rounded_frame
 from candid.records import Estimate
 from candid.records.files import to_plain
 from candid.records.framing import (
@@ -32,8 +32,6 @@ from candid.storage.files import file_digest
 from candid.storage.jobs import job_digest
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from candid.data.dataset import Dataset
     from candid.data.store import Store
     from candid.models.framing import TorchFramer
@@ -44,7 +42,6 @@ _VERSION = 1
 _PASSES = 8  # looks at the pictures of a data set, and as many at those of the reference
 _CORRECTIONS = 6  # times that pictures of the reference are cut to lie as others do, at most
 _SETTLED = 0.003  # of the side: until these look as the others do
-_DIGITS = 4
 _LEVELS = 3  # a picture that shows e times as much is a third of the size
 
 
@@ -52,7 +49,7 @@ _LEVELS = 3  # a picture that shows e times as much is a third of the size
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class SomePictures:
     """Some pictures of a data set.
 
     Attributes
@@ -67,7 +64,9 @@ class Pictures:
     person: NDArray[np.int64] | None = None
 
 
-def source_frame(name: str, framer: Frames, pictures: Pictures, home: Pictures) -> SourceFrame:
+def source_frame(
+    name: str, framer: Frames, pictures: SomePictures, home: SomePictures
+) -> SourceFrame:
     """How most pictures of a data set lie against those of the reference, some of which are `home`.
 
     The network stops short where pictures lie far from those that it knows. So the frame is sought
@@ -75,26 +74,24 @@ def source_frame(name: str, framer: Frames, pictures: Pictures, home: Pictures) 
     beside what is true of them says how far it stops short (indirect inference: Gouriéroux,
     Monfort & Renault 1993).
     """
-    seen, first, near = looked_at(framer, pictures.pixels, _PASSES)
+    seen, first, near = lying_of(framer, pictures.pixels, _PASSES)
     found = _measured(first, near, pictures.person)
     if seen.at_home:
         return SourceFrame(name, len(pictures.pixels), seen, seen, found)
     planted = seen.square()
     for _ in range(_CORRECTIONS):
         cut = _cut(home.pixels, planted)
-        known, first, near = looked_at(framer, cut, _PASSES)
+        known, first, near = lying_of(framer, cut, _PASSES)
         off = seen.square() - known.square()
         at, of_home = planted, _measured(first, near, home.person)
-        planted = (planted + off).round(_DIGITS).astype(np.float32)
+        planted = rounded_frame(planted + off)
         if corner_distance(off + AS_IT_CAME) < _SETTLED:
             break
     # What was planted, and by how much what is seen in these pictures differs from what is then.
     means = {k: _moved(v, independent_difference(found[k], of_home[k])) for k, v in _of(at).items()}
     if is_home(planted):
-        planted, seen = AS_IT_CAME, replace(seen, matrix=_rows(AS_IT_CAME))
-    return SourceFrame(
-        name, len(pictures.pixels), replace(seen, matrix=_rows(planted)), seen, means
-    )
+        planted, seen = AS_IT_CAME, seen.at(AS_IT_CAME)
+    return SourceFrame(name, len(pictures.pixels), seen.at(planted), seen, means)
 
 
 def _measured(
@@ -122,30 +119,18 @@ def _moved(by: NDArray[np.floating], e: Estimate) -> Estimate:
     return replace(e, value=value + e.value, low=value + e.low, high=value + e.high)
 
 
-def _rows(frame: NDArray[np.float32]) -> tuple[float, ...]:
-    return tuple(frame[:2].ravel().tolist())
-
-
 def _cut(pixels: NDArray[np.uint8], frame: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Pictures (n, side, side, 3) cut so that those of the reference lie in a frame in them."""
     import torch
 
-    from candid.models.warping import level_warp
+    from candid.models.warping import level_warp, to_pixels
 
     inverse = torch.from_numpy(np.linalg.inv(frame.astype(np.float64))).float()
     planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     frames = inverse.expand(len(planes), 3, 3)
     cut = level_warp(planes, frames, pixels.shape[1], "reflection", levels=_LEVELS)
-    return _as_pixels(cut)
-
-
-def _as_pixels(planes: Tensor) -> NDArray[np.uint8]:
-    """(n, side, side, 3) of planes (n, 3, side, side)."""
-    import torch
-
-    rounded = planes.round().clamp(0, 255).to(torch.uint8)
-    pixels: NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().numpy()
-    return pixels
+    found: NDArray[np.uint8] = to_pixels(cut).contiguous().numpy()
+    return found
 
 
 # --- how they are moved --------------------------------------------------------------------------
@@ -206,12 +191,8 @@ class SourceReframe:
     side: int  # pixels per side of what comes out
     framer: Path
     weights: str  # a digest of that file
-    digest: str
+    digest: str  # of all that decides what comes out
     detail: int = DETAIL
-
-    def stamp(self) -> str:
-        """A digest of all that decides what comes out."""
-        return self.digest
 
     def __call__(self, row: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(side, side, 3) of a row's square (detail · side, detail · side, 3)."""
@@ -231,7 +212,7 @@ def _brought(
     """A picture in the frame of the reference."""
     import torch
 
-    from candid.models.warping import level_warp
+    from candid.models.warping import level_warp, to_pixels
 
     if source.frame is None or source.seen is None:
         raise ValueError(f"the pictures of {source.name!r} stay as they came")
@@ -242,8 +223,9 @@ def _brought(
         frame = np.asarray(frame @ np.linalg.inv(source.seen.square()) @ own)
     planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
     matrix = torch.from_numpy(frame.astype(np.float32))[None]
-    brought: NDArray[np.uint8] = _as_pixels(level_warp(planes, matrix, side, "reflection"))[0]
-    return brought
+    brought = level_warp(planes, matrix, side, "reflection")
+    out: NDArray[np.uint8] = to_pixels(brought)[0].contiguous().numpy()
+    return out
 
 
 @functools.lru_cache(maxsize=1)

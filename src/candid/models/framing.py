@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.models.networks import Deep, to_depth
-from candid.models.warping import frame_matrices, halved, level_warp, warp
+from candid.models.warping import frame_matrices, halved, level_warp, to_pixels, warp
 from candid.models.weights import save_tensors
 from candid.records.framing import DETAIL, LOOK_SIDE
 from candid.runs import Run, is_framed
@@ -122,8 +122,7 @@ class Framing(nn.Module):
         """
         planes = pixels.permute(0, 3, 1, 2).to(torch.float32)
         framed, *found = self.frame(planes, start, limit)
-        rounded = framed.round().clamp(0, 255).to(torch.uint8)
-        return rounded.permute(0, 2, 3, 1), *found
+        return to_pixels(framed), *found
 
     def frame(
         self, planes: Tensor, start: Tensor | None = None, limit: Tensor | None = None

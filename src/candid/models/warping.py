@@ -94,3 +94,8 @@ def frame_matrices(frames: Tensor) -> Tensor:
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     rows = (cos * wide, -sin * high, x, sin * wide, cos * high, y, zero, zero, one)
     return torch.stack(rows, dim=1).reshape(-1, 3, 3)
+
+
+def to_pixels(planes: Tensor) -> Tensor:
+    """(n, height, width, 3) uint8 of planes (n, 3, height, width) from 0 to 255, rounded."""
+    return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

@@ -13,7 +13,8 @@ import numpy as np
 
 from candid.data.splits import SOURCE
 from candid.errors import ConfigError
-from candid.pipeline.opening import Data, aligned, by_turns, framed_data, launched
+from candid.pipeline.opening import Data, aligned_data, by_turns, framed_data, launched
+from candid.pipeline.training import learned_framing
 from candid.progress import progress
 from candid.records import write_record
 from candid.records.framing import DETAIL, SourceFrame, SourceFrames
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from candid.data.dataset import Dataset
-    from candid.inference.source_frames import Pictures
+    from candid.inference.source_frames import SomePictures
     from candid.models.framing import Framing
     from candid.records.framing import FramingCard
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 def align_sources(run: Run, data: Data) -> None:
     """Write source_framing.safetensors and, the last, source_frames.json.
 
-    Goes on from its checkpoint. What follows is done with `aligned` data.
+    Goes on from its checkpoint. What follows is done with `aligned_data`.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def align_data(run: Run, data: Data) -> Data:
     if group.leads and "align" in run.steps:
         run.step("align", align_sources, data)
     if not launched():
-        return aligned(run, data)
+        return aligned_data(run, data)
     group.wait()
     frames = group.broadcast(lambda: source_frames(run))
     if frames is None:
@@ -124,22 +125,11 @@ def _reference(rows: dict[str, _Rows], config: Config) -> str:
 
 def _framing(run: Run, data: Data, rows: _Rows) -> tuple[Framing, FramingCard]:
     """The network that frames, of the pictures of the reference alone."""
-    from candid.models.device import memory_kept, pick_device, threads
     from candid.models.forward import Images, channel_statistics
-    from candid.training.framing import train_framing
 
-    config, pixels = run.settings, data.store.pixels
-    with threads(config.train.threads), memory_kept():
-        return train_framing(
-            Images(pixels, *channel_statistics(pixels, rows["train"])),
-            rows["train"],
-            rows["validation"],
-            config.framing,
-            config.train,
-            device=pick_device(config.train.device),
-            save_to=run.source_checkpoint,
-            quiet=run.quiet,
-        )
+    pixels, train = data.store.pixels, rows["train"]
+    images = Images(pixels, *channel_statistics(pixels, train))
+    return learned_framing(run, images, train, rows["validation"], run.source_checkpoint)
 
 
 # --- the others ----------------------------------------------------------------------------------
@@ -171,14 +161,14 @@ def _sources(
     return tuple(found)
 
 
-def _pictures(data: Data, rows: _Rows, split: str, config: Config) -> Pictures:
+def _pictures(data: Data, rows: _Rows, split: str, config: Config) -> SomePictures:
     """Some of a data set's pictures as a network that frames takes them.
 
     Those of a split, or where these are few, of all.
     """
     from candid.data.decode import decode
     from candid.inference.common_frame import FEWEST, SEEN
-    from candid.inference.source_frames import Pictures
+    from candid.inference.source_frames import SomePictures
 
     dataset, about = data.dataset, config.data
     some = rows[split] if len(rows[split]) >= FEWEST else rows[""]
@@ -186,4 +176,6 @@ def _pictures(data: Data, rows: _Rows, split: str, config: Config) -> Pictures:
     how: dict[str, Any] = {"side": about.side, "fit": about.fit, "max_pixels": about.max_pixels}
     pixels = [decode(dataset.source.read(r), detail=DETAIL, **how).pixels for r in some.tolist()]
     side = DETAIL * about.side
-    return Pictures(np.array(pixels, np.uint8).reshape(-1, side, side, 3), dataset.persons(some))
+    return SomePictures(
+        np.array(pixels, np.uint8).reshape(-1, side, side, 3), dataset.persons(some)
+    )

@@ -27,6 +27,7 @@ from candid.progress import progress, stages
 from candid.records import Provenance, read_record, write_record
 from candid.records.label_check import LabelCheck
 from candid.runs import Run, claim, open_run
+from candid.runs.copies import FRAME_FILES, copy_files
 from candid.runs.folders import FOLDS
 from candid.settings import Config, OwnConfig
 from candid.storage.archives import reading_archive, write_archive
@@ -76,9 +77,7 @@ def check_run(run: Run, data: Data) -> None:
         for file in (there.config, there.provenance, there.predictions_file, there.check):
             file.unlink(missing_ok=True)
         write_record(there.provenance, read_record(run.provenance, Provenance))
-        for name in ("source_framing", "source_frames"):  # the data are given in one frame
-            if getattr(run, name).is_file():
-                copied(getattr(run, name), getattr(there, name))
+        copy_files(run, there, FRAME_FILES)  # the data are given in one frame
         copied(run.config, there.config)
     examine_labels(Run(folder, run.settings, quiet=run.quiet), data)
 

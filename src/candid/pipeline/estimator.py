@@ -27,7 +27,7 @@ from candid.data.decode import decode
 from candid.data.in_memory import dataset_of
 from candid.errors import CandidError, DataError, DependencyError, ImageError
 from candid.inference.numbers import answers_of
-from candid.pipeline.keeping import files_of, run_of
+from candid.pipeline.keeping import kept_files, run_of
 from candid.pipeline.opening import begin_or_resume
 from candid.pipeline.steps import predict_splits
 from candid.pipeline.training import train_framer, train_network
@@ -125,7 +125,7 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
             train_network(run, data)
             run.step("frame", train_framer, data)
             run.step("predict", predict_splits, data)
-            self._files = files_of(run)
+            self._files = kept_files(run)
             self._take(run)
 
     def _take(self, run: Run) -> None:

@@ -18,6 +18,7 @@ from candid.predictions import Predictions, write_predictions
 from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.records.improvement import Aim
 from candid.runs import Run
+from candid.runs.copies import FRAME_FILES, copy_files
 from candid.runs.folders import IMPROVED
 from candid.runs.refusals import refuse_untrained
 from candid.storage.files import copied
@@ -31,7 +32,7 @@ AIMS: tuple[Aim, ...] = ("worst group", "overall")
 # What does not depend on the last layer, and the steps that wrote it.
 _SHARED = (
     *("history", "data", "findings", "pictures", "framing", "framing_weights"),
-    *("unfamiliar", "applied", "source_framing", "source_frames"),
+    *("unfamiliar", "applied", *FRAME_FILES),
 )
 _STEPS = ("explore", "align", "train", "frame", "unfamiliar")
 
@@ -59,10 +60,7 @@ def write_improved(
     if made.path.exists():
         shutil.rmtree(made.path)
     made.path.mkdir(parents=True)
-    for name in _SHARED:
-        source = getattr(run, name)
-        if source.is_file():
-            copied(source, getattr(made, name))
+    copy_files(run, made, _SHARED)
     card = read_record(run.model_file, ModelCard)
     if remedy.layer is not None:
         new = remedy.layer

@@ -10,6 +10,7 @@ from pathlib import Path
 from candid.errors import RunError
 from candid.runs import Run, open_run
 from candid.runs.folders import TARGETS
+from candid.storage.files import plain_name
 
 # What it is, what it is made of, and what it says of its validation pictures.
 _KEPT = (
@@ -18,7 +19,7 @@ _KEPT = (
 )
 
 
-def files_of(run: Run) -> dict[str, bytes]:
+def kept_files(run: Run) -> dict[str, bytes]:
     """By their names in the run's folder, also those of its labels among several."""
     places = {one.path / name for one in (run, *run.of_targets()) for name in _KEPT}
     return {
@@ -52,14 +53,10 @@ def run_of(files: Mapping[str, bytes]) -> Iterator[Run]:
 
 
 def _is_kept(name: object) -> bool:
-    """Whether it is a name that `files_of` may have given: it leads nowhere else."""
+    """Whether it is a name that `kept_files` may have given: it leads nowhere else."""
     if not isinstance(name, str):
         return False
     *above, file = name.split("/")
-    inside = not above or (len(above) == 2 and above[0] == TARGETS and _is_plain(above[1]))
-    return inside and file in map(str, _KEPT)
-
-
-def _is_plain(word: str) -> bool:
-    """Whether it is the name of one folder, on every system."""
-    return word not in ("", ".", "..") and not {*word} & {*'\\:<>|?*"\0'}
+    if above and not (len(above) == 2 and above[0] == TARGETS and above[1] == plain_name(above[1])):
+        return False
+    return "" not in above and file in map(str, _KEPT)

@@ -8,7 +8,7 @@ from candid.pipeline.aligning import align_sources
 from candid.pipeline.checking import check_run, refuse_check
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.explaining import explain_images, show_inside
-from candid.pipeline.opening import Data, aligned
+from candid.pipeline.opening import Data, aligned_data
 from candid.pipeline.seeds import try_seeds
 from candid.pipeline.several import learn_several
 from candid.pipeline.steps import (
@@ -36,7 +36,7 @@ def everything(run: Run, data: Data) -> None:
         step("explore", explore_data, data)
         if "align" in run.steps:
             step("align", align_sources, data)
-        data = aligned(run, data)
+        data = aligned_data(run, data)
         step("train", train_network, data)
         step("frame", train_framer, data)
         step("predict", predict_splits, data)

@@ -20,7 +20,7 @@ from candid.errors import DependencyError, RunError
 from candid.pipeline.beginning import initial_weights
 from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
-from candid.pipeline.settled import with_changes, with_threads
+from candid.pipeline.settled import resumed_settings, with_threads
 from candid.records import ModelCard, Provenance, read_record
 from candid.runs import Run, claim, create, open_run, refuse_full
 from candid.runs.frames import source_frames
@@ -149,11 +149,11 @@ def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) 
     data = load_packed(found, settings, names=names, cache=cache, quiet=run.quiet)
     _refuse_other(run, about, found, data)
     if run.whole is None:
-        return aligned(run, data)
+        return aligned_data(run, data)
     return data.of_target(read_record(run.model_file, ModelCard).target, run.settings.data)
 
 
-def aligned(run: Run, data: Data) -> Data:
+def aligned_data(run: Run, data: Data) -> Data:
     """The data with all data sets in the frame of one, where a run's network is trained on them so.
 
     Raises
@@ -332,7 +332,9 @@ def _found(
         return config, None, nowhere
     run = open_run(path or nowhere)
     about = read_record(run.provenance, Provenance)
-    settings = run.settings if config is None else with_changes(run, config, tuple(about.sources))
+    settings = (
+        run.settings if config is None else resumed_settings(run, config, tuple(about.sources))
+    )
     if data is None or isinstance(data, Path | tuple):
         return settings, about, place_of(run, about, data)
     return settings, about, nowhere

@@ -28,23 +28,23 @@ from candid.improvement.retrained import (
     retrained,
 )
 from candid.pipeline.data_places import Places, place_of, places_of
-from candid.pipeline.opening import Data, aligned, begin, launched, load_packed
+from candid.pipeline.opening import Data, aligned_data, begin, launched, load_packed
 from candid.pipeline.steps import evaluate_run, predict_splits
 from candid.pipeline.training import train_network
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Provenance, read_record
 from candid.runs import Run, open_run, read_history
+from candid.runs.copies import FRAME_FILES, copy_files
 from candid.runs.folders import IMPROVED
 from candid.settings import Config, OwnConfig
 from candid.storage.archives import reading_archive, write_archive
-from candid.storage.files import copied
 from candid.tables.corrections import Correction, read_corrections, write_corrections
 
 if TYPE_CHECKING:
     from candid.training.state import Task, TrainingState
 
 # Of the same pictures.
-_ALIKE = ("framing", "framing_weights", "unfamiliar", "source_framing", "source_frames")
+_ALIKE = ("framing", "framing_weights", "unfamiliar", *FRAME_FILES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,10 +155,7 @@ class Retraining:
         """
         config, natural = self._changed(change)
         made = remedy_folder(self.run, change.name, config, natural)
-        for name in _ALIKE:
-            source, place = getattr(self.run, name), getattr(made, name)
-            if source.is_file() and not place.is_file():
-                copied(source, place)
+        copy_files(self.run, made, [n for n in _ALIKE if not getattr(made, n).is_file()])
         with made.doing("predict"):
             predict_splits(made, self._held_back(natural))
             found = read_predictions(made.predictions_file)
@@ -235,7 +232,7 @@ def corrected_data(run: Run, config: Config, where: Places | None, cache: Path |
     about = read_record(run.provenance, Provenance)
     place = place_of(run, about, None if where is None else places_of(where))
     names = tuple(about.sources)
-    return aligned(run, load_packed(place, config, names=names, cache=cache, quiet=run.quiet))
+    return aligned_data(run, load_packed(place, config, names=names, cache=cache, quiet=run.quiet))
 
 
 def remedy_folder(run: Run, name: str, config: Config, data: Data) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -25,6 +24,7 @@ from candid.runs import Run
 from candid.runs.folders import CHECKED
 from candid.runs.refusals import refuse_number
 from candid.settings import Config
+from candid.storage.files import plain_name
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
@@ -104,7 +104,7 @@ def _of_data(where: Dataset | Where, config: Config, cache: Path | None, quiet: 
             expected="one label with classes to review",
             todo="name it with --target",
         )
-    name = re.sub(r"[^\w.-]+", "-", data.dataset.name).strip("-.") or "data"
+    name = plain_name(data.dataset.name) or "data"
     checked = _checked(data.fingerprint)
     said = None if checked is None else read_predictions(checked.predictions_file)
     return Reviewable(data, config, Path(f"corrections-{name}.csv"), said)

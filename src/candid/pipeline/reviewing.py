@@ -75,10 +75,8 @@ def open_review(
     from candid.text.review import NOTHING
 
     of = reviewable(place, config, where=data, cache=cache, quiet=quiet)
-    dataset, wanted = (
-        of.dataset,
-        [why for name, why in QUEUES.items() if name in (queues or QUEUES)],
-    )
+    dataset = of.dataset
+    wanted = [why for name, why in QUEUES.items() if name in (queues or QUEUES)]
     pixels = look_at_pixels(of, wanted, quiet=quiet)
     suspects = find_suspects(dataset, of.predictions, of.audited, pixels, wanted)
     labelled = dataset.ids[dataset.label >= 0].tolist()

@@ -26,10 +26,11 @@ from candid.progress import stages
 from candid.records import read_record, write_record
 from candid.records.audit import Audit
 from candid.runs import Run
+from candid.runs.copies import FRAME_FILES, copy_files
 from candid.runs.folders import SEEDS
 from candid.settings import Config, SeedsConfig
 from candid.settings.bounds import LARGEST_SEED
-from candid.storage.files import atomic, copied
+from candid.storage.files import atomic
 from candid.storage.jobs import alone
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 # What does not depend on the classifier: a seed's folder has the run's own, so that it is as
 # complete for new pictures as the run is. They were fitted to the same pictures, whatever the seed.
 _SHARED = ("framing_weights", "framing", "unfamiliar")
-_FRAMES = ("source_framing", "source_frames")  # before it trains: it learns from such pictures
 
 
 def refuse_seeds(config: Config, network: nn.Module | None) -> None:
@@ -101,20 +101,11 @@ def _trained(run: Run, data: Data, seed: int, path: Path) -> Predictions:
     config = run.settings
     own = replace(config, train=replace(config.train, seed=seed), seeds=SeedsConfig())
     one, _ = begin_or_resume(data, own, path, quiet=run.quiet)
-    _share(run, one, _FRAMES)
+    copy_files(run, one, FRAME_FILES)  # before it trains: it learns from such pictures
     one.step("train", train_network, data)
     one.step("predict", predict_splits, data)
-    _share(run, one, _SHARED)
+    copy_files(run, one, _SHARED)
     return read_predictions(one.predictions_file)
-
-
-def _share(run: Run, one: Run, names: Sequence[str]) -> None:
-    for name in names:
-        source, place = getattr(run, name), getattr(one, name)
-        if source.is_file():
-            copied(source, place)
-        else:
-            place.unlink(missing_ok=True)
 
 
 def _write_answers(path: Path, answers: Sequence[Predictions], seeds: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ from candid.settings import Config, DataConfig, TrainConfig
 Section = TypeVar("Section", DataConfig, TrainConfig)
 
 
-def with_changes(run: Run, config: Config, names: Sequence[str]) -> Config:
+def resumed_settings(run: Run, config: Config, names: Sequence[str]) -> Config:
     """The settings that are asked for, where those that training reads are the run's own.
 
     `names` are those of several data sets.

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from candid.data.dataset import Dataset
+    from candid.models.forward import Images
+    from candid.models.framing import Framing
+    from candid.records.framing import FramingCard
     from candid.training.state import Task, TrainingState
 
 
@@ -90,25 +93,38 @@ def train_framer(run: Run, data: Data) -> None:
         run.framing_weights.unlink(missing_ok=True)
         return
     needs_torch()
-    from candid.models.device import memory_kept, pick_device, threads
     from candid.models.framing import save_framing
+
+    task, checkpoint = task_of(data, config), run.framing_checkpoint
+    framing, card = learned_framing(run, task.images, task.train, task.validation, checkpoint)
+    save_framing(run.framing_weights, framing)
+    write_record(run.framing, card)
+    checkpoint.unlink(missing_ok=True)
+
+
+def learned_framing(
+    run: Run,
+    images: Images,
+    train: NDArray[np.intp],
+    validation: NDArray[np.intp],
+    checkpoint: Path,
+) -> tuple[Framing, FramingCard]:
+    """A network that frames, trained on some rows by a run's settings, from a checkpoint on."""
+    from candid.models.device import memory_kept, pick_device, threads
     from candid.training.framing import train_framing
 
+    config = run.settings
     with threads(config.train.threads), memory_kept():
-        task = task_of(data, config)
-        framing, card = train_framing(
-            task.images,
-            task.train,
-            task.validation,
+        return train_framing(
+            images,
+            train,
+            validation,
             config.framing,
             config.train,
             device=pick_device(config.train.device),
-            save_to=run.framing_checkpoint,
+            save_to=checkpoint,
             quiet=run.quiet,
         )
-    save_framing(run.framing_weights, framing)
-    write_record(run.framing, card)
-    run.framing_checkpoint.unlink(missing_ok=True)
 
 
 def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet: bool) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,11 @@ AS_IT_CAME: Final[NDArray[np.float32]] = np.eye(3, dtype=np.float32)
 
 # (3, 4) corners of a square, from the upper left clockwise, for a homography.
 CORNERS = ((-1.0, 1.0, 1.0, -1.0), (-1.0, -1.0, 1.0, 1.0), (1.0, 1.0, 1.0, 1.0))
+
+
+def upper_rows(frame: NDArray[np.floating]) -> tuple[float, ...]:
+    """The first two rows of a frame (3, 3), one after the other, as records hold it."""
+    return tuple(frame[:2].ravel().tolist())
 
 
 def corner_distance(frame: NDArray[np.float32]) -> float:
@@ -55,6 +60,10 @@ class CommonFrame:
         """What a framing network is told, beside the pictures."""
         return {"start": self.square()} | ({"limit": math.inf} if self.alike else {})
 
+    def at(self, square: NDArray[np.floating]) -> CommonFrame:
+        """The same of another matrix (3, 3)."""
+        return replace(self, matrix=upper_rows(square))
+
     def square(self) -> NDArray[np.float32]:
         """The whole matrix (3, 3)."""
         return np.array([*self.matrix, 0, 0, 1], np.float32).reshape(3, 3)
@@ -62,7 +71,7 @@ class CommonFrame:
     @property
     def at_home(self) -> bool:
         """Whether they lie as the training pictures do."""
-        return self.matrix == tuple(AS_IT_CAME[:2].ravel().tolist())
+        return self.matrix == upper_rows(AS_IT_CAME)
 
     def problem(self) -> str:
         """What no frame can be, in words; "" where all is possible."""

@@ -22,7 +22,7 @@ MOST_GROUPS = 2000  # rows of the table of every group
 MOST_FAIRNESS = 1000  # sentences
 
 
-def fairness_figures(split: SplitAudit) -> list[tuple[str, list[FairnessFigure]]]:
+def fairness_by_attribute(split: SplitAudit) -> list[tuple[str, list[FairnessFigure]]]:
     """The fairness figures under what they compare: an attribute, of many classes for each class.
 
     There are at most `MOST_FAIRNESS` figures.

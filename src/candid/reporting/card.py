@@ -138,7 +138,7 @@ def _results(inputs: ReportInput) -> str:
     rows = [
         [
             split.split,
-            words.value_of(f1),
+            words.figure_of(f1),
             words.interval(f1),
             words.support(f1),
             words.method(f1),
@@ -260,7 +260,7 @@ def _by_source(inputs: ReportInput) -> Iterator[str]:
 def _figure(estimate: Estimate | None) -> str:
     if estimate is None:
         return "not measured"
-    return f"{words.value_of(estimate)} ({words.interval(estimate)})"
+    return f"{words.figure_of(estimate)} ({words.interval(estimate)})"
 
 
 def _audit(inputs: ReportInput) -> str:

@@ -124,7 +124,7 @@ def _environment() -> Any:
     environment.tests["tells_share"] = data_findings.tells_share
     environment.filters |= {
         "number": words.number,
-        "value_of": words.value_of,
+        "figure_of": words.figure_of,
         "share_of": words.share_of,
         "significant": words.significant,
         "count": words.count,

@@ -165,10 +165,11 @@ class Run:
 
         Nor where there is one.
         """
-        asked = self.settings.data.align_sources and self.settings.framing.steps != 0
-        if not asked or self.source_frames.is_file() or not self.provenance.is_file():
-            return asked and self.source_frames.is_file()
-        if self.weights.is_file() or self.checkpoint.is_file():
+        if not self.settings.data.align_sources or self.settings.framing.steps == 0:
+            return False
+        if self.source_frames.is_file():
+            return True
+        if self.weights.is_file() or self.checkpoint.is_file() or not self.provenance.is_file():
             return False
         return len(read_record(self.provenance, Provenance).sources) > 1
 

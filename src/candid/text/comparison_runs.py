@@ -114,8 +114,8 @@ def run_comparison_lines(found: RunComparison, page: str) -> Iterator[str]:
     width = max(map(len, found.names))
     for one in found.ranked():
         yield (
-            f"  {one.name.ljust(width)}  accuracy {words.value_of(one.accuracy)} "
-            f"({words.interval(one.accuracy)})  weighted F1 {words.value_of(one.weighted_f1)} "
+            f"  {one.name.ljust(width)}  accuracy {words.figure_of(one.accuracy)} "
+            f"({words.interval(one.accuracy)})  weighted F1 {words.figure_of(one.weighted_f1)} "
             f"({words.interval(one.weighted_f1)})"
         )
     yield from run_comparison_summary(found)[1:]

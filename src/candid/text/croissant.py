@@ -52,7 +52,7 @@ def biases(e: Exploration) -> list[str]:
     return said + [
         f"train: {a.attribute} is “{a.value}” in {words.share_of(a.prevalence)} "
         f"({words.interval(a.prevalence, share=True)}); Cramér's V with the label is "
-        f"{words.value_of(a.association)} ({words.interval(a.association)})."
+        f"{words.figure_of(a.association)} ({words.interval(a.association)})."
         for a in some
     ]
 

@@ -123,7 +123,7 @@ def badge_reason(method: Method) -> str:
 def check_figure(check: MapCheck) -> str:
     """A check's figure beside what it was held against: "stability 0.88 (to lie above 0.50)"."""
     return (
-        f"{check.title[:1].lower()}{check.title[1:]} {words.value_of(check.figure, 2)} (to lie "
+        f"{check.title[:1].lower()}{check.title[1:]} {words.figure_of(check.figure, 2)} (to lie "
         f"{check.direction} {words.number(check.threshold, 2)})"
     )
 

@@ -71,7 +71,7 @@ def cells(row: PlaceRow) -> list[str]:
         row.name,
         words.count(row.n) + ("" if row.people is None else f" of {words.persons(row.people)}"),
         _share(row.accuracy),
-        f"{words.value_of(row.weighted_f1)} ({words.interval(row.weighted_f1)})",
+        f"{words.figure_of(row.weighted_f1)} ({words.interval(row.weighted_f1)})",
         "–" if row.difference is None else _points(row.difference),
         words.share_of(f.confidence),
         "–" if math.isnan(f.flagged.value) else _share(f.flagged),

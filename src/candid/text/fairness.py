@@ -53,7 +53,7 @@ def fairness_sentence(figure: FairnessFigure) -> str:
         return f"{heading}: undefined, because the {what} cannot be computed in any two groups."
     if is_ratio:
         return (
-            f"{heading}: the {what} is, for {about}: {figure.lowest}, {words.value_of(e)} of "
+            f"{heading}: the {what} is, for {about}: {figure.lowest}, {words.figure_of(e)} of "
             f"what it is for {about}: {figure.highest} ({kind} {words.interval(e)}); 1 would be "
             "equal."
         )

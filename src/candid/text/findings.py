@@ -80,7 +80,7 @@ def shortcut_detail(shortcut: Shortcut, errors: tuple[float, float], looked_at: 
     goes = "; ".join(f"{value} goes with {c}" for value, c in shortcut.cue.items())
     return (
         f"{shortcut.attribute} goes with the label (Cramér's V "
-        f"{words.value_of(shortcut.association, 2)}; {goes}). Where it contradicts the label, "
+        f"{words.figure_of(shortcut.association, 2)}; {goes}). Where it contradicts the label, "
         f"{words.percent(errors[0])} are classified otherwise than labelled, where it agrees "
         f"{words.percent(errors[1])}, within the pictures labelled {' or '.join(shortcut.within)}: "
         f"{_difference(shortcut.gap, looked_at)}."

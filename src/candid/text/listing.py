@@ -37,7 +37,7 @@ def _cells(r: RunSummary) -> tuple[str, ...]:
 
 
 def _figure(figure: Estimate | None) -> str:
-    return _NONE if figure is None else f"{words.value_of(figure)} ({words.interval(figure)})"
+    return _NONE if figure is None else f"{words.figure_of(figure)} ({words.interval(figure)})"
 
 
 def _gap(worst: WorstGap | None) -> str:
@@ -51,7 +51,7 @@ def _error(worst: WorstGap | None) -> str:
     if worst is None:
         return _NONE
     sign = "+" if worst.value > 0 else ""
-    return f"{worst.group}: MAE {sign}{words.value_of(worst)} ({words.interval(worst)})"
+    return f"{worst.group}: MAE {sign}{words.figure_of(worst)} ({words.interval(worst)})"
 
 
 def _time(seconds: float) -> str:

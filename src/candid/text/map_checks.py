@@ -62,4 +62,4 @@ def agrees(figure: Estimate, method: str, others: int) -> str:
 
 
 def _figure(e: Estimate) -> str:
-    return f"{words.value_of(e, 2)} ({words.interval(e, 2)})"
+    return f"{words.figure_of(e, 2)} ({words.interval(e, 2)})"

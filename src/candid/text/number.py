@@ -134,9 +134,9 @@ def number_audit_lines(split: SplitAudit) -> Iterator[str]:
     found = sorted((one for one in known if one[1].state == "found"), key=lambda one: one[1].p)
     for group, gap in found[:_MOST_TOLD]:
         way = "more" if gap.value > 0 else "less"
+        size = in_unit(gap).removeprefix("−")
         yield (
-            f"  {group_name(group.conditions)}: {in_unit(gap).removeprefix('−')} {way} than the "
-            "rest "
+            f"  {group_name(group.conditions)}: {size} {way} than the rest "
             f"({of_interval(gap)}; {words.images(gap.n, gap.people)})"
         )
     if not found:

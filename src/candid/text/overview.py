@@ -115,7 +115,7 @@ def lines(found: Overview) -> Iterator[str]:
             continue
         f1, guess = t.metrics["weighted_f1"], t.metrics["majority_f1"]
         yield (
-            f"{t.name}: weighted F1 on {t.split} {words.value_of(f1, 4)} "
+            f"{t.name}: weighted F1 on {t.split} {words.figure_of(f1, 4)} "
             f"({words.confidence(f1.confidence)} {words.interval(f1, 4)}; "
             f"{words.images(f1.n, f1.people)}); the commonest answer {guess.value:.4f}"
         )

@@ -48,7 +48,7 @@ def clause(seeds: Seeds, split: str) -> str:
         return ""
     f1 = found.figures["weighted_f1"]
     return (
-        f"Over {words.count(len(seeds.seeds))} seeds: {words.value_of(f1.mean)} "
+        f"Over {words.count(len(seeds.seeds))} seeds: {words.figure_of(f1.mean)} "
         f"({words.interval(f1.mean)}, for other seeds and people), from "
         f"{words.number(min(f1.values))} to {words.number(max(f1.values))}."
     )
@@ -70,9 +70,9 @@ def _luck(seeds: Seeds, split: SeedSplit) -> str:
     count = words.count(len(seeds.seeds))
     return (
         f"Trained {count} times, each with another seed, weighted F1 on {split.split} is "
-        f"{words.value_of(f1.mean)} on average ({words.confidence(f1.mean.confidence)} "
+        f"{words.figure_of(f1.mean)} on average ({words.confidence(f1.mean.confidence)} "
         f"{words.interval(f1.mean)}, for other seeds and other people; {words.support(f1.mean)}). "
-        f"The seed alone moves it by {words.value_of(f1.spread, 4)} (standard deviation; "
+        f"The seed alone moves it by {words.figure_of(f1.spread, 4)} (standard deviation; "
         f"{words.interval(f1.spread, 4)}), from {words.number(min(f1.values))} to "
         f"{words.number(max(f1.values))}; this run's {words.number(f1.values[0])} is number "
         f"{words.count(rank)} of {count}. {_share_of_seeds(f1)}"
@@ -151,10 +151,10 @@ def figure_rows(split: SeedSplit) -> list[list[str]]:
         [
             metric_text(name).name,
             words.number(f.values[0]),
-            f"{words.value_of(f.mean)} ({words.interval(f.mean)})",
+            f"{words.figure_of(f.mean)} ({words.interval(f.mean)})",
             words.number(min(f.values)),
             words.number(max(f.values)),
-            f"{words.value_of(f.spread, 4)} ({words.interval(f.spread, 4)})",
+            f"{words.figure_of(f.spread, 4)} ({words.interval(f.spread, 4)})",
         ]
         for name, f in split.figures.items()
     ]

@@ -59,8 +59,8 @@ def _more(difference: Estimate) -> str:
 def _mean(estimate: Estimate) -> str:
     """A figure with its interval, where there is one."""
     if not math.isfinite(estimate.low):
-        return words.value_of(estimate, 4)
-    return f"{words.value_of(estimate, 4)} ({words.interval(estimate, 4)})"
+        return words.figure_of(estimate, 4)
+    return f"{words.figure_of(estimate, 4)} ({words.interval(estimate, 4)})"
 
 
 def search_warning(tuning: Tuning) -> list[str]:

@@ -93,11 +93,11 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
     other = inputs.split("validation")
     if other is not None and other is not split and "weighted_f1" in other.metrics:
         figure = other.metrics["weighted_f1"]
-        said.append(f"Validation: {words.value_of(figure)} ({words.interval(figure)}).")
+        said.append(f"Validation: {words.figure_of(figure)} ({words.interval(figure)}).")
     if split is not None and inputs.seeds is not None:
         said += filter(None, [seeds.clause(inputs.seeds, split.split)])
     if split is not None and "majority_f1" in split.metrics:
-        guess = words.value_of(split.metrics["majority_f1"])
+        guess = words.figure_of(split.metrics["majority_f1"])
         said.append(f"The commonest answer: {guess}.")
     compared = None if inputs.audit is None else inputs.audit.comparison
     if compared is not None:
@@ -112,7 +112,7 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
         return ScreenAnswer("How good is it?", "", "", "", tuple(said), "performance")
     unit = f"weighted F1, {split.split}"
     return ScreenAnswer(
-        "How good is it?", words.value_of(f1), unit, _stands_on(f1), tuple(said), "performance"
+        "How good is it?", words.figure_of(f1), unit, _stands_on(f1), tuple(said), "performance"
     )
 
 

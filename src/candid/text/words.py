@@ -79,7 +79,7 @@ def decimals(of: WithInterval, most: int, scale: float = 1.0) -> int:
     return max(0, min(most, 1 - math.floor(math.log10(half))))
 
 
-def value_of(of: WithInterval, most: int = 3) -> str:
+def figure_of(of: WithInterval, most: int = 3) -> str:
     """A figure with the decimals that its interval deserves, `most` at most."""
     return number(of.value, decimals(of, most))
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from candid.models.device import uses_bfloat16
 from candid.models.forward import Images
 from candid.models.framing import PARAMETERS, Framing
-from candid.models.warping import frame_matrices, halved, level_warp, reached
+from candid.models.warping import frame_matrices, halved, level_warp, reached, to_pixels
 from candid.progress import progress
 from candid.records import Estimate
 from candid.records.framing import CORNERS, FramingCard
@@ -186,8 +186,7 @@ def _as_seen(normalised: Tensor, images: Images) -> Tensor:
 
 def _as_pixels(normalised: Tensor, images: Images) -> Tensor:
     """(n, side, side, 3) uint8, as `Framing` takes them."""
-    planes = (_as_seen(normalised, images) + 2) * (255 / 4)
-    return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    return to_pixels((_as_seen(normalised, images) + 2) * (255 / 4))
 
 
 # --- what it has learned -------------------------------------------------------------------------

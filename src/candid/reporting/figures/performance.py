@@ -61,7 +61,7 @@ def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
 def _scores_told(split: SplitEvaluation, keys: Sequence[str]) -> str:
     """A split's scores with their intervals, in words."""
     known = [(metric_text(key).name, split.metrics[key]) for key in keys if key in split.metrics]
-    told = ", ".join(f"{name} {words.value_of(e)} ({words.interval(e)})" for name, e in known)
+    told = ", ".join(f"{name} {words.figure_of(e)} ({words.interval(e)})" for name, e in known)
     return f"{told}, n = {words.count(split.n)}"
 
 
@@ -143,7 +143,7 @@ def _curves(
     shown = [c for c in classes if c in drawn]
     places = [list(classes).index(c) for c in shown]
     told = [
-        f"{c}: {area} {words.value_of(areas[c])} ({words.interval(areas[c])}; "
+        f"{c}: {area} {words.figure_of(areas[c])} ({words.interval(areas[c])}; "
         f"n = {words.count(areas[c].n)})"
         for c in shown
         if c in areas
@@ -298,7 +298,7 @@ def _calibration_said(split: SplitEvaluation) -> str:
     if split.reliability_before:
         shown = [(before, "before the temperature was fitted"), (after, "after")]
     return "Calibration error " + " and ".join(
-        f"{words.value_of(e)} ({words.interval(e)}) {when}".rstrip()
+        f"{words.figure_of(e)} ({words.interval(e)}) {when}".rstrip()
         for e, when in shown
         if e is not None
     )

@@ -172,7 +172,7 @@ def finalists(tuning: Tuning) -> Figure | None:
         "validation images). Line: their mean.",
         "Mean F1 over fresh seeds: "
         + "; ".join(
-            f"{names[f.number]} {words.value_of(f.mean, 4)} ({words.interval(f.mean, 4)})"
+            f"{names[f.number]} {words.figure_of(f.mean, 4)} ({words.interval(f.mean, 4)})"
             for f in repeated
         )
         + ".",

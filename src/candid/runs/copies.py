@@ -1,0 +1,20 @@
+"""Files that one run has from another, since both are of the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from candid.runs import Run
+from candid.storage.files import copied
+
+FRAME_FILES = ("source_framing", "source_frames")  # how several data sets were brought to one frame
+
+
+def copy_files(run: Run, made: Run, names: Iterable[str]) -> None:
+    """Give `made` the files of a run, by their names in `Run`; what the run lacks is removed."""
+    for name in names:
+        source, place = getattr(run, name), getattr(made, name)
+        if source.is_file():
+            copied(source, place)
+        else:
+            place.unlink(missing_ok=True)
