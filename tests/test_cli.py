@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -329,6 +331,13 @@ def test_resume_of_a_finished_run_does_nothing_and_says_so(finished, tmp_path, m
     assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
 
 
+@pytest.fixture
+def slower(monkeypatch) -> None:
+    """A step takes another time than before, which the report shows; by luck it takes the same."""
+    clock = itertools.count(step=1000)
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+
+
 def done_again(run: Run, tmp_path: Path, capsys) -> set[str]:
     """The steps that --resume does again."""
     assert call("run", "--resume", run.path, "--cache", tmp_path / "cache") == 0
@@ -350,6 +359,7 @@ def done_again(run: Run, tmp_path: Path, capsys) -> set[str]:
         ("pictures", {"explore", "pictures", "report"}),
     ],
 )
+@pytest.mark.usefixtures("slower")
 def test_resume_does_what_is_missing_again_and_what_reads_it(
     lost, again, finished, tmp_path, capsys
 ):
@@ -364,6 +374,7 @@ def test_resume_does_what_is_missing_again_and_what_reads_it(
     )
 
 
+@pytest.mark.usefixtures("slower")
 def test_resume_follows_the_settings_and_the_files(finished, tmp_path, capsys):
     run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     text = run.config.read_text("utf-8")
