@@ -60,6 +60,23 @@ def test_level_warp_reads_the_detail_that_is_needed():
     np.testing.assert_allclose(two, warp(halved(images[2:]), frames[2:], 8), atol=1e-6)
 
 
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_a_graph_reads_as_level_warp_does(levels, monkeypatch):
+    """To the bit; with and without images for every level."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(40, 3, 32, 32, generator=rng)
+    frames = torch.zeros(40, 5)
+    frames[:, 0] = torch.linspace(-1.5, 2.0, 40)[torch.randperm(40, generator=rng)]
+    frames[:, 2:] = 0.3 * torch.randn(40, 3, generator=rng)
+    for fewer in (frames[:, 0] < 3, frames[:, 0] < 0, frames[:, 0] > 1):
+        shown, matrices = images[fewer], frame_matrices(frames[fewer])
+        found = level_warp(shown, matrices, 16, "reflection", levels=levels)
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.jit, "is_tracing", lambda: True)
+            graph = level_warp(shown, matrices, 16, "reflection", levels=levels)
+        assert torch.equal(found, graph)
+
+
 def test_what_needs_nothing_undone_comes_through_bit_for_bit(framing):
     framing.limit.fill_(1e9)
     x = pictures()

@@ -30,7 +30,12 @@ def warp(
     width; 0: as the input.
     """
     height, width = _size(side) if side else images.shape[2:]
-    grid = _places(homographies, height, width).to(images.dtype)
+    return _read(images, _places(homographies, height, width), padding)
+
+
+def _read(images: Tensor, places: Tensor, padding: Padding) -> Tensor:
+    """Images (batch, …) at places (batch, height, width, 2)."""
+    grid = places.to(images.dtype)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
@@ -73,11 +78,27 @@ def level_warp(
     turn = homographies[:, :2, :2].to(images)
     area = turn[:, 0, 0] * turn[:, 1, 1] - turn[:, 0, 1] * turn[:, 1, 0]
     step = area.abs().sqrt() * (images.shape[2] / side)  # pixels between neighbours of the output
-    read = warp(images, homographies, side, padding)
-    for level in range(1, levels):
-        images = halved(images)
-        coarse = (step >= 2 ** (level - 0.5))[:, None, None, None]
-        read = torch.where(coarse, warp(images, homographies, side, padding), read)
+    coarser = [step >= 2 ** (level - 0.5) for level in range(1, levels)]
+    places = _places(homographies, side, side)
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
+        # A graph has every image read at every level, for it knows none of them yet.
+        read = _read(images, places, padding)
+        for coarse in coarser:
+            images = halved(images)
+            again = _read(images, places, padding)
+            read = torch.where(coarse[:, None, None, None], again, read)
+        return read
+    read = images.new_empty(len(images), images.shape[1], side, side)
+    rows = torch.arange(
+        len(images), device=images.device
+    )  # of the images that are left at this level
+    for coarse in [*coarser, torch.zeros_like(step, dtype=torch.bool)]:
+        here = ~coarse[rows]
+        read[rows[here]] = _read(images[here], places[rows[here]], padding)
+        rows = rows[~here]
+        if len(rows) == 0:
+            break
+        images = halved(images[~here])
     return read
 
 

@@ -127,7 +127,8 @@ class _Batches:
         size = min(self.config.batch_size, len(self.rows))
         batch = self.images.batch(rng.choice(self.rows, size, replace=False), self.device)
         flips = torch.rand(size, generator=generator) < 0.5
-        batch = torch.where(flips[:, None, None, None].to(batch.device), batch.flip(3), batch)
+        mirrored = flips.nonzero()[:, 0].to(batch.device)
+        batch[mirrored] = batch[mirrored].flip(3)
         frames = draw_frames(size, self.config, generator)
         # The first images are shown as a second look finds them: nearly in their frame, and where
         # the picture ends, with its mirror image, as the picture was cut and not as it once was.
@@ -140,7 +141,8 @@ class _Batches:
         frames = torch.cat([left, frames[again:]])
         seen = recolour(seen, *draw_colours(size, _COLOURS, generator))
         blurred = torch.rand(size, generator=generator) < _BLURRED
-        seen = torch.where(blurred[:, None, None, None].to(seen.device), _half_detail(seen), seen)
+        few = blurred.nonzero()[:, 0].to(seen.device)
+        seen[few] = _half_detail(seen[few])
         return _as_seen(seen, self.images), frames.to(self.device)
 
 
