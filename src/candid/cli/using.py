@@ -66,7 +66,10 @@ _SHOWN = 5
 )
 @click.option("--crop", is_flag=True, help="Find the faces in photographs; one row per face.")
 @path_option(
-    "--detector", "ONNX", "A YuNet model to find them with, instead of OpenCV's own detector."
+    "--detector",
+    "ONNX",
+    "Find them with a YuNet model, or, with the word opencv, with OpenCV's own detector; without: "
+    "with the run's framing network, or OpenCV's detector where it has none.",
 )
 @calibration_option
 @alone_option
@@ -236,7 +239,7 @@ def _working(
     listed = sys.stdin.buffer if LIST in inputs else None
     total = None if is_quiet() else count_images(inputs, listed)  # counting costs a little
     with (
-        one_thread_each(ready.classifier.engine),
+        one_thread_each(),
         progress("predict", total, unit="pictures", quiet=is_quiet()) as bar,
     ):
         yield listed, bar.update

@@ -26,7 +26,7 @@ from candid.errors import ImageError
 from candid.inference.classifier import BATCH, Classifier, Framed, Frames
 from candid.inference.detectors import Box
 from candid.inference.drift import DriftReference, drift_scores
-from candid.inference.faces import Finder
+from candid.inference.faces import FaceFinder
 from candid.inference.rows import REASON_CODE, Block, Row, RowColumns, names_digest
 from candid.inference.sources import Item
 from candid.inference.unfamiliar import Unfamiliar
@@ -99,7 +99,7 @@ class Labeller:
 
     classifier: Classifier
     unfamiliar: Unfamiliar | None = None
-    finder: Finder | None = None
+    finder: FaceFinder | None = None
     reference: DriftReference | None = field(default=None, kw_only=True)
     scored: bool = field(default=False, kw_only=True)
     together: bool = field(default=True, kw_only=True)
@@ -153,7 +153,7 @@ class Labeller:
         most = self.classifier.max_pixels if self.max_pixels is None else self.max_pixels
         return {"max_pixels": most} | ({} if self.budget is None else {"budget": self.budget})
 
-    def _faces(self, finder: Finder, encoded: bytes) -> list[Crop]:
+    def _faces(self, finder: FaceFinder, encoded: bytes) -> list[Crop]:
         image = decode_whole(encoded, longest=finder.longest, **self._limits())
         scale = image.width / image.pixels.shape[1]
         side, fit = self.classifier.input_side, self.classifier.fit

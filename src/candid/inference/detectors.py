@@ -8,7 +8,7 @@ for eyes). From version 5 on it brings none; a model for its `FaceDetectorYN` (Y
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,10 +48,15 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class DetectedFace:
-    """A face that was found: its box, and its eyes, the one on the picture's left first."""
+    """A face that was found: its box, and its eyes, the one on the picture's left first.
+
+    `square` (3, 3) maps [-1, 1]² to the pixels that a training picture of it would show, where that
+    is known.
+    """
 
     box: Box
     eyes: tuple[Point, Point] | None = None
+    square: NDArray[np.float64] | None = field(default=None, compare=False)
 
 
 class Detector(Protocol):
@@ -62,6 +67,10 @@ class Detector(Protocol):
     def __call__(self, pixels: Pixels) -> list[DetectedFace]:
         """The faces in a picture (height, width, 3)."""
         ...
+
+
+# In place of a file: the detector that OpenCV brings.
+OPENCV = Path("opencv")
 
 
 def open_detector(model: Path | None = None) -> Detector:
@@ -75,7 +84,7 @@ def open_detector(model: Path | None = None) -> Detector:
         Where the file is not such a model.
     """
     cv2 = load_cv2()
-    if model is not None:
+    if model is not None and model != OPENCV:
         return YuNet(model)
     folder = cascades()
     if folder is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,31 @@ CELEBA = Frame(
 )
 
 
+class FaceFinder(Protocol):
+    """Finds faces and cuts them out as the training images were cut; safe from several threads."""
+
+    @property
+    def frame(self) -> Frame:
+        """How a face lies in the training images."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """To so many pixels along the longer edge photographs are made small."""
+        ...
+
+    def find(self, pixels: Pixels) -> list[DetectedFace]:
+        """The faces in a picture (height, width, 3), the largest first."""
+        ...
+
+    def crop(self, pixels: Pixels, face: DetectedFace, *, side: int, fit: str) -> Pixels:
+        """The face as a training picture (side, side, 3)."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Finder:
-    """Finds faces and cuts them out as the training images were cut."""
+    """Finds faces with a detector, and cuts them out by how it finds them in training images."""
 
     detector: Detector
     frame: Frame

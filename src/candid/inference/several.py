@@ -16,7 +16,7 @@ from candid.errors import ConfigError
 from candid.inference.abstaining import Rule, abstention_rule
 from candid.inference.classifier import Classifier, Engine, Runs, chosen_engine, open_framer
 from candid.inference.classify import DIGITS, Crop, Labeller, Prediction
-from candid.inference.faces import Finder
+from candid.inference.faces import FaceFinder
 from candid.inference.numbers import answers_of
 from candid.inference.rows import REASON_CODE, RowColumns
 from candid.inference.unfamiliar import read_unfamiliar
@@ -173,7 +173,7 @@ def _block(probability: NDArray[np.float64], label: TargetLabel) -> NDArray[np.f
 
 def open_several(
     run: Run,
-    finder: Finder | None,
+    finder: FaceFinder | None,
     *,
     engine: Engine = "auto",
     threads: int = 1,

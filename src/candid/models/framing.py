@@ -149,8 +149,14 @@ class Framing(nn.Module):
         framed = torch.where(as_they_came[:, None, None, None], home, moved)
         return framed, frames, torch.where(left, 0.0, rest), first, found
 
+    def look(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """How planes (n, 3, look_side, look_side) from 0 to 255 lie against the training pictures.
+
+        Frames (n, 5), and how far off they are (n,).
+        """
+        return self._look(_centred(planes))
+
     def _look(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """How pictures lie against the training pictures (n, 5), and how far off that is (n,)."""
         found = self.estimate(seen)
         return found - self.centre, self.distance(found)
 

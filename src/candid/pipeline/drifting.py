@@ -30,7 +30,7 @@ def learn_drift(run: Run, data: Data) -> None:
     rows = dataset.rows("validation", data.store.usable)
     rows = drawn_rows(rows, _MOST, np.random.default_rng(seed))
     with (
-        one_thread_each("torch"),
+        one_thread_each(),
         progress("drift", len(rows), unit="pictures", quiet=run.quiet) as bar,
     ):
         blocks = list(label(ready, dataset_items(dataset, rows), bar=bar.update))

@@ -272,7 +272,7 @@ def answer(
     from candid.inference.common_frame import framed_together
     from candid.inference.label_file import label_to_file
 
-    with one_thread_each(labeller.classifier.engine):
+    with one_thread_each():
         labeller, pictures = framed_together(labeller, dataset_items(dataset, rows))
     job = model_of(labeller) | {
         "data": dataset.origin or dataset.name,
@@ -280,7 +280,7 @@ def answer(
         "rows": [len(rows), int(rows.sum()), int((rows * np.arange(1, len(rows) + 1)).sum())],
     }
     with (
-        one_thread_each(labeller.classifier.engine),
+        one_thread_each(),
         progress(dataset.name, len(rows), unit="pictures", quiet=quiet) as bar,
     ):
         label_to_file(

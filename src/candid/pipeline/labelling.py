@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
-from candid.errors import OutputError, RunError
+from candid.errors import DependencyError, OutputError, RunError
 from candid.pipeline.aligning import rows_at_home
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
-from candid.runs import Run
+from candid.runs import Run, is_framed
 from candid.settings import Config
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from candid.inference.classify import Labeller
     from candid.inference.detectors import Detector
     from candid.inference.drift import DriftReference
-    from candid.inference.faces import Frame
+    from candid.inference.faces import FaceFinder, Frame
     from candid.inference.rows import Format, Outcome
     from candid.inference.sources import Item
     from candid.inference.unfamiliar import Unfamiliar
@@ -71,14 +72,9 @@ def labeller(
     """
     from candid.inference.classifier import open_classifier
     from candid.inference.classify import Labeller
-    from candid.inference.detectors import open_detector
-    from candid.inference.faces import Finder
     from candid.inference.several import open_several
 
-    finder = None
-    if crop:
-        found = open_detector(detector)
-        finder = Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
+    finder = face_finder(run, detector, data=data, cache=cache, quiet=quiet) if crop else None
     if run.of_targets():
         how: dict[str, Any] = {"engine": engine, "calibration": calibration}
         several = open_several(run, finder, abstain_below=abstain_below, check=check, **how)
@@ -91,6 +87,42 @@ def labeller(
     if check:
         unfamiliar, reference = home_checks(run, classifier, calibration=calibration, watch=watch)
     return Labeller(classifier, unfamiliar, finder, reference=reference, together=common_frame)
+
+
+def face_finder(
+    run: Run,
+    detector: Path | None = None,
+    *,
+    data: Places | None = None,
+    cache: Path | None = None,
+    quiet: bool = True,
+) -> FaceFinder:
+    """What finds faces and cuts them out as a run's training pictures were cut.
+
+    That is the run's own framing network where it has one and no `detector` is named, else OpenCV.
+
+    Raises
+    ------
+    DependencyError
+        Where a library for it is not installed.
+    """
+    from candid.inference.detectors import open_detector
+    from candid.inference.faces import Finder
+
+    if detector is None and is_framed(run):
+        try:
+            from candid.inference.windows import FramingFinder
+            from candid.models.framing import load_framing
+        except ImportError as error:
+            raise DependencyError(
+                "The run's framing network finds faces with a library that is not installed: "
+                f"{error.name}.",
+                expected="the extra 'train', or a detector of OpenCV's",
+                todo="pip install 'candid-faces[train]', or name --detector opencv",
+            ) from error
+        return FramingFinder(load_framing(run.framing_weights))
+    found = open_detector(detector)
+    return Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
 
 
 def home_checks(
@@ -249,9 +281,9 @@ def model_of(labeller: Labeller) -> dict[str, Any]:
     }
 
 
-def one_thread_each(engine: str) -> contextlib.AbstractContextManager[None]:
-    """Torch on one thread per call while the block runs: the calls come from many threads."""
-    if engine != "torch":
+def one_thread_each() -> contextlib.AbstractContextManager[None]:
+    """Torch, where it computes, on one thread per call: the calls come from many threads."""
+    if "torch" not in sys.modules:
         return contextlib.nullcontext()
     from candid.models.device import threads
 

@@ -67,7 +67,7 @@ def label_shards(
         work = _on_cluster(run, ready, order, how, workers, quiet)
     else:
         work = label_here(ready, order, workers=workers)
-    with contextlib.nullcontext() if ray else one_thread_each(ready.classifier.engine):
+    with contextlib.nullcontext() if ray else one_thread_each():
         return label_missing(
             shards,
             order,
@@ -108,6 +108,7 @@ def _on_cluster(
 ) -> Work:
     """The model packed up, so that the run need lie on this machine alone."""
     from candid.inference.cluster import PackedModel, label_on_cluster
+    from candid.inference.detectors import OPENCV
 
     detector, named = how.get("detector"), how.get("calibration", "")
     named = calibration_path(Path(), named).as_posix()
@@ -121,10 +122,11 @@ def _on_cluster(
         files["model.onnx"] = _exported(files)
     if ready.finder is not None:
         files["frame.json"] = json.dumps(to_plain(ready.finder.frame)).encode()
-    if detector is not None:  # under its name, which the rows' job knows
+    if detector is not None and detector != OPENCV:  # under its name, which the rows' job knows
         files[f"{_DETECTOR}/{detector.name}"] = detector.read_bytes()
     same: dict[str, Any] = {**how, "engine": engine, "crop": ready.finder is not None}
-    same.pop("detector", None)  # it came with the model
+    if detector != OPENCV:
+        same.pop("detector", None)  # it came with the model
     opened = partial(_opened, common=ready.classifier.common, **same)
     job_of = partial(_job_with, column=order.column)
     model = PackedModel(files, opened, order.job, job_of)
@@ -141,7 +143,7 @@ def _job_with(labeller: Labeller, column: str) -> dict[str, Any]:
 def _opened(folder: Path, *, common: CommonFrame | None, **how: Any) -> Labeller:
     """The labeller of a model that came in a folder, and of how most pictures lie."""
     detector = next((folder / _DETECTOR).glob("*"), None)
-    found = labeller(Run(folder), detector=detector, **how)
+    found = labeller(Run(folder), **({"detector": detector} | how))
     return found if common is None else found.in_frame(common)
 
 

@@ -54,7 +54,9 @@ def predict(
     check
         Whether to flag pictures unlike the training data.
     crop, detector
-        Whether to find faces first, and a model for OpenCV's FaceDetectorYN to do it with.
+        Whether to find faces first, and what with: a model for OpenCV's FaceDetectorYN, or
+        `Path("opencv")` for OpenCV's own detector. None: the run's framing network where it has
+        one, else OpenCV's own.
     calibration
         The name of what `candid.calibrate` made for the place that the pictures come from; they
         are not held against the training data then. "": the run's own probabilities.
@@ -77,7 +79,7 @@ def predict(
     items = items_of(pictures)
     ready = labeller(run if isinstance(run, Run) else Run(Path(run)), **how)
     names = ready.columns.schema().names
-    with one_thread_each(ready.classifier.engine):
+    with one_thread_each():
         ready, coming = framed_together(ready, items)
         with closing(label(ready, coming, workers=workers)) as blocks:
             for block in blocks:
