@@ -40,6 +40,7 @@ TOP = {"", "pipeline", "cli", "__main__"}  # may import everything below them
 HEAVY = {
     "torch": (
         *("candid.models", "candid.training", "candid.explanation", "candid.serving.explaining"),
+        "candid.inference.windows",
     ),
     "fastapi": ("candid.serving",),
     "uvicorn": ("candid.serving",),
