@@ -17,9 +17,11 @@ of a hundred that `tests/reporting/test_viewing.py` makes has 1.99 MB and took 5
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,21 +33,22 @@ from candid.data.synthetic import FaceWorld, write_faces
 from reporting.browser import Browser
 
 LABELS = [f"Label_{i:02d}" for i in range(40)]
+ATTRIBUTES = [*LABELS, *(f"Attribute_{i:03d}" for i in range(len(LABELS), 160))]
 LITTLE = ["train.steps=150", "framing.steps=0", "explain.images=60", "explain.check_images=16"]
-LITTLE += ["audit.draws=100", "audit.slices=0", "audit.more=false"]
+LITTLE += ["audit.draws=200", "audit.slices=0", "audit.more=false"]
 
 
 def label(faces: Path) -> None:
-    """Add the labels to `labels.csv`: a third of each is what the face shows, the rest is drawn."""
+    """Add the columns to `labels.csv`: a third of each is what the face shows, the rest drawn."""
     rng = np.random.default_rng(0)
     with (faces / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     shown = ("Smiling", "Eyeglasses", "Wearing_Hat")
     kinds = np.linspace(2, 0.3, 100) / np.linspace(2, 0.3, 100).sum()
     for row in rows:
-        for i, name in enumerate(LABELS):
+        for i, name in enumerate(ATTRIBUTES):
             seen = row[shown[i % len(shown)]]
-            row[name] = seen if rng.random() < 0.34 + i / 80 else rng.choice(["no", "yes"])
+            row[name] = seen if rng.random() < 0.34 + i / 320 else rng.choice(["no", "yes"])
         row["Kind"] = f"kind of face number {rng.choice(100, p=kinds)}"
     with (faces / "labels.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -53,14 +56,17 @@ def label(faces: Path) -> None:
         writer.writerows(rows)
 
 
-def run(faces: Path, out: Path, targets: list[str]) -> None:
-    """`candid run` of these labels."""
+def run(faces: Path, out: Path, targets: list[str], attributes: list[str]) -> None:
+    """`candid run` of these labels beside these attributes."""
     if (out / "report.html").is_file():
         return
     words = [sys.executable, "-m", "candid", "run", faces, "--out", out]
     words += [w for target in targets for w in ("--target", target)]
-    words += [w for setting in LITTLE for w in ("--set", setting)]
+    beside = f"data.attributes={json.dumps([a for a in attributes if a not in targets])}"
+    words += [w for setting in (*LITTLE, beside) for w in ("--set", setting)]
+    began = time.perf_counter()
     subprocess.run([str(w) for w in words], check=True)
+    print(f"{out.name}: made in {time.perf_counter() - began:.0f} s", flush=True)
 
 
 def look(page: Path, name: str, out: Path) -> None:
@@ -85,12 +91,14 @@ def main(out: Path) -> None:
     if not faces.is_dir():
         world = FaceWorld(n=3000, people=900, side=32, validation_share=0.2, test_share=0.3)
         label(write_faces(faces, world))
-    run(faces, out / "labels", LABELS)
-    run(faces, out / "classes", ["Kind"])
+    run(faces, out / "attributes", ["Smiling"], ATTRIBUTES)
+    run(faces, out / "classes", ["Kind"], LABELS)
+    run(faces, out / "labels", LABELS, LABELS)
     pages = {
         "forty labels": out / "labels" / "report.html",
         "one of forty": out / "labels" / "targets" / LABELS[-1] / "report.html",
         "hundred classes": out / "classes" / "report.html",
+        "160 attributes": out / "attributes" / "report.html",
     }
     for name, page in pages.items():
         look(page, name.replace(" ", "-"), out)
