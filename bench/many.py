@@ -72,17 +72,16 @@ def run(faces: Path, out: Path, targets: list[str], attributes: list[str]) -> No
 
 
 def look(page: Path, name: str, out: Path) -> None:
-    """Open a page at both widths, unfolded: what hangs out, and a picture of it."""
+    """Open a page at both widths: a picture of it, and what hangs out once it is unfolded."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(Path(profile))
         try:
             for width in (390, 1280):
                 browser.open(page, width=width)
-                browser.screenshot(out / f"{name}-{width}-folded.png")
+                browser.screenshot(out / f"{name}-{width}.png")
                 browser.draw()
                 over = browser.value("document.documentElement.scrollWidth - innerWidth")
-                browser.screenshot(out / f"{name}-{width}.png")
-                print(f"{name} at {width}: {over} pixels hang out sideways")
+                print(f"{name} at {width}: {over} pixels hang out sideways", flush=True)
         finally:
             browser.close()
 

@@ -193,7 +193,7 @@ def test_the_headline_is_the_records(pages, plain) -> None:  # type: ignore[no-u
     test = plain.split("test")
     assert (
         f"{f1.value:.3f} weighted F1, test 95% interval {f1.low:.3f} to {f1.high:.3f}; "
-        f"; {test.n:,} images of {test.people:,} people"
+        f"{test.n:,} images of {test.people:,} people"
     ) in text
     assert f"Validation: {before.value:.3f} ({before.low:.3f} to {before.high:.3f})." in text
     assert to_toml(plain.config).split("\n")[0] in text
