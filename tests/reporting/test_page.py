@@ -316,6 +316,10 @@ def test_more_classes_than_a_chart_can_tell_apart_stay_in_the_tables(make) -> No
     assert "confusion-test" in charts and not charts & {"balance", "roc-test", "brightness"}
     assert page.text.count("could not be") == 2
     assert all(page.text.count(f"labelled class {i}") >= 2 for i in range(30))
+    # Pictures, of which nobody looks at hundreds, are those of the first.
+    pictured = {i for i in range(30) if re.search(rf"Labelled class {i}\b", page.text)}
+    assert pictured == set(range(24))
+    assert "Pictures are shown of the first 24 of 30 classes." in page.text
 
 
 def test_importing_it_is_light() -> None:
