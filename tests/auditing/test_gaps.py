@@ -118,6 +118,36 @@ def test_a_ledger_counts_each_gap_once():
     assert settled.gap(place).state == "too few to say"
 
 
+def test_gaps_that_are_settled_together_are_those_of_each_metric_alone():
+    """Of one kind or another, and however many: what a contrast says of itself."""
+    p = crowd(200, {"hat": 0.3, "b": 0.5}, 6, base=0.2, classes=3, planted={("hat",): 0.2})
+    rows, moments, found = compared(p)
+    names = [m for m in moments.figures if not m.startswith("calibration")]
+    ledger = Ledger(rows, smallest=10, rate=0.05)
+    given = np.array([0.5, 0.01])
+    places = {
+        m: ledger.add(found[m], p=given if m == "weighted_f1" else None) for m in reversed(names)
+    }
+    table = ledger.settle()
+    for metric, at in places.items():
+        alone = found[metric]
+        low, high = alone.interval(0.95)
+        expected = given if metric == "weighted_f1" else alone.p()
+        assert set(table.metric[at]) == {metric} and set(table.method[at]) == {alone.method}
+        for ours, theirs in (
+            (table.left[at], alone.left.value),
+            (table.right[at], alone.right.value),
+            (table.low[at], low),
+            (table.high[at], high),
+            (table.p[at], expected),
+            (table.n[at], alone.images),
+            (table.units[at], alone.left.units),
+            (table.visible[at], alone.columns(0.95, table.threshold)["visible"]),
+        ):
+            np.testing.assert_array_equal(ours, theirs, err_msg=metric)
+    assert len({found[m].kind for m in names}) >= 4  # errors, accuracies, confidence, the rest
+
+
 # --- coverage ------------------------------------------------------------------------------------
 
 REPETITIONS = 150

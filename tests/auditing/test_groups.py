@@ -16,7 +16,7 @@ from candid.stats.moments import Figures
 SHARES = {"hat": 0.3, "glasses": 0.1, "young": 0.7}
 
 
-def measured(p, keys, *, rich=True, draws=60, seed=0, standard=None):
+def measured(p, keys, *, rich=True, draws=60, seed=0, standard=None, per_class=True):
     """Sides for keys, or (larger, group) pairs of keys for what is left; each next to the first."""
     rows = Rows(p.with_bins(), resample(len(p), p.person, draws=draws, seed=seed))
     plan = SidePlan()
@@ -25,7 +25,8 @@ def measured(p, keys, *, rich=True, draws=60, seed=0, standard=None):
         side = plan.side(*(k if k is None else rows.key(*k) for k in pair))
         if len(plan.sides) > 1:
             plan.pair(0, side)
-    return rows, measure(rows, plan, Figures(p.classes, rich=rich, standard=standard))
+    figures = Figures(p.classes, rich=rich, standard=standard, per_class=per_class)
+    return rows, measure(rows, plan, figures)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -61,6 +62,35 @@ def test_figures_equal_fairlearns_metric_frame(classes):
         for metric in rates:
             ours = m.value[m.row(metric)][[2 * a, 2 * a + 1]]
             np.testing.assert_allclose(ours, frame.by_group[metric][[0, 1]], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_figures_of_no_class_are_those_of_the_whole(rich):
+    """Summed without a sum per class, they are the same numbers, with their n and their spread."""
+    p = crowd(60, SHARES, 5, base=0.2, classes=3)
+    sides = [((0, 1),), [((0, KNOWN),), ((0, 1),)], ((1, 1), (LABEL, 2))]
+    _, whole = measured(p, sides, rich=rich)
+    _, lean = measured(p, sides, rich=rich, per_class=False)
+    sure = {"confidence", "overconfidence", "calibration_error", "calibration_noise"}
+    assert set(lean.figures) == {"accuracy", *(sure if rich else ())}
+    for name in lean.figures:
+        i, k = lean.row(name), whole.row(name)
+        for column in ("value", "spread", "mean", "correlation"):
+            mine, other = getattr(lean, column)[i], getattr(whole, column)[k]
+            np.testing.assert_allclose(mine, other, rtol=0, atol=2e-6, err_msg=name + column)
+        for column in ("units", "images", "undefined", "lost"):
+            assert (getattr(lean, column)[i] == getattr(whole, column)[k]).all()
+
+
+def test_how_draws_are_cut_into_blocks_does_not_matter(monkeypatch):
+    p = crowd(50, SHARES, 4, base=0.2, classes=3)
+    found = []
+    for most in (1_000_000, 5_000):
+        monkeypatch.setattr("candid.stats.moments._BLOCK_DRAWN", most)
+        found.append(measured(p, [((0, 1),), [((0, KNOWN),), ((0, 1),)]], rich=False, draws=400)[1])
+    for column in ("spread", "mean", "correlation"):
+        one, other = (getattr(m, column) for m in found)
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
 def test_confidence_and_calibration_equal_those_of_the_group_alone():

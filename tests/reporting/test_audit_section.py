@@ -166,6 +166,44 @@ def test_curves_of_error_against_coverage_end_at_the_error_of_all(audited: Audit
     assert last["error"] == pytest.approx(everyone.error[-1], rel=1e-4)
 
 
+def test_the_words_of_the_curves_have_the_intervals_of_their_ends(audited: Audit) -> None:
+    assert audited.abstention is not None
+    chart = figures.coverage(audited.abstention)
+    assert chart is not None
+    everyone = audited.abstention.targets[0].groups[0]
+    c = next(c for c in audited.abstention.curves if c.kind == "all")
+    split = audited.splits[0]
+    # Where all are answered, the error is 1 less the accuracy, from another part of the records.
+    assert c.error[-1] == pytest.approx(1 - split.metrics["accuracy"].value)
+    assert c.low[-1] < c.error[-1] < c.high[-1] and c.n == everyone.n == split.n
+    low, high = (f"{100 * end:.1f}" for end in (c.low[-1], c.high[-1]))
+    assert f"all images {100 * c.error[-1]:.1f}% ({low} to {high}; n = {c.n:,})" in chart.alt
+    assert chart.alt.count("; n = ") == len({v["group"] for v in data_of(chart)})
+
+
+def test_the_words_of_the_pairs_have_the_intervals_of_their_gaps(audited: Audit) -> None:
+    split = audited.splits[0]
+    chart, grid = figures.pairs(split), split.grid
+    assert chart is not None and grid is not None
+    of = {g.conditions: g.gaps["accuracy"] for g in (*split.groups, *split.intersections)
+          if g.label is None}  # fmt: skip
+    for i, one in enumerate(grid.conditions):
+        for j, two in enumerate(grid.conditions):
+            gap = of.get((one,) if i == j else (one, two))
+            if gap is not None and i <= j:
+                ends = grid.low[i][j], grid.high[i][j], grid.low[j][i], grid.high[j][i]
+                assert ends == pytest.approx((gap.low, gap.high) * 2, abs=6e-6, nan_ok=True)
+    hat = of[next(c for c in of if [(x.attribute, x.value) for x in c] == [("Hat", "yes")])]
+    assert hat.state == "found"
+    points = "{:+.1f} points ({:+.1f} to {:+.1f}; n = {:,})".format(
+        *(100 * x for x in (hat.value, hat.low, hat.high)), hat.n
+    )
+    assert f"Hat: yes {points}".replace("-", "−") in chart.alt
+    old = dataclasses.replace(split, grid=dataclasses.replace(grid, low=(), high=()))
+    told = figures.pairs(old)
+    assert told is not None and "points (no interval was kept; n = " in told.alt
+
+
 def test_the_chart_obeys_the_filter_of_the_page(audited: Audit) -> None:
     chart = figures.gaps(audited.splits[0])
     assert chart is not None

@@ -137,6 +137,22 @@ def test_reliability_is_drawn_before_and_after_the_temperature(plain) -> None:  
     assert "point" not in [layer["mark"]["type"] for layer in never.spec["layer"]]
 
 
+def test_the_words_of_a_reliability_diagram_have_the_intervals_of_its_bins(plain) -> None:  # type: ignore[no-untyped-def]
+    split = plain.split("test")
+    said = performance.reliability(split).alt
+    full = [b for b in split.reliability if b.n and math.isfinite(b.accuracy.value)]
+    assert full and said.count(" came true (") == len(full)
+    for b in full:
+        assert b.accuracy.low - 1e-12 <= b.accuracy.value <= b.accuracy.high + 1e-12
+        assert f"confidence {b.confidence:.2f}: " in said and f"; n = {b.n:,})" in said
+    b = max(full, key=lambda b: b.n)
+    digits = max(0, min(2, 1 - math.floor(math.log10((b.accuracy.high - b.accuracy.low) / 2))))
+    value, low, high = (
+        f"{x:.{digits}f}" for x in (b.accuracy.value, b.accuracy.low, b.accuracy.high)
+    )
+    assert f"{value} came true ({low} to {high}; n = {b.n:,})" in said
+
+
 def test_reliability_diagrams_beside_each_other_share_their_axes(plain) -> None:  # type: ignore[no-untyped-def]
     splits = plain.evaluation.splits
     starts = []

@@ -193,7 +193,7 @@ def test_the_headline_is_the_records(pages, plain) -> None:  # type: ignore[no-u
     test = plain.split("test")
     assert (
         f"{f1.value:.3f} weighted F1, test 95% interval {f1.low:.3f} to {f1.high:.3f}; "
-        f"n = {test.n:,} images of {test.people:,} people"
+        f"{test.n:,} images of {test.people:,} people"
     ) in text
     assert f"Validation: {before.value:.3f} ({before.low:.3f} to {before.high:.3f})." in text
     assert to_toml(plain.config).split("\n")[0] in text
@@ -222,7 +222,7 @@ def test_what_is_missing_is_said_and_never_zero(pages, make, plain) -> None:  # 
         samples={},
     )
     text = " ".join(Page(render(few)).text.split())
-    assert "undefined weighted F1, test 95% interval undefined; n = 5 images" in text
+    assert "undefined weighted F1, test 95% interval undefined; 5 images" in text
     text = text.replace('"N/A", "NaN", "null"', "", 1)  # a word of data.missing, among the settings
     assert not re.search(r"\bnan\b", text, re.I)
     assert "no picture" in text
@@ -316,6 +316,10 @@ def test_more_classes_than_a_chart_can_tell_apart_stay_in_the_tables(make) -> No
     assert "confusion-test" in charts and not charts & {"balance", "roc-test", "brightness"}
     assert page.text.count("could not be") == 2
     assert all(page.text.count(f"labelled class {i}") >= 2 for i in range(30))
+    # Pictures, of which nobody looks at hundreds, are those of the first.
+    pictured = {i for i in range(30) if re.search(rf"Labelled class {i}\b", page.text)}
+    assert pictured == set(range(24))
+    assert "Pictures are shown of the first 24 of 30 classes." in page.text
 
 
 def test_importing_it_is_light() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
 import struct
 import zlib
 from dataclasses import replace
@@ -30,11 +31,15 @@ from candid.models.model import TorchEngine, load_whole_model
 from candid.models.networks import build as build_network
 from candid.models.pixels import PixelNetwork
 from candid.models.weights import save_tensors
-from candid.records import ModelCard
+from candid.pipeline.embedding import embedded_model
+from candid.records import ModelCard, write_record
 from candid.records.embedded import EmbeddedModel, FlatLook
 from candid.reporting.page import render
+from candid.runs import Run
+from candid.settings import Config, ReportConfig
 from candid.text.inputs import ReportInput
 from candid.text.places import map_in_words
+from candid.text.trying import LEFT_OUT
 from reporting.browser import CHROMIUM, Browser
 from reporting.conftest import BARE, build
 from reporting.explained import explained
@@ -397,6 +402,17 @@ def test_only_a_page_with_a_model_may_compile(deep):
     page = deep.page.read_text("utf-8")
     assert "&#39;wasm-unsafe-eval&#39;" in policy(page)
     assert "connect-src" not in policy(page) and "default-src &#39;none&#39;" in policy(page)
+
+
+def test_the_setting_leaves_the_model_out(deep, tmp_path):
+    """Of the same run: its model, or none."""
+    write_record(tmp_path / "model.json", deep.card)
+    shutil.copy(deep.page.parent / "model.safetensors", tmp_path)
+    for setting, kind in (("on", EmbeddedModel), ("off", str)):
+        config = Config(report=ReportConfig(model=setting))
+        found = embedded_model(Run(tmp_path, config))
+        assert isinstance(found, kind)
+    assert found == LEFT_OUT
 
 
 def test_no_script_reaches_out():

@@ -27,7 +27,7 @@ from candid.auditing.gaps import Ledger
 from candid.auditing.intersections import make_grid
 from candid.auditing.rows import LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
-from candid.auditing.single_groups import GroupShares, Measured, write_down
+from candid.auditing.single_groups import WITHIN, GroupShares, Measured, write_down
 from candid.auditing.stories import tell
 from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people_behind
 from candid.predictions import Attribute, Predictions
@@ -175,12 +175,13 @@ def _measure(
     names = [name for name in figures.names if not name.startswith("calibration")]
     own = [] if a is None else [(a, v) for v in values]
     within = 1 + 2 * len(values) + np.arange(len(values) * rows.classes)
+    told = estimates(moments, within, rows, [name for name in WITHIN if name in names])
     return Measured(
         moments=moments,
         names=tuple(names),  # the calibration error needs a sum per bin
         values=own,
         sides=group,
-        within=within.reshape(len(values), rows.classes),
+        within=[told[i : i + rows.classes] for i in range(0, len(told), rows.classes)],
         between={} if a is None else {a: len(values)},
         shares=[] if groups is None else [_shares(rows, groups, v) for v in values],
         areas=[],  # an area needs every probability

@@ -72,7 +72,7 @@ def measure(rows: Rows, plan: SidePlan, figures: Figures) -> Moments:
 
 def groups_at_once(rows: Rows, figures: Figures) -> int:
     """How many groups a plan may hold so that their sums fit into 128 MiB, and their marks too."""
-    sums = 3 * len(figures.classes) + (figures.bins + 1 if figures.rich else 0)
+    sums = figures.counts + (figures.bins + 1 if figures.rich else 0)
     return max(16, min(_BLOCK // max(1, rows.strata * sums), 4 * _BLOCK // max(1, len(rows))))
 
 

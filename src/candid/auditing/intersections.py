@@ -18,6 +18,7 @@ from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import KNOWN, Rows
 from candid.auditing.side_figures import estimates
 from candid.auditing.single_groups import Measured
+from candid.records import Estimate
 from candid.records.audit import Condition, Grid, Group
 from candid.stats.moments import Figures, Moments
 
@@ -37,38 +38,25 @@ class Intersections:
         The k pairs.
     gap, beyond
         (k,) places in the table of gaps: to the rest, and to the nearest larger group.
-    batches
-        Some of the pairs each, in order: their moments, and their sides.
+    accuracy
+        (k,) of each pair.
     """
 
     values: list[Pair]
     pairs: list[tuple[Pair, Pair]]
     gap: Places
     beyond: Places
-    batches: list[tuple[Moments, Places]]
-
-    def accuracy(self) -> Floats:
-        """(k,) accuracy of each pair."""
-        found = [m.value[m.row("accuracy"), sides] for m, sides in self.batches]
-        return np.concatenate([np.empty(0), *found])
-
-    def side(self, k: int) -> tuple[Moments, int]:
-        """Where a pair was measured."""
-        for moments, sides in self.batches:
-            if k < len(sides):
-                return moments, int(sides[k])
-            k -= len(sides)
-        raise IndexError(k)
+    accuracy: Floats
 
 
 def measure_pairs(rows: Rows, ledger: Ledger, values: Sequence[Pair]) -> Intersections:
-    """Measure all pairs of some values and write their gaps down."""
-    figures = Figures(rows.predictions.classes, rich=False)
+    """Measure the accuracy of all pairs of some values and write their gaps down."""
+    figures = Figures(rows.predictions.classes, rich=False, per_class=False)
     large = _large(rows, values, ledger.smallest)
-    room = max(1, groups_at_once(rows, figures) - 3 * len(values) - 1)
+    room = max(1, (groups_at_once(rows, figures) - 3 * len(values) - 1) // 2)
     pairs: list[tuple[Pair, Pair]] = []
     gap, beyond = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
-    batches = []
+    accuracy = [np.empty(0)]
     for start in range(0, len(large), room):
         some = large[start : start + room]
         moments, sides = _measure(rows, some, figures)
@@ -80,8 +68,10 @@ def measure_pairs(rows: Rows, ledger: Ledger, values: Sequence[Pair]) -> Interse
         nearest, p = nearest_parent(contrast(moments, "accuracy", both, rows), 2)
         beyond.append(ledger.add(nearest, p=p))
         pairs += [some[i] for i in kept]
-        batches.append((moments, sides[kept]))
-    return Intersections(list(values), pairs, np.concatenate(gap), np.concatenate(beyond), batches)
+        accuracy.append(moments.value[moments.row("accuracy"), sides[kept]])
+    return Intersections(
+        list(values), pairs, np.concatenate(gap), np.concatenate(beyond), np.concatenate(accuracy)
+    )
 
 
 def _large(rows: Rows, values: Sequence[Pair], smallest: int) -> list[tuple[Pair, Pair]]:
@@ -114,16 +104,26 @@ def _measure(
 
 
 def told_pairs(rows: Rows, table: GapTable, pairs: Intersections, most: int) -> list[Group]:
-    """The records of some pairs, the surest disadvantage first."""
+    """The records of some pairs, the surest disadvantage first; only they have every figure."""
     high = np.nan_to_num(table.high[pairs.gap], nan=np.inf)
     order = np.lexsort((table.value[pairs.gap], high))[:most]
-    return [_group(rows, table, pairs, int(k)) for k in order]
+    figures = Figures(rows.predictions.classes, rich=False)
+    told: list[Group] = []
+    for start in range(0, len(order), room := groups_at_once(rows, figures)):
+        some, plan = order[start : start + room], SidePlan()
+        sides = [plan.side(rows.key(*pairs.pairs[k])) for k in some]
+        found = estimates(measure(rows, plan, figures), sides, rows)
+        told += [
+            _group(rows, table, pairs, int(k), metrics)
+            for k, metrics in zip(some, found, strict=True)
+        ]
+    return told
 
 
-def _group(rows: Rows, table: GapTable, pairs: Intersections, k: int) -> Group:
+def _group(
+    rows: Rows, table: GapTable, pairs: Intersections, k: int, metrics: dict[str, Estimate]
+) -> Group:
     one, two = pairs.pairs[k]
-    moments, side = pairs.side(k)
-    metrics = estimates(moments, [side], rows)[0]
     inside = rows.mask(rows.key(one, two))
     known = rows.mask(rows.key((one[0], KNOWN), (two[0], KNOWN)))
     labels = rows.predictions.label[:, None] == np.arange(rows.classes)
@@ -149,11 +149,12 @@ def grid_of_pairs(
     place = {value: k for k, value in enumerate(pairs.values)}
     size = len(place)
     n, found = np.zeros((size, size), np.int64), np.zeros((size, size), np.bool_)
-    accuracy, gap = np.full((size, size), np.nan), np.full((size, size), np.nan)
+    accuracy, gap, low, high = np.full((4, size, size), np.nan)
 
     def fill(x: Places, y: Places, gaps: Places, share: Floats) -> None:
         n[x, y], accuracy[x, y] = table.n[gaps], share
         gap[x, y], found[x, y] = table.value[gaps], table.found[gaps]
+        low[x, y], high[x, y] = table.low[gaps], table.high[gaps]
 
     for m in parts:
         here = np.array([i for i, value in enumerate(m.values) if value in place], np.intp)
@@ -163,9 +164,9 @@ def grid_of_pairs(
             fill(at, at, m.gaps["accuracy"][here], share)
     ends = np.array([(place[one], place[two]) for one, two in pairs.pairs], np.intp).reshape(-1, 2)
     for x, y in (ends.T, ends.T[::-1]):
-        fill(x, y, pairs.gap, pairs.accuracy())
+        fill(x, y, pairs.gap, pairs.accuracy)
     values = tuple(rows.conditions((value,))[0] for value in pairs.values)
-    return make_grid(values, n, accuracy, gap, found)
+    return make_grid(values, n, accuracy, gap, found, (low, high))
 
 
 def make_grid(
@@ -174,11 +175,14 @@ def make_grid(
     accuracy: Floats,
     gap: Floats,
     found: NDArray[np.bool_],
+    ends: tuple[Floats, Floats] | None = None,
 ) -> Grid:
-    """The record of (k, k) figures of pairs, rounded to what a picture shows."""
-    digits = [
-        tuple(tuple(round(x, 5) for x in line) for line in figures.tolist())
-        for figures in (accuracy, gap)
-    ]
+    """The record of (k, k) figures of pairs; `ends` are those of the gaps' intervals, if any."""
     counts, held = (tuple(map(tuple, figures.tolist())) for figures in (n, found))
-    return Grid(conditions=values, n=counts, accuracy=digits[0], gap=digits[1], found=held)
+    low, high = ((), ()) if ends is None else map(_rounded, ends)
+    return Grid(values, counts, _rounded(accuracy), _rounded(gap), held, low, high)
+
+
+def _rounded(figures: Floats) -> tuple[tuple[float, ...], ...]:
+    """To what a picture shows."""
+    return tuple(tuple(round(x, 5) for x in line) for line in figures.tolist())

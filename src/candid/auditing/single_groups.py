@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from candid.records.fairness import FairnessFigure
 from candid.stats.moments import Figures, Moments
 
 # Figures that a group within one label has; what compares labels makes no sense there.
-_WITHIN = ("accuracy", "confidence", "overconfidence", "calibration_error")
+WITHIN = ("accuracy", "confidence", "overconfidence", "calibration_error")
 _GAPS = ("accuracy", "weighted_f1", "confidence", "overconfidence")
 
 
@@ -46,8 +46,10 @@ class Measured:
         The figures to tell.
     values
         (attribute, value) of each of the k groups, in order.
-    sides, within
-        (k,) the side of each, and (k, classes) the sides of the groups within each label.
+    sides
+        (k,) the side of each.
+    within
+        (k, classes) the figures of the groups within each label.
     between
         Attribute → the first of its pairs of values among the measured pairs.
     shares
@@ -62,7 +64,7 @@ class Measured:
     names: tuple[str, ...]
     values: list[tuple[int, int]]
     sides: Places
-    within: Places
+    within: list[list[dict[str, Estimate]]]
     between: dict[int, int]
     shares: list[GroupShares]
     areas: list[Estimate]
@@ -97,7 +99,7 @@ def _batches(rows: Rows, figures: Figures) -> Iterator[list[int]]:
     """Attributes whose groups fit into a plan together; one empty batch for no attribute."""
     room, batch, used = groups_at_once(rows, figures), list[int](), 0
     for a, attribute in enumerate(rows.attributes):
-        needed = (len(attribute.values) + 1) * (1 + rows.classes)
+        needed = len(attribute.values) + 1
         if batch and used + needed > room:
             yield batch
             batch, used = [], 0
@@ -114,11 +116,10 @@ def _measure(
     values = [(a, v) for a in attributes for v in range(len(rows.attributes[a].values))]
     keys = {value: rows.key(value) for value in values}
     against = [(rows.key((a, KNOWN)), keys[a, v]) for a, v in values]
-    sides, within = [], []
-    for (known, group), (a, v) in zip(against, values, strict=True):
+    sides = []
+    for known, group in against:
         sides.append(plan.side(group))
         plan.pair(sides[-1], plan.side(known, group))
-        within.append([plan.side(rows.key((a, v), (LABEL, c))) for c in range(rows.classes)])
     between = {}
     for a in attributes:
         between[a] = len(plan.pairs)
@@ -134,12 +135,29 @@ def _measure(
         names=tuple(name for name in figures.names if name != "calibration_noise"),
         values=values,
         sides=np.asarray(sides, np.intp),
-        within=np.asarray(within, np.intp).reshape(len(values), rows.classes),
+        within=_measure_within(rows, figures, values),
         between=between,
         shares=[_shares(rows, a, v) for a, v in values],
         areas=score_estimates(area.left, area.images, rows.drawing, areas.method),
         gaps=gaps | {"roc_auc": ledger.add(area, counted)},
     )
+
+
+def _measure_within(
+    rows: Rows, figures: Figures, values: list[tuple[int, int]]
+) -> list[list[dict[str, Estimate]]]:
+    """Each group's figures within each label, which nothing is compared with.
+
+    There are values × classes of them, so they are summed without a sum per class.
+    """
+    lean = replace(figures, per_class=False)
+    cells = [(a, v, c) for a, v in values for c in range(rows.classes)]
+    found: list[dict[str, Estimate]] = []
+    for start in range(0, len(cells), room := groups_at_once(rows, lean)):
+        plan = SidePlan()
+        sides = [plan.side(rows.key((a, v), (LABEL, c))) for a, v, c in cells[start : start + room]]
+        found += estimates(measure(rows, plan, lean), sides, rows, WITHIN)
+    return [found[i : i + rows.classes] for i in range(0, len(found), rows.classes)]
 
 
 def write_down(
@@ -204,8 +222,6 @@ def _alone(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
 
 def _within(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
     classes = rows.predictions.classes
-    names = [name for name in _WITHIN if name in m.names]
-    figures = [estimates(m.moments, m.within[:, c], rows, names) for c in range(rows.classes)]
     errors = [m.gaps[f"error:{name}"] for name in classes]
     states = [table.states(places[None]) for places in errors]
     for i, (a, v) in enumerate(m.values):
@@ -213,11 +229,11 @@ def _within(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
             yield Group(
                 conditions=rows.conditions(((a, v),)),
                 label=label,
-                n=figures[c][i]["accuracy"].n,
-                people=figures[c][i]["accuracy"].people,
+                n=m.within[i][c]["accuracy"].n,
+                people=m.within[i][c]["accuracy"].people,
                 share=m.shares[i].within[c],
                 prevalence={},
-                metrics=figures[c][i],
+                metrics=m.within[i][c],
                 # Accuracy among those labelled so is 1 less their error: the same gap, turned.
                 gaps={"accuracy": table.gap(errors[c][i], flipped=True)},
                 state=states[c][i],

@@ -190,6 +190,8 @@ class Grid:
         k values, and (k, k), symmetric: images, accuracy, its gap to the rest (negative: worse),
         whether that was found. Pairs that were not looked at, or are too small, have NaN and False;
         the diagonal holds the single values.
+    low, high
+        The ends of the gap's interval; empty where none was kept.
     """
 
     conditions: tuple[Condition, ...]
@@ -197,6 +199,8 @@ class Grid:
     accuracy: tuple[tuple[float, ...], ...]
     gap: tuple[tuple[float, ...], ...]
     found: tuple[tuple[bool, ...], ...]
+    low: tuple[tuple[float, ...], ...] = ()
+    high: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from candid.reporting.packed import Deflated, deflated
-from candid.style import shared_css, theme_js
+from candid.style import page_templates, shared_css, theme_js
 from candid.text import data_findings, words
 
 if TYPE_CHECKING:
@@ -110,16 +110,9 @@ def _each_picture_once(html: str) -> str:
 
 
 def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("candid.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("candid.reporting", "templates")
     environment.globals["words"] = words
     environment.tests["tells_share"] = data_findings.tells_share
     environment.filters |= {

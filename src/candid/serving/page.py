@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from candid.serving.authorisation import keep
-from candid.style import shared_css, theme_js
+from candid.style import page_templates, shared_css, theme_js
 
 # Nothing runs or loads but what comes from this server; pictures may also come from the user.
 POLICY = (
@@ -49,14 +49,20 @@ def add_page(app: FastAPI, key: str, guard: list[Any]) -> None:
 def give_files(files: Mapping[str, tuple[str, str]], *styles: str) -> dict[str, Any]:
     """What answers at the address of each file of a page, and at those of what all pages share.
 
-    `files` gives a file's name and type by its address; `/page.css` is what all pages share,
-    followed by `styles`, and `/theme.js` their script.
+    `files` gives a file's name and type by its address, a page being made of the parts that all
+    pages share; `/page.css` is what all pages share, followed by `styles`, and `/theme.js` their
+    script.
     """
     folder = resources.files("candid.serving") / "web"
     css = shared_css() + "".join((folder / name).read_text("utf-8") for name in styles)
-    given = {
-        at: _give_file((folder / name).read_bytes(), kind) for at, (name, kind) in files.items()
-    }
+    pages = page_templates("candid.serving", "web")
+
+    def held(name: str) -> bytes:
+        if name.endswith(".html"):
+            return pages.get_template(name).render().encode()
+        return (folder / name).read_bytes()
+
+    given = {at: _give_file(held(name), kind) for at, (name, kind) in files.items()}
     return given | {
         "/page.css": _give_file(css.encode(), "text/css; charset=utf-8"),
         "/theme.js": _give_file(theme_js().encode(), "text/javascript; charset=utf-8"),

@@ -36,40 +36,52 @@ class Figures:
     `rich`: more than counts is summed: confidence and calibration, precision and predicted shares
     too. Single attributes have them; intersections do not. `bins` are those of the calibration
     error, `standard` (classes, sides) the weights of the classes' errors in `standardised_error`,
-    if any.
+    if any. Not `per_class`: what tells no class from another alone, so that the cost of a side does
+    not grow with the classes.
     """
 
     classes: tuple[str, ...]
     rich: bool
     bins: int = 15
     standard: Floats | None = None
+    per_class: bool = True
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The figures in their order."""
+        sure = ["confidence", "overconfidence", "calibration_error", "calibration_noise"]
+        if not self.per_class:
+            return ("accuracy", *(sure if self.rich else ()))
         per_class = ["error", *(["false"] if len(self.classes) > 2 else [])]
         names = ["accuracy", "weighted_f1", *(f"{m}:{c}" for m in per_class for c in self.classes)]
         if self.standard is not None:
             names.append("standardised_error")
         if self.rich:
             names += [f"{m}:{c}" for m in ("precision", "predicted") for c in self.classes]
-            names += ["confidence", "overconfidence", "calibration_error", "calibration_noise"]
+            names += sure
         return tuple(names)
 
+    @property
+    def counts(self) -> int:
+        """How many sums of whole numbers they take: those before confidence and excess."""
+        each = 3 if len(self.classes) > 2 else 2
+        return each * len(self.classes) if self.per_class else 2
+
     def columns(self, p: Predictions) -> Floats:
-        """(n, sums) what each image adds: support, hits, answers per class; confidence, excess."""
-        label, answer = self._marks(p.label), self._marks(p.prediction)
-        parts: list[NDArray[Any]] = [
-            label,
-            label & answer,
-            *([answer] if len(self.classes) > 2 else []),
-        ]
+        """(n, sums) what each image adds: support, hits, answers per class; confidence, excess.
+
+        Not per class: itself, and whether it is right.
+        """
+        right = p.prediction == p.label
+        parts: list[NDArray[Any]] = [np.ones((len(p), 1)), right[:, None]]
+        if self.per_class:
+            label, answer = self._marks(p.label), self._marks(p.prediction)
+            parts = [label, label & answer, *([answer] if len(self.classes) > 2 else [])]
         if self.rich:
             # What needs degrees is undefined where the model only gave answers.
             top = p.confidence
             confidence = top * (np.nan if p.hard else 1.0)
             excess = np.zeros((len(p), self.bins))
-            right = p.prediction == p.label
             excess[np.arange(len(p)), confidence_bins(top, self.bins)] = confidence - right
             parts += [confidence[:, None], excess]
         return np.concatenate(parts, axis=1, dtype=np.float64)
@@ -79,34 +91,45 @@ class Figures:
 
         `around` holds the sample's own sums: the calibration noise is Σ |drawn part - part|.
         """
-        count = len(self.classes)
+        count = len(self.classes) if self.per_class else 1
         support, hit = sums[:count], sums[count : 2 * count]
-        answered = sums[2 * count : 3 * count] if count > 2 else hit + (support - hit)[::-1]
         n = support.sum(0)
         # Of a side without images what is summed may be a rounding, and not 0.
         n = np.where(n > 0, n, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
-            weighted = support_times_f1(hit, support, answered).sum(0) / n
-            error = (support - hit) / support
-            parts = [hit.sum(0)[None] / n, weighted[None], error]
-            if count > 2:
-                parts.append((answered - hit) / (n - support))
-            if self.standard is not None:
-                parts.append(self._standardised(error)[None])
+            parts = [hit.sum(0)[None] / n]
+            if self.per_class:
+                parts += self._by_class(sums, n)
             if self.rich:
-                first = (3 if count > 2 else 2) * count
-                parts += [hit / answered, answered / n, (sums[first] / n)[None]]
-                excess = sums[first + 1 :] / n
-                there = 0 if around is None else around[first + 1 :] / around[:count].sum(0)
+                first = self.counts + 1
+                confidence, excess = sums[first - 1] / n, sums[first:] / n
+                there = 0 if around is None else around[first:] / around[:count].sum(0)
                 noise = 0 if around is None else np.abs(excess - there).sum(0)
                 deviations = (excess.sum(0), np.abs(excess).sum(0), np.where(n > 0, noise, np.nan))
-                parts += [x[None] for x in deviations]
+                parts += [x[None] for x in (confidence, *deviations)]
         figures: NDArray[Any] = np.concatenate(parts)
         return figures
+
+    def _by_class(self, sums: NDArray[Any], n: NDArray[Any]) -> list[NDArray[Any]]:
+        """The figures that tell classes apart, of so many images."""
+        count = len(self.classes)
+        support, hit = sums[:count], sums[count : 2 * count]
+        answered = sums[2 * count : 3 * count] if count > 2 else hit + (support - hit)[::-1]
+        error = (support - hit) / support
+        parts = [(support_times_f1(hit, support, answered).sum(0) / n)[None], error]
+        if count > 2:
+            parts.append((answered - hit) / (n - support))
+        if self.standard is not None:
+            parts.append(self._standardised(error)[None])
+        if self.rich:
+            parts += [hit / answered, answered / n]
+        return parts
 
     def behind(self, p: Predictions) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
         """Which images stand behind each figure: (n, kinds) marks, and each figure's kind."""
         count, label = len(self.classes), self._marks(p.label)
+        if not self.per_class:
+            return np.ones((len(p), 1), np.bool_), np.zeros(len(self.names), np.intp)
         marks, kinds = [np.ones((len(p), 1), np.bool_), label], [0, 0, *range(1, count + 1)]
         if count > 2:
             marks.append(~label)
@@ -221,14 +244,15 @@ class _Running:
 
     def add(self, drawn: NDArray[Any]) -> None:
         """One block: (figures, draws, sides)."""
-        away = drawn - self.value
+        # In double precision, so that it does not matter how draws are cut into blocks.
+        away = (drawn - self.value).astype(np.float64)
         missing = np.isnan(away)
         holes = bool(missing.any())
         if holes:
             away[missing] = 0
         self.draws += drawn.shape[1]
         self.defined += drawn.shape[1] - (missing.sum(1) if holes else 0)
-        self.sum += away.sum(1, dtype=np.float64)
+        self.sum += away.sum(1)
         self.square += np.einsum("fms,fms->fs", away, away)
         left, right = away[..., self.left], away[..., self.right]
         self.shared += drawn.shape[1]
@@ -236,8 +260,8 @@ class _Running:
             gone = missing[..., self.left] | missing[..., self.right]
             self.shared -= gone.sum(1)
             left[gone], right[gone] = 0, 0
-        self.sum_left += left.sum(1, dtype=np.float64)
-        self.sum_right += right.sum(1, dtype=np.float64)
+        self.sum_left += left.sum(1)
+        self.sum_right += right.sum(1)
         self.cross += np.einsum("fmc,fmc->fc", left, right)
 
     def moments(

@@ -119,15 +119,13 @@ def _needed(one: Wanted, unit: str) -> str:
             "points, as the rest is too small as well."
         )
     extra = "" if unit == "images" else f" ({words.count(one.more_images or 0)} images like theirs)"
+    then, now = (words.number(100 * width, 1) for width in (one.width_then, one.width))
+    narrower = "" if then == now else f"; its interval would be {then} points wide, not {now}"
     return (
         f"{name}: {words.count(one.more_people)} more {unit}{extra} beside the "
-        f"{words.count(one.people)} there are would show a gap of {size} points in 80% of cases; "
-        f"its interval would be {_width(one.width_then)} wide in place of {_width(one.width)}."
+        f"{words.count(one.people)} there are would show a gap of {size} points in 80% of "
+        f"cases{narrower}."
     )
-
-
-def _width(width: float) -> str:
-    return f"{words.number(100 * width, 1)} points"
 
 
 # --- the model card ------------------------------------------------------------------------------

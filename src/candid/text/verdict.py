@@ -107,7 +107,7 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
             f"({words.points_interval(change)})."
         )
     elif f1 is not None and inputs.network != "plain":
-        said.append("No plainer network stands beside it.")
+        said.append("No plainer network was trained to compare.")
     if split is None or f1 is None:
         return ScreenAnswer("How good is it?", "", "", "", tuple(said), "performance")
     unit = f"weighted F1, {split.split}"
@@ -179,8 +179,8 @@ def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
     loss = mildest.f1_loss
     elsewhere = words.hundredths_of(mildest.control_f1_loss)
     said = (
-        f"The mildest filling ({FILLS.get(mildest.fill, mildest.fill)}); at random places the same "
-        f"shape costs {elsewhere}.",
+        f"Painted over with {FILLS.get(mildest.fill, mildest.fill)}, the mildest way; the same "
+        f"shape at random places costs {elsewhere}.",
         maps,
     )
     return ScreenAnswer(
@@ -204,7 +204,7 @@ def _mildest(e: Explanation) -> Masking | None:
 
 def _stands_on(e: Estimate, *, share: bool = False) -> str:
     ends = words.interval(e, share=share)
-    return f"{words.confidence(e.confidence)} {ends}; {words.support(e)}"
+    return f"{words.confidence(e.confidence)} {ends}; {words.images(e.n, e.people)}"
 
 
 def _audited(inputs: ReportInput) -> SplitAudit | None:

@@ -25,6 +25,7 @@ from candid.reporting.figures.chart import (
     tooltips,
 )
 from candid.text import words
+from candid.text.charts import Marked, coverage_told, pairs_told
 from candid.text.findings import group_name
 
 _LONGEST = 34  # letters of a group's name: a range of a measure needs them
@@ -127,6 +128,8 @@ def pairs(split: SplitAudit) -> Figure | None:
             "a": names[i],
             "b": names[j],
             "gap": 100 * grid.gap[x][y],
+            "low": 100 * grid.low[x][y] if grid.low else math.nan,
+            "high": 100 * grid.high[x][y] if grid.high else math.nan,
             "n": grid.n[x][y],
             "found": grid.found[x][y],
         }
@@ -143,21 +146,24 @@ def pairs(split: SplitAudit) -> Figure | None:
         f"Orange: worse than the rest, blue: better; the darkest is {words.number(most, 1)} points "
         "of accuracy. A dot marks a gap that was found; the diagonal holds single values; empty: "
         "too few images. The values with the widest gaps.",
-        _said_of(data, len(names)),
+        pairs_told(_worst_pairs(data), len(names)),
         _heat_map(data, names, most).properties(height=max(120, 20 * len(names))),
     )
 
 
-def _said_of(data: Sequence[dict[str, Any]], values: int) -> str:
-    """The finding of the heat map in words: which pairs are worst."""
+def _worst_pairs(data: Sequence[dict[str, Any]]) -> list[Marked]:
+    """The pairs that are furthest behind of those found, each once."""
     pairs = {frozenset((d["a"], d["b"])): d for d in data if d["found"] and d["gap"] < 0}
-    worst = sorted(pairs.values(), key=lambda d: d["gap"])[:_MOST_TOLD]
-    told = [
-        f"{' with '.join(dict.fromkeys((d['a'], d['b'])))} {words.points(d['gap'] / 100)} points"
-        for d in worst
+    return [
+        Marked(
+            " with ".join(dict.fromkeys((d["a"], d["b"]))),
+            d["gap"] / 100,
+            d["low"] / 100,
+            d["high"] / 100,
+            d["n"],
+        )
+        for d in sorted(pairs.values(), key=lambda d: d["gap"])[:_MOST_TOLD]
     ]
-    seen = f"worst of those found: {'; '.join(told)}" if told else "none was found to be worse"
-    return f"A heat map of gaps for {values} values with each other; {seen}."
 
 
 def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.LayerChart:
@@ -172,7 +178,8 @@ def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.
         tooltip=tooltips(
             ("a:N", "both"),
             ("b:N", "and"),
-            ("gap:Q", "points of accuracy", "+.2f"),
+            ("gap:Q", "points of accuracy", "+.1f"),
+            *from_to("+.1f"),
             ("n:Q", "images", ","),
             ("found:N", "found"),
         ),
@@ -220,11 +227,12 @@ def coverage(abstention: Abstention) -> Figure | None:
         "audit-coverage",
         "Error against coverage",
         "The surest answers first. All images, and the groups with the highest error.",
-        "Curves of error against coverage. Wrong where all are answered: "
-        + "; ".join(
-            f"{name} {words.percent(c.error[-1])}" for name, c in zip(names, shown, strict=True)
-        )
-        + ".",
+        coverage_told(
+            [
+                Marked(name, c.error[-1], c.low[-1], c.high[-1], c.n)
+                for name, c in zip(names, shown, strict=True)
+            ]
+        ),
         chart.properties(height=260),
         key=key_to(names),
     )
