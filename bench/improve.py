@@ -51,17 +51,17 @@ PUBLISHED = {
 }
 
 
-def trained(faces: Path, folder: Path, steps: int) -> candid.Run:
-    """The run there, or a short training."""
+def trained(faces: Path, folder: Path, recipe: str, steps: int) -> candid.Run:
+    """The run there, or a training by a recipe; 0 steps: all of its own."""
     if (folder / "predictions.parquet").is_file():
         return candid.open_run(folder)
-    settings = [f"train.steps={steps}", "train.threads=1", "framing.steps=0"]
-    config = candid.load_config(recipe="deep", overrides=settings)
+    settings = ["train.threads=1", "framing.steps=0"] + [f"train.steps={steps}"] * (steps > 0)
+    config = candid.load_config(recipe=recipe, overrides=settings)
     return candid.train(candid.load(faces, target="Blond_Hair"), config, out=folder, quiet=False)
 
 
-def main(faces: Path, folder: Path, steps: int, train: bool) -> None:
-    run = trained(faces, folder, steps)
+def main(faces: Path, folder: Path, recipe: str, steps: int, train: bool) -> None:
+    run = trained(faces, folder, recipe, steps)
     found = candid.improve(run, groups=["Male"], train=train, quiet=False)
     print("\n".join(improvement_lines(found, str(folder))))
     print(f"\n{'':52} worst group    all images")
@@ -86,6 +86,7 @@ if __name__ == "__main__":
     parser.add_argument("celeba", type=Path)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/blond"))
     parser.add_argument("--train", action="store_true")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--recipe", default="fast")
+    parser.add_argument("--steps", type=int, default=0, help="0: the recipe's")
     asked = parser.parse_args()
-    main(asked.celeba, asked.run, asked.steps, asked.train)
+    main(asked.celeba, asked.run, asked.recipe, asked.steps, asked.train)

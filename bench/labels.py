@@ -36,7 +36,7 @@ from candid.data.correcting import correct
 from candid.data.dataset import Dataset
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions import Predictions, read_predictions
-from candid.records.label_check import DoubtedLabel
+from candid.records import Estimate
 from candid.runs import Run, open_run
 from candid.settings import Config
 from candid.stats.bootstrap import draw_counts
@@ -134,8 +134,7 @@ def suspects(noisy: Dataset, bad: set[str], config: Config, out: Path) -> list[s
         share = wilson_share(int(wrong[some[:first]].sum()), len(bad))
         print(
             f"{name:34} {len(some):6,}   {value:.3f} "
-            f"{interval(average_precision(some, wrong, drawn))}   "
-            f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})"
+            f"{interval(average_precision(some, wrong, drawn))}   {_share(share)}"
         )
     return ranked[:first]
 
@@ -245,14 +244,16 @@ def identities(images: int, config: Config, out: Path) -> None:
     right = sum(one.id in swapped for one in listed)
     print(f"\n{len(swapped)} of {len(rows)} pictures bear another person's name, {unseen} of them "
           "that of somebody with the same label, which no label shows")  # fmt: skip
+    precision = _share(wilson_share(right, len(listed)))
+    recall = _share(wilson_share(right, len(swapped) - unseen))
     print(f"  listed as likely another person's: {len(listed)}, of which {right} are: precision "
-          f"{right / len(listed) if listed else np.nan:.3f}; of those that can be seen "
-          f"{right / (len(swapped) - unseen):.3f} are listed")  # fmt: skip
-    print(_missed(found.by_both, swapped))
+          f"{precision}; of those that can be seen {recall} are listed")  # fmt: skip
+    both = sum(o.id in swapped for o in found.by_both)
+    print(f"  among the labels that both witnesses doubt: {both}")
 
 
-def _missed(by_both: tuple[DoubtedLabel, ...], swapped: set[str]) -> str:
-    return f"  among the labels that both witnesses doubt: {sum(o.id in swapped for o in by_both)}"
+def _share(e: Estimate) -> str:
+    return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
 
 
 def main() -> None:

@@ -107,9 +107,10 @@ def test_what_a_check_of_the_same_labels_found_is_found_below_runs(
     quick = {"steps": 8, "batch_size": 32, "threads": 1, "precision": "float32"}
     config = with_values(
         load_config(recipe="plain"),
-        {"data": SETTINGS, "train": quick, "check": {"folds": 2, "steps": 8},
+        {"data": SETTINGS | {"side": 24}, "train": quick, "check": {"folds": 2, "steps": 8},
          "evaluate": {"draws": 50}},
     )  # fmt: skip
+    assert config.data.side != CONFIG.data.side  # its networks may see other sizes
     package.check(faces, config, out="runs/mine", cache=cache)
     said = read_predictions(open_run("runs/mine").predictions_file)
     with open_review(faces, who="ann", config=CONFIG, cache=cache) as ready:
