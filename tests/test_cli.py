@@ -25,9 +25,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 import candid
 from bomb import bomb
 from candid import pipeline, runs
-from candid.cli import cli
-from candid.cli.options import RECIPE
-from candid.config import DEFAULT_RECIPE
+from candid.cli import cli, options
+from candid.config import DEFAULT_RECIPE, QUICK_RECIPE
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.pipeline import main_job, opening
 from candid.predictions import read_predictions
@@ -801,7 +800,7 @@ def test_the_way_to_the_loop_and_to_the_audit_is_short(faces, tmp_path, monkeypa
 
 
 def test_the_recipe_of_the_help_is_the_default():
-    assert RECIPE == DEFAULT_RECIPE
+    assert (options.RECIPE, options.QUICK) == (DEFAULT_RECIPE, QUICK_RECIPE)
 
 
 @pytest.mark.parametrize("verb", ["run", "train"])

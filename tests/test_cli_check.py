@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import candid as package
+from candid import pipeline
 from candid.config import load_config, with_values
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.errors import ConfigError, DataError, OutputError, RunError
@@ -241,6 +242,26 @@ def test_the_command_says_what_it_found_and_takes_corrections(  # type: ignore[n
     out = candid(capsys, "check", *words, "--out", tmp_path / "second", "--json").out
     plain = json.loads(out)["check"]
     assert plain["n"] == 296 and len(plain["folds"]) == 2
+
+
+def test_the_quick_recipe_is_the_default(planted, tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    quick, asked = load_config(recipe="fast"), []
+
+    def stop(_, config, *__, **___):  # type: ignore[no-untyped-def]
+        asked.append(config)
+        raise DataError("Enough.", expected="no more", todo="nothing")
+
+    monkeypatch.setattr(pipeline, "begin_or_resume", stop)
+    with pytest.raises(DataError):
+        package.check(package.load(planted[0], target="Face"), out=tmp_path / "check")
+    words = [planted[0], "--out", tmp_path / "check", "--target"]
+    candid(capsys, "check", *words, "Face", code=2)
+    for config in asked:
+        for section in ("network", "augment", "train"):
+            assert getattr(config, section) == getattr(quick, section)
+        assert (config.check.steps, config.check.folds, config.data.side) == (0, 5, 48)
+    candid(capsys, "check", *words, "Face", "--recipe", "deep", code=2)
+    assert len(asked) == 3 and asked[2].check.steps == 200
 
 
 def test_a_run_is_no_check(planted, config, cache, tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]

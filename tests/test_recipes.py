@@ -42,6 +42,7 @@ RECIPES = {
             "steps": 350, "learning_rate": 6e-3, "warmup": 0.1, "ema_decay": 0.97,
             "label_smoothing": 0.2, "evaluations": 1,
         },
+        "check": {"steps": 0},
     },
     "plain": {
         "network": {"name": "plain"},

@@ -21,6 +21,8 @@ from candid.storage.files import FORMAT, check_format, read_bytes
 
 # The best that can be had within the image passes of the description.
 DEFAULT_RECIPE = "deep"
+# For networks that are trained again and again, as by `candid check`.
+QUICK_RECIPE = "fast"
 
 # What settings were called in runs and recipes of format 1.
 OLD_NAMES = {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,13 @@ import candid as package
 from candid.config import load_config, with_values
 from candid.errors import ConfigError
 from candid.pipeline import reviewable as source
-from candid.pipeline.reviewable import is_run, look_at_pixels, nearest_of, reviewable
+from candid.pipeline.reviewable import (
+    is_run,
+    look_at_pixels,
+    nearest_later,
+    nearest_of,
+    reviewable,
+)
 from candid.pipeline.reviewing import QUEUES, open_review
 from candid.predictions import read_predictions
 from candid.records.audit import Condition
@@ -57,7 +66,7 @@ def test_of_a_data_set_alone_there_are_the_queues_that_need_no_model(
         assert files == list(BROKEN) == [*session.known.unreadable]
         # Nobody is asked about a picture that cannot be seen.
         assert not {s.image for s in shown if s.why != "unreadable"} & set(BROKEN)
-        assert session.known.answer == {} == session.known.neighbours
+        assert session.known.answer == {}
         assert session.review.labelled == 120 + 2 - 2
         assert session.log.path == Path("corrections-my-faces.csv")
         # People who contradict themselves, counted by hand.
@@ -98,9 +107,10 @@ def test_what_a_check_of_the_same_labels_found_is_found_below_runs(
     quick = {"steps": 8, "batch_size": 32, "threads": 1, "precision": "float32"}
     config = with_values(
         load_config(recipe="plain"),
-        {"data": SETTINGS, "train": quick, "check": {"folds": 2, "steps": 8},
+        {"data": SETTINGS | {"side": 24}, "train": quick, "check": {"folds": 2, "steps": 8},
          "evaluate": {"draws": 50}},
     )  # fmt: skip
+    assert config.data.side != CONFIG.data.side  # its networks may see other sizes
     package.check(faces, config, out="runs/mine", cache=cache)
     said = read_predictions(open_run("runs/mine").predictions_file)
     with open_review(faces, who="ann", config=CONFIG, cache=cache) as ready:
@@ -153,6 +163,13 @@ def test_the_nearest_are_those_of_the_last_hidden_layer(tmp_path: Path) -> None:
     asked = [*dataset.ids[train[:3]].tolist(), *dataset.ids[dataset.split == "test"][:4].tolist()]
     found = nearest_of(of, asked)
     assert set(found) == set(asked)
+    with nearest_later(of, asked) as neighbours:
+        for _ in range(3000):
+            if (same := neighbours()) is not None:
+                break
+            time.sleep(0.01)
+        assert same == found
+    assert nearest_of(of, asked, wanted=lambda: False) == {}
     # By brute force: what goes into the classifier, in double precision.
     card = read_record(run.model_file, ModelCard)
     network = load_network(run.weights, card, torch.device("cpu"))
@@ -177,6 +194,25 @@ def test_the_nearest_are_those_of_the_last_hidden_layer(tmp_path: Path) -> None:
         assert [label for _, label in found[name]] == [
             dataset.classes[dataset.label[k]] for k in chosen
         ]
+
+
+def test_a_review_that_is_left_does_not_wait_for_them(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(*_: object, wanted: Callable[[], bool]) -> dict[str, list[tuple[str, str]]]:
+        begun.set()
+        while wanted():
+            time.sleep(0.01)
+        ended.set()
+        return {}
+
+    monkeypatch.setattr(source, "nearest_of", endless)
+    of = reviewable(data, CONFIG, cache=cache)
+    with nearest_later(of, [COPIED[0]]) as neighbours:
+        assert begun.wait(10) and neighbours() is None and not ended.is_set()
+    assert ended.is_set() and neighbours() == {}
 
 
 def test_there_are_none_without_a_network(tmp_path: Path, data: Path, cache: Path) -> None:

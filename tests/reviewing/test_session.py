@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ MORE = Known(
     {"a": ("Female", 0.987)},
     {},
     "hat: yes",
-    {"c": [("n1", "Male"), ("n2", "Female"), ("n3", "Male")], "d": [("n1", "Male")]},
+    lambda: {"c": [("n1", "Male"), ("n2", "Female"), ("n3", "Male")], "d": [("n1", "Male")]},
     {"c": "unlike the training data: too small (9 × 9)"},
     {"x/broken.jpg": "cannot be decoded", "x/empty.jpg": "empty"},
 )
@@ -181,7 +182,7 @@ def test_one_key_decides_all_that_are_selected(paged: Session, file: Path) -> No
     assert [paged.image_at(p) for p in told["pictures"]] == ["a", "c"]
     assert told["captions"] == [
         "Comes again later.",
-        "Annotators: Male. Nearest: Male 2, Female 1. Unlike the training data: too small (9 × 9).",
+        "Annotators: Male. Unlike the training data: too small (9 × 9).",
     ]
     rows = read_corrections(file)
     assert [(c.id, c.was, c.now, c.kind, c.seconds, c.blind) for c in rows] == [
@@ -270,15 +271,40 @@ def test_files_that_cannot_be_read_are_left_out_or_kept(paged: Session, file: Pa
     assert "Files that cannot be read: 1 left out, 1 kept." in paged.lines()
 
 
+def test_of_a_page_the_nearest_are_told_but_of_what_comes_again(paged: Session) -> None:
+    paged.decide(0, "label", "Female", 1.0, [2, 0])
+    assert [one["caption"] for one in paged.near([0, 2]) or []] == [
+        "",
+        "Nearest: Male 2, Female 1.",
+    ]
+    assert {one["line"] for one in paged.near([1, 3]) or []} == {""}  # not decided yet
+
+
+def test_while_the_nearest_are_sought_all_else_goes_on(file: Path) -> None:
+    shown, found = (Showing("c", "strange"), Showing("d", "decoy")), []
+    known = replace(MORE, neighbours=lambda: {"c": [("n1", "Male")]} if found else None)
+    with open_log(file) as log:
+        session = Session(Review(shown, 100), known, log, "ann")
+        told = session.decide(0, "label", "Male", 1.0)
+        assert told is not None and session.near([0]) is None
+        found.append(True)
+        (near,) = session.near([0]) or []
+        (place,) = (place for place, _ in near["pictures"])
+        assert session.image_at(place) == "n1" and near == session.near([0])[0]  # type: ignore[index]
+
+
 def test_the_nearest_are_told_after_the_choice(file: Path) -> None:
     shown = (Showing("c", "strange"), Showing("d", "decoy"))
     with open_log(file) as log:
         session = Session(Review(shown, 100), MORE, log, "ann")
         assert "neighbours" not in str(session.state())
-        told = session.decide(0, "label", "Male", 1.0)
-        assert told is not None and told["lines"][2:] == [
-            "The nearest training pictures are labelled: Male 2, Female 1.",
-            "The picture is unlike the training data: too small (9 × 9).",
-        ]
-        near = [(session.image_at(place), label) for place, label in told["neighbours"]]
+        nothing = {"line": "", "caption": "", "pictures": []}
+        assert session.near([0, 1, 2, -1]) == [nothing] * 4  # before the choice
+        session.decide(0, "label", "Male", 1.0)
+        (told, before) = session.near([0, 1]) or []
+        assert before == nothing
+        assert told["line"] == "The nearest training pictures are labelled: Male 2, Female 1."
+        assert told["caption"] == "Nearest: Male 2, Female 1."
+        near = [(session.image_at(place), label) for place, label in told["pictures"]]
         assert near == [("n1", "Male"), ("n2", "Female"), ("n3", "Male")]
+        assert session.undo() and session.near([0]) == [nothing]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -299,35 +300,53 @@ FAST = """(async () => {
 })()"""
 
 
+def slowed() -> float:
+    """How many times as long things take as they would if nobody else used the machine."""
+    wall, processor = time.perf_counter(), time.process_time()
+    while time.process_time() < processor + 0.3:
+        pass
+    return max(1.0, (time.perf_counter() - wall) / 0.3)
+
+
+def quickly(browser: Visitor, count: int) -> list[float]:
+    """Milliseconds of so many decisions, one after the other."""
+    some = [min(10, count - done) for done in range(0, count, 10)]
+    return [ms for n in some for ms in browser.value(FAST % n)]
+
+
 @pytest.mark.slow
-def test_a_killed_page_loses_nothing_and_goes_on_where_it_stopped(
-    browser: Visitor, run: Run, tmp_path: Path
+def test_a_page_that_is_killed_amid_200_decisions_loses_none_and_goes_on(
+    browser: Visitor, tmp_path: Path
 ) -> None:
-    page = Page(run, tmp_path / "c.csv")
+    run = make_run(tmp_path, images=1000, wrong=150)
+    alone = ("--queue", "labels", "--queue", "people")  # one picture at a time
+    page = Page(run, tmp_path / "c.csv", *alone)
     try:
         look(browser, page.url)
-        times = browser.value(FAST % 15)
+        times = quickly(browser, 100)
     finally:
         page.end(signal.SIGKILL)
-    # Milliseconds from the key to the next picture: a tenth of this where nothing else runs.
-    assert sorted(times)[len(times) // 2] < 1000
     before = read_corrections(tmp_path / "c.csv")
-    assert len(before) == 15
+    assert len(before) == 100
     browser.key("1")
     browser.until("!document.getElementById('problem').hidden")
     assert "What was decided is kept" in browser.text("#problem")
-    again = Page(run, tmp_path / "c.csv")
+    again = Page(run, tmp_path / "c.csv", *alone)
     try:
-        assert "15 of them decided before" in again.line
+        assert "100 of them decided before" in again.line
         look(browser, again.url)
-        assert browser.text("#progress").startswith("15 of ")
+        assert browser.text("#progress").startswith("100 of ")
         total = int(browser.text("#progress").split()[-1])
-        browser.value(FAST % (total - 15))
+        times += quickly(browser, total - 100)
+        assert len(times) == total >= 200
+        # Milliseconds from the key to the next picture, times what others on the machine take.
+        print(f"{statistics.median(times):.0f} ms in the median of {total}")
+        assert statistics.median(times) < 100 * slowed()
         browser.until("!document.getElementById('end').hidden")
         assert "that nobody suspected, drawn at random" in browser.text("#summary")
         assert "came twice" in browser.text("#summary")
         assert len(read_corrections(tmp_path / "c.csv")) == total
-        assert read_corrections(tmp_path / "c.csv")[:15] == before
+        assert read_corrections(tmp_path / "c.csv")[:100] == before
         press(browser, "u")
         browser.until("document.getElementById('end').hidden")
         assert browser.messages == []
@@ -568,14 +587,18 @@ def test_after_the_choice_the_nearest_training_pictures_stand_beside_it(
     with open_review(run, who="x", out=tmp_path / "x.csv", cache=cache_of(run)) as ready:
         session, known = ready.session, ready.session.known
         shown = {i for s in session.review.showings for i in (s.image, s.other) if i}
-        near = {image for found in known.neighbours.values() for image, _ in found}
-        assert set(known.neighbours) == shown and near and not near & shown
-        assert all(known.label[i] == label for f in known.neighbours.values() for i, label in f)
+        while (neighbours := known.neighbours()) is None:
+            time.sleep(0.02)
+        near = {image for found in neighbours.values() for image, _ in found}
+        assert set(neighbours) == shown and near and not near & shown
+        assert all(known.label[i] == label for f in neighbours.values() for i, label in f)
     with serving(run, tmp_path / "c.csv") as address:
         look(browser, address)
         assert not browser.value("!!document.querySelector('#nearest img')")
-        while not browser.value("!!document.querySelector('#nearest img')"):
+        press(browser, "1")
+        while "comes again" in browser.text("#last-lines"):
             press(browser, "1")  # of what comes again it is told then
+        browser.until("document.querySelector('#nearest img')")
         browser.until("[...document.querySelectorAll('#nearest img')].every((i) => i.naturalWidth)")
         labels = browser.value(
             "[...document.querySelectorAll('#nearest figcaption')].map((c) => c.innerText)"

@@ -17,7 +17,7 @@ from candid.cli.options import (
     option,
     output_options,
     path_option,
-    settings_options,
+    quick_settings_options,
     show,
 )
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @data_argument(required=True)
-@settings_options
+@quick_settings_options
 @option("--folds", "N", "Short for --set check.folds=N.", type=int)
 @option("--jobs", "N", "Networks trained at a time, in a process each.", type=int, default=1)
 @path_option(
@@ -42,9 +42,9 @@ def check_command(
 ) -> None:
     """Examine every label: which are likely wrong, in training, too.
 
-    Each part of the people is predicted by a network that learned from the others, check.steps
-    batches of the recipe's training. candid review shows what is found. The same command with the
-    same --out goes on with a check that was stopped.
+    Each part of the people is predicted by a network that learned from the others: all batches of
+    the recipe fast, or check.steps of another one's training. candid review shows what is found.
+    The same command with the same --out goes on with a check that was stopped.
     """
     from candid.config import with_values
     from candid.pipeline.checking import check_folder

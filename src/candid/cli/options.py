@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 FOLDER = click.Path(path_type=Path)
-RECIPE = "deep"  # candid.config.DEFAULT_RECIPE, without what importing that takes
+# candid.config.DEFAULT_RECIPE and QUICK_RECIPE, without what importing that takes.
+RECIPE, QUICK = "deep", "fast"
 
 
 def option(
@@ -60,7 +61,7 @@ _KEPT: dict[str, Any] = {"callback": _keep, "expose_value": False}
 _SETTING = ("SECTION.KEY=VALUE", "One setting; may be repeated.", "overrides")
 
 set_option = option("--set", *_SETTING, multiple=True)
-settings_options = _all(
+_read_options = _all(
     option("--target", "NAME", "The label to learn: a column's name, with classes or numbers; again"
            " for more labels in one training, '*' for all others with classes. One of several"
            " DATA that lacks it takes its layout's own if the classes are the same words; else name"
@@ -70,13 +71,22 @@ settings_options = _all(
                 **_KEPT),
     path_option("--corrections", "FILE", "Decisions to apply to the labels, as candid review"
                 " writes them.", **_KEPT),
-    option("--recipe", "NAME", "Settings that belong together.", default=RECIPE,
-           show_default=True, **_KEPT),
+)  # fmt: skip
+_settings_options = _all(
     path_option("--config", "FILE", "A TOML file with settings, such as a run's config.toml.",
                 "config_file", **_KEPT),
     option("--set", *_SETTING, multiple=True, **_KEPT),
     option("--seed", "N", "Short for --set train.seed=N.", type=int, **_KEPT),
 )  # fmt: skip
+
+
+def _with_recipe(default: str) -> Callable[[Verb], Verb]:
+    recipe = option("--recipe", "NAME", "Settings that belong together.", default=default,
+                    show_default=True, **_KEPT)  # fmt: skip
+    return _all(_read_options, recipe, _settings_options)
+
+
+settings_options, quick_settings_options = _with_recipe(RECIPE), _with_recipe(QUICK)
 no_explain_option = click.option(
     "--no-explain",
     is_flag=True,

@@ -142,12 +142,13 @@ def explore_images(
     return exploration, _images(dataset, store, seed)
 
 
-def data_fingerprint(dataset: Dataset, store: Store) -> str:
+def data_fingerprint(dataset: Dataset, store: Store, side: int = 0) -> str:
     """A digest of the pixels and of everything annotated: the same data, the same digest.
 
-    Of the files' contents and not of their times, so a copy elsewhere has the same.
+    Of the files' contents and not of their times, so a copy elsewhere has the same. With `side` it
+    is that of the same pictures at another size; 0: at the store's.
     """
-    words = (decode.VERSION, store.side, dataset.target, dataset.classes)
+    words = (decode.VERSION, side or store.side, dataset.target, dataset.classes)
     return _digest(dataset, words, [store.digests, store.usable])
 
 

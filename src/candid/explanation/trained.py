@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -186,11 +186,12 @@ def nearest_in_training(
     count: int = 5,
     most_training: int = 10_000,
     bfloat16: bool = False,
-    quiet: bool = True,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> dict[str, tuple[Neighbour, ...]]:
     """The training images nearest to each of some others, by what goes into the classifier.
 
     They are of `most_training` labelled ones, drawn at random, and none of the `rows` themselves.
+    Before each batch it is asked whether they are still `wanted`; where not, there are none.
     A ConfigError where the network has no hidden layer.
     """
     device, prepare = _prepared(network, card)
@@ -207,7 +208,9 @@ def nearest_in_training(
     ):
         each = [look(batch).hidden for _, batch in asked.batches(prepare, 128)]
         alike = Nearest(torch.cat(each), count)
-        for start, batch in training.batches(prepare, 128, title="nearest", quiet=quiet):
+        for start, batch in training.batches(prepare, 128):
+            if not wanted():
+                return {}
             alike.add(start, look(batch).hidden)
     return {name: alike.of(i, training) for i, name in enumerate(asked.ids)}
 

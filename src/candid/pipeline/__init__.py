@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from candid.config import QUICK_RECIPE, load_config
 from candid.pipeline import checking
 from candid.pipeline.aligning import align_data
 from candid.pipeline.data_places import Places, labels_or_place
@@ -294,8 +295,9 @@ def check(
     """Examine every label, those of training, too: `candid check` from Python.
 
     Each part of the people is predicted by a network that learned from the others, `jobs` of them
-    at a time. `out` gets `check.json`, `predictions.parquet` and the settings, so that
-    `candid.review` takes it for a run; the same call goes on with a check that was stopped.
+    at a time; None for `config` is the recipe fast. `out` gets `check.json`, `predictions.parquet`
+    and the settings, so that `candid.review` takes it for a run; the same call goes on with a check
+    that was stopped.
 
     Raises
     ------
@@ -304,7 +306,8 @@ def check(
     """
     needs_torch()
     folder = checking.check_folder(None if out is None else Path(out))
-    labels, how = labels_or_place(dataset), checking.with_folds(config or Config())
+    labels = labels_or_place(dataset)
+    how = checking.with_folds(config or load_config(recipe=QUICK_RECIPE))
     run, data = begin_or_resume(labels, how, folder, cache=cache, quiet=quiet)
     return checking.examine_labels(run, align_data(run, data), jobs=jobs)
 

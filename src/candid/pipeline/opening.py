@@ -80,9 +80,13 @@ class Data:
     @property
     def fingerprint(self) -> str:
         """The same where pixels and annotations are."""
+        return self.fingerprint_at(0)
+
+    def fingerprint_at(self, side: int) -> str:
+        """What it would be with so many pixels a side; 0: with those that there are."""
         from candid.data.exploration import data_fingerprint, streamed_fingerprint
 
-        packed = data_fingerprint(self.dataset, self.store)
+        packed = data_fingerprint(self.dataset, self.store, side)
         if self.streamed is None:
             return packed
         return streamed_fingerprint(self.streamed.dataset, packed)

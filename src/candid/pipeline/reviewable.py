@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,7 +22,7 @@ from candid.predictions import Predictions, read_predictions
 from candid.progress import track
 from candid.records import Provenance, read_record
 from candid.records.review import Why
-from candid.runs import Run
+from candid.runs import Run, open_run
 from candid.runs.folders import CHECKED
 from candid.runs.refusals import refuse_number
 from candid.settings import Config
@@ -105,20 +107,25 @@ def _of_data(where: Dataset | Where, config: Config, cache: Path | None, quiet: 
             todo="name it with --target",
         )
     name = plain_name(data.dataset.name) or "data"
-    checked = _checked(data.fingerprint)
+    checked = _checked(data)
     said = None if checked is None else read_predictions(checked.predictions_file)
     return Reviewable(data, config, Path(f"corrections-{name}.csv"), said)
 
 
-def _checked(fingerprint: str) -> Run | None:
-    """The folder below runs/ in which candid check examined these very labels, the newest."""
+def _checked(data: Data) -> Run | None:
+    """The folder below runs/ in which candid check examined these very labels, the newest.
+
+    How many pixels its networks saw does not matter.
+    """
     found: list[tuple[float, Run]] = []
     for pattern in ("*/check.json", f"*/{CHECKED}/check.json"):
         for file in Path("runs").glob(pattern):
             run = Run(file.parent)
             with contextlib.suppress(CandidError, OSError):  # of another release, say
                 about = read_record(run.provenance, Provenance)
-                if about.data_fingerprint == fingerprint and run.predictions_file.is_file():
+                side = open_run(file.parent).settings.data.side
+                same = about.data_fingerprint == data.fingerprint_at(side)
+                if same and run.predictions_file.is_file():
                     found.append((file.stat().st_mtime, run))
     return max(found, key=lambda one: one[0])[1] if found else None
 
@@ -191,19 +198,39 @@ def _unfamiliar(of: Reviewable) -> Unfamiliar | None:
 # --- what the network finds alike ----------------------------------------------------------------
 
 
+_Nearest = dict[str, list[tuple[str, str]]]
+
+
+@contextlib.contextmanager
+def nearest_later(
+    of: Reviewable, images: Collection[str]
+) -> Iterator[Callable[[], _Nearest | None]]:
+    """What `nearest_of` gives, sought beside what else is done: None until it is found.
+
+    Where nobody waits for it any longer, the search ends.
+    """
+    left = threading.Event()
+    with ThreadPoolExecutor(1, "nearest") as pool:
+        found = pool.submit(nearest_of, of, images, wanted=lambda: not left.is_set())
+        try:
+            yield lambda: found.result() if found.done() else None
+        finally:
+            left.set()
+
+
 def nearest_of(
-    of: Reviewable, images: Collection[str], *, quiet: bool = True
-) -> dict[str, list[tuple[str, str]]]:
+    of: Reviewable, images: Collection[str], *, wanted: Callable[[], bool] = lambda: True
+) -> _Nearest:
     """Image → the training pictures nearest to it, and their labels; of no such image itself.
 
-    Nothing where there is no network, or none with a hidden layer.
+    Nothing where there is no network, or none with a hidden layer, or nothing is `wanted` any more.
     """
     run = of.run
     if run is None or not (run.weights.is_file() and run.model_file.is_file()):
         return {}
-    dataset, wanted = of.data.dataset, set(images)
+    dataset, asked = of.data.dataset, set(images)
     usable = of.data.store.usable.tolist()
-    rows = [k for k, i in enumerate(dataset.ids.tolist()) if i in wanted and usable[k]]
+    rows = [k for k, i in enumerate(dataset.ids.tolist()) if i in asked and usable[k]]
     with contextlib.suppress(ConfigError, DependencyError), loaded(run) as model:
         from candid.explanation.trained import nearest_in_training
 
@@ -214,7 +241,7 @@ def nearest_of(
             of.data.store,
             np.asarray(rows, np.intp),
             bfloat16=model.bfloat16,
-            quiet=quiet,
+            wanted=wanted,
         )
         return {image: [(n.id, n.label) for n in near] for image, near in found.items()}
     return {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from candid.errors import DataError
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Place
-from candid.pipeline.reviewable import Reviewable, look_at_pixels, nearest_of, reviewable
+from candid.pipeline.reviewable import Reviewable, look_at_pixels, nearest_later, reviewable
 from candid.records.review import ReviewSummary, Why
 from candid.runs import Run
 from candid.settings import Config
@@ -85,14 +85,17 @@ def open_review(
     if not showings:
         raise DataError(NOTHING, expected="labelled images", todo="name other data")
     images = dict.fromkeys(i for s in showings for i in (s.image, s.other) if i)
-    known = _known(of, suspects, pixels, images, nearest_of(of, images, quiet=quiet))
     row = {str(i): k for k, i in enumerate(dataset.ids.tolist())}
     most = of.config.data.max_pixels
 
     def picture(image: str) -> bytes:
         return preview(dataset, row[image], longest=_LONGEST, max_pixels=most)
 
-    with open_log(of.corrections if out is None else Path(out)) as log:
+    with (
+        open_log(of.corrections if out is None else Path(out)) as log,
+        nearest_later(of, images) as neighbours,
+    ):
+        known = _known(of, suspects, pixels, images, neighbours)
         yield Reviewed(Session(Review(showings, len(others)), known, log, who), picture)
 
 
@@ -170,7 +173,7 @@ def _known(
     suspects: Suspects,
     pixels: Pixels,
     images: Iterable[str],
-    neighbours: dict[str, list[tuple[str, str]]],
+    neighbours: Callable[[], dict[str, list[tuple[str, str]]] | None],
 ) -> Known:
     from candid.reviewing.session import Known
     from candid.text.findings import group_name

@@ -39,7 +39,8 @@ class Known:
     group
         Of which group the model's mistakes are among the suspects, in words.
     neighbours
-        Image → the pictures that the model finds the nearest to it, and their labels.
+        Gives image → the pictures that the model finds the nearest to it, and their labels; None
+        while they are being sought.
     strange
         Image → in what it is unlike the training pictures.
     unreadable
@@ -52,7 +53,7 @@ class Known:
     answer: Mapping[str, tuple[str, float]]
     companions: Mapping[str, Sequence[str]]
     group: str = ""
-    neighbours: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    neighbours: Callable[[], Mapping[str, Sequence[tuple[str, str]]] | None] = dict
     strange: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,7 +77,6 @@ class Session:
         self._twice = {s.image for s in review.showings if s.time > 1}
         every = [i for s in review.showings for i in (s.image, s.other) if i]
         every += [i for image in every for i in known.companions.get(image, ())]
-        every += [i for image in every for i, _ in known.neighbours.get(image, ())]
         self._place = {image: place for place, image in enumerate(dict.fromkeys(every))}
         self._images = list(self._place)
 
@@ -231,17 +231,12 @@ class Session:
         elif self._comes_again(showing):
             told = [said, text.COMES_AGAIN]
         else:
-            near = known.neighbours.get(showing.image, ())
             told = text.told_label(
                 said,
                 known.label.get(showing.image),
                 known.answer.get(showing.image),
-                [label for _, label in near],
                 text.why(showing.why, known.group, known.strange.get(showing.image, "")),
             )
-            neighbours = [[self._place[image], label] for image, label in near]
-            pictures = self._places(showing.image)
-            return {"pictures": pictures, "lines": told, "neighbours": neighbours}
         return {"pictures": self._places(showing.image, showing.other), "lines": told}
 
     def _told_page(
@@ -255,9 +250,8 @@ class Session:
                 captions.append(text.CAPTION_AGAIN)
                 continue
             labels.append(known.label.get(image, ""))
-            near = [label for _, label in known.neighbours.get(image, ())]
             because = text.short_why(showing.why, known.strange.get(image, ""))
-            captions.append(text.caption(labels[-1], known.answer.get(image), near, because))
+            captions.append(text.caption(labels[-1], known.answer.get(image), because))
         kind, now = corrections[0].kind, corrections[0].now
         group = known.group if any(s.why == "slice" for s in showings) else ""
         return {
@@ -265,6 +259,36 @@ class Session:
             "captions": captions,
             "lines": text.told_page(kind, now, len(showings), labels, group),
         }
+
+    def near(self, numbers: Sequence[int]) -> list[dict[str, Any]] | None:
+        """The pictures nearest to some that are decided; None while they are being sought.
+
+        Of a picture that is not decided, or comes again, there are none: they tell the label.
+        """
+        if (found := self.known.neighbours()) is None:
+            return None
+        every, open_ = self.review.showings, {*self._open()}
+        told = []
+        for number in numbers:
+            known = 0 <= number < len(every) and number not in open_
+            hidden = not known or self._comes_again(every[number]) or every[number].other
+            near = () if hidden else found.get(every[number].image, ())
+            labels = [label for _, label in near]
+            told.append(
+                {
+                    "line": text.nearest_line(labels) if labels else "",
+                    "caption": text.nearest_caption(labels) if labels else "",
+                    "pictures": [[self._place_of(image), label] for image, label in near],
+                }
+            )
+        return told
+
+    def _place_of(self, image: str) -> int:
+        """Its number, by which the page asks for it; a new one where it has none."""
+        if image not in self._place:
+            self._place[image] = len(self._images)
+            self._images.append(image)
+        return self._place[image]
 
     def _comes_again(self, showing: Showing) -> bool:
         return showing.image in self._twice and showing.time == 1

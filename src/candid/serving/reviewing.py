@@ -31,6 +31,7 @@ _FILES = {
 }
 _KEPT = 64  # encoded pictures
 _LARGEST = 4096  # bytes of a decision
+_MOST_NEAR = 64  # pictures whose nearest are asked for at once
 
 
 class Reviewing(Protocol):
@@ -46,6 +47,9 @@ class Reviewing(Protocol):
 
     def undo(self) -> bool:
         """Take the last one back."""
+
+    def near(self, numbers: Sequence[int]) -> list[dict[str, Any]] | None:
+        """The pictures nearest to some that are decided, None while they are being sought."""
 
     def lines(self) -> list[str]:
         """The figures so far, in words."""
@@ -73,6 +77,7 @@ def create_review_app(
         *files,
         Route("/state", asked.state),
         Route("/summary", asked.summary),
+        Route("/near", asked.near),
         Route("/decide", asked.decide, methods=["POST"]),
         Route("/undo", asked.undo, methods=["POST"]),
         Route("/picture/{place:int}", asked.picture),
@@ -121,6 +126,14 @@ class _Addresses:
             return _refusal(422, "This is no request of the page.")
         self._session.undo()
         return self._now()
+
+    async def near(self, request: Request) -> Response:
+        try:
+            words = request.query_params.get("numbers", "").split(",")
+            numbers = [int(word) for word in words[:_MOST_NEAR]]
+        except ValueError:
+            return _refusal(422, "These are no numbers of pictures.")
+        return JSONResponse({"near": self._session.near(numbers)})
 
     async def summary(self, _: Request) -> Response:
         return JSONResponse({"summary": self._session.lines()})

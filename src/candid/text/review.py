@@ -55,16 +55,23 @@ def told_label(
     decision: str,
     label: str | None,
     answer: tuple[str, float] | None,
-    nearest: Sequence[str],
     because: str,
 ) -> list[str]:
     """What annotators wrote about a picture, what the model says, and why it was shown."""
     lines = [decision, f"Annotators wrote: {label}."]
     if answer is not None:
         lines.append(f"The model says: {answer[0]}, at {words.percent(answer[1])}.")
-    if nearest:
-        lines.append(f"The nearest training pictures are labelled: {_tally(nearest)}.")
     return [*lines, because]
+
+
+def nearest_line(labels: Sequence[str]) -> str:
+    """How the training pictures are labelled that are nearest to one."""
+    return f"The nearest training pictures are labelled: {_tally(labels)}."
+
+
+def nearest_caption(labels: Sequence[str]) -> str:
+    """The same in a few words, of a picture on a page."""
+    return f"Nearest: {_tally(labels)}."
 
 
 def told_page(
@@ -87,15 +94,11 @@ def told_page(
     return lines
 
 
-def caption(
-    label: str, answer: tuple[str, float] | None, nearest: Sequence[str], because: str
-) -> str:
+def caption(label: str, answer: tuple[str, float] | None, because: str) -> str:
     """The same of one picture of a page, below it."""
     said = [f"Annotators: {label}."]
     if answer is not None:
         said.append(f"Model: {answer[0]}, {words.percent(answer[1])}.")
-    if nearest:
-        said.append(f"Nearest: {_tally(nearest)}.")
     return " ".join([*said, because] if because else said)
 
 

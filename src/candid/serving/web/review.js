@@ -134,11 +134,13 @@
     const answer = await ask("decide", decision);
     if (option.kind === "person") announce("Noted: another person.");
     show(answer, answer.told);
+    if (answer.told) showNear((decision.chosen || [decision.number]).sort((a, b) => a - b));
   });
   const undo = () => during(async () => {
     const before = state.showing && state.showing.number;
     const answer = await ask("undo", {});
     showLast(null);
+    showNear([]);
     show(answer, null);
     announce(answer.showing && answer.showing.number === before ? "Taken back."
       : "Taken back: the picture before.");
@@ -224,9 +226,31 @@
       figure(place, several ? `Decided before: picture ${i + 1}` : "The last picture",
         several ? told.captions[i] : "")));
     list($("last-lines"), told.lines);
-    const near = told.neighbours || [];
-    $("nearest-block").hidden = !near.length;
-    $("nearest").replaceChildren(...near.map(nearest));
+    $("nearest-block").hidden = true;
+    $("nearest").replaceChildren();
+  };
+  // The server seeks them while pictures are decided: it is asked until it has them, or the next is told.
+  let newest = 0;
+  const showNear = async (numbers) => {
+    const mine = ++newest;
+    if (!numbers.length) return;
+    let near = null;
+    while (!near) {
+      try {
+        near = (await ask(`near?numbers=${numbers.join()}`)).near;
+      } catch {
+        return;  // what follows tells of it
+      }
+      if (!near) await new Promise((done) => setTimeout(done, 300));
+      if (mine !== newest) return;
+    }
+    if ($("last-body").classList.contains("several")) {
+      $("last-picture").querySelectorAll("figcaption").forEach((caption, i) => caption.append(` ${near[i].caption}`));
+      return;
+    }
+    if (near[0].line) $("last-lines").append(element("li", near[0].line));
+    $("nearest-block").hidden = !near[0].pictures.length;
+    $("nearest").replaceChildren(...near[0].pictures.map(nearest));
   };
 
   const showChoices = () => {
