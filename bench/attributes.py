@@ -30,6 +30,7 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,12 @@ from candid.runs import Run
 from candid.stats.intervals import mean
 
 
-def trained(data: Path, run: Run, target: str, seed: int, overrides: list[str]) -> float:
+def trained(data: Path, run: Run, targets: Sequence[str], seed: int, overrides: list[str]) -> float:
     """Seconds of the processor that training took; noted beside the run for the next time."""
     note = run.path.with_suffix(".json")
     if not note.is_file():
-        words = [sys.executable, "-m", "candid", "train", data, "--target", target]
+        words = [sys.executable, "-m", "candid", "train", data]
+        words += [w for target in targets for w in ("--target", target)]
         words += ["--seed", seed, "--out", run.path, "--set", "framing.steps=0", *overrides]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([str(w) for w in words], check=True)
@@ -58,16 +60,19 @@ def trained(data: Path, run: Run, target: str, seed: int, overrides: list[str]) 
     return float(json.loads(note.read_text())["processor_seconds"])
 
 
-def predicted(run: Run) -> list[Predictions]:
-    """Of each label, on validation and test images."""
+def judged(run: Run) -> list[Run]:
+    """The run of each label, with its predictions on validation and test images."""
     several = run.targets.is_file()
     if not several and not run.predictions_file.is_file():
         run.step("predict", predict_splits, reload(run))
     if several and not all(one.predictions_file.is_file() for one in run.of_targets()):
         predict_targets(run, reload(run))
-    return [
-        read_predictions(one.predictions_file) for one in (run.of_targets() if several else [run])
-    ]
+    return run.of_targets() if several else [run]
+
+
+def predicted(run: Run) -> list[Predictions]:
+    """Of each label, on validation and test images."""
+    return [read_predictions(one.predictions_file) for one in judged(run)]
 
 
 def right(predictions: Predictions, split: str) -> NDArray[np.float64]:
@@ -119,7 +124,7 @@ def main() -> None:
         all_of_them = Run(options.out / f"all-{seed}")
         one = Run(options.out / f"{options.alone}-{seed}")
         spent = [
-            trained(options.data, run, target, seed, overrides)
+            trained(options.data, run, [target], seed, overrides)
             for run, target in ((all_of_them, "*"), (one, options.alone))
         ]
         costs.append(spent[0] / spent[1])

@@ -4,7 +4,7 @@
 worse in one group each, and learns the three together in one training:
 
 - Face: annotators err in 35% of the pictures with earrings;
-- Smiling: 35% of the labels of pictures with eyeglasses are turned round;
+- Beard: 35% of the labels of pictures with eyeglasses are turned round;
 - ITA, a number (the skin's typology angle): ±60° of noise in pictures with a hat.
 
 Printed is, for each label and each of the three groups, the gap to the rest on test (accuracy in
@@ -25,7 +25,7 @@ from candid.records import read_record
 from candid.records.audit import Audit, SplitAudit
 
 IMAGES, NOISE, DEGREES = 6000, 0.35, 60.0
-PLANTED = {"Face": "Earrings", "Smiling": "Eyeglasses", "ITA": "Wearing_Hat"}
+PLANTED = {"Face": "Earrings", "Beard": "Eyeglasses", "ITA": "Wearing_Hat"}
 SETTINGS = [
     "data.side=48", "network.width=16", "train.steps=400", "train.batch_size=128",
     "train.threads=1", "framing.steps=0", "augment.brightness=0", "audit.more=false",
@@ -50,8 +50,8 @@ def faces(folder: Path) -> Path:
     rng = np.random.default_rng(1)
     cells = [line.split(",") for line in lines]
     for row in cells:
-        if row[place[PLANTED["Smiling"]]] == "yes" and rng.random() < NOISE:
-            row[place["Smiling"]] = {"yes": "no", "no": "yes"}[row[place["Smiling"]]]
+        if row[place[PLANTED["Beard"]]] == "yes" and rng.random() < NOISE:
+            row[place["Beard"]] = {"yes": "no", "no": "yes"}[row[place["Beard"]]]
         if row[place[PLANTED["ITA"]]] == "yes":
             angle = float(row[place["ITA"]]) + rng.normal(0, DEGREES)
             row[place["ITA"]] = f"{angle:.1f}"

@@ -30,6 +30,11 @@ def of_interval(e: words.WithInterval) -> str:
     return words.interval(e, _decimals(e.value))
 
 
+def value_with_interval(value: float, low: float, high: float) -> str:
+    """What is predicted of one picture: "34.2 (21.0 to 48.5)"."""
+    return f"{in_digits(value)} ({in_digits(low)} to {in_digits(high)})"
+
+
 def _decimals(x: float) -> int:
     size = abs(x)
     if not 0 < size < 0.1:
