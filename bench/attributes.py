@@ -41,7 +41,7 @@ from candid.pipeline.several import predict_targets
 from candid.pipeline.steps import predict_splits
 from candid.predictions import Predictions, read_predictions
 from candid.records import Estimate
-from candid.runs import Run
+from candid.runs import Run, open_run
 from candid.stats.intervals import mean
 
 
@@ -62,6 +62,7 @@ def trained(data: Path, run: Run, targets: Sequence[str], seed: int, overrides: 
 
 def judged(run: Run) -> list[Run]:
     """The run of each label, with its predictions on validation and test images."""
+    run = open_run(run.path)
     several = run.targets.is_file()
     if not several and not run.predictions_file.is_file():
         run.step("predict", predict_splits, reload(run))

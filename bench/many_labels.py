@@ -3,7 +3,7 @@ r"""What forty labels cost those who use a model, beside one: predict and serve,
 Trains two networks for a few batches, of one label and of all that the data has (which weights
 they have is nothing to speed), on the same images and without framing. Then, as often as --rounds
 says and in turns: `candid predict` of a folder's pictures into a CSV, each in a process of its own
-(`bench/predict.py --one`), by torch and by ONNX Runtime; and `candid serve`, with so many clients
+(`bench/predict.py --one`), by each of --engines; and `candid serve`, with so many clients
 that send a picture each (`bench/serve.py`). Printed are pictures and requests per second of the
 processor, and all labels' share of one label's, by rounds: medians and extremes.
 
@@ -26,7 +26,7 @@ from serve import candid, press, requests, server
 from candid.pipeline.opening import reload
 from candid.pipeline.several import predict_targets
 from candid.pipeline.steps import learn_unfamiliar, predict_splits
-from candid.runs import Run
+from candid.runs import Run, open_run
 
 HERE = Path(__file__).parent
 BATCHES = 20
@@ -41,6 +41,7 @@ def made(data: Path, run: Run, target: str) -> None:
     ]  # fmt: skip
     for line in words:
         if line[0] == "export":
+            run = open_run(run.path)
             loaded = reload(run)
             run.step("unfamiliar", learn_unfamiliar, loaded)
             if run.targets.is_file():
@@ -86,7 +87,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, required=True, help="a folder of JPEGs")
-    parser.add_argument("--images", type=int, default=3000, help="that predict labels")
+    parser.add_argument("--images", type=int, default=1000, help="that predict labels")
+    parser.add_argument("--engines", nargs="+", default=["onnx", "torch"])
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=5, help="of serving, each time")
     parser.add_argument("--rounds", type=int, default=5)
@@ -95,7 +97,7 @@ def main() -> None:
     for run, target in zip(runs, ("Male", "*"), strict=True):
         if not (run.path / "model.onnx").is_file():
             made(given.data, run, target)
-    for engine in ("torch", "onnx"):
+    for engine in given.engines:
         compare(
             f"predict, {engine}",
             lambda run, by=engine: predicted(run, by, given.pictures, given.images),  # type: ignore[misc]

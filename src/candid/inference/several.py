@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from candid.errors import ConfigError
 from candid.inference.abstaining import Rule, abstention_rule
@@ -117,6 +116,16 @@ class SeveralLabeller(Labeller):
         return SeveralColumns((), faces=self.finder is not None, labels=self.labels)
 
     @cached_property
+    def _firsts(self) -> list[int]:
+        """The first of each label's outputs."""
+        return [label.first for label in self.labels]
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        """How many outputs each label has."""
+        return [len(label.classes) for label in self.labels]
+
+    @cached_property
     def _column_names(self) -> list[str]:
         """The column of each label: the same for every row."""
         return [*map(self.columns.column, self.labels)]
@@ -151,24 +160,21 @@ class SeveralLabeller(Labeller):
     def label_answers(self, answer: Prediction) -> list[LabelAnswer]:
         """What the network says of each label, as if the crop looked like the training images."""
         everything = np.array(list(answer.probability.values()))
+        sums = np.repeat(np.add.reduceat(everything, self._firsts), self._sizes)
+        each: list[float] = (everything / sums).tolist()  # of each label they sum to 1
         answers = []
         for label, rule in zip(self.labels, self.rules, strict=True):
-            p = _block(everything, label)
+            p = each[label.first : label.first + len(label.classes)]
             if label.number is not None:
-                value, low, high = (float(x[0]) for x in answers_of(label.number, p[None]))
+                value, low, high = (float(x[0]) for x in answers_of(label.number, np.array([p])))
                 answers.append(LabelAnswer(label, None, {}, (value, low, high)))
                 continue
-            below = rule.threshold if rule is not None and rule.abstains(p[None])[0] else None
-            best = label.classes[int(p.argmax())] if below is None else None
-            named = dict(zip(label.classes, p.tolist(), strict=True))
+            highest = max(p)
+            below = rule.threshold if rule is not None and rule.is_above(highest) else None
+            best = label.classes[p.index(highest)] if below is None else None
+            named = dict(zip(label.classes, p, strict=True))
             answers.append(LabelAnswer(label, best, named, below=below))
         return answers
-
-
-def _block(probability: NDArray[np.float64], label: TargetLabel) -> NDArray[np.float64]:
-    """(classes,) of one label; they sum to 1."""
-    own = probability[label.first : label.first + len(label.classes)]
-    return np.asarray(own / own.sum())
 
 
 def open_several(
