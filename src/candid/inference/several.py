@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from candid.errors import ConfigError
 from candid.inference.abstaining import Rule, abstention_rule
@@ -25,7 +26,7 @@ from candid.runs import Run, open_run
 from candid.text import labelling as text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SeveralColumns(RowColumns):
     """What the rows of a job hold where each has an answer of several labels.
 
@@ -35,9 +36,14 @@ class SeveralColumns(RowColumns):
 
     labels: tuple[TargetLabel, ...] = ()
 
+    @cached_property
+    def names(self) -> list[str]:
+        """As of one label; found once, as there may be many."""
+        return list(self.schema(codes=True).names)
+
     def column(self, label: TargetLabel) -> str:
         """A label's column: its name, which may be that of a column of every table."""
-        taken = super(SeveralColumns, self).schema(codes=True).names
+        taken = super().schema(codes=True).names
         return f"{label.name} (label)" if label.name in taken else label.name
 
     @property
@@ -52,7 +58,7 @@ class SeveralColumns(RowColumns):
 
     def schema(self, *, codes: bool = False) -> pa.Schema:
         """As of one label, with those of each in the place of its."""
-        fields = [*super(SeveralColumns, self).schema(codes=codes)]
+        fields = [*super().schema(codes=codes)]
         place = next(i for i, one in enumerate(fields) if one.name == "prediction")
         own = [one for label in self.labels for one in self._of(label)]
         return pa.schema([*fields[:place], *own, *fields[place + 1 :]])
@@ -65,8 +71,7 @@ class SeveralColumns(RowColumns):
         return [pa.field(column, pa.string()), *each]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelAnswer:
+class LabelAnswer(NamedTuple):
     """What the network says of one label of a crop.
 
     Attributes
@@ -110,7 +115,7 @@ class SeveralLabeller(Labeller):
     labels: tuple[TargetLabel, ...] = field(default=(), kw_only=True)
     rules: tuple[Rule | None, ...] = field(default=(), kw_only=True)
 
-    @property
+    @cached_property
     def columns(self) -> SeveralColumns:
         """What the rows hold."""
         return SeveralColumns((), faces=self.finder is not None, labels=self.labels)
@@ -130,6 +135,16 @@ class SeveralLabeller(Labeller):
         """The column of each label: the same for every row."""
         return [*map(self.columns.column, self.labels)]
 
+    @cached_property
+    def _class_columns(self) -> list[str]:
+        """The column of each output's probability: the same for every row; "" of a number's."""
+        named = zip(self.labels, self._column_names, strict=True)
+        return [
+            f"p_{column}_{name}" if label.number is None else ""
+            for label, column in named
+            for name in label.classes
+        ]
+
     def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
         """A crop's row by the names of the columns: of each label its answer, if any."""
         values = super().told(crop, answer)
@@ -139,29 +154,31 @@ class SeveralLabeller(Labeller):
         for one, column in zip(self.label_answers(answer), self._column_names, strict=True):
             known = not answer.unlike and one.below is None
             answered |= known
-            if one.number is not None:
-                if known:
-                    values |= {
-                        f"{column}{end}": round(x, DIGITS)
-                        for end, x in zip(("", "_low", "_high"), one.number, strict=True)
-                    }
-                continue
-            if known:
+            if one.number is not None and known:
+                for end, x in zip(("", "_low", "_high"), one.number, strict=True):
+                    values[f"{column}{end}"] = round(x, DIGITS)
+            elif known:
                 values[column] = one.prediction
             if one.below is not None:
                 unsure.append(f"{one.label.name}, {one.unsure}")
-            values |= {
-                f"p_{column}_{name}": round(x, DIGITS) for name, x in one.probability.items()
-            }
         if unsure and not answer.unlike:
             values |= {"reason": text.not_sure("; ".join(unsure)), REASON_CODE: text.NOT_SURE}
         return values | {"abstained": not answered}
 
+    def _answer_columns(self, answer: Prediction) -> dict[str, Any]:
+        """The probabilities of all classes of all labels."""
+        rounded = np.round(self._calibrated(answer), DIGITS).tolist()
+        return dict(zip(self._class_columns, rounded, strict=True))
+
+    def _calibrated(self, answer: Prediction) -> NDArray[np.float64]:
+        """(outputs,) of a crop; of each label they sum to 1."""
+        everything = np.array(list(answer.probability.values()))
+        sums = np.add.reduceat(everything, self._firsts)
+        return np.asarray(everything / np.repeat(sums, self._sizes))
+
     def label_answers(self, answer: Prediction) -> list[LabelAnswer]:
         """What the network says of each label, as if the crop looked like the training images."""
-        everything = np.array(list(answer.probability.values()))
-        sums = np.repeat(np.add.reduceat(everything, self._firsts), self._sizes)
-        each: list[float] = (everything / sums).tolist()  # of each label they sum to 1
+        each: list[float] = self._calibrated(answer).tolist()
         answers = []
         for label, rule in zip(self.labels, self.rules, strict=True):
             p = each[label.first : label.first + len(label.classes)]
