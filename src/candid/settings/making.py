@@ -298,7 +298,8 @@ class TrainConfig:
     target_weights: Literal["inverse", "none"] = setting(
         "inverse",
         "of several labels, weights of their losses: inverse to what their base rates alone would "
-        "give, so that none drowns another, or none, which serves those that are nearly in balance",
+        "give, so that rare ones are not drowned; or none, which serves numbers and labels in "
+        "balance",
     )
     balance: Literal["none", "group", "dro"] = setting(
         "none",
