@@ -4,12 +4,28 @@
 worse in one group each, and learns the three together in one training:
 
 - Face: annotators err in 35% of the pictures with earrings;
-- Smiling: 35% of the labels of pictures with eyeglasses are turned round;
+- Beard: 35% of the labels of pictures with eyeglasses are turned round;
 - ITA, a number (the skin's typology angle): ±60° of noise in pictures with a hat.
 
 Printed is, for each label and each of the three groups, the gap to the rest on test (accuracy in
 points, of the number the mean absolute error) with its interval and what the audit says of it; and
 which group its audit puts first.
+
+Result (seed 0, one core of an AMD EPYC with bfloat16, torch 2.13.0; 1,508 pictures of test): each
+audit puts its own group first, and finds none of the others':
+
+    Face     Earrings      32.9 (27.2 to 38.7; n = 292 of 189 people)   found       its own
+             Eyeglasses     0.2 (-3.5 to 4.8; n = 319 of 199 people)    not found
+             Wearing_Hat    3.2 (-0.9 to 8.1; n = 228 of 154 people)    not found
+    Beard    Earrings      -2.6 (-5.4 to 1.3)                           not found
+             Eyeglasses    36.5 (31.3 to 42.1)                          found       its own
+             Wearing_Hat    0.0 (-3.6 to 5.1)                           not found
+    ITA      Earrings       2.2 (-1.0 to 5.3)                           not found
+             Eyeglasses    -1.1 (-3.7 to 1.6)                           not found
+             Wearing_Hat   48.4 (43.1 to 53.8)                          found       its own
+
+With Smiling in the place of Beard the network learned too little for its bias to show: 57.0% right
+on test, of which 35% wrong labels take 6.2 points (0.2 to 12.3; not found).
 """
 
 from __future__ import annotations
@@ -25,11 +41,11 @@ from candid.records import read_record
 from candid.records.audit import Audit, SplitAudit
 
 IMAGES, NOISE, DEGREES = 6000, 0.35, 60.0
-PLANTED = {"Face": "Earrings", "Smiling": "Eyeglasses", "ITA": "Wearing_Hat"}
+PLANTED = {"Face": "Earrings", "Beard": "Eyeglasses", "ITA": "Wearing_Hat"}
 SETTINGS = [
     "data.side=48", "network.width=16", "train.steps=400", "train.batch_size=128",
     "train.threads=1", "framing.steps=0", "augment.brightness=0", "audit.more=false",
-    "explain.images=0",
+    "explain.make=false",
 ]  # fmt: skip
 
 
@@ -50,8 +66,8 @@ def faces(folder: Path) -> Path:
     rng = np.random.default_rng(1)
     cells = [line.split(",") for line in lines]
     for row in cells:
-        if row[place[PLANTED["Smiling"]]] == "yes" and rng.random() < NOISE:
-            row[place["Smiling"]] = {"yes": "no", "no": "yes"}[row[place["Smiling"]]]
+        if row[place[PLANTED["Beard"]]] == "yes" and rng.random() < NOISE:
+            row[place["Beard"]] = {"yes": "no", "no": "yes"}[row[place["Beard"]]]
         if row[place[PLANTED["ITA"]]] == "yes":
             angle = float(row[place["ITA"]]) + rng.normal(0, DEGREES)
             row[place["ITA"]] = f"{angle:.1f}"

@@ -15,8 +15,9 @@ import pytest
 import candid
 from auditing.audited import crowd, predictions
 from candid import runs
+from candid.auditing.skin_tone import measure_tone
 from candid.errors import RunError
-from candid.pipeline.auditing import audit_predictions, with_tone
+from candid.pipeline.auditing import MeasuredTone, audit_predictions, with_tone
 from candid.pipeline.provenance import provenance_now
 from candid.predictions import write_predictions
 from candid.records import read_record
@@ -199,7 +200,7 @@ def test_skin_tone_is_measured_from_the_pictures_and_audited(tmp_path):
     data = SimpleNamespace(
         dataset=SimpleNamespace(ids=p.ids[order]), store=SimpleNamespace(pixels=pixels[order])
     )
-    toned, summary = with_tone(p, data, quiet=True)
+    toned, summary = with_tone(p, MeasuredTone(data, quiet=True))
     assert summary.n == 120
     measured = toned.attributes["Skin ITA (measured)"].data
     assert np.nanmax(measured[dark == 1]) < np.nanmin(measured[dark == 0])
@@ -208,7 +209,30 @@ def test_skin_tone_is_measured_from_the_pictures_and_audited(tmp_path):
     assert "(measured)" in first.finding.title and "annotated" not in first.finding.detail
     gone = SimpleNamespace(dataset=SimpleNamespace(ids=p.ids[:5]), store=data.store)
     with pytest.raises(RunError, match="not in the data"):
-        with_tone(p, gone, quiet=True)
+        with_tone(p, MeasuredTone(gone, quiet=True))
+
+
+def test_skin_tone_of_a_picture_is_measured_once_for_all_labels(monkeypatch):
+    """Three labels of which two lack some pictures; each has what its own pictures alone give."""
+    pixels = np.random.default_rng(1).integers(40, 220, (30, 32, 32, 3), np.uint8)
+    pixels = (pixels // 4 + np.asarray([150, 110, 90])).astype(np.uint8)  # skin, and noise
+    ids = np.asarray([f"face {i}" for i in range(30)])
+    data = SimpleNamespace(dataset=SimpleNamespace(ids=ids), store=SimpleNamespace(pixels=pixels))
+    seen = []
+
+    def counted(pixels, *, rows, **how):
+        seen.extend(rows.tolist())
+        return measure_tone(pixels, rows=rows, **how)
+
+    monkeypatch.setattr("candid.auditing.skin_tone.measure_tone", counted)
+    measured = MeasuredTone(data, quiet=True)
+    for rows in ([5, 3, 20], [3, 4, 29, 5], [*range(30)], []):
+        tone = measured.of(ids[np.asarray(rows, np.intp)])
+        alone = measure_tone(pixels, rows=np.asarray(rows, np.intp), quiet=True)
+        for part in ("ita", "hue", "error", "skin"):
+            np.testing.assert_allclose(getattr(tone, part), getattr(alone, part), rtol=1e-5)
+    assert sorted(seen) == [*range(30)]
+    assert not np.isnan(measured.of(ids).ita).all()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import candid as package
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions.numbers import read_number_predictions
 from candid.records import ModelCard, read_record
+from candid.records.audit import Audit
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from commands import call, candid
@@ -84,6 +85,18 @@ def test_predict_gives_a_value_and_an_interval_as_the_run_predicted(made, capsys
         assert row["abstained"] == "false"
 
 
+def test_pictures_are_explained_by_what_raises_and_lowers_the_number(made, capsys, tmp_path):
+    one = read_number_predictions(made / "run" / "targets" / "stature" / "predictions.parquet")
+    some = [made / "faces" / i for i in one.ids[:2]]
+    words = ["explain", made / "run" / "targets" / "stature", *some, "--method", "gradient"]
+    said = candid(capsys, *words, "--out", tmp_path / "maps.png", "--json").out
+    rows = json.loads(said)["images"]
+    assert [row["value"] for row in rows] == pytest.approx(one.predicted[:2], abs=0.01)
+    assert [row["low"] for row in rows] == pytest.approx(one.low[:2], abs=0.01)
+    assert "probability" not in rows[0]
+    assert (tmp_path / "maps.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -110,3 +123,32 @@ def test_what_is_not_done_for_a_number_is_refused(made, capsys, tmp_path):
         words = [verb, made / "faces", "--target", "stature", "--out", tmp_path / verb]
         said = candid(capsys, *words, "--cache", made / "cache", "--quiet", *BRIEF, code=2).err
         assert "is a number" in said, said
+
+
+def test_a_number_of_two_data_sets_is_learned_and_audited_by_source(capsys, tmp_path):
+    both = [
+        write_faces(
+            tmp_path / name,
+            FaceWorld(n=80, people=40, side=16, seed=i, validation_share=0.3, test_share=0.3),
+            workers=1,
+            quiet=True,
+        )
+        for i, name in enumerate(("here", "there"))
+    ]
+    run = Run(tmp_path / "run")
+    words = [*both, "--target", "ITA", "--cache", tmp_path / "cache", "--quiet", *HOW]
+    candid(capsys, "run", *words, "--out", run.path)
+    found = read_number_predictions(run.path / "targets" / "ITA" / "predictions.parquet")
+    of = found.attributes["source"].words()
+    for place, name in zip(both, ("here", "there"), strict=True):
+        with (place / "labels.csv").open() as lines:
+            told = {f"{name}/{row['path']}": float(row["ITA"]) for row in csv.DictReader(lines)}
+        mine = {i: v for i, v, s in zip(found.ids, found.value, of, strict=True) if s == name}
+        assert len(mine) > 20
+        assert mine == pytest.approx({i: told[i] for i in mine})
+    groups = read_record(run.path / "targets" / "ITA" / "audit.json", Audit).splits[0].singles()
+    assert {g.conditions[0].value for g in groups} >= {"here", "there"}
+    candid(capsys, "run", "--resume", run.path, "--quiet")
+    assert package.open_run(run.path).all_whole()
+    aligned = [*words, "--set", "data.align_sources=true", "--out", tmp_path / "no"]
+    assert "data.align_sources" in candid(capsys, "train", *aligned, code=2).err

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import candid
@@ -22,7 +23,7 @@ from candid.predictions import read_predictions
 from candid.records import Evaluation, from_plain, read_record
 from candid.records.tuning import Finalist, Trial, Tuning
 from candid.runs import Run
-from candid.stats.intervals import mean_over_seeds
+from candid.stats.intervals import mean, mean_of_labels, mean_over_seeds
 from commands import call
 
 QUICK = [
@@ -309,6 +310,34 @@ def test_python_does_the_same(faces, tmp_path):
     assert tuning.difference is None  # nothing was repeated
     assert tuning.best.mean.n == tuning.n_validation
     assert (tmp_path / "study" / "report.html").is_file()
+
+
+def test_several_labels_are_searched_together_by_the_mean_of_their_f1(command, tmp_path):
+    words = [*command[:2], "--target", "Smiling", *command[2:], "--trials", 2]
+    assert call(*words, "--out", tmp_path / "both", "--quiet") == 0
+    found = read_record(tmp_path / "both" / "tuning.json", Tuning)
+    assert (found.target, found.classes) == ("Smiling, Face", ())
+    best = Run(tmp_path / "both" / "best")
+    of_each = [read_record(one.evaluation, Evaluation).splits for one in best.of_targets()]
+    assert len(of_each) == 2
+    for split, told in (("validation", found.validation), ("test", found.test)):
+        f1 = [s.metrics["weighted_f1"] for splits in of_each for s in splits if s.split == split]
+        assert told.value == pytest.approx(sum(e.value for e in f1) / 2)
+        assert told.low <= told.value <= told.high
+    assert "labels “Smiling, Face”" in (tmp_path / "both" / "report.html").read_text()
+
+
+def test_the_interval_of_a_mean_of_labels_is_no_narrower_than_that_of_the_mean():
+    """Two labels that are right together have as wide an interval as one of them."""
+    right = np.random.default_rng(0).random(400) < 0.8
+    one = mean(right.astype(float), None)
+    both = mean_of_labels([one, one])
+    assert (both.value, both.low, both.high) == pytest.approx((one.value, one.low, one.high))
+    other = mean(np.random.default_rng(1).permutation(right).astype(float), None)
+    apart = mean(np.random.default_rng(1).permutation(right) / 2 + right / 2, None)
+    wide = mean_of_labels([one, other])
+    assert wide.value == pytest.approx(apart.value)
+    assert wide.high - wide.low > apart.high - apart.low
 
 
 def test_the_mean_over_seeds_has_student_s_interval():

@@ -144,11 +144,37 @@ def test_a_target_that_none_has(three: list[Path]) -> None:
 
 
 def test_what_is_wrong_with_one_says_which(tmp_path: Path, three: list[Path]) -> None:
-    with pytest.raises(TargetError, match=r"^utk: The target 'age' is a number"):
-        load(*three, target="Male", source_settings=["utk.target=age"])
+    with pytest.raises(TargetError, match=r"'age' is a number in 'utk', and in 'celeba' 'Male'"):
+        load(*three[:2], target="Male", source_settings=["utk.target=age"])
     (tmp_path / "odd" / "empty").mkdir(parents=True)
     with pytest.raises(LayoutError, match="odd"):
         load(three[0], tmp_path / "odd")
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_a_number_has_the_value_that_stands_in_each_data_set(tmp_path: Path) -> None:
+    years = ["30.5", "", "20", "71"]
+    mine = table(tmp_path / "mine", years=years)
+    asked = {"target": "age", "source_settings": ["mine.target=years"]}
+    data = load(utkface(tmp_path / "utk"), mine, **asked)  # type: ignore[arg-type]
+    assert data.is_number and data.numbers == ("age",)
+    assert [*map(float, data.classes)] == sorted({*map(float, range(20, 60)), 30.5, 71.0})
+    for name, code in zip(data.ids, data.label, strict=True):
+        file = Path(name).stem
+        told = file.split("_")[0] if name.startswith("utk") else years[int(file) % 4]
+        assert (code < 0) if told == "" else float(data.classes[code]) == float(told), name
+    assert [p.target for p in data.parts] == ["age", "years"]
+    assert {f.code: f.count for f in data.findings}["CLASSES-OF-SOME-SOURCES"] == 0
+
+
+def test_numbers_that_count_from_one_are_numbers_where_they_are_named(tmp_path: Path) -> None:
+    both = [utkface(tmp_path / "utk"), table(tmp_path / "mine", ("1", "2", "3"), target="age")]
+    with pytest.raises(TargetError, match="in 'mine' 'age' has the classes '1', '2', '3'") as said:
+        load(*both, target="age")
+    assert "data.numbers" in said.value.todo
+    assert {"1", "2", "3", "20"} <= {*load(*both, target="age", numbers=["age"]).classes}
 
 
 # --- classes -------------------------------------------------------------------------------------

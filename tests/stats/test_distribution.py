@@ -7,9 +7,11 @@ from candid.stats.distribution import (
     conformal_reach,
     cumulative_at,
     edges_of,
+    interval_by_range,
     interval_of,
     mean_of,
     quantile_of,
+    reaches_by_range,
     scale_of,
 )
 
@@ -83,6 +85,43 @@ def test_intervals_hold_what_they_promise_whatever_the_network_believes():
     assert abs(held - 0.9) < 0.02
     naive = interval_of(wrong[3000:], centres, 0.45)
     assert np.mean((naive[0] <= value[3000:]) & (value[3000:] <= naive[1])) < 0.4
+
+
+def test_every_range_of_the_truth_is_held_as_often_as_promised():
+    """A network that shrinks what is rare: half way to the middle beyond 50, and no less sure."""
+    rng = np.random.default_rng(4)
+    centres = np.arange(0.0, 100.0)
+    n = 24_000
+    value = np.where(rng.random(n) < 0.9, rng.uniform(10, 50, n), rng.uniform(70, 95, n))
+    middle = np.where(value > 50, (value + 40) / 2, value) + rng.normal(0, 4, n)
+    p = norm.pdf(centres, middle[:, None], 8.0)
+    p /= p.sum(axis=1, keepdims=True)
+    fitted, new = slice(n // 2), slice(n // 2, None)
+    edges, reaches = reaches_by_range(p[fitted], centres, value[fitted], 0.9)
+    assert len(reaches) == len(edges) + 1 == 8
+    low, high = interval_by_range(p[new], centres, edges, reaches)
+    held = (low <= value[new]) & (value[new] <= high)
+    place = np.searchsorted(edges, value[new], side="right")
+    assert min(held[place == k].mean() for k in range(8)) > 0.86
+    old = value[new] > 70
+    assert held[old].mean() == pytest.approx(0.9, abs=0.04)
+    reach = conformal_reach(p[fitted], centres, value[fitted], 0.9)
+    plain = interval_of(p[new], centres, reach)
+    assert ((plain[0] <= value[new]) & (value[new] <= plain[1]))[old].mean() < 0.6
+
+
+def test_few_images_have_one_range_and_so_what_all_have_together():
+    rng = np.random.default_rng(5)
+    centres, value = np.arange(30.0), rng.uniform(0, 29, 30)
+    p = norm.pdf(centres, value[:, None] + rng.normal(0, 3, (30, 1)), 3.0)
+    p /= p.sum(axis=1, keepdims=True)
+    edges, reaches = reaches_by_range(p, centres, value, 0.9)
+    reach = conformal_reach(p, centres, value, 0.9)
+    assert (len(edges), reaches.tolist()) == (0, [reach])
+    for ours, theirs in zip(
+        interval_by_range(p, centres, edges, reaches), interval_of(p, centres, reach), strict=True
+    ):
+        assert ours.tolist() == theirs.tolist()
 
 
 def test_reach_is_the_conformal_quantile_and_all_where_there_are_too_few():

@@ -120,6 +120,7 @@ def test_a_label_weighs_the_inverse_of_what_its_base_rates_give():
     np.testing.assert_allclose(weights, (1 / entropy) / (1 / entropy).sum())
     balanced = target_weights(some, TrainConfig(class_weights="inverse"))
     np.testing.assert_allclose(balanced, 1 / 3)  # with these, every label begins at log 2
+    np.testing.assert_allclose(target_weights(some, TrainConfig(target_weights="none")), 1 / 3)
 
 
 def trained(config=FAST, **more):

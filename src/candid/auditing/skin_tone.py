@@ -102,6 +102,26 @@ class Tone:
         bins: NDArray[np.int16] = np.where(sure, code, -1).astype(np.int16)
         return bins
 
+    def at(self, places: NDArray[np.intp]) -> Tone:
+        """What was measured of some of the pictures, by their places."""
+        return Tone(
+            self.ita[places],
+            self.hue[places],
+            self.error[places],
+            self.skin[places],
+            self.corrected,
+        )
+
+    def joined(self, more: Tone) -> Tone:
+        """The same, and behind it what was measured of further pictures in the same way."""
+        return Tone(
+            np.concatenate([self.ita, more.ita]),
+            np.concatenate([self.hue, more.hue]),
+            np.concatenate([self.error, more.error]),
+            np.concatenate([self.skin, more.skin]),
+            self.corrected,
+        )
+
     def attributes(self) -> dict[str, Attribute]:
         """By name: the bin as categories, the angle and the hue as numbers."""
         return {

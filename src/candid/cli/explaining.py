@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from candid.cli.options import (
     show,
     trust_option,
 )
+
+if TYPE_CHECKING:
+    from candid.explanation.drawing import ExplainedPicture
 
 
 @click.command("explain")
@@ -54,14 +57,16 @@ def explain_command(
     """What a run's network looks at, and whether the maps are worth anything.
 
     Without pictures: over images of the run's data, into explanation.json and explanation.npz, and
-    into the network, into inside.json and inside.npz. With pictures: their maps, as one PNG.
+    into the network, into inside.json and inside.npz. With pictures: their maps, as one PNG; of a
+    number, what raises and what lowers it.
     """
     from candid.config import with_values
-    from candid.runs.refusals import refuse_untrained
+    from candid.runs.refusals import is_number_run, refuse_untrained
     from candid.text.console import explanation_lines
 
     folder = candid.open_run(run)
-    refuse_untrained(folder)
+    if not (pictures and is_number_run(folder)):
+        refuse_untrained(folder)
     config = folder.settings
     if overrides:
         config = candid.load_config(file=folder.config, overrides=overrides)
@@ -87,14 +92,19 @@ def _explain_pictures(run: candid.Run, pictures: tuple[Path, ...], path: Path) -
     rows = [
         {
             "image": one.name,
-            "prediction": one.prediction,
-            "probability": one.probability,
+            **_answer(one),
             "methods": {name: badge or None for name, badge in one.badges.items()},
         }
         for one in explained
     ]
     lines = [explained_picture(one.name, one.prediction, one.probability) for one in explained]
     show({"out": str(path), "images": rows}, [*lines, f"maps: {path}"])
+
+
+def _answer(one: ExplainedPicture) -> dict[str, Any]:
+    if one.number is None:
+        return {"prediction": one.prediction, "probability": one.probability}
+    return dict(zip(("value", "low", "high"), one.number, strict=True))
 
 
 def _refuse_input(path: Path, pictures: tuple[Path, ...]) -> None:

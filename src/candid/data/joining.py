@@ -22,7 +22,7 @@ from candid.data.source_settings import settings_of, source_names
 from candid.data.sources import JoinedSource
 from candid.data.splits import SOURCE, of_source
 from candid.data.targets import first_target, with_targets
-from candid.data.uniting import unite_attributes, unite_labels
+from candid.data.uniting import unite_attributes, unite_labels, unite_numbers
 from candid.errors import ConfigError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -131,24 +131,29 @@ def _read_each(
             if error.code != NO_SUCH_TARGET or own[name].target != config.target:
                 raise _about(error, name) from error
             missed[name] = error
-    for name, dataset in found.items():
-        if dataset.is_number:
-            raise _about(_number_of_several(dataset), name)
     if not found:
         name, missing = next(iter(missed.items()))
         raise _about(missing, name)
     classes = {c.casefold() for d in found.values() for c in d.classes}
     for name, missing in missed.items():
         found[name] = _by_usual_target(where[name], name, own[name], classes, missing)
+    _refuse_mixed(found)
     return {name: found[name] for name in where}
 
 
-def _number_of_several(dataset: Dataset) -> TargetError:
-    return TargetError(
-        f"The target {dataset.target!r} is a number, and several data sets are joined by the "
-        "classes of their label.",
-        expected="one data set for a number, or a label with classes",
-        todo="name one data set, or another target",
+def _refuse_mixed(found: Mapping[str, Dataset]) -> None:
+    """Raise where the label is a number in some data sets and has classes in others."""
+    number = next((name for name, d in found.items() if d.is_number), None)
+    classes = next((name for name, d in found.items() if not d.is_number), None)
+    if number is None or classes is None:
+        return
+    words = ", ".join(map(repr, found[classes].classes[:4]))
+    raise TargetError(
+        f"The target {found[number].target!r} is a number in {number!r}, and in {classes!r} "
+        f"{found[classes].target!r} has the classes {words}.",
+        expected="a number in all data sets, or classes in all",
+        todo="where the classes are numbers, name it in data.numbers; else name another target, or "
+        f"another label of {classes!r} with data.source_settings",
     )
 
 
@@ -203,6 +208,8 @@ def join_datasets(
 
     `own` are the settings of each, `config` those of all.
 
+    Numbers are joined by their values.
+
     Raises
     ------
     TargetError
@@ -218,9 +225,13 @@ def join_datasets(
             expected="another name",
             todo="rename the column",
         )
-    _check_classes(datasets, target, own, config)
-    said = (word.partition("=")[2] for about in own.values() for word in about.class_names)
-    classes, label = unite_labels(parts, names, frozenset(map(str.casefold, said)))
+    is_number = all(d.is_number for d in parts)
+    if is_number:
+        classes, label = unite_numbers(parts, target)
+    else:
+        _check_classes(datasets, target, own, config)
+        said = (word.partition("=")[2] for about in own.values() for word in about.class_names)
+        classes, label = unite_labels(parts, names, frozenset(map(str.casefold, said)))
     ids = [np.char.add(f"{name}/", d.ids) for name, d in datasets.items()]
     joined = Dataset(
         name=" + ".join(names),
@@ -233,8 +244,9 @@ def join_datasets(
         source=JoinedSource([d.source for d in parts]),
         person=_people(parts),
         attributes=_chosen(*unite_attributes(parts, names, target), parts, config),
-        findings=_findings(datasets, classes),
+        findings=_findings(datasets, () if is_number else classes),
         split_hash=_hashes(parts),
+        numbers=(target,) if is_number else (),
         parts=tuple(Part(n, d.origin, d.layout, d.target) for n, d in datasets.items()),
     )
     check_learnable(joined)

@@ -113,7 +113,14 @@ def with_found(config: DataConfig, dataset: Dataset) -> DataConfig:
             for key in _OF_ONE
             if key in ("target", "layout") or getattr(own, key) != getattr(config, key)
         ]
-    return replace(config, target=dataset.target, source_settings=tuple(words))
+    called = (dataset.target, *(part.target for part in dataset.parts))
+    numbers = (*config.numbers, *called) if dataset.is_number else config.numbers
+    return replace(
+        config,
+        target=dataset.target,
+        source_settings=tuple(words),
+        numbers=tuple(dict.fromkeys(numbers)),
+    )
 
 
 def as_before(asked: DataConfig, found: DataConfig, names: Sequence[str]) -> DataConfig:

@@ -17,6 +17,7 @@ from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
 from candid.errors import TargetError
 from candid.tables.attributes import Attribute
+from candid.tables.numbers import as_number, numbers_of
 
 
 def unite_words(
@@ -87,6 +88,14 @@ def _refuse_unlike(
         f"stands in the data, such as 0=…); where such classes are their own, {own}; or name "
         f"another label of {names[owner]!r} with data.source_settings",
     )
+
+
+def unite_numbers(
+    datasets: Sequence[Dataset], target: str
+) -> tuple[tuple[str, ...], NDArray[np.int16]]:
+    """The different values of a number in all data sets, ascending, and each image's among them."""
+    values = [np.append(numbers_of(d.classes), np.nan)[d.label] for d in datasets]
+    return as_number(Attribute(target, "numeric", (), np.concatenate(values)))
 
 
 # --- attributes ----------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def evaluate_number(
             _split(predictions[predictions.split == s], s, tolerance, edges, config)
             for s in present
         ),
-        notes=tuple(text.number_notes(predictions.card.reach)),
+        notes=tuple(text.number_notes(predictions.card)),
     )
 
 

@@ -35,13 +35,15 @@ class ExplainedPicture:
         (height, width, 3): the square that the network saw; where the run frames, the picture as
         it came.
     prediction, probability
-        The answer, calibrated.
+        The answer, calibrated; of a number its value and interval in words, and NaN.
     maps
         By method: (height, width), for the answer (above 0) and against it.
     badges
         By method: whether it could be trusted in the run; "" where unknown.
     corners
         (4, 2) of what the network saw, in shares of width and height; None: it saw `pixels`.
+    number
+        Value and ends of the interval of a number; else None.
     """
 
     name: str
@@ -51,6 +53,14 @@ class ExplainedPicture:
     maps: dict[str, NDArray[np.float32]]
     badges: dict[str, str]
     corners: NDArray[np.float64] | None = None
+    number: tuple[float, float, float] | None = None
+
+    @property
+    def title(self) -> str:
+        """The answer in a few words."""
+        if self.number is not None:
+            return self.prediction
+        return f"{self.prediction} {self.probability:.1%}"
 
 
 def laid_over(
@@ -98,7 +108,7 @@ def draw_maps(path: Path, explained: Sequence[ExplainedPicture], titles: Mapping
     rows = []
     for one in explained:
         blank = np.zeros(one.pixels.shape[:2], np.float32)
-        titled = {f"{one.prediction} {one.probability:.1%}": blank}
+        titled = {one.title: blank}
         for name, shades in one.maps.items():
             badge = one.badges[name]
             titled[f"{titles[name]}{f' ({badge})' if badge else ''}"] = shades

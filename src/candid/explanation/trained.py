@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,12 +25,16 @@ from candid.explanation.scoring import scoring
 from candid.explanation.units import Faces, Nearest, Prepare
 from candid.explanation.units import look_inside as look
 from candid.models.forward import Images
+from candid.models.outputs import ExpectedValue
 from candid.predictions import Predictions
 from candid.records import ModelCard, Split
 from candid.records.explanation import Explanation, ExplanationArrays
 from candid.records.inside import WEIGHTS_ARRAY, Inside, Neighbour
 from candid.settings import Config, ExplainConfig
 from candid.table import drawn_rows
+from candid.text import number as text
+
+Floats = NDArray[np.float64]
 
 
 def explain_dataset(
@@ -95,18 +100,9 @@ def explained_pictures(
     badges: dict[str, str],
 ) -> list[ExplainedPicture]:
     """The answer to each of some named pictures (side, side, 3), and its maps by every method."""
-    pixels = np.stack([each for _, each in pictures])
-    images = sample_of(pixels, mean=card.mean, std=card.std).tensor()
-    with scoring(network, flip_tta=card.flip_tta) as scorer:
-        logits = scorer.all_logits(images).double().cpu()
-    probability = (logits / card.temperature).softmax(1).numpy()
+    images, probability = _answered(network, card, pictures)
     answers = probability.argmax(1)
-    maps = {
-        method: saliency_maps(
-            network, images, answers, method=method, config=config, flip_tta=card.flip_tta
-        )
-        for method in config.methods
-    }
+    maps = _maps(network, card, images, answers, config)
     return [
         ExplainedPicture(
             name=name,
@@ -118,6 +114,67 @@ def explained_pictures(
         )
         for i, (name, each) in enumerate(pictures)
     ]
+
+
+def explained_numbers(
+    network: nn.Module,
+    card: ModelCard,
+    pictures: Sequence[tuple[str, NDArray[np.uint8]]],
+    config: ExplainConfig,
+    read: Callable[[Floats], tuple[Floats, Floats, Floats]],
+) -> list[ExplainedPicture]:
+    """As `explained_pictures` of a number: its value in each, and what raises and lowers it.
+
+    What is explained is the mean of the distribution that the network gives (n, bins), in the
+    number's own unit; `read` makes of distributions the value and the ends of its interval.
+    """
+    if card.number is None:
+        raise ValueError(f"{card.target!r} is no number")
+    images, probability = _answered(network, card, pictures)
+    expected = ExpectedValue(network, card.number.centres)
+    maps = _maps(expected, card, images, np.ones(len(images), np.intp), config)
+    return [
+        ExplainedPicture(
+            name=name,
+            pixels=each,
+            prediction=text.value_with_interval(value, low, high),
+            probability=math.nan,
+            maps={method: made[i] for method, made in maps.items()},
+            badges=dict.fromkeys(maps, ""),
+            number=(float(value), float(low), float(high)),
+        )
+        for i, ((name, each), value, low, high) in enumerate(
+            zip(pictures, *read(probability), strict=True)
+        )
+    ]
+
+
+def _answered(
+    network: nn.Module, card: ModelCard, pictures: Sequence[tuple[str, NDArray[np.uint8]]]
+) -> tuple[torch.Tensor, Floats]:
+    """The pictures as the network takes them, and (n, classes) what it says of them."""
+    pixels = np.stack([each for _, each in pictures])
+    images = sample_of(pixels, mean=card.mean, std=card.std).tensor()
+    with scoring(network, flip_tta=card.flip_tta) as scorer:
+        logits = scorer.all_logits(images).double().cpu()
+    probability: Floats = (logits / card.temperature).softmax(1).numpy()
+    return images, probability
+
+
+def _maps(
+    network: nn.Module,
+    card: ModelCard,
+    images: torch.Tensor,
+    explained: NDArray[np.intp],
+    config: ExplainConfig,
+) -> dict[str, NDArray[np.float32]]:
+    """By method, (n, side, side)."""
+    return {
+        method: saliency_maps(
+            network, images, explained, method=method, config=config, flip_tta=card.flip_tta
+        )
+        for method in config.methods
+    }
 
 
 def look_into(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,12 @@ class Rule:
 
     def abstains(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(n,) of probabilities (n, classes)."""
-        below: NDArray[np.bool_] = probability.max(axis=1) < self.threshold
+        below: NDArray[np.bool_] = self.is_above(probability.max(axis=1))
         return below
+
+    def is_above(self, highest: Any) -> Any:
+        """Whether the threshold is above the highest probability, of one or of several."""
+        return highest < self.threshold
 
 
 def abstention_rule(

@@ -247,7 +247,11 @@ class Labeller:
             values |= {"reason": text.not_sure(answer.unsure), REASON_CODE: text.NOT_SURE}
         values["prediction"] = None if answer.abstains else answer.prediction
         values["abstained"] = answer.abstains
-        return values | {f"p_{name}": round(p, DIGITS) for name, p in answer.probability.items()}
+        return values | self._answer_columns(answer)
+
+    def _answer_columns(self, answer: Prediction) -> dict[str, Any]:
+        """The columns with what the model says."""
+        return {f"p_{name}": round(p, DIGITS) for name, p in answer.probability.items()}
 
     def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
         """The item's name with each of its crops, or with why there is none."""

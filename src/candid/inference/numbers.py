@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records.model import NumberCard
-from candid.stats.distribution import conformal_reach, interval_of, mean_of, quantile_of
+from candid.stats.distribution import (
+    conformal_reach,
+    interval_by_range,
+    interval_of,
+    mean_of,
+    quantile_of,
+    reaches_by_range,
+)
 
 Floats = NDArray[np.float64]
 
@@ -17,17 +24,26 @@ Floats = NDArray[np.float64]
 def answers_of(card: NumberCard, probability: Floats) -> tuple[Floats, Floats, Floats]:
     """(n,) predictions and the ends of their intervals, of distributions (n, bins)."""
     centres = np.array(card.centres)
-    low, high = interval_of(probability, centres, card.reach)
+    if card.reaches:
+        ranges, reaches = np.array(card.ranges), np.array(card.reaches)
+        low, high = interval_by_range(probability, centres, ranges, reaches)
+    else:
+        low, high = interval_of(probability, centres, card.reach)
     return _values(card, probability), low, high
 
 
 def calibrated_card(
-    card: NumberCard, probability: Floats, value: Floats, coverage: float
+    card: NumberCard,
+    probability: Floats,
+    value: Floats,
+    coverage: float,
+    *,
+    by_range: bool = False,
 ) -> NumberCard:
     """The card with what (n, bins) distributions of validation and their true values (n,) say.
 
     The prediction is mean or median, whichever has the lower mean absolute error; intervals are
-    conformal (see `candid.stats.distribution`).
+    conformal (see `candid.stats.distribution`), `by_range` for every range of the true value.
     """
     answers: tuple[Literal["median", "mean"], ...] = ("median", "mean")
     errors = {
@@ -35,8 +51,13 @@ def calibrated_card(
         for answer in answers
     }
     best = min(answers, key=lambda answer: errors[answer])
-    reach = conformal_reach(probability, np.array(card.centres), value, coverage)
-    return replace(card, answer=best, coverage=coverage, reach=reach)
+    centres = np.array(card.centres)
+    reach = conformal_reach(probability, centres, value, coverage)
+    ready = replace(card, answer=best, coverage=coverage, reach=reach)
+    if not by_range:
+        return ready
+    ranges, reaches = reaches_by_range(probability, centres, value, coverage)
+    return replace(ready, ranges=tuple(ranges.tolist()), reaches=tuple(reaches.tolist()))
 
 
 def _values(card: NumberCard, probability: Floats) -> Floats:

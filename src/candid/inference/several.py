@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,7 @@ from candid.runs import Run, open_run
 from candid.text import labelling as text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SeveralColumns(RowColumns):
     """What the rows of a job hold where each has an answer of several labels.
 
@@ -36,9 +36,14 @@ class SeveralColumns(RowColumns):
 
     labels: tuple[TargetLabel, ...] = ()
 
+    @cached_property
+    def names(self) -> list[str]:
+        """As of one label; found once, as there may be many."""
+        return list(self.schema(codes=True).names)
+
     def column(self, label: TargetLabel) -> str:
         """A label's column: its name, which may be that of a column of every table."""
-        taken = super(SeveralColumns, self).schema(codes=True).names
+        taken = super().schema(codes=True).names
         return f"{label.name} (label)" if label.name in taken else label.name
 
     @property
@@ -53,7 +58,7 @@ class SeveralColumns(RowColumns):
 
     def schema(self, *, codes: bool = False) -> pa.Schema:
         """As of one label, with those of each in the place of its."""
-        fields = [*super(SeveralColumns, self).schema(codes=codes)]
+        fields = [*super().schema(codes=codes)]
         place = next(i for i, one in enumerate(fields) if one.name == "prediction")
         own = [one for label in self.labels for one in self._of(label)]
         return pa.schema([*fields[:place], *own, *fields[place + 1 :]])
@@ -66,8 +71,7 @@ class SeveralColumns(RowColumns):
         return [pa.field(column, pa.string()), *each]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelAnswer:
+class LabelAnswer(NamedTuple):
     """What the network says of one label of a crop.
 
     Attributes
@@ -111,15 +115,35 @@ class SeveralLabeller(Labeller):
     labels: tuple[TargetLabel, ...] = field(default=(), kw_only=True)
     rules: tuple[Rule | None, ...] = field(default=(), kw_only=True)
 
-    @property
+    @cached_property
     def columns(self) -> SeveralColumns:
         """What the rows hold."""
         return SeveralColumns((), faces=self.finder is not None, labels=self.labels)
 
     @cached_property
+    def _firsts(self) -> list[int]:
+        """The first of each label's outputs."""
+        return [label.first for label in self.labels]
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        """How many outputs each label has."""
+        return [len(label.classes) for label in self.labels]
+
+    @cached_property
     def _column_names(self) -> list[str]:
         """The column of each label: the same for every row."""
         return [*map(self.columns.column, self.labels)]
+
+    @cached_property
+    def _class_columns(self) -> list[str]:
+        """The column of each output's probability: the same for every row; "" of a number's."""
+        named = zip(self.labels, self._column_names, strict=True)
+        return [
+            f"p_{column}_{name}" if label.number is None else ""
+            for label, column in named
+            for name in label.classes
+        ]
 
     def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
         """A crop's row by the names of the columns: of each label its answer, if any."""
@@ -130,45 +154,44 @@ class SeveralLabeller(Labeller):
         for one, column in zip(self.label_answers(answer), self._column_names, strict=True):
             known = not answer.unlike and one.below is None
             answered |= known
-            if one.number is not None:
-                if known:
-                    values |= {
-                        f"{column}{end}": round(x, DIGITS)
-                        for end, x in zip(("", "_low", "_high"), one.number, strict=True)
-                    }
-                continue
-            if known:
+            if one.number is not None and known:
+                for end, x in zip(("", "_low", "_high"), one.number, strict=True):
+                    values[f"{column}{end}"] = round(x, DIGITS)
+            elif known:
                 values[column] = one.prediction
             if one.below is not None:
                 unsure.append(f"{one.label.name}, {one.unsure}")
-            values |= {
-                f"p_{column}_{name}": round(x, DIGITS) for name, x in one.probability.items()
-            }
         if unsure and not answer.unlike:
             values |= {"reason": text.not_sure("; ".join(unsure)), REASON_CODE: text.NOT_SURE}
         return values | {"abstained": not answered}
 
+    def _answer_columns(self, answer: Prediction) -> dict[str, Any]:
+        """The probabilities of all classes of all labels."""
+        rounded = np.round(self._calibrated(answer), DIGITS).tolist()
+        return dict(zip(self._class_columns, rounded, strict=True))
+
+    def _calibrated(self, answer: Prediction) -> NDArray[np.float64]:
+        """(outputs,) of a crop; of each label they sum to 1."""
+        everything = np.array(list(answer.probability.values()))
+        sums = np.add.reduceat(everything, self._firsts)
+        return np.asarray(everything / np.repeat(sums, self._sizes))
+
     def label_answers(self, answer: Prediction) -> list[LabelAnswer]:
         """What the network says of each label, as if the crop looked like the training images."""
-        everything = np.array(list(answer.probability.values()))
+        each: list[float] = self._calibrated(answer).tolist()
         answers = []
         for label, rule in zip(self.labels, self.rules, strict=True):
-            p = _block(everything, label)
+            p = each[label.first : label.first + len(label.classes)]
             if label.number is not None:
-                value, low, high = (float(x[0]) for x in answers_of(label.number, p[None]))
+                value, low, high = (float(x[0]) for x in answers_of(label.number, np.array([p])))
                 answers.append(LabelAnswer(label, None, {}, (value, low, high)))
                 continue
-            below = rule.threshold if rule is not None and rule.abstains(p[None])[0] else None
-            best = label.classes[int(p.argmax())] if below is None else None
-            named = dict(zip(label.classes, p.tolist(), strict=True))
+            highest = max(p)
+            below = rule.threshold if rule is not None and rule.is_above(highest) else None
+            best = label.classes[p.index(highest)] if below is None else None
+            named = dict(zip(label.classes, p, strict=True))
             answers.append(LabelAnswer(label, best, named, below=below))
         return answers
-
-
-def _block(probability: NDArray[np.float64], label: TargetLabel) -> NDArray[np.float64]:
-    """(classes,) of one label; they sum to 1."""
-    own = probability[label.first : label.first + len(label.classes)]
-    return np.asarray(own / own.sum())
 
 
 def open_several(

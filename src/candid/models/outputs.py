@@ -1,6 +1,8 @@
-"""A network with some of its outputs alone: of several labels that it learned, one."""
+"""A network with other outputs: of several labels that it learned one, of a number its mean."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,22 @@ class Outputs(nn.Module):
                 todo="hand in the network that was trained",
             )
         return logits[:, self.first : self.first + self.count]
+
+
+class ExpectedValue(nn.Module):
+    """A network that gives a distribution over bins, of which the mean is given: (batch, 1).
+
+    `centres` are the values that the bins stand for.
+    """
+
+    def __init__(self, network: nn.Module, centres: Sequence[float]) -> None:
+        super().__init__()
+        self.network, self.centres = network, tuple(centres)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Means, in the number's own unit."""
+        p = torch.softmax(self.network(images).float(), dim=1)
+        return p @ torch.tensor(self.centres, device=p.device)[:, None]
 
 
 def with_outputs(network: nn.Module, first: int, count: int, total: int) -> nn.Module:

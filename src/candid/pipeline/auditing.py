@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from candid.errors import ConfigError, RunError, go_on_with
 from candid.pipeline.opening import Data
@@ -18,6 +20,10 @@ from candid.settings import AuditConfig
 from candid.storage.files import write_text
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from candid.auditing.skin_tone import Tone
     from candid.records.compare import Comparison
     from candid.records.tone import ToneSummary
 
@@ -116,9 +122,58 @@ def compared(
     return replace(found, comparison=comparison)
 
 
-def with_tone(
-    predictions: Predictions, data: Data, *, quiet: bool = False
-) -> tuple[Predictions, ToneSummary]:
+class MeasuredTone:
+    """Skin tone of a data set's pictures, each measured once however often it is asked for.
+
+    Labels that are learned together have the same pictures.
+    """
+
+    def __init__(self, data: Data, *, quiet: bool = False) -> None:
+        self.data, self.quiet = data, quiet
+        self._known: Tone | None = None  # of the pictures that were asked for, in that order
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {str(name): row for row, name in enumerate(self.data.dataset.ids)}
+
+    @cached_property
+    def _place(self) -> NDArray[np.intp]:
+        """(images,) where among the measured each is; -1 where it is not."""
+        import numpy as np
+
+        return np.full(len(self.data.dataset.ids), -1, np.intp)
+
+    def of(self, ids: Sequence[str] | NDArray[Any]) -> Tone:
+        """What was measured of these pictures.
+
+        Raises
+        ------
+        RunError
+            Where some are no longer in the data.
+        """
+        import numpy as np
+
+        from candid.auditing.skin_tone import measure_tone
+
+        missing = [str(name) for name in ids if str(name) not in self._row]
+        if missing:
+            raise RunError(
+                f"{len(missing):,} images that were predicted are not in the data, such as "
+                f"{missing[0]!r}.",
+                expected="the data that the run was made from",
+                todo="audit without measuring skin tone, or make the predictions again",
+            )
+        rows = np.asarray([self._row[str(name)] for name in ids], dtype=np.intp)
+        fresh = np.asarray([*dict.fromkeys(rows[self._place[rows] < 0].tolist())], np.intp)
+        if self._known is None or len(fresh):
+            more = measure_tone(self.data.store.pixels, rows=fresh, quiet=self.quiet)
+            before = 0 if self._known is None else len(self._known.ita)
+            self._place[fresh] = before + np.arange(len(fresh))
+            self._known = more if self._known is None else self._known.joined(more)
+        return self._known.at(self._place[rows])
+
+
+def with_tone(predictions: Predictions, measured: MeasuredTone) -> tuple[Predictions, ToneSummary]:
     """The predictions with skin tone as further attributes, measured from the pictures.
 
     Raises
@@ -126,20 +181,6 @@ def with_tone(
     RunError
         Where the pictures of some predictions are no longer in the data.
     """
-    import numpy as np
-
-    from candid.auditing.skin_tone import measure_tone
-
-    place = {str(name): row for row, name in enumerate(data.dataset.ids)}
-    missing = [str(name) for name in predictions.ids if str(name) not in place]
-    if missing:
-        raise RunError(
-            f"{len(missing):,} images that were predicted are not in the data, such as "
-            f"{missing[0]!r}.",
-            expected="the data that the run was made from",
-            todo="audit without measuring skin tone, or make the predictions again",
-        )
-    rows = np.asarray([place[str(name)] for name in predictions.ids], dtype=np.intp)
-    tone = measure_tone(data.store.pixels, rows=rows, quiet=quiet)
+    tone = measured.of(predictions.ids)
     attributes = dict(predictions.attributes) | tone.attributes()
     return replace(predictions, attributes=attributes), tone.summary()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from candid.records.explanation import Explanation, write_explanation_arrays
 from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import Run, is_framed
-from candid.runs.refusals import refuse_untrained
+from candid.runs.refusals import is_number_run, refuse_untrained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +98,8 @@ def show_inside(
 def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     """What the run's network looks at in some pictures; writes nothing, needs no data.
 
-    Where the run frames, maps are drawn back onto the pictures as they came.
+    Where the run frames, maps are drawn back onto the pictures as they came. Of a number, what is
+    explained is its expected value.
 
     Raises
     ------
@@ -118,12 +120,14 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     )
     decoded = decode_pictures(files, side, config.data, detail=DETAIL if frames else 1)
     needs_torch()
-    refuse_untrained(run)
+    if not is_number_run(run):
+        refuse_untrained(run)
     badges: dict[str, str] = {}
     if run.explanation.is_file():
         badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}
     with loaded(run) as model:
-        from candid.explanation.trained import explained_pictures
+        from candid.explanation.trained import explained_numbers, explained_pictures
+        from candid.inference.numbers import answers_of
 
         pixels, matrices = np.stack([one.pixels for one in decoded]), None
         if frames:
@@ -132,7 +136,13 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
             framing = load_framing(run.framing_weights).to(model.device)
             pixels, matrices, *_ = TorchFramer(framing)(pixels)
         seen = list(zip(map(str, files), pixels, strict=True))
-        explained = explained_pictures(model.network, model.card, seen, config.explain, badges)
+        network, card, how = model.network, model.card, config.explain
+        if card.number is None:
+            explained = explained_pictures(network, card, seen, how, badges)
+        else:
+            explained = explained_numbers(
+                network, card, seen, how, partial(answers_of, card.number)
+            )
     if matrices is None:
         return explained
     return _as_they_came(explained, files, decoded, matrices, config.data)

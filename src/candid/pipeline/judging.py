@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candid.pipeline.auditing import audit_predictions, read_any
+from candid.pipeline.auditing import MeasuredTone, audit_predictions, read_any
 from candid.pipeline.data_places import Places
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
@@ -218,7 +218,8 @@ def _audit_number(run: Run, before: Any, columns: Columns, tone: bool) -> Audit:
 def _audit_own(run: Run, loaded: Data | None, tone: bool, how: dict[str, Any]) -> Audit:
     """The audit of a run, into its folder."""
     with run.doing("audit"):
-        found = audit_run(run, loaded if tone else None, **how)
+        measured = MeasuredTone(loaded, quiet=run.quiet) if tone and loaded is not None else None
+        found = audit_run(run, measured, **how)
     if not tone or how:
         run.forget("audit")  # the main job's is with skin tone, and of this model alone
     return found

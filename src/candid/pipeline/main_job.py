@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from candid.pipeline.aligning import align_sources
+from candid.pipeline.auditing import MeasuredTone
 from candid.pipeline.checking import check_run, refuse_check
 from candid.pipeline.drifting import learn_drift
 from candid.pipeline.explaining import explain_images, show_inside
@@ -41,7 +42,7 @@ def everything(run: Run, data: Data) -> None:
         step("frame", train_framer, data)
         step("predict", predict_splits, data)
         step("evaluate", evaluate_run)
-        step("audit", audit_run, data)
+        step("audit", audit_run, MeasuredTone(data, quiet=run.quiet))
         step("pictures", show_pictures, data)
         step("explain", explain_images, data)
         step("inside", show_inside, data)

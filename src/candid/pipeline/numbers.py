@@ -32,13 +32,19 @@ def write_number(run: Run, card: ModelCard, data: Data, rows: Any, raw: Any) -> 
     from candid.inference.numbers import answers_of, calibrated_card
     from candid.tables.numbers import numbers_of
 
-    dataset, coverage = data.dataset, run.settings.predict.coverage
+    dataset, how = data.dataset, run.settings.predict
     value = numbers_of(dataset.classes)[dataset.label[rows]]
     probability = softmax(np.asarray(raw, np.float64), axis=1)
     fitted_on = dataset.split[rows] == "validation"
     if card.number is None:
         raise ValueError(f"{card.target!r} is no number")
-    number = calibrated_card(card.number, probability[fitted_on], value[fitted_on], coverage)
+    number = calibrated_card(
+        card.number,
+        probability[fitted_on],
+        value[fitted_on],
+        how.coverage,
+        by_range=how.coverage_by == "range",
+    )
     predicted, low, high = answers_of(number, probability)
     predictions = NumberPredictions(
         target=dataset.target,

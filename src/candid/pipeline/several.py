@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from candid.pipeline.auditing import MeasuredTone
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data
@@ -42,11 +43,12 @@ def learn_several(run: Run, data: Data) -> None:
         step("unfamiliar", learn_unfamiliar, data)
         predict_targets(run, data, shown)
         several = read_record(run.targets, Targets).labels
+        measured = MeasuredTone(data, quiet=run.quiet)
         for label, one in zip(several, run.of_targets(), strict=True):
             if label.number is not None:
                 judge_number(one, label.name, shown)
             else:
-                judge_target(one, data, label.name, len(several), shown)
+                judge_target(one, data, label.name, len(several), measured, shown)
         step("overview", summarise_targets)
         step("report", write_overview_report)
 
@@ -72,8 +74,13 @@ def judge_number(run: Run, name: str, shown: Stages) -> None:
         run.step("report", write_number_report)
 
 
-def judge_target(run: Run, data: Data, name: str, labels: int, shown: Stages) -> None:
-    """What follows training, for one of so many labels, in its own folder."""
+def judge_target(
+    run: Run, data: Data, name: str, labels: int, measured: MeasuredTone, shown: Stages
+) -> None:
+    """What follows training, for one of so many labels, in its own folder.
+
+    `measured` is the skin tone of the pictures, which all labels share.
+    """
     planned = target_steps(labels)
     if all(map(run.is_whole, planned)):
         shown.skip(f"label {name}")
@@ -82,7 +89,7 @@ def judge_target(run: Run, data: Data, name: str, labels: int, shown: Stages) ->
     steps: dict[str, tuple[Any, ...]] = {
         "explore": (explore_data, own),
         "evaluate": (evaluate_run,),
-        "audit": (audit_run, own),
+        "audit": (audit_run, measured),
         "pictures": (show_pictures, own),
         "explain": (explain_images, own),
         "inside": (show_inside, own),

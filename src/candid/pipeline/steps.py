@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from candid import runs
-from candid.pipeline.auditing import compared, with_tone, write_comparison
+from candid.pipeline.auditing import MeasuredTone, compared, with_tone, write_comparison
 from candid.pipeline.loading import loaded
 from candid.pipeline.numbers import write_number
 from candid.pipeline.opening import Data, needs_torch
@@ -245,20 +245,20 @@ def evaluate_run(run: Run) -> None:
 
 def audit_run(
     run: Run,
-    data: Data | None = None,
+    measured: MeasuredTone | None = None,
     *,
     before: Predictions | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
     """Write audit.json from predictions.parquet, and comparison.html beside another model.
 
-    Where the data are given, skin tone is measured and audited as well.
+    Where skin tone is measured from the pictures, it is audited as well.
     """
     from candid.auditing.audit import audit_groups
 
     predictions, tone = read_predictions(run.predictions_file), None
-    if data is not None:
-        predictions, tone = with_tone(predictions, data, quiet=run.quiet)
+    if measured is not None:
+        predictions, tone = with_tone(predictions, measured)
     found = audit_groups(predictions, run.settings.audit, source=run.path.name)
     if before is not None:
         found = compared(found, predictions, run.settings.audit, before, names)

@@ -28,7 +28,7 @@ from candid.records import (
 from candid.records.tuning import Finalist, Trial, Tuning
 from candid.runs import Run, claim
 from candid.settings import Config
-from candid.stats.intervals import mean_over_seeds
+from candid.stats.intervals import mean_of_labels, mean_over_seeds
 from candid.storage.files import write_text, writing
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def search_settings(
 
     check_learnable(data.dataset, data.store.usable)
     _refuse_untrained(config)
-    _refuse_several(data)
+    _refuse_numbers(data)
     space = read_space(config.tune.search, config)
     config = _folder(out, config, data)
     url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
@@ -119,18 +119,12 @@ def _refuse_untrained(config: Config) -> None:
         )
 
 
-def _refuse_several(data: Data) -> None:
-    if data.dataset.is_number:
+def _refuse_numbers(data: Data) -> None:
+    if numbers := data.dataset.numbers:
         raise ConfigError(
-            f"A search raises the weighted F1 of classes, and {data.dataset.target!r} is a number.",
-            expected="a label with classes",
-            todo="name one with data.target, and learn the number with the settings that are found",
-        )
-    if several := data.dataset.further_targets:
-        raise ConfigError(
-            f"A search is for one label, and data.targets names {len(several) + 1}.",
-            expected="one label, whose weighted F1 is to be raised",
-            todo="name it with data.target, and train several with the settings that are found",
+            f"A search raises the weighted F1 of classes, and {numbers[0]!r} is a number.",
+            expected="labels with classes",
+            todo="name some, and learn the number with the settings that are found",
         )
 
 
@@ -186,7 +180,10 @@ def _trial(task: Task, config: Config, report: Report) -> float:
 
 
 def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float, dict[str, Any]]:
-    """The run of the winner, from where it was left; its figures, as plain data."""
+    """The run of the winner, from where it was left; its figures, as plain data.
+
+    Of several labels, the mean of theirs.
+    """
     import torch
 
     if not Run(path).config.is_file():
@@ -194,8 +191,12 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
         config = replace(config, train=train)
     run, data = begin_or_resume(data, config, path, quiet=quiet)
     everything(run, data)
-    evaluation = read_record(run.evaluation, Evaluation)
-    f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits if s.n}
+    found = [read_record(one.evaluation, Evaluation) for one in run.of_targets() or [run]]
+    every = [s for evaluation in found for s in evaluation.splits if s.n]
+    f1 = {
+        split: mean_of_labels([s.metrics["weighted_f1"] for s in every if s.split == split])
+        for split in dict.fromkeys(s.split for s in every)
+    }
     return f1["validation"].value, {split: to_plain(estimate) for split, estimate in f1.items()}
 
 
@@ -219,8 +220,8 @@ def _result(
     return Tuning(
         study=study.search.study_name,
         data=data.dataset.name,
-        target=data.dataset.target,
-        classes=data.dataset.classes,
+        target=", ".join(data.dataset.targets),
+        classes=() if data.dataset.is_several else data.dataset.classes,
         n_validation=n,
         images_per_trial=base.train.steps * min(base.train.batch_size, len(task.train)),
         evaluations=base.train.evaluations,

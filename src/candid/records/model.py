@@ -40,6 +40,9 @@ class NumberCard:
         The share of true values that the intervals are made to hold.
     reach
         How far from 1/2 the cumulative distribution is at their ends; calibrated on validation.
+    ranges, reaches
+        Where the intervals are made for every range of the true value: the ascending edges between
+        the ranges, and the reach of each of these, one more. Else empty.
     """
 
     centres: tuple[float, ...]
@@ -47,6 +50,8 @@ class NumberCard:
     answer: Literal["mean", "median"] = "median"
     coverage: float = 0.9
     reach: float = 0.45
+    ranges: tuple[float, ...] = ()
+    reaches: tuple[float, ...] = ()
 
     def problem(self) -> str:
         """What no training can have written, in words; "" where all is possible."""
@@ -55,6 +60,11 @@ class NumberCard:
             return "the centres of its bins do not ascend"
         if not (0 < self.coverage < 1 and 0 <= self.reach <= 0.5):
             return f"its intervals hold {self.coverage} within {self.reach}"
+        ascending = all(a < b for a, b in zip(self.ranges, self.ranges[1:], strict=False))
+        many = len(self.reaches) == (len(self.ranges) + 1 if self.reaches or self.ranges else 0)
+        finite = all(map(math.isfinite, self.ranges))
+        if not (ascending and many and finite and all(0 <= r <= 0.5 for r in self.reaches)):
+            return f"its intervals between {self.ranges} hold within {self.reaches}"
         if not all(map(math.isfinite, self.quartiles)):
             return f"the quartiles of its training values are {self.quartiles}"
         return ""

@@ -87,7 +87,8 @@ class Tuning(Tabular):
     study
         Its name in the storage.
     data, target, classes
-        What was learned from what.
+        What was learned from what; of several labels their names, and no classes. F1 then is the
+        mean of theirs.
     n_validation
         Images that every trial was measured on.
     images_per_trial, evaluations

@@ -18,6 +18,7 @@ _NO_FILES = ("provenance", "target_runs")
 
 # What came later counts where it is there: runs of earlier releases stay whole.
 _LATER = ("source_frames",)
+_LATER_SETTINGS = {"predict.coverage_by": "all"}  # and where it is not this
 
 
 def step_digest(run: Run, step: Step, about: Provenance) -> str:
@@ -26,7 +27,11 @@ def step_digest(run: Run, step: Step, about: Provenance) -> str:
     files = [file for file in files if file not in _LATER or getattr(run, file).is_file()]
     plain: list[Any] = [
         about.data_fingerprint,
-        {setting: repr(attrgetter(setting)(run.settings)) for setting in step.settings},
+        {
+            setting: repr(value)
+            for setting in step.settings
+            if (value := attrgetter(setting)(run.settings)) != _LATER_SETTINGS.get(setting)
+        },
         {_short(file): _hashed(getattr(run, file)) for file in files},
         about.seconds if "provenance" in step.inputs else None,
         [_short(file) for file in step.outputs if getattr(run, file).is_file()],

@@ -96,7 +96,9 @@ SHARED_STEPS = {
     "train": replace(STEPS["train"], outputs=("weights", "targets")),
     "frame": STEPS["frame"],
     "unfamiliar": STEPS["unfamiliar"],
-    "predict": Step(("data", *_DEVICE, "predict.coverage"), ("weights", "targets"), ()),
+    "predict": Step(
+        ("data", *_DEVICE, "predict.coverage", "predict.coverage_by"), ("weights", "targets"), ()
+    ),
     "overview": Step(("evaluate", "audit"), ("targets", "target_runs"), ("overview",)),
     "report": Step(STEPS["report"].settings, ("provenance", "overview", "data"), ("report",)),
 }

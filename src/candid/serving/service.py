@@ -232,7 +232,7 @@ class Service:
             self.metrics.pictures.labels(served.name, outcome).inc()
             for label, found_label in row.get("labels", {}).items():
                 outcome = "abstained" if found_label["abstained"] else "answered"
-                self.metrics.labels.labels(served.name, label, outcome).inc()
+                self.metrics.label(served.name, label, outcome)
         return rows
 
     def _unreadable(self, served: Served, error: ImageError) -> Refusal:

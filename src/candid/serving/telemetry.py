@@ -85,6 +85,7 @@ class Metrics:
             "candid_labels", "Of models of several labels: each label answered, or abstained from",
             ("model", "label", "outcome"), **new,
         )  # fmt: skip
+        self._of_label: dict[tuple[str, str, str], Counter] = {}
         self.batch_pictures = Histogram(
             "candid_batch_pictures", "Pictures that went through a model together",
             ("model",), buckets=(1, 2, 4, 8, 16, 32, 64, 128), **new,
@@ -104,6 +105,13 @@ class Metrics:
         )  # fmt: skip
         Gauge("candid_waiting_pictures", "Pictures that wait", **new).set_function(waiting)
         Gauge("candid_held_bytes", "Bytes of requests at work", **new).set_function(held)
+
+    def label(self, model: str, label: str, outcome: str) -> None:
+        """Count an answer of one of several labels, of which a picture may have many."""
+        key = model, label, outcome
+        if key not in self._of_label:
+            self._of_label[key] = self.labels.labels(*key)
+        self._of_label[key].inc()
 
     def drift(self, model: str, log_capital: float, alarm: bool) -> None:
         """Note how a watch over a model's pictures stands."""

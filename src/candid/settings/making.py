@@ -295,6 +295,12 @@ class TrainConfig:
     class_weights: Literal["inverse", "none"] = setting(
         "none", "weights of the loss: inverse class frequency in train, or none"
     )
+    target_weights: Literal["inverse", "none"] = setting(
+        "inverse",
+        "of several labels, weights of their losses: inverse to what their base rates alone would "
+        "give, so that rare ones are not drowned; or none, which serves numbers and labels in "
+        "balance",
+    )
     balance: Literal["none", "group", "dro"] = setting(
         "none",
         "what groups that are few weigh: group makes every combination of label and "
@@ -359,7 +365,7 @@ class TrainConfig:
 
     def __repr__(self) -> str:
         """Without what came later and is not used."""
-        return without_unused(self, {"initial", "freeze", "depth_decay", "loss"})
+        return without_unused(self, {"initial", "freeze", "depth_decay", "loss", "target_weights"})
 
     def __post_init__(self) -> None:
         refuse_no_part("train.loss", self.loss)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from candid.errors import ConfigError
-from candid.settings.bounds import LARGEST_SEED, MOST_PIXELS, setting
+from candid.settings.bounds import LARGEST_SEED, MOST_PIXELS, setting, without_unused
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,11 @@ class PredictConfig:
         0.5,
         0.99,
     )
+    coverage_by: Literal["all", "range"] = setting(
+        "all",
+        "of a number: whether its intervals are made to hold that share of all true values "
+        "together, or of those in every range of the true value, for which they may be wider",
+    )
     false_alarms: float = setting(
         0.01,
         "share of pictures like the validation pictures that may be flagged as unlike the "
@@ -32,6 +37,10 @@ class PredictConfig:
         0.0001,
         0.5,
     )
+
+    def __repr__(self) -> str:
+        """Without what came later and is not used."""
+        return without_unused(self, {"coverage_by"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,12 @@ An interval holds the truth as often as it says, whatever the network believes, 
 are like those it was calibrated on: split-conformal prediction with the score |F(y) − 1/2|, where F
 is the predicted cumulative distribution (Chernozhukov, Wüthrich & Zhu 2021, "Distributional
 conformal prediction"). That it does so for every group is not promised, and is to be measured.
+
+It can be made to do so for every range of the true value: each range then has a reach of its own,
+from the images whose true value lies there, and an interval spans all values that are held by their
+own range's reach (label-conditional conformal prediction: Vovk 2012, "Conditional validity of
+inductive conformal predictors"; that the values between are held, too, can only add). The price is
+width where few values lie: a network rightly expects few of them.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ Floats = NDArray[np.float64]
 
 MOST_BINS = 128
 _SMOOTHED = 0.1  # of the spread of the values in train: the soft label's standard deviation
+_LEVELS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 7 / 8, 15 / 16)
 _NORMAL_QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
 
 
@@ -138,6 +145,46 @@ def conformal_reach(probability: Floats, centres: Floats, value: Floats, coverag
     score = np.sort(np.abs(cumulative_at(probability, centres, value) - 0.5))
     place = math.ceil((len(score) + 1) * coverage)
     return 0.5 if place > len(score) else float(score[place - 1])
+
+
+def reaches_by_range(
+    probability: Floats, centres: Floats, value: Floats, coverage: float
+) -> tuple[Floats, Floats]:
+    """The (k,) edges between ranges of the true value, and the (k + 1,) reach of each.
+
+    Ranges are halves, quarters, eighths and sixteenths of the n values, finer towards both ends,
+    as far as each has twice the images that a reach needs; a value on an edge is the upper range's.
+    """
+    least = 2 * math.ceil(1 / (1 - coverage) - 1e-9)
+    edges: list[float] = []
+    for edge in np.unique(np.quantile(value, _LEVELS)).tolist():
+        below = value >= edges[-1] if edges else np.ones(len(value), np.bool_)
+        if min(np.count_nonzero(below & (value < edge)), np.count_nonzero(value >= edge)) >= least:
+            edges.append(edge)
+    ends = np.array(edges)
+    place = np.searchsorted(ends, value, side="right")
+    reaches = [
+        conformal_reach(probability[place == k], centres, value[place == k], coverage)
+        for k in range(len(ends) + 1)
+    ]
+    return ends, np.array(reaches)
+
+
+def interval_by_range(
+    probability: Floats, centres: Floats, edges: Floats, reaches: Floats
+) -> tuple[Floats, Floats]:
+    """(n,) the ends of what spans the values that the reach of their own range holds.
+
+    `edges` and `reaches` are as `reaches_by_range` gives them.
+    """
+    low, high = np.full(len(probability), np.inf), np.full(len(probability), -np.inf)
+    begins, ends = np.append(-np.inf, edges), np.append(edges, np.inf)
+    for begin, end, reach in zip(begins, ends, reaches, strict=True):
+        first, last = interval_of(probability, centres, float(reach))
+        first, last = np.maximum(first, begin), np.minimum(last, end)
+        held = first <= last
+        low[held], high[held] = np.minimum(low, first)[held], np.maximum(high, last)[held]
+    return low, high
 
 
 def interval_of(probability: Floats, centres: Floats, reach: float) -> tuple[Floats, Floats]:

@@ -261,6 +261,28 @@ def mean_over_seeds(values: Sequence[float], n: int, confidence: float = 0.95) -
     return Estimate(value, value - half, value + half, n, method, confidence=confidence)
 
 
+def mean_of_labels(each: Sequence[Estimate]) -> Estimate:
+    """The mean of a figure of several labels of the same images.
+
+    Its interval is the mean of theirs: a mean's standard deviation is at most the mean of the
+    standard deviations, as where all labels are right and wrong together. A single one stays as it
+    is.
+    """
+    if len(each) == 1:
+        return each[0]
+    value, low, high = np.mean([[e.value, e.low, e.high] for e in each], axis=0).tolist()
+    people = [e.people for e in each if e.people is not None]
+    return Estimate(
+        value,
+        low,
+        high,
+        n=max(e.n for e in each),
+        method=f"the mean of {len(each)} labels, and of their intervals",
+        people=max(people) if people else None,
+        confidence=each[0].confidence,
+    )
+
+
 def mean_difference(
     values: NDArray[np.float32],
     first: Marks,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import io
 import json
 import re
@@ -57,13 +58,24 @@ class CsvWriter:
 
     def row(self, values: Iterable[Any]) -> None:
         """Add a row."""
-        words = {True: "true", False: "false"}
         self._csv.writerow(
-            words[v] if isinstance(v, bool) else _escaped(v) if isinstance(v, str) else v
-            for v in values
+            [
+                v
+                if type(v) is float
+                else _escaped(v)
+                if isinstance(v, str)
+                else _WORDS[v]
+                if isinstance(v, bool)
+                else v
+                for v in values
+            ]
         )
 
 
+_WORDS = {True: "true", False: "false"}
+
+
+@functools.lru_cache(4096)  # a table's classes come again and again
 def _escaped(text: str) -> str:
     return f"'{text}" if re.match(_FORMULA, text) and not re.fullmatch(_NUMBER, text) else text
 

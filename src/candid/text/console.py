@@ -183,8 +183,8 @@ def explanation_lines(record: Explanation, file: str) -> Iterator[str]:
 
 
 def explained_picture(name: str, prediction: str, probability: float) -> str:
-    """What the model says of a picture whose maps were drawn."""
-    return f"{name}: {prediction} {probability:.4f}"
+    """What the model says of a picture whose maps were drawn; a number has no probability."""
+    return f"{name}: {prediction}" + ("" if math.isnan(probability) else f" {probability:.4f}")
 
 
 # --- a search ------------------------------------------------------------------------------------

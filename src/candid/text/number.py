@@ -8,11 +8,21 @@ from collections.abc import Iterator, Sequence
 
 from candid.records import Estimate
 from candid.records.audit import Audit, Gap, Group, SplitAudit
+from candid.records.model import NumberCard
 from candid.records.number import NumberEvaluation, NumberSplit
 from candid.text import words
 from candid.text.findings import group_name
 
 _MOST_TOLD = 10
+
+_OF_ALL = (
+    "It is promised for all images like these together, not for each group or range: there, it is "
+    "measured."
+)
+_OF_RANGES = (
+    "It is promised for each of {} ranges of the true value, not for each group; an interval spans "
+    "what any range holds, so that they may hold more over all than that share."
+)
 
 
 def in_digits(x: float) -> str:
@@ -28,6 +38,11 @@ def in_unit(e: words.WithInterval) -> str:
 def of_interval(e: words.WithInterval) -> str:
     """The interval of a figure or a gap in the label's own unit."""
     return words.interval(e, _decimals(e.value))
+
+
+def value_with_interval(value: float, low: float, high: float) -> str:
+    """What is predicted of one picture: "34.2 (21.0 to 48.5)"."""
+    return f"{in_digits(value)} ({in_digits(low)} to {in_digits(high)})"
 
 
 def _decimals(x: float) -> int:
@@ -50,17 +65,17 @@ def range_names(edges: Sequence[float], *, whole: bool) -> list[str]:
     return [f"up to {ends[0]}", *middle, f"{short[-1]} and above"]
 
 
-def number_notes(reach: float) -> Iterator[str]:
+def number_notes(card: NumberCard) -> Iterator[str]:
     """What a reader might not expect of the figures."""
-    if reach >= 0.5:
+    if card.reach >= 0.5:
         yield (
             "Validation has too few images, or the network is too sure, for intervals of this "
             "coverage: they span all that was seen in training."
         )
     yield (
         "The intervals were calibrated on the validation images, so that their coverage there is "
-        "what it was made to be; that on test was not looked at before. It is promised for all "
-        "images like these together, not for each group or range: there, it is measured."
+        "what it was made to be; that on test was not looked at before. "
+        + (_OF_RANGES.format(len(card.reaches)) if card.reaches else _OF_ALL)
     )
 
 

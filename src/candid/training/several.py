@@ -10,7 +10,9 @@ is learned of the second is small beside the noise of the first. Weighted, each 
 good as the base rates", and falling by a tenth is worth the same in all. No label weighs more than
 one of entropy `LEAST_ENTROPY`, or a handful of images would rule. The weights are then made to sum
 to 1, so that the loss is a mean of cross-entropies and a learning rate means what it means for one
-label.
+label. With `train.target_weights = "none"` all weigh the same: labels that are nearly in balance,
+and numbers, are then learned better, and what few images have a little worse
+(`bench/attributes.py`, `bench/together.py`).
 
 A number is learned as a distribution over ordered bins (`candid.stats.distribution`): its loss is
 the divergence of what the network says from the value's soft label, in nats, which is the
@@ -50,6 +52,8 @@ def target_weights(task: Task, config: TrainConfig) -> NDArray[np.float64]:
 
     Entropies are of the shares as `train.class_weights` weights them.
     """
+    if config.target_weights == "none":
+        return np.full(len(task.sizes), 1 / len(task.sizes))
     entropies = []
     for one, scale in zip(_each(task), _scales(task), strict=True):
         if scale is not None:
