@@ -23,6 +23,9 @@ ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
 
 SIZES = [40, 1, 70, 33, 5]
 
+# Ray 2.50 leaves its handles of the processes of a cluster to the collector while they run.
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def modest():
