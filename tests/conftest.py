@@ -1,6 +1,8 @@
 """What every test stands on."""
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,12 @@ import pytest
 # Before torch is loaded, and inherited by the commands that tests start: tests run side by side,
 # and threads that wait for each other on a busy processor are many times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell makes what it starts in the background deaf to interrupts, and so the commands that tests
+# start and interrupt.
+is_main = threading.current_thread() is threading.main_thread()
+if is_main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

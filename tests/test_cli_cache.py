@@ -109,3 +109,5 @@ def test_an_unfinished_pack_and_no_cache(cache, tmp_path, capsys):
     states = {p.folder: p.state for p in candid.list_packs(folder).packs}
     assert states[str(made["old"])] == "unfinished"
     assert "no packs" in command(capsys, "cache", "--cache", tmp_path / "none").out
+    candid.list_packs(folder, prune_above=candid.list_packs(folder).packs[0].size, remove=True)
+    assert command(capsys, "cache", "--cache", folder).out.splitlines()[-1].startswith("1 pack, ")

@@ -11,6 +11,7 @@ import pytest
 import candid
 import candid.errors
 from candid.cli.listing import runs_command
+from candid.config import to_toml
 from candid.pipeline.provenance import provenance_now
 from candid.predictions import write_predictions
 from candid.records import Estimate, Evaluation, ModelCard, Provenance, read_record, write_record
@@ -19,6 +20,7 @@ from candid.records.model import NumberCard
 from candid.records.number import NumberEvaluation, NumberSplit
 from candid.records.targets import TargetLabel, Targets
 from candid.runs import create
+from candid.storage.files import write_text
 from commands import candid as command
 
 CLASSES = ("no", "yes")
@@ -64,7 +66,7 @@ def folder(tmp_path_factory):
 
 def test_every_run_has_a_line_and_what_is_not_whole_says_so(folder, capsys):
     lines = command(capsys, "runs", folder, "--sort", "run").out.splitlines()
-    assert lines[0].split()[:4] == ["run", "data", "target", "network"]
+    assert lines[0].split()[:4] == ["run", "data", "target", "recipe"]
     names = [str(folder / n) for n in ("a study/bad", "begun", "good", "torn")]
     assert [next(n for n in names if line.startswith(n)) for line in lines[1:5]] == names
     assert "Glasses: yes: −" in lines[1] and "12 min" in lines[1]
@@ -180,6 +182,21 @@ def test_a_run_of_several_labels_has_a_row_for_each(several, folder, capsys):
     assert "MAE 5.25 (5.00 to 5.50)" in out[1] and len(out) == 4
 
 
+def test_labels_that_were_not_evaluated_are_named_and_told_of_once(tmp_path, several, capsys):
+    run = shutil.copytree(several / "both", tmp_path / "both")
+    shutil.rmtree(run / "targets")
+    named = candid.load_config(overrides=['data.targets=["*"]'])
+    write_text(run / "config.toml", to_toml(named))
+    rows = candid.list_runs(tmp_path, order="run").runs
+    assert [(r.target, r.state, r.whole) for r in rows] == [
+        ("Hat", "not evaluated", str(run)), ("age", "not evaluated", str(run)),
+    ]  # fmt: skip
+    assert [r.target for r in candid.list_runs(tmp_path, target="ha*").runs] == ["Hat"]
+    lines = command(capsys, "runs", tmp_path).out.splitlines()
+    assert lines[3:] == [f"{run}, 2 labels: not evaluated"]
+    assert candid.list_runs(several / "good").runs[0].whole == ""
+
+
 @pytest.mark.parametrize(
     ("wanted", "names"),
     [({"target": "AGE"}, ["age"]), ({"target": "h*"}, ["Hat", "good"]),
@@ -216,7 +233,8 @@ def test_runs_are_removed_and_nothing_else(some, capsys):
 
 def test_it_asks_first(some, monkeypatch, capsys):
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: "n")
-    command(capsys, "runs", "rm", some / "good", code=130)
+    said = command(capsys, "runs", "rm", some / "good")
+    assert said.err.endswith("nothing was removed\n") and not said.out
     assert (some / "good" / "config.toml").is_file()
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: "y")
     said = json.loads(command(capsys, "runs", "rm", some / "good", "--yes", "--json").out)

@@ -74,6 +74,7 @@ def test_it_answers_as_predict_does(capsys, run, away):
         if row["error"] is None
     }
     assert {*rows} == {*kept.ids.tolist()}
+    assert {*kept.split.tolist()} == {"test"}  # so that an audit or a comparison takes all of them
     for name, label, p in zip(kept.ids.tolist(), kept.label, kept.probability, strict=True):
         assert p[1] == pytest.approx(rows[name]["p_yes"], abs=1e-6)
         assert ("No", "YES")[label] == name.split("/")[0]

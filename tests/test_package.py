@@ -42,7 +42,8 @@ def test_extras_that_are_named_exist():
 def test_all_that_the_tests_install_has_a_tested_version():
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pinned = {line.split("==")[0] for line in lines if not line.startswith("#")}
-    assert required([*PROJECT["dependencies"], *EXTRAS["dev"]]) - pinned == set()
+    installed = [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["neighbours"]]
+    assert required(installed) - pinned == set()
 
 
 def test_what_is_installed_goes_by_the_same_version():

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from hostile import archives, broken, pictures, requests, runs, tables
+from hostile import archives, broken, messages, pictures, runs, tables
 
 FAMILIES = {
     "pictures": pictures.KINDS,
     "archives": archives.KINDS,
     "tables": tables.KINDS,
     "runs": runs.KINDS,
-    "requests": requests.KINDS,
+    "requests": messages.KINDS,
 }
 BROKEN = {-1 - i: f"broken/{kind}" for i, kind in enumerate(broken.KINDS)}  # to try the runner
 ALL = range(1200)

@@ -23,6 +23,12 @@ ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
 
 SIZES = [40, 1, 70, 33, 5]
 
+# Ray 2.50 leaves its handles of a cluster's processes, and their output, to the collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed file .*/dev/null:ResourceWarning"),
+]
+
 
 @pytest.fixture(autouse=True, scope="module")
 def modest():

@@ -90,7 +90,9 @@ def remove_command(runs: tuple[Path, ...], yes: bool) -> None:
             raise click.UsageError("--json asks nothing: add --yes.")
         for path, size in sizes.items():
             click.echo(f"{path}  {size}", err=True)
-        click.confirm("Remove them?" if len(sizes) > 1 else "Remove it?", abort=True, err=True)
+        if not click.confirm("Remove them?" if len(sizes) > 1 else "Remove it?", err=True):
+            click.echo("nothing was removed", err=True)
+            return
     removed = [str(path) for path in remove_runs(runs)]
     show({"removed": removed}, removed_lines(removed))
 

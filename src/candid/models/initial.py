@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from candid.errors import ConfigError
+from candid.models.networks import timm_network
 from candid.storage.files import file_digest, regular
 
 
@@ -67,6 +70,26 @@ def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialW
     anew = head if wrong or not same_head else ()
     kept = {name: value for name, value in tensors.items() if name not in anew}
     return InitialWeights(kept, anew, digest)
+
+
+def pretrained_weights(model: str, side: int, n_classes: int) -> tuple[InitialWeights, str]:
+    """What a network of timm takes over from the weights that timm has for it, and their name.
+
+    Its classifier begins anew.
+
+    Raises
+    ------
+    ConfigError
+        Where there are none, or they cannot be fetched.
+    """
+    network: Any = timm_network(side, n_classes, model=model, pretrained=True)
+    own = {id(p) for p in network.get_classifier().parameters()}
+    anew = tuple(name for name, p in network.named_parameters() if id(p) in own)
+    tensors = {name: t for name, t in network.state_dict().items() if name not in anew}
+    about = network.pretrained_cfg
+    tag = ".".join(filter(None, (about["architecture"], about.get("tag"))))
+    digest = hashlib.blake2b(save({n: t.contiguous() for n, t in tensors.items()})).hexdigest()[:32]
+    return InitialWeights(tensors, anew, digest), tag
 
 
 def _head(network: nn.Module) -> tuple[str, ...]:

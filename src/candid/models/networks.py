@@ -180,15 +180,17 @@ def deep(
     return DeepEnsemble(side, n_classes, width=width, depth=depth, ensemble_size=ensemble_size)
 
 
-def timm_network(side: int, n_classes: int, *, model: str = "") -> nn.Module:
-    """A network of the library timm, with fresh weights.
+def timm_network(
+    side: int, n_classes: int, *, model: str = "", pretrained: bool = False
+) -> nn.Module:
+    """A network of the library timm, with fresh weights, or those that timm has for it.
 
     Raises
     ------
     DependencyError
         Where timm is not installed.
     ConfigError
-        Where it has no model of that name.
+        Where it has no model of that name, or its weights cannot be had.
     """
     try:
         import timm
@@ -204,8 +206,21 @@ def timm_network(side: int, n_classes: int, *, model: str = "") -> nn.Module:
             expected="one of timm.list_models()",
             todo="set network.model",
         )
-    network: nn.Module = timm.create_model(model, pretrained=False, num_classes=n_classes)
+    try:
+        network: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=n_classes)
+    except (OSError, RuntimeError) as error:  # no connection, no such file, no weights at all
+        if not pretrained:
+            raise
+        raise ConfigError(
+            f"The weights of timm's {model} cannot be had: {_first_line(error)}",
+            expected="a connection to where timm keeps them, or weights that it fetched before",
+            todo="leave network.pretrained out, or begin with a file: --from weights.safetensors",
+        ) from error
     return network
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
 def own_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
@@ -265,8 +280,12 @@ def build(name: str, *, side: int, n_classes: int, **options: Any) -> nn.Module:
 
 
 def options(config: NetworkConfig) -> dict[str, int | float | str]:
-    """Those of the settings that the network has; a width or depth of 0 is its own."""
-    chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "name"}
+    """Those of the settings that the network has; a width or depth of 0 is its own.
+
+    What its weights begin with is none: a network that learned is built without.
+    """
+    names = {f.name for f in fields(config)} - {"name", "pretrained"}
+    chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name in names}
     if chosen.get("ensemble_size") == 1:  # one network is built without this
         del chosen["ensemble_size"]
     own = inspect.signature(BUILDERS[config.name]).parameters

@@ -31,8 +31,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) 
         try:
             save_file(tensors, part, about)
         except SafetensorError as error:
-            # Its library keeps the system's number in the words alone: "(os error 28)".
-            number = re.search(r"\(os error (\d+)\)", str(error))
+            # Its library keeps the system's number in the words alone: "(os error 28)", and before
+            # 0.6 "Os { code: 28, …".
+            number = re.search(r"(?:\(os error |Os \{ code: )(\d+)", str(error))
             if number is None:
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error

@@ -11,7 +11,7 @@ from candid.records import ModelCard, read_record
 from candid.records.model import Beginning
 from candid.records.targets import Targets
 from candid.runs import Run
-from candid.settings import Config
+from candid.settings import Config, TimmConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def initial_weights(
     config: Config, dataset: Dataset, network: nn.Module | None = None
 ) -> tuple[InitialWeights, Beginning] | None:
-    """What `train.initial` names, and what is noted of it; None where it names nothing.
+    """What training begins with by the settings, and what is noted of it; None where all is fresh.
 
     `network` is the module of the caller's own, where there is one.
 
@@ -32,12 +32,17 @@ def initial_weights(
     ConfigError
         Where the weights are not there, are damaged, or are another network's.
     """
-    if not config.train.initial:
+    if not config.begins_with:
         return None
     import torch
 
-    from candid.models.initial import read_initial
+    from candid.models.initial import pretrained_weights, read_initial
     from candid.models.networks import build, options
+
+    if isinstance(config.network, TimmConfig) and config.network.pretrained:
+        n_classes = len(outputs_of(dataset))
+        found, name = pretrained_weights(config.network.model, config.data.side, n_classes)
+        return found, Beginning(f"{name} of timm", found.digest, "", len(found.tensors), found.anew)
 
     if config.network.name == "features":
         raise ConfigError(

@@ -101,11 +101,12 @@ def _refuse_unexaminable(run: Run, data: Data) -> None:
             expected="a network that can be built anew by its name for each fold",
             todo="set check.folds = 0",
         )
-    if run.settings.train.initial:
+    if begins_with := run.settings.begins_with:
         raise ConfigError(
-            "Labels cannot be checked by networks that begin with train.initial: it may know them.",
+            f"Labels cannot be checked by networks that begin with {begins_with}: it may know "
+            "them.",
             expected="fresh weights for each fold",
-            todo="leave train.initial out, or set check.folds = 0",
+            todo=f"leave {begins_with} out, or set check.folds = 0",
         )
     if run.settings.data.is_several:
         several = bool(run.settings.data.targets)

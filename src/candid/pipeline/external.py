@@ -218,6 +218,8 @@ def _begun(asked: _Asked) -> Transfer:
 
 def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> ExternalSource:
     """Ask, judge, and write the predictions."""
+    import numpy as np
+
     from candid.evaluation.external import external_figures, require_answers
     from candid.inference.promise import lies_elsewhere
 
@@ -233,7 +235,9 @@ def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> Exter
     answers = _answers(p, rule, answered)
     figures = external_figures(p, answers, settings.evaluate)
     paired, differences = _less_home(p, figures, asked.own, settings)
-    write_predictions(file, _with_answers(p, answers))
+    # None of them was learned from, whatever the data call a split, unless one was asked for.
+    unseen = replace(p, split=np.full(len(p), chosen.split or "test"))
+    write_predictions(file, _with_answers(unseen, answers))
     return ExternalSource(
         name=name,
         data=dataset.origin or dataset.name,

@@ -18,6 +18,7 @@ from candid.records import Evaluation, ModelCard, Provenance, SplitEvaluation, r
 from candid.records.audit import Audit
 from candid.records.listing import RunList, RunOrder, RunState, RunSummary, WorstGap
 from candid.records.number import NumberEvaluation
+from candid.records.targets import Targets
 from candid.runs import Run, open_run
 from candid.text.findings import group_name
 from candid.text.number import behind
@@ -132,16 +133,20 @@ def _summaries(path: Path) -> list[RunSummary]:
         several = run.of_targets()
         if not several:
             return [_read(run, about, size)]
+        labels = read_record(run.targets, Targets).labels
     except CandidError as error:
         return [_damaged(path, size, error)]
-    return [_of_label(one, about, size) for one in several]
+    rows = [
+        _of_label(one, label.name, about, size) for one, label in zip(several, labels, strict=True)
+    ]
+    return [replace(row, whole=str(path)) for row in rows]
 
 
-def _of_label(run: Run, about: Provenance, size: int) -> RunSummary:
+def _of_label(run: Run, label: str, about: Provenance, size: int) -> RunSummary:
     """Of one label among several; the network's seconds and the whole run's size are its price."""
     try:
         if not run.provenance.is_file():  # nothing was done for it yet
-            return _read(run, about, size)
+            return replace(_read(run, about, size), target=label, state="not evaluated")
         own = read_record(run.provenance, Provenance)
         seconds = about.seconds | {f"label {k}": s for k, s in own.seconds.items()}
         return _read(run, replace(about, seconds=seconds), size)

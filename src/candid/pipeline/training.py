@@ -59,7 +59,7 @@ def train_network(
     with threads(config.train.threads), memory_kept():
         task = task_of(data, config)
         network = run.network
-        if config.train.initial:
+        if config.begins_with:
             network = fresh_network(task, config) if network is None else network
             noted = group.broadcast(lambda: read_record(run.provenance, Provenance).initial)
             if not group.broadcast(run.checkpoint.is_file):
@@ -185,11 +185,11 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> Train
             expected="two images in a batch for each network",
             todo="use more images, or lower network.ensemble_size",
         )
-    if network is None and config.train.initial:
+    if network is None and config.begins_with:
         raise ConfigError(
-            "train.initial is for one training, and here are several.",
+            f"{config.begins_with} is for one training, and here are several.",
             expected="candid run or candid train; elsewhere fresh weights",
-            todo="leave train.initial out",
+            todo=f"leave {config.begins_with} out",
         )
     network = fresh_network(task, config) if network is None else network
     check_growth(network, config.train, task.images.side)

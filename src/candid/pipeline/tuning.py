@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,16 +96,16 @@ def search_settings(
     url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
     with writing(out):
         study = open_study(url, name, config, space, about=data.fingerprint)
-    with threads(config.train.threads), memory_kept():
+    with closing(study), threads(config.train.threads), memory_kept():
         task = task_of(data, config)
         search(study, lambda c, report: _trial(task, c, report), quiet=quiet)
         repeat_finalists(study, lambda c: _trial(task, c, lambda *_: False), quiet=quiet)
         # On as many threads as the finals, of which it is one.
         told = train_last(study, lambda c: _last(out / "best", c, data, quiet=quiet), quiet=quiet)
-    result = _result(
-        study, data, task, told, started=read_record(out / "provenance.json", Provenance)
-    )
-    write_text(out / "best.toml", _best_toml(study, result))
+        result = _result(
+            study, data, task, told, started=read_record(out / "provenance.json", Provenance)
+        )
+        write_text(out / "best.toml", _best_toml(study, result))
     write_record(out / "tuning.json", result)
     _report(out, result)
     return result

@@ -12,7 +12,7 @@ RunState = Literal["finished", "no report", "not evaluated", "unfinished", "dama
 RunOrder = Literal["started", "run", "f1", "accuracy", "mae", "worst", "seconds", "size"]
 
 _SHOWN = (
-    *("run", "state", "data", "target", "network", "accuracy", "weighted_f1"),
+    *("run", "state", "data", "target", "recipe", "accuracy", "weighted_f1"),
     *("worst_group", "gap", "seconds"),
 )
 
@@ -39,6 +39,8 @@ class RunSummary:
     ----------
     run
         Its folder; of one label among several, the label's own.
+    whole
+        Of one label among several, the folder of the run that learned them; else "".
     state
         How far it is; of one that is damaged, `why` says where.
     started, candid
@@ -76,6 +78,7 @@ class RunSummary:
     mae: Estimate | None = None
     worst: WorstGap | None = None
     seconds: float = 0.0
+    whole: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from candid.settings.network import NETWORKS as NETWORKS
 from candid.settings.network import DeepConfig as DeepConfig
 from candid.settings.network import NetworkConfig as NetworkConfig
 from candid.settings.network import OwnConfig as OwnConfig
+from candid.settings.network import TimmConfig as TimmConfig
 from candid.settings.network import ensemble_size as ensemble_size
 from candid.settings.using import PredictConfig as PredictConfig
 from candid.settings.using import ReportConfig as ReportConfig
@@ -47,7 +48,20 @@ class Config:
     serve: ServeConfig = field(default_factory=ServeConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
+    @property
+    def begins_with(self) -> str:
+        """The setting by which training begins with weights that learned before; "" for none."""
+        if isinstance(self.network, TimmConfig) and self.network.pretrained:
+            return "network.pretrained"
+        return "train.initial" if self.train.initial else ""
+
     def __post_init__(self) -> None:
+        if self.train.initial and self.begins_with != "train.initial":
+            raise ConfigError(
+                "Training cannot begin with the weights of both train.initial and timm.",
+                expected="one of train.initial (--from) and network.pretrained",
+                todo="leave the other out",
+            )
         if self.network.name == "features" and (self.train.loss or self.augment.extra):
             raise ConfigError(
                 "The network 'features' is fitted at once: train.loss and augment.extra are for "

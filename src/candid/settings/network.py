@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from candid.settings.bounds import setting
+from candid.settings.bounds import setting, without_unused
 
 
 def _name(name: str) -> Any:
@@ -73,6 +73,15 @@ class TimmConfig:
 
     name: Literal["timm"] = _name("timm")
     model: str = setting("", "timm: the name of the model in that library")
+    pretrained: bool = setting(
+        False,
+        "timm: begin with the weights that timm has for the model, which it fetches where they are "
+        "not there; the last layer begins anew",
+    )
+
+    def __repr__(self) -> str:
+        """Without what came later and is not used."""
+        return without_unused(self, {"pretrained"})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from candid.records import Estimate
 from candid.records.listing import RunList, RunSummary, WorstGap
 from candid.text import words
 
-_HEAD = ("run", "data", "target", "network", "accuracy", "weighted F1", "worst group", "time", "MB")
+_HEAD = ("run", "data", "target", "recipe", "accuracy", "weighted F1", "worst group", "time", "MB")
 _NONE = "–"
 
 
@@ -18,8 +18,14 @@ def run_lines(found: RunList) -> Iterator[str]:
         yield f"no runs in {found.folder}"
         return
     yield from words.aligned([_HEAD, *map(_cells, found.runs)])
-    yield from (f"{r.run}: {r.state}{f': {r.why}' if r.why else ''}" for r in found.runs
-                if r.state != "finished")  # fmt: skip
+    # Labels of one run of which the same is to be said have one line.
+    lacking: dict[tuple[str, str, str], list[RunSummary]] = {}
+    for r in found.runs:
+        if r.state != "finished":
+            lacking.setdefault((r.whole or r.run, r.state, r.why), []).append(r)
+    for (whole, state, why), rows in lacking.items():
+        where = rows[0].run if len(rows) == 1 else f"{whole}, {words.count(len(rows))} labels"
+        yield f"{where}: {state}{f': {why}' if why else ''}"
 
 
 def _cells(r: RunSummary) -> tuple[str, ...]:
@@ -27,7 +33,7 @@ def _cells(r: RunSummary) -> tuple[str, ...]:
         r.run,
         r.data or _NONE,
         r.target or _NONE,
-        r.network or _NONE,
+        r.recipe or _NONE,
         _figure(r.accuracy),
         _figure(r.weighted_f1) if r.mae is None else f"MAE {_figure(r.mae)}",
         _gap(r.worst) if r.mae is None else _error(r.worst),

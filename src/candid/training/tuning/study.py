@@ -56,6 +56,13 @@ class Study:
         """Budget and method."""
         return self.base.tune
 
+    def close(self) -> None:
+        """Close what is open of a database; Python 3.13 warns of what is left to its collector."""
+        from optuna.storages import RDBStorage
+
+        if isinstance(self.storage, RDBStorage):
+            self.storage.engine.dispose()
+
 
 def open_study(
     url: str,
@@ -99,7 +106,11 @@ def open_study(
             for part, pruner in parts
         )
         study = Study(search, finals, base, space, storage)
-        _agree(study, about)
+        try:
+            _agree(study, about)
+        except RunError:
+            study.close()
+            raise
         return study
 
     try:
