@@ -6,11 +6,12 @@ mirror image, its edge, or another picture, by turns. Shown are accuracy per cel
 by person, the mean over cells, the worst cell, the same of the answers that are given where the
 model may abstain, and what framing costs beside the model alone.
 
-    python bench/framing.py RUN [--data DATA] [--images 200] [--alone | --unframed]
+    python bench/framing.py RUN [--data DATA] [--images 200] [--alone | --unframed | --true-frames]
 
 The pictures of a cell are framed from the frame that they have in common, as `candid predict` does
 with many; with `--alone` each by itself, as it does with few; `--unframed` leaves the framing
-network out: pictures are taken as they come.
+network out: pictures are taken as they come; with `--true-frames` each is read in the frame that it
+was warped by, which shows what the crop has cut off rather than what framing misses.
 
 Result with the default recipe on CelebA's Male label, seed 0, 635 batches of the classifier and
 2,540 of 64 pictures of the framing network, 135 cells of 40 test pictures (unframed and
@@ -38,7 +39,7 @@ from numpy.typing import NDArray
 
 import candid
 from candid.inference.common_frame import SEEN, common_frame
-from candid.models.warping import frame_matrices, reached, warp
+from candid.models.warping import frame_matrices, level_warp, reached, to_pixels, warp
 from candid.pipeline.labelling import labeller
 from candid.pipeline.opening import reload
 from candid.records.framing import DETAIL
@@ -61,6 +62,13 @@ def warped(pixels: NDArray[np.uint8], frames: torch.Tensor, side: int) -> NDArra
     return out.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
+def read_in(pixels: NDArray[np.uint8], frame: torch.Tensor, side: int) -> NDArray[np.uint8]:
+    """(n, side, side, 3): pictures in one frame, as the framing network reads them."""
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    frames = frame_matrices(frame[None]).expand(len(planes), 3, 3)
+    return to_pixels(level_warp(planes, frames, side, "reflection")).contiguous().numpy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
@@ -68,6 +76,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--unframed", action="store_true")
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--true-frames", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     run = candid.open_run(args.run)
@@ -82,7 +91,7 @@ def main() -> None:
     pixels, truth = data.store.pixels[rows], dataset.label[rows]
     person = None if dataset.person is None else np.asarray(dataset.person)[rows]
     side = model.side * DETAIL if model.framer is not None else model.side
-    together = model.framer is not None and not args.alone
+    together = model.framer is not None and not args.alone and not args.true_frames
     cells = list(itertools.product(SCALES, ASPECTS, SHIFTS, ANGLES))
     right, given = [], []
     seconds = {"framing": 0.0, "model": 0.0}
@@ -92,18 +101,21 @@ def main() -> None:
         if together:  # the pictures of a cell are a place; as `candid predict` does
             model = replace(model, common=common_frame(model.framer, seen[:SEEN]))
         began = time.process_time()
-        framed = model.framed(seen)
+        if args.true_frames:
+            framed, sure = read_in(seen, frame, model.side), np.ones(len(rows), bool)
+        else:
+            found = model.framed(seen)
+            framed, sure = found.pixels, found.settled.copy()
         seconds["framing"] += time.process_time() - began
         began = time.process_time()
-        probability = model.probabilities(framed.pixels)
+        probability = model.probabilities(framed)
         seconds["model"] += time.process_time() - began
         right.append(probability.argmax(1) == truth)
-        sure = framed.settled.copy()
         if model.rule is not None:
             sure &= ~model.rule.abstains(probability)
         if unfamiliar is not None:
             square = np.full(len(rows), model.side)
-            sure &= np.array([not why for why in unfamiliar.unlike(framed.pixels, square, square)])
+            sure &= np.array([not why for why in unfamiliar.unlike(framed, square, square)])
         given.append(sure)
     marks, answered = np.stack(right, 1), np.stack(given, 1)  # (n, cells)
     accuracy = clustered_shares(marks, np.ones_like(marks), person)

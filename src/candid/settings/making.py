@@ -295,11 +295,12 @@ class TrainConfig:
     class_weights: Literal["inverse", "none"] = setting(
         "none", "weights of the loss: inverse class frequency in train, or none"
     )
-    balance: Literal["none", "group", "dro"] = setting(
+    balance: Literal["none", "group", "reweighing", "dro"] = setting(
         "none",
         "what groups that are few weigh: group makes every combination of label and "
-        "balance_attributes weigh the same, dro follows the group with the highest loss; either "
-        "takes the place of class_weights",
+        "balance_attributes weigh the same, reweighing makes label and balance_attributes "
+        "independent, dro follows the group with the highest loss; each takes the place of "
+        "class_weights",
     )
     balance_attributes: tuple[str, ...] = setting(
         (), "the attributes whose combinations with the label are balanced"
