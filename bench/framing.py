@@ -25,10 +25,10 @@ earlier trainings of both, alone with a classifier that was trained with small m
     true:     mean accuracy 0.9696, worst 0.9233
 
 Together, two cells lie below 0.93, the worst at 0.9100 (0.8720 to 0.9375): tight crops (scale
-+0.50, aspect -0.25, shift down by 0.2, not turned), which show 0.47 of the height of CelebA's frame.
-On 600 pictures drawn otherwise the worst has 0.8983 (0.8687 to 0.9219), and 0.9017 in the true
-frame: it is what the crop cuts off, not what framing misses. By scale -0.50, 0 and +0.50 together
-has 0.979, 0.973 and 0.956, the true frame 0.977, 0.975 and 0.957.
++0.50, aspect -0.25, shift down by 0.2, not turned), which show 0.47 of the height of CelebA's
+frame. On 600 pictures drawn otherwise the worst has 0.8983 (0.8687 to 0.9219), and 0.9017 in the
+true frame: it is what the crop cuts off, not what framing misses. By scale -0.50, 0 and +0.50
+together has 0.979, 0.973 and 0.956, the true frame 0.977, 0.975 and 0.957.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def loaded(folder: Path, names: tuple[str, ...], images: int, seed: int) -> Data
         each = {name: sampled(dataset, images, seed) for name, dataset in each.items()}
     if len(names) == 1:
         return each[names[0]]
-    joined = candid.load([folder / name for name in names], target="Male")
+    target = {"target": "Male"} if "celeba64" in names else {}  # else each layout's own
+    joined = candid.load([folder / name for name in names], **target)
     kept = {f"{name}/{i}" for name, dataset in each.items() for i in dataset.ids.tolist()}
     return joined[np.array([i in kept for i in joined.ids.tolist()])]
 
