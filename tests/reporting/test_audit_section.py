@@ -264,11 +264,13 @@ def test_the_card_tells_of_the_audit_and_only_where_there_is_one(plain, audited:
         "train.balance = none",
     ):
         assert markdown.text(said) in part
-    balanced = with_values(
-        plain.config, {"train": {"balance": "group", "balance_attributes": ["Hat"]}}
-    )
-    text = card(dataclasses.replace(plain, audit=audited, config=balanced))
-    assert "Every combination of the label and Hat weighed the same" in text
+    for balance, said in (
+        ("group", "Every combination of the label and Hat weighed the same"),
+        ("reweighing", "the label is as frequent in every group of Hat as in all"),
+    ):
+        settings = {"train": {"balance": balance, "balance_attributes": ["Hat"]}}
+        balanced = with_values(plain.config, settings)
+        assert said in card(dataclasses.replace(plain, audit=audited, config=balanced))
 
 
 def test_a_promise_that_was_not_measured_is_called_so(plain) -> None:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from candid.errors import TrainingError
-from candid.training.balance import GroupDRO, group_cells, group_weights
+from candid.training.balance import GroupDRO, group_cells, group_weights, independent_weights
 
 
 def rows(n=500, seed=0):
@@ -56,6 +56,29 @@ def test_cells_of_several_attributes():
         group_weights(label, hat)[order], group_weights(label[order], hat[order])
     )
     assert len(group_weights(label[:0], hat[:0])) == 0
+
+
+def test_reweighing_makes_the_label_independent_and_keeps_its_share_and_each_group_s():
+    label, hat = rows()
+    other = np.random.default_rng(1).integers(0, 3, len(label))
+    weight = independent_weights(label, [hat, other], most=1000)
+    assert weight.mean() == pytest.approx(1)
+    for a, b in itertools.product((-1, 0, 1), range(3)):
+        mine = (hat == a) & (other == b)
+        if not mine.any():
+            continue
+        assert weight[mine].sum() == pytest.approx(mine.sum())
+        if len(set(label[mine].tolist())) == 2:  # else nothing can be weighed against it
+            share = weight[mine & (label == 1)].sum() / mine.sum()
+            assert share == pytest.approx(label.mean())
+    known = hat >= 0  # four cells: by hand, the paper's formula
+    share = (label[known] == 1).mean() * (hat[known] == 0).mean()
+    expected = share / ((label[known] == 1) & (hat[known] == 0)).mean()
+    found = independent_weights(label[known], hat[known])
+    np.testing.assert_allclose(found[(label[known] == 1) & (hat[known] == 0)], expected)
+    assert independent_weights(label, hat, most=1.5).max() == 1.5
+    np.testing.assert_allclose(independent_weights(label, np.zeros(len(label), int)), 1)
+    assert len(independent_weights(label[:0], hat[:0])) == 0
 
 
 def test_the_paper_s_algorithm_by_hand():

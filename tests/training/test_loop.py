@@ -529,9 +529,10 @@ BALANCED = dataclasses.replace(
 )
 
 
-def test_the_first_loss_weighs_every_group_the_same():
+@pytest.mark.parametrize("balance", ["group", "reweighing"])
+def test_the_first_loss_weighs_groups_as_asked(balance):
     data = grouped()
-    config = dataclasses.replace(BALANCED, steps=1, batch_size=160, evaluations=1)
+    config = dataclasses.replace(BALANCED, balance=balance, steps=1, batch_size=160, evaluations=1)
     state = start(network(), config, data)
     before = {k: v.clone() for k, v in state.network.state_dict().items()}
     list(train_in_steps(data, state, config, STILL, quiet=True))
@@ -543,15 +544,17 @@ def test_the_first_loss_weighs_every_group_the_same():
         batch = data.images.batch(rows, torch.device("cpu"))
         output = net.train()(batch.contiguous(memory_format=torch.channels_last))
     each = F.cross_entropy(output, torch.from_numpy(data.label[rows]).long(), reduction="none")
-    means = [
-        each[torch.from_numpy((data.label[rows] == a) & (data.codes[0][rows] == b))].mean().item()
-        for a in (0, 1) for b in (0, 1)
-    ]  # fmt: skip
-    # The batch is the whole training set, so weights by group are a mean of the groups' means.
-    assert state.history[0].train_loss == pytest.approx(np.mean(means), rel=1e-4)
+    label, cue = data.label[rows], data.codes[0][rows]
+    cells = [(label == a, cue == b) for a in (0, 1) for b in (0, 1)]
+    means = [each[torch.from_numpy(a & b)].mean().item() for a, b in cells]
+    # The batch is the whole training set, so weights by group are a mean of the groups' means, and
+    # reweighing is one in which label and cue are independent.
+    weights = [1 if balance == "group" else a.mean() * b.mean() for a, b in cells]
+    expected = np.average(means, weights=weights)
+    assert state.history[0].train_loss == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("balance", ["group", "dro"])
+@pytest.mark.parametrize("balance", ["group", "reweighing", "dro"])
 def test_going_on_with_balance_is_exact(tmp_path, balance):
     config = dataclasses.replace(BALANCED, balance=balance)
     data, path = grouped(), tmp_path / "state.safetensors"

@@ -301,11 +301,12 @@ class TrainConfig:
         "give, so that rare ones are not drowned; or none, which serves numbers and labels in "
         "balance",
     )
-    balance: Literal["none", "group", "dro"] = setting(
+    balance: Literal["none", "group", "reweighing", "dro"] = setting(
         "none",
         "what groups that are few weigh: group makes every combination of label and "
-        "balance_attributes weigh the same, dro follows the group with the highest loss; either "
-        "takes the place of class_weights",
+        "balance_attributes weigh the same, reweighing makes label and balance_attributes "
+        "independent, dro follows the group with the highest loss; each takes the place of "
+        "class_weights",
     )
     balance_attributes: tuple[str, ...] = setting(
         (), "the attributes whose combinations with the label are balanced"

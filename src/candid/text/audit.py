@@ -195,6 +195,12 @@ def balance_said(balance: str, attributes: Sequence[str]) -> list[str]:
         return [
             f"Every combination of {among} weighed the same in training (train.balance = group)."
         ]
+    if balance == "reweighing":
+        among = words.listed([*attributes])
+        return [
+            f"Training weighed images so that the label is as frequent in every group of {among} "
+            "as in all (train.balance = reweighing)."
+        ]
     if balance == "dro":
         return [
             f"Training followed the combination of {among} with the highest loss "

@@ -2,9 +2,10 @@
 
 A network that learns the average image serves the commonest ones. `group_weights` makes every
 combination of label and attribute weigh the same, whatever its size (Idrissi et al., CLeaR 2022,
-found that this alone comes close to more elaborate ways). `GroupDRO` follows training and puts the
-weight where the loss is (Sagawa et al., "Distributionally robust neural networks for group shifts",
-ICLR 2020).
+found that this alone comes close to more elaborate ways). `independent_weights` take from an
+attribute what it says of the label, and from no combination of attributes its size. `GroupDRO`
+follows training and puts the weight where the loss is (Sagawa et al., "Distributionally robust
+neural networks for group shifts", ICLR 2020).
 """
 
 from __future__ import annotations
@@ -72,6 +73,28 @@ def group_weights(label: NDArray[Any], codes: Codes, *, most: float = 20.0) -> N
         weight = np.where(cut, most, rest / (np.count_nonzero(~cut) * counts))
     weights: NDArray[np.float64] = weight[cell]
     return weights
+
+
+def independent_weights(
+    label: NDArray[Any], codes: Codes, *, most: float = 20.0
+) -> NDArray[np.float64]:
+    """(n,) weights under which labels are as frequent in every group as in all rows.
+
+    Reweighing (Kamiran & Calders, "Data preprocessing techniques for classification without
+    discrimination", 2012): count of the label · count of the group / (n · count of both), where
+    every combination of `codes` is a group. So a group, or one of several data sets, in which a
+    class is rarer than elsewhere does not teach that it is rare there, and each weighs as much as
+    it has rows; one that lacks a class, too. No row weighs more than `most`. `label` and `codes`
+    are as in `group_cells`.
+    """
+    label = np.asarray(label)
+    if not len(label):
+        return np.ones(0)
+    both, counts = group_cells(label, codes)
+    group, sizes = group_cells(np.zeros_like(label), codes)
+    _, mine, labels = np.unique(label, return_inverse=True, return_counts=True)
+    raw = labels[mine] / counts[both]
+    return np.minimum(raw * (sizes / np.bincount(group, raw))[group], most)
 
 
 class GroupDRO:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from candid.errors import TrainingError
 from candid.settings import TrainConfig
 from candid.stats.metrics import weighted_f1_of_answers
-from candid.training.balance import GroupDRO, group_cells, group_weights
+from candid.training.balance import GroupDRO, group_cells, group_weights, independent_weights
 from candid.training.mixing import Mixture, mean_over_mixture, mixture_loss, unmixed
 from candid.training.own_parts import own_loss
 from candid.training.state import Task
@@ -33,8 +33,9 @@ class SetFigures(NamedTuple):
 class Loss:
     """The loss of a batch.
 
-    Without balance it is the weighted cross-entropy of `mixture_loss`. With `group`, each image's
-    loss is weighted by its group and averaged over the weights; with `dro`, `GroupDRO` weighs. A
+    Without balance it is the weighted cross-entropy of `mixture_loss`. With `group` and
+    `reweighing`, each image's loss is weighted by its group and averaged over the weights; with
+    `dro`, `GroupDRO` weighs. A
     loss of the user's own (`train.loss`) takes the place of cross-entropy, without label smoothing.
     """
 
@@ -59,6 +60,8 @@ class Loss:
             self.row = task.on_rows(group_cells(*task.groups)[0])
         elif config.balance == "group":
             self.row = task.on_rows(group_weights(*task.groups))
+        elif config.balance == "reweighing":
+            self.row = task.on_rows(independent_weights(*task.groups))
 
     def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
         """A scalar with its graph."""
