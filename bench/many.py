@@ -10,17 +10,18 @@ on a phone (390 pixels) and on a desk (1280): printed are what hangs out sideway
 per file what `bench/report.py` says; pictures of the pages lie in OUT. A run that lies there
 already is not repeated.
 
-Measured on one core of which this had about a twentieth (load 16 to 28), so the clock says little;
-921 test pictures of 270 people, audits with 200 draws; 3 openings, medians; processor time until
-the load event, all of Chromium:
+Measured on one core of which this had about a twentieth (load 16 to 28; the clock says little):
+921 test pictures of 270 people, audits with 200 draws. Openings: median of 3, in turns; processor
+time of all of Chromium until the load event, then the clock until the first chart and that event.
 
-    160 attributes   112,071 gaps, 55,401 pairs; run 962 s; report 2.60 MB; 1.89 s
-    100 classes      14,201 gaps, 9,494 groups; run 822 s; report 6.43 MB, of which pictures of
-                     the data 2.9; 3.48 s; nothing hangs out at 390 and at 1280
-    celeba64's default report, in the same turns: 5.96 MB; 2.57 s
+    160 attributes   112,071 gaps, 55,401 pairs; run 962 s; 2.60 MB; 1.25 s; 1.8 s, 4.6 s
+    100 classes      14,201 gaps, 9,494 groups; run 822 s; 4.89 MB; 1.84 s; 1.4 s, 5.9 s; nothing
+                     hangs out at 390 and at 1280
+    celeba64's       the default report, in the same turns: 5.97 MB; 1.79 s; 1.9 s, 7.2 s
 
-So the one takes 0.74 of celeba64's, the other 1.35. That they open in 2 s was not shown on this
-machine. Not looked at for what hangs out: 160 attributes (Chromium did not answer in time).
+So they take 0.70 and 1.03 times the processor of celeba64's report, and 0.64 and 0.82 times its
+clock. Not looked at for what hangs out: 160 attributes (Chromium did not answer in time). With
+pictures of all hundred classes instead of 24 that report had 6.43 MB and took 1.35 times as much.
 
 Forty labels were measured before that at a load of 14, median of 3 openings until the load event:
 the overview 0.08 MB, 188 ms; one of the forty 1.31 MB, 405 ms, its first live chart 623 ms later.
