@@ -7,7 +7,7 @@ report for CelebA. A run that is there already is taken as it is. With `--train`
 group DRO are trained anew, too, and the run again from another seed: four times the run's training
 more.
 
-`python bench/improve.py FOLDER --planted 6000` draws faces in 85% of which eyeglasses stand exactly
+`python bench/improve.py FOLDER --planted 6000` draws faces in 90% of which eyeglasses stand exactly
 with one of the labels, trains on them, and tries remedies with hats, which mean nothing, and with
 eyeglasses as groups: balancing by eyeglasses should come first.
 
@@ -34,6 +34,12 @@ parameters), 5 folds of 874 validation people; the worst group is that of blond 
 
 The winner's gain on validation is 52 points (24 to 80; adjusted p 0.008 of 4 remedies); blond women
 gain 10.7, women who are not blond lose 6.8, men who are not 4.7.
+
+Drawn faces with a planted cue, 2026-11-29: no remedy was found to help in two worlds, both with
+glasses in only 20% of the pictures that the cue leaves alone, so that few images stand against it.
+3,000 faces, cue 90%, `cue_strength` 0.5 (worst group 38% of 8 images, next 64% of 28, all 85.4%):
+balanced by eyeglasses came first, 64% to 68%, adjusted p 1. 6,000 faces, 85%, 0.7: the network
+hardly leans on the cue (67% of 12 images, 89.4% of 104, all 96.0%), nothing moves.
 
 With `deep` in place of fast, and 64 pixels:
 
@@ -92,11 +98,12 @@ def planted(folder: Path, images: int, train: bool) -> None:
         people=images // 3,
         side=32,
         seed=7,
-        cue_strength=0.7,
+        cue_strength=0.5,
+        glasses=0.5,
         label_noise=0.0,
         validation_share=0.25,
         test_share=0.25,
-        planted=(Plant("Eyeglasses", "shortcut", 0.85),),
+        planted=(Plant("Eyeglasses", "shortcut", 0.9),),
     )
     if not (folder / "faces/labels.csv").is_file():
         write_faces(folder / "faces", world, workers=1, quiet=True)
