@@ -7,7 +7,7 @@ report for CelebA. A run that is there already is taken as it is. With `--train`
 group DRO are trained anew, too, and the run again from another seed: four times the run's training
 more.
 
-`python bench/improve.py FOLDER --planted 6000` draws faces in 85% of which eyeglasses stand exactly
+`python bench/improve.py FOLDER --planted 6000` draws faces in 90% of which eyeglasses stand exactly
 with one of the labels, trains on them, and tries remedies with hats, which mean nothing, and with
 eyeglasses as groups: balancing by eyeglasses should come first.
 
@@ -23,17 +23,33 @@ parameters), 5 folds of 874 validation people; the worst group is that of blond 
 
     validation (n = 27 images of 15 people)      worst group             all images
     as it is                                     14.8 (5 to 38)          94.2
+    group DRO, trained anew                      88.1                    90.1
+    group weights, trained anew                  81.5                    90.5
+    class weights, trained anew                  77.8                    87.4
     last layer, balanced, on validation          66.7                    91.3
     last layer, balanced, on training images     59.3                    91.4
     last layer, balanced by label alone          55.6                    92.2
     prior shift                                  14.8                    94.2
+    copies dropped                               18.5                    94.4
+    another seed                                 18.5                    94.7
 
     test (n = 16 images of 11 people), looked at once, for the winner
     as it is                                     18.8 (5.8 to 46.5)      95.4
+    group DRO, trained anew                      81.2 (53.5 to 94.2)     91.1
     last layer, balanced, on validation          56.2 (30.5 to 79.0)     91.7
 
-The winner's gain on validation is 52 points (24 to 80; adjusted p 0.008 of 4 remedies); blond women
-gain 10.7, women who are not blond lose 6.8, men who are not 4.7.
+So test was looked at twice: for the winner with `--train`, and without. After group DRO the worst
+group on validation is that of women who are not blond; blond men have 88.9. It gains 74 points
+there (54 to 94; adjusted p 0.002 of 8 remedies), 70 (47 to 93) against another seed; blond women
+gain 9.7, men who are not blond lose 7.8, women 6.5.
+
+Drawn faces with a planted cue, 2026-11-29: no remedy that trains nothing was found to help in
+three worlds in which few images stand against the cue; those that train anew were not tried there.
+3,000 faces, cue 90%, `cue_strength` 0.5 (worst group 38% of 8 images, next 64% of 28, all 85.4%):
+balanced by eyeglasses came first, 64% to 68%, adjusted p 1. 6,000 faces, 85%, 0.7: the network
+hardly leans on the cue (67% of 12 images, 89.4% of 104, all 96.0%), nothing moves.
+4,000 faces, 90%, 0.5, glasses in half of the pictures that the cue leaves alone, as it stands here:
+33% of 21 images, 47% of 30, all 88.7%; nothing moves either.
 
 With `deep` in place of fast, and 64 pixels:
 
@@ -92,11 +108,12 @@ def planted(folder: Path, images: int, train: bool) -> None:
         people=images // 3,
         side=32,
         seed=7,
-        cue_strength=0.7,
+        cue_strength=0.5,
+        glasses=0.5,
         label_noise=0.0,
         validation_share=0.25,
         test_share=0.25,
-        planted=(Plant("Eyeglasses", "shortcut", 0.85),),
+        planted=(Plant("Eyeglasses", "shortcut", 0.9),),
     )
     if not (folder / "faces/labels.csv").is_file():
         write_faces(folder / "faces", world, workers=1, quiet=True)
