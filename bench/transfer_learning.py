@@ -18,6 +18,9 @@ pictures judged, three seeds, intervals of 95% over the seeds:
         300  fresh         0.6238 [0.6061, 0.6415]
              Male          0.6403 [0.6199, 0.6608]   +0.0165 [+0.0091, +0.0240]
              all forty     0.6575 [0.6330, 0.6821]   +0.0337 [+0.0210, +0.0464]
+        900  fresh         0.7052 [0.6677, 0.7428]
+             Male          0.7052 [0.6892, 0.7213]   -0.0000 [-0.0527, +0.0527]
+             all forty     0.7139 [0.6739, 0.7539]   +0.0087 [-0.0011, +0.0185]
 
 With 100 batches in place of 300 nothing was gained from Male; the log says more.
 """
