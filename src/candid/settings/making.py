@@ -298,8 +298,8 @@ class TrainConfig:
     target_weights: Literal["inverse", "none"] = setting(
         "inverse",
         "of several labels, weights of their losses: inverse to what their base rates alone would "
-        "give, so that rare ones are not drowned; or none, which serves numbers and labels in "
-        "balance",
+        "give, so that rare ones are not drowned, and none below that of two classes in balance; "
+        "or none, which serves labels in balance",
     )
     balance: Literal["none", "group", "reweighing", "dro"] = setting(
         "none",

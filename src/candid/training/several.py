@@ -8,11 +8,12 @@ its classes' shares in train, which is the loss of always answering these shares
 label in balance (0.69 nats of two classes) drowns one of which 2% are yes (0.10 nats), as whatever
 is learned of the second is small beside the noise of the first. Weighted, each begins at 1, "as
 good as the base rates", and falling by a tenth is worth the same in all. No label weighs more than
-one of entropy `LEAST_ENTROPY`, or a handful of images would rule. The weights are then made to sum
+one of entropy `LEAST_ENTROPY`, or a handful of images would rule; and none less than two classes in
+balance, or a number of 2 nats would be drowned by them, who has the more to learn
+(`bench/together.py`). The weights are then made to sum
 to 1, so that the loss is a mean of cross-entropies and a learning rate means what it means for one
-label. With `train.target_weights = "none"` all weigh the same: labels that are nearly in balance,
-and numbers, are then learned better, and what few images have a little worse
-(`bench/attributes.py`, `bench/together.py`).
+label. With `train.target_weights = "none"` all weigh the same: labels that are nearly in balance
+are then learned better, and what few images have a little worse (`bench/attributes.py`).
 
 A number is learned as a distribution over ordered bins (`candid.stats.distribution`): its loss is
 the divergence of what the network says from the value's soft label, in nats, which is the
@@ -23,6 +24,7 @@ neither class weights nor label smoothing: its soft labels are smooth.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +44,7 @@ from candid.training.mixing import Mixture
 from candid.training.state import Task
 
 LEAST_ENTROPY = 0.1  # nats: that of two classes of which one has 2%
+MOST_ENTROPY = math.log(2)  # that of two classes in balance
 _NEVER = -1e9  # the logit of a place beyond a label's classes
 
 _CPU = torch.device("cpu")
@@ -57,13 +60,13 @@ def target_weights(task: Task, config: TrainConfig) -> NDArray[np.float64]:
     entropies = []
     for one, scale in zip(_each(task), _scales(task), strict=True):
         if scale is not None:
-            entropies.append(max(LEAST_ENTROPY, _open(one, scale)))
+            entropies.append(_open(one, scale))
             continue
         weight = class_weights(one, config).numpy().astype(np.float64)
         share = np.bincount(one.label[one.train], minlength=one.n_classes) * weight
         share = share[share > 0] / share.sum()
-        entropies.append(max(LEAST_ENTROPY, float(-(share * np.log(share)).sum())))
-    inverse = 1 / np.array(entropies)
+        entropies.append(float(-(share * np.log(share)).sum()))
+    inverse = 1 / np.clip(entropies, LEAST_ENTROPY, MOST_ENTROPY)
     weights: NDArray[np.float64] = inverse / inverse.sum()
     return weights
 
