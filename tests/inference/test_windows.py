@@ -34,7 +34,6 @@ class Marks:
 
     look_side: int = SIDE
     limit: float = 0.2
-    rest_limit: float = 1.0
 
     def look(self, planes):
         red = ((planes[:, 0] - planes[:, 1]).double() / 255).clamp(0, 1)

@@ -83,7 +83,7 @@ def test_how_often_it_is_wrong_for_men_with_hats(html: str, hat: str, label: str
 def test_what_should_be_done_first_stands_on_the_first_screen(html: str) -> None:
     first = first_screen(html)
     todo = first.split('id="next"')[1]
-    assert re.search(r"<li><strong>.*?</strong>.*?<code>candid \w+", todo, re.S)
+    assert re.search(r"<li><details .*?<summary>.*?</summary>.*?<code>candid \w+", todo, re.S)
 
 
 def test_every_answer_leads_to_its_section(html: str) -> None:

@@ -79,17 +79,12 @@ class FramingFinder:
     def _settled(
         self, photograph: _Photograph, windows: Tensor
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where windows (n, 3, 3) end, and how far off a last look finds a face there.
-
-        Those that cannot hold one are dropped on the way.
-        """
+        """Where windows (n, 3, 3) end, and how far off a last look (n,) finds a face there."""
         ends, rests = [], []
         for squares in torch.split(windows, _BLOCK):
-            for number in range(_LOOKS):
-                off, far = self._look(photograph, squares)
-                # After its first look nearly every window that holds a face has this little left.
-                kept = far <= (self.framing.rest_limit if number else math.inf)
-                squares = squares[kept] @ frame_matrices(off[kept])
+            for _ in range(_LOOKS):
+                off, _ = self._look(photograph, squares)
+                squares = squares @ frame_matrices(off)
             ends.append(squares)
             rests.append(self._look(photograph, squares)[1])
         return torch.cat(ends).double().numpy(), torch.cat(rests).double().numpy()

@@ -10,6 +10,11 @@
   contents.addEventListener("click", (event) => {
     if (event.target.closest("a") && !beside.matches) contents.open = false;
   });
+
+  // --- what to do next: on a phone three titles, so that all are on its first screen --------------
+  const actions = document.querySelectorAll(".action");
+  if (matchMedia("(max-width: 43.99rem)").matches) for (const action of actions) action.open = false;
+
   const links = new Map();
   for (const link of contents.querySelectorAll("a")) links.set(link.hash.slice(1), link);
   const watch = new IntersectionObserver((seen) => {
@@ -119,8 +124,9 @@
   let whole = new URLSearchParams(location.search).has("appendix");
   let turned = [];
   addEventListener("beforeprint", () => {
-    turned = [...document.querySelectorAll("main details")].filter((fold) => fold.open !== whole);
+    turned = [...document.querySelectorAll("main details:not(.action)")].filter((fold) => fold.open !== whole);
     for (const fold of turned) fold.open = whole;
+    for (const action of actions) action.open = true;
   });
   addEventListener("afterprint", () => {
     for (const fold of turned) fold.open = !whole;
