@@ -168,7 +168,7 @@ def test_print_is_short_unless_the_appendix_is_asked_for(
 ) -> None:  # type: ignore[no-untyped-def]
     browser.open(files("plain"))
     browser.draw(unfold=False)
-    opened = "document.querySelectorAll('main details[open]').length"
+    opened = "document.querySelectorAll('main details[open]:not(.action)').length"
     browser.value("document.getElementById('every-metric').open = true")
     browser.call("Emulation.setEmulatedMedia", media="print")
     shown = "e => !e.offsetParent || e.getBoundingClientRect().height > 20"
