@@ -11,6 +11,19 @@ tenths of its sides from its own, at half to 2.6 times its size; whatever else i
 twice, is wrong. The same of cuts without a face. Printed are shares with their n and interval, the
 processor time of both, and the largest memory of the process.
 
+Result with the default run of celeba64 (Male, seed 0), which learned nothing of the other two (100
+scenes each; one busy core):
+
+    celeba64   framing network: found 0.993 (0.960 to 0.999, n = 137), wrong 0.007 (0.001 to 0.040)
+               cascade: found 0.832 (0.761 to 0.885), wrong 0.255 (0.192 to 0.329)
+    utkface    framing network: found 0.964 (0.918 to 0.984, n = 138), wrong 0.007 (0.001 to 0.041)
+               cascade: found 0.797 (0.722 to 0.856), wrong 0.120 (0.074 to 0.189)
+    fairface   framing network: found 0.884 (0.820 to 0.927, n = 138), wrong 0.008 (0.001 to 0.045)
+               cascade: found 0.623 (0.540 to 0.700), wrong 0.246 (0.176 to 0.332)
+    no faces   framing network: 4 found in 100 photographs; cascade: 31
+
+    processor time 12.3 times the cascade's
+
 The scenes are made, not taken: faces in real photographs are turned, half hidden and lit otherwise.
 """
 
