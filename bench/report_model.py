@@ -16,7 +16,8 @@ each weight of the framing, and 7 instead of 8 in the largest layers: the reason
 probabilities differ by at most 0.015 (above 0.01 for 2).
 
 The same run, all 2,945 pictures, Chromium and Firefox alike: the label and the reason are another
-for 0; probabilities differ by at most 0.0076 (above 0.001 for 95); 0.039 s a picture in the median in
+for 0; probabilities differ by at most 0.0076 (above 0.001 for 95); 0.039 s a picture in the median
+in
 Chromium (0.127 at most), 0.041 in Firefox (0.192), on one core, the other busy.
 
 A short run (64 batches, 150 of framing), all 2,945 pictures, Chromium and Firefox alike: the label
