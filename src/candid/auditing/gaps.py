@@ -116,7 +116,7 @@ class Contrast:
 
     @property
     def kind(self) -> Hashable:
-        """Contrasts with the same can be computed as one: see `joined`."""
+        """Contrasts with the same can be computed as one: see `as_one`."""
         return self.score, self.way, self.metric in _POOLED, self.left.share is None
 
     def columns(self, confidence: float, threshold: float) -> dict[str, NDArray[Any]]:
@@ -138,7 +138,7 @@ class Contrast:
         }
 
 
-def joined(contrasts: Sequence[Contrast]) -> Contrast:
+def as_one(contrasts: Sequence[Contrast]) -> Contrast:
     """Contrasts of one kind as one, under the first's name: a hundred classes cost as few calls."""
     return replace(
         contrasts[0],
@@ -397,7 +397,7 @@ class Ledger:
             some = kinds.setdefault(contrast.kind, [])
             some.append((contrast, np.arange(end - len(contrast), end)))
         return [
-            (joined([c for c, _ in some]), np.concatenate([at for _, at in some]))
+            (as_one([c for c, _ in some]), np.concatenate([at for _, at in some]))
             for some in kinds.values()
         ]
 

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from candid.inference.detectors import Box, DetectedFace, Pixels
 from candid.inference.faces import Frame
 from candid.models.framing import Framing
-from candid.models.warping import frame_matrices, halved, to_pixels, warp
+from candid.models.warping import frame_matrices, halved, magnified, to_pixels, warp
 from candid.records.framing import CORNERS
 
 _STEP = 2**0.75  # from one size of windows to the next
@@ -38,6 +39,7 @@ _BLOCK = 64  # windows at a time
 _ALIKE = 0.25  # mean distance of corners up to which frames agree, in shares of the smaller side
 _VOTES = 8  # windows that must agree
 _APART = 0.5  # faces whose centres are nearer than this share of the larger side are one
+_SMALLEST = 1e-3  # half a square's side in pixels at least, so that it has a size
 _MOST = 4000  # frames that are compared each with each
 
 # A found box is the square of a whole training picture.
@@ -147,16 +149,16 @@ def _centres(side: float, length: int) -> list[float]:
 
 def _sides(squares: Tensor) -> Tensor:
     """(n,) pixels per side of squares, by their area."""
-    turn = squares[:, :2, :2]
-    area = turn[:, 0, 0] * turn[:, 1, 1] - turn[:, 0, 1] * turn[:, 1, 0]
-    return 2 * area.abs().clamp(min=1e-6).sqrt()
+    return 2 * magnified(squares).clamp(min=_SMALLEST)
 
 
 def _agreed(squares: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], int]]:
     """Where enough of squares (n, 3, 3) agree: their mean, and how many they are."""
-    corners = (squares @ np.array(CORNERS, np.float64))[:, :2].transpose(0, 2, 1)  # (n, 4, 2)
-    sides = _sides(torch.from_numpy(squares)).numpy() if len(squares) else np.zeros(0)
-    off = np.linalg.norm(corners[:, None] - corners[None], axis=3).mean(2)
+    if len(squares) < _VOTES:
+        return []
+    corners = (squares @ np.array(CORNERS, np.float64))[:, :2].transpose(2, 0, 1)  # (4, n, 2)
+    sides = _sides(torch.from_numpy(squares)).numpy()
+    off = sum(cdist(corner, corner) for corner in corners) / len(corners)
     near = off <= _ALIKE * np.minimum(sides[:, None], sides[None])
     left, found = np.ones(len(squares), np.bool_), []
     while left.any():

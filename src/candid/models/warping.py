@@ -66,6 +66,13 @@ def halved(images: Tensor) -> Tensor:
     return F.interpolate(images, size=half, mode="bilinear", align_corners=False)
 
 
+def magnified(maps: Tensor) -> Tensor:
+    """(batch,) how many times longer affine maps (batch, 3, 3) make lengths: by √ of areas."""
+    turn = maps[:, :2, :2]
+    area = turn[:, 0, 0] * turn[:, 1, 1] - turn[:, 0, 1] * turn[:, 1, 0]
+    return area.abs().sqrt()
+
+
 def level_warp(
     images: Tensor, homographies: Tensor, side: int, padding: Padding, *, levels: int = 2
 ) -> Tensor:
@@ -75,9 +82,8 @@ def level_warp(
     far apart as the places that are read (mipmaps: Williams, 1983, "Pyramidal parametrics").
     Homographies must be affine. (batch, channels, height, height) → (batch, channels, side, side).
     """
-    turn = homographies[:, :2, :2].to(images)
-    area = turn[:, 0, 0] * turn[:, 1, 1] - turn[:, 0, 1] * turn[:, 1, 0]
-    step = area.abs().sqrt() * (images.shape[2] / side)  # pixels between neighbours of the output
+    # Pixels between neighbours of the output.
+    step = magnified(homographies).to(images) * (images.shape[2] / side)
     coarser = [step >= 2 ** (level - 0.5) for level in range(1, levels)]
     places = _places(homographies, side, side)
     if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
@@ -89,9 +95,8 @@ def level_warp(
             read = torch.where(coarse[:, None, None, None], again, read)
         return read
     read = images.new_empty(len(images), images.shape[1], side, side)
-    rows = torch.arange(
-        len(images), device=images.device
-    )  # of the images that are left at this level
+    # Of the images that are left at this level.
+    rows = torch.arange(len(images), device=images.device)
     for coarse in [*coarser, torch.zeros_like(step, dtype=torch.bool)]:
         here = ~coarse[rows]
         read[rows[here]] = _read(images[here], places[rows[here]], padding)

@@ -122,11 +122,10 @@ def _on_cluster(
         files["model.onnx"] = _exported(files)
     if ready.finder is not None:
         files["frame.json"] = json.dumps(to_plain(ready.finder.frame)).encode()
-    if detector is not None and detector != OPENCV:  # under its name, which the rows' job knows
-        files[f"{_DETECTOR}/{detector.name}"] = detector.read_bytes()
     same: dict[str, Any] = {**how, "engine": engine, "crop": ready.finder is not None}
-    if detector != OPENCV:
-        same.pop("detector", None)  # it came with the model
+    if detector is not None and detector != OPENCV:  # it comes with the model, under its name
+        files[f"{_DETECTOR}/{detector.name}"] = detector.read_bytes()
+        del same["detector"]
     opened = partial(_opened, common=ready.classifier.common, **same)
     job_of = partial(_job_with, column=order.column)
     model = PackedModel(files, opened, order.job, job_of)
