@@ -59,7 +59,7 @@ def test_a_map_adds_up_to_what_the_picture_is_worth_in_years():
     def read(p):
         return p @ np.array(CENTRES), np.zeros(len(p)), np.ones(len(p))
 
-    (one,) = explained_numbers(Leftmost(), card(), [("a.png", pixels)], how, read)
+    (one,) = explained_numbers(Leftmost(), card(), [("a.png", pixels)], how, read, {})
     left = (200 / 255 - 0.5) / 0.25
     assert one.number == pytest.approx((expected(left), 0, 1), rel=1e-5)
     made = one.maps["integrated_gradients"]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from candid.explanation import sanity
 from candid.explanation.attribution import Attributor
-from candid.explanation.curves import area_under, cell_ranks, edges
+from candid.explanation.curves import area_of, cell_ranks, curve_of, edges
 from candid.explanation.masking import blurred, shuffled
 from candid.explanation.probe import Probe
 from candid.explanation.scoring import scoring
@@ -106,7 +106,8 @@ def test_areas_are_those_of_a_loop():
     with scoring(network) as scorer:
         probe = Probe(x, answers, {}, None, 0.95)
         rank = cell_ranks(torch.from_numpy(maps))
-        ours = area_under(Attributor(scorer, CONFIG), probe, rank, x, torch.zeros_like(x))
+        curve = curve_of(Attributor(scorer, CONFIG), probe, rank, x, torch.zeros_like(x))
+        ours = area_of(curve)
     for row in range(4):
         order = np.argsort(-maps[row].ravel(), kind="stable")  # a cell is a pixel at 16 × 16
         heights = []

@@ -57,16 +57,15 @@ def explain_command(
     """What a run's network looks at, and whether the maps are worth anything.
 
     Without pictures: over images of the run's data, into explanation.json and explanation.npz, and
-    into the network, into inside.json and inside.npz. With pictures: their maps, as one PNG; of a
-    number, what raises and what lowers it.
+    into the network, into inside.json and inside.npz. With pictures: their maps, as one PNG. Of a
+    number, the maps say what raises and what lowers it, and nobody looks inside.
     """
     from candid.config import with_values
-    from candid.runs.refusals import is_number_run, refuse_untrained
+    from candid.runs.refusals import refuse_unexplained
     from candid.text.console import explanation_lines
 
     folder = candid.open_run(run)
-    if not (pictures and is_number_run(folder)):
-        refuse_untrained(folder)
+    refuse_unexplained(folder)
     config = folder.settings
     if overrides:
         config = candid.load_config(file=folder.config, overrides=overrides)

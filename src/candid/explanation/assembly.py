@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,22 @@ from torch import Tensor, nn
 
 from candid.errors import ConfigError
 from candid.explanation import averages, mapping, masking, sanity
+from candid.explanation.answers import Answers
 from candid.explanation.attribution import METHODS, Attributor
+from candid.explanation.classes import ClassAnswers
 from candid.explanation.layers import find_hook
 from candid.explanation.mapping import Begun, Job, Mapped
+from candid.explanation.masking import Masked
+from candid.explanation.notes import notes_of
+from candid.explanation.numbers import NumberAnswers, NumberFacts
 from candid.explanation.probe import Probe
 from candid.explanation.regions import Regions, commonest, masks_of, regions_seen
 from candid.explanation.sample import (
-    FEWEST,
     Sample,
     comparable,
-    image_sets,
     sample_of,
 )
-from candid.explanation.scoring import Scorer, scoring
+from candid.explanation.scoring import Scorer, Values, scoring
 from candid.predictions import Attribute
 from candid.progress import progress
 from candid.records import Estimate
@@ -38,11 +42,12 @@ from candid.records.explanation import (
     MapDifference,
     Masking,
     Method,
+    NumberMasking,
     RegionShare,
-    SubsetMasking,
     Verdict,
 )
 from candid.settings import ExplainConfig
+from candid.stats.intervals import unknown
 from candid.text import notes as text
 
 
@@ -102,24 +107,46 @@ def explain_network(
     with scoring(
         network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta
     ) as scorer:
-        job = _begun(scorer, sample, regions, how, layer, quiet)
-        return _explained(job)
+        answers = _class_answers(scorer, sample, how)
+        return _explained(_begun(scorer, sample, regions, answers, how, layer, quiet))
+
+
+def explain_number(
+    network: nn.Module,
+    sample: Sample,
+    facts: NumberFacts,
+    *,
+    regions: Regions | None = None,
+    config: ExplainConfig | None = None,
+    bfloat16: bool = False,
+    flip_tta: bool = False,
+    quiet: bool = True,
+) -> tuple[Explanation, ExplanationArrays]:
+    """As `explain_network`, of a network that gives a number, (batch, 1) in its own unit.
+
+    The classes and labels of the sample are ranges of the true value; `facts` are of its images.
+    """
+    how = config or ExplainConfig()
+    _check_sample(sample, regions)
+    with scoring(
+        network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta, number=True
+    ) as scorer:
+        looking, images = Values(scorer), sample.tensor()
+        answers = NumberAnswers(
+            facts=facts,
+            means=looking.of(images).numpy(),
+            blank=float(looking.of(torch.zeros_like(images[:1]))[0]),
+            explained=np.ones(len(sample), np.int64),
+        )
+        return _explained(_begun(scorer, sample, regions, answers, how, "", quiet))
 
 
 # --- all of it -----------------------------------------------------------------------------------
 
 
-def _begun(
-    scorer: Scorer,
-    sample: Sample,
-    regions: Regions | None,
-    config: ExplainConfig,
-    layer: str,
-    quiet: bool,
-) -> Job:
-    """What the network answers, and what is to be explained."""
-    tensor = sample.tensor()
-    logits = scorer.all_logits(tensor).double().cpu()
+def _class_answers(scorer: Scorer, sample: Sample, config: ExplainConfig) -> ClassAnswers:
+    """What the network answers, and which class each map speaks for."""
+    logits = scorer.all_logits(sample.tensor()).double().cpu()
     if logits.shape[1] != len(sample.classes):
         raise ConfigError(
             f"The network gives {logits.shape[1]} logits, and there are {len(sample.classes)} "
@@ -128,20 +155,32 @@ def _begun(
             todo="pass classes= in the order of the logits",
         )
     probability = logits.softmax(1).numpy()
-    answers = probability.argmax(1)
     labelled = (config.explained == "label") & (sample.label >= 0)
-    sets = image_sets(sample, answers, config)
+    explained = np.where(labelled, sample.label, probability.argmax(1)).astype(np.int64)
+    return ClassAnswers(probability, explained)
+
+
+def _begun(
+    scorer: Scorer,
+    sample: Sample,
+    regions: Regions | None,
+    answers: Answers,
+    config: ExplainConfig,
+    layer: str,
+    quiet: bool,
+) -> Job:
+    """What is to be explained."""
+    tensor, sets = sample.tensor(), answers.sets(sample, config)
     hook = find_hook(scorer, tensor[:1], layer) if "grad_cam" in config.methods else None
     return Job(
         by=Attributor(scorer, config, hook, alternate=True),
         sample=sample,
         regions=regions,
         tensor=tensor,
-        probability=probability,
-        explained=np.where(labelled, sample.label, answers).astype(np.int64),
+        answers=answers,
         sets=sets,
         pairs=comparable(sets),
-        shown=averages.example_rows(sample, probability, config.examples),
+        shown=answers.shown(sample, config.examples),
         order=np.random.default_rng(config.seed).permutation(len(sample)),
         ends=time.monotonic() + (config.budget or math.inf),
         quiet=quiet,
@@ -150,44 +189,56 @@ def _begun(
 
 def _explained(job: Job) -> tuple[Explanation, ExplanationArrays]:
     """The steps, one after the other: maps to check, checks, masking, more maps, record."""
-    config, sample, regions, begun = job.by.config, job.sample, job.regions, _begun_maps(job)
+    sample, begun = job.sample, _begun_maps(job)
     checks = _checks(job, {name: b.tested for name, b in begun.items()})
-    maskings, of_subsets, unmasked = _maskings(job)
+    masked, unmasked = _masked(job)
     mapped: dict[str, Mapped] = {}
     with progress("maps", len(sample) * len(begun), quiet=job.quiet) as bar:
         for name, some in begun.items():
             mapped[name] = mapping.mapped(job, name, some, sanity.badge(checks[name]), bar.update)
-    skill = masking.skill(job.probability.argmax(1), sample, config)
-    methods = tuple(_method(job, name, m, checks[name]) for name, m in mapped.items())
-    shares = tuple(share for m in mapped.values() for share in m.shares)
+    record = _record(job, mapped, checks)
+    if masked is not None:
+        sets = [s for s in job.sets if s.about.kind in ("class", "group") and not s.too_few]
+        record = job.answers.masked(record, masked, sample, sets, job.by.config)
+    record = replace(
+        record,
+        claims=claims_of(record.methods, record.shares, record.region_maskings, record.skill),
+        notes=tuple(notes_of(job, record.methods, mapped, unmasked)),
+    )
+    return record, _arrays(job, [m.arrays for m in mapped.values()])
+
+
+def _record(
+    job: Job, mapped: Mapping[str, Mapped], checks: Mapping[str, tuple[MapCheck, ...]]
+) -> Explanation:
+    """The record without what was masked, what is claimed of it, and notes."""
+    config, sample, regions = job.by.config, job.sample, job.regions
     seen = () if regions is None else regions_seen(regions.names, regions.areas(len(sample)))
     record = Explanation(
         target=sample.target,
-        classes=sample.classes,
+        classes=(),
         split="",
         n=len(sample),
         people=job.sets[0].about.people,
         side=sample.side,
-        explained=config.explained,
+        explained="",
         template="" if regions is None else regions.source,
-        skill=skill,
-        methods=methods,
+        skill=unknown(config.confidence),
+        methods=tuple(_method(job, name, m, checks[name]) for name, m in mapped.items()),
         subsets=tuple(s.about for s in job.sets),
         differences=tuple(
             MapDifference(a.about.key, b.about.key, {n: m.marked[i] for n, m in mapped.items()})
             for i, (a, b) in enumerate(job.pairs)
         ),
-        examples=tuple(averages.examples(sample, job.probability, job.explained, job.shown)),
+        examples=(),
         regions=tuple(seen),
-        shares=shares,
-        maskings=maskings,
-        claims=claims_of(methods, shares, maskings, skill),
+        shares=tuple(share for m in mapped.values() for share in m.shares),
+        maskings=(),
+        claims=(),
         confidence=config.confidence,
         seed=config.seed,
-        notes=tuple(_notes(job, methods, mapped, unmasked)),
-        subset_maskings=of_subsets,
     )
-    return record, _arrays(job, [m.arrays for m in mapped.values()])
+    return job.answers.described(record, sample, job.shown, config)
 
 
 def _begun_maps(job: Job) -> dict[str, Begun]:
@@ -214,37 +265,34 @@ def _checks(job: Job, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tupl
         return sanity.map_checks(job.by, probe, bar.update)
 
 
-def _maskings(job: Job) -> tuple[tuple[Masking, ...], tuple[SubsetMasking, ...], str]:
-    """What painting over the regions costs: all images, and each class and group.
-
-    The third says what of it there was no time for.
-    """
+def _masked(job: Job) -> tuple[Masked | None, str]:
+    """The answers where regions are painted over; and what of it there was no time for."""
     config, sample = job.by.config, job.sample
     if job.regions is None or not config.fills:
-        return (), (), ""
+        return None, ""
     if job.is_over():
-        return (), (), text.NO_MASKING
+        return None, text.NO_MASKING
     with progress("masking", len(sample), quiet=job.quiet) as bar:
         masked = masking.masked_answers(
             *(job.by.scorer, sample, job.regions, config),
+            costs=job.answers.costs,
             order=job.order,
             advance=bar.update,
             is_over=job.is_over,
         )
-    sets = [s for s in job.sets if s.about.kind in ("class", "group") and not s.too_few]
-    of_all = masking.maskings(masked, sample, config)
-    left_out = text.FEWER_MASKED if masked.cut else ""
-    return of_all, masking.subset_maskings(masked, sample, sets), left_out
+    return masked, text.FEWER_MASKED if masked.cut else ""
 
 
 def _method(job: Job, name: str, made: Mapped, checks: tuple[MapCheck, ...]) -> Method:
-    about, hook = METHODS[name], job.by.hook
+    about, hook, number = METHODS[name], job.by.hook, job.by.scorer.number
+    layer = hook.name if hook is not None and name == "grad_cam" else ""
     return Method(
         name=name,
         title=about.title,
-        about=about.about,
+        about=about.of_number if number else about.about,
         signed=about.signed,
-        layer=hook.name if hook is not None and name == "grad_cam" else "",
+        # Of a number, as it is called without what makes a number of its distribution.
+        layer=layer.removeprefix("network.") if number else layer,
         state=sanity.badge(checks),
         checks=checks,
         seconds=round(made.seconds, 3),
@@ -268,13 +316,13 @@ def _arrays(job: Job, of_methods: list[dict[str, NDArray[np.float16]]]) -> Expla
 def claims_of(
     methods: Sequence[Method],
     shares: Sequence[RegionShare],
-    maskings: Sequence[Masking],
+    maskings: Sequence[Masking | NumberMasking],
     skill: Estimate,
 ) -> tuple[Claim, ...]:
     """Which regions the answers rest on, by every method that may say so; see `Claim`."""
     dense = {(s.method, s.region): s.density for s in shares if s.subset == "all"}
     names = list(dict.fromkeys(s.region for s in shares))
-    costs = {name: [m.excess_f1_loss for m in maskings if m.region == name] for name in names}
+    costs = {name: [m.excess_cost for m in maskings if m.region == name] for name in names}
     able = bool(skill.low > 0)
 
     def state(method: Method, region: str) -> Verdict:
@@ -285,61 +333,6 @@ def claims_of(
         return "passed" if rests else "failed"
 
     return tuple(Claim(m.name, region, state(m, region)) for m in methods for region in names)
-
-
-def _notes(
-    job: Job,
-    methods: Sequence[Method],
-    mapped: Mapping[str, Mapped],
-    unmasked: str,
-) -> Iterator[str]:
-    """What a reader must know."""
-    config, total = job.by.config, len(job.sample)
-    if "grad_cam" in config.methods and job.by.hook is None:
-        yield text.NO_GRAD_CAM
-    if job.regions is None:
-        yield text.NO_REGIONS
-    elif len(job.regions.masks) == 1:
-        yield text.AVERAGE_REGIONS
-    if not (job.sample.label >= 0).any():
-        yield text.NOTHING_CLAIMED
-    few = [s.about for s in job.sets if s.about.kind in ("class", "outcome") and s.too_few]
-    if few:  # there are none of these kinds without labels
-        yield text.few_to_differ([(s.title, s.n) for s in few], FEWEST)
-    if not len(job.tested):
-        yield text.NOTHING_CHECKED
-    if unknown := [name for name in config.groups if name not in job.sample.attributes]:
-        yield text.no_such_attribute(unknown)
-    fewer = [m for m in methods if m.n < total and not mapped[m.name].cut]
-    if failed := [m.title for m in fewer if m.state == "failed"]:
-        yield text.failed_early(failed, len(job.tested))
-    for n in sorted({m.n for m in fewer if m.state != "failed"}):
-        decided = [m.title for m in fewer if m.state != "failed" and m.n == n]
-        yield text.decided_early(decided, n, total)
-    if left_out := [*_left_out(job, methods, mapped, unmasked)]:
-        yield text.budget_used_up(config.budget, left_out)
-
-
-def _left_out(
-    job: Job,
-    methods: Sequence[Method],
-    mapped: Mapping[str, Mapped],
-    unmasked: str,
-) -> Iterator[str]:
-    """What there was no time for."""
-    config, total = job.by.config, len(job.sample)
-    if not job.is_over():
-        return
-    for name in config.methods:
-        if name not in mapped and (name != "grad_cam" or job.by.hook is not None):
-            yield text.fewer_maps(METHODS[name].title, 0, total)
-    if len(job.tested) and not any(m.checks for m in methods):
-        yield text.NO_CHECKS
-    if unmasked:
-        yield unmasked
-    for method in methods:
-        if mapped[method.name].cut:
-            yield text.fewer_maps(method.title, method.n, total)
 
 
 def _check_sample(sample: Sample, regions: Regions | None) -> None:

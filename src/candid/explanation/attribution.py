@@ -56,6 +56,7 @@ class Attribution:
 
     title: str
     about: str
+    of_number: str  # the same of a network that gives a number
     signed: bool  # whether a map says for and against, or only how much
     make: Callable[[Attributor, Tensor, Tensor], Tensor]
 
@@ -235,14 +236,20 @@ METHODS = {
     "gradient": Attribution(
         "Gradient",
         "How much the score changes when a pixel changes a little.",
+        "How much the number changes when a pixel changes a little.",
         False,
         gradient,
     ),
     "smoothgrad": Attribution(
-        "SmoothGrad", "The gradient, averaged over noisy copies of the image.", False, smoothgrad
+        "SmoothGrad",
+        "The gradient, averaged over noisy copies of the image.",
+        "The gradient, averaged over noisy copies of the image.",
+        False,
+        smoothgrad,
     ),
     "integrated_gradients": Attribution(
         "Integrated gradients",
+        "The gradient, collected on the way from a grey image to this one.",
         "The gradient, collected on the way from a grey image to this one.",
         True,
         integrated_gradients,
@@ -250,14 +257,23 @@ METHODS = {
     "grad_cam": Attribution(
         "Grad-CAM",
         "Where a late layer's units answer that the class depends on.",
+        "Where a late layer's units answer that the number depends on.",
         True,
         grad_cam,
     ),
     "occlusion": Attribution(
-        "Occlusion", "How far the score falls when a patch is painted over.", True, occlusion
+        "Occlusion",
+        "How far the score falls when a patch is painted over.",
+        "How far the number falls when a patch is painted over.",
+        True,
+        occlusion,
     ),
     "rise": Attribution(
-        "RISE", "How the score goes with what random masks leave to see.", True, rise
+        "RISE",
+        "How the score goes with what random masks leave to see.",
+        "How the number goes with what random masks leave to see.",
+        True,
+        rise,
     ),
 }
 

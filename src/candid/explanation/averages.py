@@ -7,16 +7,16 @@ of a group mixes everything that goes with the group: more of one class, for exa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.explanation.sample import ImageSet, Sample
-from candid.records.explanation import ExplainedImage
 from candid.stats.intervals import mean_difference
 
 Half = NDArray[np.float16]
+Labels = NDArray[np.int16]
 
 
 def normalised(maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -74,18 +74,15 @@ def mean_images(pictures: NDArray[np.uint8], sets: Sequence[ImageSet]) -> NDArra
 # --- examples ------------------------------------------------------------------------------------
 
 
-def example_rows(sample: Sample, probability: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+def example_rows(
+    right: Sequence[int], wrong: Sequence[int], unsure: Sequence[int], label: Labels, count: int
+) -> NDArray[np.intp]:
     """Rows of the images whose maps are kept: a third each right, wrong and unsure.
 
-    Right answers come evenly from the labels, the surest first; mistakes the surest first. Where
-    there are too few of a kind, others take their place.
+    Right answers come evenly from the labels; the first of each kind first. Where there are too few
+    of a kind, others take their place.
     """
-    answers, sure = probability.argmax(1), probability.max(1)
-    label = sample.label
-    order = np.argsort(-sure, kind="stable")
-    right = _in_turns([r for r in order if label[r] == answers[r]], label)
-    wrong = [int(r) for r in order if label[r] >= 0 and label[r] != answers[r]]
-    unsure = [int(r) for r in order[::-1]]
+    right = _in_turns(right, label)
     taken: list[int] = []
     for i, kind in enumerate([right, wrong, unsure, right, unsure]):
         room = count - len(taken) if i > 2 else -(-(count - len(taken)) // (3 - i))
@@ -93,30 +90,8 @@ def example_rows(sample: Sample, probability: NDArray[np.float64], count: int) -
     return np.array(taken[:count], np.intp)
 
 
-def _in_turns(rows: Sequence[np.intp], label: NDArray[np.int16]) -> list[int]:
+def _in_turns(rows: Sequence[int], label: Labels) -> list[int]:
     """The rows, one of each label after the other."""
-    queues = [[int(r) for r in rows if label[r] == c] for c in np.unique(label)]
+    queues = [[r for r in rows if label[r] == c] for c in np.unique(label)]
     longest = max((len(q) for q in queues), default=0)
     return [q[i] for i in range(longest) for q in queues if i < len(q)]
-
-
-def examples(
-    sample: Sample,
-    probability: NDArray[np.float64],
-    explained: NDArray[np.intp],
-    rows: NDArray[np.intp],
-) -> Iterator[ExplainedImage]:
-    """What is known of the images whose maps are kept."""
-    classes = sample.classes
-    for row in rows:
-        label, answer = int(sample.label[row]), int(probability[row].argmax())
-        sure = float(probability[row, answer])
-        unsure = sure < 0.75 or label < 0
-        yield ExplainedImage(
-            id=str(sample.ids[row]),
-            label=classes[label] if label >= 0 else "",
-            prediction=classes[answer],
-            probability=sure,
-            explained=classes[int(explained[row])],
-            kind="unsure" if unsure else "right" if label == answer else "wrong",
-        )

@@ -1,7 +1,9 @@
 """Deletion and insertion: how soon the answer falls or rises as pixels go or come in some order.
 
 The curves of Petsiuk, Das & Saenko 2018, in cells, each held against orders that know nothing of
-the network.
+the network. Of a class they plot its probability, of a number the number itself, which must fall
+sooner as that goes first which is said to raise it. A map without a sign does not say which way: of
+it, the distance of the number from that of the whole picture is plotted, which must grow sooner.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from candid.explanation.attribution import Attributor, generator_of
+from candid.explanation.attribution import METHODS, Attributor, generator_of
 from candid.explanation.masking import blurred
 from candid.explanation.probe import Floats, Parts, Probe
 from candid.stats.sequential import is_settled
 
 Curve = Literal["DELETION", "INSERTION"]
+Plotted = Literal["probability", "number", "distance"]
 
 _CELLS = 16  # the curves remove cells of 1/16 of the side: single pixels act as noise
 
@@ -34,32 +37,44 @@ class Curves:
         self.baselines = _baselines(probe.images, by.config.seed)
         self._bounds = [0, *probe.looks.sizes]
         self._ends: dict[int, tuple[dict[str, Tensor], dict[str, Floats]]] = {}
-        self._areas: dict[tuple[Curve, str, int], Floats] = {}
+        self._curves: dict[tuple[Curve, str, int], Floats] = {}
+
+    def plotted(self, name: str) -> Plotted:
+        """What the curves of a method's maps plot."""
+        if not self.by.scorer.number:
+            return "probability"
+        return "number" if METHODS[name].signed else "distance"
 
     def gains(self, kind: Curve, name: str) -> Parts:
         """By baseline: how much sooner the answer falls (rises) in the order of a method's maps."""
-        looks = self.probe.looks
+        looks, is_distance = self.probe.looks, self.plotted(name) == "distance"
+        falls = (kind == "DELETION") is not is_distance  # as far as possible, and soon
+
+        def area(look: int, some: Probe, curve: Floats) -> Floats:
+            if is_distance:
+                curve = np.abs(curve - self._ends_of(look, some)[1]["whole"])
+            return area_of(curve)
 
         def values(look: int, some: Probe) -> dict[str, Floats]:
-            own = self._area(kind, look, some, torch.from_numpy(some.maps[name]))
+            own = area(look, some, self._curve(kind, look, some, torch.from_numpy(some.maps[name])))
             rows = slice(self._bounds[look], self._bounds[look + 1])
             gained = {}
             for baseline, order in self.baselines.items():
                 key = (kind, baseline, look)
-                if key not in self._areas:
-                    self._areas[key] = self._area(kind, look, some, order[rows])
-                other = self._areas[key]
-                gained[baseline] = other - own if kind == "DELETION" else own - other
+                if key not in self._curves:
+                    self._curves[key] = self._curve(kind, look, some, order[rows])
+                other = area(look, some, self._curves[key])
+                gained[baseline] = other - own if falls else own - other
             return gained
 
         return self.probe.until(values, lambda found, look: is_settled(found.values(), looks, look))
 
-    def _area(self, kind: Curve, look: int, some: Probe, order: Tensor) -> Floats:
+    def _curve(self, kind: Curve, look: int, some: Probe, order: Tensor) -> Floats:
         pictures, heights = self._ends_of(look, some)
         ends = ("whole", "nothing") if kind == "DELETION" else ("smooth", "whole")
         first, last = (pictures[end] for end in ends)
         known = (heights[ends[0]], heights[ends[1]])
-        return area_under(self.by, some, cell_ranks(order), first, last, known)
+        return curve_of(self.by, some, cell_ranks(order), first, last, known)
 
     def _ends_of(self, look: int, some: Probe) -> tuple[dict[str, Tensor], dict[str, Floats]]:
         """What curves begin and end with, and the probabilities there."""
@@ -109,7 +124,7 @@ def cell_ranks(maps: Tensor) -> Tensor:
     return order.argsort(dim=1).reshape(mean_of_cells.shape)
 
 
-def area_under(
+def curve_of(
     by: Attributor,
     probe: Probe,
     rank: Tensor,
@@ -117,9 +132,9 @@ def area_under(
     end: Tensor,
     ends: tuple[Floats, Floats] | None = None,
 ) -> Floats:
-    """(n,) area under the probability of the explained class while `start` becomes `end`.
+    """(steps + 1, n) probabilities of the explained class, or numbers, as `start` becomes `end`.
 
-    `ends` are (n,) probabilities of `start` and `end` themselves, where they are known.
+    `ends` are (n,) those of `start` and `end` themselves, where they are known.
     """
     cells, steps = rank[0].numel(), by.config.curve_steps
     shape = probe.images.shape[-2:]
@@ -130,13 +145,16 @@ def area_under(
         changed = torch.stack([(rank < round(cells * step / steps)).float() for step in some])
         mask = F.interpolate(changed, shape, mode="nearest")[:, :, None]
         found += [*_heights(by, probe, start + (end - start) * mask)]
-    curve = np.stack([ends[0], *found, ends[1]] if ends else found)
+    return np.stack([ends[0], *found, ends[1]] if ends else found)
+
+
+def area_of(curve: Floats) -> Floats:
+    """(n,) area under a curve (steps + 1, n): its mean height on the way."""
     return np.asarray((curve[1:] + curve[:-1]).mean(0) / 2, np.float64)
 
 
 def _heights(by: Attributor, probe: Probe, images: Tensor) -> Floats:
-    """(g, n) probabilities of the explained classes of (g, n, 3, H, W) copies."""
-    logits = by.scorer.all_logits(images.flatten(0, 1))
-    chosen = probe.explained.to(logits.device).repeat(len(images))[:, None]
-    heights = logits.softmax(1).gather(1, chosen)[:, 0].double().cpu().numpy()
+    """(g, n) probabilities of the explained classes of (g, n, 3, H, W) copies, or numbers."""
+    explained = probe.explained.repeat(len(images))
+    heights = by.scorer.all_heights(images.flatten(0, 1), explained).double().cpu().numpy()
     return np.asarray(heights.reshape(len(images), -1), np.float64)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from candid.explanation import averages
+from candid.explanation.answers import Answers
 from candid.explanation.attribution import Attributor
 from candid.explanation.regions import Regions, map_shares
 from candid.explanation.sample import ImageSet, Sample
@@ -32,8 +33,7 @@ class Job:
     sample: Sample
     regions: Regions | None
     tensor: Tensor  # the normalised images
-    probability: NDArray[np.float64]
-    explained: NDArray[np.int64]  # the class that each map speaks for
+    answers: Answers
     sets: list[ImageSet]
     pairs: list[tuple[ImageSet, ImageSet]]  # the sets that are compared
     shown: NDArray[np.intp]  # rows of the examples
@@ -52,7 +52,7 @@ class Job:
 
     def classes_of(self, rows: NDArray[np.intp]) -> Tensor:
         """The class that the maps of some images speak for."""
-        return torch.from_numpy(self.explained[rows])
+        return torch.from_numpy(self.answers.explained[rows])
 
     def maps(self, name: str, rows: NDArray[np.intp]) -> Map:
         """(rows, side, side) maps by a method."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,28 +22,31 @@ from torch.nn import functional as F
 from candid.explanation.attribution import generator_of
 from candid.explanation.regions import Regions
 from candid.explanation.sample import ImageSet, Sample
-from candid.explanation.scoring import Scorer, SecondLook
+from candid.explanation.scoring import Scorer, SecondLook, Values
 from candid.records import Estimate
 from candid.records.explanation import Masking, SubsetMasking
 from candid.settings import ExplainConfig
 from candid.stats.bootstrap import Resample, bootstrap_sums, resample
 from candid.stats.intervals import mean
 from candid.stats.metrics import balanced_accuracy_score, confusion_cells, weighted_f1_score
-from candid.stats.sequential import Looks, is_settled, looks_at
+from candid.stats.sequential import is_settled, looks_at
 
 Floats = NDArray[np.float64]
-Classes = NDArray[np.intp]
+Answers = NDArray[Any]
 
 _FEWEST = 50  # images before the first look
+
+# Under each fill, what a region costs beyond the control.
+Costs = Callable[["Masked", str, Sample, ExplainConfig], list[Estimate]]
 
 
 @dataclass(frozen=True, eq=False)
 class Masked:
     """Answers before and after masking."""
 
-    before: Classes  # (n,) the class that the network answers
-    after: Mapping[tuple[str, str], Classes]  # by region and fill, with the region painted over
-    control: Mapping[tuple[str, str], Classes]  # the same with its shape painted elsewhere
+    before: Answers  # (n,) what the network answers: classes, or numbers in their own unit
+    after: Mapping[tuple[str, str], Answers]  # by region and fill, with the region painted over
+    control: Mapping[tuple[str, str], Answers]  # the same with its shape painted elsewhere
     # By region: (n,) which of the images in which it was painted over show it.
     present: Mapping[str, NDArray[np.bool_]]
     level: Mapping[str, float]  # by region: the confidence of its intervals
@@ -55,19 +59,22 @@ def masked_answers(
     regions: Regions,
     config: ExplainConfig,
     *,
+    costs: Costs | None = None,
     order: NDArray[np.intp] | None = None,
     advance: Callable[[int], object] = lambda images: None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Masked:
     """The network's answers to images with every region painted over, as many as it takes.
 
-    `order` is a random one of the rows, in which they are taken; None: as they come. `advance` is
-    called with a number of images after each look; no second one begins once `is_over`.
+    A region is settled where its `costs` are; None: `class_costs`. `order` is a random one of the
+    rows, in which they are taken; None: as they come. `advance` is called with a number of images
+    after each look; no second one begins once `is_over`.
     """
-    n, fills = len(sample), config.fills
+    n, fills, costs = len(sample), config.fills, costs or class_costs
     order = np.arange(n) if order is None else order
     looks = looks_at(n, config.confidence, fewest=_FEWEST)
-    work = _Work(SecondLook(scorer), sample, regions, config, partners(sample, config.seed))
+    looking = Values(scorer) if scorer.number else SecondLook(scorer)
+    work = _Work(looking, sample, regions, config, partners(sample, config.seed))
     before = work.answers.of(sample.tensor()).numpy()
     keys = [(region, fill) for region in regions.names for fill in fills]
     after, control = ({key: before.copy() for key in keys} for _ in range(2))
@@ -86,7 +93,12 @@ def masked_answers(
             level[name] = looks.level(look)
         advance(stop - start)
         start = stop
-        left = [name for name in left if not _is_settled(masked, name, sample, config, looks, look)]
+        if stop < n:
+            left = [
+                name
+                for name in left
+                if not is_settled(costs(masked, name, sample, config), looks, look)
+            ]
     return masked
 
 
@@ -94,7 +106,7 @@ def masked_answers(
 class _Work:
     """What images are painted with."""
 
-    answers: SecondLook
+    answers: SecondLook | Values
     sample: Sample
     regions: Regions
     config: ExplainConfig
@@ -118,23 +130,25 @@ class _Work:
                     answers[name, fill][rows] = self.answers.of(covered).numpy()
 
 
-def _is_settled(
-    masked: Masked, name: str, sample: Sample, config: ExplainConfig, looks: Looks, look: int
-) -> bool:
-    """Whether it is decided that a region costs more than the control under every fill."""
-    if look + 1 == len(looks.sizes):
-        return True
-    people = _people(sample, config, masked.level[name])
-    keys = [key for key in masked.after if key[0] == name]
-    costs = [_masking(masked, key, sample, people).excess_f1_loss for key in keys]
-    return is_settled(costs, looks, look)
+def class_costs(
+    masked: Masked, region: str, sample: Sample, config: ExplainConfig
+) -> list[Estimate]:
+    """Under each fill, the weighted F1 that a region costs beyond the control."""
+    return [m.excess_cost for m in maskings(masked, sample, config, [region])]
 
 
-def maskings(masked: Masked, sample: Sample, config: ExplainConfig) -> tuple[Masking, ...]:
-    """What every region and fill cost, with intervals by person from the same draws."""
-    people = {level: _people(sample, config, level) for level in {*masked.level.values()}}
+def maskings(
+    masked: Masked, sample: Sample, config: ExplainConfig, regions: Sequence[str] | None = None
+) -> tuple[Masking, ...]:
+    """What regions (None: all) cost under every fill, with intervals from the same draws."""
+    chosen = [*masked.level] if regions is None else regions
+    people = {
+        level: _people(sample, config, level) for level in {masked.level[name] for name in chosen}
+    }
     return tuple(
-        _masking(masked, key, sample, people[masked.level[key[0]]]) for key in masked.after
+        _masking(masked, key, sample, people[masked.level[key[0]]])
+        for key in masked.after
+        if key[0] in chosen
     )
 
 
@@ -189,7 +203,7 @@ def subset_maskings(
     return tuple(found)
 
 
-def skill(answers: Classes, sample: Sample, config: ExplainConfig) -> Estimate:
+def skill(answers: Answers, sample: Sample, config: ExplainConfig) -> Estimate:
     """Balanced accuracy less that of guessing; NaN without labels."""
     n_classes = len(sample.classes)
 

@@ -19,6 +19,8 @@ from candid.settings import ExplainConfig
 from candid.stats.associations import cramers_v
 from candid.table import Table
 
+Marks = NDArray[np.bool_]
+
 FEWEST = 10  # people that a mean map must stand on to be compared with another, pixel by pixel
 
 
@@ -141,12 +143,30 @@ class ImageSet:
         return ImageSet(about, mask)
 
 
-def image_sets(sample: Sample, answers: NDArray[np.intp], config: ExplainConfig) -> list[ImageSet]:
-    """Which images a mean map is made of: all, classes, right and wrong, both, groups."""
+@dataclass(frozen=True, slots=True)
+class SetWords:
+    """What sets of images are called: those of a class, those answered well and badly."""
+
+    of_class: str
+    right: str
+    wrong: str
+    crossed: bool  # whether there are sets of those of a class that are answered well or badly
+
+
+_OF_CLASSES = SetWords("labelled", "answered rightly", "answered wrongly", True)
+
+
+def image_sets(
+    sample: Sample, right: Marks, config: ExplainConfig, words: SetWords = _OF_CLASSES
+) -> list[ImageSet]:
+    """Which images a mean map is made of: all, classes, right and wrong, both, groups.
+
+    `right` (n,) says which are answered rightly, of those that have a label.
+    """
     label, everyone = sample.label, np.ones(len(sample), np.bool_)
     found: list[ImageSet] = []
 
-    def add(key: str, kind: SubsetKind, title: str, mask: NDArray[np.bool_], *group: str) -> None:
+    def add(key: str, kind: SubsetKind, title: str, mask: Marks, *group: str) -> None:
         attribute, value = group or ("", "")
         many = int(mask.sum()), sample.n_people(mask)
         subset = Subset(key, kind, title, attribute, value, *many)
@@ -156,15 +176,19 @@ def image_sets(sample: Sample, answers: NDArray[np.intp], config: ExplainConfig)
     known = label >= 0
     if known.any():
         of_class = {name: label == c for c, name in enumerate(sample.classes)}
-        outcomes = {"right": known & (answers == label), "wrong": known & (answers != label)}
+        titles = {name: f"{words.of_class} {name}" for name in of_class}
+        outcomes = {
+            "right": (words.right, known & right),
+            "wrong": (words.wrong, known & ~right),
+        }
         for name, mask in of_class.items():
-            add(f"class:{name}", "class", f"labelled {name}", mask)
-        for word, mask in outcomes.items():
-            add(word, "outcome", f"answered {word}ly", mask)
-        for name, mask in of_class.items():
-            for word, such in outcomes.items():
-                title = f"labelled {name}, answered {word}ly"
-                add(f"class:{name},{word}", "class and outcome", title, such & mask)
+            add(f"class:{name}", "class", titles[name], mask)
+        for word, (title, mask) in outcomes.items():
+            add(word, "outcome", title, mask)
+        for name, mask in of_class.items() if words.crossed else ():
+            for word, (title, such) in outcomes.items():
+                both = f"{titles[name]}, {title}"
+                add(f"class:{name},{word}", "class and outcome", both, such & mask)
     for a in _grouping(sample, config):
         for code, value in enumerate(a.values):
             mask = a.data == code

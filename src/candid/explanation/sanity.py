@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.explanation.attribution import METHODS, Attributor, generator_of
-from candid.explanation.curves import Curve, Curves
+from candid.explanation.curves import Curve, Curves, Plotted
 from candid.explanation.hidden import holds_weights
 from candid.explanation.layers import find_hook
 from candid.explanation.probe import Floats, Parts, Probe
@@ -57,12 +57,12 @@ def map_checks(
     stable = _noisy(by, few)
     advance()
     agreed, gap = agreement(probe), _completeness(by.scorer, probe)
-    config = by.config
+    config, plotted = by.config, {name: curves.plotted(name) for name in probe.maps}
     return {
         name: (
             _randomisation_check(randomised[name], config),
-            _curve_check("DELETION", deletion[name]),
-            _curve_check("INSERTION", insertion[name]),
+            _curve_check("DELETION", deletion[name], plotted[name]),
+            _curve_check("INSERTION", insertion[name], plotted[name]),
             _completeness_check(name, gap, config),
             _judged(
                 "STABILITY",
@@ -95,7 +95,7 @@ def _randomised(by: Attributor, probe: Probe, advance: Callable[[], object]) -> 
     decides; those before it are for a chart, and stand on the images of the first look.
     """
     known, network = by.scorer, copy.deepcopy(by.scorer.network)
-    how = {"bfloat16": known.bfloat16, "flip_tta": known.flip_tta}
+    how = {"bfloat16": known.bfloat16, "flip_tta": known.flip_tta, "number": known.number}
     image = probe.images[:1]
     layers = weighted_layers(known, image, network)
     found: dict[str, Parts] = {name: {} for name in probe.maps}
@@ -179,9 +179,9 @@ def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
 # --- deletion and insertion ----------------------------------------------------------------------
 
 
-def _curve_check(kind: Curve, gains: Parts) -> MapCheck:
+def _curve_check(kind: Curve, gains: Parts, plotted: Plotted) -> MapCheck:
     against = min(gains, key=lambda name: np.nan_to_num(gains[name].low, nan=-np.inf))
-    said = text.sooner(kind, gains[against], gains, against)
+    said = text.sooner(kind, gains[against], gains, against, plotted)
     return _judged(kind, gains[against], 0.0, said, gains)
 
 

@@ -2,7 +2,8 @@
 
 What is explained is the log-odds of a class, log p / (1 - p): for two classes the difference of
 their logits. A single logit would not do, because adding anything at all to every logit changes
-maps of it and no answer.
+maps of it and no answer. Of a network that gives a number it is the number, as a single logit's
+log-odds is that logit.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Scorer:
     batch_size: int
     bfloat16: bool = False  # whether products are computed so
     flip_tta: bool = False  # whether logits are the mean of an image's and its mirror image's
+    number: bool = False  # whether the one logit of an image is a number, in its own unit
 
     def logits(self, images: Tensor, mirrored: Tensor | None = None) -> Tensor:
         """(batch, classes) float32 logits in one pass; differentiable.
@@ -93,6 +95,13 @@ class Scorer:
         """(n,) log-odds of any number of images, in passes."""
         return log_odds(self.all_logits(images), explained.to(self.device))
 
+    def all_heights(self, images: Tensor, explained: Tensor) -> Tensor:
+        """(n,) probabilities of any number of images' explained classes; of a number, itself."""
+        if self.number:
+            return self.all_scores(images, explained)
+        chosen = explained.to(self.device)[:, None]
+        return self.all_logits(images).softmax(1).gather(1, chosen)[:, 0]
+
     def gradients(
         self, images: Tensor, explained: Tensor, mirrored: Tensor | None = None
     ) -> Tensor:
@@ -145,6 +154,18 @@ class SecondLook:
         return answers
 
 
+class Values:
+    """The numbers that a scorer gives."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+
+    def of(self, images: Tensor) -> Tensor:
+        """(n,) float64 of any number of images."""
+        ones = torch.ones(len(images), dtype=torch.int64)
+        return self.scorer.all_scores(images, ones).double().cpu()
+
+
 def log_odds(logits: Tensor, explained: Tensor) -> Tensor:
     """(batch,) log p / (1 - p) of one class per image, from (batch, classes) logits."""
     own = logits.gather(1, explained[:, None])
@@ -193,7 +214,12 @@ def watching(
 
 @contextlib.contextmanager
 def scoring(
-    network: nn.Module, *, batch_size: int = 0, bfloat16: bool = False, flip_tta: bool = False
+    network: nn.Module,
+    *,
+    batch_size: int = 0,
+    bfloat16: bool = False,
+    flip_tta: bool = False,
+    number: bool = False,
 ) -> Iterator[Scorer]:
     """The network as a scorer; afterwards, also after an exception, it is as it was found.
 
@@ -209,7 +235,7 @@ def scoring(
         try:
             for weight, _ in learns:
                 weight.requires_grad_(False)
-            yield Scorer(network, device, dtype, size, bfloat16, flip_tta)
+            yield Scorer(network, device, dtype, size, bfloat16, flip_tta, number)
         finally:
             for weight, wanted in learns:
                 weight.requires_grad_(wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,14 @@ from torch import nn
 
 from candid.data.dataset import Dataset
 from candid.data.store import Store
+from candid.data.targets import in_ranges
 from candid.errors import DataError
-from candid.explanation.assembly import explain_network
+from candid.explanation.assembly import explain_network, explain_number
 from candid.explanation.attribution import saliency_maps
 from candid.explanation.drawing import ExplainedPicture
 from candid.explanation.filters import weight_pictures
 from candid.explanation.hidden import layers_of, watched
+from candid.explanation.numbers import NumberFacts
 from candid.explanation.region_sources import regions_of
 from candid.explanation.sample import sample_of
 from candid.explanation.scoring import scoring
@@ -32,6 +35,7 @@ from candid.records.explanation import Explanation, ExplanationArrays
 from candid.records.inside import WEIGHTS_ARRAY, Inside, Neighbour
 from candid.settings import Config, ExplainConfig
 from candid.table import drawn_rows
+from candid.tables.numbers import numbers_of
 from candid.text import number as text
 
 Floats = NDArray[np.float64]
@@ -58,10 +62,7 @@ def explain_dataset(
         network,
         store.pixels[rows],
         classes=card.classes,
-        label=dataset.label[rows],
-        person=None if dataset.person is None else dataset.person[rows],
-        ids=dataset.ids[rows],
-        attributes={name: a[rows] for name, a in dataset.attributes.items()},
+        **_annotated(dataset, rows),
         regions=regions,
         mean=card.mean,
         std=card.std,
@@ -71,8 +72,72 @@ def explain_dataset(
         flip_tta=card.flip_tta,
         quiet=quiet,
     )
+    return _with_source(record, how, note), arrays
+
+
+def explain_number_dataset(
+    network: nn.Module,
+    card: ModelCard,
+    dataset: Dataset,
+    store: Store,
+    config: Config,
+    read: Callable[[Floats], tuple[Floats, Floats, Floats]],
+    tolerance: float,
+    *,
+    bfloat16: bool = False,
+    quiet: bool = True,
+) -> tuple[Explanation, ExplanationArrays]:
+    """As `explain_dataset` of a number: what raises and lowers the mean of its distribution.
+
+    `read` makes of distributions (n, bins) the value and the ends of its interval; `tolerance` is
+    how far off it may be to count as near.
+    """
+    if card.number is None:
+        raise ValueError(f"{card.target!r} is no number")
+    how = config.explain
+    rows = _sampled(dataset, store, how)
+    regions, note = regions_of(dataset, store, rows, config)
+    ranges, pixels = in_ranges(dataset), store.pixels[rows]
+    sample = sample_of(
+        pixels, ranges.classes, card.target, card.mean, card.std, **_annotated(ranges, rows)
+    )
+    with scoring(
+        network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=card.flip_tta
+    ) as scorer:
+        logits = scorer.all_logits(sample.tensor()).double().cpu()
+    facts = NumberFacts(
+        numbers_of(dataset.classes)[dataset.label[rows]],
+        *read(logits.softmax(1).numpy()),
+        median=card.number.median,
+        tolerance=tolerance,
+    )
+    record, arrays = explain_number(
+        ExpectedValue(network, card.number.centres),
+        sample,
+        facts,
+        regions=regions,
+        config=how,
+        bfloat16=bfloat16,
+        flip_tta=card.flip_tta,
+        quiet=quiet,
+    )
+    return _with_source(record, how, note), arrays
+
+
+def _annotated(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, Any]:
+    """What was written about some of the images."""
+    return {
+        "label": dataset.label[rows],
+        "person": None if dataset.person is None else dataset.person[rows],
+        "ids": dataset.ids[rows],
+        "attributes": {name: a[rows] for name, a in dataset.attributes.items()},
+    }
+
+
+def _with_source(record: Explanation, how: ExplainConfig, note: str) -> Explanation:
+    """The record with where its images come from, and what is to be known of its regions."""
     notes = (note, *record.notes) if note else record.notes
-    return replace(record, split=how.split, notes=notes), arrays
+    return replace(record, split=how.split, notes=notes)
 
 
 def _sampled(dataset: Dataset, store: Store, how: ExplainConfig) -> NDArray[np.intp]:
@@ -122,6 +187,7 @@ def explained_numbers(
     pictures: Sequence[tuple[str, NDArray[np.uint8]]],
     config: ExplainConfig,
     read: Callable[[Floats], tuple[Floats, Floats, Floats]],
+    badges: dict[str, str],
 ) -> list[ExplainedPicture]:
     """As `explained_pictures` of a number: its value in each, and what raises and lowers it.
 
@@ -140,7 +206,7 @@ def explained_numbers(
             prediction=text.value_with_interval(value, low, high),
             probability=math.nan,
             maps={method: made[i] for method, made in maps.items()},
-            badges=dict.fromkeys(maps, ""),
+            badges={method: badges.get(method, "") for method in maps},
             number=(float(value), float(low), float(high)),
         )
         for i, ((name, each), value, low, high) in enumerate(

@@ -46,7 +46,8 @@ class ExpectedValue(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Means, in the number's own unit."""
         p = torch.softmax(self.network(images).float(), dim=1)
-        return p @ torch.tensor(self.centres, device=p.device)[:, None]
+        # No product of matrices, whose factors would be rounded where products are in bfloat16.
+        return (p * torch.tensor(self.centres, device=p.device)).sum(1, keepdim=True)
 
 
 def with_outputs(network: nn.Module, first: int, count: int, total: int) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,15 @@ from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, needs_torch
 from candid.predictions import read_predictions
 from candid.records import ModelCard, Split, read_record, write_record
-from candid.records.explanation import Explanation, write_explanation_arrays
+from candid.records.explanation import (
+    Explanation,
+    ExplanationArrays,
+    write_explanation_arrays,
+)
 from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import Run, is_framed
-from candid.runs.refusals import is_number_run, refuse_untrained
+from candid.runs.refusals import refuse_unexplained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 def explain_images(run: Run, data: Data) -> None:
     """Write explanation.json and explanation.npz; nothing where `explain.make` is off.
 
+    Of a number, what moves the mean of its distribution is explained.
+
     Raises
     ------
     RunError
@@ -42,9 +48,19 @@ def explain_images(run: Run, data: Data) -> None:
     if not run.settings.explain.make:
         return
     with loaded(run) as model:
-        from candid.explanation.trained import explain_dataset
+        from candid.explanation.trained import explain_dataset, explain_number_dataset
 
-        record, arrays = explain_dataset(
+        explain: Callable[..., tuple[Explanation, ExplanationArrays]] = explain_dataset
+        if (number := model.card.number) is not None:
+            from candid.evaluation.numbers import tolerance_of
+            from candid.inference.numbers import answers_of
+
+            explain = partial(
+                explain_number_dataset,
+                read=partial(answers_of, number),
+                tolerance=tolerance_of(number.quartiles, run.settings.evaluate),
+            )
+        record, arrays = explain(
             model.network,
             model.card,
             data.dataset,
@@ -120,8 +136,7 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     )
     decoded = decode_pictures(files, side, config.data, detail=DETAIL if frames else 1)
     needs_torch()
-    if not is_number_run(run):
-        refuse_untrained(run)
+    refuse_unexplained(run)
     badges: dict[str, str] = {}
     if run.explanation.is_file():
         badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}
@@ -141,7 +156,7 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
             explained = explained_pictures(network, card, seen, how, badges)
         else:
             explained = explained_numbers(
-                network, card, seen, how, partial(answers_of, card.number)
+                network, card, seen, how, partial(answers_of, card.number), badges
             )
     if matrices is None:
         return explained

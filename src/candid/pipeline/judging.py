@@ -27,7 +27,12 @@ from candid.predictions.choosing import Columns
 from candid.records import Evaluation, read_record
 from candid.records.explanation import Explanation
 from candid.runs import Run
-from candid.runs.refusals import is_number_run, refuse_number, refuse_untrained
+from candid.runs.refusals import (
+    is_number_run,
+    refuse_number,
+    refuse_unexplained,
+    refuse_untrained,
+)
 from candid.settings import AuditConfig, Config
 
 if TYPE_CHECKING:
@@ -251,20 +256,22 @@ def explain_run(
     """What a run's network looks at, into the run's folder: `candid explain RUN` from Python.
 
     `config` is the run's own unless given; its `explain` section says how, but for
-    `explain.make`: whoever asks for an explanation gets one. `data` is where the
+    `explain.make`: whoever asks for an explanation gets one. Of a label that is a number, whose
+    folder is named, it is of what moves the number. `data` is where the
     run's data lie now; a URL that a run names is not followed unless it is given here. For a
     network that is not a run's, and for images in memory, see `explain_network`.
     """
     needs_torch()
     folder = run_at(run, config, quiet)
-    refuse_untrained(folder)
+    refuse_unexplained(folder)
     asked = replace(folder.settings.explain, make=True)
     folder = replace(folder, settings=replace(folder.settings, explain=asked))
     loaded = reload(folder, data, cache=cache)
     with folder.doing("explain"):
         explain_images(folder, loaded)
-    with folder.doing("inside"):
-        show_inside(folder, loaded)
+    if not is_number_run(folder):
+        with folder.doing("inside"):
+            show_inside(folder, loaded)
     return read_record(folder.explanation, Explanation)
 
 

@@ -14,6 +14,7 @@ from candid.predictions.numbers import (
 from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
+from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from candid.storage.files import write_text
@@ -94,5 +95,9 @@ def write_number_report(run: Run) -> None:
         history=runs.read_history(run),
         audit=read_record(run.audit, Audit) if run.audit.is_file() else None,
     )
+    if run.explanation.is_file():
+        inputs = replace(inputs, explanation=read_record(run.explanation, Explanation))
+        if run.explanation_arrays.is_file():
+            inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))
     write_text(run.report, render_number(inputs))
     write_text(run.card, number_card(inputs))

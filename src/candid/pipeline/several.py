@@ -46,7 +46,7 @@ def learn_several(run: Run, data: Data) -> None:
         measured = MeasuredTone(data, quiet=run.quiet)
         for label, one in zip(several, run.of_targets(), strict=True):
             if label.number is not None:
-                judge_number(one, label.name, shown)
+                judge_number(one, data, label.name, len(several), shown)
             else:
                 judge_target(one, data, label.name, len(several), measured, shown)
         step("overview", summarise_targets)
@@ -62,16 +62,18 @@ def predict_targets(run: Run, data: Data, shown: Stages | None = None) -> None:
     run.step("predict", predict_splits, data, shown=shown)
 
 
-def judge_number(run: Run, name: str, shown: Stages) -> None:
-    """What follows training for a label that is a number, in its own folder."""
-    planned = target_steps(1, number=True)
-    if all(map(run.is_whole, planned)):
-        shown.skip(f"label {name}")
+def judge_number(run: Run, data: Data, name: str, labels: int, shown: Stages) -> None:
+    """What follows training for a label that is a number, one of so many, in its own folder."""
+    planned = target_steps(labels, number=True)
+    if _is_skipped(run, name, planned, shown):
         return
-    with shown.begin(f"label {name}"):
-        run.step("evaluate", evaluate_number_run)
-        run.step("audit", audit_number_run)
-        run.step("report", write_number_report)
+    steps: dict[str, tuple[Any, ...]] = {
+        "evaluate": (evaluate_number_run,),
+        "audit": (audit_number_run,),
+        "explain": (explain_images, data.of_target(name, run.settings.data)),
+        "report": (write_number_report,),
+    }
+    _judge(run, name, planned, steps, shown)
 
 
 def judge_target(
@@ -82,8 +84,7 @@ def judge_target(
     `measured` is the skin tone of the pictures, which all labels share.
     """
     planned = target_steps(labels)
-    if all(map(run.is_whole, planned)):
-        shown.skip(f"label {name}")
+    if _is_skipped(run, name, planned, shown):
         return
     own = data.of_target(name, run.settings.data)
     steps: dict[str, tuple[Any, ...]] = {
@@ -95,6 +96,25 @@ def judge_target(
         "inside": (show_inside, own),
         "report": (write_report,),
     }
+    _judge(run, name, planned, steps, shown)
+
+
+def _is_skipped(run: Run, name: str, planned: tuple[str, ...], shown: Stages) -> bool:
+    """Whether nothing is left to do for a label, which is then shown."""
+    done = all(map(run.is_whole, planned))
+    if done:
+        shown.skip(f"label {name}")
+    return done
+
+
+def _judge(
+    run: Run,
+    name: str,
+    planned: tuple[str, ...],
+    steps: dict[str, tuple[Any, ...]],
+    shown: Stages,
+) -> None:
+    """The planned ones of the steps of one label, each with what it is given beside the run."""
     with shown.begin(f"label {name}"):
         for step, (function, *inputs) in steps.items():
             if step in planned:

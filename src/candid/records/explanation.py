@@ -124,6 +124,48 @@ class Masking:
     excess_f1_loss: Estimate
     excess_flips: Estimate
 
+    @property
+    def cost(self) -> Estimate:
+        """What painting the region over costs."""
+        return self.f1_loss
+
+    @property
+    def excess_cost(self) -> Estimate:
+        """The same less that of the control, which decides."""
+        return self.excess_f1_loss
+
+
+@dataclass(frozen=True, slots=True)
+class NumberMasking:
+    """As `Masking` of a number: how far it moves, in its own unit.
+
+    `moved` is the mean distance between the number with the region painted over and without,
+    `shift` the mean of the first less the second (below 0: it falls), `error_rise` by how much the
+    mean absolute error grows.
+    """
+
+    region: str
+    fill: str
+    moved: Estimate
+    control_moved: Estimate
+    excess_moved: Estimate
+    shift: Estimate
+    control_shift: Estimate
+    excess_shift: Estimate
+    error_rise: Estimate
+    control_error_rise: Estimate
+    excess_error_rise: Estimate
+
+    @property
+    def cost(self) -> Estimate:
+        """How far the number moves."""
+        return self.moved
+
+    @property
+    def excess_cost(self) -> Estimate:
+        """The same less that of the control, which decides."""
+        return self.excess_moved
+
 
 @dataclass(frozen=True, slots=True)
 class SubsetMasking:
@@ -142,13 +184,23 @@ class SubsetMasking:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberSubsetMasking:
+    """As `SubsetMasking` of a number, in its own unit: `moved` and `shift` less the control's."""
+
+    region: str
+    subset: str  # the key of a range of the true value or of a group
+    moved: Estimate
+    shift: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """That the answers rest on a region: what a method says, and what masking says.
 
     "passed": the method bears a passing badge, its density lies above 1, and under every fill the
-    loss of F1 is above that of the control (each with its whole interval). "failed": one of them
-    does not hold. "not applicable": the badge failed or could not be had, the network does not beat
-    guessing, or nothing was masked.
+    loss of F1 (of a number, how far it moves) is above that of the control (each with its whole
+    interval). "failed": one of them does not hold. "not applicable": the badge failed or could not
+    be had, the network does not beat guessing, or nothing was masked.
     """
 
     method: str
@@ -158,7 +210,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedImage:
-    """One image whose maps are kept, in the order of the arrays."""
+    """One image whose maps are kept, in the order of the arrays.
+
+    Of a number: what is true, what is predicted with its interval, NaN, and the mean that the maps
+    raise and lower; `kind` is "near", "far" or "unsure".
+    """
 
     id: str
     label: str
@@ -169,10 +225,38 @@ class ExplainedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberExplained:
+    """What else an explanation of a number holds, all in its own unit.
+
+    Attributes
+    ----------
+    median
+        Of the training values: what there is to say without looking.
+    blank
+        What the network says where there is nothing to see: of the mean colour alone.
+    error
+        The mean absolute error on the explained images of the mean that is explained.
+    tolerance
+        How far off a prediction may be to count as near.
+    maskings, subset_maskings
+        As those of an explanation of classes, whose own are empty.
+    """
+
+    median: float
+    blank: float
+    error: Estimate
+    tolerance: float
+    maskings: tuple[NumberMasking, ...] = ()
+    subset_maskings: tuple[NumberSubsetMasking, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation(Tabular):
     """What a network looks at, and how far its maps can be trusted (`explanation.json`).
 
-    Methods, subsets, differences and examples are in the order of the arrays.
+    Methods, subsets, differences and examples are in the order of the arrays. Of a number, the maps
+    say what raises and what lowers the mean of its distribution; its subsets are ranges of the true
+    value in place of classes, near and far off in place of right and wrong.
     """
 
     target: str
@@ -181,9 +265,12 @@ class Explanation(Tabular):
     n: int  # images that were drawn; how many of them a figure took, it says itself
     people: int | None  # whom they show
     side: int  # pixels per side of a map
-    explained: str  # which class each map speaks for: "prediction" or "label"
+    # which class each map speaks for: "prediction" or "label"; of a number "mean"
+    explained: str
     template: str  # where the regions come from: "masks", "landmarks", "celeba", …; "" without
-    skill: Estimate  # balanced accuracy on these images less that of guessing (1 / classes)
+    # Balanced accuracy on these images less that of guessing (1 / classes); of a number, how much
+    # smaller its mean absolute error is than that of always answering the training median.
+    skill: Estimate
     methods: tuple[Method, ...]
     subsets: tuple[Subset, ...]
     differences: tuple[MapDifference, ...]
@@ -196,6 +283,19 @@ class Explanation(Tabular):
     seed: int
     notes: tuple[str, ...] = ()  # what a reader must know: a smaller sample, a method left out
     subset_maskings: tuple[SubsetMasking, ...] = ()
+    number: NumberExplained | None = None  # of a number; else not in the file
+
+    @property
+    def region_maskings(self) -> tuple[Masking, ...] | tuple[NumberMasking, ...]:
+        """What painting over every region costs, of classes or of a number."""
+        return self.maskings if self.number is None else self.number.maskings
+
+    @property
+    def region_subset_maskings(
+        self,
+    ) -> tuple[SubsetMasking, ...] | tuple[NumberSubsetMasking, ...]:
+        """The same of classes and groups, or of ranges and groups."""
+        return self.subset_maskings if self.number is None else self.number.subset_maskings
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each method, subset and region: how dense the maps are there."""
@@ -209,8 +309,10 @@ class Explanation(Tabular):
         return html_of(rows, f"{self.target}: how dense the maps are (1: spread evenly)")
 
     def mean_loss(self, region: str) -> float:
-        """The mean loss of weighted F1 over all fills; NaN where nothing was measured."""
-        found = [m.f1_loss.value for m in self.maskings if m.region == region]
+        """The mean cost over all fills (weighted F1 lost; of a number, how far it moves); NaN where
+        nothing was measured.
+        """
+        found = [m.cost.value for m in self.region_maskings if m.region == region]
         found = [value for value in found if math.isfinite(value)]
         return sum(found) / len(found) if found else math.nan
 

@@ -70,6 +70,7 @@ def _converter() -> Converter:
     from cattrs import Converter
     from cattrs.gen import make_dict_unstructure_fn, override
 
+    from candid.records.explanation import Explanation
     from candid.records.model import ModelCard, Provenance
     from candid.records.targets import TargetLabel, TargetSummary
 
@@ -92,6 +93,7 @@ def _converter() -> Converter:
         (Provenance, ("initial",)),
         (TargetLabel, ("number",)),
         (TargetSummary, ("is_number",)),
+        (Explanation, ("number",)),
     ):
         left_out: dict[str, Any] = dict.fromkeys(names, omitted)
         converter.register_unstructure_hook(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,15 @@ from candid.records.explanation import (
     MapCheck,
     Masking,
     Method,
+    NumberMasking,
+    NumberSubsetMasking,
     RegionShare,
     Subset,
     SubsetMasking,
 )
 from candid.records.inside import FACES_ARRAY, FILTERS_ARRAY, WEIGHTS_ARRAY, Inside
 from candid.reporting import maps
+from candid.text import explanation as prose
 from candid.text import places, words
 from candid.text.inputs import ReportInput
 
@@ -96,8 +99,8 @@ class View:
         tuple[str, str, str], ...
     ]  # of every check: code, title, what it is held against
     tables: tuple[RegionTable, ...]
-    maskings: list[tuple[str, list[Masking]]]
-    subset_maskings: list[tuple[Subset, list[SubsetMasking]]]
+    maskings: list[tuple[str, list[Masking | NumberMasking]]]
+    subset_maskings: list[tuple[Subset, list[SubsetMasking | NumberSubsetMasking]]]
     legend: tuple[Legend, ...]
     faces: tuple[ExplainedFace, ...] = ()
     means: tuple[MeanMaps, ...] = ()
@@ -116,7 +119,19 @@ class View:
         return next((c for c in method.checks if c.code == code), None)
 
 
-def view(inputs: ReportInput) -> View | None:
+class WithMaps(Protocol):
+    """What has an explanation and its maps, where there are any."""
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """The record."""
+
+    @property
+    def maps(self) -> ExplanationArrays | None:
+        """What belongs to it."""
+
+
+def view(inputs: WithMaps) -> View | None:
     """What the section shows; None where there is no explanation.
 
     Raises
@@ -156,21 +171,23 @@ def _tables(record: Explanation) -> tuple[RegionTable, ...]:
     return tuple(table for table in tables if table.rows)
 
 
-def masking_table(e: Explanation) -> list[tuple[str, list[Masking]]]:
+def masking_table(e: Explanation) -> list[tuple[str, list[Masking | NumberMasking]]]:
     """The maskings of each region, the costliest first, undefined last."""
-    rows: dict[str, list[Masking]] = {r.name: [] for r in e.regions}
-    for masking in e.maskings:
+    rows: dict[str, list[Masking | NumberMasking]] = {r.name: [] for r in e.regions}
+    for masking in e.region_maskings:
         rows.setdefault(masking.region, []).append(masking)
     return [(name, rows[name]) for name in e.by_cost(rows) if rows[name]]
 
 
-def subset_masking_table(e: Explanation) -> list[tuple[Subset, list[SubsetMasking]]]:
+def subset_masking_table(
+    e: Explanation,
+) -> list[tuple[Subset, list[SubsetMasking | NumberSubsetMasking]]]:
     """Of each class and group, what painting over each region costs, in the order of the regions.
 
     A region that none of its images shows has no figures, but keeps its place.
     """
-    found = {(m.subset, m.region): m for m in e.subset_maskings}
-    keys = {m.subset for m in e.subset_maskings}
+    found = {(m.subset, m.region): m for m in e.region_subset_maskings}
+    keys = {m.subset for m in e.region_subset_maskings}
     return [
         (s, [found[s.key, r.name] for r in e.regions if (s.key, r.name) in found])
         for s in e.subsets
@@ -237,16 +254,12 @@ class _Pictures:
         """One example with a map by each method, each on its own scale."""
         x = self.record.examples[e]
         about = f"image {x.id}, labelled {x.label}, predicted {x.prediction}"
-        sentence = (
-            f"Image {x.id}: labelled “{x.label}”, predicted “{x.prediction}” with a "
-            f"probability of {words.percent(x.probability)}. The maps show what speaks for "
-            f"“{x.explained}”."
-        )
+        sentence = prose.face_sentence(self.record, x)
         overlays = []
         for method, drawn in zip(self.record.methods, self.arrays.examples[:, e], strict=True):
             picture = maps.overlay(drawn, maps.full_strength(drawn))
             told = f"{method.title} for {x.explained} over image {x.id}: "
-            told += _told(drawn, signed=method.signed)
+            told += self._told(drawn, signed=method.signed)
             overlays.append(Overlay(method.title, told, picture, f"--e{e}"))
         return ExplainedFace(about, sentence, f"--e{e}", tuple(overlays))
 
@@ -274,7 +287,7 @@ class _Pictures:
         """One of a method's means, on the scale of all of them."""
         s, drawn = self.number[subset.key], getattr(self.arrays, array)[m]
         picture = maps.overlay(drawn[s], maps.full_strength(drawn))
-        told = f"{about}, {subset.title}: {_told(drawn[s], signed=array == 'means')}"
+        told = f"{about}, {subset.title}: {self._told(drawn[s], signed=array == 'means')}"
         return Overlay(f"{subset.title}, {title}", told, picture, f"--s{s}")
 
     def _strength(self, m: int, subset: Subset) -> Overlay:
@@ -286,7 +299,15 @@ class _Pictures:
 
     def _both_ways(self, m: int, subset: Subset) -> Overlay:
         about = f"Mean of {self.record.methods[m].title} with its sign"
-        return self._mean(m, subset, "means", "for and against", about)
+        sides = " and ".join(prose.both_sides(self.record))
+        return self._mean(m, subset, "means", sides, about)
+
+    def _told(self, drawn: NDArray[Any], *, signed: bool) -> str:
+        """Where a map lies."""
+        if signed:
+            return places.both_ways(drawn, *prose.both_sides(self.record))
+        told = places.strongest_fields(drawn, 2)
+        return f"most {told}" if told else "empty"
 
     def _pair(self, m: int, d: int) -> SideBySide | None:
         """Two subsets' strengths, and where they differ; None where one of them is not shown."""
@@ -317,14 +338,6 @@ class _Pictures:
             f"Were there no difference, chance would mark {words.percent(1 - confidence)}.",
             (self._strength(m, first), self._strength(m, second), overlay),
         )
-
-
-def _told(drawn: NDArray[Any], *, signed: bool) -> str:
-    """Where a map lies."""
-    if signed:
-        return places.both_ways(drawn, "for", "against")
-    told = places.strongest_fields(drawn, 2)
-    return f"most {told}" if told else "empty"
 
 
 # --- seen from inside ----------------------------------------------------------------------------

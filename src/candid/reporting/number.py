@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from candid.config import changed_settings, to_toml
 from candid.records import HistoryRow, ModelCard, Provenance
 from candid.records.audit import Audit
+from candid.records.explanation import Explanation, ExplanationArrays
 from candid.records.number import NumberEvaluation
-from candid.reporting import markdown
+from candid.reporting import explanation_view, markdown
 from candid.reporting.document import html_document
 from candid.settings import Config
+from candid.text import explanation
 from candid.text import number as text
 from candid.text.findings import group_name
 from candid.text.inputs import name_of_data
 from candid.text.metrics import metric_text
 from candid.text.model import shown_settings
 
+if TYPE_CHECKING:
+    from candid.reporting.figures.chart import Figure
+
 
 @dataclass(frozen=True)
 class NumberInput:
-    """Everything that the report of a number shows; `audit` is None where nobody audited."""
+    """Everything that the report of a number shows.
+
+    `audit` is None where nobody audited, `explanation` and its `maps` where nobody explained.
+    """
 
     config: Config
     provenance: Provenance
@@ -29,6 +38,8 @@ class NumberInput:
     model: ModelCard
     history: Sequence[HistoryRow] = ()
     audit: Audit | None = None
+    explanation: Explanation | None = None
+    maps: ExplanationArrays | None = None
 
     @property
     def data_name(self) -> str:
@@ -38,18 +49,25 @@ class NumberInput:
 
 def render_number(inputs: NumberInput) -> str:
     """Render the report as a document like `candid.reporting.page.render`'s."""
-    from candid.reporting.figures import number as figures  # Altair takes a second
+    from candid.reporting.figures import explanation as looks  # Altair takes a second
+    from candid.reporting.figures import number as figures
 
-    evaluation = inputs.evaluation
+    evaluation, explained = inputs.evaluation, inputs.explanation
     shown = shown_settings(inputs.config, inputs.provenance)
-    drawn = figures.number_charts(evaluation, inputs.history)
+    drawn: list[Figure | None] = [*figures.number_charts(evaluation, inputs.history)]
+    if explained is not None:
+        drawn += [looks.region_shares(explained), looks.number_masking(explained)]
     return html_document(
         "number.html",
-        scripts=("page.js",),
+        scripts=("page.js", *(("explanation.js",) if explained else ())),
+        styles=("page.css", *(("explanation.css",) if explained else ())),
         inputs=inputs,
         evaluation=evaluation,
         headline_split=evaluation.headline,
-        charts={figure.name: figure for figure in drawn},
+        charts={figure.name: figure for figure in drawn if figure is not None},
+        explanation=explanation_view.view(inputs),
+        words_of=explanation,
+        trial=None,
         number_words=text,
         metric_text=metric_text,
         group_name=group_name,

@@ -27,6 +27,12 @@ def refuse_untrained(run: Run, *, several: bool = False) -> None:
         )
 
 
+def refuse_unexplained(run: Run) -> None:
+    """As `refuse_untrained`; a label that is a number can be explained, too."""
+    if not is_number_run(run):
+        refuse_untrained(run)
+
+
 def refuse_several(run: Run) -> None:
     """Raise a RunError, with the folder of one of them, where a run learned several labels."""
     several = run.of_targets()
@@ -63,6 +69,6 @@ def _number_error(run: Run, name: str) -> RunError:
     return RunError(
         f"{run.path} learned {name!r}, which is a number, and this is for a label with classes.",
         expected="a label with classes",
-        todo=f"candid predict {above} gives its value with an interval; candid evaluate, audit and "
-        f"report take {above / TARGETS}/LABEL",
+        todo=f"candid predict {above} gives its value with an interval; candid evaluate, audit, "
+        f"explain and report take {above / TARGETS}/LABEL",
     )

@@ -115,14 +115,15 @@ TARGET_STEPS = {
 }
 
 
-# What is done for a label that is a number: it has no classes to explain.
-_OF_NUMBER = ("predict", "evaluate", "audit", "report")
+# What is done for a label that is a number, which has no mistakes to show from inside.
+_OF_NUMBER = ("predict", "evaluate", "audit", "explain", "report")
 
 
 def target_steps(labels: int, *, number: bool = False) -> tuple[str, ...]:
     """The steps that the main job does for each of so many labels, or for one that is a number."""
+    many = labels > MOST_IN_FULL
     if number:
-        return _OF_NUMBER
-    if labels > MOST_IN_FULL:
+        return tuple(name for name in _OF_NUMBER if not (many and name == "explain"))
+    if many:
         return _ALWAYS
     return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "drift"))

@@ -17,7 +17,7 @@ from candid.text import words
 from candid.text.audit import to_collect
 from candid.text.comparison import change_name
 from candid.text.group_table import group_table
-from candid.text.number import number_audit_lines
+from candid.text.number import in_unit, number_audit_lines, of_interval
 from candid.text.stories import (
     errors_by_label,
     names_of_labels,
@@ -158,7 +158,7 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
 
 
 def explanation_lines(record: Explanation, file: str) -> Iterator[str]:
-    """Which maps passed their checks, and what is lost without each region."""
+    """Which maps passed their checks, and what each region costs or moves."""
     yield f"{record.n:,} {record.split} images{words.of_people(record.people)} explained"
     for method in record.methods:
         failed = [c.code.lower() for c in method.checks if c.state == "failed"]
@@ -168,16 +168,18 @@ def explanation_lines(record: Explanation, file: str) -> Iterator[str]:
         claims = [
             c.method for c in record.claims if c.region == region.name and c.state == "passed"
         ]
-        losses = [m.excess_f1_loss for m in record.maskings if m.region == region.name]
-        if not losses:
+        costs = [m.excess_cost for m in record.region_maskings if m.region == region.name]
+        costs = [cost for cost in costs if math.isfinite(cost.value)]
+        if not costs:
             continue
-        least = min(losses, key=lambda e: 0.0 if math.isnan(e.value) else e.value)
+        least = min(costs, key=lambda e: e.value)
         says = f"; {len(claims)} of {len(record.methods)} methods look there" if claims else ""
-        yield (
-            f"  without the {region.name}: F1 falls by {100 * least.value:.1f} points more than "
-            f"by chance ({100 * least.low:.1f} to {100 * least.high:.1f}, the mildest of "
-            f"{len(losses)} fills){says}"
-        )
+        what = f"F1 falls by {100 * least.value:.1f} points more than by chance "
+        what += f"({100 * least.low:.1f} to {100 * least.high:.1f}"
+        if record.number is not None:
+            what = f"the number moves by {in_unit(least)} more than by chance "
+            what += f"({of_interval(least)}"
+        yield f"  without the {region.name}: {what}, the mildest of {len(costs)} fills){says}"
     yield from (f"  note: {note}" for note in record.notes)
     yield f"explanation: {file}"
 

@@ -6,14 +6,18 @@ Everything here is plain text: whoever prints it escapes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 
 from candid.records.explanation import (
+    ExplainedImage,
     Explanation,
     MapCheck,
     Method,
+    NumberExplained,
+    NumberMasking,
 )
 from candid.records.inside import Inside
-from candid.text import words
+from candid.text import number, words
 
 FILLS = {"mean": "mean colour", "blur": "blur", "noise": "noise", "other": "another image"}
 TEMPLATES = {
@@ -25,15 +29,10 @@ TEMPLATES = {
 
 def explanation_lead(e: Explanation) -> list[str]:
     """The whole section in a minute."""
-    speaks = (
-        "the class that the network answered"
-        if e.explained == "prediction"
-        else "the class that the image is labelled with"
-    )
     methods = "1 method" if len(e.methods) == 1 else f"{words.count(len(e.methods))} methods"
     said = [
         f"{words.count(e.n)} {e.split} images{words.of_people(e.people)} were explained with "
-        f"{methods}: each map marks where the picture speaks for {speaks}."
+        f"{methods}: each map marks where the picture {_marked(e)}."
     ]
     passed, failed = (
         [m.title for m in e.methods if m.state == state] for state in ("passed", "failed")
@@ -44,14 +43,25 @@ def explanation_lead(e: Explanation) -> list[str]:
         said.append("No method passed its checks: the maps below are not to be relied on.")
     if failed:
         said.append(f"{words.listed(failed)} failed at least one.")
-    return [*said, *_costliest(e), *_claimed(e)]
+    return [*said, *(_costliest(e) if e.number is None else _furthest(e)), *_claimed(e)]
+
+
+def _marked(e: Explanation) -> str:
+    """What each map marks."""
+    if e.number is not None:
+        return (
+            "raises and where it lowers the number that the network expects, the mean of its "
+            "distribution"
+        )
+    if e.explained == "prediction":
+        return "speaks for the class that the network answered"
+    return "speaks for the class that the image is labelled with"
 
 
 def _costliest(e: Explanation) -> list[str]:
     """Which region costs most when it is painted over, and how much it costs elsewhere."""
-    losses = [(e.mean_loss(r.name), r.name) for r in e.regions]
-    worst, first = max((x for x in losses if math.isfinite(x[0])), default=(math.nan, ""))
-    if math.isnan(worst):
+    first = _first_region(e)
+    if not first:
         return []
     maskings = [m for m in e.maskings if m.region == first]
     told = [
@@ -63,12 +73,60 @@ def _costliest(e: Explanation) -> list[str]:
         f"Of all regions, painting over the {first} costs most. Weighted F1 falls by "
         f"{words.listed(told)} (in points, with {100 * e.confidence:g}% intervals)"
     )
-    controls = [m.control_f1_loss.value for m in maskings]
-    if controls := [value for value in controls if math.isfinite(value)]:
-        low, high = (words.number(100 * end, 1) for end in (min(controls), max(controls)))
-        span = low if low == high else f"{low} to {high}"
+    span = _span([100 * m.control_f1_loss.value for m in maskings], lambda x: words.number(x, 1))
+    if span:
         text += f"; the same shape at random places costs {span}"
     return [text + "."]
+
+
+def _furthest(e: Explanation) -> list[str]:
+    """Which region moves a number furthest when it is painted over, and how far and which way."""
+    first = _first_region(e)
+    if e.number is None or not first:
+        return []
+    maskings = [m for m in e.number.maskings if m.region == first]
+    known = [m for m in maskings if math.isfinite(m.moved.value)]
+    told = [
+        f"{number.in_unit(m.moved)} ({number.of_interval(m.moved)}) with "
+        f"{FILLS.get(m.fill, m.fill)}"
+        for m in known
+    ]
+    support = known[0].moved
+    text = (
+        f"Of all regions, painting over the {first} moves the number furthest: on average by "
+        f"{words.listed(told)} (with {100 * e.confidence:g}% intervals; "
+        f"{words.images(support.n, support.people)})"
+    )
+    if span := _span([m.control_moved.value for m in maskings], number.in_digits):
+        text += f"; the same shape at random places moves it by {span}"
+    return [f"{text}.", *_way(first, known)]
+
+
+def _way(region: str, maskings: Sequence[NumberMasking]) -> list[str]:
+    """Whether a number is lower or higher without a region, where all fills agree."""
+    ways = {"lower": all(m.excess_shift.high < 0 for m in maskings)}
+    ways["higher"] = all(m.excess_shift.low > 0 for m in maskings)
+    return [
+        f"Without the {region} it is {way} than with the same shape painted over elsewhere, under "
+        "every fill."
+        for way, is_it in ways.items()
+        if is_it
+    ]
+
+
+def _first_region(e: Explanation) -> str:
+    """The region that costs most, or moves a number furthest; "" where nothing was measured."""
+    losses = [(e.mean_loss(r.name), r.name) for r in e.regions]
+    return max((x for x in losses if math.isfinite(x[0])), default=(math.nan, ""))[1]
+
+
+def _span(values: Iterable[float], told: Callable[[float], str]) -> str:
+    """The least and the largest of the values that are known; "" without any."""
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return ""
+    low, high = told(min(known)), told(max(known))
+    return low if low == high else f"{low} to {high}"
 
 
 def _claimed(e: Explanation) -> list[str]:
@@ -100,11 +158,40 @@ def cannot(e: Explanation) -> list[str]:
         "A map can look right and say nothing about the network. That is why each method bears a "
         "badge: a method whose map stays the same when the weights are randomised draws the edges "
         "of the picture, not the network’s reasons (Adebayo et al. 2018).",
-        *([masking] if e.maskings else []),
+        *([masking] if e.region_maskings else []),
+        *([] if e.number is None else [_adds_up(e.number)]),
         "An average over aligned faces says what is common, not what decided about one face.",
         "None of this says why annotators chose a label, nor what is true of the people in the "
         "pictures.",
     ]
+
+
+def _adds_up(found: NumberExplained) -> str:
+    """What the values of a number's map are beside."""
+    return (
+        "What raises or lowers the number does so beside a picture with nothing to see, the mean "
+        f"colour alone, of which the network says {number.in_digits(found.blank)}. What is "
+        "explained is the mean of its distribution, also where the prediction is the median."
+    )
+
+
+def face_sentence(e: Explanation, x: ExplainedImage) -> str:
+    """What an example is, and what its maps show."""
+    if e.number is not None:
+        return (
+            f"Image {x.id}: labelled {x.label}, predicted {x.prediction}. The maps show what "
+            f"raises and what lowers the mean of the distribution, {x.explained}."
+        )
+    return (
+        f"Image {x.id}: labelled “{x.label}”, predicted “{x.prediction}” with a "
+        f"probability of {words.percent(x.probability)}. The maps show what speaks for "
+        f"“{x.explained}”."
+    )
+
+
+def both_sides(e: Explanation) -> tuple[str, str]:
+    """What a map with a sign says above 0, and below."""
+    return ("for", "against") if e.number is None else ("raising", "lowering")
 
 
 def badge_reason(method: Method) -> str:

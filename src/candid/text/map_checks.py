@@ -30,13 +30,23 @@ def randomised(figure: Estimate, most: float) -> str:
     )
 
 
-def sooner(code: str, figure: Estimate, baselines: Iterable[str], best: str) -> str:
-    """How much sooner the answer falls (DELETION) or rises than in the best baseline's order."""
+def sooner(
+    code: str, figure: Estimate, baselines: Iterable[str], best: str, plotted: str = "probability"
+) -> str:
+    """How much sooner the answer falls (DELETION) or rises than in the best baseline's order.
+
+    `plotted` is the answer's probability, a number, or the "distance" of a number from that of the
+    whole picture.
+    """
     done, moves = ("Removing", "falls") if code == "DELETION" else ("Adding", "rises")
+    what, by = "the answer's probability", "by an area of"
+    if plotted != "probability":
+        what, by = "the number", "by a mean on the way, in its own unit, of"
+    if plotted == "distance":
+        moves = "moves away" if code == "DELETION" else "comes back"
     return (
-        f"{done} what the map ranks first, the answer's probability {moves} faster than in the "
-        f"order of the best of three baselines ({', '.join(baselines)}) by an area of "
-        f"{_figure(figure)}: that is {best!r}."
+        f"{done} what the map ranks first, {what} {moves} faster than in the order of the best of "
+        f"three baselines ({', '.join(baselines)}) {by} {_figure(figure)}: that is {best!r}."
     )
 
 

@@ -84,6 +84,11 @@ def within(evaluation: NumberEvaluation) -> str:
     return f"Within {evaluation.tolerance:.4g}"
 
 
+def near_and_far(tolerance: float) -> tuple[str, str]:
+    """What images are called that are predicted nearly right, and the others."""
+    return f"off by at most {tolerance:.4g}", f"off by more than {tolerance:.4g}"
+
+
 def number_summary(evaluation: NumberEvaluation, data_name: str) -> Iterator[str]:
     """What a reader should know first."""
     split = evaluation.headline

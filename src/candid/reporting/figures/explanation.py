@@ -11,9 +11,16 @@ from typing import Any
 
 import altair as alt
 
-from candid.records.explanation import Explanation, Masking, Method, RegionShare
+from candid.records.explanation import (
+    Explanation,
+    Masking,
+    Method,
+    NumberMasking,
+    RegionShare,
+)
 from candid.reporting.figures.chart import (
     COLOURS,
+    Column,
     Figure,
     Key,
     again,
@@ -23,14 +30,16 @@ from candid.reporting.figures.chart import (
     from_to,
     interval_columns,
     percent_axis,
+    short,
     tooltips,
     whiskers,
 )
-from candid.text import words
+from candid.text import number, words
 from candid.text.explanation import FILLS
 
 _STEP = 9  # pixels between the lines of one region
 _LEAST = 4  # lines per region, at least
+_REGION, _ELSEWHERE = "the region", "the same shape, elsewhere"  # what is painted over
 _MOST_TOLD = 3  # regions that are told in words
 
 
@@ -167,17 +176,70 @@ def region_masking(e: Explanation) -> Figure | None:
         f"({words.method(found[0].f1_loss)}). The short line is the loss when the same shape is "
         "painted over at random places instead: what lies right of it, the region itself costs.",
         f"Loss of weighted F1 by region and fill. It costs most to paint over {told}.",
-        _loss_marks(found, fills, shown).properties(height=_height(e, len(fills))),
+        _cost_marks(
+            _loss_rows(found, shown), fills, shown, "points of weighted F1 lost", _OF_LOSS
+        ).properties(height=_height(e, len(fills))),
         key=tuple(Key(fill, i + 1) for i, fill in enumerate(fills)),
         wide=False,
     )
 
 
-def _loss_marks(
-    found: Sequence[Masking], fills: list[str], shown: dict[str, str]
+def number_masking(e: Explanation) -> Figure | None:
+    """As `region_masking` of a number: how far painting a region over moves it."""
+    shown, maskings = _shown(e), () if e.number is None else e.number.maskings
+    found = [m for m in maskings if m.region in shown and math.isfinite(m.moved.value)]
+    if not found:
+        return None
+    fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in found))
+    furthest = sorted(found, key=lambda m: -m.moved.value)[:_MOST_TOLD]
+    told = "; ".join(
+        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {number.in_unit(m.moved)}, elsewhere "
+        f"{number.in_unit(m.control_moved)}"
+        for m in furthest
+    )
+    marks = _cost_marks(
+        _moved_rows(found, shown), fills, shown, f"how far {short(e.target)} moves", _OF_MOVED
+    )
+    return figure(
+        "region-masking",
+        "How far painting a region over moves it",
+        "The mean distance between the number with the region painted over and without, in all "
+        f"{words.count(max(m.moved.n for m in found))} images that show it, with intervals "
+        f"({words.method(found[0].moved)}), in its own unit. The short line is the distance when "
+        "the same shape is painted over at random places instead: what lies right of it, the "
+        "region itself moves.",
+        f"How far the number moves by region and fill. It moves furthest without {told}.",
+        marks.properties(height=_height(e, len(fills))),
+        key=tuple(Key(fill, i + 1) for i, fill in enumerate(fills)),
+        wide=False,
+    )
+
+
+# What the tooltips of both tell beside the region and the fill.
+_OF_LOSS: tuple[Column, ...] = (
+    ("value:Q", "points of F1 lost", ".1f"),
+    *from_to(".1f"),
+    ("flips:Q", "answers that change", ".1%"),
+    ("images:Q", "images", ","),
+)
+_OF_MOVED: tuple[Column, ...] = (
+    ("value:Q", "moves by", ".3g"),
+    *from_to(".3g"),
+    ("shift:Q", "up (below 0: down) by", ".3g"),
+    ("rise:Q", "mean absolute error grows by", ".3g"),
+    ("images:Q", "images", ","),
+)
+
+
+def _cost_marks(
+    rows: list[dict[str, Any]],
+    fills: list[str],
+    shown: dict[str, str],
+    title: str,
+    told: Sequence[Column],
 ) -> alt.LayerChart:
-    """Each fill's loss in each region: a dot with its interval, and a tick for the control's."""
-    base = alt.Chart(data_of(_loss_rows(found, shown))).encode(
+    """Each fill's cost in each region: a dot with its interval, and a tick for the control's."""
+    base = alt.Chart(data_of(rows)).encode(
         y=_regions_axis(shown),
         yOffset=alt.YOffset("fill:N", sort=fills),
         color=alt.Color("fill:N", scale=_colours(fills), legend=None),
@@ -185,15 +247,12 @@ def _loss_marks(
             "region:N",
             ("what:N", "painted over"),
             ("fill:N", "with"),
-            ("value:Q", "points of F1 lost", ".1f"),
-            *from_to(".1f"),
-            ("flips:Q", "answers that change", ".1%"),
-            ("images:Q", "images", ","),
+            *told,
         ),
     )
-    x = alt.X("value:Q", title="points of weighted F1 lost", axis=alt.Axis(tickCount=5))
+    x = alt.X("value:Q", title=title, axis=alt.Axis(tickCount=5))
     zero = alt.Chart(data_of([{"value": 0.0}])).mark_rule(color="var(--rule-strong)")
-    inside = alt.datum.what == "the region"
+    inside = alt.datum.what == _REGION
     here, elsewhere = base.transform_filter(inside), base.transform_filter(~inside)
     ticks = elsewhere.mark_tick(thickness=2, height=8, color="var(--ink)")
     layers: alt.LayerChart = (
@@ -218,8 +277,28 @@ def _loss_rows(found: Sequence[Masking], shown: dict[str, str]) -> list[dict[str
         }
         for m in found
         for what, lost, flips in (
-            ("the region", m.f1_loss, m.flips),
-            ("the same shape, elsewhere", m.control_f1_loss, m.control_flips),
+            (_REGION, m.f1_loss, m.flips),
+            (_ELSEWHERE, m.control_f1_loss, m.control_flips),
+        )
+    ]
+
+
+def _moved_rows(found: Sequence[NumberMasking], shown: dict[str, str]) -> list[dict[str, Any]]:
+    """How far each region with each fill moves the number, and how far the control does."""
+    return [
+        {
+            "region": shown[m.region],
+            "fill": FILLS.get(m.fill, m.fill),
+            "what": what,
+            "shift": shift.value,
+            "rise": rise.value,
+            "images": moved.n,
+            **interval_columns(moved),
+        }
+        for m in found
+        for what, moved, shift, rise in (
+            (_REGION, m.moved, m.shift, m.error_rise),
+            (_ELSEWHERE, m.control_moved, m.control_shift, m.control_error_rise),
         )
     ]
 
@@ -235,7 +314,7 @@ def _shown(e: Explanation) -> dict[str, str]:
 
 def _height(e: Explanation, lines: int) -> int:
     """One height for both charts, so that their rows lie beside each other."""
-    most = max(lines, len(e.methods), len({m.fill for m in e.maskings}), _LEAST)
+    most = max(lines, len(e.methods), len({m.fill for m in e.region_maskings}), _LEAST)
     return len(e.regions) * (most * _STEP + 6)
 
 
