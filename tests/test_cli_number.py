@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from candid.data.synthetic import FaceWorld, write_faces
 from candid.predictions.numbers import read_number_predictions
 from candid.records import ModelCard, read_record
 from candid.records.audit import Audit
+from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from commands import call, candid
@@ -97,12 +99,60 @@ def test_pictures_are_explained_by_what_raises_and_lowers_the_number(made, capsy
     assert (tmp_path / "maps.png").stat().st_size > 1000
 
 
+def test_a_run_of_a_number_explains_it_and_its_report_shows_the_maps(made, capsys):
+    run, one = Run(made / "run"), Run(made / "run" / "targets" / "stature")
+    found = read_record(one.explanation, Explanation)
+    maps = read_explanation_arrays(one.explanation_arrays)
+    assert (found.target, found.split, found.n) == ("stature", "validation", 6)
+    assert maps.examples.shape[:2] == (len(found.methods), len(found.examples))
+    evaluated = read_number_predictions(one.predictions_file)
+    both = zip(evaluated.value, evaluated.predicted, strict=True)
+    said = dict(zip(evaluated.ids.tolist(), both, strict=True))
+    for x in found.examples:
+        value, predicted = said[x.id]
+        assert float(x.label) == pytest.approx(value)
+        assert x.prediction.startswith(f"{predicted:.0f} (")
+    assert {m.region for m in found.number.maskings} == {r.name for r in found.regions}
+    assert not one.inside.exists()  # it has no mistakes
+    page = one.report.read_text()
+    assert 'id="explanation"' in page and "raises and where it lowers the number" in page
+    assert page.count('class="panel') == len(found.examples) + len(found.methods) > 1
+    assert "What it looks at" in one.card.read_text()
+    candid(capsys, "run", "--resume", run.path, "--quiet")
+    assert read_record(one.explanation, Explanation) == found
+
+
+def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_path):
+    run = Run(shutil.copytree(made / "run", tmp_path / "run"))
+    one = Run(run.path / "targets" / "stature")
+    was = read_record(one.explanation, Explanation)
+    seen = one.evaluation.stat().st_mtime_ns
+    words = [one.path, "--method", "occlusion", "--set", "explain.images=4", "--data"]
+    words += [made / "faces", "--cache", made / "cache"]
+    said = candid(capsys, "explain", *words).out
+    assert "4 validation images of 4 people explained" in said and "the number moves by" in said
+    found = read_record(one.explanation, Explanation)
+    assert ([m.name for m in found.methods], found.n) == (["occlusion"], 4)
+    again = candid(capsys, "explain", *words, "--json")
+    assert json.loads(again.out)["number"]["median"] == found.number.median
+    # The run's own settings ask for another, which is all that is made again.
+    candid(capsys, "run", "--resume", run.path, "--cache", made / "cache", "--quiet")
+    anew = read_record(one.explanation, Explanation)
+    assert (anew.methods[0].name, anew.shares) == (was.methods[0].name, was.shares)
+    assert one.evaluation.stat().st_mtime_ns == seen
+    where = ["--out", tmp_path / "off", "--cache", made / "cache", "--quiet", "--no-explain"]
+    candid(capsys, "run", made / "faces", "--target", "stature", *where, *HOW)
+    off = Run(tmp_path / "off" / "targets" / "stature")
+    assert not off.explanation.exists() and 'id="explanation"' not in off.report.read_text()
+    assert package.open_run(tmp_path / "off").all_whole()
+    assert "No maps were made" in off.card.read_text()
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["explain", "run"],
         ["export", "run", "--int8"],
-        ["explain", "run/targets/stature"],
         ["export", "run/targets/stature"],
         ["predict", "run/targets/stature", "faces"],
         ["evaluate", "run/targets/stature", "faces"],

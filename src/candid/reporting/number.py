@@ -86,6 +86,13 @@ def number_card(inputs: NumberInput) -> str:
     if audit is not None and audit.splits:
         said.append(text.number_audit_summary(audit))
     limits = [*evaluation.notes, text.NOT_EQUAL_GROUPS]
+    looks = (
+        ""
+        if inputs.explanation is None
+        else " ".join(explanation.explanation_lead(inputs.explanation))
+    )
+    if not looks:
+        limits.append(text.NOT_EXPLAINED)
     rows = [
         f"| {metric_text(name).name} | {text.in_unit(e)} | {text.of_interval(e)} | {e.n:,} |"
         for split in ([evaluation.headline] if evaluation.headline else [])
@@ -97,6 +104,7 @@ def number_card(inputs: NumberInput) -> str:
         f"# {markdown.text(title)}",
         " ".join(markdown.text(sentence) for sentence in said),
         "\n".join([*head, *rows]),
+        *([f"## What it looks at\n\n{markdown.text(looks)}"] if looks else []),
         f"## Limits\n\n{markdown.bullets(limits)}",
         f"Made by Candid {inputs.provenance.candid} with seed {inputs.provenance.seed}.",
     ]

@@ -169,6 +169,12 @@ NOT_EQUAL_GROUPS = (
 )
 
 
+NOT_EXPLAINED = (
+    "No maps were made, so nothing is known of what moves the number. In its folder, candid "
+    "explain . makes them, and candid report . shows them."
+)
+
+
 def number_lines(evaluation: NumberEvaluation) -> Iterator[str]:
     """The figures of each split in the terminal."""
     for split in evaluation.splits:
