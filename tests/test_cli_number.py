@@ -118,6 +118,7 @@ def test_a_run_of_a_number_explains_it_and_its_report_shows_the_maps(made, capsy
     assert 'id="explanation"' in page and "raises and where it lowers the number" in page
     assert page.count('class="panel') == len(found.examples) + len(found.methods) > 1
     assert "What it looks at" in one.card.read_text()
+    assert 'href="targets/stature/report.html#explanation"' in run.report.read_text()
     candid(capsys, "run", "--resume", run.path, "--quiet")
     assert read_record(one.explanation, Explanation) == found
 
@@ -144,6 +145,7 @@ def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_p
     candid(capsys, "run", made / "faces", "--target", "stature", *where, *HOW)
     off = Run(tmp_path / "off" / "targets" / "stature")
     assert not off.explanation.exists() and 'id="explanation"' not in off.report.read_text()
+    assert "#explanation" not in Run(tmp_path / "off").report.read_text()
     assert package.open_run(tmp_path / "off").all_whole()
     assert "No maps were made" in off.card.read_text()
 

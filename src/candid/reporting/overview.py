@@ -45,6 +45,7 @@ def render_overview(
         numbers=[t for t in ordered(found) if t.is_number],
         number_words=number_text,
         link=_link,
+        explained=found.explained and config.explain.make,
         provenance=provenance,
         exploration=exploration,
         data_name=name_of_data(exploration, provenance),
