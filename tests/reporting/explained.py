@@ -20,6 +20,9 @@ from candid.records.explanation import (
     MapDifference,
     Masking,
     Method,
+    NumberExplained,
+    NumberMasking,
+    NumberSubsetMasking,
     Region,
     RegionShare,
     Subset,
@@ -174,6 +177,39 @@ def explanation(
                           about(0.02 * i + 0.003 * j, s.n, s.people))
             for j, s in enumerate(some) if s.kind in ("class", "group") and masked
             for i, r in enumerate(regions)
+        ),
+    )  # fmt: skip
+
+
+def of_number(e: Explanation) -> Explanation:
+    """The same of a number, whose own unit is the year: 1 to 9, and further below than above."""
+    found: list[NumberMasking] = []
+    for m in e.maskings:
+        moved = 1000 * m.f1_loss.value / 4
+        figures = (about(x, 400, e.people, 0.4) for x in (
+            moved, 1.0, moved - 1, -moved / 2, 0.1, -moved / 2 - 0.1, 0.2, 0.1, 0.1
+        ))  # fmt: skip
+        found.append(NumberMasking(m.region, m.fill, *figures))
+    subsets = tuple(
+        NumberSubsetMasking(m.region, m.subset, about(2.5, m.flips.n, m.flips.people, 0.4),
+                            about(-1.5, m.flips.n, m.flips.people, 0.4))
+        for m in e.subset_maskings
+    )  # fmt: skip
+    number = NumberExplained(31.0, 38.2, about(7.0, 400, e.people, 0.5), 5.0, tuple(found), subsets)
+    return dataclasses.replace(
+        e,
+        target="age",
+        classes=(),
+        explained="mean",
+        maskings=(),
+        subset_maskings=(),
+        number=number,
+        examples=tuple(
+            dataclasses.replace(
+                x, label="34", prediction="31.2 (20.0 to 45.1)", probability=math.nan,
+                explained="32.4", kind="near",
+            )
+            for x in e.examples
         ),
     )  # fmt: skip
 

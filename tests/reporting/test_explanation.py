@@ -257,6 +257,39 @@ def test_the_lead_does_not_flatter() -> None:
     assert "with 1 method:" in " ".join(words.explanation_lead(one))
 
 
+def test_of_a_number_the_lead_says_how_far_it_moves_and_which_way() -> None:
+    e = made.of_number(made.explanation())
+    said = " ".join(words.explanation_lead(e))
+    assert "raises and where it lowers the number" in said and "F1" not in said
+    assert "painting over the background moves the number furthest" in said
+    assert "by 9.00 (8.60 to 9.40) with mean colour" in said
+    assert "400 images of 120 people" in said and "random places moves it by 1.00." in said
+    assert "Without the background it is lower" in said
+    assert e.number is not None
+    some = [
+        dataclasses.replace(m, excess_shift=dataclasses.replace(m.excess_shift, high=0.1))
+        if (m.region, m.fill) == ("background", "blur")
+        else m
+        for m in e.number.maskings
+    ]
+    unsure = dataclasses.replace(e, number=dataclasses.replace(e.number, maskings=tuple(some)))
+    assert "it is lower" not in " ".join(words.explanation_lead(unsure))
+    assert any("38.2" in said for said in words.cannot(e))
+
+
+def test_of_a_number_maps_raise_and_lower_and_every_range_has_its_row(plain: Any) -> None:
+    e = made.of_number(made.explanation())
+    shown = view(dataclasses.replace(plain, explanation=e, maps=made.arrays_of(e)))
+    assert shown is not None and e.number is not None
+    face = shown.faces[0]
+    assert "predicted 31.2 (20.0 to 45.1)" in face.sentence and "32.4" in face.sentence
+    signed = [o for o, m in zip(face.overlays, e.methods, strict=True) if m.signed]
+    assert signed and all("raising: " in o.about and "lowering: " in o.about for o in signed)
+    assert any("raising and lowering" in o.title for o in shown.means[0].signed)
+    assert shown.maskings[0][0] == "background" and len(shown.maskings[0][1]) == 3
+    assert len(shown.subset_maskings) == len({m.subset for m in e.number.subset_maskings})
+
+
 def test_undefined_losses_come_last_and_are_not_zero() -> None:
     e = made.explanation()
     nothing = made.undefined()

@@ -8,7 +8,7 @@ import explained as made
 import pytest
 
 from candid.records.explanation import Explanation
-from candid.reporting.figures.explanation import region_masking, region_shares
+from candid.reporting.figures.explanation import number_masking, region_masking, region_shares
 
 
 def rows_of(figure: Any, key: str) -> list[dict[str, Any]]:
@@ -81,6 +81,29 @@ def test_masking_stands_beside_its_control_in_points(e: Explanation) -> None:
         flips = masking.flips if inside else masking.control_flips
         assert row["flips"] == pytest.approx(flips.value, rel=1e-4)
     assert [k.name for k in figure.key] == list(fills)
+
+
+def test_a_number_s_masking_is_in_its_own_unit(e: Explanation) -> None:
+    number = made.of_number(e)
+    assert number_masking(e) is None and region_masking(number) is None
+    figure, shares = number_masking(number), region_shares(number)
+    assert figure is not None and shares is not None and number.number is not None
+    assert figure.spec["height"] == shares.spec["height"]
+    rows = rows_of(figure, "fill")
+    assert len(rows) == 2 * len(number.number.maskings) == 54
+    fills = {"mean colour": "mean", "blur": "blur", "another image": "other"}
+    for row in rows:
+        m = next(m for m in number.number.maskings
+                 if (m.region, m.fill) == (row["region"], fills[row["fill"]]))  # fmt: skip
+        inside = row["what"] == "the region"
+        want = (m.moved, m.shift, m.error_rise) if inside else (
+            m.control_moved, m.control_shift, m.control_error_rise
+        )  # fmt: skip
+        for key in ("value", "low", "high"):
+            assert row[key] == pytest.approx(getattr(want[0], key), rel=1e-4)
+        assert (row["shift"], row["rise"]) == pytest.approx((want[1].value, want[2].value))
+    assert "background with another image: 10.0" in figure.alt
+    assert "all 400 images" in figure.caption
 
 
 def test_a_method_without_a_passing_badge_is_hollow(e: Explanation) -> None:

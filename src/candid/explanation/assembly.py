@@ -125,6 +125,7 @@ def explain_number(
     """As `explain_network`, of a network that gives a number, (batch, 1) in its own unit.
 
     The classes and labels of the sample are ranges of the true value; `facts` are of its images.
+    With `flip_tta` the number is the mean of that of an image and that of its mirror image.
     """
     how = config or ExplainConfig()
     _check_sample(sample, regions)

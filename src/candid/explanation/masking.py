@@ -32,7 +32,7 @@ from candid.stats.metrics import balanced_accuracy_score, confusion_cells, weigh
 from candid.stats.sequential import is_settled, looks_at
 
 Floats = NDArray[np.float64]
-Answers = NDArray[Any]
+Answered = NDArray[Any]
 
 _FEWEST = 50  # images before the first look
 
@@ -44,9 +44,9 @@ Costs = Callable[["Masked", str, Sample, ExplainConfig], list[Estimate]]
 class Masked:
     """Answers before and after masking."""
 
-    before: Answers  # (n,) what the network answers: classes, or numbers in their own unit
-    after: Mapping[tuple[str, str], Answers]  # by region and fill, with the region painted over
-    control: Mapping[tuple[str, str], Answers]  # the same with its shape painted elsewhere
+    before: Answered  # (n,) what the network answers: classes, or numbers in their own unit
+    after: Mapping[tuple[str, str], Answered]  # by region and fill, with the region painted over
+    control: Mapping[tuple[str, str], Answered]  # the same with its shape painted elsewhere
     # By region: (n,) which of the images in which it was painted over show it.
     present: Mapping[str, NDArray[np.bool_]]
     level: Mapping[str, float]  # by region: the confidence of its intervals
@@ -203,7 +203,7 @@ def subset_maskings(
     return tuple(found)
 
 
-def skill(answers: Answers, sample: Sample, config: ExplainConfig) -> Estimate:
+def skill(answers: Answered, sample: Sample, config: ExplainConfig) -> Estimate:
     """Balanced accuracy less that of guessing; NaN without labels."""
     n_classes = len(sample.classes)
 
