@@ -5,6 +5,7 @@ import io
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,11 @@ def test_a_run_of_a_number_explains_it_and_its_report_shows_the_maps(made, capsy
         assert x.prediction.startswith(f"{predicted:.0f} (")
     assert {m.region for m in found.number.maskings} == {r.name for r in found.regions}
     assert not one.inside.exists()  # it has no mistakes
+    known = package.open_run(run.path).settings
+    for name, change in (("evaluate", {"tolerance": 3.0}), ("explain", {"images": 5})):
+        other = replace(known, **{name: replace(getattr(known, name), **change)})
+        assert replace(one, settings=known).is_whole("explain")
+        assert not replace(one, settings=other).is_whole("explain")
     page = one.report.read_text()
     assert 'id="explanation"' in page and "raises and where it lowers the number" in page
     assert page.count('class="panel') == len(found.examples) + len(found.methods) > 1

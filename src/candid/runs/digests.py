@@ -18,7 +18,8 @@ _NO_FILES = ("provenance", "target_runs")
 
 # What came later counts where it is there: runs of earlier releases stay whole.
 _LATER = ("source_frames",)
-_LATER_SETTINGS = {"predict.coverage_by": "all"}  # and where it is not this
+# And where it is not this.
+_LATER_SETTINGS = {"predict.coverage_by": "all", "evaluate.tolerance": 0.0}
 
 
 def step_digest(run: Run, step: Step, about: Provenance) -> str:
