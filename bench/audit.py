@@ -42,7 +42,7 @@ from tqdm import tqdm
 
 from candid.auditing.auc import Areas
 from candid.auditing.audit import audit_groups
-from candid.auditing.gaps import contrast
+from candid.auditing.contrasts import contrast
 from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import KNOWN, Rows
 from candid.predictions import Attribute, Predictions

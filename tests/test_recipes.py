@@ -15,7 +15,8 @@ DEEP = {
         "flip": 0.5, "rotation_degrees": 5.0, "rotation": 1.0, "perspective_shift": 0.05,
         "perspective": 0.5, "zoom": 0.0, "aspect": 0.0, "shift": 0.0,
         "outside": "border", "brightness": 0.45, "contrast": 0.3, "saturation": 0.3,
-        "erase": 0.5, "erase_patches": 1, "erase_smallest": 0.02, "erase_largest": 0.05,
+        "crop": 0.1, "crop_smallest": 0.45,
+        "erase": 0.1, "erase_patches": 1, "erase_smallest": 0.02, "erase_largest": 0.05,
     },
     "train": {
         "steps": 635, "batch_size": 256, "optimizer": "muon", "learning_rate": 4e-3,
@@ -25,7 +26,7 @@ DEEP = {
         "checkpoints": 20, "keep": "last", "seed": 0,
     },
 }  # fmt: skip
-STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "crop": 0.0, "erase": 0.5}
 ADAM = {
     "optimizer": "adam", "learning_rate": 1e-3, "schedule": "constant", "warmup": 0.0,
     "weight_decay": 0.0, "ema_decay": 0.0, "label_smoothing": 0.0, "class_weights": "inverse",

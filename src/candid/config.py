@@ -35,6 +35,9 @@ OLD_NAMES = {
     "train.mirrored": "train.flip_tta",
 }
 
+# What runs did that were trained before there were these settings, which are used by default.
+_OFF_BEFORE = {"augment": {"crop": 0.0}}
+
 _KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 # --- what is known of a setting ------------------------------------------------------------------
@@ -233,7 +236,7 @@ def read_config(file: Path) -> Config:
     """
     values = _read_toml(file)
     check_format(file, values.pop("format", None))
-    return with_values(Config(), values)
+    return with_values(with_values(Config(), _OFF_BEFORE), values)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from auditing.audited import crowd, predictions
-from candid.auditing.gaps import Ledger, contrast
+from candid.auditing.contrasts import contrast
+from candid.auditing.gaps import Ledger
 from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import KNOWN, Rows
 from candid.auditing.side_figures import estimates

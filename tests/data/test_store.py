@@ -369,8 +369,18 @@ def test_a_cache_that_cannot_be_written_to_is_an_output_error(tmp_path: Path) ->
     assert "--cache" in caught.value.todo
 
 
-def test_a_script_without_a_main_guard_gets_a_clear_error(tmp_path: Path) -> None:
-    running = child(tmp_path, slow=0.0, workers=2, guard="if True:")
+def test_a_script_needs_no_main_guard_and_is_run_once(tmp_path: Path) -> None:
+    count = f"open({str(tmp_path / 'count')!r}, 'a').write('.')"
+    running = child(tmp_path, slow=0.0, workers=2, guard="if True:", extra=count)
+    _, errors = running.communicate(timeout=120)
+    assert running.returncode == 0, errors
+    assert (tmp_path / "count").read_text() == "."
+    assert sorted(reads(tmp_path / "log")) == [*range(200)]
+
+
+def test_a_source_of_the_script_itself_needs_its_guard(tmp_path: Path) -> None:
+    guard = "class MemorySource(MemorySource):\n    pass\n\nif True:"
+    running = child(tmp_path, slow=0.0, workers=2, guard=guard)
     _, errors = running.communicate(timeout=120)
     assert running.returncode == 1
     assert errors.rstrip().endswith("or set data.workers = 1")

@@ -9,6 +9,7 @@ import torch
 from candid.training.augment import (
     augment,
     draw_colours,
+    draw_crops,
     draw_homographies,
     draw_patches,
     erase,
@@ -87,6 +88,40 @@ def test_flip_is_exact():
     out = warp(images, horizontal_flip(flips))
     torch.testing.assert_close(out[0], images[0].flip(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(out[1], images[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("top", "left", "height", "width"), [(0, 0, 24, 24), (5, 0, 11, 24), (3, 9, 12, 13)]
+)
+def test_around_what_is_kept_stands_its_mirror_image(top, left, height, width):
+    """As NumPy mirrors a crop at its edges, again and again."""
+    images = pictures(2)
+    box = torch.tensor([[left, top, left + width, top + height]]) / 12 - 1
+    out = warp(images, torch.eye(3).expand(2, 3, 3), kept=box)
+    crop = images[0, :, top : top + height, left : left + width].numpy()
+    around = ((0, 0), (top, 24 - top - height), (left, 24 - left - width))
+    np.testing.assert_allclose(out[0], np.pad(crop, around, "symmetric"), atol=1e-5)
+    torch.testing.assert_close(out[1], images[1], atol=1e-5, rtol=0)
+
+
+def test_a_crop_leaves_rectangles_of_the_asked_size_inside():
+    config = replace(PLAIN.augment, crop=0.5, crop_smallest=0.4)
+    boxes = draw_crops(8000, config, seeded())
+    assert len(boxes) == 4000 and boxes.min() >= -1 and boxes.max() <= 1
+    size = (boxes[:, 2:] - boxes[:, :2]) / 2
+    for drawn in (size, (boxes[:, :2] + 1) / 2 / (1 - size)):  # where it lies: of what is free
+        low = 0.4 if drawn is size else 0.0
+        assert drawn.min() == pytest.approx(low, abs=2e-3)
+        assert drawn.max() == pytest.approx(1, abs=2e-3)
+        assert drawn.mean() == pytest.approx((1 + low) / 2, abs=0.01)
+
+
+def test_a_crop_is_of_so_many_and_leaves_the_other_changes_alone():
+    images, config = pictures(8), replace(PLAIN.augment, erase=0, brightness=0)
+    config = replace(config, contrast=0, saturation=0)  # which are drawn later
+    before, after = (augment(images, replace(config, crop=c), seeded()) for c in (0, 0.25))
+    changed = (before != after).any(dim=(1, 2, 3))
+    assert changed.tolist() == [True, True, *[False] * 6]
 
 
 def test_changes_compose_to_one_resampling():

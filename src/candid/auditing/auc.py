@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.gaps import Contrast
+from candid.auditing.contrasts import Contrast
 from candid.auditing.rows import Key, Rows
 from candid.stats.differences import Side
 from candid.stats.metrics import macro, roc_auc_influence

@@ -18,9 +18,10 @@ import numpy as np
 from candid.auditing.abstention import abstention
 from candid.auditing.collecting import wanted
 from candid.auditing.confounding import adjusted_gaps
+from candid.auditing.contrasts import Marks
 from candid.auditing.cross_fit import search_and_test, slices
 from candid.auditing.findings import findings
-from candid.auditing.gaps import GapTable, Ledger, Marks
+from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.intersections import grid_of_pairs, measure_pairs, told_pairs
 from candid.auditing.label_noise import label_noise
 from candid.auditing.rows import Rows

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.auditing.gaps import GapTable, Ledger, Places, contrast, nearest_parent
+from candid.auditing.contrasts import Places, contrast, nearest_parent
+from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import KNOWN, Key, Rows
 from candid.auditing.slices import FoundSlice, find_slices

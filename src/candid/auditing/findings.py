@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from candid.auditing.contrasts import Marks, Places
 from candid.auditing.cross_fit import CrossFit, confirmed
-from candid.auditing.gaps import GapTable, Marks, Places
+from candid.auditing.gaps import GapTable
 from candid.auditing.intersections import Intersections
 from candid.auditing.rows import LABEL, Key, Rows
 from candid.auditing.shortcuts import CONTRADICTS, Cues, shortcut

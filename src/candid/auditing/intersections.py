@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.gaps import GapTable, Ledger, Places, contrast, nearest_parent
+from candid.auditing.contrasts import Places, contrast, nearest_parent
+from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import KNOWN, Rows
 from candid.auditing.side_figures import estimates

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.audit import asked_splits, chosen_attributes, of_groups
-from candid.auditing.gaps import Contrast, GapTable, Ledger
+from candid.auditing.contrasts import Contrast
+from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.side_figures import bootstrap_name
 from candid.predictions import Attribute
 from candid.predictions.numbers import NumberPredictions

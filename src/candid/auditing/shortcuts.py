@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.gaps import Contrast, GapTable, Ledger, Places, contrast
+from candid.auditing.contrasts import Contrast, Places, contrast
+from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import Rows
 from candid.auditing.side_figures import bootstrap_name, estimates

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.auditing.auc import Areas
+from candid.auditing.contrasts import Marks, Places, contrast
 from candid.auditing.fairness import Compared, fairness
-from candid.auditing.gaps import GapTable, Ledger, Marks, Places, contrast
+from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import EVERYONE, KNOWN, LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates

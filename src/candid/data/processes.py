@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from candid.errors import DataError, OutputError
@@ -38,10 +40,13 @@ def in_processes(
     """
     # Not as an argument: a worker that dies before it has read a long one leaves this process
     # waiting for ever. The file is fresh, and only this user can write to it.
+    order = pickle.dumps(work)
     with writing(Path(tempfile.gettempdir())):
         handle, name = tempfile.mkstemp(prefix="candid-", suffix=".pickle")
         with open(handle, "wb") as file:
-            pickle.dump(work, file)
+            file.write(order)
+    # What the caller's script defined is found by running it again, which needs its guard.
+    script = contextlib.nullcontext() if b"__main__" in order else _script_left_out()
     pool = ProcessPoolExecutor(
         workers,
         # The same start everywhere; a fork would also copy threads' locks and keep ours.
@@ -50,7 +55,7 @@ def in_processes(
         initargs=(name,),
     )
     try:
-        with _interrupts_blocked():
+        with _interrupts_blocked(), script:
             finished = as_completed([pool.submit(_do, task) for task in tasks])
         for future in finished:
             yield future.result()
@@ -74,6 +79,20 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _script_left_out() -> Iterator[None]:
+    """Start processes here that do not run this process's script again, as a spawned one would.
+
+    So a script needs no `if __name__ == "__main__":`, and what it computes it computes once.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 _worker: Callable[[Any], Any] | None = None  # set once in each process that was started here
@@ -110,8 +129,8 @@ def locked_folder(folder: Path, *, quiet: bool) -> Iterator[None]:
     Raises
     ------
     DataError
-        In a worker that is only just importing its parent's script: the parent holds the lock and
-        waits for the worker, which would wait for the lock.
+        In a worker that runs its parent's script again, which has no guard: the parent holds the
+        lock and waits for the worker, which would wait for the lock.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise dead_worker()

@@ -22,15 +22,28 @@ def warp(
     homographies: Tensor,
     side: int | tuple[int, int] = 0,
     padding: Padding = "border",
+    *,
+    kept: Tensor | None = None,
 ) -> Tensor:
     """Read every image once, bilinearly, at the places that its homography names.
 
     `images` are (batch, channels, height, width) float; `homographies` (batch, 3, 3), output to
     input, in normalised coordinates; `side` the pixels per side of the output, or its height and
-    width; 0: as the input.
+    width; 0: as the input. Of the first images of the batch the rectangles `kept` (few, 4), their
+    left, top, right and bottom, are read alone: around them stands their mirror image.
     """
     height, width = _size(side) if side else images.shape[2:]
-    return _read(images, _places(homographies, height, width), padding)
+    places = _places(homographies, height, width)
+    if kept is not None:
+        few = places[: len(kept)]
+        places = torch.cat([_folded(few, kept.to(few)[:, None, None]), places[len(kept) :]])
+    return _read(images, places, padding)
+
+
+def _folded(places: Tensor, kept: Tensor) -> Tensor:
+    """Places (…, 2), mirrored at the sides of rectangles (…, 4) until they lie inside."""
+    low, size = kept[..., :2], kept[..., 2:] - kept[..., :2]
+    return low + size - ((places - low).remainder(2 * size) - size).abs()
 
 
 def _read(images: Tensor, places: Tensor, padding: Padding) -> Tensor:

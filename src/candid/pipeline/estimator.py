@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 # What is read from a run's files, and so not saved beside them.
 _FROM_RUN = ("model_", "config_", "number_", "validation_predictions_")
 _AT_ONCE = 32  # images that pass the network together
-# One process, also in a script without a guard, and nothing to go on from: the folder is temporary.
+# One process, and nothing to go on from: the folder is temporary.
 _OWN = {"data": {"workers": 1, "test_share": 0.0}, "train": {"checkpoints": 0}}
 
 

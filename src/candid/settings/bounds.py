@@ -27,14 +27,15 @@ def setting(
     return field(default=default, metadata=about)
 
 
-def without_unused(section: Any, later: set[str]) -> str:
+def without_unused(section: Any, later: set[str], **off: Any) -> str:
     """The repr of a section without those settings that came `later` and are not used.
 
-    Digests of runs hold it: what a release adds does not make the runs of earlier ones stale.
+    Digests of runs hold it: what a release adds does not make the runs of earlier ones stale. A
+    setting is not used at its default, or at what `off` has for it.
     """
     shown = [
         f"{f.name}={getattr(section, f.name)!r}"
         for f in fields(section)
-        if f.name not in later or getattr(section, f.name) != f.default
+        if f.name not in later or getattr(section, f.name) != off.get(f.name, f.default)
     ]
     return f"{type(section).__name__}({', '.join(shown)})"

@@ -169,6 +169,16 @@ class AugmentConfig:
         "border",
         "what stands where a change reaches outside the image: its edge, or its mirror",
     )
+    crop: float = setting(
+        0.1,
+        "share of the images of which a rectangle is left, with its mirror image around it, as a "
+        "picture that was cropped tightly is read in the frame of the others",
+        0,
+        1,
+    )
+    crop_smallest: float = setting(
+        0.45, "least that such a crop leaves of the height and of the width", 0.1, 1
+    )
     brightness: float = setting(
         0.45, "most that is added to or taken from every channel, in standard deviations", 0, 10
     )
@@ -178,7 +188,7 @@ class AugmentConfig:
     saturation: float = setting(
         0.3, "most that saturation rises or falls, as a share of what it is", 0, 1
     )
-    erase: float = setting(0.5, "probability that each patch is erased", 0, 1)
+    erase: float = setting(0.1, "probability that each patch is erased", 0, 1)
     erase_patches: int = setting(1, "patches per image", 0, 64)
     erase_smallest: float = setting(0.02, "smallest patch, as a share of the image", 0, 1)
     erase_largest: float = setting(0.05, "largest patch, as a share of the image", 0, 1)
@@ -190,7 +200,7 @@ class AugmentConfig:
 
     def __repr__(self) -> str:
         """Without what came later and is not used."""
-        return without_unused(self, {"extra"})
+        return without_unused(self, {"extra", "crop", "crop_smallest"}, crop=0.0)
 
     def __post_init__(self) -> None:
         refuse_no_part("augment.extra", self.extra)

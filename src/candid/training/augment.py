@@ -40,7 +40,8 @@ def augment(
         flips = (homographies[:, 0, 0] < 0).to(images.device)
         images = torch.where(flips[:, None, None, None], images.flip(3), images)
     else:
-        images = warp(images, homographies.to(images.device), side, config.outside)
+        kept = draw_crops(len(images), config, generator) if config.crop else None
+        images = warp(images, homographies.to(images.device), side, config.outside, kept=kept)
     batch, _, height, width = images.shape
     if config.brightness > 0 or config.contrast > 0 or config.saturation > 0:
         images = recolour(images, *draw_colours(batch, config, generator))
@@ -54,7 +55,7 @@ def _only_flips(config: AugmentConfig) -> bool:
     """Whether pictures are mirrored at most, for which no pixel need be resampled."""
     turned = config.rotation > 0 and config.rotation_degrees > 0
     tilted = config.perspective > 0 and config.perspective_shift > 0
-    return not (turned or tilted or config.zoom or config.aspect or config.shift)
+    return not (turned or tilted or config.zoom or config.aspect or config.shift or config.crop)
 
 
 def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -80,6 +81,19 @@ def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Genera
     x, y = (2 * uniform(2) - 1).mul(2 * config.shift).unbind(1)
     framed = torch.stack([zooms, aspects, x, y, torch.zeros(batch)], dim=1)
     return frame_matrices(framed) @ matrices
+
+
+def draw_crops(batch: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """(few, 4) rectangles that are left of the first images: left, top, right, bottom, -1 to 1.
+
+    Each side has from `crop_smallest` to all of the image's, uniformly, and lies anywhere in it.
+    """
+    few = round(config.crop * batch)
+    size = config.crop_smallest + (1 - config.crop_smallest) * torch.rand(
+        few, 2, generator=generator
+    )
+    low = torch.rand(few, 2, generator=generator) * (1 - size)
+    return 2 * torch.cat([low, low + size], dim=1) - 1
 
 
 _CORNERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])

@@ -92,26 +92,7 @@ def open_study(
     from sqlalchemy.exc import SQLAlchemyError
 
     def joined() -> Study:
-        storage = _storage(url, heartbeat, grace)
-        parts = ((name, _pruner(base)), (f"{name} finals", optuna.pruners.NopPruner()))
-        search, finals = (
-            optuna.create_study(
-                storage=storage,
-                study_name=part,
-                direction="maximize",
-                sampler=optuna.samplers.RandomSampler(),
-                pruner=pruner,
-                load_if_exists=True,
-            )
-            for part, pruner in parts
-        )
-        study = Study(search, finals, base, space, storage)
-        try:
-            _agree(study, about)
-        except RunError:
-            study.close()
-            raise
-        return study
+        return _join(_storage(url, heartbeat, grace), name, base, space, about)
 
     try:
         with quietly():
@@ -126,6 +107,36 @@ def open_study(
             "journal:study.log",
             todo="check --storage, and that the database's driver is installed",
         ) from error
+
+
+def _join(
+    storage: optuna.storages.RDBStorage | SharedJournal,
+    name: str,
+    base: Config,
+    space: Space,
+    about: str,
+) -> Study:
+    import optuna
+
+    parts = ((name, _pruner(base)), (f"{name} finals", optuna.pruners.NopPruner()))
+    search, finals = (
+        optuna.create_study(
+            storage=storage,
+            study_name=part,
+            direction="maximize",
+            sampler=optuna.samplers.RandomSampler(),
+            pruner=pruner,
+            load_if_exists=True,
+        )
+        for part, pruner in parts
+    )
+    study = Study(search, finals, base, space, storage)
+    try:
+        _agree(study, about)
+    except RunError:
+        study.close()
+        raise
+    return study
 
 
 def _patiently(joined: Callable[[], Study]) -> Study:
