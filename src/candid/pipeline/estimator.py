@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.config import DEFAULT_RECIPE, load_config, with_values
-from candid.data.arrays import encode_image, image_name, images_of
+from candid.data.arrays import ImageLike, encode_image, image_name, images_of
 from candid.data.decode import decode
-from candid.data.in_memory import dataset_of
+from candid.data.in_memory import load_images
 from candid.errors import CandidError, DataError, DependencyError, ImageError
 from candid.inference.numbers import answers_of
 from candid.pipeline.keeping import kept_files, run_of
@@ -97,7 +97,6 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _config(self) -> Config:
-        """All settings."""
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
@@ -114,6 +113,13 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
             section, _, key = name.partition(".")
             sections.setdefault(section, {})[key] = value
         return with_values(with_values(load_config(recipe=self.recipe), _OWN), sections)
+
+    def _prepared(self, X: Any, y: Any, groups: Any) -> tuple[list[ImageLike], Config]:
+        """The images of X, of which there are as many as of the others, and all settings."""
+        with _as_value_error():
+            images, config = images_of(X), self._config()
+        check_consistent_length(images, y, groups)
+        return images, config
 
     def _train(self, dataset: Dataset, config: Config) -> None:
         """Train in a temporary run, and predict its validation images."""
@@ -246,14 +252,11 @@ class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
         classes, code = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class, and at least two are needed to train")
-        with _as_value_error():
-            images = images_of(X)
-            config = self._config()
-        check_consistent_length(images, y, groups)
+        images, config = self._prepared(X, y, groups)
         words = [str(name) for name in classes.tolist()]
         with _as_value_error():
             label = [words[c] for c in code]
-            dataset = dataset_of(images, label, classes=words, person=groups, config=config.data)
+            dataset = load_images(images, label, classes=words, person=groups, config=config)
             self._train(dataset, config)
         self.classes_ = classes
         return self
@@ -321,14 +324,11 @@ class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
             raise ValueError("CandidRegressor requires y to be passed, but the target y is None")
         y = column_or_1d(y, dtype=np.float64, warn=True)
         assert_all_finite(y, input_name="y")
+        images, config = self._prepared(X, y, groups)
+        config = replace(config, data=replace(config.data, numbers=("label",)))
         with _as_value_error():
-            images = images_of(X)
-            config = self._config()
-        check_consistent_length(images, y, groups)
-        about = replace(config.data, numbers=("label",))
-        with _as_value_error():
-            dataset = dataset_of(images, y, person=groups, config=about)
-            self._train(dataset, replace(config, data=about))
+            dataset = load_images(images, y, person=groups, config=config)
+            self._train(dataset, config)
         return self
 
     def _take(self, run: Run) -> None:
