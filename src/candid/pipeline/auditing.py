@@ -14,10 +14,11 @@ from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import must_name_columns, predictions_from, written_by_candid
 from candid.records import read_record
-from candid.records.audit import Audit, SplitAudit
+from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.runs import Run, open_run
 from candid.settings import AuditConfig
 from candid.storage.files import write_text
+from candid.text.number import behind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,13 @@ def audited_split(run: Run) -> SplitAudit | None:
         return None
     splits = read_record(run.audit, Audit).splits
     return splits[0] if splits else None
+
+
+def furthest_behind(audit: Audit | None, *, is_number: bool) -> tuple[Group, Gap] | None:
+    """The group that is furthest behind the rest, in accuracy or of a number in its error."""
+    if is_number:
+        return next(iter(behind(audit)), None)
+    return audit.splits[0].furthest_behind() if audit is not None and audit.splits else None
 
 
 def read_any(path: Path, columns: Columns) -> Predictions:

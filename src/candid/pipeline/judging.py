@@ -163,11 +163,20 @@ def _audit_run(
 ) -> Audit:
     """The audit of a run of classes or of a number, into its folder."""
     if is_number_run(run):
-        return _audit_number(run, before, named, tone)
+        if before is not None or named.named() or tone:
+            refuse_number(run)
+        with run.doing("audit"):
+            return audit_number_run(run)
     how = _compared(before, named, run.path)
     if named.named():
         read_any(run.path, named)  # says why columns cannot be named for a run
-    return _audit_own(run, loaded(), tone, how)
+    data = loaded()
+    with run.doing("audit"):
+        measured = MeasuredTone(data, quiet=run.quiet) if tone and data is not None else None
+        found = audit_run(run, measured, **how)
+    if not tone or how:
+        run.forget("audit")  # the main job's is with skin tone, and of this model alone
+    return found
 
 
 def _audit_other(
@@ -205,24 +214,6 @@ def _compared(before: Any, columns: Columns, path: Path) -> dict[str, Any]:
         return {}
     name = "A" if isinstance(before, Predictions) else path_of(before).name
     return {"before": _read(before, columns), "names": (name, path.name)}
-
-
-def _audit_number(run: Run, before: Any, columns: Columns, tone: bool) -> Audit:
-    """The audit of a label that is a number, into its folder."""
-    if before is not None or columns.named() or tone:
-        refuse_number(run)
-    with run.doing("audit"):
-        return audit_number_run(run)
-
-
-def _audit_own(run: Run, loaded: Data | None, tone: bool, how: dict[str, Any]) -> Audit:
-    """The audit of a run, into its folder."""
-    with run.doing("audit"):
-        measured = MeasuredTone(loaded, quiet=run.quiet) if tone and loaded is not None else None
-        found = audit_run(run, measured, **how)
-    if not tone or how:
-        run.forget("audit")  # the main job's is with skin tone, and of this model alone
-    return found
 
 
 def _settings_last(y_prob: Any, config: Config | None) -> tuple[Any, Config | None]:
@@ -274,12 +265,9 @@ def report(run: Run | Place) -> Path:
     Of a run that learned several labels, the overview; each label's folder has its own report.
     """
     folder = run_at(run)
-    several, write = bool(folder.of_targets()), write_report
-    if several:
+    write = write_number_report if is_number_run(folder) else write_report
+    if folder.of_targets():
         write = write_overview_report
-    elif is_number_run(folder):
-        write = write_number_report
-    if several:
         with folder.doing("overview"):
             summarise_targets(folder)
     with folder.doing("report"):
