@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from candid.pipeline.labelled import Chosen, answer, answering_run, check_name, choose_rows
+from candid.pipeline.labelled import answer, answering_run, check_name, choose_rows
 from candid.pipeline.labelling import Answering, labeller
 from candid.pipeline.opening import Place
 from candid.predictions import Predictions
@@ -19,7 +19,6 @@ from candid.settings import Config, EvaluateConfig
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.inference.classifier import Engine
-    from candid.inference.classify import Labeller
 
 _FITTED = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
 _COMPARED = ("log_loss", "calibration_error", "accuracy")
@@ -83,21 +82,10 @@ def calibrate(
     file = calibration_path(asked.run.path, name)
     table = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=quiet)
-    made = _calibrated(answered.predictions, asked.settings, seed)
-    return _written(file, replace(made, frame=answered.frame), name, ready, dataset, chosen)
-
-
-def _written(
-    file: Path,
-    made: PlaceCalibration,
-    name: str,
-    ready: Labeller,
-    dataset: Dataset,
-    chosen: Chosen,
-) -> PlaceCalibration:
-    """The calibration with its name, when it was made and of what; kept in its file."""
-    made = replace(
-        made,
+    made = _calibrated(
+        answered.predictions,
+        asked.settings,
+        seed,
         name=name,
         model=ready.classifier.made_from,
         data=dataset.origin or dataset.name,
@@ -105,13 +93,14 @@ def _written(
         split=chosen.split,
         cropped=ready.finder is not None,
         calibrated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        frame=answered.frame,
     )
     write_record(file, made)
     return made
 
 
-def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
-    """The fit on a third, the rule and the figures on the rest."""
+def _calibrated(p: Predictions, settings: Config, seed: int, **about: Any) -> PlaceCalibration:
+    """The fit on a third, the rule and the figures on the rest, with what else is known of it."""
     from candid.auditing.abstention import answering_rule
     from candid.stats.intervals import wilson_shares
     from candid.stats.shift import fit_shift
@@ -126,8 +115,9 @@ def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration
         rule, sentence = answering_rule(after, target_error, confidence, seed)
     hot = p.label[:, None] == list(range(len(p.classes)))
     return PlaceCalibration(
-        name="", target=p.target, classes=p.classes, model="", data="", layout="", split="",
-        cropped=False, calibrated="",
+        **about,
+        target=p.target,
+        classes=p.classes,
         temperature=shift.temperature,
         bias=tuple(shift.bias.tolist()),
         shares=tuple(wilson_shares(hot, None, p.persons(), confidence)),

@@ -6,7 +6,7 @@ This is where the wings meet: only here do data, training, evaluation and report
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -99,16 +99,18 @@ def explore_data(run: Run, data: Data) -> None:
     write_record(run.data, found)  # the last: it says that exploring is done
 
 
-def thumbnails(data: Data, config: Config, ids: list[str]) -> dict[tuple[str, str], bytes]:
-    """Small pictures of some images by ("thumbnail", id)."""
+def thumbnails(
+    data: Data, config: Config, ids: Sequence[str], known: Container[tuple[str, str]] = ()
+) -> dict[tuple[str, str], bytes]:
+    """Small pictures of some images by ("thumbnail", id), but for those that are `known`."""
     from candid.data.pictures import thumbnail
 
-    row = {str(data.dataset.ids[i]): i for i in range(len(data.dataset))} if ids else {}
+    dataset, most = data.dataset, config.data.max_pixels
+    row = {name: i for i, name in enumerate(dataset.ids.tolist())} if ids else {}
     return {
-        ("thumbnail", i): thumbnail(
-            data.dataset, row[i], side=_THUMBNAIL, max_pixels=config.data.max_pixels
-        )
-        for i in ids
+        ("thumbnail", i): thumbnail(dataset, row[i], side=_THUMBNAIL, max_pixels=most)
+        for i in dict.fromkeys(ids)
+        if ("thumbnail", i) not in known
     }
 
 
@@ -279,8 +281,7 @@ def show_pictures(run: Run, data: Data) -> None:
     if found.noise is not None:
         shown += [w.id for w in found.noise.likely_wrong[:_LIKELY_WRONG]]
     pictures = runs.read_pictures(run)
-    fresh = [i for i in dict.fromkeys(shown) if ("thumbnail", i) not in pictures]
-    pictures |= thumbnails(data, config, fresh)
+    pictures |= thumbnails(data, config, shown, pictures)
     drawn = config.network.name == "features" or run.whole is not None
     if not drawn and ("picture", "augmented") not in pictures:
         pictures["picture", "augmented"] = augmented_picture(task_of(data, config), config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from candid import runs
 from candid.errors import ConfigError, did_you_mean
@@ -14,7 +14,7 @@ from candid.pipeline.opening import Data, launched, needs_torch
 from candid.pipeline.targets import refuse_for_several, targets_of
 from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.runs import Run
-from candid.settings import Config, OwnConfig, ensemble_size
+from candid.settings import Config, OwnConfig, TrainConfig, ensemble_size
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
@@ -212,6 +212,24 @@ def fresh_network(task: Task, config: Config) -> nn.Module:
             n_classes=task.n_classes,
             **options(config.network),
         )
+
+
+def validation_logits(
+    task: Task, state: TrainingState, config: TrainConfig, **shown: Any
+) -> NDArray[np.float32]:
+    """(validation, classes) of the network as it is measured; `shown` are options of `logits`."""
+    from candid.models.device import uses_bfloat16
+    from candid.models.forward import logits
+
+    return logits(
+        state.measured,
+        task.images,
+        task.validation,
+        device=state.device,
+        bfloat16=uses_bfloat16(config.precision, state.device),
+        flip_tta=config.flip_tta,
+        **shown,
+    )
 
 
 def task_of(data: Data, config: Config) -> Task:

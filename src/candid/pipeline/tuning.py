@@ -83,14 +83,14 @@ def search_settings(
     needs_optuna()
     from candid.data.layouts.assembly import check_learnable
     from candid.models.device import memory_kept, threads
+    from candid.reporting.page import render_search
     from candid.training.tuning.finals import repeat_finalists, train_last
     from candid.training.tuning.search import search
     from candid.training.tuning.space import read_space
     from candid.training.tuning.study import open_study
 
     check_learnable(data.dataset, data.store.usable)
-    _refuse_untrained(config)
-    _refuse_numbers(data)
+    _refuse(config, data)
     space = read_space(config.tune.search, config)
     config = _folder(out, config, data)
     url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
@@ -107,20 +107,17 @@ def search_settings(
         )
         write_text(out / "best.toml", _best_toml(study, result))
     write_record(out / "tuning.json", result)
-    _report(out, result)
+    write_text(out / "report.html", render_search(result))
     return result
 
 
-def _refuse_untrained(config: Config) -> None:
+def _refuse(config: Config, data: Data) -> None:
     if config.network.name in ("own", "features"):
         raise ConfigError(
             f"The network {config.network.name!r} is not trained from settings in steps.",
             expected="plain, deep, vit or timm",
             todo="set network.name",
         )
-
-
-def _refuse_numbers(data: Data) -> None:
     if numbers := data.dataset.numbers:
         raise ConfigError(
             f"A search raises the weighted F1 of classes, and {numbers[0]!r} is a number.",
@@ -215,7 +212,10 @@ def _result(
     n = len(task.validation)
     finished = sum(t.state == "finished" for t in trials)
     best = winner(study)
-    found = sorted(candidates(study), key=lambda c: (c.number != best.number, -_or_least(c.mean)))
+    found = sorted(
+        candidates(study),
+        key=lambda c: (c.number != best.number, -c.mean if math.isfinite(c.mean) else math.inf),
+    )
     start = next(c for c in found if c.is_baseline)
     by_number = {t.number: t.f1 for t in trials}
     return Tuning(
@@ -231,7 +231,11 @@ def _result(
         closed=closed(study),
         space={name: str(kind) for name, kind in study.space.items()},
         trials=trials,
-        given_up=_given_up(study),
+        # Killed or stopped, apart from those that withdrew before they began.
+        given_up=sum(
+            t.state.name == "FAIL" and bool(t.intermediate_values)
+            for t in study.search.get_trials(deepcopy=False)
+        ),
         importance={
             setting: Estimate(
                 *shares, n, f"5% to 95% over resampled trials, of {finished}", draws=12,
@@ -273,14 +277,6 @@ def _trials(study: Study) -> tuple[Trial, ...]:
     )
 
 
-def _given_up(study: Study) -> int:
-    """Trials that were killed or stopped, apart from those that withdrew before they began."""
-    return sum(
-        t.state.name == "FAIL" and bool(t.intermediate_values)
-        for t in study.search.get_trials(deepcopy=False)
-    )
-
-
 def _finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -> Finalist:
     seeds = sorted(candidate.f1)
     f1 = [candidate.f1[seed] for seed in seeds]
@@ -309,10 +305,6 @@ def _difference(best: Candidate, start: Candidate, n: int) -> Estimate | None:
     return mean_over_seeds([best.f1[seed] - start.f1[seed] for seed in shared], n)
 
 
-def _or_least(value: float) -> float:
-    return value if math.isfinite(value) else -math.inf
-
-
 def _estimate(told: dict[str, Any], split: str) -> Estimate | None:
     return from_plain(Estimate, told[split]) if split in told else None
 
@@ -333,9 +325,3 @@ def _best_toml(study: Study, result: Tuning) -> str:
         "# They were chosen on validation, which flatters that figure.\n\n"
         + to_toml(with_changes(study.base, {**best.settings, "train.seed": result.seed}))
     )
-
-
-def _report(out: Path, result: Tuning) -> None:
-    from candid.reporting.page import render_search
-
-    write_text(out / "report.html", render_search(result))
