@@ -23,6 +23,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from functools import partial
+from typing import Self
 
 
 class CandidError(Exception):
@@ -56,6 +57,11 @@ class CandidError(Exception):
         if self.todo:
             lines.append(f"  to do:    {self.todo}")
         return "\n".join(lines)
+
+    def of(self, name: str) -> Self:
+        """The same error, which says of which of several things it is."""
+        what = f"{name}: {self.what}"
+        return type(self)(what, expected=self.expected, todo=self.todo, code=self.code)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive Exception's pickling, and errors cross processes.

@@ -155,10 +155,8 @@ def find_copies(store: Store, *, quiet: bool = True) -> Copies:
     return Copies(groups, pairs)
 
 
-def near_pairs(
-    store: Store, rows: NDArray[np.intp], *, threshold: float = NEAR, quiet: bool = True
-) -> Pairs:
-    """Every pair among `rows` whose detail correlates by `threshold` or more; exact, not sampled.
+def near_pairs(store: Store, rows: NDArray[np.intp], *, quiet: bool = True) -> Pairs:
+    """Every pair among `rows` whose detail correlates by `NEAR` or more; exact, not sampled.
 
     Only how many would do so by chance is estimated, from some thousand rows against all; the
     threshold rises where that is more than a tenth of the pairs found. Time grows with the square
@@ -174,15 +172,15 @@ def near_pairs(
     total = 0
     blocks_of_pairs = list(combinations_with_replacement(range(0, len(rows), _ROWS), 2))
     for a, b in track(blocks_of_pairs, "near duplicates", unit="blocks", quiet=quiet):
-        found.append(_above(features, a, b, threshold))
+        found.append(_above(features, a, b))
         total += len(found[-1][0])
         if total > _MOST_PAIRS:
             break
     first, second, correlation = (np.concatenate([f[i] for f in found]) for i in range(3))
     if total > _MOST_PAIRS:
         return Pairs(rows[first], rows[second], correlation, complete=False)
-    decoys, each = _decoys(features, store.pixels.shape[1], threshold)
-    threshold, by_chance = _credible(correlation, decoys, each, threshold)
+    decoys, each = _decoys(features, store.pixels.shape[1], NEAR)
+    threshold, by_chance = _credible(correlation, decoys, each)
     keep = correlation >= threshold
     return Pairs(
         rows[first[keep]], rows[second[keep]], correlation[keep], True, threshold, by_chance
@@ -212,10 +210,10 @@ def _decoys(
 
 
 def _credible(
-    found: NDArray[np.float32], decoys: NDArray[np.float32], each: float, threshold: float
+    found: NDArray[np.float32], decoys: NDArray[np.float32], each: float
 ) -> tuple[float, float]:
     """The least threshold that at most a tenth of the pairs reach by chance, and how many do."""
-    candidates = np.unique(np.append(found, np.float32(threshold)))
+    candidates = np.unique(np.append(found, np.float32(NEAR)))
     reach = len(found) - np.searchsorted(np.sort(found), candidates)
     chance = each * _expected(np.sort(decoys), candidates)
     good = np.flatnonzero(chance <= _CHANCE * reach)
@@ -225,13 +223,13 @@ def _credible(
 
 
 def _above(
-    features: NDArray[np.float32], a: int, b: int, threshold: float
+    features: NDArray[np.float32], a: int, b: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Pairs between two blocks of rows; each pair once."""
     products = features[a : a + _ROWS] @ features[b : b + _ROWS].T
     if a == b:
         products[np.tril_indices(len(products))] = -1
-    first, second = np.divmod(np.flatnonzero(products >= threshold), products.shape[1])
+    first, second = np.divmod(np.flatnonzero(products >= NEAR), products.shape[1])
     return first + a, second + b, products[first, second]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
 from candid.records import SPLITS, Finding, Severity, State
-from candid.storage.files import atomic
+from candid.storage.files import as_utf8, atomic
 from candid.text.data_duplicates import beside
 from candid.text.data_findings import WhyNot, finding_text
 
@@ -158,12 +158,7 @@ def write_findings(
                 yield finding.code, i, None, told.get(i, finding.title)
 
     found = [row for f in findings if f.state == "found" for row in rows(f)]
-    columns = [[_printable(word) for word in column] for column in zip(*found, strict=True)]
+    columns = [[w and as_utf8(w).decode() for w in words] for words in zip(*found, strict=True)]
     table = pa.table(columns or [[]] * len(_SCHEMA), schema=_SCHEMA)
     with atomic(path) as part:
         pq.write_table(table, part, compression="zstd")
-
-
-def _printable(word: str | None) -> str | None:
-    """Names of files need not be UTF-8, and Parquet holds nothing else."""
-    return None if word is None else word.encode("utf-8", "backslashreplace").decode()

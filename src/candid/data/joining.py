@@ -129,11 +129,11 @@ def _read_each(
             found[name] = _read(path, own[name], own[name].target)
         except TargetError as error:
             if error.code != NO_SUCH_TARGET or own[name].target != config.target:
-                raise _about(error, name) from error
+                raise error.of(name) from error
             missed[name] = error
     if not found:
         name, missing = next(iter(missed.items()))
-        raise _about(missing, name)
+        raise missing.of(name)
     classes = {c.casefold() for d in found.values() for c in d.classes}
     for name, missing in missed.items():
         found[name] = _by_usual_target(where[name], name, own[name], classes, missing)
@@ -191,11 +191,6 @@ def _by_usual_target(
         todo=f"name it with --set 'data.source_settings=[\"{name}.target=…\"]', and its classes, "
         "where they are other words, with data.class_names",
     ) from error
-
-
-def _about(error: TargetError, name: str) -> TargetError:
-    what = f"{name}: {error.what}"
-    return TargetError(what, expected=error.expected, todo=error.todo, code=error.code)
 
 
 # --- all as one ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from candid.inference.rows import Outcome
 from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard, read_part
 from candid.records import from_plain, to_plain
 from candid.storage import places
+from candid.storage.files import as_utf8
 from candid.storage.jobs import Job, alone, plain_job
 
 MANIFEST = "manifest.json"
@@ -199,7 +200,7 @@ def _versions() -> dict[str, str]:
 def _write(out: str, manifest: Manifest) -> None:
     text = json.dumps(to_plain(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with places.written(places.join(out, MANIFEST)) as path:
-        path.write_bytes(text.encode("utf-8", "backslashreplace"))
+        path.write_bytes(as_utf8(text))
 
 
 def read_manifest(out: str) -> Manifest:

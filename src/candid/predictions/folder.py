@@ -113,9 +113,7 @@ class Folder:
                     try:
                         yield self._piece(pa.table(batch))
                     except PredictionsError as error:
-                        raise PredictionsError(
-                            f"{file.name}: {error.what}", expected=error.expected, todo=error.todo
-                        ) from error
+                        raise error.of(file.name) from error
 
     def refuse_answers(self, n: int, wrong: int) -> None:
         """As `candid.predictions.choosing.refuse_answers` does, of a stranger's tables."""

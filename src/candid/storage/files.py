@@ -170,14 +170,18 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
-def write_text(path: Path, text: str) -> None:
-    r"""Write `text` in UTF-8, whole or not at all.
+def as_utf8(text: str) -> bytes:
+    r"""The text in UTF-8; bytes of a file's name that are none are written as `\udce9`.
 
-    A folder's name need not be UTF-8; the bytes that are not are written as `\udce9`, which JSON
-    reads as what they were.
+    JSON reads that as what they were.
     """
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as `as_utf8` has it, whole or not at all."""
     with atomic(path) as part:
-        part.write_bytes(text.encode("utf-8", "backslashreplace"))
+        part.write_bytes(as_utf8(text))
 
 
 def write_json(path: Path, value: Any) -> None:

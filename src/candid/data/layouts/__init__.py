@@ -112,11 +112,6 @@ def read_place(
             expected=f"one of: {', '.join(LAYOUTS)}",
             todo=did_you_mean(layout, LAYOUTS),
         )
-    return _read(path, target, layout, config)
-
-
-def _read(path: Path, target: str | None, layout: str | None, config: DataConfig) -> Dataset:
-    """The data set, and where it was read from."""
     name = places.name_of(path)
     near = places.local(name)
     if near is None or shards.is_pattern(name):
