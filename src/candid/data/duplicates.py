@@ -130,10 +130,7 @@ class Copies:
         first = rows[first[inverse]]
         copied = first != rows
         near = [self.pairs.first, self.pairs.second] if self.pairs.complete else [rows[:0]] * 2
-        return (
-            np.concatenate([first[copied], near[0]]),
-            np.concatenate([rows[copied], near[1]]),
-        )
+        return np.concatenate([first[copied], near[0]]), np.concatenate([rows[copied], near[1]])
 
 
 def find_copies(store: Store, *, quiet: bool = True) -> Copies:

@@ -249,10 +249,7 @@ def join_datasets(
 
 
 def _check_classes(
-    datasets: Mapping[str, Dataset],
-    target: str,
-    own: Mapping[str, DataConfig],
-    config: DataConfig,
+    datasets: Mapping[str, Dataset], target: str, own: Mapping[str, DataConfig], config: DataConfig
 ) -> None:
     """Raise where settings of all name a class that none has, or those of one what it has not."""
     named = {n: named_classes(d.class_words, own[n]) for n, d in datasets.items()}

@@ -53,10 +53,7 @@ def hashed(keys: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def split_groups(
-    group: NDArray[np.uint64],
-    label: NDArray[np.int16],
-    validation_share: float,
-    test_share: float,
+    group: NDArray[np.uint64], label: NDArray[np.int16], validation_share: float, test_share: float
 ) -> NDArray[np.str_]:
     """Split whole groups, stratified by label.
 

@@ -181,8 +181,7 @@ def _manifest(
         engine=engine,
         versions=_versions(),
         tally=Outcome.sum(
-            [part.tally for part in parts],
-            resumed=sum(part.tally.images for part in kept.values()),
+            [part.tally for part in parts], resumed=sum(part.tally.images for part in kept.values())
         ),
         parts=parts,
         failed=tuple(result for result in ordered if isinstance(result, Failed)),

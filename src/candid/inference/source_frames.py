@@ -18,13 +18,7 @@ from candid.inference.classifier import Frames
 from candid.inference.common_frame import is_home, lying_of, rounded_frame
 from candid.records import Estimate
 from candid.records.files import to_plain
-from candid.records.framing import (
-    AS_IT_CAME,
-    DETAIL,
-    SourceFrame,
-    SourceFrames,
-    corner_distance,
-)
+from candid.records.framing import AS_IT_CAME, DETAIL, SourceFrame, SourceFrames, corner_distance
 from candid.settings import DataConfig
 from candid.stats.differences import independent_difference
 from candid.stats.intervals import ratios
@@ -168,12 +162,7 @@ def in_one_frame(
     codes = {code: moved[name] for code, name in enumerate(attribute.values) if name in moved}
     marks = np.isin(attribute.data, list(codes))
     reframe = SourceReframe(
-        codes,
-        attribute.data,
-        came.side,
-        framer,
-        frames.framer,
-        frames_digest(frames),
+        codes, attribute.data, came.side, framer, frames.framer, frames_digest(frames)
     )
     return store.repack(dataset, config, came, marks, reframe, quiet=quiet)
 

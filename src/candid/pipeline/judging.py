@@ -15,12 +15,7 @@ from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.pipeline.overview import summarise_targets, write_overview_report
-from candid.pipeline.steps import (
-    audit_run,
-    evaluate_run,
-    predict_splits,
-    write_report,
-)
+from candid.pipeline.steps import audit_run, evaluate_run, predict_splits, write_report
 from candid.predictions import Predictions
 from candid.predictions.arrays import as_predictions
 from candid.predictions.choosing import Columns

@@ -71,11 +71,7 @@ def answering_run(run: Run | Place, config: Config | None, quiet: bool) -> Answe
 
 
 def read_labels(
-    where: Dataset | Path,
-    card: ModelCard,
-    about: DataConfig,
-    *,
-    target: str | None = None,
+    where: Dataset | Path, card: ModelCard, about: DataConfig, *, target: str | None = None
 ) -> Dataset:
     """The labels of a data set, in the order of a model's classes.
 
@@ -279,10 +275,7 @@ def answer(
         "stamp": dataset.source.stamp(),
         "rows": [len(rows), int(rows.sum()), int((rows * np.arange(1, len(rows) + 1)).sum())],
     }
-    with (
-        one_thread_each(),
-        progress(dataset.name, len(rows), unit="pictures", quiet=quiet) as bar,
-    ):
+    with one_thread_each(), progress(dataset.name, len(rows), unit="pictures", quiet=quiet) as bar:
         label_to_file(
             labeller,
             pictures,

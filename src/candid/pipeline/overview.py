@@ -66,8 +66,7 @@ def _together(
         one
         if one.worst is None
         else replace(
-            one,
-            worst=replace(one.worst, together=bool(kept and one.worst.gap.adjusted_p <= level)),
+            one, worst=replace(one.worst, together=bool(kept and one.worst.gap.adjusted_p <= level))
         )
         for one, kept in zip(targets, selected.tolist(), strict=True)
     ]

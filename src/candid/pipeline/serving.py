@@ -6,14 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candid.records import (
-    Estimate,
-    Evaluation,
-    Exploration,
-    ModelCard,
-    Provenance,
-    read_record,
-)
+from candid.records import Estimate, Evaluation, Exploration, ModelCard, Provenance, read_record
 from candid.records.targets import Overview
 from candid.runs import Run, open_run
 from candid.settings import ServeConfig
@@ -119,8 +112,7 @@ def _about(run: Run, card: ModelCard) -> About:
     exploration = read_record(run.data, Exploration) if run.data.is_file() else None
     if not (run.evaluation.is_file() and run.provenance.is_file()):
         return About(
-            data_name=exploration.name if exploration else "",
-            weakness_note=text.NOT_MEASURED,
+            data_name=exploration.name if exploration else "", weakness_note=text.NOT_MEASURED
         )
     inputs = ReportInput(
         config=run.settings,

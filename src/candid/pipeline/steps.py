@@ -18,14 +18,7 @@ from candid.pipeline.numbers import write_number
 from candid.pipeline.opening import Data, needs_torch
 from candid.pipeline.training import augmented_picture, task_of
 from candid.predictions import Predictions, read_predictions, write_predictions
-from candid.records import (
-    Evaluation,
-    Exploration,
-    ModelCard,
-    Provenance,
-    read_record,
-    write_record,
-)
+from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record, write_record
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
 from candid.records.collecting import GroupCurves

@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Run | Place,
-    pictures: Images,
-    *,
-    workers: int = 0,
-    **how: Unpack[Answering],
+    run: Run | Place, pictures: Images, *, workers: int = 0, **how: Unpack[Answering]
 ) -> Iterator[dict[str, Any]]:
     """A row per picture (with `crop`, per face), as they are done: `candid predict` from Python.
 

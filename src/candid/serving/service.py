@@ -281,14 +281,7 @@ class Service:
         return able and find_spec("torch") is not None
 
     async def map(
-        self,
-        served: Served,
-        image: bytes,
-        crop: Crop,
-        method: str,
-        explained: str,
-        *,
-        longest: int,
+        self, served: Served, image: bytes, crop: Crop, method: str, explained: str, *, longest: int
     ) -> MappedPicture:
         """What speaks for and against a class in an image of which the model saw a crop.
 

@@ -23,11 +23,7 @@ from candid.data.layouts import (
     utkface,
     webdataset,
 )
-from candid.data.layouts.assembly import (
-    check_class_settings,
-    check_learnable,
-    named_classes,
-)
+from candid.data.layouts.assembly import check_class_settings, check_learnable, named_classes
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import ConfigError, DataError, LayoutError, did_you_mean, nearest
 from candid.settings import DataConfig

@@ -12,15 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from candid.data.synthetic.canvas import (
-    COVER,
-    NUMBER,
-    PAINTS,
-    REGION_OF,
-    REGIONS,
-    Canvas,
-    Field,
-)
+from candid.data.synthetic.canvas import COVER, NUMBER, PAINTS, REGION_OF, REGIONS, Canvas, Field
 from candid.data.synthetic.face import RGB, Face, skin_rgb
 from candid.data.synthetic.shapes import paint
 
