@@ -254,6 +254,14 @@ class _ParquetCursor:
         return self._batch.column(0)[row - self._first]
 
 
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold embedded pictures: bytes, or structs with `bytes`."""
+    if pa.types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and holds_bytes(kind.field(place).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
 def open_parquet(name: str) -> pq.ParquetFile:
     """A Parquet file by its path or URL; of one on a store, ranges are read as they are needed.
 

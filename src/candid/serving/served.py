@@ -22,6 +22,7 @@ from candid.serving.schema import (
     RuleDescription,
 )
 from candid.settings import ExplainConfig
+from candid.storage.files import numbered_name
 
 if TYPE_CHECKING:
     from candid.inference.drift import Drift, DriftReference
@@ -158,12 +159,7 @@ def names_for(paths: Sequence[Path]) -> list[str]:
         kept = "".join(
             c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in path.resolve().name
         ).strip(".-")
-        plain = name = kept[:60] or "model"
-        number = 2
-        while name in names:
-            name = f"{plain}-{number}"
-            number += 1
-        names.append(name)
+        names.append(numbered_name(kept[:60] or "model", names.__contains__))
     return names
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -168,6 +169,12 @@ def file_digest(path: Path) -> str:
 def plain_name(text: str) -> str:
     """What a file or folder can be called on any system; "" where nothing is left of it."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
+
+
+def numbered_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """The name, or with the first number from 2 on behind it with which it is not taken."""
+    every = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(one for one in every if not is_taken(one))
 
 
 def as_utf8(text: str) -> bytes:
