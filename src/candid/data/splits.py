@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.data.dataset import Dataset
 from candid.data.findings import make_finding
 from candid.errors import ConfigError, DataError
 from candid.records import SPLITS, Finding, Split
@@ -27,7 +28,6 @@ from candid.tables.columns import SPLIT_WORDS
 from candid.text import data_findings as text
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.data.duplicates import Copies
 
 WORDS = SPLIT_WORDS

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data import store
+from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
+from candid.data.store import Store
 from candid.errors import RunError
 from candid.inference.classifier import Frames
 from candid.inference.common_frame import is_home, lying_of, rounded_frame
@@ -26,8 +28,6 @@ from candid.storage.files import file_digest
 from candid.storage.jobs import job_digest
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
-    from candid.data.store import Store
     from candid.models.framing import TorchFramer
 
 # Part of every name of a pack: raise it when the same frames come out as other pixels.

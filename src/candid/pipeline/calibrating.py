@@ -7,6 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from candid.data.dataset import Dataset
+from candid.errors import PredictionsError
 from candid.pipeline.labelled import answer, answering_run, check_name, choose_rows
 from candid.pipeline.labelling import Answering, labeller
 from candid.pipeline.opening import Place
@@ -15,9 +19,10 @@ from candid.records import Estimate, write_record
 from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.runs import Run
 from candid.settings import Config, EvaluateConfig
+from candid.stats.bootstrap import part_of_people
+from candid.stats.intervals import wilson_shares
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.inference.classifier import Engine
 
 _FITTED = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
@@ -102,7 +107,6 @@ def calibrate(
 def _calibrated(p: Predictions, settings: Config, seed: int, **about: Any) -> PlaceCalibration:
     """The fit on a third, the rule and the figures on the rest, with what else is known of it."""
     from candid.auditing.abstention import answering_rule
-    from candid.stats.intervals import wilson_shares
     from candid.stats.shift import fit_shift
 
     fitted, rest = _shared_out(p, seed)
@@ -130,11 +134,6 @@ def _calibrated(p: Predictions, settings: Config, seed: int, **about: Any) -> Pl
 
 def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
     """Two parts without a person in common."""
-    import numpy as np
-
-    from candid.errors import PredictionsError
-    from candid.stats.bootstrap import part_of_people
-
     mine, people = part_of_people(
         p.persons(),
         len(p),
@@ -151,8 +150,6 @@ def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
 
 
 def _figures(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
-    import numpy as np
-
     from candid.evaluation.performance import evaluate_predictions
 
     everyone = replace(p, split=np.full(len(p), "test"))

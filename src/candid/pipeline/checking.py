@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.data.splits import hashed, join_groups
 from candid.errors import ConfigError, DataError, OutputError, RunError
 from candid.pipeline.opening import Data
 from candid.pipeline.steps import calibrated_predictions
@@ -179,7 +180,6 @@ def folds_of(data: Data, config: Config, *, quiet: bool = True) -> NDArray[np.in
     """
     from candid.data.duplicates import find_copies
     from candid.data.folds import fold_groups
-    from candid.data.splits import hashed, join_groups
 
     dataset = data.dataset
     rows = np.flatnonzero((dataset.label >= 0) & data.store.usable)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from candid.config import DEFAULT_RECIPE, load_config, with_values
 from candid.data.arrays import ImageLike, encode_image, image_name, images_of
+from candid.data.dataset import Dataset
 from candid.data.decode import decode
 from candid.data.in_memory import load_images
 from candid.errors import CandidError, DataError, DependencyError, ImageError
@@ -31,8 +32,11 @@ from candid.pipeline.keeping import kept_files, run_of
 from candid.pipeline.opening import begin_or_resume
 from candid.pipeline.steps import predict_splits
 from candid.pipeline.training import train_framer, train_network
+from candid.predictions import Predictions
 from candid.predictions.numbers import NumberPredictions, read_number_predictions
 from candid.records import ModelCard, read_record
+from candid.records.model import NumberCard
+from candid.runs import Run
 from candid.settings import Config
 
 try:
@@ -48,11 +52,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.models.model import Whole
-    from candid.predictions import Predictions
-    from candid.records.model import NumberCard
-    from candid.runs import Run
 
 # What is read from a run's files, and so not saved beside them.
 _FROM_RUN = ("model_", "config_", "number_", "validation_predictions_")

@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid.errors import ConfigError
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, needs_torch
@@ -19,14 +22,11 @@ from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import Run, is_framed
 from candid.runs.refusals import is_number_run, refuse_untrained
+from candid.settings import DataConfig
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from candid.data.decode import Decoded
     from candid.explanation.drawing import ExplainedPicture
-    from candid.settings import DataConfig
 
 
 def explain_images(run: Run, data: Data) -> None:
@@ -106,8 +106,6 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     ImageError
         Where a file is not a picture.
     """
-    import numpy as np
-
     from candid.explanation.drawing import decode_pictures
 
     config, frames = run.settings, is_framed(run)

@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from candid.errors import RunError
 from candid.pipeline.drifting import learn_drift
@@ -18,10 +21,6 @@ from candid.records.targets import Targets
 from candid.runs import Run, is_framed
 from candid.runs.refusals import refuse_number
 from candid.table import drawn_rows
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _CHECKED = 4096  # pictures that an export is held to the original on
 _FRAMED = 512  # and the framing network to its original
@@ -202,8 +201,6 @@ def _quantised(
     run: Run, source: Path, path: Path, card: ModelCard, data: Data, marks: dict[str, str]
 ) -> dict[str, Any]:
     """Write the quantised model; what is known of it, by the names of `Exported`."""
-    import numpy as np
-
     from candid.evaluation.comparison import compare_predictions
     from candid.inference.exporting import export_int8
     from candid.models.onnx_file import OnnxEngine
@@ -233,8 +230,6 @@ def _quantised(
 
 def _predicted(engine: Callable[..., Any], card: ModelCard, data: Data) -> Predictions:
     """What an engine says about the validation pictures."""
-    import numpy as np
-
     from candid.inference.classifier import Classifier
 
     rows = data.dataset.rows("validation", data.store.usable)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from candid.pipeline.auditing import MeasuredTone, audit_predictions, read_any
-from candid.pipeline.data_places import Places
+from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
@@ -19,15 +19,14 @@ from candid.pipeline.steps import audit_run, evaluate_run, predict_splits, write
 from candid.predictions import Predictions
 from candid.predictions.arrays import as_predictions
 from candid.predictions.choosing import Columns
+from candid.predictions.from_table import written_by_candid
 from candid.records import Evaluation, read_record
+from candid.records.audit import Audit
 from candid.records.explanation import Explanation
+from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from candid.runs.refusals import is_number_run, refuse_number, refuse_untrained
 from candid.settings import AuditConfig, Config
-
-if TYPE_CHECKING:
-    from candid.records.audit import Audit
-    from candid.records.number import NumberEvaluation
 
 
 def evaluate(
@@ -179,7 +178,6 @@ def _audit_other(
 ) -> Audit:
     """The audit of somebody's model on a data set, or on labelled pictures at a place."""
     from candid.data.joining import load_places
-    from candid.pipeline.data_places import labels_or_place
     from candid.pipeline.other_models import ask_other
 
     there = labels_or_place(place)
@@ -287,8 +285,6 @@ def _predicted(
 
 def _read(before: Predictions | Run | Place, columns: Columns) -> Predictions:
     """The first of two models; the columns that are named hold for a table alone."""
-    from candid.predictions.from_table import written_by_candid
-
     if isinstance(before, Predictions):
         return before
     path = path_of(before)

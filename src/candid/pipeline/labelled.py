@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from candid.data.dataset import Dataset, Sharded
 from candid.errors import ConfigError, DataError, TargetError
 from candid.pipeline.labelling import about_model, model_of, one_thread_each
 from candid.pipeline.opening import Place, run_at
@@ -27,7 +29,6 @@ from candid.settings import Config, DataConfig
 from candid.storage.files import plain_name
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.inference.classify import Labeller
     from candid.inference.sources import Item
 
@@ -295,7 +296,6 @@ def answer(
 
 def dataset_items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
     """Rows of a data set as what `candid.inference.classify.label` takes."""
-    from candid.data.dataset import Sharded
     from candid.inference.sources import Item, printable
 
     ordered = isinstance(dataset.source, Sharded)
@@ -306,8 +306,6 @@ def dataset_items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
 
 def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: Path) -> Answered:
     """The answers beside the labels, from the table of the job: a row per picture, or per face."""
-    import pyarrow.parquet as pq
-
     from candid.inference.rows import REASON_CODE
     from candid.text.labelling import UNLIKE
 

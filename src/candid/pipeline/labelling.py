@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid.errors import DependencyError, OutputError, RunError
 from candid.pipeline.aligning import rows_at_home
 from candid.pipeline.data_places import Places
@@ -18,9 +21,6 @@ from candid.runs import Run, is_framed
 from candid.settings import Config
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from candid.inference.classifier import Classifier, Engine
     from candid.inference.classify import Labeller
     from candid.inference.detectors import Detector
@@ -182,8 +182,6 @@ def _training_pictures(
     data: Data, config: Config, most: int, among: NDArray[np.bool_] | None = None
 ) -> Generator[NDArray[np.uint8]]:
     """Some training pictures, of those that (n,) marks mark, as they are in their files."""
-    import numpy as np
-
     from candid.data.decode import decode_whole
 
     usable = data.store.usable

@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from candid.config import to_toml
+from candid.data.dataset import Dataset, Sharded
+from candid.data.splits import keep_together
+from candid.data.targets import of_target, outputs_of
 from candid.errors import DependencyError, RunError
 from candid.pipeline.beginning import initial_weights
 from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
 from candid.pipeline.settled import resumed_settings, with_threads
 from candid.records import ModelCard, Provenance, read_record
+from candid.records.framing import SourceFrames
+from candid.records.model import Beginning
 from candid.runs import Run, claim, create, open_run, refuse_full
 from candid.runs.frames import source_frames
 from candid.settings import Config, DataConfig
@@ -31,11 +36,8 @@ from candid.tables.corrections import read_corrections, write_corrections
 if TYPE_CHECKING:
     from torch import nn
 
-    from candid.data.dataset import Dataset
     from candid.data.store import Store
     from candid.data.streaming import Streamed
-    from candid.records.framing import SourceFrames
-    from candid.records.model import Beginning
     from candid.training.distributed import Team
 
 Place = str | PathLike[str]
@@ -93,8 +95,6 @@ class Data:
 
     def of_target(self, name: str, config: DataConfig) -> Data:
         """The same for one of several labels alone."""
-        from candid.data.targets import of_target
-
         stream = self.streamed
         if stream is not None:
             stream = replace(stream, dataset=of_target(stream.dataset, name, config))
@@ -117,7 +117,6 @@ def load_packed(
     from candid.data import store
     from candid.data.duplicates import find_copies
     from candid.data.joining import load_places
-    from candid.data.splits import keep_together
     from candid.data.streaming import streamed
 
     if isinstance(where, Data):
@@ -346,7 +345,6 @@ def _found(
 
 def begin(path: Path, config: Config, data: Data, initial: Beginning | None = None) -> Run:
     """A new run folder at `path`, with its full settings."""
-    from candid.data.dataset import Sharded
     from candid.data.source_settings import with_found
 
     dataset = data.dataset
@@ -370,7 +368,6 @@ def _begin_training(
     path: Path | None, config: Config, data: Data, name: str, network: nn.Module | None
 ) -> Run:
     from candid.data.layouts.assembly import check_learnable
-    from candid.data.targets import outputs_of
     from candid.training.memory import check_fits
 
     check_learnable(data.dataset, data.store.usable)

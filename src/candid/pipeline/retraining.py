@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.config import with_values
+from candid.data.splits import join_groups
 from candid.errors import ConfigError, RunError
 from candid.improvement.arena import Arena
 from candid.improvement.remedies import Remedy
@@ -188,7 +189,6 @@ class Retraining:
         Copies with different labels are left to corrections: nobody knows which is right.
         """
         from candid.data.duplicates import find_copies
-        from candid.data.splits import join_groups
 
         dataset = self.data.dataset
         if self.data.streamed is not None:

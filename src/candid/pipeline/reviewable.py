@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
+from candid.data.dataset import Dataset
 from candid.errors import CandidError, ConfigError, DependencyError
 from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places, Where, labels_or_place
@@ -21,6 +22,7 @@ from candid.pipeline.opening import Data, Place, load_packed, reload, run_at
 from candid.predictions import Predictions, read_predictions
 from candid.progress import track
 from candid.records import Provenance, read_record
+from candid.records.audit import SplitAudit
 from candid.records.review import Why
 from candid.runs import Run, open_run
 from candid.runs.folders import CHECKED
@@ -29,9 +31,7 @@ from candid.settings import Config
 from candid.storage.files import plain_name
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.inference.unfamiliar import Unfamiliar
-    from candid.records.audit import SplitAudit
     from candid.reviewing.suspects import Pixels
 
 _STRANGE = 96  # pictures that are shown for being unlike the others; 1% of all can be so by chance

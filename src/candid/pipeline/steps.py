@@ -6,12 +6,16 @@ This is where the wings meet: only here do data, training, evaluation and report
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid import runs
+from candid.data.targets import in_ranges, in_ranges_of, label_of
 from candid.pipeline.auditing import MeasuredTone, compared, with_tone, write_comparison
 from candid.pipeline.loading import loaded
 from candid.pipeline.numbers import write_number
@@ -38,11 +42,6 @@ from candid.text.inputs import ReportInput
 from candid.text.notes import CURVE_OF_ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from candid.data.exploration import ExplorationImages
     from candid.inference.unfamiliar import Unfamiliar
 
@@ -58,7 +57,6 @@ def what_is_in(
     """What is in the data; writes nothing but `findings`, all images behind them, if named."""
     from candid.data.exploration import explore_images
     from candid.data.synthetic import is_synthetic
-    from candid.data.targets import in_ranges, in_ranges_of
 
     dataset, whole = in_ranges(data.dataset), None
     if data.streamed is not None:
@@ -113,8 +111,6 @@ def predict_splits(run: Run, data: Data) -> None:
     Of several labels, that of each, from one way through the network, into the label's own folder.
     """
     needs_torch()
-    import numpy as np
-
     with loaded(run) as model:
         card, dataset, store = model.card, data.dataset, data.store
         rows = np.concatenate(
@@ -154,10 +150,6 @@ def _guessed(targets: Targets, data: Data, rows: Any, raw: Any) -> dict[str, Att
     "Smiling (predicted)": missing where annotators wrote the label, so that nobody takes the one
     for the other. By it another label's errors are audited where nobody annotated this one.
     """
-    import numpy as np
-
-    from candid.data.targets import label_of
-
     found = {}
     for label in targets.labels:
         known = label_of(data.dataset, label.name)[1][rows] >= 0

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candid.errors import ConfigError, PredictionsError
+from candid.predictions.choosing import Columns
 from candid.predictions.folder import Folder, Piece
 from candid.predictions.opening import open_folder
 from candid.progress import progress
@@ -19,10 +21,7 @@ from candid.settings import AuditConfig
 from candid.text.notes import no_label, no_prediction
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from candid.auditing.tally import Batch, Tally
-    from candid.predictions.choosing import Columns
 
 
 def audit_folder(

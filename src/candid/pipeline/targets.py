@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from candid.data.dataset import Dataset
+from candid.data.targets import classes_of, number_scale
 from candid.errors import ConfigError
 from candid.records import ModelCard
 from candid.records.model import NumberCard
@@ -12,7 +14,6 @@ from candid.settings import Config
 from candid.storage.files import numbered_name, plain_name
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.training.state import Task
 
 
@@ -41,7 +42,6 @@ def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
 
 def targets_of(card: ModelCard, task: Task, dataset: Dataset, config: Config) -> Targets:
     """What each output of the network that `card` describes is."""
-    from candid.data.targets import classes_of, number_scale
     from candid.training.several import target_weights
 
     labels: list[TargetLabel] = []

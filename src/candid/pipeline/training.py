@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid import runs
+from candid.data.dataset import Dataset
+from candid.data.targets import labels_of, number_scale, outputs_of
 from candid.errors import ConfigError, did_you_mean
 from candid.pipeline.beginning import take_initial
 from candid.pipeline.opening import Data, launched, needs_torch
 from candid.pipeline.targets import refuse_for_several, targets_of
 from candid.records import ModelCard, Provenance, read_record, write_record
+from candid.records.framing import FramingCard
 from candid.runs import Run
 from candid.settings import Config, OwnConfig, TrainConfig, ensemble_size
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import nn
 
-    from candid.data.dataset import Dataset
     from candid.models.forward import Images
     from candid.models.framing import Framing
-    from candid.records.framing import FramingCard
     from candid.training.state import Task, TrainingState
 
 
@@ -234,9 +235,6 @@ def validation_logits(
 
 def task_of(data: Data, config: Config) -> Task:
     """What is to be learned from the data."""
-    import numpy as np
-
-    from candid.data.targets import labels_of, number_scale
     from candid.models.forward import Images, channel_statistics
     from candid.training.state import Task
 
@@ -280,7 +278,6 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
 
 
 def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) -> ModelCard:
-    from candid.data.targets import outputs_of
     from candid.models.networks import describe, options
 
     layers, multiply_adds = describe(state.network, task.images.side)

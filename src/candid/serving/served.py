@@ -12,7 +12,9 @@ from candid.data.encoded import Budget
 from candid.errors import DependencyError, RunError
 from candid.inference.classifier import Classifier
 from candid.inference.classify import Labeller
+from candid.inference.drift import Drift, DriftReference
 from candid.inference.promise import alarm_said, promise_after
+from candid.inference.unfamiliar import Unfamiliar
 from candid.records import Estimate
 from candid.serving.schema import (
     About,
@@ -25,9 +27,7 @@ from candid.settings import ExplainConfig
 from candid.storage.files import numbered_name
 
 if TYPE_CHECKING:
-    from candid.inference.drift import Drift, DriftReference
     from candid.inference.several import SeveralLabeller
-    from candid.inference.unfamiliar import Unfamiliar
     from candid.serving.explaining import Explainer
 
 # As `candid.explanation.attribution` has them; it loads torch, too slow for a first look at a page.
