@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -87,10 +87,8 @@ def calibrate(
     file = calibration_path(asked.run.path, name)
     table = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=quiet)
-    made = _calibrated(
-        answered.predictions,
-        asked.settings,
-        seed,
+    made = replace(
+        _calibrated(answered.predictions, asked.settings, seed),
         name=name,
         model=ready.classifier.made_from,
         data=dataset.origin or dataset.name,
@@ -104,8 +102,8 @@ def calibrate(
     return made
 
 
-def _calibrated(p: Predictions, settings: Config, seed: int, **about: Any) -> PlaceCalibration:
-    """The fit on a third, the rule and the figures on the rest, with what else is known of it."""
+def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
+    """The fit on a third, the rule and the figures on the rest."""
     from candid.auditing.abstention import answering_rule
     from candid.stats.shift import fit_shift
 
@@ -119,9 +117,8 @@ def _calibrated(p: Predictions, settings: Config, seed: int, **about: Any) -> Pl
         rule, sentence = answering_rule(after, target_error, confidence, seed)
     hot = p.label[:, None] == list(range(len(p.classes)))
     return PlaceCalibration(
-        **about,
-        target=p.target,
-        classes=p.classes,
+        name="", target=p.target, classes=p.classes, model="", data="", layout="", split="",
+        cropped=False, calibrated="",
         temperature=shift.temperature,
         bias=tuple(shift.bias.tolist()),
         shares=tuple(wilson_shares(hot, None, p.persons(), confidence)),
