@@ -28,14 +28,8 @@ _MIME = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".tif": "image/tiff"}
 def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[Path, Path]:
     """Write a data set's description, and a CSV of its labels beside it; the two files.
 
-    Parameters
-    ----------
-    path
-        A name that ends with .json; the table is called after it, `croissant-labels.csv`.
-    dataset
-        With one label that has classes.
-    found
-        What exploring it found.
+    The table is called after the description, `croissant-labels.csv`; `found` is what exploring
+    the data set found.
 
     Raises
     ------

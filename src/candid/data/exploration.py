@@ -94,22 +94,9 @@ def explore_images(
     """Count, compare and check; everything that a reader should know before any training.
 
     Splits, classes and attributes count usable, labelled images; intervals are by known people.
-
-    Parameters
-    ----------
-    dataset, store
-        The labels and the packed pixels; row i of one is row i of the other.
-    whole
-        Of which data set `dataset` is a sample, if it is: images, people and classes of the splits
-        are counted in it, all else in the sample.
-    findings
-        Where to write all images behind the findings, if anywhere; see `write_findings`.
-    confidence
-        Of every interval.
-    draws, seed
-        Bootstrap draws for the associations, and their seed; the seed also draws the samples.
-    quiet
-        Show no progress bar.
+    Where `dataset` is a sample of the data set `whole`, images, people and classes of the splits
+    are counted in that, all else in the sample. `findings` is a file for `write_findings`; `draws`
+    are those of the associations, `seed` also draws the samples.
     """
     counted, usable = (dataset, store.usable) if whole is None else (whole, None)
     summaries = [_split(counted, usable, split, confidence) for split in SPLITS]

@@ -128,18 +128,8 @@ def write_findings(
     (else null); and `detail`. Each copy stands beside one other of its copies, and near copies
     stand pair by pair.
 
-    Parameters
-    ----------
-    path
-        The file; it is replaced.
-    dataset
-        What the findings are about.
-    findings
-        With all of their examples.
-    links
-        The images that go together, by the code of their finding.
-    reasons
-        Why the images in these rows cannot be read.
+    `findings` have all of their examples; `links` are the images that go together, by the code of
+    their finding, `reasons` say by row why an image cannot be read.
 
     Raises
     ------

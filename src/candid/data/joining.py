@@ -37,14 +37,7 @@ def load_places(
     """Read the labels at a path, or at several as one data set, as the settings' corrections have
     them; no picture is opened.
 
-    Parameters
-    ----------
-    where
-        As for `layouts.load_dataset`, once or several times.
-    config
-        How; with `source_settings` for one of several.
-    names
-        What to call several data sets; none: as `source_names` does.
+    `names` is what to call several data sets; none: as `source_names` does.
 
     Raises
     ------

@@ -112,17 +112,8 @@ def pack(
 ) -> Store:
     """Decode every image once, or open the pack where that has been done.
 
-    Parameters
-    ----------
-    dataset
-        Whose images; its source is sent to the processes that decode.
-    config
-        The size, the fit, the limits and the number of processes. With more than one, a script must
-        start its work below `if __name__ == "__main__":`.
-    cache
-        The folder with all packs; None: `default_cache()`.
-    quiet
-        Show no progress bar.
+    With more than one process (`config.workers`), a script must start its work below
+    `if __name__ == "__main__":`. `cache` is the folder with all packs; None: `default_cache()`.
 
     Raises
     ------

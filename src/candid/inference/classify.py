@@ -273,18 +273,9 @@ def label(
     workers: int = 0,
     bar: Callable[[int], object] = lambda _: None,
 ) -> Generator[Block]:
-    """The rows of all items, block by block, in order.
+    """The rows of all items, block by block, in order; read ahead are no more than a few blocks.
 
-    Parameters
-    ----------
-    labeller
-        What makes the rows.
-    items
-        The images; read no further ahead than a few blocks.
-    workers
-        Threads; 0: one per core.
-    bar
-        Called with the number of images of each block.
+    `workers` are threads, 0: one per core; `bar` is called with the number of images of each block.
     """
     count = workers or cores()
     pool = ThreadPoolExecutor(count, thread_name_prefix="candid-label")

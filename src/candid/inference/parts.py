@@ -69,16 +69,8 @@ def label_missing(
 ) -> Manifest:
     """Label the shards whose part is missing or stale, and write the manifest.
 
-    Parameters
-    ----------
-    shards, order
-        All of them, and what is the same for each.
-    work, engine
-        What does them, and what to call it.
-    force
-        Replace parts of another model or other settings.
-    done
-        Called with the number of shards that are done.
+    `work` does them, `engine` is what to call it. `force` replaces parts of another model or other
+    settings; `done` is called with the number of shards that are done.
 
     Raises
     ------

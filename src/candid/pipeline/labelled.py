@@ -74,18 +74,10 @@ def answering_run(run: Run | Place, config: Config | None, quiet: bool) -> Answe
 def read_labels(
     where: Dataset | Path, card: ModelCard, about: DataConfig, *, target: str | None = None
 ) -> Dataset:
-    """The labels of a data set, in the order of a model's classes.
+    """The labels of a data set in any layout, with any splits, in the order of a model's classes.
 
-    Parameters
-    ----------
-    where
-        What `candid.load` gave, or where it lies; in any layout, and with any splits.
-    card
-        The model's.
-    about
-        How it is read: layout, columns, names of classes.
-    target
-        The label; None: the settings', else the model's, else the layout's own.
+    `about` says how it is read; without a `target` its own is taken, else the model's, else the
+    layout's own.
 
     Raises
     ------

@@ -50,16 +50,10 @@ _ALIKE = ("framing", "framing_weights", "unfamiliar", *FRAME_FILES)
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """What trains a run anew.
+    """What trains a run anew, whose `data` are as it began with them.
 
-    Attributes
-    ----------
-    run, data
-        The run, and its data as it began with them.
-    corrections
-        The file to train with, or None.
-    where, cache
-        Where the data lie now, and where packed images are kept.
+    `corrections` is the file to train with, or None; `where` and `cache` say where the data lie
+    now, and where packed images are kept.
     """
 
     run: Run

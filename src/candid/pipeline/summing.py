@@ -29,16 +29,7 @@ def audit_folder(
 ) -> Audit:
     """Audit the Parquet tables of a folder as one file of predictions.
 
-    Parameters
-    ----------
-    path
-        The folder.
-    columns
-        Which columns hold what; none for files that Candid wrote.
-    config
-        Splits, draws, seed, how small a group may be, false discovery rate.
-    quiet
-        Show no progress bar.
+    No columns are named for files that Candid wrote.
 
     Raises
     ------

@@ -131,16 +131,9 @@ class ColumnNames:
     ) -> dict[str, Attribute]:
         """The groups that were named, or every other column that can be one.
 
-        Parameters
-        ----------
-        table
-            The table, or its first rows.
-        groups
-            Names and patterns; none: every column but those in `used` and those that cannot be one.
-        used
-            The columns that hold something else.
-        chosen, said
-            The prediction's columns and the label that was read: what looks like them is no group.
+        `table` may hold the first rows alone. `groups` are names and patterns; none: every column
+        but those in `used`, those that cannot be one, and those that look like the prediction's
+        (`chosen`) or the label that was read (`said`).
 
         Raises
         ------

@@ -40,16 +40,9 @@ def tables_in(path: Path) -> tuple[Path, ...]:
 
 
 def open_folder(path: Path, asked: Columns, *, most_values: int = 100) -> Folder:
-    """What a folder of Parquet tables holds; its rows are read by `Folder.pieces`.
+    """What a folder of Parquet tables holds, also in folders below it; `Folder.pieces` reads them.
 
-    Parameters
-    ----------
-    path
-        The folder; tables may lie in folders below it.
-    asked
-        The columns; not named for files that Candid wrote.
-    most_values
-        A group may hold so many words.
+    No columns are named for files that Candid wrote. A group may hold `most_values` words.
 
     Raises
     ------

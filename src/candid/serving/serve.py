@@ -33,16 +33,8 @@ def serve_models(
 ) -> None:
     """Answer for some models until SIGINT or SIGTERM, then for what was taken in by then.
 
-    Parameters
-    ----------
-    models
-        At least one; the first answers requests that name none.
-    config
-        Where to listen, how to batch, what to take in at most.
-    quiet
-        Log only what is wrong.
-    started
-        Told the address once the server listens.
+    The first model answers requests that name none. `quiet` logs only what is wrong; `started` is
+    told the address once the server listens.
 
     Raises
     ------

@@ -98,14 +98,9 @@ _LINES = ".jsonl"
 
 
 def read_table(file: Path, encoding: str = "") -> pa.Table:
-    """A CSV, TSV, JSON lines or Parquet file as a table.
+    """A CSV, TSV, JSON lines or Parquet file, as its suffix says, as a table.
 
-    Parameters
-    ----------
-    file
-        Its suffix says which of them it is.
-    encoding
-        Of a text file that bears no mark of its own; empty: UTF-8.
+    `encoding` is that of a text file that bears no mark of its own; empty: UTF-8.
 
     Raises
     ------

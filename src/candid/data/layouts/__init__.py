@@ -65,19 +65,10 @@ def load_dataset(
 ) -> Dataset:
     """Read the labels at a path and find their pictures; no picture is opened.
 
-    Parameters
-    ----------
-    path
-        A data folder, a table (CSV, TSV, Parquet) or a shard; or shards (tar or Parquet files) by
-        a URL, or by a pattern such as `shards/train-*.tar`.
-    target
-        The annotation to learn; None: the layout's own, such as Male for CelebA.
-    layout
-        A name from `LAYOUTS`; None: recognised.
-    config
-        Shares of a split that the data does not have, columns of a table, attributes to keep.
-    learnable
-        Whether it must be possible to train on it: labelled images in train and validation.
+    `path` is a data folder, a table (CSV, TSV, Parquet) or a shard; or shards (tar or Parquet
+    files) by a URL, or by a pattern such as `shards/train-*.tar`. Without a `target` it is the
+    layout's own, such as Male for CelebA; without a `layout`, a name from `LAYOUTS`, it is
+    recognised. `learnable`: whether it must be possible to train on it.
 
     Raises
     ------
