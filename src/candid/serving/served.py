@@ -25,29 +25,16 @@ from candid.serving.schema import (
 )
 from candid.settings import ExplainConfig
 from candid.storage.files import numbered_name
+from candid.text.explanation import MAP_WORDS
 
 if TYPE_CHECKING:
     from candid.inference.several import SeveralLabeller
     from candid.serving.explaining import Explainer
 
-# As `candid.explanation.attribution` has them; it loads torch, too slow for a first look at a page.
 MAPS = {
     name: MapMethod(name=name, title=title, about=about, signed=signed, badge=None)
-    for name, title, signed, about in (
-        ("gradient", "Gradient", False,
-         "How much the score changes when a pixel changes a little."),
-        ("smoothgrad", "SmoothGrad", False,
-         "The gradient, averaged over noisy copies of the image."),
-        ("integrated_gradients", "Integrated gradients", True,
-         "The gradient, collected on the way from a grey image to this one."),
-        ("grad_cam", "Grad-CAM", True,
-         "Where a late layer's units answer that the class depends on."),
-        ("occlusion", "Occlusion", True,
-         "How far the score falls when a patch is painted over."),
-        ("rise", "RISE", True,
-         "How the score goes with what random masks leave to see."),
-    )
-}  # fmt: skip
+    for name, (title, about, signed) in MAP_WORDS.items()
+}
 
 
 @dataclass(frozen=True, eq=False)
