@@ -343,6 +343,17 @@ def _found(
     return settings, about, nowhere
 
 
+def provenance_of(data: Data, seed: int) -> Provenance:
+    """Where a run, or a study, on these data comes from that begins now."""
+    dataset = data.dataset
+    return provenance_now(
+        seed=seed,
+        data=dataset.origin or dataset.name,
+        sources=dataset.origins,
+        data_fingerprint=data.fingerprint,
+    )
+
+
 def begin(path: Path, config: Config, data: Data, initial: Beginning | None = None) -> Run:
     """A new run folder at `path`, with its full settings."""
     from candid.data.source_settings import with_found
@@ -352,12 +363,7 @@ def begin(path: Path, config: Config, data: Data, initial: Beginning | None = No
     if isinstance(dataset.source, Sharded):
         # The disk may be fuller when the run goes on, and training must not change then.
         found = replace(found, stream="never" if data.streamed is None else "always")
-    about = provenance_now(
-        seed=config.train.seed,
-        data=dataset.origin or dataset.name,
-        sources=dataset.origins,
-        data_fingerprint=data.fingerprint,
-    )
+    about = provenance_of(data, config.train.seed)
     run = create(path, replace(config, data=found), replace(about, initial=initial))
     if found.corrections:
         write_corrections(run.applied, read_corrections(Path(found.corrections)))

@@ -19,6 +19,7 @@ from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places, Where, labels_or_place
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, Place, load_packed, reload, run_at
+from candid.pipeline.steps import fit_look
 from candid.predictions import Predictions, read_predictions
 from candid.progress import track
 from candid.records import Provenance, read_record
@@ -176,23 +177,12 @@ def _strange(of: Reviewable, quiet: bool) -> dict[str, str]:
 
 def _unfamiliar(of: Reviewable) -> Unfamiliar | None:
     """What the run learned of the look of its training pictures, or else what there is to learn."""
-    from candid.inference.unfamiliar import fit_unfamiliar, read_unfamiliar
+    from candid.inference.unfamiliar import read_unfamiliar
 
     if of.run is not None and (kept := read_unfamiliar(of.run.unfamiliar)) is not None:
         return kept
-    dataset, store = of.data.dataset, of.data.store
-    train, validation = (dataset.rows(split, store.usable) for split in ("train", "validation"))
-    if len(train) < 2:
-        return None
-    return fit_unfamiliar(
-        store.pixels,
-        train,
-        validation,
-        store.widths,
-        store.heights,
-        false_alarms=of.config.predict.false_alarms,
-        seed=of.config.train.seed,
-    )
+    few = len(of.data.dataset.rows("train", of.data.store.usable)) < 2
+    return None if few else fit_look(of.data, of.config)
 
 
 # --- what the network finds alike ----------------------------------------------------------------

@@ -273,7 +273,7 @@ def show_pictures(run: Run, data: Data) -> None:
     runs.write_pictures(run, pictures)
 
 
-def framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
+def _framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
     """What brings pixels to the training pictures' frame; None where the run has none."""
     if not is_framed(run):  # so that torch is loaded only where there is one
         return None
@@ -283,24 +283,31 @@ def framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | No
     return lambda pixels: framer(pixels)[0]
 
 
-def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
-    """Write unfamiliar.npz: what tells pictures like the training pictures from others."""
-    from candid.inference.unfamiliar import fit_unfamiliar, write_unfamiliar
+def fit_look(data: Data, config: Config, **how: Any) -> Unfamiliar:
+    """What tells pictures like a data set's training pictures from others, as `fit_unfamiliar`."""
+    from candid.inference.unfamiliar import fit_unfamiliar
 
-    dataset, store, framer = data.dataset, data.store, framer_of(run)
-    how: dict[str, Any] = {}
-    if framer is not None:
-        how = {"framed": framer, "stretch": math.exp(2 * run.settings.framing.aspect)}
-    unfamiliar = fit_unfamiliar(
+    dataset, store = data.dataset, data.store
+    return fit_unfamiliar(
         store.pixels,
         dataset.rows("train", store.usable),
         dataset.rows("validation", store.usable),
         store.widths,
         store.heights,
-        false_alarms=run.settings.predict.false_alarms,
-        seed=run.settings.train.seed,
+        false_alarms=config.predict.false_alarms,
+        seed=config.train.seed,
         **how,
     )
+
+
+def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
+    """Write unfamiliar.npz: what tells pictures like the training pictures from others."""
+    from candid.inference.unfamiliar import write_unfamiliar
+
+    how: dict[str, Any] = {}
+    if (framer := _framer_of(run)) is not None:
+        how = {"framed": framer, "stretch": math.exp(2 * run.settings.framing.aspect)}
+    unfamiliar = fit_look(data, run.settings, **how)
     write_unfamiliar(run.unfamiliar, unfamiliar)
     return unfamiliar
 

@@ -14,8 +14,7 @@ from candid.config import differences, read_config, to_toml
 from candid.data.source_settings import with_found
 from candid.errors import ConfigError, OutputError, RunError
 from candid.pipeline.main_job import everything
-from candid.pipeline.opening import Data, begin_or_resume, needs_torch
-from candid.pipeline.provenance import provenance_now
+from candid.pipeline.opening import Data, begin_or_resume, needs_torch, provenance_of
 from candid.pipeline.training import begun, task_of
 from candid.records import (
     Estimate,
@@ -150,13 +149,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
     else:
         write_text(mark, to_toml(config))
     if not about.is_file():
-        came = provenance_now(
-            seed=config.tune.seed,
-            data=data.dataset.origin or data.dataset.name,
-            sources=data.dataset.origins,
-            data_fingerprint=data.fingerprint,
-        )
-        write_record(about, came)
+        write_record(about, provenance_of(data, config.tune.seed))
     return config
 
 

@@ -186,9 +186,8 @@ class Folder:
         )
 
     def _labels(self, table: pa.Table) -> NDArray[np.intp]:
-        codes, words = columns.coded(table[self._columns["label"]])
-        place = np.array([-1 if w is None else self._label_words[w] for w in words] + [-1])
-        return place[codes].astype(np.intp)
+        column = table[self._columns["label"]]
+        return columns.numbered(column, self._label_words.__getitem__).astype(np.intp)
 
     def _splits(self, table: pa.Table) -> NDArray[np.intp]:
         name = self._columns["split"]
@@ -215,9 +214,7 @@ class Folder:
         if pa.types.is_integer(column.type):
             keys = pc.fill_null(column.cast(pa.int64()), -1).to_numpy()
         else:
-            codes, words = columns.coded(column)
-            numbers = np.array([-1 if w is None else _number(w) for w in words] + [-1], np.int64)
-            keys = numbers[codes]
+            keys = columns.numbered(column, _number)
         return np.where(keys == -1, own, keys)
 
     def _codes(self, column: Any, name: str) -> NDArray[np.intp]:

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.errors import PredictionsError
@@ -203,7 +202,8 @@ def _meaning(
     place = _places(whole, looked_up[label])
     table, read = looked_up, whole
     if not answers:
-        table, read = first, replace(whole, code=_codes(place, first[label]))
+        code = columns.numbered(first[label], place.__getitem__).astype(np.int16)
+        table, read = first, replace(whole, code=code)
     said = read_answers(table, read, chosen, asked.positive, asked.scale or "probability")
     if answers:
         whole = said.label
@@ -241,9 +241,3 @@ def _places(label: Label, column: Any) -> dict[str, int]:
     """Each word's class; `column` holds the rows that `label` has the codes of."""
     words = columns.words_of(column)
     return {w: int(k) for w, k in zip(words, label.code, strict=True) if w is not None}
-
-
-def _codes(place: dict[str, int], column: Any) -> NDArray[np.int16]:
-    """Each row's class."""
-    codes, words = columns.coded(column)
-    return np.array([-1 if w is None else place[w] for w in words] + [-1], dtype=np.int16)[codes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,6 +121,12 @@ def coded(
     """
     codes, distinct = _distinct(array)
     return codes, _normal(distinct, missing)
+
+
+def numbered(array: Any, number: Callable[[str], int]) -> NDArray[np.int64]:
+    """(n,) the number of each cell's word; −1 where it is empty."""
+    codes, words = coded(array)
+    return np.array([-1 if w is None else number(w) for w in words] + [-1], np.int64)[codes]
 
 
 def distinct_words(array: Any) -> set[str]:

@@ -324,7 +324,5 @@ def words_by_image(corrections: Iterable[Correction]) -> dict[str, str]:
 
 def merged(first: Iterable[Correction], second: Iterable[Correction]) -> list[Correction]:
     """The decisions of two files in the order of their times, those that stand in both once."""
-    every = [*first, *second]
-    once = dict.fromkeys(tuple(c.cells()) for c in every)
-    by_cells = {tuple(c.cells()): c for c in every}
-    return sorted((by_cells[cells] for cells in once), key=lambda c: c.when)
+    once = {tuple(c.cells()): c for c in (*first, *second)}
+    return sorted(once.values(), key=lambda c: c.when)
