@@ -109,12 +109,7 @@ class Pairs:
 class Copies:
     """Which images are the same picture.
 
-    Attributes
-    ----------
-    groups
-        (n,) see `exact_groups`.
-    pairs
-        Near duplicates among one of each group.
+    `groups` (n,) are those of `exact_groups`, `pairs` near duplicates among one of each group.
     """
 
     groups: NDArray[np.intp]

@@ -75,14 +75,9 @@ def split_counts(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, int]:
 class Links:
     """Images that go together, each beside one other.
 
-    Attributes
-    ----------
-    first, second
-        (n,) rows; of exact copies and of people, each image that is affected is a first.
-    key
-        (n,) what the two have in common, as a number; of near duplicates, the pair's own.
-    correlation
-        (n,) of near duplicates, else None.
+    `first` and `second` are (n,) rows; of exact copies and of people, each image that is affected
+    is a first. `key` (n,) is what the two have in common, as a number; of near duplicates, the
+    pair's own. `correlation` is (n,) of near duplicates, else None.
     """
 
     first: NDArray[np.intp]

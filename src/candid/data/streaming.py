@@ -43,15 +43,7 @@ _SEED = 0  # of the sample: the same for every run, as its pack is kept
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a stream stands: plain values, for a checkpoint.
-
-    Attributes
-    ----------
-    epoch
-        From 0.
-    given
-        Pictures of this epoch that were given.
-    """
+    """Where a stream stands, for a checkpoint: the epoch, from 0, and its pictures given so far."""
 
     epoch: int = 0
     given: int = 0
@@ -115,14 +107,8 @@ class Stream:
     ) -> Iterator[tuple[Place, int, bytes | ImageError]]:
         """An epoch's pictures from a place on: where the stream then stands, the row, its bytes.
 
-        A picture that cannot be read comes as the error that says why.
-
-        Parameters
-        ----------
-        place
-            Where to begin.
-        mine
-            (n,) which of the epoch's places are given and read at all; None: each.
+        A picture that cannot be read comes as the error that says why. `mine` (n,) marks which of
+        the epoch's places are given and read at all; None: each.
 
         Raises
         ------
@@ -192,17 +178,7 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """A data set that training streams.
-
-    Attributes
-    ----------
-    dataset
-        All of it.
-    kept
-        Its rows that are packed, ascending.
-    config
-        How pictures become pixels, and how they are buffered.
-    """
+    """A data set that training streams; `kept` are its rows that are packed, ascending."""
 
     dataset: Dataset
     kept: NDArray[np.intp]

@@ -149,7 +149,6 @@ class Labeller:
         return decode_whole(encoded, longest=longest, **self._limits()).pixels
 
     def _limits(self) -> dict[str, Any]:
-        """What decoding is held to."""
         most = self.classifier.max_pixels if self.max_pixels is None else self.max_pixels
         return {"max_pixels": most} | ({} if self.budget is None else {"budget": self.budget})
 
@@ -250,7 +249,6 @@ class Labeller:
         return values | self._answer_columns(answer)
 
     def _answer_columns(self, answer: Prediction) -> dict[str, Any]:
-        """The columns with what the model says."""
         return {f"p_{name}": round(p, DIGITS) for name, p in answer.probability.items()}
 
     def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:

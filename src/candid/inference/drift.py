@@ -180,13 +180,9 @@ def _drift(reference: DriftReference, martingale: DriftMartingale) -> Drift:
 class JobDrift:
     """Whether the pictures of a finished job are those of home.
 
-    Attributes
-    ----------
-    ordered
-        In the order of answering: says when they change.
-    drawn
-        In an order drawn at random: says whether all together are others. Where the pictures lie
-        sorted, by person or by group, only the first says so.
+    `ordered`, in the order of answering, says when they change; `drawn`, in an order drawn at
+    random, whether all together are others. Where the pictures lie sorted, by person or by group,
+    only the first says so.
     """
 
     ordered: Drift

@@ -44,14 +44,9 @@ _LEVELS = 3  # a picture that shows e times as much is a third of the size
 
 @dataclass(frozen=True, eq=False)
 class SomePictures:
-    """Some pictures of a data set.
+    """Some pictures of a data set, (n, input_side, input_side, 3) as a network that frames takes them.
 
-    Attributes
-    ----------
-    pixels
-        (n, input_side, input_side, 3), as a network that frames takes them.
-    person
-        (n,) who is in each; None where nobody is known.
+    `person` (n,) says who is in each; None where nobody is known.
     """
 
     pixels: NDArray[np.uint8]

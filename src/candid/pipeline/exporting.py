@@ -229,7 +229,6 @@ def _quantised(
 
 
 def _predicted(engine: Callable[..., Any], card: ModelCard, data: Data) -> Predictions:
-    """What an engine says about the validation pictures."""
     from candid.inference.classifier import Classifier
 
     rows = data.dataset.rows("validation", data.store.usable)

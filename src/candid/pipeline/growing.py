@@ -154,7 +154,6 @@ class _Growing:
             )
 
     def measure(self, wanted: Sequence[AuditFinding]) -> tuple[GroupCurve, ...]:
-        """The curve of each gap."""
         groups = [self._group(f) for f in wanted]
         names = ["another seed", *(_name(g, part) for g in groups for part in SHARES)]
         with stages(names, quiet=self.run.quiet) as shown:

@@ -123,18 +123,10 @@ def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The rows of a data set that are asked about.
+    """The rows of a data set that are asked about: those with a label, ascending.
 
-    Attributes
-    ----------
-    rows
-        Those with a label, ascending.
-    split
-        The split that they are, or "" for all.
-    unlabelled
-        How many others of it have none.
-    notes
-        What a reader might not expect.
+    `split` is the one that they are of, or "" for all; `unlabelled` says how many others of it have
+    no label, `notes` what a reader might not expect.
     """
 
     rows: NDArray[np.intp]

@@ -64,14 +64,9 @@ def needs_torch() -> None:
 class Data:
     """A data set and its packed pixels.
 
-    Attributes
-    ----------
-    dataset, store
-        What is packed.
-    streamed
-        Of which larger data set that is a part, where training streams it; else None.
-    frames
-        A digest of how several data sets were brought to one frame; "" where all are as they came.
+    `streamed` is the larger data set of which that is a part, where training streams it, else None;
+    `frames` a digest of how several data sets were brought to one frame, "" where all are as they
+    came.
     """
 
     dataset: Dataset

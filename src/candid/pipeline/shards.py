@@ -142,7 +142,6 @@ def _opened(folder: Path, *, common: CommonFrame | None, **how: Any) -> Labeller
 
 
 def _exported(files: dict[str, bytes]) -> bytes:
-    """The ONNX file of a model."""
     from candid.models.onnx_file import onnx_path, open_onnx
 
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:

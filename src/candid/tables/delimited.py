@@ -86,7 +86,6 @@ def unescaped(text: str) -> str:
 
 
 def _unescaped(table: pa.Table) -> pa.Table:
-    """A table that Candid wrote, as it was."""
     for i, name in enumerate(table.column_names):
         words = pc.replace_substring_regex(table[name].cast(pa.string()), _ESCAPED, "\\1")
         table = table.set_column(i, name, words.dictionary_encode())

@@ -59,16 +59,8 @@ _FEW = 400  # below this, starting processes takes longer than drawing
 class SyntheticFaces:
     """n pictures in memory, and the truth about them.
 
-    Attributes
-    ----------
-    world
-        The settings that they were drawn from.
-    images
-        (n, side, side, 3) uint8 sRGB.
-    regions
-        (n, side, side) uint8 index into `REGIONS`.
-    truth
-        Label, split, person, attributes and everything else that is known.
+    `images` are (n, side, side, 3) uint8 sRGB, `regions` (n, side, side) uint8, indices into
+    `REGIONS`; `truth` is label, split, person, attributes and everything else that is known.
     """
 
     world: FaceWorld
