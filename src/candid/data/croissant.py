@@ -142,17 +142,13 @@ def _column(name: str, kind: str | list[str], said: str, **more: Any) -> dict[st
     return {
         "@type": "cr:Field",
         # An id is part of an address; a name is the data's own.
-        "@id": f"{_IMAGES}/{re.sub(r'[^A-Za-z0-9_.-]', _escaped, name)}",
+        "@id": f"{_IMAGES}/{re.sub(r'[^A-Za-z0-9_.-]', lambda m: f'_{ord(m[0]):x}_', name)}",
         "name": name,
         "description": said,
         "dataType": kind,
         "source": {"fileObject": {"@id": _LABELS}, "extract": {"column": name}},
         **more,
     }
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"_{ord(match[0]):x}_"
 
 
 def _enumeration(name: str, kind: str, values: tuple[str, ...]) -> dict[str, Any]:

@@ -70,24 +70,13 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Framed:
-    """Pictures in the frame of the training pictures.
+    """Pictures in the frame of the training pictures."""
 
-    Attributes
-    ----------
-    pixels
-        (n, side, side, 3) uint8: what the model sees.
-    frames
-        (n, 3, 3), from the frame's square to the picture's; the identity where nothing was done.
-    settled
-        (n,) whether the last look found hardly more to do.
-    found
-        (n,) how far off the first look found each; None where nothing frames.
-    """
-
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (n, side, side, 3): what the model sees
+    # (n, 3, 3), from the frame's square to the picture's; the identity where nothing was done
     frames: NDArray[np.float32]
-    settled: NDArray[np.bool_]
-    found: NDArray[np.float32] | None = None
+    settled: NDArray[np.bool_]  # (n,) whether the last look found hardly more to do
+    found: NDArray[np.float32] | None = None  # (n,) how far off the first look found each
 
 
 @dataclass(frozen=True, eq=False)

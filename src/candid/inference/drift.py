@@ -106,30 +106,15 @@ def fit_reference(
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What became of the question whether pictures are those of home.
+    """What became of the question whether pictures are those of home."""
 
-    Attributes
-    ----------
-    pictures
-        How many were held against the reference.
-    limits
-        How many limits of their scores' shares are bet on; 0: the validation pictures are too few
-        to tell anything.
-    log_capital, log_limit
-        What bets that they are others have made of 1, as a logarithm; and from where on it is an
-        alarm.
-    after
-        How many there had been, in the order of answering, when there was an alarm; None: none.
-    change
-        What had changed most, in words; "" without an alarm.
-    """
-
-    pictures: int
+    pictures: int  # held against the reference
+    # Of their scores' shares, that are bet on; 0: the validation pictures are too few to tell.
     limits: int
-    log_capital: float
-    log_limit: float
-    after: int | None
-    change: str
+    log_capital: float  # what bets that they are others have made of 1, as a logarithm
+    log_limit: float  # from where on that is an alarm
+    after: int | None  # how many were answered before the alarm; None: there was none
+    change: str  # what had changed most, in words; "" without an alarm
 
     @property
     def alarm(self) -> bool:

@@ -44,13 +44,10 @@ _LEVELS = 3  # a picture that shows e times as much is a third of the size
 
 @dataclass(frozen=True, eq=False)
 class SomePictures:
-    """Some pictures of a data set, (n, input_side, input_side, 3) as a network that frames takes them.
+    """Some pictures of a data set, as a network that frames takes them."""
 
-    `person` (n,) says who is in each; None where nobody is known.
-    """
-
-    pixels: NDArray[np.uint8]
-    person: NDArray[np.int64] | None = None
+    pixels: NDArray[np.uint8]  # (n, input_side, input_side, 3)
+    person: NDArray[np.int64] | None = None  # (n,) who is in each; None where nobody is known
 
 
 def source_frame(

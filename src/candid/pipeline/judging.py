@@ -65,7 +65,7 @@ def evaluate(
 
     y_prob, config = _settings_last(y_prob, config)
     named = {"classes": classes, "person": person, "groups": groups, "split": split}
-    if not _is_run(y_true, y_prob, named):
+    if _is_arrays(y_true, y_prob, named) or path_of(y_true).is_file():
         judged = as_predictions(y_true, y_prob, **named)
         return evaluate_predictions(judged, (config or Config()).evaluate)
     run = run_at(y_true, config, quiet)
@@ -218,10 +218,6 @@ def _is_arrays(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
     """Whether it is no place: `Predictions`, or labels beside probabilities."""
     place = isinstance(judged, Run | str | PathLike)
     return not place or y_prob is not None or any(v is not None for v in named.values())
-
-
-def _is_run(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
-    return not _is_arrays(judged, y_prob, named) and not path_of(judged).is_file()
 
 
 def explain_run(

@@ -210,29 +210,15 @@ def _own_images(run: Run, dataset: Dataset) -> _Own | None:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """What a model says of labelled pictures.
+    """What a model says of labelled pictures."""
 
-    Attributes
-    ----------
-    predictions
-        Of the pictures that could be read and, where faces were looked for, have one; their splits
-        are the data set's own.
-    unlike
-        (n,) whether each was flagged as unlike the training data; None where nobody looked.
-    unread, unread_count
-        Pictures that could not be read, at most a hundred of them; and how many there were.
-    no_face
-        In how many no face was found.
-    frame
-        The frame that they have in common; None where each was framed by itself, or nothing is.
-    """
-
+    # Of those that could be read and, where faces were looked for, have one; splits are the data's.
     predictions: Predictions
-    unlike: NDArray[np.bool_] | None
-    unread: tuple[Unread, ...]
-    unread_count: int
-    no_face: int
-    frame: CommonFrame | None
+    unlike: NDArray[np.bool_] | None  # (n,) whether flagged; None where nobody looked
+    unread: tuple[Unread, ...]  # at most a hundred that could not be read
+    unread_count: int  # and how many there were
+    no_face: int  # in how many no face was found
+    frame: CommonFrame | None  # that they have in common; None: each by itself, or nothing frames
 
 
 def answer(

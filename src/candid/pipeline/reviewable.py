@@ -41,30 +41,14 @@ _BLOCK = 256  # pictures that are looked at at once
 
 @dataclass(frozen=True, eq=False)
 class Reviewable:
-    """Labels to review, and what there is to suspect them by.
-
-    Attributes
-    ----------
-    data
-        The labels and their pixels.
-    config
-        The settings that they were read with.
-    corrections
-        Where decisions go unless another file is named.
-    predictions
-        What a model says of images that it did not learn from.
-    audited
-        For whom it fails.
-    run
-        Whose network it is.
-    """
+    """Labels to review, and what there is to suspect them by."""
 
     data: Data
-    config: Config
-    corrections: Path
-    predictions: Predictions | None = None
-    audited: SplitAudit | None = None
-    run: Run | None = None
+    config: Config  # that they were read with
+    corrections: Path  # where decisions go unless another file is named
+    predictions: Predictions | None = None  # of a model, for images that it did not learn from
+    audited: SplitAudit | None = None  # for whom it fails
+    run: Run | None = None  # whose network it is
 
     @property
     def dataset(self) -> Dataset:

@@ -31,27 +31,13 @@ BATCH = 1 << 17  # rows
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Some rows.
+    """Some rows."""
 
-    Attributes
-    ----------
-    split
-        (n,) places in SPLITS.
-    label
-        (n,) int, -1 where nobody annotated the image.
-    probability
-        (n, classes), NaN where the model said nothing.
-    key
-        (n,) int64, the same for the same person; each unknown one differs.
-    attributes
-        By name, (n,) codes into `Folder.words`; -1 unknown.
-    """
-
-    split: NDArray[np.intp]
-    label: NDArray[np.intp]
-    probability: NDArray[np.float64]
-    key: NDArray[np.int64]
-    attributes: Mapping[str, NDArray[np.intp]]
+    split: NDArray[np.intp]  # (n,) places in SPLITS
+    label: NDArray[np.intp]  # (n,), -1 where nobody annotated the image
+    probability: NDArray[np.float64]  # (n, classes), NaN where the model said nothing
+    key: NDArray[np.int64]  # (n,) the same for the same person; each unknown one differs
+    attributes: Mapping[str, NDArray[np.intp]]  # (n,) codes into `Folder.words`; -1 unknown
 
 
 @dataclass(eq=False)
