@@ -57,8 +57,7 @@ def row_blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np
 
 def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(n, side, side) luma, 0 to 255, of (n, side, side, 3) pixels (ITU-R BT.601)."""
-    grey: NDArray[np.float32] = pixels.astype(np.float32) @ _LUMA
-    return grey
+    return pixels.astype(np.float32) @ _LUMA
 
 
 def exact_groups(store: Store) -> NDArray[np.intp]:
@@ -237,8 +236,7 @@ def _expected(decoys: NDArray[np.float32], candidates: NDArray[np.float32]) -> N
     top = decoys[-min(100, len(decoys) // 2) :].astype(np.float64)
     excess = max(float(np.mean(top - top[0])), 1e-9)
     tail = len(top) * np.exp(-np.maximum(candidates - top[0], 0) / excess)
-    expected: NDArray[np.float64] = np.where(counted < len(top), np.maximum(counted, tail), counted)
-    return expected
+    return np.where(counted < len(top), np.maximum(counted, tail), counted)
 
 
 def detail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -262,8 +260,7 @@ def _band(side: int) -> NDArray[np.bool_]:
     """(frequencies, frequencies) which half-periods along y and x count."""
     along = np.arange(min(_HIGH, side))
     radius = np.hypot(along[:, None], along[None])
-    band: NDArray[np.bool_] = (radius >= _LOW) & (radius < _HIGH)
-    return band
+    return (radius >= _LOW) & (radius < _HIGH)
 
 
 def _cosines(side: int, frequencies: int) -> NDArray[np.float32]:

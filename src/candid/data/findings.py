@@ -90,8 +90,7 @@ class Links:
         if self.correlation is None:
             return self.first
         order = np.argsort(-self.correlation, kind="stable")
-        rows: NDArray[np.intp] = np.stack([self.first, self.second], axis=1)[order].ravel()
-        return rows
+        return np.stack([self.first, self.second], axis=1)[order].ravel()
 
     def words(self, dataset: Dataset) -> list[str]:
         """Where the two images stand, and how they are labelled."""

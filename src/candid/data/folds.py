@@ -31,5 +31,4 @@ def fold_groups(
         )
     fold = np.empty(len(order), np.intp)
     fold[order] = (middle * folds).astype(np.intp)
-    folded: NDArray[np.intp] = np.unique(fold, return_inverse=True)[1].reshape(-1)[member]
-    return folded
+    return np.unique(fold, return_inverse=True)[1].reshape(-1)[member]

@@ -119,8 +119,7 @@ def groups_in_order(
 
 def _middle(size: NDArray[np.intp]) -> NDArray[np.float64]:
     """How many images come before the middle of each group."""
-    middle: NDArray[np.float64] = np.cumsum(size) - size / 2
-    return middle
+    return np.cumsum(size) - size / 2
 
 
 def _commonest(member: NDArray[np.intp], label: NDArray[np.int16]) -> NDArray[np.intp]:
@@ -142,8 +141,7 @@ def join_groups(
     backwards, so that large groups do not come earlier in the order of the hashes.
     """
     key, member = np.unique(group.byteswap(), return_inverse=True)
-    joined: NDArray[np.uint64] = key.byteswap()[_components(member, first, second)]
-    return joined
+    return key.byteswap()[_components(member, first, second)]
 
 
 def _components(

@@ -99,8 +99,7 @@ class Stream:
 
     def order(self, epoch: int) -> NDArray[np.intp]:
         """(n,) the rows of an epoch as they are given; nothing is read for it."""
-        out: NDArray[np.intp] = self._reading(epoch)[self._drawn(epoch)]
-        return out
+        return self._reading(epoch)[self._drawn(epoch)]
 
     def pictures(
         self, place: Place = Place(), mine: NDArray[np.bool_] | None = None
@@ -149,8 +148,7 @@ class Stream:
         number = np.empty(len(index), np.int64)
         number[by_shard] = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         mine = place[index]
-        out: NDArray[np.intp] = self.rows[np.lexsort((mine, number, mine // self.turns))]
-        return out
+        return self.rows[np.lexsort((mine, number, mine // self.turns))]
 
     def _drawn(self, epoch: int) -> NDArray[np.int64]:
         """(n,) the order of reading, drawn through the buffer."""

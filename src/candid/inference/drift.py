@@ -59,8 +59,7 @@ def drift_scores(
     if framed.found is not None:
         columns.append(framed.found.astype(np.float64))
     columns += [_sharpness(framed.pixels), probability.max(axis=1)]
-    scores: Scores = np.column_stack([*columns, probability[:, 1:]]).round(_DECIMALS)
-    return scores
+    return np.column_stack([*columns, probability[:, 1:]]).round(_DECIMALS)
 
 
 def _sharpness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

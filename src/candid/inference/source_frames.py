@@ -115,8 +115,7 @@ def _cut(pixels: NDArray[np.uint8], frame: NDArray[np.float32]) -> NDArray[np.ui
     planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     frames = inverse.expand(len(planes), 3, 3)
     cut = level_warp(planes, frames, pixels.shape[1], "reflection", levels=_LEVELS)
-    found: NDArray[np.uint8] = to_pixels(cut).contiguous().numpy()
-    return found
+    return to_pixels(cut).contiguous().numpy()
 
 
 # --- how they are moved --------------------------------------------------------------------------
@@ -205,8 +204,7 @@ def _brought(
     planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
     matrix = torch.from_numpy(frame.astype(np.float32))[None]
     brought = level_warp(planes, matrix, side, "reflection")
-    out: NDArray[np.uint8] = to_pixels(brought)[0].contiguous().numpy()
-    return out
+    return to_pixels(brought)[0].contiguous().numpy()
 
 
 @functools.lru_cache(maxsize=1)

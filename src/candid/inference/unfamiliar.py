@@ -67,8 +67,7 @@ class Unfamiliar:
 
     def distances(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(n,) how far pictures (n, side, side, 3) are from the training pictures."""
-        far: NDArray[np.float64] = (features(pixels) @ self.weight).astype(np.float64)
-        return far
+        return (features(pixels) @ self.weight).astype(np.float64)
 
     def unlike(
         self,

@@ -193,8 +193,7 @@ def _validation(data: Data | None) -> NDArray[np.uint8] | None:
         return None
     rows = data.dataset.rows("validation", data.store.usable)
     every = max(1, math.ceil(len(rows) / _CHECKED))
-    pixels: NDArray[np.uint8] = data.store.pixels[rows[::every]]
-    return pixels
+    return data.store.pixels[rows[::every]]
 
 
 def _quantised(

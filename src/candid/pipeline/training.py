@@ -273,8 +273,7 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
             expected="an attribute with values to balance",
             todo=did_you_mean(name, grouped),
         )
-    codes: NDArray[np.int16] = attribute.data
-    return codes
+    return attribute.data
 
 
 def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) -> ModelCard:
