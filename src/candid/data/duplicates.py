@@ -80,28 +80,14 @@ def exact_groups(store: Store) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Rows that are near duplicates of each other.
+    """Rows that are near duplicates of each other."""
 
-    Attributes
-    ----------
-    first, second
-        (pairs,) rows, first < second.
-    correlation
-        (pairs,) from `NEAR` to 1.
-    complete
-        False where there were more than a million and the search was ended.
-    threshold
-        The least correlation that counts: `NEAR`, or more where chance pairs reach that.
-    by_chance
-        How many pairs would reach it by chance; NaN where the search was ended.
-    """
-
-    first: NDArray[np.intp]
+    first: NDArray[np.intp]  # (pairs,) rows, each before its second
     second: NDArray[np.intp]
-    correlation: NDArray[np.float32]
-    complete: bool
-    threshold: float = NEAR
-    by_chance: float = math.nan
+    correlation: NDArray[np.float32]  # (pairs,) from `NEAR` to 1
+    complete: bool  # False where there were more than a million and the search was ended
+    threshold: float = NEAR  # the least correlation that counts: more where chance pairs reach that
+    by_chance: float = math.nan  # pairs that would by chance; NaN where the search was ended
 
 
 @dataclass(frozen=True, eq=False)

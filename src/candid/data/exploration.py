@@ -39,26 +39,14 @@ _MOST_SIZES = 40
 
 @dataclass(frozen=True, eq=False)
 class ExplorationImages:
-    """Pictures that go with an Exploration; all from the training split.
-
-    Attributes
-    ----------
-    classes
-        The label's values.
-    mean
-        (classes, side, side, 3) float32, 0 to 255: the mean face of each class; NaN for a class
-        without training images.
-    difference
-        (classes, side, side, 3) float32, signed: the class's mean face less the mean of the other
-        classes' mean faces.
-    samples
-        Class → rows of a few of its images, drawn at random.
-    """
+    """Pictures that go with an Exploration; all from the training split."""
 
     classes: tuple[str, ...]
+    # (classes, side, side, 3), 0 to 255: each class's mean face; NaN for one without images
     mean: NDArray[np.float32]
+    # (classes, side, side, 3), signed: the mean face less the mean of the other classes' mean faces
     difference: NDArray[np.float32]
-    samples: dict[str, tuple[int, ...]]
+    samples: dict[str, tuple[int, ...]]  # class → rows of a few of its images, drawn at random
 
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
         """Name → (side, side, 3) uint8: "mean-<class>", and "difference" or "difference-<class>".

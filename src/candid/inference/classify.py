@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -73,38 +73,20 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Labeller:
-    """All that makes rows of images; safe to use from several threads.
-
-    Attributes
-    ----------
-    classifier
-        The model.
-    unfamiliar
-        Tells images that the model was not made for; None: nobody looks.
-    finder
-        Finds and aligns the faces in an image; None: the image is the crop.
-    reference
-        What tells whether a stream of images is still like the validation images; None: nobody
-        watches.
-    scored
-        Whether predictions bear the scores that are watched, also where nobody watches.
-    together
-        Whether many pictures of one job are framed from the frame that they have in common (see
-        `candid.inference.common_frame`), and not each by itself.
-    max_pixels
-        An image that claims more is not decoded; None: as the model says.
-    budget
-        Of the memory that decoding takes; None: the process's.
-    """
+    """All that makes rows of images; safe to use from several threads."""
 
     classifier: Classifier
-    unfamiliar: Unfamiliar | None = None
-    finder: FaceFinder | None = None
-    reference: DriftReference | None = field(default=None, kw_only=True)
-    scored: bool = field(default=False, kw_only=True)
-    together: bool = field(default=True, kw_only=True)
-    max_pixels: int | None = field(default=None, kw_only=True)
-    budget: Budget | None = field(default=None, kw_only=True)
+    unfamiliar: Unfamiliar | None = None  # tells what the model was not made for; None: nobody
+    finder: FaceFinder | None = None  # of the faces in an image; None: the image is the crop
+    _: KW_ONLY
+    # Tells whether a stream of images is still like the validation images; None: nobody watches.
+    reference: DriftReference | None = None
+    scored: bool = False  # whether predictions bear what is watched, also where nobody watches
+    # Whether many pictures of one job are framed from the frame that they have in common (see
+    # `candid.inference.common_frame`), and not each by itself.
+    together: bool = True
+    max_pixels: int | None = None  # an image that claims more is not decoded; None: the model's
+    budget: Budget | None = None  # of the memory that decoding takes; None: the process's
 
     @property
     def columns(self) -> RowColumns:

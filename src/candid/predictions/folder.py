@@ -42,34 +42,19 @@ class Piece:
 
 @dataclass(eq=False)
 class Folder:
-    """What a folder of tables says, before and after its rows were read.
-
-    Attributes
-    ----------
-    path, files, n
-        The folder, its tables, and how many rows they have.
-    target, classes, hard
-        As in `Predictions`.
-    attributes
-        Those that are audited; their values are known for Candid's own files, else `meaning` tells
-        once the rows were read.
-    by_person
-        Whether a column says who is in the image.
-    notes
-        What was assumed.
-    words
-        By attribute, the words that the codes of the pieces stand for; it grows while rows go by.
-    """
+    """What a folder of tables says, before and after its rows were read."""
 
     path: Path
     files: tuple[Path, ...]
-    n: int
-    target: str
+    n: int  # rows of all tables
+    target: str  # this and what follows as in `Predictions`
     classes: tuple[str, ...]
     hard: bool
+    # That are audited; values are known for Candid's own files, else `meaning` tells in the end.
     attributes: tuple[Attribute, ...]
-    by_person: bool
-    notes: tuple[str, ...]
+    by_person: bool  # whether a column says who is in the image
+    notes: tuple[str, ...]  # what was assumed
+    # By attribute, what the codes of the pieces stand for; it grows while rows go by.
     words: dict[str, dict[str, int]] = field(default_factory=dict)
     _columns: dict[str, Any] = field(default_factory=dict)
     _said: Answers | None = None
