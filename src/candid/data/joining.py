@@ -313,37 +313,27 @@ def _chosen(
 
 
 def _findings(datasets: Mapping[str, Dataset], classes: Sequence[str]) -> tuple[Finding, ...]:
-    """What each layout saw, and which classes do not occur everywhere."""
+    """What each layout saw, which classes some lack, and that some alone know who is who."""
     seen = [of_source(f, name) for name, d in datasets.items() for f in d.findings]
     having = {n: {c.casefold() for c in d.classes} for n, d in datasets.items()}
-    lacking = [
+    lacking: list[list[Any]] = [
         [word, without]
         for word in classes
         if (without := [n for n, some in having.items() if word.casefold() not in some])
     ]
+    seen.append(
+        make_finding(
+            "CLASSES-OF-SOME-SOURCES",
+            count=len(lacking),
+            of=len(classes),
+            severity="warning",
+            examples=tuple(lacking_class(*one) for one in lacking),
+            lacking=lacking,
+        )
+    )
     unknown = {n: len(d) for n, d in datasets.items() if d.person is None}
-    some = len(unknown) < len(datasets) and bool(unknown)
-    strangers = (_strangers(unknown, sum(map(len, datasets.values()))),) if some else ()
-    return (*seen, _not_everywhere(lacking, len(classes)), *strangers)
-
-
-def _strangers(unknown: Mapping[str, int], of: int) -> Finding:
-    """That nobody is known in some data sets (with so many images), and is in others."""
-    return make_finding(
-        "PEOPLE-OF-SOME-SOURCES",
-        count=sum(unknown.values()),
-        of=of,
-        state="found",
-        sources=list(unknown),
-    )
-
-
-def _not_everywhere(lacking: list[list[Any]], of: int) -> Finding:
-    return make_finding(
-        "CLASSES-OF-SOME-SOURCES",
-        count=len(lacking),
-        of=of,
-        severity="warning",
-        examples=tuple(lacking_class(*one) for one in lacking),
-        lacking=lacking,
-    )
+    if 0 < len(unknown) < len(datasets):
+        code, of = "PEOPLE-OF-SOME-SOURCES", sum(map(len, datasets.values()))
+        many = sum(unknown.values())
+        seen.append(make_finding(code, count=many, of=of, state="found", sources=[*unknown]))
+    return tuple(seen)

@@ -304,22 +304,7 @@ class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
     validation_predictions_: NumberPredictions
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
-        """Train on images and their numbers.
-
-        Parameters
-        ----------
-        X
-            n paths, or uint8 pixels (n, height, width, 3).
-        y
-            (n,) finite numbers.
-        groups
-            (n,) who is in the image; None: each image shows another person.
-
-        Raises
-        ------
-        ValueError
-            Where X holds no images, or y cannot be learned.
-        """
+        """Train on images and their numbers y, (n,) and finite; else as `CandidClassifier.fit`."""
         if y is None:
             raise ValueError("CandidRegressor requires y to be passed, but the target y is None")
         y = column_or_1d(y, dtype=np.float64, warn=True)

@@ -96,28 +96,29 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
 
 def _key(order: RunOrder) -> Callable[[RunSummary], Any]:
     """What runs are sorted by; NaN and what is missing come last."""
+    if order == "run":
+        return lambda r: r.run
+    if order == "started":
+        return lambda r: [-ord(letter) for letter in r.started] or [0]
 
-    def by(figure: Callable[[RunSummary], float | None]) -> Callable[[RunSummary], Any]:
-        def key(r: RunSummary) -> Any:
-            value = figure(r)
-            if value is None or math.isnan(value):
-                return True, 0.0, r.run
-            return False, -value, r.run
+    def key(r: RunSummary) -> Any:
+        value = _FIGURES[order](r)
+        if value is None or math.isnan(value):
+            return True, 0.0, r.run
+        return False, -value, r.run
 
-        return key
+    return key
 
-    keys: dict[RunOrder, Callable[[RunSummary], Any]] = {
-        "run": lambda r: r.run,
-        "started": lambda r: [-ord(letter) for letter in r.started] or [0],
-        "f1": by(lambda r: None if r.weighted_f1 is None else r.weighted_f1.value),
-        "accuracy": by(lambda r: None if r.accuracy is None else r.accuracy.value),
-        "mae": by(lambda r: None if r.mae is None else -r.mae.value),
-        # Of a number it is no share, and not compared.
-        "worst": by(lambda r: None if r.worst is None or r.mae is not None else -r.worst.value),
-        "seconds": by(lambda r: r.seconds),
-        "size": by(lambda r: r.size),
-    }
-    return keys[order]
+
+_FIGURES: dict[RunOrder, Callable[[RunSummary], float | None]] = {
+    "f1": lambda r: None if r.weighted_f1 is None else r.weighted_f1.value,
+    "accuracy": lambda r: None if r.accuracy is None else r.accuracy.value,
+    "mae": lambda r: None if r.mae is None else -r.mae.value,
+    # Of a number it is no share, and not compared.
+    "worst": lambda r: None if r.worst is None or r.mae is not None else -r.worst.value,
+    "seconds": lambda r: r.seconds,
+    "size": lambda r: r.size,
+}
 
 
 def _summaries(path: Path) -> list[RunSummary]:
