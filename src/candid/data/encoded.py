@@ -50,12 +50,8 @@ def unreadable(cause: str, particulars: str = "", *, code: str = "") -> ImageErr
 class Budget:
     """Bytes that all who decode at the same time may fill together; the rest wait.
 
-    Who needs little may pass who waits for much: a small picture must not wait for a huge one.
-
-    Parameters
-    ----------
-    limit
-        A picture that needs more by itself is refused.
+    Who needs little may pass who waits for much: a small picture must not wait for a huge one. A
+    picture that needs more than the limit by itself is refused.
     """
 
     def __init__(self, limit: int) -> None:

@@ -50,22 +50,11 @@ class Place:
 
 
 class Stream:
-    """The pictures of a source, each once per epoch.
+    """The pictures of a source, each once per epoch, in an order that the seed decides.
 
-    Parameters
-    ----------
-    source
-        Where the encoded pictures lie.
-    shard
-        (n,) the shard that holds each picture; pictures of one shard ascend in it with their rows.
-    seed
-        Decides every epoch's order.
-    buffer
-        Pictures that are held in memory, encoded.
-    turns
-        Shards that are read at the same time.
-    rows
-        The rows of the source that count; None: all.
+    `shard` (n,) says which shard holds each picture; pictures of one shard ascend in it with their
+    rows. So many pictures as `buffer` are held in memory, encoded, and so many shards as `turns`
+    read at the same time. `rows` are those of the source that count; None: all.
 
     Raises
     ------
