@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.errors import TargetError, did_you_mean
+from candid.errors import TargetError
 from candid.settings import DataConfig
 from candid.stats.distribution import Scale, scale_of
 from candid.tables.attributes import Attribute, binned
@@ -76,14 +76,7 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
 
 def _column_of(dataset: Dataset, name: str) -> str:
     found = next((n for n in (name, f"{name} (column)") if n in dataset.attributes), None)
-    if found is None:
-        raise TargetError(
-            f"There is no label called {name!r}.",
-            expected=f"one of the {len(dataset.attributes) + 1} columns with annotations",
-            todo=did_you_mean(name, (dataset.target, *dataset.attributes)),
-            code=columns.NO_SUCH_TARGET,
-        )
-    return found
+    return found or columns.choose_target(name, (dataset.target, *dataset.attributes), ())
 
 
 def _unlearnable(dataset: Dataset, name: str) -> str:
