@@ -94,13 +94,11 @@ def _unlearnable(dataset: Dataset, name: str) -> str:
         return error.what
     if len(classes) > MOST_CLASSES:
         return f"It has {len(classes):,} classes, more than {MOST_CLASSES}."
-    known = {split: label[(dataset.split == split) & (label >= 0)] for split in _NEEDED}
-    if len(np.unique(known["train"])) < 2:
+    known = label >= 0
+    if len(np.unique(label[known & (dataset.split == "train")])) < 2:
         return "Training would see one class only."
-    return "" if len(known["validation"]) else "No validation image has a label."
-
-
-_NEEDED = ("train", "validation")
+    seen = (known & (dataset.split == "validation")).any()
+    return "" if seen else "No validation image has a label."
 
 
 def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:
