@@ -89,7 +89,6 @@ def _corrected(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 def _load_one(where: Path, config: DataConfig) -> Dataset:
-    """One data set, for one label or for several."""
     how: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
     if not config.targets:
         return layouts.load_dataset(where, config=config, **how)

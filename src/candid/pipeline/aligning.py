@@ -136,7 +136,6 @@ def _framing(run: Run, data: Data, rows: _Rows) -> tuple[Framing, FramingCard]:
 def _sources(
     framing: Framing, data: Data, rows: dict[str, _Rows], reference: str, run: Run
 ) -> tuple[SourceFrame, ...]:
-    """How the pictures of the others lie."""
     from candid.inference.common_frame import FEWEST
     from candid.inference.source_frames import source_frame
     from candid.models.device import threads

@@ -69,13 +69,13 @@ class SyntheticFaces:
     truth: FacePlan
 
 
-def draw_faces(world: FaceWorld, *, workers: int = 1, quiet: bool = True) -> SyntheticFaces:
+def draw_faces(world: FaceWorld, *, workers: int = 1) -> SyntheticFaces:
     """Draw the faces of a world into memory.
 
     `workers` processes draw, 0 for one per core; the pixels do not depend on it.
     """
     truth = plan(world)
-    images, regions = _draw_all(world, truth, None, workers, quiet)
+    images, regions = _draw_all(world, truth, None, workers, True)
     return SyntheticFaces(world, images, regions, truth)
 
 
