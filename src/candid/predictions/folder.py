@@ -69,14 +69,13 @@ class Folder:
         PredictionsError
             Where a table holds what cannot be.
         """
-        dictionaries = [a.name for a in self.attributes] + [self._columns["label"]]
-        form = pads.ParquetFileFormat(
-            read_options=pads.ParquetReadOptions(dictionary_columns=dictionaries)
-        )
-        wanted = [c for c in self._wanted() if c is not None]
+        c, groups = self._columns, [a.name for a in self.attributes]
+        how = pads.ParquetReadOptions(dictionary_columns=[*groups, c["label"]])
+        form = pads.ParquetFileFormat(read_options=how)
+        named = dict.fromkeys([c["label"], *c["prediction"], c["person"], c["split"], *groups])
+        wanted = [name for name in named if name is not None]
         for file in self.files:
-            table = pads.dataset(file, format=form)
-            scanner = table.scanner(
+            scanner = pads.dataset(file, format=form).scanner(
                 columns=wanted, batch_size=BATCH, batch_readahead=2, use_threads=False
             )
             for batch in scanner.to_batches():
@@ -118,35 +117,9 @@ class Folder:
 
     # --- one batch ---
 
-    def _wanted(self) -> list[str | None]:
-        c = self._columns
-        return list(
-            dict.fromkeys(
-                [c["label"], *c["prediction"], c["person"], c["split"]]
-                + [a.name for a in self.attributes]
-            )
-        )
-
     def _piece(self, table: pa.Table) -> Piece:
         label = self._labels(table)
-        if self._said is None:
-            probability = np.column_stack(
-                [_numbers(table[name]) for name in self._columns["prediction"]]
-            )
-            _possible(probability)
-        else:
-            known = replace(self._said.label, code=label.astype(np.int16))
-            empty = all(table[n].null_count == len(table) for n in self._columns["prediction"])
-            if empty:
-                probability = np.full((len(table), len(self.classes)), np.nan)
-            else:
-                probability = read_answers(
-                    table,
-                    known,
-                    self._columns["prediction"],
-                    self._columns["positive"],
-                    self._columns["scale"],
-                ).probability
+        probability = self._probability(table, label)
         self._rows += len(table)
         return Piece(
             split=self._splits(table),
@@ -155,6 +128,17 @@ class Folder:
             key=self._keys(table),
             attributes={a.name: self._codes(table[a.name], a.name) for a in self.attributes},
         )
+
+    def _probability(self, table: pa.Table, label: NDArray[np.intp]) -> NDArray[np.float64]:
+        c, said = self._columns, self._said
+        if said is None:
+            own = np.column_stack([_numbers(table[name]) for name in c["prediction"]])
+            _possible(own)
+            return own
+        if all(table[name].null_count == len(table) for name in c["prediction"]):
+            return np.full((len(table), len(self.classes)), np.nan)
+        known = replace(said.label, code=label.astype(np.int16))
+        return read_answers(table, known, c["prediction"], c["positive"], c["scale"]).probability
 
     def _labels(self, table: pa.Table) -> NDArray[np.intp]:
         column = table[self._columns["label"]]
