@@ -40,16 +40,9 @@ _NAMES = np.array(SPLITS)
 
 def hashed(keys: Iterable[str]) -> NDArray[np.uint64]:
     """(n,) the first eight bytes of BLAKE2b of each key, never 0."""
-    return np.array(
-        [
-            int.from_bytes(
-                blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big"
-            )
-            or 1
-            for key in keys
-        ],
-        dtype=np.uint64,
-    )
+    encoded = (key.encode("utf-8", "surrogateescape") for key in keys)
+    digests = (blake2b(key, digest_size=8).digest() for key in encoded)
+    return np.array([int.from_bytes(digest, "big") or 1 for digest in digests], np.uint64)
 
 
 def split_groups(
