@@ -135,11 +135,7 @@ def predict_splits(run: Run, data: Data) -> None:
             write_number(one, targets.card(label), own, rows[mine], block)
             one.note("predict")
             continue
-        others = [
-            replace(guess, data=guess.data[mine])
-            for name, guess in guessed.items()
-            if name != label.name
-        ]
+        others = [guess[mine] for name, guess in guessed.items() if name != label.name]
         _write_answers(one, targets.card(label), own, rows[mine], block, fingerprint, others)
         one.note("predict")
 
