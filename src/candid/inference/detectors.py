@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import DataError, DependencyError
+from candid.errors import DataError, DependencyError, needing
 
 Pixels = NDArray[np.uint8]
 Point = tuple[float, float]
@@ -228,12 +228,6 @@ class YuNet:
 
 def load_cv2() -> Any:
     """OpenCV, where it is installed."""
-    try:
+    with needing("Finding faces needs", "crop"):
         import cv2
-    except ImportError as error:
-        raise DependencyError(
-            f"Finding faces needs a library that is not installed: {error.name}.",
-            expected="the extra 'crop'",
-            todo="pip install 'candid-faces[crop]'",
-        ) from error
     return cv2

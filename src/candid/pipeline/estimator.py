@@ -26,7 +26,7 @@ from candid.data.arrays import ImageLike, encode_image, image_name, images_of
 from candid.data.dataset import Dataset
 from candid.data.decode import decode
 from candid.data.in_memory import load_images
-from candid.errors import CandidError, DataError, DependencyError, ImageError
+from candid.errors import CandidError, DataError, DependencyError, ImageError, needing
 from candid.inference.numbers import answers_of
 from candid.pipeline.keeping import kept_files, run_of
 from candid.pipeline.opening import begin_or_resume
@@ -39,17 +39,13 @@ from candid.records.model import NumberCard
 from candid.runs import Run
 from candid.settings import Config
 
-try:
+with needing(
+    "CandidClassifier needs", "features", expected="the extra 'features', which brings scikit-learn"
+):
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils import assert_all_finite, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
-except ImportError as error:
-    raise DependencyError(
-        f"CandidClassifier needs a library that is not installed: {error.name}.",
-        expected="the extra 'features', which brings scikit-learn",
-        todo="pip install 'candid-faces[features]'",
-    ) from error
 
 if TYPE_CHECKING:
     from candid.models.model import Whole

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import DependencyError, OutputError, RunError
+from candid.errors import OutputError, RunError, needing
 from candid.pipeline.aligning import rows_at_home
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
@@ -110,16 +110,14 @@ def face_finder(
     from candid.inference.faces import Finder
 
     if detector is None and is_framed(run):
-        try:
+        with needing(
+            "The run's framing network finds faces with",
+            "train",
+            expected="the extra 'train', or a detector of OpenCV's",
+            todo="pip install 'candid-faces[train]', or name --detector opencv",
+        ):
             from candid.inference.windows import FramingFinder
             from candid.models.framing import load_framing
-        except ImportError as error:
-            raise DependencyError(
-                "The run's framing network finds faces with a library that is not installed: "
-                f"{error.name}.",
-                expected="the extra 'train', or a detector of OpenCV's",
-                todo="pip install 'candid-faces[train]', or name --detector opencv",
-            ) from error
         return FramingFinder(load_framing(run.framing_weights))
     found = open_detector(detector)
     return Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))

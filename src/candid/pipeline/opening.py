@@ -19,7 +19,7 @@ from candid.config import to_toml
 from candid.data.dataset import Dataset, Sharded
 from candid.data.splits import keep_together
 from candid.data.targets import of_target, outputs_of
-from candid.errors import DependencyError, RunError
+from candid.errors import RunError, needing
 from candid.pipeline.beginning import initial_weights
 from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
@@ -46,15 +46,9 @@ Made = TypeVar("Made")
 
 def needs_torch() -> None:
     """Raise a DependencyError where the libraries that train and predict are not installed."""
-    try:
+    with needing("Training and prediction need", "train"):
         import safetensors  # noqa: F401
         import torch  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(
-            f"Training and prediction need a library that is not installed: {error.name}.",
-            expected="the extra 'train'",
-            todo="pip install 'candid-faces[train]'",
-        ) from error
 
 
 # --- the data ------------------------------------------------------------------------------------
