@@ -205,10 +205,7 @@ def _result(
     n = len(task.validation)
     finished = sum(t.state == "finished" for t in trials)
     best = winner(study)
-    found = sorted(
-        candidates(study),
-        key=lambda c: (c.number != best.number, -c.mean if math.isfinite(c.mean) else math.inf),
-    )
+    found = sorted(candidates(study), key=lambda c: (c.number != best.number, -_or_least(c.mean)))
     start = next(c for c in found if c.is_baseline)
     by_number = {t.number: t.f1 for t in trials}
     return Tuning(
@@ -224,11 +221,7 @@ def _result(
         closed=closed(study),
         space={name: str(kind) for name, kind in study.space.items()},
         trials=trials,
-        # Killed or stopped, apart from those that withdrew before they began.
-        given_up=sum(
-            t.state.name == "FAIL" and bool(t.intermediate_values)
-            for t in study.search.get_trials(deepcopy=False)
-        ),
+        given_up=_given_up(study),
         importance={
             setting: Estimate(
                 *shares, n, f"5% to 95% over resampled trials, of {finished}", draws=12,
@@ -270,6 +263,12 @@ def _trials(study: Study) -> tuple[Trial, ...]:
     )
 
 
+def _given_up(study: Study) -> int:
+    """Trials that were killed or stopped, apart from those that withdrew before they began."""
+    every = study.search.get_trials(deepcopy=False)
+    return sum(t.state.name == "FAIL" and bool(t.intermediate_values) for t in every)
+
+
 def _finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -> Finalist:
     seeds = sorted(candidate.f1)
     f1 = [candidate.f1[seed] for seed in seeds]
@@ -296,6 +295,10 @@ def _difference(best: Candidate, start: Candidate, n: int) -> Estimate | None:
     if best is start or not shared:
         return None
     return mean_over_seeds([best.f1[seed] - start.f1[seed] for seed in shared], n)
+
+
+def _or_least(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
 
 
 def _estimate(told: dict[str, Any], split: str) -> Estimate | None:
