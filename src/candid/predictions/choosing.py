@@ -172,19 +172,13 @@ def _is_counter(attribute: Attribute) -> bool:
 
 def columns_unnamed(name: str, there: Iterable[str]) -> ConfigError:
     """What to say of a table (or a folder of tables) whose columns are not named."""
-    what, first, prediction = (
-        f"{name} holds no predictions of a run, so its columns must be named",
-        "",
-        "p_Male",
-    )
+    what = "holds no predictions of a run, so its columns must be named"
+    first, prediction = "", "p_Male"
     if own_columns(there):
-        what, first, prediction = (
-            f"{name} was written by candid predict: predictions alone",
-            "join them by id: ",
-            "'p_*'",
-        )
+        what = "was written by candid predict: predictions alone"
+        first, prediction = "join them by id: ", "'p_*'"
     return ConfigError(
-        f"{what}.",
+        f"{name} {what}.",
         expected="the labels of annotators beside them, and --label and --prediction",
         todo=f"{first}candid audit {name} --label gender --prediction {prediction} --group race "
         "--person person",

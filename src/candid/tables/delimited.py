@@ -58,21 +58,13 @@ class CsvWriter:
 
     def row(self, values: Iterable[Any]) -> None:
         """Add a row."""
-        self._csv.writerow(
-            [
-                v
-                if type(v) is float
-                else _escaped(v)
-                if isinstance(v, str)
-                else _WORDS[v]
-                if isinstance(v, bool)
-                else v
-                for v in values
-            ]
-        )
+        self._csv.writerow([v if type(v) is float else _cell(v) for v in values])
 
 
-_WORDS = {True: "true", False: "false"}
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return _escaped(value)
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 @functools.lru_cache(4096)  # a table's classes come again and again
