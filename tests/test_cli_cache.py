@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import candid
-from candid.data.in_memory import dataset_of
 from candid.data.store import pack
-from candid.settings import DataConfig
+from candid.settings import Config, DataConfig
 from candid.storage.locks import try_lock
 from commands import candid as command
 from inference.tiny import pixels
@@ -21,7 +20,8 @@ DAY = 86_400
 def packed(cache: Path, n: int, side: int, days: int):
     """A pack that was last used so many days ago."""
     config = DataConfig(side=side, workers=1)
-    data = dataset_of(pixels(n), ["a", "b"] * (n // 2), target="x", config=config)
+    labels = ["a", "b"] * (n // 2)
+    data = candid.load_images(pixels(n), labels, target="x", config=Config(data=config))
     store = pack(data, config, cache=cache, quiet=True)
     then = time.time() - days * DAY
     for file in store.folder.iterdir():

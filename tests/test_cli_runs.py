@@ -10,16 +10,21 @@ import pytest
 
 import candid
 import candid.errors
+from auditing.test_number_gaps import made as number_predictions
+from candid.auditing.number_gaps import audit_number
 from candid.cli.listing import runs_command
 from candid.config import to_toml
 from candid.pipeline.provenance import provenance_now
+from candid.pipeline.tracking import final_figures
 from candid.predictions import write_predictions
 from candid.records import Estimate, Evaluation, ModelCard, Provenance, read_record, write_record
+from candid.records.audit_file import write_audit
 from candid.records.listing import RunOrder
 from candid.records.model import NumberCard
 from candid.records.number import NumberEvaluation, NumberSplit
 from candid.records.targets import TargetLabel, Targets
 from candid.runs import create
+from candid.settings import AuditConfig
 from candid.storage.files import write_text
 from commands import candid as command
 
@@ -180,6 +185,20 @@ def test_a_run_of_several_labels_has_a_row_for_each(several, folder, capsys):
     assert hat.size == age.size == size
     out = command(capsys, "runs", several, "--sort", "mae").out.splitlines()
     assert "MAE 5.25 (5.00 to 5.50)" in out[1] and len(out) == 4
+
+
+def test_the_widest_gap_of_a_number_is_listed_and_a_final_figure(several, tmp_path):
+    run = candid.open_run(shutil.copytree(several / "both", tmp_path / "both"))
+    age, p = run.of_targets()[1], number_predictions(factor=2)
+    assert "final/age/widest_gap" not in final_figures(run)
+    write_audit(age.audit, audit_number(p, AuditConfig(draws=200)))
+    off, inside = np.abs(p.predicted - p.value), p.attributes["kind"].data == 1
+    gap = pytest.approx(off[inside].mean() - off[~inside].mean(), rel=1e-4)
+    figures = final_figures(run)
+    assert figures["final/age/widest_gap"] == gap
+    assert figures["final/age/widest_gap.n"] == inside.sum()
+    listed = {row.target: row.worst for row in candid.list_runs(run.path).runs}
+    assert (listed["age"].group, listed["age"].value) == ("kind: b", gap)
 
 
 def test_labels_that_were_not_evaluated_are_named_and_told_of_once(tmp_path, several, capsys):

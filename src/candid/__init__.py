@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "candid.config": ("load_config",),
     "candid.data.dataset": ("Dataset",),
+    "candid.data.in_memory": ("load_images",),
     "candid.explanation.assembly": ("explain_network",),
     "candid.explanation.attribution": ("saliency_maps",),
     "candid.pipeline": ("check", "demo", "explore", "load", "run", "train", "tune"),
@@ -29,7 +30,6 @@ _NAMES = {
     "candid.pipeline.external": ("transfer",),
     "candid.pipeline.growing": ("learning_curves",),
     "candid.pipeline.improving": ("improve",),
-    "candid.pipeline.in_memory": ("load_images",),
     "candid.pipeline.judging": ("audit", "evaluate", "explain_run", "report"),
     "candid.pipeline.publishing": ("push",),
     "candid.pipeline.reviewing": ("review",),
@@ -102,6 +102,7 @@ if TYPE_CHECKING:
 
     from candid.config import load_config
     from candid.data.dataset import Dataset
+    from candid.data.in_memory import load_images
     from candid.explanation.assembly import explain_network
     from candid.explanation.attribution import saliency_maps
     from candid.models.model import Whole
@@ -114,7 +115,6 @@ if TYPE_CHECKING:
     from candid.pipeline.external import transfer
     from candid.pipeline.growing import learning_curves
     from candid.pipeline.improving import improve
-    from candid.pipeline.in_memory import load_images
     from candid.pipeline.judging import audit, evaluate, explain_run, report
     from candid.pipeline.listing import list_runs
     from candid.pipeline.publishing import push

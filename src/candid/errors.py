@@ -20,9 +20,11 @@ Every message has three parts: what came, what was expected, what to do.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Self
 
 
 class CandidError(Exception):
@@ -56,6 +58,11 @@ class CandidError(Exception):
         if self.todo:
             lines.append(f"  to do:    {self.todo}")
         return "\n".join(lines)
+
+    def of(self, name: str) -> Self:
+        """The same error, which says of which of several things it is."""
+        what = f"{name}: {self.what}"
+        return type(self)(what, expected=self.expected, todo=self.todo, code=self.code)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive Exception's pickling, and errors cross processes.
@@ -133,6 +140,19 @@ class CheckFailed(CandidError):
     """The work was done, and what was asked of it does not hold."""
 
     exit_code = 1
+
+
+@contextlib.contextmanager
+def needing(what: str, extra: str, *, expected: str = "", todo: str = "") -> Iterator[None]:
+    """Turn an import that fails in the block into a DependencyError; `what` is "This needs"."""
+    try:
+        yield
+    except ImportError as error:
+        raise DependencyError(
+            f"{what} a library that is not installed: {error.name}.",
+            expected=expected or f"the extra '{extra}'",
+            todo=todo or f"pip install 'candid-faces[{extra}]'",
+        ) from error
 
 
 def go_on_with(run: object) -> str:

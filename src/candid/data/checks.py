@@ -234,12 +234,7 @@ def tiny_classes(dataset: Dataset, store: Store) -> Finding:
     counts = _class_counts(dataset, store)
     tiny = [list(one) for one in counts if 0 < one[-1] < FEW]
     return make_finding(
-        "TINY-CLASSES",
-        count=len(tiny),
-        of=len(counts),
-        severity="warning",
-        few=FEW,
-        groups=tiny,
+        "TINY-CLASSES", count=len(tiny), of=len(counts), severity="warning", few=FEW, groups=tiny
     )
 
 
@@ -247,13 +242,8 @@ def absent_classes(dataset: Dataset, store: Store) -> Finding:
     """LABEL-ABSENT-IN-SPLIT: a class that a split does not have at all."""
     counts = _class_counts(dataset, store)
     absent = [[name, split] for name, split, count in counts if count == 0]
-    return make_finding(
-        "LABEL-ABSENT-IN-SPLIT",
-        count=len(absent),
-        of=len(counts),
-        severity="serious",
-        classes=absent,
-    )
+    code = "LABEL-ABSENT-IN-SPLIT"
+    return make_finding(code, count=len(absent), of=len(counts), severity="serious", classes=absent)
 
 
 def tiny_groups(dataset: Dataset, store: Store) -> Finding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from candid.data.findings import make_finding
 from candid.data.splits import SOURCE
 from candid.errors import DataError, did_you_mean
 from candid.records import Finding
-from candid.tables.corrections import Correction, Settled, read_corrections, settle, standing
+from candid.tables.corrections import Correction, Kind, Settled, read_corrections, settle, standing
 
 
 def corrected(dataset: Dataset, file: str) -> Dataset:
@@ -45,8 +45,10 @@ def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "")
     _check_any(dataset, rows, place, name)
     label = _labels(dataset, rows, settled, place, name)
     person, split, group = _people(dataset, settled.person, place, name)
-    gone = settled.left_out | {i for i in _kept(settled.copy_of, name) if i in place}
-    applied = _Applied(dataset, settled, place, label, frozenset(gone))
+    for image in settled.copy_of:
+        _last(image, settled.copy_of, name)  # of those that name each other none would be kept
+    gone = settled.left_out | {i for i in settled.copy_of if i in place}
+    applied = _finding(dataset, settled, place, label != dataset.label, gone, name)
     found = replace(
         dataset,
         label=label,
@@ -54,7 +56,7 @@ def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "")
         person=person,
         split=split,
         split_hash=group,
-        findings=(*dataset.findings, applied.finding(name)),
+        findings=(*dataset.findings, applied),
     )
     keep = np.array([i not in gone for i in dataset.ids.tolist()], np.bool_)
     return found if keep.all() else found[keep]
@@ -109,13 +111,6 @@ def _check_was(
 
 
 # --- copies and people ---------------------------------------------------------------------------
-
-
-def _kept(copy_of: Mapping[str, str], name: str) -> set[str]:
-    """The copies to leave out; of those that name each other in a circle none would be kept."""
-    for image in copy_of:
-        _last(image, copy_of, name)
-    return set(copy_of)
 
 
 def _last(image: str, towards: Mapping[str, str], name: str) -> str:
@@ -188,47 +183,40 @@ def _check_any(
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Applied:
-    """What corrections did to a data set."""
-
-    dataset: Dataset
-    settled: Settled
-    place: Mapping[str, int]
-    label: NDArray[np.int16]
-    gone: frozenset[str]
-
-    def finding(self, name: str) -> Finding:
-        """How many of which kind, and whose."""
-        ids, settled = self.dataset.ids, self.settled
-        done: dict[str, list[str]] = {
-            "label": [i for i in ids[self.label != self.dataset.label].tolist() if self._stays(i)],
-            "leave out": [i for i in settled.left_out if i in self.place],
-            "same image": [i for i in settled.copy_of if i in self.place],
-            "person": [i for i in settled.person if i in self.place and self._stays(i)],
-        }
-        who: Counter[str] = Counter()
-        for kind, images in done.items():
-            for image in images:
-                who.update(settled.who[image, kind])  # type: ignore[index]
-        images = sorted({i for some in done.values() for i in some}, key=self.place.__getitem__)
-        named = {i for i, _ in settled.who} | set(settled.disputed)
-        missing = len(named - self.place.keys())
-        disputed = sum(i in self.place for i in settled.disputed)
-        values: dict[str, Any] = {kind.replace(" ", "_"): len(some) for kind, some in done.items()}
-        return make_finding(
-            "CORRECTIONS",
-            count=len(images),
-            of=len(self.dataset),
-            severity="warning" if missing or disputed else "note",
-            state="found",
-            examples=tuple(images),
-            file=name,
-            missing=missing,
-            disputed=disputed,
-            who=dict(sorted(who.items(), key=lambda one: (-one[1], one[0]))),
-            **values,
-        )
-
-    def _stays(self, image: str) -> bool:
-        return image not in self.gone
+def _finding(
+    dataset: Dataset,
+    settled: Settled,
+    place: Mapping[str, int],
+    changed: NDArray[np.bool_],
+    gone: frozenset[str],
+    name: str,
+) -> Finding:
+    """How many corrections of which kind, and whose; (n,) marks say whose label was changed."""
+    done: dict[Kind, list[str]] = {
+        "label": [i for i in dataset.ids[changed].tolist() if i not in gone],
+        "leave out": [i for i in settled.left_out if i in place],
+        "same image": [i for i in settled.copy_of if i in place],
+        "person": [i for i in settled.person if i in place and i not in gone],
+    }
+    who: Counter[str] = Counter()
+    for kind, images in done.items():
+        for image in images:
+            who.update(settled.who[image, kind])
+    images = sorted({i for some in done.values() for i in some}, key=place.__getitem__)
+    named = {i for i, _ in settled.who} | set(settled.disputed)
+    missing = len(named - place.keys())
+    disputed = sum(i in place for i in settled.disputed)
+    values: dict[str, Any] = {kind.replace(" ", "_"): len(some) for kind, some in done.items()}
+    return make_finding(
+        "CORRECTIONS",
+        count=len(images),
+        of=len(dataset),
+        severity="warning" if missing or disputed else "note",
+        state="found",
+        examples=tuple(images),
+        file=name,
+        missing=missing,
+        disputed=disputed,
+        who=dict(sorted(who.items(), key=lambda one: (-one[1], one[0]))),
+        **values,
+    )

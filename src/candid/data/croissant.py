@@ -28,14 +28,8 @@ _MIME = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".tif": "image/tiff"}
 def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[Path, Path]:
     """Write a data set's description, and a CSV of its labels beside it; the two files.
 
-    Parameters
-    ----------
-    path
-        A name that ends with .json; the table is called after it, `croissant-labels.csv`.
-    dataset
-        With one label that has classes.
-    found
-        What exploring it found.
+    The table is called after the description, `croissant-labels.csv`; `found` is what exploring
+    the data set found.
 
     Raises
     ------
@@ -53,7 +47,7 @@ def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[P
         )
     (table,) = write_labels(path.with_name(f"{path.stem}-labels.csv"), dataset)
     document = {
-        "@context": _CONTEXT,
+        "@context": dict(sorted(_CONTEXT.items())),
         "@type": "sc:Dataset",
         "name": found.name,
         "description": text.description(found),
@@ -148,17 +142,13 @@ def _column(name: str, kind: str | list[str], said: str, **more: Any) -> dict[st
     return {
         "@type": "cr:Field",
         # An id is part of an address; a name is the data's own.
-        "@id": f"{_IMAGES}/{re.sub(r'[^A-Za-z0-9_.-]', _escaped, name)}",
+        "@id": f"{_IMAGES}/{re.sub(r'[^A-Za-z0-9_.-]', lambda m: f'_{ord(m[0]):x}_', name)}",
         "name": name,
         "description": said,
         "dataType": kind,
         "source": {"fileObject": {"@id": _LABELS}, "extract": {"column": name}},
         **more,
     }
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"_{ord(match[0]):x}_"
 
 
 def _enumeration(name: str, kind: str, values: tuple[str, ...]) -> dict[str, Any]:
@@ -178,38 +168,20 @@ def _enumeration(name: str, kind: str, values: tuple[str, ...]) -> dict[str, Any
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+    "conformsTo": "dct:conformsTo",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "dct": "http://purl.org/dc/terms/",
-    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "fileProperty": "cr:fileProperty",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "samplingRate": "cr:samplingRate",
-    "sc": "https://schema.org/",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
+} | {
+    name: f"cr:{name}"
+    for name in (
+        *("citeAs", "column", "equivalentProperty", "extract", "field", "fileObject"),
+        *("fileProperty", "fileSet", "format", "includes", "isLiveDataset", "jsonPath", "key"),
+        *("md5", "parentField", "path", "recordSet", "references", "regex", "repeated", "replace"),
+        *("samplingRate", "separator", "source", "subField", "transform"),
+    )
 }

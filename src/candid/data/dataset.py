@@ -40,12 +40,8 @@ class Source(Protocol):
 class Sharded(Source, Protocol):
     """A source whose images lie in a few large files, one after the other.
 
-    Attributes
-    ----------
-    files
-        The shards: paths or URLs.
-    file
-        (n,) which of them holds each image; rows of one ascend as its images do.
+    `files` are the shards, by path or URL; `file` (n,) says which of them holds each image. Rows of
+    one ascend as its images do.
     """
 
     files: tuple[str, ...]

@@ -41,25 +41,13 @@ _decoding = 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """One picture.
+    """One picture in sRGB; of `decode_whole` in its own shape, perhaps made smaller."""
 
-    Attributes
-    ----------
-    pixels
-        (side, side, 3) uint8, sRGB; of `decode_whole` (height, width, 3), perhaps made smaller.
-    width, height
-        Of the picture in its file, after the EXIF rotation.
-    mode
-        Its channels in the file, in Pillow's words: "RGB", "L", "P", "RGBA", "CMYK", "I;16", …
-    format
-        "JPEG", "PNG", …
-    """
-
-    pixels: NDArray[np.uint8]
-    width: int
+    pixels: NDArray[np.uint8]  # (side, side, 3), of `decode_whole` (height, width, 3)
+    width: int  # of the picture in its file, after the EXIF rotation
     height: int
-    mode: str
-    format: str
+    mode: str  # its channels in the file, in Pillow's words: "RGB", "L", "P", "CMYK", "I;16", …
+    format: str  # "JPEG", "PNG", …
 
 
 _SHARED = Budget(1 << 28)  # of this process

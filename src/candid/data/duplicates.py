@@ -57,8 +57,7 @@ def row_blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np
 
 def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(n, side, side) luma, 0 to 255, of (n, side, side, 3) pixels (ITU-R BT.601)."""
-    grey: NDArray[np.float32] = pixels.astype(np.float32) @ _LUMA
-    return grey
+    return pixels.astype(np.float32) @ _LUMA
 
 
 def exact_groups(store: Store) -> NDArray[np.intp]:
@@ -81,40 +80,21 @@ def exact_groups(store: Store) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Rows that are near duplicates of each other.
+    """Rows that are near duplicates of each other."""
 
-    Attributes
-    ----------
-    first, second
-        (pairs,) rows, first < second.
-    correlation
-        (pairs,) from `NEAR` to 1.
-    complete
-        False where there were more than a million and the search was ended.
-    threshold
-        The least correlation that counts: `NEAR`, or more where chance pairs reach that.
-    by_chance
-        How many pairs would reach it by chance; NaN where the search was ended.
-    """
-
-    first: NDArray[np.intp]
+    first: NDArray[np.intp]  # (pairs,) rows, each before its second
     second: NDArray[np.intp]
-    correlation: NDArray[np.float32]
-    complete: bool
-    threshold: float = NEAR
-    by_chance: float = math.nan
+    correlation: NDArray[np.float32]  # (pairs,) from `NEAR` to 1
+    complete: bool  # False where there were more than a million and the search was ended
+    threshold: float = NEAR  # the least correlation that counts: more where chance pairs reach that
+    by_chance: float = math.nan  # pairs that would by chance; NaN where the search was ended
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
     """Which images are the same picture.
 
-    Attributes
-    ----------
-    groups
-        (n,) see `exact_groups`.
-    pairs
-        Near duplicates among one of each group.
+    `groups` (n,) are those of `exact_groups`, `pairs` near duplicates among one of each group.
     """
 
     groups: NDArray[np.intp]
@@ -130,10 +110,7 @@ class Copies:
         first = rows[first[inverse]]
         copied = first != rows
         near = [self.pairs.first, self.pairs.second] if self.pairs.complete else [rows[:0]] * 2
-        return (
-            np.concatenate([first[copied], near[0]]),
-            np.concatenate([rows[copied], near[1]]),
-        )
+        return np.concatenate([first[copied], near[0]]), np.concatenate([rows[copied], near[1]])
 
 
 def find_copies(store: Store, *, quiet: bool = True) -> Copies:
@@ -155,10 +132,8 @@ def find_copies(store: Store, *, quiet: bool = True) -> Copies:
     return Copies(groups, pairs)
 
 
-def near_pairs(
-    store: Store, rows: NDArray[np.intp], *, threshold: float = NEAR, quiet: bool = True
-) -> Pairs:
-    """Every pair among `rows` whose detail correlates by `threshold` or more; exact, not sampled.
+def near_pairs(store: Store, rows: NDArray[np.intp], *, quiet: bool = True) -> Pairs:
+    """Every pair among `rows` whose detail correlates by `NEAR` or more; exact, not sampled.
 
     Only how many would do so by chance is estimated, from some thousand rows against all; the
     threshold rises where that is more than a tenth of the pairs found. Time grows with the square
@@ -174,15 +149,15 @@ def near_pairs(
     total = 0
     blocks_of_pairs = list(combinations_with_replacement(range(0, len(rows), _ROWS), 2))
     for a, b in track(blocks_of_pairs, "near duplicates", unit="blocks", quiet=quiet):
-        found.append(_above(features, a, b, threshold))
+        found.append(_above(features, a, b))
         total += len(found[-1][0])
         if total > _MOST_PAIRS:
             break
     first, second, correlation = (np.concatenate([f[i] for f in found]) for i in range(3))
     if total > _MOST_PAIRS:
         return Pairs(rows[first], rows[second], correlation, complete=False)
-    decoys, each = _decoys(features, store.pixels.shape[1], threshold)
-    threshold, by_chance = _credible(correlation, decoys, each, threshold)
+    decoys, each = _decoys(features, store.pixels.shape[1], NEAR)
+    threshold, by_chance = _credible(correlation, decoys, each)
     keep = correlation >= threshold
     return Pairs(
         rows[first[keep]], rows[second[keep]], correlation[keep], True, threshold, by_chance
@@ -212,10 +187,10 @@ def _decoys(
 
 
 def _credible(
-    found: NDArray[np.float32], decoys: NDArray[np.float32], each: float, threshold: float
+    found: NDArray[np.float32], decoys: NDArray[np.float32], each: float
 ) -> tuple[float, float]:
     """The least threshold that at most a tenth of the pairs reach by chance, and how many do."""
-    candidates = np.unique(np.append(found, np.float32(threshold)))
+    candidates = np.unique(np.append(found, np.float32(NEAR)))
     reach = len(found) - np.searchsorted(np.sort(found), candidates)
     chance = each * _expected(np.sort(decoys), candidates)
     good = np.flatnonzero(chance <= _CHANCE * reach)
@@ -225,13 +200,13 @@ def _credible(
 
 
 def _above(
-    features: NDArray[np.float32], a: int, b: int, threshold: float
+    features: NDArray[np.float32], a: int, b: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Pairs between two blocks of rows; each pair once."""
     products = features[a : a + _ROWS] @ features[b : b + _ROWS].T
     if a == b:
         products[np.tril_indices(len(products))] = -1
-    first, second = np.divmod(np.flatnonzero(products >= threshold), products.shape[1])
+    first, second = np.divmod(np.flatnonzero(products >= NEAR), products.shape[1])
     return first + a, second + b, products[first, second]
 
 
@@ -247,8 +222,7 @@ def _expected(decoys: NDArray[np.float32], candidates: NDArray[np.float32]) -> N
     top = decoys[-min(100, len(decoys) // 2) :].astype(np.float64)
     excess = max(float(np.mean(top - top[0])), 1e-9)
     tail = len(top) * np.exp(-np.maximum(candidates - top[0], 0) / excess)
-    expected: NDArray[np.float64] = np.where(counted < len(top), np.maximum(counted, tail), counted)
-    return expected
+    return np.where(counted < len(top), np.maximum(counted, tail), counted)
 
 
 def detail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -272,8 +246,7 @@ def _band(side: int) -> NDArray[np.bool_]:
     """(frequencies, frequencies) which half-periods along y and x count."""
     along = np.arange(min(_HIGH, side))
     radius = np.hypot(along[:, None], along[None])
-    band: NDArray[np.bool_] = (radius >= _LOW) & (radius < _HIGH)
-    return band
+    return (radius >= _LOW) & (radius < _HIGH)
 
 
 def _cosines(side: int, frequencies: int) -> NDArray[np.float32]:

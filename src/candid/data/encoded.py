@@ -50,12 +50,8 @@ def unreadable(cause: str, particulars: str = "", *, code: str = "") -> ImageErr
 class Budget:
     """Bytes that all who decode at the same time may fill together; the rest wait.
 
-    Who needs little may pass who waits for much: a small picture must not wait for a huge one.
-
-    Parameters
-    ----------
-    limit
-        A picture that needs more by itself is refused.
+    Who needs little may pass who waits for much: a small picture must not wait for a huge one. A
+    picture that needs more than the limit by itself is refused.
     """
 
     def __init__(self, limit: int) -> None:
@@ -112,12 +108,7 @@ def orientation(image: Image.Image) -> int:
 def memory(image: Image.Image, claimed: tuple[int, int]) -> int:
     """Bytes that decoding it and making it RGB takes at most.
 
-    Parameters
-    ----------
-    image
-        Before its pixels are read; a JPEG drafted.
-    claimed
-        Its width and height before that.
+    Its pixels are not read yet; a JPEG is drafted, and `claimed` its width and height before that.
     """
     width, height = image.size
     pixels, whole = width * height, claimed[0] * claimed[1]
@@ -145,12 +136,7 @@ def load_whole(
 ) -> Image.Image:
     """A picture with its pixels, all of which its file holds.
 
-    Parameters
-    ----------
-    image
-        `opened(data)`.
-    data, opened
-        To look a second time, where it may be cut short.
+    `image` is `opened(data)`, which looks a second time where it may be cut short.
 
     Raises
     ------

@@ -39,26 +39,14 @@ _MOST_SIZES = 40
 
 @dataclass(frozen=True, eq=False)
 class ExplorationImages:
-    """Pictures that go with an Exploration; all from the training split.
-
-    Attributes
-    ----------
-    classes
-        The label's values.
-    mean
-        (classes, side, side, 3) float32, 0 to 255: the mean face of each class; NaN for a class
-        without training images.
-    difference
-        (classes, side, side, 3) float32, signed: the class's mean face less the mean of the other
-        classes' mean faces.
-    samples
-        Class → rows of a few of its images, drawn at random.
-    """
+    """Pictures that go with an Exploration; all from the training split."""
 
     classes: tuple[str, ...]
+    # (classes, side, side, 3), 0 to 255: each class's mean face; NaN for one without images
     mean: NDArray[np.float32]
+    # (classes, side, side, 3), signed: the mean face less the mean of the other classes' mean faces
     difference: NDArray[np.float32]
-    samples: dict[str, tuple[int, ...]]
+    samples: dict[str, tuple[int, ...]]  # class → rows of a few of its images, drawn at random
 
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
         """Name → (side, side, 3) uint8: "mean-<class>", and "difference" or "difference-<class>".
@@ -94,22 +82,9 @@ def explore_images(
     """Count, compare and check; everything that a reader should know before any training.
 
     Splits, classes and attributes count usable, labelled images; intervals are by known people.
-
-    Parameters
-    ----------
-    dataset, store
-        The labels and the packed pixels; row i of one is row i of the other.
-    whole
-        Of which data set `dataset` is a sample, if it is: images, people and classes of the splits
-        are counted in it, all else in the sample.
-    findings
-        Where to write all images behind the findings, if anywhere; see `write_findings`.
-    confidence
-        Of every interval.
-    draws, seed
-        Bootstrap draws for the associations, and their seed; the seed also draws the samples.
-    quiet
-        Show no progress bar.
+    Where `dataset` is a sample of the data set `whole`, images, people and classes of the splits
+    are counted in that, all else in the sample. `findings` is a file for `write_findings`; `draws`
+    are those of the associations, `seed` also draws the samples.
     """
     counted, usable = (dataset, store.usable) if whole is None else (whole, None)
     summaries = [_split(counted, usable, split, confidence) for split in SPLITS]

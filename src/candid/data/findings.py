@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
 from candid.records import SPLITS, Finding, Severity, State
-from candid.storage.files import atomic
+from candid.storage.files import as_utf8, atomic
 from candid.text.data_duplicates import beside
 from candid.text.data_findings import WhyNot, finding_text
 
@@ -75,14 +75,9 @@ def split_counts(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, int]:
 class Links:
     """Images that go together, each beside one other.
 
-    Attributes
-    ----------
-    first, second
-        (n,) rows; of exact copies and of people, each image that is affected is a first.
-    key
-        (n,) what the two have in common, as a number; of near duplicates, the pair's own.
-    correlation
-        (n,) of near duplicates, else None.
+    `first` and `second` are (n,) rows; of exact copies and of people, each image that is affected
+    is a first. `key` (n,) is what the two have in common, as a number; of near duplicates, the
+    pair's own. `correlation` is (n,) of near duplicates, else None.
     """
 
     first: NDArray[np.intp]
@@ -95,8 +90,7 @@ class Links:
         if self.correlation is None:
             return self.first
         order = np.argsort(-self.correlation, kind="stable")
-        rows: NDArray[np.intp] = np.stack([self.first, self.second], axis=1)[order].ravel()
-        return rows
+        return np.stack([self.first, self.second], axis=1)[order].ravel()
 
     def words(self, dataset: Dataset) -> list[str]:
         """Where the two images stand, and how they are labelled."""
@@ -128,18 +122,8 @@ def write_findings(
     (else null); and `detail`. Each copy stands beside one other of its copies, and near copies
     stand pair by pair.
 
-    Parameters
-    ----------
-    path
-        The file; it is replaced.
-    dataset
-        What the findings are about.
-    findings
-        With all of their examples.
-    links
-        The images that go together, by the code of their finding.
-    reasons
-        Why the images in these rows cannot be read.
+    `findings` have all of their examples; `links` are the images that go together, by the code of
+    their finding, `reasons` say by row why an image cannot be read.
 
     Raises
     ------
@@ -158,12 +142,7 @@ def write_findings(
                 yield finding.code, i, None, told.get(i, finding.title)
 
     found = [row for f in findings if f.state == "found" for row in rows(f)]
-    columns = [[_printable(word) for word in column] for column in zip(*found, strict=True)]
+    columns = [[w and as_utf8(w).decode() for w in words] for words in zip(*found, strict=True)]
     table = pa.table(columns or [[]] * len(_SCHEMA), schema=_SCHEMA)
     with atomic(path) as part:
         pq.write_table(table, part, compression="zstd")
-
-
-def _printable(word: str | None) -> str | None:
-    """Names of files need not be UTF-8, and Parquet holds nothing else."""
-    return None if word is None else word.encode("utf-8", "backslashreplace").decode()

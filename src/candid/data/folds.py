@@ -12,18 +12,10 @@ from candid.errors import DataError
 def fold_groups(
     group: NDArray[np.uint64], label: NDArray[np.int16], folds: int
 ) -> NDArray[np.intp]:
-    """Divide whole groups into folds of about the same size, stratified by label.
+    """(n,) folds from 0 of about the same size, of whole groups, stratified by label.
 
-    Parameters
-    ----------
-    group, label
-        As for `split_groups`, whose order is cut into stretches here.
-    folds
-        How many; at least 2.
-
-    Returns
-    -------
-    (n,) from 0. None is empty; where a group is larger than a fold, there may be fewer.
+    `group` and `label` are as for `split_groups`, whose order is cut into stretches here. No fold
+    is empty; where a group is larger than a fold, there may be fewer.
 
     Raises
     ------
@@ -39,5 +31,4 @@ def fold_groups(
         )
     fold = np.empty(len(order), np.intp)
     fold[order] = (middle * folds).astype(np.intp)
-    folded: NDArray[np.intp] = np.unique(fold, return_inverse=True)[1].reshape(-1)[member]
-    return folded
+    return np.unique(fold, return_inverse=True)[1].reshape(-1)[member]

@@ -14,13 +14,13 @@ import candid.tables.columns as columns
 from candid.data.arrays import MemorySource, image_name, images_of
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import LayoutRows, assemble
-from candid.settings import DataConfig
+from candid.settings import Config
 from candid.table import arrow_table, per_image_values
 from candid.tables.attributes import Attribute
 from candid.tables.numbers import as_number
 
 
-def dataset_of(
+def load_images(
     images: Any,
     label: Any,
     *,
@@ -29,12 +29,39 @@ def dataset_of(
     person: Any = None,
     groups: Any = None,
     split: Any = None,
-    config: DataConfig | None = None,
+    config: Config | None = None,
 ) -> Dataset:
-    """A data set of n images in memory, or of n paths; see `candid.load_images`."""
-    found = images_of(images)
-    config = config or DataConfig()
-    is_number = target in config.numbers
+    """A data set of images that are in memory, or of a list of paths.
+
+    A run on images in memory cannot find them again: what needs them later is for `train` and
+    `run`, while the data set is there.
+
+    Parameters
+    ----------
+    images
+        uint8 pixels (n, height, width, 3), a list of such arrays, what Pillow opened, or n paths.
+    label
+        (n,) words, whole numbers or booleans.
+    target
+        What the label is called.
+    classes
+        The label's values in the wanted order; None: those that occur, sorted.
+    person
+        (n,) who is in the image.
+    groups
+        What to audit by: a data frame, a mapping of names to (n,) values, or one column.
+    split
+        (n,) train, validation or test; None: chosen by person, in the shares of the settings.
+    config
+        Its `data` section says the shares; None: the defaults.
+
+    Raises
+    ------
+    DataError
+        Where values are missing, lengths differ, or something is no image.
+    """
+    found, about = images_of(images), (config or Config()).data
+    is_number = target in about.numbers
     if is_number:
         values = np.asarray(label, np.float64)
         classes, code = as_number(Attribute(target, "numeric", (), values))
@@ -58,7 +85,7 @@ def dataset_of(
         "memory",
         rows,
         lambda keep: MemorySource(tuple(found[i] for i in keep)),
-        config,
+        about,
     )
 
 

@@ -37,14 +37,7 @@ def load_places(
     """Read the labels at a path, or at several as one data set, as the settings' corrections have
     them; no picture is opened.
 
-    Parameters
-    ----------
-    where
-        As for `layouts.load_dataset`, once or several times.
-    config
-        How; with `source_settings` for one of several.
-    names
-        What to call several data sets; none: as `source_names` does.
+    `names` is what to call several data sets; none: as `source_names` does.
 
     Raises
     ------
@@ -96,7 +89,6 @@ def _corrected(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 def _load_one(where: Path, config: DataConfig) -> Dataset:
-    """One data set, for one label or for several."""
     how: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
     if not config.targets:
         return layouts.load_dataset(where, config=config, **how)
@@ -129,11 +121,11 @@ def _read_each(
             found[name] = _read(path, own[name], own[name].target)
         except TargetError as error:
             if error.code != NO_SUCH_TARGET or own[name].target != config.target:
-                raise _about(error, name) from error
+                raise error.of(name) from error
             missed[name] = error
     if not found:
         name, missing = next(iter(missed.items()))
-        raise _about(missing, name)
+        raise missing.of(name)
     classes = {c.casefold() for d in found.values() for c in d.classes}
     for name, missing in missed.items():
         found[name] = _by_usual_target(where[name], name, own[name], classes, missing)
@@ -193,11 +185,6 @@ def _by_usual_target(
     ) from error
 
 
-def _about(error: TargetError, name: str) -> TargetError:
-    what = f"{name}: {error.what}"
-    return TargetError(what, expected=error.expected, todo=error.todo, code=error.code)
-
-
 # --- all as one ----------------------------------------------------------------------------------
 
 
@@ -254,10 +241,7 @@ def join_datasets(
 
 
 def _check_classes(
-    datasets: Mapping[str, Dataset],
-    target: str,
-    own: Mapping[str, DataConfig],
-    config: DataConfig,
+    datasets: Mapping[str, Dataset], target: str, own: Mapping[str, DataConfig], config: DataConfig
 ) -> None:
     """Raise where settings of all name a class that none has, or those of one what it has not."""
     named = {n: named_classes(d.class_words, own[n]) for n, d in datasets.items()}
@@ -328,37 +312,27 @@ def _chosen(
 
 
 def _findings(datasets: Mapping[str, Dataset], classes: Sequence[str]) -> tuple[Finding, ...]:
-    """What each layout saw, and which classes do not occur everywhere."""
+    """What each layout saw, which classes some lack, and that some alone know who is who."""
     seen = [of_source(f, name) for name, d in datasets.items() for f in d.findings]
     having = {n: {c.casefold() for c in d.classes} for n, d in datasets.items()}
-    lacking = [
+    lacking: list[list[Any]] = [
         [word, without]
         for word in classes
         if (without := [n for n, some in having.items() if word.casefold() not in some])
     ]
+    seen.append(
+        make_finding(
+            "CLASSES-OF-SOME-SOURCES",
+            count=len(lacking),
+            of=len(classes),
+            severity="warning",
+            examples=tuple(lacking_class(*one) for one in lacking),
+            lacking=lacking,
+        )
+    )
     unknown = {n: len(d) for n, d in datasets.items() if d.person is None}
-    some = len(unknown) < len(datasets) and bool(unknown)
-    strangers = (_strangers(unknown, sum(map(len, datasets.values()))),) if some else ()
-    return (*seen, _not_everywhere(lacking, len(classes)), *strangers)
-
-
-def _strangers(unknown: Mapping[str, int], of: int) -> Finding:
-    """That nobody is known in some data sets (with so many images), and is in others."""
-    return make_finding(
-        "PEOPLE-OF-SOME-SOURCES",
-        count=sum(unknown.values()),
-        of=of,
-        state="found",
-        sources=list(unknown),
-    )
-
-
-def _not_everywhere(lacking: list[list[Any]], of: int) -> Finding:
-    return make_finding(
-        "CLASSES-OF-SOME-SOURCES",
-        count=len(lacking),
-        of=of,
-        severity="warning",
-        examples=tuple(lacking_class(*one) for one in lacking),
-        lacking=lacking,
-    )
+    if 0 < len(unknown) < len(datasets):
+        code, of = "PEOPLE-OF-SOME-SOURCES", sum(map(len, datasets.values()))
+        many = sum(unknown.values())
+        seen.append(make_finding(code, count=many, of=of, state="found", sources=[*unknown]))
+    return tuple(seen)

@@ -17,7 +17,7 @@ from candid.data.dataset import Dataset, SomeSource, Source
 from candid.data.sources import FileSource
 from candid.data.splits import CODES
 from candid.errors import ConfigError
-from candid.storage.files import atomic
+from candid.storage.files import as_utf8, atomic
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import CsvWriter
 
@@ -64,7 +64,7 @@ def _rows(dataset: Dataset, folder: Path, path_column: str) -> Iterator[dict[str
     """Each image's values by column."""
     paths = picture_paths(dataset.source, folder) or dataset.ids.tolist()
     columns: dict[str, list[Any]] = {
-        path_column: [_printable(p) for p in paths],
+        path_column: [as_utf8(path).decode() for path in paths],
         dataset.target: _words(dataset.label, dataset.classes),
         "split": dataset.split.tolist(),
     }
@@ -95,11 +95,6 @@ def picture_paths(source: Source, folder: Path) -> list[str] | None:
         return None
     root = os.path.relpath(source.root, os.path.realpath(folder))
     return [os.path.normpath(os.path.join(root, n)).replace(os.sep, "/") for n in source.names]
-
-
-def _printable(name: str) -> str:
-    """Names of files need not be UTF-8, and tables hold nothing else."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 # --- CelebA's own files --------------------------------------------------------------------------

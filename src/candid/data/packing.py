@@ -81,16 +81,9 @@ class Reframe(Protocol):
 class Repacking:
     """How a pack is made of another one.
 
-    Attributes
-    ----------
-    reframe
-        What some pictures are brought to another frame by.
-    moved
-        (n,) bool: which; they are decoded again.
-    pixels
-        (n, side, side, 3) of the other pack, as which the others stay.
-    rows
-        What the index holds of some of its rows, from one to before another.
+    `reframe` brings those that `moved` (n,) marks to another frame; they are decoded again. The
+    others stay as they are in the other pack, whose `pixels` are (n, side, side, 3) and whose index
+    holds `rows` of rows from one to before another.
     """
 
     reframe: Reframe

@@ -13,6 +13,7 @@ from candid.data.dataset import Dataset
 from candid.errors import ConfigError, did_you_mean
 from candid.settings import Config, DataConfig
 from candid.storage import places
+from candid.storage.files import numbered_name
 
 # What may hold for one of several data sets: how its labels are read.
 _OF_ONE = (
@@ -46,11 +47,7 @@ def source_names(where: Sequence[Path]) -> tuple[str, ...]:
     ]
     found: list[str] = []
     for name in names:
-        number, called = 1, name
-        while called in found:
-            number += 1
-            called = f"{name}-{number}"
-        found.append(called)
+        found.append(numbered_name(name, found.__contains__))
     return tuple(found)
 
 

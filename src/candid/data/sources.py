@@ -58,15 +58,9 @@ class Held(Generic[T]):
 class FileSource:
     """One file per image, inside one folder or named from there.
 
-    Parameters
-    ----------
-    root
-        The folder; nothing outside it is read, whatever a name or a link says.
-    names
-        (n,) paths inside the folder, with forward slashes.
-    anywhere
-        Whether a name that is absolute or begins with ../ means what it says: only where the names
-        are the user's own.
+    `names` are (n,) paths inside the folder, with forward slashes; nothing outside it is read,
+    whatever a name or a link says. With `anywhere`, a name that is absolute or begins with ../
+    means what it says: only where the names are the user's own.
     """
 
     def __init__(self, root: Path, names: Iterable[str], *, anywhere: bool = False) -> None:
@@ -157,16 +151,10 @@ class InShards(ABC):
 
 
 class _Embedded(InShards):
-    """Images in one column of some files.
+    """Images in one column of some files: paths, of Parquet files also URLs.
 
-    Parameters
-    ----------
-    files
-        Paths; of Parquet files also URLs.
-    column
-        The column with the images: binary, or a struct with a binary field `bytes`.
-    file, row
-        (n,) the file that holds each image, as an index into `files`, and its row there.
+    The column is binary, or a struct with a binary field `bytes`. `file` and `row` (n,) are the
+    file that holds each image, as an index into `files`, and its row there.
     """
 
     arrays = ("file", "row")
@@ -252,6 +240,14 @@ class _ParquetCursor:
             self._batch = next(self._batches)
             self._first, self._end = self._end, self._end + self._batch.num_rows
         return self._batch.column(0)[row - self._first]
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold embedded pictures: bytes, or structs with `bytes`."""
+    if pa.types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and holds_bytes(kind.field(place).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def open_parquet(name: str) -> pq.ParquetFile:

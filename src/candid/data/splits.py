@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.data.dataset import Dataset
 from candid.data.findings import make_finding
 from candid.errors import ConfigError, DataError
 from candid.records import SPLITS, Finding, Split
@@ -27,7 +28,6 @@ from candid.tables.columns import SPLIT_WORDS
 from candid.text import data_findings as text
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.data.duplicates import Copies
 
 WORDS = SPLIT_WORDS
@@ -40,23 +40,13 @@ _NAMES = np.array(SPLITS)
 
 def hashed(keys: Iterable[str]) -> NDArray[np.uint64]:
     """(n,) the first eight bytes of BLAKE2b of each key, never 0."""
-    return np.array(
-        [
-            int.from_bytes(
-                blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big"
-            )
-            or 1
-            for key in keys
-        ],
-        dtype=np.uint64,
-    )
+    encoded = (key.encode("utf-8", "surrogateescape") for key in keys)
+    digests = (blake2b(key, digest_size=8).digest() for key in encoded)
+    return np.array([int.from_bytes(digest, "big") or 1 for digest in digests], np.uint64)
 
 
 def split_groups(
-    group: NDArray[np.uint64],
-    label: NDArray[np.int16],
-    validation_share: float,
-    test_share: float,
+    group: NDArray[np.uint64], label: NDArray[np.int16], validation_share: float, test_share: float
 ) -> NDArray[np.str_]:
     """Split whole groups, stratified by label.
 
@@ -122,8 +112,7 @@ def groups_in_order(
 
 def _middle(size: NDArray[np.intp]) -> NDArray[np.float64]:
     """How many images come before the middle of each group."""
-    middle: NDArray[np.float64] = np.cumsum(size) - size / 2
-    return middle
+    return np.cumsum(size) - size / 2
 
 
 def _commonest(member: NDArray[np.intp], label: NDArray[np.int16]) -> NDArray[np.intp]:
@@ -145,8 +134,7 @@ def join_groups(
     backwards, so that large groups do not come earlier in the order of the hashes.
     """
     key, member = np.unique(group.byteswap(), return_inverse=True)
-    joined: NDArray[np.uint64] = key.byteswap()[_components(member, first, second)]
-    return joined
+    return key.byteswap()[_components(member, first, second)]
 
 
 def _components(

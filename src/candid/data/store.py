@@ -42,41 +42,20 @@ _FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """The pixels of a dataset's n images, and what their files were like.
+    """The pixels of a dataset's n images, and what their files were like."""
 
-    Attributes
-    ----------
-    folder
-        Where the pack lies.
-    pixels
-        (n, side, side, 3) uint8, memory-mapped, read-only; zeros where not usable.
-    usable
-        (n,) bool: could the image be decoded?
-    reasons
-        Row → why not, for the others.
-    widths, heights
-        (n,) int32 of the pictures in their files, after the EXIF rotation; 0 where not usable.
-    modes, formats
-        (n,) words: "RGB", "L", …; "JPEG", "PNG", …; "" where not usable.
-    digests
-        (n,) BLAKE2b-128 of the encoded file in hexadecimal: equal for files with equal bytes; ""
-        where it could not be read.
-    fingerprint
-        Of ids, files, size and decoder; the same where the pixels must be the same.
-    causes
-        Row → its reason without what is the file's own; empty in packs that were made before.
-    """
-
-    folder: Path
-    pixels: NDArray[np.uint8]
-    usable: NDArray[np.bool_]
-    reasons: Mapping[int, str]
+    folder: Path  # where the pack lies
+    pixels: NDArray[np.uint8]  # (n, side, side, 3), memory-mapped, read-only; 0 where not usable
+    usable: NDArray[np.bool_]  # (n,) whether the image could be decoded
+    reasons: Mapping[int, str]  # row → why not, for the others
+    # (n,) of the pictures in their files, after the EXIF rotation; 0 where not usable
     widths: NDArray[np.int32]
     heights: NDArray[np.int32]
-    modes: NDArray[np.str_]
-    formats: NDArray[np.str_]
-    digests: NDArray[np.str_]
-    fingerprint: str
+    modes: NDArray[np.str_]  # (n,) "RGB", "L", …; "" where not usable
+    formats: NDArray[np.str_]  # (n,) "JPEG", "PNG", …
+    digests: NDArray[np.str_]  # (n,) BLAKE2b-128 of the file in hexadecimal; "" where not read
+    fingerprint: str  # of ids, files, size and decoder: the same where the pixels must be the same
+    # Row → its reason without what is the file's own; empty in packs that were made before.
     causes: Mapping[int, str] = field(default_factory=dict)
 
     def cause(self, row: int) -> str:
@@ -112,17 +91,8 @@ def pack(
 ) -> Store:
     """Decode every image once, or open the pack where that has been done.
 
-    Parameters
-    ----------
-    dataset
-        Whose images; its source is sent to the processes that decode.
-    config
-        The size, the fit, the limits and the number of processes. With more than one, a script must
-        start its work below `if __name__ == "__main__":`.
-    cache
-        The folder with all packs; None: `default_cache()`.
-    quiet
-        Show no progress bar.
+    With more than one process (`config.workers`), a script must start its work below
+    `if __name__ == "__main__":`. `cache` is the folder with all packs; None: `default_cache()`.
 
     Raises
     ------

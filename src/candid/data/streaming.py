@@ -43,37 +43,18 @@ _SEED = 0  # of the sample: the same for every run, as its pack is kept
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a stream stands: plain values, for a checkpoint.
-
-    Attributes
-    ----------
-    epoch
-        From 0.
-    given
-        Pictures of this epoch that were given.
-    """
+    """Where a stream stands, for a checkpoint: the epoch, from 0, and its pictures given so far."""
 
     epoch: int = 0
     given: int = 0
 
 
 class Stream:
-    """The pictures of a source, each once per epoch.
+    """The pictures of a source, each once per epoch, in an order that the seed decides.
 
-    Parameters
-    ----------
-    source
-        Where the encoded pictures lie.
-    shard
-        (n,) the shard that holds each picture; pictures of one shard ascend in it with their rows.
-    seed
-        Decides every epoch's order.
-    buffer
-        Pictures that are held in memory, encoded.
-    turns
-        Shards that are read at the same time.
-    rows
-        The rows of the source that count; None: all.
+    `shard` (n,) says which shard holds each picture; pictures of one shard ascend in it with their
+    rows. So many pictures as `buffer` are held in memory, encoded, and so many shards as `turns`
+    read at the same time. `rows` are those of the source that count; None: all.
 
     Raises
     ------
@@ -107,22 +88,15 @@ class Stream:
 
     def order(self, epoch: int) -> NDArray[np.intp]:
         """(n,) the rows of an epoch as they are given; nothing is read for it."""
-        out: NDArray[np.intp] = self._reading(epoch)[self._drawn(epoch)]
-        return out
+        return self._reading(epoch)[self._drawn(epoch)]
 
     def pictures(
         self, place: Place = Place(), mine: NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[Place, int, bytes | ImageError]]:
         """An epoch's pictures from a place on: where the stream then stands, the row, its bytes.
 
-        A picture that cannot be read comes as the error that says why.
-
-        Parameters
-        ----------
-        place
-            Where to begin.
-        mine
-            (n,) which of the epoch's places are given and read at all; None: each.
+        A picture that cannot be read comes as the error that says why. `mine` (n,) marks which of
+        the epoch's places are given and read at all; None: each.
 
         Raises
         ------
@@ -163,8 +137,7 @@ class Stream:
         number = np.empty(len(index), np.int64)
         number[by_shard] = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         mine = place[index]
-        out: NDArray[np.intp] = self.rows[np.lexsort((mine, number, mine // self.turns))]
-        return out
+        return self.rows[np.lexsort((mine, number, mine // self.turns))]
 
     def _drawn(self, epoch: int) -> NDArray[np.int64]:
         """(n,) the order of reading, drawn through the buffer."""
@@ -192,17 +165,7 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """A data set that training streams.
-
-    Attributes
-    ----------
-    dataset
-        All of it.
-    kept
-        Its rows that are packed, ascending.
-    config
-        How pictures become pixels, and how they are buffered.
-    """
+    """A data set that training streams; `kept` are its rows that are packed, ascending."""
 
     dataset: Dataset
     kept: NDArray[np.intp]

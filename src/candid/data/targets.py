@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.errors import TargetError, did_you_mean
+from candid.errors import TargetError
 from candid.settings import DataConfig
 from candid.stats.distribution import Scale, scale_of
 from candid.tables.attributes import Attribute, binned
@@ -76,14 +76,7 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
 
 def _column_of(dataset: Dataset, name: str) -> str:
     found = next((n for n in (name, f"{name} (column)") if n in dataset.attributes), None)
-    if found is None:
-        raise TargetError(
-            f"There is no label called {name!r}.",
-            expected=f"one of the {len(dataset.attributes) + 1} columns with annotations",
-            todo=did_you_mean(name, (dataset.target, *dataset.attributes)),
-            code=columns.NO_SUCH_TARGET,
-        )
-    return found
+    return found or columns.choose_target(name, (dataset.target, *dataset.attributes), ())
 
 
 def _unlearnable(dataset: Dataset, name: str) -> str:
@@ -101,13 +94,11 @@ def _unlearnable(dataset: Dataset, name: str) -> str:
         return error.what
     if len(classes) > MOST_CLASSES:
         return f"It has {len(classes):,} classes, more than {MOST_CLASSES}."
-    known = {split: label[(dataset.split == split) & (label >= 0)] for split in _NEEDED}
-    if len(np.unique(known["train"])) < 2:
+    known = label >= 0
+    if len(np.unique(label[known & (dataset.split == "train")])) < 2:
         return "Training would see one class only."
-    return "" if len(known["validation"]) else "No validation image has a label."
-
-
-_NEEDED = ("train", "validation")
+    seen = (known & (dataset.split == "validation")).any()
+    return "" if seen else "No validation image has a label."
 
 
 def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:

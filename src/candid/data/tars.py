@@ -65,14 +65,8 @@ class Member:
 def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> Iterator[Member]:
     """The regular files in a tar file, in order; hidden ones are passed over.
 
-    Parameters
-    ----------
-    file
-        The archive.
-    mode
-        Of `tarfile.open`: "r:*" where it may be compressed.
-    to_the_end
-        Whether an archive without an end mark counts as cut short.
+    `mode` is that of `tarfile.open`, "r:*" where it may be compressed; `to_the_end` says whether an
+    archive without an end mark counts as cut short.
 
     Raises
     ------

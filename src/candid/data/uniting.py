@@ -20,9 +20,7 @@ from candid.tables.attributes import Attribute
 from candid.tables.numbers import as_number, numbers_of
 
 
-def unite_words(
-    words: Sequence[Sequence[str]],
-) -> tuple[tuple[str, ...], list[NDArray[np.int16]]]:
+def unite_words(words: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[NDArray[np.int16]]]:
     """The different words of several lists, and for each list the place of every word among them.
 
     Each list of places has -1 at its end, so that the code for "missing" stays one.

@@ -29,6 +29,7 @@ from candid.errors import ConfigError, did_you_mean
 from candid.explanation.layers import Hook, find_hook
 from candid.explanation.scoring import Scorer, scoring
 from candid.settings import ExplainConfig
+from candid.text.explanation import MAP_WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,48 +234,8 @@ def rise(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
 
 
 METHODS = {
-    "gradient": Attribution(
-        "Gradient",
-        "How much the score changes when a pixel changes a little.",
-        "How much the number changes when a pixel changes a little.",
-        False,
-        gradient,
-    ),
-    "smoothgrad": Attribution(
-        "SmoothGrad",
-        "The gradient, averaged over noisy copies of the image.",
-        "The gradient, averaged over noisy copies of the image.",
-        False,
-        smoothgrad,
-    ),
-    "integrated_gradients": Attribution(
-        "Integrated gradients",
-        "The gradient, collected on the way from a grey image to this one.",
-        "The gradient, collected on the way from a grey image to this one.",
-        True,
-        integrated_gradients,
-    ),
-    "grad_cam": Attribution(
-        "Grad-CAM",
-        "Where a late layer's units answer that the class depends on.",
-        "Where a late layer's units answer that the number depends on.",
-        True,
-        grad_cam,
-    ),
-    "occlusion": Attribution(
-        "Occlusion",
-        "How far the score falls when a patch is painted over.",
-        "How far the number falls when a patch is painted over.",
-        True,
-        occlusion,
-    ),
-    "rise": Attribution(
-        "RISE",
-        "How the score goes with what random masks leave to see.",
-        "How the number goes with what random masks leave to see.",
-        True,
-        rise,
-    ),
+    make.__name__: Attribution(*MAP_WORDS[make.__name__], make)
+    for make in (gradient, smoothgrad, integrated_gradients, grad_cam, occlusion, rise)
 }
 
 

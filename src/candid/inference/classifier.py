@@ -70,24 +70,13 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Framed:
-    """Pictures in the frame of the training pictures.
+    """Pictures in the frame of the training pictures."""
 
-    Attributes
-    ----------
-    pixels
-        (n, side, side, 3) uint8: what the model sees.
-    frames
-        (n, 3, 3), from the frame's square to the picture's; the identity where nothing was done.
-    settled
-        (n,) whether the last look found hardly more to do.
-    found
-        (n,) how far off the first look found each; None where nothing frames.
-    """
-
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (n, side, side, 3): what the model sees
+    # (n, 3, 3), from the frame's square to the picture's; the identity where nothing was done
     frames: NDArray[np.float32]
-    settled: NDArray[np.bool_]
-    found: NDArray[np.float32] | None = None
+    settled: NDArray[np.bool_]  # (n,) whether the last look found hardly more to do
+    found: NDArray[np.float32] | None = None  # (n,) how far off the first look found each
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,23 +180,15 @@ def open_classifier(
     abstain_below: float | None = None,
     calibration: str = "",
 ) -> Classifier:
-    """Load a run's model.
+    """Load the model of a run whose training was finished.
 
-    Parameters
-    ----------
-    run
-        A run whose training was finished.
-    engine
-        "onnx" exports the model on first use, to `model.onnx` in the run; "int8" runs what
-        `candid export --int8` wrote; "torch" runs it as it is; "auto" takes onnx where its
-        libraries are installed.
-    threads
-        Threads inside one call of ONNX Runtime; 0: one per core.
-    abstain_below
-        Abstain where the highest probability is below this. None: the rule that the audit found
-        for `predict.target_error`, or that of the calibration, if any; 0: always answer.
-    calibration
-        The name of what `candid calibrate` made for a place; "": the run's own probabilities.
+    The engine "onnx" exports it on first use, to `model.onnx` in the run; "int8" runs what
+    `candid export --int8` wrote; "torch" runs it as it is; "auto" takes onnx where its libraries
+    are installed. `threads` are those inside one call of ONNX Runtime; 0: one per core.
+
+    It abstains where the highest probability is below `abstain_below`; None: by the rule that the
+    audit found for `predict.target_error`, or that of the calibration, if any; 0: never. A
+    `calibration` is the name of what `candid calibrate` made for a place; "": the run's own.
 
     Raises
     ------

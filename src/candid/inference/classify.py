@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -73,38 +73,20 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Labeller:
-    """All that makes rows of images; safe to use from several threads.
-
-    Attributes
-    ----------
-    classifier
-        The model.
-    unfamiliar
-        Tells images that the model was not made for; None: nobody looks.
-    finder
-        Finds and aligns the faces in an image; None: the image is the crop.
-    reference
-        What tells whether a stream of images is still like the validation images; None: nobody
-        watches.
-    scored
-        Whether predictions bear the scores that are watched, also where nobody watches.
-    together
-        Whether many pictures of one job are framed from the frame that they have in common (see
-        `candid.inference.common_frame`), and not each by itself.
-    max_pixels
-        An image that claims more is not decoded; None: as the model says.
-    budget
-        Of the memory that decoding takes; None: the process's.
-    """
+    """All that makes rows of images; safe to use from several threads."""
 
     classifier: Classifier
-    unfamiliar: Unfamiliar | None = None
-    finder: FaceFinder | None = None
-    reference: DriftReference | None = field(default=None, kw_only=True)
-    scored: bool = field(default=False, kw_only=True)
-    together: bool = field(default=True, kw_only=True)
-    max_pixels: int | None = field(default=None, kw_only=True)
-    budget: Budget | None = field(default=None, kw_only=True)
+    unfamiliar: Unfamiliar | None = None  # tells what the model was not made for; None: nobody
+    finder: FaceFinder | None = None  # of the faces in an image; None: the image is the crop
+    _: KW_ONLY
+    # Tells whether a stream of images is still like the validation images; None: nobody watches.
+    reference: DriftReference | None = None
+    scored: bool = False  # whether predictions bear what is watched, also where nobody watches
+    # Whether many pictures of one job are framed from the frame that they have in common (see
+    # `candid.inference.common_frame`), and not each by itself.
+    together: bool = True
+    max_pixels: int | None = None  # an image that claims more is not decoded; None: the model's
+    budget: Budget | None = None  # of the memory that decoding takes; None: the process's
 
     @property
     def columns(self) -> RowColumns:
@@ -149,7 +131,6 @@ class Labeller:
         return decode_whole(encoded, longest=longest, **self._limits()).pixels
 
     def _limits(self) -> dict[str, Any]:
-        """What decoding is held to."""
         most = self.classifier.max_pixels if self.max_pixels is None else self.max_pixels
         return {"max_pixels": most} | ({} if self.budget is None else {"budget": self.budget})
 
@@ -250,7 +231,6 @@ class Labeller:
         return values | self._answer_columns(answer)
 
     def _answer_columns(self, answer: Prediction) -> dict[str, Any]:
-        """The columns with what the model says."""
         return {f"p_{name}": round(p, DIGITS) for name, p in answer.probability.items()}
 
     def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
@@ -273,18 +253,9 @@ def label(
     workers: int = 0,
     bar: Callable[[int], object] = lambda _: None,
 ) -> Generator[Block]:
-    """The rows of all items, block by block, in order.
+    """The rows of all items, block by block, in order; read ahead are no more than a few blocks.
 
-    Parameters
-    ----------
-    labeller
-        What makes the rows.
-    items
-        The images; read no further ahead than a few blocks.
-    workers
-        Threads; 0: one per core.
-    bar
-        Called with the number of images of each block.
+    `workers` are threads, 0: one per core; `bar` is called with the number of images of each block.
     """
     count = workers or cores()
     pool = ThreadPoolExecutor(count, thread_name_prefix="candid-label")

@@ -180,7 +180,6 @@ _ready: dict[str, Labeller] = {}  # of this process: tasks that follow find the 
 
 
 def _label(there: list[Any], shard: Shard, order: Order) -> LabelledShard | Failed:
-    """One task."""
     key = job_digest(order.job)
     if key not in _ready:
         import ray

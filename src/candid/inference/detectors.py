@@ -8,6 +8,7 @@ for eyes). From version 5 on it brings none; a model for its `FaceDetectorYN` (Y
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import DataError, DependencyError
+from candid.errors import DataError, DependencyError, needing
 
 Pixels = NDArray[np.uint8]
 Point = tuple[float, float]
@@ -57,6 +58,11 @@ class DetectedFace:
     box: Box
     eyes: tuple[Point, Point] | None = None
     square: NDArray[np.float64] | None = field(default=None, compare=False)
+
+
+def largest_first(faces: Iterable[DetectedFace]) -> list[DetectedFace]:
+    """The faces by the area of their boxes; of equals, the upper left one first."""
+    return sorted(faces, key=lambda f: (-f.box.width * f.box.height, f.box.top, f.box.left))
 
 
 class Detector(Protocol):
@@ -222,12 +228,6 @@ class YuNet:
 
 def load_cv2() -> Any:
     """OpenCV, where it is installed."""
-    try:
+    with needing("Finding faces needs", "crop"):
         import cv2
-    except ImportError as error:
-        raise DependencyError(
-            f"Finding faces needs a library that is not installed: {error.name}.",
-            expected="the extra 'crop'",
-            todo="pip install 'candid-faces[crop]'",
-        ) from error
     return cv2

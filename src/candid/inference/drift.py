@@ -59,8 +59,7 @@ def drift_scores(
     if framed.found is not None:
         columns.append(framed.found.astype(np.float64))
     columns += [_sharpness(framed.pixels), probability.max(axis=1)]
-    scores: Scores = np.column_stack([*columns, probability[:, 1:]]).round(_DECIMALS)
-    return scores
+    return np.column_stack([*columns, probability[:, 1:]]).round(_DECIMALS)
 
 
 def _sharpness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -106,30 +105,15 @@ def fit_reference(
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What became of the question whether pictures are those of home.
+    """What became of the question whether pictures are those of home."""
 
-    Attributes
-    ----------
-    pictures
-        How many were held against the reference.
-    limits
-        How many limits of their scores' shares are bet on; 0: the validation pictures are too few
-        to tell anything.
-    log_capital, log_limit
-        What bets that they are others have made of 1, as a logarithm; and from where on it is an
-        alarm.
-    after
-        How many there had been, in the order of answering, when there was an alarm; None: none.
-    change
-        What had changed most, in words; "" without an alarm.
-    """
-
-    pictures: int
+    pictures: int  # held against the reference
+    # Of their scores' shares, that are bet on; 0: the validation pictures are too few to tell.
     limits: int
-    log_capital: float
-    log_limit: float
-    after: int | None
-    change: str
+    log_capital: float  # what bets that they are others have made of 1, as a logarithm
+    log_limit: float  # from where on that is an alarm
+    after: int | None  # how many were answered before the alarm; None: there was none
+    change: str  # what had changed most, in words; "" without an alarm
 
     @property
     def alarm(self) -> bool:
@@ -180,13 +164,9 @@ def _drift(reference: DriftReference, martingale: DriftMartingale) -> Drift:
 class JobDrift:
     """Whether the pictures of a finished job are those of home.
 
-    Attributes
-    ----------
-    ordered
-        In the order of answering: says when they change.
-    drawn
-        In an order drawn at random: says whether all together are others. Where the pictures lie
-        sorted, by person or by group, only the first says so.
+    `ordered`, in the order of answering, says when they change; `drawn`, in an order drawn at
+    random, whether all together are others. Where the pictures lie sorted, by person or by group,
+    only the first says so.
     """
 
     ordered: Drift
@@ -196,8 +176,8 @@ class JobDrift:
 class JobWatch:
     """Keeps what is needed to say so at the end: a byte per score."""
 
-    def __init__(self, reference: DriftReference, *, seed: int = 0) -> None:
-        self._reference, self._seed = reference, seed
+    def __init__(self, reference: DriftReference) -> None:
+        self._reference = reference
         self._codes: list[NDArray[np.uint8]] = []
 
     def add(self, scores: Iterable[list[float]]) -> None:
@@ -205,7 +185,7 @@ class JobWatch:
         known = [one for one in scores if len(one) == len(self._reference.names)]
         if known:
             # Of the block's own seed, so that a job that goes on draws as one that was not stopped.
-            rng = np.random.default_rng((self._seed, len(self._codes)))
+            rng = np.random.default_rng((0, len(self._codes)))
             self._codes.append(self._reference.home.codes(np.array(known, np.float64), rng))
 
     def end(self) -> JobDrift | None:
@@ -213,7 +193,7 @@ class JobWatch:
         if not self._codes:
             return None
         codes = np.concatenate(self._codes)
-        order = np.random.default_rng(self._seed).permutation(len(codes))
+        order = np.random.default_rng(0).permutation(len(codes))
         found = []
         for some in (codes, codes[order]):
             martingale = DriftMartingale(self._reference.home)

@@ -160,22 +160,13 @@ def _noise(side: int) -> NDArray[np.uint8]:
 class FramingCheck:
     """How far an exported framing network is from torch.
 
-    Attributes
-    ----------
-    images
-        That both were shown, half of them cut out of larger ones; 0 where there were none and noise
-        was shown.
-    largest
-        The largest distance between the corners of their frames, in shares of the side, among
-        those that both frame alike.
-    other_frames
-        Images that they frame otherwise. A look stops where it finds no more than noise, and where
-        it finds just as much, the last digit decides whether it does.
+    A look stops where it finds no more than noise, and where it finds just as much, the last digit
+    decides whether it does: then the two frame a picture otherwise.
     """
 
-    images: int
-    largest: float
-    other_frames: int
+    images: int  # that both were shown, half of them cut out of larger ones; 0: noise was shown
+    largest: float  # distance between corners, in shares of the side, of those framed alike
+    other_frames: int  # images that they frame otherwise
 
 
 def export_framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> FramingCheck:
@@ -297,6 +288,5 @@ class _Reader:
         self._batches = batches_of(pixels)
 
     def get_next(self) -> dict[str, Any] | None:
-        """The next batch; None at the end."""
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch}

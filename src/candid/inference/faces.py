@@ -24,6 +24,7 @@ from candid.inference.detectors import (
     Pixels,
     Point,
     cascades,
+    largest_first,
     load_cv2,
 )
 
@@ -37,9 +38,8 @@ class Frame:
     aspect: float  # height / width of the training images, as faces are in the world
     # x and y of the eye on the image's left, then of the other; NaN where too few were found.
     eyes: tuple[float, float, float, float]
-    box: tuple[
-        float, float, float
-    ]  # x and y of the centre of the detector's box, mean of its edges
+    # x and y of the centre of the detector's box, mean of its edges
+    box: tuple[float, float, float]
     n: int  # training images that it was measured on; 0 where it is a usual value
     detector: str  # with which detector
     squeeze: float  # how many times taller faces are in the world than in the training images
@@ -88,10 +88,7 @@ class Finder:
 
     def find(self, pixels: Pixels) -> list[DetectedFace]:
         """The faces in a picture (height, width, 3), the largest first."""
-        return sorted(
-            self.detector(pixels),
-            key=lambda f: (-f.box.width * f.box.height, f.box.top, f.box.left),
-        )
+        return largest_first(self.detector(pixels))
 
     def crop(self, pixels: Pixels, face: DetectedFace, *, side: int, fit: str) -> Pixels:
         """The face as a training picture, squared as training pictures are: (side, side, 3).

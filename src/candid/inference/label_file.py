@@ -47,20 +47,9 @@ def label_to_file(
 ) -> Outcome:
     """Write a row per image to `out`, whole or not at all; a killed job goes on where it was.
 
-    Parameters
-    ----------
-    labeller, items, workers, bar
-        As for `label`.
-    out, kind
-        The table.
-    job
-        All that decides the rows: a journal of another job is not gone on with.
-    about
-        What a Parquet file says of itself.
-    force
-        Replace a table that is there, and the journal of another job.
-    codes
-        Write the code of each reason, too (see `RowColumns.schema`).
+    `job` is all that decides the rows: a journal of another job is not gone on with. `about` is
+    what a Parquet file says of itself. `force` replaces a table that is there, and the journal of
+    another job; `codes` writes the code of each reason, too (see `RowColumns.schema`).
 
     Raises
     ------

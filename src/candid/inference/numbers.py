@@ -33,12 +33,7 @@ def answers_of(card: NumberCard, probability: Floats) -> tuple[Floats, Floats, F
 
 
 def calibrated_card(
-    card: NumberCard,
-    probability: Floats,
-    value: Floats,
-    coverage: float,
-    *,
-    by_range: bool = False,
+    card: NumberCard, probability: Floats, value: Floats, coverage: float, *, by_range: bool = False
 ) -> NumberCard:
     """The card with what (n, bins) distributions of validation and their true values (n,) say.
 

@@ -101,10 +101,7 @@ def _of_file(path: Path, max_pixels: int) -> Asked:
     def ask(encoded: list[bytes]) -> list[Any]:
         pixels = np.stack([decode(data, **how).pixels for data in encoded])
         seen = pixels if framer is None else framer(pixels)[0]
-        named: list[Any] = [
-            dict(zip(about["classes"], row, strict=True)) for row in engine(seen).tolist()
-        ]
-        return named
+        return [dict(zip(about["classes"], row, strict=True)) for row in engine(seen).tolist()]
 
     return ask
 

@@ -23,6 +23,7 @@ from candid.inference.rows import Outcome
 from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard, read_part
 from candid.records import from_plain, to_plain
 from candid.storage import places
+from candid.storage.files import as_utf8
 from candid.storage.jobs import Job, alone, plain_job
 
 MANIFEST = "manifest.json"
@@ -68,16 +69,8 @@ def label_missing(
 ) -> Manifest:
     """Label the shards whose part is missing or stale, and write the manifest.
 
-    Parameters
-    ----------
-    shards, order
-        All of them, and what is the same for each.
-    work, engine
-        What does them, and what to call it.
-    force
-        Replace parts of another model or other settings.
-    done
-        Called with the number of shards that are done.
+    `work` does them, `engine` is what to call it. `force` replaces parts of another model or other
+    settings; `done` is called with the number of shards that are done.
 
     Raises
     ------
@@ -180,8 +173,7 @@ def _manifest(
         engine=engine,
         versions=_versions(),
         tally=Outcome.sum(
-            [part.tally for part in parts],
-            resumed=sum(part.tally.images for part in kept.values()),
+            [part.tally for part in parts], resumed=sum(part.tally.images for part in kept.values())
         ),
         parts=parts,
         failed=tuple(result for result in ordered if isinstance(result, Failed)),
@@ -199,7 +191,7 @@ def _versions() -> dict[str, str]:
 def _write(out: str, manifest: Manifest) -> None:
     text = json.dumps(to_plain(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with places.written(places.join(out, MANIFEST)) as path:
-        path.write_bytes(text.encode("utf-8", "backslashreplace"))
+        path.write_bytes(as_utf8(text))
 
 
 def read_manifest(out: str) -> Manifest:

@@ -29,17 +29,10 @@ _SURPRISE = 0.05  # a chance below it is not taken for chance
 class PromiseHere:
     """What is promised of the answers to some pictures.
 
-    Attributes
-    ----------
-    unlike, pictures
-        How many pictures (with faces looked for: faces) were flagged as unlike the training data,
-        of how many.
-    holds
-        False where these are more than chance explains, where all pictures together drift away
-        from the validation pictures, or where most of them lie otherwise in their frame; None
-        where nobody looked.
-    sentence
-        The promise, or that it does not hold here; "" where there is none.
+    `unlike` of `pictures` (with faces looked for: of faces) were flagged as unlike the training
+    data. `holds` is False where these are more than chance explains, where all together drift away
+    from the validation pictures, or where most of them lie otherwise in their frame; None where
+    nobody looked. `sentence` is the promise, or that it does not hold here; "" where there is none.
     """
 
     unlike: int

@@ -108,18 +108,9 @@ class RowColumns:
 
 @dataclass(frozen=True)
 class Block:
-    """Images that were done together.
+    """So many images that were done together, a digest of their `names`, and their rows.
 
-    Attributes
-    ----------
-    items
-        How many.
-    names
-        A digest of their names.
-    rows
-        Their rows.
-    scores
-        What is watched of each row, [] for one without; none at all where nobody watches.
+    `scores` are watched of each row, [] for one without; none at all where nobody watches.
     """
 
     items: int

@@ -74,18 +74,10 @@ class SeveralColumns(RowColumns):
 class LabelAnswer(NamedTuple):
     """What the network says of one label of a crop.
 
-    Attributes
-    ----------
-    label
-        The label.
-    prediction
-        Its most probable class; None where it abstains, and of a number.
-    probability
-        Of every class, calibrated; empty of a number.
-    number
-        Value and ends of the interval of a number; else None.
-    below
-        The threshold that the highest probability is below, so that it abstains; else None.
+    `prediction` is its most probable class, None where it abstains, and of a number; `probability`
+    is calibrated, of every class, and empty of a number. `number` is a number's value and the ends
+    of its interval, else None; `below` the threshold that the highest probability is below, so that
+    it abstains, else None.
     """
 
     label: TargetLabel
@@ -104,12 +96,8 @@ class LabelAnswer(NamedTuple):
 class SeveralLabeller(Labeller):
     """All that makes rows with an answer of each of several labels.
 
-    Attributes
-    ----------
-    labels
-        The labels, in the order of the classifier's classes, which are all their classes.
-    rules
-        When it gives no answer, of each label; None: it always does.
+    `labels` are in the order of the classifier's classes, which are all their classes; `rules` say
+    of each when there is no answer, None: never.
     """
 
     labels: tuple[TargetLabel, ...] = field(default=(), kw_only=True)
@@ -120,24 +108,23 @@ class SeveralLabeller(Labeller):
         """What the rows hold."""
         return SeveralColumns((), faces=self.finder is not None, labels=self.labels)
 
+    # What follows is the same for every row.
+
     @cached_property
     def _firsts(self) -> list[int]:
-        """The first of each label's outputs."""
         return [label.first for label in self.labels]
 
     @cached_property
     def _sizes(self) -> list[int]:
-        """How many outputs each label has."""
         return [len(label.classes) for label in self.labels]
 
     @cached_property
     def _column_names(self) -> list[str]:
-        """The column of each label: the same for every row."""
         return [*map(self.columns.column, self.labels)]
 
     @cached_property
     def _class_columns(self) -> list[str]:
-        """The column of each output's probability: the same for every row; "" of a number's."""
+        """The column of each output's probability; "" of a number's."""
         named = zip(self.labels, self._column_names, strict=True)
         return [
             f"p_{column}_{name}" if label.number is None else ""
@@ -166,7 +153,6 @@ class SeveralLabeller(Labeller):
         return values | {"abstained": not answered}
 
     def _answer_columns(self, answer: Prediction) -> dict[str, Any]:
-        """The probabilities of all classes of all labels."""
         rounded = np.round(self._calibrated(answer), DIGITS).tolist()
         return dict(zip(self._class_columns, rounded, strict=True))
 

@@ -28,6 +28,7 @@ from candid.storage.jobs import Job, job_digest
 
 _NOTE = "candid.part"
 _LOOKED_INTO = 4  # shards at most, as one of an object store is fetched whole
+_PICTURES = 256  # of these together
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,8 @@ def _no_shards(what: str) -> DataError:
     )
 
 
-def first_pictures(shards: Sequence[Shard], column: str = "", *, most: int = 256) -> Iterator[Item]:
-    """So many pictures at most, of a few shards from the first to the last, to see what they hold.
+def first_pictures(shards: Sequence[Shard], column: str) -> Iterator[Item]:
+    """Some pictures of a few shards from the first to the last, to see what they hold.
 
     A shard that cannot be read gives none: its part will say why.
     """
@@ -127,7 +128,7 @@ def first_pictures(shards: Sequence[Shard], column: str = "", *, most: int = 256
     for name in sorted(chosen):
         with contextlib.suppress(Exception), places.near(name) as path:
             pictures = sources.inside(str(path), name, column)
-            yield from islice(pictures, most // len(chosen))
+            yield from islice(pictures, _PICTURES // len(chosen))
 
 
 # --- one shard -----------------------------------------------------------------------------------

@@ -12,19 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data import store
+from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
+from candid.data.store import Store
 from candid.errors import RunError
 from candid.inference.classifier import Frames
 from candid.inference.common_frame import is_home, lying_of, rounded_frame
 from candid.records import Estimate
 from candid.records.files import to_plain
-from candid.records.framing import (
-    AS_IT_CAME,
-    DETAIL,
-    SourceFrame,
-    SourceFrames,
-    corner_distance,
-)
+from candid.records.framing import AS_IT_CAME, DETAIL, SourceFrame, SourceFrames, corner_distance
 from candid.settings import DataConfig
 from candid.stats.differences import independent_difference
 from candid.stats.intervals import ratios
@@ -32,8 +28,6 @@ from candid.storage.files import file_digest
 from candid.storage.jobs import job_digest
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
-    from candid.data.store import Store
     from candid.models.framing import TorchFramer
 
 # Part of every name of a pack: raise it when the same frames come out as other pixels.
@@ -50,18 +44,10 @@ _LEVELS = 3  # a picture that shows e times as much is a third of the size
 
 @dataclass(frozen=True, eq=False)
 class SomePictures:
-    """Some pictures of a data set.
+    """Some pictures of a data set, as a network that frames takes them."""
 
-    Attributes
-    ----------
-    pixels
-        (n, input_side, input_side, 3), as a network that frames takes them.
-    person
-        (n,) who is in each; None where nobody is known.
-    """
-
-    pixels: NDArray[np.uint8]
-    person: NDArray[np.int64] | None = None
+    pixels: NDArray[np.uint8]  # (n, input_side, input_side, 3)
+    person: NDArray[np.int64] | None = None  # (n,) who is in each; None where nobody is known
 
 
 def source_frame(
@@ -129,8 +115,7 @@ def _cut(pixels: NDArray[np.uint8], frame: NDArray[np.float32]) -> NDArray[np.ui
     planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     frames = inverse.expand(len(planes), 3, 3)
     cut = level_warp(planes, frames, pixels.shape[1], "reflection", levels=_LEVELS)
-    found: NDArray[np.uint8] = to_pixels(cut).contiguous().numpy()
-    return found
+    return to_pixels(cut).contiguous().numpy()
 
 
 # --- how they are moved --------------------------------------------------------------------------
@@ -168,12 +153,7 @@ def in_one_frame(
     codes = {code: moved[name] for code, name in enumerate(attribute.values) if name in moved}
     marks = np.isin(attribute.data, list(codes))
     reframe = SourceReframe(
-        codes,
-        attribute.data,
-        came.side,
-        framer,
-        frames.framer,
-        frames_digest(frames),
+        codes, attribute.data, came.side, framer, frames.framer, frames_digest(frames)
     )
     return store.repack(dataset, config, came, marks, reframe, quiet=quiet)
 
@@ -224,8 +204,7 @@ def _brought(
     planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
     matrix = torch.from_numpy(frame.astype(np.float32))[None]
     brought = level_warp(planes, matrix, side, "reflection")
-    out: NDArray[np.uint8] = to_pixels(brought)[0].contiguous().numpy()
-    return out
+    return to_pixels(brought)[0].contiguous().numpy()
 
 
 @functools.lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from candid.data.arrays import encode_image, image_name, images_of
 from candid.data.layouts.pictures import is_picture
-from candid.data.sources import ParquetSource, contains, read_file
+from candid.data.sources import ParquetSource, contains, holds_bytes, read_file
 from candid.data.tars import members
 from candid.errors import DataError, ImageError, did_you_mean, nearest
 from candid.storage import places
@@ -155,13 +155,12 @@ def inside(path: str, name: str, column: str = "") -> Iterator[Item]:
 
 
 def _of(word: str, column: str) -> Iterator[Item]:
-    lower = word.lower()
     if places.is_url(word):
         yield from _far(word, column)
     elif os.path.isdir(word):
         root = os.path.realpath(word)
         yield from (_file(path, root) for path in _below(word, 0))
-    elif lower.endswith((*_TAR, *_PARQUET)):
+    elif is_container(word):
         yield from inside(word, word, column)
     else:
         yield _file(word)
@@ -310,7 +309,7 @@ def image_column(schema: pa.Schema, path: str, column: str = "") -> str:
     DataError
         Where there is none, or not the one that was named.
     """
-    images = [f.name for f in schema if _holds_bytes(f.type)]
+    images = [f.name for f in schema if holds_bytes(f.type)]
     usual = [n for word in _IMAGE_WORDS for n in images if n.lower() == word]
     if column in images or (not column and images):
         return column or (usual or images)[0]
@@ -322,9 +321,3 @@ def image_column(schema: pa.Schema, path: str, column: str = "") -> str:
         if column and images
         else "embed the pictures in the table",
     )
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(f.name == "bytes" and _holds_bytes(f.type) for f in kind)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

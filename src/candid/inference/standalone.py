@@ -80,7 +80,8 @@ class _Found:
                 raise ValueError(f"two modules define {name}")
             return
         self._from[name] = text
-        for used in _names(module.definitions[name]):
+        names = (n.id for n in ast.walk(module.definitions[name]) if isinstance(n, ast.Name))
+        for used in dict.fromkeys(names):
             if used in module.definitions:
                 self.add(module, used)
             elif used in module.imports:
@@ -103,9 +104,3 @@ class _Found:
                 raise ValueError(f"there is no module {name}")
             self._modules[name] = _Module.parsed(Path(spec.origin).read_text("utf-8"))
         return self._modules[name]
-
-
-def _names(node: ast.AST) -> list[str]:
-    """The names that are read in a definition, in their order."""
-    found = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-    return list(dict.fromkeys(found))

@@ -67,8 +67,7 @@ class Unfamiliar:
 
     def distances(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(n,) how far pictures (n, side, side, 3) are from the training pictures."""
-        far: NDArray[np.float64] = (features(pixels) @ self.weight).astype(np.float64)
-        return far
+        return (features(pixels) @ self.weight).astype(np.float64)
 
     def unlike(
         self,
@@ -129,24 +128,11 @@ def fit_unfamiliar(
 ) -> Unfamiliar:
     """Learn what training images look like, and set the limit on validation images.
 
-    Parameters
-    ----------
-    pixels
-        (n, side, side, 3), perhaps mapped; only the rows used are read.
-    train, validation
-        Their rows.
-    widths, heights
-        (n,) of the images in their files.
-    false_alarms, most
-        The share of images like the validation images that may be flagged, and how many of each
-        split are used at most.
-    seed
-        Of the drawing and of the ways in which images are moved.
-    framed
-        What brings images from elsewhere to the training images' frame before they are looked at;
-        images that are merely zoomed or shifted are then none that should be told.
-    stretch
-        By so much more may the shapes of images differ from the training images'.
+    `pixels` are (n, side, side, 3), perhaps mapped, of which at most so many rows of each split are
+    read; `widths` and `heights` (n,) are those of the images in their files. `false_alarms` is the
+    share of images like the validation images that may be flagged. `framed` brings images from
+    elsewhere to the training images' frame before they are looked at: those that are merely zoomed
+    or shifted are then none that should be told, and shapes may differ by `stretch` more.
     """
     rng = np.random.default_rng(seed)
     train, validation = drawn_rows(train, most, rng), drawn_rows(validation, most, rng)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from candid.inference.detectors import Box, DetectedFace, Pixels
+from candid.inference.detectors import Box, DetectedFace, Pixels, largest_first
 from candid.inference.faces import Frame
 from candid.models.framing import Framing
 from candid.models.warping import frame_matrices, halved, magnified, to_pixels, warp
@@ -63,8 +63,7 @@ class FramingFinder:
         inside = (centre >= 0).all(1) & (centre < np.array([width, height])).all(1)
         kept = np.flatnonzero(inside & (rest <= float(self.framing.limit)))
         kept = kept[np.argsort(rest[kept], kind="stable")[:_MOST]]
-        faces = [_face(square, votes) for square, votes in _agreed(squares[kept])]
-        return sorted(faces, key=lambda f: (-f.box.width * f.box.height, f.box.top, f.box.left))
+        return largest_first(_face(square, votes) for square, votes in _agreed(squares[kept]))
 
     def crop(self, pixels: Pixels, face: DetectedFace, *, side: int, fit: str) -> Pixels:
         """The face as the network saw its training pictures (side, side, 3), whatever the fit.

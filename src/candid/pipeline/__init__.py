@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from candid.config import QUICK_RECIPE, load_config
+from candid.data.dataset import Dataset
 from candid.pipeline import checking
 from candid.pipeline.aligning import align_data
 from candid.pipeline.data_places import Places, labels_or_place
@@ -36,6 +37,7 @@ from candid.pipeline.steps import explore_data, learn_unfamiliar, what_is_in
 from candid.pipeline.tracking import tracked
 from candid.pipeline.training import draw_augmented, train_framer, train_network
 from candid.records import Exploration, read_record
+from candid.records.label_check import LabelCheck
 from candid.runs import Run, open_run, refuse_full
 from candid.settings import Config, OwnConfig
 from candid.training.trackers import needs_trackers
@@ -43,8 +45,6 @@ from candid.training.trackers import needs_trackers
 if TYPE_CHECKING:
     from torch import nn
 
-    from candid.data.dataset import Dataset
-    from candid.records.label_check import LabelCheck
     from candid.records.tuning import Tuning
 
 

@@ -10,14 +10,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
 from candid.errors import ConfigError
 from candid.pipeline.opening import Data, aligned_data, by_turns, framed_data, launched
 from candid.pipeline.training import learned_framing
 from candid.progress import progress
 from candid.records import write_record
-from candid.records.framing import DETAIL, SourceFrame, SourceFrames
+from candid.records.framing import DETAIL, FramingCard, SourceFrame, SourceFrames
 from candid.runs import Run
 from candid.runs.frames import source_frames
 from candid.settings import Config
@@ -25,12 +27,8 @@ from candid.storage.files import file_digest
 from candid.table import drawn_rows
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from candid.data.dataset import Dataset
     from candid.inference.source_frames import SomePictures
     from candid.models.framing import Framing
-    from candid.records.framing import FramingCard
 
     _Rows = dict[str, NDArray[np.intp]]  # the rows of each split
 
@@ -138,7 +136,6 @@ def _framing(run: Run, data: Data, rows: _Rows) -> tuple[Framing, FramingCard]:
 def _sources(
     framing: Framing, data: Data, rows: dict[str, _Rows], reference: str, run: Run
 ) -> tuple[SourceFrame, ...]:
-    """How the pictures of the others lie."""
     from candid.inference.common_frame import FEWEST
     from candid.inference.source_frames import source_frame
     from candid.models.device import threads

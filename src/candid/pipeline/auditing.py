@@ -8,24 +8,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from candid import __version__
 from candid.errors import ConfigError, RunError, go_on_with
 from candid.pipeline.opening import Data
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import must_name_columns, predictions_from, written_by_candid
 from candid.records import read_record
-from candid.records.audit import Audit, SplitAudit
+from candid.records.audit import Audit, Gap, Group, SplitAudit
+from candid.records.compare import Comparison
+from candid.records.tone import ToneSummary
 from candid.runs import Run, open_run
 from candid.settings import AuditConfig
 from candid.storage.files import write_text
+from candid.text.number import behind
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from candid.auditing.skin_tone import Tone
-    from candid.records.compare import Comparison
-    from candid.records.tone import ToneSummary
 
 
 def audited_split(run: Run) -> SplitAudit | None:
@@ -34,6 +36,13 @@ def audited_split(run: Run) -> SplitAudit | None:
         return None
     splits = read_record(run.audit, Audit).splits
     return splits[0] if splits else None
+
+
+def furthest_behind(audit: Audit | None, *, is_number: bool) -> tuple[Group, Gap] | None:
+    """The group that is furthest behind the rest, in accuracy or of a number in its error."""
+    if is_number:
+        return next(iter(behind(audit)), None)
+    return audit.splits[0].furthest_behind() if audit is not None and audit.splits else None
 
 
 def read_any(path: Path, columns: Columns) -> Predictions:
@@ -77,7 +86,6 @@ def read_any(path: Path, columns: Columns) -> Predictions:
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Write what changed between two models, and for whom, as one HTML file."""
-    from candid import __version__
     from candid.reporting.page import render_comparison
 
     write_text(path, render_comparison(comparison, __version__))
@@ -139,8 +147,6 @@ class MeasuredTone:
     @cached_property
     def _place(self) -> NDArray[np.intp]:
         """(images,) where among the measured each is; -1 where it is not."""
-        import numpy as np
-
         return np.full(len(self.data.dataset.ids), -1, np.intp)
 
     def of(self, ids: Sequence[str] | NDArray[Any]) -> Tone:
@@ -151,8 +157,6 @@ class MeasuredTone:
         RunError
             Where some are no longer in the data.
         """
-        import numpy as np
-
         from candid.auditing.skin_tone import measure_tone
 
         missing = [str(name) for name in ids if str(name) not in self._row]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from candid.data.dataset import Dataset
 from candid.data.targets import outputs_of
 from candid.errors import ConfigError, RunError
 from candid.records import ModelCard, read_record
@@ -16,7 +17,6 @@ from candid.settings import Config, TimmConfig
 if TYPE_CHECKING:
     from torch import nn
 
-    from candid.data.dataset import Dataset
     from candid.models.initial import InitialWeights
 
 

@@ -7,7 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from candid.pipeline.labelled import Chosen, answer, answering_run, check_name, choose_rows
+import numpy as np
+
+from candid.data.dataset import Dataset
+from candid.errors import PredictionsError
+from candid.pipeline.labelled import answer, answering_run, check_name, choose_rows
 from candid.pipeline.labelling import Answering, labeller
 from candid.pipeline.opening import Place
 from candid.predictions import Predictions
@@ -15,11 +19,11 @@ from candid.records import Estimate, write_record
 from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.runs import Run
 from candid.settings import Config, EvaluateConfig
+from candid.stats.bootstrap import part_of_people
+from candid.stats.intervals import wilson_shares
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.inference.classifier import Engine
-    from candid.inference.classify import Labeller
 
 _FITTED = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
 _COMPARED = ("log_loss", "calibration_error", "accuracy")
@@ -83,21 +87,8 @@ def calibrate(
     file = calibration_path(asked.run.path, name)
     table = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=quiet)
-    made = _calibrated(answered.predictions, asked.settings, seed)
-    return _written(file, replace(made, frame=answered.frame), name, ready, dataset, chosen)
-
-
-def _written(
-    file: Path,
-    made: PlaceCalibration,
-    name: str,
-    ready: Labeller,
-    dataset: Dataset,
-    chosen: Chosen,
-) -> PlaceCalibration:
-    """The calibration with its name, when it was made and of what; kept in its file."""
     made = replace(
-        made,
+        _calibrated(answered.predictions, asked.settings, seed),
         name=name,
         model=ready.classifier.made_from,
         data=dataset.origin or dataset.name,
@@ -105,6 +96,7 @@ def _written(
         split=chosen.split,
         cropped=ready.finder is not None,
         calibrated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        frame=answered.frame,
     )
     write_record(file, made)
     return made
@@ -113,7 +105,6 @@ def _written(
 def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
     """The fit on a third, the rule and the figures on the rest."""
     from candid.auditing.abstention import answering_rule
-    from candid.stats.intervals import wilson_shares
     from candid.stats.shift import fit_shift
 
     fitted, rest = _shared_out(p, seed)
@@ -140,11 +131,6 @@ def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration
 
 def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
     """Two parts without a person in common."""
-    import numpy as np
-
-    from candid.errors import PredictionsError
-    from candid.stats.bootstrap import part_of_people
-
     mine, people = part_of_people(
         p.persons(),
         len(p),
@@ -161,8 +147,6 @@ def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
 
 
 def _figures(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
-    import numpy as np
-
     from candid.evaluation.performance import evaluate_predictions
 
     everyone = replace(p, split=np.full(len(p), "test"))

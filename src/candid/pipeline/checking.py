@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.data.splits import hashed, join_groups
 from candid.errors import ConfigError, DataError, OutputError, RunError
 from candid.pipeline.opening import Data
 from candid.pipeline.steps import calibrated_predictions
-from candid.pipeline.training import begun, task_of
+from candid.pipeline.training import begun, task_of, validation_logits
 from candid.predictions import Predictions, write_predictions
 from candid.progress import progress, stages
 from candid.records import Provenance, read_record, write_record
@@ -163,7 +164,8 @@ def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
                 config = run.settings
                 found = check_labels(predictions, asked, config.check, config.evaluate)
                 write_record(run.check, found)
-        _tidy(folder, parts)
+        for file in {*folder.glob("[0-9]*")} - {part.file for part in parts}:
+            file.unlink(missing_ok=True)  # of other settings
     return found
 
 
@@ -178,7 +180,6 @@ def folds_of(data: Data, config: Config, *, quiet: bool = True) -> NDArray[np.in
     """
     from candid.data.duplicates import find_copies
     from candid.data.folds import fold_groups
-    from candid.data.splits import hashed, join_groups
 
     dataset = data.dataset
     rows = np.flatnonzero((dataset.label >= 0) & data.store.usable)
@@ -258,36 +259,18 @@ def _parts(folder: Path, data: Data, fold: NDArray[np.intp], config: Config) -> 
         yield _Part(f"fold {k + 1}", file, split, quick)
 
 
-def _tidy(folder: Path, parts: list[_Part]) -> None:
-    """Remove what other settings left."""
-    kept = {part.file for part in parts}
-    for file in folder.glob("[0-9]*"):
-        if file not in kept:
-            file.unlink(missing_ok=True)
-
-
 # --- a network for each --------------------------------------------------------------------------
 
 
 def _train(part: _Part, data: Data, quiet: bool) -> None:
     """Train on the other folds and write the logits of this one."""
-    from candid.models.device import memory_kept, threads, uses_bfloat16
-    from candid.models.forward import logits
+    from candid.models.device import memory_kept, threads
 
     config = part.config.train
     with threads(config.threads), memory_kept():
         task = task_of(replace(data, dataset=replace(data.dataset, split=part.split)), part.config)
         state = _trained(task, part, quiet)
-        found = logits(
-            state.measured,
-            task.images,
-            task.validation,
-            device=state.device,
-            bfloat16=uses_bfloat16(config.precision, state.device),
-            flip_tta=config.flip_tta,
-            title="predict",
-            quiet=quiet,
-        )
+        found = validation_logits(task, state, config, title="predict", quiet=quiet)
     write_archive(part.file, {"rows": task.validation, "logits": found})
     part.checkpoint.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from candid import __version__
 from candid.config import load_config
 from candid.pipeline.auditing import read_any
 from candid.pipeline.opening import Place, path_of
@@ -58,7 +59,6 @@ def compare(
         quiet=quiet,
     )
     if page is not None:
-        from candid import __version__
         from candid.reporting.page import render_run_comparison
 
         write_text(Path(page), render_run_comparison(found, __version__))

@@ -6,14 +6,12 @@ import shlex
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
+from candid.data.dataset import Dataset
 from candid.errors import ConfigError, RunError
 from candid.records import Provenance
 from candid.runs import Run
-
-if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
 
 Where = Path | tuple[Path, ...]
 Places = str | PathLike[str] | Sequence[str | PathLike[str]]

@@ -29,10 +29,7 @@ def learn_drift(run: Run, data: Data) -> None:
     dataset, seed = data.dataset, run.settings.train.seed
     rows = dataset.rows("validation", data.store.usable)
     rows = drawn_rows(rows, _MOST, np.random.default_rng(seed))
-    with (
-        one_thread_each(),
-        progress("drift", len(rows), unit="pictures", quiet=run.quiet) as bar,
-    ):
+    with one_thread_each(), progress("drift", len(rows), unit="pictures", quiet=run.quiet) as bar:
         blocks = list(label(ready, dataset_items(dataset, rows), bar=bar.update))
     watched = [scores for block in blocks for scores in block.scores]
     known = np.array([bool(scores) for scores in watched], np.bool_)

@@ -22,37 +22,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.config import DEFAULT_RECIPE, load_config, with_values
-from candid.data.arrays import encode_image, image_name, images_of
+from candid.data.arrays import ImageLike, encode_image, image_name, images_of
+from candid.data.dataset import Dataset
 from candid.data.decode import decode
-from candid.data.in_memory import dataset_of
-from candid.errors import CandidError, DataError, DependencyError, ImageError
+from candid.data.in_memory import load_images
+from candid.errors import CandidError, DataError, DependencyError, ImageError, needing
 from candid.inference.numbers import answers_of
 from candid.pipeline.keeping import kept_files, run_of
 from candid.pipeline.opening import begin_or_resume
 from candid.pipeline.steps import predict_splits
 from candid.pipeline.training import train_framer, train_network
+from candid.predictions import Predictions
 from candid.predictions.numbers import NumberPredictions, read_number_predictions
 from candid.records import ModelCard, read_record
+from candid.records.model import NumberCard
+from candid.runs import Run
 from candid.settings import Config
 
-try:
+with needing(
+    "CandidClassifier needs", "features", expected="the extra 'features', which brings scikit-learn"
+):
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils import assert_all_finite, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
-except ImportError as error:
-    raise DependencyError(
-        f"CandidClassifier needs a library that is not installed: {error.name}.",
-        expected="the extra 'features', which brings scikit-learn",
-        todo="pip install 'candid-faces[features]'",
-    ) from error
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.models.model import Whole
-    from candid.predictions import Predictions
-    from candid.records.model import NumberCard
-    from candid.runs import Run
 
 # What is read from a run's files, and so not saved beside them.
 _FROM_RUN = ("model_", "config_", "number_", "validation_predictions_")
@@ -97,7 +93,6 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _config(self) -> Config:
-        """All settings."""
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
@@ -114,6 +109,13 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
             section, _, key = name.partition(".")
             sections.setdefault(section, {})[key] = value
         return with_values(with_values(load_config(recipe=self.recipe), _OWN), sections)
+
+    def _prepared(self, X: Any, y: Any, groups: Any) -> tuple[list[ImageLike], Config]:
+        """The images of X, of which there are as many as of the others, and all settings."""
+        with _as_value_error():
+            images, config = images_of(X), self._config()
+        check_consistent_length(images, y, groups)
+        return images, config
 
     def _train(self, dataset: Dataset, config: Config) -> None:
         """Train in a temporary run, and predict its validation images."""
@@ -246,14 +248,11 @@ class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
         classes, code = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class, and at least two are needed to train")
-        with _as_value_error():
-            images = images_of(X)
-            config = self._config()
-        check_consistent_length(images, y, groups)
+        images, config = self._prepared(X, y, groups)
         words = [str(name) for name in classes.tolist()]
         with _as_value_error():
             label = [words[c] for c in code]
-            dataset = dataset_of(images, label, classes=words, person=groups, config=config.data)
+            dataset = load_images(images, label, classes=words, person=groups, config=config)
             self._train(dataset, config)
         self.classes_ = classes
         return self
@@ -301,34 +300,16 @@ class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
     validation_predictions_: NumberPredictions
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
-        """Train on images and their numbers.
-
-        Parameters
-        ----------
-        X
-            n paths, or uint8 pixels (n, height, width, 3).
-        y
-            (n,) finite numbers.
-        groups
-            (n,) who is in the image; None: each image shows another person.
-
-        Raises
-        ------
-        ValueError
-            Where X holds no images, or y cannot be learned.
-        """
+        """Train on images and their numbers y, (n,) and finite; else as `CandidClassifier.fit`."""
         if y is None:
             raise ValueError("CandidRegressor requires y to be passed, but the target y is None")
         y = column_or_1d(y, dtype=np.float64, warn=True)
         assert_all_finite(y, input_name="y")
+        images, config = self._prepared(X, y, groups)
+        config = replace(config, data=replace(config.data, numbers=("label",)))
         with _as_value_error():
-            images = images_of(X)
-            config = self._config()
-        check_consistent_length(images, y, groups)
-        about = replace(config.data, numbers=("label",))
-        with _as_value_error():
-            dataset = dataset_of(images, y, person=groups, config=about)
-            self._train(dataset, replace(config, data=about))
+            dataset = load_images(images, y, person=groups, config=config)
+            self._train(dataset, config)
         return self
 
     def _take(self, run: Run) -> None:

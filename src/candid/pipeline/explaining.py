@@ -9,11 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid.errors import ConfigError
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, needs_torch
 from candid.predictions import read_predictions
-from candid.records import ModelCard, Split, read_record, write_record
+from candid.records import ModelCard, read_record, write_record
 from candid.records.explanation import (
     Explanation,
     ExplanationArrays,
@@ -23,14 +26,11 @@ from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import Run, is_framed
 from candid.runs.refusals import refuse_unexplained
+from candid.settings import DataConfig
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from candid.data.decode import Decoded
     from candid.explanation.drawing import ExplainedPicture
-    from candid.settings import DataConfig
 
 
 def explain_images(run: Run, data: Data) -> None:
@@ -73,14 +73,12 @@ def explain_images(run: Run, data: Data) -> None:
         write_record(run.explanation, record)  # the last: it says that the stage was finished
 
 
-def show_inside(
-    run: Run, data: Data, *, split: Split = "validation", most_training: int = 10_000
-) -> Inside | None:
+def show_inside(run: Run, data: Data, *, most_training: int = 10_000) -> Inside | None:
     """Write inside.json and inside.npz; nothing of a network of a single layer.
 
     Nor where `explain.make` is off.
 
-    Units and mistakes are those of one split; mistakes are what `predictions.parquet` calls so,
+    Units and mistakes are those of validation; mistakes are what `predictions.parquet` calls so,
     where it has the split. They are compared with `most_training` training images, drawn at
     random; 0: with all.
 
@@ -100,7 +98,7 @@ def show_inside(
             data.dataset,
             data.store,
             read_predictions(run.predictions_file) if run.predictions_file.is_file() else None,
-            split=split,
+            split="validation",
             most_training=most_training,
             bfloat16=model.bfloat16,
             quiet=run.quiet,
@@ -124,16 +122,11 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     ImageError
         Where a file is not a picture.
     """
-    import numpy as np
-
     from candid.explanation.drawing import decode_pictures
 
     config, frames = run.settings, is_framed(run)
-    side = (
-        read_record(run.model_file, ModelCard).side
-        if run.model_file.is_file()
-        else config.data.side
-    )
+    trained = run.model_file.is_file()
+    side = read_record(run.model_file, ModelCard).side if trained else config.data.side
     decoded = decode_pictures(files, side, config.data, detail=DETAIL if frames else 1)
     needs_torch()
     refuse_unexplained(run)
@@ -155,9 +148,8 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
         if card.number is None:
             explained = explained_pictures(network, card, seen, how, badges)
         else:
-            explained = explained_numbers(
-                network, card, seen, how, partial(answers_of, card.number), badges
-            )
+            answers = partial(answers_of, card.number)
+            explained = explained_numbers(network, card, seen, how, answers, badges)
     if matrices is None:
         return explained
     return _as_they_came(explained, files, decoded, matrices, config.data)

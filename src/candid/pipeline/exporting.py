@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from candid.errors import RunError
 from candid.pipeline.drifting import learn_drift
@@ -19,10 +22,6 @@ from candid.runs import Run, is_framed
 from candid.runs.refusals import refuse_number
 from candid.table import drawn_rows
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _CHECKED = 4096  # pictures that an export is held to the original on
 _FRAMED = 512  # and the framing network to its original
 _CALIBRATION = 512  # pictures that set the scales of int8
@@ -30,45 +29,23 @@ _CALIBRATION = 512  # pictures that set the scales of int8
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What `export` wrote, and how good it is.
+    """What `export` wrote, and how good it is."""
 
-    Attributes
-    ----------
-    onnx, onnx_bytes
-        The exported model and its size.
-    checked
-        Validation pictures that it was held to torch on; 0 where the data are gone: then noise.
-    largest_difference
-        The largest difference of a probability between it and torch.
-    int8, int8_bytes
-        The quantised model; None and 0 where none was asked for.
-    f1, int8_f1, f1_change
-        Weighted F1 on validation of both, and the second less the first with its paired interval;
-        NaN and None without a quantised model.
-    unfamiliar
-        What is known of the look of the training pictures, in words; "" where the data are gone.
-    framing, framing_bytes
-        The exported framing network; None and 0 where the run does not frame.
-    framing_checked, framing_largest_difference, framing_other
-        Pictures that it was held to torch on, the largest distance between the corners of their
-        frames in shares of the side, and pictures that it frames otherwise.
-    """
-
-    onnx: str
+    onnx: str  # the exported model
     onnx_bytes: int
-    checked: int
-    largest_difference: float
-    int8: str | None = None
+    checked: int  # validation pictures that it was held to torch on; 0: noise, the data are gone
+    largest_difference: float  # of a probability between it and torch
+    int8: str | None = None  # the quantised model, where one was asked for
     int8_bytes: int = 0
-    f1: float = math.nan
+    f1: float = math.nan  # weighted F1 on validation, where there is a quantised model, too
     int8_f1: float = math.nan
-    f1_change: Estimate | None = None
-    unfamiliar: str = ""
-    framing: str | None = None
+    f1_change: Estimate | None = None  # the second less the first, with its paired interval
+    unfamiliar: str = ""  # the look of the training pictures, in words; "" where they are gone
+    framing: str | None = None  # the exported framing network, where the run frames
     framing_bytes: int = 0
-    framing_checked: int = 0
-    framing_largest_difference: float = math.nan
-    framing_other: int = 0
+    framing_checked: int = 0  # pictures that it was held to torch on
+    framing_largest_difference: float = math.nan  # between corners, in shares of the side
+    framing_other: int = 0  # pictures that it frames otherwise
 
 
 def export_run(
@@ -194,16 +171,13 @@ def _validation(data: Data | None) -> NDArray[np.uint8] | None:
         return None
     rows = data.dataset.rows("validation", data.store.usable)
     every = max(1, math.ceil(len(rows) / _CHECKED))
-    pixels: NDArray[np.uint8] = data.store.pixels[rows[::every]]
-    return pixels
+    return data.store.pixels[rows[::every]]
 
 
 def _quantised(
     run: Run, source: Path, path: Path, card: ModelCard, data: Data, marks: dict[str, str]
 ) -> dict[str, Any]:
     """Write the quantised model; what is known of it, by the names of `Exported`."""
-    import numpy as np
-
     from candid.evaluation.comparison import compare_predictions
     from candid.inference.exporting import export_int8
     from candid.models.onnx_file import OnnxEngine
@@ -232,9 +206,6 @@ def _quantised(
 
 
 def _predicted(engine: Callable[..., Any], card: ModelCard, data: Data) -> Predictions:
-    """What an engine says about the validation pictures."""
-    import numpy as np
-
     from candid.inference.classifier import Classifier
 
     rows = data.dataset.rows("validation", data.store.usable)

@@ -9,6 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+import numpy as np
+
+from candid.data.dataset import Dataset
 from candid.errors import ConfigError
 from candid.pipeline.judging import evaluate
 from candid.pipeline.labelled import (
@@ -35,7 +38,6 @@ from candid.tables.attributes import Attribute
 from candid.tables.columns import NO_YES
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.evaluation.external import GivenAnswers
     from candid.inference.abstaining import Rule
     from candid.inference.classify import Labeller
@@ -157,8 +159,6 @@ def _flattered(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
 
 
 def _each(data: Dataset | Place | Sequence[Dataset | Place]) -> list[Dataset | Path]:
-    from candid.data.dataset import Dataset
-
     several = [data] if isinstance(data, Dataset | str | PathLike) else data
     return [Path(d) if isinstance(d, str | PathLike) else d for d in several]
 
@@ -193,8 +193,6 @@ def _at_home(
 
 
 def _answers(p: Predictions, rule: Rule | None, answered: Answered | None = None) -> GivenAnswers:
-    import numpy as np
-
     from candid.evaluation.external import GivenAnswers
 
     unlike = None if answered is None else answered.unlike
@@ -218,8 +216,6 @@ def _begun(asked: _Asked) -> Transfer:
 
 def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> ExternalSource:
     """Ask, judge, and write the predictions."""
-    import numpy as np
-
     from candid.evaluation.external import external_figures, require_answers
     from candid.inference.promise import lies_elsewhere
 
@@ -277,8 +273,6 @@ def _less_home(
 
 def _with_answers(p: Predictions, answers: GivenAnswers) -> Predictions:
     """The predictions with whether each was answered, and flagged, as further attributes."""
-    import numpy as np
-
     marks = {"answered": answers.given}
     if answers.unlike is not None:
         marks["unlike the training data"] = answers.unlike
@@ -292,8 +286,6 @@ def _with_answers(p: Predictions, answers: GivenAnswers) -> Predictions:
 
 def _by_group(p: Predictions, config: AuditConfig) -> SplitAudit:
     """The gaps between the groups of the data set's own attributes, one by one."""
-    import numpy as np
-
     from candid.auditing.audit import audit_groups
 
     known = tuple(name for name in config.attributes if name in p.attributes)

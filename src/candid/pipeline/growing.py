@@ -137,12 +137,10 @@ class _Growing:
 
     @property
     def run(self) -> Run:
-        """The run as it is."""
         return self.retraining.run
 
     @property
     def data(self) -> Data:
-        """Its data."""
         return self.retraining.data
 
     def refuse(self) -> None:
@@ -156,14 +154,12 @@ class _Growing:
             )
 
     def measure(self, wanted: Sequence[AuditFinding]) -> tuple[GroupCurve, ...]:
-        """The curve of each gap."""
         groups = [self._group(f) for f in wanted]
         names = ["another seed", *(_name(g, part) for g in groups for part in SHARES)]
         with stages(names, quiet=self.run.quiet) as shown:
             with shown.begin(names[0]):
-                control = self.retraining.train(
-                    TrainingChange(CONTROL, "another seed", "", self._seed())
-                )
+                seed = {"train": {"seed": self.run.settings.train.seed + 1}}
+                control = self.retraining.train(TrainingChange(CONTROL, "another seed", "", seed))
                 again = self._answers(control, self.data)
             as_it_is = self._answers(self.run, self.data)
             curves = []
@@ -174,9 +170,6 @@ class _Growing:
                         parts.append(self._part(group, part))
                 curves.append(self._curve(group, parts, as_it_is, again))
         return tuple(curves)
-
-    def _seed(self) -> dict[str, dict[str, int]]:
-        return {"train": {"seed": self.run.settings.train.seed + 1}}
 
     def _group(self, finding: AuditFinding) -> _Group:
         (condition,) = finding.conditions

@@ -323,7 +323,7 @@ class _Contest:
         p = predictions_of(self.data, rows, np.full((n, classes), 1 / classes))
         names, known = self.arena.before.attributes, self.data.dataset.attributes
         kept = {n: known[n] for n in names if n in known and known[n].kind != "numeric"}
-        return replace(p, attributes={n: replace(a, data=a.data[rows]) for n, a in kept.items()})
+        return replace(p, attributes={n: a[rows] for n, a in kept.items()})
 
     # --- remedies --------------------------------------------------------------------------------
 

@@ -7,25 +7,23 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from candid.pipeline.auditing import MeasuredTone, audit_predictions, read_any
-from candid.pipeline.data_places import Places
+from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.pipeline.overview import summarise_targets, write_overview_report
-from candid.pipeline.steps import (
-    audit_run,
-    evaluate_run,
-    predict_splits,
-    write_report,
-)
+from candid.pipeline.steps import audit_run, evaluate_run, predict_splits, write_report
 from candid.predictions import Predictions
 from candid.predictions.arrays import as_predictions
 from candid.predictions.choosing import Columns
+from candid.predictions.from_table import written_by_candid
 from candid.records import Evaluation, read_record
+from candid.records.audit import Audit
 from candid.records.explanation import Explanation
+from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from candid.runs.refusals import (
     is_number_run,
@@ -34,10 +32,6 @@ from candid.runs.refusals import (
     refuse_untrained,
 )
 from candid.settings import AuditConfig, Config
-
-if TYPE_CHECKING:
-    from candid.records.audit import Audit
-    from candid.records.number import NumberEvaluation
 
 
 def evaluate(
@@ -76,7 +70,7 @@ def evaluate(
 
     y_prob, config = _settings_last(y_prob, config)
     named = {"classes": classes, "person": person, "groups": groups, "split": split}
-    if not _is_run(y_true, y_prob, named):
+    if _is_arrays(y_true, y_prob, named) or path_of(y_true).is_file():
         judged = as_predictions(y_true, y_prob, **named)
         return evaluate_predictions(judged, (config or Config()).evaluate)
     run = run_at(y_true, config, quiet)
@@ -168,11 +162,20 @@ def _audit_run(
 ) -> Audit:
     """The audit of a run of classes or of a number, into its folder."""
     if is_number_run(run):
-        return _audit_number(run, before, named, tone)
+        if before is not None or named.named() or tone:
+            refuse_number(run)
+        with run.doing("audit"):
+            return audit_number_run(run)
     how = _compared(before, named, run.path)
     if named.named():
         read_any(run.path, named)  # says why columns cannot be named for a run
-    return _audit_own(run, loaded(), tone, how)
+    data = loaded()
+    with run.doing("audit"):
+        measured = MeasuredTone(data, quiet=run.quiet) if tone and data is not None else None
+        found = audit_run(run, measured, **how)
+    if not tone or how:
+        run.forget("audit")  # the main job's is with skin tone, and of this model alone
+    return found
 
 
 def _audit_other(
@@ -180,7 +183,6 @@ def _audit_other(
 ) -> Audit:
     """The audit of somebody's model on a data set, or on labelled pictures at a place."""
     from candid.data.joining import load_places
-    from candid.pipeline.data_places import labels_or_place
     from candid.pipeline.other_models import ask_other
 
     there = labels_or_place(place)
@@ -212,24 +214,6 @@ def _compared(before: Any, columns: Columns, path: Path) -> dict[str, Any]:
     return {"before": _read(before, columns), "names": (name, path.name)}
 
 
-def _audit_number(run: Run, before: Any, columns: Columns, tone: bool) -> Audit:
-    """The audit of a label that is a number, into its folder."""
-    if before is not None or columns.named() or tone:
-        refuse_number(run)
-    with run.doing("audit"):
-        return audit_number_run(run)
-
-
-def _audit_own(run: Run, loaded: Data | None, tone: bool, how: dict[str, Any]) -> Audit:
-    """The audit of a run, into its folder."""
-    with run.doing("audit"):
-        measured = MeasuredTone(loaded, quiet=run.quiet) if tone and loaded is not None else None
-        found = audit_run(run, measured, **how)
-    if not tone or how:
-        run.forget("audit")  # the main job's is with skin tone, and of this model alone
-    return found
-
-
 def _settings_last(y_prob: Any, config: Config | None) -> tuple[Any, Config | None]:
     """Of (predictions, settings) the settings stand where those of (labels, …) have theirs not."""
     return (None, y_prob) if isinstance(y_prob, Config) else (y_prob, config)
@@ -239,10 +223,6 @@ def _is_arrays(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
     """Whether it is no place: `Predictions`, or labels beside probabilities."""
     place = isinstance(judged, Run | str | PathLike)
     return not place or y_prob is not None or any(v is not None for v in named.values())
-
-
-def _is_run(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
-    return not _is_arrays(judged, y_prob, named) and not path_of(judged).is_file()
 
 
 def explain_run(
@@ -281,12 +261,9 @@ def report(run: Run | Place) -> Path:
     Of a run that learned several labels, the overview; each label's folder has its own report.
     """
     folder = run_at(run)
-    several, write = bool(folder.of_targets()), write_report
-    if several:
+    write = write_number_report if is_number_run(folder) else write_report
+    if folder.of_targets():
         write = write_overview_report
-    elif is_number_run(folder):
-        write = write_number_report
-    if several:
         with folder.doing("overview"):
             summarise_targets(folder)
     with folder.doing("report"):
@@ -311,8 +288,6 @@ def _predicted(
 
 def _read(before: Predictions | Run | Place, columns: Columns) -> Predictions:
     """The first of two models; the columns that are named hold for a table alone."""
-    from candid.predictions.from_table import written_by_candid
-
     if isinstance(before, Predictions):
         return before
     path = path_of(before)

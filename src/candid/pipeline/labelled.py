@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from candid.data.dataset import Dataset, Sharded
 from candid.errors import ConfigError, DataError, TargetError
 from candid.pipeline.labelling import about_model, model_of, one_thread_each
 from candid.pipeline.opening import Place, run_at
@@ -27,7 +29,6 @@ from candid.settings import Config, DataConfig
 from candid.storage.files import plain_name
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.inference.classify import Labeller
     from candid.inference.sources import Item
 
@@ -71,24 +72,12 @@ def answering_run(run: Run | Place, config: Config | None, quiet: bool) -> Answe
 
 
 def read_labels(
-    where: Dataset | Path,
-    card: ModelCard,
-    about: DataConfig,
-    *,
-    target: str | None = None,
+    where: Dataset | Path, card: ModelCard, about: DataConfig, *, target: str | None = None
 ) -> Dataset:
-    """The labels of a data set, in the order of a model's classes.
+    """The labels of a data set in any layout, with any splits, in the order of a model's classes.
 
-    Parameters
-    ----------
-    where
-        What `candid.load` gave, or where it lies; in any layout, and with any splits.
-    card
-        The model's.
-    about
-        How it is read: layout, columns, names of classes.
-    target
-        The label; None: the settings', else the model's, else the layout's own.
+    `about` says how it is read; without a `target` its own is taken, else the model's, else the
+    layout's own.
 
     Raises
     ------
@@ -134,18 +123,10 @@ def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The rows of a data set that are asked about.
+    """The rows of a data set that are asked about: those with a label, ascending.
 
-    Attributes
-    ----------
-    rows
-        Those with a label, ascending.
-    split
-        The split that they are, or "" for all.
-    unlabelled
-        How many others of it have none.
-    notes
-        What a reader might not expect.
+    `split` is the one that they are of, or "" for all; `unlabelled` says how many others of it have
+    no label, `notes` what a reader might not expect.
     """
 
     rows: NDArray[np.intp]
@@ -229,29 +210,15 @@ def _own_images(run: Run, dataset: Dataset) -> _Own | None:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """What a model says of labelled pictures.
+    """What a model says of labelled pictures."""
 
-    Attributes
-    ----------
-    predictions
-        Of the pictures that could be read and, where faces were looked for, have one; their splits
-        are the data set's own.
-    unlike
-        (n,) whether each was flagged as unlike the training data; None where nobody looked.
-    unread, unread_count
-        Pictures that could not be read, at most a hundred of them; and how many there were.
-    no_face
-        In how many no face was found.
-    frame
-        The frame that they have in common; None where each was framed by itself, or nothing is.
-    """
-
+    # Of those that could be read and, where faces were looked for, have one; splits are the data's.
     predictions: Predictions
-    unlike: NDArray[np.bool_] | None
-    unread: tuple[Unread, ...]
-    unread_count: int
-    no_face: int
-    frame: CommonFrame | None
+    unlike: NDArray[np.bool_] | None  # (n,) whether flagged; None where nobody looked
+    unread: tuple[Unread, ...]  # at most a hundred that could not be read
+    unread_count: int  # and how many there were
+    no_face: int  # in how many no face was found
+    frame: CommonFrame | None  # that they have in common; None: each by itself, or nothing frames
 
 
 def answer(
@@ -279,10 +246,7 @@ def answer(
         "stamp": dataset.source.stamp(),
         "rows": [len(rows), int(rows.sum()), int((rows * np.arange(1, len(rows) + 1)).sum())],
     }
-    with (
-        one_thread_each(),
-        progress(dataset.name, len(rows), unit="pictures", quiet=quiet) as bar,
-    ):
+    with one_thread_each(), progress(dataset.name, len(rows), unit="pictures", quiet=quiet) as bar:
         label_to_file(
             labeller,
             pictures,
@@ -302,7 +266,6 @@ def answer(
 
 def dataset_items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
     """Rows of a data set as what `candid.inference.classify.label` takes."""
-    from candid.data.dataset import Sharded
     from candid.inference.sources import Item, printable
 
     ordered = isinstance(dataset.source, Sharded)
@@ -313,8 +276,6 @@ def dataset_items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
 
 def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: Path) -> Answered:
     """The answers beside the labels, from the table of the job: a row per picture, or per face."""
-    import pyarrow.parquet as pq
-
     from candid.inference.rows import REASON_CODE
     from candid.text.labelling import UNLIKE
 

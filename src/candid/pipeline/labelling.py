@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
-from candid.errors import DependencyError, OutputError, RunError
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.errors import OutputError, RunError, needing
 from candid.pipeline.aligning import rows_at_home
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
@@ -18,9 +21,6 @@ from candid.runs import Run, is_framed
 from candid.settings import Config
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from candid.inference.classifier import Classifier, Engine
     from candid.inference.classify import Labeller
     from candid.inference.detectors import Detector
@@ -110,16 +110,14 @@ def face_finder(
     from candid.inference.faces import Finder
 
     if detector is None and is_framed(run):
-        try:
+        with needing(
+            "The run's framing network finds faces with",
+            "train",
+            expected="the extra 'train', or a detector of OpenCV's",
+            todo="pip install 'candid-faces[train]', or name --detector opencv",
+        ):
             from candid.inference.windows import FramingFinder
             from candid.models.framing import load_framing
-        except ImportError as error:
-            raise DependencyError(
-                "The run's framing network finds faces with a library that is not installed: "
-                f"{error.name}.",
-                expected="the extra 'train', or a detector of OpenCV's",
-                todo="pip install 'candid-faces[train]', or name --detector opencv",
-            ) from error
         return FramingFinder(load_framing(run.framing_weights))
     found = open_detector(detector)
     return Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
@@ -182,8 +180,6 @@ def _training_pictures(
     data: Data, config: Config, most: int, among: NDArray[np.bool_] | None = None
 ) -> Generator[NDArray[np.uint8]]:
     """Some training pictures, of those that (n,) marks mark, as they are in their files."""
-    import numpy as np
-
     from candid.data.decode import decode_whole
 
     usable = data.store.usable

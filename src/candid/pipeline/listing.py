@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from candid.errors import CandidError, DataError
+from candid.pipeline.auditing import furthest_behind
 from candid.pipeline.opening import Place
-from candid.records import Evaluation, ModelCard, Provenance, SplitEvaluation, read_record
+from candid.records import Evaluation, ModelCard, Provenance, read_record
 from candid.records.audit import Audit
 from candid.records.listing import RunList, RunOrder, RunState, RunSummary, WorstGap
 from candid.records.number import NumberEvaluation
 from candid.records.targets import Targets
 from candid.runs import Run, open_run
 from candid.text.findings import group_name
-from candid.text.number import behind
 
 _DEPTH = 4  # folders in folders; runs of a study lie in the second
 
@@ -96,32 +96,29 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
 
 def _key(order: RunOrder) -> Callable[[RunSummary], Any]:
     """What runs are sorted by; NaN and what is missing come last."""
+    if order == "run":
+        return lambda r: r.run
+    if order == "started":
+        return lambda r: [-ord(letter) for letter in r.started] or [0]
 
-    def by(figure: Callable[[RunSummary], float | None]) -> Callable[[RunSummary], Any]:
-        def key(r: RunSummary) -> Any:
-            value = figure(r)
-            if value is None or math.isnan(value):
-                return True, 0.0, r.run
-            return False, -value, r.run
+    def key(r: RunSummary) -> Any:
+        value = _FIGURES[order](r)
+        if value is None or math.isnan(value):
+            return True, 0.0, r.run
+        return False, -value, r.run
 
-        return key
-
-    keys: dict[RunOrder, Callable[[RunSummary], Any]] = {
-        "run": lambda r: r.run,
-        "started": lambda r: [-ord(letter) for letter in r.started] or [0],
-        "f1": by(lambda r: None if r.weighted_f1 is None else r.weighted_f1.value),
-        "accuracy": by(lambda r: None if r.accuracy is None else r.accuracy.value),
-        "mae": by(lambda r: None if r.mae is None else -r.mae.value),
-        "worst": by(_gap_width),
-        "seconds": by(lambda r: r.seconds),
-        "size": by(lambda r: r.size),
-    }
-    return keys[order]
+    return key
 
 
-def _gap_width(r: RunSummary) -> float | None:
-    """How far behind the worst group is; of a number no share, so that it is not compared."""
-    return None if r.worst is None or r.mae is not None else -r.worst.value
+_FIGURES: dict[RunOrder, Callable[[RunSummary], float | None]] = {
+    "f1": lambda r: None if r.weighted_f1 is None else r.weighted_f1.value,
+    "accuracy": lambda r: None if r.accuracy is None else r.accuracy.value,
+    "mae": lambda r: None if r.mae is None else -r.mae.value,
+    # Of a number it is no share, and not compared.
+    "worst": lambda r: None if r.worst is None or r.mae is not None else -r.worst.value,
+    "seconds": lambda r: r.seconds,
+    "size": lambda r: r.size,
+}
 
 
 def _summaries(path: Path) -> list[RunSummary]:
@@ -169,7 +166,7 @@ def _read(run: Run, about: Provenance, size: int) -> RunSummary:
         named |= {"target": card.target, "classes": () if is_number else card.classes}
     if run.evaluation.is_file():
         state = "finished" if run.report.is_file() else "no report"
-        named |= _of_number(run) if is_number else _of_classes(run)
+        named |= _figures(run, is_number=is_number)
     return RunSummary(
         run=str(run.path),
         state=state,
@@ -198,41 +195,23 @@ def _recipe(command: str) -> str:
     return ""
 
 
-def _of_classes(run: Run) -> dict[str, Any]:
+def _figures(run: Run, *, is_number: bool) -> dict[str, Any]:
+    """Of test where there is one, else of validation; and of the group furthest behind."""
     found: dict[str, Any] = {}
-    judged = _judged(read_record(run.evaluation, Evaluation))
-    if judged is not None:
-        figures = {name: judged.metrics[name] for name in ("accuracy", "weighted_f1")}
-        found |= {"split": judged.split, **figures}
-    if run.audit.is_file():
-        found["worst"] = _worst(read_record(run.audit, Audit))
-    return found
-
-
-def _of_number(run: Run) -> dict[str, Any]:
-    judged = read_record(run.evaluation, NumberEvaluation).headline
+    if is_number:
+        split = read_record(run.evaluation, NumberEvaluation).headline
+        if split is not None:
+            found = {"split": split.split, "mae": split.metrics["mae"]}
+    else:
+        splits = {split.split: split for split in read_record(run.evaluation, Evaluation).splits}
+        if judged := splits.get("test") or splits.get("validation"):
+            figures = {name: judged.metrics[name] for name in ("accuracy", "weighted_f1")}
+            found = {"split": judged.split, **figures}
     audit = read_record(run.audit, Audit) if run.audit.is_file() else None
-    found: dict[str, Any] = {}
-    if judged is not None:
-        found |= {"split": judged.split, "mae": judged.metrics["mae"]}
-    if groups := behind(audit):
-        group, gap = groups[0]
+    if worst := furthest_behind(audit, is_number=is_number):
+        group, gap = worst
         found["worst"] = WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
     return found
-
-
-def _judged(evaluation: Evaluation) -> SplitEvaluation | None:
-    """Test where there is one, else validation."""
-    splits = {split.split: split for split in evaluation.splits}
-    return splits.get("test") or splits.get("validation")
-
-
-def _worst(audit: Audit) -> WorstGap | None:
-    behind = audit.splits[0].furthest_behind() if audit.splits else None
-    if behind is None:
-        return None
-    group, gap = behind
-    return WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
 
 
 def folder_size(path: Path) -> int:

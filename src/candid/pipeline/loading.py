@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid.pipeline.opening import needs_torch
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
 from candid.runs import Run
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
     from torch import nn
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
 
 from candid import runs
+from candid.pipeline.opening import Data
 from candid.predictions.numbers import (
     NumberPredictions,
     read_number_predictions,
@@ -18,20 +22,14 @@ from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from candid.storage.files import write_text
-
-if TYPE_CHECKING:
-    from candid.pipeline.opening import Data
+from candid.tables.numbers import numbers_of
 
 
 def write_number(run: Run, card: ModelCard, data: Data, rows: Any, raw: Any) -> None:
     """Write model.json, with mean or median and the intervals chosen on validation, and
     predictions.parquet, from (rows, bins) logits.
     """
-    import numpy as np
-    from scipy.special import softmax
-
     from candid.inference.numbers import answers_of, calibrated_card
-    from candid.tables.numbers import numbers_of
 
     dataset, how = data.dataset, run.settings.predict
     value = numbers_of(dataset.classes)[dataset.label[rows]]

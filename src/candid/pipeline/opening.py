@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from candid.config import to_toml
-from candid.errors import DependencyError, RunError
+from candid.data.dataset import Dataset, Sharded
+from candid.data.splits import keep_together
+from candid.data.targets import of_target, outputs_of
+from candid.errors import RunError, needing
 from candid.pipeline.beginning import initial_weights
 from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
 from candid.pipeline.settled import resumed_settings, with_threads
 from candid.records import ModelCard, Provenance, read_record
+from candid.records.framing import SourceFrames
+from candid.records.model import Beginning
 from candid.runs import Run, claim, create, open_run, refuse_full
 from candid.runs.frames import source_frames
 from candid.settings import Config, DataConfig
@@ -31,11 +36,8 @@ from candid.tables.corrections import read_corrections, write_corrections
 if TYPE_CHECKING:
     from torch import nn
 
-    from candid.data.dataset import Dataset
     from candid.data.store import Store
     from candid.data.streaming import Streamed
-    from candid.records.framing import SourceFrames
-    from candid.records.model import Beginning
     from candid.training.distributed import Team
 
 Place = str | PathLike[str]
@@ -44,15 +46,9 @@ Made = TypeVar("Made")
 
 def needs_torch() -> None:
     """Raise a DependencyError where the libraries that train and predict are not installed."""
-    try:
+    with needing("Training and prediction need", "train"):
         import safetensors  # noqa: F401
         import torch  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(
-            f"Training and prediction need a library that is not installed: {error.name}.",
-            expected="the extra 'train'",
-            todo="pip install 'candid-faces[train]'",
-        ) from error
 
 
 # --- the data ------------------------------------------------------------------------------------
@@ -62,14 +58,9 @@ def needs_torch() -> None:
 class Data:
     """A data set and its packed pixels.
 
-    Attributes
-    ----------
-    dataset, store
-        What is packed.
-    streamed
-        Of which larger data set that is a part, where training streams it; else None.
-    frames
-        A digest of how several data sets were brought to one frame; "" where all are as they came.
+    `streamed` is the larger data set of which that is a part, where training streams it, else None;
+    `frames` a digest of how several data sets were brought to one frame, "" where all are as they
+    came.
     """
 
     dataset: Dataset
@@ -93,8 +84,6 @@ class Data:
 
     def of_target(self, name: str, config: DataConfig) -> Data:
         """The same for one of several labels alone."""
-        from candid.data.targets import of_target
-
         stream = self.streamed
         if stream is not None:
             stream = replace(stream, dataset=of_target(stream.dataset, name, config))
@@ -117,7 +106,6 @@ def load_packed(
     from candid.data import store
     from candid.data.duplicates import find_copies
     from candid.data.joining import load_places
-    from candid.data.splits import keep_together
     from candid.data.streaming import streamed
 
     if isinstance(where, Data):
@@ -344,9 +332,19 @@ def _found(
     return settings, about, nowhere
 
 
+def provenance_of(data: Data, seed: int) -> Provenance:
+    """Where a run, or a study, on these data comes from that begins now."""
+    dataset = data.dataset
+    return provenance_now(
+        seed=seed,
+        data=dataset.origin or dataset.name,
+        sources=dataset.origins,
+        data_fingerprint=data.fingerprint,
+    )
+
+
 def begin(path: Path, config: Config, data: Data, initial: Beginning | None = None) -> Run:
     """A new run folder at `path`, with its full settings."""
-    from candid.data.dataset import Sharded
     from candid.data.source_settings import with_found
 
     dataset = data.dataset
@@ -354,12 +352,7 @@ def begin(path: Path, config: Config, data: Data, initial: Beginning | None = No
     if isinstance(dataset.source, Sharded):
         # The disk may be fuller when the run goes on, and training must not change then.
         found = replace(found, stream="never" if data.streamed is None else "always")
-    about = provenance_now(
-        seed=config.train.seed,
-        data=dataset.origin or dataset.name,
-        sources=dataset.origins,
-        data_fingerprint=data.fingerprint,
-    )
+    about = provenance_of(data, config.train.seed)
     run = create(path, replace(config, data=found), replace(about, initial=initial))
     if found.corrections:
         write_corrections(run.applied, read_corrections(Path(found.corrections)))
@@ -370,7 +363,6 @@ def _begin_training(
     path: Path | None, config: Config, data: Data, name: str, network: nn.Module | None
 ) -> Run:
     from candid.data.layouts.assembly import check_learnable
-    from candid.data.targets import outputs_of
     from candid.training.memory import check_fits
 
     check_learnable(data.dataset, data.store.usable)

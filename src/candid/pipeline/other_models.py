@@ -15,7 +15,6 @@ from candid.predictions import Predictions, write_predictions
 from candid.predictions.outputs.files import is_outputs_file, read_outputs
 from candid.predictions.outputs.reading import OutputReader, is_output
 from candid.progress import progress
-from candid.records import Estimate
 from candid.settings import Config
 from candid.stats.intervals import share
 from candid.text import other_models as text
@@ -75,7 +74,7 @@ def ask_other(
     kept = rows[answered]
     predictions = Predictions(
         target=dataset.target,
-        classes=reader.classes,
+        classes=reader.outputs.classes,
         ids=dataset.ids[kept],
         split=np.full(len(kept), "test"),
         label=dataset.label[kept],
@@ -83,7 +82,7 @@ def ask_other(
         person=None if dataset.person is None else dataset.person[kept],
         attributes={name: a[kept] for name, a in dataset.attributes.items()},
         provenance=about,
-        hard=reader.hard,
+        hard=reader.outputs.hard,
     )
     if keep is not None:
         write_predictions(keep, predictions)
@@ -110,16 +109,6 @@ class _Reader:
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.outputs = OutputReader(classes)
         self.labels = classes
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The label's, and after them what else a library tells apart."""
-        return self.outputs.classes
-
-    @property
-    def hard(self) -> bool:
-        """Whether some are answers alone."""
-        return self.outputs.hard
 
     def __call__(self, answer: Any) -> list[float] | None:
         from candid.inference.other_models import row_of
@@ -187,7 +176,7 @@ def _notes(
             if np.count_nonzero(of) >= _LEAST
         ]
         most = sorted(groups, key=lambda group: -group[1].value)[:_SHOWN]
-        said.append(text.no_answer(overall, count, [g for g in most if _above(g[1], overall)]))
+        said.append(text.no_answer(overall, count, [g for g in most if g[1].value > overall.value]))
     return said
 
 
@@ -202,7 +191,3 @@ def _groups(dataset: Dataset, rows: NDArray[np.intp]) -> list[tuple[str, str, ND
             codes = attribute.data[rows]
             found += [(name, value, codes == k) for k, value in enumerate(attribute.values)]
     return found
-
-
-def _above(group: Estimate, overall: Estimate) -> bool:
-    return group.value > overall.value

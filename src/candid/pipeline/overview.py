@@ -7,10 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from candid.pipeline.auditing import audited_split
-from candid.records import Evaluation, Exploration, Provenance, read_record, write_record
+from candid.pipeline.auditing import audited_split, furthest_behind
+from candid.records import (
+    SPLITS,
+    Evaluation,
+    Exploration,
+    Provenance,
+    SplitEvaluation,
+    read_record,
+    write_record,
+)
 from candid.records.audit import Audit, SplitAudit
-from candid.records.number import NumberEvaluation
+from candid.records.number import NumberEvaluation, NumberSplit
 from candid.records.targets import (
     Overview,
     TargetLabel,
@@ -23,7 +31,6 @@ from candid.runs import Run, target_steps
 from candid.stats.multiple_testing import over_families
 from candid.storage.files import write_text
 from candid.text.findings import group_name
-from candid.text.number import behind
 
 _TOLD_OF_NUMBER = ("mae", "median_mae", "rmse", "r2", "within", "coverage", "width")
 _TOLD = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
@@ -31,12 +38,9 @@ _TOLD = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
 
 def summarise_targets(run: Run) -> None:
     """Write overview.json from the evaluations and audits of all labels."""
-    about = read_record(run.targets, Targets)
-    each = run.of_targets()
-    several = zip(about.labels, each, strict=True)
-    together, targets = _together(
-        [_summary(label, one) for label, one in several], [audited_split(one) for one in each]
-    )
+    about, each = read_record(run.targets, Targets), run.of_targets()
+    summaries = [_summary(label, one) for label, one in zip(about.labels, each, strict=True)]
+    together, targets = _together(summaries, [audited_split(one) for one in each])
     found = Overview(
         targets=tuple(targets),
         left_out=about.left_out,
@@ -62,8 +66,7 @@ def _together(
         one
         if one.worst is None
         else replace(
-            one,
-            worst=replace(one.worst, together=bool(kept and one.worst.gap.adjusted_p <= level)),
+            one, worst=replace(one.worst, together=bool(kept and one.worst.gap.adjusted_p <= level))
         )
         for one, kept in zip(targets, selected.tolist(), strict=True)
     ]
@@ -77,55 +80,34 @@ def _smallest(audit: SplitAudit) -> float:
 
 
 def _summary(label: TargetLabel, run: Run) -> TargetSummary:
-    if label.number is not None:
-        return _of_number(label, run)
-    evaluation = read_record(run.evaluation, Evaluation)
-    split = next(
-        s for name in ("test", "validation", "train") for s in evaluation.splits if s.split == name
-    )
-    judged = audited_split(run)
-    return TargetSummary(
-        name=label.name,
-        folder=label.folder,
-        classes=label.classes,
-        split=split.split,
-        n=split.n,
-        people=split.people,
-        metrics={name: split.metrics[name] for name in _TOLD},
-        audited=judged is not None,
-        gaps_found=0 if judged is None else judged.gaps_found,
-        gaps_looked_at=0 if judged is None else judged.gaps_looked_at,
-        worst=None if judged is None else _worst(judged),
-    )
-
-
-def _of_number(label: TargetLabel, run: Run) -> TargetSummary:
-    evaluation = read_record(run.evaluation, NumberEvaluation)
+    is_number = label.number is not None
+    split = _judged_number(run) if is_number else _judged_classes(run)
     audit = read_record(run.audit, Audit) if run.audit.is_file() else None
     judged = audit.splits[0] if audit is not None and audit.splits else None
-    split, found = evaluation.splits[-1], behind(audit)
+    worst = furthest_behind(audit, is_number=is_number)
     return TargetSummary(
         name=label.name,
         folder=label.folder,
-        classes=(),
+        classes=() if is_number else label.classes,
         split=split.split,
         n=split.n,
         people=split.people,
-        metrics={name: split.metrics[name] for name in _TOLD_OF_NUMBER},
+        metrics={name: split.metrics[name] for name in (_TOLD_OF_NUMBER if is_number else _TOLD)},
         audited=judged is not None,
         gaps_found=0 if judged is None else judged.gaps_found,
         gaps_looked_at=0 if judged is None else judged.gaps_looked_at,
-        worst=WorstGroup(group_name(found[0][0].conditions), found[0][1]) if found else None,
-        is_number=True,
+        worst=None if worst is None else WorstGroup(group_name(worst[0].conditions), worst[1]),
+        is_number=is_number,
     )
 
 
-def _worst(split: SplitAudit) -> WorstGroup | None:
-    behind = split.furthest_behind()
-    if behind is None:
-        return None
-    group, gap = behind
-    return WorstGroup(group_name(group.conditions), gap)
+def _judged_number(run: Run) -> NumberSplit:
+    return read_record(run.evaluation, NumberEvaluation).splits[-1]
+
+
+def _judged_classes(run: Run) -> SplitEvaluation:
+    splits = {split.split: split for split in read_record(run.evaluation, Evaluation).splits}
+    return next(splits[name] for name in reversed(SPLITS) if name in splits)
 
 
 def write_overview_report(run: Run) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,13 +154,8 @@ def _write(
 def _pushed(
     folder: Path, repo: str, kind: Kind, private: bool, dry_run: bool, quiet: bool
 ) -> PushedRepo:
-    there = PushedRepo(repo, kind, private, tuple(_files(folder)))
+    files = tuple(PushedFile(f.name, f.stat().st_size) for f in sorted(folder.iterdir()))
     if dry_run:
-        return there
+        return PushedRepo(repo, kind, private, files)
     done = upload(folder, repo, kind, "Uploaded by candid push", quiet=quiet)
-    return PushedRepo(repo, kind, private, there.files, done.url, done.commit)
-
-
-def _files(folder: Path) -> Iterator[PushedFile]:
-    for path in sorted(folder.iterdir()):
-        yield PushedFile(path.name, path.stat().st_size)
+    return PushedRepo(repo, kind, private, files, done.url, done.commit)

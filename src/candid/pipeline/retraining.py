@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.config import with_values
+from candid.data.splits import join_groups
 from candid.errors import ConfigError, RunError
 from candid.improvement.arena import Arena
 from candid.improvement.remedies import Remedy
@@ -30,7 +31,7 @@ from candid.improvement.retrained import (
 from candid.pipeline.data_places import Places, place_of, places_of
 from candid.pipeline.opening import Data, aligned_data, begin, launched, load_packed
 from candid.pipeline.steps import evaluate_run, predict_splits
-from candid.pipeline.training import train_network
+from candid.pipeline.training import train_network, validation_logits
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Provenance, read_record
 from candid.runs import Run, open_run, read_history
@@ -49,16 +50,10 @@ _ALIKE = ("framing", "framing_weights", "unfamiliar", *FRAME_FILES)
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """What trains a run anew.
+    """What trains a run anew, whose `data` are as it began with them.
 
-    Attributes
-    ----------
-    run, data
-        The run, and its data as it began with them.
-    corrections
-        The file to train with, or None.
-    where, cache
-        Where the data lie now, and where packed images are kept.
+    `corrections` is the file to train with, or None; `where` and `cache` say where the data lie
+    now, and where packed images are kept.
     """
 
     run: Run
@@ -122,9 +117,8 @@ class Retraining:
 
     def retrain(self, change: TrainingChange, arena: Arena) -> Remedy:
         """The remedy, trained unless it was."""
-        wanted = [str(i) for i in arena.before.ids.tolist()]
         made = self.train(change)
-        said = _said(made, wanted)
+        said = _said(made, arena.before.ids.tolist())
         if said is None:
             raise RunError(
                 f"{made.path} did not answer all images that remedies are judged by.",
@@ -176,14 +170,12 @@ class Retraining:
         file = self.corrections if change.kind == "corrections" else None
         if change.kind == "copies":
             file = self.run.path / IMPROVED / f"{change.name}.csv"
-            write_corrections(file, [*self._own(), *self._copies()])
+            own = read_corrections(self.run.applied) if self.run.applied.is_file() else []
+            write_corrections(file, [*own, *self._copies()])
         if file is None:
             return config, self.data
         config = with_values(config, {"data": {"corrections": str(file)}})
         return config, corrected_data(self.run, config, self.where, self.cache)
-
-    def _own(self) -> list[Correction]:
-        return read_corrections(self.run.applied) if self.run.applied.is_file() else []
 
     def _copies(self) -> list[Correction]:
         """Each copy in training as a line that leaves it out, in favour of the first of its kind.
@@ -191,7 +183,6 @@ class Retraining:
         Copies with different labels are left to corrections: nobody knows which is right.
         """
         from candid.data.duplicates import find_copies
-        from candid.data.splits import join_groups
 
         dataset = self.data.dataset
         if self.data.streamed is not None:
@@ -267,22 +258,10 @@ class _Answers:
         self.logits: dict[int, NDArray[np.float32]] = {}
         if self.file.is_file():
             with _reading(self.file) as found:
-                pairs = zip(found["steps"].tolist(), found["logits"], strict=True)
-                self.logits = dict(pairs)
+                self.logits = dict(zip(found["steps"].tolist(), found["logits"], strict=True))
 
     def add(self, state: TrainingState, task: Task) -> None:
-        """Ask the network as it is now."""
-        from candid.models.device import uses_bfloat16
-        from candid.models.forward import logits
-
-        self.logits[state.step] = logits(
-            state.measured,
-            task.images,
-            task.validation,
-            device=state.device,
-            bfloat16=uses_bfloat16(self.config.precision, state.device),
-            flip_tta=self.config.flip_tta,
-        )
+        self.logits[state.step] = validation_logits(task, state, self.config)
         steps = sorted(self.logits)
         kept: dict[str, Any] = {"ids": self.ids[task.validation], "steps": np.array(steps)}
         write_archive(self.file, kept | {"logits": np.stack([self.logits[s] for s in steps])})

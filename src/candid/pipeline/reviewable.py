@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
+from candid.data.dataset import Dataset
 from candid.errors import CandidError, ConfigError, DependencyError
 from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places, Where, labels_or_place
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, Place, load_packed, reload, run_at
+from candid.pipeline.steps import fit_look
 from candid.predictions import Predictions, read_predictions
 from candid.progress import track
 from candid.records import Provenance, read_record
+from candid.records.audit import SplitAudit
 from candid.records.review import Why
 from candid.runs import Run, open_run
 from candid.runs.folders import CHECKED
@@ -29,9 +32,7 @@ from candid.settings import Config
 from candid.storage.files import plain_name
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.inference.unfamiliar import Unfamiliar
-    from candid.records.audit import SplitAudit
     from candid.reviewing.suspects import Pixels
 
 _STRANGE = 96  # pictures that are shown for being unlike the others; 1% of all can be so by chance
@@ -40,30 +41,14 @@ _BLOCK = 256  # pictures that are looked at at once
 
 @dataclass(frozen=True, eq=False)
 class Reviewable:
-    """Labels to review, and what there is to suspect them by.
-
-    Attributes
-    ----------
-    data
-        The labels and their pixels.
-    config
-        The settings that they were read with.
-    corrections
-        Where decisions go unless another file is named.
-    predictions
-        What a model says of images that it did not learn from.
-    audited
-        For whom it fails.
-    run
-        Whose network it is.
-    """
+    """Labels to review, and what there is to suspect them by."""
 
     data: Data
-    config: Config
-    corrections: Path
-    predictions: Predictions | None = None
-    audited: SplitAudit | None = None
-    run: Run | None = None
+    config: Config  # that they were read with
+    corrections: Path  # where decisions go unless another file is named
+    predictions: Predictions | None = None  # of a model, for images that it did not learn from
+    audited: SplitAudit | None = None  # for whom it fails
+    run: Run | None = None  # whose network it is
 
     @property
     def dataset(self) -> Dataset:
@@ -176,23 +161,12 @@ def _strange(of: Reviewable, quiet: bool) -> dict[str, str]:
 
 def _unfamiliar(of: Reviewable) -> Unfamiliar | None:
     """What the run learned of the look of its training pictures, or else what there is to learn."""
-    from candid.inference.unfamiliar import fit_unfamiliar, read_unfamiliar
+    from candid.inference.unfamiliar import read_unfamiliar
 
     if of.run is not None and (kept := read_unfamiliar(of.run.unfamiliar)) is not None:
         return kept
-    dataset, store = of.data.dataset, of.data.store
-    train, validation = (dataset.rows(split, store.usable) for split in ("train", "validation"))
-    if len(train) < 2:
-        return None
-    return fit_unfamiliar(
-        store.pixels,
-        train,
-        validation,
-        store.widths,
-        store.heights,
-        false_alarms=of.config.predict.false_alarms,
-        seed=of.config.train.seed,
-    )
+    few = len(of.data.dataset.rows("train", of.data.store.usable)) < 2
+    return None if few else fit_look(of.data, of.config)
 
 
 # --- what the network finds alike ----------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from candid.data.dataset import Dataset
 from candid.errors import DataError
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Place
@@ -16,11 +17,10 @@ from candid.pipeline.reviewable import Reviewable, look_at_pixels, nearest_later
 from candid.records.review import ReviewSummary, Why
 from candid.runs import Run
 from candid.settings import Config
+from candid.tables.corrections import open_log
+from candid.text.findings import group_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from candid.data.dataset import Dataset
     from candid.reviewing.session import Known, Session
     from candid.reviewing.suspects import Pixels, Suspects
 
@@ -71,7 +71,6 @@ def open_review(
     from candid.reviewing.session import Session
     from candid.reviewing.summary import Review
     from candid.reviewing.suspects import find_suspects
-    from candid.tables.corrections import open_log
     from candid.text.review import NOTHING
 
     of = reviewable(place, config, where=data, cache=cache, quiet=quiet)
@@ -176,7 +175,6 @@ def _known(
     neighbours: Callable[[], dict[str, list[tuple[str, str]]] | None],
 ) -> Known:
     from candid.reviewing.session import Known
-    from candid.text.findings import group_name
 
     dataset, predictions = of.dataset, of.predictions
     words, answer = dataset.classes, {}

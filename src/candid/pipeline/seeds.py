@@ -92,7 +92,10 @@ def try_seeds(run: Run, data: Data) -> None:
     config = run.settings
     found = compare_seeds(answers, seeds, rules, config.evaluate, config.audit)
     _write_answers(run.seed_answers, answers, seeds)
-    _show(run, data, [i.example.id for s in found.splits for i in s.images])
+    pictures = runs.read_pictures(run)
+    changing = [i.example.id for s in found.splits for i in s.images]
+    more = thumbnails(data, run.settings, changing, pictures)
+    runs.write_pictures(run, pictures | more)  # of the report
     write_record(run.seeds, found)
 
 
@@ -125,10 +128,3 @@ def _write_answers(path: Path, answers: Sequence[Predictions], seeds: Sequence[i
     columns |= {f"seed {s}": words[said[k]].tolist() for k, s in enumerate(seeds)}
     with atomic(path) as part:
         pq.write_table(pa.table(columns), part, compression="zstd")
-
-
-def _show(run: Run, data: Data, ids: Sequence[str]) -> None:
-    """Add the images whose answers change to the pictures of the report."""
-    pictures = runs.read_pictures(run)
-    fresh = [i for i in dict.fromkeys(ids) if ("thumbnail", i) not in pictures]
-    runs.write_pictures(run, pictures | thumbnails(data, run.settings, fresh))

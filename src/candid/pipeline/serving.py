@@ -6,23 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candid.records import (
-    Estimate,
-    Evaluation,
-    Exploration,
-    ModelCard,
-    Provenance,
-    read_record,
-)
+from candid.pipeline.labelling import home_checks
+from candid.records import Estimate, Evaluation, Exploration, ModelCard, Provenance, read_record
+from candid.records.audit import Audit
+from candid.records.explanation import Explanation
 from candid.records.targets import Overview
 from candid.runs import Run, open_run
 from candid.settings import ServeConfig
 from candid.text import served as text
+from candid.text.inputs import ReportInput
 
 if TYPE_CHECKING:
     from candid.serving.schema import About, Measure, Weakness
     from candid.serving.served import Served
-    from candid.text.inputs import ReportInput
 
 _MOST_WEAKNESSES = 8
 
@@ -35,7 +31,6 @@ def load_served(
 ) -> list[Served]:
     """The models of some runs, ready to answer, with what is known of each."""
     from candid.inference.classifier import open_classifier
-    from candid.pipeline.labelling import home_checks
     from candid.serving.served import Served, names_for
 
     served = []
@@ -114,13 +109,11 @@ def _about(run: Run, card: ModelCard) -> About:
     """What a run's records say about its model, in the words of its report."""
     from candid.serving.schema import About
     from candid.text import model as model_text
-    from candid.text.inputs import ReportInput
 
     exploration = read_record(run.data, Exploration) if run.data.is_file() else None
     if not (run.evaluation.is_file() and run.provenance.is_file()):
         return About(
-            data_name=exploration.name if exploration else "",
-            weakness_note=text.NOT_MEASURED,
+            data_name=exploration.name if exploration else "", weakness_note=text.NOT_MEASURED
         )
     inputs = ReportInput(
         config=run.settings,
@@ -171,7 +164,6 @@ def _measures(inputs: ReportInput) -> list[Measure]:
 
 def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
     """Whether an audit was made, what it found, and how much it looked at."""
-    from candid.records.audit import Audit
     from candid.serving.schema import Weakness
     from candid.text.stories import stories_of, story_detail, story_sentence, teller
 
@@ -199,7 +191,5 @@ def _badges(run: Run) -> dict[str, str]:
     """Which maps passed their checks on this model, where somebody checked."""
     if not run.explanation.is_file():
         return {}
-    from candid.records.explanation import Explanation
-
     explanation = read_record(run.explanation, Explanation)
     return {m.name: m.state for m in explanation.methods}

@@ -26,7 +26,7 @@ from candid.pipeline.steps import (
 from candid.pipeline.training import train_framer, train_network
 from candid.progress import Stages, stages
 from candid.records import read_record
-from candid.records.targets import Targets
+from candid.records.targets import TargetLabel, Targets
 from candid.runs import SHARED_STEPS, Run, target_steps
 
 
@@ -45,10 +45,7 @@ def learn_several(run: Run, data: Data) -> None:
         several = read_record(run.targets, Targets).labels
         measured = MeasuredTone(data, quiet=run.quiet)
         for label, one in zip(several, run.of_targets(), strict=True):
-            if label.number is not None:
-                judge_number(one, data, label.name, len(several), shown)
-            else:
-                judge_target(one, data, label.name, len(several), measured, shown)
+            _judge_target(one, data, label, len(several), measured, shown)
         step("overview", summarise_targets)
         step("report", write_overview_report)
 
@@ -62,60 +59,29 @@ def predict_targets(run: Run, data: Data, shown: Stages | None = None) -> None:
     run.step("predict", predict_splits, data, shown=shown)
 
 
-def judge_number(run: Run, data: Data, name: str, labels: int, shown: Stages) -> None:
-    """What follows training for a label that is a number, one of so many, in its own folder."""
-    planned = target_steps(labels, number=True)
-    if _is_skipped(run, name, planned, shown):
-        return
-    steps: dict[str, tuple[Any, ...]] = {
-        "evaluate": (evaluate_number_run,),
-        "audit": (audit_number_run,),
-        "explain": (explain_images, data.of_target(name, run.settings.data)),
-        "report": (write_number_report,),
-    }
-    _judge(run, name, planned, steps, shown)
-
-
-def judge_target(
-    run: Run, data: Data, name: str, labels: int, measured: MeasuredTone, shown: Stages
+def _judge_target(
+    run: Run, data: Data, label: TargetLabel, labels: int, measured: MeasuredTone, shown: Stages
 ) -> None:
     """What follows training, for one of so many labels, in its own folder.
 
     `measured` is the skin tone of the pictures, which all labels share.
     """
-    planned = target_steps(labels)
-    if _is_skipped(run, name, planned, shown):
+    title, is_number = f"label {label.name}", label.number is not None
+    planned = target_steps(labels, number=is_number)
+    if all(map(run.is_whole, planned)):
+        shown.skip(title)
         return
-    own = data.of_target(name, run.settings.data)
+    own = data.of_target(label.name, run.settings.data)
     steps: dict[str, tuple[Any, ...]] = {
         "explore": (explore_data, own),
-        "evaluate": (evaluate_run,),
-        "audit": (audit_run, measured),
+        "evaluate": (evaluate_number_run,) if is_number else (evaluate_run,),
+        "audit": (audit_number_run,) if is_number else (audit_run, measured),
         "pictures": (show_pictures, own),
         "explain": (explain_images, own),
         "inside": (show_inside, own),
-        "report": (write_report,),
+        "report": (write_number_report,) if is_number else (write_report,),
     }
-    _judge(run, name, planned, steps, shown)
-
-
-def _is_skipped(run: Run, name: str, planned: tuple[str, ...], shown: Stages) -> bool:
-    """Whether nothing is left to do for a label, which is then shown."""
-    done = all(map(run.is_whole, planned))
-    if done:
-        shown.skip(f"label {name}")
-    return done
-
-
-def _judge(
-    run: Run,
-    name: str,
-    planned: tuple[str, ...],
-    steps: dict[str, tuple[Any, ...]],
-    shown: Stages,
-) -> None:
-    """The planned ones of the steps of one label, each with what it is given beside the run."""
-    with shown.begin(f"label {name}"):
+    with shown.begin(title):
         for step, (function, *inputs) in steps.items():
             if step in planned:
                 run.step(step, function, *inputs)

@@ -99,12 +99,7 @@ def _in_common_frame(ready: Labeller, shards: Sequence[Shard], out: str, column:
 
 
 def _on_cluster(
-    run: Run,
-    ready: Labeller,
-    order: Order,
-    how: Answering,
-    workers: int,
-    quiet: bool,
+    run: Run, ready: Labeller, order: Order, how: Answering, workers: int, quiet: bool
 ) -> Work:
     """The model packed up, so that the run need lie on this machine alone."""
     from candid.inference.cluster import PackedModel, label_on_cluster
@@ -147,7 +142,6 @@ def _opened(folder: Path, *, common: CommonFrame | None, **how: Any) -> Labeller
 
 
 def _exported(files: dict[str, bytes]) -> bytes:
-    """The ONNX file of a model."""
     from candid.models.onnx_file import onnx_path, open_onnx
 
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:

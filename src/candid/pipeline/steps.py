@@ -6,26 +6,23 @@ This is where the wings meet: only here do data, training, evaluation and report
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid import runs
+from candid.data.targets import in_ranges, in_ranges_of, label_of
 from candid.pipeline.auditing import MeasuredTone, compared, with_tone, write_comparison
 from candid.pipeline.loading import loaded
 from candid.pipeline.numbers import write_number
 from candid.pipeline.opening import Data, needs_torch
 from candid.pipeline.training import augmented_picture, task_of
 from candid.predictions import Predictions, read_predictions, write_predictions
-from candid.records import (
-    Evaluation,
-    Exploration,
-    ModelCard,
-    Provenance,
-    read_record,
-    write_record,
-)
+from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record, write_record
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
 from candid.records.collecting import GroupCurves
@@ -45,11 +42,6 @@ from candid.text.inputs import ReportInput
 from candid.text.notes import CURVE_OF_ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from candid.data.exploration import ExplorationImages
     from candid.inference.unfamiliar import Unfamiliar
 
@@ -65,7 +57,6 @@ def what_is_in(
     """What is in the data; writes nothing but `findings`, all images behind them, if named."""
     from candid.data.exploration import explore_images
     from candid.data.synthetic import is_synthetic
-    from candid.data.targets import in_ranges, in_ranges_of
 
     dataset, whole = in_ranges(data.dataset), None
     if data.streamed is not None:
@@ -99,16 +90,18 @@ def explore_data(run: Run, data: Data) -> None:
     write_record(run.data, found)  # the last: it says that exploring is done
 
 
-def thumbnails(data: Data, config: Config, ids: list[str]) -> dict[tuple[str, str], bytes]:
-    """Small pictures of some images by ("thumbnail", id)."""
+def thumbnails(
+    data: Data, config: Config, ids: Sequence[str], known: Container[tuple[str, str]] = ()
+) -> dict[tuple[str, str], bytes]:
+    """Small pictures of some images by ("thumbnail", id), but for those that are `known`."""
     from candid.data.pictures import thumbnail
 
-    row = {str(data.dataset.ids[i]): i for i in range(len(data.dataset))} if ids else {}
+    dataset, most = data.dataset, config.data.max_pixels
+    row = {name: i for i, name in enumerate(dataset.ids.tolist())} if ids else {}
     return {
-        ("thumbnail", i): thumbnail(
-            data.dataset, row[i], side=_THUMBNAIL, max_pixels=config.data.max_pixels
-        )
-        for i in ids
+        ("thumbnail", i): thumbnail(dataset, row[i], side=_THUMBNAIL, max_pixels=most)
+        for i in dict.fromkeys(ids)
+        if ("thumbnail", i) not in known
     }
 
 
@@ -118,8 +111,6 @@ def predict_splits(run: Run, data: Data) -> None:
     Of several labels, that of each, from one way through the network, into the label's own folder.
     """
     needs_torch()
-    import numpy as np
-
     with loaded(run) as model:
         card, dataset, store = model.card, data.dataset, data.store
         rows = np.concatenate(
@@ -144,11 +135,7 @@ def predict_splits(run: Run, data: Data) -> None:
             write_number(one, targets.card(label), own, rows[mine], block)
             one.note("predict")
             continue
-        others = [
-            replace(guess, data=guess.data[mine])
-            for name, guess in guessed.items()
-            if name != label.name
-        ]
+        others = [guess[mine] for name, guess in guessed.items() if name != label.name]
         _write_answers(one, targets.card(label), own, rows[mine], block, fingerprint, others)
         one.note("predict")
 
@@ -159,10 +146,6 @@ def _guessed(targets: Targets, data: Data, rows: Any, raw: Any) -> dict[str, Att
     "Smiling (predicted)": missing where annotators wrote the label, so that nobody takes the one
     for the other. By it another label's errors are audited where nobody annotated this one.
     """
-    import numpy as np
-
-    from candid.data.targets import label_of
-
     found = {}
     for label in targets.labels:
         known = label_of(data.dataset, label.name)[1][rows] >= 0
@@ -279,15 +262,14 @@ def show_pictures(run: Run, data: Data) -> None:
     if found.noise is not None:
         shown += [w.id for w in found.noise.likely_wrong[:_LIKELY_WRONG]]
     pictures = runs.read_pictures(run)
-    fresh = [i for i in dict.fromkeys(shown) if ("thumbnail", i) not in pictures]
-    pictures |= thumbnails(data, config, fresh)
+    pictures |= thumbnails(data, config, shown, pictures)
     drawn = config.network.name == "features" or run.whole is not None
     if not drawn and ("picture", "augmented") not in pictures:
         pictures["picture", "augmented"] = augmented_picture(task_of(data, config), config)
     runs.write_pictures(run, pictures)
 
 
-def framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
+def _framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
     """What brings pixels to the training pictures' frame; None where the run has none."""
     if not is_framed(run):  # so that torch is loaded only where there is one
         return None
@@ -297,24 +279,31 @@ def framer_of(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | No
     return lambda pixels: framer(pixels)[0]
 
 
-def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
-    """Write unfamiliar.npz: what tells pictures like the training pictures from others."""
-    from candid.inference.unfamiliar import fit_unfamiliar, write_unfamiliar
+def fit_look(data: Data, config: Config, **how: Any) -> Unfamiliar:
+    """What tells pictures like a data set's training pictures from others, as `fit_unfamiliar`."""
+    from candid.inference.unfamiliar import fit_unfamiliar
 
-    dataset, store, framer = data.dataset, data.store, framer_of(run)
-    how: dict[str, Any] = {}
-    if framer is not None:
-        how = {"framed": framer, "stretch": math.exp(2 * run.settings.framing.aspect)}
-    unfamiliar = fit_unfamiliar(
+    dataset, store = data.dataset, data.store
+    return fit_unfamiliar(
         store.pixels,
         dataset.rows("train", store.usable),
         dataset.rows("validation", store.usable),
         store.widths,
         store.heights,
-        false_alarms=run.settings.predict.false_alarms,
-        seed=run.settings.train.seed,
+        false_alarms=config.predict.false_alarms,
+        seed=config.train.seed,
         **how,
     )
+
+
+def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
+    """Write unfamiliar.npz: what tells pictures like the training pictures from others."""
+    from candid.inference.unfamiliar import write_unfamiliar
+
+    how: dict[str, Any] = {}
+    if (framer := _framer_of(run)) is not None:
+        how = {"framed": framer, "stretch": math.exp(2 * run.settings.framing.aspect)}
+    unfamiliar = fit_look(data, run.settings, **how)
     write_unfamiliar(run.unfamiliar, unfamiliar)
     return unfamiliar
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candid.errors import ConfigError, PredictionsError
+from candid.predictions.choosing import Columns
 from candid.predictions.folder import Folder, Piece
 from candid.predictions.opening import open_folder
 from candid.progress import progress
@@ -19,10 +21,7 @@ from candid.settings import AuditConfig
 from candid.text.notes import no_label, no_prediction
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from candid.auditing.tally import Batch, Tally
-    from candid.predictions.choosing import Columns
 
 
 def audit_folder(
@@ -30,16 +29,7 @@ def audit_folder(
 ) -> Audit:
     """Audit the Parquet tables of a folder as one file of predictions.
 
-    Parameters
-    ----------
-    path
-        The folder.
-    columns
-        Which columns hold what; none for files that Candid wrote.
-    config
-        Splits, draws, seed, how small a group may be, false discovery rate.
-    quiet
-        Show no progress bar.
+    No columns are named for files that Candid wrote.
 
     Raises
     ------

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from candid.data.dataset import Dataset
+from candid.data.targets import classes_of, number_scale
 from candid.errors import ConfigError
 from candid.records import ModelCard
 from candid.records.model import NumberCard
 from candid.records.targets import TargetLabel, Targets
 from candid.settings import Config
-from candid.storage.files import plain_name
+from candid.storage.files import numbered_name, plain_name
 
 if TYPE_CHECKING:
-    from candid.data.dataset import Dataset
     from candid.training.state import Task
 
 
@@ -41,27 +42,20 @@ def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
 
 def targets_of(card: ModelCard, task: Task, dataset: Dataset, config: Config) -> Targets:
     """What each output of the network that `card` describes is."""
-    from candid.data.targets import classes_of, number_scale
     from candid.training.several import target_weights
 
     labels: list[TargetLabel] = []
     first = 0
+
+    def is_taken(folder: str) -> bool:  # on any system
+        return folder.casefold() in {label.folder.casefold() for label in labels}
+
     for name, weight in zip(dataset.targets, target_weights(task, config.train), strict=True):
         classes, scale = classes_of(dataset, name), number_scale(dataset, name)
         number = (
             None if scale is None else NumberCard(tuple(scale.centres.tolist()), scale.quartiles)
         )
-        folder = _folder(name, {label.folder.casefold() for label in labels})
+        folder = numbered_name(plain_name(name) or "label", is_taken)
         labels.append(TargetLabel(name, folder, classes, first, float(weight), number))
         first += len(classes)
     return Targets(tuple(labels), card, dict(dataset.targets_left_out))
-
-
-def _folder(name: str, taken: set[str]) -> str:
-    """A name for a folder on any system, which no other label has."""
-    plain = plain_name(name) or "label"
-    number, folder = 1, plain
-    while folder.casefold() in taken:
-        number += 1
-        folder = f"{plain}-{number}"
-    return folder

@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from typing import Any
 
 from candid.errors import RunError, go_on_with
-from candid.pipeline.auditing import audited_split
+from candid.pipeline.auditing import furthest_behind
 from candid.pipeline.opening import Place, leads, run_at
 from candid.records import Estimate, Evaluation, Provenance, read_record
-from candid.records.audit import Gap
+from candid.records.audit import Audit, Gap
 from candid.records.number import NumberEvaluation
 from candid.runs import Run, read_history
 from candid.runs.refusals import is_number_run
@@ -101,16 +102,12 @@ def final_figures(run: Run) -> dict[str, float]:
 
 def _estimates(run: Run) -> Iterator[tuple[str, Estimate | Gap]]:
     """Figures by split and metric, and the gap of the group that is furthest behind."""
+    is_number = is_number_run(run)
     if run.evaluation.is_file():
-        found: Evaluation | NumberEvaluation
-        if is_number_run(run):
-            found = read_record(run.evaluation, NumberEvaluation)
-        else:
-            found = read_record(run.evaluation, Evaluation)
-        for split in found.splits:
+        kind: Any = NumberEvaluation if is_number else Evaluation
+        for split in read_record(run.evaluation, kind).splits:
             for name, estimate in split.metrics.items():
                 yield f"{split.split}/{name}", estimate
-    judged = audited_split(run)
-    behind = None if judged is None else judged.furthest_behind()
-    if behind is not None:
+    audit = read_record(run.audit, Audit) if run.audit.is_file() else None
+    if behind := furthest_behind(audit, is_number=is_number):
         yield "widest_gap", behind[1]

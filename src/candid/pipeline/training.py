@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from candid import runs
+from candid.data.dataset import Dataset
+from candid.data.targets import labels_of, number_scale, outputs_of
 from candid.errors import ConfigError, did_you_mean
 from candid.pipeline.beginning import take_initial
 from candid.pipeline.opening import Data, launched, needs_torch
 from candid.pipeline.targets import refuse_for_several, targets_of
 from candid.records import ModelCard, Provenance, read_record, write_record
+from candid.records.framing import FramingCard
 from candid.runs import Run
-from candid.settings import Config, OwnConfig, ensemble_size
+from candid.settings import Config, OwnConfig, TrainConfig, ensemble_size
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import nn
 
-    from candid.data.dataset import Dataset
     from candid.models.forward import Images
     from candid.models.framing import Framing
-    from candid.records.framing import FramingCard
     from candid.training.state import Task, TrainingState
 
 
@@ -214,11 +215,26 @@ def fresh_network(task: Task, config: Config) -> nn.Module:
         )
 
 
+def validation_logits(
+    task: Task, state: TrainingState, config: TrainConfig, **shown: Any
+) -> NDArray[np.float32]:
+    """(validation, classes) of the network as it is measured; `shown` are options of `logits`."""
+    from candid.models.device import uses_bfloat16
+    from candid.models.forward import logits
+
+    return logits(
+        state.measured,
+        task.images,
+        task.validation,
+        device=state.device,
+        bfloat16=uses_bfloat16(config.precision, state.device),
+        flip_tta=config.flip_tta,
+        **shown,
+    )
+
+
 def task_of(data: Data, config: Config) -> Task:
     """What is to be learned from the data."""
-    import numpy as np
-
-    from candid.data.targets import labels_of, number_scale
     from candid.models.forward import Images, channel_statistics
     from candid.training.state import Task
 
@@ -257,12 +273,10 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
             expected="an attribute with values to balance",
             todo=did_you_mean(name, grouped),
         )
-    codes: NDArray[np.int16] = attribute.data
-    return codes
+    return attribute.data
 
 
 def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) -> ModelCard:
-    from candid.data.targets import outputs_of
     from candid.models.networks import describe, options
 
     layers, multiply_adds = describe(state.network, task.images.side)

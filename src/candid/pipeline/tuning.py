@@ -14,8 +14,7 @@ from candid.config import differences, read_config, to_toml
 from candid.data.source_settings import with_found
 from candid.errors import ConfigError, OutputError, RunError
 from candid.pipeline.main_job import everything
-from candid.pipeline.opening import Data, begin_or_resume, needs_torch
-from candid.pipeline.provenance import provenance_now
+from candid.pipeline.opening import Data, begin_or_resume, needs_torch, provenance_of
 from candid.pipeline.training import begun, task_of
 from candid.records import (
     Estimate,
@@ -83,14 +82,14 @@ def search_settings(
     needs_optuna()
     from candid.data.layouts.assembly import check_learnable
     from candid.models.device import memory_kept, threads
+    from candid.reporting.page import render_search
     from candid.training.tuning.finals import repeat_finalists, train_last
     from candid.training.tuning.search import search
     from candid.training.tuning.space import read_space
     from candid.training.tuning.study import open_study
 
     check_learnable(data.dataset, data.store.usable)
-    _refuse_untrained(config)
-    _refuse_numbers(data)
+    _refuse(config, data)
     space = read_space(config.tune.search, config)
     config = _folder(out, config, data)
     url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
@@ -107,20 +106,17 @@ def search_settings(
         )
         write_text(out / "best.toml", _best_toml(study, result))
     write_record(out / "tuning.json", result)
-    _report(out, result)
+    write_text(out / "report.html", render_search(result))
     return result
 
 
-def _refuse_untrained(config: Config) -> None:
+def _refuse(config: Config, data: Data) -> None:
     if config.network.name in ("own", "features"):
         raise ConfigError(
             f"The network {config.network.name!r} is not trained from settings in steps.",
             expected="plain, deep, vit or timm",
             todo="set network.name",
         )
-
-
-def _refuse_numbers(data: Data) -> None:
     if numbers := data.dataset.numbers:
         raise ConfigError(
             f"A search raises the weighted F1 of classes, and {numbers[0]!r} is a number.",
@@ -153,13 +149,7 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
     else:
         write_text(mark, to_toml(config))
     if not about.is_file():
-        came = provenance_now(
-            seed=config.tune.seed,
-            data=data.dataset.origin or data.dataset.name,
-            sources=data.dataset.origins,
-            data_fingerprint=data.fingerprint,
-        )
-        write_record(about, came)
+        write_record(about, provenance_of(data, config.tune.seed))
     return config
 
 
@@ -275,10 +265,8 @@ def _trials(study: Study) -> tuple[Trial, ...]:
 
 def _given_up(study: Study) -> int:
     """Trials that were killed or stopped, apart from those that withdrew before they began."""
-    return sum(
-        t.state.name == "FAIL" and bool(t.intermediate_values)
-        for t in study.search.get_trials(deepcopy=False)
-    )
+    every = study.search.get_trials(deepcopy=False)
+    return sum(t.state.name == "FAIL" and bool(t.intermediate_values) for t in every)
 
 
 def _finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -> Finalist:
@@ -333,9 +321,3 @@ def _best_toml(study: Study, result: Tuning) -> str:
         "# They were chosen on validation, which flatters that figure.\n\n"
         + to_toml(with_changes(study.base, {**best.settings, "train.seed": result.seed}))
     )
-
-
-def _report(out: Path, result: Tuning) -> None:
-    from candid.reporting.page import render_search
-
-    write_text(out / "report.html", render_search(result))

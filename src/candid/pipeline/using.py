@@ -9,8 +9,12 @@ from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candid.errors import DataError, RunError
 from candid.pipeline.data_places import Places
+from candid.pipeline.labelling import Answering, labeller, one_thread_each
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
 from candid.runs import Run
@@ -18,27 +22,20 @@ from candid.runs.refusals import refuse_several, refuse_untrained
 from candid.settings import Config, ServeConfig
 
 if TYPE_CHECKING:
-    import numpy as np
     from fastapi import FastAPI
-    from numpy.typing import NDArray
     from torch import nn
 
     from candid.inference.classifier import Engine
     from candid.inference.parts import Manifest
     from candid.models.model import Whole
     from candid.pipeline.exporting import Exported, TransformersFolder
-    from candid.pipeline.labelling import Answering
     from candid.serving.served import Served
 
     Images = NDArray[np.uint8] | Iterable[Any] | Place
 
 
 def predict(
-    run: Run | Place,
-    pictures: Images,
-    *,
-    workers: int = 0,
-    **how: Unpack[Answering],
+    run: Run | Place, pictures: Images, *, workers: int = 0, **how: Unpack[Answering]
 ) -> Iterator[dict[str, Any]]:
     """A row per picture (with `crop`, per face), as they are done: `candid predict` from Python.
 
@@ -74,7 +71,6 @@ def predict(
     from candid.inference.classify import label
     from candid.inference.common_frame import framed_together
     from candid.inference.sources import items_of
-    from candid.pipeline.labelling import labeller, one_thread_each
 
     items = items_of(pictures)
     ready = labeller(run if isinstance(run, Run) else Run(Path(run)), **how)

@@ -41,12 +41,8 @@ def probabilities_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[n
 def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions:
     """Predictions from arrays, from a file or a run's folder, or as they are.
 
-    Parameters
-    ----------
-    y_true
-        Labels beside `y_prob`; or `Predictions`, or a run's folder, or its predictions.parquet.
-    y_prob, named
-        As in `Predictions.from_arrays`.
+    `y_true` are labels beside `y_prob` and what else `Predictions.from_arrays` takes; or
+    `Predictions`, a run's folder, or its predictions.parquet alone.
 
     Raises
     ------

@@ -131,16 +131,9 @@ class ColumnNames:
     ) -> dict[str, Attribute]:
         """The groups that were named, or every other column that can be one.
 
-        Parameters
-        ----------
-        table
-            The table, or its first rows.
-        groups
-            Names and patterns; none: every column but those in `used` and those that cannot be one.
-        used
-            The columns that hold something else.
-        chosen, said
-            The prediction's columns and the label that was read: what looks like them is no group.
+        `table` may hold the first rows alone. `groups` are names and patterns; none: every column
+        but those in `used`, those that cannot be one, and those that look like the prediction's
+        (`chosen`) or the label that was read (`said`).
 
         Raises
         ------
@@ -179,19 +172,13 @@ def _is_counter(attribute: Attribute) -> bool:
 
 def columns_unnamed(name: str, there: Iterable[str]) -> ConfigError:
     """What to say of a table (or a folder of tables) whose columns are not named."""
-    what, first, prediction = (
-        f"{name} holds no predictions of a run, so its columns must be named",
-        "",
-        "p_Male",
-    )
+    what = "holds no predictions of a run, so its columns must be named"
+    first, prediction = "", "p_Male"
     if own_columns(there):
-        what, first, prediction = (
-            f"{name} was written by candid predict: predictions alone",
-            "join them by id: ",
-            "'p_*'",
-        )
+        what = "was written by candid predict: predictions alone"
+        first, prediction = "join them by id: ", "'p_*'"
     return ConfigError(
-        f"{what}.",
+        f"{name} {what}.",
         expected="the labels of annotators beside them, and --label and --prediction",
         todo=f"{first}candid audit {name} --label gender --prediction {prediction} --group race "
         "--person person",

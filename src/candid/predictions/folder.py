@@ -31,59 +31,30 @@ BATCH = 1 << 17  # rows
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Some rows.
+    """Some rows."""
 
-    Attributes
-    ----------
-    split
-        (n,) places in SPLITS.
-    label
-        (n,) int, -1 where nobody annotated the image.
-    probability
-        (n, classes), NaN where the model said nothing.
-    key
-        (n,) int64, the same for the same person; each unknown one differs.
-    attributes
-        By name, (n,) codes into `Folder.words`; -1 unknown.
-    """
-
-    split: NDArray[np.intp]
-    label: NDArray[np.intp]
-    probability: NDArray[np.float64]
-    key: NDArray[np.int64]
-    attributes: Mapping[str, NDArray[np.intp]]
+    split: NDArray[np.intp]  # (n,) places in SPLITS
+    label: NDArray[np.intp]  # (n,), -1 where nobody annotated the image
+    probability: NDArray[np.float64]  # (n, classes), NaN where the model said nothing
+    key: NDArray[np.int64]  # (n,) the same for the same person; each unknown one differs
+    attributes: Mapping[str, NDArray[np.intp]]  # (n,) codes into `Folder.words`; -1 unknown
 
 
 @dataclass(eq=False)
 class Folder:
-    """What a folder of tables says, before and after its rows were read.
-
-    Attributes
-    ----------
-    path, files, n
-        The folder, its tables, and how many rows they have.
-    target, classes, hard
-        As in `Predictions`.
-    attributes
-        Those that are audited; their values are known for Candid's own files, else `meaning` tells
-        once the rows were read.
-    by_person
-        Whether a column says who is in the image.
-    notes
-        What was assumed.
-    words
-        By attribute, the words that the codes of the pieces stand for; it grows while rows go by.
-    """
+    """What a folder of tables says, before and after its rows were read."""
 
     path: Path
     files: tuple[Path, ...]
-    n: int
-    target: str
+    n: int  # rows of all tables
+    target: str  # this and what follows as in `Predictions`
     classes: tuple[str, ...]
     hard: bool
+    # That are audited; values are known for Candid's own files, else `meaning` tells in the end.
     attributes: tuple[Attribute, ...]
-    by_person: bool
-    notes: tuple[str, ...]
+    by_person: bool  # whether a column says who is in the image
+    notes: tuple[str, ...]  # what was assumed
+    # By attribute, what the codes of the pieces stand for; it grows while rows go by.
     words: dict[str, dict[str, int]] = field(default_factory=dict)
     _columns: dict[str, Any] = field(default_factory=dict)
     _said: Answers | None = None
@@ -98,14 +69,13 @@ class Folder:
         PredictionsError
             Where a table holds what cannot be.
         """
-        dictionaries = [a.name for a in self.attributes] + [self._columns["label"]]
-        form = pads.ParquetFileFormat(
-            read_options=pads.ParquetReadOptions(dictionary_columns=dictionaries)
-        )
-        wanted = [c for c in self._wanted() if c is not None]
+        c, groups = self._columns, [a.name for a in self.attributes]
+        how = pads.ParquetReadOptions(dictionary_columns=[*groups, c["label"]])
+        form = pads.ParquetFileFormat(read_options=how)
+        named = dict.fromkeys([c["label"], *c["prediction"], c["person"], c["split"], *groups])
+        wanted = [name for name in named if name is not None]
         for file in self.files:
-            table = pads.dataset(file, format=form)
-            scanner = table.scanner(
+            scanner = pads.dataset(file, format=form).scanner(
                 columns=wanted, batch_size=BATCH, batch_readahead=2, use_threads=False
             )
             for batch in scanner.to_batches():
@@ -113,9 +83,7 @@ class Folder:
                     try:
                         yield self._piece(pa.table(batch))
                     except PredictionsError as error:
-                        raise PredictionsError(
-                            f"{file.name}: {error.what}", expected=error.expected, todo=error.todo
-                        ) from error
+                        raise error.of(file.name) from error
 
     def refuse_answers(self, n: int, wrong: int) -> None:
         """As `candid.predictions.choosing.refuse_answers` does, of a stranger's tables."""
@@ -149,35 +117,9 @@ class Folder:
 
     # --- one batch ---
 
-    def _wanted(self) -> list[str | None]:
-        c = self._columns
-        return list(
-            dict.fromkeys(
-                [c["label"], *c["prediction"], c["person"], c["split"]]
-                + [a.name for a in self.attributes]
-            )
-        )
-
     def _piece(self, table: pa.Table) -> Piece:
         label = self._labels(table)
-        if self._said is None:
-            probability = np.column_stack(
-                [_numbers(table[name]) for name in self._columns["prediction"]]
-            )
-            _possible(probability)
-        else:
-            known = replace(self._said.label, code=label.astype(np.int16))
-            empty = all(table[n].null_count == len(table) for n in self._columns["prediction"])
-            if empty:
-                probability = np.full((len(table), len(self.classes)), np.nan)
-            else:
-                probability = read_answers(
-                    table,
-                    known,
-                    self._columns["prediction"],
-                    self._columns["positive"],
-                    self._columns["scale"],
-                ).probability
+        probability = self._probability(table, label)
         self._rows += len(table)
         return Piece(
             split=self._splits(table),
@@ -187,10 +129,20 @@ class Folder:
             attributes={a.name: self._codes(table[a.name], a.name) for a in self.attributes},
         )
 
+    def _probability(self, table: pa.Table, label: NDArray[np.intp]) -> NDArray[np.float64]:
+        c, said = self._columns, self._said
+        if said is None:
+            own = np.column_stack([_numbers(table[name]) for name in c["prediction"]])
+            _possible(own)
+            return own
+        if all(table[name].null_count == len(table) for name in c["prediction"]):
+            return np.full((len(table), len(self.classes)), np.nan)
+        known = replace(said.label, code=label.astype(np.int16))
+        return read_answers(table, known, c["prediction"], c["positive"], c["scale"]).probability
+
     def _labels(self, table: pa.Table) -> NDArray[np.intp]:
-        codes, words = columns.coded(table[self._columns["label"]])
-        place = np.array([-1 if w is None else self._label_words[w] for w in words] + [-1])
-        return place[codes].astype(np.intp)
+        column = table[self._columns["label"]]
+        return columns.numbered(column, self._label_words.__getitem__).astype(np.intp)
 
     def _splits(self, table: pa.Table) -> NDArray[np.intp]:
         name = self._columns["split"]
@@ -217,9 +169,7 @@ class Folder:
         if pa.types.is_integer(column.type):
             keys = pc.fill_null(column.cast(pa.int64()), -1).to_numpy()
         else:
-            codes, words = columns.coded(column)
-            numbers = np.array([-1 if w is None else _number(w) for w in words] + [-1], np.int64)
-            keys = numbers[codes]
+            keys = columns.numbered(column, _number)
         return np.where(keys == -1, own, keys)
 
     def _codes(self, column: Any, name: str) -> NDArray[np.intp]:

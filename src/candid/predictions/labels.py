@@ -68,8 +68,7 @@ def read_label(table: pa.Table, name: str) -> Label:
     if isinstance(column, Attribute) and column.kind == "binary":
         also = dict.fromkeys(_NEGATIVE, 0) | dict.fromkeys(_POSITIVE, 1)
         return Label(name, columns.class_words(name), column.data, two_valued=True, also=also)
-    codes, words = columns.coded(table[name])
-    present = {w for w in words if w is not None}
+    present = columns.distinct_words(table[name])
     reason = ""
     if not present:
         reason = "is empty in every row"
@@ -86,5 +85,4 @@ def read_label(table: pa.Table, name: str) -> Label:
             todo="name another column with --label",
         )
     classes = tuple(sorted(present, key=columns.natural))
-    index = np.array([-1 if w is None else classes.index(w) for w in words] + [-1], dtype=np.int16)
-    return Label(name, classes, index[codes])
+    return Label(name, classes, columns.numbered(table[name], classes.index).astype(np.int16))

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.errors import PredictionsError
@@ -40,16 +39,9 @@ def tables_in(path: Path) -> tuple[Path, ...]:
 
 
 def open_folder(path: Path, asked: Columns, *, most_values: int = 100) -> Folder:
-    """What a folder of Parquet tables holds; its rows are read by `Folder.pieces`.
+    """What a folder of Parquet tables holds, also in folders below it; `Folder.pieces` reads them.
 
-    Parameters
-    ----------
-    path
-        The folder; tables may lie in folders below it.
-    asked
-        The columns; not named for files that Candid wrote.
-    most_values
-        A group may hold so many words.
+    No columns are named for files that Candid wrote. A group may hold `most_values` words.
 
     Raises
     ------
@@ -210,7 +202,8 @@ def _meaning(
     place = _places(whole, looked_up[label])
     table, read = looked_up, whole
     if not answers:
-        table, read = first, replace(whole, code=_codes(place, first[label]))
+        code = columns.numbered(first[label], place.__getitem__).astype(np.int16)
+        table, read = first, replace(whole, code=code)
     said = read_answers(table, read, chosen, asked.positive, asked.scale or "probability")
     if answers:
         whole = said.label
@@ -248,9 +241,3 @@ def _places(label: Label, column: Any) -> dict[str, int]:
     """Each word's class; `column` holds the rows that `label` has the codes of."""
     words = columns.words_of(column)
     return {w: int(k) for w, k in zip(words, label.code, strict=True) if w is not None}
-
-
-def _codes(place: dict[str, int], column: Any) -> NDArray[np.int16]:
-    """Each row's class."""
-    codes, words = columns.coded(column)
-    return np.array([-1 if w is None else place[w] for w in words] + [-1], dtype=np.int16)[codes]

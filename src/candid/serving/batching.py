@@ -24,13 +24,7 @@ _LONGEST_ADVICE = 60  # seconds: who waits longer than this should not be told t
 
 
 class Refused(Exception):
-    """A request that was not taken in; nothing was done for it.
-
-    Attributes
-    ----------
-    retry_after
-        Seconds after which it is worth another try.
-    """
+    """A request that was not taken in, nothing done; another try is worth it in `retry_after` s."""
 
     def __init__(self, reason: str, retry_after: int) -> None:
         super().__init__(reason)

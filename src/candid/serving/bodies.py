@@ -129,11 +129,9 @@ def _take_form(body: bytes, boundary: bytes, most: int) -> list[bytes]:
     def data(chunk: bytes, start: int, end: int) -> None:
         parts[-1] += chunk[start:end]
 
-    def end() -> None:
-        ended.append(True)
-
     if not boundary:
         raise Refusal("malformed", what="The form has no boundary.")
+    end = partial(ended.append, True)
     try:
         parser = MultipartParser(
             boundary, {"on_part_begin": begin, "on_part_data": data, "on_end": end}

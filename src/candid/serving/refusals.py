@@ -143,10 +143,7 @@ _PROBLEMS = {
     # maps
     "no-maps": _Problem(501, "{what}", "{expected}", "{todo}"),
     "unsuitable-method": _Problem(
-        422,
-        "No map of this kind: {why}.",
-        "a method that suits the model",
-        "choose another method",
+        422, "No map of this kind: {why}.", "a method that suits the model", "choose another method"
     ),
     # the server
     "too-busy": _Problem(

@@ -94,8 +94,6 @@ def create_review_app(
 
 
 class _Addresses:
-    """What each address answers."""
-
     def __init__(
         self,
         session: Reviewing,

@@ -217,10 +217,7 @@ def _add_models(app: FastAPI, routes: Routes, models: dict[str, Any]) -> None:
         description="One row per picture, in their order. A picture that cannot be read becomes a "
         "row with an error; where none can be read, the answer is an error.",
         openapi_extra=schema.request_body(several=True),
-        responses={
-            200: {"content": {"application/json": {"example": schema.EXAMPLE}}},
-            **limited,
-        },
+        responses={200: {"content": {"application/json": {"example": schema.EXAMPLE}}}, **limited},
         route_class_override=_Quick,
         **models,
     )

@@ -11,14 +11,8 @@ if TYPE_CHECKING:
     from candid.inference.several import LabelAnswer, SeveralLabeller
 
 
-_UNREAD = {
-    "prediction": None,
-    "probabilities": None,
-    "abstained": False,
-    "reason": None,
-    "width": None,
-    "height": None,
-}
+_NAMES = ("prediction", "probabilities", "abstained", "reason", "width", "height")
+_UNREAD: dict[str, Any] = dict.fromkeys(_NAMES) | {"abstained": False}
 
 
 def image_row(

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from candid.errors import ConfigError, DependencyError
 from candid.settings import ServeConfig
@@ -33,16 +33,8 @@ def serve_models(
 ) -> None:
     """Answer for some models until SIGINT or SIGTERM, then for what was taken in by then.
 
-    Parameters
-    ----------
-    models
-        At least one; the first answers requests that name none.
-    config
-        Where to listen, how to batch, what to take in at most.
-    quiet
-        Log only what is wrong.
-    started
-        Told the address once the server listens.
+    The first model answers requests that name none. `quiet` logs only what is wrong; `started` is
+    told the address once the server listens.
 
     Raises
     ------
@@ -52,8 +44,6 @@ def serve_models(
         Where it cannot listen there, or there is no key in the key's file.
     """
     needs_server()
-    import uvicorn
-
     from candid.serving.app import create_app
     from candid.serving.connections import most_connections, punctual
     from candid.serving.telemetry import log, start_logging
@@ -62,25 +52,14 @@ def serve_models(
     with contextlib.closing(listen(config.host, config.port)) as listening:
         start_logging(quiet)
         allow_files(2 * most_connections(config) + 256)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(models, config, key=key),
-                http=punctual(config),
-                ws="none",
-                lifespan="on",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=max(1, round(config.timeout)),
-            )
-        )
-        url = _address(listening)
-        started(url)
-        watched = [m.name for m in models if m.reference is not None]  # for drift
-        log("started", url=url, models=[m.name for m in models], watched=watched, key=bool(key))
-        with _ended_by_signals():
-            server.run(sockets=[listening])
+
+        def told(url: str) -> None:
+            started(url)
+            watched = [m.name for m in models if m.reference is not None]  # for drift
+            log("started", url=url, models=[m.name for m in models], watched=watched, key=bool(key))
+
+        app, seconds = create_app(models, config, key=key), max(1, round(config.timeout))
+        _run(app, listening, told, seconds=seconds, lifespan="on", http=punctual(config))
         log("stopped")
 
 
@@ -91,27 +70,35 @@ def serve_page(
 
     `port` 0 is any that is free; `started` is told the address once it listens.
     """
+    with contextlib.closing(listen("127.0.0.1", port)) as listening:
+        _run(app, listening, started, seconds=2, lifespan="off")
+
+
+def _run(
+    app: Starlette,
+    listening: socket.socket,
+    started: Callable[[str], None],
+    *,
+    seconds: int,
+    **how: Any,
+) -> None:
+    """Answer at a socket until a signal, and for so many seconds after it."""
     import uvicorn
 
-    with contextlib.closing(listen("127.0.0.1", port)) as listening:
-        config = uvicorn.Config(
-            app,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=2,
-        )
-        started(_address(listening))
-        with _ended_by_signals():
-            uvicorn.Server(config).run(sockets=[listening])
-
-
-def _address(listening: socket.socket) -> str:
+    config = uvicorn.Config(
+        app,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=seconds,
+        **how,
+    )
     host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    with _ended_by_signals():
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def needs_server() -> None:

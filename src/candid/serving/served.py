@@ -12,7 +12,9 @@ from candid.data.encoded import Budget
 from candid.errors import DependencyError, RunError
 from candid.inference.classifier import Classifier
 from candid.inference.classify import Labeller
+from candid.inference.drift import Drift, DriftReference
 from candid.inference.promise import alarm_said, promise_after
+from candid.inference.unfamiliar import Unfamiliar
 from candid.records import Estimate
 from candid.serving.schema import (
     About,
@@ -22,31 +24,17 @@ from candid.serving.schema import (
     RuleDescription,
 )
 from candid.settings import ExplainConfig
+from candid.storage.files import numbered_name
+from candid.text.explanation import MAP_WORDS
 
 if TYPE_CHECKING:
-    from candid.inference.drift import Drift, DriftReference
     from candid.inference.several import SeveralLabeller
-    from candid.inference.unfamiliar import Unfamiliar
     from candid.serving.explaining import Explainer
 
-# As `candid.explanation.attribution` has them; it loads torch, too slow for a first look at a page.
 MAPS = {
     name: MapMethod(name=name, title=title, about=about, signed=signed, badge=None)
-    for name, title, signed, about in (
-        ("gradient", "Gradient", False,
-         "How much the score changes when a pixel changes a little."),
-        ("smoothgrad", "SmoothGrad", False,
-         "The gradient, averaged over noisy copies of the image."),
-        ("integrated_gradients", "Integrated gradients", True,
-         "The gradient, collected on the way from a grey image to this one."),
-        ("grad_cam", "Grad-CAM", True,
-         "Where a late layer's units answer that the class depends on."),
-        ("occlusion", "Occlusion", True,
-         "How far the score falls when a patch is painted over."),
-        ("rise", "RISE", True,
-         "How the score goes with what random masks leave to see."),
-    )
-}  # fmt: skip
+    for name, (title, about, _, signed) in MAP_WORDS.items()
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +146,7 @@ def names_for(paths: Sequence[Path]) -> list[str]:
         kept = "".join(
             c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in path.resolve().name
         ).strip(".-")
-        plain = name = kept[:60] or "model"
-        number = 2
-        while name in names:
-            name = f"{plain}-{number}"
-            number += 1
-        names.append(name)
+        names.append(numbered_name(kept[:60] or "model", names.__contains__))
     return names
 
 

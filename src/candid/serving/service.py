@@ -47,20 +47,13 @@ Found = Prediction | ImageError | None
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MappedPicture:
-    """A map, and the picture that it lies on.
+    """A map, and the picture that it lies on."""
 
-    Attributes
-    ----------
-    pixels
-        (height, width, 3): what the model saw; where it was framed, the picture as it came.
-    shades
-        (height, width): what speaks for (above 0) and against a class, divided by its largest size.
-    corners
-        (4, 2) of what the model saw, in shares of width and height; None: it saw `pixels`.
-    """
-
+    # (height, width, 3): what the model saw; where it was framed, the picture as it came
     pixels: NDArray[np.uint8]
+    # (height, width): what speaks for (above 0) and against a class, divided by its largest size
     shades: NDArray[np.float32]
+    # (4, 2) of what the model saw, in shares of width and height; None: it saw `pixels`
     corners: NDArray[np.float64] | None = None
 
 
@@ -72,7 +65,6 @@ def _see(labeller: Labeller, encoded: bytes) -> Crop | ImageError:
 
 
 def _answer_batch(labeller: Labeller, images: Sequence[bytes | Crop]) -> list[Found]:
-    """What the model says of each image of a batch."""
     most = labeller.max_pixels or 0
     quick = replace(labeller, max_pixels=min(most, QUICK_PIXELS))
     seen = [image if isinstance(image, Crop) else _see(quick, image) for image in images]
@@ -216,7 +208,6 @@ class Service:
         return found, row
 
     async def _answered(self, served: Served, seen: Sequence[Crop | ImageError]) -> list[Found]:
-        """An answer to each image that could be decoded."""
         answers = iter(await self._asked(served, [s for s in seen if isinstance(s, Crop)]))
         return [next(answers) if isinstance(s, Crop) else s for s in seen]
 
@@ -281,14 +272,7 @@ class Service:
         return able and find_spec("torch") is not None
 
     async def map(
-        self,
-        served: Served,
-        image: bytes,
-        crop: Crop,
-        method: str,
-        explained: str,
-        *,
-        longest: int,
+        self, served: Served, image: bytes, crop: Crop, method: str, explained: str, *, longest: int
     ) -> MappedPicture:
         """What speaks for and against a class in an image of which the model saw a crop.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -170,14 +171,24 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
-def write_text(path: Path, text: str) -> None:
-    r"""Write `text` in UTF-8, whole or not at all.
+def numbered_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """The name, or with the first number from 2 on behind it with which it is not taken."""
+    every = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(one for one in every if not is_taken(one))
 
-    A folder's name need not be UTF-8; the bytes that are not are written as `\udce9`, which JSON
-    reads as what they were.
+
+def as_utf8(text: str) -> bytes:
+    r"""The text in UTF-8; bytes of a file's name that are none are written as `\udce9`.
+
+    JSON reads that as what they were.
     """
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as `as_utf8` has it, whole or not at all."""
     with atomic(path) as part:
-        part.write_bytes(text.encode("utf-8", "backslashreplace"))
+        part.write_bytes(as_utf8(text))
 
 
 def write_json(path: Path, value: Any) -> None:

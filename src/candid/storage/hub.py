@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from candid.errors import ConfigError, DependencyError, OutputError
+from candid.errors import ConfigError, OutputError, needing
 
 Kind = Literal["model", "space"]
 
@@ -44,14 +44,8 @@ def needs_token() -> None:
     DependencyError, OutputError
         For either.
     """
-    try:
+    with needing("Hugging Face's Hub needs", "hub"):
         from huggingface_hub import get_token
-    except ImportError as error:
-        raise DependencyError(
-            "Hugging Face's Hub needs a library that is not installed: huggingface_hub.",
-            expected="the extra 'hub'",
-            todo="pip install 'candid-faces[hub]'",
-        ) from error
     if get_token() is None:
         raise OutputError(
             "There is no token for Hugging Face's Hub.",

@@ -41,10 +41,7 @@ class Attribute:
     @property
     def known(self) -> NDArray[np.bool_]:
         """(n,) which images have a value."""
-        known: NDArray[np.bool_] = (
-            ~np.isnan(self.data) if self.kind == "numeric" else self.data >= 0
-        )
-        return known
+        return ~np.isnan(self.data) if self.kind == "numeric" else self.data >= 0
 
     def words(self) -> list[str | None]:
         """Each image's value as a word, None where missing; numbers in full."""

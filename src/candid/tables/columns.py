@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,16 +63,8 @@ def read_column(
     order ("3-9" before "10-19") unless there are more than 1,000 of them, or more than 20 and
     hardly one stands twice.
 
-    Parameters
-    ----------
-    name
-        The column's name.
-    array
-        An Arrow array or chunked array of words, numbers or booleans, plain or dictionary-encoded.
-    class_names
-        What the numbers 0, 1, … stand for, where that is known.
-    missing
-        The words for a missing value, in any case.
+    `array` may be chunked and dictionary-encoded; `class_names` is what the numbers 0, 1, … stand
+    for, where that is known, `missing` the words for a missing value, in any case.
     """
     if not _is_plain(array.type):
         return f"it holds {array.type}, not words or numbers"
@@ -131,6 +123,12 @@ def coded(
     return codes, _normal(distinct, missing)
 
 
+def numbered(array: Any, number: Callable[[str], int]) -> NDArray[np.int64]:
+    """(n,) the number of each cell's word; −1 where it is empty."""
+    codes, words = coded(array)
+    return np.array([-1 if w is None else number(w) for w in words] + [-1], np.int64)[codes]
+
+
 def distinct_words(array: Any) -> set[str]:
     """A column's different words, without empty cells."""
     return {w for w in _normal(_distinct(array)[1]) if w is not None}
@@ -141,16 +139,9 @@ def as_label(
 ) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """A column as the label: its classes, and each row's index among them (−1 where missing).
 
-    Of a number (`is_number`), the classes are its different values, ascending.
-
-    Parameters
-    ----------
-    attribute
-        The column that was chosen as target.
-    two
-        Words for no and yes; without them "not Smiling" and "Smiling".
-    number
-        Whether it is a number though it looks like classes.
+    Of a number (`is_number`), the classes are its different values, ascending. `two` are words for
+    no and yes; without them "not Smiling" and "Smiling". `number` says that it is a number though
+    it looks like classes.
 
     Raises
     ------

@@ -265,28 +265,14 @@ def standing(corrections: Iterable[Correction]) -> list[Correction]:
 
 @dataclass(frozen=True)
 class Settled:
-    """What is to be done, by image: the last word of each person, and of several the majority.
+    """What is to be done, by image: the last word of each person, and of several the majority."""
 
-    Attributes
-    ----------
-    label
-        Image → the class that it is to have; also where it has it.
-    left_out, copy_of
-        Images to leave out; copies, and the picture that is kept.
-    person
-        Image → another picture of whom it shows; "" where nobody knows.
-    disputed
-        Images of which as many say one thing as another: left as they are.
-    who
-        (image, what is decided) → who said so.
-    """
-
-    label: dict[str, str]
+    label: dict[str, str]  # image → the class that it is to have; also where it has it
     left_out: frozenset[str]
-    copy_of: dict[str, str]
-    person: dict[str, str]
-    disputed: tuple[str, ...]
-    who: dict[tuple[str, Kind], tuple[str, ...]]
+    copy_of: dict[str, str]  # copy → the picture that is kept
+    person: dict[str, str]  # image → another picture of whom it shows; "" where nobody knows
+    disputed: tuple[str, ...]  # of which as many say one thing as another: left as they are
+    who: dict[tuple[str, Kind], tuple[str, ...]]  # (image, what is decided) → who said so
 
 
 def settle(corrections: Iterable[Correction]) -> Settled:
@@ -324,7 +310,5 @@ def words_by_image(corrections: Iterable[Correction]) -> dict[str, str]:
 
 def merged(first: Iterable[Correction], second: Iterable[Correction]) -> list[Correction]:
     """The decisions of two files in the order of their times, those that stand in both once."""
-    every = [*first, *second]
-    once = dict.fromkeys(tuple(c.cells()) for c in every)
-    by_cells = {tuple(c.cells()): c for c in every}
-    return sorted((by_cells[cells] for cells in once), key=lambda c: c.when)
+    once = {tuple(c.cells()): c for c in (*first, *second)}
+    return sorted(once.values(), key=lambda c: c.when)

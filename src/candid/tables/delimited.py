@@ -58,21 +58,13 @@ class CsvWriter:
 
     def row(self, values: Iterable[Any]) -> None:
         """Add a row."""
-        self._csv.writerow(
-            [
-                v
-                if type(v) is float
-                else _escaped(v)
-                if isinstance(v, str)
-                else _WORDS[v]
-                if isinstance(v, bool)
-                else v
-                for v in values
-            ]
-        )
+        self._csv.writerow([v if type(v) is float else _cell(v) for v in values])
 
 
-_WORDS = {True: "true", False: "false"}
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return _escaped(value)
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 @functools.lru_cache(4096)  # a table's classes come again and again
@@ -86,7 +78,6 @@ def unescaped(text: str) -> str:
 
 
 def _unescaped(table: pa.Table) -> pa.Table:
-    """A table that Candid wrote, as it was."""
     for i, name in enumerate(table.column_names):
         words = pc.replace_substring_regex(table[name].cast(pa.string()), _ESCAPED, "\\1")
         table = table.set_column(i, name, words.dictionary_encode())
@@ -98,14 +89,9 @@ _LINES = ".jsonl"
 
 
 def read_table(file: Path, encoding: str = "") -> pa.Table:
-    """A CSV, TSV, JSON lines or Parquet file as a table.
+    """A CSV, TSV, JSON lines or Parquet file, as its suffix says, as a table.
 
-    Parameters
-    ----------
-    file
-        Its suffix says which of them it is.
-    encoding
-        Of a text file that bears no mark of its own; empty: UTF-8.
+    `encoding` is that of a text file that bears no mark of its own; empty: UTF-8.
 
     Raises
     ------

@@ -45,8 +45,7 @@ def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]
 def nearest_index(values: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.intp]:
     """The index of the one among ascending values that lies nearest to each of some numbers."""
     between = (values[1:] + values[:-1]) / 2
-    index: NDArray[np.intp] = np.searchsorted(between, to)
-    return index
+    return np.searchsorted(between, to)
 
 
 def numbers_of(words: Sequence[str]) -> NDArray[np.float64]:

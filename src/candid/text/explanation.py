@@ -26,6 +26,47 @@ TEMPLATES = {
     "celeba": "from CelebA’s mean landmarks",
 }
 
+# A method's title, what it does to a score and to a number, and whether its maps say for and against
+# or only how much.
+MAP_WORDS = {
+    "gradient": (
+        "Gradient",
+        "How much the score changes when a pixel changes a little.",
+        "How much the number changes when a pixel changes a little.",
+        False,
+    ),
+    "smoothgrad": (
+        "SmoothGrad",
+        "The gradient, averaged over noisy copies of the image.",
+        "The gradient, averaged over noisy copies of the image.",
+        False,
+    ),
+    "integrated_gradients": (
+        "Integrated gradients",
+        "The gradient, collected on the way from a grey image to this one.",
+        "The gradient, collected on the way from a grey image to this one.",
+        True,
+    ),
+    "grad_cam": (
+        "Grad-CAM",
+        "Where a late layer's units answer that the class depends on.",
+        "Where a late layer's units answer that the number depends on.",
+        True,
+    ),
+    "occlusion": (
+        "Occlusion",
+        "How far the score falls when a patch is painted over.",
+        "How far the number falls when a patch is painted over.",
+        True,
+    ),
+    "rise": (
+        "RISE",
+        "How the score goes with what random masks leave to see.",
+        "How the number goes with what random masks leave to see.",
+        True,
+    ),
+}
+
 
 def explanation_lead(e: Explanation) -> list[str]:
     """The whole section in a minute."""

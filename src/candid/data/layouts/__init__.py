@@ -23,11 +23,7 @@ from candid.data.layouts import (
     utkface,
     webdataset,
 )
-from candid.data.layouts.assembly import (
-    check_class_settings,
-    check_learnable,
-    named_classes,
-)
+from candid.data.layouts.assembly import check_class_settings, check_learnable, named_classes
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import ConfigError, DataError, LayoutError, did_you_mean, nearest
 from candid.settings import DataConfig
@@ -69,19 +65,10 @@ def load_dataset(
 ) -> Dataset:
     """Read the labels at a path and find their pictures; no picture is opened.
 
-    Parameters
-    ----------
-    path
-        A data folder, a table (CSV, TSV, Parquet) or a shard; or shards (tar or Parquet files) by
-        a URL, or by a pattern such as `shards/train-*.tar`.
-    target
-        The annotation to learn; None: the layout's own, such as Male for CelebA.
-    layout
-        A name from `LAYOUTS`; None: recognised.
-    config
-        Shares of a split that the data does not have, columns of a table, attributes to keep.
-    learnable
-        Whether it must be possible to train on it: labelled images in train and validation.
+    `path` is a data folder, a table (CSV, TSV, Parquet) or a shard; or shards (tar or Parquet
+    files) by a URL, or by a pattern such as `shards/train-*.tar`. Without a `target` it is the
+    layout's own, such as Male for CelebA; without a `layout`, a name from `LAYOUTS`, it is
+    recognised. `learnable`: whether it must be possible to train on it.
 
     Raises
     ------
@@ -112,11 +99,6 @@ def read_place(
             expected=f"one of: {', '.join(LAYOUTS)}",
             todo=did_you_mean(layout, LAYOUTS),
         )
-    return _read(path, target, layout, config)
-
-
-def _read(path: Path, target: str | None, layout: str | None, config: DataConfig) -> Dataset:
-    """The data set, and where it was read from."""
     name = places.name_of(path)
     near = places.local(name)
     if near is None or shards.is_pattern(name):

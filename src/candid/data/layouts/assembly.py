@@ -232,8 +232,7 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
         try:
             check_learnable(of_target(dataset, name, DataConfig()), usable)
         except (DataError, TargetError) as error:
-            what = f"{name}: {error.what}"
-            raise type(error)(what, expected=error.expected, todo=error.todo) from error
+            raise error.of(name) from error
     for split in ("train", "validation"):
         if not len(dataset.rows(split, usable)):
             there = int(np.count_nonzero(dataset.split == split))
@@ -304,12 +303,8 @@ def left_over(
     missing: Sequence[str], rows: int, extra: Sequence[str], pictures: int
 ) -> list[Finding]:
     """The findings about rows whose picture is not there, and pictures that no row describes."""
-    return [without_image(missing, rows), without_label(extra, pictures)]
-
-
-def without_image(missing: Sequence[str], of: int) -> Finding:
-    """The finding about rows whose picture is not there."""
-    return counted_finding("LABELS-WITHOUT-IMAGE", missing, of, severity="warning")
+    gone = counted_finding("LABELS-WITHOUT-IMAGE", missing, rows, severity="warning")
+    return [gone, without_label(extra, pictures)]
 
 
 def without_label(missing: Sequence[str], of: int) -> Finding:

@@ -22,7 +22,7 @@ from candid.data.dataset import Dataset, Source
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.data.layouts.shards import PARQUET, each, is_parquet, refuse_odd, split_of
 from candid.data.layouts.table import LABELS, from_columns, with_split
-from candid.data.sources import ArrowSource, ParquetSource, open_arrow, open_parquet
+from candid.data.sources import ArrowSource, ParquetSource, holds_bytes, open_arrow, open_parquet
 from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
 from candid.storage import places
@@ -213,14 +213,8 @@ def _has_images(file: Path) -> bool:
 
 
 def _holds_images(field: pa.Field) -> bool:
-    kind = field.type
-    if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type)
-    return bool(_is_binary(kind)) and field.name.lower() in _IMAGE_WORDS
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    named = pa.types.is_struct(field.type) or field.name.lower() in _IMAGE_WORDS
+    return bool(named) and holds_bytes(field.type)
 
 
 def _features(schema: pa.Schema, file: str) -> dict[str, dict[str, Any]]:

@@ -25,12 +25,7 @@ from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
 from candid.storage.files import read_bytes
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import (
-    first_lines,
-    header_of,
-    read_delimited,
-    read_tabbed,
-)
+from candid.tables.delimited import first_lines, header_of, read_delimited, read_tabbed
 
 Face = tuple[str, int]  # a person and the number of the picture
 

@@ -21,24 +21,13 @@ _SAMPLE = 200  # names tried when looking for the folder that they are relative 
 
 @dataclass(eq=False)
 class Pictures:
-    """The pictures below one folder, by path with forward slashes, in sorted order.
-
-    Attributes
-    ----------
-    root
-        The folder.
-    paths
-        Pictures whose real place is inside the folder.
-    outside
-        Links, to pictures or folders, that lead out of it; nothing there is read.
-    others
-        Other files.
-    """
+    """The pictures below one folder, by path with forward slashes, in sorted order."""
 
     root: Path
-    paths: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)  # whose real place is inside the folder
+    # Links, to pictures or folders, that lead out of it; nothing there is read.
     outside: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # files that are no pictures
 
     def sort(self) -> Pictures:
         """All in order."""

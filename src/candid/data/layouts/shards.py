@@ -30,10 +30,7 @@ def is_pattern(name: str) -> bool:
 def named(name: str) -> list[str]:
     """The tar or Parquet files that a URL or a pattern names, by name; of one kind.
 
-    Parameters
-    ----------
-    name
-        A file on a store, the beginning of names there, or a pattern of files or folders.
+    `name` is a file on a store, the beginning of names there, or a pattern of files or folders.
 
     Raises
     ------

@@ -201,7 +201,6 @@ def _read(path: Path, config: DataConfig) -> tuple[pa.Table, Path, str]:
 
 
 def _with_paths(files: list[Path], config: DataConfig) -> list[Path]:
-    """The tables with a column of paths."""
     usual = {config.path_column.lower()} if config.path_column else {*columns.PATH_COLUMNS}
     names = {f: names_in(f, config.encoding) for f in files}
     return [f for f in files if not usual.isdisjoint(n.lower().strip() for n in names[f])]

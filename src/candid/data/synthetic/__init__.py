@@ -59,16 +59,8 @@ _FEW = 400  # below this, starting processes takes longer than drawing
 class SyntheticFaces:
     """n pictures in memory, and the truth about them.
 
-    Attributes
-    ----------
-    world
-        The settings that they were drawn from.
-    images
-        (n, side, side, 3) uint8 sRGB.
-    regions
-        (n, side, side) uint8 index into `REGIONS`.
-    truth
-        Label, split, person, attributes and everything else that is known.
+    `images` are (n, side, side, 3) uint8 sRGB, `regions` (n, side, side) uint8, indices into
+    `REGIONS`; `truth` is label, split, person, attributes and everything else that is known.
     """
 
     world: FaceWorld
@@ -77,20 +69,13 @@ class SyntheticFaces:
     truth: FacePlan
 
 
-def draw_faces(world: FaceWorld, *, workers: int = 1, quiet: bool = True) -> SyntheticFaces:
+def draw_faces(world: FaceWorld, *, workers: int = 1) -> SyntheticFaces:
     """Draw the faces of a world into memory.
 
-    Parameters
-    ----------
-    world
-        What to draw.
-    workers
-        Processes that draw, 0 for one per core; the pixels do not depend on it.
-    quiet
-        Show no progress bar.
+    `workers` processes draw, 0 for one per core; the pixels do not depend on it.
     """
     truth = plan(world)
-    images, regions = _draw_all(world, truth, None, workers, quiet)
+    images, regions = _draw_all(world, truth, None, workers, True)
     return SyntheticFaces(world, images, regions, truth)
 
 
@@ -100,22 +85,8 @@ def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool
     The folder holds `images/`, `labels.csv` (path, Face, split, person and every attribute),
     `regions.npz` (regions: (n, side, side) uint8; names), `truth.npz` (clean_label, cue,
     cue_agrees: what no annotator knows) and `world.json` (the settings). It appears whole or not
-    at all. Where it already holds this very world, nothing is drawn.
-
-    Parameters
-    ----------
-    folder
-        Where to write; must not exist, be empty, or hold the same world.
-    world
-        What to draw.
-    workers
-        Processes that draw, 0 for one per core; the pixels do not depend on it.
-    quiet
-        Show no progress bar.
-
-    Returns
-    -------
-    folder
+    at all. Where it already holds this very world, nothing is drawn. `workers` are as for
+    `draw_faces`.
 
     Raises
     ------

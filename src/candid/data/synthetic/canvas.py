@@ -71,8 +71,7 @@ class Canvas:
             # How far the head's surface stands out towards the viewer.
             depth = 0.4 * np.sqrt(np.maximum(0, 1 - points**2 @ _INVERSE_RADII)) + lift
             points = (points + depth[:, None] * self.slide) @ self.turn
-        pixels: list[float] = (points * self.scale + self.middle).ravel().tolist()
-        return pixels
+        return (points * self.scale + self.middle).ravel().tolist()
 
     def fill(self, points: Points, paint: str, lift: float = 0.0, *, body: bool = False) -> None:
         """Paint the polygon through (m, 2) points."""

@@ -12,35 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from candid.data.synthetic.canvas import (
-    COVER,
-    NUMBER,
-    PAINTS,
-    REGION_OF,
-    REGIONS,
-    Canvas,
-    Field,
-)
+from candid.data.synthetic.canvas import COVER, NUMBER, PAINTS, REGION_OF, REGIONS, Canvas, Field
 from candid.data.synthetic.face import RGB, Face, skin_rgb
 from candid.data.synthetic.shapes import paint
 
 
 def draw_face(face: Face, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One picture, and which part of it each pixel shows.
+    """One picture, (side, side, 3) uint8 sRGB, and which part of the face each pixel shows.
 
-    Parameters
-    ----------
-    face
-        What to draw.
-    side
-        Pixels per side.
-
-    Returns
-    -------
-    image
-        (side, side, 3) uint8 sRGB.
-    regions
-        (side, side) uint8 index into `REGIONS`: what lies at the centre of each pixel.
+    That is (side, side) uint8, an index into `REGIONS`: what lies at the centre of the pixel.
     """
     canvas = Canvas(face, side)
     paint(canvas, face)

@@ -159,34 +159,16 @@ def demo_world(n: int = 3000, *, side: int = 64, seed: int = 0) -> FaceWorld:
 
 @dataclass(frozen=True, eq=False)
 class FacePlan:
-    """n faces to draw and the truth about them.
+    """n faces to draw and the truth about them."""
 
-    Attributes
-    ----------
-    faces
-        What each picture shows.
-    label
-        (n,) int16 index into the world's classes: what the annotator wrote.
-    clean_label
-        (n,) int16: what the person is.
-    cue
-        (n,) float64 in [-1, 1]: what is drawn of the class; above 0 it speaks for the second.
-    cue_agrees
-        (n,) bool: the cue speaks for the clean label. Always, but for a planted weak cue.
-    split, person
-        (n,) str and int64.
-    attributes
-        Everything else that is known of a picture, by name.
-    """
-
-    faces: tuple[Face, ...]
-    label: NDArray[np.int16]
-    clean_label: NDArray[np.int16]
-    cue: NDArray[np.float64]
-    cue_agrees: NDArray[np.bool_]
-    split: NDArray[np.str_]
-    person: NDArray[np.int64]
-    attributes: Mapping[str, Attribute]
+    faces: tuple[Face, ...]  # what each picture shows
+    label: NDArray[np.int16]  # (n,) indices into the world's classes: what the annotator wrote
+    clean_label: NDArray[np.int16]  # (n,) what the person is
+    cue: NDArray[np.float64]  # (n,) in [-1, 1], of the class; above 0 it speaks for the second
+    cue_agrees: NDArray[np.bool_]  # (n,) with the clean label; always, but for a planted weak cue
+    split: NDArray[np.str_]  # (n,)
+    person: NDArray[np.int64]  # (n,)
+    attributes: Mapping[str, Attribute]  # everything else that is known, by name
 
 
 def plan(world: FaceWorld) -> FacePlan:

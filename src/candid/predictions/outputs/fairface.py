@@ -53,8 +53,3 @@ def picture_of(name: str) -> str:
 def area(face: Mapping[str, Any]) -> float:
     """Not known: of several faces the first counts."""
     return 0.0
-
-
-def is_faceless(face: Mapping[str, Any]) -> bool:
-    """A face is always one that was found."""
-    return False

@@ -59,8 +59,3 @@ def area(face: Mapping[str, Any]) -> float:
     except (KeyError, TypeError, ValueError):
         return 0.0
     return box_area(width, height)
-
-
-def is_faceless(face: Mapping[str, Any]) -> bool:
-    """A face is always one that was found."""
-    return False

@@ -101,7 +101,7 @@ class OutputReader:
         module = _LIBRARIES[self.library]
         face = max(faces, key=module.area)
         self.several += len(faces) > 1
-        self.faceless += bool(module.is_faceless(face))
+        self.faceless += module is deepface and deepface.is_faceless(face)
         found = module.traits(face)
         if found and not self._trait:
             self._choose(found)
