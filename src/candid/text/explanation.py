@@ -26,8 +26,8 @@ TEMPLATES = {
     "celeba": "from CelebA’s mean landmarks",
 }
 
-# A method's title, what it does to a score and to a number, and whether its maps say for and against
-# or only how much.
+# A method's title, what it does to a score and to a number, and whether its maps say for and
+# against or only how much.
 MAP_WORDS = {
     "gradient": (
         "Gradient",
