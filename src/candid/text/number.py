@@ -138,9 +138,12 @@ def number_audit_summary(audit: Audit) -> str:
     if not found:
         return f"No group was found to be predicted worse than the rest; {looked}."
     group, gap = found[0]
+    groups, first = ("1 group was", "It is") if len(found) == 1 else (
+        f"{words.count(len(found))} groups were", "Furthest behind is",
+    )  # fmt: skip
     return (
-        f"{len(found)} of the groups were found to be predicted worse than the rest; {looked}. "
-        f"Furthest behind is {group_name(group.conditions)}, by {in_unit(gap)} "
+        f"{groups} found to be predicted worse than the rest; {looked}. "
+        f"{first} {group_name(group.conditions)}, by {in_unit(gap)} "
         f"({of_interval(gap)}; {words.images(gap.n, gap.people)})."
     )
 
