@@ -84,15 +84,13 @@ def improve(
     run
         A run of one label whose training was finished.
     groups
-        Attributes whose groups are to be balanced; none: those of the audit's findings, of which
-        only the first is trained anew with.
+        Attributes whose groups are balanced; none: those of the findings, the first in training.
     train, only
         Whether to train anew; which of it (names, or their first words), empty: all.
     corrections
-        A file of decisions to train anew with. All remedies are then judged by its labels.
+        A file of decisions to train anew with, by whose labels all are judged.
     aim
-        What is to become better: the accuracy of the "worst group", a combination of label and
-        attribute, or the "overall" one.
+        What is to become better: accuracy in the "worst group" of label and attribute, or over all.
     folds, seed
         Parts of the validation people, and what decides who is in which.
     data, cache, quiet
@@ -100,10 +98,9 @@ def improve(
 
     Raises
     ------
-    ConfigError
-        Where a group is no attribute, there are fewer than three folds, or `only` names no remedy.
-    PredictionsError, RunError
-        Where validation has too few people; nothing was trained, or several labels.
+    ConfigError, PredictionsError, RunError
+        Where a group is no attribute, `only` names no remedy, or there are fewer than three folds;
+        validation has too few people; nothing was trained, or several labels.
     """
     needs_torch()
     folder = run_at(run, quiet=quiet)
@@ -113,13 +110,19 @@ def improve(
     rules = Rules(aim, about.false_discovery_rate, about.draws, seed)
     with alone_improving(folder):
         there = reload(folder, data, cache=cache)
-        file = None if corrections is None else Path(corrections).absolute()
-        retraining = Retraining(folder, there, file, data, cache) if train else None
+        retraining = _retraining(folder, there, corrections, data, cache) if train else None
         contest = _opened(folder, there, tuple(groups), folds, rules, retraining)
         changes, notes = contest.changes(groups, only)
         names = [*_STAGES[:3], *(change.name for change in changes), *_STAGES[3:]]
         with stages(names, quiet=quiet) as shown:
             return contest.hold(bool(groups), changes, notes, shown)
+
+
+def _retraining(
+    run: Run, there: Data, corrections: Place | None, data: Places | None, cache: Path | None
+) -> Retraining:
+    file = None if corrections is None else Path(corrections).absolute()
+    return Retraining(run, there, file, data, cache)
 
 
 def _opened(

@@ -21,6 +21,8 @@ from candid.tables.corrections import open_log
 from candid.text.findings import group_name
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from candid.reviewing.session import Known, Session
     from candid.reviewing.suspects import Pixels, Suspects
 
@@ -138,33 +140,34 @@ def review(
         Where a run's data lie now.
     seed
         Decides which decoys are drawn, and their places.
-    cache
-        Where packed images are kept.
-    quiet
-        Whether no progress is shown.
+    cache, quiet
+        Where packed images are kept, and whether no progress is shown.
     started
         Told the page's address, how many showings there are, how many are decided, and the file.
     """
     from candid.serving.serve import needs_server, serve_page
 
     needs_server()
-    from candid.serving.reviewing import create_review_app
-
     how: dict[str, Any] = {"config": config, "out": out, "queues": queues, "data": data}
     how |= {"seed": seed, "cache": cache, "quiet": quiet}
     with open_review(place, who=who, **how) as ready:
         session, token = ready.session, secrets.token_urlsafe(18)
-        known = session.known
-        app = create_review_app(
-            session, ready.picture, target=known.target, classes=known.classes, token=token
+        state, file = session.state(), str(session.log.path)
+        serve_page(
+            _page(ready, token),
+            port,
+            started=lambda url: started(f"{url}/{token}/", state["total"], state["done"], file),
         )
-        state = session.state()
-
-        def told(url: str) -> None:
-            started(f"{url}/{token}/", state["total"], state["done"], str(session.log.path))
-
-        serve_page(app, port, started=told)
         return session.summary()
+
+
+def _page(ready: Reviewed, token: str) -> Starlette:
+    from candid.serving.reviewing import create_review_app
+
+    known = ready.session.known
+    return create_review_app(
+        ready.session, ready.picture, target=known.target, classes=known.classes, token=token
+    )
 
 
 def _known(
