@@ -96,16 +96,24 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def to_mark(run: Run, seconds: float) -> tuple[float, int]:
-    """Processor seconds and image passes until validation F1 first reaches `MARK`; NaN, 0: never.
+def learned(run: Run, seconds: float) -> list[tuple[float, int, float]]:
+    """Processor seconds, image passes and validation F1, evaluation by evaluation.
 
     Batches cost alike, so the processor's seconds are shared out by pictures, whatever else ran.
     """
     history = read_history(run)
-    for row in history:
-        if row.validation_f1 >= MARK:
-            return seconds * row.images / history[-1].images, row.images
-    return math.nan, 0
+    whole = history[-1].images
+    return [
+        (seconds * r.images / whole, r.images, r.validation_f1)
+        for r in history
+        if not math.isnan(r.validation_f1)
+    ]
+
+
+def to_mark(run: Run, seconds: float) -> tuple[float, int]:
+    """Processor seconds and image passes until validation F1 first reaches `MARK`, or NaN, 0."""
+    reached = ((spent, images) for spent, images, f1 in learned(run, seconds) if f1 >= MARK)
+    return next(reached, (math.nan, 0))
 
 
 def script_seconds(data: Path, steps: int) -> float:
@@ -120,11 +128,8 @@ def draw(runs: dict[str, tuple[Run, float]], file: Path) -> None:
 
     rows = []
     for recipe, (run, seconds) in runs.items():
-        history = [r for r in read_history(run) if not math.isnan(r.validation_f1)]
-        whole = history[-1].images
         rows += [
-            {"recipe": recipe, "seconds": seconds * r.images / whole, "f1": r.validation_f1}
-            for r in history
+            {"recipe": recipe, "seconds": spent, "f1": f1} for spent, _, f1 in learned(run, seconds)
         ]
     base = alt.Chart(alt.InlineData(values=[r for r in rows if r["f1"] >= LOWEST]))
     x = alt.X("seconds:Q", scale=alt.Scale(type="log"), title="seconds of one processor core")

@@ -76,9 +76,9 @@ class ClassAnswers:
         )
 
     def _examples(self, sample: Sample, rows: NDArray[np.intp]) -> Iterator[ExplainedImage]:
-        classes = sample.classes
+        classes, answers = sample.classes, self.answers
         for row in rows:
-            label, answer = int(sample.label[row]), int(self.answers[row])
+            label, answer = int(sample.label[row]), int(answers[row])
             sure = float(self.probability[row, answer])
             unsure = sure < 0.75 or label < 0
             yield ExplainedImage(

@@ -54,6 +54,11 @@ class NumberFacts:
     median: float
     tolerance: float
 
+    @property
+    def off(self) -> Floats:
+        """(n,) how far off each prediction is."""
+        return np.abs(self.predicted - self.value)
+
 
 @dataclass(frozen=True, eq=False)
 class NumberAnswers:
@@ -71,9 +76,7 @@ class NumberAnswers:
     @property
     def near(self) -> NDArray[np.bool_]:
         """(n,) whether the prediction counts as near."""
-        near: NDArray[np.bool_] = (
-            np.abs(self.facts.predicted - self.facts.value) <= self.facts.tolerance
-        )
+        near: NDArray[np.bool_] = self.facts.off <= self.facts.tolerance
         return near
 
     def sets(self, sample: Sample, config: ExplainConfig) -> list[ImageSet]:
@@ -83,9 +86,9 @@ class NumberAnswers:
 
     def shown(self, sample: Sample, count: int) -> NDArray[np.intp]:
         """Rows of the examples: the nearest, the furthest off, the widest intervals."""
-        off = np.abs(self.facts.predicted - self.facts.value)
-        near = [r for r in np.argsort(off, kind="stable").tolist() if self.near[r]]
-        far = [r for r in np.argsort(-off, kind="stable").tolist() if not self.near[r]]
+        off, is_near = self.facts.off, self.near
+        near = [r for r in np.argsort(off, kind="stable").tolist() if is_near[r]]
+        far = [r for r in np.argsort(-off, kind="stable").tolist() if not is_near[r]]
         wide = np.argsort(self.facts.low - self.facts.high, kind="stable").tolist()
         return example_rows(near, far, wide, sample.label, count)
 
@@ -152,18 +155,18 @@ class NumberAnswers:
             yield NumberMasking(*key, *figures)
 
     def _examples(self, sample: Sample, rows: NDArray[np.intp]) -> Iterator[ExplainedImage]:
-        facts = self.facts
-        wide = facts.high - facts.low
+        facts, is_near, width = self.facts, self.near, self.facts.high - self.facts.low
+        is_wide = width > np.quantile(width, 0.9)
         for row in rows:
             said = (float(x[row]) for x in (facts.predicted, facts.low, facts.high))
-            kind = "near" if self.near[row] else "far"
+            kind = "near" if is_near[row] else "far"
             yield ExplainedImage(
                 id=str(sample.ids[row]),
                 label=f"{facts.value[row]:g}",
                 prediction=text.value_with_interval(*said),
                 probability=math.nan,
                 explained=text.in_digits(float(self.means[row])),
-                kind="unsure" if wide[row] > np.quantile(wide, 0.9) else kind,
+                kind="unsure" if is_wide[row] else kind,
             )
 
 
