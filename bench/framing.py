@@ -97,11 +97,12 @@ def main() -> None:
     parser.add_argument("--unframed", action="store_true")
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--true-frames", action="store_true")
+    parser.add_argument("--engine", choices=["torch", "onnx"], default="torch")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     run = candid.open_run(args.run)
     data = reload(run, args.data)
-    labels = labeller(run, engine="torch")
+    labels = labeller(run, engine=args.engine)
     model, unfamiliar = labels.classifier, labels.unfamiliar
     if args.unframed:
         model = replace(model, framer=None)

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from candid.errors import ConfigError, did_you_mean
 from candid.settings import NETWORKS, Config
+from candid.settings.bounds import off_before
 from candid.settings.named_parts import NAMED_PARTS, is_named_part, trust
 from candid.storage.files import FORMAT, check_format, read_bytes
 
@@ -35,9 +36,6 @@ OLD_NAMES = {
     "train.mirrored": "train.flip_tta",
 }
 
-# What runs did that were trained before there were these settings, which are used by default.
-_OFF_BEFORE = {"augment": {"crop": 0.0}}
-
 _KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 # --- what is known of a setting ------------------------------------------------------------------
@@ -53,6 +51,7 @@ class Setting:
     low: float
     high: float
     choices: tuple[str, ...]
+    off: Any = None  # of one that came later: what was done before
 
     @property
     def is_number(self) -> bool:
@@ -236,7 +235,9 @@ def read_config(file: Path) -> Config:
     """
     values = _read_toml(file)
     check_format(file, values.pop("format", None))
-    return with_values(with_values(Config(), _OFF_BEFORE), values)
+    plain = Config()
+    before = {f.name: off_before(getattr(plain, f.name)) for f in dataclasses.fields(plain)}
+    return with_values(with_values(plain, before), values)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

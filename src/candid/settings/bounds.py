@@ -17,25 +17,32 @@ def setting(
     high: float = math.inf,
     *,
     choices: tuple[str, ...] = (),
+    off: Any = None,
 ) -> Any:
     """A dataclass field with its explanation and the values that it may take.
 
     Every number has both bounds: what lies beyond is refused before any data is read. `choices`
-    are for words that no `Literal` names.
+    are for words that no `Literal` names. A setting that came with a later release says with `off`
+    what was done before.
     """
-    about = {"explanation": explanation, "low": low, "high": high, "choices": choices}
+    about = {"explanation": explanation, "low": low, "high": high, "choices": choices, "off": off}
     return field(default=default, metadata=about)
 
 
-def without_unused(section: Any, later: set[str], **off: Any) -> str:
-    """The repr of a section without those settings that came `later` and are not used.
+def without_unused(section: Any) -> str:
+    """The repr of a section without those settings that came later and are not used.
 
-    Digests of runs hold it: what a release adds does not make the runs of earlier ones stale. A
-    setting is not used at its default, or at what `off` has for it.
+    Digests of runs hold it: what a release adds does not make the runs of earlier ones stale.
     """
     shown = [
         f"{f.name}={getattr(section, f.name)!r}"
         for f in fields(section)
-        if f.name not in later or getattr(section, f.name) != off.get(f.name, f.default)
+        if getattr(section, f.name) != f.metadata["off"]
     ]
     return f"{type(section).__name__}({', '.join(shown)})"
+
+
+def off_before(section: Any) -> dict[str, Any]:
+    """What runs did that were made before there were settings which are used by default."""
+    about = {f.name: (f.default, f.metadata["off"]) for f in fields(section)}
+    return {name: off for name, (default, off) in about.items() if off not in (None, default)}

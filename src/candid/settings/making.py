@@ -63,11 +63,13 @@ class DataConfig:
         False,
         "of several data sets, whether the pictures of all are brought to the frame of one before "
         "training; not where framing.steps is 0",
+        off=False,
     )
     reference_source: str = setting(
         "",
         "the data set, by its name, to whose frame the others are brought; empty: the one with "
         "the most training images",
+        off="",
     )
     path_column: str = setting("", "table: the column with the paths; empty: recognised")
     split_column: str = setting("", "table: the column with the splits; empty: recognised")
@@ -103,7 +105,7 @@ class DataConfig:
 
     def __repr__(self) -> str:
         """Without what came later and is not used."""
-        return without_unused(self, {"align_sources", "reference_source"})
+        return without_unused(self)
 
     def __post_init__(self) -> None:
         self._settle_targets()
@@ -175,9 +177,14 @@ class AugmentConfig:
         "picture that was cropped tightly is read in the frame of the others",
         0,
         1,
+        off=0.0,
     )
     crop_smallest: float = setting(
-        0.45, "least that such a crop leaves of the height and of the width", 0.1, 1
+        0.45,
+        "least that such a crop leaves of the height and of the width",
+        0.1,
+        1,
+        off=0.45,
     )
     brightness: float = setting(
         0.45, "most that is added to or taken from every channel, in standard deviations", 0, 10
@@ -196,11 +203,12 @@ class AugmentConfig:
         "",
         "package.module:function of your own, from normalised images (batch, 3, side, side) and a "
         "random generator to images, after all else; empty: none",
+        off="",
     )
 
     def __repr__(self) -> str:
         """Without what came later and is not used."""
-        return without_unused(self, {"extra", "crop", "crop_smallest"}, crop=0.0)
+        return without_unused(self)
 
     def __post_init__(self) -> None:
         refuse_no_part("augment.extra", self.extra)
@@ -280,6 +288,7 @@ class TrainConfig:
         "",
         "package.module:function of your own, from logits (batch, classes) and classes (batch,) to "
         "the loss of each image, in place of cross-entropy and of label smoothing; empty: none",
+        off="",
     )
     mixup: float = setting(
         0.0, "alpha of the beta distribution that two images are mixed by; 0: none", 0, 100
@@ -310,6 +319,7 @@ class TrainConfig:
         "of several labels, weights of their losses: inverse to what their base rates alone would "
         "give, so that rare ones are not drowned, and none below that of two classes in balance; "
         "or none, which serves labels in balance",
+        off="inverse",
     )
     balance: Literal["none", "group", "reweighing", "dro"] = setting(
         "none",
@@ -358,6 +368,7 @@ class TrainConfig:
         "",
         "a run, or a .safetensors file of the same network, whose weights training begins with; "
         "empty: with fresh ones",
+        off="",
     )
     freeze: int = setting(
         0,
@@ -365,6 +376,7 @@ class TrainConfig:
         "follows it up to the next; -1: all but the last",
         -1,
         10_000,
+        off=0,
     )
     depth_decay: float = setting(
         1.0,
@@ -372,11 +384,12 @@ class TrainConfig:
         "all",
         0.01,
         1,
+        off=1.0,
     )
 
     def __repr__(self) -> str:
         """Without what came later and is not used."""
-        return without_unused(self, {"initial", "freeze", "depth_decay", "loss", "target_weights"})
+        return without_unused(self)
 
     def __post_init__(self) -> None:
         refuse_no_part("train.loss", self.loss)

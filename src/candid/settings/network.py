@@ -77,11 +77,12 @@ class TimmConfig:
         False,
         "timm: begin with the weights that timm has for the model, which it fetches where they are "
         "not there; the last layer begins anew",
+        off=False,
     )
 
     def __repr__(self) -> str:
         """Without what came later and is not used."""
-        return without_unused(self, {"pretrained"})
+        return without_unused(self)
 
 
 @dataclass(frozen=True)

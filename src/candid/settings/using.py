@@ -29,6 +29,7 @@ class PredictConfig:
         "all",
         "of a number: whether its intervals are made to hold that share of all true values "
         "together, or of those in every range of the true value, for which they may be wider",
+        off="all",
     )
     false_alarms: float = setting(
         0.01,
@@ -40,7 +41,7 @@ class PredictConfig:
 
     def __repr__(self) -> str:
         """Without what came later and is not used."""
-        return without_unused(self, {"coverage_by"})
+        return without_unused(self)
 
 
 @dataclass(frozen=True, slots=True)
