@@ -35,14 +35,16 @@ from __future__ import annotations
 import sys
 import time
 import tracemalloc
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from candid.auditing.auc import Areas
 from candid.auditing.audit import audit_groups
-from candid.auditing.contrasts import contrast
+from candid.auditing.contrasts import Contrast, contrast
 from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import KNOWN, Rows
 from candid.predictions import Attribute, Predictions
@@ -54,8 +56,16 @@ CLASSES = ("Female", "Male")
 
 
 def sample(
-    people, attributes, rng, *, base=0.05, planted=None, correlation=0.3, images=None, single=False
-):
+    people: int,
+    attributes: Mapping[str, float],
+    rng: np.random.Generator,
+    *,
+    base: float = 0.05,
+    planted: Mapping[str, float] | None = None,
+    correlation: float = 0.3,
+    images: int | None = None,
+    single: bool = False,
+) -> Predictions:
     """Predictions of a model with `base` mistakes, more where `planted` (name → share) says so.
 
     A person has a liability to mistakes, a normal one in whose tail the mistakes lie, that makes
@@ -100,7 +110,7 @@ RARE = {"half": 0.5, "fifth": 0.2, "twentieth": 0.05}
 METRICS = ("accuracy", "weighted_f1", "error:Female", "error:Male", "confidence", "overconfidence")
 
 
-def gaps_of(p, draws, seed):
+def gaps_of(p: Predictions, draws: int, seed: int) -> dict[str, Contrast]:
     """Contrasts of "yes" against "no" for every attribute, by metric."""
     rows = Rows(p.with_bins(), resample(len(p), p.person, draws=draws, seed=seed))
     plan = SidePlan()
@@ -115,7 +125,7 @@ def gaps_of(p, draws, seed):
     return found | {"roc_auc": Areas(rows).contrast(sides)}
 
 
-def true_gaps(planted):
+def true_gaps(planted: Mapping[str, float] | None) -> dict[str, NDArray[np.float64]]:
     """Metric → the true gap of each attribute: 0, but for the planted one.
 
     Attributes are drawn independently of everything else, so only the planted one's share of
@@ -137,7 +147,9 @@ def true_gaps(planted):
     return gaps
 
 
-def coverage(people, planted, repetitions, draws=500):
+def coverage(
+    people: int, planted: Mapping[str, float] | None, repetitions: int, draws: int = 500
+) -> None:
     """Rows of the table: how many per cent of the intervals held the true gap, per metric."""
     truth = true_gaps(planted)
     held = {m: np.zeros(len(RARE)) for m in truth}
@@ -156,7 +168,7 @@ def coverage(people, planted, repetitions, draws=500):
         print(f"{'':17s} p≤.05  | {cells}", flush=True)
 
 
-def main_coverage(repetitions):
+def main_coverage(repetitions: int) -> None:
     names = " ".join(f"{m:>13s}" for m in (*METRICS, "roc_auc"))
     print(f"people group         gap | {names}")
     for people in (150, 600):
@@ -167,7 +179,7 @@ def main_coverage(repetitions):
 # --- discovery -----------------------------------------------------------------------------------
 
 
-def main_discovery(seeds, people=600):
+def main_discovery(seeds: int, people: int = 600) -> None:
     """Findings on unbiased data; what comes first on planted data."""
     rng = np.random.default_rng(7)
     shares = {f"a{k:02d}": float(s) for k, s in enumerate(rng.uniform(0.03, 0.97, 20))}
@@ -195,7 +207,7 @@ def main_discovery(seeds, people=600):
 # --- speed ---------------------------------------------------------------------------------------
 
 
-def main_speed(n):
+def main_speed(n: int) -> None:
     """All single attributes and pairs, and Fairlearn's bootstrap of one attribute."""
     from fairlearn.metrics import MetricFrame
     from sklearn.metrics import accuracy_score
@@ -203,7 +215,7 @@ def main_speed(n):
     rng = np.random.default_rng(0)
     shares = {f"a{k:02d}": float(s) for k, s in enumerate(rng.uniform(0.05, 0.95, 40))}
     p = sample(n // 3, shares, rng, images=n)
-    people = len(np.unique(p.person))
+    people = len(set(() if p.person is None else p.person.tolist()))
     print(f"{len(p):,} images of {people:,} people, 40 attributes")
 
     draws = 10

@@ -28,17 +28,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 ATTRIBUTES = 40
 TABLE = 1_000_000
 
 
-def make(folder, rows):
+def make(folder: Path, rows: int) -> None:
     """Tables of a stranger: person, gender, p_Male, a00 … a39."""
     folder.mkdir(parents=True, exist_ok=True)
     shares = np.random.default_rng(7).uniform(0.05, 0.95, ATTRIBUTES)
@@ -60,12 +63,12 @@ def make(folder, rows):
         pq.write_table(pa.table(columns), folder / f"{k:04d}.parquet", compression="zstd")
 
 
-def words(codes, values):
+def words(codes: NDArray[Any], values: Sequence[str]) -> pa.Array:
     """Codes as a column of words."""
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(values))
 
 
-def audit(folder):
+def audit(folder: Path) -> dict[str, Any]:
     """Rows, seconds, the most memory of this process, and whether the planted group came first."""
     from candid.pipeline.summing import audit_folder
     from candid.predictions.choosing import Columns
@@ -87,7 +90,7 @@ def audit(folder):
     }
 
 
-def main(sizes):
+def main(sizes: Sequence[int]) -> None:
     """One line per size."""
     for rows in sizes:
         folder = Path(tempfile.mkdtemp())

@@ -116,7 +116,7 @@ def label(
                 os.kill(busy[0], signal.SIGKILL)
                 killed += 1
     seconds = time.perf_counter() - began
-    said = job.stdout.read()
+    said = job.stdout.read() if job.stdout is not None else ""
     if job.returncode:
         sys.exit(f"{way} ended with {job.returncode}: {said}")
     told = json.loads(said)

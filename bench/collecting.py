@@ -49,7 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from candid.stats.differences import error_gaps
+from candid.stats.differences import Gaps, error_gaps
 from candid.stats.intervals import wilson_share
 from candid.stats.learning_curve import fit_power_law
 from candid.stats.planning import predicted_width
@@ -74,7 +74,7 @@ def widths(few: int, many: int, rng: np.random.Generator) -> tuple[float, float]
     group = person < many
     wrong = np.where(group, mistakes(0.12, hard, rng), mistakes(0.05, hard, rng))
 
-    def gap(rows: NDArray[np.bool_]):
+    def gap(rows: NDArray[np.bool_]) -> Gaps:
         inside = (group & rows)[:, None]
         return error_gaps(wrong, inside, (~group & rows)[:, None], person, 0.95)
 

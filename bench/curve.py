@@ -41,13 +41,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.config import Config, load_config
+from candid.config import load_config
 from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
 from candid.models.forward import logits
 from candid.pipeline.opening import load_packed
 from candid.pipeline.training import begun, task_of
+from candid.settings import Config
 from candid.stats.intervals import clustered_shares
-from candid.table import person_numbers
+from candid.table import known_persons
 from candid.training.loop import train_in_steps
 from candid.training.state import Task
 
@@ -81,7 +82,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
         )
     seconds = time.process_time() - began
     shares = clustered_shares(
-        output.argmax(1) != task.label[task.validation], cluster=person[task.validation]
+        output.argmax(1) != task.label[task.validation], person=person[task.validation]
     )
     wrong, low, high = (float(x[0]) for x in (shares.value, shares.low, shares.high))
     return wrong, (
@@ -105,9 +106,10 @@ def main() -> None:
     overrides += ["train.keep=last", *options.overrides]
     config = load_config(recipe=options.recipe, overrides=overrides)
     data = load_packed(options.data, config, cache=options.cache)
-    if data.dataset.person is None:
+    known = known_persons(data.dataset.person)
+    if known is None:
         raise SystemExit("These data do not say who is in which picture.")
-    person = person_numbers(data.dataset.person)
+    person = known
     whole = task_of(data, config)
     before: tuple[int, float] | None = None
     for images in options.images:

@@ -101,29 +101,32 @@ Peer = Callable[[torch.Tensor, int], torch.Tensor]
 def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[str, Peer]:
     """One image in, one map out."""
 
-    def odds(x):
+    def odds(x: torch.Tensor) -> torch.Tensor:
         logits = network(x)
         classes = torch.arange(logits.shape[1])
         return torch.stack([log_odds(logits, c.expand(len(x))) for c in classes], 1)
 
     with scoring(network) as scorer:
         hook = find_hook(scorer, torch.randn(1, 3, side, side))
+    if hook is None:
+        raise SystemExit("the network has no layer for Grad-CAM")
     window = round(config.occlusion_window * side)
     stride = round(config.occlusion_stride * side)
 
-    def smoothgrad(x, c):
+    def smoothgrad(x: torch.Tensor, c: int) -> torch.Tensor:
         # Captum's NoiseTunnel draws its own noise; the same noise is given to its Saliency here.
         noise = Noise(x, config.seed).drawn(config.smoothgrad_samples)[0]
         noisy = x + noise * config.smoothgrad_noise * (x.max() - x.min())
-        return (
+        slopes: torch.Tensor = (
             Saliency(odds)
             .attribute(noisy.requires_grad_(), c, abs=False)
             .mean(0, keepdim=True)
             .abs()
             .sum(1)
         )
+        return slopes
 
-    def rise(x, c):
+    def rise(x: torch.Tensor, c: int) -> torch.Tensor:
         total, scores, kept = config.rise_masks, [], []
         with torch.no_grad():
             for i in range(total):
@@ -157,7 +160,7 @@ def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[st
     }
 
 
-def trained(path: Path) -> tuple[torch.nn.Module, tuple, tuple]:
+def trained(path: Path) -> tuple[torch.nn.Module, tuple[float, ...], tuple[float, ...]]:
     """The network of a run, and what normalises its images."""
     run = Run(path)
     card = read_record(run.model_file, ModelCard)
@@ -260,7 +263,7 @@ def main() -> None:
                 method=name, config=config, bfloat16=rounded,
             )  # fmt: skip
 
-        work = {
+        work: dict[str, Callable[[int], np.ndarray]] = {
             "peer": loop,
             "float32": partial(ours, rounded=False),
             "bfloat16": partial(ours, rounded=True),

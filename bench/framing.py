@@ -119,7 +119,9 @@ def main() -> None:
     for scale, aspect, (x, y), angle in cells:
         frame = torch.tensor([scale, aspect, 2 * x, 2 * y, math.radians(angle)])
         seen = warped(pixels, frame.expand(len(rows), 5), side)
-        if together:  # the pictures of a cell are a place; as `candid predict` does
+        if (
+            together and model.framer is not None
+        ):  # the pictures of a cell are a place; as `candid predict` does
             model = replace(model, common=common_frame(model.framer, seen[:SEEN]))
         began = time.process_time()
         if args.true_frames:

@@ -167,7 +167,7 @@ def agreement(bench: Bench, name: str, config: Config) -> None:
         network = network_of(config, bench.side, device).eval()  # no dropout: one answer
         images = Images(pixels.to(device), MEAN, STD).normalised(pixels.to(device))
         logits = forward(network, images, bfloat16)
-        F.cross_entropy(logits, label.to(device)).backward()
+        F.cross_entropy(logits, label.to(device)).backward()  # type: ignore[no-untyped-call]
         slopes = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         return logits.detach().cpu(), torch.cat(slopes).cpu()
 
@@ -238,7 +238,7 @@ class Trainer:
         losses = []
         for step in range(steps):
             loss = self.loss(*self.batch())
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.descend(step)
             losses.append(loss.detach().clone())
         return losses
@@ -288,7 +288,7 @@ def bounds(bench: Bench, name: str, config: Config) -> None:
     images, label = trainer.batch()
 
     def backward() -> None:
-        trainer.loss(images, label).backward()
+        trainer.loss(images, label).backward()  # type: ignore[no-untyped-call]
 
     backward()
     parts = {
@@ -384,12 +384,12 @@ def seeds(bench: Bench, name: str, config: Config) -> None:
     def together() -> None:
         with torch.autocast(bench.device.type, torch.bfloat16):
             losses = torch.func.vmap(loss_of, randomness="different")(weights, buffers)
-        losses.sum().backward()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     def alone() -> None:
-        trainer.loss(images, label).backward()
+        trainer.loss(images, label).backward()  # type: ignore[no-untyped-call]
         trainer.descend(0)
 
     one, all_of_them = bench.seconds(alone, times=10), bench.seconds(together, times=10)

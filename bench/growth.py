@@ -98,15 +98,14 @@ def of_table(step: str, size: dict[str, int], folder: Path) -> Callable[[], obje
     from candid.reporting.page import render
     from candid.text.inputs import ReportInput
 
-    quick = {"draws": 50}
     inputs = ReportInput(
         config=Config(),
         provenance=Provenance(
             candid="", command="", started="2026-01-01T00:00:00+00:00", seconds={}, seed=0,
             commit="", versions={}, machine={}, data="drawn", data_fingerprint="",
         ),
-        evaluation=evaluate_predictions(p, EvaluateConfig(**quick)),
-        audit=audit_groups(p, AuditConfig(**quick)),
+        evaluation=evaluate_predictions(p, EvaluateConfig(draws=50)),
+        audit=audit_groups(p, AuditConfig(draws=50)),
     )  # fmt: skip
 
     def write() -> None:

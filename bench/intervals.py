@@ -27,8 +27,11 @@ cautious (92% to 100%).
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from candid.stats import metrics
@@ -38,7 +41,9 @@ NAMES = ("accuracy", "weighted_f1", "roc_auc", "average_precision", "log_loss", 
 CALIBRATION = "calibration_error"
 
 
-def sample(people: int, distance: float, overconfidence: float, rng: np.random.Generator):
+def sample(
+    people: int, distance: float, overconfidence: float, rng: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Identity, label and probabilities; a person's pictures share their label and a deviation."""
     person = np.repeat(np.arange(people), 1 + rng.poisson(3, people))
     label = (rng.random(people) < 0.42).astype(int)[person]
@@ -48,11 +53,13 @@ def sample(people: int, distance: float, overconfidence: float, rng: np.random.G
     return person, label, np.stack([1 - p, p], axis=1)
 
 
-def statistic_of(label, probability):
+def statistic_of(
+    label: NDArray[Any], probability: NDArray[Any]
+) -> Callable[[NDArray[Any]], dict[str, NDArray[Any]]]:
     """Figures by name for rows of weights."""
     prediction = probability.argmax(axis=1)
 
-    def statistic(weight):
+    def statistic(weight: NDArray[Any]) -> dict[str, NDArray[Any]]:
         confusion = metrics.confusion_matrix(label, prediction, 2, weight)
         auc, ap = metrics.rank_scores(label == 1, probability[:, 1], weight)
         return {

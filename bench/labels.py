@@ -1,7 +1,7 @@
 """Wrong labels that were planted: whether they are found, and what a model gains by mending them.
 
 `python bench/labels.py DATA [--target Male] [--parts 1 2 3] [--recipe fast] [--seeds 0 1 …]
-[--images N] [--steps N] [--batch N] [--out FOLDER]`
+[--images N] [--steps N] [--batch N] [--set KEY=VALUE …] [--out FOLDER]`
 
 1. Of the training and of the test labels in DATA (celeba64, say) 3% are flipped, seeded. All labels
    are checked out of fold, as `candid check` does. Printed are the average precision of the list of
@@ -219,7 +219,7 @@ def _tell_worth(names: list[str], said: list[list[Predictions]]) -> None:
             [[weighted_f1_of_answers(label[rows], a[rows]) for a in answer[s]] for s in seeds]
         ).mean(axis=0)
         whole, lost = f1[0] - f1[1], f1[0] - f1[2]
-        return [*f1, whole, lost, 1 - lost / whole if whole else np.nan]
+        return [*f1, whole, lost, whole - lost, 1 - lost / whole if whole else np.nan]
 
     every = np.arange(len(said))
     value = figures(np.arange(len(label)), every)
@@ -234,7 +234,7 @@ def _tell_worth(names: list[str], said: list[list[Predictions]]) -> None:
     low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
     print(f"\nweighted F1 on {len(label)} clean test labels of {unit.max() + 1} people, "
           f"{len(said)} seeds")  # fmt: skip
-    rows = [*names, "clean - noisy", "clean - reviewed", "of the way back"]
+    rows = [*names, "clean - noisy", "clean - reviewed", "reviewed - noisy", "of the way back"]
     for name, x, a, b in zip(rows, value, low, high, strict=True):
         print(f"  {name:16} {x:.4f} ({a:.4f} to {b:.4f})", flush=True)
 
@@ -292,6 +292,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="fast")
     parser.add_argument("--steps", type=int, default=0, help="0: the recipe's")
     parser.add_argument("--batch", type=int, default=0, help="0: the recipe's")
+    parser.add_argument("--set", action="append", default=[], help="for the networks in 2 alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the networks in 2")
     parser.add_argument("--parts", type=int, nargs="+", default=[1, 2, 3], choices=[1, 2, 3])
     parser.add_argument("--out", type=Path, default=Path("runs/labels"))
@@ -313,7 +314,8 @@ def main() -> None:
     if {1, 2} & {*asked.parts}:
         shown = suspects(noisy, bad, config, asked.out)
     if 2 in asked.parts:
-        mended(clean, noisy, shown, config, asked.out, asked.seeds)
+        networks = candid.load_config(recipe=asked.recipe, overrides=[*given, *asked.set])
+        mended(clean, noisy, shown, networks, asked.out, asked.seeds)
     if 3 in asked.parts:
         identities(asked.images or 8000, config, asked.out)
 

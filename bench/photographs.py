@@ -32,7 +32,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ def background(rng: np.random.Generator, photographs: list[Pixels]) -> Pixels:
     """A cut of a photograph without faces."""
     photograph = Image.fromarray(photographs[rng.integers(len(photographs))])
     scale = rng.uniform(0.8, 2)
-    photograph = photograph.resize([round(scale * v) for v in photograph.size])  # type: ignore[arg-type]
+    photograph = photograph.resize([round(scale * v) for v in photograph.size])
     height = int(rng.integers(240, 340))
     width = int(height * rng.uniform(1, 1.45))
     left, top = (
@@ -89,9 +89,13 @@ def scenes(dataset: Dataset | None, count: int, seed: int) -> Iterator[tuple[Pix
     rng = np.random.default_rng(seed)
     photographs = list(load_sample_images().images)
     for _ in range(count):
-        scene, places = background(rng, photographs), []
+        places: list[Place] = []
+        scene = background(rng, photographs)
         free = np.ones(scene.shape[:2], np.bool_)
-        for _ in range(0 if dataset is None else int(rng.integers(1, 4))):
+        if dataset is None:
+            yield scene, places
+            continue
+        for _ in range(int(rng.integers(1, 4))):
             height = int(rng.uniform(0.2, 0.6) * len(scene))
             width = int(height / rng.uniform(1, 1.25))  # some sets were squeezed to squares
             left = int(rng.integers(0, scene.shape[1] - width))
@@ -144,7 +148,10 @@ def main() -> None:
     framing = framing_of(open_run(options.run))
     if framing is None:
         parser.error("the run has no framing network")
-    finders = {"framing network": FramingFinder(framing).find, "cascade": open_detector()}
+    finders: dict[str, Callable[[Pixels], list[DetectedFace]]] = {
+        "framing network": FramingFinder(framing).find,
+        "cascade": open_detector(),
+    }
     seconds = dict.fromkeys(finders, 0.0)
     for seed, path in enumerate([*options.data, None]):
         dataset = None

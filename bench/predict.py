@@ -115,7 +115,7 @@ def _loop(run: Path) -> Callable[[list[Path]], None]:
 
     card = read_record(run / "model.json", ModelCard)
     network = load_network(run / "model.safetensors", card, torch.device("cpu"))
-    network = network.to(memory_format=torch.contiguous_format)  # as a plain script has it
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     mean, std = (torch.tensor(v)[:, None, None] for v in (card.mean, card.std))
 
     def label(files: list[Path]) -> None:
@@ -168,7 +168,7 @@ def _candid(engine: str, run: Path) -> Callable[[list[Path]], None]:
     ready = labeller(Run(run), engine=engine)  # type: ignore[arg-type]
 
     def label(files: list[Path]) -> None:
-        with tempfile.TemporaryDirectory() as folder, one_thread_each(engine):
+        with tempfile.TemporaryDirectory() as folder, one_thread_each():
             named = resolve([str(file) for file in files])
             label_pictures(ready, named, Path(folder, "labels.csv"), "csv")
 

@@ -62,6 +62,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from speed import straightforward
 
@@ -126,7 +127,7 @@ def draw(runs: dict[str, tuple[Run, float]], file: Path) -> None:
     import altair as alt
     import vl_convert
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for recipe, (run, seconds) in runs.items():
         rows += [
             {"recipe": recipe, "seconds": spent, "f1": f1} for spent, _, f1 in learned(run, seconds)

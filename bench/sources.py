@@ -101,8 +101,8 @@ def loaded(folder: Path, names: tuple[str, ...], images: int, seed: int) -> Data
         each = {name: sampled(dataset, images, seed) for name, dataset in each.items()}
     if len(names) == 1:
         return each[names[0]]
-    target = {"target": "Male"} if "celeba64" in names else {}  # else each layout's own
-    joined = candid.load([folder / name for name in names], **target)
+    target = "Male" if "celeba64" in names else None  # None: each layout's own
+    joined = candid.load([folder / name for name in names], target=target)
     kept = {f"{name}/{i}" for name, dataset in each.items() for i in dataset.ids.tolist()}
     return joined[np.array([i in kept for i in joined.ids.tolist()])]
 
@@ -130,10 +130,10 @@ def figures(p: Predictions) -> Figures:
     right = p.prediction == p.label
     person = p.persons()
     (accuracy,) = wilson_shares(right[:, None], None, person)
-    race = p.attributes.get("race")
     cells = {
         f"{value}, labelled {p.classes[label]}": (race.data == code) & (p.label == label)
-        for code, value in enumerate(race.values if race is not None else ())
+        for race in (a for a in p.attributes.values() if a.name == "race")
+        for code, value in enumerate(race.values)
         for label in range(len(p.classes))
     }
     cells = {name: of for name, of in cells.items() if of.sum() >= FEWEST}

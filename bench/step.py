@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -40,10 +41,10 @@ BATCH, SIDE, TURNS = 256, 64, 5
 AUGMENT = load_config(recipe="plain").augment
 
 
-def stepper(channels_last: bool, bfloat16: bool):
+def stepper(channels_last: bool, bfloat16: bool) -> Callable[[], None]:
     network = build("plain", side=SIDE, n_classes=2)
     order = torch.channels_last if channels_last else torch.contiguous_format
-    network = network.to(memory_format=order)
+    network = network.to(memory_format=order)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters())
     images = torch.rand(BATCH, 3, SIDE, SIDE).contiguous(memory_format=order)
     labels = torch.randint(0, 2, (BATCH,))
@@ -53,13 +54,13 @@ def stepper(channels_last: bool, bfloat16: bool):
             output = network(images)
         loss = F.cross_entropy(output.float(), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
 
 
-def loader():
+def loader() -> Callable[[], None]:
     pixels = np.random.default_rng(0).integers(0, 256, (4096, SIDE, SIDE, 3), dtype=np.uint8)
     images = Images(pixels, (0.5, 0.4, 0.4), (0.3, 0.3, 0.3))
     generator = torch.Generator().manual_seed(0)
@@ -72,7 +73,7 @@ def loader():
     return load
 
 
-WORK = {
+WORK: dict[str, Callable[[], Callable[[], None]]] = {
     "float32, plain memory": lambda: stepper(False, False),
     "float32, channels last": lambda: stepper(True, False),
     "bfloat16, plain memory": lambda: stepper(False, True),

@@ -22,7 +22,7 @@ import os
 import random
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,9 @@ def validation_f1(model: nn.Module, loader: DataLoader[tuple[Tensor, int]]) -> f
     return float(f1_score(torch.cat(true), torch.cat(predicted), average="weighted"))
 
 
-def endless(loader: DataLoader[tuple[Tensor, int]]) -> Iterator[tuple[Tensor, Tensor]]:
+def endless(
+    loader: DataLoader[tuple[Tensor, int]],
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     while True:
         yield from loader
 
@@ -174,7 +176,7 @@ def run(
         images, labels = next(batches)
         loss = F.cross_entropy(model(images), labels, weight=weights)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step * evaluations // steps > (step - 1) * evaluations // steps:
             paused = time.monotonic()

@@ -113,7 +113,7 @@ def measured(mode: str, shards: Path, buffer: int, cache: Path) -> dict[str, flo
             decode.decode(dataset.source.read(int(row)), side=64, max_pixels=10**8)
     else:
         if pixels is not None:
-            feed = Packed(Images(pixels, *colours), rows, *how)
+            feed: Packed | FromShards = Packed(Images(pixels, *colours), rows, *how)
         else:
             nothing = Images(np.zeros((0, 64, 64, 3), np.uint8), *colours)
             stream = Streamed(dataset, np.zeros(0, np.intp), config)

@@ -77,6 +77,7 @@ somewhat, of one picture not.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
 
 
-def with_interval(statistic, *arrays: np.ndarray, draws: int = 1000) -> str:
+def with_interval(statistic: Callable[..., float], *arrays: np.ndarray, draws: int = 1000) -> str:
     """A figure of rows with its percentile interval, bootstrap by image."""
     rng, n = np.random.default_rng(0), len(arrays[0])
     drawn = [statistic(*(a[rows] for a in arrays)) for rows in rng.integers(0, n, (draws, n))]
@@ -151,7 +152,8 @@ def grey_world(pixels: np.ndarray, power: float) -> np.ndarray:
     mean = linear.mean(axis=(1, 2))  # (n, 3)
     gain = ((mean @ [0.2127, 0.7152, 0.0722])[:, None] / np.maximum(mean, 1e-3)) ** power
     lit = (linear * gain[:, None, None]).clip(0, 1) ** (1 / 2.2)
-    return np.round(255 * lit).astype(np.uint8)
+    pixels_lit: np.ndarray = np.round(255 * lit).astype(np.uint8)
+    return pixels_lit
 
 
 def measured(pixels: np.ndarray, exposure: float | None, colour: float) -> Tone:

@@ -98,9 +98,9 @@ def tell(out: Path, at: int | None, seconds: float) -> None:
         d = tuning.difference
         print(f"winner less start: {d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f}, {d.method})")
     print(f"settings of the winner: {tuning.best.settings}")
-    for split, f1 in (("validation", tuning.validation), ("test", tuning.test)):
-        if f1 is not None:
-            print(f"{split}: {f1.value:.4f} ({f1.low:.4f} to {f1.high:.4f}, n = {f1.n})")
+    for split, e in (("validation", tuning.validation), ("test", tuning.test)):
+        if e is not None:
+            print(f"{split}: {e.value:.4f} ({e.low:.4f} to {e.high:.4f}, n = {e.n})")
 
 
 if __name__ == "__main__":
