@@ -228,7 +228,7 @@ class FramingConfig:
     steps: int = setting(
         -1,
         "batches that it is trained on; -1: so many that it sees as many images as the classifier, "
-        "at most 2,540; 0: no such network, and pictures are taken as they come",
+        "at most 2,000; 0: no such network, and pictures are taken as they come",
         -1,
         10**7,
     )
