@@ -70,10 +70,10 @@ def test_a_graph_reads_as_level_warp_does(levels, monkeypatch):
     frames[:, 2:] = 0.3 * torch.randn(40, 3, generator=rng)
     for fewer in (frames[:, 0] < 3, frames[:, 0] < 0, frames[:, 0] > 1):
         shown, matrices = images[fewer], frame_matrices(frames[fewer])
-        found = level_warp(shown, matrices, 16, "reflection", levels=levels)
+        found = level_warp(shown, matrices, 16, padding, levels=levels)
         with monkeypatch.context() as patched:
             patched.setattr(torch.jit, "is_tracing", lambda: True)
-            graph = level_warp(shown, matrices, 16, "reflection", levels=levels)
+            graph = level_warp(shown, matrices, 16, padding, levels=levels)
         assert torch.equal(found, graph)
 
 

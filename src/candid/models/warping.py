@@ -35,21 +35,33 @@ def warp(
     height, width = _size(side) if side else images.shape[2:]
     places = _places(homographies, height, width)
     if kept is not None:
-        few = places[: len(kept)]
-        places = torch.cat([_folded(few, kept.to(few)[:, None, None]), places[len(kept) :]])
+        few, sides = places[: len(kept)], kept.to(places)[:, None, None]
+        low = sides[..., :2]
+        places = torch.cat([_folded(few, low, sides[..., 2:] - low), places[len(kept) :]])
     return _read(images, places, padding)
 
 
-def _folded(places: Tensor, kept: Tensor) -> Tensor:
-    """Places (…, 2), mirrored at the sides of rectangles (…, 4) until they lie inside."""
-    low, size = kept[..., :2], kept[..., 2:] - kept[..., :2]
+def _folded(places: Tensor, low: Tensor | float, size: Tensor | float) -> Tensor:
+    """Places (…, 2), mirrored at `low` and `low + size` until they lie between."""
     return low + size - ((places - low).remainder(2 * size) - size).abs()
 
 
-def _read(images: Tensor, places: Tensor, padding: Padding) -> Tensor:
+def _read(images: Tensor, places: Tensor, padding: Padding | Literal["zeros"]) -> Tensor:
     """Images (batch, …) at places (batch, height, width, 2)."""
     grid = places.to(images.dtype)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def _read_inside(images: Tensor, places: Tensor, padding: Padding) -> Tensor:
+    """As `_read`, of square images, at places that were brought between their outermost pixels.
+
+    What lies outside is then never read, so it may count as 0: ONNX Runtime (1.32) reads that four
+    times as quickly as a mirror image.
+    """
+    if padding == "reflection":
+        places = _folded(places, -1.0, 2.0)
+    outermost = 1 - 1 / images.shape[2]
+    return _read(images, places.clamp(-outermost, outermost), "zeros")
 
 
 def reached(homographies: Tensor, side: int | tuple[int, int]) -> Tensor:
@@ -101,10 +113,10 @@ def level_warp(
     places = _places(homographies, side, side)
     if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
         # A graph has every image read at every level, for it knows none of them yet.
-        read = _read(images, places, padding)
+        read = _read_inside(images, places, padding)
         for coarse in coarser:
             images = halved(images)
-            again = _read(images, places, padding)
+            again = _read_inside(images, places, padding)
             read = torch.where(coarse[:, None, None, None], again, read)
         return read
     read = images.new_empty(len(images), images.shape[1], side, side)
