@@ -78,6 +78,12 @@ def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     return person_numbers(person) if known else None
 
 
+def unknown_people(person: NDArray[np.int64] | None) -> int:
+    """How many images have no person where others have one."""
+    known = known_persons(person)
+    return 0 if known is None or person is None else int(np.count_nonzero(person < 0))
+
+
 def drawn_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """At most so many of the rows, drawn at random, in ascending order."""
     return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))

@@ -659,6 +659,9 @@ def test_numbers_that_look_like_classes_are_numbers_where_it_is_said(tmp_path: P
     with pytest.raises(TargetError, match="has one value only: every image has 3"):
         folder = tmp_path / "one"
         load_dataset(write(folder, but(label=[3] * N)), config=DataConfig(numbers=("label",)))
+    wide = [10.0**i for i in range(20)] + [0.5] * (N - 20)
+    with pytest.raises(TargetError, match=rf"holds 1e\+16, too large .*; 4 of {N} rows"):
+        load_dataset(write(tmp_path / "wide", but(label=wide)))
 
 
 def test_columns_named_like_those_of_predictions_stay_apart(tmp_path: Path) -> None:

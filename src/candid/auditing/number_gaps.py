@@ -25,7 +25,7 @@ from candid.settings import AuditConfig
 from candid.stats.bootstrap import FigureSpec, Resample, estimate, resample, standard_error
 from candid.stats.differences import Side
 from candid.stats.intervals import share
-from candid.table import known_persons
+from candid.table import known_persons, unknown_people
 from candid.text import notes as text
 
 Floats = NDArray[np.float64]
@@ -77,6 +77,8 @@ def _split(p: NumberPredictions, split: Split, names: list[str], config: AuditCo
     groups = [group for part in parts for group in part.groups(some, table)]
     everyone = np.ones(len(p), np.bool_)
     notes = [] if drawing.by_person else [text.audited_without_people(split)]
+    if unknown := unknown_people(p.person):
+        notes.append(text.some_without_people(split, unknown, len(p)))
     if numeric := [a.name for a in cut if p.attributes[a.name].kind == "numeric"]:
         notes.append(text.cut_at_quartiles(numeric))
     people = drawing.units if drawing.by_person else None
