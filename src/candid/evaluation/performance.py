@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from candid.evaluation.convergence import convergence_of
 from candid.predictions import Predictions, require_evaluable
+from candid.predictions.answers import ANSWERS_ALONE
 from candid.records import (
     SPLITS,
     ClassMetrics,
@@ -279,6 +280,8 @@ def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ..
 def _notes(
     p: Predictions, splits: Sequence[SplitEvaluation], history: Sequence[HistoryRow]
 ) -> Iterator[str]:
+    if p.hard:
+        yield ANSWERS_ALONE
     if unlabelled := int(np.count_nonzero(p.label < 0)):
         yield text.no_label(unlabelled, len(p))
     names = [s.split for s in splits]
