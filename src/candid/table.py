@@ -78,12 +78,6 @@ def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     return person_numbers(person) if known else None
 
 
-def unknown_people(person: NDArray[np.int64] | None) -> int:
-    """How many images have no person where others have one."""
-    known = known_persons(person)
-    return 0 if known is None or person is None else int(np.count_nonzero(person < 0))
-
-
 def drawn_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """At most so many of the rows, drawn at random, in ascending order."""
     return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
@@ -380,11 +374,9 @@ def arrow_table(frame: Any) -> pa.Table:
         known = nw.from_native(frame, eager_only=True, allow_series=True, pass_through=True)
         table = known.to_arrow() if isinstance(known, nw.DataFrame) else None
     except (pa.ArrowException, TypeError, ValueError) as error:  # narwhals' own are among them
-        raise DataError(
-            f"The data frame cannot be read: {' '.join(str(error).split())}.",
-            expected="columns of words, numbers or booleans, each with a name of its own",
-            todo="rename or leave out the columns that are not",
-        ) from error
+        what = f"The data frame cannot be read: {' '.join(str(error).split())}."
+        expected = "columns of words, numbers or booleans, each with a name of its own"
+        raise DataError(what, expected=expected, todo="rename or leave out others") from error
     if table is None:
         return arrow_table({getattr(frame, "name", None) or "group": frame})
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])

@@ -34,8 +34,7 @@ from candid.records import SPLITS, Estimate, Split
 from candid.records.audit import Audit, AuditFinding, Group, SplitAudit
 from candid.records.stories import Story
 from candid.settings import AuditConfig
-from candid.stats.bootstrap import resample
-from candid.table import unknown_people
+from candid.stats.bootstrap import resample, unknown_people
 from candid.text import notes as text
 
 _DEFAULTS = AuditConfig()

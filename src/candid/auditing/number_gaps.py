@@ -22,10 +22,17 @@ from candid.predictions.numbers import NumberPredictions
 from candid.records import SPLITS, Estimate, Split
 from candid.records.audit import Audit, Condition, Group, SplitAudit
 from candid.settings import AuditConfig
-from candid.stats.bootstrap import FigureSpec, Resample, estimate, resample, standard_error
+from candid.stats.bootstrap import (
+    FigureSpec,
+    Resample,
+    estimate,
+    resample,
+    standard_error,
+    unknown_people,
+)
 from candid.stats.differences import Side
 from candid.stats.intervals import share
-from candid.table import known_persons, unknown_people
+from candid.table import known_persons
 from candid.text import notes as text
 
 Floats = NDArray[np.float64]

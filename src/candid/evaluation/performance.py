@@ -33,9 +33,9 @@ from candid.stats.bootstrap import (
     Resample,
     bootstrap,
     resample,
+    unknown_people,
 )
 from candid.stats.calibration import before_temperature, reliability_bins
-from candid.table import unknown_people
 from candid.text import notes as text
 
 Floats = NDArray[np.float64]
