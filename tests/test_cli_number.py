@@ -168,6 +168,7 @@ def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_p
         ["review", "run"],
         ["audit", "run/targets/stature", "run/targets/stature"],
         ["serve", "run/targets/stature", "--port", "0"],
+        ["compare", "run", "run"],
     ],
 )
 def test_what_needs_classes_is_refused_in_a_sentence(made, capsys, words):

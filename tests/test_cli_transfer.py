@@ -91,7 +91,8 @@ def test_a_second_set_is_added_and_the_same_one_replaced(capsys, run, away, tmp_
     evaluate(capsys, run, away, "--quiet", "--split", "train")
     found = read_record(run / "transfer.json", Transfer)
     assert [(s.name, s.split) for s in found.sources] == [("other", ""), ("away", "train")]
-    evaluate(capsys, run, away, "--name", "again", "--quiet")
+    told = evaluate(capsys, run, away, "--name", "again").out
+    assert told.startswith("again: ") and "other: " not in told  # what was not asked for
     assert [s.name for s in read_record(run / "transfer.json", Transfer).sources][-1] == "again"
     assert (run / "transfer" / "again.parquet").is_file()
     same = shutil.copytree(away, tmp_path / "b" / "away")
@@ -119,6 +120,10 @@ def test_other_classes_are_mapped(capsys, run, tmp_path):
     coded = write_classes(tmp_path / "coded", 20, ("0", "1"))
     said = evaluate(capsys, run, coded, code=2).err
     assert "'0', '1'" in said and "data.class_names" in said and "'no', 'yes'" in said
+    assert '["0=…", "1=…"]' in said  # which is which nobody can tell
+    letters = write_classes(tmp_path / "letters", 20, ("N", "Y"))
+    said = evaluate(capsys, run, letters, code=2).err
+    assert '["N=no", "Y=yes"]' in said
     names = '["0=No","1=yes"]'
     evaluate(capsys, run, coded, "--set", f"data.class_names={names}", "--quiet")
     assert read_predictions(run / "transfer" / "coded.parquet").classes == ("no", "yes")

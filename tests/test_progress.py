@@ -56,6 +56,16 @@ def test_quick_work_is_two_lines(lines):
     assert said().splitlines() == ["predict: 1,000 pictures", "predict: done in 0:00:00"]
 
 
+def test_one_is_not_told_as_several(lines):
+    said, _ = lines
+    list(track(range(1), "near duplicates", unit="blocks"))
+    list(track(range(1), "train", unit="batches"))
+    assert [line for line in said().splitlines() if "done" not in line] == [
+        "near duplicates: 1 block",
+        "train: 1 batch",
+    ]
+
+
 def test_nobody_knows_how_much_there_is(lines):
     said, pass_time = lines
     with progress("predict", unit="pictures") as work:

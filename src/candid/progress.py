@@ -57,6 +57,11 @@ def _span(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
+def _counting(n: int, unit: str) -> str:
+    """The unit of so many things: "batches", but 1 "batch"."""
+    return unit if n != 1 else unit.removesuffix("es" if unit.endswith("ches") else "s")
+
+
 # --- one piece of work ---------------------------------------------------------------------------
 
 
@@ -102,7 +107,8 @@ class _Lines(Progress):
             return
         self.tenth, self.told = tenth, now
         spent = now - self.began
-        done = f"{self.n:,}{f' of {self.total:,}' if self.total else ''} {self.unit}".rstrip()
+        unit = _counting(self.total or self.n, self.unit)
+        done = f"{self.n:,}{f' of {self.total:,}' if self.total else ''} {unit}".rstrip()
         if self.total and self.n > self.first:
             left = _span(spent * (self.total - self.n) / (self.n - self.first))
             say(f"{self.title}: {tenth}0% ({done}), {left} left{self.words}")
@@ -157,7 +163,8 @@ def progress(
             yield _Bar(bar, total, done)
     else:
         began = clock()
-        say(f"{title}: {f'{total:,} ' if total else ''}{unit}".rstrip(": "))
+        counted = f"{total:,} {_counting(total, unit)}" if total else unit
+        say(f"{title}: {counted}".rstrip(": "))
         yield _Lines(title, total, unit, done)
         say(f"{title}: done in {_span(clock() - began)}")
 

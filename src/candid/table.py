@@ -370,10 +370,15 @@ def arrow_table(frame: Any) -> pa.Table:
                 todo="pass columns of one table",
             )
         return pa.table(arrays)
-    known = nw.from_native(frame, eager_only=True, allow_series=True, pass_through=True)
-    if not isinstance(known, nw.DataFrame):
+    try:
+        known = nw.from_native(frame, eager_only=True, allow_series=True, pass_through=True)
+        table = known.to_arrow() if isinstance(known, nw.DataFrame) else None
+    except (pa.ArrowException, TypeError, ValueError) as error:  # narwhals' own are among them
+        what = f"The data frame cannot be read: {' '.join(str(error).split())}."
+        expected = "columns of words, numbers or booleans, each with a name of its own"
+        raise DataError(what, expected=expected, todo="rename or leave out others") from error
+    if table is None:
         return arrow_table({getattr(frame, "name", None) or "group": frame})
-    table: pa.Table = known.to_arrow()
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
 
 

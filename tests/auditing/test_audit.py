@@ -252,6 +252,18 @@ def test_missing_values_count_on_neither_side():
     assert any("no value for hat" in note for note in split.notes)
 
 
+def test_images_of_which_nobody_knows_the_person_are_told():
+    rng = np.random.default_rng(17)
+    label = rng.integers(0, 2, 300)
+    answer = np.where(rng.random(300) < 0.2, 1 - label, label)
+    p = predictions(label, answer, attributes={"hat": rng.integers(0, 2, 300)})
+    person = np.where(np.arange(300) < 40, -1, np.arange(300) // 3)
+    split = only(replace(p, person=person))
+    assert split.people == 40 + len(np.unique(person[40:]))
+    assert sum("who is in 40 of 300 images of test: each" in note for note in split.notes) == 1
+    assert not any("who is in" in note for note in only(p).notes if "each counts" in note)
+
+
 def test_numbers_are_cut_at_their_quartiles_and_names_are_left_out():
     rng = np.random.default_rng(16)
     label = rng.integers(0, 2, 300)

@@ -145,3 +145,13 @@ def test_the_record_has_every_figure_and_comes_back() -> None:
     )
     assert any(f"{first.id} (" in line for line in said) and said[-1].endswith("review runs/x")
     assert f"likely another person's picture: {found.found_by_person:,}" in said
+
+
+def test_where_nobody_is_known_no_note_says_other_people() -> None:
+    p, _, _ = planted(4, people=20)
+    fold = (p.person % 4).astype(np.intp)  # type: ignore[operator]
+    known = " ".join(check_labels(p, fold, None, FEW).notes)
+    assert "learned from other people alone." in known
+    unknown = " ".join(check_labels(replace(p, person=None), fold, None, FEW).notes)
+    assert "other people alone" not in unknown
+    assert "of which nobody knows whether they show the same person" in unknown

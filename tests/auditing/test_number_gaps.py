@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,21 @@ def test_groups_that_are_too_small_say_so_and_unknown_values_have_no_part():
     known = p.attributes["other 0"].data >= 0
     other = next(g for g in groups if g.conditions[0].attribute == "other 0")
     assert other.gaps["mae"].n + other.gaps["mae"].rest_n == known.sum()
+
+
+def test_without_attributes_there_is_the_figure_and_no_gap():
+    audit = audit_number(replace(made(), attributes={}), BRIEF)
+    split = audit.splits[0]
+    p = made()
+    assert split.metrics["mae"].value == pytest.approx(np.abs(p.predicted - p.value).mean())
+    assert split.groups == () and split.gaps_looked_at == 0 and behind(audit) == []
+    assert number_audit_summary(audit) and number_audit_lines(split)
+
+
+def test_images_of_which_nobody_knows_the_person_are_told():
+    person = np.where(np.arange(600) < 40, -1, np.arange(600) // 3)
+    split = audit_number(replace(made(), person=person), BRIEF).splits[0]
+    assert sum("who is in 40 of 600 images of test: each" in note for note in split.notes) == 1
 
 
 def test_attributes_are_those_that_are_named():

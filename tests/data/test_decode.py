@@ -339,6 +339,8 @@ def test_a_file_that_was_cut_short_is_refused(kind: str, share: float) -> None:
 def test_text_says_that_it_is_text_and_nothing_says_that_it_is_empty() -> None:
     with pytest.raises(ImageError, match=r"^not a picture in a known format, but text\n"):
         decode(b"hello, I am no picture\n" * 20, side=8, max_pixels=LIMIT)
+    with pytest.raises(ImageError, match=r"^not a picture in a known format, but a zip archive"):
+        decode(b"PK\x03\x04" + bytes(100), side=8, max_pixels=LIMIT)
     with pytest.raises(ImageError, match="empty file"):
         decode(b"", side=8, max_pixels=LIMIT)
     with pytest.raises(ImageError, match=r"not a picture in a known format\n"):

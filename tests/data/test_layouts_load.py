@@ -8,7 +8,7 @@ import pytest
 from drawn import put
 
 from candid.data.layouts import LAYOUTS, load_dataset
-from candid.errors import ConfigError, DataError, LayoutError
+from candid.errors import ConfigError, DataError, LayoutError, TargetError
 from candid.settings import DataConfig
 
 
@@ -48,6 +48,22 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     put(tmp_path / "a.jpg")
     with pytest.raises(LayoutError, match="neither a folder nor a table"):
         load_dataset(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["faces.zip", "faces.tar.gz", "labels.csv.gz", "FACES.7Z"])
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    with pytest.raises(LayoutError, match="is a compressed archive") as caught:
+        load_dataset(tmp_path / name)
+    assert "unpack it" in caught.value.todo
+
+
+def test_a_label_that_is_not_the_only_column(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,sex\na.jpg,m\nb.jpg,f\n")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    with pytest.raises(TargetError, match="the only column with annotations"):
+        load_dataset(tmp_path, target="age")
 
 
 def test_a_folder_that_fits_no_layout_says_what_was_seen(tmp_path: Path) -> None:

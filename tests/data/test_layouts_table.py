@@ -556,6 +556,9 @@ def test_names_for_classes(tmp_path: Path, name: str) -> None:
     data = load_dataset(file, target="old", config=both)
     assert data.classes == ("Female", "Male")
     assert data.label.tolist() == ONES.tolist()
+    told = load_dataset(file, target="old", config=DataConfig(class_names=("not old=young",)))
+    assert told.classes == ("young", "old")
+    assert told.label.tolist() == ONES.tolist()
     data = load_dataset(file, target="big", config=DataConfig(class_names=("-1=Female", "1=a=b")))
     assert data.classes == ("Female", "a=b")
     merged = DataConfig(class_names=("green=bright", "red=bright"))
@@ -659,6 +662,9 @@ def test_numbers_that_look_like_classes_are_numbers_where_it_is_said(tmp_path: P
     with pytest.raises(TargetError, match="has one value only: every image has 3"):
         folder = tmp_path / "one"
         load_dataset(write(folder, but(label=[3] * N)), config=DataConfig(numbers=("label",)))
+    wide = [10.0**i for i in range(20)] + [0.5] * (N - 20)
+    with pytest.raises(TargetError, match=rf"holds 1e\+16, too large .*; 4 of {N} rows"):
+        load_dataset(write(tmp_path / "wide", but(label=wide)))
 
 
 def test_columns_named_like_those_of_predictions_stay_apart(tmp_path: Path) -> None:

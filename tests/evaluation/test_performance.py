@@ -196,6 +196,12 @@ def test_notes_on_what_was_chosen_on_validation():
     assert "best evaluation" not in notes(last, history)
     assert "Nobody knows who" in notes(predictions(people=None), ())
     assert "Nobody knows who" not in notes(predictions(), ())
+    known = predictions()
+    some = np.where(np.arange(len(known)) % 5 == 0, -1, known.person)
+    unknown = np.count_nonzero((some < 0) & (known.split == "test") & (known.label >= 0))
+    assert f"Nobody knows who is in {unknown:,} of " in notes(
+        dataclasses.replace(known, person=some), ()
+    )
     assert (
         evaluate_predictions(predictions(), CONFIG, history=history).convergence.code == "settled"
     )

@@ -1,6 +1,7 @@
 """Made features with a planted cue: the right remedy wins; without one, none does."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from candid.improvement.remedies import (
 )
 from candid.improvement.tournament import Rules, aimed_at, hold_tournament, look_at_test
 from candid.predictions import Predictions
+from candid.text.improvement import lead
 
 RULES = Rules(draws=100)
 
@@ -232,3 +234,12 @@ def test_abstaining_costs_the_weak_group_its_answers():
 
 def test_without_an_audit_no_attribute_is_named():
     assert attributes_found(None) == ()
+
+
+def test_folds_are_of_images_where_nobody_knows_the_people():
+    known = SimpleNamespace(attributes=(), named=(), n=40, people=12, folds=5)
+    assert "40 images of 12 people of validation in 5 folds of people" in lead(known)
+    assert lead(known).endswith("fitted and chosen without its person.")
+    said = lead(SimpleNamespace(**vars(known) | {"people": None}))
+    assert "in 5 folds of images" in said and said.endswith("fitted and chosen without it.")
+    assert "person" not in said and "people" not in said

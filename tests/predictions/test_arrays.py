@@ -203,3 +203,30 @@ def test_several_targets_are_possible():
     table = Table.from_arrays(["a", "b"], columns={"hat": ["x", "y"]})
     table = replace(table, further_targets=("hat",))
     assert table[np.array([1])].targets == ("label", "hat")
+
+
+def test_answers_in_place_of_probabilities_have_no_loss_and_no_area():
+    """`predict` in place of `predict_proba`: figures that need probabilities are undefined."""
+    label, p, groups, who = people()
+    answers = (p > 0.5).astype(int)
+    for given in (answers, answers.astype(bool), answers.astype(float)[:, None]):
+        found = candid.evaluate(label, given, person=who)
+        metrics = found.splits[0].metrics
+        assert metrics["accuracy"].value == np.mean(answers == np.unique(label).searchsorted(label))
+        for name in ("roc_auc", "average_precision", "log_loss", "brier_score"):
+            assert np.isnan(metrics[name].value), name
+        assert any("answers and no probabilities" in note for note in found.notes)
+    said = candid.audit(label, answers, CONFIG, groups=groups, person=who).notes
+    assert any("answers and no probabilities" in note for note in said)
+    assert not Predictions.from_arrays(label, p).hard
+    assert not Predictions.from_arrays(label, np.stack([1 - answers, answers], axis=1)).hard
+
+
+def test_a_frame_with_a_name_twice_is_refused():
+    pd = pytest.importorskip("pandas")
+    hats = pd.Series(["x", "y", "x"], name="hat")
+    with pytest.raises(DataError, match=r"data frame cannot be read.*hat") as caught:
+        Predictions.from_arrays(
+            ["a", "b", "a"], [0.1, 0.6, 0.2], groups=pd.concat([hats] * 2, axis=1)
+        )
+    assert caught.value.todo

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +59,20 @@ def test_what_is_no_regular_file_is_refused(tmp_path, ending):
     for name in ("zero", "pipe"):
         with pytest.raises(DataError, match="not a regular file"):
             read_table(tmp_path / f"{name}.{ending}")
+
+
+def test_a_process_that_ends_soon_after_reading_ends_well(tmp_path):
+    """One of Arrow's threads, letting go of Python's bytes, aborted it (exit code 134).
+
+    The interval keeps that thread from taking its turn before the interpreter ends.
+    """
+    (tmp_path / "a.csv").write_text("id,label\n" + "x,y\n" * 1000)
+    script = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from candid.tables.delimited import read_table\n"
+        "sys.setswitchinterval(0.5)\nread_table(Path(sys.argv[1]))\n"
+        "end = time.perf_counter() + 0.2\nwhile time.perf_counter() < end: pass\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "a.csv")]
+    done = [subprocess.run(command, capture_output=True, timeout=120) for _ in range(4)]
+    assert [d.returncode for d in done] == [0] * 4, done

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from candid.tables.columns import read_column
 from candid.tables.delimited import read_delimited
 from candid.tables.spreadsheet import repair
 
@@ -90,3 +91,41 @@ def test_fairface_as_it_is_passed_around(real_data):
         *("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
     }
     assert got.drop_columns(["age"]).equals(table.drop_columns(["age"]))
+
+
+def read_back(tmp_path, separator, columns):
+    rows = zip(*columns.values(), strict=True)
+    lines = [separator.join(columns), *(separator.join(row) for row in rows)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    return read_delimited(tmp_path / "a.csv").to_pydict()
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_decimal_commas_become_points(tmp_path, separator):
+    numbers = ["20,5", "-3", "0,125", "NA", "", "1,5E-05", "99,50%"]
+    got = read_back(tmp_path, separator, {"id": [*"abcdefg"], "x": numbers})
+    assert got["x"] == [n.replace(",", ".") or None for n in numbers]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["12,500", "1,000", "7"],  # thousands, or three decimals: nobody knows
+        ["20,5", "unknown"],
+        ["1,2,3", "4,5,6"],
+        ["a,b", "c,d"],
+    ],
+)
+def test_other_commas_stay(tmp_path, words):
+    assert read_back(tmp_path, ";", {"id": [*"abc"][: len(words)], "x": words})["x"] == words
+
+
+def test_a_table_with_commas_between_its_cells_has_none_in_its_numbers(tmp_path):
+    (tmp_path / "a.csv").write_text('id,x\na,"20,5"\nb,"21,5"\n')
+    assert read_delimited(tmp_path / "a.csv")["x"].to_pylist() == ["20,5", "21,5"]
+
+
+def test_ages_with_a_comma_are_numbers(tmp_path):
+    got = read_back(tmp_path, ";", {"id": [*"abcd"], "age": ["20,5", "31,0", "18,25", "44"]})
+    read = read_column("age", pa.array(got["age"]))
+    assert read.kind == "numeric" and read.data.tolist() == [20.5, 31, 18.25, 44]

@@ -34,7 +34,7 @@ from candid.records import SPLITS, Estimate, Split
 from candid.records.audit import Audit, AuditFinding, Group, SplitAudit
 from candid.records.stories import Story
 from candid.settings import AuditConfig
-from candid.stats.bootstrap import resample
+from candid.stats.bootstrap import resample, unknown_people
 from candid.text import notes as text
 
 _DEFAULTS = AuditConfig()
@@ -273,6 +273,8 @@ def _notes(
     p, split = rows.predictions, audited.split
     if not rows.drawing.by_person:
         yield text.audited_without_people(split)
+    if unknown_who := unknown_people(p.person):
+        yield text.some_without_people(split, unknown_who, len(p))
     if empty := [c for k, c in enumerate(p.classes) if not (p.label == k).any()]:
         yield text.no_image_labelled(split, empty)
     if unknown := [a.name for a in rows.attributes if (a.data < 0).any()]:

@@ -59,8 +59,11 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
     rng = np.random.default_rng(seed)
     mine, people = part_of_people(person, len(some), lambda people: people // 2, rng)
     if people < 2:
+        few = "There is one labelled image in test"
+        if len(some) > 1:
+            few = "All labelled images in test are of one person"
         raise PredictionsError(
-            f"There are labelled images of {people} people; thresholds need two halves.",
+            f"{few}; thresholds need two halves.",
             expected="labelled images in validation and in test, or of several people in test",
             todo="predict more images",
         )

@@ -143,7 +143,7 @@ def check_labels(
         by_both=listed(doubts.by_both),
         by_model=listed(doubts.by_model),
         by_person=listed(doubts.by_person),
-        notes=(*noise.notes, *text.notes(agreement, counts)),
+        notes=(*noise.notes, *text.notes(agreement, counts, p.n_people())),
     )
 
 

@@ -22,7 +22,14 @@ from candid.predictions.numbers import NumberPredictions
 from candid.records import SPLITS, Estimate, Split
 from candid.records.audit import Audit, Condition, Group, SplitAudit
 from candid.settings import AuditConfig
-from candid.stats.bootstrap import FigureSpec, Resample, estimate, resample, standard_error
+from candid.stats.bootstrap import (
+    FigureSpec,
+    Resample,
+    estimate,
+    resample,
+    standard_error,
+    unknown_people,
+)
 from candid.stats.differences import Side
 from candid.stats.intervals import share
 from candid.table import known_persons
@@ -77,6 +84,8 @@ def _split(p: NumberPredictions, split: Split, names: list[str], config: AuditCo
     groups = [group for part in parts for group in part.groups(some, table)]
     everyone = np.ones(len(p), np.bool_)
     notes = [] if drawing.by_person else [text.audited_without_people(split)]
+    if unknown := unknown_people(p.person):
+        notes.append(text.some_without_people(split, unknown, len(p)))
     if numeric := [a.name for a in cut if p.attributes[a.name].kind == "numeric"]:
         notes.append(text.cut_at_quartiles(numeric))
     people = drawing.units if drawing.by_person else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +75,14 @@ def evaluate_command(
     found = candid.transfer(
         run, others, config, home=data, cache=cache, quiet=is_quiet(), **answering(how)
     )
-    show(found, _transfer_lines(found, candid.Run(run)))
+    show(found, _transfer_lines(found, len(others), candid.Run(run)))
 
 
-def _transfer_lines(found: Transfer, run: Run) -> Iterator[str]:
+def _transfer_lines(found: Transfer, asked: int, run: Run) -> Iterator[str]:
+    """How it does on the data sets that were asked for, which stand last."""
     from candid.text.external import said
 
-    yield from said(found)
+    yield from said(replace(found, sources=found.sources[-asked:]))
     yield f"in {run.transfer}; candid report {run.path} shows it"
 
 

@@ -30,6 +30,9 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 def images_of(images: Any) -> list[ImageLike]:
     """Images one by one: of an array (n, height, width, 3), a list, or a data frame's column.
 
+    A data frame or an array of one column of paths, as scikit-learn's transformers pass it on, is
+    that column.
+
     Raises
     ------
     DataError
@@ -37,6 +40,7 @@ def images_of(images: Any) -> list[ImageLike]:
     """
     if isinstance(images, str | PathLike | Image.Image):
         images = [images]
+    images = _column(images)
     if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim != 4:
         raise _no_images(f"have the shape {images.shape}")
     if not isinstance(images, Iterable):
@@ -45,6 +49,20 @@ def images_of(images: Any) -> list[ImageLike]:
     for image in found:
         _check(image)
     return found
+
+
+def _column(images: Any) -> Any:
+    """The only column of a data frame or of an array of words; anything else as it is."""
+    import narwhals.stable.v2 as nw
+
+    frame = nw.from_native(images, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        if len(frame.columns) != 1:
+            raise _no_images(f"are a data frame of {len(frame.columns)} columns")
+        return frame[:, 0].to_list()
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OU" and images.ndim == 2:
+        return images[:, 0] if images.shape[1] == 1 else images
+    return images
 
 
 def _check(image: Any) -> None:

@@ -184,6 +184,8 @@ def _no_warnings() -> Iterator[None]:
 
 def _opening(data: bytes) -> str:
     """That it seems to be text, without a word of it: the reason may be shown to others."""
+    if data.startswith(b"PK\x03\x04"):
+        return ", but a zip archive: unpack it"
     return ", but text" if all(32 <= b < 127 or b in b"\r\n\t" for b in data[:24]) else ""
 
 

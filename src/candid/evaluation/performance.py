@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from candid.evaluation.convergence import convergence_of
 from candid.predictions import Predictions, require_evaluable
+from candid.predictions.answers import ANSWERS_ALONE
 from candid.records import (
     SPLITS,
     ClassMetrics,
@@ -32,6 +33,7 @@ from candid.stats.bootstrap import (
     Resample,
     bootstrap,
     resample,
+    unknown_people,
 )
 from candid.stats.calibration import before_temperature, reliability_bins
 from candid.text import notes as text
@@ -278,6 +280,8 @@ def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ..
 def _notes(
     p: Predictions, splits: Sequence[SplitEvaluation], history: Sequence[HistoryRow]
 ) -> Iterator[str]:
+    if p.hard:
+        yield ANSWERS_ALONE
     if unlabelled := int(np.count_nonzero(p.label < 0)):
         yield text.no_label(unlabelled, len(p))
     names = [s.split for s in splits]
@@ -288,10 +292,10 @@ def _notes(
     if "validation" in names and history and p.provenance.get("kept") != "last":
         yield text.BEST_WAS_KEPT
     for split in splits:
-        yield from _doubts(split)
+        yield from _doubts(p[(p.split == split.split) & (p.label >= 0)], split)
 
 
-def _doubts(split: SplitEvaluation) -> Iterator[str]:
+def _doubts(p: Predictions, split: SplitEvaluation) -> Iterator[str]:
     """What a reader of the split's figures might not expect of them."""
     if split.metrics_as_read:
         f1 = split.metrics_as_read["weighted_f1"], split.metrics["weighted_f1"]
@@ -300,5 +304,7 @@ def _doubts(split: SplitEvaluation) -> Iterator[str]:
         yield text.no_image_labelled(split.split, empty)
     if split.people is None:
         yield text.evaluated_without_people(split.split)
+    if unknown := unknown_people(p.person):
+        yield text.some_without_people(split.split, unknown, len(p))
     if lost := max(e.undefined_draws for e in split.metrics.values()):
         yield text.figure_undefined(split.split, lost, split.metrics["accuracy"].draws)

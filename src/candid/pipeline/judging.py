@@ -28,6 +28,7 @@ from candid.runs import Run
 from candid.runs.refusals import (
     is_number_run,
     refuse_number,
+    refuse_several,
     refuse_unexplained,
     refuse_untrained,
 )
@@ -291,5 +292,8 @@ def _read(before: Predictions | Run | Place, columns: Columns) -> Predictions:
     if isinstance(before, Predictions):
         return before
     path = path_of(before)
+    if Run(path).config.is_file():
+        refuse_several(Run(path))
+        refuse_number(Run(path))
     ours = path.is_dir() or (path.is_file() and written_by_candid(path))
     return read_any(path, Columns() if ours else columns)

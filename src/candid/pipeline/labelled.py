@@ -107,18 +107,25 @@ def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
     used = {int(c) for c in np.unique(dataset.label) if c >= 0}
     strange = [dataset.classes[k] for k, c in enumerate(code) if c is None and k in used]
     if strange:
-        words = ", ".join(f'"{name}={card.classes[0]}"' for name in strange[:2])
+        words = ", ".join(f'"{name}={_likely(name, card.classes)}"' for name in strange[:4])
         raise DataError(
             f"{dataset.name} labels {dataset.target!r} with {', '.join(map(repr, strange[:4]))}, "
             f"which {'is' if len(strange) == 1 else 'are'} no class of the model.",
             expected=f"the classes of {card.target!r}: {', '.join(map(repr, card.classes))} (in "
             "any case)",
-            todo=f"say which is which, such as --set 'data.class_names=[{words}]'; leave others "
-            "out with data.exclude_classes; or name another label with --target",
+            todo=f"say which class each is, such as --set 'data.class_names=[{words}]'; leave "
+            "others out with data.exclude_classes; or name another label with --target",
         )
     table = np.array([-1 if c is None else c for c in code] + [-1], np.int16)
     before = None if dataset.label_as_read is None else table[dataset.label_as_read]
     return replace(dataset, classes=card.classes, label=table[dataset.label], label_as_read=before)
+
+
+def _likely(word: str, classes: Sequence[str]) -> str:
+    """The only class that begins as a word does or that it begins as; "…" where that is not so."""
+    word = word.strip().casefold()
+    fits = [c for c in classes if c.casefold().startswith(word) or word.startswith(c.casefold())]
+    return fits[0] if word and len(fits) == 1 else "…"
 
 
 @dataclass(frozen=True, eq=False)

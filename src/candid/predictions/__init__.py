@@ -158,7 +158,8 @@ class Predictions(Table):
         y_true
             (n,) the labels: words, numbers or booleans.
         y_prob
-            (n,) the probability of the second class, or (n, classes) one per class.
+            (n,) the probability of the second class, or (n, classes) one per class. Where (n,) hold
+            nothing but 0 and 1, these are answers, as of `predict`, and `hard` is set.
         groups
             What to audit by: a data frame, a mapping of names to (n,) values, or one column.
         person
@@ -178,12 +179,16 @@ class Predictions(Table):
         DataError, PredictionsError
             Where values are missing or impossible, or shapes do not fit each other.
         """
-        from candid.predictions.arrays import probabilities_of
+        from candid.predictions.answers import ANSWERS_ALONE
+        from candid.predictions.arrays import are_answers, probabilities_of
 
         values = per_image_values(y_true, target, classes, groups, person, ids, split)
         probability = probabilities_of(y_prob, len(values["ids"]), values["classes"])
         todo = "pass what the model says, one row per image"
-        return possible(cls(**values, probability=probability), "", todo)
+        hard = are_answers(y_prob)
+        about = {"notes": ANSWERS_ALONE} if hard else {}
+        made = cls(**values, probability=probability, hard=hard, provenance=about)
+        return possible(made, "", todo)
 
     @classmethod
     def from_table(

@@ -19,6 +19,11 @@ from candid.predictions.labels import MOST_CLASSES, Label, tokens
 Floats = NDArray[np.float64]
 Scale = Literal["probability", "percent", "logit"]
 
+ANSWERS_ALONE = (
+    "There are answers and no probabilities, so areas under curves, losses and calibration are "
+    "undefined."
+)
+
 # Probabilities that were rounded to two digits do not sum to 1 exactly.
 _ROUNDING = 0.02
 

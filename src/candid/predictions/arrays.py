@@ -38,6 +38,18 @@ def probabilities_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[n
     return p
 
 
+def are_answers(y_prob: Any) -> bool:
+    """Whether what was given as probabilities of one class is 0 and 1 alone: what `predict` gives.
+
+    A model's probabilities are hardly ever that, and taken for some, answers have a loss and an
+    area under a curve that mean nothing.
+    """
+    p = np.asarray(y_prob)
+    if p.ndim == 2 and p.shape[1] == 1:
+        p = p[:, 0]
+    return p.ndim == 1 and p.size > 0 and bool(np.isin(p, (0, 1)).all())
+
+
 def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions:
     """Predictions from arrays, from a file or a run's folder, or as they are.
 

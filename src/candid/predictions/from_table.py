@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, described
-from candid.predictions.answers import Answers, read_answers
+from candid.predictions.answers import ANSWERS_ALONE, Answers, read_answers
 from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed, refuse_answers
 from candid.predictions.labels import read_label
 from candid.records import SPLITS
@@ -187,10 +187,7 @@ def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
 def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:
     """Remarks on probabilities that are possible and hardly meant so."""
     if p.hard:
-        yield (
-            "There are answers and no probabilities, so areas under curves, losses and calibration "
-            "are undefined."
-        )
+        yield ANSWERS_ALONE
     if p.hard or said.positive is None:
         return
     mine = p.label == said.positive

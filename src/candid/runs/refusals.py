@@ -69,6 +69,6 @@ def _number_error(run: Run, name: str) -> RunError:
     return RunError(
         f"{run.path} learned {name!r}, which is a number, and this is for a label with classes.",
         expected="a label with classes",
-        todo=f"candid predict {above} gives its value with an interval; candid evaluate, audit, "
-        f"explain and report take {above / TARGETS}/LABEL",
+        todo=f"candid predict {above} gives its value with an interval; candid evaluate (of its "
+        f"own test images), audit, explain and report take {above / TARGETS}/LABEL",
     )

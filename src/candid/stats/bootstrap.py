@@ -43,6 +43,12 @@ _DRAWN, _KEPT = 2_000_000, 64_000_000
 _WEIGHTS, _SUMS = 1_000_000, 8_000_000
 
 
+def unknown_people(person: NDArray[np.int64] | None) -> int:
+    """How many images have no person where others have one."""
+    known = known_persons(person)
+    return 0 if known is None or person is None else int(np.count_nonzero(person < 0))
+
+
 def part_of_people(
     person: NDArray[np.int64] | None, n: int, size: Callable[[int], int], rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], int]:

@@ -212,7 +212,9 @@ def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[st
             return target
         raise TargetError(
             f"There is no label called {target!r}.",
-            expected=f"one of the {len(known)} columns with annotations",
+            expected=f"one of the {len(known)} columns with annotations"
+            if len(known) != 1
+            else "the only column with annotations",
             todo=did_you_mean(target, known),
             code=NO_SUCH_TARGET,
         )

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from candid.errors import DataError
 from candid.storage.files import open_regular, regular
+from candid.tables.spreadsheet import with_points
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _FORMULA = r"^'*[=+\-@\t\r]"  # what was escaped before is escaped once more, so that it reads back
@@ -151,6 +152,8 @@ def read_delimited(path: Path, encoding: str = "") -> pa.Table:
     # An unnamed column, as a table with an index has, gets the number that it stands at.
     names = [name or f"column {i}" for i, name in enumerate(names, start=1)]
     table = _Text(path, data, delimiter, names, 1).parsed()
+    if delimiter != ",":
+        table = with_points(table)
     return _unescaped(table) if own_columns(names) else table
 
 
@@ -284,6 +287,17 @@ def _bytes(path: Path, encoding: str = "") -> bytes:
     return data
 
 
+def _arrow_owned(data: bytes) -> pa.Buffer:
+    """A copy that Arrow owns.
+
+    Arrow's threads let go of what they have read when nobody waits for them any more. For a buffer
+    of Python's they need the interpreter, and where that is just ending, the process is aborted.
+    """
+    copy = pa.BufferOutputStream()
+    copy.write(data)
+    return copy.getvalue()
+
+
 @dataclass(frozen=True)
 class _Text:
     """A text file in UTF-8 whose rows begin after some lines, and its columns' names."""
@@ -312,7 +326,7 @@ class _Text:
             )
         try:
             table = pv.read_csv(
-                pa.BufferReader(self.data),
+                pa.BufferReader(_arrow_owned(self.data)),
                 read_options=pv.ReadOptions(column_names=names, skip_rows=self.skip),
                 parse_options=pv.ParseOptions(
                     delimiter=self.delimiter,

@@ -13,6 +13,7 @@ from candid.tables.attributes import Attribute
 
 # Of more, values that lie close together count as one, so that codes fit into 16 bits.
 MOST_VALUES = 30_000
+LARGEST = 1e15  # networks count with 32 bits, whose squares end at 1e38
 
 
 def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]:
@@ -23,10 +24,17 @@ def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]
     Raises
     ------
     TargetError
-        Where a word is none, or where there is a single number.
+        Where a word is none, where one is too large, or where there is a single number.
     """
     data = _numbers(attribute)
     known = np.isfinite(data)
+    if (large := np.flatnonzero(known & (np.abs(data) > LARGEST))).size:
+        raise TargetError(
+            f"The target {attribute.name!r} holds {data[large[0]]:g}, too large a number to be "
+            f"learned; {len(large):,} of {len(data):,} rows hold such.",
+            expected=f"numbers from -{LARGEST:g} to {LARGEST:g}",
+            todo="write them in a larger unit, take their logarithm, or empty the cells",
+        )
     distinct = np.unique(data[known])
     if len(distinct) < 2:
         only = word_of(distinct[0]) if len(distinct) else "nothing"

@@ -1,4 +1,6 @@
-"""Ranges that a spreadsheet took for dates: "03-Sep" for 3-9, "Oct-19" for 10-19."""
+"""What a spreadsheet does to a table: ranges as dates ("03-Sep" for 3-9, "Oct-19" for 10-19), and
+decimal commas.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from candid.tables.columns import MISSING
+
 Range = tuple[int, int]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = f"({'|'.join(_MONTHS)})"
 _DATE = rf"(?i)^\s*(?:(\d{{1,2}})-{_MONTH}|{_MONTH}-(\d{{1,2}}))\s*$"
 _RANGE = re.compile(r"(\d+)(\s*(?:-|–|to)\s*)(\d+)")
+_DECIMAL = r"^\s*[+-]?\d+(,\d+)?([eE][+-]?\d+)?\s*%?\s*$"
+_THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*%?\s*$"
+_NOTHING = rf"(?i)^\s*({'|'.join(map(re.escape, MISSING))})?\s*$"
 _MOST_VALUES = 1000  # a column with more different ones holds no groups
 
 
@@ -60,6 +67,24 @@ def repair(
             mended = pa.array([ranges.get(w, w) for w in words], pa.string())
             table = table.set_column(table.column_names.index(name), name, mended)
     return table, found
+
+
+def with_points(table: pa.Table) -> pa.Table:
+    """A table of words with a decimal point where a column's numbers have a comma ("20,5").
+
+    In many languages a spreadsheet writes numbers so, and another character between the cells.
+    Where every comma may as well mark thousands ("12,500"), the column stays as it is.
+    """
+    for i, name in enumerate(table.column_names):
+        words = pc.unique(table[name].cast(pa.string())).drop_null()
+        words = words.filter(pc.invert(pc.match_substring_regex(words, _NOTHING)))
+        commas = words.filter(pc.match_substring(words, ","))
+        if not len(commas) or pc.all(pc.match_substring_regex(commas, _THOUSANDS)).as_py():
+            continue
+        if pc.all(pc.match_substring_regex(words, _DECIMAL)).as_py():
+            points = pc.replace_substring(table[name].cast(pa.string()), ",", ".")
+            table = table.set_column(i, name, points.dictionary_encode())
+    return table
 
 
 def _has_dates(column: Any) -> bool:

@@ -51,7 +51,8 @@ def no_promise(target: float, n: int, needed: int, surest: int, by_person: bool)
     """Why there is no threshold; `surest`: how many answers the first test takes, 0 for none."""
     what, start = "people" if by_person else "images", f"At most {100 * target:.3g}% wrong answers"
     if not surest:
-        return f"{start} cannot be promised from {n:,} {what}: that takes {needed:,} at the least."
+        few = words.persons(n) if by_person else words.images(n)
+        return f"{start} cannot be promised from {few}: that takes {needed:,} at the least."
     return (
         f"{start} cannot be promised: among the surest {surest:,} answers to {n:,} {what} there "
         f"are too many mistakes, or there are too few {what} to tell."

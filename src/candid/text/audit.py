@@ -51,9 +51,10 @@ def _sure(split: SplitAudit) -> list[str]:
     said = (
         f"On {words.count(split.n)} {split.split} images{words.of_people(split.people)}, the audit "
         f"compared every value of every attribute with the rest: "
-        f"{words.count(split.gaps_looked_at)} gaps in all, of which "
-        f"{words.count(split.gaps_found)} are too wide to be chance (at most "
-        f"{words.percent(split.false_discovery_rate, 0)} of those found are, on average)."
+        f"{words.gaps(split.gaps_looked_at)} in all, of which "
+        f"{words.count(split.gaps_found)} {'is' if split.gaps_found == 1 else 'are'} too wide to "
+        f"be chance (at most {words.percent(split.false_discovery_rate, 0)} of those found are, "
+        "on average)."
     )
     if split.people is None:
         return [
@@ -68,10 +69,13 @@ def _unseen(split: SplitAudit) -> list[str]:
     said = []
     if split.too_few:
         unit = "images" if split.people is None else "people"
-        groups = "group has" if split.too_few == 1 else "groups have"
+        one = split.too_few == 1
+        groups, what = (
+            ("group or its rest has", "it") if one else ("groups or their rests have", "them")
+        )
         said.append(
             f"{words.count(split.too_few)} {groups} fewer than {split.smallest_people} {unit}: "
-            "nothing can be said about them."
+            f"nothing can be said about {what}."
         )
     visible = sorted(
         g.gaps["accuracy"].smallest_visible

@@ -94,5 +94,5 @@ def _unseen(comparison: Comparison) -> list[str]:
         )
     few = len(comparison.groups) + len(comparison.classes_changed) - len(known)
     if few:
-        said.append(f"{words.count(few)} groups have too few people to say anything.")
+        said.append(f"{words.too_few(few, 'people')}.")
     return said

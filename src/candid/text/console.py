@@ -13,7 +13,7 @@ from candid.records.compare import Comparison
 from candid.records.explanation import Explanation
 from candid.records.noise import LabelNoise
 from candid.records.tuning import Tuning
-from candid.text import words
+from candid.text import notes, words
 from candid.text.audit import to_collect
 from candid.text.comparison import change_name
 from candid.text.group_table import group_table
@@ -126,7 +126,7 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         yield f"  {by_label}"
     stories = stories_of(split)
     if not split.findings:
-        yield f"  nothing found among {split.gaps_looked_at:,} gaps"
+        yield f"  {notes.nothing_found(split.gaps_looked_at)}"
     for story in stories[:_MOST_STORIES]:
         first, *others = story_lines(split, [story])
         yield f"  {teller(split, story).finding.severity}: {first}"
@@ -147,7 +147,7 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
             f"{100 * known[len(known) // 2]:.1f} percentage points or more in 80% of cases"
         )
     if split.too_few:
-        yield f"  {split.too_few:,} groups have too few people to say anything"
+        yield f"  {words.too_few(split.too_few, 'images' if split.people is None else 'people')}"
     if split.wanted:
         yield "  to collect next:"
         yield from (f"    {said}" for said in to_collect(split))

@@ -93,10 +93,11 @@ def lead(found: Improvement) -> str:
     if found.attributes:
         source = "" if found.named else ", from the audit's findings"
         by = f"label and {words.listed(list(found.attributes))}{source}"
+    of, without = ("people", "its person") if found.people is not None else ("images", "it")
     return (
         f"Remedies were tried on {words.images(found.n, found.people)} of validation in "
-        f"{found.folds} folds of people, grouped by {by}; each image is answered by what was "
-        "fitted and chosen without its person."
+        f"{found.folds} folds of {of}, grouped by {by}; each image is answered by what was "
+        f"fitted and chosen without {without}."
     )
 
 

@@ -10,15 +10,16 @@ from candid.text import words
 
 _SHOWN = 5  # labels of each kind in the terminal
 
-OUT_OF_FOLD = (
-    "Each picture was judged by a network that learned from other people alone. A mistake that "
-    "annotators make again and again it has learned as well, and it will not show here."
-)
 
-
-def notes(agreement: Estimate | None, counts: bool) -> Iterator[str]:
+def notes(agreement: Estimate | None, counts: bool, people: int | None) -> Iterator[str]:
     """What a reader might not expect; `agreement` is within people, None where none is known."""
-    yield OUT_OF_FOLD
+    others = "other people alone"
+    if people is None:
+        others = "other pictures alone, of which nobody knows whether they show the same person"
+    yield (
+        f"Each picture was judged by a network that learned from {others}. A mistake that "
+        "annotators make again and again it has learned as well, and it will not show here."
+    )
     if agreement is None:
         yield "Nobody has three labelled pictures, so that no person's pictures speak for a label."
     elif not counts:

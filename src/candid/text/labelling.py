@@ -82,7 +82,7 @@ def look_check(false_alarms: float, limit: float, checked: int, power: Estimate)
     """
     if not math.isfinite(limit):
         return (
-            f"only shapes are checked: {checked:,} validation pictures are too few to say "
+            f"checks shapes alone: {checked:,} validation pictures are too few to say "
             f"what is far at {false_alarms:.1%} false alarms"
         )
     return (

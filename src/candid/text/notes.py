@@ -55,6 +55,14 @@ def evaluated_without_people(split: str) -> str:
     )
 
 
+def some_without_people(split: str, unknown: int, n: int) -> str:
+    """Where some images have people and others none."""
+    return (
+        f"Nobody knows who is in {unknown:,} of {words.images(n)} of {split}: each counts as "
+        "another person's, and intervals are too narrow where that is wrong."
+    )
+
+
 def labels_corrected(split: str, corrected: int, n: int, as_read: Estimate, now: Estimate) -> str:
     """The same predictions against the labels as they were read, and as they were corrected."""
     were = "label was" if corrected == 1 else "labels were"
@@ -144,11 +152,17 @@ def more_findings(found: int, told: int) -> str:
     )
 
 
+def nothing_found(gaps: int) -> str:
+    """Where none of so many gaps was found."""
+    return f"nothing found among {words.gaps(gaps)}" if gaps else "no groups could be compared"
+
+
 def looked_at(gaps: int, threshold: float, rate: float) -> Iterator[str]:
     """How many gaps were looked at, where any was."""
     if gaps:
         yield (
-            f"{gaps:,} gaps were looked at; one counts as found where its p is at most "
+            f"{words.gaps(gaps)} {'was' if gaps == 1 else 'were'} looked at; one counts as found "
+            "where its p is at most "
             f"{threshold:.2g}, so that at most {100 * rate:g}% of those found are "
             "chance. Opposite values of an attribute with two values count once."
         )

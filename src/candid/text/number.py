@@ -10,7 +10,7 @@ from candid.records import Estimate
 from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.records.model import NumberCard
 from candid.records.number import NumberEvaluation, NumberSplit
-from candid.text import words
+from candid.text import notes, words
 from candid.text.findings import group_name
 
 _MOST_TOLD = 10
@@ -134,7 +134,10 @@ def behind(audit: Audit | None) -> list[tuple[Group, Gap]]:
 def number_audit_summary(audit: Audit) -> str:
     """What came of looking for groups that are predicted worse."""
     split, found = audit.splits[0], behind(audit)
-    looked = f"{words.count(split.gaps_looked_at)} gaps were looked at"
+    if not split.gaps_looked_at:
+        return "No groups could be compared, so whether one is predicted worse is not known."
+    n = split.gaps_looked_at
+    looked = f"{words.gaps(n)} {'was' if n == 1 else 'were'} looked at"
     if not found:
         return f"No group was found to be predicted worse than the rest; {looked}."
     group, gap = found[0]
@@ -163,7 +166,7 @@ def number_audit_lines(split: SplitAudit) -> Iterator[str]:
             f"({of_interval(gap)}; {words.images(gap.n, gap.people)})"
         )
     if not found:
-        yield f"  nothing found among {split.gaps_looked_at:,} gaps"
+        yield f"  {notes.nothing_found(split.gaps_looked_at)}"
 
 
 NOT_EQUAL_GROUPS = (

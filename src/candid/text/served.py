@@ -45,13 +45,13 @@ def weakness_note(split: SplitAudit, found: int, shown: int) -> str:
     note = (
         f"The audit of {split.n:,} {split.split} pictures{words.of_people(split.people)} compared "
         f"{split.gaps_looked_at:,} figures of groups with the rest and found "
-        f"{split.gaps_found:,} gaps."
+        f"{words.gaps(split.gaps_found)}."
     )
     if found > shown:
         note += f" Of {found} weaknesses these are the widest; the report has all."
     if split.too_few:
         note += (
-            f" Of {split.too_few:,} groups there are too few to say anything: that is not the same "
-            "as no difference."
+            f" Of {split.too_few:,} {'group' if split.too_few == 1 else 'groups'} there are too "
+            "few to say anything: that is not the same as no difference."
         )
     return note

@@ -166,6 +166,17 @@ def persons(n: int) -> str:
     return f"{count(n)} {'person' if n == 1 else 'people'}"
 
 
+def gaps(n: int) -> str:
+    """So many gaps between groups."""
+    return f"{count(n)} {'gap' if n == 1 else 'gaps'}"
+
+
+def too_few(groups: int, what: str) -> str:
+    """So many groups that are too small, or what they are held against is; `what` counts."""
+    has = "group or its rest has" if groups == 1 else "groups or their rests have"
+    return f"{count(groups)} {has} too few {what} to say anything"
+
+
 def confidence(share: float) -> str:
     """What kind of interval: "95% interval"."""
     return f"{100 * share:g}% interval"

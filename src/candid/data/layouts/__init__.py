@@ -52,6 +52,8 @@ LAYOUTS: dict[str, Layout] = {  # the specific before the general
 }
 _ELSEWHERE = ("celeba", "fairface", "table")  # whose pictures may lie in data.image_folder
 
+_ARCHIVES = (".zip", ".7z", ".rar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
+
 _DEFAULTS = DataConfig()
 
 
@@ -194,6 +196,12 @@ def _check_path(path: Path) -> None:
                 expected="pictures and their labels",
                 todo="unpack the data there, or name another folder",
             )
+    elif path.name.lower().endswith(_ARCHIVES):
+        raise LayoutError(
+            f"{path} is a compressed archive.",
+            expected=f"a data folder, a table, or a file ending in {shards.TAR[0]}, uncompressed",
+            todo="unpack it, and name the folder that comes out",
+        )
     elif not (path.is_file() and path.name.lower().endswith((*table.SUFFIXES, *shards.TAR))):
         raise LayoutError(
             f"{path} is neither a folder nor a table.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,8 @@ def from_columns(
     named, missing = class_names or {}, config.missing
     read = {n: columns.read_column(n, table[n], named.get(n, ()), missing) for n in rest}
     chosen = read.pop(target)
-    if config.class_names:  # by what stands in the table, which for a ClassLabel is its number
+    if config.class_names and not _as_told(chosen, config.class_names):
+        # By what stands in the table, which for a ClassLabel is its number.
         absent = (*missing, "-1") if target in named else missing
         chosen = columns.read_words(target, table[target], absent)
     if isinstance(chosen, str):
@@ -133,6 +134,14 @@ def from_columns(
     )
     dates = [_dates(one, table.num_rows) for one in spoilt]
     return assemble(path, layout, made, source, config, (*findings, *dates))
+
+
+def _as_told(column: Attribute | str, names: Sequence[str]) -> bool:
+    """Whether the settings name a class of yes and no as it is told: "not Smiling=sad"."""
+    if isinstance(column, str) or column.kind != "binary":
+        return False
+    told = columns.class_words(column.name)
+    return any(name.partition("=")[0] in told for name in names)
 
 
 def _is_label(column: Attribute | str) -> bool:
