@@ -28,35 +28,19 @@ _POOLED = ("confidence", "overconfidence", "roc_auc")
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """One figure of k groups against k others; every array is (k,).
+    """One figure of k groups against k others; every array is (k,)."""
 
-    Attributes
-    ----------
-    metric
-        The figure's name.
-    left, right
-        The groups and what they are compared with.
-    correlation
-        Between the two figures.
-    images, rest_images
-        Images behind them.
-    lost
-        Draws that left one of them undefined.
-    method
-        How the interval was made, in words.
-    drawn
-        Whether the standard errors come from draws.
-    """
-
-    metric: str
+    metric: str  # the figure's name
+    # left, right: the groups and what they are compared with
     left: Side
     right: Side
-    correlation: Floats
+    correlation: Floats  # between the two figures
+    # images, rest_images: images behind them
     images: Counts
     rest_images: Counts
-    lost: Counts
-    method: str
-    drawn: bool = True
+    lost: Counts  # draws that left one of them undefined
+    method: str  # how the interval was made, in words
+    drawn: bool = True  # whether the standard errors come from draws
 
     def __len__(self) -> int:
         return len(self.correlation)

@@ -21,23 +21,12 @@ from candid.stats.moments import Figures
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """The search, and its slices on the other half.
+    """The search, and its slices on the other half."""
 
-    Attributes
-    ----------
-    confirm
-        The other half.
-    found
-        What the search found, best first.
-    gap, beyond
-        (k,) places in the table of gaps: to the rest, and to the nearest larger slice; -1 for
-        slices of one value.
-    """
-
-    confirm: Rows
-    found: tuple[FoundSlice, ...]
-    gap: Places
-    beyond: Places
+    confirm: Rows  # the other half
+    found: tuple[FoundSlice, ...]  # what the search found, best first
+    gap: Places  # (k,) places in the table of gaps: to the rest
+    beyond: Places  # (k,) to the nearest larger slice; -1 for slices of one value
 
 
 def search_and_test(

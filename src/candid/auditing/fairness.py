@@ -39,28 +39,18 @@ Rates = Sequence[tuple[str, bool]]  # a measured figure, and whether 1 less it i
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The groups of one attribute that are large enough to be compared.
+    """The groups of one attribute that are large enough to be compared."""
 
-    Attributes
-    ----------
-    rows, moments, attribute
-        What was measured, and of which attribute.
-    values
-        Its k values that are large enough.
-    sides
-        (k,) where each group stands among the measured sides.
-    one, two, pairs
-        Every two of them, as places among the k, and their numbers among the measured pairs.
-    """
-
+    # rows, moments: what was measured
     rows: Rows
     moments: Moments
-    attribute: Attribute
-    values: tuple[str, ...]
-    sides: Places
+    attribute: Attribute  # of which attribute
+    values: tuple[str, ...]  # its k values that are large enough
+    sides: Places  # (k,) where each group stands among the measured sides
+    # one, two: every two of them, as places among the k
     one: Places
     two: Places
-    pairs: Places
+    pairs: Places  # their numbers among the measured pairs
 
 
 def fairness(groups: Compared) -> list[FairnessFigure]:

@@ -32,20 +32,12 @@ _SERIOUS, _WARNING = 0.05, 0.01
 
 @dataclass(frozen=True, eq=False)
 class HeldGap:
-    """A gap that held to a group's disadvantage, not yet in words.
+    """A gap that held to a group's disadvantage, not yet in words."""
 
-    Attributes
-    ----------
-    kind, key
-        How it came up, and the group; for a shortcut the cue among the cues.
-    place, beyond
-        The gap in the table, and the one to the nearest larger group.
-    """
-
-    kind: Kind
-    key: Key
-    place: int
-    beyond: int | None = None
+    kind: Kind  # how it came up
+    key: Key  # the group; for a shortcut the cue among the cues
+    place: int  # the gap in the table
+    beyond: int | None = None  # the one to the nearest larger group
 
 
 @dataclass(frozen=True)

@@ -48,28 +48,15 @@ _DRAWN = 2_000_000  # numbers per block of draws
 
 @dataclass(frozen=True, eq=False)
 class Meaning:
-    """What a tally's numbers mean.
+    """What a tally's numbers mean."""
 
-    Attributes
-    ----------
-    target, classes
-        What to call the label, and its values.
-    attributes
-        Those that were counted, with their values and no data.
-    values
-        By attribute, (codes,) the place of each code among its values; -1: counts as empty.
-    by_person
-        Whether people are known.
-    hard
-        Whether there are answers and no probabilities.
-    """
-
-    target: str
-    classes: tuple[str, ...]
-    attributes: Sequence[Attribute]
+    target: str  # what to call the label
+    classes: tuple[str, ...]  # its values
+    attributes: Sequence[Attribute]  # those that were counted, with their values and no data
+    # by attribute, (codes,) the place of each code among its values; -1: counts as empty
     values: Mapping[str, Codes]
-    by_person: bool
-    hard: bool
+    by_person: bool  # whether people are known
+    hard: bool  # whether there are answers and no probabilities
 
     def rows(self, config: AuditConfig) -> Rows:
         """Names and settings for those who ask for them; the images have gone by."""

@@ -25,49 +25,35 @@ from candid.stats.differences import Side
 
 @dataclass(frozen=True, eq=False)
 class GapTable:
-    """All gaps of a split; every array is (k,).
+    """All gaps of a split; every array is (k,)."""
 
-    Attributes
-    ----------
-    metric, method, drawn, surprise, lost
-        As in `Contrast`.
-    left, right, n, rest_n, units, rest_units
-        The figure of the group, and of what it is compared with; images and units behind them.
-    low, high
-        Of the interval of left - right.
-    p, q
-        NaN where either side is too small; after Benjamini and Hochberg.
-    visible
-        The smallest difference to the group's disadvantage that would be seen.
-    looked_at, threshold, rate
-        How many p-values count, the p up to which a gap is found, the false discovery rate.
-    count
-        How many of those that count were found.
-    drawing
-        How images were drawn.
-    """
-
+    # metric, method, drawn: as in `Contrast`
     metric: NDArray[np.str_]
     method: NDArray[np.str_]
     drawn: Marks
+    # left, right: the figure of the group, and of what it is compared with
     left: Floats
     right: Floats
+    # low, high: of the interval of left - right
     low: Floats
     high: Floats
-    p: Floats
-    q: Floats
-    visible: Floats
-    surprise: Floats
+    p: Floats  # NaN where either side is too small
+    q: Floats  # after Benjamini and Hochberg
+    visible: Floats  # the smallest difference to the group's disadvantage that would be seen
+    # surprise, lost: as in `Contrast`
+    surprise: Floats  # as in `Contrast`
+    # n, rest_n: images behind them
     n: Counts
     rest_n: Counts
+    # units, rest_units: people, or images, behind them
     units: Counts
     rest_units: Counts
-    lost: Counts
-    looked_at: int
-    threshold: float
-    rate: float
-    count: int
-    drawing: Resample
+    lost: Counts  # as in `Contrast`
+    looked_at: int  # how many p-values count
+    threshold: float  # the p up to which a gap is found
+    rate: float  # the false discovery rate
+    count: int  # how many of those that count were found
+    drawing: Resample  # how images were drawn
 
     @cached_property
     def value(self) -> Floats:

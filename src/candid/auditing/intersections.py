@@ -29,25 +29,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Intersections:
-    """All pairs of values that are large enough.
+    """All pairs of values that are large enough."""
 
-    Attributes
-    ----------
-    values
-        The values that pairs are made of.
-    pairs
-        The k pairs.
-    gap, beyond
-        (k,) places in the table of gaps: to the rest, and to the nearest larger group.
-    accuracy
-        (k,) of each pair.
-    """
-
-    values: list[Pair]
-    pairs: list[tuple[Pair, Pair]]
-    gap: Places
-    beyond: Places
-    accuracy: Floats
+    values: list[Pair]  # the values that pairs are made of
+    pairs: list[tuple[Pair, Pair]]  # the k pairs
+    gap: Places  # (k,) places in the table of gaps: to the rest
+    beyond: Places  # (k,) to the nearest larger group
+    accuracy: Floats  # (k,) of each pair
 
 
 def measure_pairs(rows: Rows, ledger: Ledger, values: Sequence[Pair]) -> Intersections:

@@ -35,21 +35,11 @@ MOST_DRAWN = 8000
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Labelled images of one split, with their attributes as codes.
+    """Labelled images of one split, with their attributes as codes."""
 
-    Attributes
-    ----------
-    predictions
-        Only the images that count; numeric attributes in bins.
-    drawing
-        How images are drawn, from `bootstrap.resample`.
-    bins
-        Of the calibration error.
-    """
-
-    predictions: Predictions
-    drawing: Resample
-    bins: int = 15
+    predictions: Predictions  # only the images that count; numeric attributes in bins
+    drawing: Resample  # how images are drawn, from `bootstrap.resample`
+    bins: int = 15  # of the calibration error
 
     def __len__(self) -> int:
         return len(self.predictions)

@@ -37,39 +37,18 @@ class GroupShares:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Some attributes, measured together.
+    """Some attributes, measured together."""
 
-    Attributes
-    ----------
-    moments
-        Their sides; the first side is everyone.
-    names
-        The figures to tell.
-    values
-        (attribute, value) of each of the k groups, in order.
-    sides
-        (k,) the side of each.
-    within
-        (k, classes) the figures of the groups within each label.
-    between
-        Attribute → the first of its pairs of values among the measured pairs.
-    shares
-        Of each group.
-    areas
-        The area under the curve of each group; empty where there are none.
-    gaps
-        Metric → (k,) places in the table of gaps.
-    """
-
-    moments: Moments
-    names: tuple[str, ...]
-    values: list[tuple[int, int]]
-    sides: Places
+    moments: Moments  # their sides; the first side is everyone
+    names: tuple[str, ...]  # the figures to tell
+    values: list[tuple[int, int]]  # (attribute, value) of each of the k groups, in order
+    sides: Places  # (k,) the side of each
+    # (k, classes) the figures of the groups within each label
     within: list[list[dict[str, Estimate]]]
-    between: dict[int, int]
-    shares: list[GroupShares]
-    areas: list[Estimate]
-    gaps: dict[str, Places]
+    between: dict[int, int]  # attribute → the first of its pairs of values among the measured pairs
+    shares: list[GroupShares]  # of each group
+    areas: list[Estimate]  # the area under the curve of each group; empty where there are none
+    gaps: dict[str, Places]  # metric → (k,) places in the table of gaps
 
     @property
     def units(self) -> NDArray[np.int64]:

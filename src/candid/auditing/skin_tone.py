@@ -70,29 +70,16 @@ _LUMINANCE = _TO_XYZ[1]
 
 @dataclass(frozen=True, eq=False)
 class Tone:
-    """What was measured of n pictures.
+    """What was measured of n pictures."""
 
-    Attributes
-    ----------
-    ita
-        (n,) float64 individual typology angle in degrees, high is light; NaN without skin.
-    hue
-        (n,) float64 hue angle in degrees, 0 red and 90 yellow; NaN without skin.
-    error
-        (n,) float64 standard error of `ita` in degrees, from the patches; NaN where fewer than
-        three of them show skin. It knows of shadows on the face and nothing of the light as a
-        whole.
-    skin
-        (n,) float64 share of the face's middle that is skin-coloured.
-    corrected
-        Whether a part of the light's strength was taken out.
-    """
-
+    # (n,) float64 individual typology angle in degrees, high is light; NaN without skin
     ita: Floats
-    hue: Floats
+    hue: Floats  # (n,) float64 hue angle in degrees, 0 red and 90 yellow; NaN without skin
+    # (n,) float64 standard error of `ita` in degrees, from the patches; NaN where fewer than three
+    # of them show skin. It knows of shadows on the face and nothing of the light as a whole.
     error: Floats
-    skin: Floats
-    corrected: bool
+    skin: Floats  # (n,) float64 share of the face's middle that is skin-coloured
+    corrected: bool  # whether a part of the light's strength was taken out
 
     @property
     def bin(self) -> NDArray[np.int16]:

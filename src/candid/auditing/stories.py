@@ -34,21 +34,11 @@ _TELLS_FIRST = {"group": 1, "shortcut": 2, "intersection": 3, "slice": 4}
 
 @dataclass(frozen=True, eq=False)
 class Footing:
-    """What a finding rests on.
+    """What a finding rests on."""
 
-    Attributes
-    ----------
-    mistakes
-        (m,) which of the m mistakes of the split are among its images.
-    people
-        People in them; None where people are unknown.
-    stands_for
-        The class whose images its images are; None where there is none.
-    """
-
-    mistakes: Marks
-    people: int | None = None
-    stands_for: str | None = None
+    mistakes: Marks  # (m,) which of the m mistakes of the split are among its images
+    people: int | None = None  # people in them; None where people are unknown
+    stands_for: str | None = None  # the class whose images its images are; None where there is none
 
 
 def footing(rows: Rows, found: AuditFinding, mask: Marks) -> Footing:

@@ -40,24 +40,14 @@ def hash_people(key: NDArray[Any], seed: int) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some rows, as numbers.
+    """Some rows, as numbers."""
 
-    Attributes
-    ----------
-    label, answer
-        (n,) classes.
-    confidence
-        (n,) probability of the answer.
-    key
-        (n,) integers: the same for the same person.
-    attributes
-        By name, (n,) codes; -1 unknown. A code that is new makes room for itself.
-    """
-
+    # label, answer: (n,) classes
     label: Codes
     answer: Codes
-    confidence: Floats
-    key: NDArray[Any]
+    confidence: Floats  # (n,) probability of the answer
+    key: NDArray[Any]  # (n,) integers: the same for the same person
+    # By name, (n,) codes; -1 unknown. A code that is new makes room for itself.
     attributes: Mapping[str, Codes]
 
 

@@ -34,22 +34,14 @@ _PAIRED: tuple[Literal["accuracy", "weighted_f1"], ...] = ("accuracy", "weighted
 
 @dataclass(frozen=True, eq=False)
 class GivenAnswers:
-    """What became of each of n pictures, and what was promised of the answers.
+    """What became of each of n pictures, and what was promised of the answers."""
 
-    Attributes
-    ----------
-    sure
-        (n,) whether the model was sure enough to answer.
-    unlike
-        (n,) whether it was flagged as unlike the training data; None where nobody looked.
-    target_error, confidence
-        At most this share of the answers is wrong, with this confidence; None: no promise.
-    """
-
-    sure: Marks
+    sure: Marks  # (n,) whether the model was sure enough to answer
+    # (n,) whether it was flagged as unlike the training data; None where nobody looked
     unlike: Marks | None = None
+    # at most this share of the answers is wrong; None: no promise
     target_error: float | None = None
-    confidence: float = 0.95
+    confidence: float = 0.95  # with which that was promised
 
     @property
     def given(self) -> Marks:

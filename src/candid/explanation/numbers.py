@@ -33,26 +33,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class NumberFacts:
-    """What is known of a number in n images before it is explained.
+    """What is known of a number in n images before it is explained."""
 
-    Attributes
-    ----------
-    value
-        (n,) what is true.
-    predicted, low, high
-        (n,) the prediction, and the ends of its interval.
-    median
-        Of the training values.
-    tolerance
-        How far off a prediction may be to count as near.
-    """
-
-    value: Floats
+    value: Floats  # (n,) what is true
+    # predicted, low, high: (n,) the prediction, and the ends of its interval
     predicted: Floats
     low: Floats
     high: Floats
-    median: float
-    tolerance: float
+    median: float  # of the training values
+    tolerance: float  # how far off a prediction may be to count as near
 
     @property
     def off(self) -> Floats:

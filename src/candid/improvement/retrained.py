@@ -121,18 +121,10 @@ def chosen_changes(changes: Sequence[TrainingChange], only: Sequence[str]) -> li
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What a network in training said each time that it was evaluated.
+    """What a network in training said each time that it was evaluated."""
 
-    Attributes
-    ----------
-    steps
-        (times,) rising.
-    logits
-        (times, n, classes) of the arena's images, in their order.
-    """
-
-    steps: NDArray[np.int64]
-    logits: NDArray[Any]
+    steps: NDArray[np.int64]  # (times,) rising
+    logits: NDArray[Any]  # (times, n, classes) of the arena's images, in their order
 
 
 def out_of_fold(arena: Arena, said: Evaluated, keep: str) -> Predictions:

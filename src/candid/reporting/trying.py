@@ -21,17 +21,10 @@ _METHODS = ("integrated_gradients", "occlusion", "gradient")
 
 @dataclass(frozen=True)
 class PageTrial:
-    """What the section holds.
+    """What the section holds."""
 
-    Attributes
-    ----------
-    about
-        What the scripts are told (JSON): networks, limits, words.
-    weights, kernel
-        The weights of both networks, one after the other, and the matrix product.
-    """
-
-    about: dict[str, Any]
+    about: dict[str, Any]  # what the scripts are told (JSON): networks, limits, words
+    # weights, kernel: the weights of both networks, one after the other, and the matrix product
     weights: Deflated
     kernel: Deflated
 

@@ -23,27 +23,16 @@ _STORIES = 3  # that the first screen tells
 
 @dataclass(frozen=True)
 class ScreenAnswer:
-    """A short answer to a question that every reader has.
+    """A short answer to a question that every reader has."""
 
-    Attributes
-    ----------
-    question
-        In a few words.
-    figure, unit, interval
-        The figure that carries the answer, what it counts, and its interval with what it stands on;
-        `figure` is "" where nobody looked.
-    said
-        What to know beside it, in short sentences.
-    section
-        The id of what answers it at length.
-    """
-
-    question: str
+    question: str  # in a few words
+    # figure, unit, interval: the figure that carries the answer, what it counts, and its interval
+    # with what it stands on; `figure` is "" where nobody looked
     figure: str
     unit: str
     interval: str
-    said: tuple[str, ...]
-    section: str
+    said: tuple[str, ...]  # what to know beside it, in short sentences
+    section: str  # the id of what answers it at length
 
 
 def verdict(inputs: ReportInput) -> str:

@@ -14,24 +14,13 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The words of one code; those in braces are values, of which functions make more.
+    """The words of one code; those in braces are values, of which functions make more."""
 
-    Attributes
-    ----------
-    title
-        A few words for a heading.
-    found, absent
-        What was seen, and what was not.
-    todo
-        What a careful person would do about what was found.
-    tells_share
-        Whether `found` says how many of how many; "always": so does `absent`.
-    """
-
-    title: str
-    found: str | Callable[[Values], str]
-    absent: str | Callable[[Values], str] = ""
-    todo: str | Callable[[Values], str] = ""
+    title: str  # a few words for a heading
+    found: str | Callable[[Values], str]  # what was seen
+    absent: str | Callable[[Values], str] = ""  # what was not
+    todo: str | Callable[[Values], str] = ""  # what a careful person would do about what was found
+    # whether `found` says how many of how many; "always": so does `absent`
     tells_share: Literal["never", "found", "always"] = "never"
 
 

@@ -40,31 +40,17 @@ class Key:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart as the page shows it.
+    """A chart as the page shows it."""
 
-    Attributes
-    ----------
-    name
-        Unique in the page: an HTML id.
-    title, caption
-        Plain text.
-    alt
-        What the chart shows, for those who cannot see it.
-    spec
-        Vega-Lite, its width that of the container.
-    svg
-        The same chart, drawn.
-    key
-        What the colours stand for. It is text beside the chart, so that long names wrap
-        instead of running over.
-    """
-
-    name: str
+    name: str  # unique in the page: an HTML id
+    # title, caption: plain text
     title: str
     caption: str
-    alt: str
-    spec: dict[str, Any]
-    svg: str
+    alt: str  # what the chart shows, for those who cannot see it
+    spec: dict[str, Any]  # Vega-Lite, its width that of the container
+    svg: str  # the same chart, drawn
+    # What the colours stand for. It is text beside the chart, so that long names wrap instead of
+    # running over.
     key: tuple[Key, ...] = ()
 
 
