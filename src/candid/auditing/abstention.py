@@ -69,18 +69,9 @@ Marks = NDArray[np.bool_]
 
 
 def abstain(probability: Floats, threshold: float) -> Marks:
-    """Whether to abstain: the highest of a row's probabilities is below the threshold.
+    """Whether to abstain: the highest of a row's probabilities is below a rule's threshold, or NaN.
 
-    Parameters
-    ----------
-    probability
-        (n, classes), calibrated as those that the threshold was found with.
-    threshold
-        Of an `AbstentionRule`.
-
-    Returns
-    -------
-    (n,) bool; True also where a probability is NaN.
+    (n,) of calibrated probabilities (n, classes), as the threshold was found with.
     """
     unsure: Marks = ~(probability.max(axis=1) >= threshold)
     return unsure

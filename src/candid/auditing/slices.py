@@ -51,30 +51,11 @@ def find_slices(
     overlap: float = 0.5,
     only: list[tuple[int, int]] | None = None,
 ) -> list[FoundSlice]:
-    """The best slices of up to three values, best first.
+    """The best slices of up to three values (`conditions`) and at least `least` images, best first.
 
-    Parameters
-    ----------
-    rows
-        The images to search.
-    most
-        How many slices to return at most.
-    least
-        The fewest images of a slice.
-    conditions
-        1, 2 or 3 values.
-    alpha
-        What error weighs against size, 0 to 1.
-    overlap
-        A slice that shares more than this of its mistakes and a better one's is left out: it is
-        the same discovery in other words. 1: none is.
-    only
-        The (attribute, value) pairs to search; None: all.
-
-    Returns
-    -------
-    Only slices with a score above 0, and above the scores of all slices that they are part of,
-    unless they overlap with a better one.
+    Only those with a score above 0, and above the scores of all slices that they are part of.
+    `alpha` is what error weighs against size, 0 to 1. A slice that shares more than `overlap` of
+    its mistakes and a better one's is left out: it is the same discovery in other words.
     """
     if not rows.predictions.wrong.any():
         return []

@@ -87,16 +87,7 @@ class Cells:
 class Tally:
     """The sums of one split; `add` batch by batch, in any order.
 
-    Parameters
-    ----------
-    attributes
-        Names.
-    n_classes
-        How many the label has.
-    seed
-        Decides which people share a stratum.
-    pairs
-        Whether pairs of values are counted too.
+    The seed decides which people share a stratum; `pairs`: pairs of values are counted, too.
     """
 
     def __init__(
