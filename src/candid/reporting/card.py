@@ -247,7 +247,7 @@ def _by_source(inputs: ReportInput) -> Iterator[str]:
 def _figure(estimate: Estimate | None) -> str:
     if estimate is None:
         return "not measured"
-    return f"{words.figure_of(estimate)} ({words.interval(estimate)})"
+    return words.with_ends(estimate)
 
 
 def _audit(inputs: ReportInput) -> str:

@@ -165,7 +165,7 @@ def gap_changes(comparison: Comparison) -> Figure | None:
         "Gaps in accuracy before and after, those that failed most. "
         + "; ".join(
             f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points, change "
-            f"{words.points_of(gap.difference)} ({words.points_interval(gap.difference)})"
+            f"{words.points_with_ends(gap.difference)}"
             for d, (_, gap) in zip(data[:_MOST_TOLD], known, strict=False)
         )
         + ".",

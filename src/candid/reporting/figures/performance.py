@@ -62,7 +62,7 @@ def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
 def _scores_told(split: SplitEvaluation, keys: Sequence[str]) -> str:
     """A split's scores with their intervals, in words."""
     known = [(metric_text(key).name, split.metrics[key]) for key in keys if key in split.metrics]
-    told = ", ".join(f"{name} {words.figure_of(e)} ({words.interval(e)})" for name, e in known)
+    told = ", ".join(f"{name} {words.with_ends(e)}" for name, e in known)
     return f"{told}, n = {words.count(split.n)}"
 
 
@@ -299,9 +299,7 @@ def _calibration_said(split: SplitEvaluation) -> str:
     if split.reliability_before:
         shown = [(before, "before the temperature was fitted"), (after, "after")]
     return "Calibration error " + " and ".join(
-        f"{words.figure_of(e)} ({words.interval(e)}) {when}".rstrip()
-        for e, when in shown
-        if e is not None
+        f"{words.with_ends(e)} {when}".rstrip() for e, when in shown if e is not None
     )
 
 

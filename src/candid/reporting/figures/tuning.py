@@ -171,10 +171,7 @@ def finalists(tuning: Tuning) -> Figure | None:
         f"Dots: one training each with a fresh seed (n = {words.count(tuning.n_validation)} "
         "validation images). Line: their mean.",
         "Mean F1 over fresh seeds: "
-        + "; ".join(
-            f"{names[f.number]} {words.figure_of(f.mean, 4)} ({words.interval(f.mean, 4)})"
-            for f in repeated
-        )
+        + "; ".join(f"{names[f.number]} {words.with_ends(f.mean, 4)}" for f in repeated)
         + ".",
         _finalist_marks(repeated, names, seeds).properties(height=40 * len(order) + 10),
         key=tuple(Key(name, i % len(COLOURS) + 1) for i, name in enumerate(seeds)),
