@@ -29,8 +29,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from candid.arrays import Floats, Marks
 from candid.auditing.held_out import Half, Halves, HeldOutGroup, groups_of, halves_of
 from candid.errors import ConfigError
 from candid.predictions import Predictions, require_probabilities
@@ -63,9 +64,6 @@ from candid.text.abstention import (
     one_of_each,
     promise_kept,
 )
-
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
 
 
 def abstain(probability: Floats, threshold: float) -> Marks:

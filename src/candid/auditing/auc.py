@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.auditing.contrasts import Contrast
 from candid.auditing.rows import Key, Rows
 from candid.stats.differences import Side
 from candid.stats.metrics import macro, roc_auc_influence
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from candid.arrays import Marks
 from candid.auditing.abstention import abstention
 from candid.auditing.collecting import wanted
 from candid.auditing.confounding import adjusted_gaps
-from candid.auditing.contrasts import Marks
 from candid.auditing.cross_fit import search_and_test, slices
 from candid.auditing.findings import findings
 from candid.auditing.gaps import GapTable, Ledger

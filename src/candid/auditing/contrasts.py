@@ -10,17 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Counts, Floats, Indices
 from candid.auditing.rows import Rows
 from candid.auditing.side_figures import MEANS, bootstrap_name
 from candid.records.metrics import worse_when
 from candid.stats import differences
 from candid.stats.differences import Side
 from candid.stats.moments import Moments
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Marks = NDArray[np.bool_]
-Places = NDArray[np.intp]
 
 # Here a few images that happen to be alike must not look like certainty.
 _POOLED = ("confidence", "overconfidence", "roc_auc")
@@ -147,7 +143,7 @@ def _at_least_pooled(left: Side, right: Side) -> tuple[Side, Side]:
     return replace(left, spread=one), replace(right, spread=two)
 
 
-def contrast(moments: Moments, metric: str, pairs: Places, rows: Rows) -> Contrast:
+def contrast(moments: Moments, metric: str, pairs: Indices, rows: Rows) -> Contrast:
     """A figure's contrasts for some of the measured pairs of sides."""
     i = moments.row(metric)
     left, right = moments.pairs[pairs, 0], moments.pairs[pairs, 1]

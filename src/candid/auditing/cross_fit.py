@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.auditing.contrasts import Places, contrast, nearest_parent
+from candid.arrays import Indices
+from candid.auditing.contrasts import contrast, nearest_parent
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import KNOWN, Key, Rows
@@ -25,8 +26,8 @@ class CrossFit:
 
     confirm: Rows  # the other half
     found: tuple[FoundSlice, ...]  # what the search found, best first
-    gap: Places  # (k,) places in the table of gaps: to the rest
-    beyond: Places  # (k,) to the nearest larger slice; -1 for slices of one value
+    gap: Indices  # (k,) places in the table of gaps: to the rest
+    beyond: Indices  # (k,) to the nearest larger slice; -1 for slices of one value
 
 
 def search_and_test(

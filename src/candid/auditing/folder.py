@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Counts, Floats, Marks
 from candid.auditing.audit import of_singles
 from candid.auditing.findings import (
     HeldGap,
@@ -38,10 +39,6 @@ from candid.stats.bootstrap import Resample
 from candid.stats.differences import Side
 from candid.stats.moments import Figures, Sums, moments_of
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Marks = NDArray[np.bool_]
 
 _DRAWN = 2_000_000  # numbers per block of draws
 

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.contrasts import Contrast, Counts, Floats, Marks, Places, as_one
+from candid.arrays import Counts, Floats, Indices, Marks
+from candid.auditing.contrasts import Contrast, as_one
 from candid.records import State
 from candid.records.audit import Gap
 from candid.records.metrics import worse_when
@@ -73,7 +74,7 @@ class GapTable:
         with np.errstate(invalid="ignore"):
             return self.found & (self.value * [way[metric] for metric in self.metric.tolist()] > 0)
 
-    def states(self, places: Places) -> list[State]:
+    def states(self, places: Indices) -> list[State]:
         """What can be said of groups with (figures, groups) gaps that tell of a disadvantage."""
         known, harm = ~np.isnan(self.p[places]), self.harm[places]
         return [
@@ -129,7 +130,7 @@ class Ledger:
 
     def add(
         self, contrast: Contrast, counted: Marks | None = None, p: Floats | None = None
-    ) -> Places:
+    ) -> Indices:
         """Write down some gaps; their places in the table.
 
         `counted`, (k,), is False for the mirror image of a gap that is in the ledger already (with
@@ -177,9 +178,9 @@ class Ledger:
             drawing=self.drawing,
         )
 
-    def _by_kind(self) -> list[tuple[Contrast, Places]]:
+    def _by_kind(self) -> list[tuple[Contrast, Indices]]:
         """What can be computed at once, and where it stands in the table."""
-        kinds: dict[Hashable, list[tuple[Contrast, Places]]] = {}
+        kinds: dict[Hashable, list[tuple[Contrast, Indices]]] = {}
         ends = np.cumsum([len(c) for c in self._contrasts], dtype=np.intp)
         for contrast, end in zip(self._contrasts, ends, strict=True):
             some = kinds.setdefault(contrast.kind, [])
@@ -190,7 +191,7 @@ class Ledger:
         ]
 
     def _columns(
-        self, kinds: Sequence[tuple[Contrast, Places]], threshold: float
+        self, kinds: Sequence[tuple[Contrast, Indices]], threshold: float
     ) -> dict[str, NDArray[Any]]:
         """The columns of the table that come from the contrasts."""
         side, none = Side(np.empty(0), np.empty(0), np.empty(0, np.int64)), np.empty(0, np.int64)

@@ -9,12 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records.abstention import GroupKind
 from candid.stats.bootstrap import part_of_people
-
-Marks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate
@@ -49,8 +50,6 @@ from candid.stats.bootstrap import (
 )
 from candid.stats.differences import Gaps, error_gaps
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
 
 # Confident learning's reference implementation (cleanlab) lets a probability fall this far short of
 # a threshold, and takes margins below it for ties.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.auditing.audit import asked_splits, chosen_attributes, of_groups
 from candid.auditing.contrasts import Contrast
 from candid.auditing.gaps import GapTable, Ledger
@@ -27,8 +28,6 @@ from candid.stats.differences import Side
 from candid.stats.intervals import share
 from candid.table import known_persons
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
 
 _METRIC = "mae"
 

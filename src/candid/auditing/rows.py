@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks, Singles
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate
 from candid.records.audit import Condition
 from candid.stats.bootstrap import Resample
 from candid.stats.intervals import wilson_shares
 
-Singles = NDArray[np.float32]
-Marks = NDArray[np.bool_]
 Key = tuple[tuple[int, int], ...]
 
 KNOWN, LABEL = -1, -1

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.contrasts import Contrast, Places, contrast
+from candid.arrays import Indices
+from candid.auditing.contrasts import Contrast, contrast
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import Rows
@@ -41,7 +42,7 @@ class Cues:
     # (classes, k) the classes with enough people on both sides, within which the error is compared
     counted: NDArray[np.bool_]
     moments: Moments | None  # what was measured; None where there is no cue
-    gap: Places  # (k,) places in the table of gaps
+    gap: Indices  # (k,) places in the table of gaps
 
     def ordered(self, table: GapTable) -> list[int]:
         """The cues, the widest gap first."""

@@ -23,14 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Singles
 from candid.errors import DataError
 from candid.predictions import Attribute
 from candid.progress import progress
 from candid.records import Histogram
 from candid.records.tone import HUE, ITA, TONE, ToneBin, ToneSummary
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
 # The usual bins in degrees, from light to dark, by their lower edges.
 BINS = ("Very light", "Light", "Intermediate", "Tan", "Brown", "Dark")

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.auditing.rows import Key, Rows
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.auditing.rows import Rows
 from candid.records.audit import AuditFinding
 from candid.records.metrics import worse_when
 from candid.records.stories import Story
 from candid.stats.agreement import cohen_kappa
 from candid.stats.metrics import confusion_matrix
-
-Marks = NDArray[np.bool_]
 
 # Two findings are the same where they share half of the mistakes that either has: what the search
 # for slices calls the same discovery. A finding that is put together from several stories, at least

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Marks = NDArray[np.bool_]
+from candid.arrays import Counts, Floats, Marks
+
 Codes = NDArray[np.intp]
 
 STRATA, CELLS = 1 << 13, 1 << 16

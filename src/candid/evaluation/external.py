@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import PredictionsError
 from candid.evaluation.comparison import compare_predictions
 from candid.evaluation.performance import evaluate_predictions
@@ -24,8 +25,6 @@ from candid.settings import EvaluateConfig
 from candid.stats.differences import independent_difference
 from candid.stats.exact import binomial_bounds
 from candid.stats.intervals import mean, share, unknown
-
-Marks = NDArray[np.bool_]
 
 # What is compared with home: figures of one scale, whatever the shares of the classes.
 COMPARED = ("accuracy", "weighted_f1", "balanced_accuracy", "roc_auc", "log_loss", "brier_score")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.evaluation.convergence import convergence_of
 from candid.predictions import Predictions, require_evaluable
 from candid.records import (
@@ -35,8 +36,6 @@ from candid.stats.bootstrap import (
 )
 from candid.stats.calibration import before_temperature, reliability_bins
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
 
 # What is measured of every split, in the order of the record, and of every class in it.
 METRICS = (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.explanation.averages import example_rows
 from candid.explanation.masking import Masked
 from candid.explanation.sample import ImageSet, Sample, SetWords, image_sets
@@ -27,8 +28,6 @@ from candid.records.explanation import (
 from candid.settings import ExplainConfig
 from candid.stats.intervals import mean, ratios
 from candid.text import number as text
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from candid.arrays import Floats
 from candid.data.dataset import Dataset
 from candid.data.store import Store
 from candid.data.targets import in_ranges
@@ -37,8 +38,6 @@ from candid.settings import Config, ExplainConfig
 from candid.table import drawn_rows
 from candid.tables.numbers import numbers_of
 from candid.text import number as text
-
-Floats = NDArray[np.float64]
 
 
 def explain_dataset(

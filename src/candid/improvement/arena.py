@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import ConfigError, PredictionsError, did_you_mean
-from candid.improvement.last_layer import Marks
 from candid.predictions import Predictions
 from candid.records.audit import SplitAudit
 from candid.records.improvement import CellAccuracy

@@ -24,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
+from candid.arrays import Floats, Marks
 
 # Of half the squared norm of the difference, for standardised features and the mean log loss; the
 # first leaves the layer nearly as it is. Each begins where the one before ended.

@@ -12,17 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Marks
 from candid.auditing.abstention import answering_rule
 from candid.improvement.arena import Arena, cell_codes
-from candid.improvement.last_layer import (
-    FitImages,
-    Floats,
-    LastLayer,
-    Marks,
-    balanced_weights,
-    by_fold,
-    refit,
-)
+from candid.improvement.last_layer import FitImages, LastLayer, balanced_weights, by_fold, refit
 from candid.predictions import Predictions
 from candid.records.improvement import RemedyKind
 from candid.stats.calibration import apply_temperature, fit_temperature

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Marks
 from candid.errors import ConfigError, did_you_mean
 from candid.improvement.arena import Arena
-from candid.improvement.last_layer import Floats, Marks, by_fold
+from candid.improvement.last_layer import by_fold
 from candid.improvement.remedies import Remedy
 from candid.predictions import Predictions
 from candid.records.improvement import RemedyKind

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from candid.arrays import Marks
 from candid.evaluation.comparison import compare_predictions
 from candid.improvement.arena import Arena, Cell
-from candid.improvement.last_layer import Marks
 from candid.improvement.remedies import Remedy
 from candid.predictions import Predictions
 from candid.records import Split, State

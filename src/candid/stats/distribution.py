@@ -26,10 +26,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
-Floats = NDArray[np.float64]
+from candid.arrays import Floats
 
 MOST_BINS = 128
 _SMOOTHED = 0.1  # of the spread of the values in train: the soft label's standard deviation

@@ -22,11 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
+from candid.arrays import Floats, Marks
 from candid.records import Estimate
-
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
-
 
 # --- quantiles and Wilson ------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from candid.arrays import Floats
 
 _FEW = 8  # classes of which a whole matrix of (n, classes²) cells is quicker and no burden
 

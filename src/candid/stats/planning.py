@@ -12,9 +12,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.stats.differences import Side, difference_interval, smallest_visible
-
-Floats = NDArray[np.float64]
 
 MOST_PEOPLE = 1_000_000  # beyond these nobody plans
 
