@@ -131,7 +131,11 @@ def abstention(
         people=verification.rows.n_people(),
         targets=tuple(_target(setting, t, groups) for t in target_errors),
         conformal=tuple(_conformal(setting, t, groups) for t in target_errors),
-        curves=tuple(_curves(setting, groups, points)),
+        curves=tuple(
+            _curve(setting, group, points)
+            for group in groups
+            if group.kind != "answer" and group.mask.any()
+        ),
         notes=tuple(_notes(predictions, halves, setting, len(target_errors))),
     )
 
@@ -336,14 +340,8 @@ def _label_probability(rows: Predictions) -> Floats:
 # --- curves and notes ----------------------------------------------------------------------------
 
 
-def _curves(s: _Setting, groups: Sequence[HeldOutGroup], points: int) -> Iterator[RiskCoverage]:
-    """Error among the surest ⌈c n⌉ of each group that has images, for even steps of c."""
-    for group in groups:
-        if group.kind != "answer" and group.mask.any():
-            yield _curve(s, group, points)
-
-
 def _curve(s: _Setting, group: HeldOutGroup, points: int) -> RiskCoverage:
+    """Error among the surest ⌈c n⌉ of a group, for even steps of c."""
     half = s.verification
     rows = np.flatnonzero(group.mask)
     n = len(rows)

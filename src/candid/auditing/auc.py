@@ -91,9 +91,9 @@ class Areas:
             drawn=False,
         )
 
-    def side(self, key: Key, less: Key | None = None) -> tuple[Side, int]:
+    def side(self, key: Key) -> tuple[Side, int]:
         """One area as a side of one, and its images."""
-        done = self._of(key, less)
+        done = self._of(key)
         return _side([done]), done.images
 
     @property

@@ -117,7 +117,10 @@ def check_labels(
         n=len(p),
         people=p.n_people(),
         of_split=_by_split(p.split),
-        folds=tuple(_fold(p, fold == k, confidence) for k in range(int(fold.max()) + 1)),
+        folds=tuple(
+            CheckedFold(int(mine.sum()), p.n_people(mine), _accuracy(p, mine, confidence))
+            for mine in (fold == k for k in range(int(fold.max()) + 1))
+        ),
         accuracy=_accuracy(p, np.ones(len(p), np.bool_), confidence),
         noise=noise,
         person_agreement=agreement,
@@ -135,12 +138,6 @@ def check_labels(
 
 def _accuracy(p: Predictions, of: NDArray[np.bool_], confidence: float) -> Estimate:
     return share(of & ~p.wrong, of, p.persons(), confidence)
-
-
-def _fold(p: Predictions, mine: NDArray[np.bool_], confidence: float) -> CheckedFold:
-    return CheckedFold(
-        int(np.count_nonzero(mine)), p.n_people(mine), _accuracy(p, mine, confidence)
-    )
 
 
 def _by_split(split: NDArray[np.str_]) -> dict[str, int]:

@@ -48,7 +48,6 @@ def find_slices(
     conditions: int = 3,
     alpha: float = 0.95,
     overlap: float = 0.5,
-    only: list[tuple[int, int]] | None = None,
 ) -> list[FoundSlice]:
     """The best slices of up to three values (`conditions`) and at least `least` images, best first.
 
@@ -58,10 +57,9 @@ def find_slices(
     """
     if not rows.predictions.wrong.any():
         return []
-    pairs = only if only is not None else values_of(rows)
     # Enough to choose among, where the best are many ways to say the same.
     deep = most if overlap >= 1 else 30 * most
-    search = _Search(rows, pairs, least, alpha, deep)
+    search = _Search(rows, values_of(rows), least, alpha, deep)
     search.singles()
     if conditions > 1:
         search.doubles()

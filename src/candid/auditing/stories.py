@@ -44,10 +44,11 @@ def footing(rows: Rows, found: AuditFinding, mask: Marks) -> Footing:
     p = rows.predictions
     wrong = mask & p.wrong
     unit = rows.drawing.unit[wrong]
+    plain_group = found.kind == "group" and found.label is None
     return Footing(
         mistakes=mask[p.wrong],
         people=len(np.unique(unit)) if rows.drawing.by_person else None,
-        stands_for=_stands_for(rows, mask) if _is_plain_group(found) else None,
+        stands_for=_stands_for(rows, mask) if plain_group else None,
     )
 
 
@@ -87,10 +88,6 @@ def _rank(f: AuditFinding) -> int:
 def _sure_gap(f: AuditFinding) -> float:
     """The near end of the interval, turned so that more is worse: what decides the severity."""
     return f.gap.low if worse_when(f.gap.metric) > 0 else -f.gap.high
-
-
-def _is_plain_group(f: AuditFinding) -> bool:
-    return f.kind == "group" and f.label is None
 
 
 def _of_attribute(
