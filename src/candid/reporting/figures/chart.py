@@ -142,6 +142,11 @@ def again(channel: Any, field: str) -> Any:
     return same
 
 
+def layered(*charts: alt.Chart) -> alt.LayerChart:
+    """Charts over each other, the first below all others."""
+    return alt.LayerChart(layer=[*charts])
+
+
 def whiskers(base: alt.Chart, x: alt.X, width: float = 1.5, **encoded: Any) -> alt.Chart:
     """The intervals of a chart whose rows have `low` and `high`."""
     lines: alt.Chart = base.mark_rule(strokeWidth=width)
@@ -173,8 +178,7 @@ def forest(
         tooltip=tips,
     )
     dots = base.mark_circle(size=50, opacity=1).encode(x=x)
-    layers: alt.LayerChart = zero_line(x) + whiskers(base, x, 2) + dots
-    return layers
+    return layered(zero_line(x), whiskers(base, x, 2), dots)
 
 
 def group_axis(names: Sequence[str], width: int, field: str = "group") -> alt.Y:

@@ -20,6 +20,7 @@ from candid.reporting.figures.chart import (
     from_to,
     group_axis,
     interval_columns,
+    layered,
     plain_axis,
     share_axis,
     tooltips,
@@ -211,8 +212,7 @@ def _finalist_marks(
             tooltip=tooltips("seed:N", ("f1:Q", "F1", ".4f")),
         )
     )
-    layers: alt.LayerChart = ticks + circles
-    return layers
+    return layered(ticks, circles)
 
 
 def _f1_axis(low: float, high: float) -> alt.Y:
