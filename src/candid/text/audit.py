@@ -91,14 +91,12 @@ NOT_KNOWN = (
 )
 
 
-def to_collect(
-    split: SplitAudit, most: int = _SHOPPING, curves: GroupCurves | None = None
-) -> list[str]:
+def to_collect(split: SplitAudit, curves: GroupCurves | None = None) -> list[str]:
     """Of which groups how many more people would halve a gap that was found, or let one be seen."""
     unit = "images" if split.people is None else "people"
-    said = [_needed(one, unit) for one in split.wanted[:most]]
-    if len(split.wanted) > most:
-        said.append(f"{words.count(len(split.wanted) - most)} more groups are too small to see.")
+    said = [_needed(one, unit) for one in split.wanted[:_SHOPPING]]
+    if (more := len(split.wanted) - _SHOPPING) > 0:
+        said.append(f"{words.count(more)} more groups are too small to see.")
     if curves is not None:
         return [*map(curve_said, curves.groups), *said]
     if split.gaps_found:

@@ -11,6 +11,8 @@ from candid.text import words
 # A finding's values by name; `count` and `of` are always among them.
 Values = Mapping[str, Any]
 
+_FEW = 6  # names that stand in a sentence
+
 
 @dataclass(frozen=True, slots=True)
 class Wording:
@@ -29,10 +31,10 @@ def filled(text: str | Callable[[Values], str], values: Values) -> str:
     return text.format_map(values) if isinstance(text, str) else text(values)
 
 
-def first_few(names: Sequence[str], most: int = 6, between: str = ", ") -> str:
+def first_few(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return between.join(names[:most]) + more
+    more = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
 
 
 def by_split(counts: Mapping[str, int]) -> str:

@@ -76,9 +76,9 @@ def figure_of(of: WithInterval, most: int = 3) -> str:
     return number(of.value, decimals(of, most))
 
 
-def share_of(of: WithInterval, most: int = 1) -> str:
+def share_of(of: WithInterval) -> str:
     """A share as a percentage, with the decimals that its interval deserves."""
-    return percent(of.value, decimals(of, most, 100))
+    return percent(of.value, decimals(of, 1, 100))
 
 
 def points_of(of: WithInterval) -> str:
