@@ -333,8 +333,7 @@ def _sets(s: _Setting, group: HeldOutGroup, least: float) -> list[Estimate]:
 
 
 def _label_probability(rows: Predictions) -> Floats:
-    found: Floats = rows.probability[np.arange(len(rows)), rows.label]
-    return found
+    return rows.probability[np.arange(len(rows)), rows.label]
 
 
 # --- curves and notes ----------------------------------------------------------------------------

@@ -54,8 +54,7 @@ class Contrast:
     @property
     def units(self) -> Counts:
         """The fewer units of the two sides."""
-        fewer: Counts = np.minimum(self.left.units, self.right.units)
-        return fewer
+        return np.minimum(self.left.units, self.right.units)
 
     def interval(self, confidence: float) -> tuple[Floats, Floats]:
         """Limits of the differences."""

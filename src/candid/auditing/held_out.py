@@ -87,8 +87,7 @@ class Half:
             return rows
         drawn = rows[np.argsort(self.order[rows])]
         first = np.unique(persons[drawn], return_index=True)[1]
-        chosen: NDArray[np.intp] = np.sort(drawn[first])
-        return chosen
+        return np.sort(drawn[first])
 
 
 @dataclass(frozen=True, eq=False)

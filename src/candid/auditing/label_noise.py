@@ -198,8 +198,7 @@ def likely_wrong(label: NDArray[Any], probability: Floats) -> NDArray[np.intp]:
     raised[np.arange(len(label)), label] += _SLACK
     rows = np.flatnonzero((sure >= 0) & (sure != label) & (raised.argmax(axis=1) != label))
     quality = label_quality(label, probability)[rows]
-    ranked: NDArray[np.intp] = rows[np.argsort(quality, kind="stable")]
-    return ranked
+    return rows[np.argsort(quality, kind="stable")]
 
 
 def label_quality(label: NDArray[Any], probability: Floats) -> Floats:

@@ -54,5 +54,4 @@ def against_own_person(table: Table) -> NDArray[np.intp]:
     """
     votes = person_votes(table)
     rows = np.flatnonzero((votes.majority >= 0) & (table.label != votes.majority))
-    ranked: NDArray[np.intp] = rows[np.argsort(-votes.share[rows], kind="stable")]
-    return ranked
+    return rows[np.argsort(-votes.share[rows], kind="stable")]

@@ -85,8 +85,7 @@ class Tone:
         """(n,) index into `BINS`; -1 where there is no skin, or no sure angle."""
         sure = ~np.isnan(self.ita) & (self.error <= _LIMIT)
         code = len(_LOWER) - np.searchsorted(_LOWER[::-1], self.ita, side="left")
-        bins: NDArray[np.int16] = np.where(sure, code, -1).astype(np.int16)
-        return bins
+        return np.where(sure, code, -1).astype(np.int16)
 
     def at(self, places: NDArray[np.intp]) -> Tone:
         """What was measured of some of the pictures, by their places."""
@@ -200,8 +199,7 @@ def _lab(linear: Singles) -> Singles:
     xyz = linear @ _TO_XYZ.T / _WHITE
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + np.float32(16 / 116))
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    lab: Singles = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-    return lab
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def _gain(seen: Singles) -> Singles:
@@ -291,14 +289,12 @@ def _medians(lab: Singles, skin: NDArray[np.bool_]) -> Floats:
     some = count[:, None] > 0
     low = ranked[n, np.maximum(count - 1, 0) // 2]
     high = ranked[n, np.minimum(count // 2, skin.shape[1] - 1)]
-    medians: Floats = np.where(some, (low.astype(np.float64) + high) / 2, np.nan)
-    return medians
+    return np.where(some, (low.astype(np.float64) + high) / 2, np.nan)
 
 
 def _ita(lab: Floats) -> Floats:
     # Skin's b* is above 0; where light pushes it below, the angle would jump by 180 degrees.
-    angle: Floats = np.degrees(np.arctan2(lab[:, 0] - 50, np.maximum(lab[:, 2], 0.1)))
-    return angle
+    return np.degrees(np.arctan2(lab[:, 0] - 50, np.maximum(lab[:, 2], 0.1)))
 
 
 def _standard_error(patches: Floats) -> Floats:

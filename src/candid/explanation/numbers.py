@@ -64,8 +64,7 @@ class NumberAnswers:
     @property
     def near(self) -> NDArray[np.bool_]:
         """(n,) whether the prediction counts as near."""
-        near: NDArray[np.bool_] = self.facts.off <= self.facts.tolerance
-        return near
+        return self.facts.off <= self.facts.tolerance
 
     def sets(self, sample: Sample, config: ExplainConfig) -> list[ImageSet]:
         """The sets of images that mean maps are made of."""

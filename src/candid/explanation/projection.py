@@ -44,8 +44,7 @@ def projected(
     back = torch.from_numpy(np.linalg.inv(matrix)[None]).float()
     fine = (2 * height, 2 * width)
     read = warp(torch.from_numpy(maps)[None], back, fine) * reached(back, fine)
-    onto: NDArray[np.float32] = F.avg_pool2d(read, 2)[0].numpy()
-    return onto
+    return F.avg_pool2d(read, 2)[0].numpy()
 
 
 def frame_corners(matrix: Matrix) -> NDArray[np.float64]:
@@ -54,5 +53,4 @@ def frame_corners(matrix: Matrix) -> NDArray[np.float64]:
     From the upper left clockwise, as the network saw it.
     """
     x, y, w = matrix @ np.array(CORNERS)
-    places: NDArray[np.float64] = (np.stack([x / w, y / w], 1) + 1) / 2
-    return places
+    return (np.stack([x / w, y / w], 1) + 1) / 2

@@ -45,8 +45,7 @@ class LastLayer:
 
     def logits(self, features: NDArray[Any], start: Floats) -> Floats:
         """(n, classes) of (n, features) and (n, classes) calibrated logits."""
-        changed: Floats = self.scale * start + features @ self.weight.T + self.bias
-        return changed
+        return self.scale * start + features @ self.weight.T + self.bias
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,8 +76,7 @@ class Scale:
         inner = (self.centres[1:] + self.centres[:-1]) / 2
         below = ndtr((inner - self.values[:, None]) / self.width)
         ends = np.zeros((len(self.values), 1)), np.ones((len(self.values), 1))
-        parts: Floats = np.diff(np.concatenate([ends[0], below, ends[1]], axis=1), axis=1)
-        return parts
+        return np.diff(np.concatenate([ends[0], below, ends[1]], axis=1), axis=1)
 
 
 def scale_of(values: Floats, train: Floats) -> Scale:
@@ -108,8 +107,7 @@ def edges_of(centres: Floats) -> Floats:
 
 def mean_of(probability: Floats, centres: Floats) -> Floats:
     """(n,) means of distributions (n, bins)."""
-    mean: Floats = probability @ centres
-    return mean
+    return probability @ centres
 
 
 def cumulative_at(probability: Floats, centres: Floats, value: Floats) -> Floats:

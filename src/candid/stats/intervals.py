@@ -85,8 +85,7 @@ def sums_by_person(values: NDArray[Any], person: NDArray[Any]) -> Floats:
         return np.zeros((0, values.shape[1]))
     order = np.argsort(person, kind="stable")
     starts = np.flatnonzero(np.diff(person[order], prepend=person[order[0]] - 1))
-    sums: Floats = np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
-    return sums
+    return np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
 
 
 def linearised(above: Floats, below: Floats) -> tuple[Floats, Floats]:

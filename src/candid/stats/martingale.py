@@ -88,8 +88,7 @@ def conformal_p(scores: Floats, reference: Floats, rng: np.random.Generator) -> 
     below = np.searchsorted(reference, scores, side="left")
     ties = np.searchsorted(reference, scores, side="right") - below
     drawn = 1 - rng.random(len(scores))  # never 0
-    p: Floats = (below + drawn * (ties + 1)) / (len(reference) + 1)
-    return p
+    return (below + drawn * (ties + 1)) / (len(reference) + 1)
 
 
 def reference_set(

@@ -105,8 +105,7 @@ class Figures:
                 noise = 0 if around is None else np.abs(excess - there).sum(0)
                 deviations = (excess.sum(0), np.abs(excess).sum(0), np.where(n > 0, noise, np.nan))
                 parts += [x[None] for x in (confidence, *deviations)]
-        figures: NDArray[Any] = np.concatenate(parts)
-        return figures
+        return np.concatenate(parts)
 
     def _by_class(self, sums: NDArray[Any], n: NDArray[Any]) -> list[NDArray[Any]]:
         """The figures that tell classes apart, of so many images."""

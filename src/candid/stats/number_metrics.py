@@ -48,8 +48,7 @@ class Judged:
     @property
     def held(self) -> Marks:
         """(n,) whether the interval holds the truth."""
-        held: Marks = (self.low <= self.value) & (self.value <= self.high)
-        return held
+        return (self.low <= self.value) & (self.value <= self.high)
 
     def cells(self) -> Floats:
         """(n, sums) what each image adds."""

@@ -31,8 +31,7 @@ def predicted_width(
     """(k,) how wide the interval of left - right will be with so many people (k,) on the left."""
     grown = with_people(left, people)
     low, high = difference_interval(grown, right, correlation, confidence, score=True)
-    width: Floats = high - low
-    return width
+    return high - low
 
 
 def people_needed(

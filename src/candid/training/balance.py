@@ -60,8 +60,7 @@ def group_weights(label: NDArray[Any], codes: Codes, *, most: float = 20.0) -> N
         if cut.all() or not (weight > most).any():
             break
         weight = np.where(cut, most, rest / (np.count_nonzero(~cut) * counts))
-    weights: NDArray[np.float64] = weight[cell]
-    return weights
+    return weight[cell]
 
 
 def independent_weights(

@@ -198,8 +198,7 @@ def _find_eigenfaces(linear: nn.Linear, images: Images, train: NDArray[np.intp],
 @torch.no_grad()
 def _features(network: Features, images: Images, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     device = next(network.parameters()).device
-    found: NDArray[np.float32] = network.extract(images.batch(rows, device)).cpu().numpy()
-    return found
+    return network.extract(images.batch(rows, device)).cpu().numpy()
 
 
 def _extract_into(
