@@ -49,6 +49,7 @@ from candid.stats.bootstrap import (
     resample,
 )
 from candid.stats.differences import Gaps, error_gaps
+from candid.stats.metrics import confusion_matrix
 from candid.text import notes as text
 
 # Confident learning's reference implementation (cleanlab) lets a probability fall this far short of
@@ -309,15 +310,15 @@ def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Itera
                     confidence=confidence,
                 ),
                 **_bounds(
-                    found, k, [_confusion(p, marks[:, k]) for marks in (inside, outside)], rates
+                    found,
+                    k,
+                    [
+                        confusion_matrix(p.label[some], p.prediction[some], len(p.classes))
+                        for some in (inside[:, k], outside[:, k])
+                    ],
+                    rates,
                 ),
             )
-
-
-def _confusion(p: Predictions, mask: NDArray[np.bool_]) -> Floats:
-    classes = len(p.classes)
-    cell = p.label[mask].astype(np.intp) * classes + p.prediction[mask]
-    return np.bincount(cell, minlength=classes**2).reshape(classes, classes).astype(np.float64)
 
 
 def _bounds(found: Gaps, k: int, sides: Sequence[Floats], rates: Sequence[float]) -> dict[str, Any]:

@@ -120,7 +120,10 @@ def _measured(some: _Drawn, attribute: Attribute, ledger: Ledger) -> _Measured:
     rest = (attribute.data >= 0)[:, None] & ~inside
     figures, own, own_drawn = _estimates(some, inside)
     _, other, other_drawn = _estimates(some, rest)
-    units, rest_units = (_units(some.drawing, marks) for marks in (inside, rest))
+    units, rest_units = (
+        np.array([some.drawing.units_in(marks) for marks in columns.T], np.int64)
+        for columns in (inside, rest)
+    )
     contrast = Contrast(
         metric=_METRIC,
         left=Side(own, _spread(own_drawn, units), units),
@@ -154,10 +157,6 @@ def _estimates(some: _Drawn, marks: NDArray[np.bool_]) -> tuple[list[Estimate], 
         for i in range(k)
     ]
     return figures, value[_METRIC], each
-
-
-def _units(drawing: Resample, marks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.array([drawing.units_in(marks[:, i]) for i in range(marks.shape[1])], np.int64)
 
 
 def _spread(draws: Floats, units: NDArray[np.int64]) -> Floats:
