@@ -240,13 +240,13 @@ def _reliability_marks(
     bars = fitted.mark_rule(color=COLOURS[0], strokeWidth=1.5, clip=True).encode(
         y=again(y, "low:Q"), y2="high:Q"
     )
-    chart: Any = diagonal(scale, low)
+    below = [diagonal(scale, low)]
     if before:
         rings = base.transform_filter(f"datum.when == '{_BEFORE}'").mark_point(
             color="var(--faint)", opacity=1, filled=False, strokeWidth=1.3
         )
-        chart += rings.encode(y=y, size=size)
-    return layered(chart, bars, dots)
+        below.append(rings.encode(y=y, size=size))
+    return layered(*below, bars, dots)
 
 
 _BEFORE, _AFTER = "before the temperature", "after it"
