@@ -4,10 +4,11 @@
 # Left of an arrow is what stands below. Fewer are better.
 BASE = {
     *("errors", "settings", "config", "storage", "records", "table", "predictions"),
-    *("progress", "cores"),
+    *("progress", "cores", "arrays"),
 }
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
+    "arrays": set(),
     "progress": set(),
     "cores": set(),
     "recipes": set(),
@@ -18,10 +19,10 @@ ARROWS: dict[str, set[str]] = {
     "records": {"errors", "storage"},
     "tables": {"errors", "storage", "records"},
     "table": {"errors", "records", "tables"},
-    "predictions": {"errors", "storage", "records", "tables", "table"},
+    "predictions": {"errors", "arrays", "storage", "records", "tables", "table"},
     "text": {"records", "settings"},
     "runs": {"", "errors", "storage", "records", "settings", "config"},
-    "stats": {"errors", "records", "table", "predictions"},
+    "stats": {"errors", "arrays", "records", "table", "predictions"},
     "data": {*BASE, "text", "tables", "stats"},
     "models": {*BASE, "runs"},
     "training": {*BASE, "stats", "data", "models"},

@@ -29,8 +29,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from candid.arrays import Floats, Marks
 from candid.auditing.held_out import Half, Halves, HeldOutGroup, groups_of, halves_of
 from candid.errors import ConfigError
 from candid.predictions import Predictions, require_probabilities
@@ -64,23 +65,11 @@ from candid.text.abstention import (
     promise_kept,
 )
 
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
-
 
 def abstain(probability: Floats, threshold: float) -> Marks:
-    """Whether to abstain: the highest of a row's probabilities is below the threshold.
+    """Whether to abstain: the highest of a row's probabilities is below a rule's threshold, or NaN.
 
-    Parameters
-    ----------
-    probability
-        (n, classes), calibrated as those that the threshold was found with.
-    threshold
-        Of an `AbstentionRule`.
-
-    Returns
-    -------
-    (n,) bool; True also where a probability is NaN.
+    (n,) of calibrated probabilities (n, classes), as the threshold was found with.
     """
     unsure: Marks = ~(probability.max(axis=1) >= threshold)
     return unsure
@@ -142,7 +131,11 @@ def abstention(
         people=verification.rows.n_people(),
         targets=tuple(_target(setting, t, groups) for t in target_errors),
         conformal=tuple(_conformal(setting, t, groups) for t in target_errors),
-        curves=tuple(_curves(setting, groups, points)),
+        curves=tuple(
+            _curve(setting, group, points)
+            for group in groups
+            if group.kind != "answer" and group.mask.any()
+        ),
         notes=tuple(_notes(predictions, halves, setting, len(target_errors))),
     )
 
@@ -340,21 +333,14 @@ def _sets(s: _Setting, group: HeldOutGroup, least: float) -> list[Estimate]:
 
 
 def _label_probability(rows: Predictions) -> Floats:
-    found: Floats = rows.probability[np.arange(len(rows)), rows.label]
-    return found
+    return rows.probability[np.arange(len(rows)), rows.label]
 
 
 # --- curves and notes ----------------------------------------------------------------------------
 
 
-def _curves(s: _Setting, groups: Sequence[HeldOutGroup], points: int) -> Iterator[RiskCoverage]:
-    """Error among the surest ⌈c n⌉ of each group that has images, for even steps of c."""
-    for group in groups:
-        if group.kind != "answer" and group.mask.any():
-            yield _curve(s, group, points)
-
-
 def _curve(s: _Setting, group: HeldOutGroup, points: int) -> RiskCoverage:
+    """Error among the surest ⌈c n⌉ of a group, for even steps of c."""
     half = s.verification
     rows = np.flatnonzero(group.mask)
     n = len(rows)

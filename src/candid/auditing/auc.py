@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.auditing.contrasts import Contrast
 from candid.auditing.rows import Key, Rows
 from candid.stats.differences import Side
 from candid.stats.metrics import macro, roc_auc_influence
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +91,9 @@ class Areas:
             drawn=False,
         )
 
-    def side(self, key: Key, less: Key | None = None) -> tuple[Side, int]:
+    def side(self, key: Key) -> tuple[Side, int]:
         """One area as a side of one, and its images."""
-        done = self._of(key, less)
+        done = self._of(key)
         return _side([done]), done.images
 
     @property

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from candid.arrays import Marks
 from candid.auditing.abstention import abstention
 from candid.auditing.collecting import wanted
 from candid.auditing.confounding import adjusted_gaps
-from candid.auditing.contrasts import Marks
 from candid.auditing.cross_fit import search_and_test, slices
 from candid.auditing.findings import findings
 from candid.auditing.gaps import GapTable, Ledger
@@ -45,14 +45,8 @@ def audit_groups(
 ) -> Audit:
     """Every group of every split that was asked for, and what follows from the file as a whole.
 
-    Parameters
-    ----------
-    predictions
-        From any model. Images without a label (-1) do not count, and a note says how many.
-    config
-        Splits, attributes, how small a group may be, draws, false discovery rate, seed.
-    source
-        What to call the model or the file.
+    Images without a label (-1) do not count, and a note says how many; `source` is what to call the
+    model or the file.
 
     Raises
     ------

@@ -6,15 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.predictions import Predictions
 from candid.records.audit import Group
 from candid.records.collecting import Wanted
 from candid.stats.differences import Gaps, error_gaps
 from candid.stats.planning import people_needed, predicted_width
-
-Marks = NDArray[np.bool_]
 
 SIZE = 0.05  # the gap in error that an audit should be able to see
 _MOST = 40  # groups that are listed

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from candid.errors import ConfigError, did_you_mean
-from candid.records.audit import Audit, Condition, Gap, SplitAudit
+from candid.records.audit import Audit, Gap, SplitAudit
 from candid.text import audit as text
-from candid.text.findings import group_name
+from candid.text.findings import group_name, value_name
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -114,7 +114,7 @@ def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
     if not figures:
         return math.nan, ""
     worst = (min if name in _LEAST else max)(figures, key=lambda f: f.estimate.value)
-    return worst.estimate.value, group_name([Condition(worst.attribute, worst.lowest)])
+    return worst.estimate.value, value_name(worst.attribute, worst.lowest)
 
 
 def _widest(split: SplitAudit, *, near: bool) -> tuple[float, str]:

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records import Estimate, State
@@ -44,8 +45,6 @@ from candid.stats.intervals import student_quantile, sums_by_person
 from candid.stats.multiple_testing import benjamini_hochberg
 from candid.stats.regression import Logistic, average_outcome, logistic
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
 
 # A value on fewer images than this gets no column of its own, as nothing could be said of it.
 _RARE = 10

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Counts, Floats, Indices
 from candid.auditing.rows import Rows
 from candid.auditing.side_figures import MEANS, bootstrap_name
 from candid.records.metrics import worse_when
@@ -17,46 +18,25 @@ from candid.stats import differences
 from candid.stats.differences import Side
 from candid.stats.moments import Moments
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Marks = NDArray[np.bool_]
-Places = NDArray[np.intp]
-
 # Here a few images that happen to be alike must not look like certainty.
 _POOLED = ("confidence", "overconfidence", "roc_auc")
 
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """One figure of k groups against k others; every array is (k,).
+    """One figure of k groups against k others; every array is (k,)."""
 
-    Attributes
-    ----------
-    metric
-        The figure's name.
-    left, right
-        The groups and what they are compared with.
-    correlation
-        Between the two figures.
-    images, rest_images
-        Images behind them.
-    lost
-        Draws that left one of them undefined.
-    method
-        How the interval was made, in words.
-    drawn
-        Whether the standard errors come from draws.
-    """
-
-    metric: str
+    metric: str  # the figure's name
+    # left, right: the groups and what they are compared with
     left: Side
     right: Side
-    correlation: Floats
+    correlation: Floats  # between the two figures
+    # images, rest_images: images behind them
     images: Counts
     rest_images: Counts
-    lost: Counts
-    method: str
-    drawn: bool = True
+    lost: Counts  # draws that left one of them undefined
+    method: str  # how the interval was made, in words
+    drawn: bool = True  # whether the standard errors come from draws
 
     def __len__(self) -> int:
         return len(self.correlation)
@@ -74,8 +54,7 @@ class Contrast:
     @property
     def units(self) -> Counts:
         """The fewer units of the two sides."""
-        fewer: Counts = np.minimum(self.left.units, self.right.units)
-        return fewer
+        return np.minimum(self.left.units, self.right.units)
 
     def interval(self, confidence: float) -> tuple[Floats, Floats]:
         """Limits of the differences."""
@@ -163,7 +142,7 @@ def _at_least_pooled(left: Side, right: Side) -> tuple[Side, Side]:
     return replace(left, spread=one), replace(right, spread=two)
 
 
-def contrast(moments: Moments, metric: str, pairs: Places, rows: Rows) -> Contrast:
+def contrast(moments: Moments, metric: str, pairs: Indices, rows: Rows) -> Contrast:
     """A figure's contrasts for some of the measured pairs of sides."""
     i = moments.row(metric)
     left, right = moments.pairs[pairs, 0], moments.pairs[pairs, 1]
@@ -184,15 +163,9 @@ def nearest_parent(parents: Contrast, count: int) -> tuple[Contrast, Floats]:
     """Per group, the contrast with the larger group that it differs least from, and its p.
 
     "Worse than all of them" is shown by being shown worse than each (an intersection-union test),
-    so the largest p is the one that counts. It is 1 where the group does not do worse.
-
-    Parameters
-    ----------
-    parents
-        For each way to leave one value out, the k groups against the rest of the larger group;
-        (count · k,).
-    count
-        How many ways there are.
+    so the largest p is the one that counts. It is 1 where the group does not do worse. `parents`,
+    (count · k,), has for each of `count` ways to leave one value out the k groups against the rest
+    of the larger group.
     """
     signed = np.where(parents.left.value < parents.right.value, 1, -1) * parents.surprise
     signed = signed.reshape(count, -1)

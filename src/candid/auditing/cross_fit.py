@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.auditing.contrasts import Places, contrast, nearest_parent
+from candid.arrays import Indices
+from candid.auditing.contrasts import contrast, nearest_parent
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import KNOWN, Key, Rows
@@ -21,23 +22,12 @@ from candid.stats.moments import Figures
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """The search, and its slices on the other half.
+    """The search, and its slices on the other half."""
 
-    Attributes
-    ----------
-    confirm
-        The other half.
-    found
-        What the search found, best first.
-    gap, beyond
-        (k,) places in the table of gaps: to the rest, and to the nearest larger slice; -1 for
-        slices of one value.
-    """
-
-    confirm: Rows
-    found: tuple[FoundSlice, ...]
-    gap: Places
-    beyond: Places
+    confirm: Rows  # the other half
+    found: tuple[FoundSlice, ...]  # what the search found, best first
+    gap: Indices  # (k,) places in the table of gaps: to the rest
+    beyond: Indices  # (k,) to the nearest larger slice; -1 for slices of one value
 
 
 def search_and_test(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Indices
 from candid.auditing.rows import Rows
 from candid.auditing.side_figures import bootstrap_name
 from candid.predictions import Attribute
@@ -32,35 +33,23 @@ from candid.stats.differences import (
 from candid.stats.moments import Moments
 from candid.text.fairness import fairness_sentence
 
-Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
 Rates = Sequence[tuple[str, bool]]  # a measured figure, and whether 1 less it is meant
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The groups of one attribute that are large enough to be compared.
+    """The groups of one attribute that are large enough to be compared."""
 
-    Attributes
-    ----------
-    rows, moments, attribute
-        What was measured, and of which attribute.
-    values
-        Its k values that are large enough.
-    sides
-        (k,) where each group stands among the measured sides.
-    one, two, pairs
-        Every two of them, as places among the k, and their numbers among the measured pairs.
-    """
-
+    # rows, moments: what was measured
     rows: Rows
     moments: Moments
-    attribute: Attribute
-    values: tuple[str, ...]
-    sides: Places
-    one: Places
-    two: Places
-    pairs: Places
+    attribute: Attribute  # of which attribute
+    values: tuple[str, ...]  # its k values that are large enough
+    sides: Indices  # (k,) where each group stands among the measured sides
+    # one, two: every two of them, as places among the k
+    one: Indices
+    two: Indices
+    pairs: Indices  # their numbers among the measured pairs
 
 
 def fairness(groups: Compared) -> list[FairnessFigure]:
@@ -155,7 +144,7 @@ def _named(
     return (two, one) if swap[k] else (one, two)
 
 
-def _side(groups: Compared, rates: Rates, index: Places) -> Side:
+def _side(groups: Compared, rates: Rates, index: Indices) -> Side:
     """(rates · pairs,) a side of every pair, rate by rate."""
     found = [groups.moments.side(name, groups.sides[index]) for name, _ in rates]
     value = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.auditing.contrasts import Marks, Places
+from candid.arrays import Indices, Marks
 from candid.auditing.cross_fit import CrossFit, confirmed
 from candid.auditing.gaps import GapTable
 from candid.auditing.intersections import Intersections
@@ -32,20 +32,12 @@ _SERIOUS, _WARNING = 0.05, 0.01
 
 @dataclass(frozen=True, eq=False)
 class HeldGap:
-    """A gap that held to a group's disadvantage, not yet in words.
+    """A gap that held to a group's disadvantage, not yet in words."""
 
-    Attributes
-    ----------
-    kind, key
-        How it came up, and the group; for a shortcut the cue among the cues.
-    place, beyond
-        The gap in the table, and the one to the nearest larger group.
-    """
-
-    kind: Kind
-    key: Key
-    place: int
-    beyond: int | None = None
+    kind: Kind  # how it came up
+    key: Key  # the group; for a shortcut the cue among the cues
+    place: int  # the gap in the table
+    beyond: int | None = None  # the one to the nearest larger group
 
 
 @dataclass(frozen=True)
@@ -186,7 +178,7 @@ def _severity(gap: Gap) -> Severity:
 def look_at(rows: Rows, mask: Marks, most: int) -> MistakesSeen:
     """Some images' mistakes: those that the model was surest of, equals in order of their ids."""
     p = rows.predictions
-    here: Places = np.flatnonzero(mask & rows.predictions.wrong)
+    here: Indices = np.flatnonzero(mask & rows.predictions.wrong)
     surest = here[np.lexsort((p.ids[here], -p.confidence[here]))][:most]
     mistakes = tuple(p.example(i) for i in surest)
     return MistakesSeen(len(here), int(np.count_nonzero(mask)), mistakes)

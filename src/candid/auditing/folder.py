@@ -11,10 +11,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Counts, Floats, Marks
 from candid.auditing.audit import of_singles
 from candid.auditing.findings import (
     HeldGap,
@@ -29,7 +31,7 @@ from candid.auditing.rows import LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
 from candid.auditing.single_groups import WITHIN, GroupShares, Measured, write_down
 from candid.auditing.stories import tell
-from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, people_behind
+from candid.auditing.tally import MOST_PEOPLE, STRATA, Cells, Codes, Tally, people_behind
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split
 from candid.records.audit import Grid, SplitAudit
@@ -39,37 +41,20 @@ from candid.stats.differences import Side
 from candid.stats.moments import Figures, Sums, moments_of
 from candid.text import notes as text
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Marks = NDArray[np.bool_]
-
 _DRAWN = 2_000_000  # numbers per block of draws
 
 
 @dataclass(frozen=True, eq=False)
 class Meaning:
-    """What a tally's numbers mean.
+    """What a tally's numbers mean."""
 
-    Attributes
-    ----------
-    target, classes
-        What to call the label, and its values.
-    attributes
-        Those that were counted, with their values and no data.
-    values
-        By attribute, (codes,) the place of each code among its values; -1: counts as empty.
-    by_person
-        Whether people are known.
-    hard
-        Whether there are answers and no probabilities.
-    """
-
-    target: str
-    classes: tuple[str, ...]
-    attributes: Sequence[Attribute]
+    target: str  # what to call the label
+    classes: tuple[str, ...]  # its values
+    attributes: Sequence[Attribute]  # those that were counted, with their values and no data
+    # by attribute, (codes,) the place of each code among its values; -1: counts as empty
     values: Mapping[str, Codes]
-    by_person: bool
-    hard: bool
+    by_person: bool  # whether people are known
+    hard: bool  # whether there are answers and no probabilities
 
     def rows(self, config: AuditConfig) -> Rows:
         """Names and settings for those who ask for them; the images have gone by."""
@@ -95,7 +80,9 @@ def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Spli
     weights = _poisson(rows.drawing)
     # Of the words of all splits, those that this one has seen.
     values = {name: meaning.values[name][: len(t.count)] for name, t in tally.tables.items()}
-    counted = [_counted(tally, a, values[a.name]) for a in rows.attributes]
+    counted = [
+        tally.tables[a.name].by_place(values[a.name], len(a.values)) for a in rows.attributes
+    ]
     parts = [
         _measure(rows, ledger, figures, weights, tally, a, groups)
         for a, groups in enumerate(counted)
@@ -119,35 +106,6 @@ def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Spli
 # --- sums ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Counted:
-    """The sums of one attribute's values, as in `tally.Cells`; or those of everyone."""
-
-    count: Counts
-    sure: Floats
-    seen: Marks
-
-    def side(self, values: Sequence[int], labels: Sequence[int]) -> tuple[Counts, Floats, Marks]:
-        """(strata, labels, answers), (strata,), (cells, labels, answers) of some of the images."""
-        cells, marks = np.zeros_like(self.count[0]), np.zeros_like(self.seen[0])
-        cells[:, labels] = self.count[values].sum(0)[:, labels]
-        marks[:, labels] = np.logical_or.reduce(self.seen[values])[:, labels]
-        return cells, self.sure[values].sum(0)[:, labels].sum((1, 2)), marks
-
-
-def _counted(tally: Tally, attribute: Attribute, values: Codes) -> Counted:
-    """The sums of an attribute by value: several codes may mean the same."""
-    table, known = tally.tables[attribute.name], values >= 0
-    columns = [
-        np.zeros((len(attribute.values), *column.shape[1:]), column.dtype)
-        for column in (table.count, table.sure, table.seen)
-    ]
-    for into, column in zip(columns, (table.count, table.sure, table.seen), strict=True):
-        add = np.logical_or if column.dtype == np.bool_ else np.add
-        add.at(into, values[known], column[known])
-    return Counted(*columns)
-
-
 def _measure(
     rows: Rows,
     ledger: Ledger,
@@ -155,12 +113,11 @@ def _measure(
     weights: Sequence[NDArray[np.uint8]],
     tally: Tally,
     a: int | None,
-    groups: Counted | None,
+    groups: Cells | None,
 ) -> Measured:
     """One attribute's sides: everyone, then the groups, their rests, and the groups by label."""
-    everyone = Counted(tally.everyone.count, tally.everyone.sure, tally.everyone.seen)
     anyone = list(range(rows.classes))
-    sides = [everyone.side([0], anyone)]
+    sides = [tally.everyone.side([0], anyone)]
     values = range(0 if groups is None else len(groups.count))
     if groups is not None:
         sides += [groups.side([v], anyone) for v in values]
@@ -221,26 +178,29 @@ def _behind(cells: Counts, seen: Marks) -> tuple[Counts, Counts]:
     return np.array([cells[kind].sum() for kind in marks]), people_behind(occupied)
 
 
-def _shares(rows: Rows, groups: Counted, v: int) -> GroupShares:
+def _shares(rows: Rows, groups: Cells, v: int) -> GroupShares:
     """As `single_groups.GroupShares` of one value, by strata."""
     count, seen, classes = groups.count, groups.seen, range(rows.classes)
     mine, known = count[v].sum((1, 2)), count.sum((0, 2, 3))
-    bearers, anyone = _any(seen[v], (1, 2)), _any(seen, (0, 2, 3))
+    bearers, anyone = (np.count_nonzero(m) for m in (seen[v].any((1, 2)), seen.any((0, 2, 3))))
     labels = count[v].sum(2)
     return GroupShares(
         _share(rows, mine, known, anyone),
         [_share(rows, labels[:, c], mine, bearers) for c in classes],
         [
-            _share(rows, labels[:, c], count[:, :, c].sum((0, 2)), _any(seen[:, :, c], (0, 2)))
+            _share(
+                *(rows, labels[:, c], count[:, :, c].sum((0, 2))),
+                np.count_nonzero(seen[:, :, c].any((0, 2))),
+            )
             for c in classes
         ],
     )
 
 
-def _share(rows: Rows, hits: Counts, of: Counts, seen: Marks) -> Estimate:
+def _share(rows: Rows, hits: Counts, of: Counts, occupied: Any) -> Estimate:
     """Σ hits / Σ of over strata, with Wilson's interval at the effective size."""
     by_person, total = rows.drawing.by_person, int(of.sum())
-    units = min(int(people_behind(np.count_nonzero(seen))), total) if by_person else total
+    units = min(int(people_behind(occupied)), total) if by_person else total
     with np.errstate(invalid="ignore", divide="ignore"):
         p = np.float64(hits.sum()) / total
         strata = max(int(np.count_nonzero(of)), 2)
@@ -251,12 +211,7 @@ def _share(rows: Rows, hits: Counts, of: Counts, seen: Marks) -> Estimate:
     return score_estimates(side, [total], rows.drawing, method)[0]
 
 
-def _any(marks: Marks, axis: tuple[int, ...]) -> Marks:
-    found: Marks = np.any(marks, axis=axis)
-    return found
-
-
-def _seen(counted: Sequence[Counted], held: HeldGap) -> MistakesSeen:
+def _seen(counted: Sequence[Cells], held: HeldGap) -> MistakesSeen:
     """The number of mistakes of a group."""
     ((a, v),) = (pair for pair in held.key if pair[0] != LABEL)
     cells = counted[a].count[v].sum(0)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.contrasts import Contrast, Counts, Floats, Marks, Places, as_one
+from candid.arrays import Counts, Floats, Indices, Marks
+from candid.auditing.contrasts import Contrast, as_one
 from candid.records import State
 from candid.records.audit import Gap
 from candid.records.metrics import worse_when
@@ -25,49 +26,35 @@ from candid.stats.differences import Side
 
 @dataclass(frozen=True, eq=False)
 class GapTable:
-    """All gaps of a split; every array is (k,).
+    """All gaps of a split; every array is (k,)."""
 
-    Attributes
-    ----------
-    metric, method, drawn, surprise, lost
-        As in `Contrast`.
-    left, right, n, rest_n, units, rest_units
-        The figure of the group, and of what it is compared with; images and units behind them.
-    low, high
-        Of the interval of left - right.
-    p, q
-        NaN where either side is too small; after Benjamini and Hochberg.
-    visible
-        The smallest difference to the group's disadvantage that would be seen.
-    looked_at, threshold, rate
-        How many p-values count, the p up to which a gap is found, the false discovery rate.
-    count
-        How many of those that count were found.
-    drawing
-        How images were drawn.
-    """
-
+    # metric, method, drawn: as in `Contrast`
     metric: NDArray[np.str_]
     method: NDArray[np.str_]
     drawn: Marks
+    # left, right: the figure of the group, and of what it is compared with
     left: Floats
     right: Floats
+    # low, high: of the interval of left - right
     low: Floats
     high: Floats
-    p: Floats
-    q: Floats
-    visible: Floats
-    surprise: Floats
+    p: Floats  # NaN where either side is too small
+    q: Floats  # after Benjamini and Hochberg
+    visible: Floats  # the smallest difference to the group's disadvantage that would be seen
+    # surprise, lost: as in `Contrast`
+    surprise: Floats  # as in `Contrast`
+    # n, rest_n: images behind them
     n: Counts
     rest_n: Counts
+    # units, rest_units: people, or images, behind them
     units: Counts
     rest_units: Counts
-    lost: Counts
-    looked_at: int
-    threshold: float
-    rate: float
-    count: int
-    drawing: Resample
+    lost: Counts  # as in `Contrast`
+    looked_at: int  # how many p-values count
+    threshold: float  # the p up to which a gap is found
+    rate: float  # the false discovery rate
+    count: int  # how many of those that count were found
+    drawing: Resample  # how images were drawn
 
     @cached_property
     def value(self) -> Floats:
@@ -87,7 +74,7 @@ class GapTable:
         with np.errstate(invalid="ignore"):
             return self.found & (self.value * [way[metric] for metric in self.metric.tolist()] > 0)
 
-    def states(self, places: Places) -> list[State]:
+    def states(self, places: Indices) -> list[State]:
         """What can be said of groups with (figures, groups) gaps that tell of a disadvantage."""
         known, harm = ~np.isnan(self.p[places]), self.harm[places]
         return [
@@ -143,18 +130,12 @@ class Ledger:
 
     def add(
         self, contrast: Contrast, counted: Marks | None = None, p: Floats | None = None
-    ) -> Places:
+    ) -> Indices:
         """Write down some gaps; their places in the table.
 
-        Parameters
-        ----------
-        contrast
-            The gaps.
-        counted
-            (k,) False for the mirror image of a gap that is in the ledger already: with two values,
-            what one lacks the other has. None: all count.
-        p
-            (k,) their p-values, where they are not the contrast's own.
+        `counted`, (k,), is False for the mirror image of a gap that is in the ledger already (with
+        two values, what one lacks the other has); `p`, (k,), are p-values that are not the
+        contrast's own.
         """
         self._contrasts.append(contrast)
         self._p.append(p)
@@ -197,9 +178,9 @@ class Ledger:
             drawing=self.drawing,
         )
 
-    def _by_kind(self) -> list[tuple[Contrast, Places]]:
+    def _by_kind(self) -> list[tuple[Contrast, Indices]]:
         """What can be computed at once, and where it stands in the table."""
-        kinds: dict[Hashable, list[tuple[Contrast, Places]]] = {}
+        kinds: dict[Hashable, list[tuple[Contrast, Indices]]] = {}
         ends = np.cumsum([len(c) for c in self._contrasts], dtype=np.intp)
         for contrast, end in zip(self._contrasts, ends, strict=True):
             some = kinds.setdefault(contrast.kind, [])
@@ -210,7 +191,7 @@ class Ledger:
         ]
 
     def _columns(
-        self, kinds: Sequence[tuple[Contrast, Places]], threshold: float
+        self, kinds: Sequence[tuple[Contrast, Indices]], threshold: float
     ) -> dict[str, NDArray[Any]]:
         """The columns of the table that come from the contrasts."""
         side, none = Side(np.empty(0), np.empty(0), np.empty(0, np.int64)), np.empty(0, np.int64)

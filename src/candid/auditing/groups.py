@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.rows import Key, Rows, Singles
+from candid.arrays import Floats, Singles
+from candid.auditing.rows import Key, Rows
 from candid.stats.moments import (
     Figures,
     Moments,
@@ -22,8 +23,6 @@ from candid.stats.moments import (
     moments_of,
     sides_of,
 )
-
-Floats = NDArray[np.float64]
 
 # Numbers per block: of people × groups × sums (128 MiB), and of images × groups × sums (32 MiB).
 _BLOCK, _ROWS = 32_000_000, 8_000_000

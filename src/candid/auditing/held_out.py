@@ -9,12 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records.abstention import GroupKind
 from candid.stats.bootstrap import part_of_people
-
-Marks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +90,7 @@ class Half:
             return rows
         drawn = rows[np.argsort(self.order[rows])]
         first = np.unique(persons[drawn], return_index=True)[1]
-        chosen: NDArray[np.intp] = np.sort(drawn[first])
-        return chosen
+        return np.sort(drawn[first])
 
 
 @dataclass(frozen=True, eq=False)

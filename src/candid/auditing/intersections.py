@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.contrasts import Places, contrast, nearest_parent
+from candid.arrays import Floats, Indices
+from candid.auditing.contrasts import contrast, nearest_parent
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, groups_at_once, measure
 from candid.auditing.rows import KNOWN, Rows
@@ -24,30 +25,17 @@ from candid.records.audit import Condition, Grid, Group
 from candid.stats.moments import Figures, Moments
 
 Pair = tuple[int, int]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Intersections:
-    """All pairs of values that are large enough.
+    """All pairs of values that are large enough."""
 
-    Attributes
-    ----------
-    values
-        The values that pairs are made of.
-    pairs
-        The k pairs.
-    gap, beyond
-        (k,) places in the table of gaps: to the rest, and to the nearest larger group.
-    accuracy
-        (k,) of each pair.
-    """
-
-    values: list[Pair]
-    pairs: list[tuple[Pair, Pair]]
-    gap: Places
-    beyond: Places
-    accuracy: Floats
+    values: list[Pair]  # the values that pairs are made of
+    pairs: list[tuple[Pair, Pair]]  # the k pairs
+    gap: Indices  # (k,) places in the table of gaps: to the rest
+    beyond: Indices  # (k,) to the nearest larger group
+    accuracy: Floats  # (k,) of each pair
 
 
 def measure_pairs(rows: Rows, ledger: Ledger, values: Sequence[Pair]) -> Intersections:
@@ -89,7 +77,7 @@ def _large(rows: Rows, values: Sequence[Pair], smallest: int) -> list[tuple[Pair
 
 def _measure(
     rows: Rows, pairs: Sequence[tuple[Pair, Pair]], figures: Figures
-) -> tuple[Moments, Places]:
+) -> tuple[Moments, Indices]:
     """Each pair against its rest, and against the rest of either group that it is part of."""
     plan, sides = SidePlan(), []
     for one, two in pairs:
@@ -152,7 +140,7 @@ def grid_of_pairs(
     n, found = np.zeros((size, size), np.int64), np.zeros((size, size), np.bool_)
     accuracy, gap, low, high = np.full((4, size, size), np.nan)
 
-    def fill(x: Places, y: Places, gaps: Places, share: Floats) -> None:
+    def fill(x: Indices, y: Indices, gaps: Indices, share: Floats) -> None:
         n[x, y], accuracy[x, y] = table.n[gaps], share
         gap[x, y], found[x, y] = table.value[gaps], table.found[gaps]
         low[x, y], high[x, y] = table.low[gaps], table.high[gaps]

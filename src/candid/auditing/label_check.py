@@ -47,14 +47,9 @@ class Doubts:
 
 
 def doubted_labels(predictions: Predictions, *, persons_count: bool) -> Doubts:
-    """Which labels model and person speak against.
+    """Which labels model and person speak against, of images that the model did not learn from.
 
-    Parameters
-    ----------
-    predictions
-        Of labelled images that the model did not learn from.
-    persons_count
-        Whether other pictures of a person are a witness.
+    `persons_count`: whether other pictures of a person are a witness.
     """
     label = predictions.label
     model = likely_wrong(label, predictions.probability)
@@ -92,16 +87,7 @@ def check_labels(
     config: CheckConfig | None = None,
     figures: EvaluateConfig | None = None,
 ) -> LabelCheck:
-    """What predictions out of fold say of all labels.
-
-    Parameters
-    ----------
-    predictions
-        Of labelled images, each from a model that did not learn from it.
-    fold
-        (n,) the part of the people that each image belongs to, from 0.
-    config, figures
-        Who is a witness and how many labels are listed; draws, confidence and seed of intervals.
+    """What predictions out of fold say of all labels; `fold`, (n,) from 0, is each image's part.
 
     Raises
     ------
@@ -131,7 +117,10 @@ def check_labels(
         n=len(p),
         people=p.n_people(),
         of_split=_by_split(p.split),
-        folds=tuple(_fold(p, fold == k, confidence) for k in range(int(fold.max()) + 1)),
+        folds=tuple(
+            CheckedFold(int(mine.sum()), p.n_people(mine), _accuracy(p, mine, confidence))
+            for mine in (fold == k for k in range(int(fold.max()) + 1))
+        ),
         accuracy=_accuracy(p, np.ones(len(p), np.bool_), confidence),
         noise=noise,
         person_agreement=agreement,
@@ -149,12 +138,6 @@ def check_labels(
 
 def _accuracy(p: Predictions, of: NDArray[np.bool_], confidence: float) -> Estimate:
     return share(of & ~p.wrong, of, p.persons(), confidence)
-
-
-def _fold(p: Predictions, mine: NDArray[np.bool_], confidence: float) -> CheckedFold:
-    return CheckedFold(
-        int(np.count_nonzero(mine)), p.n_people(mine), _accuracy(p, mine, confidence)
-    )
 
 
 def _by_split(split: NDArray[np.str_]) -> dict[str, int]:

@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate
@@ -48,9 +49,8 @@ from candid.stats.bootstrap import (
     resample,
 )
 from candid.stats.differences import Gaps, error_gaps
+from candid.stats.metrics import confusion_matrix
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
 
 # Confident learning's reference implementation (cleanlab) lets a probability fall this far short of
 # a threshold, and takes margins below it for ties.
@@ -151,14 +151,8 @@ def sure_class(probability: Floats, thresholds: Floats) -> NDArray[np.intp]:
     """(..., n) the class that each image is surely of, -1 where none.
 
     Where several classes reach their threshold, the most probable one counts; where one does, it
-    counts whether or not it is the most probable.
-
-    Parameters
-    ----------
-    probability
-        (n, classes).
-    thresholds
-        (..., classes); NaN is never reached.
+    counts whether or not it is the most probable. Of probabilities (n, classes) and thresholds
+    (..., classes), of which NaN is never reached.
     """
     reached = probability >= thresholds[..., None, :] - _SLACK  # (..., n, classes)
     several = reached.sum(axis=-1) > 1
@@ -171,16 +165,8 @@ def confident_joint(
 ) -> Floats:
     """(..., classes, classes) how many images are labelled i and surely of class j.
 
-    The diagonal holds at least 1, so that no class is taken for noise altogether.
-
-    Parameters
-    ----------
-    label, sure
-        (n,) and (..., n); an image that is surely of none (-1) does not count.
-    n_classes
-        How many classes there are.
-    weight
-        (..., n); None for one each.
+    The diagonal holds at least 1, so that no class is taken for noise altogether. Of labels (n,),
+    classes (..., n) of which -1 does not count, and weights (..., n); None: one each.
     """
     weight = np.ones(sure.shape) if weight is None else weight
     mine = (label[:, None] == np.arange(n_classes)).astype(np.float64)
@@ -213,8 +199,7 @@ def likely_wrong(label: NDArray[Any], probability: Floats) -> NDArray[np.intp]:
     raised[np.arange(len(label)), label] += _SLACK
     rows = np.flatnonzero((sure >= 0) & (sure != label) & (raised.argmax(axis=1) != label))
     quality = label_quality(label, probability)[rows]
-    ranked: NDArray[np.intp] = rows[np.argsort(quality, kind="stable")]
-    return ranked
+    return rows[np.argsort(quality, kind="stable")]
 
 
 def label_quality(label: NDArray[Any], probability: Floats) -> Floats:
@@ -276,12 +261,8 @@ def error_bounds(mistakes: int, n: int, rate: float) -> tuple[float, float]:
 def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, float]:
     """The same for two classes if annotators err at up to `rate`, whatever the model answers.
 
-    Parameters
-    ----------
-    confusion
-        (2, 2) counts, labels down and answers across.
-    rate
-        The highest rate at which images of either true class are labelled otherwise, below 0.5.
+    Of a confusion (2, 2), labels down and answers across, and the highest rate, below 0.5, at which
+    images of either true class are labelled otherwise.
     """
     if not confusion.sum():
         return math.nan, math.nan
@@ -329,15 +310,15 @@ def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Itera
                     confidence=confidence,
                 ),
                 **_bounds(
-                    found, k, [_confusion(p, marks[:, k]) for marks in (inside, outside)], rates
+                    found,
+                    k,
+                    [
+                        confusion_matrix(p.label[some], p.prediction[some], len(p.classes))
+                        for some in (inside[:, k], outside[:, k])
+                    ],
+                    rates,
                 ),
             )
-
-
-def _confusion(p: Predictions, mask: NDArray[np.bool_]) -> Floats:
-    classes = len(p.classes)
-    cell = p.label[mask].astype(np.intp) * classes + p.prediction[mask]
-    return np.bincount(cell, minlength=classes**2).reshape(classes, classes).astype(np.float64)
 
 
 def _bounds(found: Gaps, k: int, sides: Sequence[Floats], rates: Sequence[float]) -> dict[str, Any]:

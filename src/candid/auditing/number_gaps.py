@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.auditing.audit import asked_splits, chosen_attributes, of_groups
 from candid.auditing.contrasts import Contrast
 from candid.auditing.gaps import GapTable, Ledger
@@ -34,8 +35,6 @@ from candid.stats.differences import Side
 from candid.stats.intervals import share
 from candid.table import known_persons
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
 
 _METRIC = "mae"
 
@@ -130,7 +129,10 @@ def _measured(some: _Drawn, attribute: Attribute, ledger: Ledger) -> _Measured:
     rest = (attribute.data >= 0)[:, None] & ~inside
     figures, own, own_drawn = _estimates(some, inside)
     _, other, other_drawn = _estimates(some, rest)
-    units, rest_units = (_units(some.drawing, marks) for marks in (inside, rest))
+    units, rest_units = (
+        np.array([some.drawing.units_in(marks) for marks in columns.T], np.int64)
+        for columns in (inside, rest)
+    )
     contrast = Contrast(
         metric=_METRIC,
         left=Side(own, _spread(own_drawn, units), units),
@@ -164,10 +166,6 @@ def _estimates(some: _Drawn, marks: NDArray[np.bool_]) -> tuple[list[Estimate], 
         for i in range(k)
     ]
     return figures, value[_METRIC], each
-
-
-def _units(drawing: Resample, marks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.array([drawing.units_in(marks[:, i]) for i in range(marks.shape[1])], np.int64)
 
 
 def _spread(draws: Floats, units: NDArray[np.int64]) -> Floats:

@@ -14,25 +14,16 @@ FEWEST_PICTURES = 3  # labelled pictures of a person, of which one can stand aga
 
 @dataclass(frozen=True, eq=False)
 class PersonVotes:
-    """The labels of each image's person.
+    """The labels of each image's person."""
 
-    Attributes
-    ----------
-    majority
-        (n,) the class of more than half of the person's labelled pictures; -1 where there is none,
-        where they are fewer than three, or where nobody knows who it is.
-    share
-        (n,) the share of the person's commonest class among them; 0 without any.
-    pictures
-        (n,) how many labelled pictures the person has; 0 where nobody knows who it is.
-    same
-        (n,) how many of them have the image's own label; 0 where it has none.
-    """
-
+    # (n,) the class of more than half of the person's labelled pictures; -1 where there is none,
+    # where they are fewer than three, or where nobody knows who it is
     majority: NDArray[np.intp]
+    # (n,) the share of the person's commonest class among them; 0 without any
     share: NDArray[np.float64]
+    # (n,) how many labelled pictures the person has; 0 where nobody knows who it is
     pictures: NDArray[np.int64]
-    same: NDArray[np.int64]
+    same: NDArray[np.int64]  # (n,) how many of them have the image's own label; 0 where it has none
 
 
 def person_votes(table: Table) -> PersonVotes:
@@ -63,5 +54,4 @@ def against_own_person(table: Table) -> NDArray[np.intp]:
     """
     votes = person_votes(table)
     rows = np.flatnonzero((votes.majority >= 0) & (table.label != votes.majority))
-    ranked: NDArray[np.intp] = rows[np.argsort(-votes.share[rows], kind="stable")]
-    return ranked
+    return rows[np.argsort(-votes.share[rows], kind="stable")]

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks, Singles
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate
 from candid.records.audit import Condition
 from candid.stats.bootstrap import Resample
 from candid.stats.intervals import wilson_shares
 
-Singles = NDArray[np.float32]
-Marks = NDArray[np.bool_]
 Key = tuple[tuple[int, int], ...]
 
 KNOWN, LABEL = -1, -1
@@ -35,21 +34,11 @@ MOST_DRAWN = 8000
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Labelled images of one split, with their attributes as codes.
+    """Labelled images of one split, with their attributes as codes."""
 
-    Attributes
-    ----------
-    predictions
-        Only the images that count; numeric attributes in bins.
-    drawing
-        How images are drawn, from `bootstrap.resample`.
-    bins
-        Of the calibration error.
-    """
-
-    predictions: Predictions
-    drawing: Resample
-    bins: int = 15
+    predictions: Predictions  # only the images that count; numeric attributes in bins
+    drawing: Resample  # how images are drawn, from `bootstrap.resample`
+    bins: int = 15  # of the calibration error
 
     def __len__(self) -> int:
         return len(self.predictions)

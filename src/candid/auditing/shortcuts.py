@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.auditing.contrasts import Contrast, Places, contrast
+from candid.arrays import Indices
+from candid.auditing.contrasts import Contrast, contrast
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import Rows
@@ -32,34 +33,16 @@ CONTRADICTS, AGREES = 0, 1
 
 @dataclass(frozen=True, eq=False)
 class Cues:
-    """k attributes that go with the label, what of the images they contradict, and the gaps.
+    """k attributes that go with the label, what of the images they contradict, and the gaps."""
 
-    Attributes
-    ----------
-    rows
-        The rows, each of whose attributes says whether the cue agrees with the label.
-    attributes
-        The original attributes.
-    association
-        Cramér's V of each.
-    goes_with
-        Per cue, the class that each of its values goes with.
-    counted
-        (classes, k) the classes with enough people on both sides, within which the error is
-        compared.
-    moments
-        What was measured; None where there is no cue.
-    gap
-        (k,) places in the table of gaps.
-    """
-
-    rows: Rows
-    attributes: tuple[Attribute, ...]
-    association: tuple[Estimate, ...]
-    goes_with: tuple[tuple[int, ...], ...]
+    rows: Rows  # the rows, each of whose attributes says whether the cue agrees with the label
+    attributes: tuple[Attribute, ...]  # the original attributes
+    association: tuple[Estimate, ...]  # Cramér's V of each
+    goes_with: tuple[tuple[int, ...], ...]  # per cue, the class that each of its values goes with
+    # (classes, k) the classes with enough people on both sides, within which the error is compared
     counted: NDArray[np.bool_]
-    moments: Moments | None
-    gap: Places
+    moments: Moments | None  # what was measured; None where there is no cue
+    gap: Indices  # (k,) places in the table of gaps
 
     def ordered(self, table: GapTable) -> list[int]:
         """The cues, the widest gap first."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Indices
 from candid.auditing.rows import Rows
 from candid.records import Estimate
 from candid.stats import differences
@@ -15,9 +16,6 @@ from candid.stats.bootstrap import Resample
 from candid.stats.differences import Side
 from candid.stats.intervals import student_quantile
 from candid.stats.moments import Moments
-
-Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
 
 # What may be negative, or above 1; everything else is a score from 0 to 1.
 MEANS = ("overconfidence", "mae")
@@ -29,7 +27,7 @@ def bootstrap_name(drawing: Resample) -> str:
 
 
 def estimates(
-    moments: Moments, sides: Sequence[int] | Places, rows: Rows, names: Sequence[str] = ()
+    moments: Moments, sides: Sequence[int] | Indices, rows: Rows, names: Sequence[str] = ()
 ) -> list[dict[str, Estimate]]:
     """Figures of some sides with their intervals; without names every figure."""
     names = names or [name for name in moments.figures if name != "calibration_noise"]
@@ -37,7 +35,7 @@ def estimates(
     return [{name: column[k] for name, column in columns.items()} for k in range(len(sides))]
 
 
-def _column(moments: Moments, name: str, sides: Places, rows: Rows) -> list[Estimate]:
+def _column(moments: Moments, name: str, sides: Indices, rows: Rows) -> list[Estimate]:
     """One figure of some sides."""
     i, drawing = moments.row(name), rows.drawing
     here = moments.side(name, sides)
@@ -69,7 +67,7 @@ def _column(moments: Moments, name: str, sides: Places, rows: Rows) -> list[Esti
 
 
 def _deviation(
-    moments: Moments, sides: Places, here: Side, confidence: float
+    moments: Moments, sides: Indices, here: Side, confidence: float
 ) -> tuple[Floats, Floats]:
     """As in `intervals`: low is what remains after the noise that few draws exceed."""
     noise = moments.row("calibration_noise")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Indices, Marks
 from candid.auditing.auc import Areas
-from candid.auditing.contrasts import Marks, Places, contrast
+from candid.auditing.contrasts import contrast
 from candid.auditing.fairness import Compared, fairness
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, groups_at_once, measure
@@ -37,39 +38,18 @@ class GroupShares:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Some attributes, measured together.
+    """Some attributes, measured together."""
 
-    Attributes
-    ----------
-    moments
-        Their sides; the first side is everyone.
-    names
-        The figures to tell.
-    values
-        (attribute, value) of each of the k groups, in order.
-    sides
-        (k,) the side of each.
-    within
-        (k, classes) the figures of the groups within each label.
-    between
-        Attribute → the first of its pairs of values among the measured pairs.
-    shares
-        Of each group.
-    areas
-        The area under the curve of each group; empty where there are none.
-    gaps
-        Metric → (k,) places in the table of gaps.
-    """
-
-    moments: Moments
-    names: tuple[str, ...]
-    values: list[tuple[int, int]]
-    sides: Places
+    moments: Moments  # their sides; the first side is everyone
+    names: tuple[str, ...]  # the figures to tell
+    values: list[tuple[int, int]]  # (attribute, value) of each of the k groups, in order
+    sides: Indices  # (k,) the side of each
+    # (k, classes) the figures of the groups within each label
     within: list[list[dict[str, Estimate]]]
-    between: dict[int, int]
-    shares: list[GroupShares]
-    areas: list[Estimate]
-    gaps: dict[str, Places]
+    between: dict[int, int]  # attribute → the first of its pairs of values among the measured pairs
+    shares: list[GroupShares]  # of each group
+    areas: list[Estimate]  # the area under the curve of each group; empty where there are none
+    gaps: dict[str, Indices]  # metric → (k,) places in the table of gaps
 
     @property
     def units(self) -> NDArray[np.int64]:
@@ -77,7 +57,7 @@ class Measured:
         units: NDArray[np.int64] = self.moments.units[0][self.sides]
         return units
 
-    def told(self) -> tuple[list[str], Places]:
+    def told(self) -> tuple[list[str], Indices]:
         """The metrics whose gaps make a group found, and (metrics, k) their places."""
         told = [name for name in self.gaps if name == "accuracy" or name.startswith("error:")]
         return told, np.stack([self.gaps[name] for name in told])
@@ -162,8 +142,8 @@ def _measure_within(
 
 
 def write_down(
-    rows: Rows, ledger: Ledger, moments: Moments, values: list[tuple[int, int]], sides: Places
-) -> tuple[dict[str, Places], Marks]:
+    rows: Rows, ledger: Ledger, moments: Moments, values: list[tuple[int, int]], sides: Indices
+) -> tuple[dict[str, Indices], Marks]:
     """Put the groups' gaps into the ledger: their places by metric, and which gaps count.
 
     A group that is what is left of the one before is its mirror image: its gaps are those, turned.

@@ -17,20 +17,18 @@ averaged is somebody's clothes and wall: see `bench/tone.py`.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Singles
 from candid.errors import DataError
 from candid.predictions import Attribute
 from candid.progress import progress
 from candid.records import Histogram
 from candid.records.tone import HUE, ITA, TONE, ToneBin, ToneSummary
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
 # The usual bins in degrees, from light to dark, by their lower edges.
 BINS = ("Very light", "Light", "Intermediate", "Tan", "Brown", "Dark")
@@ -55,6 +53,7 @@ _LEAST_SHARE = 0.15  # of the face's middle must be skin-coloured
 _SIDE = 32  # larger pictures are averaged down to at least this
 _PATCHES = 3  # by 3, over the face's middle
 _BLOCK = 3_000_000  # pixels that are worked on at once
+_PER_PICTURE = ("ita", "hue", "error", "skin")
 
 _TO_XYZ = np.array(
     [
@@ -70,57 +69,36 @@ _LUMINANCE = _TO_XYZ[1]
 
 @dataclass(frozen=True, eq=False)
 class Tone:
-    """What was measured of n pictures.
+    """What was measured of n pictures."""
 
-    Attributes
-    ----------
-    ita
-        (n,) float64 individual typology angle in degrees, high is light; NaN without skin.
-    hue
-        (n,) float64 hue angle in degrees, 0 red and 90 yellow; NaN without skin.
-    error
-        (n,) float64 standard error of `ita` in degrees, from the patches; NaN where fewer than
-        three of them show skin. It knows of shadows on the face and nothing of the light as a
-        whole.
-    skin
-        (n,) float64 share of the face's middle that is skin-coloured.
-    corrected
-        Whether a part of the light's strength was taken out.
-    """
-
+    # (n,) float64 individual typology angle in degrees, high is light; NaN without skin
     ita: Floats
-    hue: Floats
+    hue: Floats  # (n,) float64 hue angle in degrees, 0 red and 90 yellow; NaN without skin
+    # (n,) float64 standard error of `ita` in degrees, from the patches; NaN where fewer than three
+    # of them show skin. It knows of shadows on the face and nothing of the light as a whole.
     error: Floats
-    skin: Floats
-    corrected: bool
+    skin: Floats  # (n,) float64 share of the face's middle that is skin-coloured
+    corrected: bool  # whether a part of the light's strength was taken out
 
     @property
     def bin(self) -> NDArray[np.int16]:
         """(n,) index into `BINS`; -1 where there is no skin, or no sure angle."""
         sure = ~np.isnan(self.ita) & (self.error <= _LIMIT)
         code = len(_LOWER) - np.searchsorted(_LOWER[::-1], self.ita, side="left")
-        bins: NDArray[np.int16] = np.where(sure, code, -1).astype(np.int16)
-        return bins
+        return np.where(sure, code, -1).astype(np.int16)
 
     def at(self, places: NDArray[np.intp]) -> Tone:
         """What was measured of some of the pictures, by their places."""
-        return Tone(
-            self.ita[places],
-            self.hue[places],
-            self.error[places],
-            self.skin[places],
-            self.corrected,
-        )
+        some: dict[str, Any] = {name: getattr(self, name)[places] for name in _PER_PICTURE}
+        return replace(self, **some)
 
     def joined(self, more: Tone) -> Tone:
         """The same, and behind it what was measured of further pictures in the same way."""
-        return Tone(
-            np.concatenate([self.ita, more.ita]),
-            np.concatenate([self.hue, more.hue]),
-            np.concatenate([self.error, more.error]),
-            np.concatenate([self.skin, more.skin]),
-            self.corrected,
-        )
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(more, name)])
+            for name in _PER_PICTURE
+        }
+        return replace(self, **both)
 
     def attributes(self) -> dict[str, Attribute]:
         """By name: the bin as categories, the angle and the hue as numbers."""
@@ -221,8 +199,7 @@ def _lab(linear: Singles) -> Singles:
     xyz = linear @ _TO_XYZ.T / _WHITE
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + np.float32(16 / 116))
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    lab: Singles = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-    return lab
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def _gain(seen: Singles) -> Singles:
@@ -312,14 +289,12 @@ def _medians(lab: Singles, skin: NDArray[np.bool_]) -> Floats:
     some = count[:, None] > 0
     low = ranked[n, np.maximum(count - 1, 0) // 2]
     high = ranked[n, np.minimum(count // 2, skin.shape[1] - 1)]
-    medians: Floats = np.where(some, (low.astype(np.float64) + high) / 2, np.nan)
-    return medians
+    return np.where(some, (low.astype(np.float64) + high) / 2, np.nan)
 
 
 def _ita(lab: Floats) -> Floats:
     # Skin's b* is above 0; where light pushes it below, the angle would jump by 180 degrees.
-    angle: Floats = np.degrees(np.arctan2(lab[:, 0] - 50, np.maximum(lab[:, 2], 0.1)))
-    return angle
+    return np.degrees(np.arctan2(lab[:, 0] - 50, np.maximum(lab[:, 2], 0.1)))
 
 
 def _standard_error(patches: Floats) -> Floats:

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.auditing.rows import Key, Rows
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +48,18 @@ def find_slices(
     conditions: int = 3,
     alpha: float = 0.95,
     overlap: float = 0.5,
-    only: list[tuple[int, int]] | None = None,
 ) -> list[FoundSlice]:
-    """The best slices of up to three values, best first.
+    """The best slices of up to three values (`conditions`) and at least `least` images, best first.
 
-    Parameters
-    ----------
-    rows
-        The images to search.
-    most
-        How many slices to return at most.
-    least
-        The fewest images of a slice.
-    conditions
-        1, 2 or 3 values.
-    alpha
-        What error weighs against size, 0 to 1.
-    overlap
-        A slice that shares more than this of its mistakes and a better one's is left out: it is
-        the same discovery in other words. 1: none is.
-    only
-        The (attribute, value) pairs to search; None: all.
-
-    Returns
-    -------
-    Only slices with a score above 0, and above the scores of all slices that they are part of,
-    unless they overlap with a better one.
+    Only those with a score above 0, and above the scores of all slices that they are part of.
+    `alpha` is what error weighs against size, 0 to 1. A slice that shares more than `overlap` of
+    its mistakes and a better one's is left out: it is the same discovery in other words.
     """
     if not rows.predictions.wrong.any():
         return []
-    pairs = only if only is not None else values_of(rows)
     # Enough to choose among, where the best are many ways to say the same.
     deep = most if overlap >= 1 else 30 * most
-    search = _Search(rows, pairs, least, alpha, deep)
+    search = _Search(rows, values_of(rows), least, alpha, deep)
     search.singles()
     if conditions > 1:
         search.doubles()

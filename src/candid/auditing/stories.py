@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.auditing.rows import Rows
 from candid.records.audit import AuditFinding
 from candid.records.metrics import worse_when
 from candid.records.stories import Story
 from candid.stats.agreement import cohen_kappa
 from candid.stats.metrics import confusion_matrix
-
-Marks = NDArray[np.bool_]
 
 # Two findings are the same where they share half of the mistakes that either has: what the search
 # for slices calls the same discovery. A finding that is put together from several stories, at least
@@ -34,21 +32,11 @@ _TELLS_FIRST = {"group": 1, "shortcut": 2, "intersection": 3, "slice": 4}
 
 @dataclass(frozen=True, eq=False)
 class Footing:
-    """What a finding rests on.
+    """What a finding rests on."""
 
-    Attributes
-    ----------
-    mistakes
-        (m,) which of the m mistakes of the split are among its images.
-    people
-        People in them; None where people are unknown.
-    stands_for
-        The class whose images its images are; None where there is none.
-    """
-
-    mistakes: Marks
-    people: int | None = None
-    stands_for: str | None = None
+    mistakes: Marks  # (m,) which of the m mistakes of the split are among its images
+    people: int | None = None  # people in them; None where people are unknown
+    stands_for: str | None = None  # the class whose images its images are; None where there is none
 
 
 def footing(rows: Rows, found: AuditFinding, mask: Marks) -> Footing:
@@ -56,10 +44,11 @@ def footing(rows: Rows, found: AuditFinding, mask: Marks) -> Footing:
     p = rows.predictions
     wrong = mask & p.wrong
     unit = rows.drawing.unit[wrong]
+    plain_group = found.kind == "group" and found.label is None
     return Footing(
         mistakes=mask[p.wrong],
         people=len(np.unique(unit)) if rows.drawing.by_person else None,
-        stands_for=_stands_for(rows, mask) if _is_plain_group(found) else None,
+        stands_for=_stands_for(rows, mask) if plain_group else None,
     )
 
 
@@ -70,14 +59,8 @@ def tell(found: Sequence[AuditFinding], footings: Sequence[Footing] = ()) -> tup
     with the widest sure gap. A finding joins the story whose teller shares at least half of the
     mistakes that either has (Jaccard's index), or of whose attribute it is itself the cue or the
     group of all labels; one that at least four fifths of several stories' mistakes make up, the
-    story that it shares most with. Every other one begins a story.
-
-    Parameters
-    ----------
-    found
-        The surest first.
-    footings
-        What each rests on; none where only counts are known, so that attributes alone decide.
+    story that it shares most with. Every other one begins a story. Without footings, where only
+    counts are known, attributes alone decide.
     """
     order = sorted(range(len(found)), key=lambda i: (_rank(found[i]), -_sure_gap(found[i]), i))
     members: dict[int, list[int]] = {}  # the teller's place → all places
@@ -105,10 +88,6 @@ def _rank(f: AuditFinding) -> int:
 def _sure_gap(f: AuditFinding) -> float:
     """The near end of the interval, turned so that more is worse: what decides the severity."""
     return f.gap.low if worse_when(f.gap.metric) > 0 else -f.gap.high
-
-
-def _is_plain_group(f: AuditFinding) -> bool:
-    return f.kind == "group" and f.label is None
 
 
 def _of_attribute(

@@ -14,16 +14,15 @@ How many people stand behind a group is estimated from how many of 65,536 cells 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Marks = NDArray[np.bool_]
+from candid.arrays import Counts, Floats, Marks
+
 Codes = NDArray[np.intp]
 
 STRATA, CELLS = 1 << 13, 1 << 16
@@ -40,42 +39,26 @@ def hash_people(key: NDArray[Any], seed: int) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some rows, as numbers.
+    """Some rows, as numbers."""
 
-    Attributes
-    ----------
-    label, answer
-        (n,) classes.
-    confidence
-        (n,) probability of the answer.
-    key
-        (n,) integers: the same for the same person.
-    attributes
-        By name, (n,) codes; -1 unknown. A code that is new makes room for itself.
-    """
-
+    # label, answer: (n,) classes
     label: Codes
     answer: Codes
-    confidence: Floats
-    key: NDArray[Any]
+    confidence: Floats  # (n,) probability of the answer
+    key: NDArray[Any]  # (n,) integers: the same for the same person
+    # By name, (n,) codes; -1 unknown. A code that is new makes room for itself.
     attributes: Mapping[str, Codes]
 
 
 class Cells:
-    """Sums of some values by label and answer.
-
-    Attributes
-    ----------
-    count, sure
-        (values, strata, labels, answers): images, and the confidence that went in.
-    seen
-        (values, cells, labels, answers): which cells people fall into.
-    """
+    """Sums of some values by label and answer: images, confidence, and where people fall."""
 
     def __init__(self, n_classes: int, values: int = 0) -> None:
         self.inner = (n_classes, n_classes)
+        # (values, strata, labels, answers)
         self.count: Counts = np.zeros((values, STRATA, *self.inner), np.int64)
         self.sure: Floats = np.zeros((values, STRATA, *self.inner))
+        # (values, cells, labels, answers)
         self.seen: Marks = np.zeros((values, CELLS, *self.inner), np.bool_)
 
     def widen(self, values: int) -> None:
@@ -93,20 +76,26 @@ class Cells:
         self.sure += np.bincount(at, sure, minlength=size).reshape(shape)
         self.seen.reshape(-1)[(value * CELLS + cell) * inner + outcome] = True
 
+    def by_place(self, places: Codes, values: int) -> Cells:
+        """The sums of so many values; `places` (codes,) says whose each code is, -1: nobody's."""
+        known, found = places >= 0, Cells(self.inner[0], values)
+        np.add.at(found.count, places[known], self.count[known])
+        np.add.at(found.sure, places[known], self.sure[known])
+        np.logical_or.at(found.seen, places[known], self.seen[known])
+        return found
+
+    def side(self, values: Sequence[int], labels: Sequence[int]) -> tuple[Counts, Floats, Marks]:
+        """(strata, labels, answers), (strata,), (cells, labels, answers) of some of the images."""
+        cells, marks = np.zeros_like(self.count[0]), np.zeros_like(self.seen[0])
+        cells[:, labels] = self.count[values].sum(0)[:, labels]
+        marks[:, labels] = np.logical_or.reduce(self.seen[values])[:, labels]
+        return cells, self.sure[values].sum(0)[:, labels].sum((1, 2)), marks
+
 
 class Tally:
     """The sums of one split; `add` batch by batch, in any order.
 
-    Parameters
-    ----------
-    attributes
-        Names.
-    n_classes
-        How many the label has.
-    seed
-        Decides which people share a stratum.
-    pairs
-        Whether pairs of values are counted too.
+    The seed decides which people share a stratum; `pairs`: pairs of values are counted, too.
     """
 
     def __init__(

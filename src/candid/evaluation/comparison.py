@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.evaluation.paired import PairedAnswers, match, same_classes
 from candid.predictions import Predictions
 from candid.records import Estimate, Split, State
@@ -29,8 +30,6 @@ from candid.stats.exact import randomisation_p
 from candid.stats.intervals import normal_quantile, student_quantile
 from candid.stats.multiple_testing import benjamini_hochberg, cutoff
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
 
 # Marks per block of groups, and numbers per block of draws: 64 MiB at most.
 _BLOCK = 16_000_000

@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.records import Convergence, HistoryRow
 from candid.stats.intervals import student_quantile
 from candid.stats.regression import straight_line
 from candid.text import convergence as text
-
-Floats = NDArray[np.float64]
 
 # Fewer evaluations than these say too little about a trend.
 _FEWEST = 8

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import PredictionsError
 from candid.evaluation.comparison import compare_predictions
 from candid.evaluation.performance import evaluate_predictions
@@ -25,8 +26,6 @@ from candid.stats.differences import independent_difference
 from candid.stats.exact import binomial_bounds
 from candid.stats.intervals import mean, share, unknown
 
-Marks = NDArray[np.bool_]
-
 # What is compared with home: figures of one scale, whatever the shares of the classes.
 COMPARED = ("accuracy", "weighted_f1", "balanced_accuracy", "roc_auc", "log_loss", "brier_score")
 _PAIRED: tuple[Literal["accuracy", "weighted_f1"], ...] = ("accuracy", "weighted_f1")
@@ -34,22 +33,14 @@ _PAIRED: tuple[Literal["accuracy", "weighted_f1"], ...] = ("accuracy", "weighted
 
 @dataclass(frozen=True, eq=False)
 class GivenAnswers:
-    """What became of each of n pictures, and what was promised of the answers.
+    """What became of each of n pictures, and what was promised of the answers."""
 
-    Attributes
-    ----------
-    sure
-        (n,) whether the model was sure enough to answer.
-    unlike
-        (n,) whether it was flagged as unlike the training data; None where nobody looked.
-    target_error, confidence
-        At most this share of the answers is wrong, with this confidence; None: no promise.
-    """
-
-    sure: Marks
+    sure: Marks  # (n,) whether the model was sure enough to answer
+    # (n,) whether it was flagged as unlike the training data; None where nobody looked
     unlike: Marks | None = None
+    # at most this share of the answers is wrong; None: no promise
     target_error: float | None = None
-    confidence: float = 0.95
+    confidence: float = 0.95  # with which that was promised
 
     @property
     def given(self) -> Marks:
@@ -60,16 +51,7 @@ class GivenAnswers:
 def external_figures(
     predictions: Predictions, answers: GivenAnswers, config: EvaluateConfig
 ) -> ExternalFigures:
-    """The figures of one place.
-
-    Parameters
-    ----------
-    predictions
-        With a label each; they are taken together, whatever their split.
-    answers
-        What became of each.
-    config
-        Draws, confidence, bins, seed.
+    """The figures of one place: predictions with a label each, whatever their split.
 
     Raises
     ------

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Floats, Marks
 from candid.errors import PredictionsError
 from candid.predictions.numbers import NumberPredictions
 from candid.records import SPLITS, Split
@@ -17,9 +17,6 @@ from candid.stats.bootstrap import Resample, resample
 from candid.stats.number_metrics import Judged, number_estimates
 from candid.table import drawn_rows
 from candid.text import number as text
-
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
 
 _OF_GROUP = ("mae", "bias", "coverage", "width")
 _RANGES = 12  # of the true value, at most

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.evaluation.convergence import convergence_of
 from candid.predictions import Predictions, require_evaluable
 from candid.predictions.answers import ANSWERS_ALONE
@@ -38,8 +39,6 @@ from candid.stats.bootstrap import (
 from candid.stats.calibration import before_temperature, reliability_bins
 from candid.text import notes as text
 
-Floats = NDArray[np.float64]
-
 # What is measured of every split, in the order of the record, and of every class in it.
 METRICS = (
     *("weighted_f1", "accuracy", "balanced_accuracy", "roc_auc", "average_precision"),
@@ -57,16 +56,8 @@ def evaluate_predictions(
     """Every figure of every split that has labelled images, and a verdict on the training curve.
 
     For two classes ROC AUC, average precision and the ROC curve are those of the second class; for
-    more they are means, or curves, of each class against the rest.
-
-    Parameters
-    ----------
-    predictions
-        From any model. An image without a label (-1) does not count, and a note says how many.
-    config
-        Draws, confidence, bins, examples, seed.
-    history
-        The training curve, where there is one.
+    more they are means, or curves, of each class against the rest. An image without a label (-1)
+    does not count, and a note says how many.
 
     Raises
     ------

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Marks
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records import SPLITS, Estimate, Split, State
@@ -30,9 +31,6 @@ from candid.stats.crossed import over_seeds_and_people, spread_over_seeds
 from candid.stats.differences import Gaps, difference_p, error_gaps
 from candid.stats.intervals import mean, share, wilson_share
 from candid.stats.multiple_testing import benjamini_hochberg
-
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
 
 # Those that follow from sums over images, so that a thousand draws are one product of matrices.
 FIGURES = ("weighted_f1", "accuracy", "balanced_accuracy", "log_loss", "brier_score")
@@ -57,18 +55,8 @@ def compare_seeds(
 ) -> Seeds:
     """The figures over all seeds, and whose answers depend on the seed.
 
-    Parameters
-    ----------
-    predictions
-        With each seed, of the same images in the same order; the first is the run's own.
-    seeds
-        Their seeds.
-    rules
-        When the run had better not answer, as its audit found; none: only its least sure tenth.
-    evaluate
-        Draws, confidence, how many images are listed, seed of the draws.
-    audit
-        How many people a group needs, how many values an attribute may have, false discoveries.
+    The predictions with each seed are of the same images in the same order, the run's own first.
+    Its audit's rules say when it had better not answer; none: only its least sure tenth.
 
     Raises
     ------

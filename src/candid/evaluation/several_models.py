@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.errors import PredictionsError
 from candid.evaluation.comparison import adjusted_changes, compare_predictions, order, stated
 from candid.evaluation.paired import same_classes
@@ -28,8 +29,6 @@ from candid.stats import metrics
 from candid.stats.bootstrap import FigureSpec, bootstrap, resample
 from candid.stats.multiple_testing import holm
 from candid.text import notes as text
-
-Floats = NDArray[np.float64]
 
 _SPLITS: tuple[Split, ...] = ("test", "validation", "train")  # the first that all speak of
 

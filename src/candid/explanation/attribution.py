@@ -47,8 +47,7 @@ class Attributor:
 
     def maps(self, method: str, images: Tensor, explained: Tensor) -> NDArray[np.float32]:
         """(n, height, width): one method's maps of the class explained for each image."""
-        made: NDArray[np.float32] = METHODS[method].make(self, images, explained).cpu().numpy()
-        return made
+        return METHODS[method].make(self, images, explained).cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from candid.arrays import Floats
 from candid.explanation.attribution import METHODS, Attributor, generator_of
 from candid.explanation.masking import blurred
-from candid.explanation.probe import Floats, Parts, Probe
+from candid.explanation.probe import Parts, Probe
 from candid.stats.sequential import is_settled
 
 Curve = Literal["DELETION", "INSERTION"]

@@ -25,34 +25,20 @@ _WHOLE = ((0, 0), (1, 0), (1, 1), (0, 1))  # the corners of a picture, in shares
 
 @dataclass(frozen=True, eq=False)
 class ExplainedPicture:
-    """One picture's answer, and its maps.
+    """One picture's answer, and its maps."""
 
-    Attributes
-    ----------
-    name
-        The file.
-    pixels
-        (height, width, 3): the square that the network saw; where the run frames, the picture as
-        it came.
-    prediction, probability
-        The answer, calibrated; of a number its value and interval in words, and NaN.
-    maps
-        By method: (height, width), for the answer (above 0) and against it.
-    badges
-        By method: whether it could be trusted in the run; "" where unknown.
-    corners
-        (4, 2) of what the network saw, in shares of width and height; None: it saw `pixels`.
-    number
-        Value and ends of the interval of a number; else None.
-    """
-
-    name: str
+    name: str  # the file
+    # (height, width, 3): the square that the network saw; where the run frames, the picture as it
+    # came
     pixels: NDArray[np.uint8]
-    prediction: str
-    probability: float
+    prediction: str  # the calibrated answer; of a number its value and interval in words
+    probability: float  # of the answer; NaN for a number
+    # by method: (height, width), for the answer (above 0) and against it
     maps: dict[str, NDArray[np.float32]]
-    badges: dict[str, str]
+    badges: dict[str, str]  # by method: whether it could be trusted in the run; "" where unknown
+    # (4, 2) of what the network saw, in shares of width and height; None: it saw `pixels`
     corners: NDArray[np.float64] | None = None
+    # value and ends of the interval of a number; else None
     number: tuple[float, float, float] | None = None
 
     @property

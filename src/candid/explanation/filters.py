@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from candid.arrays import Floats
 from candid.errors import DataError
 from candid.explanation.hidden import holds_weights, like_weights
 from candid.explanation.scoring import evaluating, watching
 from candid.models.features import Features
 from candid.records.inside import Filters
-
-Floats = NDArray[np.float64]
 
 
 def on_grey(weights: NDArray[Any]) -> NDArray[np.uint8]:

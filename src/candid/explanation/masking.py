@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from candid.arrays import Floats
 from candid.explanation.attribution import generator_of
 from candid.explanation.regions import Regions
 from candid.explanation.sample import ImageSet, Sample
@@ -31,7 +32,6 @@ from candid.stats.intervals import mean
 from candid.stats.metrics import balanced_accuracy_score, confusion_cells, weighted_f1_score
 from candid.stats.sequential import is_settled, looks_at
 
-Floats = NDArray[np.float64]
 Answered = NDArray[Any]
 
 _FEWEST = 50  # images before the first look

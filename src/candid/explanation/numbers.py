@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.explanation.averages import example_rows
 from candid.explanation.masking import Masked
 from candid.explanation.sample import ImageSet, Sample, SetWords, image_sets
@@ -28,31 +29,18 @@ from candid.settings import ExplainConfig
 from candid.stats.intervals import mean, ratios
 from candid.text import number as text
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class NumberFacts:
-    """What is known of a number in n images before it is explained.
+    """What is known of a number in n images before it is explained."""
 
-    Attributes
-    ----------
-    value
-        (n,) what is true.
-    predicted, low, high
-        (n,) the prediction, and the ends of its interval.
-    median
-        Of the training values.
-    tolerance
-        How far off a prediction may be to count as near.
-    """
-
-    value: Floats
+    value: Floats  # (n,) what is true
+    # predicted, low, high: (n,) the prediction, and the ends of its interval
     predicted: Floats
     low: Floats
     high: Floats
-    median: float
-    tolerance: float
+    median: float  # of the training values
+    tolerance: float  # how far off a prediction may be to count as near
 
     @property
     def off(self) -> Floats:
@@ -76,8 +64,7 @@ class NumberAnswers:
     @property
     def near(self) -> NDArray[np.bool_]:
         """(n,) whether the prediction counts as near."""
-        near: NDArray[np.bool_] = self.facts.off <= self.facts.tolerance
-        return near
+        return self.facts.off <= self.facts.tolerance
 
     def sets(self, sample: Sample, config: ExplainConfig) -> list[ImageSet]:
         """The sets of images that mean maps are made of."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from candid.arrays import Floats
 from candid.records import Estimate
 from candid.stats.associations import rank_correlations
 from candid.stats.intervals import mean
@@ -17,7 +18,6 @@ from candid.stats.sequential import Looks, looks_at
 
 Maps = Mapping[str, NDArray[np.float32]]  # (n, side, side) by method
 Parts = dict[str, Estimate]
-Floats = NDArray[np.float64]
 
 _FEWEST = 8  # images before the first look
 

@@ -26,15 +26,9 @@ Matrix = NDArray[np.float64]  # (3, 3) homography
 def onto_picture(frame: NDArray[Any], width: int, height: int, fit: str) -> Matrix:
     """(3, 3) from what the network saw to the picture as it came, each from -1 to 1.
 
-    Parameters
-    ----------
-    frame
-        (3, 3) from what the network saw to the square that the picture was made into, as
-        `candid.models.framing.Framing.forward` gives it.
-    width, height
-        Of the picture as it came; only their ratio matters.
-    fit
-        How it was made a square: "stretch", "crop" or "pad".
+    `frame`, (3, 3), leads from what the network saw to the square that the picture was made into
+    ("stretch", "crop" or "pad"), as `candid.models.framing.Framing.forward` gives it; of the
+    picture's width and height only the ratio matters.
     """
     first, last = fitted(np.array([[0.0, 0.0], [1.0, 1.0]]), width, height, fit)
     return np.diag([*(1 / (last - first)), 1.0]) @ np.asarray(frame, np.float64)
@@ -50,8 +44,7 @@ def projected(
     back = torch.from_numpy(np.linalg.inv(matrix)[None]).float()
     fine = (2 * height, 2 * width)
     read = warp(torch.from_numpy(maps)[None], back, fine) * reached(back, fine)
-    onto: NDArray[np.float32] = F.avg_pool2d(read, 2)[0].numpy()
-    return onto
+    return F.avg_pool2d(read, 2)[0].numpy()
 
 
 def frame_corners(matrix: Matrix) -> NDArray[np.float64]:
@@ -60,5 +53,4 @@ def frame_corners(matrix: Matrix) -> NDArray[np.float64]:
     From the upper left clockwise, as the network saw it.
     """
     x, y, w = matrix @ np.array(CORNERS)
-    places: NDArray[np.float64] = (np.stack([x / w, y / w], 1) + 1) / 2
-    return places
+    return (np.stack([x / w, y / w], 1) + 1) / 2

@@ -187,8 +187,7 @@ def read_landmarks(file: Path, ids: NDArray[np.str_]) -> NDArray[np.float64]:
             todo="fetch it again, or set explain.regions to celeba",
         )
     rows = [place[_stem(str(name))] for name in ids]
-    points: NDArray[np.float64] = numbers[rows].reshape(-1, 5, 2) / _ALIGNED
-    return points
+    return numbers[rows].reshape(-1, 5, 2) / _ALIGNED
 
 
 def _stem(name: str) -> str:

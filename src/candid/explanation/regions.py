@@ -62,8 +62,7 @@ class Regions:
         flat = maps.reshape(n, -1)
         if len(self.masks) == 1:
             inside = np.eye(k, dtype=np.float32)[self.masks.ravel()]  # (pixels, parts)
-            shared: NDArray[np.float64] = (flat @ inside).astype(np.float64)
-            return shared
+            return (flat @ inside).astype(np.float64)
         cell = self.masks.reshape(n, -1).astype(np.intp) + k * np.arange(n)[:, None]
         sums = np.asarray(np.bincount(cell.ravel(), flat.ravel(), n * k), np.float64)
         return sums.reshape(n, k)
@@ -73,8 +72,7 @@ class Regions:
         k, m = len(self.names), len(self.masks)
         flat = self.masks.reshape(m, -1)
         counts = np.stack([np.bincount(row, minlength=k)[:k] for row in flat])
-        each: NDArray[np.float64] = np.broadcast_to(counts / flat.shape[1], (n, k))
-        return each
+        return np.broadcast_to(counts / flat.shape[1], (n, k))
 
 
 # --- from points and masks -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from candid.arrays import Marks
 from candid.errors import CandidError
 from candid.models.forward import Images
 from candid.predictions import Attribute
@@ -18,8 +19,6 @@ from candid.records.explanation import Subset, SubsetKind
 from candid.settings import ExplainConfig
 from candid.stats.associations import cramers_v
 from candid.table import Table
-
-Marks = NDArray[np.bool_]
 
 FEWEST = 10  # people that a mean map must stand on to be compared with another, pixel by pixel
 

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from candid.arrays import Floats
 from candid.explanation.attribution import METHODS, Attributor, generator_of
 from candid.explanation.curves import Curve, Curves, Plotted
 from candid.explanation.hidden import holds_weights
 from candid.explanation.layers import find_hook
-from candid.explanation.probe import Floats, Parts, Probe
+from candid.explanation.probe import Parts, Probe
 from candid.explanation.scoring import Scorer, scoring, watching
 from candid.records import Estimate
 from candid.records.explanation import MapCheck, Verdict

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from candid.arrays import Floats
 from candid.data.dataset import Dataset
 from candid.data.store import Store
 from candid.data.targets import in_ranges
@@ -38,7 +39,8 @@ from candid.table import drawn_rows
 from candid.tables.numbers import numbers_of
 from candid.text import number as text
 
-Floats = NDArray[np.float64]
+_MOST_TRAINING = 10_000  # training images among which those nearest to others are sought
+_NEAREST = 5
 
 
 def explain_dataset(
@@ -251,7 +253,7 @@ def look_into(
     known: Predictions | None,
     *,
     split: Split = "validation",
-    most_training: int = 10_000,
+    most_training: int = _MOST_TRAINING,
     bfloat16: bool = False,
     quiet: bool = True,
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
@@ -306,20 +308,18 @@ def nearest_in_training(
     store: Store,
     rows: NDArray[np.intp],
     *,
-    count: int = 5,
-    most_training: int = 10_000,
     bfloat16: bool = False,
     wanted: Callable[[], bool] = lambda: True,
 ) -> dict[str, tuple[Neighbour, ...]]:
     """The training images nearest to each of some others, by what goes into the classifier.
 
-    They are of `most_training` labelled ones, drawn at random, and none of the `rows` themselves.
+    They are of 10,000 labelled ones, drawn at random, and none of the `rows` themselves.
     Before each batch it is asked whether they are still `wanted`; where not, there are none.
     A ConfigError where the network has no hidden layer.
     """
     device, prepare = _prepared(network, card)
     others = np.setdiff1d(dataset.rows("train", store.usable), rows)
-    training = _faces(dataset, store, _some(others, most_training, 0))
+    training = _faces(dataset, store, _some(others, _MOST_TRAINING, 0))
     if not len(rows) or not len(others):
         return {}
     # Of the rows, too, that nobody labelled.
@@ -330,7 +330,7 @@ def nearest_in_training(
         watched(network, layers) as look,
     ):
         each = [look(batch).hidden for _, batch in asked.batches(prepare, 128)]
-        alike = Nearest(torch.cat(each), count)
+        alike = Nearest(torch.cat(each), _NEAREST)
         for start, batch in training.batches(prepare, 128):
             if not wanted():
                 return {}

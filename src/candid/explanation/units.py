@@ -296,8 +296,7 @@ class _Mistakes:
     @property
     def hidden(self) -> Tensor:
         """(mistakes, size)."""
-        hidden: Tensor = self.surest.along[2][:, 0]
-        return hidden
+        return self.surest.along[2][:, 0]
 
 
 class Nearest:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import ConfigError, PredictionsError, did_you_mean
-from candid.improvement.last_layer import Marks
 from candid.predictions import Predictions
 from candid.records.audit import SplitAudit
 from candid.records.improvement import CellAccuracy
@@ -31,23 +31,12 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Arena:
-    """Labelled images that the run did not learn from, answered by the run as it is.
+    """Labelled images that the run did not learn from, answered by the run as it is."""
 
-    Attributes
-    ----------
-    before
-        What it says; of its attributes those whose groups count, without numbers.
-    fold
-        (n,) from 0: no person is in two.
-    confidence
-        Of every interval.
-    smallest
-        People (images, where people are unknown) that a cell needs to be anybody's worst.
-    """
-
-    before: Predictions
-    fold: NDArray[np.intp]
-    confidence: float
+    before: Predictions  # what it says; of its attributes those whose groups count, without numbers
+    fold: NDArray[np.intp]  # (n,) from 0: no person is in two
+    confidence: float  # of every interval
+    # people (images, where people are unknown) that a cell needs to be anybody's worst
     smallest: int
 
     def cells(self, p: Predictions | None = None) -> Iterator[Cell]:

@@ -24,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
+from candid.arrays import Floats, Marks
 
 # Of half the squared norm of the difference, for standardised features and the mean log loss; the
 # first leaves the layer nearly as it is. Each begins where the one before ended.
@@ -46,26 +45,17 @@ class LastLayer:
 
     def logits(self, features: NDArray[Any], start: Floats) -> Floats:
         """(n, classes) of (n, features) and (n, classes) calibrated logits."""
-        changed: Floats = self.scale * start + features @ self.weight.T + self.bias
-        return changed
+        return self.scale * start + features @ self.weight.T + self.bias
 
 
 @dataclass(frozen=True, eq=False)
 class FitImages:
-    """n images whose features are known.
+    """n images whose features are known."""
 
-    Attributes
-    ----------
-    features, start
-        (n, features) what the last layer takes; (n, classes) the run's calibrated logits.
-    label, weight
-        (n,) codes of the classes; what each image weighs in the fit, 0 for none.
-    """
-
-    features: NDArray[Any]
-    start: Floats
-    label: NDArray[np.intp]
-    weight: Floats
+    features: NDArray[Any]  # (n, features) what the last layer takes
+    start: Floats  # (n, classes) the run's calibrated logits
+    label: NDArray[np.intp]  # (n,) codes of the classes
+    weight: Floats  # what each image weighs in the fit, 0 for none
 
     def __getitem__(self, rows: NDArray[Any]) -> FitImages:
         """Some of them."""
@@ -125,18 +115,12 @@ def fit_layers(images: FitImages) -> Iterator[LastLayer]:
 
 @dataclass(frozen=True, eq=False)
 class Refitted:
-    """A last layer and what it would say out of fold.
+    """A last layer and what it would say out of fold."""
 
-    Attributes
-    ----------
-    logits
-        (n, classes) of the held-out images: each by a layer that was fitted, and whose penalty was
-        chosen, without the people of its fold.
-    layer, penalty
-        For new images: from all folds.
-    """
-
+    # (n, classes) of the held-out images: each by a layer that was fitted, and whose penalty was
+    # chosen, without the people of its fold
     logits: Floats
+    # layer, penalty: for new images: from all folds
     layer: LastLayer
     penalty: float
 

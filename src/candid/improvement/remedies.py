@@ -12,17 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Marks
 from candid.auditing.abstention import answering_rule
 from candid.improvement.arena import Arena, cell_codes
-from candid.improvement.last_layer import (
-    FitImages,
-    Floats,
-    LastLayer,
-    Marks,
-    balanced_weights,
-    by_fold,
-    refit,
-)
+from candid.improvement.last_layer import FitImages, LastLayer, balanced_weights, by_fold, refit
 from candid.predictions import Predictions
 from candid.records.improvement import RemedyKind
 from candid.stats.calibration import apply_temperature, fit_temperature
@@ -33,32 +26,21 @@ _FEWEST_TO_CALIBRATE = 50  # images of a group, or the run's own probabilities s
 
 @dataclass(frozen=True, eq=False)
 class Remedy:
-    """A remedy and what it would say, fitted and chosen without the people that it answers.
+    """A remedy and what it would say, fitted and chosen without the people that it answers."""
 
-    Attributes
-    ----------
-    name, kind, attribute, fitted_on
-        As in `candid.records.improvement.RemedyOutcome`.
-    after
-        The arena's images with the remedy's probabilities.
-    layer, temperature, penalty
-        For new images, where it is a last layer; from all folds.
-    answered
-        (n,) where it abstains from the others; None: everything is answered.
-    trained
-        Whether a network was trained anew for it.
-    """
-
+    # name, kind, attribute, fitted_on: as in `candid.records.improvement.RemedyOutcome`
     name: str
     kind: RemedyKind
     attribute: str
-    after: Predictions
+    after: Predictions  # the arena's images with the remedy's probabilities
     fitted_on: str = ""
+    # layer, temperature, penalty: for new images, where it is a last layer; from all folds
     layer: LastLayer | None = None
     temperature: float = 1.0
     penalty: float = np.nan
+    # (n,) where it abstains from the others; None: everything is answered
     answered: Marks | None = None
-    trained: bool = False
+    trained: bool = False  # whether a network was trained anew for it
 
     @property
     def eligible(self) -> bool:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Marks
 from candid.errors import ConfigError, did_you_mean
 from candid.improvement.arena import Arena
-from candid.improvement.last_layer import Floats, Marks, by_fold
+from candid.improvement.last_layer import by_fold
 from candid.improvement.remedies import Remedy
 from candid.predictions import Predictions
 from candid.records.improvement import RemedyKind
@@ -50,16 +51,8 @@ def possible_changes(
 ) -> tuple[list[TrainingChange], list[str]]:
     """What may be tried on a run that was trained so, and why something is not.
 
-    Parameters
-    ----------
-    train
-        Its settings.
-    attributes
-        Those between whose groups training may be balanced, each for itself.
-    corrections
-        Whether there are corrections to train with.
-    in_steps
-        Whether the network is trained in steps, and not fitted to all images at once.
+    Training may be balanced between the groups of each of the attributes; `corrections`: there are
+    some to train with; `in_steps`: the network is not fitted to all images at once.
     """
     changes, notes = [TrainingChange(CONTROL, "another seed", "", _train(seed=train.seed + 1))], []
     if corrections:
@@ -121,18 +114,10 @@ def chosen_changes(changes: Sequence[TrainingChange], only: Sequence[str]) -> li
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What a network in training said each time that it was evaluated.
+    """What a network in training said each time that it was evaluated."""
 
-    Attributes
-    ----------
-    steps
-        (times,) rising.
-    logits
-        (times, n, classes) of the arena's images, in their order.
-    """
-
-    steps: NDArray[np.int64]
-    logits: NDArray[Any]
+    steps: NDArray[np.int64]  # (times,) rising
+    logits: NDArray[Any]  # (times, n, classes) of the arena's images, in their order
 
 
 def out_of_fold(arena: Arena, said: Evaluated, keep: str) -> Predictions:

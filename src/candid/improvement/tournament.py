@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from candid.arrays import Marks
 from candid.evaluation.comparison import compare_predictions
 from candid.improvement.arena import Arena, Cell
-from candid.improvement.last_layer import Marks
 from candid.improvement.remedies import Remedy
 from candid.predictions import Predictions
 from candid.records import Split, State
@@ -248,7 +248,8 @@ def look_at_test(
     aimed = np.ones(len(before), np.bool_)
     if rules.aim == "worst group" and counted:
         low = worst(arena.accuracies(arena.before, arena.large()))
-        known = [c for c in cells if (c.label, c.attribute, c.value) == _key(low)]
+        lowest = (low.label, low.attribute, low.value)
+        known = [c for c in cells if (c.label, c.attribute, c.value) == lowest]
         aimed = known[0].mask if known and known[0].mask.any() else aimed
     return TestLook(
         comparison=_compared(arena, before, after, name, "test", rules),
@@ -256,7 +257,3 @@ def look_at_test(
         worst_before=worst(arena.accuracies(before, cells)),
         worst_after=worst(arena.accuracies(after, cells)),
     )
-
-
-def _key(cell: CellAccuracy) -> tuple[str, str, str]:
-    return cell.label, cell.attribute, cell.value

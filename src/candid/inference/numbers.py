@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.records.model import NumberCard
 from candid.stats.distribution import (
     conformal_reach,
@@ -17,8 +17,6 @@ from candid.stats.distribution import (
     quantile_of,
     reaches_by_range,
 )
-
-Floats = NDArray[np.float64]
 
 
 def answers_of(card: NumberCard, probability: Floats) -> tuple[Floats, Floats, Floats]:

@@ -142,8 +142,7 @@ class OnnxEngine(OnnxModel):
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of pixels (n, side, side, 3)."""
-        out: NDArray[np.float32] = self.run(pixels)[0]
-        return out
+        return self.run(pixels)[0]
 
 
 Model = TypeVar("Model", bound=OnnxModel)

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 import candid.tables.columns as columns
+from candid.arrays import Floats
 from candid.errors import PredictionsError, did_you_mean
 from candid.predictions.labels import MOST_CLASSES, Label, tokens
 
-Floats = NDArray[np.float64]
 Scale = Literal["probability", "percent", "logit"]
 
 ANSWERS_ALONE = (

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.errors import PredictionsError
 from candid.predictions.attribute_columns import (
     attribute_in,
@@ -25,8 +26,6 @@ from candid.records import from_plain, to_plain
 from candid.records.model import NumberCard
 from candid.table import PerImage
 from candid.tables.attributes import Attribute, binned
-
-Floats = NDArray[np.float64]
 
 _NUMBERS = ("value", "predicted", "low", "high")
 

@@ -14,18 +14,10 @@ _BITS = 13
 
 @dataclass(frozen=True)
 class Deflated:
-    """Text that `packed.js` turns back into the bytes it was made from.
+    """Text that `packed.js` turns back into the bytes it was made from."""
 
-    Attributes
-    ----------
-    text
-        Two of 91 letters for every 13 bits, the highest bit first, the lower letter first.
-    size
-        How many bytes the text holds: the last letters hold bits to spare.
-    """
-
-    text: str
-    size: int
+    text: str  # two of 91 letters for every 13 bits, the highest bit first, the lower letter first
+    size: int  # how many bytes the text holds: the last letters hold bits to spare
 
 
 def deflated(data: bytes) -> Deflated:

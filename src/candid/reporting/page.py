@@ -48,17 +48,12 @@ def render(inputs: ReportInput) -> str:
 
     The document loads nothing: styles, scripts, charts and pictures are inside it, and its content
     security policy forbids any connection and any script other than its own. Whatever comes from
-    the data is escaped.
-
-    Parameters
-    ----------
-    inputs
-        The records of a run; parts that are absent are named as not checked.
+    the data is escaped; parts that are absent are named as not checked.
     """
     from candid.reporting.figures.chart import MOST_CLASSES
 
     shown = prose.shown_settings(inputs.config, inputs.provenance)
-    tried = trying.trial(inputs)
+    tried, model = trying.trial(inputs), inputs.model
     return html_document(
         "page.html",
         scripts=("page.js", "explanation.js", "audit.js", *(_TRYING if tried else ())),
@@ -73,7 +68,7 @@ def render(inputs: ReportInput) -> str:
         verdict_words=verdict,
         charts=_charts(inputs),
         most_classes=MOST_CLASSES,
-        drawing=_drawing(inputs),
+        drawing=network.drawing(model.layers, model.side) if model and model.layers else "",
         picture=partial(embedded, inputs.pictures),
         thumbnail=partial(embedded, inputs.thumbnails),
         config=to_toml(inputs.config, shown),
@@ -102,15 +97,7 @@ def render(inputs: ReportInput) -> str:
 
 
 def render_comparison(compared: Comparison, version: str) -> str:
-    """Render what changed between two models as a document like `render`'s.
-
-    Parameters
-    ----------
-    compared
-        Two models on the same images.
-    version
-        Candid's, for the footer.
-    """
+    """Render what changed between two models as a document like `render`'s."""
     from candid.reporting.figures import comparison as figures  # Altair takes a second
 
     return html_document(
@@ -124,15 +111,7 @@ def render_comparison(compared: Comparison, version: str) -> str:
 
 
 def render_run_comparison(found: RunComparison, version: str) -> str:
-    """Render what differs between several models as a document like `render`'s.
-
-    Parameters
-    ----------
-    found
-        Several models on the same images.
-    version
-        Candid's, for the footer.
-    """
+    """Render what differs between several models as a document like `render`'s."""
     from candid.reporting.figures import comparison as figures  # Altair takes a second
 
     chart = figures.pair_changes(found)
@@ -187,7 +166,9 @@ def _drawn(inputs: ReportInput) -> list[Figure | None]:
         spread = "standard deviation of luma (0 to 1)"
         drawn += [
             data.balance(exploration),
-            data.attributes(exploration, _first_split(inputs)),
+            data.attributes(
+                exploration, exploration.splits[0].split if exploration.splits else "train"
+            ),
             data.histograms("brightness", "Brightness", exploration.brightness, light),
             data.histograms("contrast", "Contrast", exploration.contrast, spread),
         ]
@@ -213,19 +194,6 @@ def _drawn(inputs: ReportInput) -> list[Figure | None]:
     if inputs.explanation is not None:
         drawn += [looks.region_shares(inputs.explanation), looks.region_masking(inputs.explanation)]
     return drawn
-
-
-def _first_split(inputs: ReportInput) -> str:
-    exploration = inputs.exploration
-    if exploration is None or not exploration.splits:
-        return "train"
-    return exploration.splits[0].split
-
-
-def _drawing(inputs: ReportInput) -> str:
-    if inputs.model is None or not inputs.model.layers:
-        return ""
-    return network.drawing(inputs.model.layers, inputs.model.side)
 
 
 def _attribute_tables(inputs: ReportInput) -> dict[str, list[AttributeSummary]]:

@@ -21,17 +21,10 @@ _METHODS = ("integrated_gradients", "occlusion", "gradient")
 
 @dataclass(frozen=True)
 class PageTrial:
-    """What the section holds.
+    """What the section holds."""
 
-    Attributes
-    ----------
-    about
-        What the scripts are told (JSON): networks, limits, words.
-    weights, kernel
-        The weights of both networks, one after the other, and the matrix product.
-    """
-
-    about: dict[str, Any]
+    about: dict[str, Any]  # what the scripts are told (JSON): networks, limits, words
+    # weights, kernel: the weights of both networks, one after the other, and the matrix product
     weights: Deflated
     kernel: Deflated
 
@@ -54,7 +47,7 @@ def trial(inputs: ReportInput) -> PageTrial | None:
             "centre": f.centre,
             "precision": f.precision,
             "limit": f.limit,
-            "restLimit": _finite(f.rest_limit),
+            "restLimit": min(f.rest_limit, 1e300),  # JSON has no infinity
         }
     about = {
         "network": _network(embedded.network, 0),
@@ -124,8 +117,3 @@ def _look(embedded: EmbeddedModel) -> dict[str, Any] | None:
         "faintest": look.faintest,
         "words": text.look_words(),
     }
-
-
-def _finite(value: float) -> float:
-    """JSON has no infinity; no distance is as large as this."""
-    return min(value, 1e300)

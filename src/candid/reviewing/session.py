@@ -24,37 +24,22 @@ _TICK = datetime.timedelta(milliseconds=1)
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of the images, which a reviewer is told after the choice.
+    """What is known of the images, which a reviewer is told after the choice."""
 
-    Attributes
-    ----------
-    target, classes
-        The label, and its values.
-    label
-        Image → the class that annotators wrote.
-    answer
-        Image → the class that the model gives, and its probability.
-    companions
-        Image → other pictures that are said to be of the same person.
-    group
-        Of which group the model's mistakes are among the suspects, in words.
-    neighbours
-        Gives image → the pictures that the model finds the nearest to it, and their labels; None
-        while they are being sought.
-    strange
-        Image → in what it is unlike the training pictures.
-    unreadable
-        Image → why its file cannot be read.
-    """
-
-    target: str
-    classes: tuple[str, ...]
-    label: Mapping[str, str]
+    target: str  # the label
+    classes: tuple[str, ...]  # its values
+    label: Mapping[str, str]  # image → the class that annotators wrote
+    # image → the class that the model gives, and its probability
     answer: Mapping[str, tuple[str, float]]
+    # image → other pictures that are said to be of the same person
     companions: Mapping[str, Sequence[str]]
-    group: str = ""
+    group: str = ""  # of which group the model's mistakes are among the suspects, in words
+    # gives image → the pictures that the model finds the nearest to it, and their labels; None
+    # while they are being sought
     neighbours: Callable[[], Mapping[str, Sequence[tuple[str, str]]] | None] = dict
+    # image → in what it is unlike the training pictures
     strange: Mapping[str, str] = field(default_factory=dict)
+    # image → why its file cannot be read
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
 

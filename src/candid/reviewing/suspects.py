@@ -29,42 +29,24 @@ _COPIES = (
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """What is to be looked at.
+    """What is to be looked at."""
 
-    Attributes
-    ----------
-    images
-        Image → what speaks against its label; the likeliest to be wrong first.
-    pairs
-        Pictures that look like copies.
-    group
-        The group in which the model errs, of the images that are suspects for that.
-    files
-        Images whose files cannot be read.
-    """
-
-    images: dict[str, Why]
-    pairs: tuple[tuple[str, str], ...] = ()
+    images: dict[str, Why]  # image → what speaks against its label; the likeliest to be wrong first
+    pairs: tuple[tuple[str, str], ...] = ()  # pictures that look like copies
+    # the group in which the model errs, of the images that are suspects for that
     group: tuple[Condition, ...] = ()
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # images whose files cannot be read
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """What the pictures say, whatever their labels.
+    """What the pictures say, whatever their labels."""
 
-    Attributes
-    ----------
-    linked
-        (code, image, partner) of findings about images that go together.
-    unreadable
-        Image → why its file cannot be read.
-    strange
-        Image → in what it is unlike the training pictures, the strangest first.
-    """
-
+    # (code, image, partner) of findings about images that go together
     linked: Sequence[tuple[str, str, str]] = ()
+    # image → why its file cannot be read
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    # image → in what it is unlike the training pictures, the strangest first
     strange: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -77,18 +59,8 @@ def find_suspects(
 ) -> Suspects:
     """All that is known to be worth a look, of the kinds that are wanted.
 
-    Parameters
-    ----------
-    table
-        All images, with the labels that they have now.
-    predictions
-        What a model says of images that it did not learn from.
-    split
-        The audit of one split of them.
-    pixels
-        What their pictures say.
-    wanted
-        Which kinds; an image that is a suspect twice counts for the first.
+    The table has the labels as they are now, the predictions are of images that their model did not
+    learn from; an image that is a suspect twice counts for the first kind.
     """
     here = {str(i): int(k) for i, k in zip(table.ids.tolist(), table.label.tolist(), strict=True)}
     images: dict[str, Why] = {}

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.records import Estimate
 from candid.stats.bootstrap import FigureSpec, Resample, estimate, resample
 from candid.stats.intervals import wilson_share
-
-Floats = NDArray[np.float64]
 
 
 def cohen_kappa(counts: Floats) -> Floats:

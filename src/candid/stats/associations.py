@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.records import Estimate
 from candid.stats.bootstrap import Resample, resample_persons
 from candid.stats.intervals import sums_by_person
-
-Floats = NDArray[np.float64]
 
 # Attributes are drawn in blocks of this many marks of images, so that memory stays flat.
 _BLOCK = 8_000_000

@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Singles
 from candid.records import Estimate
 from candid.records.metrics import Kind
 from candid.stats.intervals import student_quantile, sums_by_person, wilson, wilson_limits
 from candid.table import known_persons
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 Masks = tuple[NDArray[np.bool_], ...]
 
 # (m, n) weights in, and for each name m figures, or (m, k) parts of one, out.

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from candid.arrays import Floats
 from candid.errors import PredictionsError
 from candid.records import ReliabilityBin
 from candid.stats.intervals import wilson_shares
 from candid.stats.metrics import confidence_bins
-
-Floats = NDArray[np.float64]
 
 # How far from its start, 1 / (spread of the logits), the inverse temperature may go either way.
 _REACH = 1e4

@@ -17,15 +17,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtri
 
+from candid.arrays import Floats
 from candid.records import Estimate
 from candid.records.metrics import Kind
 from candid.stats.bootstrap import Resample, standard_error
 from candid.stats.intervals import student_quantile, wilson_limits
-
-Floats = NDArray[np.float64]
 
 
 def over_seeds_and_people(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, erfc, ndtri
 
+from candid.arrays import Floats
 from candid.records import Estimate
 from candid.stats.intervals import (
     linearised,
@@ -27,7 +28,6 @@ from candid.stats.intervals import (
     wilson_limits,
 )
 
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 

@@ -26,10 +26,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
-Floats = NDArray[np.float64]
+from candid.arrays import Floats
 
 MOST_BINS = 128
 _SMOOTHED = 0.1  # of the spread of the values in train: the soft label's standard deviation
@@ -77,8 +76,7 @@ class Scale:
         inner = (self.centres[1:] + self.centres[:-1]) / 2
         below = ndtr((inner - self.values[:, None]) / self.width)
         ends = np.zeros((len(self.values), 1)), np.ones((len(self.values), 1))
-        parts: Floats = np.diff(np.concatenate([ends[0], below, ends[1]], axis=1), axis=1)
-        return parts
+        return np.diff(np.concatenate([ends[0], below, ends[1]], axis=1), axis=1)
 
 
 def scale_of(values: Floats, train: Floats) -> Scale:
@@ -109,8 +107,7 @@ def edges_of(centres: Floats) -> Floats:
 
 def mean_of(probability: Floats, centres: Floats) -> Floats:
     """(n,) means of distributions (n, bins)."""
-    mean: Floats = probability @ centres
-    return mean
+    return probability @ centres
 
 
 def cumulative_at(probability: Floats, centres: Floats, value: Floats) -> Floats:

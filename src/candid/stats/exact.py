@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, betaln
 
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
+from candid.arrays import Floats, Marks
 
 # The sequence of tests has at most so many steps, so a threshold is met to 1 in 50 of the images.
 _STEPS = 50

@@ -22,11 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
+from candid.arrays import Floats, Marks
 from candid.records import Estimate
-
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
-
 
 # --- quantiles and Wilson ------------------------------------------------------------------------
 
@@ -88,8 +85,7 @@ def sums_by_person(values: NDArray[Any], person: NDArray[Any]) -> Floats:
         return np.zeros((0, values.shape[1]))
     order = np.argsort(person, kind="stable")
     starts = np.flatnonzero(np.diff(person[order], prepend=person[order[0]] - 1))
-    sums: Floats = np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
-    return sums
+    return np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
 
 
 def linearised(above: Floats, below: Floats) -> tuple[Floats, Floats]:

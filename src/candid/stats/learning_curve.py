@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.records import Estimate
 from candid.stats.bootstrap import draw_counts
-
-Floats = NDArray[np.float64]
 
 FEWEST_POINTS = 3
 _BLOCK = 200  # draws at a time

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.stats.intervals import (
     linearised,
     linearised_error,
@@ -34,7 +35,6 @@ from candid.stats.intervals import (
 )
 from candid.table import known_persons
 
-Floats = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
 # At most so many streams from home raise an alarm: some because the reference set is an odd one, so
@@ -88,8 +88,7 @@ def conformal_p(scores: Floats, reference: Floats, rng: np.random.Generator) -> 
     below = np.searchsorted(reference, scores, side="left")
     ties = np.searchsorted(reference, scores, side="right") - below
     drawn = 1 - rng.random(len(scores))  # never 0
-    p: Floats = (below + drawn * (ties + 1)) / (len(reference) + 1)
-    return p
+    return (below + drawn * (ties + 1)) / (len(reference) + 1)
 
 
 def reference_set(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from candid.arrays import Floats
 
 _FEW = 8  # classes of which a whole matrix of (n, classes²) cells is quicker and no burden
 
@@ -233,8 +233,7 @@ def brier_error(label: NDArray[Any], probability: Floats, weight: Floats | None 
 def confidence_bins(confidence: Floats, bins: int) -> NDArray[np.intp]:
     """Which of `bins` equally wide bins ((0, 1/bins], …) each confidence falls into."""
     edges = np.linspace(0, 1, bins + 1)
-    index: NDArray[np.intp] = np.searchsorted(edges[1:-1], confidence, side="left")
-    return index
+    return np.searchsorted(edges[1:-1], confidence, side="left")
 
 
 def calibration_error(
@@ -277,8 +276,7 @@ def _weights(weight: Floats | None, n: int) -> Floats:
 
 def _sorted(rows: NDArray[np.intp], score: Floats) -> NDArray[np.intp]:
     """The rows in descending order of their scores."""
-    order: NDArray[np.intp] = rows[np.argsort(-score[rows], kind="stable")]
-    return order
+    return rows[np.argsort(-score[rows], kind="stable")]
 
 
 def _running(values: Floats) -> Floats:
@@ -289,8 +287,7 @@ def _running(values: Floats) -> Floats:
 
 
 def _hits(confusion: Floats) -> Floats:
-    hits: Floats = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return hits
+    return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 
 def _divide(above: Floats, below: Floats) -> Floats:
@@ -298,5 +295,4 @@ def _divide(above: Floats, below: Floats) -> Floats:
     above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     quotient = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
     np.divide(above, below, out=quotient, where=below > 0)
-    defined: Floats = quotient[()]
-    return defined
+    return quotient[()]

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats, Singles
 from candid.predictions import Predictions
 from candid.stats.differences import Side
 from candid.stats.metrics import confidence_bins, support_times_f1
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
 _BLOCK_DRAWN = 1_000_000  # figures are taken of draws × sides × sums in blocks of this (4 MiB)
 _ROUNDING = 2e-6
@@ -107,8 +105,7 @@ class Figures:
                 noise = 0 if around is None else np.abs(excess - there).sum(0)
                 deviations = (excess.sum(0), np.abs(excess).sum(0), np.where(n > 0, noise, np.nan))
                 parts += [x[None] for x in (confidence, *deviations)]
-        figures: NDArray[Any] = np.concatenate(parts)
-        return figures
+        return np.concatenate(parts)
 
     def _by_class(self, sums: NDArray[Any], n: NDArray[Any]) -> list[NDArray[Any]]:
         """The figures that tell classes apart, of so many images."""

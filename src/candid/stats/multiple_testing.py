@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from candid.arrays import Floats
 
 
 def benjamini_hochberg(p: Floats) -> Floats:

@@ -14,14 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Floats, Marks
 from candid.records import Estimate
 from candid.records.metrics import metric_named
 from candid.stats.bootstrap import FigureSpec, Resample, estimate
-
-Floats = NDArray[np.float64]
-Marks = NDArray[np.bool_]
 
 NUMBER_METRICS = (
     *("mae", "median_mae", "rmse", "median_rmse", "r2", "within", "median_within"),
@@ -51,8 +48,7 @@ class Judged:
     @property
     def held(self) -> Marks:
         """(n,) whether the interval holds the truth."""
-        held: Marks = (self.low <= self.value) & (self.value <= self.high)
-        return held
+        return (self.low <= self.value) & (self.value <= self.high)
 
     def cells(self) -> Floats:
         """(n, sums) what each image adds."""

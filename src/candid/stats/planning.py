@@ -12,9 +12,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.stats.differences import Side, difference_interval, smallest_visible
-
-Floats = NDArray[np.float64]
 
 MOST_PEOPLE = 1_000_000  # beyond these nobody plans
 
@@ -32,8 +31,7 @@ def predicted_width(
     """(k,) how wide the interval of left - right will be with so many people (k,) on the left."""
     grown = with_people(left, people)
     low, high = difference_interval(grown, right, correlation, confidence, score=True)
-    width: Floats = high - low
-    return width
+    return high - low
 
 
 def people_needed(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-Floats = NDArray[np.float64]
+from candid.arrays import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
+from candid.arrays import Floats
 from candid.errors import PredictionsError
-
-Floats = NDArray[np.float64]
 
 _LEAST = 1e-7  # of a probability: what a table of predictions tells from 0
 # A normal prior of so many standard deviations' width on 1 / temperature, around 1, and on each

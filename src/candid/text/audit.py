@@ -5,16 +5,15 @@ Everything here is plain text: whoever prints it escapes it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candid.records import Finding
-from candid.records.audit import Audit, Condition, Gap, SplitAudit
+from candid.records.audit import Audit, Gap, SplitAudit
 from candid.records.collecting import GroupCurves, Wanted
 from candid.text import words
 from candid.text.collecting import curve_said
-from candid.text.findings import group_name, worse_ends
+from candid.text.findings import value_name, worse_ends
 from candid.text.stories import errors_by_label, names_of_labels, stories_of, story_told
 
 _TOLD = 3  # stories and cues that are told
@@ -77,15 +76,12 @@ def _unseen(split: SplitAudit) -> list[str]:
             f"{words.count(split.too_few)} {groups} fewer than {split.smallest_people} {unit}: "
             f"nothing can be said about {what}."
         )
-    visible = sorted(
-        g.gaps["accuracy"].smallest_visible
-        for g in split.singles()
-        if "accuracy" in g.gaps and math.isfinite(g.gaps["accuracy"].smallest_visible)
-    )
-    if visible:
+    gaps = [g.gaps["accuracy"] for g in split.singles() if "accuracy" in g.gaps]
+    visible = words.middle(gap.smallest_visible for gap in gaps)
+    if visible is not None:
         said.append(
             f"Half of the other groups would have to be at least "
-            f"{words.number(100 * visible[len(visible) // 2], 1)} points of accuracy apart from "
+            f"{words.number(100 * visible, 1)} points of accuracy apart from "
             "the rest for the audit to be likely (80%) to see it: “not found” does not mean equal."
         )
     return said
@@ -99,14 +95,12 @@ NOT_KNOWN = (
 )
 
 
-def to_collect(
-    split: SplitAudit, most: int = _SHOPPING, curves: GroupCurves | None = None
-) -> list[str]:
+def to_collect(split: SplitAudit, curves: GroupCurves | None = None) -> list[str]:
     """Of which groups how many more people would halve a gap that was found, or let one be seen."""
     unit = "images" if split.people is None else "people"
-    said = [_needed(one, unit) for one in split.wanted[:most]]
-    if len(split.wanted) > most:
-        said.append(f"{words.count(len(split.wanted) - most)} more groups are too small to see.")
+    said = [_needed(one, unit) for one in split.wanted[:_SHOPPING]]
+    if (more := len(split.wanted) - _SHOPPING) > 0:
+        said.append(f"{words.count(more)} more groups are too small to see.")
     if curves is not None:
         return [*map(curve_said, curves.groups), *said]
     if split.gaps_found:
@@ -115,7 +109,7 @@ def to_collect(
 
 
 def _needed(one: Wanted, unit: str) -> str:
-    name = group_name([Condition(one.attribute, one.value)], one.label)
+    name = value_name(one.attribute, one.value, one.label)
     size = words.number(100 * one.size, 0)
     if one.more_people is None:
         return (

@@ -9,10 +9,9 @@ import math
 from collections.abc import Iterator
 
 from candid.records import Estimate
-from candid.records.audit import Condition
 from candid.records.collecting import GroupCurve, GroupCurves
 from candid.text import words
-from candid.text.findings import group_name
+from candid.text.findings import value_name
 
 FLAT = "the error does not fall with the people who are learned from"
 BEYOND = "no number of people that anybody could collect would do"
@@ -24,17 +23,17 @@ NO_GROUPS = (
 
 def curve_said(curve: GroupCurve) -> str:
     """How many more would likely halve the gap; or why that is not known."""
-    name = group_name([Condition(curve.attribute, curve.value)], curve.label)
+    name = value_name(curve.attribute, curve.value, curve.label)
     parts = f"{len(curve.points)} trainings on parts of the group's people"
     if curve.why:
         return f"{name}: how many more would halve the gap is not known: {curve.why} ({parts})."
-    more, images = curve.more_people, curve.more_images
-    unit = "images" if more.people is None else "people"
-    extra = (
-        "" if more.people is None else f", {words.count(_whole(images.value))} images like theirs"
-    )
+    more = curve.more_people
+    unit, extra = "images", ""
+    if more.people is not None:
+        unit = "people"
+        extra = f", {words.count(math.ceil(curve.more_images.value))} images like theirs"
     return (
-        f"{name}: about {words.count(_whole(more.value))} more {unit} in training ({_ends(more)}"
+        f"{name}: about {words.count(math.ceil(more.value))} more {unit} in training ({_ends(more)}"
         f"{extra}) would likely halve the gap: the error would fall from "
         f"{words.percent(curve.error)} to {words.percent(curve.target)}, beside "
         f"{words.percent(curve.others)} of the others (a power law through {parts}, tested on "
@@ -42,15 +41,11 @@ def curve_said(curve: GroupCurve) -> str:
     )
 
 
-def _whole(value: float) -> int:
-    return math.ceil(value)
-
-
 def _ends(e: Estimate) -> str:
-    low = words.count(_whole(e.low))
+    low = words.count(math.ceil(e.low))
     if math.isnan(e.high):
         return f"at least {low}; no number is surely enough"
-    return f"{low} to {words.count(_whole(e.high))}"
+    return f"{low} to {words.count(math.ceil(e.high))}"
 
 
 def curve_lines(found: GroupCurves) -> Iterator[str]:
@@ -58,7 +53,7 @@ def curve_lines(found: GroupCurves) -> Iterator[str]:
     if not found.groups:
         yield NO_GROUPS
     for curve in found.groups:
-        yield group_name([Condition(curve.attribute, curve.value)], curve.label) + ":"
+        yield value_name(curve.attribute, curve.value, curve.label) + ":"
         for point in curve.points:
             yield (
                 f"  learned from {words.count(point.people)} of them "

@@ -5,12 +5,9 @@ Everything here is plain text: whoever prints it escapes it.
 
 from __future__ import annotations
 
-import math
-
-from candid.records.audit import Condition
 from candid.records.compare import Comparison, GroupChange
 from candid.text import words
-from candid.text.findings import group_name
+from candid.text.findings import value_name
 
 _TOLD = 3  # groups of either direction that the summary names
 
@@ -21,7 +18,16 @@ def change_name(change: GroupChange) -> str:
         return "all images"
     if change.attribute == "label" and change.gap is None and change.label is None:
         return f"labelled {change.value}"
-    return group_name([Condition(change.attribute, change.value)], change.label)
+    return value_name(change.attribute, change.value, change.label)
+
+
+def change_figures(change: GroupChange) -> str:
+    """How far its accuracy moved, how sure that is, and on what it stands."""
+    e = change.accuracy_change
+    return (
+        f"{words.points_of(e)} points, {words.points_interval(e)}; "
+        f"{words.images(change.n, change.people)}"
+    )
 
 
 def comparison_summary(comparison: Comparison) -> list[str]:
@@ -45,8 +51,7 @@ def _told(change: GroupChange, word: str) -> str:
     accuracy = change.metrics["accuracy"]
     text = (
         f"{word} for {change_name(change)}: {words.percent(accuracy.a)} were right, now "
-        f"{words.percent(accuracy.b)} are ({words.points_of(accuracy.difference)} points, "
-        f"{words.points_interval(accuracy.difference)}; {words.images(change.n, change.people)})"
+        f"{words.percent(accuracy.b)} are ({change_figures(change)})"
     )
     if change.gap is not None:
         text += (
@@ -84,12 +89,12 @@ def cost(comparison: Comparison) -> str:
 def _unseen(comparison: Comparison) -> list[str]:
     """What the comparison could not have seen."""
     known = comparison.judged()
-    visible = sorted(g.smallest_visible for g in known if math.isfinite(g.smallest_visible))
+    visible = words.middle(g.smallest_visible for g in known)
     said = []
-    if visible:
+    if visible is not None:
         said.append(
             f"Half of the groups would have to change by at least "
-            f"{words.number(100 * visible[len(visible) // 2], 1)} points for that to be likely "
+            f"{words.number(100 * visible, 1)} points for that to be likely "
             "(80%) seen: “not found” does not mean unchanged."
         )
     few = len(comparison.groups) + len(comparison.classes_changed) - len(known)

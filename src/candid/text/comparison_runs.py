@@ -5,13 +5,12 @@ Everything here is plain text: whoever prints it escapes it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from candid.records.compare import Comparison
 from candid.records.compare_runs import GroupAcross, RunComparison
 from candid.text import words
-from candid.text.comparison import change_name
+from candid.text.comparison import change_figures, change_name
 
 _TOLD = 3  # groups that the summary names
 
@@ -70,9 +69,7 @@ def across_said(g: GroupAcross, found: RunComparison) -> str:
     accuracy = change.metrics["accuracy"]
     return (
         f"For {change_name(change)}, {words.percent(accuracy.a)} are right with “{pair.a}” and "
-        f"{words.percent(accuracy.b)} with “{pair.b}” "
-        f"({words.points_of(accuracy.difference)} points, "
-        f"{words.points_interval(accuracy.difference)}; {words.images(change.n, change.people)})"
+        f"{words.percent(accuracy.b)} with “{pair.b}” ({change_figures(change)})"
     )
 
 
@@ -94,16 +91,11 @@ def looks(found: RunComparison) -> str:
 
 
 def _unseen(found: RunComparison) -> Iterator[str]:
-    visible = sorted(
-        g.smallest_visible
-        for pair in found.pairs
-        for g in pair.judged()
-        if math.isfinite(g.smallest_visible)
-    )
-    if visible:
+    visible = words.middle(g.smallest_visible for pair in found.pairs for g in pair.judged())
+    if visible is not None:
         yield (
             "Half of the classes and groups would have to differ by at least "
-            f"{words.number(100 * visible[len(visible) // 2], 1)} points between two models for "
+            f"{words.number(100 * visible, 1)} points between two models for "
             "that to be likely (80%) seen: “not found” does not mean equal."
         )
 
@@ -114,9 +106,8 @@ def run_comparison_lines(found: RunComparison, page: str) -> Iterator[str]:
     width = max(map(len, found.names))
     for one in found.ranked():
         yield (
-            f"  {one.name.ljust(width)}  accuracy {words.figure_of(one.accuracy)} "
-            f"({words.interval(one.accuracy)})  weighted F1 {words.figure_of(one.weighted_f1)} "
-            f"({words.interval(one.weighted_f1)})"
+            f"  {one.name.ljust(width)}  accuracy {words.with_ends(one.accuracy)}  "
+            f"weighted F1 {words.with_ends(one.weighted_f1)}"
         )
     yield from run_comparison_summary(found)[1:]
     yield looks(found)

@@ -206,9 +206,7 @@ def tuning_lines(result: Tuning, files: Mapping[str, str]) -> Iterator[str]:
         )]
         for t in ranked[:_MOST_TRIALS]
     ]  # fmt: skip
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        yield "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
+    yield from words.aligned([head, *rows], right=lambda column: True)
     if len(ranked) > _MOST_TRIALS:
         yield f"… and {len(ranked) - _MOST_TRIALS} more"
     for finalist in result.finalists:

@@ -63,7 +63,7 @@ def agreement_lines(found: Agreement, out: str) -> Iterator[str]:
 def _kappa(kappa: Estimate) -> str:
     if kappa.value != kappa.value:
         return "undefined (only one decision occurs)"
-    return f"{words.figure_of(kappa)} ({words.interval(kappa)}), {kappa.method}"
+    return f"{words.with_ends(kappa)}, {kappa.method}"
 
 
 def applied_lines(changed: str, out: str, images: int) -> Iterator[str]:

@@ -41,8 +41,8 @@ def limitations(e: Exploration) -> list[str]:
 def biases(e: Exploration) -> list[str]:
     """The shares of the classes, and which annotations go with the label, with their intervals."""
     said = [
-        f"{split.split}: “{name}” is the label of {words.share_of(share)} "
-        f"({words.interval(share, share=True)}) of {words.count(split.n)} images."
+        f"{split.split}: “{name}” is the label of {words.share_with_ends(share)} of "
+        f"{words.count(split.n)} images."
         for split in e.splits
         for name, share in zip(e.classes, split.shares, strict=True)
         if split.n
@@ -50,9 +50,8 @@ def biases(e: Exploration) -> list[str]:
     some = [a for a in e.attributes if a.split == "train" and a.association.value >= 0]
     some = sorted(some, key=lambda a: -a.association.value)[:_MOST_ASSOCIATED]
     return said + [
-        f"train: {a.attribute} is “{a.value}” in {words.share_of(a.prevalence)} "
-        f"({words.interval(a.prevalence, share=True)}); Cramér's V with the label is "
-        f"{words.figure_of(a.association)} ({words.interval(a.association)})."
+        f"train: {a.attribute} is “{a.value}” in {words.share_with_ends(a.prevalence)}; Cramér's V "
+        f"with the label is {words.with_ends(a.association)}."
         for a in some
     ]
 

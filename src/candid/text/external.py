@@ -69,14 +69,14 @@ def cells(row: PlaceRow) -> list[str]:
     f = row.figures
     return [
         row.name,
-        words.count(row.n) + ("" if row.people is None else f" of {words.persons(row.people)}"),
-        _share(row.accuracy),
-        f"{words.figure_of(row.weighted_f1)} ({words.interval(row.weighted_f1)})",
-        "–" if row.difference is None else _points(row.difference),
+        words.count(row.n) + words.of_people(row.people),
+        words.share_with_ends(row.accuracy),
+        words.with_ends(row.weighted_f1),
+        "–" if row.difference is None else words.points_with_ends(row.difference),
         words.share_of(f.confidence),
-        "–" if math.isnan(f.flagged.value) else _share(f.flagged),
+        "–" if math.isnan(f.flagged.value) else words.share_with_ends(f.flagged),
         words.share_of(f.coverage),
-        _share(f.wrong),
+        words.share_with_ends(f.wrong),
         promise_in_short(f.promise),
     ]
 
@@ -108,7 +108,7 @@ def framing_said(card: FramingCard | None) -> list[str]:
     return [
         "A picture that shows more of a person or less, or lies otherwise than the training "
         f"pictures, is brought to their frame first ({moved}). Of the validation pictures as they "
-        f"are, {_share(card.untouched)} are left as they are."
+        f"are, {words.share_with_ends(card.untouched)} are left as they are."
     ]
 
 
@@ -150,11 +150,12 @@ def _aligned(source: SourceFrame, reference: str) -> str:
         few = words.images(source.pictures)
         return f"“{source.name}”: as it came, since {few} are too few to say how most of them lie."
     known = m["width"]
+    x, y = (words.points_with_ends(m[axis]) for axis in ("x", "y"))
     lies = (
         f"the frame of “{reference}” is {_times(m['width'])} times as wide and "
-        f"{_times(m['height'])} times as high as its pictures, with its centre at "
-        f"{_points(m['x'])} and {_points(m['y'])} hundredths of their sides from theirs to the "
-        f"right and below, turned by {words.number(m['rotation'].value, 1)}° "
+        f"{_times(m['height'])} times as high as its pictures, with its centre at {x} and {y} "
+        "hundredths of their sides from theirs to the right and below, turned by "
+        f"{words.number(m['rotation'].value, 1)}° "
         f"({words.interval(m['rotation'], 1)}; {words.method(known)}, {words.support(known)} that "
         f"lie so, of {words.count(source.pictures)} looked at; what the network itself errs by "
         "comes on top)"
@@ -173,12 +174,11 @@ def source_said(source: ExternalSource) -> list[str]:
     figures = source.figures
     accuracy = figures.evaluation.metrics["accuracy"]
     apart = source.differences.get("accuracy")
-    beside = ""
-    if apart is not None:
-        beside = f", {_apart(apart)} ({words.points_interval(apart)})"
-    of = "" if not source.split else f" ({source.split})"
+    beside = "" if apart is None else f", {_apart(apart)} ({words.points_interval(apart)})"
+    of = f" ({source.split})" if source.split else ""
+    who = words.images(figures.evaluation.n, figures.evaluation.people)
     return [
-        f"{source.name}{of}: right in {_share(accuracy)} of {_who(figures)}{beside}.",
+        f"{source.name}{of}: right in {words.share_with_ends(accuracy)} of {who}{beside}.",
         *_sureness(figures),
         *_flagged(figures),
         *promise_said(figures),
@@ -192,8 +192,8 @@ def source_said(source: ExternalSource) -> list[str]:
 def promise_said(figures: ExternalFigures) -> list[str]:
     """The promise against the fact, in a sentence."""
     answered = (
-        f"It answered {words.share_of(figures.coverage)}, and {_share(figures.wrong)} of "
-        "these answers are wrong"
+        f"It answered {words.share_of(figures.coverage)}, and "
+        f"{words.share_with_ends(figures.wrong)} of these answers are wrong"
     )
     check = figures.promise
     if check is None:
@@ -236,12 +236,13 @@ def _flagged(figures: ExternalFigures) -> list[str]:
     e, right, others = figures.flagged, figures.flagged_accuracy, figures.unflagged_accuracy
     if math.isnan(e.value):
         return []
-    told = f"It called {_share(e)} unlike its training data"
+    told = f"It called {words.share_with_ends(e)} unlike its training data"
     if not right.n or not others.n:
         return [f"{told}."]
     return [
-        f"{told}; it is right in {_share(right)} of those (n = {words.count(right.n)}) and in "
-        f"{_share(others)} of the others (n = {words.count(others.n)})."
+        f"{told}; it is right in {words.share_with_ends(right)} of those "
+        f"(n = {words.count(right.n)}) and in {words.share_with_ends(others)} of the others "
+        f"(n = {words.count(others.n)})."
     ]
 
 
@@ -276,20 +277,6 @@ def _apart(e: Estimate) -> str:
     if e.low > 0:
         return f"{words.hundredths_of(e)} points more than on {HOME}"
     return f"not surely another share than on {HOME}"
-
-
-def _who(figures: ExternalFigures) -> str:
-    split = figures.evaluation
-    images = f"{words.count(split.n)} {'image' if split.n == 1 else 'images'}"
-    return images if split.people is None else f"{images} of {words.persons(split.people)}"
-
-
-def _share(e: Estimate) -> str:
-    return f"{words.share_of(e)} ({words.interval(e, share=True)})"
-
-
-def _points(e: Estimate) -> str:
-    return f"{words.points_of(e)} ({words.points_interval(e)})"
 
 
 def methods(transfer: Transfer) -> list[str]:

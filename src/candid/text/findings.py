@@ -26,6 +26,11 @@ def group_name(conditions: Sequence[Condition], label: str | None = None) -> str
     return text if label is None else f"{text}, labelled {label}"
 
 
+def value_name(attribute: str, value: str, label: str | None = None) -> str:
+    """The group of one value of one attribute, in the same words."""
+    return group_name([Condition(attribute, value)], label)
+
+
 def worse_interval(gap: Gap) -> str:
     """The interval of how much worse a group fares, in points, the near end first."""
     digits = words.decimals(gap, 1, 100)

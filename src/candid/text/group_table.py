@@ -20,18 +20,9 @@ def worst_groups(split: SplitAudit, most: int) -> list[Group]:
 
 def group_table(split: SplitAudit, most: int) -> list[str]:
     """So many of them in lines, with their errors; empty where no group does worse."""
-    rows = [_HEAD, *(_cells(group) for group in worst_groups(split, most))]
-    if len(rows) == 1:
-        return []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    return [
-        "  ".join(
-            cell.ljust(width) if i in (0, last) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    rows = [_cells(group) for group in worst_groups(split, most)]
+    words_at = (0, len(_HEAD) - 1)
+    return [*words.aligned([_HEAD, *rows], right=lambda i: i not in words_at)] if rows else []
 
 
 def _cells(group: Group) -> tuple[str, ...]:

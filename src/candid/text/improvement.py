@@ -9,12 +9,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from candid.records import Estimate
-from candid.records.audit import Condition
 from candid.records.compare import GroupChange
 from candid.records.improvement import CellAccuracy, CellCoverage, Improvement, RemedyOutcome
 from candid.text import words
-from candid.text.comparison import change_name
-from candid.text.findings import group_name
+from candid.text.comparison import change_figures, change_name
+from candid.text.findings import value_name
 
 _TOLD = 3  # groups either way that are told of a remedy
 
@@ -84,7 +83,7 @@ def cell_name(cell: CellAccuracy | CellCoverage) -> str:
     """The combination in the data's words."""
     if not cell.attribute:
         return f"labelled {cell.label}"
-    return group_name([Condition(cell.attribute, cell.value)], cell.label)
+    return value_name(cell.attribute, cell.value, cell.label)
 
 
 def lead(found: Improvement) -> str:
@@ -172,8 +171,7 @@ def _change(group: GroupChange) -> str:
     accuracy = group.metrics["accuracy"]
     return (
         f"{change_name(group)}: {words.percent(accuracy.a)} were right, now "
-        f"{words.percent(accuracy.b)} ({words.points_of(accuracy.difference)} points, "
-        f"{words.points_interval(accuracy.difference)}; {words.images(group.n, group.people)})"
+        f"{words.percent(accuracy.b)} ({change_figures(group)})"
     )
 
 
@@ -207,10 +205,7 @@ def improvement_lines(found: Improvement, run: str) -> Iterator[str]:
     yield lead(found)
     yield "as it is:"
     yield from (f"  {name}: {accuracy}" for name, accuracy in as_it_is(found))
-    rows = [list(HEAD), *(remedy_cells(r) for r in found.remedies)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    for row in rows:
-        yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+    yield from words.aligned([HEAD, *map(remedy_cells, found.remedies)])
     for remedy in found.remedies:
         if remedy.coverage:
             yield f"{remedy.name}, what it costs:"

@@ -47,29 +47,7 @@ def name_of_data(exploration: Exploration | None, provenance: Provenance) -> str
 
 @dataclass(frozen=True)
 class ReportInput:
-    """Everything that a report shows; whatever is absent is named as absent.
-
-    Attributes
-    ----------
-    thumbnails
-        Image id → a small picture (about 96 pixels), encoded as PNG, JPEG, WebP or GIF.
-    pictures
-        Named pictures, encoded: "mean-<class>", "difference", "augmented".
-    samples
-        Class → ids of some of its images, in the order in which they are shown.
-    audit, explanation, transfer, framing, source_frames, improvement, curves, check, seeds
-        The later stages' records; None where the stage has not run.
-    maps
-        The arrays that belong to `explanation`; None where they are lost.
-    inside, inside_pictures
-        The network from inside, and the pictures that belong to it by the names of
-        `candid.records.inside`.
-    embedded, not_embedded
-        The model, to be tried in the report itself; and, where it is None, a sentence that says
-        why, or "".
-    is_public
-        Whether this is what `without_people` left.
-    """
+    """Everything that a report shows; whatever is absent is named as absent."""
 
     config: Config
     provenance: Provenance
@@ -77,13 +55,20 @@ class ReportInput:
     exploration: Exploration | None = None
     history: Sequence[HistoryRow] = ()
     model: ModelCard | None = None
+    # image id → a small picture (about 96 pixels), encoded as PNG, JPEG, WebP or GIF
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)
+    # named pictures, encoded: "mean-<class>", "difference", "augmented"
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    # class → ids of some of its images, in the order in which they are shown
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # audit, explanation, transfer, framing, source_frames, improvement, curves, check, seeds: the
+    # later stages' records; None where the stage has not run
     audit: Audit | None = None
     explanation: Explanation | None = None
+    # the arrays that belong to `explanation`; None where they are lost
     maps: ExplanationArrays | None = None
-    inside: Inside | None = None
+    inside: Inside | None = None  # the network from inside
+    # those that belong to it by the names of `candid.records.inside`
     inside_pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     transfer: Transfer | None = None
     framing: FramingCard | None = None
@@ -92,9 +77,9 @@ class ReportInput:
     seeds: Seeds | None = None
     curves: GroupCurves | None = None
     check: LabelCheck | None = None
-    is_public: bool = False
-    embedded: EmbeddedModel | None = None
-    not_embedded: str = ""
+    is_public: bool = False  # whether this is what `without_people` left
+    embedded: EmbeddedModel | None = None  # the model, to be tried in the report itself
+    not_embedded: str = ""  # why there is none, or ""
 
     @property
     def target(self) -> str:

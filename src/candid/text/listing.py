@@ -43,13 +43,13 @@ def _cells(r: RunSummary) -> tuple[str, ...]:
 
 
 def _figure(figure: Estimate | None) -> str:
-    return _NONE if figure is None else f"{words.figure_of(figure)} ({words.interval(figure)})"
+    return _NONE if figure is None else words.with_ends(figure)
 
 
 def _gap(worst: WorstGap | None) -> str:
     if worst is None:
         return _NONE
-    return f"{worst.group}: {words.points_of(worst)} ({words.points_interval(worst)})"
+    return f"{worst.group}: {words.points_with_ends(worst)}"
 
 
 def _error(worst: WorstGap | None) -> str:
@@ -57,7 +57,7 @@ def _error(worst: WorstGap | None) -> str:
     if worst is None:
         return _NONE
     sign = "+" if worst.value > 0 else ""
-    return f"{worst.group}: MAE {sign}{words.figure_of(worst)} ({words.interval(worst)})"
+    return f"{worst.group}: MAE {sign}{words.with_ends(worst)}"
 
 
 def _time(seconds: float) -> str:

@@ -25,8 +25,8 @@ TITLES = {
 def randomised(figure: Estimate, most: float) -> str:
     """How like the maps of a network without knowledge are, and how like they may be."""
     return (
-        f"With every weight randomised, maps still correlate at {_figure(figure)} with those of "
-        f"the trained network; above {most:g} a map shows the picture, not the network."
+        f"With every weight randomised, maps still correlate at {words.with_ends(figure, 2)} with "
+        f"those of the trained network; above {most:g} a map shows the picture, not the network."
     )
 
 
@@ -46,30 +46,27 @@ def sooner(
         moves = "moves away" if code == "DELETION" else "comes back"
     return (
         f"{done} what the map ranks first, {what} {moves} faster than in the order of the best of "
-        f"three baselines ({', '.join(baselines)}) {by} {_figure(figure)}: that is {best!r}."
+        f"three baselines ({', '.join(baselines)}) {by} {words.with_ends(figure, 2)}: that is "
+        f"{best!r}."
     )
 
 
 def missed(gap: Estimate) -> str:
     """By how much the sums of maps miss what they should add up to."""
-    return f"The sums of the maps miss the change of the score by {_figure(gap)} of it."
+    return f"The sums of the maps miss the change of the score by {words.with_ends(gap, 2)} of it."
 
 
 def under_noise(figure: Estimate, noise: float) -> str:
     """How like maps stay when a share of the image's range is added as noise."""
     return (
         f"Noise of {noise:.0%} of the image's range leaves maps that correlate at "
-        f"{_figure(figure)} with those of the image itself."
+        f"{words.with_ends(figure, 2)} with those of the image itself."
     )
 
 
 def agrees(figure: Estimate, method: str, others: int) -> str:
     """How like the map of the middle one of so many other methods is."""
     return (
-        f"In coarse cells, where it looks correlates at {_figure(figure)} with "
+        f"In coarse cells, where it looks correlates at {words.with_ends(figure, 2)} with "
         f"{method}, the middle one of {others} other methods."
     )
-
-
-def _figure(e: Estimate) -> str:
-    return f"{words.figure_of(e, 2)} ({words.interval(e, 2)})"

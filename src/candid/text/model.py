@@ -7,6 +7,7 @@ Everything here is plain text: whoever prints it escapes it for HTML, Markdown o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -256,70 +257,52 @@ def beginning(inputs: ReportInput) -> str:
 
 def unchecked(inputs: ReportInput) -> list[Unchecked]:
     """What this run did not look at, said plainly."""
-    found = [*_absent_stages(inputs), *_absent_splits(inputs)]
-    if inputs.evaluation.splits and all(s.people is None for s in inputs.evaluation.splits):
-        found.append(
-            Unchecked(
-                "Who is in the pictures",
-                "The data do not say which pictures show the same person. Intervals draw pictures "
-                "instead of people and may be too narrow, and a person may stand in two splits.",
-            )
-        )
-    if inputs.exploration is not None:
-        found += [
-            Unchecked(f.title, f"{f.state.capitalize()}: {f.detail}")
-            for f in inputs.exploration.findings
-            if f.state in ("not applicable", "too few to say")
-        ]
-    if inputs.seeds is None:
-        found.append(
-            Unchecked(
-                "Other seeds",
-                f"This is one training run, with seed {inputs.provenance.seed}. The intervals tell "
-                "of the images that happened to be drawn, not of how much another seed would "
-                "change.",
-            )
-        )
-    if not external.tried_on(inputs.transfer):
-        found.append(
-            Unchecked(
-                "Other data",
-                f"Nothing was measured on images from outside “{inputs.data_name}”.",
-            )
-        )
-    if not inputs.is_drawn:
-        found.append(
-            Unchecked(
-                "The annotators",
-                "How often two annotators would agree was not measured, so neither was the best "
-                "that any model could reach.",
-            )
-        )
-    return found
+    return [*_absent_stages(inputs), *_absent_splits(inputs), *_unknown(inputs)]
 
 
-def _absent_stages(inputs: ReportInput) -> list[Unchecked]:
-    found = []
+def _absent_stages(inputs: ReportInput) -> Iterator[Unchecked]:
     if inputs.exploration is None:
-        found.append(
-            Unchecked("The data", "The data were not explored: no check for duplicates or leaks.")
-        )
+        yield Unchecked("The data", "The data were not explored: no check for duplicates or leaks.")
     if inputs.audit is None:
-        found.append(
-            Unchecked("Groups of people", "No audit by group was made: gaps would go unseen here.")
+        yield Unchecked(
+            "Groups of people", "No audit by group was made: gaps would go unseen here."
         )
     if inputs.explanation is None:
-        found.append(
-            Unchecked(
-                "What it looks at",
-                "No explanation was made: right answers may come from a background or a hat.",
-            )
+        yield Unchecked(
+            "What it looks at",
+            "No explanation was made: right answers may come from a background or a hat.",
         )
     if not inputs.history:
-        found.append(
-            Unchecked("Training", "There is no record of the training, so none of convergence.")
+        yield Unchecked("Training", "There is no record of the training, so none of convergence.")
+
+
+def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
+    """Who is in the pictures, what checks could not tell; other seeds, data and annotators."""
+    if inputs.evaluation.splits and all(s.people is None for s in inputs.evaluation.splits):
+        yield Unchecked(
+            "Who is in the pictures",
+            "The data do not say which pictures show the same person. Intervals draw pictures "
+            "instead of people and may be too narrow, and a person may stand in two splits.",
         )
-    return found
+    for f in () if inputs.exploration is None else inputs.exploration.findings:
+        if f.state in ("not applicable", "too few to say"):
+            yield Unchecked(f.title, f"{f.state.capitalize()}: {f.detail}")
+    if inputs.seeds is None:
+        yield Unchecked(
+            "Other seeds",
+            f"This is one training run, with seed {inputs.provenance.seed}. The intervals tell "
+            "of the images that happened to be drawn, not of how much another seed would change.",
+        )
+    if not external.tried_on(inputs.transfer):
+        yield Unchecked(
+            "Other data", f"Nothing was measured on images from outside “{inputs.data_name}”."
+        )
+    if not inputs.is_drawn:
+        yield Unchecked(
+            "The annotators",
+            "How often two annotators would agree was not measured, so neither was the best that "
+            "any model could reach.",
+        )
 
 
 def _absent_splits(inputs: ReportInput) -> list[Unchecked]:

@@ -68,9 +68,8 @@ def labels_corrected(split: str, corrected: int, n: int, as_read: Estimate, now:
     were = "label was" if corrected == 1 else "labels were"
     return (
         f"{corrected:,} of {n:,} {split} {were} corrected. Weighted F1 against the labels as they "
-        f"were read is {words.figure_of(as_read)} ({words.interval(as_read)}), and against the "
-        f"corrected ones, as in every other figure, {words.figure_of(now)} "
-        f"({words.interval(now)})."
+        f"were read is {words.with_ends(as_read)}, and against the corrected ones, as in every "
+        f"other figure, {words.with_ends(now)}."
     )
 
 

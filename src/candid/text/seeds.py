@@ -151,10 +151,10 @@ def figure_rows(split: SeedSplit) -> list[list[str]]:
         [
             metric_text(name).name,
             words.number(f.values[0]),
-            f"{words.figure_of(f.mean)} ({words.interval(f.mean)})",
+            words.with_ends(f.mean),
             words.number(min(f.values)),
             words.number(max(f.values)),
-            f"{words.figure_of(f.spread, 4)} ({words.interval(f.spread, 4)})",
+            words.with_ends(f.spread, 4),
         ]
         for name, f in split.figures.items()
     ]
@@ -173,7 +173,7 @@ def _group_cells(g: GroupChanges) -> list[str]:
         f"{words.images(g.changing.n, g.changing.people)}",
         words.percent_interval(g.changing),
         words.percent_interval(g.rest),
-        f"{words.points_of(g.difference)} ({words.points_interval(g.difference)})",
+        words.points_with_ends(g.difference),
         words.number(g.adjusted_p) if math.isfinite(g.adjusted_p) else "–",
         said.get(g.state, g.state),
     ]

@@ -16,6 +16,7 @@ from candid.text.findings import group_name, worse_interval
 
 _NAMED = 3  # classes whose errors one line names, where there are many
 _FEW = 4  # classes that it names all
+_OTHERS = 4  # other names of a story
 
 
 def stories_of(split: SplitAudit) -> tuple[Story, ...]:
@@ -153,13 +154,14 @@ def _in_hundred(mine: float, others: float) -> tuple[str, str]:
     return f"{here} in 100", there
 
 
-def story_lines(split: SplitAudit, stories: Sequence[Story], named: int = 4) -> list[str]:
-    """Each story in a line, and below it its other names, at most so many."""
+def story_lines(split: SplitAudit, stories: Sequence[Story]) -> list[str]:
+    """Each story in a line, and below it a few of its other names."""
     lines = []
     for s in stories:
         lines.append(story_told(split, s))
         others = other_names(split, s)
         if others:
-            more = f" and {words.count(len(others) - named)} more" if len(others) > named else ""
-            lines.append(f"  the same mistakes: {'; '.join(others[:named])}{more}")
+            more = len(others) - _OTHERS
+            rest = f" and {words.count(more)} more" if more > 0 else ""
+            lines.append(f"  the same mistakes: {'; '.join(others[:_OTHERS])}{rest}")
     return lines

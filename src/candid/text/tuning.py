@@ -60,7 +60,7 @@ def _mean(estimate: Estimate) -> str:
     """A figure with its interval, where there is one."""
     if not math.isfinite(estimate.low):
         return words.figure_of(estimate, 4)
-    return f"{words.figure_of(estimate, 4)} ({words.interval(estimate, 4)})"
+    return words.with_ends(estimate, 4)
 
 
 def search_warning(tuning: Tuning) -> list[str]:

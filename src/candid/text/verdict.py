@@ -6,10 +6,11 @@ Everything here is plain text: whoever prints it escapes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from candid.records import Estimate
-from candid.records.audit import SplitAudit
+from candid.records.audit import Gap, SplitAudit
 from candid.records.explanation import Explanation, Masking
 from candid.records.external import ExternalSource
 from candid.text import improvement, seeds, words
@@ -23,27 +24,14 @@ _STORIES = 3  # that the first screen tells
 
 @dataclass(frozen=True)
 class ScreenAnswer:
-    """A short answer to a question that every reader has.
+    """A short answer to a question that every reader has."""
 
-    Attributes
-    ----------
-    question
-        In a few words.
-    figure, unit, interval
-        The figure that carries the answer, what it counts, and its interval with what it stands on;
-        `figure` is "" where nobody looked.
-    said
-        What to know beside it, in short sentences.
-    section
-        The id of what answers it at length.
-    """
-
-    question: str
-    figure: str
-    unit: str
-    interval: str
-    said: tuple[str, ...]
-    section: str
+    question: str  # in a few words
+    section: str  # the id of what answers it at length
+    said: tuple[str, ...]  # what to know beside it, in short sentences
+    figure: str = ""  # that carries the answer; "" where nobody looked
+    unit: str = ""  # what it counts
+    interval: str = ""  # with what it stands on
 
 
 def verdict(inputs: ReportInput) -> str:
@@ -76,9 +64,8 @@ def _elsewhere_in_short(inputs: ReportInput) -> str:
     sources = _elsewhere(inputs)
     if not sources:
         return "untried elsewhere"
-    worst = min(sources, key=lambda s: s.figures.evaluation.metrics["accuracy"].value)
-    value = worst.figures.evaluation.metrics["accuracy"].value
-    return f"right in {words.number(100 * value, 0)} of 100 on “{worst.name}”"
+    worst = _worst_place(sources)
+    return f"right in {words.number(100 * _right(worst), 0)} of 100 on “{worst.name}”"
 
 
 def answers(inputs: ReportInput) -> list[ScreenAnswer]:
@@ -93,7 +80,7 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
     other = inputs.split("validation")
     if other is not None and other is not split and "weighted_f1" in other.metrics:
         figure = other.metrics["weighted_f1"]
-        said.append(f"Validation: {words.figure_of(figure)} ({words.interval(figure)}).")
+        said.append(f"Validation: {words.with_ends(figure)}.")
     if split is not None and inputs.seeds is not None:
         said += filter(None, [seeds.clause(inputs.seeds, split.split)])
     if split is not None and "majority_f1" in split.metrics:
@@ -103,79 +90,78 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
     if compared is not None:
         change = compared.overall.metrics["accuracy"].difference
         said.append(
-            f"Accuracy less that of “{compared.a}”, points: {words.points_of(change)} "
-            f"({words.points_interval(change)})."
+            f"Accuracy less that of “{compared.a}”, points: {words.points_with_ends(change)}."
         )
     elif f1 is not None and inputs.network != "plain":
         said.append("No plainer network was trained to compare.")
+    question, section = "How good is it?", "performance"
     if split is None or f1 is None:
-        return ScreenAnswer("How good is it?", "", "", "", tuple(said), "performance")
+        return ScreenAnswer(question, section, tuple(said))
     unit = f"weighted F1, {split.split}"
     return ScreenAnswer(
-        "How good is it?", words.figure_of(f1), unit, _stands_on(f1), tuple(said), "performance"
+        question,
+        section,
+        tuple(said),
+        words.figure_of(f1),
+        unit,
+        _stands_on(f1, words.interval(f1)),
     )
 
 
 def _for_whom(inputs: ReportInput) -> ScreenAnswer:
     question, split = "For whom does it fail?", _audited(inputs)
     if split is None:
-        return ScreenAnswer(
-            question, "", "", "", ("Nobody looked: no audit was made.",), "unchecked"
-        )
+        return ScreenAnswer(question, "unchecked", ("Nobody looked: no audit was made.",))
     stories = stories_of(split)
     if not stories:
         said = "No group that could be judged does worse than the rest by more than chance."
-        return ScreenAnswer(question, "0", "stories", "", (said,), "audit")
+        return ScreenAnswer(question, "audit", (said,), "0", "stories")
     gap = teller(split, stories[0]).gap
-    told = tuple(story_sentence(split, s) for s in stories[:_STORIES])
     return ScreenAnswer(
         question,
+        "audit",
+        tuple(story_sentence(split, s) for s in stories[:_STORIES]),
         f"+{words.size_in_points(gap)}",
         "more mistakes in 100: the first of these",
-        f"{words.confidence(gap.confidence)} {worse_interval(gap)}; "
-        f"{words.images(gap.n, gap.people)}",
-        told,
-        "audit",
+        _stands_on(gap, worse_interval(gap)),
     )
 
 
 def _how_far(inputs: ReportInput) -> ScreenAnswer:
-    question, sources = "How far from home does it hold?", _elsewhere(inputs)
+    question, section, sources = "How far from home does it hold?", "transfer", _elsewhere(inputs)
     if not sources:
         nobody = "Nobody looked: it was measured on pictures of its own data set alone."
-        return ScreenAnswer(question, "", "", "", (nobody,), "transfer")
-    worst = min(sources, key=lambda s: s.figures.evaluation.metrics["accuracy"].value)
+        return ScreenAnswer(question, section, (nobody,))
+    worst = _worst_place(sources)
     accuracy = worst.figures.evaluation.metrics["accuracy"]
     said = []
     if (apart := worst.differences.get("accuracy")) is not None:
-        said.append(
-            f"Beside home, in points: {words.points_of(apart)} ({words.points_interval(apart)})."
-        )
+        said.append(f"Beside home, in points: {words.points_with_ends(apart)}.")
     if worst.figures.promise is not None:
         said.append(f"Its promise of few wrong answers there: {worst.figures.promise.state}.")
     if len(sources) > 1:
         said.append(f"The worst of {words.count(len(sources))} places.")
-    unit = f"right, on “{worst.name}”"
-    value = words.share_of(accuracy)
     return ScreenAnswer(
-        question, value, unit, _stands_on(accuracy, share=True), tuple(said), "transfer"
+        question,
+        section,
+        tuple(said),
+        words.share_of(accuracy),
+        f"right, on “{worst.name}”",
+        _stands_on(accuracy, words.interval(accuracy, share=True)),
     )
 
 
 def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
     question, e = "What does it look at?", inputs.explanation
     if e is None:
-        return ScreenAnswer(
-            question, "", "", "", ("Nobody looked: no maps were made.",), "unchecked"
-        )
-    passed = [m.title for m in e.methods if m.state == "passed"]
+        return ScreenAnswer(question, "unchecked", ("Nobody looked: no maps were made.",))
+    passed = sum(m.state == "passed" for m in e.methods)
     maps = (
-        f"Of {words.count(len(e.methods))} kinds of maps, {words.count(len(passed))} passed every "
-        "check."
+        f"Of {words.count(len(e.methods))} kinds of maps, {words.count(passed)} passed every check."
     )
     mildest = _mildest(e)
     if mildest is None:
-        return ScreenAnswer(question, "", "", "", (maps,), "explanation")
+        return ScreenAnswer(question, "explanation", (maps,))
     loss = mildest.f1_loss
     elsewhere = words.hundredths_of(mildest.control_f1_loss)
     said = (
@@ -183,14 +169,14 @@ def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
         f"shape at random places costs {elsewhere}.",
         maps,
     )
+    unit = f"points of F1 lost without the {mildest.region}"
     return ScreenAnswer(
         question,
-        words.hundredths_of(loss),
-        f"points of F1 lost without the {mildest.region}",
-        f"{words.confidence(loss.confidence)} {words.hundredths_interval(loss)}; "
-        f"{words.images(loss.n, loss.people)}",
-        said,
         "explanation",
+        said,
+        words.hundredths_of(loss),
+        unit,
+        _stands_on(loss, words.hundredths_interval(loss)),
     )
 
 
@@ -202,24 +188,26 @@ def _mildest(e: Explanation) -> Masking | None:
     return None
 
 
-def _stands_on(e: Estimate, *, share: bool = False) -> str:
-    ends = words.interval(e, share=share)
+def _stands_on(e: Estimate | Gap, ends: str) -> str:
     return f"{words.confidence(e.confidence)} {ends}; {words.images(e.n, e.people)}"
 
 
 def _audited(inputs: ReportInput) -> SplitAudit | None:
-    audited = inputs.audit is not None and inputs.audit.splits
-    return inputs.audit.splits[0] if inputs.audit is not None and audited else None
+    return next(iter(inputs.audit.splits), None) if inputs.audit is not None else None
 
 
 def _elsewhere(inputs: ReportInput) -> list[ExternalSource]:
     """The places other than home where it was measured."""
     sources = () if inputs.transfer is None else inputs.transfer.sources
-    return [
-        s
-        for s in sources
-        if not s.paired and math.isfinite(s.figures.evaluation.metrics["accuracy"].value)
-    ]
+    return [s for s in sources if not s.paired and math.isfinite(_right(s))]
+
+
+def _worst_place(sources: Sequence[ExternalSource]) -> ExternalSource:
+    return min(sources, key=_right)
+
+
+def _right(source: ExternalSource) -> float:
+    return source.figures.evaluation.metrics["accuracy"].value
 
 
 # --- what to do next -----------------------------------------------------------------------------
@@ -242,104 +230,73 @@ def next_actions(inputs: ReportInput) -> list[Action]:
     if inputs.headline is None:
         return []
     # What repairs the ground comes before what is built on it.
-    found = (
-        _train_longer(inputs),
-        _review_labels(inputs),
-        _use_remedy(inputs),
-        _adapt(inputs),
-        _try_elsewhere(inputs),
-        _try_remedies(inputs),
-        _look_at_the_worst(inputs),
-        _audit_it(inputs),
-        _explain_it(inputs),
-    )
-    return [action for action in found if action is not None][:_ACTIONS]
+    found = (*_repairs(inputs), *_adaptions(inputs), *_trials(inputs), *_looks(inputs))
+    return list(found[:_ACTIONS])
 
 
-def _train_longer(inputs: ReportInput) -> Action | None:
-    convergence = inputs.evaluation.convergence
-    if convergence is None or convergence.code not in ("still-falling", "too-short"):
-        return None
-    steps = 2 * inputs.config.train.steps
-    command = f"{inputs.reproduction} --set train.steps={steps}"
-    return Action("Train longer", convergence.sentence, (command,))
-
-
-def _review_labels(inputs: ReportInput) -> Action | None:
+def _repairs(inputs: ReportInput) -> Iterator[Action]:
+    """Longer training, mended labels, a remedy that helps."""
+    convergence, tried = inputs.evaluation.convergence, inputs.improvement
+    if convergence is not None and convergence.code in ("still-falling", "too-short"):
+        command = f"{inputs.reproduction} --set train.steps={2 * inputs.config.train.steps}"
+        yield Action("Train longer", convergence.sentence, (command,))
     noise = None if inputs.audit is None else inputs.audit.noise
-    if noise is None or not noise.found or inputs.model is None:
-        return None
-    corrected = " It is already trained with corrections." if inputs.config.data.corrections else ""
-    return Action(
-        f"Look at the {words.count(noise.found)} labels that are likely wrong",
-        f"They count as the truth now.{corrected} Then train with what you decided.",
-        ("candid review .", f"{inputs.reproduction} --corrections corrections.csv"),
-    )
+    if noise is not None and noise.found and inputs.model is not None:
+        already = inputs.config.data.corrections and " It is already trained with corrections."
+        yield Action(
+            f"Look at the {words.count(noise.found)} labels that are likely wrong",
+            f"They count as the truth now.{already} Then train with what you decided.",
+            ("candid review .", f"{inputs.reproduction} --corrections corrections.csv"),
+        )
+    if tried is not None and tried.folder:
+        commands = tuple(improvement.commands(".", tried))
+        yield Action("Use the remedy that helps", improvement.outcome(tried)[0], commands)
 
 
-def _adapt(inputs: ReportInput) -> Action | None:
-    for source in _elsewhere(inputs):
+def _adaptions(inputs: ReportInput) -> Iterator[Action]:
+    """The first place where its probabilities or its promise need to be mended."""
+    for source in _elsewhere(inputs) if inputs.model is not None else ():
         promise = source.figures.promise
         broken = promise is not None and promise.state == "broken"
-        if inputs.model is None or source.calibration:
-            continue
-        if broken or source.figures.overconfidence.low > 0:
+        if not source.calibration and (broken or source.figures.overconfidence.low > 0):
             why = "its promise of few wrong answers is broken" if broken else "it is too sure"
-            return Action(
+            yield Action(
                 f"Adapt it to “{source.name}”",
                 f"There {why}; a few hundred labelled pictures mend its probabilities.",
                 ("candid calibrate . DATA --name PLACE",),
             )
-    return None
+            return
 
 
-def _try_elsewhere(inputs: ReportInput) -> Action | None:
-    if inputs.model is None or _elsewhere(inputs):
-        return None
-    return Action(
-        "Try it on pictures from where it is to be used",
-        "Nobody looked yet.",
-        ("candid evaluate . DATA",),
-    )
-
-
-def _use_remedy(inputs: ReportInput) -> Action | None:
-    tried = inputs.improvement
-    if tried is None or not tried.folder:
-        return None
-    commands = improvement.commands(".", tried)
-    return Action("Use the remedy that helps", improvement.outcome(tried)[0], tuple(commands))
-
-
-def _try_remedies(inputs: ReportInput) -> Action | None:
+def _trials(inputs: ReportInput) -> Iterator[Action]:
+    """Pictures from elsewhere; remedies, and the mistakes, of the group that fares worst."""
+    if inputs.model is None:
+        return
+    if not _elsewhere(inputs):
+        yield Action(
+            "Try it on pictures from where it is to be used",
+            "Nobody looked yet.",
+            ("candid evaluate . DATA",),
+        )
     split = _audited(inputs)
-    if split is None or inputs.model is None or inputs.improvement or not stories_of(split):
-        return None
-    return Action(
-        "Try what would help the group that fares worst",
-        "Without training anew, judged on people who had no part in it; none may help.",
-        ("candid improve .",),
-    )
-
-
-def _look_at_the_worst(inputs: ReportInput) -> Action | None:
-    split = _audited(inputs)
-    if split is None or inputs.model is None or not stories_of(split):
-        return None
-    return Action(
+    if split is None or not stories_of(split):
+        return
+    if not inputs.improvement:
+        yield Action(
+            "Try what would help the group that fares worst",
+            "Without training anew, judged on people who had no part in it; none may help.",
+            ("candid improve .",),
+        )
+    yield Action(
         "Look at the mistakes of the group that fares worst",
         "Wrong labels or hard pictures: only a person who looks can say.",
         ("candid review . --queue slice",),
     )
 
 
-def _audit_it(inputs: ReportInput) -> Action | None:
-    if inputs.audit is not None:
-        return None
-    return Action("Find out for whom it fails", "No audit was made.", ("candid audit .",))
-
-
-def _explain_it(inputs: ReportInput) -> Action | None:
-    if inputs.explanation is not None or inputs.model is None:
-        return None
-    return Action("Find out what it looks at", "No maps were made.", ("candid explain .",))
+def _looks(inputs: ReportInput) -> Iterator[Action]:
+    """What was not looked at yet."""
+    if inputs.audit is None:
+        yield Action("Find out for whom it fails", "No audit was made.", ("candid audit .",))
+    if inputs.explanation is None and inputs.model is not None:
+        yield Action("Find out what it looks at", "No maps were made.", ("candid explain .",))

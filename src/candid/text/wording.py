@@ -11,27 +11,18 @@ from candid.text import words
 # A finding's values by name; `count` and `of` are always among them.
 Values = Mapping[str, Any]
 
+_FEW = 6  # names that stand in a sentence
+
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The words of one code; those in braces are values, of which functions make more.
+    """The words of one code; those in braces are values, of which functions make more."""
 
-    Attributes
-    ----------
-    title
-        A few words for a heading.
-    found, absent
-        What was seen, and what was not.
-    todo
-        What a careful person would do about what was found.
-    tells_share
-        Whether `found` says how many of how many; "always": so does `absent`.
-    """
-
-    title: str
-    found: str | Callable[[Values], str]
-    absent: str | Callable[[Values], str] = ""
-    todo: str | Callable[[Values], str] = ""
+    title: str  # a few words for a heading
+    found: str | Callable[[Values], str]  # what was seen
+    absent: str | Callable[[Values], str] = ""  # what was not
+    todo: str | Callable[[Values], str] = ""  # what a careful person would do about what was found
+    # whether `found` says how many of how many; "always": so does `absent`
     tells_share: Literal["never", "found", "always"] = "never"
 
 
@@ -40,10 +31,10 @@ def filled(text: str | Callable[[Values], str], values: Values) -> str:
     return text.format_map(values) if isinstance(text, str) else text(values)
 
 
-def first_few(names: Sequence[str], most: int = 6, between: str = ", ") -> str:
+def first_few(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return between.join(names[:most]) + more
+    more = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
 
 
 def by_split(counts: Mapping[str, int]) -> str:

@@ -6,7 +6,7 @@ Everything here is plain text: whoever prints it escapes it for HTML, Markdown o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from candid.records import Estimate
@@ -18,19 +18,11 @@ class WithInterval(Protocol):
     """A figure and the ends of its interval."""
 
     @property
-    def value(self) -> float:
-        """The figure."""
-        ...
-
+    def value(self) -> float: ...  # noqa: D102
     @property
-    def low(self) -> float:
-        """The lower end."""
-        ...
-
+    def low(self) -> float: ...  # noqa: D102
     @property
-    def high(self) -> float:
-        """The upper end."""
-        ...
+    def high(self) -> float: ...  # noqa: D102
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -84,9 +76,9 @@ def figure_of(of: WithInterval, most: int = 3) -> str:
     return number(of.value, decimals(of, most))
 
 
-def share_of(of: WithInterval, most: int = 1) -> str:
+def share_of(of: WithInterval) -> str:
     """A share as a percentage, with the decimals that its interval deserves."""
-    return percent(of.value, decimals(of, most, 100))
+    return percent(of.value, decimals(of, 1, 100))
 
 
 def points_of(of: WithInterval) -> str:
@@ -102,6 +94,21 @@ def hundredths_of(of: WithInterval) -> str:
 def size_in_points(of: WithInterval) -> str:
     """The size of a difference of shares in percentage points, without its sign."""
     return number(100 * abs(of.value), decimals(of, 1, 100))
+
+
+def with_ends(of: WithInterval, most: int = 3) -> str:
+    """A figure and its interval: "0.957 (0.951 to 0.963)"."""
+    return f"{figure_of(of, most)} ({interval(of, most)})"
+
+
+def share_with_ends(of: WithInterval) -> str:
+    """The same of a share: "95.7% (95.1% to 96.3%)"."""
+    return f"{share_of(of)} ({interval(of, share=True)})"
+
+
+def points_with_ends(of: WithInterval) -> str:
+    """The same of a difference of shares, in percentage points with its sign."""
+    return f"{points_of(of)} ({points_interval(of)})"
 
 
 def interval(of: WithInterval, digits: int = 3, *, share: bool = False) -> str:
@@ -199,12 +206,23 @@ def size(count: float) -> str:
     return f"{count / 1000**power:.3g} {units[power]}"
 
 
-def aligned(table: list[tuple[str, ...]]) -> Iterator[str]:
-    """Rows of cells as lines, the cells of a column below each other."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+def aligned(
+    table: Sequence[Sequence[str]], *, right: Callable[[int], bool] = lambda column: False
+) -> Iterator[str]:
+    """Rows of cells as lines, the cells of a column below each other; `right`: at its right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        cells = (
+            cell.rjust(width) if right(i) else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         yield "  ".join(cells).rstrip()
+
+
+def middle(values: Iterable[float]) -> float | None:
+    """The middle one of the values that are known, the higher of two; None without any."""
+    known = sorted(filter(math.isfinite, values))
+    return known[len(known) // 2] if known else None
 
 
 def listed(words: list[str], last: str = "and") -> str:

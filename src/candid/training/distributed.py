@@ -266,8 +266,7 @@ def _explained() -> Iterator[None]:
 # Annotations as text, which this module has, are refused by torch here.
 def _summed(_, bucket):  # type: ignore[no-untyped-def]
     work = dist.all_reduce(bucket.buffer(), async_op=True)
-    future: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
-    return future
+    return work.get_future().then(lambda done: done.value()[0])
 
 
 class _Gather(torch.autograd.Function):

@@ -47,6 +47,7 @@ STRENGTH = 1e-2
 _MOST_ITERATIONS = 300
 # More images tell the principal components no better, and memory would grow with them.
 _MOST_FOR_COMPONENTS = 6000
+_BLOCK = 256  # images at once
 _NEVER = -50.0  # the logit of a class without training images
 
 
@@ -197,8 +198,7 @@ def _find_eigenfaces(linear: nn.Linear, images: Images, train: NDArray[np.intp],
 @torch.no_grad()
 def _features(network: Features, images: Images, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     device = next(network.parameters()).device
-    found: NDArray[np.float32] = network.extract(images.batch(rows, device)).cpu().numpy()
-    return found
+    return network.extract(images.batch(rows, device)).cpu().numpy()
 
 
 def _extract_into(
@@ -224,9 +224,8 @@ def _extract_into(
     return centre, factor
 
 
-def _blocks_of(n: int, size: int = 256) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, start + size)
+def _blocks_of(n: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, n, _BLOCK))
 
 
 def _fitted(

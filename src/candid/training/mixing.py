@@ -100,5 +100,4 @@ def mixture_loss(output: Tensor, mixture: Mixture, weights: Tensor, smoothing: f
     if first is second:
         return F.cross_entropy(output, first, weight=weights, label_smoothing=smoothing)
     total = (weights[first] * share + weights[second] * (1 - share)).sum()
-    loss: Tensor = (summed(first, share) + summed(second, 1 - share)) / total
-    return loss
+    return (summed(first, share) + summed(second, 1 - share)) / total

@@ -33,24 +33,12 @@ _SHOWN = ("validation/f1", "final/test/weighted_f1")  # what TensorBoard sets ag
 
 @dataclass(frozen=True)
 class Subject:
-    """The run that is tracked.
+    """The run that is tracked."""
 
-    Attributes
-    ----------
-    folder
-        Its folder.
-    started
-        When it began, in seconds since 1970: a row's `seconds` count from there.
-    fingerprint
-        Of its data.
-    settings
-        All of them by "section.name".
-    """
-
-    folder: Path
-    started: float
-    fingerprint: str
-    settings: Mapping[str, Setting]
+    folder: Path  # its folder
+    started: float  # when it began, in seconds since 1970: a row's `seconds` count from there
+    fingerprint: str  # of its data
+    settings: Mapping[str, Setting]  # all of them by "section.name"
 
     @property
     def name(self) -> str:

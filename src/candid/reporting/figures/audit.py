@@ -21,6 +21,7 @@ from candid.reporting.figures.chart import (
     forest,
     from_to,
     key_to,
+    layered,
     percent_axis,
     tooltips,
 )
@@ -194,8 +195,7 @@ def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.
         )
     )
     dots = base.transform_filter("datum.found").mark_circle(size=26, color="var(--ink)", opacity=1)
-    layers: alt.LayerChart = cells + dots
-    return layers
+    return layered(cells, dots)
 
 
 def coverage(abstention: Abstention) -> Figure | None:

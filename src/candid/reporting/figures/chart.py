@@ -40,31 +40,17 @@ class Key:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart as the page shows it.
+    """A chart as the page shows it."""
 
-    Attributes
-    ----------
-    name
-        Unique in the page: an HTML id.
-    title, caption
-        Plain text.
-    alt
-        What the chart shows, for those who cannot see it.
-    spec
-        Vega-Lite, its width that of the container.
-    svg
-        The same chart, drawn.
-    key
-        What the colours stand for. It is text beside the chart, so that long names wrap
-        instead of running over.
-    """
-
-    name: str
+    name: str  # unique in the page: an HTML id
+    # title, caption: plain text
     title: str
     caption: str
-    alt: str
-    spec: dict[str, Any]
-    svg: str
+    alt: str  # what the chart shows, for those who cannot see it
+    spec: dict[str, Any]  # Vega-Lite, its width that of the container
+    svg: str  # the same chart, drawn
+    # What the colours stand for. It is text beside the chart, so that long names wrap instead of
+    # running over.
     key: tuple[Key, ...] = ()
 
 
@@ -156,6 +142,11 @@ def again(channel: Any, field: str) -> Any:
     return same
 
 
+def layered(*charts: alt.Chart) -> alt.LayerChart:
+    """Charts over each other, the first below all others."""
+    return alt.LayerChart(layer=[*charts])
+
+
 def whiskers(base: alt.Chart, x: alt.X, width: float = 1.5, **encoded: Any) -> alt.Chart:
     """The intervals of a chart whose rows have `low` and `high`."""
     lines: alt.Chart = base.mark_rule(strokeWidth=width)
@@ -187,8 +178,7 @@ def forest(
         tooltip=tips,
     )
     dots = base.mark_circle(size=50, opacity=1).encode(x=x)
-    layers: alt.LayerChart = zero_line(x) + whiskers(base, x, 2) + dots
-    return layers
+    return layered(zero_line(x), whiskers(base, x, 2), dots)
 
 
 def group_axis(names: Sequence[str], width: int, field: str = "group") -> alt.Y:

@@ -20,6 +20,7 @@ from candid.reporting.figures.chart import (
     forest,
     from_to,
     group_axis,
+    layered,
     tooltips,
     zero_line,
 )
@@ -165,7 +166,7 @@ def gap_changes(comparison: Comparison) -> Figure | None:
         "Gaps in accuracy before and after, those that failed most. "
         + "; ".join(
             f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points, change "
-            f"{words.points_of(gap.difference)} ({words.points_interval(gap.difference)})"
+            f"{words.points_with_ends(gap.difference)}"
             for d, (_, gap) in zip(data[:_MOST_TOLD], known, strict=False)
         )
         + ".",
@@ -210,5 +211,4 @@ def _from_a_to_b(data: list[dict[str, Any]]) -> alt.LayerChart:
     )
     before = base.mark_point(size=45, opacity=1, color="var(--c1)", filled=False).encode(x=x)
     after = base.mark_circle(size=55, opacity=1, color="var(--c1)").encode(x=again(x, "b:Q"))
-    layers: alt.LayerChart = zero_line(x) + lines + before + after
-    return layers
+    return layered(zero_line(x), lines, before, after)

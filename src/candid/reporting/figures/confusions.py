@@ -17,6 +17,7 @@ from candid.reporting.figures.chart import (
     distinct,
     figure,
     group_axis,
+    layered,
     plain_axis,
     tooltips,
 )
@@ -133,5 +134,4 @@ def _confusion_marks(rows: list[dict[str, Any]], names: list[str]) -> alt.Chart 
     counts = base.mark_text(fontSize=13 if len(names) <= 4 else 10).encode(
         text=alt.Text("count:Q", format=","), color=ink
     )
-    layers: alt.LayerChart = cells + counts
-    return layers
+    return layered(cells, counts)

@@ -21,6 +21,7 @@ from candid.reporting.figures.chart import (
     group_axis,
     interval_columns,
     key_to,
+    layered,
     percent_axis,
     share_axis,
     tooltips,
@@ -76,8 +77,7 @@ def _balance_marks(exploration: Exploration, rows: list[dict[str, Any]]) -> alt.
     )
     x = share_axis("value:Q", "share of images")
     bars = base.mark_bar(height={"band": 0.8}).encode(x=x)
-    layers: alt.LayerChart = bars + whiskers(base, x, color=alt.value("var(--ink)"))
-    return layers
+    return layered(bars, whiskers(base, x, color=alt.value("var(--ink)")))
 
 
 def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) -> Figure | None:
@@ -221,5 +221,4 @@ def _attribute_marks(
             ("n:Q", "images of the split", ","),
         ),
     )
-    layers: alt.LayerChart = lines + dots
-    return layers
+    return layered(lines, dots)

@@ -29,6 +29,7 @@ from candid.reporting.figures.chart import (
     figure,
     from_to,
     interval_columns,
+    layered,
     percent_axis,
     short,
     tooltips,
@@ -255,13 +256,12 @@ def _cost_marks(
     inside = alt.datum.what == _REGION
     here, elsewhere = base.transform_filter(inside), base.transform_filter(~inside)
     ticks = elsewhere.mark_tick(thickness=2, height=8, color="var(--ink)")
-    layers: alt.LayerChart = (
-        zero.encode(x=again(x, "value:Q"))
-        + ticks.encode(x=x, color=alt.value("var(--ink)"))
-        + whiskers(here, x)
-        + here.mark_circle(size=46, opacity=1).encode(x=x)
+    return layered(
+        zero.encode(x=again(x, "value:Q")),
+        ticks.encode(x=x, color=alt.value("var(--ink)")),
+        whiskers(here, x),
+        here.mark_circle(size=46, opacity=1).encode(x=x),
     )
-    return layers
 
 
 def _loss_rows(found: Sequence[Masking], shown: dict[str, str]) -> list[dict[str, Any]]:

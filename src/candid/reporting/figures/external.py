@@ -15,8 +15,10 @@ from candid.reporting.figures.chart import (
     diagonal,
     distinct,
     figure,
+    from_to,
     interval_columns,
     percent_axis,
+    tooltips,
 )
 from candid.text import words
 from candid.text.external import place_rows
@@ -46,14 +48,13 @@ def sure_and_right(transfer: Transfer | None) -> Figure | None:
     y = alt.Y("value:Q", title="accuracy", scale=scale, axis=percent_axis())
     base = alt.Chart(data_of(data)).encode(
         x=x,
-        tooltip=[
-            alt.Tooltip("source:N"),
-            alt.Tooltip("value:Q", title="accuracy", format=".1%"),
-            alt.Tooltip("low:Q", title="from", format=".1%"),
-            alt.Tooltip("high:Q", title="to", format=".1%"),
-            alt.Tooltip("confidence:Q", title="mean confidence", format=".1%"),
-            alt.Tooltip("n:Q", title="images", format=","),
-        ],
+        tooltip=tooltips(
+            "source:N",
+            ("value:Q", "accuracy", ".1%"),
+            *from_to(".1%"),
+            ("confidence:Q", "mean confidence", ".1%"),
+            ("n:Q", "images", ","),
+        ),
     )
     whiskers = base.mark_rule(strokeWidth=2, color="var(--c1)").encode(
         y=again(y, "low:Q"), y2="high:Q"

@@ -20,6 +20,7 @@ from candid.reporting.figures.chart import (
     from_to,
     group_axis,
     interval_columns,
+    layered,
     percent_axis,
     short,
     tooltips,
@@ -40,7 +41,8 @@ def number_charts(
         yield true_and_predicted(split, evaluation)
         yield error_by_range(split, evaluation)
         yield group_coverage(split, evaluation)
-    drawn = training.divergence_curve(history) if history else None
+    what = "weighted loss of all labels"
+    drawn = training.loss_curve(history, what=what) if history else None
     if drawn is not None:
         yield drawn
 
@@ -142,5 +144,4 @@ def _dots(rows: list[dict[str, Any]], x: alt.X, form: str) -> alt.LayerChart:
         tooltip=tooltips("group:N", ("value:Q", None, form), *from_to(form), ("n:Q", "images")),
     )
     dots = base.mark_circle(size=50, opacity=1, color=COLOURS[0]).encode(x=again(x, "value:Q"))
-    layers: alt.LayerChart = whiskers(base, x, 2, color=alt.value(COLOURS[0])) + dots
-    return layers
+    return layered(whiskers(base, x, 2, color=alt.value(COLOURS[0])), dots)

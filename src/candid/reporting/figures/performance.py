@@ -23,6 +23,7 @@ from candid.reporting.figures.chart import (
     from_to,
     interval_columns,
     key_to,
+    layered,
     tooltips,
 )
 from candid.text import words
@@ -62,7 +63,7 @@ def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
 def _scores_told(split: SplitEvaluation, keys: Sequence[str]) -> str:
     """A split's scores with their intervals, in words."""
     known = [(metric_text(key).name, split.metrics[key]) for key in keys if key in split.metrics]
-    told = ", ".join(f"{name} {words.figure_of(e)} ({words.interval(e)})" for name, e in known)
+    told = ", ".join(f"{name} {words.with_ends(e)}" for name, e in known)
     return f"{told}, n = {words.count(split.n)}"
 
 
@@ -89,8 +90,7 @@ def _score_marks(
         axis=alt.Axis(tickCount=6),
     )
     intervals = base.mark_rule(strokeWidth=2, clip=True).encode(x=again(x, "low:Q"), x2="high:Q")
-    layers: alt.LayerChart = intervals + base.mark_circle(size=60, opacity=1).encode(x=x)
-    return layers
+    return layered(intervals, base.mark_circle(size=60, opacity=1).encode(x=x))
 
 
 def roc(split: SplitEvaluation) -> Figure | None:
@@ -98,56 +98,40 @@ def roc(split: SplitEvaluation) -> Figure | None:
     # Two classes: the second's curve says it all, the first's is its mirror image.
     curves = split.roc[-1:] if len(split.classes) == 2 else split.roc
     areas = {c.name: c.roc_auc for c in split.classes}
-    return _curves(
-        f"roc-{split.split}",
-        f"ROC, {split.split}",
-        curves,
-        "false positive rate",
-        "true positive rate",
-        areas,
-        "area",
-        [c.name for c in split.classes],
-        guess=True,
-    )
+    axes = ("false positive rate", "true positive rate")
+    return _curves(split, "roc", "ROC", curves, axes, areas, "area", guess=True)
 
 
 def precision_recall(split: SplitEvaluation) -> Figure | None:
     """Precision against recall."""
+    means = {c.name: c.average_precision for c in split.classes}
     return _curves(
-        f"precision-recall-{split.split}",
-        f"Precision and recall, {split.split}",
-        split.precision_recall,
-        "recall",
-        "precision",
-        {c.name: c.average_precision for c in split.classes},
-        "average precision",
-        [c.name for c in split.classes],
+        *(split, "precision-recall", "Precision and recall", split.precision_recall),
+        *(("recall", "precision"), means, "average precision"),
     )
 
 
 def _curves(
+    split: SplitEvaluation,
     name: str,
-    title: str,
+    what: str,
     curves: Sequence[Curve],
-    x: str,
-    y: str,
+    axes: tuple[str, str],
     areas: dict[str, Estimate],
     area: str,
-    classes: Sequence[str],
     *,
     guess: bool = False,
 ) -> Figure | None:
     rows = _curve_rows(curves)
     if not rows or len(curves) > MOST_CLASSES:
         return None
-    drawn = {row["class"] for row in rows}
+    classes, drawn = [c.name for c in split.classes], {row["class"] for row in rows}
     shown = [c for c in classes if c in drawn]
-    places = [list(classes).index(c) for c in shown]
+    places = [classes.index(c) for c in shown]
     told = [
         f"{c}: {area} {words.figure_of(areas[c])} ({words.interval(areas[c])}; "
         f"n = {words.count(areas[c].n)})"
         for c in shown
-        if c in areas
     ]
     said = "; ".join(told)
     in_table = f"The {area} of each class stands in its table above"
@@ -155,12 +139,13 @@ def _curves(
     if guess and len(shown) < len(classes):
         notes = f" The other class’s curve is its mirror image.{notes}"
     caption = f"{said if len(told) <= 3 else in_table}.{notes}"
+    title = f"{what}, {split.split}"
     return figure(
-        name,
+        f"{name}-{split.split}",
         title,
         caption,
         f"{title}. {said}.",
-        _curve_marks(rows, (x, y), shown, places, guess=guess).properties(height=250),
+        _curve_marks(rows, axes, shown, places, guess=guess).properties(height=250),
         key=key_to(shown, places),
         wide=False,
     )
@@ -188,7 +173,7 @@ def _curve_marks(
     x, y = axes
     unit = alt.Scale(domain=[0, 1], nice=False)
     axis = alt.Axis(tickCount=5, format=".1f")
-    line = (
+    line: alt.Chart = (
         alt.Chart(data_of(rows))
         .mark_line(strokeWidth=2, interpolate="linear")
         .encode(
@@ -204,8 +189,7 @@ def _curve_marks(
             ),
         )
     )
-    layers: alt.Chart | alt.LayerChart = diagonal(unit) + line if guess else line
-    return layers
+    return layered(diagonal(unit), line) if guess else line
 
 
 def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) -> Figure | None:
@@ -256,14 +240,13 @@ def _reliability_marks(
     bars = fitted.mark_rule(color=COLOURS[0], strokeWidth=1.5, clip=True).encode(
         y=again(y, "low:Q"), y2="high:Q"
     )
-    chart: Any = diagonal(scale, low)
+    below = [diagonal(scale, low)]
     if before:
         rings = base.transform_filter(f"datum.when == '{_BEFORE}'").mark_point(
             color="var(--faint)", opacity=1, filled=False, strokeWidth=1.3
         )
-        chart += rings.encode(y=y, size=size)
-    layers: alt.LayerChart = chart + bars + dots
-    return layers
+        below.append(rings.encode(y=y, size=size))
+    return layered(*below, bars, dots)
 
 
 _BEFORE, _AFTER = "before the temperature", "after it"
@@ -299,9 +282,7 @@ def _calibration_said(split: SplitEvaluation) -> str:
     if split.reliability_before:
         shown = [(before, "before the temperature was fitted"), (after, "after")]
     return "Calibration error " + " and ".join(
-        f"{words.figure_of(e)} ({words.interval(e)}) {when}".rstrip()
-        for e, when in shown
-        if e is not None
+        f"{words.with_ends(e)} {when}".rstrip() for e, when in shown if e is not None
     )
 
 

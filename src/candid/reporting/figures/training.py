@@ -17,6 +17,7 @@ from candid.reporting.figures.chart import (
     Key,
     data_of,
     figure,
+    layered,
     plain_axis,
     tooltips,
 )
@@ -25,42 +26,22 @@ from candid.text import words
 _MOST_POINTS = 600
 
 
-def loss_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figure | None:
+def loss_curve(
+    history: Sequence[HistoryRow], images: int | None = None, what: str = "cross-entropy"
+) -> Figure | None:
     """Training loss per batch, smoothed, and validation loss; `images` stand in validation."""
-    return _training_curve(
-        history, images, "loss", "train_loss", "validation_loss", "Loss", "cross-entropy"
-    )
-
-
-def divergence_curve(history: Sequence[HistoryRow]) -> Figure | None:
-    """Loss by batch of a network that learned several labels, or a number."""
-    return _training_curve(
-        history,
-        None,
-        "loss",
-        "train_loss",
-        "validation_loss",
-        "Loss",
-        "weighted loss of all labels",
-    )
+    return _training_curve(history, images, "loss", "Loss", what)
 
 
 def f1_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figure | None:
     """Weighted F1 of training batches, smoothed, and of the whole validation set."""
-    return _training_curve(
-        history, images, "f1", "train_f1", "validation_f1", "Weighted F1", "weighted F1"
-    )
+    return _training_curve(history, images, "f1", "Weighted F1", "weighted F1")
 
 
 def _training_curve(
-    history: Sequence[HistoryRow],
-    images: int | None,
-    name: str,
-    train: str,
-    validation: str,
-    title: str,
-    axis: str,
+    history: Sequence[HistoryRow], images: int | None, name: str, title: str, axis: str
 ) -> Figure | None:
+    train, validation = f"train_{name}", f"validation_{name}"
     steps = np.array([row.step for row in history], dtype=np.float64)
     raw = np.array([getattr(row, train) for row in history], dtype=np.float64)
     measured = [row for row in history if math.isfinite(getattr(row, validation))]
@@ -120,8 +101,7 @@ def _curve_marks(
         "datum.line == 'each batch'"
     )
     thick = base.mark_line(strokeWidth=2).transform_filter("datum.line != 'each batch'")
-    layers: alt.LayerChart = thin + thick + dots
-    return layers
+    return layered(thin, thick, dots)
 
 
 def _told(measured: Sequence[HistoryRow], key: str) -> str:

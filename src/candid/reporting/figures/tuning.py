@@ -20,6 +20,7 @@ from candid.reporting.figures.chart import (
     from_to,
     group_axis,
     interval_columns,
+    layered,
     plain_axis,
     share_axis,
     tooltips,
@@ -171,10 +172,7 @@ def finalists(tuning: Tuning) -> Figure | None:
         f"Dots: one training each with a fresh seed (n = {words.count(tuning.n_validation)} "
         "validation images). Line: their mean.",
         "Mean F1 over fresh seeds: "
-        + "; ".join(
-            f"{names[f.number]} {words.figure_of(f.mean, 4)} ({words.interval(f.mean, 4)})"
-            for f in repeated
-        )
+        + "; ".join(f"{names[f.number]} {words.with_ends(f.mean, 4)}" for f in repeated)
         + ".",
         _finalist_marks(repeated, names, seeds).properties(height=40 * len(order) + 10),
         key=tuple(Key(name, i % len(COLOURS) + 1) for i, name in enumerate(seeds)),
@@ -214,8 +212,7 @@ def _finalist_marks(
             tooltip=tooltips("seed:N", ("f1:Q", "F1", ".4f")),
         )
     )
-    layers: alt.LayerChart = ticks + circles
-    return layers
+    return layered(ticks, circles)
 
 
 def _f1_axis(low: float, high: float) -> alt.Y:

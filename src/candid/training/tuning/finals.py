@@ -129,10 +129,7 @@ def train_last(
     best = winner(study)
     job = {"candidate": best.number, "seed": last_seed(study, best), "last": True}
     _queue(study, [job], work, "best", quiet)
-    told: dict[str, Any] = next(
-        t.user_attrs["told"] for t in finished_trials(study.finals) if t.params["last"]
-    )
-    return told
+    return next(t.user_attrs["told"] for t in finished_trials(study.finals) if t.params["last"])
 
 
 def _queue(
