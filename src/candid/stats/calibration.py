@@ -78,8 +78,7 @@ def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None =
 def _targets(z: Floats, label: NDArray[Any], weights: Floats) -> Floats:
     """(n, classes) one-hot labels; smoothed where the images are separated without a mistake."""
     n, classes = z.shape
-    hot = np.zeros((n, classes))
-    hot[np.arange(n), label] = 1.0
+    hot: Floats = np.eye(classes)[label]
     mistaken = (z.max(axis=1) > z[np.arange(n), label]) & (weights > 0)
     if mistaken.any():
         return hot
