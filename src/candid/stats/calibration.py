@@ -50,12 +50,8 @@ def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None =
 
     Above 1 for a model that is too sure, below 1 for one that is not sure enough; 1 where all
     logits of each image are equal, so that no temperature changes anything. A model that is worse
-    than guessing gets a very high one: probabilities that are all nearly equal.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no image, or a logit is not finite.
+    than guessing gets a very high one: probabilities that are all nearly equal. Raises
+    PredictionsError where there is no image, or a logit is not finite.
     """
     logits = np.asarray(logits, dtype=np.float64)
     if logits.ndim != 2 or not len(logits) or not np.isfinite(logits).all():
