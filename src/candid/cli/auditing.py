@@ -13,19 +13,17 @@ from candid.cli.options import (
     FOLDER,
     answering,
     answering_options,
-    cache_option,
     calibration_option,
     config_elsewhere,
-    data_option,
     is_quiet,
     labels_options,
     option,
     output_options,
     path_option,
     refuse_options,
+    run_options,
     set_option,
     show,
-    trust_option,
 )
 from candid.cli.showing import evaluation_lines
 
@@ -52,10 +50,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
 )
 @calibration_option
-@data_option
-@cache_option
-@trust_option
-@output_options
+@run_options
 def evaluate_command(
     run: Path, others: tuple[Path, ...], data: Path | None, cache: Path | None, **how: Any
 ) -> None:
@@ -144,10 +139,7 @@ def report_command(run: Path) -> None:
     "Of two: write what changed as HTML there. Default for a RUN: its comparison.html.",
 )
 @set_option
-@data_option
-@cache_option
-@trust_option
-@output_options
+@run_options
 def audit_command(
     path: Path,
     other: Path | None,

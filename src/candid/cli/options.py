@@ -217,18 +217,25 @@ answering_options = _all(
 _READ = ("layout", "image_folder", "corrections")  # how labels from elsewhere are read
 
 
+def config_of_labels(overrides: tuple[str, ...], **named: str | Path | None) -> Config:
+    """How labels are read: the defaults, --set, and settings of [data] that options name."""
+    from candid.config import load_config, with_values
+
+    section = {name: str(value) for name, value in named.items() if value}
+    return with_values(load_config(overrides=overrides), {"data": section})
+
+
 def config_elsewhere(run: Path, how: dict[str, Any]) -> Config:
-    """A run's settings, but for how another place's labels are read: the defaults, and --set."""
+    """A run's settings, but for how another place's labels are read."""
     from dataclasses import replace
 
-    from candid.config import load_config, with_values
+    from candid.config import load_config
     from candid.runs import open_run
 
     overrides = how["overrides"]
     own = load_config(file=open_run(run).config, overrides=overrides)
-    named = {name: how[name] for name in _READ}
-    section = {"data": {name: str(value) for name, value in named.items() if value}}
-    return replace(own, data=with_values(load_config(overrides=overrides), section).data)
+    there = config_of_labels(overrides, **{name: how[name] for name in _READ})
+    return replace(own, data=there.data)
 
 
 def answering(how: dict[str, Any]) -> dict[str, Any]:
@@ -324,6 +331,10 @@ output_options = _all(
     click.option("--quiet", is_flag=True, help="No progress and no summary.", **_KEPT),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.", **_KEPT),
 )
+
+
+# Of a verb that works on a run's own data.
+run_options = _all(data_option, cache_option, trust_option, output_options)
 
 
 def is_quiet() -> bool:
