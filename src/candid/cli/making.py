@@ -15,7 +15,6 @@ from candid.cli.options import (
     data_argument,
     how_to_begin,
     is_json,
-    is_kept,
     is_quiet,
     no_explain_option,
     output_options,
@@ -23,6 +22,7 @@ from candid.cli.options import (
     seeds_option,
     set_option,
     settings_options,
+    short_settings,
     show,
 )
 from candid.cli.showing import show_evaluation
@@ -64,7 +64,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
     """Draw synthetic faces and run everything on them; no data is needed."""
     from candid.pipeline.opening import stoppable
 
-    asked = ("explain.make=false",) if is_kept("no_explain") else ()
+    asked = ("explain.make=false",) if short_settings() else ()
     config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *asked, *overrides))
     with stoppable("the same command again"):
         run = candid.demo(out, images=images, seed=seed, config=config, quiet=is_quiet())
