@@ -152,19 +152,19 @@ def go_on_with(run: object) -> str:
     return f"go on with: candid run --resume {shlex.quote(str(run))}"
 
 
-def nearest(word: str, known: Iterable[str], *, most: int = 3) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """A hint with the known words nearest to `word`; "" where none is near."""
     import difflib
 
     folded = {w.lower(): w for w in sorted(set(known))}
-    near = [folded[w] for w in difflib.get_close_matches(word.lower(), folded, n=most, cutoff=0.5)]
+    near = [folded[w] for w in difflib.get_close_matches(word.lower(), folded, cutoff=0.5)]
     return "did you mean " + " or ".join(repr(w) for w in near) + "?" if near else ""
 
 
-def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint with the known words nearest to `word`, or with all of them where there are few."""
     words = sorted(set(known))
-    if hint := nearest(word, words, most=most):
+    if hint := nearest(word, words):
         return hint
     shown = ", ".join(words[:12]) + (f", … ({len(words)} in all)" if len(words) > 12 else "")
     return f"known: {shown}"

@@ -61,7 +61,7 @@ def evaluate_command(
     the run. candid report then shows it.
     """
     if not others:
-        refuse_options("DATA", "data", "cache")
+        refuse_options("data", "cache")
         evaluation = candid.evaluate(run, data=data, cache=cache, quiet=is_quiet())
         show(evaluation, evaluation_lines(evaluation, candid.Run(run)))
         return

@@ -245,8 +245,8 @@ def answering(how: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in how.items() if k not in (*_READ, "overrides")}
 
 
-def refuse_options(needed: str, *allowed: str) -> None:
-    """Raise a UsageError where an option was given that needs an argument that was not."""
+def refuse_options(*allowed: str) -> None:
+    """Raise a UsageError where an option was given that is for DATA, which were not."""
     context = click.get_current_context()
     given = [
         of.opts[0]
@@ -256,7 +256,7 @@ def refuse_options(needed: str, *allowed: str) -> None:
         and context.get_parameter_source(of.name or "") is ParameterSource.COMMANDLINE
     ]
     if given:
-        raise click.UsageError(f"{given[0]} is for {needed}: name some.")
+        raise click.UsageError(f"{given[0]} is for DATA: name some.")
 
 
 # --- places --------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def review_command(
     from candid.text.review import started_lines, summary_lines
 
     if is_run(place):
-        refuse_options("DATA", "queues", "who", "out", "port", "seed", "data", "cache")
+        refuse_options("queues", "who", "out", "port", "seed", "data", "cache")
     elif data is not None:
         raise click.UsageError("--data says where a run's data lie now, and PLACE is no run.")
 

@@ -263,6 +263,8 @@ def _two_sided(z: Floats) -> Floats:
 
 # --- power ----------------------------------------------------------------------------------------
 
+POWER = 0.8  # how often a difference is seen that is said to be visible
+
 
 def smallest_visible(
     left: Side,
@@ -270,10 +272,8 @@ def smallest_visible(
     correlation: Floats,
     threshold: float,
     worse: Any = None,
-    *,
-    power: float = 0.8,
 ) -> Floats:
-    """(k,) the size of difference that would reach the p `threshold` with the given power.
+    """(k,) the size of difference that would reach the p `threshold` in `POWER` of cases.
 
     `worse`, for scores: 1 where a higher score is worse for the left side (an error), -1 where a
     lower one is; the right side's score plus the difference must stay within 0 and 1, and the
@@ -282,7 +282,7 @@ def smallest_visible(
     """
     if not threshold > 0:
         return np.full(len(left.value), np.nan)
-    z_alpha, z_power = normal_quantile(1 - threshold), normal_quantile(2 * power - 1)
+    z_alpha, z_power = normal_quantile(1 - threshold), normal_quantile(2 * POWER - 1)
     t = approximate_student(z_alpha, np.minimum(left.units, right.units) - 1)
     if worse is None:
         variance = left.spread**2 + right.spread**2 - 2 * correlation * left.spread * right.spread

@@ -40,19 +40,17 @@ def people_needed(
     correlation: Floats,
     threshold: float,
     size: float,
-    *,
-    power: float = 0.8,
 ) -> Floats:
     """(k,) people on the left with whom a difference of `size` in errors would be seen.
 
-    In `power` of cases the p would be `threshold` or less; the right side stays as it is. At least
+    In `POWER` of cases the p would be `threshold` or less; the right side stays as it is. At least
     as many as there are; NaN where no number would do, since the right side has too few, or a
     side is undefined.
     """
 
     def seen(log_people: Floats) -> Marks:
         grown = with_people(left, np.exp(log_people))
-        visible = smallest_visible(grown, right, correlation, threshold, 1.0, power=power)
+        visible = smallest_visible(grown, right, correlation, threshold, 1.0)
         with np.errstate(invalid="ignore"):
             return visible <= size
 
