@@ -58,13 +58,8 @@ class CandidError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive Exception's pickling, and errors cross processes.
-        return (_rebuild, (type(self), self.what, self.expected, self.todo, self.code))
-
-
-def _rebuild(
-    kind: type[CandidError], what: str, expected: str, todo: str, code: str
-) -> CandidError:
-    return kind(what, expected=expected, todo=todo, code=code)
+        words = {"expected": self.expected, "todo": self.todo, "code": self.code}
+        return (partial(type(self), self.what, **words), ())
 
 
 class DataError(CandidError):
