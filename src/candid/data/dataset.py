@@ -75,10 +75,7 @@ class SomeSource:
 def sharded(source: Source) -> Sharded:
     """The source, which is in shards.
 
-    Raises
-    ------
-    ConfigError
-        Where it is not.
+    Raises ConfigError where it is not.
     """
     if not isinstance(source, Sharded):
         raise ConfigError(

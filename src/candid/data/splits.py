@@ -162,11 +162,7 @@ def read_splits(
     """(n,) the data's own words for its splits, in Candid's words.
 
     `where` names the file in an error; `rows` are the places there, where some were left out.
-
-    Raises
-    ------
-    DataError
-        For a row without a split, or with a word that names none.
+    Raises DataError for a row without a split, or with a word that names none.
     """
     known = WORDS | CODES
     split = []

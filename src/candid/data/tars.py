@@ -66,13 +66,9 @@ def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> 
     """The regular files in a tar file, in order; hidden ones are passed over.
 
     `mode` is that of `tarfile.open`, "r:*" where it may be compressed; `to_the_end` says whether an
-    archive without an end mark counts as cut short.
-
-    Raises
-    ------
-    tarfile.ReadError
-        Where it is none, or from where on it is damaged: whatever the libraries raise there, zlib's
-        errors and failed conversions in odd headers among them.
+    archive without an end mark counts as cut short. Raises tarfile.ReadError where it is none, or
+    from where on it is damaged: whatever the libraries raise there, zlib's errors and failed
+    conversions in odd headers among them.
     """
     try:
         archive = tarfile.open(fileobj=file, mode=mode, tarinfo=_Header)  # noqa: SIM115

@@ -100,12 +100,8 @@ def _column(attribute: str) -> str:
 def read_number_predictions(path: Path) -> NumberPredictions:
     """Read a file that `write_number_predictions` wrote.
 
-    Raises
-    ------
-    PredictionsError
-        Where the file is missing, damaged, or holds no predictions of a number.
-    RunError
-        Where another release of Candid wrote it, in another format.
+    Raises PredictionsError where the file is missing, damaged, or holds no predictions of a number;
+    RunError where another release of Candid wrote it, in another format.
     """
     try:
         table, about = read_described(path)

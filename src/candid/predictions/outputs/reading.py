@@ -29,10 +29,7 @@ _SAME = {"man": "male", "m": "male", "woman": "female", "f": "female"}
 def is_output(said: Any) -> bool:
     """Whether something is what one of the libraries writes of a picture with a face.
 
-    Raises
-    ------
-    PredictionsError
-        Where two of them could have written it.
+    Raises PredictionsError where two of them could have written it.
     """
     faces = faces_in(said)
     return bool(faces) and _library(faces[0]) != ""
@@ -88,11 +85,8 @@ class OutputReader:
     def __call__(self, said: Any) -> list[float] | None:
         """(classes,) probabilities that sum to 1; None: no answer.
 
-        Raises
-        ------
-        PredictionsError
-            Where it is nothing that a library writes, another's than the one before, or says
-            nothing of the label.
+        Raises PredictionsError where it is nothing that a library writes, another's than the one
+        before, or says nothing of the label.
         """
         faces = faces_in(said)
         if not faces:
