@@ -3,7 +3,7 @@
 The recipe, with the same batches and passes, on people drawn at random until there are so many
 training images; larger sets hold the smaller ones. Validation is always all of it, and test is not
 looked at. Beside each F1, the share of wrong answers with its interval by person (design-effect
-Wilson, `candid.stats.clusters.clustered_shares`) and the mean log loss of temperature-free
+Wilson, `candid.stats.intervals.clustered_shares`) and the mean log loss of temperature-free
 probabilities, which tells networks apart where F1 counts a few pictures more or less. At the end
 the slope: by what factor twice as many images divide the share of wrong answers.
 
@@ -41,11 +41,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.config import Config, load_config
+from candid.config import load_config
 from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
 from candid.models.forward import logits
 from candid.pipeline.opening import load_packed
 from candid.pipeline.training import begun, task_of
+from candid.settings import Config
 from candid.stats.intervals import clustered_shares
 from candid.table import person_numbers
 from candid.training.loop import train_in_steps
@@ -81,7 +82,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
         )
     seconds = time.process_time() - began
     shares = clustered_shares(
-        output.argmax(1) != task.label[task.validation], cluster=person[task.validation]
+        output.argmax(1) != task.label[task.validation], person=person[task.validation]
     )
     wrong, low, high = (float(x[0]) for x in (shares.value, shares.low, shares.high))
     return wrong, (

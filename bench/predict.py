@@ -168,7 +168,7 @@ def _candid(engine: str, run: Path) -> Callable[[list[Path]], None]:
     ready = labeller(Run(run), engine=engine)  # type: ignore[arg-type]
 
     def label(files: list[Path]) -> None:
-        with tempfile.TemporaryDirectory() as folder, one_thread_each(engine):
+        with tempfile.TemporaryDirectory() as folder, one_thread_each():
             named = resolve([str(file) for file in files])
             label_pictures(ready, named, Path(folder, "labels.csv"), "csv")
 
