@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ from candid.cli.showing import evaluation_lines
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
     from candid.records.audit import Audit
+    from candid.records.external import Transfer
+    from candid.runs import Run
 
 
 @click.command("evaluate")
@@ -57,8 +60,6 @@ def evaluate_command(
     is answered as candid predict would, and transfer.json and transfer/<name>.parquet are added to
     the run. candid report then shows it.
     """
-    from candid.text.external import said
-
     if not others:
         refuse_options("data", "cache")
         evaluation = candid.evaluate(run, data=data, cache=cache, quiet=is_quiet())
@@ -68,8 +69,14 @@ def evaluate_command(
     found = candid.transfer(
         run, others, config, home=data, cache=cache, quiet=is_quiet(), **answering(how)
     )
-    there = f"in {candid.Run(run).transfer}; candid report {run} shows it"
-    show(found, (*said(found), there))
+    show(found, _transfer_lines(found, candid.Run(run)))
+
+
+def _transfer_lines(found: Transfer, run: Run) -> Iterator[str]:
+    from candid.text.external import said
+
+    yield from said(found)
+    yield f"in {run.transfer}; candid report {run.path} shows it"
 
 
 @click.command("report")

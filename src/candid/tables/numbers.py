@@ -19,7 +19,11 @@ def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]
     """A column's different numbers as words, ascending, and each row's index (−1 where missing).
 
     Of more than `MOST_VALUES`, as many of their quantiles stand for all, each for those near it.
-    Raises TargetError where a word is none, or where there is a single number.
+
+    Raises
+    ------
+    TargetError
+        Where a word is none, or where there is a single number.
     """
     data = _numbers(attribute)
     known = np.isfinite(data)
