@@ -30,7 +30,10 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 def images_of(images: Any) -> list[ImageLike]:
     """Images one by one: of an array (n, height, width, 3), a list, or a data frame's column.
 
-    Raises DataError where one of them is neither a path nor an image.
+    Raises
+    ------
+    DataError
+        Where one of them is neither a path nor an image.
     """
     if isinstance(images, str | PathLike | Image.Image):
         images = [images]
@@ -65,7 +68,10 @@ def _no_images(what: str) -> DataError:
 def encode_image(image: ImageLike) -> bytes:
     """The bytes of a picture's file; of an image in memory, of a PNG file that holds it.
 
-    Raises ImageError where the file cannot be read.
+    Raises
+    ------
+    ImageError
+        Where the file cannot be read.
     """
     if isinstance(image, str | PathLike):
         return read_file(os.path.realpath(image))
