@@ -3,7 +3,7 @@
 The recipe, with the same batches and passes, on people drawn at random until there are so many
 training images; larger sets hold the smaller ones. Validation is always all of it, and test is not
 looked at. Beside each F1, the share of wrong answers with its interval by person (design-effect
-Wilson, `candid.stats.clusters.clustered_shares`) and the mean log loss of temperature-free
+Wilson, `candid.stats.intervals.clustered_shares`) and the mean log loss of temperature-free
 probabilities, which tells networks apart where F1 counts a few pictures more or less. At the end
 the slope: by what factor twice as many images divide the share of wrong answers.
 

@@ -5,8 +5,8 @@ same images; then one table. Processor time is that of the whole process that tr
 reading of packed images, all evaluations and the start of Python; "to 0.9627" is the part of it,
 and the image passes, after which validation F1 is first as high as a straightforward script of the
 description ends with. Differences are of each recipe's first seed to `plain`'s, on the same
-pictures, by a bootstrap of people (`candid.evaluation.compare`). Runs that lie in --out already are
-not repeated.
+pictures, by a bootstrap of people (`candid.evaluation.comparison`). Runs that lie in --out already
+are not repeated.
 
     python bench/recipes.py ../shared/data/celeba64 --out runs/bench
 

@@ -5,6 +5,7 @@ import signal
 import threading
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before torch is loaded, and inherited by the commands that tests start: tests run side by side,
@@ -16,6 +17,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 is_main = threading.current_thread() is threading.main_thread()
 if is_main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# An example that takes long says nothing but that the machine is busy.
+hypothesis.settings.register_profile("candid", deadline=None)
+hypothesis.settings.load_profile("candid")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -226,12 +226,8 @@ def _shown(value: object) -> str:
 def read_config(file: Path) -> Config:
     """A run's settings over the defaults; the inverse of `to_toml`.
 
-    Raises
-    ------
-    ConfigError
-        For an unreadable file, an unknown key or an impossible value.
-    RunError
-        Where the file has the format of another release.
+    Raises ConfigError for an unreadable file, an unknown key or an impossible value; RunError where
+    the file has the format of another release.
     """
     values = _read_toml(file)
     check_format(file, values.pop("format", None))

@@ -30,16 +30,8 @@ from typing import Self
 class CandidError(Exception):
     """Something that the user can mend: bad input, a bad setting, a full disk.
 
-    Parameters
-    ----------
-    what
-        What came, in one sentence.
-    expected
-        What was expected instead.
-    todo
-        What to do about it.
-    code
-        Stable and short, where somebody must tell this error from others of its kind.
+    `what` came, in one sentence, what was `expected` instead, and what `todo` about it; `code` is
+    stable and short, where somebody must tell this error from others of its kind.
     """
 
     exit_code = 2
@@ -66,13 +58,8 @@ class CandidError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive Exception's pickling, and errors cross processes.
-        return (_rebuild, (type(self), self.what, self.expected, self.todo, self.code))
-
-
-def _rebuild(
-    kind: type[CandidError], what: str, expected: str, todo: str, code: str
-) -> CandidError:
-    return kind(what, expected=expected, todo=todo, code=code)
+        words = {"expected": self.expected, "todo": self.todo, "code": self.code}
+        return (partial(type(self), self.what, **words), ())
 
 
 class DataError(CandidError):
@@ -160,19 +147,19 @@ def go_on_with(run: object) -> str:
     return f"go on with: candid run --resume {shlex.quote(str(run))}"
 
 
-def nearest(word: str, known: Iterable[str], *, most: int = 3) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """A hint with the known words nearest to `word`; "" where none is near."""
     import difflib
 
     folded = {w.lower(): w for w in sorted(set(known))}
-    near = [folded[w] for w in difflib.get_close_matches(word.lower(), folded, n=most, cutoff=0.5)]
+    near = [folded[w] for w in difflib.get_close_matches(word.lower(), folded, cutoff=0.5)]
     return "did you mean " + " or ".join(repr(w) for w in near) + "?" if near else ""
 
 
-def did_you_mean(word: str, known: Iterable[str], *, most: int = 3) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint with the known words nearest to `word`, or with all of them where there are few."""
     words = sorted(set(known))
-    if hint := nearest(word, words, most=most):
+    if hint := nearest(word, words):
         return hint
     shown = ", ".join(words[:12]) + (f", … ({len(words)} in all)" if len(words) > 12 else "")
     return f"known: {shown}"

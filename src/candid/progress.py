@@ -169,17 +169,9 @@ def progress(
         say(f"{title}: done in {_span(clock() - began)}")
 
 
-def track(
-    iterable: Iterable[T],
-    title: str,
-    total: int | None = None,
-    *,
-    unit: str = "",
-    quiet: bool = False,
-) -> Iterator[T]:
+def track(iterable: Iterable[T], title: str, *, unit: str = "", quiet: bool = False) -> Iterator[T]:
     """The same items, told of as they go by."""
-    if total is None and isinstance(iterable, Sized):
-        total = len(iterable)
+    total = len(iterable) if isinstance(iterable, Sized) else None
     with progress(title, total, unit=unit, quiet=quiet) as work:
         for item in iterable:
             yield item

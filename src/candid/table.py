@@ -85,45 +85,25 @@ def drawn_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> N
 
 @dataclass(frozen=True, eq=False)
 class Table(PerImage):
-    """n images with their labels and annotations.
-
-    Attributes
-    ----------
-    target
-        The name of the label: "Male".
-    classes
-        The label's values in the data's own words, in a fixed order; for a two-valued target, the
-        negative one first: ("Female", "Male").
-    ids
-        (n,) str, one per image, unique.
-    split
-        (n,) str: "train", "validation" or "test".
-    label
-        (n,) int16 index into `classes`; -1 where nobody annotated the image.
-    label_as_read
-        (n,) the labels before any was corrected; None where none was.
-    person
-        (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
-    attributes
-        Every other annotation, by name.
-    further_targets
-        Other labels to be learned beside it: names of attributes.
-    """
+    """n images with their labels and annotations."""
 
     PER_IMAGE: ClassVar[tuple[str, ...]] = (
         *("ids", "split", "label", "label_as_read"),
         *("person", "attributes"),
     )
 
-    target: str
+    target: str  # the name of the label: "Male"
+    # the label's values in the data's own words, in a fixed order; of two, the negative one first
     classes: tuple[str, ...]
-    ids: NDArray[np.str_]
-    split: NDArray[np.str_]
-    label: NDArray[np.int16]
+    ids: NDArray[np.str_]  # (n,) one per image, unique
+    split: NDArray[np.str_]  # (n,) "train", "validation" or "test"
+    label: NDArray[np.int16]  # (n,) index into `classes`; -1 where nobody annotated the image
+    # (n,) the labels before any was corrected; None where none was
     label_as_read: NDArray[np.int16] | None = field(default=None, kw_only=True)
+    # (n,) the same number for the same person, -1 unknown; None where nobody knows
     person: NDArray[np.int64] | None = field(default=None, kw_only=True)
     attributes: Mapping[str, Attribute] = field(default_factory=dict, kw_only=True)
-    further_targets: tuple[str, ...] = field(default=(), kw_only=True)
+    further_targets: tuple[str, ...] = field(default=(), kw_only=True)  # names of attributes
 
     @property
     def annotated(self) -> NDArray[np.int16]:
@@ -339,10 +319,7 @@ def _splits(words: Sequence[str | None]) -> NDArray[np.str_]:
 def attributes_from(annotations: Any) -> dict[str, Attribute]:
     """The columns of a data frame or of a mapping, or one column, as attributes.
 
-    Raises
-    ------
-    DataError
-        Where a column holds neither a few words nor numbers.
+    Raises DataError where a column holds neither a few words nor numbers.
     """
     table = arrow_table({} if annotations is None else annotations)
     read = {name: columns.read_column(name, table[name]) for name in table.column_names}

@@ -165,7 +165,7 @@ def test_training_images_do_not_count():
 # --- bounds --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.booleans(), min_size=1, max_size=6),
     st.lists(st.booleans(), min_size=1, max_size=6),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from by_hand import dataset
 from drawn import put, real
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -52,7 +52,6 @@ def test_each_class_has_the_same_shares(validation: float, test: float) -> None:
             assert abs(np.count_nonzero(split[mine] == name) - share * mine.sum()) <= 1.5
 
 
-@settings(deadline=None)
 @given(names, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_nothing(keys: list[str], random) -> None:  # type: ignore[no-untyped-def]
     rows = [(key, len(key) % 3 - 1) for key in keys]
@@ -71,7 +70,6 @@ def test_more_images_move_few_others(seed: int) -> None:
     assert moved <= 2 * 3 + 20 * 0.1 * 2  # a few at the two ends of each class, not a tenth of all
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-1, 2), min_size=3, max_size=12))
 def test_no_split_is_empty(label: list[int]) -> None:
     assert set(split_of(KEYS[: len(label)], label)) == {"train", "validation", "test"}
@@ -100,7 +98,6 @@ def test_a_large_group_comes_no_earlier_than_a_small_one() -> None:
 links = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=25)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=20, max_size=20), links)
 def test_what_is_linked_is_one_group(person: list[int], pairs: list[tuple[int, int]]) -> None:
     """By brute force: walk along links and persons until nothing new is reached."""

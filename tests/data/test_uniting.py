@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from by_hand import dataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from candid.data.dataset import Dataset
@@ -16,7 +16,6 @@ from candid.predictions import Attribute
 words = st.lists(st.lists(st.text(max_size=4), max_size=6, unique=True), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
 @given(words)
 def test_words_are_one_where_they_are_equal_but_for_their_case(some: list[list[str]]) -> None:
     values, codes = unite_words(some)

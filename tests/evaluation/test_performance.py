@@ -290,7 +290,7 @@ def test_curves_are_scikit_learns_thinned(classes):
         assert sk.auc(c.x, c.y) == pytest.approx(full, abs=1e-3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(2, 60))
 def test_thinning_keeps_ends_and_stays_close(seed, n, most):
     rng = np.random.default_rng(seed)

@@ -55,7 +55,7 @@ with warnings.catch_warnings():
 
 @document.parametrize()
 @settings(
-    max_examples=6, deadline=None, derandomize=True, database=None,
+    max_examples=6, derandomize=True, database=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore")

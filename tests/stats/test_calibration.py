@@ -52,7 +52,7 @@ def test_finds_the_planted_temperature(temperature):
     np.testing.assert_allclose(fit_temperature(logits, label), temperature, rtol=0.05)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.floats(1e-6, 1e6), st.integers(1, 50), st.integers(2, 4))
 def test_scale_and_shift_of_the_logits(seed, scale, n, classes):
     logits, label = draw(seed, n, classes)

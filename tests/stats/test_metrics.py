@@ -164,7 +164,7 @@ def everything(label, p, weight, classes):
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 40)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 @quick

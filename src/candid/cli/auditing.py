@@ -14,19 +14,17 @@ from candid.cli.options import (
     FOLDER,
     answering,
     answering_options,
-    cache_option,
     calibration_option,
     config_elsewhere,
-    data_option,
     is_quiet,
     labels_options,
     option,
     output_options,
     path_option,
     refuse_options,
+    run_options,
     set_option,
     show,
-    trust_option,
 )
 from candid.cli.showing import evaluation_lines
 
@@ -53,10 +51,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
 )
 @calibration_option
-@data_option
-@cache_option
-@trust_option
-@output_options
+@run_options
 def evaluate_command(
     run: Path, others: tuple[Path, ...], data: Path | None, cache: Path | None, **how: Any
 ) -> None:
@@ -67,7 +62,7 @@ def evaluate_command(
     the run. candid report then shows it.
     """
     if not others:
-        refuse_options("DATA", "data", "cache")
+        refuse_options("data", "cache")
         evaluation = candid.evaluate(run, data=data, cache=cache, quiet=is_quiet())
         show(evaluation, evaluation_lines(evaluation, candid.Run(run)))
         return
@@ -146,10 +141,7 @@ def report_command(run: Path) -> None:
     "Of two: write what changed as HTML there. Default for a RUN: its comparison.html.",
 )
 @set_option
-@data_option
-@cache_option
-@trust_option
-@output_options
+@run_options
 def audit_command(
     path: Path,
     other: Path | None,

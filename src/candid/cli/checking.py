@@ -18,6 +18,7 @@ from candid.cli.options import (
     output_options,
     path_option,
     quick_settings_options,
+    short_for,
     show,
 )
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.command("check")
 @data_argument(required=True)
 @quick_settings_options
-@option("--folds", "N", "Short for --set check.folds=N.", type=int)
+@option("--folds", "N", "Short for --set check.folds=N.", type=int, **short_for("check.folds"))
 @option("--jobs", "N", "Networks trained at a time, in a process each.", type=int, default=1)
 @path_option(
     "--out",
@@ -37,23 +38,18 @@ if TYPE_CHECKING:
 )
 @cache_option
 @output_options
-def check_command(
-    data: Where, folds: int | None, jobs: int, out: Path | None, cache: Path | None
-) -> None:
+def check_command(data: Where, jobs: int, out: Path | None, cache: Path | None) -> None:
     """Examine every label: which are likely wrong, in training, too.
 
     Each part of the people is predicted by a network that learned from the others: all batches of
     the recipe fast, or check.steps of another one's training. candid review shows what is found.
     The same command with the same --out goes on with a check that was stopped.
     """
-    from candid.config import with_values
     from candid.pipeline.checking import check_folder
     from candid.pipeline.opening import stoppable
     from candid.text.label_check import check_lines
 
-    asked = {} if folds is None else {"check": {"folds": folds}}
-    config = with_values(config_of_options(), asked)
-    folder = check_folder(out)
+    config, folder = config_of_options(), check_folder(out)
     with stoppable(f"the same command with --out {shlex.quote(str(folder))}"):
         found = candid.check(data, config, out=folder, jobs=jobs, cache=cache, quiet=is_quiet())
     show({"folder": str(folder), "check": found}, check_lines(found, str(folder)))

@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 import candid
-from candid.cli.options import FOLDER, option, output_options, path_option, set_option, show
+from candid.cli.options import (
+    FOLDER,
+    config_of_labels,
+    option,
+    output_options,
+    path_option,
+    set_option,
+    show,
+)
 
 
 @click.group("corrections")
@@ -33,11 +41,9 @@ def apply_command(
     data: Path, file: Path, out: Path, overrides: tuple[str, ...], **how: str | Path | None
 ) -> None:
     """Write labels as the corrections in FILE have them; DATA stays as it is."""
-    from candid.config import load_config, with_values
     from candid.text.corrections import applied_lines
 
-    named = {"data": {name: str(value) for name, value in how.items() if value}}
-    config = with_values(load_config(overrides=overrides), named)
+    config = config_of_labels(overrides, **how)
     done, images, files = candid.apply_corrections(data, file, out, config)
     written = [str(path) for path in files]
     show(

@@ -11,15 +11,12 @@ import click
 import candid
 from candid.cli.options import (
     FOLDER,
-    cache_option,
-    data_option,
     is_quiet,
     option,
-    output_options,
     path_option,
+    run_options,
     set_option,
     show,
-    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -42,10 +39,7 @@ if TYPE_CHECKING:
     "With pictures: where the maps are drawn; default: <picture>-explained.png.",
 )
 @set_option
-@data_option
-@cache_option
-@trust_option
-@output_options
+@run_options
 def explain_command(
     run: Path,
     pictures: tuple[Path, ...],

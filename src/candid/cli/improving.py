@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import click
 
@@ -18,9 +18,6 @@ from candid.cli.options import (
     path_option,
     show,
 )
-
-if TYPE_CHECKING:
-    from candid.pipeline.data_places import Where
 
 
 @click.command("improve")
@@ -73,16 +70,14 @@ if TYPE_CHECKING:
 @output_options
 def improve_command(
     run: Path,
-    groups: tuple[str, ...],
     train: bool,
     only: tuple[str, ...],
     corrections: Path | None,
     curve: bool,
-    aim: str,
+    aim: Literal["worst group", "overall"],
     folds: int,
     seed: int,
-    data: Where | None,
-    cache: Path | None,
+    **of: Any,
 ) -> None:
     """Try remedies for what the audit found; none may help.
 
@@ -99,22 +94,18 @@ def improve_command(
     if curve:
         if train or only or corrections is not None:
             raise click.UsageError("--curve measures curves and tries no remedies: not --train.")
-        curves = candid.learning_curves(
-            run, groups=groups, data=data, cache=cache, quiet=is_quiet()
-        )
+        curves = candid.learning_curves(run, quiet=is_quiet(), **of)
         show(curves, curve_lines(curves))
         return
     found = candid.improve(
         run,
-        groups=groups,
         train=train,
         only=only,
         corrections=corrections,
-        aim="overall" if aim == "overall" else "worst group",
+        aim=aim,
         folds=folds,
         seed=seed,
-        data=data,
-        cache=cache,
         quiet=is_quiet(),
+        **of,
     )
     show(found, improvement_lines(found, str(run)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,6 @@ from candid.cli.options import (
     data_argument,
     how_to_begin,
     is_json,
-    is_kept,
     is_quiet,
     no_explain_option,
     output_options,
@@ -23,6 +22,7 @@ from candid.cli.options import (
     seeds_option,
     set_option,
     settings_options,
+    short_settings,
     show,
 )
 from candid.cli.showing import show_evaluation
@@ -64,7 +64,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
     """Draw synthetic faces and run everything on them; no data is needed."""
     from candid.pipeline.opening import stoppable
 
-    asked = ("explain.make=false",) if is_kept("no_explain") else ()
+    asked = ("explain.make=false",) if short_settings() else ()
     config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *asked, *overrides))
     with stoppable("the same command again"):
         run = candid.demo(out, images=images, seed=seed, config=config, quiet=is_quiet())
@@ -76,14 +76,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 @no_explain_option
 @seeds_option
 @output_options
-def run_command(
-    data: Where | None,
-    out: Path | None,
-    resume: Path | None,
-    repeat: Path | None,
-    log: tuple[str, ...],
-    cache: Path | None,
-) -> None:
+def run_command(resume: Path | None, log: tuple[str, ...], cache: Path | None, **how: Any) -> None:
     """Explore, train, evaluate and report: the main job.
 
     DATA is a folder of labelled images or a table of them. Several become one data set: images,
@@ -96,7 +89,7 @@ def run_command(
         from candid.text.console import finished
 
         click.echo(finished(str(resume)))
-    run = candid.run(log=log, cache=cache, **how_to_begin(data, out, resume, repeat))
+    run = candid.run(log=log, cache=cache, **how_to_begin(resume=resume, **how))
     if leads():
         show_evaluation(run)
 
@@ -135,14 +128,7 @@ def explore_command(
 @click.command("train")
 @begin_options
 @output_options
-def train_command(
-    data: Where | None,
-    out: Path | None,
-    resume: Path | None,
-    repeat: Path | None,
-    log: tuple[str, ...],
-    cache: Path | None,
-) -> None:
+def train_command(log: tuple[str, ...], cache: Path | None, **how: Any) -> None:
     """Train a network, from scratch or with --from; no report."""
     from candid.pipeline.loading import network_card
     from candid.pipeline.opening import leads
@@ -150,8 +136,7 @@ def train_command(
     from candid.text.console import training_lines
     from candid.text.external import aligned_said
 
-    begin = how_to_begin(data, out, resume, repeat)
-    run = candid.train(log=log, cache=cache, predictions=False, **begin)
+    run = candid.train(log=log, cache=cache, predictions=False, **how_to_begin(**how))
     if not leads():
         return
     card, frames = network_card(run), source_frames(run)

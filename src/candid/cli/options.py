@@ -44,9 +44,24 @@ def _kept(name: str) -> Any:
     return click.get_current_context().meta[f"candid.{name}"]
 
 
-def is_kept(flag: str) -> bool:
-    """Whether a flag was given that not every verb has."""
-    return bool(click.get_current_context().meta.get(f"candid.{flag}", False))
+def short_for(setting: str) -> dict[str, Any]:
+    """What makes an option short for --set with a setting, which wins over that."""
+    section, key = setting.split(".")
+
+    def keep(context: click.Context, of: click.Parameter, value: Any) -> None:
+        if context.get_parameter_source(of.name or "") is ParameterSource.COMMANDLINE:
+            said = str(value) if isinstance(value, Path) else value
+            context.meta.setdefault(_SHORT, {}).setdefault(section, {})[key] = said
+
+    return {"callback": keep, "expose_value": False}
+
+
+def short_settings() -> dict[str, Any]:
+    """What such options say, by section."""
+    return dict(click.get_current_context().meta.get(_SHORT, {}))
+
+
+_SHORT = "candid.short"
 
 
 def _all(*options: Any) -> Callable[[Verb], Verb]:
@@ -76,7 +91,7 @@ _settings_options = _all(
     path_option("--config", "FILE", "A TOML file with settings, such as a run's config.toml.",
                 "config_file", **_KEPT),
     option("--set", *_SETTING, multiple=True, **_KEPT),
-    option("--seed", "N", "Short for --set train.seed=N.", type=int, **_KEPT),
+    option("--seed", "N", "Short for --set train.seed=N.", type=int, **short_for("train.seed")),
 )  # fmt: skip
 
 
@@ -89,10 +104,11 @@ def _with_recipe(default: str) -> Callable[[Verb], Verb]:
 settings_options, quick_settings_options = _with_recipe(RECIPE), _with_recipe(QUICK)
 no_explain_option = click.option(
     "--no-explain",
-    is_flag=True,
+    flag_value=False,
+    default=True,
     help="No maps and no look into the network, which candid explain can make later; short for"
     " --set explain.make=false.",
-    **_KEPT,
+    **short_for("explain.make"),
 )
 seeds_option = option(
     "--seeds",
@@ -100,11 +116,11 @@ seeds_option = option(
     "Train N networks that differ in the seed alone and say how much is luck; short for --set"
     " seeds.count=N.",
     type=click.IntRange(1, 1000),
-    **_KEPT,
+    **short_for("seeds.count"),
 )
 _SETTINGS = (
     *("target", "layout", "image_folder", "corrections"),
-    *("recipe", "config_file", "overrides", "seed"),
+    *("recipe", "config_file", "overrides"),
 )
 
 
@@ -112,34 +128,25 @@ def config_of_options() -> Config:
     """The settings that the options of `settings_options` make."""
     from candid.config import load_config, with_values
 
-    targets, *places, recipe, file, overrides, seed = map(_kept, _SETTINGS)
+    targets, *places, recipe, file, overrides = map(_kept, _SETTINGS)
     config = load_config(recipe=recipe, file=file, overrides=overrides)
     data = dict(zip(_SETTINGS[1:], places, strict=False))
     named: dict[str, Any] = {"data": {k: str(v) for k, v in data.items() if v}}
     if targets:  # in place of what the file says of either
         one = len(targets) == 1 and targets != ("*",)
         named["data"] |= {"target": targets[0] if one else "", "targets": () if one else targets}
-    named |= _later()
-    return with_values(config, named | ({"train": {"seed": seed}} if seed is not None else {}))
-
-
-def _later() -> dict[str, Any]:
-    """What the options of some verbs say of the steps after training, by section."""
-    said: dict[str, Any] = {"explain": {"make": False}} if is_kept("no_explain") else {}
-    count = is_kept("seeds") and _kept("seeds")
-    return said | ({"seeds": {"count": count}} if count else {})
+    return with_values(config, named | short_settings())
 
 
 def how_to_begin(
     data: Where | None, out: Path | None, resume: Path | None, repeat: Path | None
 ) -> dict[str, Any]:
     """What `candid.run` and `candid.train` are to do, after checks of the command line."""
-    from candid.config import with_values
     from candid.pipeline.opening import launched
 
     config, name = None, _kept("recipe")
     if resume is not None:
-        if repeat is not None or _given("out", "initial", "no_explain", "seeds", *_SETTINGS):
+        if repeat is not None or short_settings() or _given("out", *_SETTINGS):
             raise click.UsageError("--resume takes settings from the run: give no others.")
     elif repeat is not None:
         data, config, name = _to_repeat(repeat, data)
@@ -147,8 +154,6 @@ def how_to_begin(
         raise click.UsageError("Missing argument 'DATA': a folder of labelled images, or a table.")
     else:
         config = config_of_options()
-    if config is not None and (initial := _kept("initial")) is not None:
-        config = with_values(config, {"train": {"initial": str(initial)}})
     if resume is None and out is None and launched():
         raise click.UsageError("With torchrun, name the run's folder with --out or --resume.")
     begin = {"dataset": data, "config": config, "out": out, "resume": resume}
@@ -168,17 +173,14 @@ def _to_repeat(path: Path, data: Where | None) -> tuple[Where, Config, str]:
     from candid.records import Provenance, read_record
     from candid.runs import open_run
 
-    seed = _kept("seed")
-    if _given(*({*_SETTINGS} - {"overrides", "seed"})):
+    if _given(*({*_SETTINGS} - {"overrides"})):
         raise click.UsageError(
             "--repeat takes settings from the run: change some with --set or --seed."
         )
     run = open_run(path)  # says what is wrong with it
     where = place_of(run, read_record(run.provenance, Provenance), data)
     config = load_config(file=run.config, overrides=_kept("overrides"))
-    if seed is not None:
-        config = with_values(config, {"train": {"seed": seed}})
-    return where, with_values(config, _later()), config.network.name
+    return where, with_values(config, short_settings()), config.network.name
 
 
 calibration_option = option(
@@ -217,18 +219,25 @@ answering_options = _all(
 _READ = ("layout", "image_folder", "corrections")  # how labels from elsewhere are read
 
 
+def config_of_labels(overrides: tuple[str, ...], **named: str | Path | None) -> Config:
+    """How labels are read: the defaults, --set, and settings of [data] that options name."""
+    from candid.config import load_config, with_values
+
+    section = {name: str(value) for name, value in named.items() if value}
+    return with_values(load_config(overrides=overrides), {"data": section})
+
+
 def config_elsewhere(run: Path, how: dict[str, Any]) -> Config:
-    """A run's settings, but for how another place's labels are read: the defaults, and --set."""
+    """A run's settings, but for how another place's labels are read."""
     from dataclasses import replace
 
-    from candid.config import load_config, with_values
+    from candid.config import load_config
     from candid.runs import open_run
 
     overrides = how["overrides"]
     own = load_config(file=open_run(run).config, overrides=overrides)
-    named = {name: how[name] for name in _READ}
-    section = {"data": {name: str(value) for name, value in named.items() if value}}
-    return replace(own, data=with_values(load_config(overrides=overrides), section).data)
+    there = config_of_labels(overrides, **{name: how[name] for name in _READ})
+    return replace(own, data=there.data)
 
 
 def answering(how: dict[str, Any]) -> dict[str, Any]:
@@ -236,8 +245,8 @@ def answering(how: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in how.items() if k not in (*_READ, "overrides")}
 
 
-def refuse_options(needed: str, *allowed: str) -> None:
-    """Raise a UsageError where an option was given that needs an argument that was not."""
+def refuse_options(*allowed: str) -> None:
+    """Raise a UsageError where an option was given that is for DATA, which were not."""
     context = click.get_current_context()
     given = [
         of.opts[0]
@@ -247,7 +256,7 @@ def refuse_options(needed: str, *allowed: str) -> None:
         and context.get_parameter_source(of.name or "") is ParameterSource.COMMANDLINE
     ]
     if given:
-        raise click.UsageError(f"{given[0]} is for {needed}: name some.")
+        raise click.UsageError(f"{given[0]} is for DATA: name some.")
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -309,7 +318,7 @@ begin_options = _all(
     path_option("--repeat", "RUN", "Begin anew with the settings and the data of a run; --set and"
                 " --seed change some."),
     path_option("--from", "RUN|FILE", "Begin with the weights of the same network: of a run, or of"
-                " a .safetensors file.", "initial", **_KEPT),
+                " a .safetensors file.", "initial", **short_for("train.initial")),
     click.option("--log", type=trackers, metavar="TRACKER", multiple=True,
                  help="Send settings, curves and figures to tensorboard, mlflow, wandb or trackio"
                  " as they come; may be repeated."),
@@ -324,6 +333,10 @@ output_options = _all(
     click.option("--quiet", is_flag=True, help="No progress and no summary.", **_KEPT),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.", **_KEPT),
 )
+
+
+# Of a verb that works on a run's own data.
+run_options = _all(data_option, cache_option, trust_option, output_options)
 
 
 def is_quiet() -> bool:

@@ -10,6 +10,7 @@ import click
 import candid
 from candid.cli.options import (
     cache_option,
+    config_of_labels,
     data_argument,
     data_option,
     is_quiet,
@@ -23,7 +24,6 @@ from candid.cli.options import (
 
 if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
-    from candid.settings import Config
 
 _QUEUES = ["labels", "people", "slice", "strange", "copies", "unreadable"]
 
@@ -70,7 +70,7 @@ def review_command(
     from candid.text.review import started_lines, summary_lines
 
     if is_run(place):
-        refuse_options("DATA", "queues", "who", "out", "port", "seed", "data", "cache")
+        refuse_options("queues", "who", "out", "port", "seed", "data", "cache")
     elif data is not None:
         raise click.UsageError("--data says where a run's data lie now, and PLACE is no run.")
 
@@ -81,7 +81,7 @@ def review_command(
     found = candid.review(
         place,
         who=who or _user(),
-        config=_config(how),
+        config=config_of_labels(**how),
         out=out,
         queues=queues,
         port=port,
@@ -92,14 +92,6 @@ def review_command(
         started=started,
     )
     show(found, summary_lines(found))
-
-
-def _config(how: dict[str, Any]) -> Config:
-    """How a data set is read."""
-    from candid.config import load_config, with_values
-
-    named = {name: str(value) for name, value in how.items() if value and name != "overrides"}
-    return with_values(load_config(overrides=how["overrides"]), {"data": named})
 
 
 def _user() -> str:

@@ -10,7 +10,6 @@ from candid.cli.options import show
 if TYPE_CHECKING:
     from candid.records import Evaluation
     from candid.records.number import NumberEvaluation
-    from candid.records.targets import Overview
     from candid.runs import Run
 
 
@@ -21,6 +20,7 @@ def show_evaluation(run: Run) -> None:
     from candid.records.targets import Overview
     from candid.runs.frames import source_frames
     from candid.text.external import aligned_said
+    from candid.text.overview import lines
 
     if run.settings.data.is_several:
         overview = read_record(run.overview, Overview)
@@ -31,28 +31,16 @@ def show_evaluation(run: Run) -> None:
         told: dict[str, Any] = {"run": str(run.path), "report": str(run.report), "targets": of_each}
         if numbers:
             told["numbers"] = {t.name: t.metrics for t in numbers}
-        show(told, _overview_lines(overview, run))
+        show(told, (*lines(overview), f"report: {run.report}"))
         return
     evaluation = read_record(run.evaluation, Evaluation)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
-    result: dict[str, Any] = {
-        "run": str(run.path),
-        "report": str(run.report),
-        "weighted_f1": f1,
-    }
+    result: dict[str, Any] = {"run": str(run.path), "report": str(run.report), "weighted_f1": f1}
     if run.seeds.is_file():
         result["seeds"] = read_record(run.seeds, Seeds)
-    frames = source_frames(run)
-    if frames is not None:
+    if (frames := source_frames(run)) is not None:
         result["source_frames"] = frames
     show(result, (*aligned_said(frames), *evaluation_lines(evaluation, run)))
-
-
-def _overview_lines(overview: Overview, run: Run) -> Iterator[str]:
-    from candid.text.overview import lines
-
-    yield from lines(overview)
-    yield f"report: {run.report}"
 
 
 def evaluation_lines(evaluation: Evaluation | NumberEvaluation, run: Run) -> Iterator[str]:

@@ -18,6 +18,7 @@ from candid.cli.options import (
     output_options,
     path_option,
     settings_options,
+    short_for,
     show,
 )
 
@@ -28,14 +29,17 @@ if TYPE_CHECKING:
 @click.command("tune")
 @data_argument(required=True)
 @settings_options
-@option("--trials", "N", "Short for --set tune.trials=N.", type=int)
-@option("--minutes", "M", "Short for --set tune.minutes=M.", type=float)
+@option("--trials", "N", "Short for --set tune.trials=N.", type=int, **short_for("tune.trials"))
+@option(
+    "--minutes", "M", "Short for --set tune.minutes=M.", type=float, **short_for("tune.minutes")
+)
 @option(
     "--search",
     "SECTION.KEY=VALUES",
     "A setting to search, such as train.learning_rate=1e-4..1e-2 or train.optimizer=adam,muon;"
     " may be repeated. Default: the usual ones.",
     multiple=True,
+    **short_for("tune.search"),
 )
 @path_option(
     "--out",
@@ -54,9 +58,6 @@ if TYPE_CHECKING:
 @output_options
 def tune_command(
     data: Where,
-    trials: int | None,
-    minutes: float | None,
-    search: tuple[str, ...],
     out: Path | None,
     storage: str,
     study: str,
@@ -67,15 +68,12 @@ def tune_command(
     The same command with the same --out goes on with a study that was stopped, and helps with one
     that is running.
     """
-    from candid.config import with_values
     from candid.pipeline.opening import stoppable
     from candid.pipeline.tuning import needs_optuna, study_folder
     from candid.text.console import tuning_lines
 
     needs_optuna()
-    named = {"trials": trials, "minutes": minutes, "search": search or None}
-    asked = {k: v for k, v in named.items() if v is not None}
-    config = with_values(config_of_options(), {"tune": asked})
+    config = config_of_options()
     dataset = candid.load(data, config=config)
     folder = study_folder(out)
     how: dict[str, Any] = {"storage": storage, "study": study, "cache": cache, "quiet": is_quiet()}

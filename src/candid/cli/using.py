@@ -15,16 +15,13 @@ import candid
 from candid.cli.options import (
     FOLDER,
     alone_option,
-    cache_option,
     calibration_option,
-    data_option,
     is_json,
     is_quiet,
     option,
-    output_options,
     path_option,
+    run_options,
     show,
-    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -81,10 +78,7 @@ _SHOWN = 5
     help="Threads, or tasks on a cluster; 0, the default: one per core.",
 )
 @click.option("--force", is_flag=True, help="Replace the table, or begin anew.")
-@data_option
-@cache_option
-@trust_option
-@output_options
+@run_options
 def predict_command(
     run: Path,
     pictures: tuple[str, ...],
@@ -341,10 +335,7 @@ def _refuse_incomplete(manifest: Manifest, out: str) -> None:
     show_default=True,
     help="For whom: ONNX Runtime, or a folder for Hugging Face's transformers.",
 )
-@data_option
-@cache_option
-@trust_option
-@output_options
+@run_options
 def export_command(run: Path, out: Path | None, **how: Any) -> None:
     """Write a run's model as ONNX: uint8 RGB in, calibrated probabilities out.
 

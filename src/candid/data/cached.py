@@ -56,11 +56,7 @@ def remove_pack(pack: PackSummary) -> bool:
     """Remove a pack's folder; whether it is gone: not where a process began to write to it.
 
     A process that has it open goes on reading it, where the system lets go of open files late.
-
-    Raises
-    ------
-    OutputError
-        Where a file cannot be removed.
+    Raises OutputError where a file cannot be removed.
     """
     folder = Path(pack.folder)
     if folder.is_symlink() or not _is_pack(folder):

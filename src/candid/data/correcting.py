@@ -26,11 +26,8 @@ from candid.tables.corrections import Correction, Kind, Settled, read_correction
 def corrected(dataset: Dataset, file: str) -> Dataset:
     """The data set as the corrections in a file have it; itself where none is named.
 
-    Raises
-    ------
-    DataError
-        Where the file cannot be read, or its corrections are of other data: none of its images is
-        here, a class is none of the label's, or a label was another one.
+    Raises DataError where the file cannot be read, or its corrections are of other data: none of
+    its images is here, a class is none of the label's, or a label was another one.
     """
     if not file:
         return dataset

@@ -28,15 +28,9 @@ _MIME = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".tif": "image/tiff"}
 def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[Path, Path]:
     """Write a data set's description, and a CSV of its labels beside it; the two files.
 
-    The table is called after the description, `croissant-labels.csv`; `found` is what exploring
-    the data set found.
-
-    Raises
-    ------
-    ConfigError
-        For another name, or several labels.
-    OutputError
-        Where it cannot be written.
+    The table is called after the description, `croissant-labels.csv`; `found` is what exploring the
+    data set found. Raises ConfigError for another name, or several labels; OutputError where it
+    cannot be written.
     """
     if path.suffix.lower() != ".json" or dataset.is_several:
         several = dataset.is_several

@@ -62,10 +62,7 @@ class Budget:
     def holding(self, size: int) -> Iterator[None]:
         """Hold so many bytes, once they are free, while the block runs.
 
-        Raises
-        ------
-        ImageError
-            With the code TOO_MUCH_MEMORY where they can never be free.
+        Raises ImageError with the code TOO_MUCH_MEMORY where they can never be free.
         """
         if size > self._limit:
             raise unreadable(
@@ -136,12 +133,9 @@ def load_whole(
 ) -> Image.Image:
     """A picture with its pixels, all of which its file holds.
 
-    `image` is `opened(data)`, which looks a second time where it may be cut short.
-
-    Raises
-    ------
-    ImageError
-        Where pixels are missing and Pillow does not mind; it raises what it likes where it does.
+    `image` is `opened(data)`, which looks a second time where it may be cut short. Raises
+    ImageError where pixels are missing and Pillow does not mind; it raises what it likes where it
+    does.
     """
     if is_jpeg(image):
         image.load()

@@ -123,12 +123,8 @@ def write_findings(
     stand pair by pair.
 
     `findings` have all of their examples; `links` are the images that go together, by the code of
-    their finding, `reasons` say by row why an image cannot be read.
-
-    Raises
-    ------
-    OutputError
-        Where the file cannot be written.
+    their finding, `reasons` say by row why an image cannot be read. Raises OutputError where the
+    file cannot be written.
     """
     unreadable = {str(dataset.ids[row]): reason for row, reason in reasons.items()}
 

@@ -15,12 +15,8 @@ def fold_groups(
     """(n,) folds from 0 of about the same size, of whole groups, stratified by label.
 
     `group` and `label` are as for `split_groups`, whose order is cut into stretches here. No fold
-    is empty; where a group is larger than a fold, there may be fewer.
-
-    Raises
-    ------
-    DataError
-        Where there are fewer groups than folds.
+    is empty; where a group is larger than a fold, there may be fewer. Raises DataError where there
+    are fewer groups than folds.
     """
     member, order, middle = groups_in_order(group, label)
     if len(order) < folds:

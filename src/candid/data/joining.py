@@ -37,16 +37,9 @@ def load_places(
     """Read the labels at a path, or at several as one data set, as the settings' corrections have
     them; no picture is opened.
 
-    `names` is what to call several data sets; none: as `source_names` does.
-
-    Raises
-    ------
-    TargetError
-        Also where one of them has no such label, or classes that no other has.
-    ConfigError
-        Also where one is named twice, or settings name one that is not there.
-    DataError
-        As for `layouts.load_dataset`.
+    `names` is what to call several data sets; none: as `source_names` does. Raises TargetError also
+    where one of them has no such label, or classes that no other has; ConfigError also where one is
+    named twice, or settings name one that is not there; DataError as for `layouts.load_dataset`.
     """
     if isinstance(where, Path):
         return _corrected(_load_one(where, config), config)
@@ -161,10 +154,7 @@ def _by_usual_target(
 ) -> Dataset:
     """A data set that does not have the target, by its layout's own, where the classes are those.
 
-    Raises
-    ------
-    TargetError
-        Where they are not, or the layout has none.
+    Raises TargetError where they are not, or the layout has none.
     """
     try:
         dataset = _read(path, config, "")
@@ -195,14 +185,8 @@ def join_datasets(
 
     `own` are the settings of each, `config` those of all.
 
-    Numbers are joined by their values.
-
-    Raises
-    ------
-    TargetError
-        Where the classes are not those of each other.
-    ConfigError
-        Where the settings name a class or an attribute that none of them has.
+    Numbers are joined by their values. Raises TargetError where the classes are not those of each
+    other; ConfigError where the settings name a class or an attribute that none of them has.
     """
     names, parts = list(datasets), list(datasets.values())
     target = config.target or parts[0].target

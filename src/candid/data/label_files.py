@@ -29,14 +29,9 @@ def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
 
     The name decides: `….csv`; `….jsonl`; `metadata.csv` or `metadata.jsonl`, as Hugging Face's
     `imagefolder` reads it beside the pictures; or `list_attr_celeba.txt`, which gets the partition
-    and the identities beside it, for data that were read from such files.
-
-    Raises
-    ------
-    ConfigError
-        Where the name says nothing of the kind, or CelebA's form cannot hold these labels.
-    OutputError
-        Where it cannot be written.
+    and the identities beside it, for data that were read from such files. Raises ConfigError where
+    the name says nothing of the kind, or CelebA's form cannot hold these labels; OutputError where
+    it cannot be written.
     """
     if path.name == CELEBA[0]:
         return _write_celeba(path, dataset)

@@ -28,12 +28,7 @@ def thumbnail(dataset: Dataset, row: int, *, side: int, max_pixels: int) -> byte
     """An image of the data set as a square, encoded `for_page`.
 
     It is stretched to a square like the picture that the network sees, but larger where the
-    original allows.
-
-    Raises
-    ------
-    ImageError
-        Where it cannot be decoded.
+    original allows. Raises ImageError where it cannot be decoded.
     """
     decoded = decode(dataset.source.read(row), side=side, max_pixels=max_pixels)
     return for_page(decoded.pixels)
@@ -42,10 +37,7 @@ def thumbnail(dataset: Dataset, row: int, *, side: int, max_pixels: int) -> byte
 def preview(dataset: Dataset, row: int, *, longest: int, max_pixels: int) -> bytes:
     """An image of the data set as a JPEG of at most so many pixels a side, in its own shape.
 
-    Raises
-    ------
-    ImageError
-        Where it cannot be decoded.
+    Raises ImageError where it cannot be decoded.
     """
     decoded = decode_whole(dataset.source.read(row), longest=longest, max_pixels=max_pixels)
     return _encode(decoded.pixels, "JPEG", quality=92)

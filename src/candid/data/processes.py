@@ -33,10 +33,7 @@ def in_processes(
 ) -> Iterator[Done]:
     """What `work`, which must be picklable, makes of each task, in the order in which it is done.
 
-    Raises
-    ------
-    BrokenProcessPool
-        Where a process died.
+    Raises BrokenProcessPool where a process died.
     """
     # Not as an argument: a worker that dies before it has read a long one leaves this process
     # waiting for ever. The file is fresh, and only this user can write to it.
@@ -126,11 +123,8 @@ def _do(task: Any) -> Any:
 def locked_folder(folder: Path, *, quiet: bool) -> Iterator[None]:
     """Hold the lock of a pack's folder; the system releases it however this process ends.
 
-    Raises
-    ------
-    DataError
-        In a worker that runs its parent's script again, which has no guard: the parent holds the
-        lock and waits for the worker, which would wait for the lock.
+    Raises DataError in a worker that runs its parent's script again, which has no guard: the parent
+    holds the lock and waits for the worker, which would wait for the lock.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise dead_worker()

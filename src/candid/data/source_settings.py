@@ -26,10 +26,7 @@ def source_names(where: Sequence[Path]) -> tuple[str, ...]:
     """What to call several data sets: by their folder or file, by the folder above it, too, where
     two are called the same, and by a number where that does not tell them apart.
 
-    Raises
-    ------
-    ConfigError
-        Where one is named twice.
+    Raises ConfigError where one is named twice.
     """
     paths = [_plain(path) for path in where]
     for path, times in Counter(paths).items():
@@ -60,10 +57,8 @@ def _plain(path: Path) -> PurePath:
 def settings_of(config: DataConfig, name: str, names: Sequence[str]) -> DataConfig:
     """The settings that hold for one of several data sets.
 
-    Raises
-    ------
-    ConfigError
-        Where `source_settings` name another data set, or what is no setting of a single one.
+    Raises ConfigError where `source_settings` name another data set, or what is no setting of a
+    single one.
     """
     own = {key: value for of, key, value in _own_settings(config, names) if of == name}
     return with_values(replace(Config(), data=config), {"data": own}).data

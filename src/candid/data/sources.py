@@ -253,12 +253,8 @@ def holds_bytes(kind: pa.DataType) -> bool:
 def open_parquet(name: str) -> pq.ParquetFile:
     """A Parquet file by its path or URL; of one on a store, ranges are read as they are needed.
 
-    Raises
-    ------
-    OSError, pa.ArrowException
-        Where it cannot be read on this machine, or is none.
-    DataError
-        Where a store cannot be reached.
+    Raises OSError or pa.ArrowException where it cannot be read on this machine, or is none;
+    DataError where a store cannot be reached.
     """
     path = places.local(name)
     if path is not None:
@@ -311,10 +307,7 @@ def _bytes_of(cell: pa.Scalar) -> bytes:
 def read_file(path: str) -> bytes:
     """The bytes of one regular file that is not a link.
 
-    Raises
-    ------
-    ImageError
-        Where it is missing, empty, too large, not a regular file, or not readable.
+    Raises ImageError where it is missing, empty, too large, not a regular file, or not readable.
     """
     try:
         handle = os.open(path, _READ_ONLY)

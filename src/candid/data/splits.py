@@ -55,24 +55,11 @@ def split_groups(
     go to test, then to validation, then to train. So the splits have their shares of all images and
     of each class to within about a group; and a changed validation share leaves test as it is.
 
-    Parameters
-    ----------
-    group
-        (n,) the hash of the group that each image belongs to.
-    label
-        (n,) class of each image, -1 unknown. A group counts for the class of most of its images.
-    validation_share, test_share
-        Shares of the images; at least 0, and below 1 together.
+    `group` (n,) is the hash of the group that each image belongs to, `label` (n,) its class, -1
+    unknown; a group counts for the class of most of its images. The shares are of the images, at
+    least 0, and below 1 together: a ConfigError is raised where they leave nothing for training.
 
-    Returns
-    -------
-    (n,) str
-        "train", "validation" or "test". With three groups or more, no split with a share is empty.
-
-    Raises
-    ------
-    ConfigError
-        Where the shares leave nothing for training.
+    (n,) "train", "validation" or "test". With three groups or more, no split with a share is empty.
     """
     if not (validation_share >= 0 and test_share >= 0 and validation_share + test_share < 1):
         raise ConfigError(
@@ -162,11 +149,7 @@ def read_splits(
     """(n,) the data's own words for its splits, in Candid's words.
 
     `where` names the file in an error; `rows` are the places there, where some were left out.
-
-    Raises
-    ------
-    DataError
-        For a row without a split, or with a word that names none.
+    Raises DataError for a row without a split, or with a word that names none.
     """
     known = WORDS | CODES
     split = []

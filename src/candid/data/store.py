@@ -91,15 +91,10 @@ def pack(
 ) -> Store:
     """Decode every image once, or open the pack where that has been done.
 
-    With more than one process (`config.workers`), a script must start its work below
-    `if __name__ == "__main__":`. `cache` is the folder with all packs; None: `default_cache()`.
-
-    Raises
-    ------
-    DataError
-        Where there are no images, or more unreadable ones than `config.max_bad_share`.
-    OutputError
-        Where the cache cannot be written to or the disk is full.
+    With more than one process (`config.workers`), a script must start its work below `if __name__
+    == "__main__":`. `cache` is the folder with all packs; None: `default_cache()`. Raises DataError
+    where there are no images, or more unreadable ones than `config.max_bad_share`; OutputError
+    where the cache cannot be written to or the disk is full.
     """
     if not len(dataset):
         raise DataError(
@@ -121,12 +116,8 @@ def repack(
 ) -> Store:
     """A pack in which some pictures (n,) are brought to another frame, or open it where it is.
 
-    The others are copied bit for bit from the pack `came`, beside which it lies.
-
-    Raises
-    ------
-    DataError, OutputError
-        As for `pack`.
+    The others are copied bit for bit from the pack `came`, beside which it lies. Raises DataError
+    or OutputError as for `pack`.
     """
     mark = hashlib.blake2b(f"{came.fingerprint} {reframe.digest}".encode(), digest_size=32)
     mark.update(np.packbits(moved).tobytes())

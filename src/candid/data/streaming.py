@@ -54,12 +54,8 @@ class Stream:
 
     `shard` (n,) says which shard holds each picture; pictures of one shard ascend in it with their
     rows. So many pictures as `buffer` are held in memory, encoded, and so many shards as `turns`
-    read at the same time. `rows` are those of the source that count; None: all.
-
-    Raises
-    ------
-    ConfigError
-        For a buffer or turns below 1.
+    read at the same time. `rows` are those of the source that count; None: all. Raises ConfigError
+    for a buffer or turns below 1.
     """
 
     def __init__(
@@ -96,12 +92,8 @@ class Stream:
         """An epoch's pictures from a place on: where the stream then stands, the row, its bytes.
 
         A picture that cannot be read comes as the error that says why. `mine` (n,) marks which of
-        the epoch's places are given and read at all; None: each.
-
-        Raises
-        ------
-        DataError
-            Where a store cannot be reached.
+        the epoch's places are given and read at all; None: each. Raises DataError where a store
+        cannot be reached.
         """
         reading, drawn = self._reading(place.epoch), self._drawn(place.epoch)
         wanted = np.arange(len(self)) >= place.given
@@ -187,12 +179,8 @@ def streamed(
     """The data set as training is to stream it; None where it is to be packed.
 
     `data.stream` decides; "auto" streams shards whose pack would take more than nine tenths of what
-    is free where the cache lies, and says so on standard error.
-
-    Raises
-    ------
-    ConfigError
-        Where pictures are always to be streamed and do not lie in shards.
+    is free where the cache lies, and says so on standard error. Raises ConfigError where pictures
+    are always to be streamed and do not lie in shards.
     """
     if config.stream == "never":
         return None

@@ -44,12 +44,8 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
 
     Of all others ("*"), those are left out that are numbers (which are learned where they are
     named), have one class or more than `MOST_CLASSES`, or have no two classes in train or no label
-    in validation; `targets_left_out` says which and why.
-
-    Raises
-    ------
-    TargetError
-        Where one that is named does not exist or cannot be learned.
+    in validation; `targets_left_out` says which and why. Raises TargetError where one that is named
+    does not exist or cannot be learned.
     """
     named = [
         _column_of(dataset, n) for n in config.targets if n not in (columns.ALL, dataset.target)
@@ -104,12 +100,7 @@ def _unlearnable(dataset: Dataset, name: str) -> str:
 def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """The classes of one of the labels, and (n,) each image's among them, -1 where unknown.
 
-    Of a number, its different values, ascending.
-
-    Raises
-    ------
-    TargetError
-        Where it has a single value.
+    Of a number, its different values, ascending. Raises TargetError where it has a single value.
     """
     if name == dataset.target:
         return dataset.classes, dataset.label
@@ -194,12 +185,7 @@ def labels_of(dataset: Dataset) -> tuple[NDArray[np.int16], tuple[int, ...]]:
     """(n,) codes of the label, or (n, labels) of several, -1 where unknown; and each one's classes.
 
     A number among them has as many classes as bins, and codes of its different values; alone it is
-    (n, 1).
-
-    Raises
-    ------
-    TargetError
-        Where one has a single value.
+    (n, 1). Raises TargetError where one has a single value.
     """
     labels = [label_of(dataset, name)[1] for name in dataset.targets]
     sizes = tuple(len(classes_of(dataset, name)) for name in dataset.targets)

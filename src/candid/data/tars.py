@@ -66,13 +66,9 @@ def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> 
     """The regular files in a tar file, in order; hidden ones are passed over.
 
     `mode` is that of `tarfile.open`, "r:*" where it may be compressed; `to_the_end` says whether an
-    archive without an end mark counts as cut short.
-
-    Raises
-    ------
-    tarfile.ReadError
-        Where it is none, or from where on it is damaged: whatever the libraries raise there, zlib's
-        errors and failed conversions in odd headers among them.
+    archive without an end mark counts as cut short. Raises tarfile.ReadError where it is none, or
+    from where on it is damaged: whatever the libraries raise there, zlib's errors and failed
+    conversions in odd headers among them.
     """
     try:
         archive = tarfile.open(fileobj=file, mode=mode, tarinfo=_Header)  # noqa: SIM115
@@ -149,12 +145,8 @@ class _Opened:
 class TarSource(InShards):
     """Pictures that lie in tar files, by their places there: a `dataset.Source`.
 
-    Parameters
-    ----------
-    files
-        The shards: paths or URLs.
-    file, offset, size
-        (n,) which shard holds each picture, as an index into `files`, and where in it.
+    `files` are the shards, paths or URLs; `file`, `offset` and `size` (n,) say which of them holds
+    each picture, as an index, and where in it.
     """
 
     arrays = ("file", "offset", "size")

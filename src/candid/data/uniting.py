@@ -44,12 +44,8 @@ def unite_labels(
     """The classes of all data sets, and each image's label among them.
 
     `names` are the data sets' own, `meant` the classes, casefolded, that the settings name: they
-    may occur in one data set alone.
-
-    Raises
-    ------
-    TargetError
-        Where a class of one data set alone may be another's in other words.
+    may occur in one data set alone. Raises TargetError where a class of one data set alone may be
+    another's in other words.
     """
     classes, codes = unite_words([d.classes for d in datasets])
     _refuse_unlike(classes, [set(code[:-1].tolist()) for code in codes], names, meant)

@@ -143,12 +143,8 @@ class Classifier:
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated probabilities (n, classes) of RGB pixels (n, side, side, 3); rows sum to 1.
 
-        Raises
-        ------
-        DataError
-            For an array of another shape or type.
-        RunError
-            Where the model gives NaN, or another number of classes.
+        Raises DataError for an array of another shape or type; RunError where the model gives NaN,
+        or another number of classes.
         """
         expected = (self.side, self.side, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != expected:
@@ -188,14 +184,9 @@ def open_classifier(
 
     It abstains where the highest probability is below `abstain_below`; None: by the rule that the
     audit found for `predict.target_error`, or that of the calibration, if any; 0: never. A
-    `calibration` is the name of what `candid calibrate` made for a place; "": the run's own.
-
-    Raises
-    ------
-    RunError
-        Where the run is not finished or damaged, or its model cannot answer.
-    DependencyError
-        Where the engine is not installed.
+    `calibration` is the name of what `candid calibrate` made for a place; "": the run's own. Raises
+    RunError where the run is not finished or damaged, or its model cannot answer; DependencyError
+    where the engine is not installed.
     """
     from candid.models.onnx_file import made_from
 
@@ -240,10 +231,7 @@ def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Run
 def chosen_engine(engine: Engine, is_exported: Callable[[], bool]) -> Engine:
     """What "auto" stands for: onnx where its libraries, or those that run an export, are installed.
 
-    Raises
-    ------
-    DependencyError
-        Where torch is meant and is not installed.
+    Raises DependencyError where torch is meant and is not installed.
     """
     if engine == "auto":
         makes = _installed("onnx", "onnxscript")
@@ -292,10 +280,7 @@ def _installed(*modules: str) -> bool:
 def read_calibration(run: Run, name: str, card: ModelCard, model: str) -> PlaceCalibration:
     """A calibration of this very model.
 
-    Raises
-    ------
-    RunError
-        Where there is none by this name, or it is another model's.
+    Raises RunError where there is none by this name, or it is another model's.
     """
     path = calibration_path(run.path, name)
     if not path.is_file():

@@ -109,10 +109,7 @@ class Labeller:
     def crops(self, encoded: bytes) -> list[Crop]:
         """What there is to classify in an image: with faces looked for, each of them.
 
-        Raises
-        ------
-        ImageError
-            Where it cannot be decoded.
+        Raises ImageError where it cannot be decoded.
         """
         c = self.classifier
         if self.finder is not None:
@@ -123,10 +120,7 @@ class Labeller:
     def as_it_came(self, encoded: bytes, longest: int) -> NDArray[np.uint8]:
         """An image (height, width, 3) that is no square, at most `longest` pixels per side.
 
-        Raises
-        ------
-        ImageError
-            Where it cannot be decoded.
+        Raises ImageError where it cannot be decoded.
         """
         return decode_whole(encoded, longest=longest, **self._limits()).pixels
 

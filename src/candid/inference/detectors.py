@@ -82,12 +82,8 @@ OPENCV = Path("opencv")
 def open_detector(model: Path | None = None) -> Detector:
     """OpenCV's own detector, or its `FaceDetectorYN` with a model from a file.
 
-    Raises
-    ------
-    DependencyError
-        Where OpenCV is not installed, or brings no detector and none is named.
-    DataError
-        Where the file is not such a model.
+    Raises DependencyError where OpenCV is not installed, or brings no detector and none is named;
+    DataError where the file is not such a model.
     """
     cv2 = load_cv2()
     if model is not None and model != OPENCV:

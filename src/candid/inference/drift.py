@@ -222,11 +222,7 @@ def read_reference(
     """What was written, if this very model gave the scores that it can give now; else None.
 
     Nor does anybody where int8 answers: its probabilities are not quite those that were written.
-
-    Raises
-    ------
-    RunError
-        Where the file is damaged or has the format of another release.
+    Raises RunError where the file is damaged or has the format of another release.
     """
     if not path.is_file() or classifier.engine == "int8":
         return None

@@ -63,14 +63,8 @@ def export_float(
 
     They are compared on `pixels` (n, side, side, 3), real images, or on noise where there are none;
     `network` is the module where it cannot be built by name, and `marks` are as for `to_onnx`.
-
-    Raises
-    ------
-    CheckFailed
-        Where a probability differs by more than 1e-4, or a picture is answered differently; nothing
-        is written then.
-    RunError, DependencyError
-        As for `open_onnx`.
+    Raises CheckFailed where a probability differs by more than 1e-4, or a picture is answered
+    differently; nothing is written then; RunError or DependencyError as for `open_onnx`.
     """
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
     from candid.models.model import load_whole_model
@@ -172,14 +166,9 @@ class FramingCheck:
 def export_framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> FramingCheck:
     """Write the run's framing network as ONNX at `path`, once it frames as torch does.
 
-    `pixels` (n, side, side, 3) are real images; None: noise is shown.
-
-    Raises
-    ------
-    CheckFailed
-        Where more than one image in a hundred is framed otherwise; nothing is written then.
-    RunError, DependencyError
-        As for `open_onnx_framer`.
+    `pixels` (n, side, side, 3) are real images; None: noise is shown. Raises CheckFailed where more
+    than one image in a hundred is framed otherwise; nothing is written then; RunError or
+    DependencyError as for `open_onnx_framer`.
     """
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
     from candid.models.framing import load_framing

@@ -170,10 +170,7 @@ class Finder:
 def measure_frame(pictures: Iterable[Pixels], detector: Detector, *, squeeze: float = 1.0) -> Frame:
     """How faces lie in training images, each as in its file, by the medians over those with one.
 
-    Raises
-    ------
-    DataError
-        Where the detector finds a face in too few of them.
+    Raises DataError where the detector finds a face in too few of them.
     """
     boxes, eyes, aspects = [], [], []
     looked = 0

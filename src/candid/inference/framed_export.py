@@ -28,10 +28,7 @@ def framing_marks(run: Run, name: str) -> dict[str, str]:
 def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> OnnxFramer | None:
     """The framing network that an exported model in a folder names; None where it names none.
 
-    Raises
-    ------
-    RunError
-        Where it is missing or damaged, or was made from other weights than those named.
+    Raises RunError where it is missing or damaged, or was made from other weights than those named.
     """
     name = model.about.get(_FILE, "")
     if not name:

@@ -49,14 +49,10 @@ def label_to_file(
 
     `job` is all that decides the rows: a journal of another job is not gone on with. `about` is
     what a Parquet file says of itself. `force` replaces a table that is there, and the journal of
-    another job; `codes` writes the code of each reason, too (see `RowColumns.schema`).
-
-    Raises
-    ------
-    OutputError
-        Where `out` exists, or another job's journal lies beside it, or it cannot be written.
-    DataError
-        Where the images are not those that the journal tells of, or there are none at all.
+    another job; `codes` writes the code of each reason, too (see `RowColumns.schema`). Raises
+    OutputError where `out` exists, or another job's journal lies beside it, or it cannot be
+    written; DataError where the images are not those that the journal tells of, or there are none
+    at all.
     """
     path = journal_path(out)
     if out.is_dir() or (out.exists() and not force and not path.exists()):

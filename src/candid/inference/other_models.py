@@ -35,12 +35,8 @@ _LARGEST = 1 << 26  # bytes of its answer
 def open_other(model: str | Callable[..., Any], *, max_pixels: int) -> Asked:
     """What answers: a function or its name, an ONNX file of Candid's, the address of a server.
 
-    Raises
-    ------
-    ConfigError
-        Where it is none of these, or cannot be imported.
-    RunError
-        Where the file is missing or no model.
+    Raises ConfigError where it is none of these, or cannot be imported; RunError where the file is
+    missing or no model.
     """
     if callable(model):
         return _of_function(model, max_pixels)
@@ -137,12 +133,8 @@ def _of_server(address: str) -> Asked:
 def row_of(found: Any, classes: tuple[str, ...]) -> list[float] | None:
     """Probabilities in the order of the classes; None: no answer.
 
-    Of two classes, one number is the probability of the second.
-
-    Raises
-    ------
-    PredictionsError
-        Where they are no probabilities, or of other classes.
+    Of two classes, one number is the probability of the second. Raises PredictionsError where they
+    are no probabilities, or of other classes.
     """
     if found is None or (isinstance(found, list) and not found):
         return None

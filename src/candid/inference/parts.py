@@ -70,12 +70,8 @@ def label_missing(
     """Label the shards whose part is missing or stale, and write the manifest.
 
     `work` does them, `engine` is what to call it. `force` replaces parts of another model or other
-    settings; `done` is called with the number of shards that are done.
-
-    Raises
-    ------
-    OutputError
-        Where the folder holds other labels, or cannot be written to.
+    settings; `done` is called with the number of shards that are done. Raises OutputError where the
+    folder holds other labels, or cannot be written to.
     """
     with _alone(order.out):
         kept = _kept(shards, order, force)
@@ -118,10 +114,7 @@ def _alone(out: str) -> contextlib.AbstractContextManager[Any]:
 def _kept(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, LabelledShard]:
     """The parts that are as they should be, by shard.
 
-    Raises
-    ------
-    OutputError
-        Where there are labels of other shards, or, without `force`, of another job.
+    Raises OutputError where there are labels of other shards, or, without `force`, of another job.
     """
     listed = places.below(order.out) if places.is_folder(order.out) else []
     there = {entry.name for entry in listed}
@@ -197,10 +190,7 @@ def _write(out: str, manifest: Manifest) -> None:
 def read_manifest(out: str) -> Manifest:
     """The manifest of a folder of labels.
 
-    Raises
-    ------
-    DataError
-        Where there is none, or it is not one.
+    Raises DataError where there is none, or it is not one.
     """
     name = places.join(out, MANIFEST)
     with places.opened(name) as file:

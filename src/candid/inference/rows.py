@@ -40,10 +40,7 @@ _ROW_GROUP = 65_536
 def format_of(path: Path, named: str | None) -> Format:
     """The format that an option names, or else the path's ending.
 
-    Raises
-    ------
-    OutputError
-        Where neither says.
+    Raises OutputError where neither says.
     """
     word = (named or path.suffix.removeprefix(".")).lower()
     if word not in FORMATS:

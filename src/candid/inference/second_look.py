@@ -31,12 +31,8 @@ def look_again(model: ModelProto, *, pixels: str, probabilities: str, sure: floa
 
     From its input `pixels` (n, height, width, 3) it makes its output `probabilities`, the softmax
     of logits that are divided by the temperature already. It is changed in place; weights are held
-    once. `sure` goes from 0 (never look again) to above 1 (look twice at every image).
-
-    Raises
-    ------
-    ValueError
-        Where the output is not a softmax.
+    once. `sure` goes from 0 (never look again) to above 1 (look twice at every image). Raises
+    ValueError where the output is not a softmax.
     """
     from onnx import helper, numpy_helper
 

@@ -193,12 +193,8 @@ def open_several(
     """What labels pictures as a run that learned several labels does.
 
     Parameters are as for `candid.pipeline.labelling.labeller`; `threads` as for `open_classifier`.
-    Nobody watches whether the pictures drift away from the validation pictures.
-
-    Raises
-    ------
-    ConfigError
-        For whole numbers of eight bits, or a calibration, which are one label's.
+    Nobody watches whether the pictures drift away from the validation pictures. Raises ConfigError
+    for whole numbers of eight bits, or a calibration, which are one label's.
     """
     if engine == "int8" or calibration:
         asked = f"--calibration {calibration}" if calibration else f"--engine {engine}"

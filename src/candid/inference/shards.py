@@ -65,10 +65,7 @@ class Failed:
 def find_shards(words: Sequence[str], out: str) -> list[Shard]:
     """The tar and Parquet files that are `resolve`'s words, or lie in them but not in `out`.
 
-    Raises
-    ------
-    DataError
-        Where there is none, one is no shard, or two parts would have one name.
+    Raises DataError where there is none, one is no shard, or two parts would have one name.
     """
     shards: list[Shard] = []
     for word in words:
@@ -159,12 +156,8 @@ def label_shard(
 ) -> LabelledShard | Failed:
     """Write a shard's part; where it cannot be read at all, say why.
 
-    Raises
-    ------
-    OutputError
-        Where the part cannot be written: the others could not be, either.
-    RunError, DependencyError
-        Where the model or a library fails, as it would for the others.
+    Raises OutputError where the part cannot be written: the others could not be, either; RunError
+    or DependencyError where the model or a library fails, as it would for the others.
     """
     try:
         return _written(labeller, shard, order, workers, bar)

@@ -50,10 +50,7 @@ class Item:
 def resolve(words: Sequence[str]) -> list[str]:
     """The words with globs spelled out; every one of them is there.
 
-    Raises
-    ------
-    DataError
-        Where a word names nothing, or the list on standard input is named twice.
+    Raises DataError where a word names nothing, or the list on standard input is named twice.
     """
     if not words:
         raise DataError(
@@ -121,10 +118,7 @@ def items(
 def items_of(images: Any) -> Iterator[Item]:
     """Paths as `resolve` and `items` take them, images in memory one by one; both, in order.
 
-    Raises
-    ------
-    DataError
-        Where there are none, or one is neither.
+    Raises DataError where there are none, or one is neither.
     """
     found = images_of(images)
     if not found or all(isinstance(image, str | PathLike) for image in found):
@@ -304,10 +298,7 @@ def _rows(path: str, name: str, column: str) -> Iterator[Item]:
 def image_column(schema: pa.Schema, path: str, column: str = "") -> str:
     """The column with embedded pictures: binary, or a struct with the bytes.
 
-    Raises
-    ------
-    DataError
-        Where there is none, or not the one that was named.
+    Raises DataError where there is none, or not the one that was named.
     """
     images = [f.name for f in schema if holds_bytes(f.type)]
     usual = [n for word in _IMAGE_WORDS for n in images if n.lower() == word]

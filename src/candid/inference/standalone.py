@@ -14,12 +14,8 @@ _Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 def standalone(source: str) -> str:
     """The module `source` with every function, class and constant that it imports from Candid.
 
-    What these use in turn comes with them; what other libraries bring stays an import.
-
-    Raises
-    ------
-    ValueError
-        Where two modules mean different things by one name.
+    What these use in turn comes with them; what other libraries bring stays an import. Raises
+    ValueError where two modules mean different things by one name.
     """
     found = _Found()
     module = _Module.parsed(source)

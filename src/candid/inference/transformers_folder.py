@@ -21,10 +21,7 @@ NETWORKS = {"plain": "Plain", "deep": "deep", "vit": "ViT"}  # what builds each 
 def write_transformers(run: Run, folder: Path) -> list[Path]:
     """Write config.json, the processor's, the weights, the code, and the card where there is one.
 
-    Raises
-    ------
-    RunError
-        Where the network is none of `NETWORKS`, or the run's files are damaged.
+    Raises RunError where the network is none of `NETWORKS`, or the run's files are damaged.
     """
     from candid.models.framing import framing_of
     from candid.models.model import load_whole_model

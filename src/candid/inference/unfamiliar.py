@@ -346,10 +346,7 @@ def write_unfamiliar(path: Path, unfamiliar: Unfamiliar) -> None:
 def read_unfamiliar(path: Path) -> Unfamiliar | None:
     """What was written; None where nothing was.
 
-    Raises
-    ------
-    RunError
-        Where the file is damaged or has the format of another release.
+    Raises RunError where the file is damaged or has the format of another release.
     """
     if not path.is_file():
         return None

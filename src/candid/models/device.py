@@ -23,10 +23,7 @@ from candid.errors import TrainingError
 def pick_device(name: str) -> torch.device:
     """The device that a setting names; "auto" is the first CUDA device, else the CPU.
 
-    Raises
-    ------
-    TrainingError
-        Where the name is not a device, or the device is not there.
+    Raises TrainingError where the name is not a device, or the device is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -72,12 +69,8 @@ def captured(network: nn.Module, choice: str, device: torch.device) -> nn.Module
 
     On a GPU a small network waits for its launches; captured as CUDA graphs they are sent at once.
     On a CPU "auto" says no: compiling takes seconds and gains nothing (docs/log.md). The weights
-    are shared with the network that went in, which stays as it was.
-
-    Raises
-    ------
-    TrainingError
-        Where it is asked for always, and what generates code for the device is missing.
+    are shared with the network that went in, which stays as it was. Raises TrainingError where it
+    is asked for always, and what generates code for the device is missing.
     """
     if choice == "never" or (choice == "auto" and device.type != "cuda"):
         return network

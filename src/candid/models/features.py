@@ -31,12 +31,8 @@ class Hog(nn.Module):
     At every pixel the colour channel with the strongest gradient counts. Its length goes into one
     of `orientations` equal parts of 180 degrees, averaged over cells of `cell` × `cell` pixels;
     every block of `block` × `block` cells is normalised by L2-Hys. The order of the features and
-    every detail are those of `skimage.feature.hog`. It holds no parameters.
-
-    Raises
-    ------
-    ConfigError
-        Where the image is smaller than one block.
+    every detail are those of `skimage.feature.hog`. It holds no parameters. Raises ConfigError
+    where the image is smaller than one block.
     """
 
     def __init__(self, side: int, *, cell: int = 8, block: int = 2, orientations: int = 9) -> None:

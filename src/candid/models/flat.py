@@ -38,14 +38,9 @@ _Tensors = Mapping[str, NDArray[np.float32]]
 def flat_network(weights: Path, card: ModelCard) -> FlatNetwork | None:
     """The classifier that a card describes, with the weights of a file.
 
-    None where it is none of `FLAT_NETWORKS`, or learned several labels.
-
-    Raises
-    ------
-    RunError
-        Where the file is missing or damaged, or belongs to another network.
-    DependencyError
-        Where safetensors is not installed.
+    None where it is none of `FLAT_NETWORKS`, or learned several labels. Raises RunError where the
+    file is missing or damaged, or belongs to another network; DependencyError where safetensors is
+    not installed.
     """
     if card.network not in FLAT_NETWORKS or card.head is not None:
         return None

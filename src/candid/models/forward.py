@@ -14,21 +14,13 @@ from candid.progress import track
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Packed pixels, and how they are normalised before a network sees them.
+    """Packed pixels, and how they are normalised before a network sees them."""
 
-    Attributes
-    ----------
-    pixels
-        (n, side, side, 3) uint8, in memory or mapped, or as a tensor on a GPU.
-    mean, std
-        Per channel, of pixels scaled to 0…1.
-    at
-        (rows,) where the pixels of each row lie, -1 where they are not there; None: row by row.
-    """
-
+    # (n, side, side, 3) in memory or mapped, or as a tensor on a GPU
     pixels: NDArray[np.uint8] | Tensor
-    mean: tuple[float, float, float]
+    mean: tuple[float, float, float]  # per channel, of pixels scaled to 0…1
     std: tuple[float, float, float]
+    # (rows,) where the pixels of each row lie, -1 where they are not there; None: row by row
     at: NDArray[np.intp] | None = None
 
     @property

@@ -38,12 +38,8 @@ _UNITS = (0.5, 0.2, 0.4, 0.4, 0.15)
 class Framing(nn.Module):
     """Brings pictures to the frame of the training pictures.
 
-    Attributes
-    ----------
-    side
-        Pixels per side of what comes out: of what the classifier sees.
-    input_side
-        Pixels per side of what should go in.
+    `side` is pixels per side of what comes out, for the classifier, `input_side` of what should go
+    in.
     """
 
     units: Tensor
@@ -103,19 +99,10 @@ class Framing(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Pictures in the frame of the training pictures, those frames, and how they were found.
 
-        Parameters
-        ----------
-        pixels
-            (n, h, h, 3) uint8, RGB; h is `side` or a multiple of it, best `input_side`.
-        start
-            (3, 3): the frame in which the first look is taken, and in which a picture stays where
-            that look finds hardly more than in the training pictures' own; None: as they came.
-        limit
-            (): a picture stays where the first look finds at most this distance; None: the
-            network's own.
+        `pixels` are (n, h, h, 3) uint8, RGB; h is `side` or a multiple of it, best `input_side`.
+        The first look is taken in the frame `start` (3, 3; None: as they came), and a picture stays
+        there where it finds at most the distance `limit` (None: the network's own).
 
-        Returns
-        -------
         Pixels (n, side, side, 3) uint8; matrices (n, 3, 3) from the frame to the picture, `start`
         where the picture was left there; distances (n,) of what the last look found, 0 where it was
         left; the matrices (n, 3, 3) and distances (n,) of what the first look found.
@@ -196,10 +183,7 @@ class TorchFramer:
 def framing_of(run: Run) -> Framing | None:
     """The framing network of a run; None where it has none, or none that is used.
 
-    Raises
-    ------
-    RunError
-        Where its files are damaged.
+    Raises RunError where its files are damaged.
     """
     return load_framing(run.framing_weights) if is_framed(run) else None
 
@@ -214,10 +198,7 @@ def save_framing(path: Path, framing: Framing) -> None:
 def load_framing(path: Path) -> Framing:
     """What was written, in evaluation mode on the processor.
 
-    Raises
-    ------
-    RunError
-        Where the file is missing, damaged, or holds NaN.
+    Raises RunError where the file is missing, damaged, or holds NaN.
     """
     with reading(path, expected="the framing network of this run", todo="train it again"):
         with safe_open(regular(path), "pt") as file:

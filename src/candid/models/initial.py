@@ -18,21 +18,11 @@ from candid.storage.files import file_digest, regular
 
 @dataclass(frozen=True, eq=False)
 class InitialWeights:
-    """What a network takes over.
+    """What a network takes over."""
 
-    Attributes
-    ----------
-    tensors
-        By their names in the network; those of a head that begins anew are not among them.
-    anew
-        The names of what begins anew.
-    digest
-        Of the file.
-    """
-
-    tensors: dict[str, Tensor]
-    anew: tuple[str, ...]
-    digest: str
+    tensors: dict[str, Tensor]  # by their names in the network, without what begins anew
+    anew: tuple[str, ...]  # the names of that
+    digest: str  # of the file
 
     def fill(self, network: nn.Module) -> None:
         """Put them into the network for which they were read."""
@@ -43,12 +33,8 @@ def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialW
     """What a network, which may be without memory, takes over from a safetensors file.
 
     Its last linear layer begins anew where its shape is another, or `same_head` is false as its
-    outputs mean something else.
-
-    Raises
-    ------
-    ConfigError
-        Where the file is missing, damaged, holds NaN, or is another network's.
+    outputs mean something else. Raises ConfigError where the file is missing, damaged, holds NaN,
+    or is another network's.
     """
     try:
         tensors = load_file(regular(file))
@@ -75,12 +61,7 @@ def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialW
 def pretrained_weights(model: str, side: int, n_classes: int) -> tuple[InitialWeights, str]:
     """What a network of timm takes over from the weights that timm has for it, and their name.
 
-    Its classifier begins anew.
-
-    Raises
-    ------
-    ConfigError
-        Where there are none, or they cannot be fetched.
+    Its classifier begins anew. Raises ConfigError where there are none, or they cannot be fetched.
     """
     network: Any = timm_network(side, n_classes, model=model, pretrained=True)
     own = {id(p) for p in network.get_classifier().parameters()}

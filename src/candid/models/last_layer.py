@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from candid.models.forward import Images, forward
 from candid.progress import track
 
+_BATCH = 256  # images at a time
+
 
 def find_last_layer(network: nn.Module, image: Tensor) -> nn.Linear | None:
     """The linear layer, with a bias, whose output is the network's own; None where there is none.
@@ -55,14 +57,13 @@ def last_features(
     device: torch.device,
     bfloat16: bool,
     flip_tta: bool,
-    batch_size: int = 256,
     quiet: bool = True,
 ) -> NDArray[np.float32]:
     """(rows, features) what the last layer takes, with `flip_tta` the mean with the mirror image.
 
     The layer is linear, so that of this mean it gives the mean of the logits.
     """
-    chunks = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    chunks = [rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH)]
     parts = []
     with _taken(layer) as seen:
         for chunk in track(chunks, "features", unit="batches", quiet=quiet):

@@ -31,11 +31,7 @@ def load_network(
     Of one that learned several labels, with the outputs of the card's label alone.
 
     `network` is filled where it is given: a network that was handed in cannot be built by name.
-
-    Raises
-    ------
-    RunError
-        Where the file is missing, damaged, belongs to another network, or holds NaN.
+    Raises RunError where the file is missing, damaged, belongs to another network, or holds NaN.
     """
     own = card.network == "own"
     if network is None and own:
@@ -137,10 +133,7 @@ class Whole(PixelNetwork):
     def forward(self, pixels: Tensor) -> Tensor:
         """Probabilities (n, classes) of uint8 pixels (n, side, side, 3), or of floats.
 
-        Raises
-        ------
-        DataError
-            For pixels of another shape or type.
+        Raises DataError for pixels of another shape or type.
         """
         if pixels.dtype == torch.uint8:
             self._check(pixels, {(side, side, 3) for side in (self.side, self.input_side)})
@@ -180,12 +173,8 @@ def load_whole_model(
     """The network that `card` describes with the weights of a file, on the processor.
 
     `network` is filled where it is given: a network that was handed in cannot be built by name.
-    `framing` brings pictures to the frame of the training pictures first.
-
-    Raises
-    ------
-    RunError
-        Where the file is missing, damaged, or belongs to another network.
+    `framing` brings pictures to the frame of the training pictures first. Raises RunError where the
+    file is missing, damaged, or belongs to another network.
     """
     filled = load_network(weights, card, torch.device("cpu"), network)
     return Whole(filled, card, framing).eval()

@@ -185,12 +185,8 @@ def timm_network(
 ) -> nn.Module:
     """A network of the library timm, with fresh weights, or those that timm has for it.
 
-    Raises
-    ------
-    DependencyError
-        Where timm is not installed.
-    ConfigError
-        Where it has no model of that name, or its weights cannot be had.
+    Raises DependencyError where timm is not installed; ConfigError where it has no model of that
+    name, or its weights cannot be had.
     """
     try:
         import timm
@@ -226,11 +222,8 @@ def _first_line(error: Exception) -> str:
 def own_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
     """A network of the user's own, by `module(side, n_classes)`: `package.module:function`.
 
-    Raises
-    ------
-    ConfigError
-        Where the module was handed in, so that no name builds it; where nobody trusted the name
-        (see `candid.settings.named_parts`); or where it builds no network.
+    Raises ConfigError where the module was handed in, so that no name builds it; where nobody
+    trusted the name (see `candid.settings.named_parts`); or where it builds no network.
     """
     if not is_named_part(module):
         raise ConfigError(
@@ -264,11 +257,8 @@ def build(name: str, *, side: int, n_classes: int, **options: Any) -> nn.Module:
     """A network with fresh weights for images of `side` × `side` pixels.
 
     `name` is a key of `BUILDERS`, `options` are what its builder takes beside: width, depth, …
-
-    Raises
-    ------
-    ConfigError
-        For a name that is not in `BUILDERS`, or options that the network cannot have.
+    Raises ConfigError for a name that is not in `BUILDERS`, or options that the network cannot
+    have.
     """
     if name not in BUILDERS:
         raise ConfigError(

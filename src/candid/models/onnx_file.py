@@ -66,12 +66,8 @@ def to_onnx(
 ) -> bytes:
     """The module as an ONNX file with a dynamic batch, marked with what it was made from.
 
-    `marks` are what else the file is to say of itself.
-
-    Raises
-    ------
-    DependencyError
-        Where a library for it is not installed.
+    `marks` are what else the file is to say of itself. Raises DependencyError where a library for
+    it is not installed.
     """
     about = {"target": card.target, "classes": list(card.classes), "side": card.side}
     what = f"The network {card.network!r}"
@@ -163,14 +159,8 @@ def open_onnx(
     """The run's exported model; exported first where there is none of these weights.
 
     A run in a folder that cannot be written to is exported anew every time, in memory. `marks` are
-    as for `to_onnx`.
-
-    Raises
-    ------
-    RunError
-        Where there are neither weights nor an export.
-    DependencyError
-        Where a library for it is not installed.
+    as for `to_onnx`. Raises RunError where there are neither weights nor an export; DependencyError
+    where a library for it is not installed.
     """
     made = _made_from(run, card)
 
@@ -213,10 +203,7 @@ def int8_path(run: Run) -> Path:
 def open_int8(run: Run, card: ModelCard, *, threads: int = 0) -> OnnxEngine:
     """The run's quantised model.
 
-    Raises
-    ------
-    RunError
-        Where there is none of these weights.
+    Raises RunError where there is none of these weights.
     """
     path = int8_path(run)
     engine = open_fresh(OnnxEngine, path, _made_from(run, card), threads)

@@ -55,12 +55,8 @@ def framing_path(run: Run) -> Path:
 def open_onnx_framer(run: Run, *, threads: int = 0) -> OnnxFramer:
     """The run's exported framing network; exported first where there is none of these weights.
 
-    Raises
-    ------
-    RunError
-        Where there are neither weights nor an export.
-    DependencyError
-        Where a library for it is not installed.
+    Raises RunError where there are neither weights nor an export; DependencyError where a library
+    for it is not installed.
     """
     made, export = weights_digest(run), partial(framing_to_onnx, run)
     return open_or_export(OnnxFramer, framing_path(run), made, export, threads=threads)
@@ -69,12 +65,8 @@ def open_onnx_framer(run: Run, *, threads: int = 0) -> OnnxFramer:
 def framing_to_onnx(run: Run) -> bytes:
     """The run's framing network as an ONNX file.
 
-    Raises
-    ------
-    RunError
-        Where the run has no weights of it, or they are damaged.
-    DependencyError
-        Where a library for it is not installed.
+    Raises RunError where the run has no weights of it, or they are damaged; DependencyError where a
+    library for it is not installed.
     """
     from candid.models.framing import load_framing
 

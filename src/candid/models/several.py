@@ -52,12 +52,8 @@ def load_several(
 ) -> WholeSeveral:
     """The whole network of a run with several labels, on the processor.
 
-    `cards` are the labels', with their temperatures; `network` is filled where it is given.
-
-    Raises
-    ------
-    RunError
-        Where the file is missing, damaged, or belongs to another network.
+    `cards` are the labels', with their temperatures; `network` is filled where it is given. Raises
+    RunError where the file is missing, damaged, or belongs to another network.
     """
     filled = load_network(weights, about.model, torch.device("cpu"), network)
     return WholeSeveral(filled, about, cards).eval()

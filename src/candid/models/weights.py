@@ -22,10 +22,7 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
     """Write a safetensors file, whole or not at all.
 
-    Raises
-    ------
-    OutputError
-        Where the folder cannot be written to or the disk is full.
+    Raises OutputError where the folder cannot be written to or the disk is full.
     """
     with atomic(path) as part:
         try:

@@ -36,12 +36,8 @@ if TYPE_CHECKING:
 def align_sources(run: Run, data: Data) -> None:
     """Write source_framing.safetensors and, the last, source_frames.json.
 
-    Goes on from its checkpoint. What follows is done with `aligned_data`.
-
-    Raises
-    ------
-    ConfigError
-        Where nothing can be learned from the data set that is to be the reference.
+    Goes on from its checkpoint. What follows is done with `aligned_data`. Raises ConfigError where
+    nothing can be learned from the data set that is to be the reference.
     """
     began = time.monotonic()
     rows = _rows_by_source(data)

@@ -48,12 +48,8 @@ def furthest_behind(audit: Audit | None, *, is_number: bool) -> tuple[Group, Gap
 def read_any(path: Path, columns: Columns) -> Predictions:
     """Predictions from a run folder, from a file that Candid wrote, or from a stranger's table.
 
-    Raises
-    ------
-    RunError
-        Where there is nothing, or a run without predictions.
-    ConfigError
-        Where columns are named and need not be, or need to be and are not.
+    Raises RunError where there is nothing, or a run without predictions; ConfigError where columns
+    are named and need not be, or need to be and are not.
     """
     ours = path.is_dir() or (path.is_file() and written_by_candid(path))
     if not path.exists():
@@ -152,10 +148,7 @@ class MeasuredTone:
     def of(self, ids: Sequence[str] | NDArray[Any]) -> Tone:
         """What was measured of these pictures.
 
-        Raises
-        ------
-        RunError
-            Where some are no longer in the data.
+        Raises RunError where some are no longer in the data.
         """
         from candid.auditing.skin_tone import measure_tone
 
@@ -180,10 +173,7 @@ class MeasuredTone:
 def with_tone(predictions: Predictions, measured: MeasuredTone) -> tuple[Predictions, ToneSummary]:
     """The predictions with skin tone as further attributes, measured from the pictures.
 
-    Raises
-    ------
-    RunError
-        Where the pictures of some predictions are no longer in the data.
+    Raises RunError where the pictures of some predictions are no longer in the data.
     """
     tone = measured.of(predictions.ids)
     attributes = dict(predictions.attributes) | tone.attributes()

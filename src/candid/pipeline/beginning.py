@@ -25,12 +25,8 @@ def initial_weights(
 ) -> tuple[InitialWeights, Beginning] | None:
     """What training begins with by the settings, and what is noted of it; None where all is fresh.
 
-    `network` is the module of the caller's own, where there is one.
-
-    Raises
-    ------
-    ConfigError
-        Where the weights are not there, are damaged, or are another network's.
+    `network` is the module of the caller's own, where there is one. Raises ConfigError where the
+    weights are not there, are damaged, or are another network's.
     """
     if not config.begins_with:
         return None
@@ -69,10 +65,7 @@ def take_initial(
 ) -> None:
     """Fill a fresh network with the weights that its run was to begin with.
 
-    Raises
-    ------
-    RunError
-        Where they are no longer those that were noted when the run began.
+    Raises RunError where they are no longer those that were noted when the run began.
     """
     found = initial_weights(config, dataset, network)
     if found is None:

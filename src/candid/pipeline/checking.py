@@ -42,10 +42,7 @@ if TYPE_CHECKING:
 def check_folder(path: Path | None) -> Path:
     """The folder that is named, or the next free one below runs/.
 
-    Raises
-    ------
-    OutputError
-        Where it holds a run.
+    Raises OutputError where it holds a run.
     """
     if path is None:
         return claim(Path("runs"), "check")
@@ -124,16 +121,9 @@ def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
     """Write folds/, predictions.parquet (out of fold, of all labelled images) and check.json.
 
     So many folds as `jobs` are trained at a time, in a process each; what comes out is the same.
-
-    Raises
-    ------
-    ConfigError
-        Where the pictures are streamed, several labels are named, or the network is none to be
-        built by name.
-    DataError
-        Where there are too few people for the folds, or a fold leaves one class to learn from.
-    OutputError
-        Where another process checks in this folder.
+    Raises ConfigError where the pictures are streamed, several labels are named, or the network is
+    none to be built by name; DataError where there are too few people for the folds, or a fold
+    leaves one class to learn from; OutputError where another process checks in this folder.
     """
     from candid.auditing.label_check import check_labels
 

@@ -34,10 +34,8 @@ def places_of(data: Places) -> Where:
 def place_of(run: Run, about: Provenance, where: Where | None) -> Where:
     """Where a run's data lie on this machine, or where the user says that they lie.
 
-    Raises
-    ------
-    RunError
-        Where they are gone, are a URL that was not named, or another number of places was named.
+    Raises RunError where they are gone, are a URL that was not named, or another number of places
+    was named.
     """
     known = list(about.sources.values()) or [about.data]
     paths = where if isinstance(where, tuple) else (where,) if where is not None else None

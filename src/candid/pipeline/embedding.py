@@ -14,10 +14,7 @@ _MOST_WEIGHTS = 8_000_000  # what a page should carry: about 10 MB of them, and 
 def embedded_model(run: Run) -> EmbeddedModel | str:
     """All that the report's page needs to label a picture, or a sentence that says why not.
 
-    Raises
-    ------
-    RunError
-        Where files that it is made of are damaged.
+    Raises RunError where files that it is made of are damaged.
     """
     from candid.inference.abstaining import abstention_rule
     from candid.models.flat import flat_framing, flat_network

@@ -36,14 +36,8 @@ if TYPE_CHECKING:
 def explain_images(run: Run, data: Data) -> None:
     """Write explanation.json and explanation.npz; nothing where `explain.make` is off.
 
-    Of a number, what moves the mean of its distribution is explained.
-
-    Raises
-    ------
-    RunError
-        Where the run holds no trained network.
-    DataError
-        Where the split holds no labelled images.
+    Of a number, what moves the mean of its distribution is explained. Raises RunError where the run
+    holds no trained network; DataError where the split holds no labelled images.
     """
     if not run.settings.explain.make:
         return
@@ -79,13 +73,8 @@ def show_inside(run: Run, data: Data, *, most_training: int = 10_000) -> Inside 
     Nor where `explain.make` is off.
 
     Units and mistakes are those of validation; mistakes are what `predictions.parquet` calls so,
-    where it has the split. They are compared with `most_training` training images, drawn at
-    random; 0: with all.
-
-    Raises
-    ------
-    RunError
-        Where the run holds no trained network.
+    where it has the split. They are compared with `most_training` training images, drawn at random;
+    0: with all. Raises RunError where the run holds no trained network.
     """
     if not run.settings.explain.make:
         return None
@@ -113,14 +102,8 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     """What the run's network looks at in some pictures; writes nothing, needs no data.
 
     Where the run frames, maps are drawn back onto the pictures as they came. Of a number, what is
-    explained is its expected value.
-
-    Raises
-    ------
-    RunError
-        Where the run holds no trained network.
-    ImageError
-        Where a file is not a picture.
+    explained is its expected value. Raises RunError where the run holds no trained network;
+    ImageError where a file is not a picture.
     """
     from candid.explanation.drawing import decode_pictures
 

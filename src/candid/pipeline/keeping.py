@@ -33,10 +33,7 @@ def kept_files(run: Run) -> dict[str, bytes]:
 def run_of(files: Mapping[str, bytes]) -> Iterator[Run]:
     """A run in a temporary folder with these files, which a stranger may have written.
 
-    Raises
-    ------
-    RunError
-        Where they are no run's.
+    Raises RunError where they are no run's.
     """
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:
         for name, content in files.items():

@@ -56,10 +56,7 @@ class AnsweringRun:
 def answering_run(run: Run | Place, config: Config | None, quiet: bool) -> AnsweringRun:
     """A run with the settings that it is asked with; without any, labels are read by the defaults.
 
-    Raises
-    ------
-    RunError
-        Where its training was not finished.
+    Raises RunError where its training was not finished.
     """
     folder = run_at(run, quiet=quiet)
     refuse_untrained(folder)
@@ -77,12 +74,7 @@ def read_labels(
     """The labels of a data set in any layout, with any splits, in the order of a model's classes.
 
     `about` says how it is read; without a `target` its own is taken, else the model's, else the
-    layout's own.
-
-    Raises
-    ------
-    DataError
-        Where it cannot be read, or its classes are not the model's.
+    layout's own. Raises DataError where it cannot be read, or its classes are not the model's.
     """
     from candid.data import layouts
     from candid.data.correcting import corrected
@@ -145,12 +137,7 @@ class Chosen:
 def choose_rows(run: Run, dataset: Dataset, split: str | None) -> Chosen:
     """The labelled rows of a split, or all; of the run's own data, those that it tested on.
 
-    Raises
-    ------
-    ConfigError
-        Where there is no such split.
-    DataError
-        Where none of its images has a label.
+    Raises ConfigError where there is no such split; DataError where none of its images has a label.
     """
     if split is not None and split not in SPLITS:
         raise ConfigError(
@@ -333,10 +320,7 @@ def name_for(dataset: Dataset, *suffixes: str) -> str:
 def check_name(name: str) -> str:
     """The name, which a file can have.
 
-    Raises
-    ------
-    ConfigError
-        Where it cannot.
+    Raises ConfigError where it cannot.
     """
     if re.fullmatch(r"\w[\w.-]{0,79}", name):
         return name

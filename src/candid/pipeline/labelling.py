@@ -100,11 +100,7 @@ def face_finder(
     """What finds faces and cuts them out as a run's training pictures were cut.
 
     That is the run's own framing network where it has one and no `detector` is named, else OpenCV.
-
-    Raises
-    ------
-    DependencyError
-        Where a library for it is not installed.
+    Raises DependencyError where a library for it is not installed.
     """
     from candid.inference.detectors import open_detector
     from candid.inference.faces import Finder

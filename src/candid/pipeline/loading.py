@@ -58,12 +58,8 @@ def network_card(run: Run) -> ModelCard:
 def loaded(run: Run) -> Iterator[Loaded]:
     """The run's trained network, with the threads and memory that its settings ask for.
 
-    Of one that learned several labels it is the whole, with the outputs of all.
-
-    Raises
-    ------
-    RunError
-        Where the run holds no trained network.
+    Of one that learned several labels it is the whole, with the outputs of all. Raises RunError
+    where the run holds no trained network.
     """
     needs_torch()
     from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16

@@ -125,14 +125,10 @@ def load_packed(
 def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) -> Data:
     """The data of an existing run, from where they lay when it began or where they lie now.
 
-    Those of several data sets lie in one frame, where the run's network was trained on them so.
-    A URL in a run is not followed unless it is named: a stranger may have written it. Of the folder
-    of one label among several, they are the data with that label alone.
-
-    Raises
-    ------
-    RunError
-        Where they are gone or have changed since, or are a URL that was not named.
+    Those of several data sets lie in one frame, where the run's network was trained on them so. A
+    URL in a run is not followed unless it is named: a stranger may have written it. Of the folder
+    of one label among several, they are the data with that label alone. Raises RunError where they
+    are gone or have changed since, or are a URL that was not named.
     """
     about = read_record(run.provenance, Provenance)
     found = place_of(run, about, None if where is None else places_of(where))
@@ -148,10 +144,7 @@ def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) 
 def aligned_data(run: Run, data: Data) -> Data:
     """The data with all data sets in the frame of one, where a run's network is trained on them so.
 
-    Raises
-    ------
-    RunError
-        Where the run no longer says how that was.
+    Raises RunError where the run no longer says how that was.
     """
     frames = None if data.frames else source_frames(run)
     return data if frames is None else framed_data(frames, run.source_framing, data, run)
@@ -276,17 +269,10 @@ def begin_or_resume(
 
     `data` is where they lie, or what was loaded; None: where they lay when the run began. Without
     `config` there must be a run at `path`, which has its own settings. Without `path`, a new run
-    takes the next free folder below runs/ with `name` in it.
-
-    Raises
-    ------
-    RunError
-        Where the run there was trained with other settings, or on other data.
-    ConfigError
-        Where the processes have different data, more threads are asked for than there are cores, or
-        network and batch surely do not fit into memory.
-    DataError
-        Where too few of the images can be read to train and to validate.
+    takes the next free folder below runs/ with `name` in it. Raises RunError where the run there
+    was trained with other settings, or on other data; ConfigError where the processes have
+    different data, more threads are asked for than there are cores, or network and batch surely do
+    not fit into memory; DataError where too few of the images can be read to train and to validate.
     """
     needs_torch()
     from candid.training.distributed import team

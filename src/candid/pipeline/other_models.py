@@ -40,12 +40,9 @@ def ask_other(
     `model` is what `candid.inference.other_models.open_other` takes, or a file of outputs that were
     written before. Outputs are probabilities, or what one of the libraries of
     `candid.predictions.outputs` writes. Pictures without an answer are left out and counted in
-    `provenance["notes"]`, which an audit shows; `keep` is a Parquet file for what it says.
-
-    Raises
-    ------
-    DataError, PredictionsError
-        Where no picture has a label, none has an answer, or answers are no probabilities.
+    `provenance["notes"]`, which an audit shows; `keep` is a Parquet file for what it says. Raises
+    DataError or PredictionsError where no picture has a label, none has an answer, or answers are
+    no probabilities.
     """
     from candid.inference.other_models import open_other
 

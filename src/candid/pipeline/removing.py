@@ -19,11 +19,8 @@ from candid.text import words
 def removable(runs: Sequence[Run | Place]) -> dict[Path, str]:
     """The folders of runs that can be removed, each once, and how much room each takes.
 
-    Raises
-    ------
-    RunError
-        Where one is no run's folder: a link, a part of a run, a folder that holds other things
-        that are not a run's own, such as other runs, or the one that this process works in.
+    Raises RunError where one is no run's folder: a link, a part of a run, a folder that holds other
+    things that are not a run's own, such as other runs, or the one that this process works in.
     """
     paths = list(dict.fromkeys(path_of(run) for run in runs))
     for path in paths:

@@ -88,10 +88,7 @@ class Retraining:
     ) -> tuple[list[TrainingChange], list[str]]:
         """What is tried of what is possible, and why something is not.
 
-        Raises
-        ------
-        ConfigError
-            Where a name in `only` is none of a remedy that trains anew.
+        Raises ConfigError where a name in `only` is none of a remedy that trains anew.
         """
         known = self.data.dataset.attributes
         named = [n for n in attributes if n in known and known[n].kind != "numeric"]

@@ -61,12 +61,8 @@ def open_review(
 ) -> Iterator[Reviewed]:
     """What is suspected of a run's labels or a data set's, ready to be looked at.
 
-    Raises
-    ------
-    RunError
-        Where a run's data are gone, or are not those that it began with.
-    DataError
-        Where there is nothing to look at.
+    Raises RunError where a run's data are gone, or are not those that it began with; DataError
+    where there is nothing to look at.
     """
     from candid.data.pictures import preview
     from candid.reviewing.plan import plan_review

@@ -69,13 +69,8 @@ def try_seeds(run: Run, data: Data) -> None:
     """Write seeds.json and seeds.parquet, and each other seed's training below seeds/.
 
     What a seed's folder holds already is not done again; a training goes on from its checkpoint.
-
-    Raises
-    ------
-    OutputError
-        Where another process trains these seeds.
-    RunError
-        Where a seed's folder holds another training.
+    Raises OutputError where another process trains these seeds; RunError where a seed's folder
+    holds another training.
     """
     seeds = seeds_of(run.settings)
     folder = run.path / SEEDS

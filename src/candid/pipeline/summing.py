@@ -29,12 +29,8 @@ def audit_folder(
 ) -> Audit:
     """Audit the Parquet tables of a folder as one file of predictions.
 
-    No columns are named for files that Candid wrote.
-
-    Raises
-    ------
-    PredictionsError
-        Where the tables cannot be read as predictions, or no row has a label and a prediction.
+    No columns are named for files that Candid wrote. Raises PredictionsError where the tables
+    cannot be read as predictions, or no row has a label and a prediction.
     """
     from candid.auditing.folder import Meaning, audit_tally
 

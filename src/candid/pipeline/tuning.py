@@ -70,14 +70,9 @@ def search_settings(
     it; where it is finished, its result is written again.
 
     `data` and `config` are what is learned, and the settings to start from; `storage` and `name` a
-    database's address (or "journal:" and a file) and the study's name in it.
-
-    Raises
-    ------
-    OutputError
-        Where the folder holds something else.
-    RunError
-        Where the study was begun with other settings or data.
+    database's address (or "journal:" and a file) and the study's name in it. Raises OutputError
+    where the folder holds something else; RunError where the study was begun with other settings or
+    data.
     """
     needs_optuna()
     from candid.data.layouts.assembly import check_learnable

@@ -107,12 +107,8 @@ def read_answers(
     """The prediction columns of a table, in whatever form they stand there.
 
     `chosen` are a column with answers or with the probability of one class, or one column per
-    class; `positive` and `scale` as in `Predictions.from_table`.
-
-    Raises
-    ------
-    PredictionsError
-        Where they hold what cannot be, or could mean two things.
+    class; `positive` and `scale` as in `Predictions.from_table`. Raises PredictionsError where they
+    hold what cannot be, or could mean two things.
     """
     cells = [_cells(table, name) for name in chosen]
     for c in cells:

@@ -54,12 +54,8 @@ def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions
     """Predictions from arrays, from a file or a run's folder, or as they are.
 
     `y_true` are labels beside `y_prob` and what else `Predictions.from_arrays` takes; or
-    `Predictions`, a run's folder, or its predictions.parquet alone.
-
-    Raises
-    ------
-    DataError, PredictionsError
-        Where they cannot be read, or do not fit each other.
+    `Predictions`, a run's folder, or its predictions.parquet alone. Raises DataError or
+    PredictionsError where they cannot be read, or do not fit each other.
     """
     whole = isinstance(y_true, Predictions | str | PathLike)
     named = {name: value for name, value in named.items() if value is not None}

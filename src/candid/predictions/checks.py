@@ -28,10 +28,8 @@ def require_probabilities(predictions: Predictions) -> None:
 def require_evaluable(predictions: Predictions) -> None:
     """Refuse predictions that nothing can be said about, whoever made them.
 
-    Raises
-    ------
-    PredictionsError
-        Where there is no labelled image, or a probability or a label is impossible.
+    Raises PredictionsError where there is no labelled image, or a probability or a label is
+    impossible.
     """
     n, classes = len(predictions), len(predictions.classes)
     p, label = predictions.probability, predictions.label
@@ -62,11 +60,8 @@ def require_evaluable(predictions: Predictions) -> None:
 def possible(predictions: Predictions, where: str, todo: str) -> Predictions:
     """The predictions, where nothing in them is impossible; `where` they are from begins the error.
 
-    Raises
-    ------
-    PredictionsError
-        Where a class stands there twice, or an id, or where a probability, the temperature or a
-        split cannot be.
+    Raises PredictionsError where a class stands there twice, or an id, or where a probability, the
+    temperature or a split cannot be.
     """
     if wrong := _impossible(predictions):
         what = f"{where}{wrong[0]}"

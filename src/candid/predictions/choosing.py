@@ -84,10 +84,7 @@ class ColumnNames:
     def label_and_prediction(self, asked: Columns) -> tuple[str, list[str]]:
         """The columns of the label and of the prediction, which are not the same.
 
-        Raises
-        ------
-        PredictionsError
-            Where one is missing, or both are one.
+        Raises PredictionsError where one is missing, or both are one.
         """
         label = self.one(asked.label or "", "label")
         chosen = self.expand(asked.prediction, "prediction")
@@ -133,12 +130,8 @@ class ColumnNames:
 
         `table` may hold the first rows alone. `groups` are names and patterns; none: every column
         but those in `used`, those that cannot be one, and those that look like the prediction's
-        (`chosen`) or the label that was read (`said`).
-
-        Raises
-        ------
-        PredictionsError
-            Where a column that was named is missing or cannot be a group.
+        (`chosen`) or the label that was read (`said`). Raises PredictionsError where a column that
+        was named is missing or cannot be a group.
         """
         rest = [n for n in self.names if n not in used]
         wanted = self.expand(groups, "group") if groups else rest

@@ -64,10 +64,7 @@ class Folder:
     def pieces(self) -> Iterator[Piece]:
         """All rows, table by table.
 
-        Raises
-        ------
-        PredictionsError
-            Where a table holds what cannot be.
+        Raises PredictionsError where a table holds what cannot be.
         """
         c, groups = self._columns, [a.name for a in self.attributes]
         how = pads.ParquetReadOptions(dictionary_columns=[*groups, c["label"]])

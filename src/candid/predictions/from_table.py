@@ -41,10 +41,7 @@ def written_by_candid(path: Path) -> bool:
 def must_name_columns(path: Path) -> ConfigError:
     """What to say of a table whose columns are not named.
 
-    Raises
-    ------
-    DataError
-        Where it cannot be read as a table.
+    Raises DataError where it cannot be read as a table.
     """
     return columns_unnamed(path.name, _read(path).column_names)
 

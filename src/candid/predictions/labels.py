@@ -59,10 +59,7 @@ def tokens(name: str) -> list[str]:
 def read_label(table: pa.Table, name: str) -> Label:
     """A column as the label, with the classes that its rows bear.
 
-    Raises
-    ------
-    PredictionsError
-        Where it is empty, or holds quantities or free text.
+    Raises PredictionsError where it is empty, or holds quantities or free text.
     """
     column = columns.read_column(name, table[name])
     if isinstance(column, Attribute) and column.kind == "binary":

@@ -41,14 +41,9 @@ def tables_in(path: Path) -> tuple[Path, ...]:
 def open_folder(path: Path, asked: Columns, *, most_values: int = 100) -> Folder:
     """What a folder of Parquet tables holds, also in folders below it; `Folder.pieces` reads them.
 
-    No columns are named for files that Candid wrote. A group may hold `most_values` words.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no table, the tables differ, or a column is missing or could mean two things.
-    RunError
-        Where another release of Candid wrote them, in another format.
+    No columns are named for files that Candid wrote. A group may hold `most_values` words. Raises
+    PredictionsError where there is no table, the tables differ, or a column is missing or could
+    mean two things; RunError where another release of Candid wrote them, in another format.
     """
     files = tables_in(path)
     if not files:

@@ -70,25 +70,14 @@ class Run:
     A run that learned several labels has the network and a folder `targets/<label>` for each, with
     the files of what is done for it alone. That is a run, too: it reads what is shared from above,
     and its network is the one network with that label's outputs alone (`ModelCard.head`).
-
-    Attributes
-    ----------
-    path
-        The folder.
-    settings
-        All settings: those in `config.toml` where `open_run` gave the run.
-    network
-        A module of the caller's own, for `network.name = "own"`.
-    quiet
-        Whether its steps show no progress bars.
-    follow
-        Called with the history of its training whenever that is written.
     """
 
     path: Path
-    settings: Config = field(default_factory=Config)
+    settings: Config = field(default_factory=Config)  # `open_run` reads them from `config.toml`
+    # a module of the caller's own, for `network.name = "own"`
     network: nn.Module | None = field(default=None, compare=False, repr=False)
-    quiet: bool = field(default=False, compare=False, repr=False)
+    quiet: bool = field(default=False, compare=False, repr=False)  # no progress bars of its steps
+    # called with the history of its training whenever that is written
     follow: Callable[[Sequence[HistoryRow]], object] | None = field(
         default=None, compare=False, repr=False
     )
@@ -291,12 +280,8 @@ def is_framed(run: Run) -> bool:
 def claim(root: Path, name: str) -> Path:
     """Make the folder `root/2026-11-24-plain-1`, or with the next number that is free.
 
-    Runs that begin at the same moment get a folder each.
-
-    Raises
-    ------
-    OutputError
-        Where it cannot be made.
+    Runs that begin at the same moment get a folder each. Raises OutputError where it cannot be
+    made.
     """
     today = datetime.date.today().isoformat()
     with writing(root):
@@ -341,10 +326,7 @@ def _leftovers(path: Path) -> list[Path]:
 def create(path: Path, config: Config, provenance: Provenance) -> Run:
     """Make a run folder and write down its settings and where it comes from.
 
-    Raises
-    ------
-    OutputError
-        Where the folder holds something already, or cannot be written to.
+    Raises OutputError where the folder holds something already, or cannot be written to.
     """
     refuse_full(path)
     with writing(path):

@@ -11,10 +11,7 @@ from candid.runs import Run
 def source_frames(run: Run) -> SourceFrames | None:
     """How the data sets of a run were brought to one frame; None where they were not.
 
-    Raises
-    ------
-    RunError
-        Where they were, and the run no longer says how.
+    Raises RunError where they were, and the run no longer says how.
     """
     if run.source_frames.is_file():
         return read_record(run.source_frames, SourceFrames)

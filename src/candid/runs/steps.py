@@ -23,22 +23,14 @@ class Shown(Protocol):
 class Step:
     """A step of the main job.
 
-    Attributes
-    ----------
-    settings
-        What it reads of the settings: sections, or single ones such as "train.seed".
-    inputs, outputs
-        The files that it reads and writes, as `Run` calls them. Every step but the report
-        may read the data, too, which have one fingerprint.
-    resumes
-        Whether it goes on from a checkpoint. Then it is whole where its files are, as the
-        checkpoint belongs to the settings that it began with; and it writes down itself what it
-        took, with what it took before it was stopped.
+    Every step but the report may read the data, too, which have one fingerprint. One that `resumes`
+    goes on from a checkpoint: it is whole where its files are, as the checkpoint belongs to the
+    settings that it began with, and writes down itself what it took, also before it was stopped.
     """
 
-    settings: tuple[str, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    settings: tuple[str, ...]  # what it reads: sections, or single ones such as "train.seed"
+    inputs: tuple[str, ...]  # the files that it reads, as `Run` calls them
+    outputs: tuple[str, ...]  # and writes
     resumes: bool = False
 
 

@@ -33,10 +33,7 @@ def write_history(run: Run, rows: Sequence[HistoryRow]) -> None:
 def read_history(run: Run) -> list[HistoryRow]:
     """The rows that were written; none where nothing was trained.
 
-    Raises
-    ------
-    RunError
-        Where the file is damaged.
+    Raises RunError where the file is damaged.
     """
     return _rows(run.history, lambda row: HistoryRow(**row))
 
@@ -60,10 +57,7 @@ def write_pictures(run: Run, pictures: Mapping[tuple[str, str], bytes]) -> None:
 def read_pictures(run: Run) -> dict[tuple[str, str], bytes]:
     """The pictures that were written; none where the stage did not run.
 
-    Raises
-    ------
-    RunError
-        Where the file is damaged.
+    Raises RunError where the file is damaged.
     """
     return dict(_rows(run.pictures, lambda row: ((row["kind"], row["name"]), row["png"])))
 

@@ -53,10 +53,7 @@ def is_authorised(scope: Scope) -> bool:
 def require(scope: Scope) -> None:
     """Refuse a request that may not ask.
 
-    Raises
-    ------
-    Refusal
-        401.
+    Raises Refusal 401.
     """
     problem = scope.get(_PROBLEM)
     if problem:

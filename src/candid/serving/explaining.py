@@ -27,12 +27,8 @@ class Explainer:
     def map(self, pixels: NDArray[np.uint8], method: str, explained: int) -> NDArray[np.float32]:
         """(side, side): what speaks for (above 0) and against a class in pixels (side, side, 3).
 
-        Methods without a sign give only how much a place matters, 0 or above.
-
-        Raises
-        ------
-        LookupError
-            Where the method does not suit this network.
+        Methods without a sign give only how much a place matters, 0 or above. Raises LookupError
+        where the method does not suit this network.
         """
         mean, std = (torch.tensor(v)[:, None, None] for v in (self._card.mean, self._card.std))
         planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()

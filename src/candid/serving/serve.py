@@ -34,14 +34,8 @@ def serve_models(
     """Answer for some models until SIGINT or SIGTERM, then for what was taken in by then.
 
     The first model answers requests that name none. `quiet` logs only what is wrong; `started` is
-    told the address once the server listens.
-
-    Raises
-    ------
-    DependencyError
-        Where the extra "serve" is not installed.
-    ConfigError
-        Where it cannot listen there, or there is no key in the key's file.
+    told the address once the server listens. Raises DependencyError where the extra "serve" is not
+    installed; ConfigError where it cannot listen there, or there is no key in the key's file.
     """
     needs_server()
     from candid.serving.app import create_app
@@ -117,10 +111,7 @@ def needs_server() -> None:
 def read_key(config: ServeConfig) -> str:
     """The key that requests must carry, from its file or the environment; "": none.
 
-    Raises
-    ------
-    ConfigError
-        Where the file cannot be read or holds no key.
+    Raises ConfigError where the file cannot be read or holds no key.
     """
     if not config.key_file:
         return os.environ.get(KEY_VARIABLE, "").strip()
@@ -146,10 +137,7 @@ def read_key(config: ServeConfig) -> str:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
-    Raises
-    ------
-    ConfigError
-        Where the address is not this machine's, or the port is taken or not allowed.
+    Raises ConfigError where the address is not this machine's, or the port is taken or not allowed.
     """
     try:
         found = socket.getaddrinfo(

@@ -85,10 +85,7 @@ class Served:
     def explainer(self) -> Explainer:
         """What makes maps; loads the weights anew.
 
-        Raises
-        ------
-        DependencyError
-            Where torch is not installed.
+        Raises DependencyError where torch is not installed.
         """
         if self.weights is None:
             raise RunError(

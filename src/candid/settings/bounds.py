@@ -6,8 +6,23 @@ import math
 from dataclasses import field, fields
 from typing import Any
 
+from candid.errors import ConfigError, did_you_mean
+
 MOST_PIXELS = 10**9  # 3 GB once decoded
 LARGEST_SEED = 2**32 - 1  # what every generator of random numbers takes
+
+
+def refuse_words(
+    name: str, given: tuple[str, ...], known: tuple[str, ...], some: str, *, least: int = 0
+) -> None:
+    """Raise a ConfigError where a setting holds a word that is not known, one twice, or too few."""
+    strange = [word for word in given if word not in known]
+    if strange or len(set(given)) < max(least, len(given)):
+        raise ConfigError(
+            f"{name} = {list(given)} is not possible.",
+            expected=f"{some} of, each once: {', '.join(known)}",
+            todo=did_you_mean(strange[0], known) if strange else f"set {name}",
+        )
 
 
 def setting(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from candid.errors import ConfigError, did_you_mean
-from candid.settings.bounds import LARGEST_SEED, setting
+from candid.errors import ConfigError
+from candid.settings.bounds import LARGEST_SEED, refuse_words, setting
 
 MAP_METHODS = (
     *("gradient", "smoothgrad", "integrated_gradients"),
@@ -108,17 +108,8 @@ class ExplainConfig:
     seed: int = setting(0, "the same seed gives the same maps", 0, LARGEST_SEED)
 
     def __post_init__(self) -> None:
-        for name, given, known in (
-            ("methods", self.methods, MAP_METHODS),
-            ("fills", self.fills, MASK_FILLS),
-        ):
-            strange = [word for word in given if word not in known]
-            if strange or len(set(given)) < len(given):
-                raise ConfigError(
-                    f"explain.{name} = {list(given)} is not possible.",
-                    expected=f"some of, each once: {', '.join(known)}",
-                    todo=did_you_mean(strange[0], known) if strange else f"set explain.{name}",
-                )
+        refuse_words("explain.methods", self.methods, MAP_METHODS, "some")
+        refuse_words("explain.fills", self.fills, MASK_FILLS, "some")
         if not self.methods:
             raise ConfigError(
                 "explain.methods is empty.",
@@ -163,14 +154,8 @@ class AuditConfig:
     seed: int = setting(0, "seed of the draws", 0, LARGEST_SEED)
 
     def __post_init__(self) -> None:
-        known = ("train", "validation", "test")
-        strange = [word for word in self.splits if word not in known]
-        if strange or not self.splits or len(set(self.splits)) < len(self.splits):
-            raise ConfigError(
-                f"audit.splits = {list(self.splits)} is not possible.",
-                expected=f"one or more of, each once: {', '.join(known)}",
-                todo=did_you_mean(strange[0], known) if strange else "set audit.splits",
-            )
+        splits = ("train", "validation", "test")
+        refuse_words("audit.splits", self.splits, splits, "one or more", least=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,7 @@ def distrust(name: str) -> None:
 def trusted_part(name: str, what: str) -> Any:
     """The function that a name means, imported from `sys.path` or the working folder.
 
-    Raises
-    ------
-    ConfigError
-        Where nobody trusted it, or there is no such function.
+    Raises ConfigError where nobody trusted it, or there is no such function.
     """
     if not _trusted & {name, EVERY}:
         raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,13 +70,4 @@ def _kappa(a: NDArray[np.str_], b: NDArray[np.str_], drawing: Resample) -> Estim
     value, drawn = drawing.of_sums(cells, kappa)
     everything = FigureSpec("mean", (np.ones(n, np.bool_),))
     found = estimate(value["kappa"], drawn["kappa"], everything, drawing)
-    return Estimate(
-        found.value,
-        max(-1.0, found.low),
-        min(1.0, found.high),
-        n,
-        found.method,
-        draws=found.draws,
-        undefined_draws=found.undefined_draws,
-        confidence=found.confidence,
-    )
+    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))

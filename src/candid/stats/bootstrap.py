@@ -28,7 +28,13 @@ from numpy.typing import NDArray
 from candid.arrays import Floats, Singles
 from candid.records import Estimate
 from candid.records.metrics import Kind
-from candid.stats.intervals import student_quantile, sums_by_person, wilson, wilson_limits
+from candid.stats.intervals import (
+    effective_size,
+    student_quantile,
+    sums_by_person,
+    wilson,
+    wilson_limits,
+)
 from candid.table import known_persons
 
 Masks = tuple[NDArray[np.bool_], ...]
@@ -139,7 +145,8 @@ class Resample:
         value = statistic(sums.sum(axis=0, keepdims=True, dtype=np.float64))
         blocks = _split(self.counts(), _SUMS // max(1, *sums.shape))
         drawn = [statistic((counts @ sums).astype(np.float64)) for counts in blocks]
-        return {name: v[0] for name, v in value.items()}, _joined(drawn)
+        values = {name: v[0] for name, v in value.items()}
+        return values, _joined(drawn) or {name: v[:0] for name, v in value.items()}
 
     def behind(self, masks: Masks) -> tuple[int, int]:
         """How many images any of the masks marks, and the fewest units that one of them marks."""
@@ -285,9 +292,9 @@ def _score(value: Any, draws: Floats, units: int, confidence: float) -> _Interva
     if np.isnan(value):
         return math.nan, math.nan, math.nan
     spread = standard_error(draws, units)
-    # Where no draw differs (no mistake at all) every unit counts as one trial. For an area under
-    # a curve this is on the safe side: m positives and m negatives hold m independent pairs.
-    effective = max(value * (1 - value), 0.0) / spread**2 if spread > 0 else float(units)
+    # Where no draw differs every unit counts as one trial. For an area under a curve this is on
+    # the safe side: m positives and m negatives hold m independent pairs.
+    effective = effective_size(value, spread**2, units)
     low, high = wilson_limits(value, effective, units, student_quantile(confidence, units - 1))
     return float(low), float(high), spread
 

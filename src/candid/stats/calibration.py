@@ -50,12 +50,8 @@ def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None =
 
     Above 1 for a model that is too sure, below 1 for one that is not sure enough; 1 where all
     logits of each image are equal, so that no temperature changes anything. A model that is worse
-    than guessing gets a very high one: probabilities that are all nearly equal.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no image, or a logit is not finite.
+    than guessing gets a very high one: probabilities that are all nearly equal. Raises
+    PredictionsError where there is no image, or a logit is not finite.
     """
     logits = np.asarray(logits, dtype=np.float64)
     if logits.ndim != 2 or not len(logits) or not np.isfinite(logits).all():
@@ -78,8 +74,7 @@ def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None =
 def _targets(z: Floats, label: NDArray[Any], weights: Floats) -> Floats:
     """(n, classes) one-hot labels; smoothed where the images are separated without a mistake."""
     n, classes = z.shape
-    hot = np.zeros((n, classes))
-    hot[np.arange(n), label] = 1.0
+    hot: Floats = np.eye(classes)[label]
     mistaken = (z.max(axis=1) > z[np.arange(n), label]) & (weights > 0)
     if mistaken.any():
         return hot

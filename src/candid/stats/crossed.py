@@ -23,7 +23,7 @@ from candid.arrays import Floats
 from candid.records import Estimate
 from candid.records.metrics import Kind
 from candid.stats.bootstrap import Resample, standard_error
-from candid.stats.intervals import student_quantile, wilson_limits
+from candid.stats.intervals import effective_size, student_quantile, wilson_limits
 
 
 def over_seeds_and_people(
@@ -31,21 +31,9 @@ def over_seeds_and_people(
 ) -> Estimate:
     """The mean over seeds, with an interval for other seeds and other people.
 
-    Parameters
-    ----------
-    values
-        The figure with each seed, on the same images.
-    draws
-        (draws,) the mean over seeds in each bootstrap draw of the people of `drawing`.
-    kind
-        "score", "error" or "mean": on which scale the interval is built, as in `bootstrap`.
-    drawing
-        Whose people were drawn.
-
-    Returns
-    -------
-    Estimate
-        Without an end where there are fewer than two seeds, or two people.
+    `values` is the figure with each seed, on the same images; `draws` (draws,) the mean over seeds
+    in each bootstrap draw of the people of `drawing`; `kind` ("score", "error" or "mean") says on
+    which scale the interval is built. It has no ends below two seeds, or two people.
     """
     seeds, units = len(values), drawing.units
     value = float(np.mean(values)) if seeds else math.nan
@@ -85,9 +73,7 @@ def _ends(
     quantile = float(student_quantile(confidence, freedom))
     reach = quantile * math.sqrt(variance)
     if kind == "score":
-        # Where neither a seed nor a draw differs, every unit counts as one trial.
-        room = max(value * (1 - value), 0.0)
-        effective = room / variance if variance > 0 else float(units)
+        effective = effective_size(value, variance, units)
         low, high = wilson_limits(value, effective, units, quantile)
         return float(low), float(high)
     if kind == "error" and value > 0:

@@ -11,6 +11,7 @@ knows that a side without a mistake is not a side without doubt.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, erfc, ndtri
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Marks
 from candid.records import Estimate
 from candid.stats.intervals import (
+    effective_size,
     linearised,
     linearised_error,
     normal_quantile,
     sums_by_person,
     wilson_limits,
 )
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +51,8 @@ class Side:
 
     @property
     def effective(self) -> Floats:
-        """(k,) the size of a simple random sample that would have the same standard error.
-
-        A figure without any spread (no mistake at all) has one trial per unit.
-        """
-        room = np.maximum(self.value * (1 - self.value), 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            size = np.where(self.spread > 0, room / self.spread**2, self.units)
-        return np.maximum(size, 1e-9)
+        """(k,) as `effective_size`."""
+        return np.maximum(effective_size(self.value, self.spread**2, self.units), 1e-9)
 
 
 # --- intervals -----------------------------------------------------------------------------------
@@ -69,7 +63,7 @@ def score_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
 
     For figures from 0 to 1. NaN where undefined, (0, 1) where a single unit stands behind it.
     """
-    return _score(side, approximate_student(normal_quantile(confidence), side.units - 1))
+    return _score(side, normal_quantile(confidence))
 
 
 def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
@@ -78,7 +72,7 @@ def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
     Where the side has a `share`, the ends are as far away as those of the share's score interval:
     what is rare makes the figure skewed, and far from normal where a handful of mistakes decide.
     """
-    return _mean(side, approximate_student(normal_quantile(confidence), side.units - 1))
+    return _mean(side, normal_quantile(confidence))
 
 
 def difference_interval(
@@ -136,7 +130,7 @@ def _mover(
 ) -> tuple[Floats, Floats]:
     ends = []
     for side in (left, right):
-        low, high = (_score if score else _mean)(side, approximate_student(z, side.units - 1))
+        low, high = (_score if score else _mean)(side, z)
         ends.append((side.value - low, high - side.value))
     (below1, above1), (below2, above2) = ends
     difference = left.value - right.value
@@ -156,20 +150,22 @@ def _hypot(a: Floats, b: Floats, r: Floats) -> Floats:
     return np.where(np.isinf(a) | np.isinf(b), np.inf, root)
 
 
-def _score(side: Side, quantile: Floats) -> tuple[Floats, Floats]:
+def _score(side: Side, z: Any) -> tuple[Floats, Floats]:
     undefined = np.isnan(side.spread) & (side.units > 1)
     value = np.where(undefined, np.nan, side.value)
+    quantile = approximate_student(z, side.units - 1)
     return wilson_limits(value, side.effective, side.units, quantile)
 
 
-def _mean(side: Side, quantile: Floats) -> tuple[Floats, Floats]:
+def _mean(side: Side, z: Any) -> tuple[Floats, Floats]:
+    quantile = approximate_student(z, side.units - 1)
     reach: Floats = np.where(side.units < 2, np.inf, quantile * side.spread)
     below = above = reach
     if side.share is not None:
         share = side.share
         inner = (share > 0) & (share < 1)
         # Without a mistake (or a right answer) there is one trial per unit, as for any share.
-        low, high = _score(Side(share, np.where(inner, side.spread, 0.0), side.units), quantile)
+        low, high = _score(Side(share, np.where(inner, side.spread, 0.0), side.units), z)
         many = side.units > 1
         below = np.where(many & (share > 0), share - low, reach)
         above = np.where(many & (share < 1), high - share, reach)
@@ -210,14 +206,25 @@ def touching(left: Side, right: Side, correlation: Floats, *, score: bool) -> Fl
     difference = left.value - right.value
     fine = np.isfinite(difference) & np.isfinite(left.spread) & np.isfinite(right.spread)
     fine &= (left.units > 1) & (right.units > 1)
-    low, high = np.zeros(len(difference)), np.full(len(difference), 40.0)
-    for _ in range(34):  # to 2e-9
-        z = (low + high) / 2
+
+    def touched(z: Floats) -> Marks:
         lower, upper = _mover(left, right, correlation, z, score=score)
-        nearer = np.where(difference > 0, lower, -upper)
-        clear = (nearer > 0) & (difference != 0)
-        low, high = np.where(clear, z, low), np.where(clear, high, z)
-    return np.where(fine, low, np.nan)
+        clear: Marks = (np.where(difference > 0, lower, -upper) > 0) & (difference != 0)
+        return ~clear
+
+    start = np.zeros(len(difference)), np.full(len(difference), 40.0)
+    return np.where(fine, bisected(touched, *start, steps=34)[0], np.nan)  # to 2e-9
+
+
+def bisected(
+    reached: Callable[[Floats], Marks], low: Floats, high: Floats, *, steps: int
+) -> tuple[Floats, Floats]:
+    """(k,) ends around where k searches are `reached` first, from below, after halving so often."""
+    for _ in range(steps):
+        middle = (low + high) / 2
+        enough = reached(middle)
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return low, high
 
 
 def _exact_p(left: Side, right: Side) -> Floats:
@@ -256,6 +263,8 @@ def _two_sided(z: Floats) -> Floats:
 
 # --- power ----------------------------------------------------------------------------------------
 
+POWER = 0.8  # how often a difference is seen that is said to be visible
+
 
 def smallest_visible(
     left: Side,
@@ -263,10 +272,8 @@ def smallest_visible(
     correlation: Floats,
     threshold: float,
     worse: Any = None,
-    *,
-    power: float = 0.8,
 ) -> Floats:
-    """(k,) the size of difference that would reach the p `threshold` with the given power.
+    """(k,) the size of difference that would reach the p `threshold` in `POWER` of cases.
 
     `worse`, for scores: 1 where a higher score is worse for the left side (an error), -1 where a
     lower one is; the right side's score plus the difference must stay within 0 and 1, and the
@@ -275,17 +282,16 @@ def smallest_visible(
     """
     if not threshold > 0:
         return np.full(len(left.value), np.nan)
-    z_alpha, z_power = normal_quantile(1 - threshold), normal_quantile(2 * power - 1)
+    z_alpha, z_power = normal_quantile(1 - threshold), normal_quantile(2 * POWER - 1)
     t = approximate_student(z_alpha, np.minimum(left.units, right.units) - 1)
     if worse is None:
         variance = left.spread**2 + right.spread**2 - 2 * correlation * left.spread * right.spread
         return (t + z_power) * np.sqrt(np.maximum(variance, 0))
     base = np.where(np.asarray(worse) > 0, right.value, 1 - right.value)  # an error
     n1, n2 = left.effective, right.effective
-    low, high = np.zeros(len(base)), np.maximum(1 - base, 0.0)
-    most = high.copy()
+    most = np.maximum(1 - base, 0.0)
 
-    def seen(difference: Floats) -> Bools:
+    def seen(difference: Floats) -> Marks:
         there = base + difference
         pooled = (n1 * there + n2 * base) / (n1 + n2)
         none = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
@@ -294,16 +300,13 @@ def smallest_visible(
         # hypergeometric number, and half a mistake because mistakes are whole.
         share = n1 / (n1 + n2)
         skew = (1 - 2 * share) * (1 - 2 * pooled) * (z_alpha**2 - 1) / 6 + 0.5
-        reached: Bools = difference >= t * none + z_power * own + skew / (n1 * (1 - share))
+        reached: Marks = difference >= t * none + z_power * own + skew / (n1 * (1 - share))
         return reached
 
     with np.errstate(invalid="ignore"):
-        possible = seen(most)
-        for _ in range(50):
-            middle = (low + high) / 2
-            enough = seen(middle)
-            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(possible & np.isfinite(base), high, np.nan)
+        possible = seen(most) & np.isfinite(base)
+        least = bisected(seen, np.zeros(len(base)), most, steps=50)[1]
+    return np.where(possible, least, np.nan)
 
 
 # --- differences of errors -----------------------------------------------------------------------
@@ -328,9 +331,9 @@ class Gaps:
 
 
 def error_gaps(
-    hits: Bools,
-    inside: Bools,
-    outside: Bools,
+    hits: Marks,
+    inside: Marks,
+    outside: Marks,
     person: NDArray[Any] | None,
     confidence: float = 0.95,
 ) -> Gaps:

@@ -29,6 +29,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from candid.arrays import Floats
+from candid.stats.metrics import running_sums
 
 MOST_BINS = 128
 _SMOOTHED = 0.1  # of the spread of the values in train: the soft label's standard deviation
@@ -38,24 +39,12 @@ _NORMAL_QUARTILES = 1.349  # standard deviations between the quartiles of a norm
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """The bins of a number, and the values that its codes stand for.
+    """The bins of a number, and the values that its codes stand for."""
 
-    Attributes
-    ----------
-    values
-        (k,) the different values of the data, ascending.
-    centres
-        (bins,) the values that the bins stand for, ascending.
-    quartiles
-        Of the training values.
-    width
-        The standard deviation of a soft label.
-    """
-
-    values: Floats
-    centres: Floats
-    quartiles: tuple[float, float, float]
-    width: float
+    values: Floats  # (k,) the different values of the data, ascending
+    centres: Floats  # (bins,) the values that the bins stand for, ascending
+    quartiles: tuple[float, float, float]  # of the training values
+    width: float  # the standard deviation of a soft label
 
     @property
     def median(self) -> float:
@@ -192,7 +181,6 @@ def interval_of(probability: Floats, centres: Floats, reach: float) -> tuple[Flo
 
 def _sums(probability: Floats) -> Floats:
     """(n, bins + 1) running sums, from 0 to exactly 1."""
-    sums = np.zeros((len(probability), probability.shape[1] + 1))
-    np.cumsum(probability, axis=1, out=sums[:, 1:])
+    sums = running_sums(probability)
     sums[:, -1] = np.maximum(sums[:, -1], 1.0)
     return sums

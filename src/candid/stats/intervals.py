@@ -58,6 +58,17 @@ def wilson_share(hits: int, n: int, confidence: float = 0.95) -> Estimate:
     return Estimate(value, float(low), float(high), n, "Wilson", confidence=confidence)
 
 
+def effective_size(share: Any, variance: Any, units: Any) -> Floats:
+    """The size of a simple random sample in which a share would have the same variance.
+
+    One without any (no mistake at all) has one trial per unit.
+    """
+    room = np.maximum(share * (1 - share), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size: Floats = np.where(variance > 0, room / variance, units)
+    return size
+
+
 def wilson_limits(
     p: ArrayLike, effective: ArrayLike, units: ArrayLike, quantile: ArrayLike
 ) -> tuple[Floats, Floats]:

@@ -29,26 +29,16 @@ _BLOCK = 200  # draws at a time
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """error = exp(level) · n^-fall, and draws of both.
-
-    Attributes
-    ----------
-    level, fall
-        The fit; NaN where there is none.
-    levels, falls, scatter
-        (draws,) of either, and of the deviation of a training's log error from the line.
-    n, people, confidence, seed
-        Images and people whose errors these are; of the intervals.
-    """
+    """error = exp(level) · n^-fall, and draws of both; NaN where there is no fit."""
 
     level: float
     fall: float
-    levels: Floats
-    falls: Floats
-    scatter: Floats
-    n: int
+    levels: Floats  # (draws,)
+    falls: Floats  # (draws,)
+    scatter: Floats  # (draws,) of the deviation of a training's log error from the line
+    n: int  # images whose errors these are
     people: int
-    confidence: float
+    confidence: float  # of the intervals
     seed: int
 
     @property
@@ -104,16 +94,8 @@ def fit_power_law(
 ) -> PowerLaw:
     """The power law of the errors of several trainings on the same images.
 
-    Parameters
-    ----------
-    sizes
-        (trainings,) people that each learned from; two or more different ones.
-    wrong
-        (trainings, n) which images each gets wrong.
-    person
-        (n,) who is in each; None: each image is somebody else's.
-    draws, confidence, seed
-        Of the intervals.
+    `sizes` (trainings,) are the people that each learned from, `wrong` (trainings, n) the images
+    that each gets wrong; `person` (n,) None: each image is somebody else's.
 
     Undefined (NaN) below three trainings or two sizes, or without images. Half a mistake is added,
     and half a right answer, so that a training without mistakes has a logarithm.

@@ -51,18 +51,10 @@ _MOST = 1e200  # capital beyond it is given up, so that no product overflows
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
-    """What new scores are held against.
+    """What new scores are held against."""
 
-    Attributes
-    ----------
-    scores
-        (n, k) of k scores of n images, each column ascending.
-    low, high
-        (k, levels): within these the share of p-values below each level lies at home.
-    """
-
-    scores: Floats
-    low: Floats
+    scores: Floats  # (n, k) of k scores of n images, each column ascending
+    low: Floats  # (k, levels) within these ends lies the share of p-values below each level at home
     high: Floats
 
     @property
@@ -137,45 +129,22 @@ def _home(below: NDArray[np.bool_], person: NDArray[np.int64] | None) -> tuple[F
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """That scores no longer come as at home.
+    """That scores no longer come as at home."""
 
-    Attributes
-    ----------
-    after
-        How many had come.
-    score
-        Which of the scores gave most of the evidence.
-    lower
-        Whether its values are lower than at home, else higher: in that part of them where most of
-        the evidence lies.
-    """
-
-    after: int
-    score: int
-    lower: bool
+    after: int  # how many had come
+    score: int  # which of the scores gave most of the evidence
+    lower: bool  # in that part of its values where most of it lies: lower than at home, else higher
 
 
 class DriftMartingale:
-    """Bets that scores no longer come as those of a reference set; not safe from several threads.
+    """Bets that scores no longer come as those of a reference set; of one thread alone."""
 
-    Attributes
-    ----------
-    seen
-        How many images' scores have come.
-    log_value
-        The logarithm of the capital; 0 at the beginning, `log_limit` at an alarm.
-    log_limit
-        From here on it is an alarm.
-    alarm
-        The first; None as long as there is none.
-    """
-
-    log_limit = -math.log(_CHANCE)
+    log_limit = -math.log(_CHANCE)  # of the capital: from here on it is an alarm
 
     def __init__(self, reference: ReferenceSet) -> None:
-        self.seen = 0
-        self.log_value = 0.0
-        self.alarm: Alarm | None = None
+        self.seen = 0  # images whose scores have come
+        self.log_value = 0.0  # the logarithm of the capital
+        self.alarm: Alarm | None = None  # the first
         self._log_odds = _log_odds(reference)  # (k, codes, bets)
         k, self._n_codes, bets = self._log_odds.shape
         self._capital = np.zeros((k, bets))  # that is at stake

@@ -136,8 +136,8 @@ def rank_scores(
     beaten_by = np.searchsorted(others, ranked, side="left")  # negatives with a higher score
     not_above = np.searchsorted(others, ranked, side="right")  # and those that tie
     own = weights[..., above]  # (..., positives)
-    true = _running(own)[..., np.searchsorted(ranked, ranked, side="right")]
-    negatives = _running(weights[..., below])
+    true = running_sums(own)[..., np.searchsorted(ranked, ranked, side="right")]
+    negatives = running_sums(weights[..., below])
     false = negatives[..., not_above]
     total = own.sum(-1), negatives[..., -1]
 
@@ -160,8 +160,8 @@ def rank_counts(
         nothing = np.zeros((*ranked.shape[:-1], 1))
         return nothing, nothing
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
-    true = _running(ranked * positive[order])[..., ends + 1]
-    return true, _running(ranked)[..., ends + 1] - true
+    true = running_sums(ranked * positive[order])[..., ends + 1]
+    return true, running_sums(ranked)[..., ends + 1] - true
 
 
 def roc_auc_influence(
@@ -224,8 +224,7 @@ def brier_error(label: NDArray[Any], probability: Floats, weight: Floats | None 
     For two classes (p - y)² of one class, 0 to 1 (Brier's score as most software gives it); for
     more, summed over the classes, 0 to 2 (Brier 1950). Both are scikit-learn's defaults.
     """
-    truth = np.zeros_like(probability)
-    truth[np.arange(len(label)), label] = 1.0
+    truth = np.eye(probability.shape[1])[label]
     squares = np.square(probability - truth).sum(axis=1)
     return weighted_mean(squares / 2 if probability.shape[1] == 2 else squares, weight)
 
@@ -279,7 +278,7 @@ def _sorted(rows: NDArray[np.intp], score: Floats) -> NDArray[np.intp]:
     return rows[np.argsort(-score[rows], kind="stable")]
 
 
-def _running(values: Floats) -> Floats:
+def running_sums(values: Floats) -> Floats:
     """(..., n + 1) sums of the first 0, 1, …, n values."""
     sums = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
     np.cumsum(values, axis=-1, out=sums[..., 1:])

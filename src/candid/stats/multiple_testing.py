@@ -14,8 +14,6 @@ def benjamini_hochberg(p: Floats) -> Floats:
     """Benjamini and Hochberg's (1995) adjusted p-values; NaN stay NaN and do not count."""
     out = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
-    if not len(known):
-        return out
     order = known[np.argsort(p[known], kind="stable")]
     raised = p[order] * len(order) / np.arange(1, len(order) + 1)
     out[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
@@ -55,17 +53,9 @@ def over_families(smallest: Floats, rate: float) -> tuple[NDArray[np.bool_], flo
     families. Then the share of false findings, averaged over the selected families, is at most
     `rate`, where families are independent (Benjamini & Bogomolov 2014, Theorem 1).
 
-    Parameters
-    ----------
-    smallest
-        (k,) the smallest adjusted p-value of each family, which is its Simes p-value; NaN: a family
-        in which nothing was tested, which does not count.
-    rate
-        The false discovery rate.
-
-    Returns
-    -------
-    (k,) which families are selected, and the level within them; NaN where none is.
+    `smallest` (k,) is the smallest adjusted p-value of each family, which is its Simes p-value; NaN
+    where nothing was tested: such a family does not count. (k,) which families are selected, and
+    the level within them; NaN where none is.
     """
     selected = benjamini_hochberg(smallest) <= rate
     share = int(selected.sum()) / max(1, int((~np.isnan(smallest)).sum()))

@@ -10,7 +10,7 @@ answering the training median gives on the same images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,21 +95,9 @@ def number_estimates(
     names: Sequence[str] = NUMBER_METRICS,
 ) -> list[dict[str, Estimate]]:
     """Figures with their intervals of each of some groups of images, which (n,) masks mark."""
-    cells = judged.cells()
-    return [_of(cells, mask, drawing, names) for mask in masks]
-
-
-def _of(cells: Floats, mask: Marks, drawing: Resample, names: Sequence[str]) -> dict[str, Estimate]:
-    def chosen(sums: Floats) -> Mapping[str, Floats]:
-        figures = number_figures(sums)
-        return {name: figures[name] for name in names}
-
-    value, drawn = drawing.of_sums(np.where(mask[:, None], cells, 0.0), chosen)
-    if not drawn:
-        drawn = {name: np.empty(0) for name in names}
-    return {
-        name: estimate(
-            value[name], drawn[name], FigureSpec(metric_named(name).kind, (mask,)), drawing
-        )
-        for name in names
-    }
+    cells, found = judged.cells(), []
+    for mask in masks:
+        value, drawn = drawing.of_sums(np.where(mask[:, None], cells, 0.0), number_figures)
+        specs = {name: FigureSpec(metric_named(name).kind, (mask,)) for name in names}
+        found.append({k: estimate(value[k], drawn[k], s, drawing) for k, s in specs.items()})
+    return found

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from candid.arrays import Floats
-from candid.stats.differences import Side, difference_interval, smallest_visible
+from candid.arrays import Floats, Marks
+from candid.stats.differences import Side, bisected, difference_interval, smallest_visible
 
 MOST_PEOPLE = 1_000_000  # beyond these nobody plans
 
@@ -40,27 +39,22 @@ def people_needed(
     correlation: Floats,
     threshold: float,
     size: float,
-    *,
-    power: float = 0.8,
 ) -> Floats:
     """(k,) people on the left with whom a difference of `size` in errors would be seen.
 
-    In `power` of cases the p would be `threshold` or less; the right side stays as it is. At least
+    In `POWER` of cases the p would be `threshold` or less; the right side stays as it is. At least
     as many as there are; NaN where no number would do, since the right side has too few, or a
     side is undefined.
     """
 
-    def seen(people: Floats) -> NDArray[np.bool_]:
-        grown = with_people(left, people)
-        visible = smallest_visible(grown, right, correlation, threshold, 1.0, power=power)
+    def seen(log_people: Floats) -> Marks:
+        grown = with_people(left, np.exp(log_people))
+        visible = smallest_visible(grown, right, correlation, threshold, 1.0)
         with np.errstate(invalid="ignore"):
             return visible <= size
 
     low, high = np.log(np.maximum(left.units, 2.0)), np.full(len(left.value), np.log(MOST_PEOPLE))
-    already, possible = seen(np.exp(low)), seen(np.exp(high))
-    for _ in range(25):  # to one in a million
-        middle = (low + high) / 2
-        enough = seen(np.exp(middle))
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    already, possible = seen(low), seen(high)
+    _, high = bisected(seen, low, high, steps=25)  # to one in a million
     needed = np.where(already, np.maximum(left.units, 2), np.ceil(np.exp(high)))
     return np.where(possible, needed, np.nan)

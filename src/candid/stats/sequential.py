@@ -56,8 +56,8 @@ def is_settled(figures: Iterable[Estimate], looks: Looks, look: int) -> bool:
     return failed or all(e.low > 0 for e in known)
 
 
-def is_hopeless(figure: Estimate, looks: Looks, look: int, threshold: float = 0.0) -> bool:
-    """Whether a figure that is to lie above the threshold will most likely not at the last look.
+def is_hopeless(figure: Estimate, looks: Looks, look: int) -> bool:
+    """Whether a figure that is to lie above 0 will most likely not at the last look.
 
     That is, where it goes on as it began: its conditional power (Lan & Wittes 1988) is below 5%. A
     figure without an interval is not hopeless.
@@ -67,5 +67,5 @@ def is_hopeless(figure: Estimate, looks: Looks, look: int, threshold: float = 0.
         return False
     error = (figure.high - figure.low) / 2 / normal_quantile(figure.confidence)
     at_last = error * math.sqrt(share)  # its standard error at the last look
-    needed = threshold + normal_quantile(looks.level(len(looks.sizes) - 1)) * at_last
+    needed = normal_quantile(looks.level(len(looks.sizes) - 1)) * at_last
     return needed - figure.value > _HOPELESS * at_last * math.sqrt((1 - share) / share)

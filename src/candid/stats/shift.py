@@ -43,19 +43,9 @@ class ProbabilityShift:
 def fit_shift(probability: Floats, label: NDArray[Any]) -> ProbabilityShift:
     """The shift with the highest posterior on labelled images; see `_PRIOR_SD`.
 
-    The penalised log loss is convex in 1 / temperature and the biases, which sum to 0.
-
-    Parameters
-    ----------
-    probability
-        (n, classes) of images that the model did not learn from.
-    label
-        (n,) codes of their classes.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no image.
+    The penalised log loss is convex in 1 / temperature and the biases, which sum to 0. The model
+    did not learn from the images; `probability` is (n, classes), `label` (n,) codes of classes. A
+    PredictionsError is raised where there is no image.
     """
     from scipy.optimize import minimize
 
@@ -68,8 +58,7 @@ def fit_shift(probability: Floats, label: NDArray[Any]) -> ProbabilityShift:
         )
     logs = np.log(np.maximum(probability, _LEAST))
     logs = logs - logs.mean(axis=1, keepdims=True)
-    hot = np.zeros((n, classes))
-    hot[np.arange(n), label] = 1.0
+    hot = np.eye(classes)[label]
 
     def loss(x: Floats) -> tuple[float, Floats]:
         slope, bias = x[0], x[1:]

@@ -29,11 +29,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
     The file is flushed to the disk before it is moved, so that a power cut leaves either the old
     file or the new one. An exception inside the block leaves the old file and removes the new one.
-
-    Raises
-    ------
-    OutputError
-        Where the folder cannot be written to or the disk is full.
+    Raises OutputError where the folder cannot be written to or the disk is full.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,10 +83,7 @@ _LARGEST = 1 << 28  # bytes of a file that is read whole
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file to read: a pipe or a device may never begin or never end.
 
-    Raises
-    ------
-    OSError
-        Where it cannot be opened, or is no regular file.
+    Raises OSError where it cannot be opened, or is no regular file.
     """
     # A pipe must not keep the reader waiting for a writer.
     waiting = getattr(os, "O_NONBLOCK", 0)

@@ -39,10 +39,7 @@ def check_repo(repo: str) -> None:
 def needs_token() -> None:
     """Raise where the Hub's client is not installed, or has no token to write with.
 
-    Raises
-    ------
-    DependencyError, OutputError
-        For either.
+    Raises DependencyError or OutputError for either.
     """
     with needing("Hugging Face's Hub needs", "hub"):
         from huggingface_hub import get_token
@@ -57,10 +54,8 @@ def needs_token() -> None:
 def make_repo(repo: str, kind: Kind, *, private: bool) -> None:
     """Make a repository unless it is there; a Space is a static one.
 
-    Raises
-    ------
-    OutputError
-        Where the Hub refuses or cannot be reached; or is to be private and is there, open to all.
+    Raises OutputError where the Hub refuses or cannot be reached; or is to be private and is there,
+    open to all.
     """
     from huggingface_hub import HfApi
 
@@ -86,10 +81,7 @@ def make_repo(repo: str, kind: Kind, *, private: bool) -> None:
 def upload(folder: Path, repo: str, kind: Kind, message: str, *, quiet: bool) -> Uploaded:
     """Put all files of a folder into a repository that is there; what else lies there stays.
 
-    Raises
-    ------
-    OutputError
-        Where the Hub refuses or cannot be reached.
+    Raises OutputError where the Hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 

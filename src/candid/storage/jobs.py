@@ -44,10 +44,7 @@ def job_digest(job: Job) -> str:
 def alone(path: Path, *, output: str, expected: str, todo: str) -> Iterator[BinaryIO]:
     """The file at `path`, open to read and to append, while no other process has it so.
 
-    Raises
-    ------
-    OutputError
-        Where another process writes to `output`, or it cannot be written.
+    Raises OutputError where another process writes to `output`, or it cannot be written.
     """
     with writing(Path(output)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,10 +108,8 @@ class PartsJournal:
 def open_journal(path: Path, job: Job, *, replace: bool = False) -> Iterator[PartsJournal]:
     """Open a job's journal, or begin one; `replace`: also where that of another job is there.
 
-    Raises
-    ------
-    OutputError
-        Where another process writes to it, where it is another job's, or it cannot be written.
+    Raises OutputError where another process writes to it, where it is another job's, or it cannot
+    be written.
     """
     todo = "wait for it, or name another place with --out"
     with alone(path, output=str(path), expected="one job per output", todo=todo) as file:

@@ -9,12 +9,8 @@ import sys
 def try_lock(handle: int) -> bool:
     """Take an open file's lock unless another process has it; whether this one has it now.
 
-    The system gives it back however this process ends.
-
-    Raises
-    ------
-    OSError
-        Where the file system has no locks.
+    The system gives it back however this process ends. Raises OSError where the file system has no
+    locks.
     """
     try:
         if sys.platform == "win32":

@@ -36,21 +36,11 @@ _MARKS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "upd
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file: its name as whoever named its folder would write it, and its state.
+    """One file: its name as whoever named its folder would write it, and its state."""
 
-    Attributes
-    ----------
-    name
-        A path or a URL.
-    size
-        In bytes.
-    stamp
-        Changes when the file does: its size, with when it was written or the store's digest.
-    """
-
-    name: str
-    size: int
-    stamp: str
+    name: str  # a path or a URL
+    size: int  # in bytes
+    stamp: str  # changes when the file does: size, and when it was written or the store's digest
 
 
 def is_url(name: str) -> bool:
@@ -201,13 +191,7 @@ def part_of(url: str, start: int, size: int) -> bytes:
 
 
 class Far(io.RawIOBase):
-    """A file on a store that is read in ranges, for a library that wants a file.
-
-    Parameters
-    ----------
-    url
-        Where it lies.
-    """
+    """A file on a store that is read in ranges, for a library that wants a file."""
 
     def __init__(self, url: str) -> None:
         super().__init__()

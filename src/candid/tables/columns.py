@@ -141,12 +141,7 @@ def as_label(
 
     Of a number (`is_number`), the classes are its different values, ascending. `two` are words for
     no and yes; without them "not Smiling" and "Smiling". `number` says that it is a number though
-    it looks like classes.
-
-    Raises
-    ------
-    TargetError
-        Where it has a single value.
+    it looks like classes. Raises TargetError where it has a single value.
     """
     if is_number(attribute, named=number):
         return as_number(attribute)
@@ -201,10 +196,7 @@ def class_words(name: str) -> tuple[str, str]:
 def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[str]) -> str:
     """The target that was named, or else the first of the usual ones, or else the only column.
 
-    Raises
-    ------
-    TargetError
-        Where the named one does not exist, or none was named and none is obvious.
+    Raises TargetError where the named one does not exist, or none was named and none is obvious.
     """
     known = list(columns)
     if target is not None:
@@ -238,10 +230,7 @@ def first_usual(names: Iterable[str], usual: Sequence[str]) -> str | None:
 def narrow(attributes: Mapping[str, Attribute], wanted: Sequence[str], target: str) -> list[str]:
     """The names of the attributes to audit: the wanted ones, or all.
 
-    Raises
-    ------
-    ConfigError
-        Where a wanted one does not exist.
+    Raises ConfigError where a wanted one does not exist.
     """
     if not wanted:
         return list(attributes)

@@ -87,10 +87,8 @@ COLUMNS = tuple(f.name for f in fields(Correction))
 def read_corrections(path: Path) -> list[Correction]:
     """The decisions in a file, in its order.
 
-    Raises
-    ------
-    DataError
-        Where it cannot be read, lacks a column, or a line holds what cannot be; it is named.
+    Raises DataError where it cannot be read, lacks a column, or a line holds what cannot be; it is
+    named.
     """
     try:
         text = _finished(read_bytes(path)).decode("utf-8-sig", "surrogateescape")
@@ -216,14 +214,8 @@ def open_log(path: Path) -> Iterator[CorrectionsLog]:
     """The file at `path`, new or to go on with, while no other process writes to it.
 
     A last line that was torn by a power cut is cut off, and so are lines that belong together of
-    which one is missing.
-
-    Raises
-    ------
-    OutputError
-        Where another process writes to it, or it cannot be written.
-    DataError
-        Where what is there are no corrections.
+    which one is missing. Raises OutputError where another process writes to it, or it cannot be
+    written; DataError where what is there are no corrections.
     """
     todo = "close the other page, or name another file with --out"
     with alone(path, output=str(path), expected="one page per file", todo=todo) as file:

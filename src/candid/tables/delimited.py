@@ -92,12 +92,8 @@ _LINES = ".jsonl"
 def read_table(file: Path, encoding: str = "") -> pa.Table:
     """A CSV, TSV, JSON lines or Parquet file, as its suffix says, as a table.
 
-    `encoding` is that of a text file that bears no mark of its own; empty: UTF-8.
-
-    Raises
-    ------
-    DataError
-        Where it cannot be read.
+    `encoding` is that of a text file that bears no mark of its own; empty: UTF-8. Raises DataError
+    where it cannot be read.
     """
     name = file.name.lower()
     if name.endswith(_LINES):
@@ -133,11 +129,8 @@ def names_in(file: Path, encoding: str = "") -> list[str]:
 def read_delimited(path: Path, encoding: str = "") -> pa.Table:
     """A CSV or TSV file as a table of words; its delimiter is the commonest one in its header.
 
-    Raises
-    ------
-    DataError
-        Where it is missing, empty, not in its encoding (see `read_table`), has a row that is too
-        short or too long, or a column twice.
+    Raises DataError where it is missing, empty, not in its encoding (see `read_table`), has a row
+    that is too short or too long, or a column twice.
     """
     data = _bytes(path, encoding)
     header = data.split(b"\n", 1)[0].decode("utf-8").rstrip("\r")

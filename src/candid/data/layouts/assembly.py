@@ -219,14 +219,9 @@ def _attributes(
 def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -> None:
     """Raise where there is nothing to train on, to validate on, or to tell apart, for any label.
 
-    `usable` says of (n,) images which can be read, where that is known.
-
-    Raises
-    ------
-    DataError
-        Where train or validation has no labelled (and readable) image.
-    TargetError
-        Where training would see one class only.
+    `usable` says of (n,) images which can be read, where that is known. Raises DataError where
+    train or validation has no labelled (and readable) image; TargetError where training would see
+    one class only.
     """
     for name in dataset.targets if dataset.further_targets else ():
         try:

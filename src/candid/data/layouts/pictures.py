@@ -47,12 +47,9 @@ class Pictures:
 
         Names, as written in a label file that is called `where`, may be relative to the folder or
         to one folder in it, absolute but inside it, with back slashes, or without a suffix; with
-        `anywhere` they may lead out of it, by .. or an absolute path, which a link may not.
-
-        Raises
-        ------
-        DataError
-            Where a name leads out of the folder and may not; the row (the first is 1) is named.
+        `anywhere` they may lead out of it, by .. or an absolute path, which a link may not. Raises
+        DataError where a name leads out of the folder and may not; the row (the first is 1) is
+        named.
         """
         known = set(self.paths)
         outside = set(self.outside)
@@ -156,10 +153,7 @@ def _without_suffix(paths: Iterable[str]) -> dict[str, str]:
 def scan(root: Path) -> Pictures:
     """Find the pictures below a folder; names that start with a dot are passed over.
 
-    Raises
-    ------
-    DataError
-        Where a folder cannot be listed.
+    Raises DataError where a folder cannot be listed.
     """
     pictures = Pictures(root)
     _scan(os.fspath(root), "", os.path.realpath(root), pictures, 0)

@@ -31,13 +31,8 @@ def named(name: str) -> list[str]:
     """The tar or Parquet files that a URL or a pattern names, by name; of one kind.
 
     `name` is a file on a store, the beginning of names there, or a pattern of files or folders.
-
-    Raises
-    ------
-    DataError
-        Where nothing is there, or the store cannot be reached.
-    LayoutError
-        Where what is there is no shard, or some are tar and some are Parquet files.
+    Raises DataError where nothing is there, or the store cannot be reached; LayoutError where what
+    is there is no shard, or some are tar and some are Parquet files.
     """
     words = places.found(name)
     if not words:

@@ -210,10 +210,7 @@ class TarSample:
 def samples(shard: str, most: int | None = None) -> Iterator[TarSample]:
     """The samples of a shard in order; at most so many members are read, if that is given.
 
-    Raises
-    ------
-    DataError
-        Where it cannot be read, is damaged, or holds annotations that are none.
+    Raises DataError where it cannot be read, is damaged, or holds annotations that are none.
     """
     sample: TarSample | None = None
     with places.opened(shard) as file:

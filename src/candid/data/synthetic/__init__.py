@@ -32,7 +32,8 @@ from candid.data.synthetic.light import draw_face
 from candid.data.synthetic.world import TARGET, FacePlan, FaceWorld, Plant, demo_world, plan
 from candid.errors import ConfigError, OutputError
 from candid.progress import progress
-from candid.storage.files import atomic, read_bytes, write_json, write_text, writing
+from candid.storage.archives import write_archive
+from candid.storage.files import read_bytes, write_json, write_text, writing
 
 __all__ = [
     "REGIONS",
@@ -84,14 +85,9 @@ def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool
 
     The folder holds `images/`, `labels.csv` (path, Face, split, person and every attribute),
     `regions.npz` (regions: (n, side, side) uint8; names), `truth.npz` (clean_label, cue,
-    cue_agrees: what no annotator knows) and `world.json` (the settings). It appears whole or not
-    at all. Where it already holds this very world, nothing is drawn. `workers` are as for
-    `draw_faces`.
-
-    Raises
-    ------
-    OutputError
-        Where the folder holds something else or cannot be written to.
+    cue_agrees: what no annotator knows) and `world.json` (the settings). It appears whole or not at
+    all. Where it already holds this very world, nothing is drawn. `workers` are as for
+    `draw_faces`. Raises OutputError where the folder holds something else or cannot be written to.
     """
     folder = Path(folder)
     settings = {
@@ -108,12 +104,8 @@ def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool
     with _whole_folder(folder) as part:
         (part / "images").mkdir()
         _, regions = _draw_all(world, truth, part, workers, quiet)
-        for name, arrays in (
-            ("regions.npz", {"regions": regions, "names": np.array(REGIONS)}),
-            ("truth.npz", known),
-        ):
-            with atomic(part / name) as path, path.open("wb") as file:
-                np.savez_compressed(file, **arrays)
+        write_archive(part / "regions.npz", {"regions": regions, "names": np.array(REGIONS)})
+        write_archive(part / "truth.npz", known)
         write_text(part / "labels.csv", _table(world, truth))
         write_json(part / "world.json", settings)
     return folder

@@ -51,27 +51,17 @@ _SWITCHES = ("Wearing_Hat", "Eyeglasses", "Smiling", "Mouth_Open", "Earrings")
 class Plant:
     """One bias that is put into the faces on purpose.
 
-    Attributes
-    ----------
-    attribute, value
-        The group: the pictures in which this attribute has this value.
-    effect
-        "weak cue": in a share `strength` of the group's pictures the cue is drawn by a fair coin,
-        so that whoever reads it without error is right in 1 − strength / 2 of them.
-        "shortcut": in a share `strength` of all pictures the attribute has this value exactly
-        where the label is the second class.
-        "label noise": the annotator errs in a share `strength` of the group's pictures, in place
-        of `FaceWorld.label_noise`.
-    strength
-        A share, 0 to 1.
-    split
-        Where: "train", "validation", "test" or "all".
+    The group are the pictures in which the attribute has the value. The effects: "weak cue": in a
+    share `strength` of the group's pictures the cue is drawn by a fair coin, so that whoever reads
+    it without error is right in 1 − strength / 2 of them. "shortcut": in a share `strength` of all
+    pictures the attribute has the value exactly where the label is the second class. "label noise":
+    the annotator errs in a share `strength` of the group's, in place of `FaceWorld.label_noise`.
     """
 
     attribute: str
     effect: str
-    strength: float
-    split: str = "all"
+    strength: float  # a share, 0 to 1
+    split: str = "all"  # or "train", "validation", "test"
     value: str = "yes"
 
 
@@ -79,10 +69,7 @@ class Plant:
 class FaceWorld:
     """Everything that decides which faces are drawn; equal worlds give equal pixels.
 
-    Raises
-    ------
-    ConfigError
-        For an impossible value, or for plants that contradict each other or the cue.
+    Raises ConfigError for an impossible value, or for plants that contradict each other or the cue.
     """
 
     n: int = setting(3000, "pictures", low=3, high=1_000_000)

@@ -31,12 +31,8 @@ def is_outputs_file(name: str) -> bool:
 def read_outputs(path: Path, ids: Sequence[str]) -> tuple[list[Any], int]:
     """The output for each id, an empty list where the file has none; and how many have no id.
 
-    Names are ids, or paths that end with an id, or whose last part is an id's last part.
-
-    Raises
-    ------
-    PredictionsError
-        Where it cannot be read, names no picture, or none that there is.
+    Names are ids, or paths that end with an id, or whose last part is an id's last part. Raises
+    PredictionsError where it cannot be read, names no picture, or none that there is.
     """
     found: dict[str, list[Any]] = {}
     for name, said in _named(path):

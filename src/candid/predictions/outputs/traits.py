@@ -40,10 +40,7 @@ def trait_of_answer(words: Sequence[str], answer: Any) -> Trait | None:
 def shared(words: Sequence[str], numbers: Sequence[Any]) -> Trait | None:
     """Probabilities or percents in the order of the words; None where one is missing.
 
-    Raises
-    ------
-    PredictionsError
-        Where they are neither.
+    Raises PredictionsError where they are neither.
     """
     values = [number_of(one) for one in numbers]
     if len(values) != len(words) or any(map(math.isnan, values)):
