@@ -319,7 +319,10 @@ def _splits(words: Sequence[str | None]) -> NDArray[np.str_]:
 def attributes_from(annotations: Any) -> dict[str, Attribute]:
     """The columns of a data frame or of a mapping, or one column, as attributes.
 
-    Raises DataError where a column holds neither a few words nor numbers.
+    Raises
+    ------
+    DataError
+        Where a column holds neither a few words nor numbers.
     """
     table = arrow_table({} if annotations is None else annotations)
     read = {name: columns.read_column(name, table[name]) for name in table.column_names}

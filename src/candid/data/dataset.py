@@ -102,33 +102,51 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Dataset(Table):
-    """The n images of a table, whose fields are described there, and where they lie."""
+    """The n images of a table, whose fields are described there, and where they lie.
+
+    Attributes
+    ----------
+    name
+        What to call it in a report: the folder's name.
+    layout
+        The layout that read it: "celeba", "folder", …
+    source
+        Where the encoded images lie; row i is image i, whose id is the path inside the data folder,
+        or a row's key.
+    findings
+        What the layout saw while it read: rows without a picture, contradictory labels, …
+    origin
+        The path that it was read from, to read it again; empty where it was made by hand.
+    split_hash
+        (n,) uint64 hashes of the person or the name, by which Candid chose the split; 0 where the
+        data says it itself, None where it does so everywhere. Packing keeps copies together then.
+    class_words
+        The label's values as the layout read them, before the settings named or excluded any.
+    parts
+        The data sets that it was joined from, in order; empty where it is one. The attribute
+        "source" says of each image which of them it is from.
+    no_yes
+        Words for no and yes of yes-or-no labels, by name, where the layout has better ones than
+        "not Smiling" and "Smiling".
+    targets_left_out
+        Annotations that were asked for with all others and cannot be learned, and why.
+    numbers
+        Which of the labels to be learned are numbers; where `target` is one, `classes` are its
+        different values, ascending.
+    """
 
     PER_IMAGE = (*Table.PER_IMAGE, "split_hash")
 
-    name: str  # what to call it in a report: the folder's name
-    layout: str  # the layout that read it: "celeba", "folder", …
-    # where the encoded images lie; row i is image i, whose id is the path inside the data folder,
-    # or a row's key
+    name: str
+    layout: str
     source: Source
-    # what the layout saw while it read: rows without a picture, contradictory labels, …
     findings: tuple[Finding, ...] = ()
-    origin: str = ""  # the path to read it again from; empty where it was made by hand
-    # (n,) hashes of the person or the name, by which Candid chose the split; 0 where the data says
-    # it itself, None where it does so everywhere. Packing keeps copies together then.
+    origin: str = ""
     split_hash: NDArray[np.uint64] | None = None
-    # the label's values as the layout read them, before the settings named or excluded any
     class_words: tuple[str, ...] = ()
-    # the data sets that it was joined from, in order, which the attribute "source" says of each
-    # image; empty where it is one
     parts: tuple[Part, ...] = ()
-    # words for no and yes of yes-or-no labels, by name, where the layout has better ones than
-    # "not Smiling" and "Smiling"
     no_yes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    # annotations that were asked for with all others and cannot be learned, and why
     targets_left_out: Mapping[str, str] = field(default_factory=dict)
-    # which of the labels to be learned are numbers; where `target` is one, `classes` are its
-    # different values, ascending
     numbers: tuple[str, ...] = ()
 
     @property

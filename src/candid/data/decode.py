@@ -70,15 +70,27 @@ def decode(
     eighth, never below twice the size that is needed, then resampled bicubically with
     antialiasing. A picture that already has the size comes through bit for bit.
 
-    `side` is pixels per side of the square; `fit` is "stretch", "crop" (the centre) or "pad" (with
-    the picture's mean colour). A picture whose header claims more than `max_pixels` is refused
-    before anything is decoded; `budget` is of the memory that decoding takes, by default one that
-    the whole process shares. With `detail` the square has so many times `side` pixels per side, and
-    the mean of each block of `detail` × `detail` of them is the pixel that it would have at `side`,
-    but for what cannot be brighter than white or darker than black.
+    Parameters
+    ----------
+    data
+        The encoded file.
+    side
+        Pixels per side of the square.
+    fit
+        "stretch", "crop" (the centre) or "pad" (with the picture's mean colour).
+    max_pixels
+        A picture whose header claims more is refused before anything is decoded.
+    budget
+        Of the memory that decoding takes; by default one that the whole process shares.
+    detail
+        The square has so many times `side` pixels per side, and the mean of each block of `detail`
+        × `detail` of them is the pixel that it would have at `side`, but for what cannot be
+        brighter than white or darker than black.
 
-    Raises ImageError where the bytes are not a picture, are not all there, or claim too many
-    pixels.
+    Raises
+    ------
+    ImageError
+        Where the bytes are not a picture, are not all there, or claim too many pixels.
     """
 
     def drafted(width: int, height: int) -> tuple[int, int] | None:

@@ -55,11 +55,24 @@ def split_groups(
     go to test, then to validation, then to train. So the splits have their shares of all images and
     of each class to within about a group; and a changed validation share leaves test as it is.
 
-    `group` (n,) is the hash of the group that each image belongs to, `label` (n,) its class, -1
-    unknown; a group counts for the class of most of its images. The shares are of the images, at
-    least 0, and below 1 together: a ConfigError is raised where they leave nothing for training.
+    Parameters
+    ----------
+    group
+        (n,) the hash of the group that each image belongs to.
+    label
+        (n,) class of each image, -1 unknown. A group counts for the class of most of its images.
+    validation_share, test_share
+        Shares of the images; at least 0, and below 1 together.
 
-    (n,) "train", "validation" or "test". With three groups or more, no split with a share is empty.
+    Returns
+    -------
+    (n,) str
+        "train", "validation" or "test". With three groups or more, no split with a share is empty.
+
+    Raises
+    ------
+    ConfigError
+        Where the shares leave nothing for training.
     """
     if not (validation_share >= 0 and test_share >= 0 and validation_share + test_share < 1):
         raise ConfigError(

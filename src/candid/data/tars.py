@@ -145,8 +145,12 @@ class _Opened:
 class TarSource(InShards):
     """Pictures that lie in tar files, by their places there: a `dataset.Source`.
 
-    `files` are the shards, paths or URLs; `file`, `offset` and `size` (n,) say which of them holds
-    each picture, as an index, and where in it.
+    Parameters
+    ----------
+    files
+        The shards: paths or URLs.
+    file, offset, size
+        (n,) which shard holds each picture, as an index into `files`, and where in it.
     """
 
     arrays = ("file", "offset", "size")

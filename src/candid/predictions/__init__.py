@@ -52,20 +52,31 @@ _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of anothe
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Table):
-    """What a model says about the n images of a table, whose fields are described there."""
+    """What a model says about the n images of a table, whose fields are described there.
+
+    Attributes
+    ----------
+    probability
+        (n, classes) float64; rows sum to 1. Calibrated with `temperature`: raising to that power
+        and normalising gives the probabilities before calibration.
+    temperature
+        1.0 where the probabilities were never calibrated.
+    provenance
+        Where the file came from; free text by key.
+    hard
+        True where the model gave answers and no probabilities: `probability` then holds 0 and 1,
+        and what needs degrees (areas under curves, losses, calibration) is undefined.
+    out_of_fold
+        True where each image was predicted by a model that learned from other people's alone, so
+        that those of the training split count as any other.
+    """
 
     PER_IMAGE = (*Table.PER_IMAGE, "probability")
 
-    # (n, classes); rows sum to 1. Calibrated with `temperature`: raising to that power and
-    # normalising gives the probabilities before calibration.
     probability: NDArray[np.float64]
-    temperature: float = 1.0  # as where the probabilities were never calibrated
-    provenance: Mapping[str, str] = field(default_factory=dict)  # of the file; free text by key
-    # whether the model gave answers and no probabilities: `probability` then holds 0 and 1, and
-    # what needs degrees (areas under curves, losses, calibration) is undefined
+    temperature: float = 1.0
+    provenance: Mapping[str, str] = field(default_factory=dict)
     hard: bool = False
-    # whether each image was predicted by a model that learned from other people's alone, so that
-    # those of the training split count as any other
     out_of_fold: bool = False
 
     @property

@@ -32,22 +32,39 @@ _NUMBERS = ("value", "predicted", "low", "high")
 
 @dataclass(frozen=True, eq=False)
 class NumberPredictions(PerImage):
-    """A number's predictions of n images, all of which have a true value."""
+    """A number's predictions of n images, all of which have a true value.
+
+    Attributes
+    ----------
+    target
+        The label.
+    card
+        How the predictions were made.
+    ids, split
+        (n,) str: names, and "validation" or "test".
+    value, predicted, low, high
+        (n,) what is true, what is predicted, and the interval.
+    person
+        (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
+    attributes
+        Every other annotation, by name.
+    provenance
+        What is to be known of where they come from.
+    """
 
     PER_IMAGE = ("ids", "split", *_NUMBERS, "person", "attributes")
 
-    target: str  # the label
-    card: NumberCard  # how the predictions were made
-    ids: NDArray[np.str_]  # (n,) names
-    split: NDArray[np.str_]  # (n,) "validation" or "test"
-    value: Floats  # (n,) what is true
-    predicted: Floats  # (n,)
-    low: Floats  # (n,) the interval's ends
+    target: str
+    card: NumberCard
+    ids: NDArray[np.str_]
+    split: NDArray[np.str_]
+    value: Floats
+    predicted: Floats
+    low: Floats
     high: Floats
-    # (n,) the same number for the same person, -1 unknown; None where nobody knows
     person: NDArray[np.int64] | None = None
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)  # other annotations, by name
-    provenance: Mapping[str, str] = field(default_factory=dict)  # where they come from
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

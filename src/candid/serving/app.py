@@ -38,8 +38,14 @@ _NO_TELEMETRY: Any = dict.fromkeys(
 def create_app(models: Sequence[Served], config: ServeConfig, *, key: str = "") -> FastAPI:
     """An ASGI application that answers for some models; for uvicorn, or to mount elsewhere.
 
-    The first of `models`, of which there is one at least, answers requests that name none. `key` is
-    what requests must carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "": nothing.
+    Parameters
+    ----------
+    models
+        At least one; the first answers requests that name none.
+    config
+        Limits, batches, and by what names the server may be called.
+    key
+        What requests must carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "": nothing.
     """
     service = Service(models, config)
 

@@ -58,11 +58,21 @@ _Place = tuple[_Request, int]
 class Batcher(Generic[Picture, Found]):
     """Answers requests for pictures in batches; use as `async with`.
 
-    `answers` has for each model's name a function from pictures, in any form, to something for
-    each. It is called in a thread, with `batch` pictures at most, by `workers` at the same time. A
-    picture waits `wait` seconds for company while a worker is free; `queue` pictures of all models
-    together wait at most. `observe` is told of every call: the model, how many pictures, how many
-    seconds.
+    Parameters
+    ----------
+    answers
+        For each model's name, a function from pictures, in any form, to something for each. It is
+        called in a thread, by several at once where `workers` is above 1.
+    batch
+        Most pictures in one call.
+    wait
+        Seconds that a picture waits for company while a worker is free.
+    queue
+        Most pictures that wait, of all models together.
+    workers
+        Calls at the same time.
+    observe
+        Told of every call: the model, how many pictures, how many seconds.
     """
 
     def __init__(
@@ -109,8 +119,14 @@ class Batcher(Generic[Picture, Found]):
     async def ask(self, model: str, pictures: Sequence[Picture]) -> list[Found]:
         """What was found for each picture of one request, in their order.
 
-        Whoever gives up waiting (cancels) leaves the line at once. Raises Full where the line has
-        no room for all of them: nothing is done by halves; Closing where the server is stopping.
+        Whoever gives up waiting (cancels) leaves the line at once.
+
+        Raises
+        ------
+        Full
+            Where the line has no room for all of them: nothing is done by halves.
+        Closing
+            Where the server is stopping.
         """
         if self._closing:
             raise Closing("the server is stopping", self.retry_after)

@@ -58,9 +58,12 @@ class Memory:
 async def read_body(request: Request, config: ServeConfig, grow: Grow) -> list[bytes]:
     """The encoded pictures of a request, in their order.
 
-    Raises Refusal 413 for too many bytes or pictures, 415 for a type of body that is not known, 422
-    for one that is not what it says or holds none, 408 for one that takes too long, 429 where too
-    many bytes are being worked on.
+    Raises
+    ------
+    Refusal
+        413 for too many bytes or pictures, 415 for a type of body that is not known, 422 for one
+        that is not what it says or holds none, 408 for one that takes too long, 429 where too many
+        bytes are being worked on.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     media = kind.decode("latin-1")

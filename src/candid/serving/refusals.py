@@ -10,10 +10,17 @@ from fastapi.responses import JSONResponse
 class Refusal(Exception):
     """A request that gets an error for an answer.
 
-    `code` is stable and short, for programs: a key of `_PROBLEMS`. Another try is worth it after
-    `retry_after` seconds; 0: it is not. `status` is the HTTP status, where it is not that of the
-    code. `values` are what the sentences of the code name; nothing of the request's own words but
-    what is safe to repeat.
+    Parameters
+    ----------
+    code
+        Stable and short, for programs: a key of `_PROBLEMS`.
+    retry_after
+        Seconds after which another try is worth it; 0: it is not.
+    status
+        The HTTP status, where it is not that of the code.
+    values
+        What the sentences of the code name; nothing of the request's own words but what is safe to
+        repeat.
     """
 
     def __init__(

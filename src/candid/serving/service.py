@@ -196,7 +196,10 @@ class Service:
     async def see(self, served: Served, image: bytes) -> tuple[Prediction, dict[str, Any]]:
         """What the model says of an image, with what it saw of it, and its row.
 
-        Raises Refusal as for `predict`.
+        Raises
+        ------
+        Refusal
+            As for `predict`.
         """
         self.refuse_when_full()
         (found,) = await self._answered(served, await self._seen(served, [image]))
@@ -274,8 +277,12 @@ class Service:
         """What speaks for and against a class in an image of which the model saw a crop.
 
         Where it was framed, the map lies on the image as it came, of `longest` pixels at most.
-        Raises Refusal 422 for a class or method that there is not, 501 where no maps are made, 429
-        where too many maps are waited for.
+
+        Raises
+        ------
+        Refusal
+            422 for a class or method that there is not, 501 where no maps are made, 429 where too
+            many maps are waited for.
         """
         if served.labels:
             raise Refusal(

@@ -14,14 +14,25 @@ Kind = Literal["binary", "categorical", "numeric"]
 
 @dataclass(frozen=True, eq=False)
 class Attribute:
-    """Any annotation other than the label, for n images."""
+    """Any annotation other than the label, for n images.
 
-    name: str  # the data's own word
-    kind: Kind  # "binary" and "categorical" hold codes into `values`, "numeric" the numbers
-    # the words that codes stand for; a binary attribute's are ("no", "yes"), in this order, unless
-    # the data has words of its own; empty for numeric
+    Attributes
+    ----------
+    name
+        The data's own word.
+    kind
+        "binary" and "categorical" hold codes into `values`, "numeric" holds the numbers.
+    values
+        The words that codes stand for; a binary attribute's are ("no", "yes"), in this order,
+        unless the data has words of its own. Empty for numeric.
+    data
+        (n,) int16 codes with -1 where missing, or float64 with NaN where missing.
+    """
+
+    name: str
+    kind: Kind
     values: tuple[str, ...]
-    data: NDArray[Any]  # (n,) int16 codes with -1 where missing, or float64 with NaN where missing
+    data: NDArray[Any]
 
     def __getitem__(self, rows: NDArray[Any]) -> Attribute:
         """The same attribute for some of the rows."""

@@ -58,15 +58,27 @@ def _library(face: Mapping[str, Any]) -> str:
 
 
 class OutputReader:
-    """Probabilities of a label's classes from the outputs of one library, picture by picture."""
+    """Probabilities of a label's classes from the outputs of one library, picture by picture.
+
+    Attributes
+    ----------
+    classes
+        The label's, and after them what else the library tells apart.
+    hard
+        Whether some outputs are mere answers.
+    library
+        Whose outputs they are; "" before the first.
+    several, faceless
+        Pictures with more than one face, of which the largest counts, and those of which the
+        library answered though it says that it found no face.
+    notes
+        What a reader of the figures must know of how probabilities were read.
+    """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
-        self.classes = classes  # the label's, and after them what else the library tells apart
-        self.hard = False  # whether some outputs are mere answers
-        self.library = ""  # whose outputs they are; "" before the first
-        self.several = 0  # pictures with more than one face, of which the largest counts
-        self.faceless = 0  # that were answered though the library says that it found no face
-        self.notes: set[str] = set()  # how probabilities were read, as a reader must know
+        self.classes, self.hard, self.library = classes, False, ""
+        self.several = self.faceless = 0
+        self.notes: set[str] = set()
         self._labels, self._trait = classes, ""
         self._words: tuple[str, ...] = ()
 
