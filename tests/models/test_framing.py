@@ -60,9 +60,10 @@ def test_level_warp_reads_the_detail_that_is_needed():
     np.testing.assert_allclose(two, warp(halved(images[2:]), frames[2:], 8), atol=1e-6)
 
 
+@pytest.mark.parametrize("padding", ["reflection", "border"])
 @pytest.mark.parametrize("levels", [1, 2, 4])
-def test_a_graph_reads_as_level_warp_does(levels, monkeypatch):
-    """To the bit; with and without images for every level."""
+def test_a_graph_reads_as_level_warp_does(levels, padding, monkeypatch):
+    """With and without images for every level, and far outside them."""
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(40, 3, 32, 32, generator=rng)
     frames = torch.zeros(40, 5)
@@ -74,7 +75,7 @@ def test_a_graph_reads_as_level_warp_does(levels, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(torch.jit, "is_tracing", lambda: True)
             graph = level_warp(shown, matrices, 16, padding, levels=levels)
-        assert torch.equal(found, graph)
+        torch.testing.assert_close(found, graph, rtol=0, atol=1e-5)
 
 
 def test_what_needs_nothing_undone_comes_through_bit_for_bit(framing):

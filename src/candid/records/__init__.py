@@ -27,38 +27,71 @@ Severity = Literal["note", "warning", "serious"]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its interval, what it was computed from, and how."""
+    """A figure with its interval, what it was computed from, and how.
 
-    # value, low, high: the figure and the ends of its interval; NaN where undefined
+    Attributes
+    ----------
+    value, low, high
+        The figure and the ends of its interval; NaN where undefined.
+    n
+        How many images stand behind it.
+    method
+        How the interval was made: "Wilson", "bootstrap by person", "bootstrap by image", …
+    people
+        How many people stand behind it; None where people are unknown.
+    draws, undefined_draws
+        Bootstrap draws, and how many of them left the figure undefined.
+    confidence
+        What share of such intervals holds the true value.
+    """
+
     value: float
     low: float
     high: float
-    n: int  # how many images stand behind it
-    # how the interval was made: "Wilson", "bootstrap by person", "bootstrap by image", …
+    n: int
     method: str
-    people: int | None = None  # how many people stand behind it; None where people are unknown
-    draws: int = 0  # of the bootstrap
-    undefined_draws: int = 0  # how many of them left the figure undefined
-    confidence: float = 0.95  # what share of such intervals holds the true value
+    people: int | None = None
+    draws: int = 0
+    undefined_draws: int = 0
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check saw: a code, an honest state, how much of it, and what to do."""
+    """What a check saw: a code, an honest state, how much of it, and what to do.
 
-    code: str  # stable and short: "DUPLICATES-ACROSS-SPLITS"
-    title: str  # a few words for a heading
-    state: State  # "not found" says that it was looked for; "not applicable" that it could not be
-    severity: Severity  # how bad it is where it was found
-    detail: str  # what was seen, in one or two sentences, with its figures
-    # count, of: how many of how many; 0 of 0 where the check does not apply
+    Attributes
+    ----------
+    code
+        Stable and short: "DUPLICATES-ACROSS-SPLITS".
+    title
+        A few words for a heading.
+    state
+        "not found" says that it was looked for; "not applicable" that it could not be.
+    severity
+        How bad it is where it was found.
+    detail
+        What was seen, in one or two sentences, with its figures.
+    count, of
+        How many of how many; 0 of 0 where the check does not apply.
+    examples
+        Ids of images that show it; in a record at most a few, and `findings.parquet` has all.
+    todo
+        What a careful person would do about it.
+    values
+        What `detail` was made from, by name: plain values beside `count` and `of`. Of a finding
+        about the data; empty in files that were written before there were any.
+    """
+
+    code: str
+    title: str
+    state: State
+    severity: Severity
+    detail: str
     count: int = 0
     of: int = 0
-    # ids of images that show it; in a record at most a few, and `findings.parquet` has all
     examples: tuple[str, ...] = ()
-    todo: str = ""  # what a careful person would do about it
-    # What `detail` was made from, by name: plain values beside `count` and `of`. Of a finding about
-    # the data; empty in files that were written before there were any.
+    todo: str = ""
     values: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,17 +130,31 @@ class SplitSummary:
 
 @dataclass(frozen=True, slots=True)
 class AttributeSummary:
-    """One value of an attribute in one split, and how it goes with the label."""
+    """One value of an attribute in one split, and how it goes with the label.
 
-    # attribute, value: "Eyeglasses", "yes". Numeric attributes come in bins: "20 to 35".
+    Attributes
+    ----------
+    attribute, value
+        "Eyeglasses", "yes". Numeric attributes come in bins: "20 to 35".
+    split
+        Where it was counted.
+    prevalence
+        The share of the split's images that bear the value.
+    class_shares
+        For each class, the share of its images that bear the value.
+    association
+        Cramér's V with the label, 0 (independent) to 1 (one decides the other).
+    class_estimates
+        `class_shares` with their intervals, by person where people are known; empty in files that
+        were written before there were any.
+    """
+
     attribute: str
     value: str
-    split: Split  # where it was counted
-    prevalence: Estimate  # the share of the split's images that bear the value
-    class_shares: tuple[float, ...]  # for each class, the share of its images that bear the value
-    association: Estimate  # Cramér's V with the label, 0 (independent) to 1 (one decides the other)
-    # `class_shares` with their intervals, by person where people are known; empty in files that
-    # were written before there were any
+    split: Split
+    prevalence: Estimate
+    class_shares: tuple[float, ...]
+    association: Estimate
     class_estimates: tuple[Estimate, ...] = ()
 
 

@@ -18,50 +18,82 @@ GroupKind = Literal["all", "label", "answer", "group"]
 
 @dataclass(frozen=True, slots=True)
 class AbstentionRule:
-    """Answer where the highest probability is at least `threshold`, and abstain elsewhere."""
+    """Answer where the highest probability is at least `threshold`, and abstain elsewhere.
 
-    # 0 where everything may be answered. It holds for calibrated probabilities, as predictions
-    # files have them.
+    Attributes
+    ----------
+    threshold
+        0 where everything may be answered. It holds for calibrated probabilities, as predictions
+        files have them.
+    target_error
+        At most this share of the answers is wrong.
+    confidence
+        How probable it is that the promise holds, over draws of the calibration images.
+    guarantee
+        The promise in words, with what it assumes.
+    n, mistakes
+        How many calibration images it would have answered, and how many of those wrongly. Where
+        people are known there is one image of each.
+    by_person
+        Whether people were known.
+    """
+
     threshold: float
-    target_error: float  # at most this share of the answers is wrong
-    # how probable it is that the promise holds, over draws of the calibration images
+    target_error: float
     confidence: float
-    guarantee: str  # the promise in words, with what it assumes
-    # calibration images that it would have answered; one for each person where people are known
+    guarantee: str
     n: int
-    mistakes: int  # how many of those wrongly
-    by_person: bool  # whether people were known
+    mistakes: int
+    by_person: bool
 
 
 @dataclass(frozen=True, slots=True)
 class GroupAbstention:
-    """What a rule does to one group on the verification images."""
+    """What a rule does to one group on the verification images.
 
-    kind: GroupKind  # what makes the group: see `GroupKind`
-    # attribute, value: "Eyeglasses", "yes"; for a label or an answer the target's name and the
-    # class; "" for all
+    Attributes
+    ----------
+    kind
+        What makes the group: see `GroupKind`.
+    attribute, value
+        "Eyeglasses", "yes"; for a label or an answer the target's name and the class; "" for all.
+    n, people
+        Images in the group, and people behind them (None where people are unknown).
+    coverage
+        Share of the group's images that are answered; NaN without a rule.
+    error
+        Of the answers, the share that is wrong.
+    error_by_person
+        The same where every person counts once, as the guarantee has it; equal to `error` where
+        people are unknown.
+    state
+        "found": the group's answers are wrong more often than the target allows (the whole
+        interval of `error` lies above it); "too few to say" where the group is small or its
+        interval holds the target and reaches to more than twice of it.
+    own
+        A rule from the group's calibration images alone, with the same promise for this group
+        (Mondrian); None where none can be promised, for which `needed` says why.
+    own_coverage, own_error
+        What that rule does to this group on the verification images; None without either.
+    calibration_n
+        Calibration images of the group (one per person where people are known).
+    needed
+        The least number of calibration images without any mistake that would allow a promise.
+    """
+
+    kind: GroupKind
     attribute: str
     value: str
-    n: int  # images in the group
-    people: int | None  # behind them; None where people are unknown
-    coverage: Estimate  # share of the group's images that are answered; NaN without a rule
-    error: Estimate  # of the answers, the share that is wrong
-    # the same where every person counts once, as the guarantee has it; equal to `error` where
-    # people are unknown
+    n: int
+    people: int | None
+    coverage: Estimate
+    error: Estimate
     error_by_person: Estimate
-    # "found": the group's answers are wrong more often than the target allows (the whole interval
-    # of `error` lies above it); "too few to say" where the group is small or its interval holds the
-    # target and reaches to more than twice of it
     state: State
-    # a rule from the group's calibration images alone, with the same promise for this group
-    # (Mondrian); None where none can be promised, for which `needed` says why
     own: AbstentionRule | None
-    # own_coverage, own_error: what that rule does to this group on the verification images; None
-    # without either
     own_coverage: Estimate | None
     own_error: Estimate | None
-    calibration_n: int  # calibration images of the group (one per person where people are known)
-    # the least number of calibration images without any mistake that would allow a promise
+    calibration_n: int
     needed: int
 
 
@@ -82,20 +114,29 @@ class TargetAbstention:
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """Error among the surest images of a group against the share of the group that they are."""
+    """Error among the surest images of a group against the share of the group that they are.
 
-    # kind, attribute, value, n, people: the group, as in `GroupAbstention`
+    Attributes
+    ----------
+    kind, attribute, value, n, people
+        The group, as in `GroupAbstention`.
+    coverage, error, low, high
+        Points of the curve: the surest share of the group's images, the share of those that is
+        wrong, and the ends of its interval (for one point at a time).
+    threshold
+        The confidence of the least sure image of each point.
+    """
+
     kind: GroupKind
     attribute: str
     value: str
     n: int
     people: int | None
-    coverage: tuple[float, ...]  # points of the curve: the surest share of the group's images
-    error: tuple[float, ...]  # the share of those that is wrong
-    # low, high: the ends of its interval, for one point at a time
+    coverage: tuple[float, ...]
+    error: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-    threshold: tuple[float, ...]  # the confidence of the least sure image of each point
+    threshold: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,39 +163,64 @@ class ConformalGroup:
 
 @dataclass(frozen=True, slots=True)
 class ConformalSets:
-    """Split-conformal prediction sets: every class whose probability is high enough."""
+    """Split-conformal prediction sets: every class whose probability is high enough.
 
-    # at most this share of the sets misses the label, on average over calibrations
+    Attributes
+    ----------
+    target_miss
+        At most this share of the sets misses the label, on average over calibrations.
+    least_probability
+        A class is in the set where its probability is at least this; 0 where there were too few
+        calibration images to leave anything out.
+    guarantee
+        The promise in words, with what it assumes.
+    n, by_person
+        Calibration images; one per person where people are known.
+    groups
+        As in `TargetAbstention`, but without answers.
+    """
+
     target_miss: float
-    # a class is in the set where its probability is at least this; 0 where there were too few
-    # calibration images to leave anything out
     least_probability: float
-    guarantee: str  # the promise in words, with what it assumes
-    n: int  # calibration images; one per person where people are known
-    by_person: bool  # whether people are known
-    groups: tuple[ConformalGroup, ...]  # as in `TargetAbstention`, but without answers
+    guarantee: str
+    n: int
+    by_person: bool
+    groups: tuple[ConformalGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
-    """Coverage against error, and thresholds with a promise that was verified on other people."""
+    """Coverage against error, and thresholds with a promise that was verified on other people.
 
-    # target, classes: of the predictions
+    Attributes
+    ----------
+    target, classes
+        Of the predictions.
+    calibrated_on, verified_on
+        In words: "validation", "half of the people in test". `verified_on` is empty where there
+        were no held-out images: then nothing was measured, figures are NaN, states "not
+        applicable", and there are no curves.
+    calibration_n, calibration_people, n, people
+        Images and people of both halves; people are None where people are unknown.
+    targets
+        One per target error, in the order that was asked for.
+    conformal
+        One per target error, too.
+    curves
+        On the verification images: all, labels, answers, groups.
+    notes
+        What a reader might not expect.
+    """
+
     target: str
     classes: tuple[str, ...]
-    # calibrated_on, verified_on: in words: "validation", "half of the people in test".
-    # `verified_on` is empty where there were no held-out images: then nothing was measured, figures
-    # are NaN, states "not applicable", and there are no curves.
     calibrated_on: str
     verified_on: str
-    # calibration_n, calibration_people: images and people of one half; people are None where
-    # unknown
     calibration_n: int
     calibration_people: int | None
-    # n, people: images and people of the other half
     n: int
     people: int | None
-    targets: tuple[TargetAbstention, ...]  # one per target error, in the order that was asked for
-    conformal: tuple[ConformalSets, ...]  # one per target error, too
-    curves: tuple[RiskCoverage, ...]  # on the verification images: all, labels, answers, groups
-    notes: tuple[str, ...] = ()  # what a reader might not expect
+    targets: tuple[TargetAbstention, ...]
+    conformal: tuple[ConformalSets, ...]
+    curves: tuple[RiskCoverage, ...]
+    notes: tuple[str, ...] = ()

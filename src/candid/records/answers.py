@@ -16,12 +16,19 @@ _MOST_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class AnsweredImages(Tabular):
-    """The rows that `candid.predict` gives, one per image; with faces looked for, one per face."""
+    """The rows that `candid.predict` gives, one per image; with faces looked for, one per face.
 
-    target: str  # the label's name
-    classes: tuple[str, ...]  # its values
-    # by the names of the columns: `id`, `prediction` (None where there is none), `p_<class>`,
-    # `abstained`, `reason`, `width`, `height`, `error`
+    Attributes
+    ----------
+    target, classes
+        The label's name and its values.
+    answers
+        By the names of the columns: `id`, `prediction` (None where there is none), `p_<class>`,
+        `abstained`, `reason`, `width`, `height`, `error`.
+    """
+
+    target: str
+    classes: tuple[str, ...]
     answers: tuple[dict[str, Any], ...]
 
     def __len__(self) -> int:

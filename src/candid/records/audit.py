@@ -60,31 +60,48 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A group's figure less that of the rest, and what can be said about it."""
+    """A group's figure less that of the rest, and what can be said about it.
 
-    metric: str  # which figure: a key of `metrics`
-    # value, low, high: the difference and its interval; NaN where undefined. Negative accuracy is
-    # bad for the group, so is a positive error.
+    Attributes
+    ----------
+    metric
+        Which figure: a key of `metrics`.
+    value, low, high
+        The difference and its interval; NaN where undefined. Negative accuracy is bad for the
+        group, so is a positive error.
+    p
+        Two-sided, of "there is no difference"; consistent with the interval at the level 0.05,
+        and for few images the larger of that and an exact binomial tail. NaN where undefined.
+    adjusted_p
+        After Benjamini and Hochberg over all gaps that the split's audit looked at.
+    smallest_visible
+        The smallest difference, as a size, that groups like these would show in 80% of cases at
+        the audit's threshold of p. NaN where even the largest possible would be missed.
+    state
+        "found", "not found" or "too few to say".
+    n, rest_n, people, rest_people
+        Images behind the group's figure and behind that of the rest; people behind them, None
+        where people are unknown.
+    method, confidence
+        Of the interval.
+    draws, undefined_draws
+        Bootstrap draws, and in how many of them the group or the rest vanished or left the figure
+        undefined. They are left out of the interval.
+    """
+
+    metric: str
     value: float
     low: float
     high: float
-    # Two-sided, of "there is no difference"; consistent with the interval at the level 0.05, and
-    # for few images the larger of that and an exact binomial tail. NaN where undefined.
     p: float
-    adjusted_p: float  # after Benjamini and Hochberg over all gaps that the split's audit looked at
-    # The smallest difference, as a size, that groups like these would show in 80% of cases at the
-    # audit's threshold of p. NaN where even the largest possible would be missed.
+    adjusted_p: float
     smallest_visible: float
-    state: State  # "found", "not found" or "too few to say"
-    n: int  # images behind the group's figure
-    rest_n: int  # images behind that of the rest
-    # people, rest_people: people behind them; None where people are unknown
+    state: State
+    n: int
+    rest_n: int
     people: int | None
     rest_people: int | None
-    # method, confidence: of the interval
     method: str
-    # draws, undefined_draws: bootstrap draws, and in how many of them the group or the rest
-    # vanished or left the figure undefined. They are left out of the interval.
     draws: int = 0
     undefined_draws: int = 0
     confidence: float = 0.95
@@ -92,26 +109,43 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Images that share one, two or three values of attributes, perhaps with the same label."""
+    """Images that share one, two or three values of attributes, perhaps with the same label.
 
-    conditions: tuple[Condition, ...]  # one for a single attribute, more for an intersection
-    # only images that are labelled so count, in the group as in the rest; None: all images
+    Attributes
+    ----------
+    conditions
+        One for a single attribute, more for an intersection.
+    label
+        Only images that are labelled so count, in the group as in the rest; None: all images.
+    n, people
+        Images, and people behind them (None where people are unknown).
+    share
+        Of the images whose values are known for all of these attributes (and that are labelled so).
+    prevalence
+        Class → the share of the group's images that are labelled so; empty where `label` is set.
+    metrics
+        Name → figure, see the module.
+    gaps
+        Metric → gap to the rest: images whose values are known and differ.
+    beyond
+        Only for intersections: its accuracy less that of the rest of the larger group that is
+        nearer to it ("Eyeglasses and Wearing_Hat, beyond Eyeglasses and beyond Wearing_Hat"); its p
+        is 1 where it does not do worse than both. None for single attributes.
+    state
+        "too few to say" where the group, or its rest, has fewer people than the audit asks for;
+        "found" where a gap in accuracy or error to the group's disadvantage was found; else
+        "not found".
+    """
+
+    conditions: tuple[Condition, ...]
     label: str | None
-    n: int  # images
-    people: int | None  # behind them; None where people are unknown
-    # of the images whose values are known for all of these attributes (and that are labelled so)
+    n: int
+    people: int | None
     share: Estimate
-    # class → the share of the group's images that are labelled so; empty where `label` is set
     prevalence: dict[str, Estimate]
-    metrics: dict[str, Estimate]  # name → figure, see the module
-    gaps: dict[str, Gap]  # metric → gap to the rest: images whose values are known and differ
-    # "too few to say" where the group, or its rest, has fewer people than the audit asks for;
-    # "found" where a gap in accuracy or error to the group's disadvantage was found; else "not
-    # found"
+    metrics: dict[str, Estimate]
+    gaps: dict[str, Gap]
     state: State
-    # Only for intersections: its accuracy less that of the rest of the larger group that is nearer
-    # to it ("Eyeglasses and Wearing_Hat, beyond Eyeglasses and beyond Wearing_Hat"); its p is 1
-    # where it does not do worse than both. None for single attributes.
     beyond: Gap | None = None
 
 
@@ -120,110 +154,166 @@ class Slice:
     """A combination of up to three values with much excess error, found by search.
 
     It was found on one half of the people and is confirmed, or not, on the other half.
+
+    Attributes
+    ----------
+    conditions
+        One to three values.
+    score, found_n, found_error
+        On the half where it was found: SliceLine's score (Sagadeeva & Boehm 2021; above 0 is worse
+        than average for its size), images and error.
+    n, people, error, gap
+        On the other half: images, people, error with its interval, and the gap in accuracy to the
+        rest there. `gap.state` says whether it was confirmed.
+    beyond
+        As in `Group`, on the other half; None for one value.
     """
 
-    conditions: tuple[Condition, ...]  # one to three values
-    # on the half where it was found: SliceLine's (Sagadeeva & Boehm 2021); above 0 is worse than
-    # average for its size
+    conditions: tuple[Condition, ...]
     score: float
-    # found_n, found_error: images and error there
     found_n: int
     found_error: float
-    # n, people, error, gap: on the other half; `gap`, in accuracy to the rest, says by its state
-    # whether it was confirmed
     n: int
     people: int | None
     error: Estimate
     gap: Gap
-    beyond: Gap | None = None  # as in `Group`, on the other half; None for one value
+    beyond: Gap | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All pairs of values at a glance, for a heat map."""
+    """All pairs of values at a glance, for a heat map.
 
-    # conditions, n, accuracy, gap, found: k values, and (k, k), symmetric: images, accuracy, its
-    # gap to the rest (negative: worse), whether that was found. Pairs that were not looked at, or
-    # are too small, have NaN and False; the diagonal holds the single values.
+    Attributes
+    ----------
+    conditions, n, accuracy, gap, found
+        k values, and (k, k), symmetric: images, accuracy, its gap to the rest (negative: worse),
+        whether that was found. Pairs that were not looked at, or are too small, have NaN and False;
+        the diagonal holds the single values.
+    low, high
+        The ends of the gap's interval; empty where none was kept.
+    """
+
     conditions: tuple[Condition, ...]
     n: tuple[tuple[int, ...], ...]
     accuracy: tuple[tuple[float, ...], ...]
     gap: tuple[tuple[float, ...], ...]
     found: tuple[tuple[bool, ...], ...]
-    # low, high: the ends of the gap's interval; empty where none was kept
     low: tuple[tuple[float, ...], ...] = ()
     high: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """An attribute that goes with the label: how the model does where it agrees and where not."""
+    """An attribute that goes with the label: how the model does where it agrees and where not.
 
-    attribute: str  # "Wearing_Lipstick"
-    association: Estimate  # Cramér's V with the label, 0 to 1
-    cue: dict[str, str]  # value → the class that it goes with
-    agrees: Estimate  # accuracy where the label is the class that the value goes with
-    contradicts: Estimate  # accuracy where it is another
-    # The error where the cue contradicts less the error where it agrees, compared within the
-    # classes of `within` and averaged by their shares of the labels, so that a class that is hard
-    # for another reason does not count. Positive: the model leans on the cue, or on what goes with
-    # it.
+    Attributes
+    ----------
+    attribute, association, cue
+        "Wearing_Lipstick"; Cramér's V with the label, 0 to 1; value → the class that it goes with.
+    agrees, contradicts
+        Accuracy where the label is the class that the value goes with, and where it is another.
+    gap
+        The error where the cue contradicts less the error where it agrees, compared within the
+        classes of `within` and averaged by their shares of the labels, so that a class that is hard
+        for another reason does not count. Positive: the model leans on the cue, or on what goes
+        with it.
+    within
+        The classes with enough people on both sides; none: too few to say.
+    """
+
+    attribute: str
+    association: Estimate
+    cue: dict[str, str]
+    agrees: Estimate
+    contradicts: Estimate
     gap: Gap
-    # the classes with enough people on both sides; none: too few to say
     within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """A finding, the group that it is about, its figures, and pictures that show it."""
+    """A finding, the group that it is about, its figures, and pictures that show it.
 
-    kind: Kind  # how it came up
-    # code (GROUP-GAP, INTERSECTION-GAP, SLICE, SHORTCUT) and what was seen; `count` mistakes `of`
-    # so many images
+    Attributes
+    ----------
+    kind, finding
+        How it came up; code (GROUP-GAP, INTERSECTION-GAP, SLICE, SHORTCUT), title, state, severity,
+        and a detail with the figures in words. `count` mistakes `of` so many images.
+    conditions, label, gap
+        The group; for a shortcut one condition per value of the cue. The gap that decided.
+    mistakes
+        The surest among the group's images, at most as many as the settings say.
+    errors
+        The shares of mistakes whose difference the gap is: of the group, or where the cue
+        contradicts the label, and of the rest; NaN in files that were written before there were
+        any.
+    """
+
+    kind: Kind
     finding: Finding
-    # conditions, label: the group; for a shortcut one condition per value of the cue
     conditions: tuple[Condition, ...]
     label: str | None
-    gap: Gap  # the one that decided
-    # the surest among the group's images, at most as many as the settings say
+    gap: Gap
     mistakes: tuple[Example, ...] = ()
-    # the shares of mistakes whose difference the gap is: of the group, or where the cue contradicts
-    # the label, and of the rest; NaN in files that were written before there were any
     errors: tuple[float, ...] = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitAudit:
-    """The audit of one split."""
+    """The audit of one split.
 
-    split: Split  # "test", unless more was asked for
-    n: int  # labelled images
-    people: int | None  # behind them; None where people are unknown
-    metrics: dict[str, Estimate]  # name → figure of all images together
-    # every value of every attribute, in the data's order; then every value within each label
+    Attributes
+    ----------
+    split, n, people, metrics
+        "test", unless more was asked for; labelled images, and people behind them (None where
+        people are unknown); all images together: name → figure.
+    groups
+        Every value of every attribute, in the data's order; then every value within each label.
+    intersections
+        Pairs of values with at least as many people as the audit asks for, the surest
+        disadvantages in accuracy first, at most as many as the settings say.
+    intersections_looked_at
+        How many pairs there were before the list was cut; they all count in `gaps_looked_at`.
+    fairness, slices, shortcuts, findings
+        Figures by their standard names, attribute by attribute; what the search found, best score
+        first, whether or not it was confirmed; attributes that go with the label, the widest gap
+        first; what was found, the surest first (empty: nothing was).
+    gaps_looked_at, gaps_found, threshold, false_discovery_rate
+        How many p-values went through Benjamini and Hochberg, and how many of them held; the p at
+        or below which one did. At most this share of the gaps found is chance, on average.
+    too_few, smallest_people
+        How many single groups are too small to say anything: of fewer people (or images, where
+        people are unknown).
+    notes, grid, wanted
+        What a reader might not expect; all pairs of values, None where they were not looked at;
+        groups of which more people would let a gap be seen.
+    stories
+        The findings by the mistakes that they rest on, the widest sure gap first; empty in files
+        that were written before there were any.
+    """
+
+    split: Split
+    n: int
+    people: int | None
+    metrics: dict[str, Estimate]
     groups: tuple[Group, ...]
-    # pairs of values with at least as many people as the audit asks for, the surest disadvantages
-    # in accuracy first, at most as many as the settings say
     intersections: tuple[Group, ...]
-    # how many pairs there were before the list was cut; they all count in `gaps_looked_at`
     intersections_looked_at: int
-    fairness: tuple[FairnessFigure, ...]  # figures by their standard names, attribute by attribute
-    # what the search found, best score first, whether or not it was confirmed
+    fairness: tuple[FairnessFigure, ...]
     slices: tuple[Slice, ...]
-    shortcuts: tuple[Shortcut, ...]  # attributes that go with the label, the widest gap first
-    findings: tuple[AuditFinding, ...]  # what was found, the surest first (empty: nothing was)
-    gaps_looked_at: int  # how many p-values went through Benjamini and Hochberg
-    gaps_found: int  # how many of them held
-    false_discovery_rate: float  # at most this share of the gaps found is chance, on average
-    threshold: float  # the p at or below which a gap held
-    too_few: int  # how many single groups are too small to say anything
-    smallest_people: int  # of fewer people than this, or images where people are unknown
-    notes: tuple[str, ...] = ()  # what a reader might not expect
-    grid: Grid | None = None  # all pairs of values, None where they were not looked at
-    # the findings by the mistakes that they rest on, the widest sure gap first; empty in files that
-    # were written before there were any
+    shortcuts: tuple[Shortcut, ...]
+    findings: tuple[AuditFinding, ...]
+    gaps_looked_at: int
+    gaps_found: int
+    false_discovery_rate: float
+    threshold: float
+    too_few: int
+    smallest_people: int
+    notes: tuple[str, ...] = ()
+    grid: Grid | None = None
     stories: tuple[Story, ...] = ()
-    wanted: tuple[Wanted, ...] = ()  # groups of which more people would let a gap be seen
+    wanted: tuple[Wanted, ...] = ()
 
     def singles(self) -> list[Group]:
         """The groups of one value, among all images."""
@@ -247,19 +337,32 @@ class SplitAudit:
 
 @dataclass(frozen=True, slots=True)
 class Audit(Tabular):
-    """For whom the model fails (`audit.json`)."""
+    """For whom the model fails (`audit.json`).
 
-    target: str  # the label
-    classes: tuple[str, ...]  # its values
-    source: str  # what the predictions are of: the data's name, or the file's
-    splits: tuple[SplitAudit, ...]  # in the order that was asked for; the first is the one to read
-    abstention: Abstention | None = None  # when the model had better not answer
-    # labels that are likely wrong, and how much of each gap they could make
+    Attributes
+    ----------
+    target, classes, source
+        The label, and its values; what the predictions are of: the data's name, or the file's.
+    splits
+        In the order that was asked for; the first is the one to read.
+    abstention, noise, confounding
+        When the model had better not answer; labels that are likely wrong, and how much of each
+        gap they could make; gaps with all other attributes held constant.
+    tone, comparison
+        What was measured of skin, where pictures were looked at; what changed from another model.
+    notes
+        Concern the whole file; among them why something above is None though it was asked for.
+    """
+
+    target: str
+    classes: tuple[str, ...]
+    source: str
+    splits: tuple[SplitAudit, ...]
+    abstention: Abstention | None = None
     noise: LabelNoise | None = None
-    confounding: AdjustedGaps | None = None  # gaps with all other attributes held constant
-    tone: ToneSummary | None = None  # what was measured of skin, where pictures were looked at
-    comparison: Comparison | None = None  # what changed from another model
-    # concern the whole file; among them why something above is None though it was asked for
+    confounding: AdjustedGaps | None = None
+    tone: ToneSummary | None = None
+    comparison: Comparison | None = None
     notes: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:

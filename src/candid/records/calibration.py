@@ -27,36 +27,56 @@ class PlaceCalibration(Tabular):
 
     Two thirds of the people (or pictures, where nobody knows who is who) had no part in the fit:
     the threshold was found on them, and all figures are theirs.
+
+    Attributes
+    ----------
+    name, target, classes, model
+        What it is called; the run's label and its values; a digest of the model that it is for.
+    data, layout, split, cropped, calibrated
+        The pictures: where they lay, how they were read, which of their splits ("": all), whether
+        faces were looked for first; and when, in ISO 8601.
+    temperature, bias
+        The logarithms of the run's own calibrated probabilities are divided by the one, and the
+        other, one number per class, is added; then they are normalised.
+    shares
+        Of each class among the labels there.
+    fitted_n, fitted_people, n, people
+        Pictures and people behind the fit, and behind the rest; people are None where unknown.
+    before, after
+        log_loss, calibration_error and accuracy with the run's own probabilities, and with these.
+    rule
+        When to answer, with its guarantee for pictures of this place; None: no promise.
+    sentence
+        The promise, or why there is none.
+    frame
+        How most of the pictures there lie against the training pictures; None where nobody looked.
+        Pictures are framed from there.
+    seed
+        Of who had a part in the fit, and of the one picture of each person.
     """
 
-    name: str  # what it is called
-    target: str  # the run's label
-    classes: tuple[str, ...]  # its values
-    model: str  # a digest of the model that it is for
-    data: str  # where the pictures lay
-    layout: str  # how they were read
-    split: str  # which of their splits; "" for all
-    cropped: bool  # whether faces were looked for first
-    calibrated: str  # when, in ISO 8601
-    # temperature, bias: the logarithms of the run's own calibrated probabilities are divided by the
-    # one, and the other, one number per class, is added; then they are normalised
+    name: str
+    target: str
+    classes: tuple[str, ...]
+    model: str
+    data: str
+    layout: str
+    split: str
+    cropped: bool
+    calibrated: str
     temperature: float
     bias: tuple[float, ...]
-    shares: tuple[Estimate, ...]  # of each class among the labels there
-    fitted_n: int  # pictures behind the fit
-    fitted_people: int | None  # people behind it; None where unknown
-    n: int  # pictures behind the rest
-    people: int | None  # people behind it
-    # log_loss, calibration_error and accuracy with the run's own probabilities
+    shares: tuple[Estimate, ...]
+    fitted_n: int
+    fitted_people: int | None
+    n: int
+    people: int | None
     before: dict[str, Estimate]
-    after: dict[str, Estimate]  # and with these
-    # when to answer, with its guarantee for pictures of this place; None: no promise
+    after: dict[str, Estimate]
     rule: AbstentionRule | None
-    sentence: str  # the promise, or why there is none
-    # How most of the pictures there lie against the training pictures; None where nobody looked.
-    # Pictures are framed from there.
+    sentence: str
     frame: CommonFrame | None = None
-    seed: int = 0  # of who had a part in the fit, and of the one picture of each person
+    seed: int = 0
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each figure, before and after."""

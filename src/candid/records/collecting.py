@@ -14,24 +14,33 @@ from candid.records.frames import Tabular, with_figure
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A group that is too small for its gap to be seen, and how many people would do."""
+    """A group that is too small for its gap to be seen, and how many people would do.
 
-    # attribute, value, label: the group; with a label, only images that are labelled so count
+    Attributes
+    ----------
+    attribute, value, label
+        The group; with a label, only images that are labelled so count. None: all of them.
+    n, people
+        Images in it now, and the people behind them (images, where people are unknown).
+    size
+        The gap in error that is to be seen, in 80% of cases, at the audit's threshold of p: 0.05
+        is 5 points.
+    more_people, more_images
+        How many more of the group would do, each with as many images as those who are there; None
+        where no number would, since the rest is too small as well.
+    width, width_then
+        How wide the interval of the gap is, and would be with them, should the errors stay as they
+        are; NaN where undefined.
+    """
+
     attribute: str
     value: str
     label: str | None
-    # n, people: images in it now, and the people behind them (images, where people are unknown)
     n: int
     people: int
-    # the gap in error that is to be seen, in 80% of cases, at the audit's threshold of p: 0.05 is 5
-    # points
     size: float
-    # more_people, more_images: how many more of the group would do, each with as many images as
-    # those who are there; None where no number would, since the rest is too small as well
     more_people: int | None
     more_images: int | None
-    # width, width_then: of the interval of the gap as it is, and with them, should the errors stay
-    # as they are; NaN where undefined
     width: float
     width_then: float
 
@@ -51,22 +60,37 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class GroupCurve:
-    """How a group's error falls with its people in training, and how many more halve its gap."""
+    """How a group's error falls with its people in training, and how many more would halve its gap.
 
-    # attribute, value, label: the group; with a label, only images that are labelled so
+    Attributes
+    ----------
+    attribute, value, label
+        The group; with a label, only images that are labelled so. None: all of them.
+    points
+        What was trained, the fewest people first.
+    fall
+        The exponent b of the power law error = a · people⁻ᵇ that goes through them.
+    error, others, target
+        The group's error with all its people, as the law has it; that of the rest, as the run is;
+        the error that would leave half of their difference.
+    more_people, more_images
+        How many more of the group to learn from would likely lead there. NaN where `why` says that
+        nothing can be told; a high end of NaN: no number is surely enough.
+    why
+        Why nothing can be told; "" where it can.
+    """
+
     attribute: str
     value: str
     label: str | None
-    points: tuple[CurvePoint, ...]  # what was trained, the fewest people first
-    fall: Estimate  # the exponent b of the power law error = a · people⁻ᵇ that goes through them
-    error: float  # the group's error with all its people, as the law has it
-    others: float  # that of the rest, as the run is
-    target: float  # the error that would leave half of their difference
-    # more_people, more_images: of the group to learn from that would likely lead there. NaN where
-    # `why` says that nothing can be told; a high end of NaN: no number is surely enough.
+    points: tuple[CurvePoint, ...]
+    fall: Estimate
+    error: float
+    others: float
+    target: float
     more_people: Estimate
     more_images: Estimate
-    why: str = ""  # why nothing can be told; "" where it can
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

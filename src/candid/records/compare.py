@@ -11,46 +11,71 @@ from candid.records.frames import Tabular, html_of, in_short, with_figure
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure of two models on the same images, and their difference."""
+    """One figure of two models on the same images, and their difference.
 
-    # a, b: the figure of either model, NaN where undefined
+    Attributes
+    ----------
+    a, b
+        The figure of either model, NaN where undefined.
+    difference
+        b - a with its paired interval: both models are judged on the same drawn people.
+    """
+
     a: float
     b: float
-    # b - a with its paired interval: both models are judged on the same drawn people
     difference: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class GroupChange:
-    """What changed for one group of images."""
+    """What changed for one group of images.
 
-    # attribute, value: "Eyeglasses", "yes"; of a class the label and the class; of all images "",
-    # ""
+    Attributes
+    ----------
+    attribute, value
+        "Eyeglasses", "yes"; the label and one of its classes for a class; two empty strings for
+        all images.
+    n, people
+        Images, and people behind them (None where people are unknown).
+    metrics
+        By name: accuracy, weighted_f1, and error:<class>, the share of the images labelled so that
+        are classified otherwise.
+    lost, gained
+        Images that A had right and B has wrong (McNemar's n10), and the other way round (n01).
+    lost_people, gained_people
+        People who lost more images than they gained, and the other way round.
+    p
+        Two-sided, of "neither model is better": an exact randomisation test by person, which is
+        McNemar's exact test where nobody has more than one image. 1 where no image flipped.
+    adjusted_p
+        After Benjamini and Hochberg over all classes and groups with enough people, NaN for the
+        others. All images together are not among them: there it is `p`.
+    smallest_visible
+        The smallest difference in accuracy that these people would show in 80% of cases; NaN where
+        even the largest would be missed.
+    state
+        "found", "not found", or "too few to say".
+    label
+        Only images that are labelled so count, in the group as in the rest; None: all images.
+    gap
+        Accuracy less that of the rest (images whose value is known and differs), of either model,
+        and how the gap changed. Nearer to 0 is fairer. None where there is no rest.
+    """
+
     attribute: str
     value: str
-    n: int  # images
-    people: int | None  # behind them; None where people are unknown
-    # by name: accuracy, weighted_f1, and error:<class>, the share of the images labelled so that
-    # are classified otherwise
+    n: int
+    people: int | None
     metrics: dict[str, Change]
-    lost: int  # images that A had right and B has wrong (McNemar's n10)
-    gained: int  # the other way round (n01)
-    lost_people: int  # people who lost more images than they gained
-    gained_people: int  # the other way round
-    # Two-sided, of "neither model is better": an exact randomisation test by person, which is
-    # McNemar's exact test where nobody has more than one image. 1 where no image flipped.
+    lost: int
+    gained: int
+    lost_people: int
+    gained_people: int
     p: float
-    # After Benjamini and Hochberg over all classes and groups with enough people, NaN for the
-    # others. All images together are not among them: there it is `p`.
     adjusted_p: float
-    # the smallest difference in accuracy that these people would show in 80% of cases; NaN where
-    # even the largest would be missed
     smallest_visible: float
-    state: State  # "found", "not found", or "too few to say"
-    # only images that are labelled so count, in the group as in the rest; None: all images
+    state: State
     label: str | None = None
-    # Accuracy less that of the rest (images whose value is known and differs), of either model, and
-    # how the gap changed. Nearer to 0 is fairer. None where there is no rest.
     gap: Change | None = None
 
     def row(self, a: str, b: str) -> dict[str, Any]:
@@ -75,31 +100,52 @@ class GroupChange:
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Tabular):
-    """Two models on the same images."""
+    """Two models on the same images.
 
-    # a, b: what to call them
+    Attributes
+    ----------
+    a, b
+        What to call them.
+    target, classes, split
+        The label, its classes in A's order, and the split that was compared.
+    n, people
+        Images in both files with the same label, and people behind them.
+    only_a, only_b
+        Labelled images of the split that only one of the files holds; they do not count.
+    relabelled
+        Images in both files with different labels; they do not count either.
+    overall
+        All images.
+    classes_changed
+        The images of each class, in the order of the classes.
+    groups
+        Every value of every attribute that both files agree on, and each within each label (up to
+        ten classes): found ones first, those that lost most at the top, then the others by how
+        much they changed.
+    looked_at
+        How many classes and groups the adjustment of p-values counts.
+    alpha
+        The false discovery rate that "found" promises.
+    notes
+        What a reader should know: images left out, people unknown, …
+    """
+
     a: str
     b: str
-    target: str  # the label
-    classes: tuple[str, ...]  # in A's order
-    split: Split  # that was compared
-    n: int  # images in both files with the same label
-    people: int | None  # behind them
-    # only_a, only_b: labelled images of the split that only one of the files holds; they do not
-    # count
+    target: str
+    classes: tuple[str, ...]
+    split: Split
+    n: int
+    people: int | None
     only_a: int
     only_b: int
-    relabelled: int  # images in both files with different labels; they do not count either
-    overall: GroupChange  # all images
-    # the images of each class, in the order of the classes
+    relabelled: int
+    overall: GroupChange
     classes_changed: tuple[GroupChange, ...]
-    # every value of every attribute that both files agree on, and each within each label (up to ten
-    # classes): found ones first, those that lost most at the top, then the others by how much they
-    # changed
     groups: tuple[GroupChange, ...]
-    looked_at: int  # how many classes and groups the adjustment of p-values counts
-    alpha: float  # the false discovery rate that "found" promises
-    notes: tuple[str, ...] = ()  # what a reader should know: images left out, people unknown, …
+    looked_at: int
+    alpha: float
+    notes: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for all images, each class and each group: how accuracy changed."""

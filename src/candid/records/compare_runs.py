@@ -21,12 +21,18 @@ class RunFigures:
 
 @dataclass(frozen=True, slots=True)
 class GroupAcross:
-    """One class or group, and what every model makes of it."""
+    """One class or group, and what every model makes of it.
 
-    # of each pair of models, in the order of `RunComparison.pairs`
+    Attributes
+    ----------
+    changes
+        Of each pair of models, in the order of `RunComparison.pairs`.
+    widest
+        The place in `changes` of the widest difference that was found; where none was, of the
+        widest difference.
+    """
+
     changes: tuple[GroupChange, ...]
-    # the place in `changes` of the widest difference that was found; where none was, of the widest
-    # difference
     widest: int
 
     @property
@@ -42,26 +48,44 @@ class GroupAcross:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison(Tabular):
-    """Three or more models, or two, on the same images, each pair of them compared."""
+    """Three or more models, or two, on the same images, each pair of them compared.
 
-    names: tuple[str, ...]  # what to call them, in the order in which they were given
-    # target, classes, split: the label, its classes, and the split that was compared
+    Attributes
+    ----------
+    names
+        What to call them, in the order in which they were given.
+    target, classes, split
+        The label, its classes, and the split that was compared.
+    n, people
+        Images that all speak of, with the same label, and people behind them.
+    left_out
+        Labelled images of the split that some of them speak of and not all; they do not count.
+    relabelled
+        Images that they label differently; they do not count either.
+    figures
+        Each model's, in the order of `names`.
+    pairs
+        Each pair's comparison, the earlier model before the later. The p-value of all images
+        together is adjusted by Holm over the pairs, those of classes and groups by Benjamini and
+        Hochberg over all pairs together.
+    looked_at
+        How many differences of classes and groups that counts.
+    alpha
+        The rate of false differences that "found" promises.
+    """
+
+    names: tuple[str, ...]
     target: str
     classes: tuple[str, ...]
     split: Split
-    # n, people: images that all speak of, with the same label, and people behind them
     n: int
     people: int | None
-    # labelled images of the split that some of them speak of and not all; they do not count
     left_out: int
-    relabelled: int  # images that they label differently; they do not count either
-    figures: tuple[RunFigures, ...]  # each model's, in the order of `names`
-    # Each pair's comparison, the earlier model before the later. The p-value of all images together
-    # is adjusted by Holm over the pairs, those of classes and groups by Benjamini and Hochberg over
-    # all pairs together.
+    relabelled: int
+    figures: tuple[RunFigures, ...]
     pairs: tuple[Comparison, ...]
-    looked_at: int  # how many differences of classes and groups that counts
-    alpha: float  # the rate of false differences that "found" promises
+    looked_at: int
+    alpha: float
     notes: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:

@@ -23,15 +23,22 @@ class PackedTensor:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FlatNetwork:
-    """A network as a list of layers, batch normalisation folded into its convolutions."""
+    """A network as a list of layers, batch normalisation folded into its convolutions.
 
-    input: tuple[int, int, int]  # channels, rows and columns of what goes in
-    # each with its `kind` ("depth", "conv", "pool", "mean", "join", "linear"), what it reads
-    # (`from`: 0 is what goes in, i what the i-th layer gives) and its options; see
-    # `try_network.js`, which runs them
+    Attributes
+    ----------
+    input
+        Channels, rows and columns of what goes in.
+    layers
+        Each with its `kind` ("depth", "conv", "pool", "mean", "join", "linear"), what it reads
+        (`from`: 0 is what goes in, i what the i-th layer gives) and its options; see
+        `try_network.js`, which runs them.
+    tensors, weights
+        The weights of convolutions (out, in · 9) and linear layers (out, in), packed.
+    """
+
+    input: tuple[int, int, int]
     layers: tuple[dict[str, Any], ...]
-    # tensors, weights: the weights of convolutions (out, in · 9) and linear layers (out, in),
-    # packed
     tensors: tuple[PackedTensor, ...]
     weights: bytes = field(repr=False)
 
@@ -65,15 +72,24 @@ class FlatLook:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EmbeddedModel:
-    """All that a report needs to label a picture as `candid predict` does."""
+    """All that a report needs to label a picture as `candid predict` does.
 
-    # network, framing, look: the classifier; None for the others: pictures are not framed, or not
-    # held against the training pictures
+    Attributes
+    ----------
+    network, framing, look
+        The classifier; None for the others: pictures are not framed, or not held against the
+        training pictures.
+    fit, max_pixels
+        How a picture becomes a square, and how many pixels one may claim.
+    threshold, promise
+        Below this probability the model is not sure, and what that promises; None and "" without a
+        rule.
+    """
+
     network: FlatNetwork
     framing: FlatFraming | None
     look: FlatLook | None
-    fit: str  # how a picture becomes a square
-    max_pixels: int  # how many pixels one may claim
-    # below this probability the model is not sure; None without a rule
+    fit: str
+    max_pixels: int
     threshold: float | None = None
-    promise: str = ""  # what that promises; "" without a rule
+    promise: str = ""

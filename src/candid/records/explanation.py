@@ -226,13 +226,26 @@ class ExplainedImage:
 
 @dataclass(frozen=True, slots=True)
 class NumberExplained:
-    """What else an explanation of a number holds, all in its own unit."""
+    """What else an explanation of a number holds, all in its own unit.
 
-    median: float  # of the training values: what there is to say without looking
-    blank: float  # what the network says where there is nothing to see: of the mean colour alone
-    error: Estimate  # the mean absolute error on the explained images of the mean that is explained
-    tolerance: float  # how far off a prediction may be to count as near
-    # maskings, subset_maskings: as those of an explanation of classes, whose own are empty
+    Attributes
+    ----------
+    median
+        Of the training values: what there is to say without looking.
+    blank
+        What the network says where there is nothing to see: of the mean colour alone.
+    error
+        The mean absolute error on the explained images of the mean that is explained.
+    tolerance
+        How far off a prediction may be to count as near.
+    maskings, subset_maskings
+        As those of an explanation of classes, whose own are empty.
+    """
+
+    median: float
+    blank: float
+    error: Estimate
+    tolerance: float
     maskings: tuple[NumberMasking, ...] = ()
     subset_maskings: tuple[NumberSubsetMasking, ...] = ()
 

@@ -18,38 +18,65 @@ PromiseState = Literal["kept", "broken", "too few to say"]
 
 @dataclass(frozen=True, slots=True)
 class PromiseCheck:
-    """A promise of few wrong answers beside what came true."""
+    """A promise of few wrong answers beside what came true.
 
-    target_error: float  # what was promised: at most this share of the answers is wrong
-    confidence: float  # of each of the two bounds
-    # n, mistakes: the answers that count (of a person's pictures one, drawn at random, where people
-    # are known), and how many of them were wrong
+    Attributes
+    ----------
+    target_error
+        What was promised: at most this share of the answers is wrong.
+    confidence
+        Of each of the two bounds.
+    n, mistakes
+        The answers that count (of a person's pictures one, drawn at random, where people are
+        known), and how many of them were wrong.
+    by_person
+        Whether people are known.
+    low, high
+        Exact one-sided bounds of the share of wrong answers (Clopper & Pearson 1934).
+    state
+        "broken" where `low` is above the target, "kept" where `high` is at most it.
+    """
+
+    target_error: float
+    confidence: float
     n: int
     mistakes: int
-    by_person: bool  # whether people are known
-    # low, high: exact one-sided bounds of the share of wrong answers (Clopper & Pearson 1934)
+    by_person: bool
     low: float
     high: float
-    # "broken" where `low` is above the target, "kept" where `high` is at most it
     state: PromiseState
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalFigures:
-    """How well a model does on the labelled pictures of one place, and whether it knew."""
+    """How well a model does on the labelled pictures of one place, and whether it knew.
 
-    evaluation: SplitEvaluation  # as for a split of the run's own data
-    confidence: Estimate  # the mean of the highest probability
-    overconfidence: Estimate  # that less accuracy
-    # the share that was flagged as unlike the training data; undefined where nobody looked
+    Attributes
+    ----------
+    evaluation
+        As for a split of the run's own data.
+    confidence, overconfidence
+        The mean of the highest probability, and that less accuracy.
+    flagged
+        The share that was flagged as unlike the training data; undefined where nobody looked.
+    flagged_accuracy, unflagged_accuracy
+        Accuracy of the model's answers to those and to the others, whether or not they were given.
+    coverage
+        The share of the pictures that were answered: not flagged, and sure enough.
+    wrong
+        Of the answers that were given, the share that is wrong.
+    promise
+        What was promised of it, beside what came true; None where nothing was.
+    """
+
+    evaluation: SplitEvaluation
+    confidence: Estimate
+    overconfidence: Estimate
     flagged: Estimate
-    # flagged_accuracy, unflagged_accuracy: of the model's answers to those and to the others,
-    # whether or not they were given
     flagged_accuracy: Estimate
     unflagged_accuracy: Estimate
-    coverage: Estimate  # the share of the pictures that were answered: not flagged, and sure enough
-    wrong: Estimate  # of the answers that were given, the share that is wrong
-    # what was promised of it, beside what came true; None where nothing was
+    coverage: Estimate
+    wrong: Estimate
     promise: PromiseCheck | None
 
 
@@ -63,44 +90,84 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class ExternalSource:
-    """One data set that the model was tried on."""
+    """One data set that the model was tried on.
 
-    name: str  # what it is called here
-    data: str  # where it lay
-    layout: str  # how it was read
-    target: str  # its label
-    split: str  # which of its splits; "" for all rows
-    evaluated: str  # when, in ISO 8601
-    cropped: bool  # whether faces were looked for first
-    engine: str  # what computed
-    calibration: str  # the one that was used; "" for the run's own
-    pictures: int  # labelled pictures that were asked about
-    unlabelled: int  # rows without a label, which were not
-    unread: tuple[Unread, ...]  # pictures that could not be read, at most a hundred of them
-    unread_count: int  # how many there were
-    no_face: int  # pictures in which a face was looked for and not found; they are in no figure
-    figures: ExternalFigures  # of all others
-    # a figure by its name less that of the run's own test pictures; empty without such
+    Attributes
+    ----------
+    name, data, layout, target
+        What it is called here, where it lay, how it was read, and its label.
+    split
+        Which of its splits; "" for all rows.
+    evaluated
+        When, in ISO 8601.
+    cropped, engine, calibration
+        Whether faces were looked for first, what computed, and the calibration that was used ("":
+        the run's own).
+    pictures, unlabelled
+        Labelled pictures that were asked about, and rows without a label, which were not.
+    unread, unread_count
+        Pictures that could not be read, at most a hundred of them; and how many there were.
+    no_face
+        Pictures in which a face was looked for and not found; they are in no figure.
+    figures
+        Of all others.
+    differences
+        A figure by its name less that of the run's own test pictures; empty without such.
+    paired
+        Whether these are the run's own pictures, so that differences are paired.
+    audit
+        By group, on this data set's attributes; None where it has none.
+    notes
+        What a reader might not expect.
+    frame
+        The frame that the pictures have in common, from which they were framed; None where each
+        was framed by itself, or nothing is.
+    """
+
+    name: str
+    data: str
+    layout: str
+    target: str
+    split: str
+    evaluated: str
+    cropped: bool
+    engine: str
+    calibration: str
+    pictures: int
+    unlabelled: int
+    unread: tuple[Unread, ...]
+    unread_count: int
+    no_face: int
+    figures: ExternalFigures
     differences: dict[str, Estimate]
-    paired: bool  # whether these are the run's own pictures, so that differences are paired
-    audit: SplitAudit | None  # by group, on this data set's attributes; None where it has none
-    notes: tuple[str, ...] = ()  # what a reader might not expect
-    # the frame that the pictures have in common, from which they were framed; None where each was
-    # framed by itself, or nothing is
+    paired: bool
+    audit: SplitAudit | None
+    notes: tuple[str, ...] = ()
     frame: CommonFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer(Tabular):
-    """How a model does on data sets from elsewhere, beside its own test pictures."""
+    """How a model does on data sets from elsewhere, beside its own test pictures.
 
-    target: str  # the run's label
-    classes: tuple[str, ...]  # its values
-    model: str  # a digest of the model that all of it is about
-    # On the run's own test pictures, from its predictions; None where it has none. Whether they are
-    # unlike the training data was not looked at: the limit was set on pictures like them.
+    Attributes
+    ----------
+    target, classes
+        The run's label and its values.
+    model
+        A digest of the model that all of it is about.
+    home
+        On the run's own test pictures, from its predictions; None where it has none. Whether they
+        are unlike the training data was not looked at: the limit was set on pictures like them.
+    sources
+        The data sets, in the order in which they came.
+    """
+
+    target: str
+    classes: tuple[str, ...]
+    model: str
     home: ExternalFigures | None
-    sources: tuple[ExternalSource, ...]  # the data sets, in the order in which they came
+    sources: tuple[ExternalSource, ...]
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per figure of every source, and of the run's own test pictures ("home")."""

@@ -36,17 +36,25 @@ def corner_distance(frame: NDArray[np.float32]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class CommonFrame:
-    """How most of many pictures lie against the training pictures."""
+    """How most of many pictures lie against the training pictures.
 
-    # the first two rows, one after the other, of the matrix (3, 3) from the frame of the training
-    # pictures to the pictures', where both are from -1 to 1: exactly those of the identity where
-    # they lie as the training pictures do
+    Attributes
+    ----------
+    matrix
+        The first two rows, one after the other, of the matrix (3, 3) from the frame of the training
+        pictures to the pictures', where both are from -1 to 1: exactly those of the identity where
+        they lie as the training pictures do.
+    alike
+        Whether hardly more of them than of the training pictures are far from it: then all are
+        read in this frame, and none is moved on by what is found in it alone.
+    far, pictures
+        The share of the pictures looked at that are far from it, and how many were.
+    """
+
     matrix: tuple[float, ...]
-    # whether hardly more of them than of the training pictures are far from it: then all are read
-    # in this frame, and none is moved on by what is found in it alone
     alike: bool
-    far: float  # the share of the pictures looked at that are far from it
-    pictures: int  # how many were looked at
+    far: float
+    pictures: int
 
     def start(self) -> dict[str, Any]:
         """What a framing network is told, beside the pictures."""
@@ -74,38 +82,65 @@ class CommonFrame:
 
 @dataclass(frozen=True, slots=True)
 class FramingCard:
-    """How a framing network was made, and how well it undoes warps (`framing.json`)."""
+    """How a framing network was made, and how well it undoes warps (`framing.json`).
 
-    steps: int  # batches that it was trained on
-    side: int  # pixels per side of what comes out
-    width: int  # channels of its first stage
-    looks: int  # how often it looks
-    parameters: int  # how many weights it has
-    validation: int  # validation pictures that it was measured on, each warped once at random
-    # before, after: how far a frame's corners lie from where they belong, as a share of the side:
-    # the median over those pictures as they were warped, and once framed
+    Attributes
+    ----------
+    steps, side, width, looks, parameters
+        Batches that it was trained on, pixels per side of what comes out, channels of its first
+        stage, how often it looks, and how many weights it has.
+    validation
+        Validation pictures that it was measured on, each warped once at random.
+    before, after
+        How far a frame's corners lie from where they belong, as a share of the side: the median
+        over those pictures as they were warped, and once framed.
+    nearer
+        Share of them that lie less than half as far off once framed.
+    untouched
+        Share of them, not warped, that are left as they are.
+    used
+        Whether it is used: not where it brings pictures hardly nearer.
+    """
+
+    steps: int
+    side: int
+    width: int
+    looks: int
+    parameters: int
+    validation: int
     before: float
     after: float
-    nearer: Estimate  # share of them that lie less than half as far off once framed
-    untouched: Estimate  # share of them, not warped, that are left as they are
-    used: bool  # whether it is used: not where it brings pictures hardly nearer
+    nearer: Estimate
+    untouched: Estimate
+    used: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
-    """How the pictures of one of several data sets lie against those of the reference."""
+    """How the pictures of one of several data sets lie against those of the reference.
 
-    name: str  # the data set
-    pictures: int  # how many of its pictures were looked at
-    # The frame that they have in common; None where they were too few to say. Pictures of the
-    # reference that are cut so look to the network that frames as these do.
+    Attributes
+    ----------
+    name
+        The data set.
+    pictures
+        How many of its pictures were looked at.
+    frame
+        The frame that they have in common; None where they were too few to say. Pictures of the
+        reference that are cut so look to the network that frames as these do.
+    seen
+        The frame in which that network finds no more in them, as it was found: where pictures lie
+        far from the reference it stops short of the true one.
+    measures
+        Of `frame`: how many times as wide and high ("width", "height") the frame of the reference
+        is as these pictures are, how far its centre lies to the right of theirs and below ("x",
+        "y"), as shares of their sides, and by how many degrees it is turned ("rotation").
+    """
+
+    name: str
+    pictures: int
     frame: CommonFrame | None = None
-    # the frame in which that network finds no more in them, as it was found: where pictures lie far
-    # from the reference it stops short of the true one
     seen: CommonFrame | None = None
-    # of `frame`: how many times as wide and high ("width", "height") the frame of the reference is
-    # as these pictures are, how far its centre lies to the right of theirs and below ("x", "y"), as
-    # shares of their sides, and by how many degrees it is turned ("rotation")
     measures: dict[str, Estimate] = field(default_factory=dict)
 
     @property
@@ -120,14 +155,24 @@ class SourceFrame:
 
 @dataclass(frozen=True, slots=True)
 class SourceFrames:
-    """How several data sets were brought to the frame of one (`source_frames.json`)."""
+    """How several data sets were brought to the frame of one (`source_frames.json`).
 
-    # the data set whose frame it is; "" where none has both training and validation pictures
+    Attributes
+    ----------
+    reference
+        The data set whose frame it is; "" where none has both training and validation pictures.
+    card
+        How the network that frames learned from its pictures alone; None where nothing did.
+    framer
+        A digest of its weights.
+    sources
+        The other data sets.
+    """
+
     reference: str
-    # how the network that frames learned from its pictures alone; None where nothing did
     card: FramingCard | None = None
-    framer: str = ""  # a digest of its weights
-    sources: tuple[SourceFrame, ...] = ()  # the other data sets
+    framer: str = ""
+    sources: tuple[SourceFrame, ...] = ()
 
     @property
     def moved(self) -> Mapping[str, SourceFrame]:

@@ -59,39 +59,60 @@ class CellCoverage:
 
 @dataclass(frozen=True, slots=True)
 class RemedyOutcome:
-    """What one remedy does to people who had no part in choosing it."""
+    """What one remedy does to people who had no part in choosing it.
 
-    name: str  # "last-layer-Male"
-    kind: RemedyKind  # what it is
-    attribute: str  # that it balances or asks for; "": none
-    # "validation": fitted on the other folds of it; "training": on training images, with only the
-    # strength chosen on the other folds; "": neither
+    Attributes
+    ----------
+    name, kind, attribute
+        "last-layer-Male"; what it is; the attribute that it balances or asks for ("": none).
+    fitted_on
+        "validation": fitted on the other folds of it; "training": on training images, with only
+        the strength chosen on the other folds; "": neither.
+    penalty
+        How strongly the last layer was held near the run's own (that of all folds together); NaN
+        where it was not fitted.
+    eligible
+        Whether it can win: it changes something, answers too, and asks for nothing that a new
+        picture lacks.
+    aim
+        What it was judged by: the images of the worst group, or all of them.
+    beside_control
+        Of a remedy that trained anew, the same images against the run trained again from another
+        seed; None where nothing was trained.
+    adjusted_p
+        `aim.p`, or the larger of that and `beside_control.p`, after Benjamini and Hochberg over the
+        remedies that could win; NaN for others.
+    helps
+        "found": it helps what is aimed at, beyond chance; "not applicable" where it cannot win.
+    overall
+        All images.
+    worst_before, worst_after
+        The combination of label and attribute with the lowest accuracy, as the run is and with the
+        remedy; not always the same one.
+    log_loss
+        Of the probabilities.
+    groups
+        Every class and group, those that changed for sure first; their p-values are adjusted over
+        all remedies together.
+    coverage
+        Where it abstains, what that costs each group; else empty.
+    """
+
+    name: str
+    kind: RemedyKind
+    attribute: str
     fitted_on: str
-    # how strongly the last layer was held near the run's own (that of all folds together); NaN
-    # where it was not fitted
     penalty: float
-    # whether it can win: it changes something, answers too, and asks for nothing that a new picture
-    # lacks
     eligible: bool
-    aim: GroupChange  # what it was judged by: the images of the worst group, or all of them
-    # `aim.p`, or the larger of that and `beside_control.p`, after Benjamini and Hochberg over the
-    # remedies that could win; NaN for others
+    aim: GroupChange
     adjusted_p: float
-    # "found": it helps what is aimed at, beyond chance; "not applicable" where it cannot win
     helps: State
-    overall: GroupChange  # all images
-    # worst_before, worst_after: the combination of label and attribute with the lowest accuracy, as
-    # the run is and with the remedy; not always the same one
+    overall: GroupChange
     worst_before: CellAccuracy
     worst_after: CellAccuracy
-    log_loss: Change  # of the probabilities
-    # every class and group, those that changed for sure first; their p-values are adjusted over all
-    # remedies together
+    log_loss: Change
     groups: tuple[GroupChange, ...]
-    # where it abstains, what that costs each group; else empty
     coverage: tuple[CellCoverage, ...] = ()
-    # of a remedy that trained anew, the same images against the run trained again from another
-    # seed; None where nothing was trained
     beside_control: GroupChange | None = None
 
     @property
@@ -109,37 +130,70 @@ class RemedyOutcome:
 
 @dataclass(frozen=True, slots=True)
 class TestLook:
-    """The winner on test, which was looked at this once."""
+    """The winner on test, which was looked at this once.
 
-    comparison: Comparison  # all images, each class and each group: what changed
-    aim: GroupChange  # what was aimed at: the group that was worst on validation, or all images
-    # worst_before, worst_after: as in `RemedyOutcome`
+    Attributes
+    ----------
+    comparison
+        All images, each class and each group: what changed.
+    aim
+        What was aimed at: the group that was worst on validation, or all images.
+    worst_before, worst_after
+        As in `RemedyOutcome`.
+    """
+
+    comparison: Comparison
+    aim: GroupChange
     worst_before: CellAccuracy
     worst_after: CellAccuracy
 
 
 @dataclass(frozen=True, slots=True)
 class Improvement(Tabular):
-    """A tournament of remedies against a run as it is (`improve.json`)."""
+    """A tournament of remedies against a run as it is (`improve.json`).
 
-    target: str  # the label
-    classes: tuple[str, ...]  # its values
-    model: str  # a digest of the weights that all of it is about
-    aim: Aim  # what is to become better
-    attributes: tuple[str, ...]  # whose groups count
-    named: bool  # whether they were named or are those of the audit's findings
-    folds: int  # parts of the validation people
-    n: int  # images
-    people: int | None  # None where people are unknown
-    # the accuracy of each combination of label and attribute, as the run is
+    Attributes
+    ----------
+    target, classes, model
+        The label and its values; a digest of the weights that all of it is about.
+    aim, attributes, named
+        What is to become better; the attributes whose groups count, and whether they were named or
+        are those of the audit's findings.
+    folds, n, people
+        Parts of the validation people, images and people (None where people are unknown).
+    cells
+        The accuracy of each combination of label and attribute, as the run is.
+    remedies
+        Those that helped most first; those that cannot win last.
+    winner
+        The name of one of them; "" where none helps.
+    test
+        The winner on test; None where none won, or there are no test images.
+    folder
+        Where the winner lies, as a run of its own; "" without one.
+    alpha, seed
+        The false discovery rate; decides the folds.
+    notes
+        What a reader might not expect.
+    """
+
+    target: str
+    classes: tuple[str, ...]
+    model: str
+    aim: Aim
+    attributes: tuple[str, ...]
+    named: bool
+    folds: int
+    n: int
+    people: int | None
     cells: tuple[CellAccuracy, ...]
-    remedies: tuple[RemedyOutcome, ...]  # those that helped most first; those that cannot win last
-    winner: str  # the name of one of them; "" where none helps
-    test: TestLook | None  # the winner on test; None where none won, or there are no test images
-    folder: str  # where the winner lies, as a run of its own; "" without one
-    alpha: float  # the false discovery rate
-    seed: int  # decides the folds
-    notes: tuple[str, ...] = ()  # what a reader might not expect
+    remedies: tuple[RemedyOutcome, ...]
+    winner: str
+    test: TestLook | None
+    folder: str
+    alpha: float
+    seed: int
+    notes: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per remedy and group: how accuracy changed."""

@@ -33,33 +33,52 @@ class WorstGap:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run, or one of several labels that a run learned."""
+    """One run, or one of several labels that a run learned.
 
-    run: str  # its folder; of one label among several, the label's own
-    state: RunState  # how far it is; of one that is damaged, `why` says where
-    size: int  # bytes of all its files; of one label among several, of the whole run
+    Attributes
+    ----------
+    run
+        Its folder; of one label among several, the label's own.
+    whole
+        Of one label among several, the folder of the run that learned them; else "".
+    state
+        How far it is; of one that is damaged, `why` says where.
+    started, candid
+        When, in ISO 8601, and by which version.
+    data, target, classes, network, recipe
+        What was learned from what, by which network, and with which recipe: the one that its
+        command named, else the network's.
+    split, accuracy, weighted_f1
+        Of the test images, or of validation where nothing was held out for a test; None before it
+        was evaluated.
+    mae
+        Of a label that is a number, its mean absolute error, in place of these two.
+    worst
+        None where no group was found to be behind, or none was looked for.
+    seconds
+        Of all its steps together; of one label among several, with those of the network.
+    size
+        Bytes of all its files; of one label among several, of the whole run.
+    """
+
+    run: str
+    state: RunState
+    size: int
     why: str = ""
-    started: str = ""  # when, in ISO 8601
-    candid: str = ""  # by which version
-    data: str = ""  # what was learned from
-    target: str = ""  # what was learned
-    # what was learned from what, by which network, and with which recipe: the one that its command
-    # named, else the network's
+    started: str = ""
+    candid: str = ""
+    data: str = ""
+    target: str = ""
     classes: tuple[str, ...] = ()
-    network: str = ""  # by which
-    recipe: str = ""  # the one that its command named, else the network's
-    # of the figures: the test images, or validation where nothing was held out for a test
+    network: str = ""
+    recipe: str = ""
     split: str = ""
-    # accuracy, weighted_f1: None before it was evaluated
     accuracy: Estimate | None = None
     weighted_f1: Estimate | None = None
-    # of a label that is a number, its mean absolute error, in place of these two
     mae: Estimate | None = None
-    # None where no group was found to be behind, or none was looked for
     worst: WorstGap | None = None
-    # of all its steps together; of one label among several, with those of the network
     seconds: float = 0.0
-    whole: str = ""  # of one label among several, the folder of the run that learned them; else ""
+    whole: str = ""
 
 
 @dataclass(frozen=True, slots=True)

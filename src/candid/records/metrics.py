@@ -10,14 +10,21 @@ Kind = Literal["score", "error", "deviation", "mean"]
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One figure."""
+    """One figure.
 
-    # "score": 0 to 1. "error": 0 to infinity. "deviation": a sum of absolute deviations. "mean":
-    # any sign.
+    Attributes
+    ----------
+    kind
+        "score": 0 to 1. "error": 0 to infinity. "deviation": a sum of absolute deviations. "mean":
+        any sign.
+    better
+        1 where a higher figure is better, -1 where a lower one is, 0 where neither is.
+    needs_probability
+        Whether it is undefined where a model gave answers and no probabilities.
+    """
+
     kind: Kind
-    # 1 where a higher figure is better, -1 where a lower one is, 0 where neither is
     better: Literal[-1, 0, 1]
-    # whether it is undefined where a model gave answers and no probabilities
     needs_probability: bool = False
 
 

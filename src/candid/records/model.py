@@ -25,19 +25,31 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class NumberCard:
-    """How the outputs of a label that is a number become a value and an interval."""
+    """How the outputs of a label that is a number become a value and an interval.
 
-    centres: tuple[float, ...]  # the values that its bins stand for, ascending
-    # of the training values; the second is what there is to say without looking
+    Attributes
+    ----------
+    centres
+        The values that its bins stand for, ascending.
+    quartiles
+        Of the training values; the second is what there is to say without looking.
+    answer
+        Which of its distribution's mean and median is the answer: that with the lower mean absolute
+        error on validation.
+    coverage
+        The share of true values that the intervals are made to hold.
+    reach
+        How far from 1/2 the cumulative distribution is at their ends; calibrated on validation.
+    ranges, reaches
+        Where the intervals are made for every range of the true value: the ascending edges between
+        the ranges, and the reach of each of these, one more. Else empty.
+    """
+
+    centres: tuple[float, ...]
     quartiles: tuple[float, float, float]
-    # which of its distribution's mean and median is the answer: that with the lower mean absolute
-    # error on validation
     answer: Literal["mean", "median"] = "median"
-    coverage: float = 0.9  # the share of true values that the intervals are made to hold
-    # how far from 1/2 the cumulative distribution is at their ends; calibrated on validation
+    coverage: float = 0.9
     reach: float = 0.45
-    # ranges, reaches: where the intervals are made for every range of the true value: the ascending
-    # edges between the ranges, and the reach of each of these, one more. Else empty.
     ranges: tuple[float, ...] = ()
     reaches: tuple[float, ...] = ()
 
@@ -149,13 +161,25 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The weights that a training began with."""
+    """The weights that a training began with.
 
-    place: str  # the run or the file that they are from
-    digest: str  # of the file
-    target: str  # what the network there had learned; "" where that is not known
-    tensors: int  # how many were taken over
-    anew: tuple[str, ...] = ()  # the names of those that began anew
+    Attributes
+    ----------
+    place
+        The run or the file that they are from.
+    digest
+        Of the file.
+    target
+        What the network there had learned; "" where that is not known.
+    tensors, anew
+        How many were taken over, and the names of those that began anew.
+    """
+
+    place: str
+    digest: str
+    target: str
+    tensors: int
+    anew: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,15 +56,33 @@ class NumberSplit:
 
 @dataclass(frozen=True, slots=True)
 class NumberEvaluation(Tabular):
-    """How well a number is predicted, on each split that has predictions."""
+    """How well a number is predicted, on each split that has predictions.
 
-    target: str  # the label
-    answer: str  # which of the distribution's mean and median is the prediction
-    median: float  # of the training values: the blind guess
-    coverage: float  # the share of true values that the intervals are made to hold
-    tolerance: float  # how far off a prediction may be to count as near
-    splits: tuple[NumberSplit, ...]  # validation, on which the intervals were calibrated, and test
-    notes: tuple[str, ...] = ()  # what a reader might not expect
+    Attributes
+    ----------
+    target
+        The label.
+    answer
+        Which of the distribution's mean and median is the prediction.
+    median
+        Of the training values: the blind guess.
+    coverage
+        The share of true values that the intervals are made to hold.
+    tolerance
+        How far off a prediction may be to count as near.
+    splits
+        Validation, on which the intervals were calibrated, and test.
+    notes
+        What a reader might not expect.
+    """
+
+    target: str
+    answer: str
+    median: float
+    coverage: float
+    tolerance: float
+    splits: tuple[NumberSplit, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def headline(self) -> NumberSplit | None:

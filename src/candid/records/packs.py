@@ -12,21 +12,36 @@ PackState = Literal["whole", "unfinished", "in use"]
 
 @dataclass(frozen=True, slots=True)
 class PackSummary:
-    """One pack."""
+    """One pack.
 
-    folder: str  # where it lies
-    # "unfinished": a stop left it, and it can be gone on with; "in use": a process writes to it
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    state
+        "unfinished": a stop left it, and it can be gone on with; "in use": a process writes to it.
+    data
+        What the data set was called that it was made of; "" where that was not noted, in packs that
+        are unfinished or were made before.
+    example
+        The id of its first image; "" where unfinished.
+    images, side
+        How many, and their pixels per side; 0 where that cannot be read.
+    size
+        Bytes of all its files.
+    made, used
+        When it was finished, or last written to, and when it was last opened, in ISO 8601.
+    """
+
+    folder: str
     state: PackState
-    # what the data set was called that it was made of; "" where that was not noted, in packs that
-    # are unfinished or were made before
     data: str
-    example: str  # the id of its first image; "" where unfinished
-    # images, side: how many, and their pixels per side; 0 where that cannot be read
+    example: str
     images: int
     side: int
-    size: int  # bytes of all its files
-    made: str  # when it was finished, or last written to, in ISO 8601
-    used: str  # when it was last opened, in ISO 8601
+    size: int
+    made: str
+    used: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,26 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two files of decisions agree."""
+    """How far two files of decisions agree.
 
-    # lines, images: of both files together, each decision once
+    Attributes
+    ----------
+    lines, images
+        Of both files together, each decision once.
+    both
+        Images that each file decides: a class, to leave it out, or that it cannot be said.
+    agreement, kappa
+        The share of these with the same decision, and how far that is above chance (Cohen's).
+    apart
+        What else was said, the commonest first.
+    """
+
     lines: int
     images: int
-    both: int  # images that each file decides: a class, to leave it out, or that it cannot be said
-    agreement: Estimate  # the share of these with the same decision
-    kappa: Estimate  # how far that is above chance (Cohen's)
-    apart: tuple[Apart, ...] = ()  # what else was said, the commonest first
+    both: int
+    agreement: Estimate
+    kappa: Estimate
+    apart: tuple[Apart, ...] = ()
 
 
 # --- what is looked at ---------------------------------------------------------------------------
@@ -37,16 +48,29 @@ Why = Literal["likely wrong", "person", "slice", "strange", "copy", "unreadable"
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """One picture, or two that look like copies, that a reviewer is to decide about."""
+    """One picture, or two that look like copies, that a reviewer is to decide about.
 
-    image: str  # its id
-    # what made it a suspect: a model that is sure of another class, the other pictures of the same
-    # person, a group in which the model errs, being unlike other pictures; a copy; a file that
-    # cannot be read; a decoy is none
+    Attributes
+    ----------
+    image
+        Its id.
+    why
+        What made it a suspect: a model that is sure of another class, the other pictures of the
+        same person, a group in which the model errs, being unlike other pictures; a copy; a file
+        that cannot be read; a decoy is none.
+    other
+        Of a copy, the other picture.
+    time
+        The how manieth time that this image is shown, from 1.
+    page
+        The page of several on which it is shown, from 1; 0: it is shown alone.
+    """
+
+    image: str
     why: Why
-    other: str = ""  # of a copy, the other picture
-    time: int = 1  # the how manieth time that this image is shown, from 1
-    page: int = 0  # the page of several on which it is shown, from 1; 0: it is shown alone
+    other: str = ""
+    time: int = 1
+    page: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +88,47 @@ class ReviewSummary:
 
     "Otherwise" is a label that this reviewer, who did not see it, would not have written. A
     reviewer errs, too: `consistency` says how far to trust the other figures.
+
+    Attributes
+    ----------
+    who
+        The reviewer.
+    decided, shown
+        Showings that are decided, and all.
+    suspects, suspected
+        The share of the suspects judged that are labelled otherwise; how many suspects there are.
+    decoys, unsuspected
+        The same of the decoys, drawn at random from so many images that nobody suspected.
+    labels
+        The share of all labels that are otherwise. Suspects that were judged count as they were
+        found, images that nobody suspected at the rate of the decoys; suspects that were not judged
+        at a rate from that of the decoys (low end) to that of the suspects that were (high end).
+    consistency
+        The share of the images shown twice of which the same was said.
+    reasons
+        The suspects by what made them so.
+    cannot_say, left_out, not_blind
+        Showings without a class, and with one but not counted, as the label could be seen.
+    copies, not_copies
+        Pairs that are the same image, and that are not.
+    files_out, files_kept
+        Files that cannot be read and that were left out, and that were left where they are.
     """
 
-    who: str  # the reviewer
-    decided: int  # showings that are decided
-    shown: int  # all showings
-    suspects: Estimate  # the share of the suspects judged that are labelled otherwise
-    suspected: int  # how many suspects there are
-    # decoys, unsuspected: the same of the decoys, drawn at random from so many images that nobody
-    # suspected
+    who: str
+    decided: int
+    shown: int
+    suspects: Estimate
+    suspected: int
     decoys: Estimate
     unsuspected: int
-    # The share of all labels that are otherwise. Suspects that were judged count as they were
-    # found, images that nobody suspected at the rate of the decoys; suspects that were not judged
-    # at a rate from that of the decoys (low end) to that of the suspects that were (high end).
     labels: Estimate
-    consistency: Estimate  # the share of the images shown twice of which the same was said
-    reasons: tuple[Reason, ...] = ()  # the suspects by what made them so
-    # cannot_say, left_out, not_blind: showings without a class, and with one but not counted, as
-    # the label could be seen
+    consistency: Estimate
+    reasons: tuple[Reason, ...] = ()
     cannot_say: int = 0
     left_out: int = 0
     not_blind: int = 0
-    copies: int = 0  # pairs that are the same image
-    not_copies: int = 0  # pairs that are not
-    files_out: int = 0  # files that cannot be read and were left out
-    files_kept: int = 0  # that were left where they are
+    copies: int = 0
+    not_copies: int = 0
+    files_out: int = 0
+    files_kept: int = 0

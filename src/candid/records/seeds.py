@@ -14,33 +14,55 @@ from candid.records.frames import Tabular, with_figure
 
 @dataclass(frozen=True, slots=True)
 class SeedFigure:
-    """One figure of a split over all seeds."""
+    """One figure of a split over all seeds.
 
-    values: tuple[float, ...]  # with each seed, in the order of `Seeds.seeds`
-    mean: Estimate  # over seeds, with an interval for other seeds and other people
-    spread: Estimate  # the standard deviation over seeds on these images
-    # seeds_variance, people_variance: of the mean: what other seeds and what other people would
-    # make of it
+    Attributes
+    ----------
+    values
+        With each seed, in the order of `Seeds.seeds`.
+    mean
+        Over seeds, with an interval for other seeds and other people.
+    spread
+        The standard deviation over seeds on these images.
+    seeds_variance, people_variance
+        Of the mean: what other seeds and what other people would make of it.
+    """
+
+    values: tuple[float, ...]
+    mean: Estimate
+    spread: Estimate
     seeds_variance: float
     people_variance: float
 
 
 @dataclass(frozen=True, slots=True)
 class GroupChanges:
-    """How often the answers to a group change with the seed, beside all others."""
+    """How often the answers to a group change with the seed, beside all others.
 
-    # attribute, value: "Eyeglasses", "yes"; for a label the target's name and the class
+    Attributes
+    ----------
+    attribute, value
+        "Eyeglasses", "yes"; for a label the target's name and the class.
+    changing, rest
+        The share of the group's images, and of the others', whose answer is not the same with every
+        seed.
+    difference
+        The first less the second.
+    p, adjusted_p
+        Of no difference; after Benjamini and Hochberg over all groups of the split.
+    state
+        "found": the group's answers change more or less often, beyond chance; "too few to say"
+        where fewer people (or images, where nobody is known) stand on either side than the audit
+        asks of a group.
+    """
+
     attribute: str
     value: str
-    # the share of the group's images whose answer is not the same with every seed
     changing: Estimate
-    rest: Estimate  # the same of the others
-    difference: Estimate  # the first less the second
-    p: float  # of no difference
-    adjusted_p: float  # after Benjamini and Hochberg over all groups of the split
-    # "found": the group's answers change more or less often, beyond chance; "too few to say" where
-    # fewer people (or images, where nobody is known) stand on either side than the audit asks of a
-    # group
+    rest: Estimate
+    difference: Estimate
+    p: float
+    adjusted_p: float
     state: State
 
 
@@ -68,39 +90,62 @@ class ChangingPerson:
 
 @dataclass(frozen=True, slots=True)
 class WithheldChanges:
-    """Whether abstention withholds the answers that depend on the seed."""
+    """Whether abstention withholds the answers that depend on the seed.
 
-    # what the run's own threshold promises; NaN for the least sure tenth of the images
+    Attributes
+    ----------
+    target_error
+        What the run's own threshold promises; NaN for the least sure tenth of the images.
+    threshold
+        Answers below it are withheld.
+    withheld, given
+        Of the withheld answers, and of those that are given, the share that changes with the seed.
+    caught
+        Of the answers that change, the share that is withheld.
+    """
+
     target_error: float
-    threshold: float  # answers below it are withheld
-    # withheld, given: of the withheld answers, and of those that are given, the share that changes
-    # with the seed
+    threshold: float
     withheld: Estimate
     given: Estimate
-    caught: Estimate  # of the answers that change, the share that is withheld
+    caught: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class SeedSplit:
-    """One split."""
+    """One split.
 
-    split: Split  # of which
-    n: int  # labelled images
-    people: int | None  # behind them; None where people are unknown
-    # by the names of `SplitEvaluation.metrics`: those of the answers and of the probabilities
+    Attributes
+    ----------
+    split, n, people
+        Labelled images, and people behind them (None where people are unknown).
+    figures
+        By the names of `SplitEvaluation.metrics`: those of the answers and of the probabilities.
+    changing
+        The share of the images whose answer is not the same with every seed: more seeds, more
+        change.
+    disagreement
+        The share of the images that two seeds answer differently, on average over all pairs: the
+        same however many seeds there are.
+    changing_people
+        Of the people, the share with at least one such image; None where people are unknown.
+    groups
+        Each label and each value of each attribute, those that differ most surely first.
+    abstention
+        A row for each threshold of the audit, and one for the least sure tenth.
+    images, persons
+        The most divided first; not all of them, `seeds.parquet` has every image.
+    """
+
+    split: Split
+    n: int
+    people: int | None
     figures: dict[str, SeedFigure]
-    # the share of the images whose answer is not the same with every seed: more seeds, more change
     changing: Estimate
-    # the share of the images that two seeds answer differently, on average over all pairs: the same
-    # however many seeds there are
     disagreement: Estimate
-    # of the people, the share with at least one such image; None where people are unknown
     changing_people: Estimate | None
-    # each label and each value of each attribute, those that differ most surely first
     groups: tuple[GroupChanges, ...]
-    # a row for each threshold of the audit, and one for the least sure tenth
     abstention: tuple[WithheldChanges, ...]
-    # images, persons: the most divided first; not all of them, `seeds.parquet` has every image
     images: tuple[ChangingImage, ...]
     persons: tuple[ChangingPerson, ...]
 

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Findings that rest on the same mistakes."""
+    """Findings that rest on the same mistakes.
 
-    # places among the findings of the split: the first tells the story, the others are its other
-    # names, the surest first
+    Attributes
+    ----------
+    findings
+        Places among the findings of the split: the first tells the story, the others are its other
+        names, the surest first.
+    mistakes, people
+        Images of the first that are classified otherwise than labelled; people in them, None where
+        people are unknown.
+    stands_for
+        The class that the first finding's group is, in other words, so that its gap is that of the
+        label; None where it is none.
+    """
+
     findings: tuple[int, ...]
-    mistakes: int  # images of the first that are classified otherwise than labelled
-    people: int | None = None  # in them; None where people are unknown
-    # the class that the first finding's group is, in other words, so that its gap is that of the
-    # label; None where it is none
+    mistakes: int
+    people: int | None = None
     stands_for: str | None = None

@@ -11,26 +11,47 @@ from candid.records.model import ModelCard, NumberCard
 
 @dataclass(frozen=True, slots=True)
 class TargetLabel:
-    """One label, and where in the run and in the network it has its place."""
+    """One label, and where in the run and in the network it has its place.
 
-    # name, classes: as in a table: "Smiling", ("not Smiling", "Smiling")
+    Attributes
+    ----------
+    name, classes
+        As in a table: "Smiling", ("not Smiling", "Smiling").
+    folder
+        What its folder below `targets/` is called.
+    first
+        The first of the network's outputs that are its classes'; the others follow.
+    weight
+        What its loss counts for in training, beside those of the others.
+    number
+        How its outputs are read where it is a number, whose classes are bins; else None, and not in
+        the file.
+    """
+
     name: str
-    folder: str  # what its folder below `targets/` is called
+    folder: str
     classes: tuple[str, ...]
-    first: int  # the first of the network's outputs that are its classes'; the others follow
-    weight: float  # what its loss counts for in training, beside those of the others
-    # how its outputs are read where it is a number, whose classes are bins; else None, and not in
-    # the file
+    first: int
+    weight: float
     number: NumberCard | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a network with several labels gives (`targets.json`)."""
+    """What a network with several labels gives (`targets.json`).
 
-    labels: tuple[TargetLabel, ...]  # in the order of the network's outputs
-    model: ModelCard  # the whole network; its classes are all outputs, "<label>: <class>"
-    # annotations that were asked for with all others and cannot be learned, and why
+    Attributes
+    ----------
+    labels
+        In the order of the network's outputs.
+    model
+        The whole network; its classes are all outputs, "<label>: <class>".
+    left_out
+        Annotations that were asked for with all others and cannot be learned, and why.
+    """
+
+    labels: tuple[TargetLabel, ...]
+    model: ModelCard
     left_out: dict[str, str] = field(default_factory=dict)
 
     def card(self, label: TargetLabel, temperature: float = 1.0) -> ModelCard:
@@ -93,12 +114,21 @@ class TargetSummary:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """The audits of all labels corrected together (`stats.multiple_testing.over_families`)."""
+    """The audits of all labels corrected together (`candid.stats.multiple_testing.over_families`).
 
-    audited: int  # labels that were audited
-    selected: int  # those that keep some gap
-    level: float  # what a gap's adjusted p may be in these; NaN where there is none
-    # the share of false gaps, averaged over the labels that keep some, is at most this
+    Attributes
+    ----------
+    audited, selected
+        Labels that were audited, and those that keep some gap.
+    level
+        What a gap's adjusted p may be in these; NaN where there is none.
+    false_discovery_rate
+        The share of false gaps, averaged over the labels that keep some, is at most this.
+    """
+
+    audited: int
+    selected: int
+    level: float
     false_discovery_rate: float
 
 

@@ -70,14 +70,25 @@ class Run:
     A run that learned several labels has the network and a folder `targets/<label>` for each, with
     the files of what is done for it alone. That is a run, too: it reads what is shared from above,
     and its network is the one network with that label's outputs alone (`ModelCard.head`).
+
+    Attributes
+    ----------
+    path
+        The folder.
+    settings
+        All settings: those in `config.toml` where `open_run` gave the run.
+    network
+        A module of the caller's own, for `network.name = "own"`.
+    quiet
+        Whether its steps show no progress bars.
+    follow
+        Called with the history of its training whenever that is written.
     """
 
     path: Path
-    settings: Config = field(default_factory=Config)  # `open_run` reads them from `config.toml`
-    # a module of the caller's own, for `network.name = "own"`
+    settings: Config = field(default_factory=Config)
     network: nn.Module | None = field(default=None, compare=False, repr=False)
-    quiet: bool = field(default=False, compare=False, repr=False)  # no progress bars of its steps
-    # called with the history of its training whenever that is written
+    quiet: bool = field(default=False, compare=False, repr=False)
     follow: Callable[[Sequence[HistoryRow]], object] | None = field(
         default=None, compare=False, repr=False
     )
